@@ -1,0 +1,130 @@
+// The public API: rows of routes over the services. Every request from outside passes `Router`,
+// which decodes the path once, finds the row, checks who is asking, and turns errors into ARM's
+// `{"error": {"code", "message", "target", "details"}}`.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "base/secret.h"
+#include "base/time.h"
+#include "io/http.h"
+#include "io/loop.h"
+
+namespace turnout {
+class Store;
+class Control;
+class Blobs;
+class Assets;
+class Tracking;
+}  // namespace turnout
+
+namespace turnout::api {
+
+// Who is asking.
+struct Principal {
+    enum class Kind { Nobody, User, Run, Node } kind = Kind::Nobody;
+    std::string name;       // "admin"; of a run: the job; of a node: its NodeId
+    std::string workspace;  // Run: id of the workspace it is confined to
+    std::string job;        // Run
+    int attempt = 0;        // Run
+};
+
+// Issues and checks tokens (api/authority.cc). API keys are random and stored hashed; access
+// tokens are JWTs (HS256) with the audience that was asked for, because the SDK compares it.
+class Authority {
+public:
+    virtual ~Authority() = default;
+    // A JWT for that principal, `aud` = audience, `tid` = the instance's tenant, valid for `life`.
+    virtual Secret mint(const Principal& principal, std::string_view audience, Span life) = 0;
+    // A bearer: JWT of ours, or an API key. Run tokens hold only while their attempt is current.
+    virtual Result<Principal> check(std::string_view token) = 0;
+    // The key with which SAS links and studio links are signed.
+    virtual const Secret& link_key() const = 0;
+    virtual const std::string& tenant() const = 0;
+};
+
+struct ServerInfo {
+    std::string version;
+    std::string tls_origin;    // "https://127.0.0.1:8443": fallback when a request has no Host
+    std::string plain_origin;  // "http://127.0.0.1:8080": only loopback peers are told of it
+    std::string data_folder;
+};
+
+struct Services {
+    const Clock& clock;
+    Random& random;
+    Loop& loop;
+    Store& store;
+    Control& control;
+    Blobs& blobs;
+    Assets& assets;
+    Tracking& tracking;
+    Authority& authority;
+    ServerInfo info;
+};
+
+enum class Access {
+    Open,    // no credential: metadata, discovery, health
+    Signed,  // the route itself checks a signed link (SAS, studio, log URLs); a User bearer does too
+    User,    // a user's bearer
+    Run,     // a user's bearer, or the run token of the workspace in the path ({ws} or {wsid})
+    Node,    // a node's token
+};
+
+// One request on its way through a row.
+struct Call {
+    const http::Request& request;
+    http::BodyReader& body;
+    std::map<std::string, std::string, std::less<>> params;  // from the path, each decoded once
+    std::vector<std::pair<std::string, std::string>> query;  // decoded
+    Principal principal;
+    std::string origin;  // scheme://host:port that the client used: links in replies begin with it
+    std::string plain_origin;  // for log URLs and SAS: http for a loopback peer, else `origin`
+
+    const std::string& param(std::string_view name) const;
+    std::string_view query_value(std::string_view name) const;  // "" if absent
+    Task<Result<Json>> json(std::size_t limit = 4 << 20);       // the body, parsed
+};
+
+using Action = std::function<Task<Result<http::Response>>(Call& call)>;
+
+struct Route {
+    std::string method;   // "GET"; HEAD falls back to GET
+    std::string pattern;  // "/a/{x}/b/{rest...}"; literal segments match without regard to case
+    Access access;
+    Action action;
+};
+
+class Router {
+public:
+    void add(std::string method, std::string pattern, Access access, Action action);
+    const std::vector<Route>& routes() const { return routes_; }  // a test walks them
+    Task<http::Response> handle(Services& services, const http::Request& request, http::BodyReader& body) const;
+
+private:
+    std::vector<Route> routes_;
+    struct Node;
+    std::shared_ptr<Node> root_;
+};
+
+http::Response json_response(int status, const Json& body);
+http::Response error_response(const Error& error);  // ARM's shape and the code's HTTP status
+// ARM path of a workspace: "/subscriptions/{sub}/resourceGroups/{rg}/providers/Microsoft.MachineLearningServices/workspaces/{ws}"
+inline constexpr std::string_view kWorkspacePattern = "/subscriptions/{sub}/resourceGroups/{rg}/providers/Microsoft.MachineLearningServices/workspaces/{ws}";
+
+// Each folder of api/ adds its rows.
+void add_discovery_routes(Router& router, Services& services);  // api/arm: metadata, msi token, discovery, health
+void add_arm_routes(Router& router, Services& services);        // api/arm: workspaces, datastores, computes, assets, jobs
+void add_blob_routes(Router& router, Services& services);       // api/blob
+void add_history_routes(Router& router, Services& services);    // api/history: run history, data plane, log URLs
+void add_mlflow_routes(Router& router, Services& services);     // api/mlflow
+void add_portal_routes(Router& router, Services& services);     // api/portal: the studio page of one job
+
+}  // namespace turnout::api

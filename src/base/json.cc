@@ -1,0 +1,440 @@
+#include "base/json.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include <rapidjson/error/en.h>
+#include <rapidjson/memorystream.h>
+#include <rapidjson/reader.h>
+
+#include "base/text.h"
+
+namespace turnout {
+namespace {
+
+constexpr std::size_t max_depth = 64;
+constexpr std::size_t small_object = 16;  // up to here a linear search beats a table
+
+// ---- Writer
+
+void write_string(std::string& out, std::string_view text) {
+    out += '"';
+    std::size_t copied = 0;  // everything before is in `out`
+    const auto replace = [&](std::size_t at, std::size_t length, std::string_view by) {
+        out.append(text, copied, at - copied);
+        out += by;
+        copied = at + length;
+    };
+    for (std::size_t at = 0; at < text.size();) {
+        const auto c = static_cast<unsigned char>(text[at]);
+        std::size_t length = 1;
+        if (c >= 0x80) {
+            length = utf8_sequence(text, at);
+            if (length == 0) {  // what we write is always valid: U+FFFD
+                length = 1;
+                replace(at, 1, "\xEF\xBF\xBD");
+            }
+        } else if (c == '"') {
+            replace(at, 1, "\\\"");
+        } else if (c == '\\') {
+            replace(at, 1, "\\\\");
+        } else if (c < 0x20) {
+            switch (c) {
+                case '\b': replace(at, 1, "\\b"); break;
+                case '\f': replace(at, 1, "\\f"); break;
+                case '\n': replace(at, 1, "\\n"); break;
+                case '\r': replace(at, 1, "\\r"); break;
+                case '\t': replace(at, 1, "\\t"); break;
+                default: {
+                    constexpr char digits[] = "0123456789abcdef";
+                    const char escape[] = {'\\', 'u', '0', '0', digits[c >> 4], digits[c & 15]};
+                    replace(at, 1, std::string_view(escape, sizeof escape));
+                }
+            }
+        }
+        at += length;
+    }
+    out.append(text, copied);
+    out += '"';
+}
+
+void write_double(std::string& out, double value) {
+    if (std::isnan(value)) {
+        out += "\"NaN\"";
+    } else if (std::isinf(value)) {
+        out += value > 0 ? "\"Infinity\"" : "\"-Infinity\"";
+    } else {
+        std::array<char, 32> digits;
+        const char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
+        const std::string_view text(digits.data(), static_cast<std::size_t>(end - digits.data()));
+        out += text;
+        // So that it is read back as a double.
+        if (text.find_first_of(".e") == std::string_view::npos) out += ".0";
+    }
+}
+
+void write_int(std::string& out, std::int64_t value) {
+    std::array<char, 24> digits;
+    out.append(digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr);
+}
+
+// `indent` < 0: compact.
+void write(std::string& out, const Json& value, int indent, int depth) {
+    const auto new_line = [&](int level) {
+        if (indent < 0) return;
+        out += '\n';
+        out.append(static_cast<std::size_t>(indent) * static_cast<std::size_t>(level), ' ');
+    };
+    if (value.is_null()) {
+        out += "null";
+    } else if (value.is_bool()) {
+        out += value.as_bool() ? "true" : "false";
+    } else if (value.is_int()) {
+        write_int(out, value.as_int());
+    } else if (value.is_number()) {
+        write_double(out, value.as_double());
+    } else if (value.is_string()) {
+        write_string(out, value.as_view());
+    } else if (value.is_array()) {
+        out += '[';
+        bool first = true;
+        for (const Json& item : value.items()) {
+            if (!first) out += ',';
+            first = false;
+            new_line(depth + 1);
+            write(out, item, indent, depth + 1);
+        }
+        if (!first) new_line(depth);
+        out += ']';
+    } else {
+        out += '{';
+        bool first = true;
+        for (const auto& [key, member] : value.members()) {
+            if (!first) out += ',';
+            first = false;
+            new_line(depth + 1);
+            write_string(out, key);
+            out += indent < 0 ? ":" : ": ";
+            write(out, member, indent, depth + 1);
+        }
+        if (!first) new_line(depth);
+        out += '}';
+    }
+}
+
+// ---- Parser
+
+// Of equal keys, the last value stays, at the place of the first (as in Python and JavaScript).
+void remove_duplicates(Json::Object& members) {
+    std::size_t kept = 0;
+    const auto keep_or_merge = [&](std::size_t i, std::size_t first) {
+        if (first < kept) {
+            members[first].second = std::move(members[i].second);
+        } else {
+            if (i != kept) members[kept] = std::move(members[i]);
+            ++kept;
+        }
+    };
+    if (members.size() <= small_object) {
+        for (std::size_t i = 0; i < members.size(); ++i) {
+            std::size_t first = 0;
+            while (first < kept && members[first].first != members[i].first) ++first;
+            keep_or_merge(i, first);
+        }
+    } else {
+        // By sorting, not by hashes that a hostile client could make collide.
+        std::vector<std::size_t> order(members.size());
+        for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+        std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+            const int compared = members[a].first.compare(members[b].first);
+            return compared != 0 ? compared < 0 : a < b;
+        });
+        std::vector<std::size_t> first_of(members.size());
+        bool any = false;
+        for (std::size_t k = 0; k < order.size(); ++k) {
+            const bool again = k > 0 && members[order[k]].first == members[order[k - 1]].first;
+            first_of[order[k]] = again ? first_of[order[k - 1]] : order[k];
+            any = any || again;
+        }
+        if (!any) return;
+        std::vector<std::size_t> moved_to(members.size());
+        for (std::size_t i = 0; i < members.size(); ++i) {
+            const bool again = first_of[i] != i;
+            moved_to[i] = again ? moved_to[first_of[i]] : kept;
+            keep_or_merge(i, moved_to[i]);
+        }
+    }
+    members.erase(members.begin() + static_cast<std::ptrdiff_t>(kept), members.end());
+}
+
+// Builds a Json from RapidJSON's events. Returning false stops the parser; `refusal` says why.
+class Builder {
+public:
+    Builder(std::string_view text, const rapidjson::MemoryStream& stream)
+        : text_(text), stream_(stream) {}
+
+    Json root;
+    const char* refusal = nullptr;
+
+    bool Null() { return add(Json()); }
+    bool Bool(bool value) { return add(Json(value)); }
+    bool Int(int value) { return add(Json(value)); }
+    bool Uint(unsigned value) { return add(Json(value)); }
+    bool Int64(std::int64_t value) { return add(Json(value)); }
+    bool Uint64(std::uint64_t value) { return add(Json(value)); }
+    bool Double(double value) {
+        if (!std::isfinite(value)) {
+            // RapidJSON also takes Inf, -NaN, and rounds some numbers up to infinity.
+            const std::string_view read = text_.substr(0, stream_.Tell());
+            if (!read.ends_with(std::isnan(value) ? "NaN" : "Infinity") || read.ends_with("-NaN"))
+                return refuse("not a number that a double can hold");
+        }
+        return add(Json(value));
+    }
+    bool RawNumber(const char*, rapidjson::SizeType, bool) { return false; }  // not asked for
+    bool String(const char* data, rapidjson::SizeType size, bool) {
+        const std::string_view text(data, size);
+        // The reader checks raw bytes, but an escape may still make a lone surrogate.
+        if (!is_utf8(text)) return refuse("a string is not valid Unicode");
+        return add(Json(text));
+    }
+    bool Key(const char* data, rapidjson::SizeType size, bool) {
+        const std::string_view text(data, size);
+        if (!is_utf8(text)) return refuse("a key is not valid Unicode");
+        open_.back().key = text;
+        return true;
+    }
+    bool StartObject() { return begin(true); }
+    bool StartArray() { return begin(false); }
+    bool EndObject(rapidjson::SizeType) {
+        remove_duplicates(open_.back().members);
+        return end(Json(std::move(open_.back().members)));
+    }
+    bool EndArray(rapidjson::SizeType) { return end(Json(std::move(open_.back().items))); }
+
+private:
+    struct Open {
+        bool is_object = false;
+        Json::Array items{};
+        Json::Object members{};
+        std::string key{};
+    };
+
+    bool refuse(const char* why) {
+        refusal = why;
+        return false;
+    }
+    bool begin(bool is_object) {
+        if (open_.size() >= max_depth) return refuse("nested deeper than 64 levels");
+        open_.push_back({.is_object = is_object});
+        return true;
+    }
+    bool end(Json value) {
+        open_.pop_back();
+        return add(std::move(value));
+    }
+    bool add(Json value) {
+        if (open_.empty()) {
+            root = std::move(value);
+        } else if (Open& open = open_.back(); open.is_object) {
+            open.members.emplace_back(std::move(open.key), std::move(value));
+        } else {
+            open.items.push_back(std::move(value));
+        }
+        return true;
+    }
+
+    std::string_view text_;
+    const rapidjson::MemoryStream& stream_;
+    std::vector<Open> open_;
+};
+
+Failure refusal_at(std::string_view text, std::size_t offset, std::string why) {
+    std::size_t line = 1, column = 1;  // columns count characters
+    for (const char c : text.substr(0, offset)) {
+        if (c == '\n') {
+            ++line;
+            column = 1;
+        } else if ((static_cast<unsigned char>(c) & 0xC0) != 0x80) {
+            ++column;
+        }
+    }
+    return invalid("line " + std::to_string(line) + ", column " + std::to_string(column) + ": " +
+                   std::move(why));
+}
+
+// Every key paired with the place of its value, by key.
+std::vector<const Json::Member*> by_key(const Json::Object& members) {
+    std::vector<const Json::Member*> out;
+    out.reserve(members.size());
+    for (const Json::Member& member : members) out.push_back(&member);
+    std::stable_sort(out.begin(), out.end(), [](const Json::Member* a, const Json::Member* b) {
+        return a->first < b->first;
+    });
+    return out;
+}
+
+}  // namespace
+
+Json::Json(std::uint64_t value) {
+    if (value <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+        value_ = static_cast<std::int64_t>(value);
+    else
+        value_ = static_cast<double>(value);
+}
+
+bool Json::as_bool(bool fallback) const {
+    const bool* value = std::get_if<bool>(&value_);
+    return value ? *value : fallback;
+}
+
+std::int64_t Json::as_int(std::int64_t fallback) const {
+    if (const auto* value = std::get_if<std::int64_t>(&value_)) return *value;
+    if (const auto* value = std::get_if<double>(&value_))
+        // Both bounds are powers of two: exact.
+        if (*value >= -0x1p63 && *value < 0x1p63 && std::trunc(*value) == *value)
+            return static_cast<std::int64_t>(*value);
+    return fallback;
+}
+
+double Json::as_double(double fallback) const {
+    if (const auto* value = std::get_if<double>(&value_)) return *value;
+    if (const auto* value = std::get_if<std::int64_t>(&value_)) return static_cast<double>(*value);
+    return fallback;
+}
+
+std::string Json::as_string(std::string fallback) const {
+    const auto* value = std::get_if<std::string>(&value_);
+    return value ? *value : std::move(fallback);
+}
+
+std::string_view Json::as_view() const {
+    const auto* value = std::get_if<std::string>(&value_);
+    return value ? std::string_view(*value) : std::string_view();
+}
+
+const Json::Object& Json::members() const {
+    static const Object none;
+    const auto* value = std::get_if<Object>(&value_);
+    return value ? *value : none;
+}
+
+const Json::Array& Json::items() const {
+    static const Array none;
+    const auto* value = std::get_if<Array>(&value_);
+    return value ? *value : none;
+}
+
+Json::Object& Json::members() {
+    if (is_null()) value_ = Object();
+    if (auto* value = std::get_if<Object>(&value_)) return *value;
+    thread_local Object scratch;
+    scratch.clear();
+    return scratch;
+}
+
+Json::Array& Json::items() {
+    if (is_null()) value_ = Array();
+    if (auto* value = std::get_if<Array>(&value_)) return *value;
+    thread_local Array scratch;
+    scratch.clear();
+    return scratch;
+}
+
+const Json* Json::find(std::string_view key) const {
+    for (const Member& member : members())
+        if (member.first == key) return &member.second;
+    return nullptr;
+}
+
+Json* Json::find(std::string_view key) {
+    return const_cast<Json*>(static_cast<const Json*>(this)->find(key));
+}
+
+const Json& Json::at(std::string_view key) const {
+    static const Json null;
+    const Json* value = find(key);
+    return value ? *value : null;
+}
+
+Json& Json::operator[](std::string_view key) {
+    TURNOUT_CHECK(is_object() || is_null(), "a member is set in JSON that is not an object");
+    if (Json* value = find(key)) return *value;
+    return members().emplace_back(std::string(key), Json()).second;
+}
+
+void Json::push(Json item) {
+    TURNOUT_CHECK(is_array() || is_null(), "an item is added to JSON that is not an array");
+    items().push_back(std::move(item));
+}
+
+bool Json::erase(std::string_view key) {
+    auto* object = std::get_if<Object>(&value_);
+    return object && std::erase_if(*object, [key](const Member& member) {
+               return member.first == key;
+           }) > 0;
+}
+
+std::string Json::dump() const {
+    std::string out;
+    write(out, *this, -1, 0);
+    return out;
+}
+
+std::string Json::dump_pretty(int indent) const {
+    std::string out;
+    write(out, *this, std::max(indent, 0), 0);
+    return out;
+}
+
+void Json::dump_to(std::string& out) const { write(out, *this, -1, 0); }
+
+bool Json::equal_unordered(const Json& other) const {
+    if (is_array() && other.is_array())
+        return std::equal(items().begin(), items().end(), other.items().begin(),
+                          other.items().end(),
+                          [](const Json& a, const Json& b) { return a.equal_unordered(b); });
+    if (is_object() && other.is_object()) {
+        if (members().size() != other.members().size()) return false;
+        const auto mine = by_key(members()), theirs = by_key(other.members());
+        return std::equal(mine.begin(), mine.end(), theirs.begin(),
+                          [](const Member* a, const Member* b) {
+                              return a->first == b->first && a->second.equal_unordered(b->second);
+                          });
+    }
+    return *this == other;
+}
+
+Result<Json> parse_json(std::string_view text) {
+    if (text.size() > std::numeric_limits<rapidjson::SizeType>::max())
+        return invalid("line 1, column 1: the document is larger than 4 GiB");
+    constexpr unsigned flags = rapidjson::kParseFullPrecisionFlag | rapidjson::kParseNanAndInfFlag |
+                               rapidjson::kParseValidateEncodingFlag |
+                               rapidjson::kParseIterativeFlag;
+    rapidjson::MemoryStream stream(text.data(), text.size());
+    Builder builder(text, stream);
+    rapidjson::Reader reader;
+    const rapidjson::ParseResult parsed = reader.Parse<flags>(stream, builder);
+    if (parsed.IsError()) {
+        std::string why;
+        if (builder.refusal != nullptr) {
+            why = builder.refusal;
+        } else {
+            why = rapidjson::GetParseError_En(parsed.Code());
+            if (why.ends_with('.')) why.pop_back();
+            if (!why.empty() && why[0] >= 'A' && why[0] <= 'Z')
+                why[0] = static_cast<char>(why[0] - 'A' + 'a');
+        }
+        return refusal_at(text, parsed.Offset(), std::move(why));
+    }
+    // To RapidJSON a NUL is the end of its input.
+    if (stream.Tell() != text.size())
+        return refusal_at(text, stream.Tell(), "the document root must not be followed by other values");
+    return std::move(builder.root);
+}
+
+}  // namespace turnout

@@ -1,0 +1,108 @@
+// Blobs: what the datastores, snapshots and artifacts of a workspace are made of. Content is kept
+// once per hash (the server hashes it itself): small content in the store (BlobData), large content
+// in files of the data folder, fsynced before the commit that names them. A name points at a hash.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "io/http.h"
+#include "io/loop.h"
+#include "store/store.h"
+
+namespace turnout {
+
+struct BlobInfo {
+    std::string container;
+    std::string name;
+    std::uint64_t size = 0;
+    std::string sha256;  // hex; "" for a virtual blob
+    std::string etag;    // without quotes
+    std::string content_type;
+    std::vector<std::pair<std::string, std::string>> metadata;  // names in lower case
+    Instant created{};
+    Instant modified{};
+};
+
+struct BlobPut {
+    std::string container;
+    std::string name;
+    std::string content_type = "application/octet-stream";
+    std::vector<std::pair<std::string, std::string>> metadata;
+    std::string content_md5;       // base64, checked if given
+    bool only_if_absent = false;   // If-None-Match: *  -> Conflict "BlobAlreadyExists"
+    std::optional<std::string> only_if_etag;
+};
+
+struct BlobList {
+    std::vector<BlobInfo> blobs;
+    std::vector<std::string> prefixes;  // with a delimiter: "folders", ending with it
+    std::string next_marker;            // "" = the end
+};
+
+// Blobs whose content is made of something else while it grows (a job's log). Read-only through
+// this service. `size` is their length now; the etag is that length.
+class VirtualBlobs {
+public:
+    virtual ~VirtualBlobs() = default;
+    // Virtual blobs of the container whose names begin with prefix.
+    virtual Result<std::vector<BlobInfo>> list(std::string_view container, std::string_view prefix) = 0;
+    virtual Result<std::optional<BlobInfo>> head(std::string_view container, std::string_view name) = 0;
+    // Bytes [offset, offset+length) clipped to the size.
+    virtual Result<std::string> read(std::string_view container, std::string_view name, std::uint64_t offset, std::uint64_t length) = 0;
+};
+
+// Names of containers: 3 to 63 of [a-z0-9-]. Names of blobs: see checked_relative_path.
+class Blobs {
+public:
+    virtual ~Blobs() = default;
+    // The virtual ones, asked first. Set once, by app/.
+    virtual void set_virtual(VirtualBlobs* source) = 0;
+
+    virtual Task<Result<BlobInfo>> put(BlobPut what, http::BodyReader& body) = 0;
+    virtual Task<Result<BlobInfo>> put_bytes(BlobPut what, std::string bytes) = 0;
+    virtual Task<Result<void>> put_block(std::string container, std::string name, std::string block_id, http::BodyReader& body) = 0;
+    virtual Task<Result<BlobInfo>> put_block_list(BlobPut what, std::vector<std::string> block_ids) = 0;
+    virtual Task<Result<BlobInfo>> set_metadata(std::string container, std::string name, std::vector<std::pair<std::string, std::string>> metadata) = 0;
+    virtual Task<Result<void>> remove(std::string container, std::string name) = 0;
+
+    virtual Result<std::optional<BlobInfo>> head(std::string_view container, std::string_view name) = 0;
+    // The range clipped to the size; nullopt length = to the end. NotFound if there is no such blob.
+    virtual Result<std::unique_ptr<http::BodyReader>> read(const BlobInfo& blob, std::uint64_t offset, std::optional<std::uint64_t> length) = 0;
+    virtual Result<std::string> read_all(std::string_view container, std::string_view name, std::size_t limit) = 0;
+    virtual Result<BlobList> list(std::string_view container, std::string_view prefix, std::string_view delimiter, std::string_view marker, std::size_t limit) = 0;
+};
+
+// `folder` holds the large ones; created if absent.
+Result<std::unique_ptr<Blobs>> open_blobs(Store& store, const Clock& clock, Random& random, Loop& loop, std::string folder);
+
+// Containers of a workspace, by its id.
+std::string blobstore_container(std::string_view wsid);  // workspaceblobstore: "azureml-blobstore-{wsid}"
+std::string artifact_container(std::string_view wsid);   // workspaceartifactstore: "azureml-{wsid}"
+std::string code_container(std::string_view wsid, std::string_view guid);  // "{wsid}-{guid}", one per code upload
+// The workspace a container belongs to: how a bearer's reach is checked.
+std::string workspace_of_container(std::string_view container);
+
+// ---- shared access signatures (blob/sas.cc). Azure's query shape, our own canonical string. ----
+struct SasGrant {
+    std::string container;
+    std::string prefix;       // blob names must be it or lie beneath it; "" = the whole container
+    std::string permissions;  // of "rwlcd"
+    Instant expires{};
+};
+// "sv=2026-…&sr=c&sp=rl&se=…&…&sig=…"
+std::string sign_sas(std::string_view key, const SasGrant& grant);
+// Verified against the query of a request: PermissionDenied with the reason (expired, wrong
+// signature). The caller checks container, name and permission against the grant.
+Result<SasGrant> verify_sas(std::string_view key, const std::vector<std::pair<std::string, std::string>>& query, Instant now);
+bool allows(const SasGrant& grant, std::string_view container, std::string_view name, char permission);
+
+}  // namespace turnout

@@ -1,0 +1,106 @@
+// Control owns the life of computes, nodes and jobs. It is a state machine without hands: inputs
+// come as calls, what must happen leaves as a batch for the store and as effects that are carried
+// out only after that batch is durable. No clock, no disk, no socket, no randomness in here, so the
+// simulator runs this very class under virtual time.
+//
+//   input ──► state in memory changes ──► Batch ──commit──► effects and replies leave
+//
+// If a commit fails, everything waiting on it is refused, memory is dropped and `recover` builds it
+// anew from the store: what was not durable never happened.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "io/loop.h"
+#include "model/compute.h"
+#include "model/job.h"
+#include "spec/agent_protocol.h"
+#include "store/store.h"
+
+namespace turnout {
+
+// What control asks of the world. Every call is idempotent on its key and may be repeated after a
+// restart. Implemented by app/ (real) and by the simulator.
+class Effects {
+public:
+    virtual ~Effects() = default;
+    // To the agent of that node if it is connected, else dropped (it is said again after Hello).
+    virtual void send(const NodeId& node, agent_protocol::ToAgent message) = 0;
+    // Get this node: answered by agent_connected, or by node_failed.
+    virtual void provision(const Node& node) = 0;
+    // Let it go; answered by node_gone.
+    virtual void release(const Node& node) = 0;
+    // Closes that agent's connection: it says Hello again.
+    virtual void disconnect(const NodeId& node) = 0;
+};
+
+struct JobSubmission {
+    std::string workspace;  // id
+    std::string name;
+    Json definition;        // the PUT body's "properties", as sent
+    JobMeta meta;           // what listings show and may change later
+    std::string compute;    // name of an AmlCompute in that workspace; "serverless" for none
+    agent_protocol::TaskSpec task;  // resolved at submission, without run token
+    std::string principal;
+};
+
+enum class Put { Created, Unchanged, Updated };
+
+class Control {
+public:
+    struct Settings {
+        int slots = 2;  // of the default pool
+        Span lost_node_after = 6h;
+        Span lost_node_margin = 60s;
+        Span provision_timeout = 120s;
+        Span cancel_grace = 30s;
+        Span serverless_idle = 120s;
+        int max_attempts = 3;  // for failures that are not the user's fault
+    };
+    template <class T>
+    using Reply = std::function<void(Result<T>)>;
+
+    Control(const Clock& clock, Store& store, Effects& effects, Settings settings);
+    ~Control();
+
+    // Reads the store, and says again every effect that may have been lost. Call once before any
+    // other input; called by control itself after a failed commit.
+    Result<void> recover();
+
+    // ---- from the API. Replies come after the commit, on the loop. ----
+    void submit(JobSubmission job, Reply<Put> reply);
+    void update_job(std::string workspace, std::string name, JobMeta meta, Reply<Put> reply);
+    // Ok when the wish is recorded; the job is over when its status says so.
+    void cancel_job(std::string workspace, std::string name, Reply<void> reply);
+    void delete_job(std::string workspace, std::string name, Reply<void> reply);  // ended jobs only
+    void put_compute(Compute compute, Reply<Put> reply);
+    void delete_compute(std::string workspace, std::string name, Reply<void> reply);
+
+    // ---- from the nodes ----
+    void agent_connected(const NodeId& node, const agent_protocol::Hello& hello);
+    void agent_disconnected(const NodeId& node);
+    void agent_says(const NodeId& node, const agent_protocol::ToServer& message);
+    void node_failed(const NodeId& node, Error why);  // provisioning did not work
+    void node_gone(const NodeId& node);               // proof: nothing of it runs any more
+
+    // ---- time ----
+    void tick();  // at `next_tick`, and whenever somebody likes
+    std::optional<Span> next_tick() const;  // since_boot of the next deadline
+
+    // ---- reads of what is not stored: live, for properties and `explain` ----
+    std::string waiting_for(const std::string& workspace, const std::string& job) const;
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace turnout

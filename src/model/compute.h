@@ -1,0 +1,77 @@
+// Computes and their nodes.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "base/time.h"
+
+namespace turnout {
+
+// "{wsid}/{compute}/{node}", also the key in the store.
+using NodeId = std::string;
+
+enum class Tier { Dedicated, LowPriority };
+
+// An AmlCompute cluster. What a client sent is kept in `definition`, and what control needs of it
+// is beside it.
+struct Compute {
+    std::string workspace;  // id
+    std::string name;
+    Json definition;        // "properties" of the PUT, as sent, read-only members removed
+    Json envelope;          // location, tags, identity, sku … of the PUT
+    std::string vm_size;
+    Tier tier = Tier::Dedicated;
+    int min_nodes = 0;
+    int max_nodes = 1;
+    Span idle_before_scale_down = 120s;
+    Instant created{};
+    Instant modified{};
+    bool deleting = false;
+    bool implicit = false;  // "serverless": exists without being asked for, not listed
+};
+
+// Azure's node states are spelled in lower case on the wire: idle running preparing unusable
+// leaving preempted. Provisioning is ours, shown as "preparing".
+enum class NodeState { Provisioning, Idle, Running, Leaving, Unusable };
+std::string_view name_of(NodeState state);
+
+struct Node {
+    std::string workspace;
+    std::string compute;
+    std::string name;        // "node-1": unique in the workspace's life
+    NodeState state = NodeState::Provisioning;
+    Instant created{};
+    Instant state_since{};
+    std::string job;         // the job whose attempt it has, "" if none
+    int attempt = 0;
+    std::string boot_id;
+    std::string problem;     // why it is unusable
+    Json handle;             // the provider's own, opaque (pid, folder …)
+
+    NodeId id() const { return workspace + "/" + compute + "/" + name; }
+};
+
+Json to_json(const Compute& compute);
+Result<Compute> compute_from_json(const Json& json);
+Json to_json(const Node& node);
+Result<Node> node_from_json(const Json& json);
+
+// ---- VM sizes: Azure's names, what they promise (model/vm_sizes.cc) ----
+struct VmSize {
+    std::string name;  // "STANDARD_DS3_v2"
+    std::string family;
+    int cores = 0;
+    int gpus = 0;
+    double memory_gb = 0;
+    std::int64_t resource_disk_mb = 0;
+    bool premium_io = false;
+};
+const std::vector<VmSize>& vm_sizes();
+const VmSize* find_vm_size(std::string_view name);  // without regard to case
+
+}  // namespace turnout

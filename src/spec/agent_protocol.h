@@ -1,0 +1,209 @@
+// What the server and a node's agent say to each other. One connection per node: an HTTP/1.1
+// request `GET /agent/v1/link` with `Upgrade: turnout-agent` and the node's token, after which both
+// sides write frames:
+//
+//     u32 big endian: length of the JSON   u32 big endian: length of the tail   JSON   tail
+//
+// The tail carries raw bytes (log lines). JSON members unknown to the reader are ignored, so that
+// a newer side can add some. Everything that matters is repeated until it is acknowledged, so any
+// message may be lost or arrive twice; only the order within one connection is relied on.
+//
+// Everything else the agent needs (snapshots, inputs, outputs, MLflow) is ordinary HTTP requests to
+// the same server, over the same carrier, with the run token of the attempt.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "base/secret.h"
+#include "base/time.h"
+
+namespace turnout::agent_protocol {
+
+inline constexpr int kVersion = 1;
+inline constexpr std::size_t kMaxJson = 16 << 20;
+inline constexpr std::size_t kMaxTail = 1 << 20;
+
+// One attempt of one job, everywhere.
+struct AttemptId {
+    std::string workspace;  // id of the workspace
+    std::string job;
+    int attempt = 0;
+    auto operator<=>(const AttemptId&) const = default;
+};
+
+enum class Phase { Preparing, Running, Finalizing, Ended };
+
+// Why an attempt ended other than well: the closed list of DESIGN (who has to act).
+enum class Cause { None, UserCode, OutOfMemory, Timeout, Canceled, Preempted, NodeLost, Environment, Input, Internal };
+
+std::string_view name_of(Phase phase);  // "preparing" …
+std::string_view name_of(Cause cause);  // "user_code" …
+Result<Phase> parse_phase(std::string_view text);
+Result<Cause> parse_cause(std::string_view text);
+
+// How the attempt's time on the node was spent, in whole microseconds measured by the node.
+struct Durations {
+    Span snapshot{};
+    Span environment{};
+    Span inputs{};
+    Span user_code{};
+    Span outputs{};
+};
+
+struct Ending {
+    Cause cause = Cause::None;  // None: it went well
+    int exit_code = 0;          // of the command; 128 + signal if it was killed; -1 if it never ran
+    int signal = 0;
+    std::string message;        // for people; "" when it went well
+    std::vector<std::string> last_lines;  // of std_log.txt, at most 20, when the command failed
+    std::int64_t peak_memory_bytes = 0;
+    Durations durations;
+};
+
+// ---- agent to server ----
+
+struct Hello {
+    int protocol = kVersion;
+    std::string build;
+    std::string node;      // "{wsid}/{compute}/{node}"
+    std::string boot_id;   // /proc/sys/kernel/random/boot_id
+    std::int64_t pid = 0;  // of the agent
+    int cores = 0;
+    std::int64_t memory_bytes = 0;
+    std::vector<AttemptId> attempts;  // every attempt that the node knows and that is not forgotten
+};
+struct PhaseReport {  // sent at each change, and for every live attempt after Welcome
+    AttemptId id;
+    Phase phase = Phase::Preparing;
+    std::string detail;   // what it does just now: "building environment (uv: resolving)"
+    Span running_for{};   // since the user's code started; 0 before
+    Durations durations;  // so far
+};
+struct EndReport {  // repeated after every Welcome until EndAck
+    AttemptId id;
+    Ending ending;
+};
+struct LogChunk {  // bytes [offset, offset + tail size) of a stream; "user_logs/std_log.txt" or "azureml-logs/20_environment.txt"
+    AttemptId id;
+    std::string stream;
+    std::uint64_t offset = 0;
+    std::string bytes;  // travels as the tail
+};
+struct Pong {
+    std::int64_t sequence = 0;
+};
+
+// ---- server to agent ----
+
+struct Welcome {
+    Span lost_node_after{};  // without contact for this long the agent kills its tasks (fencing)
+};
+struct Lease {  // run this attempt; harmless when repeated
+    AttemptId id;
+    Json task;  // TaskSpec, below
+};
+struct Cancel {  // stop that attempt whatever its phase: TERM, then KILL after the grace
+    AttemptId id;
+    Cause cause = Cause::Canceled;  // or Preempted
+    Span grace = 30s;
+};
+struct LogAck {  // bytes before `offset` are durable here
+    AttemptId id;
+    std::string stream;
+    std::uint64_t offset = 0;
+};
+struct EndAck {  // the end is recorded: forget the attempt, delete its folder
+    AttemptId id;
+};
+struct Leave {};  // the node is released: end supervisor and agent, delete scratch files
+struct Ping {
+    std::int64_t sequence = 0;
+};
+
+using ToServer = std::variant<Hello, PhaseReport, EndReport, LogChunk, Pong>;
+using ToAgent = std::variant<Welcome, Lease, Cancel, LogAck, EndAck, Leave, Ping>;
+
+std::string encode(const ToServer& message);  // a whole frame
+std::string encode(const ToAgent& message);
+
+// Cuts frames out of a byte stream.
+class FrameReader {
+public:
+    struct Frame {
+        std::string json;
+        std::string tail;
+    };
+    void feed(std::string_view bytes) { buffer_.append(bytes); }
+    // The next whole frame, nullopt if more bytes are needed, an error if a length is over its limit.
+    Result<std::optional<Frame>> next();
+
+private:
+    std::string buffer_;
+    std::size_t read_ = 0;
+};
+Result<ToServer> decode_to_server(const FrameReader::Frame& frame);
+Result<ToAgent> decode_to_agent(const FrameReader::Frame& frame);
+
+// ---- what a lease carries ----
+
+struct BlobFolder {  // blobs whose names begin with `prefix` in `container`; or the one blob named so
+    std::string container;
+    std::string prefix;
+};
+
+struct TaskInput {
+    std::string name;
+    std::string type;            // literal uri_file uri_folder mltable mlflow_model custom_model triton_model
+    std::string mode;            // ro_mount rw_mount download direct …; in lower snake case
+    std::string literal;         // type literal
+    std::optional<BlobFolder> blobs;        // data in a datastore of this server
+    std::optional<std::string> local_path;  // data on this machine that a datastore of files points at
+    std::string uri;             // what `direct` hands to the command
+};
+
+struct TaskOutput {
+    std::string name;
+    std::string type;  // uri_file, uri_folder, …
+    std::string mode;
+    BlobFolder target;
+};
+
+struct TaskEnvironment {
+    std::string name;  // "AzureML-sklearn-0.24…:1" for people
+    std::string hash;  // of the definition: the cache key on the node; "" = nothing to prepare
+    enum class Kind { UserManaged, Venv } kind = Kind::UserManaged;
+    std::string interpreter;                // UserManaged: path or name; "" = the machine's python3
+    std::string python_version;             // Venv: "3.11"; "" = the machine's
+    std::vector<std::string> requirements;  // Venv: PEP 508 lines
+    std::vector<std::string> notices;       // said once at the top of the job's log
+    std::vector<std::pair<std::string, std::string>> variables;
+};
+
+struct TaskSpec {
+    std::string command;  // with ${{inputs.x}} and ${{outputs.y}} still in it
+    std::optional<BlobFolder> code;
+    std::string code_hash;  // cache key of the snapshot on the node
+    TaskEnvironment environment;
+    std::vector<TaskInput> inputs;
+    std::vector<TaskOutput> outputs;
+    std::vector<std::pair<std::string, std::string>> variables;  // environment variables: Azure ML's and the job's
+    BlobFolder artifacts;  // where outputs/ and logs/ go: workspaceartifactstore, ExperimentRun/dcid.{job}
+    Span timeout{};        // of the user's code; 0 = none
+    std::int64_t memory_limit_bytes = 0;  // 0 = none
+    int cpu_limit_millicores = 0;
+    Secret run_token;         // bearer of this attempt for every HTTP request
+    std::string mlflow_path;  // path prefix under which the server speaks MLflow for the workspace
+    std::string mlflow_experiment_id;
+};
+
+Json to_json(const TaskSpec& task);
+Result<TaskSpec> task_from_json(const Json& json);
+
+}  // namespace turnout::agent_protocol

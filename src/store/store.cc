@@ -1,0 +1,61 @@
+#include "store/store.h"
+
+namespace turnout {
+
+std::string_view name_of(Table table) {
+    switch (table) {
+        case Table::Meta: return "meta";
+        case Table::Workspace: return "workspace";
+        case Table::Datastore: return "datastore";
+        case Table::AssetContainer: return "asset_container";
+        case Table::AssetVersion: return "asset_version";
+        case Table::CodeHash: return "code_hash";
+        case Table::Compute: return "compute";
+        case Table::Node: return "node";
+        case Table::Job: return "job";
+        case Table::JobCreated: return "job_created";
+        case Table::JobLive: return "job_live";
+        case Table::Event: return "event";
+        case Table::Experiment: return "experiment";
+        case Table::ExperimentById: return "experiment_by_id";
+        case Table::Run: return "run";
+        case Table::RunCreated: return "run_created";
+        case Table::Metric: return "metric";
+        case Table::Log: return "log";
+        case Table::Blob: return "blob";
+        case Table::BlobBlock: return "blob_block";
+        case Table::BlobData: return "blob_data";
+        case Table::BlobUse: return "blob_use";
+        case Table::Token: return "token";
+    }
+    return "";
+}
+
+Range with_prefix(std::string_view prefix, std::size_t limit) {
+    Range range;
+    range.from = prefix;
+    range.to = prefix;
+    while (!range.to.empty() && static_cast<unsigned char>(range.to.back()) == 0xff)
+        range.to.pop_back();
+    if (!range.to.empty()) range.to.back() = static_cast<char>(range.to.back() + 1);
+    range.limit = limit;
+    return range;
+}
+
+std::string hex16(std::uint64_t number) {
+    std::string text(16, '0');
+    for (std::size_t i = 16; i-- > 0; number >>= 4) text[i] = "0123456789abcdef"[number & 15];
+    return text;
+}
+
+std::string hex16_descending(std::uint64_t number) {
+    return hex16(~number);
+}
+
+Task<Result<std::uint64_t>> Store::commit(Batch batch) {
+    Later<Result<std::uint64_t>> later;
+    commit(std::move(batch), [settle = later.settle()](Result<std::uint64_t> result) { settle(std::move(result)); });
+    co_return co_await later;
+}
+
+}  // namespace turnout

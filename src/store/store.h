@@ -1,0 +1,107 @@
+// Saving: ordered tables of key -> value, written in atomic batches. The seam is this narrow so
+// that SQLite, PostgreSQL and the simulator's memory can stand behind it and one contract suite
+// holds them together. Values are JSON documents or raw bytes; keys are text, ordered by byte.
+//
+// Durable means durable: `done` is called with success only when the batch survives power loss.
+// Reads see committed state only and never wait for writes. Batches commit in the order of their
+// commit() calls; many are grouped into one durable transaction.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/task.h"
+
+namespace turnout {
+
+// Every table there is. Who owns one alone writes it; store/README.md has the keys' forms.
+enum class Table {
+    Meta,            // "schema", "instance", keys' ids …
+    Workspace,       // control: "{sub}/{rg}/{name}" in lower case
+    Datastore,       // control/assets: "{wsid}/{name}"
+    AssetContainer,  // control/assets: "{wsid}/{kind}/{name}"
+    AssetVersion,    // control/assets: "{wsid}/{kind}/{name}/{version}"
+    CodeHash,        // control/assets: "{wsid}/{sha256}" -> name and version
+    Compute,         // control: "{wsid}/{name}"
+    Node,            // control: "{wsid}/{compute}/{node}"
+    Job,             // control: "{wsid}/{name}"
+    JobCreated,      // control: "{wsid}/{16 hex of ~created micros}/{name}": newest first
+    JobLive,         // control: "{wsid}/{name}" of every job that has not ended: recovery
+    Event,           // control: "{16 hex sequence}"
+    Experiment,      // tracking: "{wsid}/{name}"
+    ExperimentById,  // tracking: "{id}"
+    Run,             // tracking: "{wsid}/{run id}": params, tags, latest metrics
+    RunCreated,      // tracking: "{wsid}/{experiment id}/{16 hex of ~created}/{run id}"
+    Metric,          // tracking: "{wsid}/{run id}/{metric}/{16 hex step}/{16 hex sequence}"
+    Log,             // tracking: "{wsid}/{job}/{attempt}/{stream}/{16 hex offset}" -> raw bytes
+    Blob,            // blob: "{container}/{name}" -> properties
+    BlobBlock,       // blob: uncommitted blocks "{container}/{name}/{block id}"
+    BlobData,        // blob: sha256 hex -> raw bytes of a small blob
+    BlobUse,         // blob: sha256 hex -> reference count and hold
+    Token,           // api: "{sha256 of the token}" -> principal
+};
+inline constexpr Table kLastTable = Table::Token;
+std::string_view name_of(Table table);  // its name in SQL: "job_created"
+
+struct Record {
+    std::string key;
+    std::string value;
+    std::uint64_t revision = 0;  // of the commit that wrote it; grows over the whole store
+};
+
+// Expectation of a write about what is there: nothing said, absent (0), or at that revision.
+using Expect = std::optional<std::uint64_t>;
+inline constexpr std::uint64_t kAbsent = 0;
+
+struct Write {
+    Table table;
+    std::string key;
+    std::optional<std::string> value;  // nullopt deletes
+    Expect expect = std::nullopt;
+};
+
+struct Batch {
+    std::vector<Write> writes;
+    void put(Table table, std::string key, std::string value, Expect expect = std::nullopt) {
+        writes.push_back({table, std::move(key), std::move(value), expect});
+    }
+    void erase(Table table, std::string key, Expect expect = std::nullopt) {
+        writes.push_back({table, std::move(key), std::nullopt, expect});
+    }
+    bool empty() const { return writes.empty(); }
+};
+
+// Keys k with from <= k < to (to "" = no end).
+struct Range {
+    std::string from;
+    std::string to;
+    std::size_t limit = 1000;
+    bool reverse = false;
+};
+// All keys that begin with `prefix`.
+Range with_prefix(std::string_view prefix, std::size_t limit = 1000);
+
+std::string hex16(std::uint64_t number);             // 16 hex digits: sorts as the number does
+std::string hex16_descending(std::uint64_t number);  // of ~number: sorts the other way round
+
+class Store {
+public:
+    virtual ~Store() = default;
+    virtual Result<std::optional<Record>> get(Table table, std::string_view key) = 0;
+    virtual Result<std::vector<Record>> scan(Table table, const Range& range) = 0;
+
+    using Done = std::function<void(Result<std::uint64_t> revision)>;
+    // All writes or none. Errors: Conflict (an expectation failed; subject names "table/key"),
+    // ResourceExhausted (disk full), Unavailable (I/O). `done` runs on the loop, never inside this
+    // call. A batch that conflicts does not disturb others of its group.
+    virtual void commit(Batch batch, Done done) = 0;
+
+    Task<Result<std::uint64_t>> commit(Batch batch);  // the same for coroutines (store.cc)
+};
+
+}  // namespace turnout

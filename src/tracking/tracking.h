@@ -1,0 +1,107 @@
+// Tracking: experiments, runs, metrics, params, tags (MLflow's meaning and limits) and the logs of
+// jobs. A job has a run of the same id; runs without a job are possible (MLflow users).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "base/time.h"
+#include "blob/blobs.h"
+#include "io/loop.h"
+#include "spec/agent_protocol.h"
+#include "store/store.h"
+
+namespace turnout {
+
+struct Experiment {
+    std::string id;  // decimal text: MLflow's clients expect that
+    std::string name;
+    Instant created{};
+    Json tags = Json::object();
+};
+
+struct Metric {
+    std::string key;
+    double value = 0;  // NaN and infinities are values too
+    std::int64_t timestamp_ms = 0;
+    std::int64_t step = 0;
+};
+
+struct Run {
+    std::string id;
+    std::string experiment_id;
+    std::string name;
+    std::string user;
+    std::string status = "RUNNING";  // MLflow's: RUNNING SCHEDULED FINISHED FAILED KILLED
+    bool of_job = false;             // then the job's record has the last word on its status
+    bool deleted = false;
+    std::int64_t start_ms = 0;
+    std::int64_t end_ms = 0;  // 0 = not ended
+    Json params = Json::object();
+    Json tags = Json::object();
+    std::vector<Metric> latest;  // last value of each metric
+};
+
+struct LogBatch {
+    std::vector<Metric> metrics;
+    std::vector<std::pair<std::string, std::string>> params;
+    std::vector<std::pair<std::string, std::string>> tags;
+    // Set by an agent that ships what it accepted while the server was away: applied once per number.
+    struct Origin {
+        int attempt = 0;
+        std::uint64_t sequence = 0;
+    };
+    std::optional<Origin> origin;
+};
+
+class Tracking : public VirtualBlobs {
+public:
+    Tracking(Store& store, const Clock& clock, Random& random, Loop& loop);
+    ~Tracking() override;
+
+    // ---- experiments ----
+    Result<std::optional<Experiment>> experiment_by_name(std::string_view wsid, std::string_view name);
+    Result<std::optional<Experiment>> experiment_by_id(std::string_view wsid, std::string_view id);
+    Result<std::vector<Experiment>> list_experiments(std::string_view wsid);
+    Task<Result<Experiment>> ensure_experiment(std::string wsid, std::string name);  // creates if absent
+
+    // ---- runs ----
+    Result<std::optional<Run>> find_run(std::string_view wsid, std::string_view run_id);
+    Result<std::vector<Run>> list_runs(std::string_view wsid, std::string_view experiment_id, std::size_t limit);  // newest first
+    Task<Result<Run>> create_run(std::string wsid, Run run);  // id made if ""
+    // For a new job, before it is submitted; idempotent.
+    Task<Result<Run>> ensure_job_run(std::string wsid, std::string job, std::string experiment, std::string display_name, std::string user);
+    Task<Result<Run>> update_run(std::string wsid, std::string run_id, std::optional<std::string> status, std::optional<std::int64_t> end_ms, std::optional<std::string> name);
+    // Metrics, params, tags; MLflow's rules (a param keeps its value: another one is InvalidArgument).
+    Task<Result<void>> log(std::string wsid, std::string run_id, LogBatch batch);
+    Result<std::vector<Metric>> metric_history(std::string_view wsid, std::string_view run_id, std::string_view key, std::size_t limit);
+
+    // ---- logs of jobs ----
+    // Appends what is new of the chunk; `done` gets the durable length, after the commit.
+    void append_log(agent_protocol::LogChunk chunk, std::function<void(Result<std::uint64_t>)> done);
+    // Streams of the current attempt by their artifact path: "user_logs/std_log.txt" …; earlier
+    // attempts as "retries/1/user_logs/std_log.txt".
+    Result<std::vector<std::pair<std::string, std::uint64_t>>> log_streams(std::string_view wsid, std::string_view job);
+    Result<std::string> read_log(std::string_view wsid, std::string_view job, std::string_view path, std::uint64_t offset, std::uint64_t limit);
+    // Waits until the stream is longer than `offset`, or `patience` is over. Current length.
+    Task<Result<std::uint64_t>> wait_log(std::string wsid, std::string job, std::string path, std::uint64_t offset, Span patience);
+
+    // ---- VirtualBlobs: "ExperimentRun/dcid.{job}/user_logs/std_log.txt" in the artifact container ----
+    Result<std::vector<BlobInfo>> list(std::string_view container, std::string_view prefix) override;
+    Result<std::optional<BlobInfo>> head(std::string_view container, std::string_view name) override;
+    Result<std::string> read(std::string_view container, std::string_view name, std::uint64_t offset, std::uint64_t length) override;
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace turnout
