@@ -1,4 +1,4 @@
-// JSON: one value type, one parser (RapidJSON, exact doubles), one writer. Objects keep the order
+// JSON: one value type, one parser (RapidJSON; doubles exact), one writer. Objects keep the order
 // of their members, so that what a client sent is what it gets back.
 #pragma once
 
