@@ -1,0 +1,97 @@
+#include "model/compute.h"
+
+#include "base/text.h"
+#include "model/names.h"
+
+namespace turnout {
+
+namespace {
+
+constexpr Names<NodeState, 5> kNodeStates{{
+    {NodeState::Provisioning, "provisioning"},
+    {NodeState::Idle, "idle"},
+    {NodeState::Running, "running"},
+    {NodeState::Leaving, "leaving"},
+    {NodeState::Unusable, "unusable"},
+}};
+
+}  // namespace
+
+std::string_view name_of(NodeState state) {
+    return name_in(kNodeStates, state);
+}
+
+Json to_json(const Compute& compute) {
+    Json json = Json::object();
+    json.set("workspace", compute.workspace);
+    json.set("name", compute.name);
+    json.set("definition", compute.definition);
+    json.set("envelope", compute.envelope);
+    json.set("vmSize", compute.vm_size);
+    json.set("lowPriority", compute.tier == Tier::LowPriority);
+    json.set("minNodes", compute.min_nodes);
+    json.set("maxNodes", compute.max_nodes);
+    json.set("idleMicros", static_cast<std::int64_t>(compute.idle_before_scale_down.count()));
+    json.set("created", compute.created.micros);
+    json.set("modified", compute.modified.micros);
+    json.set("deleting", compute.deleting);
+    json.set("implicit", compute.implicit);
+    return json;
+}
+
+Result<Compute> compute_from_json(const Json& json) {
+    Compute compute;
+    compute.workspace = json.at("workspace").as_string();
+    compute.name = json.at("name").as_string();
+    if (compute.workspace.empty() || compute.name.empty())
+        return internal("stored compute without workspace or name");
+    compute.definition = json.at("definition");
+    compute.envelope = json.at("envelope");
+    compute.vm_size = json.at("vmSize").as_string();
+    compute.tier = json.at("lowPriority").as_bool() ? Tier::LowPriority : Tier::Dedicated;
+    compute.min_nodes = static_cast<int>(json.at("minNodes").as_int());
+    compute.max_nodes = static_cast<int>(json.at("maxNodes").as_int());
+    compute.idle_before_scale_down = Span(json.at("idleMicros").as_int());
+    compute.created = Instant{json.at("created").as_int()};
+    compute.modified = Instant{json.at("modified").as_int()};
+    compute.deleting = json.at("deleting").as_bool();
+    compute.implicit = json.at("implicit").as_bool();
+    return compute;
+}
+
+Json to_json(const Node& node) {
+    Json json = Json::object();
+    json.set("workspace", node.workspace);
+    json.set("compute", node.compute);
+    json.set("name", node.name);
+    json.set("state", name_of(node.state));
+    json.set("created", node.created.micros);
+    json.set("stateSince", node.state_since.micros);
+    json.set("job", node.job);
+    json.set("attempt", node.attempt);
+    json.set("bootId", node.boot_id);
+    json.set("problem", node.problem);
+    json.set("handle", node.handle);
+    return json;
+}
+
+Result<Node> node_from_json(const Json& json) {
+    Node node;
+    node.workspace = json.at("workspace").as_string();
+    node.compute = json.at("compute").as_string();
+    node.name = json.at("name").as_string();
+    if (node.workspace.empty() || node.compute.empty() || node.name.empty())
+        return internal("stored node without workspace, compute or name");
+    auto state = parse_in(kNodeStates, json.at("state").as_view(), "node state");
+    node.state = TURNOUT_TRY(std::move(state));
+    node.created = Instant{json.at("created").as_int()};
+    node.state_since = Instant{json.at("stateSince").as_int()};
+    node.job = json.at("job").as_string();
+    node.attempt = static_cast<int>(json.at("attempt").as_int());
+    node.boot_id = json.at("bootId").as_string();
+    node.problem = json.at("problem").as_string();
+    node.handle = json.at("handle");
+    return node;
+}
+
+}  // namespace turnout
