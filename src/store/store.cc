@@ -42,6 +42,12 @@ Range with_prefix(std::string_view prefix, std::size_t limit) {
     return range;
 }
 
+Failure conflict_at(Table table, std::string_view key) {
+    std::string subject = std::string(name_of(table)) + "/" + std::string(key);
+    std::string message = "'" + subject + "' was changed by somebody else meanwhile; read it again and repeat";
+    return fail(Code::Conflict, "Conflict", std::move(message), std::move(subject));
+}
+
 std::string hex16(std::uint64_t number) {
     std::string text(16, '0');
     for (std::size_t i = 16; i-- > 0; number >>= 4) text[i] = "0123456789abcdef"[number & 15];

@@ -86,6 +86,9 @@ struct Range {
 // All keys that begin with `prefix`.
 Range with_prefix(std::string_view prefix, std::size_t limit = 1000);
 
+// The error of a batch whose expectation about that key failed.
+Failure conflict_at(Table table, std::string_view key);
+
 std::string hex16(std::uint64_t number);             // 16 hex digits: sorts as the number does
 std::string hex16_descending(std::uint64_t number);  // of ~number: sorts the other way round
 
@@ -96,7 +99,8 @@ public:
     virtual Result<std::vector<Record>> scan(Table table, const Range& range) = 0;
 
     using Done = std::function<void(Result<std::uint64_t> revision)>;
-    // All writes or none. Errors: Conflict (an expectation failed; subject names "table/key"),
+    // All writes or none. Every expectation of the batch is checked before its first write; of two
+    // writes to one key the later wins. A batch without writes is a barrier. Errors: Conflict (an expectation failed; subject names "table/key"),
     // ResourceExhausted (disk full), Unavailable (I/O). `done` runs on the loop, never inside this
     // call. A batch that conflicts does not disturb others of its group.
     virtual void commit(Batch batch, Done done) = 0;
