@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -72,7 +73,10 @@ struct Services {
 
 enum class Access {
     Open,    // no credential: metadata, discovery, health
-    Signed,  // the route itself checks a signed link (SAS, studio, log URLs); a User bearer does too
+    // The route itself checks a signed link (SAS, studio, log URLs) or call.principal, which is set
+    // when a good bearer came along (Nobody otherwise): a User reaches all, a Run only what belongs
+    // to its workspace, which the route compares.
+    Signed,
     User,    // a user's bearer
     Run,     // a user's bearer, or the run token of the workspace in the path ({ws} or {wsid})
     Node,    // a node's token
@@ -109,8 +113,12 @@ public:
     Task<http::Response> handle(Services& services, const http::Request& request, http::BodyReader& body) const;
 
 private:
-    std::vector<Route> routes_;
     struct Node;
+    static const Node* find(const Node* node, const std::vector<std::string>& segments, std::size_t at);
+    static Result<void> bind(const Route& route, const std::vector<std::string>& segments, Call& call);
+    Task<http::Response> answer(Services& services, Call& call) const;
+
+    std::vector<Route> routes_;
     std::shared_ptr<Node> root_;
 };
 

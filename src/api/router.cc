@@ -1,0 +1,338 @@
+#include <algorithm>
+#include <memory>
+
+#include "api/api.h"
+#include "base/text.h"
+#include "control/assets.h"
+
+namespace turnout::api {
+
+// One position in the trie. Literal children win over the parameter, the parameter over the rest.
+struct Router::Node {
+    std::vector<std::pair<std::string, std::unique_ptr<Node>>> literals;  // in lower case
+    std::unique_ptr<Node> parameter;
+    std::unique_ptr<Node> rest;
+    std::vector<std::size_t> routes;  // that end here, one per method
+};
+
+namespace {
+
+constexpr std::size_t kMaxSegments = 64;
+
+std::vector<std::string_view> split_path(std::string_view path) {
+    std::vector<std::string_view> segments;
+    if (!path.empty() && path.front() == '/') path.remove_prefix(1);
+    while (true) {
+        const std::size_t slash = path.find('/');
+        segments.push_back(path.substr(0, slash));
+        if (slash == std::string_view::npos) return segments;
+        path.remove_prefix(slash + 1);
+    }
+}
+
+bool is_parameter(std::string_view segment) {
+    return segment.size() > 2 && segment.front() == '{' && segment.back() == '}';
+}
+bool is_rest(std::string_view segment) { return is_parameter(segment) && segment.ends_with("...}"); }
+
+std::string_view name_of_parameter(std::string_view segment) {
+    return segment.substr(1, segment.size() - (is_rest(segment) ? 5 : 2));
+}
+
+bool is_api_version(std::string_view text) {  // YYYY-MM-DD[-word]
+    if (text.size() < 10) return false;
+    for (std::size_t i = 0; i < 10; ++i) {
+        const bool dash = i == 4 || i == 7;
+        if (dash ? text[i] != '-' : (text[i] < '0' || text[i] > '9')) return false;
+    }
+    const int month = (text[5] - '0') * 10 + (text[6] - '0');
+    const int day = (text[8] - '0') * 10 + (text[9] - '0');
+    if (month < 1 || month > 12 || day < 1 || day > 31) return false;
+    const std::string_view suffix = text.substr(10);
+    if (suffix.empty()) return true;
+    if (suffix.size() < 2 || suffix.size() > 32 || suffix.front() != '-') return false;
+    return std::ranges::all_of(suffix.substr(1), [](char c) { return c >= 'a' && c <= 'z'; });
+}
+
+bool is_host(std::string_view host) {
+    if (host.empty() || host.size() > 255) return false;
+    return std::ranges::all_of(host, [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '.' || c == '-' || c == ':' || c == '[' || c == ']';
+    });
+}
+
+// Decodes every segment once; what could be mistaken for a way out of a folder is refused.
+Result<std::vector<std::string>> decode_segments(std::string_view path) {
+    const auto raw = split_path(path);
+    if (raw.size() > kMaxSegments) return invalid("the path has too many parts", "path");
+    std::vector<std::string> segments;
+    segments.reserve(raw.size());
+    for (const std::string_view part : raw) {
+        if (part.find('%') == std::string_view::npos) {
+            segments.emplace_back(part);
+        } else {
+            segments.push_back(TURNOUT_TRY(percent_decode(part)));
+        }
+        const std::string& segment = segments.back();
+        if (segment == "." || segment == "..")
+            return invalid("the path has a '.' or '..' part", "path");
+        if (!is_utf8(segment)) return invalid("the path is not UTF-8", "path");
+        if (std::ranges::any_of(segment, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }))
+            return invalid("the path has a control character", "path");
+    }
+    return segments;
+}
+
+std::string_view bearer_of(const http::Request& request) {
+    const std::string_view header = request.headers.get("authorization");
+    constexpr std::string_view scheme = "bearer ";
+    if (header.size() <= scheme.size() || !equal_ignoring_case(header.substr(0, scheme.size()), scheme))
+        return {};
+    return trim(header.substr(scheme.size()));
+}
+
+Error unauthenticated(std::string message) {
+    return Error{Code::Unauthenticated, "AuthenticationFailed", std::move(message), "", nullptr};
+}
+Error forbidden(std::string message) {
+    return Error{Code::PermissionDenied, "AuthorizationFailed", std::move(message), "", nullptr};
+}
+
+// The workspace that the path is about, as its id; "" if it names none that exists.
+Result<std::string> workspace_of_path(Services& services, const Call& call) {
+    if (const std::string& wsid = call.param("wsid"); !wsid.empty()) return wsid;
+    if (call.param("ws").empty()) return std::string();
+    auto found = TURNOUT_TRY(services.assets.find_workspace(call.param("sub"), call.param("rg"), call.param("ws")));
+    return found ? found->id : std::string();
+}
+
+Result<void> authorize(Services& services, Access access, Call& call) {
+    if (access == Access::Open) return {};
+    const std::string_view token = bearer_of(call.request);
+    if (token.empty()) {
+        if (access == Access::Signed) return {};  // the route looks at its link
+        return Failure(unauthenticated("this needs an 'Authorization: Bearer' header: run the client inside 'turnout exec' or after 'turnout env'"));
+    }
+    auto principal = services.authority.check(token);
+    if (!principal) {
+        if (access == Access::Signed) return {};
+        return Failure(std::move(principal).error());
+    }
+    call.principal = std::move(*principal);
+    switch (access) {
+        case Access::Open:
+        case Access::Signed: return {};
+        case Access::User:
+            if (call.principal.kind != Principal::Kind::User)
+                return Failure(forbidden("this needs a user's token; the token of a job or node does not reach it"));
+            return {};
+        case Access::Run: {
+            if (call.principal.kind == Principal::Kind::User) return {};
+            if (call.principal.kind != Principal::Kind::Run || call.principal.workspace.empty() ||
+                TURNOUT_TRY(workspace_of_path(services, call)) != call.principal.workspace)
+                return Failure(forbidden("this token reaches only the workspace of its job"));
+            return {};
+        }
+        case Access::Node:
+            if (call.principal.kind != Principal::Kind::Node)
+                return Failure(forbidden("this needs a node's token"));
+            return {};
+    }
+    return {};
+}
+
+std::string request_id(Random& random) {
+    const std::string hex = hex16(random.next()) + hex16(random.next());
+    return hex.substr(0, 8) + "-" + hex.substr(8, 4) + "-" + hex.substr(12, 4) + "-" + hex.substr(16, 4) + "-" + hex.substr(20);
+}
+
+void add_request_ids(Services& services, const http::Request& request, http::Response& response) {
+    response.headers.set("x-ms-request-id", request_id(services.random));
+    const std::string_view client = request.headers.get("x-ms-client-request-id");
+    if (!client.empty() && client.size() <= 256 && std::ranges::all_of(client, [](char c) { return c > 0x20 && c < 0x7f; }))
+        response.headers.set("x-ms-client-request-id", std::string(client));
+}
+
+void set_origins(const ServerInfo& info, Call& call) {
+    const http::Request& request = call.request;
+    const std::string_view host = request.headers.get("host");
+    switch (request.peer.carrier) {
+        case http::Carrier::Tls:
+            call.origin = is_host(host) ? "https://" + std::string(host) : info.tls_origin;
+            break;
+        case http::Carrier::Plain:
+            call.origin = is_host(host) ? "http://" + std::string(host) : info.plain_origin;
+            break;
+        case http::Carrier::Unix: call.origin = info.tls_origin; break;
+    }
+    call.plain_origin = request.peer.loopback && !info.plain_origin.empty() ? info.plain_origin : call.origin;
+}
+
+const std::string kNone;
+
+Task<Result<Json>> parse_body(http::BodyReader& body, std::size_t limit) {
+    TURNOUT_CO_TRY(const std::string text, co_await body.all(limit));
+    if (trim(text).empty()) co_return Json();
+    auto parsed = parse_json(text);
+    if (!parsed)
+        co_return fail(Code::InvalidArgument, "InvalidRequestContent", "the body is not JSON: " + parsed.error().message, "body");
+    co_return std::move(*parsed);
+}
+
+}  // namespace
+
+const std::string& Call::param(std::string_view name) const {
+    const auto found = params.find(name);
+    return found == params.end() ? kNone : found->second;
+}
+
+std::string_view Call::query_value(std::string_view name) const {
+    for (const auto& [key, value] : query)
+        if (equal_ignoring_case(key, name)) return value;
+    return {};
+}
+
+Task<Result<Json>> Call::json(std::size_t limit) { return parse_body(body, limit); }
+
+void Router::add(std::string method, std::string pattern, Access access, Action action) {
+    if (!root_) root_ = std::make_shared<Node>();
+    Node* node = root_.get();
+    for (const std::string_view segment : split_path(pattern)) {
+        TURNOUT_CHECK(!segment.empty() || pattern == "/", "empty part in a route's pattern");
+        if (is_rest(segment)) {
+            if (!node->rest) node->rest = std::make_unique<Node>();
+            node = node->rest.get();
+        } else if (is_parameter(segment)) {
+            if (!node->parameter) node->parameter = std::make_unique<Node>();
+            node = node->parameter.get();
+        } else {
+            const std::string name = to_lower(segment);
+            auto found = std::ranges::find(node->literals, name, [](const auto& literal) -> const std::string& { return literal.first; });
+            if (found == node->literals.end()) {
+                node->literals.emplace_back(name, std::make_unique<Node>());
+                found = std::prev(node->literals.end());
+            }
+            node = found->second.get();
+        }
+    }
+    for (const std::size_t other : node->routes)
+        TURNOUT_CHECK(routes_[other].method != method, "two routes for " + method + " " + pattern);
+    node->routes.push_back(routes_.size());
+    routes_.push_back(Route{std::move(method), std::move(pattern), access, std::move(action)});
+}
+
+// The node at which the path ends, the most literal one first. A trailing "/" is overlooked, except
+// in a {rest...}, where it belongs to a name.
+const Router::Node* Router::find(const Node* node, const std::vector<std::string>& segments, std::size_t at) {
+    const bool end = at == segments.size() || (at + 1 == segments.size() && segments[at].empty());
+    if (end && !node->routes.empty()) return node;
+    if (at == segments.size()) return nullptr;
+    const std::string& segment = segments[at];
+    for (const auto& [name, child] : node->literals)
+        if (equal_ignoring_case(name, segment))
+            if (const Node* found = find(child.get(), segments, at + 1)) return found;
+    if (node->parameter && !segment.empty())
+        if (const Node* found = find(node->parameter.get(), segments, at + 1)) return found;
+    if (node->rest && !segment.empty()) return node->rest.get();
+    return nullptr;
+}
+
+Result<void> Router::bind(const Route& route, const std::vector<std::string>& segments, Call& call) {
+    const auto pattern = split_path(route.pattern);
+    for (std::size_t i = 0; i < pattern.size(); ++i) {
+        if (!is_parameter(pattern[i])) continue;
+        const std::string name(name_of_parameter(pattern[i]));
+        if (is_rest(pattern[i])) {
+            const std::string joined = join(std::span(segments).subspan(i), "/");
+            call.params[name] = TURNOUT_TRY(checked_relative_path(joined, name));
+            return {};
+        }
+        if (segments[i].find('/') != std::string::npos)
+            return invalid("an encoded '/' is not allowed in this part of the path", name);
+        call.params[name] = segments[i];
+    }
+    return {};
+}
+
+Task<http::Response> Router::answer(Services& services, Call& call) const {
+    const http::Request& request = call.request;
+    auto segments = decode_segments(request.path);
+    if (!segments) co_return error_response(segments.error());
+    const Node* node = root_ ? find(root_.get(), *segments, 0) : nullptr;
+    if (!node)
+        co_return error_response({Code::NotFound, "RouteNotFound", "there is nothing at this path; is the resource's type spelled right?", "path", nullptr});
+    const Route* route = nullptr;
+    const Route* get = nullptr;
+    std::string allowed;
+    for (const std::size_t index : node->routes) {
+        const Route& candidate = routes_[index];
+        if (candidate.method == request.method) route = &candidate;
+        if (candidate.method == "GET") get = &candidate;
+        if (!allowed.empty()) allowed += ", ";
+        allowed += candidate.method;
+    }
+    const bool head = !route && get && request.method == "HEAD";
+    if (head) route = get;
+    if (!route) {
+        http::Response response = error_response({Code::InvalidArgument, "MethodNotAllowed", "this path takes " + allowed, "method", nullptr});
+        response.status = 405;
+        response.headers.set("Allow", allowed);
+        co_return response;
+    }
+    if (auto bound = bind(*route, *segments, call); !bound) co_return error_response(bound.error());
+    auto query = parse_query(request.query);
+    if (!query) co_return error_response(query.error());
+    call.query = std::move(*query);
+    set_origins(services.info, call);
+    if (auto allowed_in = authorize(services, route->access, call); !allowed_in) co_return error_response(allowed_in.error());
+    if (equal_ignoring_case(segments->front(), "subscriptions")) {
+        const std::string_view version = call.query_value("api-version");
+        if (version.empty())
+            co_return error_response({Code::InvalidArgument, "MissingApiVersionParameter", "the query has no 'api-version': add one such as api-version=2024-10-01", "api-version", nullptr});
+        if (!is_api_version(version))
+            co_return error_response({Code::InvalidArgument, "InvalidApiVersionParameter", "api-version must have the form YYYY-MM-DD or YYYY-MM-DD-preview", "api-version", nullptr});
+    }
+    auto result = co_await route->action(call);
+    http::Response response = result ? std::move(*result) : error_response(result.error());
+    if (head && response.status != 101) {
+        if (!response.stream) response.length = response.body.size();
+        response.stream.reset();
+        response.body.clear();
+    }
+    co_return response;
+}
+
+Task<http::Response> Router::handle(Services& services, const http::Request& request, http::BodyReader& body) const {
+    Call call{request, body, {}, {}, {}, {}, {}};
+    http::Response response = co_await answer(services, call);
+    add_request_ids(services, request, response);
+    co_return response;
+}
+
+http::Response json_response(int status, const Json& body) {
+    http::Response response;
+    response.status = status;
+    response.headers.set("Content-Type", "application/json; charset=utf-8");
+    body.dump_to(response.body);
+    return response;
+}
+
+http::Response error_response(const Error& error) {
+    Json inner = Json::object();
+    inner.set("code", error.reason.empty() ? std::string(name_of(error.code)) : error.reason);
+    inner.set("message", error.message);
+    if (!error.subject.empty()) inner.set("target", error.subject);
+    Json details = Json::array();
+    for (const Error* cause = error.cause.get(); cause != nullptr; cause = cause->cause.get())
+        details.push(Json::object({{"code", cause->reason}, {"message", cause->message}}));
+    inner.set("details", std::move(details));
+    int status = http_status(error.code);
+    if (error.reason == "RequestBodyTooLarge") status = 413;
+    http::Response response = json_response(status, Json::object({{"error", std::move(inner)}}));
+    if (error.code == Code::Unauthenticated) response.headers.set("WWW-Authenticate", "Bearer");
+    if (error.code == Code::Unavailable) response.headers.set("Retry-After", "1");
+    return response;
+}
+
+}  // namespace turnout::api
