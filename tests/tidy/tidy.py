@@ -1,0 +1,306 @@
+#!/usr/bin/env python3
+"""usage: tests/tidy/tidy.py [--notes FILE]
+
+Style as a test: who may include whom, how large a file may be, what may not be called, headers that
+compile alone, and documents whose names exist. Each rule is one result; `--notes` appends
+`passed|failed<tab>name<tab>reason` lines to a file for scripts/test-summary.
+"""
+import argparse
+import concurrent.futures
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SRC = ROOT / "src"
+
+# ---- the layers. A folder of src/ may include itself and these, nothing else. ----
+PURE = {"base"}
+LAYERS = {
+    "base": set(),
+    "io": PURE,
+    "io/posix": {"io"} | PURE,
+    "io/tls": {"io", "io/posix"} | PURE,
+    "spec": {"io"} | PURE,
+    "model": {"spec", "io"} | PURE,
+    "store": {"io"} | PURE,
+    "blob": {"store", "model", "spec", "io"} | PURE,
+    "schedule": {"model", "spec"} | PURE,
+    "tracking": {"blob", "store", "model", "spec", "io"} | PURE,
+    "provider": {"model", "spec", "io", "io/posix"} | PURE,
+    "environment": {"spec", "io"} | PURE,
+    "supervisor": set(),
+    "agent": {"environment", "spec", "io", "io/posix", "supervisor"} | PURE,
+    "control": {"schedule", "tracking", "blob", "store", "model", "spec", "io"} | PURE,
+    "api": {"control", "schedule", "tracking", "blob", "store", "environment", "model", "spec", "io"} | PURE,
+    "client": {"schedule", "model", "spec", "io", "io/tls", "io/posix"} | PURE,
+    "cli": {"client", "schedule", "model", "spec", "io", "io/posix"} | PURE,
+}
+# src/app is where concrete classes meet: it may include everything. Tests may use the real
+# implementations of the interfaces that their folder is given.
+FOR_TESTS = {"io/posix", "store"}
+
+LARGEST_FILE = 900  # lines: past that there are usually two ideas
+
+# ---- the outside world enters through src/io, nowhere else ----
+BANNED = {
+    "time()": r"(?<![\w.>:])(?:std::|::)?time\s*\(\s*(?:nullptr|NULL|0|&\w+)\s*\)",
+    "rand()": r"(?<![\w.>:])(?:std::|::)?s?rand\s*\(",
+    "random_device": r"\brandom_device\b",
+    "getenv()": r"(?<![\w.>])(?:std::|::)?(?:secure_)?getenv\s*\(",
+    "fork()": r"(?<![\w.>:])(?:::)?v?fork\s*\(",
+    "system()": r"(?<![\w.>:])(?:std::|::)?(?:system|popen)\s*\(",
+    "clock::now()": r"\b(?:system_clock|steady_clock|high_resolution_clock)::now\b",
+    "sleep()": r"(?<![\w.>])::sleep\s*\(|\b(?:usleep|nanosleep|sleep_for|sleep_until)\s*\(",
+}
+BANNED_ALLOWED = {  # file or folder -> the names it may use, each with a reason
+    "io/posix": "the real world",
+    "io/tls": "the real world",
+    "supervisor": "stands alone, without the io interfaces, so that it stays tiny",
+    "app": "main() reads the configuration once and builds the real world",
+}
+
+UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
+
+
+def sources(*suffixes):
+    return sorted(p for p in SRC.rglob("*") if p.is_file() and p.suffix in suffixes)
+
+
+def short(path):
+    return str(path.relative_to(ROOT))
+
+
+def folder_of(relative):
+    """The layer that a path below src/ belongs to."""
+    parts = relative.split("/")
+    two = "/".join(parts[:2])
+    return two if two in LAYERS and len(parts) > 2 else parts[0]
+
+
+def without_comments_and_texts(text):
+    """The same text with comments and string literals blanked; lines stay where they are."""
+    pattern = re.compile(
+        r'//[^\n]*|/\*.*?\*/|R"(\w*)\((?:.|\n)*?\)\1"|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'', re.S
+    )
+    return pattern.sub(lambda m: re.sub(r"[^\n]", " ", m.group()), text)
+
+
+def layer_findings(relative, text):
+    """`relative` is a path below src/."""
+    folder = folder_of(relative)
+    if folder == "app":
+        return
+    allowed = LAYERS.get(folder)
+    if allowed is None:
+        yield f"src/{relative}: folder {folder} is in no layer of tests/tidy/tidy.py"
+        return
+    is_test = relative.endswith("_test.cc") or "test" in Path(relative).stem.split("_")
+    for number, line in enumerate(text.split("\n"), 1):
+        found = re.match(r'\s*#\s*include\s+"([^"]+)"', line)
+        if not found or "/" not in found[1]:
+            continue
+        target = folder_of(found[1])
+        if target == folder or target in allowed or (is_test and target in FOR_TESTS):
+            continue
+        yield f"src/{relative}:{number}: {folder} must not include {found[1]}"
+
+
+def banned_findings(relative, text):
+    folder = folder_of(relative)
+    if folder in BANNED_ALLOWED or relative in BANNED_ALLOWED or relative.endswith("_test.cc"):
+        return
+    for number, line in enumerate(without_comments_and_texts(text).split("\n"), 1):
+        for name, pattern in BANNED.items():
+            if re.search(pattern, line):
+                yield f"src/{relative}:{number}: {name} outside src/io"
+
+
+def size_findings(name, text):
+    lines = text.count("\n") + 1
+    if lines > LARGEST_FILE:
+        yield f"{name}: {lines} lines, at most {LARGEST_FILE}"
+
+
+def text_findings(name, text):
+    for number, line in enumerate(text.split("\n"), 1):
+        if UNFINISHED.search(line):
+            yield f"{name}:{number}: unfinished work is an issue, not a comment"
+        if line.rstrip("\r") != line or "\t" in line:
+            yield f"{name}:{number}: tab or carriage return"
+
+
+def document_findings(name, text, exists, words):
+    """Every `code` span that looks like a path or a symbol must exist."""
+    text = re.sub(r"```.*?```", lambda m: "\n" * m.group().count("\n"), text, flags=re.S)
+    for number, line in enumerate(text.split("\n"), 1):
+        for span in re.findall(r"`([^`]+)`", line):
+            first = span.split()[0]
+            if re.fullmatch(r"[A-Za-z_][\w]*(?:::~?\w+)*(?:\(\))?", span):
+                parts = re.sub(r"\(\)$", "", span).split("::")
+                missing = [part for part in parts if part not in words and not exists(part)]
+                if missing:
+                    yield f"{name}:{number}: `{span}`: nothing is called {missing[0]}"
+            elif re.fullmatch(r"\.?/?[\w.*{}$-]+(?:/[\w.*{}-]*)+|[\w-]+\.(?:h|cc|py|md|txt|json)", first):
+                if "{" in first or "$" in first or first.startswith(("/", "~")):
+                    continue  # a route or a pattern, not a file
+                if not exists(first.removeprefix("./")):
+                    yield f"{name}:{number}: `{first}` does not exist"
+
+
+def check_layers():
+    for path in sources(".h", ".cc", ".c"):
+        yield from layer_findings(str(path.relative_to(SRC)), path.read_text())
+
+
+def check_banned():
+    for path in sources(".h", ".cc", ".c"):
+        yield from banned_findings(str(path.relative_to(SRC)), path.read_text())
+
+
+def own_files():
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.split("\n")
+    for name in listed:
+        path = ROOT / name
+        if name and path.is_file() and path.suffix in (".h", ".cc", ".c", ".py", ".sh", ".cmake"):
+            yield path
+
+
+def check_sizes():
+    for path in own_files():
+        yield from size_findings(short(path), path.read_text())
+
+
+def check_text():
+    for path in own_files():
+        if path != Path(__file__).resolve():
+            yield from text_findings(short(path), path.read_text())
+
+
+def check_documents():
+    words = set()
+    for folder in ("src", "tests", "scripts", "bench", "fuzz", "examples"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and path.suffix in (".h", ".cc", ".c", ".py", ".txt", ""):
+                try:
+                    words.update(re.findall(r"\w+", path.read_text()))
+                except UnicodeDecodeError:
+                    pass
+    words.update(re.findall(r"\w+", (ROOT / "CMakeLists.txt").read_text()))
+
+    def exists(name):
+        name = name.rstrip("/")
+        return any(any(base.glob(name)) if "*" in name else (base / name).exists() for base in (ROOT, SRC))
+
+    for name in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
+        path = ROOT / name
+        if not path.exists():
+            yield f"{name} is missing"
+        else:
+            yield from document_findings(name, path.read_text(), exists, words)
+
+
+def compile_alone(header):
+    command = os.environ.get("CXX", "g++").split() + [
+        "-std=gnu++23", "-fsyntax-only", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-I", str(SRC),
+        "-x", "c++", "-",
+    ]
+    done = subprocess.run(
+        command, input=f'#include "{header.relative_to(SRC)}"\n', capture_output=True, text=True, timeout=300
+    )
+    return done.returncode == 0, done.stderr.strip().split("\n")[0]
+
+
+def closure(header, seen):
+    """The header and all project headers below it."""
+    if header in seen or not header.is_file():
+        return seen
+    seen.add(header)
+    for name in re.findall(r'^\s*#\s*include\s+"([^"]+)"', header.read_text(), re.M):
+        closure(SRC / name if (SRC / name).is_file() else header.parent / name, seen)
+    return seen
+
+
+def check_headers():
+    cache_file = ROOT / "build" / "tidy-headers.json"
+    try:
+        cache = set(json.loads(cache_file.read_text()))
+    except (OSError, ValueError):
+        cache = set()
+    keys = {}
+    for header in sources(".h"):
+        digest = hashlib.sha256()
+        for part in sorted(closure(header, set())):
+            digest.update(str(part.relative_to(SRC)).encode() + b"\0" + part.read_bytes())
+        keys[header] = digest.hexdigest()
+    todo = [header for header, key in keys.items() if key not in cache]
+    good = {key for key in keys.values() if key in cache}
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        for header, (fine, why) in zip(todo, pool.map(compile_alone, todo)):
+            if fine:
+                good.add(keys[header])
+            else:
+                yield f"{short(header)} does not compile alone: {why}"
+    cache_file.parent.mkdir(exist_ok=True)
+    cache_file.write_text(json.dumps(sorted(good)))
+
+
+def check_itself():
+    """Each rule finds what it is there to find, and leaves good text alone."""
+
+    def expect(findings, count, what):
+        if len(list(findings)) != count:
+            yield f"the rule for {what} is broken"
+
+    yield from expect(layer_findings("base/a.h", '#include "io/loop.h"\n'), 1, "layers")
+    yield from expect(layer_findings("io/a.cc", '#include "io/posix/loop.h"\n'), 1, "layers")
+    yield from expect(layer_findings("model/a.h", '#include "base/json.h"\n#include <map>\n'), 0, "layers")
+    yield from expect(layer_findings("nowhere/a.h", "\n"), 1, "layers")
+    yield from expect(banned_findings("api/a.cc", "auto t = std::chrono::system_clock::now();"), 1, "banned calls")
+    yield from expect(banned_findings("api/a.cc", 'x = getenv("HOME"); y = ::fork();'), 2, "banned calls")
+    yield from expect(banned_findings("api/a.cc", '// fork() here\ncall("rand()"); clock.time(0);'), 0, "banned calls")
+    yield from expect(size_findings("a", "\n" * 900), 1, "sizes")
+    yield from expect(text_findings("a", "// TO" + "DO: more\n\tx\n"), 2, "text")
+    there = {"src/a.h", "a.h"}.__contains__
+    yield from expect(document_findings("d", "`src/a.h` `Thing` `Thing::run()`", there, {"Thing", "run"}), 0, "documents")
+    yield from expect(document_findings("d", "`src/b.h` `Absent`", there, set()), 2, "documents")
+
+
+CHECKS = {
+    "itself": check_itself,
+    "layers": check_layers,
+    "banned calls": check_banned,
+    "sizes": check_sizes,
+    "text": check_text,
+    "documents": check_documents,
+    "headers compile alone": check_headers,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--notes")
+    notes = parser.parse_args().notes
+    failed = 0
+    for name, check in CHECKS.items():
+        findings = list(check())
+        for finding in findings[:40]:
+            print(f"tidy {name}: {finding}")
+        verdict = "failed" if findings else "passed"
+        failed += bool(findings)
+        if notes:
+            reason = f"{len(findings)} findings, the first: {findings[0]}" if findings else ""
+            with open(notes, "a", encoding="utf-8") as out:
+                out.write(f"{verdict}\ttidy {name}\t{reason}\n")
+    print(f"tidy: {len(CHECKS) - failed} rules hold, {failed} do not")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
