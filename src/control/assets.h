@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "base/json.h"
@@ -77,9 +78,21 @@ public:
     Result<std::optional<AssetVersion>> code_by_hash(std::string_view wsid, std::string_view sha256);
 
 private:
+    Result<std::optional<Workspace>> read_workspace(const std::string& key);
+
     Store& store_;
     const Clock& clock_;
     Random& random_;
+    // Workspaces as they are committed, by key: every request names one. Nobody else writes that
+    // table, and workspaces are never deleted.
+    std::unordered_map<std::string, Workspace> workspaces_;
 };
+
+inline constexpr std::string_view kBlobStore = "workspaceblobstore";
+inline constexpr std::string_view kArtifactStore = "workspaceartifactstore";
+
+// Names of assets and their versions: 1 to 255 of letters, digits, '.', '_' and '-', the first a
+// letter, digit or '_'. `what` is for the message: "environment", "data version".
+Result<void> check_asset_name(std::string_view name, std::string_view what);
 
 }  // namespace turnout
