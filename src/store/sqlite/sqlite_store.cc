@@ -1,0 +1,521 @@
+#include "store/sqlite/sqlite_store.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <limits>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "store/sqlite/database.h"
+#include "store/sqlite/migrations.h"
+
+namespace turnout {
+namespace {
+
+using namespace sqlite;
+
+// Bounds of what waits and of one group. A group is also bounded by what arrived during one fsync.
+constexpr std::size_t kMaxQueuedBytes = 64 << 20;
+constexpr std::size_t kMaxGroupBatches = 4096;
+constexpr std::size_t kMaxGroupBytes = 8 << 20;
+constexpr std::size_t kMaxValueBytes = 64 << 20;
+
+// The WAL is preallocated, because overwriting costs half of what appending costs. It is copied
+// into the database when the writer has nothing to do and at the latest when it has grown big.
+constexpr std::uint64_t kWalBytes = 4 << 20;
+constexpr int kIdleCheckpointFrames = 256;
+constexpr int kMaxWalFrames = 4000;
+constexpr auto kIdleBeforeCheckpoint = std::chrono::milliseconds(500);
+constexpr auto kBallastRetry = std::chrono::seconds(5);
+
+// Revisions are handed out from memory; the file only knows up to where, so that a commit does not
+// write a counter. A restart goes on behind the reserved ones: they grow, with gaps.
+constexpr std::uint64_t kRevisionsReserved = 1 << 20;
+
+constexpr std::size_t kTables = static_cast<std::size_t>(kLastTable) + 1;
+
+class FileHandle {
+public:
+    explicit FileHandle(int fd = -1) : fd_(fd) {}
+    FileHandle(FileHandle&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    FileHandle& operator=(FileHandle&& other) noexcept {
+        std::swap(fd_, other.fd_);
+        return *this;
+    }
+    ~FileHandle() {
+        if (fd_ >= 0) ::close(fd_);
+    }
+    int get() const { return fd_; }
+
+private:
+    int fd_;
+};
+
+std::string folder_of(const std::string& path) {
+    const std::size_t slash = path.rfind('/');
+    return slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
+}
+
+Failure file_failure(const std::string& what, int error) {
+    const std::string message = what + ": " + std::generic_category().message(error);
+    if (error == ENOSPC || error == EDQUOT)
+        return fail(Code::ResourceExhausted, "DiskFull", message);
+    return fail(Code::Unavailable, "StorageError", message);
+}
+
+Result<FileHandle> lock_folder(const std::string& path) {
+    const std::string name = path + ".lock";
+    FileHandle file(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (file.get() < 0) return file_failure("cannot open '" + name + "'", errno);
+    if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK) return file_failure("cannot lock '" + name + "'", errno);
+        return fail(Code::FailedPrecondition, "DataFolderInUse",
+                    "the data folder '" + folder_of(path) +
+                        "' is in use by another turnout; stop it with 'turnout down' or choose "
+                        "another folder",
+                    folder_of(path));
+    }
+    return file;
+}
+
+Result<Database> open_database(const std::string& path, const SqliteOptions& options, int flags) {
+    sqlite3* raw = nullptr;
+    const int status = sqlite3_open_v2(path.c_str(), &raw, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                                       options.vfs.empty() ? nullptr : options.vfs.c_str());
+    Database db(raw);
+    if (status != SQLITE_OK) return failure_of(raw, status, "cannot open '" + path + "'");
+    sqlite3_busy_timeout(raw, 10'000);
+    int keep = 1;
+    sqlite3_file_control(raw, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
+    return db;
+}
+
+// The space that the ballast file holds for bad times. Used by the writer's thread only.
+class Ballast {
+public:
+    Ballast(std::string file, std::uint64_t bytes) : file_(std::move(file)), bytes_(bytes) {}
+
+    bool held() const { return bytes_ == 0 || held_; }
+
+    // Allocates it if that leaves room for others.
+    void take() {
+        if (held()) return;
+        struct statvfs space {};
+        if (::statvfs(folder_of(file_).c_str(), &space) == 0) {
+            struct stat there {};
+            const std::uint64_t own = ::stat(file_.c_str(), &there) == 0 ? static_cast<std::uint64_t>(there.st_blocks) * 512 : 0;
+            if (own >= bytes_) {
+                held_ = true;
+                return;
+            }
+            if (static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize < 4 * bytes_) return;
+        }
+        FileHandle file(::open(file_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+        if (file.get() < 0) return;
+        if (::posix_fallocate(file.get(), 0, static_cast<off_t>(bytes_)) == 0)
+            held_ = true;
+        else
+            ::unlink(file_.c_str());
+    }
+
+    void drop() {
+        if (bytes_ == 0) return;
+        ::unlink(file_.c_str());
+        held_ = false;
+    }
+
+private:
+    std::string file_;
+    std::uint64_t bytes_;
+    bool held_ = false;
+};
+
+struct Waiting {
+    Batch batch;
+    Store::Done done;
+    std::size_t bytes = 0;
+};
+
+struct Settled {
+    Store::Done done;
+    Result<std::uint64_t> result;
+};
+
+// Statements of the writer for one table, prepared at first use.
+struct WriteStatements {
+    Statement revision;
+    Statement put;
+    Statement erase;
+};
+struct ReadStatements {
+    Statement get;
+    // [reverse][with an end]
+    std::array<std::array<Statement, 2>, 2> scan;
+};
+
+class Writer {
+public:
+    Writer(Loop& loop, Database db, Ballast ballast, std::uint64_t reserved)
+        : loop_(loop), db_(std::move(db)), ballast_(std::move(ballast)), revision_(reserved), reserved_(reserved) {
+        sqlite3_wal_hook(
+            db_.get(),
+            [](void* self, sqlite3*, const char*, int frames) {
+                static_cast<Writer*>(self)->wal_frames_ = frames;
+                return SQLITE_OK;
+            },
+            this);
+        ballast_.take();
+        thread_ = std::thread([this] { run(); });
+    }
+    ~Writer() {
+        {
+            std::lock_guard lock(mutex_);
+            stopping_ = true;
+        }
+        wake_.notify_one();
+        thread_.join();
+        if (wal_frames_ > 0) checkpoint();
+    }
+
+    void add(Batch batch, Store::Done done) {
+        std::size_t bytes = 0;
+        for (const Write& write : batch.writes) {
+            const std::size_t size = write.key.size() + (write.value ? write.value->size() : 0);
+            if (size > kMaxValueBytes)
+                return refuse(std::move(done), "a value of " + std::to_string(size) + " bytes is too large for the store");
+            bytes += size + 64;
+        }
+        bool idle = false;
+        {
+            std::lock_guard lock(mutex_);
+            if (queued_bytes_ + bytes <= kMaxQueuedBytes || queue_.empty()) {
+                idle = queue_.empty();
+                queued_bytes_ += bytes;
+                queue_.push_back({std::move(batch), std::move(done), bytes});
+                done = nullptr;
+            }
+        }
+        if (done) return refuse(std::move(done), "too many writes are waiting for the disk; try again later");
+        if (idle) wake_.notify_one();
+    }
+
+private:
+    void refuse(Store::Done done, std::string why) {
+        loop_.post([done = std::move(done), why = std::move(why)] {
+            done(fail(Code::ResourceExhausted, "TooManyWrites", why));
+        });
+    }
+
+    void run() {
+        std::unique_lock lock(mutex_);
+        while (true) {
+            if (queue_.empty()) {
+                if (stopping_) return;
+                if (wal_frames_ < kIdleCheckpointFrames) {
+                    wake_.wait(lock);
+                } else if (wake_.wait_for(lock, kIdleBeforeCheckpoint) == std::cv_status::timeout &&
+                           queue_.empty()) {
+                    lock.unlock();
+                    checkpoint();
+                    lock.lock();
+                }
+                continue;
+            }
+            std::deque<Waiting> group = take_group();
+            lock.unlock();
+            commit_group(std::move(group));
+            if (wal_frames_ >= kMaxWalFrames) checkpoint();
+            lock.lock();
+        }
+    }
+
+    std::deque<Waiting> take_group() {
+        std::size_t count = 0, bytes = 0;
+        while (count < queue_.size() && count < kMaxGroupBatches &&
+               (count == 0 || bytes + queue_[count].bytes <= kMaxGroupBytes))
+            bytes += queue_[count++].bytes;
+        queued_bytes_ -= bytes;
+        if (count == queue_.size()) return std::exchange(queue_, {});
+        std::deque<Waiting> group;
+        for (; count > 0; --count) {
+            group.push_back(std::move(queue_.front()));
+            queue_.pop_front();
+        }
+        return group;
+    }
+
+    void commit_group(std::deque<Waiting> group) {
+        const bool low_on_space = !has_space();
+        std::vector<Settled> settled;
+        settled.reserve(group.size());
+        Result<void> all = execute_cached(begin_, "BEGIN IMMEDIATE");
+        std::uint64_t reserved = reserved_;
+        if (all && revision_ + group.size() > reserved_) {
+            reserved = revision_ + group.size() + kRevisionsReserved;
+            all = execute(db_.get(), "UPDATE store_revision SET reserved=" + std::to_string(reserved));
+        }
+        for (Waiting& next : group) {
+            Result<std::uint64_t> result = 0;
+            if (all && low_on_space && next.bytes > kLowSpaceBatch) {
+                result = fail(Code::ResourceExhausted, "DiskFull",
+                              "the disk of the data folder is full: only small changes are "
+                              "recorded until there is space");
+            } else if (all) {
+                result = apply(next.batch, all);
+            }
+            settled.push_back({std::move(next.done), std::move(result)});
+        }
+        if (all) all = execute_cached(commit_, "COMMIT");
+        if (all) {
+            reserved_ = reserved;
+        } else {
+            if (!sqlite3_get_autocommit(db_.get()))
+                sqlite3_exec(db_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
+            if (all.error().code == Code::ResourceExhausted) {
+                ballast_.drop();
+                ballast_tried_ = std::chrono::steady_clock::now();
+            }
+            // What was refused for its own reason keeps that reason.
+            for (Settled& one : settled)
+                if (one.result) one.result = Failure(all.error());
+        }
+        loop_.post([settled = std::move(settled)]() mutable {
+            for (Settled& one : settled) one.done(std::move(one.result));
+        });
+    }
+
+    // Expectations first, then the writes. A failure of the database, as against one of the batch,
+    // goes to `all`: then the whole group is rolled back.
+    Result<std::uint64_t> apply(const Batch& batch, Result<void>& all) {
+        for (const Write& write : batch.writes) {
+            if (!write.expect) continue;
+            const Result<std::uint64_t> revision = revision_of(write.table, write.key);
+            if (!revision) {
+                all = Failure(revision.error());
+                return 0;
+            }
+            if (*revision != *write.expect) return conflict_at(write.table, write.key);
+        }
+        const std::uint64_t revision = ++revision_;
+        for (const Write& write : batch.writes) {
+            all = apply(write, revision);
+            if (!all) return 0;
+        }
+        return revision;
+    }
+
+    Result<std::uint64_t> revision_of(Table table, std::string_view key) {
+        Statement& cached = statements_[static_cast<std::size_t>(table)].revision;
+        TURNOUT_TRY(ready(cached, table, "SELECT revision FROM ", " WHERE key=?1"));
+        bind_text(cached.get(), 1, key);
+        const int status = sqlite3_step(cached.get());
+        const std::uint64_t revision =
+            status == SQLITE_ROW ? static_cast<std::uint64_t>(sqlite3_column_int64(cached.get(), 0)) : kAbsent;
+        sqlite3_reset(cached.get());
+        if (status != SQLITE_ROW && status != SQLITE_DONE)
+            return failure_of(db_.get(), status, "reading from the database");
+        return revision;
+    }
+
+    Result<void> apply(const Write& write, std::uint64_t revision) {
+        WriteStatements& cached = statements_[static_cast<std::size_t>(write.table)];
+        Statement& statement = write.value ? cached.put : cached.erase;
+        if (write.value) {
+            TURNOUT_TRY(ready(statement, write.table, "INSERT INTO ",
+                              " VALUES(?1,?2,?3) ON CONFLICT(key) DO UPDATE SET "
+                              "value=excluded.value, revision=excluded.revision"));
+            bind_blob(statement.get(), 2, *write.value);
+            sqlite3_bind_int64(statement.get(), 3, static_cast<std::int64_t>(revision));
+        } else {
+            TURNOUT_TRY(ready(statement, write.table, "DELETE FROM ", " WHERE key=?1"));
+        }
+        bind_text(statement.get(), 1, write.key);
+        const int status = sqlite3_step(statement.get());
+        sqlite3_reset(statement.get());
+        if (status != SQLITE_DONE) return failure_of(db_.get(), status, "writing to the database");
+        return {};
+    }
+
+    Result<void> ready(Statement& cached, Table table, std::string_view before, std::string_view after) {
+        if (cached) return {};
+        cached = TURNOUT_TRY(prepare(db_.get(), std::string(before) + std::string(name_of(table)) + std::string(after)));
+        return {};
+    }
+
+    Result<void> execute_cached(Statement& cached, std::string_view sql) {
+        if (!cached) cached = TURNOUT_TRY(prepare(db_.get(), sql));
+        const int status = sqlite3_step(cached.get());
+        sqlite3_reset(cached.get());
+        if (status != SQLITE_DONE) return failure_of(db_.get(), status, "committing to the database");
+        return {};
+    }
+
+    bool has_space() {
+        if (ballast_.held()) return true;
+        const auto now = std::chrono::steady_clock::now();
+        if (now - ballast_tried_ >= kBallastRetry) {
+            ballast_tried_ = now;
+            ballast_.take();
+        }
+        return ballast_.held();
+    }
+
+    // Copies the WAL into the database, as far as readers allow; the next commit then reuses the
+    // WAL from its beginning. An error here loses nothing: the WAL stays.
+    void checkpoint() {
+        int frames = 0, copied = 0;
+        sqlite3_wal_checkpoint_v2(db_.get(), "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &copied);
+        wal_frames_ = 0;  // the hook tells the true number at the next commit
+    }
+
+    Loop& loop_;
+    Database db_;
+    Ballast ballast_;
+    std::chrono::steady_clock::time_point ballast_tried_{};
+    std::uint64_t revision_;
+    std::uint64_t reserved_;
+    int wal_frames_ = 0;
+    std::array<WriteStatements, kTables> statements_;
+    Statement begin_, commit_;
+
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::deque<Waiting> queue_;     // under mutex_
+    std::size_t queued_bytes_ = 0;  // under mutex_
+    bool stopping_ = false;         // under mutex_
+    std::thread thread_;
+};
+
+class OpenSqliteStore final : public SqliteStore {
+public:
+    OpenSqliteStore(std::string path, SqliteOptions options, FileHandle lock, Database reader, std::unique_ptr<Writer> writer)
+        : path_(std::move(path)), options_(std::move(options)), lock_(std::move(lock)), reader_(std::move(reader)), writer_(std::move(writer)) {}
+
+    Result<std::optional<Record>> get(Table table, std::string_view key) override {
+        Statement& cached = statements_[static_cast<std::size_t>(table)].get;
+        if (!cached)
+            cached = TURNOUT_TRY(prepare(reader_.get(), "SELECT value, revision FROM " + std::string(name_of(table)) + " WHERE key=?1"));
+        bind_text(cached.get(), 1, key);
+        const int status = sqlite3_step(cached.get());
+        std::optional<Record> record;
+        if (status == SQLITE_ROW)
+            record.emplace(Record{std::string(key), std::string(column(cached.get(), 0)),
+                                  static_cast<std::uint64_t>(sqlite3_column_int64(cached.get(), 1))});
+        sqlite3_reset(cached.get());  // ends the read transaction: the next read sees what is new
+        if (status != SQLITE_ROW && status != SQLITE_DONE)
+            return failure_of(reader_.get(), status, "reading from the database");
+        return record;
+    }
+
+    Result<std::vector<Record>> scan(Table table, const Range& range) override {
+        std::vector<Record> records;
+        if (range.limit == 0 || (!range.to.empty() && range.to <= range.from)) return records;
+        Statement& cached = statements_[static_cast<std::size_t>(table)].scan[range.reverse][!range.to.empty()];
+        if (!cached)
+            cached = TURNOUT_TRY(prepare(reader_.get(), "SELECT key, value, revision FROM " + std::string(name_of(table)) +
+                                                            " WHERE key>=?1" + (range.to.empty() ? "" : " AND key<?3") +
+                                                            " ORDER BY key" + (range.reverse ? " DESC" : "") + " LIMIT ?2"));
+        sqlite3_stmt* statement = cached.get();
+        bind_text(statement, 1, range.from);
+        constexpr std::size_t most = std::numeric_limits<std::int64_t>::max();
+        sqlite3_bind_int64(statement, 2, static_cast<std::int64_t>(std::min(range.limit, most)));
+        if (!range.to.empty()) bind_text(statement, 3, range.to);
+        int status = SQLITE_ROW;
+        while ((status = sqlite3_step(statement)) == SQLITE_ROW)
+            records.push_back({std::string(column(statement, 0)), std::string(column(statement, 1)),
+                               static_cast<std::uint64_t>(sqlite3_column_int64(statement, 2))});
+        sqlite3_reset(statement);
+        if (status != SQLITE_DONE) return failure_of(reader_.get(), status, "reading from the database");
+        return records;
+    }
+
+    void commit(Batch batch, Done done) override { writer_->add(std::move(batch), std::move(done)); }
+
+    Result<void> backup(std::string file) const override {
+        const Database db = TURNOUT_TRY(open_database(path_, options_, SQLITE_OPEN_READWRITE));
+        return execute(db.get(), "VACUUM INTO " + quoted(file));
+    }
+
+private:
+    const std::string path_;
+    const SqliteOptions options_;
+    FileHandle lock_;
+    Database reader_;
+    std::array<ReadStatements, kTables> statements_;
+    std::unique_ptr<Writer> writer_;  // ends before the reader does
+};
+
+// Grows the WAL to kWalBytes of zeros: frames that are not valid, hence ignored by recovery.
+// Opening and closing this file is harmless (SQLite's locks are on the other two).
+void preallocate_wal(const std::string& path) {
+    FileHandle file(::open((path + "-wal").c_str(), O_WRONLY | O_CLOEXEC));
+    struct stat there {};
+    if (file.get() < 0 || ::fstat(file.get(), &there) != 0) return;
+    const std::string zeros(256 << 10, '\0');
+    auto at = static_cast<std::uint64_t>(there.st_size);
+    while (at < kWalBytes) {
+        const std::size_t size = std::min<std::uint64_t>(zeros.size(), kWalBytes - at);
+        const ssize_t wrote = ::pwrite(file.get(), zeros.data(), size, static_cast<off_t>(at));
+        if (wrote <= 0) return;  // it is only an optimisation
+        at += static_cast<std::uint64_t>(wrote);
+    }
+    ::fdatasync(file.get());
+}
+
+Result<std::uint64_t> reserve_revisions(sqlite3* db) {
+    Statement query = TURNOUT_TRY(prepare(db, "SELECT reserved FROM store_revision"));
+    const int status = sqlite3_step(query.get());
+    if (status != SQLITE_ROW && status != SQLITE_DONE) return failure_of(db, status, "reading from the database");
+    if (status == SQLITE_ROW) return static_cast<std::uint64_t>(sqlite3_column_int64(query.get(), 0));
+    query.reset();
+    TURNOUT_TRY(execute(db, "INSERT INTO store_revision VALUES(1)"));
+    return 1;
+}
+
+void sync_folder(const std::string& path) {
+    const FileHandle folder(::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (folder.get() >= 0) ::fsync(folder.get());
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::string& path, SqliteOptions options) {
+    const bool real_files = options.vfs.empty();
+    FileHandle lock;
+    if (real_files) lock = TURNOUT_TRY(lock_folder(path));
+
+    Database writer = TURNOUT_TRY(open_database(path, options, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+    TURNOUT_TRY(execute(writer.get(),
+                        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
+                        "PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-1024;"
+                        "PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF"));
+    if (options.max_pages > 0)
+        TURNOUT_TRY(execute(writer.get(), "PRAGMA max_page_count=" + std::to_string(options.max_pages)));
+    TURNOUT_TRY(migrate(writer.get(), real_files ? path : ""));
+    const std::uint64_t reserved = TURNOUT_TRY(reserve_revisions(writer.get()));
+    if (real_files) {
+        preallocate_wal(path);
+        sync_folder(path);
+    }
+
+    Database reader = TURNOUT_TRY(open_database(path, options, SQLITE_OPEN_READWRITE));
+    TURNOUT_TRY(execute(reader.get(), "PRAGMA query_only=ON; PRAGMA cache_size=-1024; PRAGMA mmap_size=33554432;"
+                                      "PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF"));
+
+    Ballast ballast(folder_of(path) + "/ballast", real_files ? options.ballast_bytes : 0);
+    auto thread = std::make_unique<Writer>(loop, std::move(writer), std::move(ballast), reserved);
+    return std::make_unique<OpenSqliteStore>(path, std::move(options), std::move(lock), std::move(reader), std::move(thread));
+}
+
+}  // namespace turnout

@@ -1,0 +1,48 @@
+// The store in one SQLite file: WAL, synchronous=FULL, group commit.
+//
+// Two connections. The reader lives on the loop's thread and answers get and scan from committed
+// state; no statement stays open between calls, so every read sees the newest commit and never
+// holds the WAL back. The writer is a thread of its own: it takes everything that is queued, checks
+// each batch's expectations at its turn, applies the batches in order, and makes the whole group
+// durable with one commit. Then one closure goes to the loop and calls the `done`s in order.
+//
+// Disk full: the group is rolled back and refused with ResourceExhausted, and the file `ballast`
+// beside the database (allocated in good times) is deleted, so that what follows has room: exits
+// and cancels are recorded. Until there is space to allocate the ballast again, batches of more
+// than kLowSpaceBatch bytes are refused. I/O errors are Unavailable.
+//
+// The lock file `{path}.lock` keeps a second process out. Destroying the store commits what is
+// queued first and posts the `done`s; they may run after it is gone.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "io/loop.h"
+#include "store/store.h"
+
+namespace turnout {
+
+struct SqliteOptions {
+    // Name of a registered SQLite VFS: then `path` is a name inside it, and there is neither lock
+    // file nor ballast nor preallocated WAL. For simulated disks.
+    std::string vfs;
+    std::uint64_t ballast_bytes = 16 << 20;
+    std::uint32_t max_pages = 0;  // 0 = no limit of our own; tests fill a "disk" with it
+};
+
+inline constexpr std::size_t kLowSpaceBatch = 64 << 10;
+
+class SqliteStore : public Store {
+public:
+    // A consistent copy into `file`, which must not exist, while the store goes on. Blocks for as
+    // long as copying takes: call it through Loop::blocking. Safe from any thread.
+    virtual Result<void> backup(std::string file) const = 0;
+};
+
+// Creates the file, or migrates it forward (after a backup beside it). Errors:
+// FailedPrecondition: written by a newer turnout, or in use by another process; Unavailable: I/O.
+Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::string& path, SqliteOptions options = {});
+
+}  // namespace turnout
