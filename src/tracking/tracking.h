@@ -47,14 +47,34 @@ struct Run {
     std::int64_t end_ms = 0;  // 0 = not ended
     Json params = Json::object();
     Json tags = Json::object();
-    std::vector<Metric> latest;  // last value of each metric
+    std::vector<Metric> latest;  // last value of each metric (by step, then time, then value); by key
+};
+
+struct RunPage {
+    std::vector<Run> runs;
+    std::string next;  // where to go on; "" = the end
+};
+
+struct MetricPage {
+    std::vector<Metric> metrics;
+    std::string next;  // where to go on; "" = the end
+};
+
+// What may change of a run besides what is logged to it.
+struct RunEdit {
+    std::optional<std::string> status;
+    std::optional<std::int64_t> end_ms;
+    std::optional<std::string> name;
+    std::optional<bool> deleted;
+    std::vector<std::string> erase_tags;  // NotFound if one of them is not there
 };
 
 struct LogBatch {
     std::vector<Metric> metrics;
     std::vector<std::pair<std::string, std::string>> params;
     std::vector<std::pair<std::string, std::string>> tags;
-    // Set by an agent that ships what it accepted while the server was away: applied once per number.
+    // Set by an agent that ships what it accepted while the server was away: applied once per
+    // number. The agent ships in order, one at a time; numbers may be left out, not reordered.
     struct Origin {
         int attempt = 0;
         std::uint64_t sequence = 0;
@@ -72,27 +92,44 @@ public:
     Result<std::optional<Experiment>> experiment_by_id(std::string_view wsid, std::string_view id);
     Result<std::vector<Experiment>> list_experiments(std::string_view wsid);
     Task<Result<Experiment>> ensure_experiment(std::string wsid, std::string name);  // creates if absent
+    // Conflict "ResourceExists" if the name is taken.
+    Task<Result<Experiment>> create_experiment(std::string wsid, std::string name, Json tags);
+    // A new name (Conflict if taken), and tags to set.
+    Task<Result<Experiment>> update_experiment(std::string wsid, std::string id, std::optional<std::string> name, Json tags);
 
     // ---- runs ----
     Result<std::optional<Run>> find_run(std::string_view wsid, std::string_view run_id);
     Result<std::vector<Run>> list_runs(std::string_view wsid, std::string_view experiment_id, std::size_t limit);  // newest first
-    Task<Result<Run>> create_run(std::string wsid, Run run);  // id made if ""
+    // Newest first, `after` = "" or the `next` of the page before.
+    Result<RunPage> page_runs(std::string_view wsid, std::string_view experiment_id, std::string_view after, std::size_t limit);
+    Task<Result<Run>> create_run(std::string wsid, Run run);  // id made if ""; Conflict if it exists
     // For a new job, before it is submitted; idempotent.
     Task<Result<Run>> ensure_job_run(std::string wsid, std::string job, std::string experiment, std::string display_name, std::string user);
     Task<Result<Run>> update_run(std::string wsid, std::string run_id, std::optional<std::string> status, std::optional<std::int64_t> end_ms, std::optional<std::string> name);
+    Task<Result<Run>> edit_run(std::string wsid, std::string run_id, RunEdit edit);
     // Metrics, params, tags; MLflow's rules (a param keeps its value: another one is InvalidArgument).
     Task<Result<void>> log(std::string wsid, std::string run_id, LogBatch batch);
     Result<std::vector<Metric>> metric_history(std::string_view wsid, std::string_view run_id, std::string_view key, std::size_t limit);
+    // By step, then time. NotFound if there is no such run.
+    Result<MetricPage> metric_page(std::string_view wsid, std::string_view run_id, std::string_view key, std::string_view after, std::size_t limit);
 
     // ---- logs of jobs ----
-    // Appends what is new of the chunk; `done` gets the durable length, after the commit.
+    // Appends what is new of the chunk; `done` gets the durable length, after the commit. A chunk
+    // that begins behind the end is not taken: the length is then less than its offset, and the
+    // agent goes on from there.
     void append_log(agent_protocol::LogChunk chunk, std::function<void(Result<std::uint64_t>)> done);
     // Streams of the current attempt by their artifact path: "user_logs/std_log.txt" …; earlier
     // attempts as "retries/1/user_logs/std_log.txt".
     Result<std::vector<std::pair<std::string, std::uint64_t>>> log_streams(std::string_view wsid, std::string_view job);
+    // 0 if there is no such stream (yet).
+    Result<std::uint64_t> log_length(std::string_view wsid, std::string_view job, std::string_view path);
+    // At most `limit` bytes from `offset`; "" at the end. NotFound if there is no such stream.
     Result<std::string> read_log(std::string_view wsid, std::string_view job, std::string_view path, std::uint64_t offset, std::uint64_t limit);
     // Waits until the stream is longer than `offset`, or `patience` is over. Current length.
     Task<Result<std::uint64_t>> wait_log(std::string wsid, std::string job, std::string path, std::uint64_t offset, Span patience);
+
+    // Everything of a deleted job: its run, metrics and logs.
+    Task<Result<void>> remove_job(std::string wsid, std::string job);
 
     // ---- VirtualBlobs: "ExperimentRun/dcid.{job}/user_logs/std_log.txt" in the artifact container ----
     Result<std::vector<BlobInfo>> list(std::string_view container, std::string_view prefix) override;
@@ -101,7 +138,7 @@ public:
 
 private:
     struct State;
-    std::unique_ptr<State> state_;
+    std::shared_ptr<State> state_;  // shared: commits in flight may outlive this object
 };
 
 }  // namespace turnout

@@ -1,0 +1,165 @@
+// What Tracking keeps in memory: caches of committed rows and the queues that make the commits of
+// one run, or of one stream, follow each other. Only tracking/*.cc sees this.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "tracking/run_record.h"
+#include "tracking/tracking.h"
+
+namespace turnout {
+
+// The value used longest ago leaves first.
+template <class T>
+class Lru {
+public:
+    explicit Lru(std::size_t limit) : limit_(limit) {}
+
+    T* find(const std::string& key) {
+        const auto at = index_.find(key);
+        if (at == index_.end()) return nullptr;
+        items_.splice(items_.begin(), items_, at->second);
+        return &items_.front().second;
+    }
+    void put(const std::string& key, T value) {
+        if (T* there = find(key)) {
+            *there = std::move(value);
+            return;
+        }
+        items_.emplace_front(key, std::move(value));
+        index_[key] = items_.begin();
+        if (items_.size() > limit_) {
+            index_.erase(items_.back().first);
+            items_.pop_back();
+        }
+    }
+    void erase(const std::string& key) {
+        const auto at = index_.find(key);
+        if (at == index_.end()) return;
+        items_.erase(at->second);
+        index_.erase(at);
+    }
+    template <class Predicate>
+    void erase_if(Predicate predicate) {
+        for (auto at = items_.begin(); at != items_.end();) {
+            const auto next = std::next(at);
+            if (predicate(at->second)) {
+                index_.erase(at->first);
+                items_.erase(at);
+            }
+            at = next;
+        }
+    }
+
+private:
+    std::size_t limit_;
+    std::list<std::pair<std::string, T>> items_;
+    std::unordered_map<std::string, typename std::list<std::pair<std::string, T>>::iterator> index_;
+};
+
+using RunRef = std::shared_ptr<const RunRecord>;  // shared: the cache and readers of it
+
+// A change of one run that waits for its turn. May be called again after a conflict.
+struct RunChange {
+    std::function<Result<bool>(RunRecord& record, Batch& out)> edit;  // false: nothing to do
+    std::function<void(Result<RunRef>)> done;
+};
+
+struct RunQueue {
+    std::deque<RunChange> waiting;
+    bool busy = false;  // a commit is in flight, or its callbacks run
+    int conflicts = 0;
+};
+
+struct LogAppend {
+    std::uint64_t offset = 0;
+    std::string bytes;
+    std::function<void(Result<std::uint64_t>)> done;
+};
+
+// The end of one stream of one attempt.
+struct LogStream {
+    std::string prefix;  // of its keys
+    std::string job_key;
+    bool loaded = false;
+    std::uint64_t length = 0;  // durable
+    std::string tail;          // content of the last row while it is short: it is filled up
+    std::uint64_t tail_offset = 0;
+    std::deque<LogAppend> waiting;
+    std::size_t waiting_bytes = 0;
+    bool busy = false;
+};
+
+struct LogWaiter {
+    LogWaiter(Later<bool>::Settle wake_, Loop& loop_) : wake(std::move(wake_)), loop(loop_) {}
+    Later<bool>::Settle wake;
+    Loop& loop;
+    Loop::TimerId timer = 0;
+    bool woken = false;
+    void fire() {
+        if (std::exchange(woken, true)) return;
+        if (timer != 0) loop.cancel(timer);
+        wake(true);
+    }
+};
+
+struct Tracking::State : std::enable_shared_from_this<Tracking::State> {
+    State(Store& store_, const Clock& clock_, Random& random_, Loop& loop_)
+        : store(store_), clock(clock_), random(random_), loop(loop_) {}
+
+    Store& store;
+    const Clock& clock;
+    Random& random;
+    Loop& loop;
+    bool closed = false;
+
+    // ---- runs (runs.cc) ----
+    Lru<RunRef> runs{256};  // committed
+    std::unordered_map<std::string, RunQueue> run_queues;
+
+    Result<RunRef> load_run(const std::string& run_key);  // null if absent
+    void change_run(const std::string& run_key, RunChange change);
+    void pump_run(const std::string& run_key);
+    void run_committed(const std::string& run_key, std::shared_ptr<RunRecord> draft,
+                       std::vector<std::pair<RunChange, Result<bool>>> taken,
+                       Result<std::uint64_t> revision);
+    static Task<Result<RunRef>> changed_run(std::shared_ptr<State> state, std::string run_key,
+                                            std::function<Result<bool>(RunRecord&, Batch&)> edit);
+    static Task<Result<Run>> insert_run(std::shared_ptr<State> state, std::string wsid, Run run);
+
+    // ---- logs (logs.cc) ----
+    Lru<std::shared_ptr<LogStream>> streams{512};  // shared: a commit in flight holds it too
+    std::unordered_map<std::string, std::shared_ptr<LogStream>> busy_streams;
+    std::unordered_map<std::string, std::vector<std::shared_ptr<LogWaiter>>> waiters;  // by job
+
+    std::shared_ptr<LogStream> stream_of(const std::string& prefix, const std::string& job_key);
+    Result<void> load_stream(LogStream& stream);
+    void pump_log(std::shared_ptr<LogStream> stream);
+    void log_committed(std::shared_ptr<LogStream> stream, std::vector<LogAppend> taken,
+                       std::uint64_t new_length, std::string new_tail, std::uint64_t new_tail_offset,
+                       Result<std::uint64_t> revision);
+    void wake(const std::string& job_key);
+    // The attempt whose logs are shown under their plain paths; 0 if there are none.
+    Result<int> current_attempt(const std::string& job_key);
+    // Prefix of the rows behind an artifact path; "" if there cannot be any.
+    Result<std::string> rows_of(const std::string& job_key, std::string_view path);
+    Result<std::uint64_t> length_of(const std::string& prefix, const std::string& job_key);
+
+    void close();
+};
+
+inline std::string key_of(std::string_view wsid, std::string_view name) {
+    return std::string(wsid) + "/" + std::string(name);
+}
+std::string run_created_key(std::string_view wsid, const RunRecord& record);
+
+}  // namespace turnout
