@@ -374,6 +374,20 @@ void Control::delete_compute(std::string workspace, std::string name, Reply<void
     s.end_turn();
 }
 
+void Control::stop_everything(Reply<void> reply) {
+    State& s = *state_;
+    if (s.broken) return reply(Failure(*s.broken));
+    s.stopping = true;
+    s.stopped.push_back(std::move(reply));
+    std::vector<std::string> live;
+    for (const auto& [job_key, job] : s.jobs)
+        if (!is_terminal(job.record.status)) live.push_back(job_key);
+    std::sort(live.begin(), live.end());
+    for (const std::string& job_key : live) s.request_cancel(job_key, s.jobs.at(job_key));
+    for (const auto& [compute_key, compute] : s.computes) s.to_schedule.insert(compute_key);
+    s.end_turn();
+}
+
 // ---------------------------------------------------------------------------------------------
 // From the nodes
 

@@ -18,6 +18,7 @@
 
 #include "base/json.h"
 #include "base/result.h"
+#include "base/secret.h"
 #include "base/time.h"
 #include "io/loop.h"
 #include "model/compute.h"
@@ -64,6 +65,8 @@ public:
         Span cancel_grace = 30s;
         Span serverless_idle = 120s;
         int max_attempts = 3;  // for failures that are not the user's fault
+        // The bearer token of an attempt; put into its lease on the way out, never stored.
+        std::function<Secret(const agent_protocol::AttemptId&)> run_token = {};
     };
     template <class T>
     using Reply = std::function<void(Result<T>)>;
@@ -83,6 +86,9 @@ public:
     void delete_job(std::string workspace, std::string name, Reply<void> reply);  // ended jobs only
     void put_compute(Compute compute, Reply<Put> reply);
     void delete_compute(std::string workspace, std::string name, Reply<void> reply);
+    // Cancels every job, lets every node go, and answers when nothing runs any more. Until the next
+    // start nothing new is begun.
+    void stop_everything(Reply<void> reply);
 
     // ---- from the nodes ----
     void agent_connected(const NodeId& node, const agent_protocol::Hello& hello);

@@ -68,7 +68,10 @@ void Control::State::resend(NodeEntry& node) {
         send(id, ap::Cancel{attempt, ap::Cause::Canceled, settings.cancel_grace});
         return;
     }
-    send(id, ap::Lease{attempt, ap::to_json(job.record.task)});
+    effect([this, id, attempt, task = job.record.task]() mutable {
+        if (settings.run_token) task.run_token = settings.run_token(attempt);
+        effects.send(id, ap::Lease{attempt, ap::to_json(task)});
+    });
 }
 
 void Control::State::request_cancel(const std::string& job_key, JobEntry& job) {

@@ -34,7 +34,7 @@ schedule::ClusterView Control::State::view(const ComputeState& compute) const {
     cluster.min_nodes = compute.compute.min_nodes;
     cluster.max_nodes = compute.compute.max_nodes;
     cluster.idle_before_scale_down = compute.compute.idle_before_scale_down;
-    cluster.deleting = compute.compute.deleting;
+    cluster.deleting = compute.compute.deleting || stopping;
     cluster.waiting_jobs = compute.queue.size();
     const Span now = clock.since_boot();
     cluster.may_provision = compute.provision_not_before <= now;
@@ -92,6 +92,8 @@ void Control::State::schedule_all() {
         }
     }
     to_schedule.clear();
+    if (!stopped.empty() && nodes.empty())
+        for (Reply<void>& waiting : std::exchange(stopped, {})) reply<void>(std::move(waiting), Result<void>{});
 }
 
 void Control::State::schedule(const std::string& compute_key, std::size_t wanted_elsewhere) {

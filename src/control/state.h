@@ -31,7 +31,6 @@ struct Control::State {
         std::set<NodeId> nodes;
         Span provision_not_before{};  // backs off after a failure
         int failures = 0;
-        std::vector<Reply<void>> deleted;  // answered when the last node is gone
     };
     struct NodeEntry {
         Node node;
@@ -70,6 +69,8 @@ struct Control::State {
     std::deque<std::function<void()>> outgoing;  // effects and replies whose turn is durable
     bool releasing = false;
     std::set<std::string> to_schedule;  // computes to plan again in this turn
+    bool stopping = false;                // stop_everything: nothing new is begun
+    std::vector<Reply<void>> stopped;     // answered when the last node is gone
     std::optional<Error> broken;        // recovery failed: everything is refused with it
     std::shared_ptr<int> alive = std::make_shared<int>(0);  // shared with callbacks that may outlive us
 

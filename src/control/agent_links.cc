@@ -1,0 +1,132 @@
+#include "control/agent_links.h"
+
+#include <utility>
+
+namespace turnout {
+
+namespace ap = agent_protocol;
+
+namespace {
+// An agent that does not read what it is told is cut off; it says Hello again and is told anew.
+constexpr std::size_t kMaxOutgoing = 64 << 20;
+}
+
+struct AgentLinks::Link {
+    NodeId node;
+    std::unique_ptr<http::Stream> stream;
+    ap::FrameReader frames;
+    std::string outgoing;
+    bool writing = false;
+    bool closed = false;
+    bool greeted = false;
+};
+
+AgentLinks::AgentLinks(Loop& loop, Tracking& tracking) : loop_(loop), tracking_(tracking) {}
+
+AgentLinks::~AgentLinks() {
+    for (auto& [node, link] : links_) {
+        link->closed = true;
+        link->stream->close();
+    }
+}
+
+Task<void> AgentLinks::serve(NodeId node, std::unique_ptr<http::Stream> stream) {
+    if (const auto old = links_.find(node); old != links_.end()) {
+        old->second->closed = true;
+        old->second->stream->close();
+        links_.erase(old);
+        control_->agent_disconnected(node);
+    }
+    auto link = std::make_shared<Link>();
+    link->node = node;
+    link->stream = std::move(stream);
+    links_[node] = link;
+
+    while (!link->closed) {
+        Result<std::string> bytes = co_await link->stream->read();
+        if (!bytes || bytes->empty() || link->closed) break;
+        link->frames.feed(*bytes);
+        bool fine = true;
+        for (;;) {
+            Result<std::optional<ap::FrameReader::Frame>> frame = link->frames.next();
+            if (!frame || (*frame && !take(*link, **frame))) {
+                fine = false;
+                break;
+            }
+            if (!*frame || link->closed) break;
+        }
+        if (!fine) break;
+    }
+    if (!link->closed) {
+        link->closed = true;
+        link->stream->close();
+        links_.erase(node);
+        if (link->greeted) control_->agent_disconnected(node);
+    }
+}
+
+Result<void> AgentLinks::take(Link& link, const ap::FrameReader::Frame& frame) {
+    ap::ToServer message = TURNOUT_TRY(ap::decode_to_server(frame));
+    if (auto* hello = std::get_if<ap::Hello>(&message)) {
+        if (hello->node != link.node) return invalid("the agent's token is of another node", hello->node);
+        if (hello->protocol != ap::kVersion)
+            return invalid("the agent speaks protocol " + std::to_string(hello->protocol), "protocol");
+        link.greeted = true;
+        control_->agent_connected(link.node, *hello);
+        return {};
+    }
+    if (!link.greeted) return invalid("the agent did not say hello");
+    if (auto* chunk = std::get_if<ap::LogChunk>(&message)) {
+        take_log(link, std::move(*chunk));
+        return {};
+    }
+    if (std::holds_alternative<ap::Pong>(message)) return {};
+    control_->agent_says(link.node, message);
+    return {};
+}
+
+void AgentLinks::take_log(Link& link, ap::LogChunk chunk) {
+    if (!link.node.starts_with(chunk.id.workspace + "/")) return;  // not of this node's workspace
+    const ap::AttemptId id = chunk.id;
+    const std::string stream = chunk.stream;
+    tracking_.append_log(std::move(chunk), [this, node = link.node, id, stream,
+                                            alive = std::weak_ptr<int>(alive_)](Result<std::uint64_t> durable) {
+        if (!alive.lock()) return;
+        // Without an acknowledgement the agent sends it again on its next connection.
+        if (durable) send(node, ap::LogAck{id, stream, *durable});
+        else disconnect(node);
+    });
+}
+
+void AgentLinks::send(const NodeId& node, const ap::ToAgent& message) {
+    const auto found = links_.find(node);
+    if (found == links_.end() || found->second->closed) return;
+    found->second->outgoing += ap::encode(message);
+    if (found->second->outgoing.size() > kMaxOutgoing) return disconnect(node);
+    flush(found->second);
+}
+
+void AgentLinks::disconnect(const NodeId& node) {
+    const auto found = links_.find(node);
+    if (found == links_.end()) return;
+    found->second->stream->close();  // the reading side notices and tells control
+}
+
+void AgentLinks::flush(std::shared_ptr<Link> link) {
+    if (link->writing || link->closed || link->outgoing.empty()) return;
+    link->writing = true;
+    start(write_out(link), [] {});
+}
+
+Task<void> AgentLinks::write_out(std::shared_ptr<Link> link) {
+    while (!link->closed && !link->outgoing.empty()) {
+        const Result<void> written = co_await link->stream->write(std::exchange(link->outgoing, {}));
+        if (!written) {
+            link->stream->close();
+            break;
+        }
+    }
+    link->writing = false;
+}
+
+}  // namespace turnout

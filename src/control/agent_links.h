@@ -1,0 +1,47 @@
+// The connections of the nodes' agents: frames in, to control and to the logs; frames out. One per
+// node; a newer one replaces an older one.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/task.h"
+#include "control/control.h"
+#include "io/http.h"
+#include "io/loop.h"
+#include "tracking/tracking.h"
+
+namespace turnout {
+
+class AgentLinks {
+public:
+    AgentLinks(Loop& loop, Tracking& tracking);
+    ~AgentLinks();  // closes all
+
+    void set_control(Control* control) { control_ = control; }  // once, before any link
+
+    // Serves one upgraded connection until it ends. `node` is who its token says it is.
+    Task<void> serve(NodeId node, std::unique_ptr<http::Stream> stream);
+
+    void send(const NodeId& node, const agent_protocol::ToAgent& message);
+    void disconnect(const NodeId& node);
+    bool connected(const NodeId& node) const { return links_.contains(node); }
+
+private:
+    struct Link;
+    Task<void> write_out(std::shared_ptr<Link> link);
+    Result<void> take(Link& link, const agent_protocol::FrameReader::Frame& frame);
+    void take_log(Link& link, agent_protocol::LogChunk chunk);
+    void flush(std::shared_ptr<Link> link);
+
+    Loop& loop_;
+    Tracking& tracking_;
+    Control* control_ = nullptr;
+    // Shared: the coroutines that read and write a link end some time after it was replaced.
+    std::map<NodeId, std::shared_ptr<Link>> links_;
+    std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // weakly held by callbacks of commits
+};
+
+}  // namespace turnout
