@@ -7,7 +7,8 @@
 // How to drive it (the runtime and the simulator do the same):
 //   1. `NodeCore core(facts, clock)`, then `core.restore(lines)` with every journal line that was
 //      recorded in earlier lives (an empty list for a new node).
-//   2. `core.supervisor_listed(...)` once the supervisor answered, and after each reconnect to it.
+//   2. `core.log_grew` for environment logs that an earlier life left, then
+//      `core.supervisor_listed(...)` once the supervisor answered, and after each reconnect to it.
 //   3. `core.server_connected()` when a link stands; its messages to `core.from_server`.
 //   4. After every input: carry out `core.take_effects()` in order. A `Record` is written before any
 //      effect behind it is carried out.
@@ -95,13 +96,13 @@ struct FetchInputs {  // inputs_done
 };
 struct StartTask {  // task_started, later task_exited. The supervisor refuses an id it has seen.
     AttemptId id;
-    std::string preamble;  // first bytes of std_log, if it is still empty
+    std::string preamble;  // first bytes of std_log, written only if the command could be started
 };
 struct SignalTask {  // the whole tree of the task
     AttemptId id;
     int signal = 0;
 };
-struct AppendLog {  // the node's own words in std_log: log_grew
+struct AppendLog {  // the node's own words in std_log, if that is still empty: log_grew
     AttemptId id;
     std::string text;
 };
@@ -113,7 +114,6 @@ struct ShipLog {  // read these bytes of the stream and send them as one LogChun
 };
 struct ShipOutputs {  // outputs_shipped: outputs/, logs/, named outputs, and every pending metric
     AttemptId id;
-    bool started = false;  // the command ran: absent named outputs are worth an error
 };
 struct Abort {  // preparation or shipping of it stops; its completion is ignored if it still comes
     AttemptId id;

@@ -1,0 +1,934 @@
+#include "agent/node_core.h"
+
+#include <algorithm>
+#include <csignal>
+#include <utility>
+
+#include "base/text.h"
+
+namespace turnout::agent {
+namespace {
+
+using namespace agent_protocol;
+
+constexpr Span kRepeat = 10s;          // reports that were not acknowledged are said again
+constexpr Span kRepeatHello = 5s;
+constexpr Span kResendLog = 5s;        // unacknowledged log bytes are sent again
+constexpr Span kRecordContact = 10s;   // how much older than the truth the recorded contact may be
+constexpr Span kDetailDelay = 250ms;   // a step shorter than this is not worth a report
+constexpr Span kTimeoutGrace = 30s;    // between TERM and KILL when the time limit is met
+constexpr Span kRepeatKill = 5s;
+constexpr std::uint64_t kLogWindow = 8 * kLogChunk;
+constexpr std::size_t kTombstones = 1000;
+constexpr std::size_t kMaxMessage = 8 << 10;
+constexpr std::size_t kMaxLastLine = 2 << 10;
+
+// In order: an attempt only moves forward.
+enum class Stage { Snapshot, Environment, Inputs, Ready, Starting, Running, Outputs, Flushing, Ended };
+
+constexpr std::string_view kStageNames[] = {"snapshot", "environment", "inputs",   "ready", "starting",
+                                            "running",  "outputs",     "flushing", "ended"};
+
+std::string_view name_of(Stage stage) { return kStageNames[static_cast<int>(stage)]; }
+
+std::optional<Stage> parse_stage(std::string_view text) {
+    for (std::size_t i = 0; i < std::size(kStageNames); ++i)
+        if (kStageNames[i] == text) return static_cast<Stage>(i);
+    return std::nullopt;
+}
+
+Phase phase_of(Stage stage) {
+    switch (stage) {
+        case Stage::Snapshot:
+        case Stage::Environment:
+        case Stage::Inputs:
+        case Stage::Ready:
+        case Stage::Starting: return Phase::Preparing;
+        case Stage::Running: return Phase::Running;
+        case Stage::Outputs:
+        case Stage::Flushing: return Phase::Finalizing;
+        case Stage::Ended: return Phase::Ended;
+    }
+    return Phase::Ended;
+}
+
+// Text of unknown origin made fit for JSON and for people: UTF-8, bounded.
+std::string clean(std::string_view text, std::size_t limit) {
+    std::string out;
+    for (std::size_t at = 0; at < text.size() && out.size() < limit;) {
+        if (std::size_t length = utf8_sequence(text, at)) {
+            out += text.substr(at, length);
+            at += length;
+        } else {
+            out += "\xef\xbf\xbd";
+            ++at;
+        }
+    }
+    return out;
+}
+
+template <class Message>
+Json json_of(const Message& message) {
+    return parse_json(std::string_view(encode(message)).substr(8)).value_or(Json());
+}
+
+std::string signal_words(int signal) {
+    switch (signal) {
+        case SIGKILL: return "9 (SIGKILL; perhaps the machine ran out of memory)";
+        case SIGTERM: return "15 (SIGTERM)";
+        case SIGSEGV: return "11 (SIGSEGV)";
+        case SIGABRT: return "6 (SIGABRT)";
+        case SIGINT: return "2 (SIGINT)";
+        default: return std::to_string(signal);
+    }
+}
+
+// Who has to act when a step before the command failed.
+Cause cause_of(Stage stage, const Error& error) {
+    bool theirs = error.code != Code::Internal && error.code != Code::Unavailable &&
+                  error.code != Code::Ambiguous && error.code != Code::ResourceExhausted;
+    switch (stage) {
+        case Stage::Environment: return theirs ? Cause::Environment : Cause::Internal;
+        case Stage::Snapshot:
+        case Stage::Inputs: return theirs ? Cause::Input : Cause::Internal;
+        default: return Cause::Internal;
+    }
+}
+
+struct Stream {
+    std::uint64_t length = 0;
+    std::uint64_t sent = 0;
+    std::uint64_t acked = 0;
+    std::optional<Span> resend_at;
+};
+
+// Why and since when it is being stopped.
+struct Stop {
+    Cause cause = Cause::Canceled;
+    Span asked{};
+    Span grace{};
+    bool termed = false;  // TERM was sent in this life
+    std::optional<Span> killed;  // last KILL of this life
+    Span kill_at() const { return asked + grace; }
+};
+
+struct Attempt {
+    std::uint64_t order = 0;
+    TaskSpec task;
+    Json task_json;
+    Stage stage = Stage::Snapshot;
+    Span since{};        // of the stage
+    bool issued = false; // its effect was asked for in this life
+    Durations durations;
+    std::string detail;
+    Span running_since{};
+    std::optional<Stop> stop;
+    Ending ending;
+    std::string last_words;  // put into std_log when the command never ran
+    bool discard = false;    // the server has closed it already: nobody waits for its end
+    bool rebooted = false;   // the machine restarted under it
+    std::map<std::string, Stream, std::less<>> streams;
+    std::optional<Span> report_at;  // next PhaseReport or EndReport
+
+    bool live() const { return stage != Stage::Ended; }
+    bool has_process() const { return stage == Stage::Starting || stage == Stage::Running; }
+};
+
+}  // namespace
+
+struct NodeCore::State {
+    NodeFacts facts;
+    const Clock& clock;
+    std::map<AttemptId, Attempt> attempts;
+    std::uint64_t next_order = 0;
+    std::deque<AttemptId> buried;       // acknowledged ends, newest last
+    std::set<AttemptId> buried_set;
+    std::vector<Effect> effects;
+    bool linked = false;
+    bool welcomed = false;
+    std::optional<Span> hello_at;
+    bool listed = false;
+    bool quitting = false;
+    Span lost_after{};
+    Span contact{};
+    std::optional<Span> contact_recorded;
+
+    State(NodeFacts f, const Clock& c) : facts(std::move(f)), clock(c), contact(c.since_boot()) {}
+
+    Span now() const { return clock.since_boot(); }
+    void emit(Effect effect) { effects.push_back(std::move(effect)); }
+    void send(ToServer message) {
+        if (linked && welcomed) emit(effect::Send{std::move(message)});
+    }
+    void record(Json line) { emit(effect::Record{line.dump()}); }
+
+    Attempt* find(const AttemptId& id) {
+        auto found = attempts.find(id);
+        return found == attempts.end() ? nullptr : &found->second;
+    }
+
+    // ---- journal lines: a message of the protocol and what the node adds to it ----
+
+    Json lease_line(const AttemptId& id, const Attempt& attempt) const {
+        return Json::object({{"message", json_of(ToAgent(Lease{id, attempt.task_json}))}});
+    }
+    Json stage_line(const AttemptId& id, const Attempt& attempt) const {
+        PhaseReport report{id, phase_of(attempt.stage), "", Span{}, attempt.durations};
+        return Json::object({{"message", json_of(ToServer(report))},
+                             {"stage", name_of(attempt.stage)},
+                             {"since", attempt.since.count()},
+                             {"running_since", attempt.running_since.count()}});
+    }
+    Json stop_line(const AttemptId& id, const Stop& stop) const {
+        return Json::object({{"message", json_of(ToAgent(Cancel{id, stop.cause, stop.grace}))},
+                             {"asked", stop.asked.count()}});
+    }
+    Json ending_line(const AttemptId& id, const Attempt& attempt) const {
+        return Json::object({{"message", json_of(ToServer(EndReport{id, attempt.ending}))},
+                             {"stage", name_of(attempt.stage)},
+                             {"since", attempt.since.count()},
+                             {"words", attempt.last_words}});
+    }
+    Json end_ack_line(const AttemptId& id, bool final) const {
+        return Json::object({{"message", json_of(ToAgent(EndAck{id}))}, {"final", final}});
+    }
+    Json contact_line() const {
+        return Json::object({{"contact", contact.count()},
+                             {"lost_after", lost_after.count()},
+                             {"boot_id", facts.boot_id}});
+    }
+
+    void restore_line(const Json& line, bool& rebooted);
+
+    // ---- contact with the server ----
+
+    void heard() {
+        contact = now();
+        bool live = std::any_of(attempts.begin(), attempts.end(),
+                                [](const auto& item) { return item.second.live(); });
+        if (live && lost_after > Span::zero() &&
+            (!contact_recorded || contact - *contact_recorded >= kRecordContact))
+            record_contact();
+    }
+    void record_contact() {
+        contact_recorded = contact;
+        record(contact_line());
+        if (lost_after > Span::zero()) emit(effect::SetFence{contact + lost_after});
+    }
+
+    // ---- life of an attempt ----
+
+    void enter(const AttemptId& id, Attempt& attempt, Stage stage) {
+        Span spent = std::max(Span::zero(), now() - attempt.since);
+        switch (attempt.stage) {
+            case Stage::Snapshot: attempt.durations.snapshot += spent; break;
+            case Stage::Environment: attempt.durations.environment += spent; break;
+            case Stage::Inputs:
+            case Stage::Ready:
+            case Stage::Starting: attempt.durations.inputs += spent; break;
+            case Stage::Running: attempt.durations.user_code += spent; break;
+            case Stage::Outputs:
+            case Stage::Flushing: attempt.durations.outputs += spent; break;
+            case Stage::Ended: break;
+        }
+        Phase before = phase_of(attempt.stage);
+        attempt.stage = stage;
+        attempt.since = now();
+        attempt.issued = false;
+        attempt.detail.clear();
+        if (stage >= Stage::Outputs) {
+            attempt.ending.durations = attempt.durations;
+            record(ending_line(id, attempt));
+        } else if (stage >= Stage::Starting) {
+            // The steps before it are repeated after a restart anyway: no line each.
+            record(stage_line(id, attempt));
+        }
+        if (phase_of(stage) != before)
+            report(id, attempt);
+        else if (stage < Stage::Ended)
+            attempt.report_at = std::min(attempt.report_at.value_or(Span::max()), now() + kDetailDelay);
+    }
+
+    void report(const AttemptId& id, Attempt& attempt) {
+        attempt.report_at = now() + kRepeat;
+        if (attempt.discard) return;
+        if (attempt.stage == Stage::Ended) return send(EndReport{id, attempt.ending});
+        PhaseReport phase{id, phase_of(attempt.stage), attempt.detail, Span{}, attempt.durations};
+        if (phase.detail.empty()) phase.detail = default_detail(attempt);
+        if (attempt.stage == Stage::Running)
+            phase.running_for = std::max(Span::zero(), now() - attempt.running_since);
+        send(std::move(phase));
+    }
+
+    std::string default_detail(const Attempt& attempt) const {
+        switch (attempt.stage) {
+            case Stage::Snapshot: return "fetching the code snapshot";
+            case Stage::Environment: return "preparing environment " + attempt.task.environment.name;
+            case Stage::Inputs: return "fetching inputs";
+            case Stage::Ready: return "waiting for the node's previous command";
+            case Stage::Outputs: return "uploading outputs";
+            case Stage::Flushing: return "uploading the rest of the log";
+            default: return "";
+        }
+    }
+
+    void request_stop(const AttemptId& id, Attempt& attempt, Cause cause, Span grace) {
+        if (attempt.stop && attempt.stop->kill_at() <= now() + grace) return;
+        Stop stop{attempt.stop ? attempt.stop->cause : cause, now(), grace, false, std::nullopt};
+        // A shorter grace replaces a longer one; the first reason stands, except that a person's
+        // wish outranks the others.
+        if (cause == Cause::Canceled) stop.cause = cause;
+        if (attempt.stop) stop.termed = attempt.stop->termed;
+        attempt.stop = stop;
+        record(stop_line(id, stop));
+    }
+
+    // The command will not run (any more): from here only reports are left.
+    void end_without_outputs(const AttemptId& id, Attempt& attempt) {
+        enter(id, attempt, Stage::Flushing);
+        if (!attempt.last_words.empty()) say_last_words(id, attempt);
+    }
+    void say_last_words(const AttemptId& id, Attempt& attempt) {
+        if (!listed) return;
+        auto& log = attempt.streams[std::string(kStdLog)];
+        if (log.length < attempt.last_words.size())
+            emit(effect::AppendLog{id, attempt.last_words});
+    }
+
+    Ending stopped_ending(const Attempt& attempt) const {
+        Ending ending;
+        ending.cause = attempt.stop->cause;
+        ending.exit_code = -1;
+        switch (ending.cause) {
+            case Cause::Timeout:
+                ending.message = "the command ran longer than its limit of " +
+                                 to_words(attempt.task.timeout) + " and was stopped";
+                break;
+            case Cause::NodeLost:
+                ending.message = "the node was out of contact with the server for longer than " +
+                                 to_words(lost_after) + " and stopped its work";
+                break;
+            case Cause::Preempted: ending.message = "the node was needed elsewhere"; break;
+            default: ending.message = "canceled"; break;
+        }
+        return ending;
+    }
+
+    void stop_before_start(const AttemptId& id, Attempt& attempt) {
+        if (attempt.issued) emit(effect::Abort{id});
+        if (attempt.discard) return forget(id);
+        attempt.ending = stopped_ending(attempt);
+        end_without_outputs(id, attempt);
+    }
+
+    void fail(const AttemptId& id, Attempt& attempt, Cause cause, std::string message, int exit_code) {
+        attempt.ending = Ending{};
+        attempt.ending.cause = cause;
+        attempt.ending.exit_code = exit_code;
+        attempt.ending.message = clean(message, kMaxMessage);
+        attempt.last_words = preamble(attempt) + attempt.ending.message + "\n";
+        end_without_outputs(id, attempt);
+    }
+
+    std::string preamble(const Attempt& attempt) const {
+        std::string text;
+        for (const auto& notice : attempt.task.environment.notices) text += notice + "\n";
+        return text;
+    }
+
+    void exited(const AttemptId& id, Attempt& attempt, const TaskExit& exit) {
+        auto& log = attempt.streams[std::string(kStdLog)];
+        log.length = std::max(log.length, exit.log_length);
+        if (attempt.discard) {
+            emit(effect::Abort{id});
+            return forget(id);
+        }
+        // A task may be over before its start was heard of.
+        if (attempt.stage == Stage::Starting) {
+            attempt.running_since = exit.lost ? now() : exit.started;
+            enter(id, attempt, Stage::Running);
+        }
+        Ending ending;
+        if (attempt.stop) {
+            ending = stopped_ending(attempt);
+        } else if (exit.fenced) {
+            attempt.stop = Stop{Cause::NodeLost, now(), Span{}, true, now()};
+            ending = stopped_ending(attempt);
+        } else if (exit.lost) {
+            ending.cause = attempt.rebooted ? Cause::NodeLost : Cause::Internal;
+            ending.message = attempt.rebooted
+                                 ? "the machine restarted while the command ran"
+                                 : "the node's supervisor ended unexpectedly; the command was killed with it";
+        } else if (exit.memory_exceeded) {
+            ending.cause = Cause::OutOfMemory;
+            ending.message =
+                "the command used " +
+                to_size_words(static_cast<std::uint64_t>(std::max<std::int64_t>(0, exit.peak_memory_bytes))) +
+                " of memory, more than its limit of " +
+                to_size_words(static_cast<std::uint64_t>(attempt.task.memory_limit_bytes));
+        } else if (exit.signal != 0) {
+            ending.cause = Cause::UserCode;
+            ending.message = "the command was killed by signal " + signal_words(exit.signal);
+        } else if (exit.exit_code != 0) {
+            ending.cause = Cause::UserCode;
+            ending.message = "the command ended with exit code " + std::to_string(exit.exit_code);
+        }
+        ending.exit_code = exit.lost ? -1 : exit.exit_code;
+        ending.signal = exit.signal;
+        ending.peak_memory_bytes = exit.peak_memory_bytes;
+        if (ending.cause != Cause::None) {
+            std::size_t skip = exit.last_lines.size() > 20 ? exit.last_lines.size() - 20 : 0;
+            for (std::size_t i = skip; i < exit.last_lines.size(); ++i)
+                ending.last_lines.push_back(clean(exit.last_lines[i], kMaxLastLine));
+        }
+        attempt.ending = std::move(ending);
+        // The command's own time is what the supervisor measured, not when it was heard of.
+        enter(id, attempt, Stage::Outputs);
+        if (!exit.lost && exit.ended >= exit.started && exit.ended > Span::zero()) {
+            Span own = exit.ended - exit.started;
+            Span heard_late = std::max(Span::zero(), attempt.durations.user_code - own);
+            attempt.durations.user_code -= heard_late;
+            attempt.since -= heard_late;
+        }
+        if (attempt.ending.cause == Cause::NodeLost && attempt.stop)
+            enter(id, attempt, Stage::Flushing);
+    }
+
+    void forget(const AttemptId& id) {
+        record(end_ack_line(id, true));
+        emit(effect::Forget{id});
+        attempts.erase(id);
+        bury(id);
+    }
+    void bury(const AttemptId& id) {
+        if (!buried_set.insert(id).second) return;
+        buried.push_back(id);
+        if (buried.size() > kTombstones) {
+            buried_set.erase(buried.front());
+            buried.pop_front();
+        }
+    }
+
+    // ---- messages ----
+
+    void on(const Welcome& welcome) {
+        lost_after = welcome.lost_node_after;
+        welcomed = true;
+        contact_recorded.reset();
+        hello_at.reset();
+        for (auto& [id, attempt] : attempts) {
+            for (auto& [name, stream] : attempt.streams) {
+                stream.sent = stream.acked;
+                stream.resend_at.reset();
+            }
+            report(id, attempt);
+        }
+    }
+    void on(const Lease& lease) {
+        if (auto* known = find(lease.id)) return report(lease.id, *known);
+        if (buried_set.contains(lease.id)) {
+            Ending ending;
+            ending.cause = Cause::Internal;
+            ending.exit_code = -1;
+            ending.message = "this attempt has already ended on this node";
+            return send(EndReport{lease.id, std::move(ending)});
+        }
+        Attempt attempt;
+        attempt.order = next_order++;
+        attempt.task_json = lease.task;
+        attempt.since = now();
+        auto task = task_from_json(lease.task);
+        auto& placed = attempts.emplace(lease.id, std::move(attempt)).first->second;
+        record(lease_line(lease.id, placed));
+        if (task) {
+            placed.task = std::move(*task);
+            report(lease.id, placed);
+        } else {
+            fail(lease.id, placed, Cause::Internal,
+                 "the node does not understand this task: " + task.error().message, -1);
+        }
+    }
+    void on(const Cancel& cancel) {
+        auto* attempt = find(cancel.id);
+        if (!attempt) {
+            Ending ending;
+            ending.cause = cancel.cause;
+            ending.exit_code = -1;
+            ending.message = cancel.cause == Cause::Preempted ? "preempted before it began" : "canceled before it began";
+            if (!buried_set.contains(cancel.id)) {
+                Attempt ended;
+                ended.order = next_order++;
+                ended.task_json = Json::object();
+                ended.stage = Stage::Ended;
+                ended.since = now();
+                ended.ending = ending;
+                auto& placed = attempts.emplace(cancel.id, std::move(ended)).first->second;
+                record(lease_line(cancel.id, placed));
+                record(ending_line(cancel.id, placed));
+                report(cancel.id, placed);
+                return;
+            }
+            return send(EndReport{cancel.id, std::move(ending)});
+        }
+        if (attempt->stage >= Stage::Flushing) return report(cancel.id, *attempt);
+        request_stop(cancel.id, *attempt, cancel.cause, cancel.grace);
+    }
+    void on(const LogAck& ack) {
+        auto* attempt = find(ack.id);
+        if (!attempt) return;
+        auto& stream = attempt->streams[ack.stream];
+        if (ack.offset <= stream.acked) return;
+        stream.acked = ack.offset;
+        stream.sent = std::max(stream.sent, stream.acked);
+        stream.resend_at.reset();
+        if (stream.sent > stream.acked) stream.resend_at = now() + kResendLog;
+    }
+    void on(const EndAck& ack) {
+        auto* attempt = find(ack.id);
+        if (!attempt) return;
+        if (attempt->has_process()) {
+            // Closed over there while it still runs here: nothing of it may go on.
+            if (attempt->discard) return;
+            attempt->discard = true;
+            record(end_ack_line(ack.id, false));
+            request_stop(ack.id, *attempt, Cause::NodeLost, Span::zero());
+            return;
+        }
+        if (attempt->live()) emit(effect::Abort{ack.id});
+        forget(ack.id);
+    }
+    void on(const Leave&) {
+        quitting = true;
+        emit(effect::Quit{});
+    }
+    void on(const Ping& ping) { emit(effect::Send{Pong{ping.sequence}}); }
+
+    // ---- what follows from the state ----
+
+    void check_contact() {
+        if (lost_after <= Span::zero() || now() - contact < lost_after) return;
+        for (auto& [id, attempt] : attempts)
+            if (attempt.stage < Stage::Flushing) request_stop(id, attempt, Cause::NodeLost, Span::zero());
+    }
+
+    int running() const {
+        return static_cast<int>(std::count_if(attempts.begin(), attempts.end(), [](const auto& item) {
+            return item.second.has_process();
+        }));
+    }
+
+    void pump() {
+        if (quitting) return;
+        check_contact();
+        std::vector<std::pair<std::uint64_t, AttemptId>> order;
+        for (const auto& [id, attempt] : attempts) order.emplace_back(attempt.order, id);
+        std::sort(order.begin(), order.end());
+        for (const auto& [number, id] : order) step(id);
+        // An exit above may have made room for one that came earlier in the order.
+        for (const auto& [number, id] : order)
+            if (auto* attempt = find(id); attempt && attempt->stage == Stage::Ready) step(id);
+        for (auto& [id, attempt] : attempts) ship_logs(id, attempt);
+    }
+
+    void step(const AttemptId& id) {
+        auto* attempt = find(id);
+        if (!attempt) return;
+        if (attempt->stage < Stage::Starting && attempt->stop) {
+            stop_before_start(id, *attempt);
+            attempt = find(id);
+            if (!attempt) return;
+        }
+        switch (attempt->stage) {
+            case Stage::Snapshot:
+                if (!std::exchange(attempt->issued, true)) emit(effect::FetchSnapshot{id});
+                break;
+            case Stage::Environment:
+                if (!std::exchange(attempt->issued, true)) emit(effect::PrepareEnvironment{id});
+                break;
+            case Stage::Inputs:
+                if (!std::exchange(attempt->issued, true)) emit(effect::FetchInputs{id});
+                break;
+            case Stage::Ready:
+                if (!listed || running() >= facts.max_running) break;
+                enter(id, *attempt, Stage::Starting);
+                [[fallthrough]];
+            case Stage::Starting:
+                if (listed && !std::exchange(attempt->issued, true))
+                    emit(effect::StartTask{id, preamble(*attempt)});
+                if (attempt->issued) signal(id, *attempt);
+                break;
+            case Stage::Running:
+                if (attempt->task.timeout > Span::zero() &&
+                    now() >= attempt->running_since + attempt->task.timeout && !attempt->stop)
+                    request_stop(id, *attempt, Cause::Timeout, kTimeoutGrace);
+                signal(id, *attempt);
+                break;
+            case Stage::Outputs:
+                if (attempt->stop && attempt->ending.cause == Cause::None &&
+                    (attempt->stop->cause != Cause::Preempted || now() >= attempt->stop->kill_at())) {
+                    emit(effect::Abort{id});
+                    Ending stopped = stopped_ending(*attempt);
+                    attempt->ending.cause = stopped.cause;
+                    attempt->ending.message = stopped.message;
+                    enter(id, *attempt, Stage::Flushing);
+                    return step(id);
+                }
+                if (!std::exchange(attempt->issued, true)) emit(effect::ShipOutputs{id});
+                break;
+            case Stage::Flushing: {
+                if (!listed) break;
+                const auto& streams = attempt->streams;
+                bool done = std::all_of(streams.begin(), streams.end(), [](const auto& item) {
+                    return item.second.acked >= item.second.length;
+                });
+                auto log = streams.find(kStdLog);
+                std::uint64_t said = log == streams.end() ? 0 : log->second.length;
+                if (done && said >= attempt->last_words.size()) enter(id, *attempt, Stage::Ended);
+                break;
+            }
+            case Stage::Ended: break;
+        }
+    }
+
+    void signal(const AttemptId& id, Attempt& attempt) {
+        if (!attempt.stop || !listed) return;
+        Stop& stop = *attempt.stop;
+        if (now() >= stop.kill_at()) {
+            if (stop.killed && now() - *stop.killed < kRepeatKill) return;
+            stop.killed = now();
+            emit(effect::SignalTask{id, SIGKILL});
+        } else if (!std::exchange(stop.termed, true)) {
+            emit(effect::SignalTask{id, SIGTERM});
+        }
+    }
+
+    void ship_logs(const AttemptId& id, Attempt& attempt) {
+        if (!linked || !welcomed || !listed || attempt.stage == Stage::Ended || attempt.discard) return;
+        for (auto& [name, stream] : attempt.streams) {
+            if (stream.resend_at && now() >= *stream.resend_at) {
+                stream.sent = stream.acked;
+                stream.resend_at.reset();
+            }
+            while (stream.sent < stream.length && stream.sent - stream.acked < kLogWindow) {
+                auto length = std::min<std::uint64_t>(kLogChunk, stream.length - stream.sent);
+                emit(effect::ShipLog{id, name, stream.sent, static_cast<std::size_t>(length)});
+                stream.sent += length;
+                if (!stream.resend_at) stream.resend_at = now() + kResendLog;
+            }
+        }
+    }
+
+    void step_done(const AttemptId& id, Stage at, Stage next, const Result<void>& result) {
+        auto* attempt = find(id);
+        if (!attempt || attempt->stage != at || quitting) return;
+        if (result)
+            enter(id, *attempt, next);
+        else
+            fail(id, *attempt, cause_of(at, result.error()), result.error().message, -1);
+        pump();
+    }
+};
+
+void NodeCore::State::restore_line(const Json& line, bool& rebooted) {
+    if (const Json* at = line.find("contact")) {
+        contact = Span(at->as_int());
+        lost_after = Span(line.at("lost_after").as_int());
+        rebooted = line.at("boot_id").as_view() != facts.boot_id;
+        return;
+    }
+    const Json& message = line.at("message");
+    FrameReader::Frame frame{message.dump(), ""};
+    if (auto to_agent = decode_to_agent(frame)) {
+        if (auto* lease = std::get_if<Lease>(&*to_agent)) {
+            Attempt attempt;
+            attempt.order = next_order++;
+            attempt.task_json = std::move(lease->task);
+            attempt.since = now();
+            if (auto task = task_from_json(attempt.task_json)) attempt.task = std::move(*task);
+            attempts.emplace(lease->id, std::move(attempt));
+        } else if (auto* cancel = std::get_if<Cancel>(&*to_agent)) {
+            if (auto* attempt = find(cancel->id))
+                attempt->stop = Stop{cancel->cause, Span(line.at("asked").as_int()), cancel->grace, false, std::nullopt};
+        } else if (auto* ack = std::get_if<EndAck>(&*to_agent)) {
+            auto* attempt = find(ack->id);
+            if (attempt && !line.at("final").as_bool()) {
+                attempt->discard = true;
+            } else {
+                attempts.erase(ack->id);
+                bury(ack->id);
+            }
+        }
+        return;
+    }
+    auto to_server = decode_to_server(frame);
+    if (!to_server) return;
+    auto stage = parse_stage(line.at("stage").as_view());
+    if (!stage) return;
+    if (auto* report = std::get_if<PhaseReport>(&*to_server)) {
+        if (auto* attempt = find(report->id)) {
+            attempt->stage = *stage;
+            attempt->since = Span(line.at("since").as_int());
+            attempt->running_since = Span(line.at("running_since").as_int());
+            attempt->durations = report->durations;
+        }
+    } else if (auto* end = std::get_if<EndReport>(&*to_server)) {
+        if (auto* attempt = find(end->id)) {
+            attempt->stage = *stage;
+            attempt->since = Span(line.at("since").as_int());
+            attempt->durations = end->ending.durations;
+            attempt->ending = std::move(end->ending);
+            attempt->last_words = line.at("words").as_string();
+        }
+    }
+}
+
+NodeCore::NodeCore(NodeFacts facts, const Clock& clock)
+    : state_(std::make_unique<State>(std::move(facts), clock)) {}
+NodeCore::~NodeCore() = default;
+NodeCore::NodeCore(NodeCore&&) noexcept = default;
+
+void NodeCore::restore(const std::vector<std::string>& lines) {
+    State& s = *state_;
+    bool rebooted = false;
+    for (const auto& text : lines)
+        if (auto line = parse_json(text)) s.restore_line(*line, rebooted);
+    Span now = s.now();
+    for (auto& [id, attempt] : s.attempts) {
+        // Times of another boot mean nothing here.
+        if (rebooted || attempt.since > now) attempt.since = now;
+        if (rebooted || attempt.running_since > now) attempt.running_since = now;
+        if (attempt.stop && (rebooted || attempt.stop->asked > now)) attempt.stop->asked = now;
+        attempt.rebooted = rebooted && attempt.has_process();
+        // A discarded one must not survive only because the record of the wish was the last line.
+        if (attempt.discard && !attempt.stop)
+            attempt.stop = Stop{Cause::NodeLost, now, Span::zero(), false, std::nullopt};
+    }
+    if (rebooted || s.contact > now) s.contact = now;
+    if (!s.attempts.empty()) s.record_contact();
+    s.pump();
+}
+
+std::vector<std::string> NodeCore::snapshot() const {
+    const State& s = *state_;
+    std::vector<std::string> lines;
+    lines.push_back(s.contact_line().dump());
+    for (const auto& id : s.buried) lines.push_back(s.end_ack_line(id, true).dump());
+    std::vector<std::pair<std::uint64_t, const std::pair<const AttemptId, Attempt>*>> order;
+    for (const auto& item : s.attempts) order.emplace_back(item.second.order, &item);
+    std::sort(order.begin(), order.end());
+    for (const auto& [number, item] : order) {
+        const auto& [id, attempt] = *item;
+        lines.push_back(s.lease_line(id, attempt).dump());
+        if (attempt.stop) lines.push_back(s.stop_line(id, *attempt.stop).dump());
+        if (attempt.stage >= Stage::Outputs)
+            lines.push_back(s.ending_line(id, attempt).dump());
+        else
+            lines.push_back(s.stage_line(id, attempt).dump());
+        if (attempt.discard) lines.push_back(s.end_ack_line(id, false).dump());
+    }
+    return lines;
+}
+
+void NodeCore::server_connected() {
+    State& s = *state_;
+    if (s.quitting) return;
+    s.linked = true;
+    s.welcomed = false;
+    s.hello_at = s.now() + kRepeatHello;
+    Hello hello;
+    hello.build = s.facts.build;
+    hello.node = s.facts.node;
+    hello.boot_id = s.facts.boot_id;
+    hello.pid = s.facts.pid;
+    hello.cores = s.facts.cores;
+    hello.memory_bytes = s.facts.memory_bytes;
+    for (const auto& [id, attempt] : s.attempts) hello.attempts.push_back(id);
+    s.emit(effect::Send{std::move(hello)});
+}
+
+void NodeCore::server_disconnected() {
+    state_->linked = false;
+    state_->welcomed = false;
+    state_->hello_at.reset();
+}
+
+void NodeCore::from_server(const ToAgent& message) {
+    State& s = *state_;
+    if (s.quitting) return;
+    std::visit([&](const auto& m) { s.on(m); }, message);
+    s.heard();
+    s.pump();
+}
+
+void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {
+    State& s = *state_;
+    if (s.quitting) return;
+    s.listed = true;
+    std::map<AttemptId, const TaskState*> known;
+    for (const auto& task : tasks) {
+        known[task.id] = &task;
+        if (s.attempts.contains(task.id)) continue;
+        if (task.exit)
+            s.emit(effect::Forget{task.id});
+        else
+            s.emit(effect::SignalTask{task.id, SIGKILL});
+    }
+    std::vector<AttemptId> ids = attempts();
+    for (const auto& id : ids) {
+        Attempt& attempt = *s.find(id);
+        auto found = known.find(id);
+        const TaskState* task = found == known.end() ? nullptr : found->second;
+        if (task) {
+            auto& log = attempt.streams[std::string(kStdLog)];
+            log.length = std::max(log.length, task->log_length);
+        }
+        if (attempt.stage == Stage::Flushing && !attempt.last_words.empty())
+            s.say_last_words(id, attempt);
+        if (!attempt.has_process()) continue;
+        if (attempt.stop) attempt.stop->termed = false, attempt.stop->killed.reset();
+        if (task && task->exit) {
+            s.exited(id, attempt, *task->exit);
+        } else if (task) {
+            if (attempt.stage == Stage::Starting) {
+                attempt.running_since = task->started;
+                s.enter(id, attempt, Stage::Running);
+            }
+        } else if (attempt.stage == Stage::Starting && !attempt.rebooted) {
+            attempt.issued = false;  // it was never heard of: ask (again), unless it is to stop
+            if (attempt.stop) s.stop_before_start(id, attempt);
+        } else {
+            TaskExit lost;
+            lost.lost = true;
+            s.exited(id, attempt, lost);
+        }
+    }
+    s.pump();
+}
+
+void NodeCore::supervisor_gone() { state_->listed = false; }
+
+void NodeCore::task_started(const AttemptId& id, Result<Span> started) {
+    State& s = *state_;
+    auto* attempt = s.find(id);
+    if (!attempt || attempt->stage != Stage::Starting || s.quitting) return;
+    if (started) {
+        attempt->running_since = *started;
+        s.enter(id, *attempt, Stage::Running);
+    } else if (attempt->stop || attempt->discard) {
+        s.stop_before_start(id, *attempt);
+    } else {
+        bool theirs = started.error().code == Code::InvalidArgument || started.error().code == Code::NotFound;
+        s.fail(id, *attempt, theirs ? Cause::UserCode : Cause::Internal, started.error().message,
+               theirs ? 127 : -1);
+    }
+    s.pump();
+}
+
+void NodeCore::task_exited(const AttemptId& id, const TaskExit& exit) {
+    State& s = *state_;
+    if (s.quitting) return;
+    auto* attempt = s.find(id);
+    if (!attempt) {
+        s.emit(effect::Forget{id});
+    } else if (attempt->has_process()) {
+        s.exited(id, *attempt, exit);
+    }
+    s.pump();
+}
+
+void NodeCore::log_grew(const AttemptId& id, std::string_view stream, std::uint64_t length) {
+    State& s = *state_;
+    auto* attempt = s.find(id);
+    if (!attempt || s.quitting) return;
+    auto& log = attempt->streams[std::string(stream)];
+    log.length = std::max(log.length, length);
+    s.pump();
+}
+
+void NodeCore::snapshot_done(const AttemptId& id, Result<void> result) {
+    state_->step_done(id, Stage::Snapshot, Stage::Environment, result);
+}
+void NodeCore::environment_done(const AttemptId& id, Result<void> result) {
+    state_->step_done(id, Stage::Environment, Stage::Inputs, result);
+}
+void NodeCore::inputs_done(const AttemptId& id, Result<void> result) {
+    state_->step_done(id, Stage::Inputs, Stage::Ready, result);
+}
+
+void NodeCore::outputs_shipped(const AttemptId& id, Result<void> result) {
+    State& s = *state_;
+    auto* attempt = s.find(id);
+    if (!attempt || attempt->stage != Stage::Outputs || s.quitting) return;
+    if (!result && attempt->ending.cause == Cause::None) {
+        bool theirs = result.error().code == Code::InvalidArgument || result.error().code == Code::NotFound;
+        attempt->ending.cause = theirs ? Cause::UserCode : Cause::Internal;
+        attempt->ending.message = clean(result.error().message, kMaxMessage);
+    }
+    s.enter(id, *attempt, Stage::Flushing);
+    s.pump();
+}
+
+void NodeCore::progress(const AttemptId& id, std::string detail) {
+    State& s = *state_;
+    auto* attempt = s.find(id);
+    if (!attempt || attempt->stage >= Stage::Ended || s.quitting) return;
+    attempt->detail = clean(detail, 512);
+    attempt->report_at = std::min(attempt->report_at.value_or(Span::max()), s.now() + kDetailDelay);
+}
+
+void NodeCore::tick() {
+    State& s = *state_;
+    if (s.quitting) return;
+    Span now = s.now();
+    if (s.linked && s.hello_at && now >= *s.hello_at) server_connected();
+    for (auto& [id, attempt] : s.attempts)
+        if (attempt.report_at && now >= *attempt.report_at) s.report(id, attempt);
+    s.pump();
+}
+
+std::optional<Span> NodeCore::next_tick() const {
+    const State& s = *state_;
+    std::optional<Span> next;
+    auto at = [&](Span when) { next = std::min(next.value_or(Span::max()), when); };
+    if (s.quitting) return next;
+    if (s.linked && s.hello_at) at(*s.hello_at);
+    bool watched = false;  // something that lost contact would end
+    for (const auto& [id, attempt] : s.attempts) {
+        watched = watched || (attempt.stage < Stage::Flushing &&
+                              !(attempt.stop && attempt.stop->kill_at() <= s.now()));
+        if (s.welcomed && attempt.report_at) at(*attempt.report_at);
+        if (attempt.stage == Stage::Running && attempt.task.timeout > Span::zero() && !attempt.stop)
+            at(attempt.running_since + attempt.task.timeout);
+        if (attempt.stop && s.listed && attempt.has_process())
+            at(attempt.stop->killed ? *attempt.stop->killed + kRepeatKill : attempt.stop->kill_at());
+        if (attempt.stop && attempt.stage == Stage::Outputs && attempt.ending.cause == Cause::None)
+            at(attempt.stop->kill_at());
+        if (s.welcomed && s.listed && attempt.live())
+            for (const auto& [name, stream] : attempt.streams)
+                if (stream.resend_at) at(*stream.resend_at);
+    }
+    if (watched && s.lost_after > Span::zero()) at(s.contact + s.lost_after);
+    return next;
+}
+
+std::vector<Effect> NodeCore::take_effects() { return std::exchange(state_->effects, {}); }
+
+const TaskSpec* NodeCore::task(const AttemptId& id) const {
+    auto* attempt = state_->find(id);
+    return attempt ? &attempt->task : nullptr;
+}
+
+std::vector<AttemptId> NodeCore::attempts() const {
+    std::vector<AttemptId> ids;
+    for (const auto& [id, attempt] : state_->attempts) ids.push_back(id);
+    return ids;
+}
+
+bool NodeCore::running(const AttemptId& id) const {
+    auto* attempt = state_->find(id);
+    return attempt && attempt->stage == Stage::Running;
+}
+
+bool NodeCore::quitting() const { return state_->quitting; }
+
+}  // namespace turnout::agent

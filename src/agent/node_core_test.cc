@@ -1,0 +1,503 @@
+#include "agent/node_core.h"
+
+#include <csignal>
+#include <functional>
+
+#include <gtest/gtest.h>
+
+namespace turnout::agent {
+namespace {
+
+using namespace agent_protocol;
+
+class FakeClock : public Clock {
+public:
+    Instant now() const override { return {time.count()}; }
+    Span since_boot() const override { return time; }
+    Span time = 1000s;
+};
+
+const AttemptId kId{"ws", "job", 1};
+
+// One node under test, its journal, and what it asked for since the last look.
+class NodeCoreTest : public ::testing::Test {
+protected:
+    FakeClock clock;
+    std::vector<std::string> journal;
+    std::unique_ptr<NodeCore> core;
+    std::vector<Effect> seen;
+
+    void SetUp() override { start("boot-1"); }
+
+    void start(std::string boot) {
+        NodeFacts facts;
+        facts.node = "ws/cpu/node-1";
+        facts.boot_id = std::move(boot);
+        core = std::make_unique<NodeCore>(facts, clock);
+        core->restore(journal);
+        take();
+    }
+    // kill -9 and a new life: only what was recorded is left.
+    void restart(std::string boot = "boot-1") {
+        take();
+        core.reset();
+        start(std::move(boot));
+    }
+    void take() {
+        for (auto& effect : core->take_effects()) {
+            if (auto* record = std::get_if<effect::Record>(&effect)) journal.push_back(record->line);
+            seen.push_back(std::move(effect));
+        }
+    }
+    template <class E>
+    std::vector<E> all() {
+        take();
+        std::vector<E> found;
+        for (auto& effect : seen)
+            if (auto* e = std::get_if<E>(&effect)) found.push_back(*e);
+        return found;
+    }
+    template <class M>
+    std::vector<M> sent() {
+        std::vector<M> found;
+        for (auto& send : all<effect::Send>())
+            if (auto* m = std::get_if<M>(&send.message)) found.push_back(*m);
+        return found;
+    }
+    void clear() {
+        take();
+        seen.clear();
+    }
+    void pass(Span span) {
+        Span end = clock.time + span;
+        while (auto next = core->next_tick()) {
+            if (*next > end) break;
+            clock.time = std::max(clock.time, *next);
+            core->tick();
+            Span again = core->next_tick().value_or(Span::max());
+            ASSERT_GT(again, clock.time) << "a tick must move the next one";
+        }
+        clock.time = end;
+        core->tick();
+    }
+
+    void connect() {
+        core->server_connected();
+        core->from_server(Welcome{6h});
+    }
+    void ready() {
+        core->supervisor_listed({});
+        connect();
+    }
+    void lease(const AttemptId& id = kId, Span timeout = 0s) {
+        TaskSpec task;
+        task.command = "echo";
+        task.timeout = timeout;
+        task.environment.notices = {"notice"};
+        core->from_server(Lease{id, to_json(task)});
+    }
+    void prepare(const AttemptId& id = kId) {
+        core->snapshot_done(id, {});
+        core->environment_done(id, {});
+        core->inputs_done(id, {});
+    }
+    void run(const AttemptId& id = kId, Span timeout = 0s) {
+        lease(id, timeout);
+        prepare(id);
+        core->task_started(id, clock.time);
+    }
+    TaskExit exit_with(int code, std::uint64_t log = 0) {
+        TaskExit exit;
+        exit.exit_code = code;
+        exit.started = clock.time;
+        exit.ended = clock.time;
+        exit.log_length = log;
+        return exit;
+    }
+    // Brings a new attempt to that point of its life.
+    enum Point { Snapshot, Environment, Inputs, Starting, Running, Outputs, Flushing, Ended, kPoints };
+    void bring_to(Point point) {
+        ready();
+        lease();
+        if (point >= Environment) core->snapshot_done(kId, {});
+        if (point >= Inputs) core->environment_done(kId, {});
+        if (point >= Starting) core->inputs_done(kId, {});
+        if (point >= Running) core->task_started(kId, clock.time);
+        if (point >= Outputs) core->task_exited(kId, exit_with(0, 10));
+        if (point >= Flushing) core->outputs_shipped(kId, {});
+        if (point >= Ended) core->from_server(LogAck{kId, std::string(kStdLog), 10});
+    }
+};
+
+TEST_F(NodeCoreTest, AWholeLifeInOrder) {
+    ready();
+    EXPECT_EQ(sent<Hello>().size(), 1u);
+    lease();
+    EXPECT_EQ(sent<PhaseReport>().back().phase, Phase::Preparing);
+    EXPECT_EQ(all<effect::FetchSnapshot>().size(), 1u);
+    clock.time += 1s;
+    core->snapshot_done(kId, {});
+    EXPECT_EQ(all<effect::PrepareEnvironment>().size(), 1u);
+    clock.time += 2s;
+    core->environment_done(kId, {});
+    clock.time += 3s;
+    EXPECT_EQ(all<effect::StartTask>().size(), 0u);
+    core->inputs_done(kId, {});
+    ASSERT_EQ(all<effect::StartTask>().size(), 1u);
+    EXPECT_EQ(all<effect::StartTask>()[0].preamble, "notice\n");
+    Span started = clock.time;
+    core->task_started(kId, started);
+    EXPECT_EQ(sent<PhaseReport>().back().phase, Phase::Running);
+    core->log_grew(kId, kStdLog, 100'000);
+    auto ships = all<effect::ShipLog>();
+    ASSERT_EQ(ships.size(), 2u);
+    EXPECT_EQ(ships[1].offset, kLogChunk);
+    EXPECT_EQ(ships[1].length, 100'000 - kLogChunk);
+    clock.time += 4s;
+    auto exit = exit_with(0, 100'010);
+    exit.started = started;
+    core->task_exited(kId, exit);
+    EXPECT_EQ(all<effect::ShipOutputs>().size(), 1u);
+    EXPECT_EQ(all<effect::ShipLog>().size(), 3u);
+    clock.time += 5s;
+    core->outputs_shipped(kId, {});
+    EXPECT_TRUE(sent<EndReport>().empty()) << "the log is not acknowledged yet";
+    core->from_server(LogAck{kId, std::string(kStdLog), 100'009});
+    EXPECT_TRUE(sent<EndReport>().empty());
+    core->from_server(LogAck{kId, std::string(kStdLog), 100'010});
+    ASSERT_EQ(sent<EndReport>().size(), 1u);
+    auto ending = sent<EndReport>()[0].ending;
+    EXPECT_EQ(ending.cause, Cause::None);
+    EXPECT_EQ(ending.durations.snapshot, 1s);
+    EXPECT_EQ(ending.durations.environment, 2s);
+    EXPECT_EQ(ending.durations.inputs, 3s);
+    EXPECT_EQ(ending.durations.user_code, 4s);
+    EXPECT_EQ(ending.durations.outputs, 5s);
+    core->from_server(EndAck{kId});
+    EXPECT_EQ(all<effect::Forget>().size(), 1u);
+    EXPECT_TRUE(core->attempts().empty());
+}
+
+TEST_F(NodeCoreTest, LeaseRepeatedAtEveryPointStartsNothingTwice) {
+    for (int point = Snapshot; point < kPoints; ++point) {
+        journal.clear();
+        seen.clear();
+        start("boot-1");
+        bring_to(static_cast<Point>(point));
+        std::size_t starts = all<effect::StartTask>().size();
+        std::size_t snapshots = all<effect::FetchSnapshot>().size();
+        lease();
+        lease();
+        EXPECT_EQ(all<effect::StartTask>().size(), starts) << point;
+        EXPECT_EQ(all<effect::FetchSnapshot>().size(), snapshots) << point;
+        EXPECT_EQ(core->attempts().size(), 1u);
+    }
+}
+
+TEST_F(NodeCoreTest, LeaseAfterTheEndWasAcknowledgedDoesNotRunAgain) {
+    bring_to(Ended);
+    core->from_server(EndAck{kId});
+    restart();
+    ready();
+    clear();
+    lease();
+    EXPECT_TRUE(all<effect::FetchSnapshot>().empty());
+    EXPECT_EQ(sent<EndReport>().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, CancelAtEveryPoint) {
+    for (int point = Snapshot; point < kPoints; ++point) {
+        journal.clear();
+        seen.clear();
+        start("boot-1");
+        bring_to(static_cast<Point>(point));
+        clear();
+        core->from_server(Cancel{kId, Cause::Canceled, 30s});
+        core->from_server(Cancel{kId, Cause::Canceled, 30s});
+        // Late completions of what was under way.
+        prepare();
+        EXPECT_TRUE(all<effect::StartTask>().empty()) << point;
+        EXPECT_TRUE(all<effect::FetchInputs>().empty()) << point;
+        if (point == Starting || point == Running) {
+            ASSERT_EQ(all<effect::SignalTask>().size(), 1u) << point;
+            EXPECT_EQ(all<effect::SignalTask>()[0].signal, SIGTERM);
+            pass(29s);
+            EXPECT_EQ(all<effect::SignalTask>().size(), 1u);
+            pass(1s);
+            ASSERT_EQ(all<effect::SignalTask>().size(), 2u);
+            EXPECT_EQ(all<effect::SignalTask>()[1].signal, SIGKILL);
+            core->task_exited(kId, exit_with(137, 0));
+            core->outputs_shipped(kId, {});
+        }
+        if (point >= Outputs) core->from_server(LogAck{kId, std::string(kStdLog), 10});
+        ASSERT_FALSE(sent<EndReport>().empty()) << point;
+        EXPECT_EQ(sent<EndReport>().back().ending.cause,
+                  point >= Flushing ? Cause::None : Cause::Canceled)
+            << point;
+    }
+}
+
+TEST_F(NodeCoreTest, CancelOfAnUnknownAttemptEndsItAndALeaseAfterItIsNotRun) {
+    ready();
+    core->from_server(Cancel{kId});
+    ASSERT_EQ(sent<EndReport>().size(), 1u);
+    EXPECT_EQ(sent<EndReport>()[0].ending.cause, Cause::Canceled);
+    restart();
+    ready();
+    lease();
+    EXPECT_TRUE(all<effect::FetchSnapshot>().empty());
+    EXPECT_GE(sent<EndReport>().size(), 2u);
+}
+
+TEST_F(NodeCoreTest, CancelWhileStartIsRefused) {
+    bring_to(Starting);
+    core->from_server(Cancel{kId});
+    core->task_started(kId, invalid("no such program"));
+    ASSERT_EQ(sent<EndReport>().size(), 1u);
+    EXPECT_EQ(sent<EndReport>()[0].ending.cause, Cause::Canceled);
+}
+
+TEST_F(NodeCoreTest, RestartAtEveryPointReachesTheEnd) {
+    for (int point = Snapshot; point < kPoints; ++point) {
+        journal.clear();
+        seen.clear();
+        start("boot-1");
+        bring_to(static_cast<Point>(point));
+        bool started = point >= Starting;
+        clear();
+        restart();
+        connect();
+        EXPECT_EQ(sent<Hello>()[0].attempts, std::vector<AttemptId>{kId}) << point;
+        TaskState task{kId, clock.time, 10, std::nullopt};
+        if (point >= Outputs) task.exit = exit_with(0, 10);
+        core->supervisor_listed(started ? std::vector{task} : std::vector<TaskState>{});
+        if (!started) {
+            EXPECT_EQ(all<effect::FetchSnapshot>().size(), 1u);
+            prepare();
+            EXPECT_EQ(all<effect::StartTask>().size(), 1u);
+            core->task_started(kId, clock.time);
+        } else {
+            EXPECT_TRUE(all<effect::StartTask>().empty()) << point;
+        }
+        if (point < Outputs) core->task_exited(kId, exit_with(0, 10));
+        core->outputs_shipped(kId, {});
+        core->from_server(LogAck{kId, std::string(kStdLog), 10});
+        ASSERT_FALSE(sent<EndReport>().empty()) << point;
+        EXPECT_EQ(sent<EndReport>().back().ending.cause, Cause::None);
+        core->from_server(EndAck{kId});
+        restart();
+        EXPECT_TRUE(core->attempts().empty());
+    }
+}
+
+TEST_F(NodeCoreTest, SnapshotOfTheJournalRestoresTheSame) {
+    for (int point = Snapshot; point < kPoints; ++point) {
+        journal.clear();
+        seen.clear();
+        start("boot-1");
+        bring_to(static_cast<Point>(point));
+        core->from_server(EndAck{{"ws", "unknown", 1}});
+        auto lines = core->snapshot();
+        journal = lines;
+        restart();
+        EXPECT_EQ(core->snapshot(), lines) << point;
+        EXPECT_EQ(core->attempts().size(), 1u);
+    }
+}
+
+TEST_F(NodeCoreTest, StartThatWasNeverHeardOfIsAskedAgain) {
+    bring_to(Starting);
+    core->supervisor_gone();
+    clear();
+    core->supervisor_listed({});
+    EXPECT_EQ(all<effect::StartTask>().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, SupervisorLostTheTask) {
+    bring_to(Running);
+    core->supervisor_gone();
+    TaskExit lost;
+    lost.lost = true;
+    core->supervisor_listed({{kId, clock.time, 0, lost}});
+    core->outputs_shipped(kId, {});
+    ASSERT_EQ(sent<EndReport>().size(), 1u);
+    EXPECT_EQ(sent<EndReport>()[0].ending.cause, Cause::Internal);
+}
+
+TEST_F(NodeCoreTest, MachineRestarted) {
+    bring_to(Running);
+    restart("boot-2");
+    clear();
+    ready();
+    EXPECT_TRUE(all<effect::StartTask>().empty());
+    core->outputs_shipped(kId, {});
+    ASSERT_EQ(sent<EndReport>().size(), 1u);
+    EXPECT_EQ(sent<EndReport>()[0].ending.cause, Cause::NodeLost);
+}
+
+TEST_F(NodeCoreTest, TimeLimit) {
+    ready();
+    run(kId, 60s);
+    pass(59s);
+    EXPECT_TRUE(all<effect::SignalTask>().empty());
+    pass(1s);
+    ASSERT_EQ(all<effect::SignalTask>().size(), 1u);
+    pass(30s);
+    ASSERT_EQ(all<effect::SignalTask>().size(), 2u);
+    core->task_exited(kId, exit_with(137));
+    core->outputs_shipped(kId, {});
+    EXPECT_EQ(sent<EndReport>().at(0).ending.cause, Cause::Timeout);
+}
+
+TEST_F(NodeCoreTest, LostContactKillsAndSurvivesARestart) {
+    bring_to(Running);
+    core->server_disconnected();
+    pass(3h);
+    restart();
+    core->supervisor_listed({{kId, clock.time, 0, std::nullopt}});
+    pass(2h);
+    EXPECT_TRUE(all<effect::SignalTask>().empty());
+    pass(1h);
+    ASSERT_FALSE(all<effect::SignalTask>().empty());
+    EXPECT_EQ(all<effect::SignalTask>().back().signal, SIGKILL);
+    core->task_exited(kId, exit_with(137));
+    EXPECT_TRUE(all<effect::ShipOutputs>().empty());
+    connect();
+    ASSERT_FALSE(sent<EndReport>().empty());
+    EXPECT_EQ(sent<EndReport>().back().ending.cause, Cause::NodeLost);
+}
+
+TEST_F(NodeCoreTest, LostAcksAndReportsAreRepeated) {
+    bring_to(Running);
+    core->log_grew(kId, kStdLog, 10);
+    clear();
+    pass(5s);
+    ASSERT_EQ(all<effect::ShipLog>().size(), 1u);
+    EXPECT_EQ(all<effect::ShipLog>()[0].offset, 0u);
+    core->from_server(LogAck{kId, std::string(kStdLog), 4});
+    core->server_disconnected();
+    clear();
+    connect();
+    ASSERT_EQ(all<effect::ShipLog>().size(), 1u);
+    EXPECT_EQ(all<effect::ShipLog>()[0].offset, 4u);
+    core->from_server(LogAck{kId, std::string(kStdLog), 10});
+    core->task_exited(kId, exit_with(0, 10));
+    core->outputs_shipped(kId, {});
+    clear();
+    pass(25s);
+    EXPECT_EQ(sent<EndReport>().size(), 2u);
+}
+
+TEST_F(NodeCoreTest, WindowBoundsWhatIsInFlight) {
+    bring_to(Running);
+    core->log_grew(kId, kStdLog, 100 << 20);
+    EXPECT_EQ(all<effect::ShipLog>().size(), 8u);
+    core->from_server(LogAck{kId, std::string(kStdLog), 2 * kLogChunk});
+    EXPECT_EQ(all<effect::ShipLog>().size(), 10u);
+}
+
+TEST_F(NodeCoreTest, OneCommandAtATime) {
+    ready();
+    AttemptId second{"ws", "a-second", 1};
+    lease();
+    lease(second);
+    prepare(second);
+    EXPECT_EQ(all<effect::StartTask>().size(), 1u);
+    prepare();
+    EXPECT_EQ(all<effect::StartTask>().size(), 1u);
+    core->task_started(second, clock.time);
+    core->task_exited(second, exit_with(0));
+    ASSERT_EQ(all<effect::StartTask>().size(), 2u);
+    EXPECT_EQ(all<effect::StartTask>()[1].id, kId);
+}
+
+TEST_F(NodeCoreTest, FailuresNameTheirCause) {
+    struct Case {
+        std::function<void()> fail;
+        Cause cause;
+    };
+    Result<void> theirs = Failure(invalid("input 'x' does not exist").error());
+    Result<void> ours = Failure(internal("disk broke").error());
+    const Case cases[] = {
+        {[&] { core->snapshot_done(kId, theirs); }, Cause::Input},
+        {[&] { core->snapshot_done(kId, ours); }, Cause::Internal},
+        {[&] { core->snapshot_done(kId, {}), core->environment_done(kId, theirs); }, Cause::Environment},
+        {[&] { core->snapshot_done(kId, {}), core->environment_done(kId, {}), core->inputs_done(kId, theirs); }, Cause::Input},
+        {[&] { prepare(), core->task_started(kId, invalid("'nosuch': not found")); }, Cause::UserCode},
+    };
+    for (const auto& c : cases) {
+        journal.clear();
+        seen.clear();
+        start("boot-1");
+        ready();
+        lease();
+        c.fail();
+        ASSERT_EQ(all<effect::AppendLog>().size(), 1u);
+        auto words = all<effect::AppendLog>()[0].text;
+        EXPECT_TRUE(sent<EndReport>().empty()) << "not before its words are in the log";
+        core->log_grew(kId, kStdLog, words.size());
+        core->from_server(LogAck{kId, std::string(kStdLog), words.size()});
+        ASSERT_EQ(sent<EndReport>().size(), 1u);
+        EXPECT_EQ(sent<EndReport>()[0].ending.cause, c.cause);
+        EXPECT_NE(words.find(sent<EndReport>()[0].ending.message), std::string::npos);
+    }
+}
+
+TEST_F(NodeCoreTest, ExitCausesAndLastLines) {
+    ready();
+    run();
+    auto exit = exit_with(3);
+    exit.last_lines = std::vector<std::string>(30, "a\xff");
+    core->task_exited(kId, exit);
+    core->outputs_shipped(kId, {});
+    auto ending = sent<EndReport>().at(0).ending;
+    EXPECT_EQ(ending.cause, Cause::UserCode);
+    EXPECT_EQ(ending.exit_code, 3);
+    EXPECT_EQ(ending.last_lines.size(), 20u);
+    EXPECT_EQ(ending.last_lines[0], "a\xef\xbf\xbd");
+}
+
+TEST_F(NodeCoreTest, EndAckOfARunningAttemptKillsIt) {
+    bring_to(Running);
+    clear();
+    core->from_server(EndAck{kId});
+    ASSERT_EQ(all<effect::SignalTask>().size(), 1u);
+    EXPECT_EQ(all<effect::SignalTask>()[0].signal, SIGKILL);
+    restart();
+    clear();
+    core->supervisor_listed({{kId, clock.time, 0, std::nullopt}});
+    EXPECT_EQ(all<effect::SignalTask>().size(), 1u);
+    core->task_exited(kId, exit_with(137));
+    EXPECT_EQ(all<effect::Forget>().size(), 1u);
+    EXPECT_TRUE(sent<EndReport>().empty());
+}
+
+TEST_F(NodeCoreTest, TasksNobodyKnowsAreKilledAndForgotten) {
+    core->supervisor_listed({{kId, clock.time, 0, std::nullopt}});
+    ASSERT_EQ(all<effect::SignalTask>().size(), 1u);
+    core->task_exited(kId, exit_with(137));
+    EXPECT_EQ(all<effect::Forget>().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, LeaveEndsEverything) {
+    bring_to(Running);
+    clear();
+    core->from_server(Leave{});
+    EXPECT_EQ(all<effect::Quit>().size(), 1u);
+    EXPECT_TRUE(core->quitting());
+    lease({"ws", "other", 1});
+    EXPECT_EQ(all<effect::FetchSnapshot>().size(), 0u);
+    EXPECT_FALSE(core->next_tick());
+}
+
+TEST_F(NodeCoreTest, BrokenJournalLinesAreSkipped) {
+    bring_to(Running);
+    take();
+    journal.insert(journal.begin() + 1, {"", "{", "[]", R"({"message":{"type":"lease"}})", R"({"stage":"x"})"});
+    restart();
+    EXPECT_EQ(core->attempts().size(), 1u);
+    EXPECT_TRUE(core->running(kId));
+}
+
+}  // namespace
+}  // namespace turnout::agent
