@@ -1,0 +1,270 @@
+"""A server of this build on a folder and ports of its own, and the real SDK pointed at it by the
+variables that `turnout env` prints."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# The SDK reads these when it is imported: its polling would grow to a minute.
+os.environ["AZUREML_RUN_POLLING_INTERVAL_MIN"] = "1"
+os.environ["AZUREML_RUN_POLLING_INTERVAL_MAX"] = "2"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["AZUREML_LOG_LEVEL"] = "ERROR"
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TURNOUT = os.environ.get("TURNOUT", str(ROOT / "build" / "turnout"))
+SEED = ROOT / "examples" / "seed"
+# The variables of the caller's own shell that `turnout env` may overwrite; the server starts without.
+FOREIGN = ("TURNOUT_DATA", "AZUREML_CURRENT_CLOUD", "ARM_CLOUD_METADATA_URL", "IDENTITY_ENDPOINT", "IDENTITY_HEADER",
+           "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")
+
+
+def eventually(what, condition, seconds=60.0, interval=0.1):
+    """The first true value of condition(), or a failure that names what did not happen."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not within {seconds:g} s")
+        time.sleep(interval)
+
+
+def processes_with(text):
+    """Process ids whose command line holds the text."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if text.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                pass
+    return found
+
+
+class Server:
+    """`turnout up` on one data folder; may be killed and started again."""
+
+    def __init__(self, data):
+        self.data = Path(data)
+        self.data.mkdir(parents=True, exist_ok=True)
+        self.log = self.data.with_suffix(".log")
+        self.process = None
+        self.status = {}
+
+    def turnout(self, *arguments, check=True, timeout=120, cwd=None, env=None, input=None):
+        done = subprocess.run(
+            [TURNOUT, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, cwd=cwd,
+            env={**self.base_env(), "TURNOUT_DATA": str(self.data), **(env or {})},
+            input=input, stdin=subprocess.DEVNULL if input is None else None,
+        )
+        if check and done.returncode != 0:
+            pytest.fail(f"turnout {' '.join(map(str, arguments))} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done
+
+    @staticmethod
+    def base_env():
+        return {name: value for name, value in os.environ.items() if name not in FOREIGN}
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [TURNOUT, "up", "--data", str(self.data), "--listen", "127.0.0.1:0"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.base_env(), start_new_session=True,
+            )
+
+        def ready():
+            if self.process.poll() is not None:
+                pytest.fail(f"turnout up ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}")
+            done = self.turnout("status", "-o", "json", check=False)
+            if done.returncode != 0:
+                return None
+            status = json.loads(done.stdout)
+            return status if status.get("pid") == self.process.pid else None
+
+        self.status = eventually("the server is ready", ready, 30)
+        return self
+
+    def kill(self):
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def env(self):
+        """What `eval "$(turnout env)"` sets in a shell."""
+        script = f'eval "$("{TURNOUT}" env --data "{self.data}")" && env -0'
+        plain = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+        done = subprocess.run(["bash", "-c", script], capture_output=True, env=plain, timeout=30)
+        assert done.returncode == 0, done.stderr.decode()
+        found = dict(item.split("=", 1) for item in done.stdout.decode().split("\0") if item)
+        return {name: value for name, value in found.items() if plain.get(name) != value and name not in ("_", "SHLVL", "PWD")}
+
+    def config(self):
+        return json.loads(self.turnout("config").stdout)
+
+    def stop(self):
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.turnout("down", "--all", check=False)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        # Agents and supervisors of this folder only: its name is unique to this test.
+        for pid in processes_with(str(self.data)):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+@pytest.fixture(scope="session")
+def folder():
+    # Short, because a Unix socket's path may have 108 bytes.
+    path = Path(tempfile.mkdtemp(prefix="turnout-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server(folder):
+    server = Server(folder / "data").start()
+    # Everything below (the SDK, mlflow, azure-storage-blob) reads its configuration from here.
+    os.environ.update({k: v for k, v in server.env().items() if not k.startswith("AZUREML_RUN_POLLING")})
+    yield server
+    if os.environ.get("TURNOUT_KEEP_LOG"):
+        shutil.copy(server.log, os.environ["TURNOUT_KEEP_LOG"])
+    server.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path_factory):
+    """A server for one test, which may kill it."""
+    path = Path(tempfile.mkdtemp(prefix="turnout-"))
+    server = Server(path / "data").start()
+    yield server
+    server.stop()
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def client_for(server):
+    from azure.ai.ml import MLClient
+    from azure.identity import DefaultAzureCredential
+
+    config = server.config()
+    return MLClient(DefaultAzureCredential(), config["subscription_id"], config["resource_group"], config["workspace_name"])
+
+
+@pytest.fixture(scope="session")
+def ml_client(server):
+    return client_for(server)
+
+
+@pytest.fixture(scope="session")
+def cluster(server, ml_client, folder):
+    """The tutorial's cluster, made by the tutorial's own script in a process of its own."""
+    work = folder / "seed"
+    if not work.exists():
+        shutil.copytree(SEED, work, ignore=shutil.ignore_patterns(".azureml", "downloads"))
+        (work / ".azureml").mkdir()
+        (work / ".azureml" / "config.json").write_text(server.turnout("config").stdout)
+    done = server.turnout("exec", "--", sys.executable, "-B", "create_cluster.py", cwd=work, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return "cpu-cluster"
+
+
+@pytest.fixture(scope="session")
+def host():
+    """An environment that is this machine: nothing to prepare."""
+    from azure.ai.ml.entities import Environment
+
+    return Environment(image="docker.io/library/debian:12", description="the machine's own interpreter")
+
+
+@pytest.fixture
+def run(ml_client, cluster, host):
+    """Submits a command, waits for its end, gives back the job."""
+
+    def submit(text, wait=True, seconds=120, **more):
+        from azure.ai.ml import command
+
+        more.setdefault("environment", host)
+        more.setdefault("compute", cluster)
+        job = ml_client.create_or_update(command(command=text, experiment_name="tests", **more))
+        return wait_for(ml_client, job.name, seconds) if wait else job
+
+    return submit
+
+
+TERMINAL = ("Completed", "Failed", "Canceled")
+
+
+def wait_for(ml_client, name, seconds=120):
+    def over():
+        job = ml_client.jobs.get(name)
+        return job if job.status in TERMINAL else None
+
+    return eventually(f"job {name} ends", over, seconds, 0.2)
+
+
+def status_of(ml_client, name):
+    return ml_client.jobs.get(name).status
+
+
+class Rest:
+    """The same API by hand, for what the SDK would not send."""
+
+    def __init__(self, server):
+        import requests
+
+        self.server = server
+        self.env = server.env()
+        self.origin = self.env["ARM_CLOUD_METADATA_URL"].split("/metadata/")[0]
+        config = server.config()
+        self.ws = (
+            f"/subscriptions/{config['subscription_id']}/resourceGroups/{config['resource_group']}"
+            f"/providers/Microsoft.MachineLearningServices/workspaces/{config['workspace_name']}"
+        )
+        self.session = requests.Session()
+        self.session.verify = self.env["REQUESTS_CA_BUNDLE"]
+        self.session.trust_env = False
+
+    def token(self, resource=None):
+        reply = self.session.get(
+            self.env["IDENTITY_ENDPOINT"], params={"api-version": "2019-08-01", "resource": resource or self.origin},
+            headers={"X-IDENTITY-HEADER": self.env["IDENTITY_HEADER"], "Metadata": "true"}, timeout=10,
+        )
+        assert reply.status_code == 200, reply.text
+        return reply.json()["access_token"]
+
+    def call(self, method, path, token="", api="2024-10-01-preview", **more):
+        """`token` "" = a good one, None = none."""
+        headers = dict(more.pop("headers", {}))
+        if token is not None:
+            headers["Authorization"] = "Bearer " + (token or self.token())
+        joint = "&" if "?" in path else "?"
+        url = self.origin + path + (f"{joint}api-version={api}" if api else "")
+        return self.session.request(method, url, headers=headers, timeout=30, **more)
+
+
+@pytest.fixture(scope="session")
+def rest(server):
+    return Rest(server)
+
+
+def log_of(ml_client, name, folder):
+    """user_logs/std_log.txt as the SDK's download delivers it."""
+    target = Path(folder) / f"log-{name}"
+    ml_client.jobs.download(name, download_path=target)
+    found = list(target.rglob("std_log.txt"))
+    assert found, f"no std_log.txt among {[str(p) for p in target.rglob('*')]}"
+    return found[0].read_text()

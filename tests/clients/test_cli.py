@@ -1,0 +1,175 @@
+"""`turnout X` is `az ml X`: verbs, flags, output and exit codes."""
+import json
+
+import pytest
+
+from conftest import eventually
+
+JOB = """\
+$schema: https://azuremlschemas.azureedge.net/latest/commandJob.schema.json
+command: {command}
+environment:
+  image: debian:12
+compute: azureml:cpu-cluster
+experiment_name: cli
+display_name: from the cli
+"""
+
+
+@pytest.fixture
+def job_file(tmp_path):
+    def write(command, more=""):
+        path = tmp_path / "job.yml"
+        path.write_text(JOB.format(command=json.dumps(command)) + more)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def cli(server, cluster):
+    def run(*arguments, check=False, **more):
+        return server.turnout(*arguments, check=check, **more)
+
+    return run
+
+
+def as_json(done):
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_create_prints_json_when_piped(cli, job_file):
+    made = as_json(cli("job", "create", "-f", job_file("echo hi")))
+    assert made["name"] and made["display_name"] == "from the cli"
+
+
+def test_stream_ends_with_zero(cli, job_file):
+    done = cli("job", "create", "-f", job_file("echo streamed-line"), "--stream")
+    assert done.returncode == 0, done.stderr
+    assert "streamed-line" in done.stdout
+
+
+@pytest.mark.parametrize("code", [1, 3, 77])
+def test_stream_ends_with_the_jobs_own_code(cli, job_file, code):
+    done = cli("job", "create", "-f", job_file(f"echo reason-{code} >&2; exit {code}"), "--stream")
+    assert done.returncode == code
+    assert f"reason-{code}" in done.stdout + done.stderr
+
+
+def test_set_and_name(cli, job_file):
+    made = as_json(cli("job", "create", "-f", job_file("echo hi"), "--set", "tags.team=blue", "display_name=other", "-n", "cli_named_1"))
+    assert made["name"] == "cli_named_1" and made["display_name"] == "other" and made["tags"] == {"team": "blue"}
+
+
+def test_show_query_and_formats(cli, job_file):
+    name = as_json(cli("job", "create", "-f", job_file("echo hi")))["name"]
+    assert cli("job", "show", "-n", name, "--query", "display_name", "-o", "tsv").stdout == "from the cli\n"
+    assert "from the cli" in cli("job", "show", "-n", name, "-o", "yaml").stdout
+    assert cli("job", "show", "-n", name, "-o", "table").stdout.count("\n") >= 2
+    listed = as_json(cli("job", "list"))
+    assert name in [job["name"] for job in listed]
+    assert cli("job", "list", "--query", "[0].name", "-o", "tsv").stdout.strip() in [job["name"] for job in listed]
+
+
+def test_cancel(cli, job_file):
+    name = as_json(cli("job", "create", "-f", job_file("sleep 600")))["name"]
+    assert cli("job", "cancel", "-n", name).returncode == 0
+    eventually("canceled", lambda: as_json(cli("job", "show", "-n", name))["status"] == "Canceled")
+
+
+def test_download(cli, job_file, tmp_path):
+    name = as_json(cli("job", "create", "-f", job_file("mkdir -p outputs; echo got > outputs/x.txt")))["name"]
+    assert cli("job", "stream", "-n", name).returncode == 0
+    assert cli("job", "download", "-n", name, "-p", tmp_path / "down", "--all").returncode == 0
+    assert [p.read_text() for p in (tmp_path / "down").rglob("x.txt")] == ["got\n"]
+
+
+def test_archive_and_restore(cli, job_file):
+    name = as_json(cli("job", "create", "-f", job_file("true")))["name"]
+    cli("job", "stream", "-n", name)
+    assert cli("job", "archive", "-n", name).returncode == 0
+    assert name not in [job["name"] for job in as_json(cli("job", "list"))]
+    assert cli("job", "restore", "-n", name).returncode == 0
+    assert name in [job["name"] for job in as_json(cli("job", "list"))]
+
+
+def test_snapshot_ignores_what_amlignore_names(cli, tmp_path):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "keep.txt").write_text("1")
+    (tmp_path / "src" / "drop.log").write_text("1")
+    (tmp_path / "src" / ".amlignore").write_text("*.log\n")
+    (tmp_path / "job.yml").write_text("command: ls -A\ncode: src\nenvironment: {image: debian:12}\ncompute: azureml:cpu-cluster\nexperiment_name: cli\n")
+    done = cli("job", "create", "-f", tmp_path / "job.yml", "--stream")
+    assert done.returncode == 0 and "keep.txt" in done.stdout and "drop.log" not in done.stdout
+
+
+def test_inputs_and_outputs_from_yaml(cli, tmp_path):
+    (tmp_path / "in.csv").write_text("from a file\n")
+    (tmp_path / "job.yml").write_text(
+        "command: cat ${{inputs.data}} && echo ${{inputs.rate}} > ${{outputs.out}}/rate.txt\n"
+        "inputs:\n  data: {type: uri_file, path: in.csv}\n  rate: 0.25\noutputs:\n  out: {type: uri_folder}\n"
+        "environment: {image: debian:12}\ncompute: azureml:cpu-cluster\nexperiment_name: cli\n")
+    made = cli("job", "create", "-f", tmp_path / "job.yml", "--stream")
+    assert made.returncode == 0 and "from a file" in made.stdout
+
+
+def test_compute_verbs(cli):
+    made = as_json(cli("compute", "create", "-n", "by-cli", "--type", "amlcompute", "--size", "STANDARD_DS3_v2",
+                       "--min-instances", "0", "--max-instances", "1"))
+    assert made["name"] == "by-cli" and made["provisioning_state"] == "Succeeded"
+    assert "by-cli" in [c["name"] for c in as_json(cli("compute", "list"))]
+    assert as_json(cli("compute", "update", "-n", "by-cli", "--max-instances", "2"))["max_instances"] == 2
+    assert as_json(cli("compute", "list-nodes", "-n", "by-cli")) == []
+    assert any(size["name"].upper() == "STANDARD_DS3_V2" for size in as_json(cli("compute", "list-sizes")))
+    assert cli("compute", "list-usage").returncode == 0
+    assert cli("compute", "delete", "-n", "by-cli", "--yes").returncode == 0
+    assert cli("compute", "show", "-n", "by-cli").returncode != 0
+
+
+def test_other_nouns(cli, tmp_path):
+    (tmp_path / "env.yml").write_text("name: cli-env\nversion: 1\nimage: ubuntu:22.04\n")
+    assert as_json(cli("environment", "create", "-f", tmp_path / "env.yml"))["name"] == "cli-env"
+    assert as_json(cli("environment", "show", "-n", "cli-env", "-v", "1"))["version"] == "1"
+    assert "cli-env" in [e["name"] for e in as_json(cli("environment", "list"))]
+    (tmp_path / "d.csv").write_text("1\n")
+    (tmp_path / "data.yml").write_text("name: cli-data\nversion: 1\ntype: uri_file\npath: d.csv\n")
+    assert as_json(cli("data", "create", "-f", tmp_path / "data.yml"))["version"] == "1"
+    assert "cli-data" in [d["name"] for d in as_json(cli("data", "list"))]
+    assert "workspaceblobstore" in [d["name"] for d in as_json(cli("datastore", "list"))]
+    assert as_json(cli("workspace", "list"))
+
+
+@pytest.mark.parametrize("text, words", [
+    ("command: [a\n", ["job.yml"]),
+    ("comand: echo hi\nenvironment: {image: x}\n", ["comand", "command"]),
+    ("command: echo hi\ncommand: echo ho\nenvironment: {image: x}\n", ["command"]),
+    ("command: echo hi\nenvironment: {image: x}\ncode: ./not-there\n", ["not-there"]),
+    ("command: echo hi\nenvironment: {image: x}\nresources: {instance_count: many}\n", ["instance_count"]),
+])
+def test_yaml_errors_name_the_place(cli, tmp_path, text, words):
+    (tmp_path / "job.yml").write_text(text)
+    done = cli("job", "validate", "-f", tmp_path / "job.yml")
+    assert done.returncode != 0
+    for word in [*words, "job.yml"]:
+        assert word in done.stdout + done.stderr
+
+
+def test_validate_never_asks_the_server(server, tmp_path, job_file):
+    done = server.turnout("job", "validate", "-f", job_file("echo hi"), check=False, env={"TURNOUT_DATA": str(tmp_path / "nothing-here")})
+    assert done.returncode == 0, done.stderr
+
+
+def test_unknown_verbs_and_flags(cli):
+    for arguments in (["job", "creat"], ["jobs"], ["job", "create", "--fil", "x"], ["job", "show"]):
+        done = cli(*arguments)
+        assert done.returncode != 0 and done.stderr.strip()
+
+
+def test_no_server_is_said_plainly(server, tmp_path):
+    done = server.turnout("job", "list", check=False, env={"TURNOUT_DATA": str(tmp_path / "nothing-here")})
+    assert done.returncode != 0 and "turnout up" in done.stderr
+
+
+def test_exec_passes_the_exit_code(server):
+    assert server.turnout("exec", "--", "sh", "-c", "test -n \"$ARM_CLOUD_METADATA_URL\" && exit 9", check=False).returncode == 9
