@@ -96,11 +96,15 @@ struct Limits {
     Span body_timeout = 120s;    // between two pieces
 };
 
-// A listening socket. Closing stops accepting and ends its connections.
+// A listening socket. Destroying it stops accepting and ends its connections; a handler that is
+// still running then runs to its end, and its response is dropped.
 class Listener {
 public:
     virtual ~Listener() = default;
     virtual std::string address() const = 0;  // "127.0.0.1:8443" with the real port, or the path
+    // Stops accepting and ends idle connections; the others end after their current response.
+    virtual void close() {}
+    virtual std::size_t connections() const { return 0; }
 };
 
 struct ClientRequest {
