@@ -56,6 +56,13 @@ struct ServerInfo {
     std::string tls_origin;    // "https://127.0.0.1:8443": fallback when a request has no Host
     std::string plain_origin;  // "http://127.0.0.1:8080": only loopback peers are told of it
     std::string data_folder;
+    // The default pool: this machine.
+    struct Pool {
+        int slots = 2;
+        int cores = 0;
+        double memory_gb = 0;
+        int gpus = 0;
+    } pool;
 };
 
 struct Services {

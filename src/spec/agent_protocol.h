@@ -153,7 +153,9 @@ Result<ToAgent> decode_to_agent(const FrameReader::Frame& frame);
 
 // ---- what a lease carries ----
 
-struct BlobFolder {  // blobs whose names begin with `prefix` in `container`; or the one blob named so
+// With a '/' at its end (or empty) `prefix` is a folder: all blobs beneath it, by their names after
+// it. Without one it is the name of a single blob.
+struct BlobFolder {
     std::string container;
     std::string prefix;
 };
@@ -199,7 +201,7 @@ struct TaskSpec {
     std::int64_t memory_limit_bytes = 0;  // 0 = none
     int cpu_limit_millicores = 0;
     Secret run_token;         // bearer of this attempt for every HTTP request
-    std::string mlflow_path;  // path prefix under which the server speaks MLflow for the workspace
+    std::string mlflow_path;  // path prefix under which the server speaks MLflow for the workspace: "/mlflow/v2.0/subscriptions/…"
     std::string mlflow_experiment_id;
 };
 

@@ -1,0 +1,196 @@
+#include "api/arm/resource.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "model/job.h"
+
+namespace turnout::api {
+
+void add_arm_routes(Router& router, Services& services) {
+    arm::add_workspace_routes(router, services);
+    arm::add_datastore_routes(router, services);
+    arm::add_compute_routes(router, services);
+    arm::add_asset_routes(router, services);
+    arm::add_registry_routes(router, services);
+    arm::add_job_routes(router, services);
+    arm::add_operation_routes(router, services);
+}
+
+}  // namespace turnout::api
+
+namespace turnout::api::arm {
+
+std::string workspace_path(const Workspace& workspace) {
+    std::string path = "/subscriptions/";
+    path += workspace.subscription;
+    path += "/resourceGroups/";
+    path += workspace.resource_group;
+    path += "/providers/Microsoft.MachineLearningServices/workspaces/";
+    path += workspace.name;
+    return path;
+}
+
+Result<Workspace> workspace_of(Services& services, const Call& call) {
+    auto found = TURNOUT_TRY(services.assets.find_workspace(call.param("sub"), call.param("rg"), call.param("ws")));
+    if (found) return std::move(*found);
+    std::vector<std::string> names;
+    for (const Workspace& workspace : TURNOUT_TRY(services.assets.list_workspaces("", ""))) {
+        if (equal_ignoring_case(workspace.name, call.param("ws")))
+            return not_found("workspace '" + call.param("ws") + "' is in resource group '" + workspace.resource_group + "' of subscription '" +
+                                 workspace.subscription + "', not in '" + call.param("rg") + "' of '" + call.param("sub") + "' ('turnout config' prints what to use)",
+                             "workspace");
+        names.push_back(workspace.name);
+    }
+    return not_found("workspace '" + call.param("ws") + "' does not exist" + did_you_mean(call.param("ws"), names) + " ('turnout workspace list' shows all)", "workspace");
+}
+
+std::string tls_host(const Services& services, const Call& call) {
+    constexpr std::string_view scheme = "https://";
+    std::string_view origin = call.origin;
+    if (!origin.starts_with(scheme)) origin = services.info.tls_origin;
+    if (origin.starts_with(scheme)) origin.remove_prefix(scheme.size());
+    return std::string(origin);
+}
+
+Json system_data(Instant created, Instant modified, std::string_view by) {
+    return Json::object({
+        {"createdAt", to_iso8601(created)},
+        {"createdBy", by},
+        {"createdByType", "User"},
+        {"lastModifiedAt", to_iso8601(modified)},
+    });
+}
+
+Json envelope(const std::string& id, std::string_view name, std::string_view type, Json properties) {
+    return Json::object({
+        {"id", id},
+        {"name", name},
+        {"type", std::string(kProvider) + "/" + std::string(type)},
+        {"properties", std::move(properties)},
+    });
+}
+
+std::string asset_name(const Call& call, std::string_view parameter) {
+    std::string_view name = call.param(parameter);
+    if (name.starts_with("azureml:")) name.remove_prefix(8);
+    return std::string(name);
+}
+
+std::size_t page_size(const Call& call) {
+    for (const std::string_view name : {"$top", "count", "maxResults"}) {
+        const std::string_view text = call.query_value(name);
+        std::size_t wanted = 0;
+        const auto parsed = std::from_chars(text.data(), text.data() + text.size(), wanted);
+        if (!text.empty() && parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() && wanted > 0) return std::min(wanted, kPageSize);
+    }
+    return kPageSize;
+}
+
+std::string next_link(const Call& call, std::string_view token) {
+    std::string link = call.origin + call.request.path;
+    char separator = '?';
+    for (const auto& [name, value] : call.query) {
+        if (equal_ignoring_case(name, "$skip")) continue;
+        link += separator + percent_encode(name, "$") + "=" + percent_encode(value);
+        separator = '&';
+    }
+    return link + separator + "$skip=" + percent_encode(token);
+}
+
+http::Response page_of(const Call& call, std::size_t count, const std::function<std::string(std::size_t)>& key, const std::function<Json(std::size_t)>& item) {
+    const std::string_view token = call.query_value("$skip");
+    const std::size_t limit = page_size(call);
+    Json value = Json::array();
+    std::string last;
+    Json body = Json::object();
+    bool more = false;
+    for (std::size_t i = 0, shown = 0; i < count; ++i) {
+        std::string here = key(i);
+        if (!token.empty() && here <= token) continue;
+        if (shown == limit) {
+            more = true;
+            break;
+        }
+        value.push(item(i));
+        last = std::move(here);
+        ++shown;
+    }
+    body.set("value", std::move(value));
+    // A client that asked for the first few got what it asked for: no link.
+    if (more && call.query_value("$top").empty()) body.set("nextLink", next_link(call, last));
+    return json_response(200, body);
+}
+
+Result<ListView> list_view(const Call& call) {
+    const std::string_view text = call.query_value("listViewType");
+    if (text.empty() || equal_ignoring_case(text, "ActiveOnly")) return ListView::ActiveOnly;
+    if (equal_ignoring_case(text, "ArchivedOnly")) return ListView::ArchivedOnly;
+    if (equal_ignoring_case(text, "All")) return ListView::All;
+    return invalid("listViewType is ActiveOnly, ArchivedOnly or All, not '" + std::string(text.substr(0, 40)) + "'", "listViewType");
+}
+
+bool shown(ListView view, bool archived) {
+    switch (view) {
+        case ListView::ActiveOnly: return !archived;
+        case ListView::ArchivedOnly: return archived;
+        case ListView::All: return true;
+    }
+    return true;
+}
+
+http::Response accepted(const Call& call, const Workspace& workspace, std::string_view kind, std::string_view name) {
+    const std::string tail = std::string(kind) + "/" + percent_encode(name) + "?api-version=" + percent_encode(call.query_value("api-version"));
+    const std::string base = call.origin + workspace_path(workspace);
+    http::Response response;
+    response.status = 202;
+    response.headers.set("Azure-AsyncOperation", base + "/operations/" + tail);
+    response.headers.set("Location", base + "/operationResults/" + tail);
+    response.headers.set("Retry-After", "1");
+    return response;
+}
+
+namespace {
+
+// An operation is over when the resource says so; nothing is stored for it.
+Result<bool> is_over(Services& services, const Workspace& workspace, std::string_view kind, std::string_view name) {
+    const std::string key = workspace.id + "/" + std::string(name);
+    if (kind == "deleteCompute") return !TURNOUT_TRY(services.store.get(Table::Compute, key)).has_value();
+    if (kind == "deleteJob") return !TURNOUT_TRY(services.store.get(Table::Job, key)).has_value();
+    if (kind == "cancelJob") {
+        auto record = TURNOUT_TRY(services.store.get(Table::Job, key));
+        if (!record) return true;
+        const Json document = TURNOUT_TRY(parse_json(record->value));
+        const JobRecord job = TURNOUT_TRY(job_from_json(document));
+        return is_terminal(job.status);
+    }
+    return not_found("there is no operation of kind '" + std::string(kind) + "'", "operation");
+}
+
+Answer get_operation(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    TURNOUT_CO_TRY(const bool over, is_over(services, workspace, call.param("kind"), call.param("name")));
+    http::Response response = json_response(200, Json::object({
+                                                     {"id", call.request.path},
+                                                     {"name", call.param("name")},
+                                                     {"status", over ? "Succeeded" : "InProgress"},
+                                                 }));
+    response.headers.set("Retry-After", "1");
+    co_return response;
+}
+
+Answer get_operation_result(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    TURNOUT_CO_TRY(const bool over, is_over(services, workspace, call.param("kind"), call.param("name")));
+    if (!over) co_return accepted(call, workspace, call.param("kind"), call.param("name"));
+    co_return json_response(200, Json::object());
+}
+
+}  // namespace
+
+void add_operation_routes(Router& router, Services& services) {
+    row(router, services, "GET", in_workspace("/operations/{kind}/{name}"), Access::User, get_operation);
+    row(router, services, "GET", in_workspace("/operationResults/{kind}/{name}"), Access::User, get_operation_result);
+}
+
+}  // namespace turnout::api::arm
