@@ -1,0 +1,241 @@
+#include "spec/describe.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "base/text.h"
+#include "spec/resources.h"
+
+namespace turnout::spec {
+namespace {
+
+// A file system of three names.
+LocalFiles test_files() {
+    static const std::map<std::string, std::string> files = {
+        {"/here/conda.yml", "name: x\ndependencies:\n  - python=3.11\n"},
+        {"/here/docker/Dockerfile", "FROM scratch\n"},
+        {"/here/envs/env.yml", "name: filed\nimage: img\nconda_file: inner.yml\n"},
+        {"/here/envs/inner.yml", "dependencies: [pip]\n"},
+        {"/here/titanic.csv", "a,b\n"}};
+    return {.folder = "/here",
+            .kind =
+                [](const std::string& path) {
+                    if (files.contains(path)) return PathKind::File;
+                    for (const auto& [name, content] : files)
+                        if (name.starts_with(path + "/")) return PathKind::Folder;
+                    return path == "/here/src" ? PathKind::Folder : PathKind::Absent;
+                },
+            .read = [](const std::string& path) -> Result<std::string> { return files.at(path); }};
+}
+
+struct Checked {
+    YamlDocument document;
+    std::string problems;
+    std::vector<LocalPath> local;
+    std::vector<Reference> references;
+    Json rest;
+};
+
+Checked check_text(std::string_view kind, std::string_view yaml) {
+    Checked out;
+    Result<YamlDocument> document = parse_yaml(yaml, "f.yml");
+    if (!document) {
+        out.problems = document.error().message;
+        return out;
+    }
+    out.document = std::move(*document);
+    Result<const Description*> description = description_for(kind, out.document);
+    if (!description) {
+        out.problems = description.error().message;
+        return out;
+    }
+    const LocalFiles files = test_files();
+    Reading reading(out.document, files);
+    check(**description, reading);
+    if (Result<void> result = result_of(reading); !result) out.problems = result.error().message;
+    out.local = reading.local;
+    out.references = reading.references;
+    if (out.problems.empty()) out.rest = to_rest(**description, out.document, "", {.workspace_path = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"});
+    return out;
+}
+
+constexpr const char* kJob = R"(command: python train.py --lr ${{inputs.lr}} ${{inputs.csv}} ${{outputs.model}}
+code: src
+environment: azureml:AzureML-sklearn@latest
+compute: azureml:cpu-cluster
+display_name: shown
+experiment_name: exp
+description: words
+inputs:
+  lr: 0.10
+  flag: yes
+  text: "5"
+  csv:
+    type: uri_file
+    path: azureml://datastores/workspaceblobstore/paths/a.csv
+    mode: ro_mount
+  asset:
+    path: azureml:titanic:3
+outputs:
+  model:
+  direct:
+    type: uri_folder
+    mode: rw_mount
+    path: azureml://datastores/workspaceblobstore/paths/out
+environment_variables:
+  N: 1
+resources:
+  instance_count: 1
+  shm_size: 2g
+limits:
+  timeout: 900
+tags: {k: v}
+)";
+
+TEST(Describe, CommandJobToRest) {
+    const Checked job = check_text("job", kJob);
+    ASSERT_EQ(job.problems, "");
+    ASSERT_EQ(job.local.size(), 1u);
+    EXPECT_EQ(job.local[0].path, "/here/src");
+    EXPECT_EQ(job.local[0].pointer, "/code");
+    ASSERT_EQ(job.references.size(), 2u);
+    const Json& p = job.rest.at("properties");
+    EXPECT_EQ(p.at("jobType").as_view(), "Command");
+    EXPECT_EQ(p.at("environmentId").as_view(), "azureml:AzureML-sklearn@latest");
+    EXPECT_EQ(p.at("computeId").as_view(),
+              "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w/computes/cpu-cluster");
+    EXPECT_EQ(p.at("inputs").at("lr").dump(), R"({"jobInputType":"literal","value":"0.10"})") << "as it was written";
+    EXPECT_EQ(p.at("inputs").at("flag").at("value").as_view(), "True");
+    EXPECT_EQ(p.at("inputs").at("text").at("value").as_view(), "5");
+    EXPECT_EQ(p.at("inputs").at("csv").dump(),
+              R"({"jobInputType":"uri_file","uri":"azureml://datastores/workspaceblobstore/paths/a.csv","mode":"ReadOnlyMount"})");
+    EXPECT_TRUE(p.at("inputs").at("asset").at("uri").as_view().ends_with("/data/titanic/versions/3"));
+    EXPECT_EQ(p.at("outputs").at("model").dump(), R"({"jobOutputType":"uri_folder"})");
+    EXPECT_EQ(p.at("outputs").at("direct").at("mode").as_view(), "ReadWriteMount");
+    EXPECT_EQ(p.at("limits").dump(), R"({"jobLimitsType":"Command","timeout":"PT15M"})");
+    EXPECT_EQ(p.at("environmentVariables").dump(), R"({"N":"1"})");
+    EXPECT_EQ(p.at("resources").dump(), R"({"instanceCount":1,"shmSize":"2g"})");
+}
+
+TEST(Describe, CommandJobRoundTrip) {
+    const Checked first = check_text("job", kJob);
+    ASSERT_EQ(first.problems, "");
+    Json entity = to_entity(command_job(), first.rest);
+    EXPECT_EQ(entity.at("compute").as_view(), "azureml:cpu-cluster");
+    EXPECT_EQ(entity.at("type").as_view(), "command");
+    EXPECT_EQ(entity.at("limits").at("timeout").as_int(), 900);
+    EXPECT_EQ(entity.at("inputs").at("asset").at("path").as_view(), "azureml:titanic:3");
+    entity.set("code", "src");
+    const Checked second = check_text("job", to_yaml(entity));
+    ASSERT_EQ(second.problems, "");
+    EXPECT_TRUE(second.rest.equal_unordered(first.rest)) << second.rest.dump() << "\n" << first.rest.dump();
+}
+
+TEST(Describe, ProblemsNamePlaceKeyAndWhatWasExpected) {
+    EXPECT_EQ(check_text("job", "comand: x\nenvironment: azureml:e:1\n").problems,
+              "f.yml:1:1: comand: is not a key of a command job, did you mean 'command'?\n"
+              "f.yml:1:1: key 'command' is missing: expected the command line, with ${{inputs.x}} and ${{outputs.y}}");
+    const auto with = [](std::string_view more) {
+        return check_text("job", "command: ls\nenvironment: azureml:e:1\n" + std::string(more)).problems;
+    };
+    EXPECT_EQ(with("limits:\n  timeout: soon\n"),
+              "f.yml:4:3: limits.timeout: expected a whole number of seconds, found text 'soon'");
+    EXPECT_EQ(with("resources: {instance_count: 2}\n"),
+              "f.yml:3:13: resources.instance_count: jobs on more than one node do not run yet: expected 1, found 2");
+    EXPECT_EQ(with("inputs:\n  a:\n    type: uri_fle\n    path: titanic.csv\n"),
+              "f.yml:5:5: inputs.a.type: expected one of uri_file, uri_folder, mltable, mlflow_model, custom_model, "
+              "triton_model, found 'uri_fle', did you mean 'uri_file'?");
+    EXPECT_EQ(with("inputs:\n  a:\n    type: uri_file\n    path: absent.csv\n"),
+              "f.yml:6:5: inputs.a.path: expected a file on this machine, but '/here/absent.csv' does not exist");
+    EXPECT_EQ(with("code: nowhere\n"),
+              "f.yml:3:1: code: expected a folder on this machine, but '/here/nowhere' does not exist");
+    EXPECT_NE(with("distribution: {type: pytorch}\n").find("distributed jobs do not run yet"), std::string::npos);
+    EXPECT_NE(with("services: {v: {type: vs_code}}\n").find("vs_code) do not run yet"), std::string::npos);
+    EXPECT_NE(with("compute: '< your compute name >'\n").find("f.yml:3:1: compute: expected the name"), std::string::npos);
+    EXPECT_NE(with("outputs: {o: {path: out}}\n").find("expected a datastore path"), std::string::npos);
+    EXPECT_EQ(check_text("job", "command: ls ${{inputs.lr}}\ninputs: {lrs: 1}\nenvironment: azureml:e:1\n").problems,
+              "f.yml:1:1: command: ${{inputs.lr}} is not among the inputs: lrs");
+    EXPECT_NE(check_text("job", "command: ls\nenvironment: bare\n").problems.find("bare@latest"), std::string::npos);
+    EXPECT_NE(check_text("job", "- a\n").problems.find("expected a mapping"), std::string::npos);
+    EXPECT_NE(check_text("job", "").problems.find("is empty"), std::string::npos);
+}
+
+TEST(Describe, OtherTypesAreRefusedByName) {
+    EXPECT_EQ(check_text("job", "type: sweep\n").problems, "f.yml:1:1: type: type: sweep does not run yet: expected command");
+    EXPECT_NE(check_text("job", "$schema: https://x/latest/pipelineJob.schema.json\n").problems.find("pipelineJob does not run yet"), std::string::npos);
+    EXPECT_NE(check_text("compute", "name: x\ntype: computeinstance\n").problems.find("computeinstance does not exist here yet"), std::string::npos);
+    EXPECT_NE(check_text("datastore", "name: x\ntype: azure_data_lake_gen2\n").problems.find("does not work yet: expected azure_blob"), std::string::npos);
+    EXPECT_NE(check_text("job", "$schema: https://x/latest/environment.schema.json\n").problems.find("use `turnout environment`"), std::string::npos);
+    EXPECT_NE(check_text("compute", "name: x\ntype: amlcompte\n").problems.find("did you mean 'amlcompute'"), std::string::npos);
+}
+
+TEST(Describe, ComputeRoundTrip) {
+    const Checked cluster = check_text("compute",
+        "name: c\ntype: amlcompute\nsize: STANDARD_DS3_v2\nmin_instances: 0\nmax_instances: 2\n"
+        "idle_time_before_scale_down: 120\ntier: low_priority\nlocation: westus\n");
+    ASSERT_EQ(cluster.problems, "");
+    EXPECT_TRUE(cluster.rest.at("properties").equal_unordered(*parse_json(
+        R"({"computeType":"AmlCompute","disableLocalAuth":true,"properties":{"vmSize":"STANDARD_DS3_v2","vmPriority":"LowPriority",
+            "scaleSettings":{"minNodeCount":0,"maxNodeCount":2,"nodeIdleTimeBeforeScaleDown":"PT2M"},
+            "remoteLoginPortPublicAccess":"NotSpecified","enableNodePublicIp":true,"osType":"Linux"}})")))
+        << cluster.rest.dump();
+    const Json entity = to_entity(aml_compute(), cluster.rest);
+    EXPECT_EQ(entity.at("tier").as_view(), "low_priority");
+    EXPECT_EQ(entity.at("idle_time_before_scale_down").as_int(), 120);
+    EXPECT_TRUE(check_text("compute", to_yaml(entity)).rest.equal_unordered(cluster.rest));
+    const Checked minimal = check_text("compute", "name: minimal-example\ntype: amlcompute\n");
+    EXPECT_EQ(at_path(minimal.rest, "properties.properties.scaleSettings.maxNodeCount").as_int(), 1);
+    EXPECT_NE(check_text("compute", "name: c\ntype: amlcompute\nmin_instances: 3\nmax_instances: 2\n").problems.find("at most max_instances"), std::string::npos);
+    EXPECT_EQ(at_path(check_text("compute", "name: c\ntype: amlcompute\nidentity: {type: user_assigned, user_assigned_identities: [{resource_id: r}]}\n").rest, "identity").dump(),
+              R"({"type":"UserAssigned","userAssignedIdentities":{"r":{}}})");
+}
+
+TEST(Describe, Environments) {
+    const Checked filed = check_text("environment", "name: e\nversion: 1.10\nimage: i\nconda_file: conda.yml\n");
+    ASSERT_EQ(filed.problems, "");
+    EXPECT_EQ(at_path(filed.rest, "properties.condaFile").as_view(), "name: x\ndependencies:\n  - python=3.11\n");
+    const Checked inlined = check_text("job", "command: ls\nenvironment:\n  image: i\n  conda_file:\n    dependencies: [pip]\n");
+    ASSERT_EQ(inlined.problems, "");
+    EXPECT_EQ(at_path(inlined.rest, "properties.environment.properties.condaFile").as_view(), "dependencies:\n  - pip\n");
+    const Checked by_file = check_text("job", "command: ls\nenvironment: file:envs/env.yml\n");
+    ASSERT_EQ(by_file.problems, "");
+    EXPECT_EQ(at_path(by_file.rest, "properties.environment.properties.condaFile").as_view(), "dependencies: [pip]\n");
+    const Checked build = check_text("environment", "name: e\nbuild: {path: docker}\n");
+    ASSERT_EQ(build.problems, "");
+    EXPECT_EQ(build.local.at(0).path, "/here/docker");
+    EXPECT_NE(check_text("environment", "name: e\nbuild: {path: src}\n").problems.find("expected a Dockerfile"), std::string::npos);
+    EXPECT_NE(check_text("environment", "name: e\nimage: i\nbuild: {path: docker}\n").problems.find("either image or build"), std::string::npos);
+    EXPECT_NE(check_text("environment", "name: e\nchannels: [a]\ndependencies: [b]\n").problems.find("'conda_file'"), std::string::npos);
+    EXPECT_NE(check_text("environment", "name: e\nversion: 1-<VERSION>\nimage: i\n").problems.find("found '1-<VERSION>'"), std::string::npos);
+}
+
+TEST(Describe, DataAndDatastores) {
+    const Checked local = check_text("data", "name: d\ntype: uri_file\npath: titanic.csv\n");
+    ASSERT_EQ(local.problems, "");
+    EXPECT_EQ(local.local.at(0).path, "/here/titanic.csv");
+    EXPECT_NE(check_text("data", "name: d\npath: titanic.csv\n").problems.find("expected a folder"), std::string::npos);
+    EXPECT_EQ(at_path(check_text("data", "name: d\npath: wasbs://c@a.blob.core.windows.net/x\n").rest, "properties").dump(),
+              R"({"dataUri":"wasbs://c@a.blob.core.windows.net/x","dataType":"uri_folder"})");
+    const Checked store = check_text("datastore", "name: s\ntype: azure_blob\naccount_name: a\ncontainer_name: c\ncredentials:\n  sas_token: ?sv=1&sig=x\n");
+    ASSERT_EQ(store.problems, "");
+    EXPECT_EQ(at_path(store.rest, "properties.credentials").dump(),
+              R"({"credentialsType":"Sas","secrets":{"secretsType":"Sas","sasToken":"?sv=1&sig=x"}})");
+    EXPECT_EQ(to_entity(blob_datastore(), store.rest).at("credentials").dump(), "{}") << "secrets are never shown";
+}
+
+TEST(Describe, SmallThings) {
+    EXPECT_EQ(camel_to_snake("lastModifiedAt"), "last_modified_at");
+    EXPECT_EQ(camel_to_snake("IPAddress"), "ip_address");
+    EXPECT_EQ(find_choice({{"low_priority", "LowPriority"}}, "LowPriority")->yaml, "low_priority");
+    EXPECT_TRUE(is_arm_id("azureml:/Subscriptions/x"));
+    EXPECT_EQ(parse_asset_name("azureml:a@latest")->label, "latest");
+    EXPECT_FALSE(parse_asset_name("azureml:a:1:2"));
+    // Every field has a meaning, and every REST path is of one of the two documents' halves.
+    for (const Description* description : all_descriptions())
+        for (const Field& field : description->fields) EXPECT_FALSE(field.help.empty()) << field.yaml;
+    EXPECT_NE(reference_page().find("`idle_time_before_scale_down`"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace turnout::spec

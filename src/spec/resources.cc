@@ -1,0 +1,520 @@
+#include "spec/resources.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "spec/shapes.h"
+
+namespace turnout::spec {
+
+namespace {
+
+Field text(std::string yaml, std::string rest, std::string help, Need need = Need::Optional, std::string flag = {}) {
+    return {.yaml = std::move(yaml), .rest = std::move(rest), .kind = Kind::Text, .need = need, .help = std::move(help), .flag = std::move(flag)};
+}
+Field field(std::string yaml, std::string rest, Kind kind, std::string help, std::string flag = {}) {
+    return {.yaml = std::move(yaml), .rest = std::move(rest), .kind = kind, .help = std::move(help), .flag = std::move(flag)};
+}
+Field choice(std::string yaml, std::string rest, std::vector<Choice> choices, std::string help, Need need = Need::Optional, std::string flag = {}) {
+    return {.yaml = std::move(yaml), .rest = std::move(rest), .kind = Kind::Choice, .need = need, .help = std::move(help), .flag = std::move(flag), .choices = std::move(choices)};
+}
+Field object(std::string yaml, std::string rest, const Description& description, std::string help, std::string refused = {}) {
+    return {.yaml = std::move(yaml), .rest = std::move(rest), .kind = Kind::Object, .help = std::move(help), .refused = std::move(refused), .object = &description};
+}
+Field special(std::string yaml, Special shape, std::string help, Need need = Need::Optional, std::string flag = {}) {
+    return {.yaml = std::move(yaml), .kind = Kind::Special, .need = need, .help = std::move(help), .flag = std::move(flag), .special = std::move(shape)};
+}
+Field shown(std::string yaml, std::string rest, std::string help, Kind kind = Kind::AnyMap) {
+    return {.yaml = std::move(yaml), .rest = std::move(rest), .kind = kind, .need = Need::ReadOnly, .help = std::move(help)};
+}
+Field refused(std::string yaml, std::string help, std::string why) {
+    return {.yaml = std::move(yaml), .kind = Kind::AnyMap, .help = std::move(help), .refused = std::move(why)};
+}
+
+// ---- parts of a command job ----
+
+const Description& job_resources() {
+    static const Description description = {
+        .kind = "job", .type = "", .title = "resources", .help = "",
+        .fields = {field("instance_count", "instanceCount", Kind::Whole, "Nodes the job runs on; 1 today."),
+                   text("instance_type", "instanceType", "VM size or instance type asked for."),
+                   field("locations", "locations", Kind::TextList, "Regions; they name pools."),
+                   text("shm_size", "shmSize", "Shared memory of a container, such as `2g`."),
+                   field("max_instance_count", "maxInstanceCount", Kind::Whole, "Most nodes an elastic job may have."),
+                   special("docker_args", docker_args_shape(), "Extra arguments of `docker run`."),
+                   field("properties", "properties", Kind::AnyMap, "Free-form settings.")}};
+    return description;
+}
+
+const Description& job_limits() {
+    static const Description description = {
+        .kind = "job", .type = "", .title = "limits", .help = "",
+        .fields = {field("timeout", "timeout", Kind::Seconds, "Longest run time; then the job is stopped.")},
+        .constants = {{"jobLimitsType", "Command"}}};
+    return description;
+}
+
+const Description& distribution() {
+    static const Description description = {
+        .kind = "job", .type = "", .title = "distribution", .help = "",
+        .fields = {choice("type", "distributionType",
+                          {{"pytorch", "PyTorch"}, {"mpi", "Mpi"}, {"tensorflow", "TensorFlow"}, {"ray", "Ray"}},
+                          "Framework.", Need::Required),
+                   field("process_count_per_instance", "processCountPerInstance", Kind::Whole, "Processes on each node."),
+                   field("worker_count", "workerCount", Kind::Whole, "TensorFlow workers."),
+                   field("parameter_server_count", "parameterServerCount", Kind::Whole, "TensorFlow parameter servers.")}};
+    return description;
+}
+
+const Description& job_identity() {
+    static const Description description = {
+        .kind = "job", .type = "", .title = "identity", .help = "",
+        .fields = {choice("type", "identityType",
+                          {{"user_identity", "UserIdentity"}, {"aml_token", "AMLToken"}, {"managed", "Managed"}, {"managed_identity", "Managed"}},
+                          "Whose rights the job has; here always those of its run.", Need::Required),
+                   text("client_id", "clientId", "Managed identity."),
+                   text("object_id", "objectId", "Managed identity."),
+                   text("msi_resource_id", "resourceId", "Managed identity.")}};
+    return description;
+}
+
+const Description& queue_settings() {
+    static const Description description = {
+        .kind = "job", .type = "", .title = "queue_settings", .help = "",
+        .fields = {choice("job_tier", "jobTier",
+                          {{"spot", "Spot"}, {"basic", "Basic"}, {"standard", "Standard"}, {"premium", "Premium"}, {"null", "Null"}},
+                          "Tier of a serverless job."),
+                   special("priority", priority_shape(), "Priority of a serverless job.")}};
+    return description;
+}
+
+const Description& route() {
+    static const Description description = {
+        .kind = "environment", .type = "", .title = "a route", .help = "",
+        .fields = {field("port", "port", Kind::Whole, "Port."), text("path", "path", "Path.")}};
+    return description;
+}
+
+const Description& inference_config() {
+    static const Description description = {
+        .kind = "environment", .type = "", .title = "inference_config", .help = "",
+        .fields = {object("liveness_route", "livenessRoute", route(), "Is it alive?"),
+                   object("readiness_route", "readinessRoute", route(), "Is it ready?"),
+                   object("scoring_route", "scoringRoute", route(), "Where it answers.")}};
+    return description;
+}
+
+void check_environment(Reading& reading, const std::string& pointer, const Json& value) {
+    for (const char* key : {"channels", "dependencies"})
+        if (value.has(key))
+            reading.refuse(pointer_to(pointer, key), "belongs into a conda file: give that file under 'conda_file'");
+    if (!value.at("image").is_null() && !value.at("build").is_null())
+        reading.refuse(pointer_to(pointer, "build"), "expected either image or build, found both");
+    if (value.at("image").is_null() && value.at("build").is_null() && value.at("conda_file").is_null())
+        reading.refuse(pointer, "expected one of image, build, conda_file");
+}
+
+void check_cluster(Reading& reading, const std::string& pointer, const Json& value) {
+    const Json& least = value.at("min_instances");
+    const Json& most = value.at("max_instances");
+    for (const char* key : {"min_instances", "max_instances"})
+        if (value.at(key).is_int() && value.at(key).as_int() < 0)
+            reading.refuse(pointer_to(pointer, key), "expected 0 or more, found " + value.at(key).dump());
+    if (least.is_int() && most.is_int() && least.as_int() > most.as_int())
+        reading.refuse(pointer_to(pointer, "min_instances"),
+                       "expected at most max_instances (" + most.dump() + "), found " + least.dump());
+    const std::string name = value.at("name").as_string();
+    const bool letter = !name.empty() && ((name[0] >= 'a' && name[0] <= 'z') || (name[0] >= 'A' && name[0] <= 'Z'));
+    if (value.at("name").is_string() &&
+        (!letter || name.size() > 32 ||
+         name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != std::string::npos))
+        reading.refuse(pointer_to(pointer, "name"),
+                       "expected up to 32 letters, digits and '-', beginning with a letter, found '" + name + "'");
+}
+
+void finish_cluster(const Json&, Json& rest) {
+    Json& settings = rest["properties"]["properties"];
+    if (!settings.has("vmSize")) settings.set("vmSize", "STANDARD_DS3_v2");
+    Json& scale = settings["scaleSettings"];
+    if (!scale.has("minNodeCount")) scale.set("minNodeCount", 0);
+    if (!scale.has("maxNodeCount")) scale.set("maxNodeCount", std::max<std::int64_t>(1, scale.at("minNodeCount").as_int()));
+    if (!scale.has("nodeIdleTimeBeforeScaleDown")) scale.set("nodeIdleTimeBeforeScaleDown", "PT2M");
+    if (!settings.has("remoteLoginPortPublicAccess")) settings.set("remoteLoginPortPublicAccess", "NotSpecified");
+    if (!settings.has("enableNodePublicIp")) settings.set("enableNodePublicIp", true);
+    if (settings.at("vmPriority").as_view() == "Dedicated") settings.erase("vmPriority");
+}
+
+void finish_cluster_entity(const Json& rest, Json& entity) {
+    if (!entity.has("tier") && at_path(rest, "properties.computeType").as_view() == "AmlCompute") entity.set("tier", "dedicated");
+}
+
+void finish_datastore(const Json&, Json& rest) {
+    Json& properties = rest["properties"];
+    if (!properties.has("credentials")) properties.set("credentials", Json::object({{"credentialsType", "None"}}));
+    if (!properties.has("endpoint")) properties.set("endpoint", "core.windows.net");
+    if (!properties.has("protocol")) properties.set("protocol", "https");
+}
+
+void finish_data(const Json&, Json& rest) {
+    if (at_path(rest, "properties.dataType").is_null()) set_path(rest, "properties.dataType", "uri_folder");
+}
+
+void finish_model(const Json&, Json& rest) {
+    if (at_path(rest, "properties.modelType").is_null()) set_path(rest, "properties.modelType", "custom_model");
+}
+
+void check_upload_target(Reading& reading, const std::string& pointer, const Json& value) {
+    const std::string store = value.at("datastore").as_string();
+    if (!store.empty() && store != "workspaceblobstore" && store != "azureml:workspaceblobstore")
+        reading.refuse(pointer_to(pointer, "datastore"), "uploads go to workspaceblobstore: remove the key, found '" + store + "'");
+}
+
+const char* const kNoExpiry = "assets do not expire by themselves here: remove the key";
+
+}  // namespace
+
+const Description& command_job() {
+    static const Description description = {
+        .kind = "job", .type = "command", .title = "a command job",
+        .help = "`turnout job create -f job.yml`: one command, run on one node of a compute. Other job types "
+                "(sweep, pipeline, spark …) are refused by name.",
+        .fields =
+            {text("name", "name", "Unique name; made up if absent.", Need::Optional, "--name"),
+             text("display_name", "properties.displayName", "Name for people."),
+             choice("type", "properties.jobType", {{"command", "Command"}, {"sweep", "Sweep"}, {"pipeline", "Pipeline"}, {"automl", "AutoML"}, {"spark", "Spark"}},
+                    "`command`, also when absent."),
+             shown("status", "properties.status", "Where the job is: Queued, Preparing, Running, Completed …", Kind::Text),
+             text("experiment_name", "properties.experimentName", "Experiment; the folder's name if absent."),
+             text("description", "properties.description", "Text for people."),
+             text("command", "properties.command", "the command line, with ${{inputs.x}} and ${{outputs.y}}", Need::Required),
+             special("code", code_shape(), "Folder that becomes the working directory."),
+             special("environment", environment_shape(), "what the command runs in, such as azureml:NAME@latest", Need::Required),
+             field("environment_variables", "properties.environmentVariables", Kind::TextMap, "Environment variables of the command."),
+             special("inputs", inputs_shape(), "Values and data."),
+             special("outputs", outputs_shape(), "Named outputs."),
+             special("compute", compute_shape(), "Where it runs; `serverless` if absent."),
+             object("resources", "properties.resources", job_resources(), "What it asks for."),
+             object("limits", "properties.limits", job_limits(), "Limits."),
+             object("distribution", "properties.distribution", distribution(), "Distributed training.",
+                    "distributed jobs do not run yet: remove 'distribution' to run it as one process on one node"),
+             object("identity", "properties.identity", job_identity(), "Identity."),
+             object("queue_settings", "properties.queueSettings", queue_settings(), "Serverless queue."),
+             special("services", services_shape(), "Interactive services; links to the job's page when shown."),
+             field("tags", "properties.tags", Kind::TextMap, "Tags."),
+             field("properties", "properties.properties", Kind::TextMap, "Properties; they are only ever added to."),
+             refused("parent_job_name", "Parent.", "parent jobs belong to pipelines, which do not run yet"),
+             shown("parameters", "properties.parameters", "Parameters."),
+             special("creation_context", creation_context_shape(), "Who made it, when.", Need::ReadOnly),
+             special("id", resource_id_shape(true), "Resource id.", Need::ReadOnly),
+             shown("log_files", "properties.logFiles", "Log files."),
+             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)},
+        .constants = {{"properties.jobType", "Command"}},
+        .check = check_command_job,
+        .finish_rest = finish_command_job};
+    return description;
+}
+
+const Description& aml_compute() {
+    static const Description description = {
+        .kind = "compute", .type = "amlcompute", .title = "a compute cluster (amlcompute)",
+        .help = "`turnout compute create -f cluster.yml`: nodes that come and go with the jobs. Other compute types "
+                "are refused by name.",
+        .fields =
+            {text("name", "name", "the cluster's name", Need::Required, "--name"),
+             choice("type", "properties.computeType", {{"amlcompute", "AmlCompute"}}, "`amlcompute`", Need::Required, "--type"),
+             text("location", "location", "Region: names a pool of machines.", Need::Optional, "--location"),
+             text("size", "properties.properties.vmSize", "VM size: the limits of a node; STANDARD_DS3_v2 if absent.", Need::Optional, "--size"),
+             choice("tier", "properties.properties.vmPriority", {{"dedicated", "Dedicated"}, {"low_priority", "LowPriority"}},
+                    "`low_priority` nodes give way to dedicated ones.", Need::Optional, "--tier"),
+             field("min_instances", "properties.properties.scaleSettings.minNodeCount", Kind::Whole, "Nodes that stay; 0 if absent.", "--min-instances"),
+             field("max_instances", "properties.properties.scaleSettings.maxNodeCount", Kind::Whole, "Most nodes; 1 if absent.", "--max-instances"),
+             field("idle_time_before_scale_down", "properties.properties.scaleSettings.nodeIdleTimeBeforeScaleDown", Kind::Seconds,
+                   "How long an idle node stays; 120 if absent.", "--idle-time-before-scale-down"),
+             text("description", "properties.description", "Text for people.", Need::Optional, "--description"),
+             field("tags", "tags", Kind::TextMap, "Tags."),
+             special("identity", compute_identity_shape(), "Kept and shown; nodes have no Azure identity."),
+             special("ssh_public_access_enabled", ssh_access_shape(), "SSH login of the nodes."),
+             refused("ssh_settings", "SSH login.", "nodes have no SSH login of their own here: remove the key"),
+             refused("network_settings", "Virtual network.", "nodes are in the network of the machines they run on: remove the key"),
+             field("enable_node_public_ip", "properties.properties.enableNodePublicIp", Kind::Flag, "Kept and shown."),
+             refused("resource_id", "Resource to attach.", "a cluster is made, not attached: remove the key"),
+             shown("provisioning_state", "properties.provisioningState", "Provisioning state.", Kind::Text),
+             shown("provisioning_errors", "properties.provisioningErrors", "Provisioning errors."),
+             shown("allocation_state", "properties.properties.allocationState", "Resizing or Steady.", Kind::Text),
+             shown("current_instances", "properties.properties.currentNodeCount", "Nodes there are.", Kind::Whole),
+             shown("target_instances", "properties.properties.targetNodeCount", "Nodes there should be.", Kind::Whole),
+             shown("node_states", "properties.properties.nodeStateCounts", "Nodes by state."),
+             shown("errors", "properties.properties.errors", "Why nodes could not come."),
+             shown("created_on", "properties.createdOn", "When it was made.", Kind::Text),
+             special("id", resource_id_shape(false), "Resource id.", Need::ReadOnly),
+             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)},
+        .constants = {{"properties.computeType", "AmlCompute"}, {"properties.disableLocalAuth", true}, {"properties.properties.osType", "Linux"}},
+        .check = check_cluster,
+        .finish_rest = finish_cluster,
+        .finish_entity = finish_cluster_entity};
+    return description;
+}
+
+const Description& environment() {
+    static const Description description = {
+        .kind = "environment", .type = "", .title = "an environment",
+        .help = "`turnout environment create -f env.yml`; the same keys, without a name, can stand in a job.",
+        .fields =
+            {special("name", asset_name_shape(), "the environment's name", Need::Required, "--name"),
+             special("version", asset_version_shape(), "Version; the next free one if absent.", Need::Optional, "--version"),
+             text("image", "properties.image", "Container image. What it means here is the pool's setting.", Need::Optional, "--image"),
+             special("conda_file", conda_file_shape(), "Conda environment.", Need::Optional, "--conda-file"),
+             special("build", build_shape(), "Docker build context."),
+             object("inference_config", "properties.inferenceConfig", inference_config(), "Routes of a server image."),
+             choice("os_type", "properties.osType", {{"linux", "Linux"}, {"windows", "Windows", "nodes run Linux: expected linux"}},
+                    "`linux`."),
+             text("description", "properties.description", "Text for people.", Need::Optional, "--description"),
+             field("tags", "properties.tags", Kind::TextMap, "Tags."),
+             field("properties", "properties.properties", Kind::TextMap, "Properties."),
+             text("datastore", "", "Where a build context is uploaded: workspaceblobstore."),
+             refused("auto_delete_setting", "Expiry.", kNoExpiry),
+             shown("latest_version", "properties.latestVersion", "Newest version.", Kind::Text),
+             special("creation_context", creation_context_shape(), "Who made it, when.", Need::ReadOnly),
+             special("id", resource_id_shape(true), "Resource id.", Need::ReadOnly),
+             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)},
+        .check =
+            [](Reading& reading, const std::string& pointer, const Json& value) {
+                check_environment(reading, pointer, value);
+                check_upload_target(reading, pointer, value);
+            }};
+    return description;
+}
+
+const Description& data_asset() {
+    static const Description description = {
+        .kind = "data", .type = "", .title = "a data asset", .help = "`turnout data create -f data.yml`.",
+        .fields =
+            {special("name", asset_name_shape(), "the data asset's name", Need::Required, "--name"),
+             special("version", asset_version_shape(), "Version; the next free one if absent.", Need::Optional, "--version"),
+             choice("type", "properties.dataType", {{"uri_file", "uri_file"}, {"uri_folder", "uri_folder"}, {"mltable", "mltable"}},
+                    "`uri_folder` if absent.", Need::Optional, "--type"),
+             special("path", data_path_shape(), "a local path, which is uploaded, or a URI", Need::Required, "--path"),
+             text("description", "properties.description", "Text for people.", Need::Optional, "--description"),
+             field("tags", "properties.tags", Kind::TextMap, "Tags."),
+             field("properties", "properties.properties", Kind::TextMap, "Properties."),
+             text("datastore", "", "Where a local path is uploaded: workspaceblobstore."),
+             refused("auto_delete_setting", "Expiry.", kNoExpiry),
+             shown("latest_version", "properties.latestVersion", "Newest version.", Kind::Text),
+             special("creation_context", creation_context_shape(), "Who made it, when.", Need::ReadOnly),
+             special("id", resource_id_shape(true), "Resource id.", Need::ReadOnly),
+             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)},
+        .check = check_upload_target,
+        .finish_rest = finish_data};
+    return description;
+}
+
+const Description& model_asset() {
+    static const Description description = {
+        .kind = "model", .type = "", .title = "a model", .help = "`turnout model create -f model.yml`.",
+        .fields =
+            {special("name", asset_name_shape(), "the model's name", Need::Required, "--name"),
+             special("version", asset_version_shape(), "Version; the next free one if absent.", Need::Optional, "--version"),
+             choice("type", "properties.modelType", {{"custom_model", "custom_model"}, {"mlflow_model", "mlflow_model"}, {"triton_model", "triton_model"}},
+                    "`custom_model` if absent.", Need::Optional, "--type"),
+             special("path", model_path_shape(), "a local path, which is uploaded, or a URI", Need::Required, "--path"),
+             text("description", "properties.description", "Text for people.", Need::Optional, "--description"),
+             text("stage", "properties.stage", "Stage."),
+             field("flavors", "properties.flavors", Kind::AnyMap, "MLflow flavors."),
+             field("tags", "properties.tags", Kind::TextMap, "Tags."),
+             field("properties", "properties.properties", Kind::TextMap, "Properties."),
+             text("datastore", "", "Where a local path is uploaded: workspaceblobstore."),
+             refused("auto_delete_setting", "Expiry.", kNoExpiry),
+             shown("job_name", "properties.jobName", "Job that made it.", Kind::Text),
+             shown("latest_version", "properties.latestVersion", "Newest version.", Kind::Text),
+             special("creation_context", creation_context_shape(), "Who made it, when.", Need::ReadOnly),
+             special("id", resource_id_shape(true), "Resource id.", Need::ReadOnly),
+             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)},
+        .check = check_upload_target,
+        .finish_rest = finish_model};
+    return description;
+}
+
+const Description& blob_datastore() {
+    static const Description description = {
+        .kind = "datastore", .type = "azure_blob", .title = "a datastore (azure_blob)",
+        .help = "`turnout datastore create -f store.yml`: a blob container. Other types are refused by name.",
+        .fields =
+            {text("name", "name", "the datastore's name", Need::Required, "--name"),
+             choice("type", "properties.datastoreType", {{"azure_blob", "AzureBlob"}}, "`azure_blob`", Need::Required),
+             text("account_name", "properties.accountName", "the storage account's name", Need::Required),
+             text("container_name", "properties.containerName", "the container's name", Need::Required),
+             text("endpoint", "properties.endpoint", "Suffix of the account's address; core.windows.net if absent."),
+             choice("protocol", "properties.protocol", {{"https", "https"}, {"wasbs", "wasbs"}, {"http", "http"}, {"wasb", "wasb"}}, "`https` if absent."),
+             special("credentials", credentials_shape(), "Key or SAS token; never shown again."),
+             text("description", "properties.description", "Text for people."),
+             field("tags", "properties.tags", Kind::TextMap, "Tags."),
+             shown("is_default", "properties.isDefault", "Whether uploads go there.", Kind::Flag),
+             special("id", resource_id_shape(false), "Resource id.", Need::ReadOnly),
+             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)},
+        .constants = {{"properties.datastoreType", "AzureBlob"}},
+        .finish_rest = finish_datastore};
+    return description;
+}
+
+const Description& workspace() {
+    const auto own = [](std::string key, std::string help) {
+        return refused(std::move(key), std::move(help), "the server keeps everything in its own data folder: remove the key");
+    };
+    static const Description description = {
+        .kind = "workspace", .type = "", .title = "a workspace", .help = "`turnout workspace create -f workspace.yml`.",
+        .fields =
+            {text("name", "name", "the workspace's name", Need::Required, "--name"),
+             text("location", "location", "Region.", Need::Optional, "--location"),
+             text("display_name", "properties.friendlyName", "Name for people.", Need::Optional, "--display-name"),
+             text("description", "properties.description", "Text for people.", Need::Optional, "--description"),
+             field("tags", "tags", Kind::TextMap, "Tags."),
+             field("hbi_workspace", "properties.hbiWorkspace", Kind::Flag, "Kept and shown."),
+             choice("public_network_access", "properties.publicNetworkAccess", {{"enabled", "Enabled"}, {"disabled", "Disabled"}}, "Kept and shown."),
+             text("resource_group", "", "Resource group; use -g."),
+             own("storage_account", "Storage account."), own("container_registry", "Container registry."),
+             own("key_vault", "Key vault."), own("application_insights", "Application Insights."),
+             refused("customer_managed_key", "Encryption key.", "encryption keys of Azure are not used here: remove the key"),
+             refused("managed_network", "Network.", "managed networks belong to Azure: remove the key"),
+             refused("network_acls", "Network.", "network rules belong to Azure: remove the key"),
+             refused("identity", "Identity.", "a workspace has no Azure identity here: remove the key"),
+             refused("primary_user_assigned_identity", "Identity.", "a workspace has no Azure identity here: remove the key"),
+             refused("workspace_hub", "Hub.", "hubs do not exist here: remove the key"),
+             refused("serverless_compute", "Serverless network.", "managed networks belong to Azure: remove the key"),
+             text("image_build_compute", "properties.imageBuildCompute", "Kept and shown."),
+             text("system_datastores_auth_mode", "properties.systemDatastoresAuthMode", "Kept and shown."),
+             field("enable_data_isolation", "properties.enableDataIsolation", Kind::Flag, "Kept and shown."),
+             field("allow_roleassignment_on_rg", "properties.allowRoleAssignmentOnRG", Kind::Flag, "Kept and shown."),
+             field("provision_network_now", "", Kind::Flag, "Without effect."),
+             shown("discovery_url", "properties.discoveryUrl", "Discovery.", Kind::Text),
+             shown("mlflow_tracking_uri", "properties.mlFlowTrackingUri", "MLflow.", Kind::Text),
+             shown("provisioning_state", "properties.provisioningState", "Provisioning state.", Kind::Text),
+             special("id", resource_id_shape(false), "Resource id.", Need::ReadOnly),
+             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)}};
+    return description;
+}
+
+std::vector<const Description*> all_descriptions() {
+    return {&command_job(), &aml_compute(), &environment(), &data_asset(), &model_asset(), &blob_datastore(), &workspace()};
+}
+
+namespace {
+
+struct Known {
+    const char* kind;
+    const char* type;    // as `type:` says, squeezed: no '_' and lower case
+    const char* schema;  // begins the file name of the `$schema`
+};
+
+// What Azure ML has and `description_for` refuses by name.
+constexpr Known kNotYet[] = {
+    {"job", "sweep", "sweepJob"}, {"job", "pipeline", "pipelineJob"}, {"job", "automl", "autoMLJob"},
+    {"job", "spark", "sparkJob"}, {"job", "parallel", "parallelJob"}, {"job", "datatransfer", "dataTransfer"},
+    {"job", "import", "importJob"}, {"job", "finetuning", "fineTuning"}, {"job", "distillation", "distillation"},
+    {"compute", "computeinstance", "computeInstance"}, {"compute", "virtualmachine", "vmCompute"},
+    {"compute", "kubernetes", "kubernetesCompute"}, {"compute", "synapsespark", "synapseSparkCompute"},
+    {"compute", "hdinsight", "hdInsight"}, {"compute", "databricks", "databricks"},
+    {"compute", "aks", "aks"}, {"compute", "datafactory", "dataFactory"}, {"compute", "datalakeanalytics", "dataLakeAnalytics"},
+    {"datastore", "azurefile", "azureFile"}, {"datastore", "azuredatalakegen1", "azureDataLakeGen1"},
+    {"datastore", "azuredatalakegen2", "azureDataLakeGen2"}, {"datastore", "onelake", "oneLake"},
+    {"datastore", "hdfs", "hdfs"},
+};
+
+constexpr Known kServed[] = {
+    {"job", "command", "commandJob"}, {"compute", "amlcompute", "amlCompute"}, {"environment", "", "environment"},
+    {"data", "", "data"}, {"model", "", "model"}, {"datastore", "azureblob", "azureBlob"}, {"workspace", "", "workspace"},
+};
+
+std::string squeeze(std::string_view text) {
+    std::string out;
+    for (const char c : to_lower(text))
+        if (c != '_' && c != '-') out += c;
+    return out;
+}
+
+std::string schema_word(const YamlDocument& document) {
+    const std::string schema(trim(document.value.at("$schema").as_view()));
+    const std::size_t slash = schema.rfind('/');
+    const std::string file = slash == std::string::npos ? schema : schema.substr(slash + 1);
+    const std::string word = file.substr(0, file.find('.'));
+    return word;
+}
+
+const Description& served(std::string_view kind) {
+    for (const Description* description : all_descriptions())
+        if (description->kind == kind) return *description;
+    return command_job();
+}
+
+std::string article(std::string_view kind) {
+    return kind == "data" ? "data asset" : std::string(kind);
+}
+
+}  // namespace
+
+Result<const Description*> description_for(std::string_view kind, const YamlDocument& document) {
+    const Description& description = served(kind);
+    const auto refuse = [&](std::string_view pointer, std::string message) {
+        return fail(Code::InvalidArgument, "ValidationError",
+                    document.place(pointer) + ": " + std::string(pointer.empty() ? "" : dotted(pointer) + ": ") + std::move(message),
+                    dotted(pointer));
+    };
+    // A schema that names something else entirely.
+    const std::string schema = schema_word(document);
+    for (const Known& known : kServed)
+        if (!schema.empty() && equal_ignoring_case(schema, known.schema) && known.kind != kind)
+            return refuse("/$schema", "this is the schema of a " + article(known.kind) + ", not of a " + article(kind) +
+                                          ": use `turnout " + known.kind + "`");
+    for (const Known& known : kNotYet)
+        if (!schema.empty() && equal_ignoring_case(schema, known.schema) && known.kind != kind)
+            return refuse("/$schema", "this is the schema of a " + article(known.kind) + ", not of a " + article(kind));
+    if (description.type.empty()) return &description;
+    const Json& type = document.value.at("type");
+    const std::string wanted = squeeze(type.as_view());
+    if (wanted == squeeze(description.type)) return &description;
+    const std::string verb = kind == "job" ? "run" : "exist";
+    for (const Known& known : kNotYet) {
+        if (known.kind != kind) continue;
+        const bool by_type = wanted == known.type;
+        const bool by_schema = wanted.empty() && equal_ignoring_case(schema, known.schema);
+        if (!by_type && !by_schema) continue;
+        return refuse(by_type ? "/type" : "/$schema",
+                      (by_type ? "type: " + type.as_string() : std::string(known.schema)) + " does not " +
+                          (kind == "job" ? "run yet" : kind == "datastore" ? "work yet" : "exist here yet") + ": expected " +
+                          description.type);
+    }
+    return &description;  // which reports an unknown or missing type with its place
+}
+
+const Description& description_of_rest(std::string_view kind, const Json&) { return served(kind); }
+
+bool is_arm_id(std::string_view text) {
+    if (text.starts_with("azureml:")) text.remove_prefix(8);
+    return to_lower(text.substr(0, 15)) == "/subscriptions/";
+}
+
+bool is_remote_path(std::string_view text) {
+    for (const std::string_view scheme : {"azureml://", "https://", "http://", "wasbs://", "wasb://", "abfss://", "abfs://", "adl://"})
+        if (text.starts_with(scheme)) return true;
+    return false;
+}
+
+Result<AssetName> parse_asset_name(std::string_view text, bool bare_allowed) {
+    const std::string whole(text);
+    if (text.starts_with("azureml:")) text.remove_prefix(8);
+    const std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+    const auto good = [&](std::string_view part) {
+        return !part.empty() && part.size() <= 255 && part.find_first_not_of(allowed) == std::string_view::npos;
+    };
+    const std::size_t at = text.find_first_of(":@");
+    AssetName name{.name = std::string(text.substr(0, at)), .version = {}, .label = {}};
+    if (at != std::string_view::npos) (text[at] == ':' ? name.version : name.label) = std::string(text.substr(at + 1));
+    const bool parts_good = good(name.name) && (at == std::string_view::npos || good(text.substr(at + 1)));
+    if (!parts_good)
+        return invalid("expected azureml:NAME:VERSION or azureml:NAME@latest, found '" + whole + "'");
+    if (at == std::string_view::npos && !bare_allowed)
+        return invalid("expected a version: write azureml:" + name.name + ":VERSION or azureml:" + name.name +
+                       "@latest, found '" + whole + "'");
+    return name;
+}
+
+}  // namespace turnout::spec
