@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TURNOUT = ROOT / "build" / "turnout"
 TICKS = os.sysconf("SC_CLK_TCK")
+os.environ["TURNOUT_UV"] = str(ROOT / "build" / "bench-venv" / "bin" / "uv")
 
 
 def median(values):

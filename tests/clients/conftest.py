@@ -73,7 +73,8 @@ class Server:
 
     @staticmethod
     def base_env():
-        return {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        return {**env, "TURNOUT_UV": str(Path(sys.executable).parent / "uv")}
 
     def start(self):
         with open(self.log, "ab") as log:
