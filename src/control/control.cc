@@ -24,19 +24,19 @@ Control::~Control() = default;
 // it is under way.
 
 void Control::State::end_turn() {
-    schedule_all();
-    if (!committing) commit_gathered();
+    if (schedule_not_before == Span{}) schedule_all();
+    commit_gathered();
 }
 
 void Control::State::commit_gathered() {
-    while (!committing) {
+    while (!in_flight) {
         if (gathering.after.empty() && !gathering.changed()) return;
         auto turn = std::make_shared<Turn>(std::exchange(gathering, {}));
         if (!turn->changed()) {
             release(turn->after);  // everything before is durable, so these may leave at once
             continue;
         }
-        committing = true;
+        in_flight = turn;
         // Shared: the store may answer after this object is gone (shutdown).
         store.commit(serialise(*turn), [this, turn, alive = std::weak_ptr<int>(alive)](Result<std::uint64_t> result) {
             if (alive.lock()) committed(turn, std::move(result));
@@ -58,8 +58,8 @@ void Control::State::release(std::vector<std::function<void()>>& leaving) {
 }
 
 void Control::State::committed(std::shared_ptr<Turn> turn, Result<std::uint64_t> result) {
+    in_flight.reset();
     if (result) {
-        committing = false;
         forget_ended(*turn);
         release(turn->after);
         commit_gathered();
@@ -69,7 +69,7 @@ void Control::State::committed(std::shared_ptr<Turn> turn, Result<std::uint64_t>
     std::vector<std::function<void(Error)>> refused = std::move(turn->refused);
     for (auto& one : gathering.refused) refused.push_back(std::move(one));
     gathering = {};
-    committing = false;
+    schedule_not_before = clock.since_boot() + 1s;
     if (Result<void> recovered = recover(); !recovered) broken = recovered.error();
     for (auto& one : refused) one(result.error());
     end_turn();
@@ -77,9 +77,10 @@ void Control::State::committed(std::shared_ptr<Turn> turn, Result<std::uint64_t>
 
 Batch Control::State::serialise(const Turn& turn) const {
     Batch batch;
-    for (const std::string& job_key : turn.erased_jobs) {
+    for (const auto& [job_key, created_keys] : turn.erased_jobs) {  // first: it may have been made anew
         batch.erase(Table::Job, job_key);
         batch.erase(Table::JobLive, job_key);
+        for (const std::string& created : created_keys) batch.erase(Table::JobCreated, created);
     }
     for (const std::string& job_key : turn.jobs) {
         const auto found = jobs.find(job_key);
@@ -89,10 +90,7 @@ Batch Control::State::serialise(const Turn& turn) const {
         if (is_terminal(record.status)) batch.erase(Table::JobLive, job_key);
         if (turn.new_jobs.contains(job_key)) {
             if (!is_terminal(record.status)) batch.put(Table::JobLive, job_key, "");
-            batch.put(Table::JobCreated,
-                      record.workspace + "/" +
-                          hex16_descending(static_cast<std::uint64_t>(record.created.micros)) + "/" + record.name,
-                      "");
+            batch.put(Table::JobCreated, created_key(record), "");
         }
     }
     for (const std::string& compute_key : turn.computes) {
@@ -261,7 +259,6 @@ void Control::submit(JobSubmission job, Reply<Put> reply) {
     s.enqueue(job_key, place->second);
     s.gathering.jobs.insert(job_key);
     s.gathering.new_jobs.insert(job_key);
-    s.gathering.erased_jobs.erase(job_key);
     s.reply<Put>(std::move(reply), Put::Created);
     s.end_turn();
 }
@@ -312,11 +309,10 @@ void Control::delete_job(std::string workspace, std::string name, Reply<void> re
                       fail(Code::FailedPrecondition, "JobNotEnded",
                            "job '" + name + "' has not ended; cancel it first", name));
     } else {
-        const JobRecord record = (*known)->record;
+        s.gathering.erased_jobs[job_key].insert(State::created_key((*known)->record));
         s.jobs.erase(job_key);
         s.gathering.jobs.erase(job_key);
         s.gathering.new_jobs.erase(job_key);
-        s.gathering.erased_jobs.insert(job_key);
         s.reply<void>(std::move(reply), Result<void>{});
     }
     s.end_turn();
@@ -403,12 +399,12 @@ void Control::agent_connected(const NodeId& id, const ap::Hello& hello) {
     node.connected = true;
     node.tries = 0;
     node.last_contact = s.clock.since_boot();
-    s.set_deadline(node, Span{});
     s.send(id, ap::Welcome{s.settings.lost_node_after});
-    if (node.node.state == NodeState::Leaving) {
+    if (node.node.state == NodeState::Leaving) {  // its deadline stays: the release is said again
         s.send(id, ap::Leave{});
         return s.end_turn();
     }
+    s.set_deadline(node, Span{});
     if (const auto compute = s.computes.find(State::key(node.node.workspace, node.node.compute)); compute != s.computes.end()) {
         compute->second.failures = 0;
         compute->second.provision_not_before = Span{};
@@ -442,10 +438,11 @@ void Control::agent_connected(const NodeId& id, const ap::Hello& hello) {
             node.node.attempt = 0;
             s.set_state(node, NodeState::Idle);
             node.idle_since = s.clock.since_boot();
-        } else if (!knows_current && (attempt->preparing || rebooted)) {
-            // It had begun and the node does not know it any more: its processes are gone.
+        } else if (!knows_current && (attempt->preparing || rebooted || job->second.record.cancel_requested)) {
+            // It had begun and the node does not know it any more: its processes are gone. Or it
+            // never got there, and is not wanted any more.
             ap::Ending ending;
-            ending.cause = ap::Cause::NodeLost;
+            ending.cause = job->second.record.cancel_requested ? ap::Cause::Canceled : ap::Cause::NodeLost;
             ending.exit_code = -1;
             ending.message = rebooted ? "the node was restarted" : "the node lost its state";
             s.end_attempt(job_key, job->second, std::move(ending));
@@ -458,6 +455,7 @@ void Control::agent_connected(const NodeId& id, const ap::Hello& hello) {
 
 void Control::agent_disconnected(const NodeId& id) {
     State& s = *state_;
+    if (s.broken) return;
     const auto found = s.nodes.find(id);
     if (found == s.nodes.end() || !found->second.connected) return;
     found->second.connected = false;
@@ -484,7 +482,10 @@ void Control::node_failed(const NodeId& id, Error why) {
     const auto found = s.nodes.find(id);
     if (found == s.nodes.end()) return;
     State::NodeEntry& node = found->second;
+    // A late answer: it leaves anyway, or it was got by another request.
+    if (node.node.state == NodeState::Leaving || node.connected) return;
     node.node.problem = why.message;
+    s.gathering.nodes.insert(id);
     const auto compute = s.computes.find(State::key(node.node.workspace, node.node.compute));
     if (compute != s.computes.end()) {
         State::ComputeState& state = compute->second;
@@ -513,6 +514,7 @@ void Control::tick() {
         if (Result<void> recovered = s.recover(); !recovered) return;
     }
     const Span now = s.clock.since_boot();
+    if (s.schedule_not_before <= now) s.schedule_not_before = Span{};
     while (!s.deadlines.empty() && s.deadlines.begin()->first <= now) {
         const NodeId id = s.deadlines.begin()->second;
         State::NodeEntry& node = s.nodes.at(id);
@@ -532,7 +534,9 @@ std::optional<Span> Control::next_tick() const {
     };
     if (!state_->deadlines.empty()) consider(state_->deadlines.begin()->first);
     for (const auto& [compute_key, compute] : state_->computes)
-        if (compute.provision_not_before != Span{}) consider(compute.provision_not_before);
+        if (compute.provision_not_before != Span{})
+            consider(std::max(compute.provision_not_before, state_->schedule_not_before));
+    if (state_->schedule_not_before != Span{}) consider(state_->schedule_not_before);
     if (state_->broken) consider(state_->clock.since_boot() + 1s);
     return next;
 }

@@ -7,10 +7,17 @@ namespace turnout {
 
 namespace ap = agent_protocol;
 
+std::string Control::State::created_key(const JobRecord& record) {
+    return record.workspace + "/" + hex16_descending(static_cast<std::uint64_t>(record.created.micros)) + "/" +
+           record.name;
+}
+
 // The job from memory, or from the store if it ended earlier; null if there is none.
 Result<Control::State::JobEntry*> Control::State::load_job(const std::string& job_key) {
     if (const auto found = jobs.find(job_key); found != jobs.end()) return &found->second;
+    // The store still has what is being erased.
     if (gathering.erased_jobs.contains(job_key)) return nullptr;
+    if (in_flight && in_flight->erased_jobs.contains(job_key)) return nullptr;
     const std::optional<Record> record = TURNOUT_TRY(store.get(Table::Job, job_key));
     if (!record) return nullptr;
     const Json json = TURNOUT_TRY(parse_json(record->value));
@@ -216,7 +223,7 @@ void Control::State::end_job(const std::string& job_key, JobEntry& job, JobStatu
     job.record.status = status;
     job.record.cause = cause;
     job.record.error_message = std::move(message);
-    job.record.ended = clock.now();
+    job.record.ended = std::max(clock.now(), job.record.created);  // the wall clock may have been set back
     gathering.jobs.insert(job_key);
     to_schedule.insert(key(job.record.workspace, job.record.compute));
 }

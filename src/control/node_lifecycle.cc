@@ -65,7 +65,7 @@ void Control::State::schedule_all() {
         std::size_t lacking = 0;
         std::vector<std::pair<std::uint64_t, std::string>> order;  // the oldest waiting job first
         for (const auto& [compute_key, compute] : computes) {
-            const bool lacks = !compute.queue.empty();
+            const bool lacks = !compute.queue.empty() || compute.nodes.size() < static_cast<std::size_t>(std::max(0, compute.compute.min_nodes));
             if (lacks || now.contains(compute_key))
                 order.emplace_back(compute.queue.empty() ? ~0ull : compute.queue.begin()->first, compute_key);
         }
@@ -112,9 +112,13 @@ void Control::State::schedule(const std::string& compute_key, std::size_t wanted
         const Span due = clock.since_boot() + plan.next_release;
         for (const NodeId& id : ids) {
             NodeEntry& node = nodes.at(id);
-            if (node.node.state == NodeState::Idle && node.connected && node.deadline == Span{}) set_deadline(node, due);
+            if (node.node.state == NodeState::Idle && node.connected && (node.deadline == Span{} || due < node.deadline))
+                set_deadline(node, due);
         }
     }
+    if (cluster.deleting)  // nobody waits for those that start or are away, either
+        for (const NodeId& id : ids)
+            if (NodeEntry& node = nodes.at(id); node.node.job.empty()) release_node(node);
     if (compute.compute.deleting) finish_deletion(compute_key);
 }
 

@@ -56,7 +56,8 @@ struct Control::State {
     struct Turn {
         std::set<std::string> jobs, computes;  // keys that changed
         std::set<NodeId> nodes;
-        std::set<std::string> erased_jobs, new_jobs;
+        std::set<std::string> new_jobs;
+        std::map<std::string, std::set<std::string>> erased_jobs;  // -> their keys among JobCreated
         bool counters = false;
         std::vector<std::function<void()>> after;         // effects and replies, in order
         std::vector<std::function<void(Error)>> refused;  // if the commit fails
@@ -65,7 +66,10 @@ struct Control::State {
         }
     };
     Turn gathering;
-    bool committing = false;
+    std::shared_ptr<Turn> in_flight;  // null while nothing is being committed
+    // After a failed commit nothing is planned until then, so that a full disk costs one try a
+    // second and not a processor. 0 = no such wait.
+    Span schedule_not_before{};
     std::deque<std::function<void()>> outgoing;  // effects and replies whose turn is durable
     bool releasing = false;
     std::set<std::string> to_schedule;  // computes to plan again in this turn
@@ -98,6 +102,7 @@ struct Control::State {
     static std::string key(std::string_view workspace, std::string_view name) {
         return std::string(workspace) + "/" + std::string(name);
     }
+    static std::string created_key(const JobRecord& record);  // its key among JobCreated
     Result<JobEntry*> load_job(const std::string& job_key);  // null: no such job
     void enqueue(const std::string& job_key, JobEntry& job);
     void dequeue(JobEntry& job);
