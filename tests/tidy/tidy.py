@@ -197,7 +197,8 @@ def check_documents():
                     words.update(re.findall(r"\w+", path.read_text()))
                 except UnicodeDecodeError:
                     pass
-    words.update(re.findall(r"\w+", (ROOT / "CMakeLists.txt").read_text()))
+    for name in ("CMakeLists.txt", "CMakePresets.json"):
+        words.update(re.findall(r"\w+", (ROOT / name).read_text()))
 
     def exists(name):
         name = name.rstrip("/")

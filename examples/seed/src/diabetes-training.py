@@ -15,7 +15,7 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 from sklearn.model_selection import train_test_split
 
-parameters = {"n_estimators": 200, "learning_rate": 0.05, "max_depth": 2, "subsample": 0.8}
+parameters = {"n_estimators": 200, "learning_rate": 0.02, "max_depth": 2, "subsample": 0.8}
 outputs = Path("outputs")
 outputs.mkdir(exist_ok=True)
 
