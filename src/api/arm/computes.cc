@@ -152,7 +152,6 @@ Result<void> read_scale_settings(const Json& settings, Compute& compute) {
     if (!settings.is_null() && !settings.is_object()) return invalid("scaleSettings must be an object", "properties.properties.scaleSettings");
     compute.min_nodes = TURNOUT_TRY(node_count(settings, "minNodeCount", compute.min_nodes));
     compute.max_nodes = TURNOUT_TRY(node_count(settings, "maxNodeCount", std::max(compute.max_nodes, compute.min_nodes)));
-    if (compute.max_nodes < 1) return invalid("maxNodeCount must be at least 1", "properties.properties.scaleSettings.maxNodeCount");
     if (compute.min_nodes > compute.max_nodes)
         return invalid("minNodeCount (" + std::to_string(compute.min_nodes) + ") is larger than maxNodeCount (" + std::to_string(compute.max_nodes) + ")",
                        "properties.properties.scaleSettings.minNodeCount");

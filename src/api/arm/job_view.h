@@ -1,0 +1,25 @@
+// A job's record as ARM shows it.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "api/api.h"
+#include "base/json.h"
+#include "base/time.h"
+#include "control/assets.h"
+#include "model/job.h"
+
+namespace turnout::api::arm {
+
+struct JobViewer {
+    std::string origin;      // of the links
+    std::string tls_host;    // of the tracking URI
+    const Secret& link_key;  // signs the link to the studio page
+    Instant now{};
+};
+
+// `waiting_for`: why it has no slot just now; "" if it has one.
+Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer& viewer, std::string_view waiting_for);
+
+}  // namespace turnout::api::arm

@@ -1,0 +1,239 @@
+// Command jobs.
+#include <algorithm>
+#include <memory>
+#include <unordered_map>
+
+#include "api/arm/job_resolution.h"
+#include "api/arm/job_view.h"
+#include "api/arm/resource.h"
+#include "tracking/tracking.h"
+
+namespace turnout::api::arm {
+namespace {
+
+constexpr std::size_t kMaxCached = 256;
+constexpr std::size_t kMaxBody = 8 << 20;
+constexpr std::size_t kMaxScanned = 20'000;  // jobs looked at for one page
+constexpr std::size_t kNearest = 200;        // newest jobs among which a misspelt name is looked for
+constexpr std::int64_t kDay = 86'400'000'000;
+
+// Answers about jobs that have ended, which do not change: polled by every client that waits.
+class EndedJobs {
+public:
+    const std::string* find(const std::string& key, std::uint64_t revision, const std::string& origin, Instant now) const {
+        const auto found = bodies_.find(key);
+        if (found == bodies_.end()) return nullptr;
+        const Entry& entry = found->second;
+        return entry.revision == revision && entry.origin == origin && entry.day == now.micros / kDay ? &entry.body : nullptr;
+    }
+    void keep(const std::string& key, std::uint64_t revision, const std::string& origin, Instant now, std::string body) {
+        if (bodies_.size() >= kMaxCached) bodies_.clear();
+        bodies_[key] = {revision, origin, now.micros / kDay, std::move(body)};
+    }
+
+private:
+    struct Entry {
+        std::uint64_t revision = 0;
+        std::string origin;
+        std::int64_t day = 0;  // the studio link changes with it
+        std::string body;
+    };
+    std::unordered_map<std::string, Entry> bodies_;
+};
+
+JobViewer viewer_of(const Services& services, const Call& call) {
+    return {call.origin, tls_host(services, call), services.authority.link_key(), services.clock.now()};
+}
+
+Result<JobRecord> read_job(const Record& record) {
+    const Json document = TURNOUT_TRY(parse_json(record.value));
+    return job_from_json(document);
+}
+
+Json body_of(Services& services, const Call& call, const Workspace& workspace, const JobRecord& job) {
+    std::string waiting;
+    if (!is_terminal(job.status)) {
+        waiting = services.control.waiting_for(workspace.id, job.name);
+        if (waiting.empty()) waiting = job.waiting_for;
+    }
+    return job_body(job, workspace, viewer_of(services, call), waiting);
+}
+
+Error no_such_job(Services& services, const Workspace& workspace, const std::string& name) {
+    std::vector<std::string> names;
+    if (const auto newest = services.store.scan(Table::JobCreated, with_prefix(workspace.id + "/", kNearest)))
+        for (const Record& record : *newest) names.push_back(record.key.substr(record.key.rfind('/') + 1));
+    return {Code::NotFound, "ResourceNotFound", "job '" + name + "' does not exist" + did_you_mean(name, names), "job", nullptr};
+}
+
+Result<JobRecord> find(Services& services, const Workspace& workspace, const std::string& name) {
+    const auto record = TURNOUT_TRY(services.store.get(Table::Job, workspace.id + "/" + name));
+    if (!record) return Failure(no_such_job(services, workspace, name));
+    return read_job(*record);
+}
+
+Answer get_job(Services& services, Call& call, EndedJobs& ended) {
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    const std::string& name = call.param("name");
+    const std::string key = workspace.id + "/" + name;
+    TURNOUT_CO_TRY(const auto record, services.store.get(Table::Job, key));
+    if (!record) co_return Failure(no_such_job(services, workspace, name));
+    const Instant now = services.clock.now();
+    http::Response response;
+    response.headers.set("Content-Type", "application/json; charset=utf-8");
+    if (const std::string* known = ended.find(key, record->revision, call.origin, now)) {
+        response.body = *known;
+        co_return response;
+    }
+    TURNOUT_CO_TRY(const JobRecord job, read_job(*record));
+    body_of(services, call, workspace, job).dump_to(response.body);
+    if (is_terminal(job.status)) ended.keep(key, record->revision, call.origin, now, response.body);
+    co_return response;
+}
+
+bool matches(const Call& call, const JobRecord& job) {
+    if (const auto type = call.query_value("jobType"); !type.empty() && !equal_ignoring_case(type, "Command")) return false;
+    if (const auto experiment = call.query_value("experimentName"); !experiment.empty() && job.meta.experiment != experiment) return false;
+    if (const auto tag = call.query_value("tag"); !tag.empty()) {
+        const std::size_t cut = tag.find('=');
+        const Json* value = job.meta.tags.find(tag.substr(0, cut));
+        if (!value || (cut != std::string_view::npos && value->as_view() != tag.substr(cut + 1))) return false;
+    }
+    return true;
+}
+
+// Newest first. The token of a page is the key of its last job.
+Answer list_jobs(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    TURNOUT_CO_TRY(const ListView view, list_view(call));
+    const std::string prefix = workspace.id + "/";
+    const std::size_t limit = page_size(call);
+    Range range = with_prefix(prefix, kPageSize + 1);
+    if (const std::string_view token = call.query_value("$skip"); !token.empty()) range.from = prefix + std::string(token) + '\0';
+    Json value = Json::array();
+    std::string last;
+    bool more = false;
+    for (std::size_t scanned = 0; !more;) {
+        TURNOUT_CO_TRY(const auto keys, services.store.scan(Table::JobCreated, range));
+        for (const Record& created : keys) {
+            const std::string name = created.key.substr(created.key.rfind('/') + 1);
+            TURNOUT_CO_TRY(const auto record, services.store.get(Table::Job, prefix + name));
+            ++scanned;
+            if (record) {
+                TURNOUT_CO_TRY(const JobRecord job, read_job(*record));
+                if (shown(view, job.meta.archived) && matches(call, job)) {
+                    if (value.items().size() == limit) {
+                        more = true;
+                        break;
+                    }
+                    value.push(body_of(services, call, workspace, job));
+                }
+            }
+            last = created.key.substr(prefix.size());
+        }
+        if (keys.size() < range.limit) break;
+        if (scanned >= kMaxScanned) more = true;
+        range.from = prefix + last + '\0';
+    }
+    Json body = Json::object({{"value", std::move(value)}});
+    if (more && call.query_value("$top").empty()) body.set("nextLink", next_link(call, last));
+    co_return json_response(200, body);
+}
+
+// ---- PUT
+
+// The same job again: what may change later is taken over, all else must be as it was.
+Answer put_again(Services& services, Call& call, Workspace workspace, JobRecord job, Json properties) {
+    TURNOUT_CO_TRY(const Json definition, job_definition(properties, workspace));
+    if (!job.definition.equal_unordered(definition))
+        co_return fail(Code::Conflict, "ResourceExists", "job '" + job.name + "' exists with another definition: choose another name", "name");
+    JobMeta meta = job_meta(properties, job.name);
+    for (const auto& [name, value] : job.meta.properties.members())  // properties are only ever added
+        if (!meta.properties.has(name)) meta.properties.set(name, value);
+    TURNOUT_CO_TRY([[maybe_unused]] const Put put, co_await asked<Put>([&](auto reply) { services.control.update_job(workspace.id, job.name, std::move(meta), std::move(reply)); }));
+    TURNOUT_CO_TRY(const JobRecord saved, find(services, workspace, job.name));
+    co_return json_response(200, body_of(services, call, workspace, saved));
+}
+
+Answer put_job(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Json body, co_await call.json(kMaxBody));
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    const std::string name = call.param("name");
+    TURNOUT_CO_TRY_VOID(check_asset_name(name, "job"));
+    const Json& properties = body.at("properties");
+    if (!properties.is_object()) co_return invalid("the body needs 'properties'", "properties");
+    TURNOUT_CO_TRY(const auto existing, services.store.get(Table::Job, workspace.id + "/" + name));
+    if (existing) {
+        TURNOUT_CO_TRY(JobRecord job, read_job(*existing));
+        co_return co_await put_again(services, call, workspace, std::move(job), properties);
+    }
+    TURNOUT_CO_TRY(JobSubmission job, resolve_job(services, call, workspace, name, properties));
+    TURNOUT_CO_TRY(const Experiment experiment, co_await services.tracking.ensure_experiment(workspace.id, job.meta.experiment));
+    TURNOUT_CO_TRY([[maybe_unused]] const Run run,
+                   co_await services.tracking.ensure_job_run(workspace.id, name, job.meta.experiment, job.meta.display_name, call.principal.name));
+    job.task.mlflow_experiment_id = experiment.id;
+    job.task.variables.emplace(job.task.variables.begin(), "AZUREML_EXPERIMENT_ID", experiment.id);
+    TURNOUT_CO_TRY(const Put put, co_await asked<Put>([&](auto reply) { services.control.submit(std::move(job), std::move(reply)); }));
+    TURNOUT_CO_TRY(const JobRecord saved, find(services, workspace, name));
+    co_return json_response(put == Put::Created ? 201 : 200, body_of(services, call, workspace, saved));
+}
+
+Answer patch_job(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Json body, co_await call.json(kMaxBody));
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    TURNOUT_CO_TRY(const JobRecord job, find(services, workspace, call.param("name")));
+    const Json& changes = body.at("properties");
+    if (!changes.is_object()) co_return invalid("the body needs 'properties'", "properties");
+    JobMeta meta = job.meta;
+    for (const auto& [name, value] : changes.members()) {
+        if (name == "displayName") {
+            meta.display_name = value.as_string(meta.display_name);
+        } else if (name == "description") {
+            meta.description = value.as_string();
+        } else if (name == "isArchived") {
+            meta.archived = value.as_bool(meta.archived);
+        } else if (name == "tags" && value.is_object()) {
+            meta.tags = value;
+        } else if (name == "properties") {
+            for (const auto& [key, text] : value.members())
+                if (!key.starts_with("turnout.")) meta.properties.set(key, text);
+        } else if (name != "jobType") {
+            co_return invalid("'" + name.substr(0, 64) + "' of a job cannot be changed: only displayName, description, tags, properties and isArchived can", "properties." + name.substr(0, 64));
+        }
+    }
+    TURNOUT_CO_TRY([[maybe_unused]] const Put put, co_await asked<Put>([&](auto reply) { services.control.update_job(workspace.id, job.name, std::move(meta), std::move(reply)); }));
+    TURNOUT_CO_TRY(const JobRecord saved, find(services, workspace, job.name));
+    co_return json_response(200, body_of(services, call, workspace, saved));
+}
+
+// ---- the end of a job
+
+Answer cancel_job(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    TURNOUT_CO_TRY(const JobRecord job, find(services, workspace, call.param("name")));
+    if (is_terminal(job.status)) co_return json_response(200, Json::object());
+    TURNOUT_CO_TRY_VOID(co_await asked<void>([&](auto reply) { services.control.cancel_job(workspace.id, job.name, std::move(reply)); }));
+    co_return accepted(call, workspace, "cancelJob", job.name);
+}
+
+Answer delete_job(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    TURNOUT_CO_TRY(const JobRecord job, find(services, workspace, call.param("name")));
+    TURNOUT_CO_TRY_VOID(co_await asked<void>([&](auto reply) { services.control.delete_job(workspace.id, job.name, std::move(reply)); }));
+    co_return accepted(call, workspace, "deleteJob", job.name);
+}
+
+}  // namespace
+
+void add_job_routes(Router& router, Services& services) {
+    // Shared by the one row that uses it, which is copied with the router.
+    const auto ended = std::make_shared<EndedJobs>();
+    router.add("GET", in_workspace("/jobs/{name}"), Access::User, [&services, ended](Call& call) { return get_job(services, call, *ended); });
+    row(router, services, "GET", in_workspace("/jobs"), Access::User, list_jobs);
+    row(router, services, "PUT", in_workspace("/jobs/{name}"), Access::User, put_job);
+    row(router, services, "PATCH", in_workspace("/jobs/{name}"), Access::User, patch_job);
+    row(router, services, "DELETE", in_workspace("/jobs/{name}"), Access::User, delete_job);
+    row(router, services, "POST", in_workspace("/jobs/{name}/cancel"), Access::User, cancel_job);
+}
+
+}  // namespace turnout::api::arm
