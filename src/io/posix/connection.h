@@ -41,8 +41,8 @@ public:
 
     // For an idle connection of a client: nothing came, so it can be used again.
     bool quiet();
-    // Bytes that have arrived and that nobody has read (or the end).
-    bool readable_now();
+    // Bytes of the peer's program have arrived that nobody has read (or the end).
+    virtual bool readable_now();
 
     AsioLoop& loop() { return loop_; }
 

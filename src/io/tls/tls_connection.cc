@@ -1,0 +1,257 @@
+#include "io/tls/tls_connection.h"
+
+#include <arpa/inet.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+namespace turnout::http {
+namespace {
+
+constexpr std::size_t record_bytes = 16 << 10;
+constexpr unsigned char protocol[] = "\x08http/1.1";
+
+std::string reason_of(unsigned long error) {
+    const char* reason = ERR_reason_error_string(error);
+    return reason ? reason : "TLS failed";
+}
+
+// A BIO on a socket that raises no SIGPIPE. The descriptor is the BIO's data.
+int fd_of(BIO* bio) { return static_cast<int>(reinterpret_cast<std::intptr_t>(BIO_get_data(bio))); }
+
+bool try_again() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
+
+int read_socket(BIO* bio, char* to, int size) {
+    BIO_clear_retry_flags(bio);
+    const ssize_t got = ::recv(fd_of(bio), to, static_cast<std::size_t>(size), MSG_DONTWAIT);
+    if (got < 0 && try_again()) BIO_set_retry_read(bio);
+    return static_cast<int>(got);
+}
+
+int write_socket(BIO* bio, const char* from, int size) {
+    BIO_clear_retry_flags(bio);
+    const ssize_t put =
+        ::send(fd_of(bio), from, static_cast<std::size_t>(size), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (put < 0 && try_again()) BIO_set_retry_write(bio);
+    return static_cast<int>(put);
+}
+
+long control_socket(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
+
+int choose_protocol(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in,
+                    unsigned in_size, void*) {
+    unsigned char* chosen = nullptr;
+    if (SSL_select_next_proto(&chosen, size, protocol, sizeof protocol - 1, in, in_size) !=
+        OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_NOACK;
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+bool is_ip(const std::string& host) {
+    unsigned char address[16];
+    return ::inet_pton(AF_INET, host.c_str(), address) == 1 ||
+           ::inet_pton(AF_INET6, host.c_str(), address) == 1;
+}
+
+class TlsConnection final : public Connection {
+public:
+    TlsConnection(AsioLoop& loop, Fd socket_fd, std::shared_ptr<TlsContext> context,
+                  const std::string& host)
+        : Connection(loop, std::move(socket_fd)),
+          context_(std::move(context)),
+          ssl_(SSL_new(context_->get())),
+          host_(host) {
+        TURNOUT_CHECK(ssl_, "TLS needs memory");
+        BIO* bio = BIO_new(context_->socket_method());
+        BIO_set_data(bio, reinterpret_cast<void*>(static_cast<std::intptr_t>(socket())));
+        BIO_set_init(bio, 1);
+        SSL_set_bio(ssl_, bio, bio);
+        if (host.empty()) {
+            SSL_set_accept_state(ssl_);
+            return;
+        }
+        SSL_set_connect_state(ssl_);
+        SSL_set_alpn_protos(ssl_, protocol, sizeof protocol - 1);
+        if (is_ip(host)) {
+            X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl_), host.c_str());
+        } else {
+            SSL_set_hostflags(ssl_, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+            SSL_set1_host(ssl_, host.c_str());
+            SSL_set_tlsext_host_name(ssl_, host.c_str());
+        }
+    }
+    ~TlsConnection() override { SSL_free(ssl_); }
+
+    void finish_writing() override {
+        if (ready_ && !broken_) {
+            ERR_clear_error();
+            SSL_shutdown(ssl_);
+        }
+        Connection::finish_writing();
+    }
+
+    bool readable_now() override {
+        if (broken_) return true;
+        ERR_clear_error();
+        char byte = 0;
+        const int got = SSL_peek(ssl_, &byte, 1);
+        if (got > 0) return true;
+        const int error = SSL_get_error(ssl_, got);
+        return error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE;
+    }
+
+protected:
+    Attempt try_prepare() override {
+        ERR_clear_error();
+        const int done = SSL_do_handshake(ssl_);
+        if (done == 1) {
+            ready_ = true;
+            return {};
+        }
+        return explain(done);
+    }
+
+    Attempt try_read(char* to, std::size_t size) override {
+        if (broken_) return {Next::Failed, 0, "TLS failed before"};
+        std::size_t have = 0;
+        while (have < size) {
+            ERR_clear_error();
+            std::size_t got = 0;
+            const int done = SSL_read_ex(ssl_, to + have, size - have, &got);
+            if (done != 1) {
+                Attempt attempt = explain(done);
+                if (have == 0) return attempt;
+                // What came is given first; a failure or the end comes again with the next read.
+                break;
+            }
+            have += got;
+            // Only while more is surely there: a read in vain costs a system call.
+            if (got < record_bytes && !SSL_has_pending(ssl_)) break;
+        }
+        return {Next::Done, have, {}};
+    }
+
+    Attempt try_write(std::string_view first, std::string_view second) override {
+        if (broken_) return {Next::Failed, 0, "TLS failed before"};
+        const std::string_view piece = first.empty() ? second : first;
+        ERR_clear_error();
+        std::size_t put = 0;
+        const int done = SSL_write_ex(ssl_, piece.data(), piece.size(), &put);
+        if (done != 1) return explain(done);
+        return {Next::Done, put, {}};
+    }
+
+private:
+    Attempt explain(int result) {
+        const int saved = errno;
+        switch (SSL_get_error(ssl_, result)) {
+            case SSL_ERROR_WANT_READ: return {Next::Readable, 0, {}};
+            case SSL_ERROR_WANT_WRITE: return {Next::Writable, 0, {}};
+            case SSL_ERROR_ZERO_RETURN: return {Next::Closed, 0, "the peer closed it"};
+            case SSL_ERROR_SYSCALL:
+                broken_ = true;
+                return {Next::Failed, 0, saved != 0 ? std::strerror(saved) : "the peer closed it"};
+            default: break;
+        }
+        broken_ = true;
+        const unsigned long error = ERR_peek_error();
+        const int reason = ERR_GET_REASON(error);
+        if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+            return {Next::Failed, 0, "the peer closed it"};
+        if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && !host_.empty())
+            return {Next::Failed, 0,
+                    "the certificate of '" + host_ + "' is not trusted: " +
+                        X509_verify_cert_error_string(SSL_get_verify_result(ssl_))};
+        if (reason == SSL_R_HTTP_REQUEST && host_.empty()) {
+            constexpr std::string_view answer =
+                "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 40\r\n"
+                "Connection: close\r\n\r\nthis port speaks https: use https://...\n";
+            (void)!::send(socket(), answer.data(), answer.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        }
+        return {Next::Failed, 0, reason_of(error)};
+    }
+
+    std::shared_ptr<TlsContext> context_;
+    SSL* ssl_;
+    std::string host_;
+    bool ready_ = false;
+    bool broken_ = false;  // after a fatal error nothing may be tried again
+};
+
+Failure tls_failure(const std::string& doing) {
+    const std::string why = reason_of(ERR_peek_last_error());
+    return fail(Code::FailedPrecondition, "TlsError", doing + ": " + why);
+}
+
+}  // namespace
+
+TlsContext::TlsContext() : method_(BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket")) {
+    BIO_meth_set_read(method_, read_socket);
+    BIO_meth_set_write(method_, write_socket);
+    BIO_meth_set_ctrl(method_, control_socket);
+}
+
+TlsContext::~TlsContext() {
+    SSL_CTX_free(context_);
+    BIO_meth_free(method_);
+}
+
+Result<std::shared_ptr<TlsContext>> TlsContext::for_server(const std::string& certificate_file,
+                                                           const std::string& key_file) {
+    std::shared_ptr<TlsContext> out(new TlsContext);  // shared: see the class
+    ERR_clear_error();
+    out->context_ = SSL_CTX_new(TLS_server_method());
+    SSL_CTX* context = out->context_;
+    if (!context) return tls_failure("cannot set up TLS");
+    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+    SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                     SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_TICKET);
+    SSL_CTX_set_num_tickets(context, 0);  // connections are kept alive instead
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                  SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_read_ahead(context, 1);
+    SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
+    if (SSL_CTX_use_certificate_chain_file(context, certificate_file.c_str()) != 1)
+        return tls_failure("cannot use the certificate '" + certificate_file + "'");
+    if (SSL_CTX_use_PrivateKey_file(context, key_file.c_str(), SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_check_private_key(context) != 1)
+        return tls_failure("cannot use the key '" + key_file + "'");
+    return out;
+}
+
+Result<std::shared_ptr<TlsContext>> TlsContext::for_client(const std::string& ca_file) {
+    std::shared_ptr<TlsContext> out(new TlsContext);
+    ERR_clear_error();
+    out->context_ = SSL_CTX_new(TLS_client_method());
+    SSL_CTX* context = out->context_;
+    if (!context) return tls_failure("cannot set up TLS");
+    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+    SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                  SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_read_ahead(context, 1);
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
+    if (ca_file.empty()) {
+        if (SSL_CTX_set_default_verify_paths(context) != 1)
+            return tls_failure("cannot load the system's certificate authorities");
+    } else if (SSL_CTX_load_verify_file(context, ca_file.c_str()) != 1) {
+        return tls_failure("cannot load the certificate authorities in '" + ca_file + "'");
+    }
+    return out;
+}
+
+std::unique_ptr<Connection> make_tls_connection(AsioLoop& loop, Fd socket,
+                                                std::shared_ptr<TlsContext> context,
+                                                const std::string& host) {
+    return std::make_unique<TlsConnection>(loop, std::move(socket), std::move(context), host);
+}
+
+}  // namespace turnout::http
