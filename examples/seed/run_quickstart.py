@@ -33,17 +33,18 @@ def watch(job_name, over):
     from azure.identity import DefaultAzureCredential
 
     client = MLClient.from_config(credential=DefaultAzureCredential())
-    last, since, last_wait = "submitted", time.monotonic(), ""
+    last, since, last_doing = "submitted", time.monotonic(), ""
     while True:
         ended = over.is_set()
         job = client.jobs.get(job_name)
         if job.status != last:
             say(f"{last} -> {bold.format(job.status)}   after {time.monotonic() - since:.1f} s in {last}")
             last, since = job.status, time.monotonic()
-        wait = (job.properties or {}).get("turnout.waiting_for", "")
-        if wait and wait != last_wait and job.status in ("Queued", "Preparing"):
-            say(f"  {wait}")
-        last_wait = wait
+        known = job.properties or {}
+        doing = known.get("turnout.waiting_for") or known.get("turnout.detail") or ""
+        if doing and doing != last_doing and job.status in ("Queued", "Preparing"):
+            say(f"  {doing}")
+        last_doing = doing
         if ended:
             return
         over.wait(0.5)
@@ -80,8 +81,8 @@ def main():
     job = ml_client.jobs.get(job.name)
 
     title(f"job {job.name}: {job.status}")
-    for name, value in sorted((job.properties or {}).items()):
-        if name.startswith("turnout.ledger."):
+    for name, value in (job.properties or {}).items():
+        if name.startswith("turnout.ledger."):  # each second since the submission, booked to one cause
             print(f"    {name.removeprefix('turnout.ledger.'):<14} {value}")
     if failure is not None or job.status != "Completed":
         print(failure or f"the job ended as {job.status}", file=sys.stderr)
