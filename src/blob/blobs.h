@@ -78,13 +78,30 @@ public:
     // The range clipped to the size; nullopt length = to the end. NotFound if there is no such blob.
     virtual Result<std::unique_ptr<http::BodyReader>> read(const BlobInfo& blob, std::uint64_t offset, std::optional<std::uint64_t> length) = 0;
     virtual Result<std::string> read_all(std::string_view container, std::string_view name, std::size_t limit) = 0;
+    // Up to `limit` blobs and prefixes together, in order of name, from `marker` on.
     virtual Result<BlobList> list(std::string_view container, std::string_view prefix, std::string_view delimiter, std::string_view marker, std::size_t limit) = 0;
+
+    // Containers come into being with their first blob; this says so beforehand. True = new.
+    virtual Task<Result<bool>> create_container(std::string container) = 0;
+
+    // Deletes content that nothing has referred to for kHold, and blocks that were never committed
+    // for kBlockLife. To be called now and then; a second call during the first finds nothing to do.
+    static constexpr Span kHold = 24h;
+    static constexpr Span kBlockLife = 7 * 24h;
+    struct Collected {
+        std::size_t contents = 0;
+        std::uint64_t bytes = 0;
+        std::size_t blocks = 0;
+    };
+    virtual Task<Result<Collected>> collect(Instant now) = 0;
 };
 
 // `folder` holds the large ones; created if absent.
 Result<std::unique_ptr<Blobs>> open_blobs(Store& store, const Clock& clock, Random& random, Loop& loop, std::string folder);
 
 // Containers of a workspace, by its id.
+// 3 to 63 of [a-z0-9-], no "-" at either end.
+Result<void> check_container(std::string_view container);
 std::string blobstore_container(std::string_view wsid);  // workspaceblobstore: "azureml-blobstore-{wsid}"
 std::string artifact_container(std::string_view wsid);   // workspaceartifactstore: "azureml-{wsid}"
 std::string code_container(std::string_view wsid, std::string_view guid);  // "{wsid}-{guid}", one per code upload

@@ -57,8 +57,11 @@ struct SqliteFixture : Fixture {
 template <class F>
 class StoreContract : public testing::Test {
 protected:
-    Result<std::uint64_t> commit(Batch batch) { return world.loop.wait(world.store().commit(std::move(batch))); }
-    std::uint64_t put(Table table, std::string key, std::string value, Expect expect = std::nullopt) {
+    Result<std::uint64_t> commit(Batch batch) {
+        return world.loop.wait(world.store().commit(std::move(batch)));
+    }
+    std::uint64_t put(Table table, std::string key, std::string value,
+                      Expect expect = std::nullopt) {
         Batch batch;
         batch.put(table, std::move(key), std::move(value), expect);
         const auto revision = commit(std::move(batch));
@@ -133,7 +136,8 @@ TYPED_TEST(StoreContract, CallsDoneInOrder) {
 TYPED_TEST(StoreContract, ExpectationsWithinOneGroup) {
     std::vector<Result<std::uint64_t>> results;
     const auto send = [&](Batch batch) {
-        this->world.store().commit(std::move(batch), [&](auto result) { results.push_back(std::move(result)); });
+        this->world.store().commit(std::move(batch),
+                                   [&](auto result) { results.push_back(std::move(result)); });
     };
     Batch first, second, third, fourth;
     first.put(Table::Job, "a", "first", kAbsent);
@@ -242,12 +246,16 @@ TYPED_TEST(StoreContract, AgreesWithAModel) {
                     Expect expect;
                     if (below(3) == 0) {
                         const auto found = model[t].find(key);
-                        expect = found == model[t].end() || below(4) == 0 ? kAbsent : found->second.revision;
+                        expect = found == model[t].end() || below(4) == 0 ? kAbsent
+                                                                          : found->second.revision;
                     }
                     if (below(3) == 0)
                         sent.batch.erase(tables[t], key, expect);
                     else
-                        sent.batch.put(tables[t], key, std::string(below(3) * 3000, static_cast<char>('0' + below(10))), expect);
+                        sent.batch.put(
+                            tables[t], key,
+                            std::string(below(3) * 3000, static_cast<char>('0' + below(10))),
+                            expect);
                 }
             }
             std::size_t settled = 0;
@@ -259,11 +267,14 @@ TYPED_TEST(StoreContract, AgreesWithAModel) {
             this->world.loop.run_until([&] { return settled == group.size(); });
             for (const Sent& sent : group) {
                 bool fits = true;
-                const auto index = [&](Table table) { return std::find(tables, tables + 3, table) - tables; };
+                const auto index = [&](Table table) {
+                    return std::find(tables, tables + 3, table) - tables;
+                };
                 for (const Write& write : sent.batch.writes) {
                     const auto& rows = model[index(write.table)];
                     const auto found = rows.find(write.key);
-                    const std::uint64_t revision = found == rows.end() ? kAbsent : found->second.revision;
+                    const std::uint64_t revision =
+                        found == rows.end() ? kAbsent : found->second.revision;
                     if (write.expect && *write.expect != revision) fits = false;
                 }
                 ASSERT_EQ(fits, sent.result->has_value()) << "seed " << seed;
@@ -287,7 +298,8 @@ TYPED_TEST(StoreContract, AgreesWithAModel) {
                 range.reverse = below(2);
                 std::vector<std::pair<std::string, Row>> expected, actual;
                 for (const auto& row : model[t])
-                    if (row.first >= range.from && (range.to.empty() || row.first < range.to)) expected.push_back(row);
+                    if (row.first >= range.from && (range.to.empty() || row.first < range.to))
+                        expected.push_back(row);
                 if (range.reverse) std::reverse(expected.begin(), expected.end());
                 if (expected.size() > range.limit) expected.resize(range.limit);
                 for (const Record& record : this->rows(tables[t], range))

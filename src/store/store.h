@@ -40,9 +40,9 @@ enum class Table {
     Metric,          // tracking: "{wsid}/{run id}/{metric}/{16 hex step}/{16 hex sequence}"
     Log,             // tracking: "{wsid}/{job}/{attempt}/{stream}/{16 hex offset}" -> raw bytes
     Blob,            // blob: "{container}/{name}" -> properties
-    BlobBlock,       // blob: uncommitted blocks "{container}/{name}/{block id}"
+    BlobBlock,       // blob: uncommitted blocks "{container}/{name}//{hex of the block id}"
     BlobData,        // blob: sha256 hex -> raw bytes of a small blob
-    BlobUse,         // blob: sha256 hex -> reference count and hold
+    BlobUse,         // blob: "r/{sha256}/{key of the referring row}"; "h/{sha256}": its hold
     Token,           // api: "{sha256 of the token}" -> principal
 };
 inline constexpr Table kLastTable = Table::Token;

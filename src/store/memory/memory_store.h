@@ -28,7 +28,8 @@ public:
 
     // What survives: hand it to the next store to go on after a crash.
     struct State {
-        std::array<std::map<std::string, Record, std::less<>>, static_cast<std::size_t>(kLastTable) + 1>
+        std::array<std::map<std::string, Record, std::less<>>,
+                   static_cast<std::size_t>(kLastTable) + 1>
             tables;
         std::uint64_t revision = 0;
     };
@@ -53,8 +54,9 @@ public:
     std::size_t persist(std::size_t n = kAll);
     void deliver();
 
-    // Power loss: queued batches are gone, no `done` is ever called again, not even for batches that
-    // were persisted but not delivered. Gives the durable state; the store itself is left empty.
+    // Power loss: queued batches are gone, no `done` is ever called again, not even for batches
+    // that were persisted but not delivered. Gives the durable state; the store itself is left
+    // empty.
     State crash();
 
     // The next batch that would become durable fails with this instead, and changes nothing. Said

@@ -6,8 +6,8 @@ namespace turnout::sqlite {
 
 Failure failure_of(sqlite3* db, int status, std::string_view what) {
     const int system = db ? sqlite3_system_errno(db) : 0;
-    std::string message = std::string(what) + ": " +
-                          (db ? sqlite3_errmsg(db) : sqlite3_errstr(status));
+    std::string message =
+        std::string(what) + ": " + (db ? sqlite3_errmsg(db) : sqlite3_errstr(status));
     switch (status & 0xff) {
         case SQLITE_FULL:
             return fail(Code::ResourceExhausted, "DiskFull",

@@ -14,7 +14,8 @@ namespace {
 // Step i leads from version i + 1 to i + 2. Each is one or more SQL statements, run in the
 // transaction that also records the new version.
 constexpr const char* kSteps[] = {nullptr};
-static_assert(std::size(kSteps) == kSchemaVersion, "one step for each version but the first, then nullptr");
+static_assert(std::size(kSteps) == kSchemaVersion,
+              "one step for each version but the first, then nullptr");
 
 // Tables whose values are tiny and that are mostly scanned: there a row in the key's own tree is
 // scanned five times as fast. With values of 2 KB a table with row ids is two to five times cheaper
@@ -49,7 +50,8 @@ bool has_tiny_values(Table table) {
 }
 
 Result<bool> table_exists(sqlite3* db, std::string_view name) {
-    Statement found = TURNOUT_TRY(prepare(db, "SELECT 1 FROM sqlite_schema WHERE type='table' AND name=?1"));
+    Statement found =
+        TURNOUT_TRY(prepare(db, "SELECT 1 FROM sqlite_schema WHERE type='table' AND name=?1"));
     bind_text(found.get(), 1, name);
     const int status = sqlite3_step(found.get());
     if (status != SQLITE_ROW && status != SQLITE_DONE)
@@ -68,8 +70,9 @@ Result<int> version_of(sqlite3* db) {
     int version = 0;
     const auto parsed = std::from_chars(text.data(), text.data() + text.size(), version);
     if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || version < 1)
-        return fail(Code::FailedPrecondition, "BadSchema",
-                    "the database's schema version is not a number: it is damaged or not turnout's");
+        return fail(
+            Code::FailedPrecondition, "BadSchema",
+            "the database's schema version is not a number: it is damaged or not turnout's");
     return version;
 }
 

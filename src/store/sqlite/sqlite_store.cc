@@ -91,8 +91,9 @@ Result<FileHandle> lock_folder(const std::string& path) {
 
 Result<Database> open_database(const std::string& path, const SqliteOptions& options, int flags) {
     sqlite3* raw = nullptr;
-    const int status = sqlite3_open_v2(path.c_str(), &raw, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
-                                       options.vfs.empty() ? nullptr : options.vfs.c_str());
+    const int status =
+        sqlite3_open_v2(path.c_str(), &raw, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                        options.vfs.empty() ? nullptr : options.vfs.c_str());
     Database db(raw);
     if (status != SQLITE_OK) return failure_of(raw, status, "cannot open '" + path + "'");
     sqlite3_busy_timeout(raw, 10'000);
@@ -114,7 +115,9 @@ public:
         struct statvfs space {};
         if (::statvfs(folder_of(file_).c_str(), &space) == 0) {
             struct stat there {};
-            const std::uint64_t own = ::stat(file_.c_str(), &there) == 0 ? static_cast<std::uint64_t>(there.st_blocks) * 512 : 0;
+            const std::uint64_t own = ::stat(file_.c_str(), &there) == 0
+                                          ? static_cast<std::uint64_t>(there.st_blocks) * 512
+                                          : 0;
             if (own >= bytes_) {
                 held_ = true;
                 return;
@@ -167,7 +170,11 @@ struct ReadStatements {
 class Writer {
 public:
     Writer(Loop& loop, Database db, Ballast ballast, std::uint64_t reserved)
-        : loop_(loop), db_(std::move(db)), ballast_(std::move(ballast)), revision_(reserved), reserved_(reserved) {
+        : loop_(loop),
+          db_(std::move(db)),
+          ballast_(std::move(ballast)),
+          revision_(reserved),
+          reserved_(reserved) {
         sqlite3_wal_hook(
             db_.get(),
             [](void* self, sqlite3*, const char*, int frames) {
@@ -193,7 +200,8 @@ public:
         for (const Write& write : batch.writes) {
             const std::size_t size = write.key.size() + (write.value ? write.value->size() : 0);
             if (size > kMaxValueBytes)
-                return refuse(std::move(done), "a value of " + std::to_string(size) + " bytes is too large for the store");
+                return refuse(std::move(done), "a value of " + std::to_string(size) +
+                                                   " bytes is too large for the store");
             bytes += size + 64;
         }
         bool idle = false;
@@ -206,7 +214,9 @@ public:
                 done = nullptr;
             }
         }
-        if (done) return refuse(std::move(done), "too many writes are waiting for the disk; try again later");
+        if (done)
+            return refuse(std::move(done),
+                          "too many writes are waiting for the disk; try again later");
         if (idle) wake_.notify_one();
     }
 
@@ -263,7 +273,8 @@ private:
         std::uint64_t reserved = reserved_;
         if (all && revision_ + group.size() > reserved_) {
             reserved = revision_ + group.size() + kRevisionsReserved;
-            all = execute(db_.get(), "UPDATE store_revision SET reserved=" + std::to_string(reserved));
+            all = execute(db_.get(),
+                          "UPDATE store_revision SET reserved=" + std::to_string(reserved));
         }
         for (Waiting& next : group) {
             Result<std::uint64_t> result = 0;
@@ -321,7 +332,8 @@ private:
         bind_text(cached.get(), 1, key);
         const int status = sqlite3_step(cached.get());
         const std::uint64_t revision =
-            status == SQLITE_ROW ? static_cast<std::uint64_t>(sqlite3_column_int64(cached.get(), 0)) : kAbsent;
+            status == SQLITE_ROW ? static_cast<std::uint64_t>(sqlite3_column_int64(cached.get(), 0))
+                                 : kAbsent;
         sqlite3_reset(cached.get());
         if (status != SQLITE_ROW && status != SQLITE_DONE)
             return failure_of(db_.get(), status, "reading from the database");
@@ -347,9 +359,11 @@ private:
         return {};
     }
 
-    Result<void> ready(Statement& cached, Table table, std::string_view before, std::string_view after) {
+    Result<void> ready(Statement& cached, Table table, std::string_view before,
+                       std::string_view after) {
         if (cached) return {};
-        cached = TURNOUT_TRY(prepare(db_.get(), std::string(before) + std::string(name_of(table)) + std::string(after)));
+        cached = TURNOUT_TRY(prepare(
+            db_.get(), std::string(before) + std::string(name_of(table)) + std::string(after)));
         return {};
     }
 
@@ -357,7 +371,8 @@ private:
         if (!cached) cached = TURNOUT_TRY(prepare(db_.get(), sql));
         const int status = sqlite3_step(cached.get());
         sqlite3_reset(cached.get());
-        if (status != SQLITE_DONE) return failure_of(db_.get(), status, "committing to the database");
+        if (status != SQLITE_DONE)
+            return failure_of(db_.get(), status, "committing to the database");
         return {};
     }
 
@@ -399,19 +414,27 @@ private:
 
 class OpenSqliteStore final : public SqliteStore {
 public:
-    OpenSqliteStore(std::string path, SqliteOptions options, FileHandle lock, Database reader, std::unique_ptr<Writer> writer)
-        : path_(std::move(path)), options_(std::move(options)), lock_(std::move(lock)), reader_(std::move(reader)), writer_(std::move(writer)) {}
+    OpenSqliteStore(std::string path, SqliteOptions options, FileHandle lock, Database reader,
+                    std::unique_ptr<Writer> writer)
+        : path_(std::move(path)),
+          options_(std::move(options)),
+          lock_(std::move(lock)),
+          reader_(std::move(reader)),
+          writer_(std::move(writer)) {}
 
     Result<std::optional<Record>> get(Table table, std::string_view key) override {
         Statement& cached = statements_[static_cast<std::size_t>(table)].get;
         if (!cached)
-            cached = TURNOUT_TRY(prepare(reader_.get(), "SELECT value, revision FROM " + std::string(name_of(table)) + " WHERE key=?1"));
+            cached = TURNOUT_TRY(prepare(
+                reader_.get(),
+                "SELECT value, revision FROM " + std::string(name_of(table)) + " WHERE key=?1"));
         bind_text(cached.get(), 1, key);
         const int status = sqlite3_step(cached.get());
         std::optional<Record> record;
         if (status == SQLITE_ROW)
-            record.emplace(Record{std::string(key), std::string(column(cached.get(), 0)),
-                                  static_cast<std::uint64_t>(sqlite3_column_int64(cached.get(), 1))});
+            record.emplace(
+                Record{std::string(key), std::string(column(cached.get(), 0)),
+                       static_cast<std::uint64_t>(sqlite3_column_int64(cached.get(), 1))});
         sqlite3_reset(cached.get());  // ends the read transaction: the next read sees what is new
         if (status != SQLITE_ROW && status != SQLITE_DONE)
             return failure_of(reader_.get(), status, "reading from the database");
@@ -421,11 +444,13 @@ public:
     Result<std::vector<Record>> scan(Table table, const Range& range) override {
         std::vector<Record> records;
         if (range.limit == 0 || (!range.to.empty() && range.to <= range.from)) return records;
-        Statement& cached = statements_[static_cast<std::size_t>(table)].scan[range.reverse][!range.to.empty()];
+        Statement& cached =
+            statements_[static_cast<std::size_t>(table)].scan[range.reverse][!range.to.empty()];
         if (!cached)
-            cached = TURNOUT_TRY(prepare(reader_.get(), "SELECT key, value, revision FROM " + std::string(name_of(table)) +
-                                                            " WHERE key>=?1" + (range.to.empty() ? "" : " AND key<?3") +
-                                                            " ORDER BY key" + (range.reverse ? " DESC" : "") + " LIMIT ?2"));
+            cached = TURNOUT_TRY(prepare(
+                reader_.get(), "SELECT key, value, revision FROM " + std::string(name_of(table)) +
+                                   " WHERE key>=?1" + (range.to.empty() ? "" : " AND key<?3") +
+                                   " ORDER BY key" + (range.reverse ? " DESC" : "") + " LIMIT ?2"));
         sqlite3_stmt* statement = cached.get();
         bind_text(statement, 1, range.from);
         constexpr std::size_t most = std::numeric_limits<std::int64_t>::max();
@@ -436,11 +461,14 @@ public:
             records.push_back({std::string(column(statement, 0)), std::string(column(statement, 1)),
                                static_cast<std::uint64_t>(sqlite3_column_int64(statement, 2))});
         sqlite3_reset(statement);
-        if (status != SQLITE_DONE) return failure_of(reader_.get(), status, "reading from the database");
+        if (status != SQLITE_DONE)
+            return failure_of(reader_.get(), status, "reading from the database");
         return records;
     }
 
-    void commit(Batch batch, Done done) override { writer_->add(std::move(batch), std::move(done)); }
+    void commit(Batch batch, Done done) override {
+        writer_->add(std::move(batch), std::move(done));
+    }
 
     Result<void> backup(std::string file) const override {
         const Database db = TURNOUT_TRY(open_database(path_, options_, SQLITE_OPEN_READWRITE));
@@ -476,8 +504,10 @@ void preallocate_wal(const std::string& path) {
 Result<std::uint64_t> reserve_revisions(sqlite3* db) {
     Statement query = TURNOUT_TRY(prepare(db, "SELECT reserved FROM store_revision"));
     const int status = sqlite3_step(query.get());
-    if (status != SQLITE_ROW && status != SQLITE_DONE) return failure_of(db, status, "reading from the database");
-    if (status == SQLITE_ROW) return static_cast<std::uint64_t>(sqlite3_column_int64(query.get(), 0));
+    if (status != SQLITE_ROW && status != SQLITE_DONE)
+        return failure_of(db, status, "reading from the database");
+    if (status == SQLITE_ROW)
+        return static_cast<std::uint64_t>(sqlite3_column_int64(query.get(), 0));
     query.reset();
     TURNOUT_TRY(execute(db, "INSERT INTO store_revision VALUES(1)"));
     return 1;
@@ -490,18 +520,22 @@ void sync_folder(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::string& path, SqliteOptions options) {
+Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::string& path,
+                                                       SqliteOptions options) {
     const bool real_files = options.vfs.empty();
     FileHandle lock;
     if (real_files) lock = TURNOUT_TRY(lock_folder(path));
 
-    Database writer = TURNOUT_TRY(open_database(path, options, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
-    TURNOUT_TRY(execute(writer.get(),
-                        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
-                        "PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-1024;"
-                        "PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF"));
+    Database writer =
+        TURNOUT_TRY(open_database(path, options, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+    TURNOUT_TRY(
+        execute(writer.get(),
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
+                "PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-1024;"
+                "PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF"));
     if (options.max_pages > 0)
-        TURNOUT_TRY(execute(writer.get(), "PRAGMA max_page_count=" + std::to_string(options.max_pages)));
+        TURNOUT_TRY(
+            execute(writer.get(), "PRAGMA max_page_count=" + std::to_string(options.max_pages)));
     TURNOUT_TRY(migrate(writer.get(), real_files ? path : ""));
     const std::uint64_t reserved = TURNOUT_TRY(reserve_revisions(writer.get()));
     if (real_files) {
@@ -510,12 +544,14 @@ Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::st
     }
 
     Database reader = TURNOUT_TRY(open_database(path, options, SQLITE_OPEN_READWRITE));
-    TURNOUT_TRY(execute(reader.get(), "PRAGMA query_only=ON; PRAGMA cache_size=-1024; PRAGMA mmap_size=33554432;"
-                                      "PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF"));
+    TURNOUT_TRY(execute(reader.get(),
+                        "PRAGMA query_only=ON; PRAGMA cache_size=-1024; PRAGMA mmap_size=33554432;"
+                        "PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF"));
 
     Ballast ballast(folder_of(path) + "/ballast", real_files ? options.ballast_bytes : 0);
     auto thread = std::make_unique<Writer>(loop, std::move(writer), std::move(ballast), reserved);
-    return std::make_unique<OpenSqliteStore>(path, std::move(options), std::move(lock), std::move(reader), std::move(thread));
+    return std::make_unique<OpenSqliteStore>(path, std::move(options), std::move(lock),
+                                             std::move(reader), std::move(thread));
 }
 
 }  // namespace turnout

@@ -43,6 +43,7 @@ public:
 
 // Creates the file, or migrates it forward (after a backup beside it). Errors:
 // FailedPrecondition: written by a newer turnout, or in use by another process; Unavailable: I/O.
-Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::string& path, SqliteOptions options = {});
+Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::string& path,
+                                                       SqliteOptions options = {});
 
 }  // namespace turnout

@@ -111,7 +111,8 @@ TEST_F(SqliteStoreTest, AFullDiskKeepsRoomForSmallChanges) {
 
     Result<std::uint64_t> result = 0;
     int stored = 0;
-    while ((result = put(*store, "big" + std::to_string(stored), std::string(200'000, 'x')))) ++stored;
+    while ((result = put(*store, "big" + std::to_string(stored), std::string(200'000, 'x'))))
+        ++stored;
     EXPECT_GT(stored, 2);
     EXPECT_EQ(result.error().code, Code::ResourceExhausted);
     EXPECT_NE(::stat(ballast.c_str(), &there), 0) << "given up, to have room";
@@ -161,10 +162,12 @@ TEST_F(SqliteStoreTest, EveryAcknowledgedKeySurvivesKill9) {
         std::vector<std::uint32_t> acknowledged;
         std::uint32_t number = 0;
         const std::size_t enough = 150 + static_cast<std::size_t>(round) * 333;
-        while (acknowledged.size() < enough && ::read(pipe_fds[0], &number, sizeof number) == sizeof number)
+        while (acknowledged.size() < enough &&
+               ::read(pipe_fds[0], &number, sizeof number) == sizeof number)
             acknowledged.push_back(number);
         ::kill(child, SIGKILL);
-        while (::read(pipe_fds[0], &number, sizeof number) == sizeof number) acknowledged.push_back(number);
+        while (::read(pipe_fds[0], &number, sizeof number) == sizeof number)
+            acknowledged.push_back(number);
         ::close(pipe_fds[0]);
         int status = 0;
         ::waitpid(child, &status, 0);
@@ -174,7 +177,8 @@ TEST_F(SqliteStoreTest, EveryAcknowledgedKeySurvivesKill9) {
         auto store = open();
         ASSERT_TRUE(store);
         for (const std::uint32_t i : acknowledged) {
-            const auto record = store->get(Table::Job, std::to_string(round) + "/" + std::to_string(i));
+            const auto record =
+                store->get(Table::Job, std::to_string(round) + "/" + std::to_string(i));
             ASSERT_TRUE(record && *record) << i;
             ASSERT_EQ((*record)->value.size(), i % 3000);
         }
