@@ -1,0 +1,33 @@
+// Signed links to the logs of one job, and the way to send a log that grows.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "api/api.h"
+#include "base/result.h"
+#include "base/secret.h"
+#include "base/time.h"
+
+namespace turnout::api {
+
+// "/logs/{wsid}/{job}/{path}?se=…&sig=…", to be put behind an origin. Holds for every log of that
+// job and for one to two days: the expiry is a whole day, so that the link stays the same.
+std::string sign_log_link(const Secret& key, std::string_view wsid, std::string_view job, std::string_view path, Instant now);
+
+// PermissionDenied with the reason if the query (decoded) does not hold for that job.
+Result<void> verify_log_link(const Secret& key, std::string_view wsid, std::string_view job, const std::vector<std::pair<std::string, std::string>>& query, Instant now);
+
+// Bytes [offset, end) of a log, read piece by piece while they are sent.
+std::unique_ptr<http::BodyReader> log_reader(Tracking& tracking, std::string wsid, std::string job, std::string path, std::uint64_t offset, std::uint64_t end);
+
+// A "Range: bytes=…" header against a length: [first, last + 1). nullopt: no usable range was asked
+// for, send all. One behind the end is InvalidArgument "InvalidRange".
+Result<std::optional<std::pair<std::uint64_t, std::uint64_t>>> parse_range(std::string_view header, std::uint64_t length);
+
+void add_log_routes(Router& router, Services& services);       // history/logs.cc
+void add_artifact_routes(Router& router, Services& services);  // history/artifacts.cc
+
+}  // namespace turnout::api

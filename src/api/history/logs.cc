@@ -1,0 +1,174 @@
+// GET /logs/{wsid}/{job}/{path...}: a log as text, by signed link. The SDK fetches it whole again
+// and again; our CLI goes on from an offset and waits there for more.
+#include <algorithm>
+#include <charconv>
+
+#include "api/history/log_link.h"
+#include "api/history/run_view.h"
+#include "base/hash.h"
+#include "base/text.h"
+
+namespace turnout::api {
+namespace {
+
+constexpr std::int64_t kDay = 86'400;
+constexpr std::uint64_t kPiece = 256 << 10;
+constexpr std::int64_t kMaxWaitSeconds = 60;
+constexpr Span kLookAgain = 100ms;  // a job's end does not wake who waits for its log
+
+std::string signature(const Secret& key, std::string_view wsid, std::string_view job, std::string_view expiry) {
+    std::string message = "job-logs\n";  // newlines cannot be in any of the three
+    message.append(wsid).append("\n").append(job).append("\n").append(expiry);
+    return to_base64url(hmac_sha256(key.reveal(), message));
+}
+
+std::optional<std::int64_t> to_number(std::string_view text) {
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (text.empty() || error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
+    return number;
+}
+
+class LogReader : public http::BodyReader {
+public:
+    LogReader(Tracking& tracking, std::string wsid, std::string job, std::string path, std::uint64_t offset, std::uint64_t end)
+        : tracking_(tracking), wsid_(std::move(wsid)), job_(std::move(job)), path_(std::move(path)), offset_(offset), end_(end) {}
+
+    Task<Result<std::string>> read() override {
+        if (offset_ >= end_) co_return std::string();
+        auto piece = tracking_.read_log(wsid_, job_, path_, offset_, std::min(kPiece, end_ - offset_));
+        if (piece && piece->empty()) co_return internal("log '" + path_ + "' ends before its length");
+        if (piece) offset_ += piece->size();
+        co_return piece;
+    }
+
+private:
+    Tracking& tracking_;
+    std::string wsid_, job_, path_;
+    std::uint64_t offset_, end_;
+};
+
+// A log's link, a user's token, or the token of the job itself.
+Result<void> check_reader(Services& services, const Call& call) {
+    const std::string& wsid = call.param("wsid");
+    const std::string& job = call.param("job");
+    if (call.principal.kind == Principal::Kind::User) return {};
+    if (call.principal.kind == Principal::Kind::Run && call.principal.workspace == wsid && call.principal.job == job) return {};
+    return verify_log_link(services.authority.link_key(), wsid, job, call.query, services.clock.now());
+}
+
+Answer get_log(Services& services, Call& call) {
+    TURNOUT_CO_TRY_VOID(check_reader(services, call));
+    const std::string wsid = call.param("wsid");
+    const std::string job = call.param("job");
+    const std::string path = call.param("path");
+    std::uint64_t offset = 0;
+    if (const std::string_view text = call.query_value("offset"); !text.empty()) {
+        const auto number = to_number(text);
+        if (!number) co_return invalid("'" + std::string(text) + "' is not an offset", "offset");
+        offset = static_cast<std::uint64_t>(*number);
+    }
+    Span wait{};
+    if (const std::string_view text = call.query_value("wait"); !text.empty()) {
+        const auto number = to_number(text);
+        if (!number) co_return invalid("'" + std::string(text) + "' is not a number of seconds", "wait");
+        wait = std::chrono::seconds(std::min(*number, kMaxWaitSeconds));
+    }
+
+    const Span deadline = services.clock.since_boot() + wait;
+    bool complete = false;
+    std::uint64_t length = 0;
+    for (;;) {
+        // Whether the job has ended is looked at first: what it wrote is all there by then.
+        TURNOUT_CO_TRY(const auto record, load_job(services.store, wsid, job));
+        if (!record) co_return not_found("job '" + job + "' does not exist", "job");
+        complete = is_terminal(record->status);
+        const Span left = deadline - services.clock.since_boot();
+        const Span patience = complete ? Span(0) : std::clamp(left, Span(0), kLookAgain);
+        TURNOUT_CO_TRY(length, co_await services.tracking.wait_log(wsid, job, path, offset, patience));
+        if (length > offset || complete || left <= Span(0)) break;
+    }
+    if (length == 0 && complete && !path.starts_with("user_logs/"))
+        co_return not_found("job '" + job + "' has no log '" + path + "'", "path");
+
+    const auto asked = parse_range(call.request.headers.get("range"), length);
+    if (!asked) {
+        http::Response refused = error_response(asked.error());
+        refused.status = 416;
+        refused.headers.set("Content-Range", "bytes */" + std::to_string(length));
+        co_return refused;
+    }
+    const auto& range = *asked;
+    const std::uint64_t begin = range ? range->first : std::min(offset, length);
+    const std::uint64_t end = range ? range->second : length;
+    http::Response response;
+    response.status = range ? 206 : 200;
+    response.headers.set("Content-Type", "text/plain; charset=utf-8");
+    response.headers.set("X-Content-Type-Options", "nosniff");
+    response.headers.set("Cache-Control", "no-store");
+    response.headers.set("Accept-Ranges", "bytes");
+    response.headers.set("ETag", "\"" + std::to_string(length) + "\"");
+    response.headers.set("X-Turnout-Log-Length", std::to_string(length));
+    response.headers.set("X-Turnout-Log-Complete", complete ? "true" : "false");
+    if (range) response.headers.set("Content-Range", "bytes " + std::to_string(begin) + "-" + std::to_string(end - 1) + "/" + std::to_string(length));
+    response.length = end - begin;
+    response.stream = log_reader(services.tracking, wsid, job, path, begin, end);
+    co_return response;
+}
+
+}  // namespace
+
+std::string sign_log_link(const Secret& key, std::string_view wsid, std::string_view job, std::string_view path, Instant now) {
+    const std::string expiry = std::to_string((now.micros / 1'000'000 / kDay + 2) * kDay);
+    return "/logs/" + percent_encode(wsid) + "/" + percent_encode(job) + "/" + percent_encode(path, "/") + "?se=" + expiry + "&sig=" + signature(key, wsid, job, expiry);
+}
+
+Result<void> verify_log_link(const Secret& key, std::string_view wsid, std::string_view job, const std::vector<std::pair<std::string, std::string>>& query, Instant now) {
+    std::string_view expiry, signed_with;
+    for (const auto& [name, value] : query) {
+        if (name == "se") expiry = value;
+        if (name == "sig") signed_with = value;
+    }
+    if (expiry.empty() || signed_with.empty())
+        return fail(Code::Unauthenticated, "AuthenticationFailed", "this needs a signed log link or an 'Authorization: Bearer' header");
+    if (!Secret(signature(key, wsid, job, expiry)).matches(signed_with))
+        return fail(Code::PermissionDenied, "AuthorizationFailed", "the signature of this link does not hold for that job");
+    const auto seconds = to_number(expiry);
+    if (!seconds || now.micros / 1'000'000 >= *seconds)
+        return fail(Code::PermissionDenied, "AuthorizationFailed", "this link has expired: get a new one from the run's details");
+    return {};
+}
+
+std::unique_ptr<http::BodyReader> log_reader(Tracking& tracking, std::string wsid, std::string job, std::string path, std::uint64_t offset, std::uint64_t end) {
+    return std::make_unique<LogReader>(tracking, std::move(wsid), std::move(job), std::move(path), offset, end);
+}
+
+Result<std::optional<std::pair<std::uint64_t, std::uint64_t>>> parse_range(std::string_view header, std::uint64_t length) {
+    using Range = std::optional<std::pair<std::uint64_t, std::uint64_t>>;
+    constexpr std::string_view unit = "bytes=";
+    // Several ranges, or what is not understood, may be overlooked: the whole is a right answer.
+    if (!header.starts_with(unit) || header.find(',') != std::string_view::npos) return Range();
+    header.remove_prefix(unit.size());
+    const std::size_t dash = header.find('-');
+    if (dash == std::string_view::npos) return Range();
+    const std::string_view from = trim(header.substr(0, dash));
+    const std::string_view to = trim(header.substr(dash + 1));
+    const auto first = to_number(from);
+    const auto last = to_number(to);
+    if ((!from.empty() && !first) || (!to.empty() && !last) || (from.empty() && to.empty())) return Range();
+    if (first && last && *last < *first) return Range();
+    const auto behind = fail(Code::InvalidArgument, "InvalidRange", "the range begins behind the end: there are " + std::to_string(length) + " bytes", "Range");
+    if (from.empty()) {
+        if (*last == 0 || length == 0) return behind;
+        return Range({length - std::min<std::uint64_t>(static_cast<std::uint64_t>(*last), length), length});
+    }
+    const auto begin = static_cast<std::uint64_t>(*first);
+    if (begin >= length) return behind;
+    return Range({begin, last ? std::min<std::uint64_t>(static_cast<std::uint64_t>(*last) + 1, length) : length});
+}
+
+void add_log_routes(Router& router, Services& services) {
+    add_row(router, services, "GET", "/logs/{wsid}/{job}/{path...}", Access::Signed, get_log);
+}
+
+}  // namespace turnout::api

@@ -1,0 +1,52 @@
+// What run history, MLflow and the studio page have in common: a job and its run, seen as a run.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "api/api.h"
+#include "base/json.h"
+#include "control/assets.h"
+#include "model/job.h"
+#include "tracking/tracking.h"
+
+namespace turnout::api {
+
+using Answer = Task<Result<http::Response>>;
+
+// Adds a row whose action is a coroutine function `Answer f(Services&, Call&)`.
+inline void add_row(Router& router, Services& services, std::string method, std::string pattern, Access access, Answer (*action)(Services&, Call&)) {
+    router.add(std::move(method), std::move(pattern), access, [&services, action](Call& call) { return action(services, call); });
+}
+
+// The workspace that the path names; without {ws} in it the first one there is.
+Result<Workspace> workspace_of_run(Services& services, const Call& call);
+
+Result<std::optional<JobRecord>> load_job(Store& store, std::string_view wsid, std::string_view name);
+
+// A run with or without a job.
+struct RunView {
+    std::optional<JobRecord> job;
+    std::optional<Run> run;
+    const std::string& id() const { return job ? job->name : run->id; }
+};
+Result<RunView> load_run_view(Services& services, std::string_view wsid, std::string_view id);  // NotFound
+
+std::string status_of(const RunView& view);         // Azure ML's
+std::string mlflow_status_of(const RunView& view);  // MLflow's: a job's status has the last word
+std::int64_t start_ms_of(const RunView& view);
+std::int64_t end_ms_of(const RunView& view);        // 0 = not ended
+
+// {"error":{"code","message","details"}} of a job that failed or was canceled, else null.
+Json error_of(const JobRecord& job);
+
+// Run history's description of a run.
+Json run_document(const RunView& view);
+
+// Where a run's artifacts are: the prefix in artifact_container(wsid), ending with "/".
+std::string artifact_prefix(std::string_view run_id);
+
+}  // namespace turnout::api
