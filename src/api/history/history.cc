@@ -27,7 +27,7 @@ Result<Asked> asked_run(Services& services, const Call& call) {
 
 Answer get_run(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Asked asked, asked_run(services, call));
-    co_return json_response(200, run_document(asked.view));
+    co_return json_response(200, history_document(asked.view));
 }
 
 Answer get_details(Services& services, Call& call) {
@@ -37,7 +37,7 @@ Answer get_details(Services& services, Call& call) {
     TURNOUT_CO_TRY(const auto streams, services.tracking.log_streams(asked.workspace.id, asked.view.id()));
     for (const auto& [path, length] : streams)
         files.set(path, call.plain_origin + sign_log_link(services.authority.link_key(), asked.workspace.id, asked.view.id(), path, services.clock.now()));
-    Json json = run_document(asked.view);
+    Json json = history_document(asked.view);
     json.set("inputDatasets", Json::array());
     json.set("outputDatasets", Json::array());
     json.set("logFiles", std::move(files));
@@ -51,7 +51,7 @@ Answer post_rundata(Services& services, Call& call) {
     const std::string id = body.at("runId").as_string();
     if (id.empty()) co_return invalid("the body has no 'runId'", "runId");
     TURNOUT_CO_TRY(const RunView view, load_run_view(services, workspace.id, id));
-    Json json = Json::object({{"runMetadata", run_document(view)}});
+    Json json = Json::object({{"runMetadata", history_document(view)}});
     if (view.job && body.at("selectJobSpecification").as_bool()) json.set("jobSpecification", Json::object({{"properties", view.job->definition}}));
     if (body.at("selectRunDefinition").as_bool()) json.set("runDefinition", Json());
     co_return json_response(200, json);
@@ -132,7 +132,7 @@ Answer patch_run(Services& services, Call& call) {
         }
     }
     TURNOUT_CO_TRY(const RunView after, load_run_view(services, wsid, id));
-    co_return json_response(200, run_document(after));
+    co_return json_response(200, history_document(after));
 }
 
 // ---- data plane ----

@@ -49,7 +49,8 @@ Result<Workspace> workspace_of_run(Services& services, const Call& call) {
 Result<std::optional<JobRecord>> load_job(Store& store, std::string_view wsid, std::string_view name) {
     const auto row = TURNOUT_TRY(store.get(Table::Job, std::string(wsid) + "/" + std::string(name)));
     if (!row) return std::optional<JobRecord>();
-    return std::optional(TURNOUT_TRY(job_from_json(TURNOUT_TRY(parse_json(row->value)))));
+    const Json json = TURNOUT_TRY(parse_json(row->value));
+    return std::optional(TURNOUT_TRY(job_from_json(json)));
 }
 
 Result<RunView> load_run_view(Services& services, std::string_view wsid, std::string_view id) {
@@ -122,7 +123,7 @@ Json error_of(const JobRecord& job) {
                                                  {"details", std::move(details)}})}});
 }
 
-Json run_document(const RunView& view) {
+Json history_document(const RunView& view) {
     Json json = Json::object({{"runId", view.id()}, {"rootRunId", view.id()}, {"parentRunId", Json()}});
     json.set("status", status_of(view));
     json.set("dataContainerId", "dcid." + view.id());

@@ -44,7 +44,7 @@ std::int64_t end_ms_of(const RunView& view);        // 0 = not ended
 Json error_of(const JobRecord& job);
 
 // Run history's description of a run.
-Json run_document(const RunView& view);
+Json history_document(const RunView& view);
 
 // Where a run's artifacts are: the prefix in artifact_container(wsid), ending with "/".
 std::string artifact_prefix(std::string_view run_id);

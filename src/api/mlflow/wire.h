@@ -1,0 +1,59 @@
+// MLflow's REST shapes: what its protobuf JSON looks like, in and out.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "api/api.h"
+#include "api/history/run_view.h"
+#include "base/json.h"
+#include "tracking/tracking.h"
+
+namespace turnout::api::mlflow {
+
+// Names of the tags in which we keep what MLflow has tables for.
+inline constexpr std::string_view kCreatorTag = "turnout.job";       // the job that created this run
+inline constexpr std::string_view kDatasetTag = "turnout.dataset.";  // + digest: an input dataset
+
+// {"error_code","message"} with the HTTP status of MLflow's own server.
+http::Response error_response(const Error& error);
+Failure not_implemented(std::string message);
+
+// Adds a row under every prefix at which MLflow is served; errors leave in MLflow's shape.
+void add_mlflow_row(Router& router, Services& services, std::string_view method, std::string_view path, Answer (*action)(Services&, Call&));
+
+// int64 as number or text; nullopt if it is neither.
+std::optional<std::int64_t> to_int64(const Json& value);
+// A double as number or text ("NaN", "Infinity", "-Infinity", "0.5").
+std::optional<double> to_double(const Json& value);
+
+// [{"key","value"}] as pairs.
+Result<std::vector<std::pair<std::string, std::string>>> parse_pairs(const Json& list, std::string_view what);
+Result<Metric> parse_metric(const Json& json);
+
+Json experiment_document(const Experiment& experiment);
+Json metric_document(const Metric& metric);
+Json run_info(const RunView& view);
+Json run_document(const RunView& view);
+
+// "run_id", or its old name "run_uuid", of a body or of the query.
+Result<std::string> run_id_of(const Json& body);
+Result<std::string> run_id_of(const Call& call);
+
+// The run, for reading; and for writing, which a job may do to its own run and to those it created.
+Result<RunView> readable_run(Services& services, const Workspace& workspace, std::string_view run_id);
+Result<RunView> writable_run(Services& services, const Call& call, const Workspace& workspace, std::string_view run_id);
+Result<void> check_may_write(const Call& call, const RunView& view);
+
+// The experiment of an id; MLflow's "0" is the one named "Default", made when it is first asked for.
+Task<Result<Experiment>> experiment_of_id(Services& services, std::string wsid, std::string id);
+
+void add_experiment_rows(Router& router, Services& services);  // experiments.cc
+void add_run_rows(Router& router, Services& services);         // runs.cc
+void add_search_rows(Router& router, Services& services);      // search.cc
+void add_artifact_rows(Router& router, Services& services);    // artifacts.cc
+
+}  // namespace turnout::api::mlflow
