@@ -1,0 +1,28 @@
+// The few things the client does with files and the environment: whole files, atomically.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "spec/describe.h"
+
+namespace turnout::client {
+
+Result<std::string> read_file(const std::string& path);
+// To a temporary file beside it, then renamed over it. Parent folders are made.
+Result<void> write_file(const std::string& path, std::string_view bytes, unsigned mode = 0644);
+Result<void> make_folders(const std::string& path, unsigned mode = 0777);
+
+std::string environment_variable(const char* name);  // "" if unset
+std::string home_folder();
+std::string current_folder();
+std::string absolute_path(std::string_view path);  // not resolved
+std::string base_name(std::string_view path);
+std::string folder_of(std::string_view path);
+
+// What spec/ asks about this machine, with relative paths from `folder`.
+spec::LocalFiles local_files(std::string folder);
+
+}  // namespace turnout::client
