@@ -1,0 +1,1261 @@
+// One per node, tiny, static, single-threaded. It starts the node's tasks, owns their output and
+// their exit status, and outlives agent and server. Formats and protocol: README.md beside this
+// file. It stands alone: only the C library.
+//
+//   turnout-supervisor FOLDER      serves FOLDER/supervisor.sock; returns 0 once it listens
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    PROTOCOL = 1,
+    MAX_CONNECTIONS = 8,
+    MAX_FRAME = 4 << 20,
+    MAX_ID = 1024,
+    READ_SIZE = 64 << 10,
+    SEGMENT_SIZE = 16 << 20,
+    JOURNAL_SIZE = 4 << 20,       // then it is rewritten without what is forgotten
+    OUT_SOFT = 256 << 10,         // beyond it "output grew" is only remembered, not queued
+    OUT_HARD = 16 << 20,          // beyond it the connection is closed: it lists again
+    FORGOTTEN = 4096,             // ids that stay refused after they were forgotten
+    DRAIN_KILL_US = 10 * 1000000, // how long a dead leader's tree is hunted
+    DRAIN_PIPE_US = 1000000,      // how long its pipe is read once nobody is left
+    FULL_DISK_US = 60 * 1000000,  // how long an ended task's last output waits for disk space
+    IDLE_US = 600 * 1000000,      // without tasks and agent it ends by itself
+};
+
+#define LOG_MAGIC 0x474f4c54u /* "TLOG" */
+static const char JOURNAL_HEAD[16] = "TURNOUT-EXITS 1\n";
+
+// ---- bytes ----
+
+struct buffer {
+    unsigned char *data;
+    size_t size, room;
+};
+
+static void die(const char *what) {
+    dprintf(2, "turnout-supervisor: %s: %s\n", what, strerror(errno));
+    _exit(1);
+}
+
+static void *must(void *memory) {
+    if (!memory) die("out of memory");
+    return memory;
+}
+
+static void put(struct buffer *b, const void *bytes, size_t size) {
+    if (b->size + size > b->room) {
+        b->room = (b->size + size) * 2 + 256;
+        b->data = must(realloc(b->data, b->room));
+    }
+    memcpy(b->data + b->size, bytes, size);
+    b->size += size;
+}
+static void put8(struct buffer *b, uint8_t v) { put(b, &v, 1); }
+static void put32(struct buffer *b, uint32_t v) { put(b, &v, 4); }
+static void put64(struct buffer *b, uint64_t v) { put(b, &v, 8); }
+static void put_text(struct buffer *b, const void *bytes, size_t size) {
+    put32(b, (uint32_t)size);
+    put(b, bytes, size);
+}
+
+struct reader {
+    const unsigned char *at, *end;
+    int bad;
+};
+static const unsigned char *get(struct reader *r, size_t size) {
+    static const unsigned char zeros[8];
+    if (r->bad || (size_t)(r->end - r->at) < size) {
+        r->bad = 1;
+        return zeros;
+    }
+    r->at += size;
+    return r->at - size;
+}
+static uint8_t get8(struct reader *r) { return *get(r, 1); }
+static uint32_t get32(struct reader *r) {
+    uint32_t v;
+    memcpy(&v, get(r, 4), 4);
+    return v;
+}
+static uint64_t get64(struct reader *r) {
+    uint64_t v;
+    memcpy(&v, get(r, 8), 8);
+    return v;
+}
+static const char *get_bytes(struct reader *r, uint32_t *size) {
+    *size = get32(r);
+    if (r->bad || (size_t)(r->end - r->at) < *size) {
+        r->bad = 1;
+        *size = 0;
+        return "";
+    }
+    r->at += *size;
+    return (const char *)r->at - *size;
+}
+// A C string of its own; NUL inside is refused.
+static char *get_text(struct reader *r) {
+    uint32_t size;
+    const char *bytes = get_bytes(r, &size);
+    if (memchr(bytes, 0, size)) r->bad = 1;
+    char *text = must(malloc((size_t)size + 1));
+    memcpy(text, bytes, size);
+    text[size] = 0;
+    return text;
+}
+
+static uint32_t crc32_of(const void *bytes, size_t size) {
+    static uint32_t table[256];
+    if (!table[1])
+        for (uint32_t i = 0; i < 256; ++i) {
+            uint32_t c = i;
+            for (int k = 0; k < 8; ++k) c = c & 1 ? 0xedb88320u ^ (c >> 1) : c >> 1;
+            table[i] = c;
+        }
+    uint32_t crc = ~0u;
+    const unsigned char *p = bytes;
+    while (size--) crc = table[(crc ^ *p++) & 255] ^ (crc >> 8);
+    return ~crc;
+}
+
+static uint64_t hash_of(const char *text) {
+    uint64_t h = 14695981039346656037ull;
+    while (*text) h = (h ^ (unsigned char)*text++) * 1099511628211ull;
+    return h;
+}
+
+static uint64_t now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+// ---- state: one process, one node; everything lives as long as the process ----
+
+enum state { RUNNING, DRAINING, ENDED, WORDS };  // WORDS: never started, has only log text
+enum { LOST = 1, MEMORY = 2, FENCED = 4 };
+
+struct task {
+    struct task *next;
+    char *id;
+    uint64_t serial;
+    enum state state;
+    pid_t pid;
+    int pipe;  // -1 once it is closed
+    uint64_t started, ended, exited_at, alone_at;
+    uint64_t log_length;
+    uint32_t first_segment;
+    int32_t exit_code;
+    uint32_t signal;
+    uint8_t flags;
+    uint64_t peak, cpu, limit;
+    struct buffer pending;  // output that did not fit on the disk
+    uint64_t pending_since;
+};
+
+struct connection {
+    int fd;
+    int listed;  // gets events
+    int dirty;   // "output grew" was left out
+    struct buffer in, out;
+    size_t sent;
+};
+
+static struct task *tasks;
+static struct connection connections[MAX_CONNECTIONS];
+static uint64_t next_serial = 1;
+static int journal = -1, segment = -1;
+static uint32_t segment_number;
+static off_t journal_size, segment_size;
+static uint64_t forgotten[FORGOTTEN];
+static unsigned forgotten_count;
+static uint64_t fence;
+static int quitting;
+static uint64_t idle_since, next_sample;
+
+static struct task *find(const char *id) {
+    for (struct task *t = tasks; t; t = t->next)
+        if (!strcmp(t->id, id)) return t;
+    return NULL;
+}
+static struct task *find_serial(uint64_t serial) {
+    for (struct task *t = tasks; t; t = t->next)
+        if (t->serial == serial) return t;
+    return NULL;
+}
+static int was_forgotten(const char *id) {
+    uint64_t h = hash_of(id);
+    unsigned count = forgotten_count < FORGOTTEN ? forgotten_count : FORGOTTEN;
+    for (unsigned i = 0; i < count; ++i)
+        if (forgotten[i] == h) return 1;
+    return 0;
+}
+static struct task *add_task(char *id, uint64_t serial) {
+    struct task *t = must(calloc(1, sizeof *t));
+    t->id = id;
+    t->serial = serial;
+    t->pipe = -1;
+    t->first_segment = segment_number;
+    t->next = tasks;
+    tasks = t;
+    return t;
+}
+static void remove_task(struct task *gone) {
+    for (struct task **t = &tasks; *t; t = &(*t)->next)
+        if (*t == gone) {
+            *t = gone->next;
+            break;
+        }
+    free(gone->pending.data);
+    free(gone->id);
+    free(gone);
+}
+static int active(const struct task *t) { return t->state == RUNNING || t->state == DRAINING; }
+
+// ---- journal ----
+
+static void put_exit(struct buffer *b, const struct task *t) {
+    put32(b, (uint32_t)t->exit_code);
+    put32(b, t->signal);
+    put8(b, t->flags);
+    put64(b, t->started);
+    put64(b, t->ended);
+    put64(b, t->peak);
+    put64(b, t->cpu);
+    put64(b, t->log_length);
+}
+
+static int write_all(int fd, const void *bytes, size_t size) {
+    const char *at = bytes;
+    while (size) {
+        ssize_t n = write(fd, at, size);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return -1;
+        at += n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+static int append_record(int fd, const struct buffer *payload) {
+    struct buffer record = {0};
+    put32(&record, (uint32_t)payload->size);
+    put32(&record, crc32_of(payload->data, payload->size));
+    put(&record, payload->data, payload->size);
+    int result = write_all(fd, record.data, record.size);
+    // A torn record would hide everything behind it.
+    if (result == 0)
+        journal_size += (off_t)record.size;
+    else if (ftruncate(fd, journal_size) != 0)
+        result = -1;
+    free(record.data);
+    return result;
+}
+
+static int journal_start(const struct task *t, char kind) {
+    struct buffer b = {0};
+    put8(&b, (uint8_t)kind);
+    put64(&b, t->serial);
+    put64(&b, t->started);
+    put_text(&b, t->id, strlen(t->id));
+    int result = append_record(journal, &b);
+    free(b.data);
+    return result;
+}
+static int journal_exit(const struct task *t) {
+    struct buffer b = {0};
+    put8(&b, 'X');
+    put64(&b, t->serial);
+    put_exit(&b, t);
+    int result = append_record(journal, &b);
+    free(b.data);
+    return result;
+}
+static void remember_forgotten(uint64_t hash) { forgotten[forgotten_count++ % FORGOTTEN] = hash; }
+static int journal_forget(uint64_t serial, uint64_t hash) {
+    struct buffer b = {0};
+    put8(&b, 'F');
+    put64(&b, serial);
+    put64(&b, hash);
+    int result = append_record(journal, &b);
+    free(b.data);
+    return result;
+}
+
+// Without what is forgotten, by rename: a crash leaves the old one or the new one.
+static void rewrite_journal(void) {
+    int fd = open("exits.new", O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0) return;
+    int old = journal;
+    off_t old_size = journal_size;
+    journal = fd;
+    journal_size = 16;
+    int ok = write_all(fd, JOURNAL_HEAD, 16) == 0;
+    unsigned count = forgotten_count < FORGOTTEN ? forgotten_count : FORGOTTEN;
+    for (unsigned i = 0; ok && i < count; ++i)
+        ok = journal_forget(0, forgotten[(forgotten_count - count + i) % FORGOTTEN]) == 0;
+    for (struct task *t = tasks; ok && t; t = t->next) {
+        ok = journal_start(t, t->state == WORDS ? 'A' : 'S') == 0;
+        if (ok && t->state == ENDED) ok = journal_exit(t) == 0;
+    }
+    if (ok && rename("exits.new", "exits.journal") == 0) {
+        close(old);
+    } else {
+        close(fd);
+        journal = old;
+        journal_size = old_size;
+    }
+}
+
+static void read_journal(void) {
+    journal = open("exits.journal", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (journal < 0) die("exits.journal");
+    struct stat st;
+    if (fstat(journal, &st) != 0) die("exits.journal");
+    if (st.st_size < 16) {
+        if (ftruncate(journal, 0) != 0 || write_all(journal, JOURNAL_HEAD, 16) != 0) die("exits.journal");
+        journal_size = 16;
+        return;
+    }
+    unsigned char *all = must(malloc((size_t)st.st_size));
+    ssize_t size = pread(journal, all, (size_t)st.st_size, 0);
+    if (size < 16 || memcmp(all, JOURNAL_HEAD, 16) != 0) {
+        errno = EPROTO;
+        die("exits.journal is of another version");
+    }
+    size_t at = 16;
+    while (at + 8 <= (size_t)size) {
+        uint32_t length, crc;
+        memcpy(&length, all + at, 4);
+        memcpy(&crc, all + at + 4, 4);
+        if (length > MAX_FRAME || at + 8 + length > (size_t)size || crc32_of(all + at + 8, length) != crc) break;
+        struct reader r = {all + at + 8, all + at + 8 + length, 0};
+        uint8_t kind = get8(&r);
+        uint64_t serial = get64(&r);
+        if (serial >= next_serial) next_serial = serial + 1;
+        if (kind == 'S' || kind == 'A') {
+            uint64_t started = get64(&r);
+            char *id = get_text(&r);
+            struct task *t = r.bad ? NULL : find(id);
+            if (r.bad) {
+                free(id);
+            } else if (t) {  // words were said before; or it is repeated
+                free(id);
+                t->started = started;
+                if (kind == 'S' && t->state == WORDS) t->state = RUNNING;
+            } else {
+                t = add_task(id, serial);
+                t->started = started;
+                t->state = kind == 'A' ? WORDS : RUNNING;
+                t->first_segment = UINT32_MAX;  // found again by reading the segments
+            }
+        } else if (kind == 'X') {
+            struct task *t = find_serial(serial);
+            if (t) {
+                t->state = ENDED;
+                t->exit_code = (int32_t)get32(&r);
+                t->signal = get32(&r);
+                t->flags = get8(&r);
+                t->started = get64(&r);
+                t->ended = get64(&r);
+                t->peak = get64(&r);
+                t->cpu = get64(&r);
+                t->log_length = get64(&r);
+            }
+        } else if (kind == 'F') {
+            struct task *t = find_serial(serial);
+            if (t) remove_task(t);
+            remember_forgotten(get64(&r));
+        }
+        at += 8 + length;
+    }
+    free(all);
+    if (at < (size_t)size && ftruncate(journal, (off_t)at) != 0) die("exits.journal");
+    journal_size = (off_t)at;
+}
+
+// ---- log segments ----
+
+static void segment_name(char *name, uint32_t number) { sprintf(name, "log-%08u.segment", number); }
+
+static int open_segment(uint32_t number) {
+    char name[64];
+    segment_name(name, number);
+    int fd = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0) return -1;
+    if (segment >= 0) close(segment);
+    segment = fd;
+    segment_number = number;
+    segment_size = 0;
+    return 0;
+}
+
+// Segments that no remembered task needs.
+static void remove_segments(void) {
+    uint32_t keep = segment_number;
+    for (struct task *t = tasks; t; t = t->next)
+        if (t->first_segment < keep) keep = t->first_segment;
+    DIR *dir = opendir(".");
+    if (!dir) return;
+    struct dirent *entry;
+    uint32_t number;
+    while ((entry = readdir(dir)))
+        if (sscanf(entry->d_name, "log-%8u.segment", &number) == 1 && number < keep) unlink(entry->d_name);
+    closedir(dir);
+}
+
+// Finds again how long each task's log is, and which segments it needs. A torn tail ends a segment.
+static void read_segments(void) {
+    uint32_t last = 0;
+    DIR *dir = opendir(".");
+    if (!dir) die("node folder");
+    struct dirent *entry;
+    uint32_t number;
+    while ((entry = readdir(dir))) {
+        if (sscanf(entry->d_name, "log-%8u.segment", &number) != 1) continue;
+        if (number > last) last = number;
+        int fd = open(entry->d_name, O_RDONLY | O_CLOEXEC);
+        if (fd < 0) continue;
+        struct stat st;
+        off_t at = 0;
+        unsigned char head[32];
+        if (fstat(fd, &st) != 0) st.st_size = 0;
+        while (pread(fd, head, 32, at) == 32) {
+            struct reader r = {head, head + 32, 0};
+            uint32_t magic = get32(&r), length = get32(&r);
+            uint64_t serial = get64(&r), offset = get64(&r);
+            if (magic != LOG_MAGIC || get32(&r) != crc32_of(head, 24)) break;
+            if (at + 32 + (off_t)length > st.st_size) break;
+            struct task *t = find_serial(serial);
+            if (t) {
+                if (offset + length > t->log_length) t->log_length = offset + length;
+                if (number < t->first_segment) t->first_segment = number;
+            }
+            at += 32 + (off_t)length;
+        }
+        close(fd);
+    }
+    closedir(dir);
+    if (open_segment(last + 1) != 0) die("log segment");
+    for (struct task *t = tasks; t; t = t->next)
+        if (t->first_segment > segment_number) t->first_segment = segment_number;
+    remove_segments();
+}
+
+static int write_log(struct task *t, const void *bytes, size_t size) {
+    if (!size) return 0;
+    if (segment_size >= SEGMENT_SIZE) {
+        if (open_segment(segment_number + 1) != 0) return -1;
+        remove_segments();
+    }
+    struct buffer head = {0};
+    put32(&head, LOG_MAGIC);
+    put32(&head, (uint32_t)size);
+    put64(&head, t->serial);
+    put64(&head, t->log_length);
+    put32(&head, crc32_of(head.data, 24));
+    put32(&head, 0);
+    struct iovec parts[2] = {{head.data, 32}, {(void *)bytes, size}};
+    ssize_t n;
+    do n = writev(segment, parts, 2);
+    while (n < 0 && errno == EINTR);
+    free(head.data);
+    if (n != (ssize_t)(32 + size)) {
+        if (n > 0 && ftruncate(segment, segment_size) != 0) open_segment(segment_number + 1);
+        return -1;
+    }
+    segment_size += n;
+    t->log_length += size;
+    return 0;
+}
+
+// ---- connections ----
+
+static void drop(struct connection *c) {
+    close(c->fd);
+    free(c->in.data);
+    free(c->out.data);
+    memset(c, 0, sizeof *c);
+    c->fd = -1;
+    idle_since = now_us();
+}
+
+static void flush(struct connection *c) {
+    while (c->fd >= 0 && c->sent < c->out.size) {
+        ssize_t n = send(c->fd, c->out.data + c->sent, c->out.size - c->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EAGAIN) return;
+        if (n <= 0) return drop(c);
+        c->sent += (size_t)n;
+    }
+    c->out.size = c->sent = 0;
+}
+
+static void queue(struct connection *c, char type, const struct buffer *payload) {
+    if (c->fd < 0) return;
+    if (c->out.size - c->sent > OUT_HARD) return drop(c);
+    put32(&c->out, (uint32_t)payload->size + 1);
+    put8(&c->out, (uint8_t)type);
+    put(&c->out, payload->data, payload->size);
+    flush(c);
+}
+
+static void tell_output(struct connection *c, const struct task *t) {
+    if (c->fd < 0 || !c->listed) return;
+    if (c->out.size - c->sent > OUT_SOFT) {
+        c->dirty = 1;
+        return;
+    }
+    struct buffer b = {0};
+    put_text(&b, t->id, strlen(t->id));
+    put64(&b, t->serial);
+    put64(&b, t->log_length);
+    queue(c, 'o', &b);
+    free(b.data);
+}
+static void tell_all_output(const struct task *t) {
+    for (int i = 0; i < MAX_CONNECTIONS; ++i) tell_output(&connections[i], t);
+}
+static void tell_exit(struct connection *c, const struct task *t) {
+    struct buffer b = {0};
+    put_text(&b, t->id, strlen(t->id));
+    put_exit(&b, t);
+    queue(c, 'x', &b);
+    free(b.data);
+}
+
+// ---- processes ----
+
+struct process {
+    pid_t pid, parent, session;
+    uint64_t rss;
+    char member, stray;
+};
+static struct process *processes;
+static size_t process_count, process_room;
+
+static size_t read_file(const char *path, char *into, size_t room) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    size_t size = 0;
+    ssize_t n;
+    while (size < room && (n = read(fd, into + size, room - size)) > 0) size += (size_t)n;
+    close(fd);
+    return size;
+}
+
+static void scan(void) {
+    process_count = 0;
+    DIR *dir = opendir("/proc");
+    if (!dir) return;
+    struct dirent *entry;
+    long page = sysconf(_SC_PAGESIZE);
+    while ((entry = readdir(dir))) {
+        if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
+        char path[300], text[1024];
+        snprintf(path, sizeof path, "/proc/%s/stat", entry->d_name);
+        size_t size = read_file(path, text, sizeof text - 1);
+        text[size] = 0;
+        char *after = strrchr(text, ')');
+        char status;
+        int parent, session;
+        long long rss;
+        if (!after || sscanf(after + 1, " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %*u %*u %lld",
+                             &status, &parent, &session, &rss) != 4)
+            continue;
+        if (status == 'Z' || status == 'X') continue;
+        if (process_count == process_room) {
+            process_room = process_room * 2 + 64;
+            processes = must(realloc(processes, process_room * sizeof *processes));
+        }
+        processes[process_count++] =
+            (struct process){atoi(entry->d_name), parent, session, (uint64_t)(rss > 0 ? rss : 0) * (uint64_t)page, 0, 0};
+    }
+    closedir(dir);
+}
+
+// Whether /proc/PID/environ has exactly "TURNOUT_ATTEMPT=id".
+static int has_marker(pid_t pid, const char *id) {
+    static char text[256 << 10];
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/environ", pid);
+    size_t size = read_file(path, text, sizeof text - 1);
+    text[size] = 0;
+    for (size_t at = 0; at < size; at += strlen(text + at) + 1)
+        if (!strncmp(text + at, "TURNOUT_ATTEMPT=", 16) && !strcmp(text + at + 16, id)) return 1;
+    return 0;
+}
+
+static int is_leader(pid_t pid) {
+    for (struct task *t = tasks; t; t = t->next)
+        if (t->state == RUNNING && t->pid == pid) return 1;
+    return 0;
+}
+static int active_count(void) {
+    int count = 0;
+    for (struct task *t = tasks; t; t = t->next) count += active(t);
+    return count;
+}
+
+// Marks the task's processes in `processes`: its session, its descendants, what was handed to us
+// when a parent died, and (with `markers`) whatever carries its marker. Returns how many.
+static int find_members(const struct task *t, int markers) {
+    pid_t self = getpid();
+    int only = active_count() <= 1;
+    for (size_t i = 0; i < process_count; ++i) {
+        struct process *p = &processes[i];
+        p->member = p->pid != self && t->pid > 0 && (p->pid == t->pid || p->session == t->pid);
+        p->stray = p->parent == self && !is_leader(p->pid);
+        if (!p->member && p->pid != self && (p->stray || markers))
+            p->member = (p->stray && only) || has_marker(p->pid, t->id);
+    }
+    int changed = 1, count = 0;
+    while (changed) {
+        changed = 0;
+        for (size_t i = 0; i < process_count; ++i) {
+            if (processes[i].member || processes[i].pid == self || processes[i].parent == self) continue;
+            for (size_t k = 0; k < process_count; ++k)
+                if (processes[k].member && processes[k].pid == processes[i].parent) {
+                    processes[i].member = 1;
+                    changed = 1;
+                    break;
+                }
+        }
+    }
+    for (size_t i = 0; i < process_count; ++i) count += processes[i].member;
+    return count;
+}
+
+static int signal_tree(const struct task *t, int number) {
+    // A tree that forks while it is killed needs more than one look.
+    int count = 0;
+    for (int round = 0; round < (number == SIGKILL ? 4 : 1); ++round) {
+        scan();
+        count = find_members(t, 1);
+        if (!count) break;
+        for (size_t i = 0; i < process_count; ++i)
+            if (processes[i].member) kill(processes[i].pid, number);
+    }
+    return count;
+}
+
+// Whether any process besides running leaders hangs under us. Cheap: one file.
+static int has_strays(void) {
+    char path[64];
+    static char text[64 << 10];
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
+    if (access(path, R_OK) != 0) return 1;  // this kernel does not say: look thoroughly
+    size_t size = read_file(path, text, sizeof text - 1);
+    text[size] = 0;
+    for (char *at = text, *end; *at; at = end) {
+        long pid = strtol(at, &end, 10);
+        if (end == at) break;
+        if (!is_leader((pid_t)pid)) return 1;
+    }
+    return 0;
+}
+
+static uint64_t proportional_memory(void) {
+    uint64_t total = 0;
+    for (size_t i = 0; i < process_count; ++i) {
+        if (!processes[i].member) continue;
+        char path[64], text[4096];
+        snprintf(path, sizeof path, "/proc/%d/smaps_rollup", processes[i].pid);
+        size_t size = read_file(path, text, sizeof text - 1);
+        text[size] = 0;
+        char *pss = strstr(text, "\nPss:");
+        unsigned long long kib = 0;
+        if (pss && sscanf(pss + 5, "%llu", &kib) == 1)
+            total += kib * 1024;
+        else
+            total += processes[i].rss;
+    }
+    return total;
+}
+
+static void sample(uint64_t now) {
+    int limited = 0, scanned = 0;
+    for (struct task *t = tasks; t; t = t->next) {
+        if (t->state != RUNNING) continue;
+        if (!scanned++) scan();
+        limited |= t->limit != 0;
+        find_members(t, 0);
+        uint64_t sum = 0;
+        for (size_t i = 0; i < process_count; ++i)
+            if (processes[i].member) sum += processes[i].rss;
+        // Pages that processes share count once, but that is dear to ask: only near the limit.
+        if (t->limit && sum > t->limit) sum = proportional_memory();
+        if (sum > t->peak) t->peak = sum;
+        if (t->limit && sum > t->limit) {
+            t->flags |= MEMORY;
+            signal_tree(t, SIGKILL);
+            scanned = 0;
+        }
+    }
+    next_sample = now + (limited ? 500000 : 2000000);
+}
+
+static void finish(struct task *t) {
+    if (t->pipe >= 0) close(t->pipe);
+    t->pipe = -1;
+    t->state = ENDED;
+    idle_since = now_us();
+    // Without the record the end would be forgotten with us, so it is tried until it is there.
+    while (journal_exit(t) != 0) {
+        struct timespec pause = {0, 200000000};
+        nanosleep(&pause, NULL);
+    }
+    for (int i = 0; i < MAX_CONNECTIONS; ++i)
+        if (connections[i].fd >= 0 && connections[i].listed) tell_exit(&connections[i], t);
+    if (journal_size > JOURNAL_SIZE) rewrite_journal();
+}
+
+// Reads what the pipe holds. Returns 1 if there may be more.
+static int read_pipe(struct task *t) {
+    static unsigned char bytes[READ_SIZE];
+    if (t->pending.size) {
+        if (write_log(t, t->pending.data, t->pending.size) != 0) return 1;
+        t->pending.size = 0;
+        tell_all_output(t);
+    }
+    if (t->pipe < 0) return 0;
+    ssize_t n = read(t->pipe, bytes, sizeof bytes);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+    if (n <= 0) {
+        close(t->pipe);
+        t->pipe = -1;
+        return 0;
+    }
+    if (write_log(t, bytes, (size_t)n) != 0) {
+        // No room: the bytes wait here, the pipe fills, and the task waits too. Nothing is lost.
+        put(&t->pending, bytes, (size_t)n);
+        t->pending_since = now_us();
+        return 1;
+    }
+    tell_all_output(t);
+    return 1;
+}
+
+// After the leader ended: its tree is killed, the rest of the pipe is read, then it has ended.
+static void drain(struct task *t, uint64_t now) {
+    while (!t->pending.size && t->pipe >= 0) {
+        uint64_t before = t->log_length;
+        if (!read_pipe(t) || t->log_length == before) break;
+        if (now_us() - t->exited_at > DRAIN_KILL_US) break;
+    }
+    if (t->pending.size) {
+        read_pipe(t);
+        if (t->pending.size && now - t->pending_since < FULL_DISK_US) return;
+    }
+    if (has_strays() && now - t->exited_at < DRAIN_KILL_US && signal_tree(t, SIGKILL)) {
+        t->alone_at = 0;
+        return;
+    }
+    if (!t->alone_at) t->alone_at = now;
+    if (t->pipe >= 0 && now - t->alone_at < DRAIN_PIPE_US && now - t->exited_at < DRAIN_KILL_US) return;
+    finish(t);
+}
+
+static void reap(void) {
+    int status;
+    struct rusage usage;
+    pid_t pid;
+    while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
+        uint64_t cpu = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
+                       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+        struct task *owner = NULL;
+        for (struct task *t = tasks; t; t = t->next)
+            if (active(t) && t->pid == pid) owner = t;
+        if (!owner) {  // an orphan: of the only task there is, else of nobody in particular
+            for (struct task *t = tasks; t; t = t->next)
+                if (active(t)) owner = active_count() == 1 ? t : owner;
+            if (owner) owner->cpu += cpu;
+            continue;
+        }
+        owner->cpu += cpu;
+        uint64_t peak = (uint64_t)usage.ru_maxrss * 1024;
+        if (peak > owner->peak) owner->peak = peak;
+        owner->ended = owner->exited_at = now_us();
+        owner->signal = WIFSIGNALED(status) ? (uint32_t)WTERMSIG(status) : 0;
+        owner->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + (int32_t)owner->signal;
+        owner->state = DRAINING;
+        drain(owner, owner->exited_at);
+    }
+}
+
+// The program as execvp would find it, by the PATH that the task gets. NULL and errno if none.
+static char *resolve(const char *name, char **env, const char *cwd) {
+    char *path = must(malloc(PATH_MAX));
+    if (strchr(name, '/')) {
+        int n = name[0] == '/' ? snprintf(path, PATH_MAX, "%s", name) : snprintf(path, PATH_MAX, "%s/%s", cwd, name);
+        if (n < PATH_MAX && access(path, X_OK) == 0) return path;
+        free(path);
+        return NULL;
+    }
+    const char *list = "/usr/local/bin:/usr/bin:/bin";
+    for (char **e = env; *e; ++e)
+        if (!strncmp(*e, "PATH=", 5)) list = *e + 5;
+    int denied = 0;
+    for (const char *at = list;; ++at) {
+        const char *end = strchrnul(at, ':');
+        int n = end == at ? snprintf(path, PATH_MAX, "%s/%s", cwd, name)
+                          : snprintf(path, PATH_MAX, "%.*s/%s", (int)(end - at), at, name);
+        struct stat st;
+        if (n < PATH_MAX && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+            if (access(path, X_OK) == 0) return path;
+            denied = 1;
+        }
+        if (!*end) break;
+        at = end;
+    }
+    free(path);
+    errno = denied ? EACCES : ENOENT;
+    return NULL;
+}
+
+// Starts the leader in its own session, dying with us. Returns 0 or errno.
+static int spawn(struct task *t, const char *cwd, char **argv, char **env) {
+    char *program = resolve(argv[0], env, cwd);
+    if (!program) return errno;
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0) {
+        int e = errno;
+        free(program);
+        return e;
+    }
+    fcntl(fds[0], F_SETPIPE_SZ, 1 << 20);
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    volatile int error = 0;
+    pid_t self = getpid();
+    pid_t pid = vfork();
+    if (pid == 0) {
+        // vfork: memory is shared with us, so only system calls from here.
+        sigset_t none;
+        sigemptyset(&none);
+        setsid();
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != self) _exit(127);  // we died before the line above took hold
+        int null = open("/dev/null", O_RDONLY);
+        if (null < 0 || dup2(null, 0) < 0 || dup2(fds[1], 1) < 0 || dup2(fds[1], 2) < 0 || chdir(cwd) != 0) {
+            error = errno;
+            _exit(127);
+        }
+        if (null > 2) close(null);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        execve(program, argv, env);
+        error = errno;
+        _exit(127);
+    }
+    if (pid < 0) error = errno;
+    close(fds[1]);
+    free(program);
+    if (error) {
+        if (pid > 0) waitpid(pid, NULL, 0);
+        close(fds[0]);
+        return error;
+    }
+    t->pid = pid;
+    t->pipe = fds[0];
+    return 0;
+}
+
+// ---- requests ----
+
+static char **get_list(struct reader *r) {
+    uint32_t count = get32(r);
+    if (count > MAX_FRAME / 4) r->bad = 1;
+    if (r->bad) count = 0;
+    char **list = must(calloc((size_t)count + 1, sizeof *list));
+    for (uint32_t i = 0; i < count; ++i) list[i] = get_text(r);
+    return list;
+}
+static void free_list(char **list) {
+    for (char **at = list; *at; ++at) free(*at);
+    free(list);
+}
+
+static void answer_start(struct connection *c, const char *id, uint8_t result, int error, uint64_t started) {
+    struct buffer b = {0};
+    put_text(&b, id, strlen(id));
+    put8(&b, result);
+    put32(&b, (uint32_t)error);
+    put64(&b, started);
+    queue(c, 's', &b);
+    free(b.data);
+}
+
+static void on_start(struct connection *c, struct reader *r) {
+    char *id = get_text(r);
+    char *cwd = get_text(r);
+    uint64_t limit = get64(r);
+    uint32_t preamble_size;
+    const char *preamble = get_bytes(r, &preamble_size);
+    char **argv = get_list(r);
+    char **env = get_list(r);
+    struct task *t = r->bad ? NULL : find(id);
+    if (r->bad || !argv[0] || !*id || strlen(id) > MAX_ID) {
+        answer_start(c, id, 2, EINVAL, 0);
+    } else if (t || was_forgotten(id)) {
+        answer_start(c, id, 1, 0, t ? t->started : 0);
+    } else {
+        // Intent before action: after a crash here the id counts as started.
+        t = add_task(strdup(id), next_serial++);
+        must(t->id);
+        t->state = RUNNING;
+        t->started = now_us();
+        t->limit = limit;
+        int error = journal_start(t, 'S') == 0 ? spawn(t, cwd, argv, env) : ENOSPC;
+        if (error) {
+            // It never ran; the id stays refused, as every id that was asked for once.
+            journal_forget(t->serial, hash_of(id));
+            remember_forgotten(hash_of(id));
+            remove_task(t);
+            answer_start(c, id, 2, error, 0);
+        } else {
+            t->started = now_us();
+            if (write_log(t, preamble, preamble_size) != 0) {
+                put(&t->pending, preamble, preamble_size);
+                t->pending_since = now_us();
+            }
+            answer_start(c, id, 0, 0, t->started);
+            if (t->log_length) tell_all_output(t);
+            next_sample = now_us() + 200000;
+        }
+    }
+    free(id);
+    free(cwd);
+    free_list(argv);
+    free_list(env);
+}
+
+static void on_list(struct connection *c) {
+    c->listed = 1;
+    struct buffer b = {0};
+    for (struct task *t = tasks; t; t = t->next) {
+        b.size = 0;
+        put_text(&b, t->id, strlen(t->id));
+        put64(&b, t->serial);
+        put8(&b, (uint8_t)t->state);
+        put64(&b, t->started);
+        put64(&b, t->log_length);
+        put32(&b, t->first_segment);
+        queue(c, 't', &b);
+        if (t->state == ENDED) tell_exit(c, t);
+    }
+    b.size = 0;
+    queue(c, 'l', &b);
+    free(b.data);
+}
+
+static void on_append(struct connection *c, struct reader *r) {
+    char *id = get_text(r);
+    uint8_t only_if_empty = get8(r);
+    uint32_t size;
+    const char *bytes = get_bytes(r, &size);
+    if (!r->bad && *id && strlen(id) <= MAX_ID) {
+        struct task *t = find(id);
+        if (!t) {
+            t = add_task(strdup(id), next_serial++);
+            must(t->id);
+            t->state = WORDS;
+            journal_start(t, 'A');
+        }
+        if (!only_if_empty || !t->log_length) write_log(t, bytes, size);
+        tell_all_output(t);
+    }
+    (void)c;
+    free(id);
+}
+
+static void on_forget(struct reader *r) {
+    char *id = get_text(r);
+    struct task *t = r->bad ? NULL : find(id);
+    if (t && !active(t) && journal_forget(t->serial, hash_of(id)) == 0) {
+        remember_forgotten(hash_of(id));
+        remove_task(t);
+        if (segment_size > SEGMENT_SIZE / 16 && !tasks) open_segment(segment_number + 1);
+        remove_segments();
+        if (journal_size > JOURNAL_SIZE) rewrite_journal();
+    }
+    free(id);
+}
+
+static void request(struct connection *c, const unsigned char *bytes, size_t size) {
+    struct reader r = {bytes, bytes + size, 0};
+    struct buffer b = {0};
+    char *id;
+    struct task *t;
+    switch (get8(&r)) {
+        case 'H':
+            put32(&b, PROTOCOL);
+            put32(&b, (uint32_t)getpid());
+            queue(c, 'h', &b);
+            break;
+        case 'S': on_start(c, &r); break;
+        case 'L': on_list(c); break;
+        case 'A': on_append(c, &r); break;
+        case 'F': on_forget(&r); break;
+        case 'K': {
+            id = get_text(&r);
+            uint32_t number = get32(&r);
+            t = r.bad ? NULL : find(id);
+            if (t && active(t) && number > 0 && number < 65) signal_tree(t, (int)number);
+            free(id);
+            break;
+        }
+        case 'T': {
+            id = get_text(&r);
+            uint32_t keep = get32(&r);
+            t = r.bad ? NULL : find(id);
+            if (t && keep > t->first_segment && keep <= segment_number) {
+                t->first_segment = keep;
+                remove_segments();
+            }
+            free(id);
+            break;
+        }
+        case 'D': fence = get64(&r); break;
+        case 'Q': quitting = 1; break;
+        default: drop(c); break;
+    }
+    free(b.data);
+}
+
+static void receive(struct connection *c) {
+    static unsigned char bytes[READ_SIZE];
+    ssize_t n = recv(c->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (n <= 0) return drop(c);
+    put(&c->in, bytes, (size_t)n);
+    size_t at = 0;
+    while (c->fd >= 0 && c->in.size - at >= 4) {
+        uint32_t length;
+        memcpy(&length, c->in.data + at, 4);
+        if (length < 1 || length > MAX_FRAME) return drop(c);
+        if (c->in.size - at - 4 < length) break;
+        request(c, c->in.data + at + 4, length);
+        at += 4 + length;
+    }
+    if (c->fd < 0) return;
+    memmove(c->in.data, c->in.data + at, c->in.size - at);
+    c->in.size -= at;
+}
+
+static void accept_one(int listener) {
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0) return;
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == getuid())
+        for (int i = 0; i < MAX_CONNECTIONS; ++i)
+            if (connections[i].fd < 0) {
+                connections[i].fd = fd;
+                return;
+            }
+    close(fd);
+}
+
+// ---- life ----
+
+// What an earlier supervisor left running. Its leaders died with it; the rest carries the marker.
+static void kill_leftovers(void) {
+    uint64_t begin = now_us();
+    int left = 1;
+    while (left && now_us() - begin < 10 * 1000000) {
+        left = 0;
+        int scanned = 0;
+        for (struct task *t = tasks; t; t = t->next) {
+            if (t->state != RUNNING) continue;
+            t->pid = 0;
+            if (!scanned++) scan();
+            if (!find_members(t, 1)) continue;
+            for (size_t i = 0; i < process_count; ++i)
+                if (processes[i].member) kill(processes[i].pid, SIGKILL);
+            left = 1;
+        }
+        if (left) {
+            struct timespec pause = {0, 5000000};
+            nanosleep(&pause, NULL);
+        }
+    }
+    for (struct task *t = tasks; t; t = t->next) {
+        if (t->state != RUNNING) continue;
+        t->state = ENDED;
+        t->flags = LOST;
+        t->exit_code = -1;
+        t->ended = now_us();
+        if (journal_exit(t) != 0) die("exits.journal");
+    }
+}
+
+static void kill_everything(void) {
+    for (int round = 0; round < 200; ++round) {
+        int left = 0;
+        for (struct task *t = tasks; t; t = t->next)
+            if (active(t)) left |= signal_tree(t, SIGKILL) > 0;
+        reap();
+        if (!left && !has_strays()) break;
+        struct timespec pause = {0, 5000000};
+        nanosleep(&pause, NULL);
+    }
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2) {
+        dprintf(2, "usage: turnout-supervisor FOLDER\n");
+        return 2;
+    }
+    umask(077);
+    if (chdir(argv[1]) != 0) die(argv[1]);
+    int lock = open("supervisor.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (lock < 0) die("supervisor.lock");
+    if (flock(lock, LOCK_EX | LOCK_NB) != 0) return 3;  // one serves this folder already
+
+    for (int i = 0; i < MAX_CONNECTIONS; ++i) connections[i].fd = -1;
+    read_journal();
+    read_segments();
+    kill_leftovers();
+    rewrite_journal();
+
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "supervisor.sock"};
+    unlink(address.sun_path);
+    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 8) != 0)
+        die("supervisor.sock");
+
+    // Whoever started us learns from our exit that the socket is there; the child is the supervisor.
+    pid_t child = fork();
+    if (child < 0) die("fork");
+    if (child > 0) _exit(0);
+    setsid();
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    prctl(PR_SET_NAME, "turnout-supervi");
+    int null = open("/dev/null", O_RDWR);
+    for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
+    if (null > 2) close(null);
+
+    sigset_t watched;
+    sigemptyset(&watched);
+    sigaddset(&watched, SIGCHLD);
+    sigaddset(&watched, SIGTERM);
+    sigaddset(&watched, SIGINT);
+    sigaddset(&watched, SIGHUP);
+    sigaddset(&watched, SIGPIPE);
+    sigprocmask(SIG_SETMASK, &watched, NULL);
+    int signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (signals < 0) die("signalfd");
+
+    idle_since = now_us();
+    static struct pollfd *fds;
+    static struct task **polled;
+    size_t room = 0;
+    while (!quitting) {
+        size_t count = 0;
+        for (struct task *t = tasks; t; t = t->next) count += t->pipe >= 0;
+        if (count + 2 + MAX_CONNECTIONS > room) {
+            room = (count + 2 + MAX_CONNECTIONS) * 2;
+            fds = must(realloc(fds, room * sizeof *fds));
+            polled = must(realloc(polled, room * sizeof *polled));
+        }
+        size_t n = 0;
+        fds[n++] = (struct pollfd){signals, POLLIN, 0};
+        fds[n++] = (struct pollfd){listener, POLLIN, 0};
+        for (int i = 0; i < MAX_CONNECTIONS; ++i) {
+            struct connection *c = &connections[i];
+            fds[n++] = (struct pollfd){c->fd, (short)(POLLIN | (c->sent < c->out.size ? POLLOUT : 0)), 0};
+        }
+        int running = 0, draining = 0, stalled = 0;
+        size_t first_pipe = n;
+        for (struct task *t = tasks; t; t = t->next) {
+            running |= t->state == RUNNING;
+            draining |= t->state == DRAINING;
+            stalled |= t->pending.size != 0;
+            if (t->pipe >= 0 && !t->pending.size) {
+                polled[n] = t;
+                fds[n++] = (struct pollfd){t->pipe, POLLIN, 0};
+            }
+        }
+        uint64_t now = now_us();
+        int64_t wait = 60 * 1000;
+        if (running) {
+            wait = next_sample > now ? (int64_t)(next_sample - now) / 1000 + 1 : 0;
+            if (fence && (int64_t)(fence - now) / 1000 + 1 < wait) wait = fence > now ? (int64_t)(fence - now) / 1000 + 1 : 0;
+        }
+        if (stalled && wait > 200) wait = 200;
+        if (draining && wait > 5) wait = 5;
+        if (poll(fds, n, (int)wait) < 0 && errno != EINTR) die("poll");
+        now = now_us();
+
+        // Output first: what a task wrote before it ended is in the log before its end.
+        for (size_t i = first_pipe; i < n; ++i)
+            if (fds[i].revents) read_pipe(polled[i]);
+        if (fds[0].revents) {
+            struct signalfd_siginfo info;
+            while (read(signals, &info, sizeof info) == sizeof info)
+                if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) quitting = 1;
+            reap();
+        }
+        for (struct task *t = tasks; t; t = t->next) {
+            if (t->state == DRAINING)
+                drain(t, now);
+            else if (t->pending.size)
+                read_pipe(t);
+        }
+        if (fds[1].revents) accept_one(listener);
+        for (int i = 0; i < MAX_CONNECTIONS; ++i) {
+            struct connection *c = &connections[i];
+            if (c->fd < 0 || c->fd != fds[2 + i].fd) continue;
+            if (fds[2 + i].revents & POLLOUT) {
+                flush(c);
+                if (c->fd >= 0 && c->dirty && !c->out.size) {
+                    c->dirty = 0;
+                    for (struct task *t = tasks; t; t = t->next) tell_output(c, t);
+                }
+            }
+            if (c->fd >= 0 && fds[2 + i].revents & (POLLIN | POLLHUP | POLLERR)) receive(c);
+        }
+        if (running && fence && now >= fence) {
+            for (struct task *t = tasks; t; t = t->next)
+                if (t->state == RUNNING) {
+                    t->flags |= FENCED;
+                    signal_tree(t, SIGKILL);
+                }
+            fence = now + 5 * 1000000;  // until they are gone, or it is set anew
+        }
+        if (running && now >= next_sample) sample(now);
+        int connected = 0;
+        for (int i = 0; i < MAX_CONNECTIONS; ++i) connected |= connections[i].fd >= 0;
+        if (!running && !draining && !connected && now - idle_since > IDLE_US) quitting = 1;
+    }
+    kill_everything();
+    for (struct task *t = tasks; t; t = t->next)
+        if (active(t)) {
+            t->flags |= LOST;
+            if (!t->ended) t->ended = now_us(), t->exit_code = -1;
+            finish(t);
+        }
+    struct buffer none = {0};
+    for (int i = 0; i < MAX_CONNECTIONS; ++i) queue(&connections[i], 'q', &none);
+    unlink("supervisor.sock");
+    return 0;
+}
