@@ -1,0 +1,252 @@
+#include "agent/files.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/text.h"
+
+namespace turnout::agent {
+namespace {
+
+// Calls `each` for every name in an open folder.
+bool for_names(int folder, const std::function<void(const char*)>& each) {
+    int copy = dup(folder);
+    DIR* dir = copy < 0 ? nullptr : fdopendir(copy);
+    if (!dir) {
+        if (copy >= 0) close(copy);
+        return false;
+    }
+    rewinddir(dir);
+    std::vector<std::string> names;
+    while (dirent* entry = readdir(dir))
+        if (std::strcmp(entry->d_name, ".") && std::strcmp(entry->d_name, ".."))
+            names.emplace_back(entry->d_name);
+    closedir(dir);
+    for (const auto& name : names) each(name.c_str());
+    return true;
+}
+
+void remove_beneath(int parent, const char* name, int depth) {
+    if (unlinkat(parent, name, 0) == 0 || errno == ENOENT) return;
+    if (depth > 200) return;
+    Fd folder(openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!folder && errno == EACCES) {
+        fchmodat(parent, name, 0700, 0);
+        folder = Fd(openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    }
+    if (folder) {
+        fchmod(folder.get(), 0700);
+        for_names(folder.get(), [&](const char* inner) { remove_beneath(folder.get(), inner, depth + 1); });
+    }
+    unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+Result<void> copy_bytes(int from, int to, const std::string& path) {
+    if (ioctl(to, FICLONE, from) == 0) return {};
+    for (;;) {
+        ssize_t n = copy_file_range(from, nullptr, to, nullptr, 64 << 20, 0);
+        if (n == 0) return {};
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) break;
+    }
+    for (;;) {
+        ssize_t n = sendfile(to, from, nullptr, 16 << 20);
+        if (n == 0) return {};
+        if (n < 0 && errno != EINTR) return failed("copying", path);
+    }
+}
+
+Result<void> copy_beneath(int from, int to, const std::string& path, int depth) {
+    if (depth > 200) return invalid("folders are nested too deep", path);
+    Result<void> result;
+    for_names(from, [&](const char* name) {
+        if (!result) return;
+        std::string inner = path + "/" + name;
+        struct stat st;
+        if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return;
+        if (S_ISDIR(st.st_mode)) {
+            Fd source(openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+            if (mkdirat(to, name, 0755) != 0 && errno != EEXIST) result = failed("creating", inner);
+            Fd target(openat(to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+            if (!source || !target)
+                result = failed("copying", inner);
+            else
+                result = copy_beneath(source.get(), target.get(), inner, depth + 1);
+        } else if (S_ISREG(st.st_mode)) {
+            Fd source(openat(from, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+            Fd target(openat(to, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+                             0644 | (st.st_mode & 0111)));
+            if (!source || !target)
+                result = failed("copying", inner);
+            else
+                result = copy_bytes(source.get(), target.get(), inner);
+        }
+    });
+    return result;
+}
+
+void list_beneath(int folder, const std::string& path, const std::string& full,
+                  const std::string& inside, std::size_t limit, int depth, std::vector<FileEntry>& out) {
+    if (depth > 200) return;
+    for_names(folder, [&](const char* name) {
+        if (out.size() >= limit) return;
+        struct stat st;
+        if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return;
+        std::string relative = path.empty() ? name : path + "/" + name;
+        std::string whole = full + "/" + name;
+        if (S_ISDIR(st.st_mode)) {
+            Fd inner(openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+            if (inner) list_beneath(inner.get(), relative, whole, inside, limit, depth + 1, out);
+            return;
+        }
+        if (S_ISLNK(st.st_mode)) {
+            char real[PATH_MAX];
+            if (!realpath(whole.c_str(), real) || !std::string_view(real).starts_with(inside + "/") ||
+                stat(real, &st) != 0)
+                return;
+        }
+        if (S_ISREG(st.st_mode))
+            out.push_back({relative, static_cast<std::uint64_t>(st.st_size),
+                           std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec, st.st_ino});
+    });
+}
+
+// Opens the folder in which the last part of `relative` lies, creating what is missing.
+Result<Fd> parent_beneath(int folder, std::string_view relative) {
+    Fd at(dup(folder));
+    while (at) {
+        auto slash = relative.find('/');
+        if (slash == std::string_view::npos) return at;
+        std::string part(relative.substr(0, slash));
+        relative.remove_prefix(slash + 1);
+        if (mkdirat(at.get(), part.c_str(), 0755) != 0 && errno != EEXIST) return failed("creating", part);
+        Fd next(openat(at.get(), part.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+        if (!next) return failed("opening", part);
+        at = std::move(next);
+    }
+    return failed("opening", std::string(relative));
+}
+
+}  // namespace
+
+Failure failed(std::string_view doing, const std::string& path) {
+    int error = errno;
+    Code code = error == ENOENT    ? Code::NotFound
+                : error == ENOSPC  ? Code::ResourceExhausted
+                : error == EACCES  ? Code::PermissionDenied
+                                   : Code::Internal;
+    return fail(code, "FileError", std::string(doing) + " '" + path + "': " + std::strerror(error), path);
+}
+
+Result<void> make_folders(const std::string& path, unsigned mode) {
+    for (std::size_t at = 1; at <= path.size(); ++at)
+        if (at == path.size() || path[at] == '/')
+            if (mkdir(path.substr(0, at).c_str(), mode) != 0 && errno != EEXIST && !exists(path.substr(0, at)))
+                return failed("creating", path.substr(0, at));
+    return {};
+}
+
+Result<std::string> read_file(const std::string& path, std::size_t limit) {
+    Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd) return failed("reading", path);
+    std::string bytes;
+    char buffer[16 << 10];
+    for (;;) {
+        ssize_t n = read(fd.get(), buffer, sizeof buffer);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return failed("reading", path);
+        if (n == 0) return bytes;
+        bytes.append(buffer, static_cast<std::size_t>(n));
+        if (bytes.size() > limit)
+            return fail(Code::ResourceExhausted, "FileTooLarge", "'" + path + "' is too large", path);
+    }
+}
+
+Result<void> write_all(int fd, std::string_view bytes) {
+    while (!bytes.empty()) {
+        ssize_t n = write(fd, bytes.data(), bytes.size());
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return failed("writing", "file");
+        bytes.remove_prefix(static_cast<std::size_t>(n));
+    }
+    return {};
+}
+
+Result<void> write_file(const std::string& path, std::string_view bytes, unsigned mode) {
+    std::string beside = path + ".new";
+    Fd fd(open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
+    if (!fd) return failed("writing", beside);
+    TURNOUT_TRY(write_all(fd.get(), bytes));
+    if (rename(beside.c_str(), path.c_str()) != 0) return failed("renaming", beside);
+    return {};
+}
+
+bool exists(const std::string& path) {
+    struct stat st;
+    return stat(path.c_str(), &st) == 0;
+}
+
+void remove_tree(const std::string& path) { remove_beneath(AT_FDCWD, path.c_str(), 0); }
+
+Result<Fd> create_beneath(int folder, std::string_view relative, unsigned mode) {
+    auto safe = TURNOUT_TRY(checked_relative_path(relative, "name of a file"));
+    Fd parent = TURNOUT_TRY(parent_beneath(folder, safe));
+    std::string name = safe.substr(safe.rfind('/') + 1);
+    Fd file(openat(parent.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
+    if (!file) return failed("creating", safe);
+    return file;
+}
+
+Result<void> make_folder_beneath(int folder, std::string_view relative) {
+    auto safe = TURNOUT_TRY(checked_relative_path(relative, "name of a folder"));
+    Fd parent = TURNOUT_TRY(parent_beneath(folder, safe + "/x"));
+    return {};
+}
+
+Result<void> copy_tree(const std::string& from, const std::string& to) {
+    TURNOUT_TRY(make_folders(to, 0755));
+    Fd source(open(from.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!source) return failed("copying", from);
+    Fd target(open(to.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!target) return failed("copying to", to);
+    return copy_beneath(source.get(), target.get(), from, 0);
+}
+
+Result<void> copy_file(const std::string& from, const std::string& to) {
+    Fd source(open(from.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!source) return failed("copying", from);
+    struct stat st;
+    if (fstat(source.get(), &st) != 0) return failed("copying", from);
+    Fd target(open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644 | (st.st_mode & 0111)));
+    if (!target) return failed("copying to", to);
+    return copy_bytes(source.get(), target.get(), from);
+}
+
+void make_read_only(const std::string& path) {
+    struct stat st;
+    if (lstat(path.c_str(), &st) != 0 || S_ISLNK(st.st_mode)) return;
+    if (S_ISDIR(st.st_mode)) {
+        Fd folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+        if (folder) for_names(folder.get(), [&](const char* name) { make_read_only(path + "/" + name); });
+    }
+    chmod(path.c_str(), st.st_mode & 07555);
+}
+
+std::vector<FileEntry> list_files(const std::string& folder, const std::string& inside, std::size_t limit) {
+    std::vector<FileEntry> files;
+    Fd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (fd) list_beneath(fd.get(), "", folder, inside, limit, 0, files);
+    return files;
+}
+
+}  // namespace turnout::agent

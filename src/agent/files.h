@@ -1,0 +1,48 @@
+// Files of the node: small blocking calls of the agent's runtime, as values.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "io/posix/fd.h"
+
+namespace turnout::agent {
+
+Result<void> make_folders(const std::string& path, unsigned mode = 0700);  // like mkdir -p
+Result<std::string> read_file(const std::string& path, std::size_t limit = 64 << 20);
+// All or nothing: written beside it, then renamed.
+Result<void> write_file(const std::string& path, std::string_view bytes, unsigned mode = 0600);
+Result<void> write_all(int fd, std::string_view bytes);
+bool exists(const std::string& path);  // follows links
+// The whole tree, read-only folders too. Never follows a link. Absent is fine.
+void remove_tree(const std::string& path);
+
+// Creates `relative` beneath the open folder for writing, with the folders it needs. No part of
+// the way may be a link, so nothing outside the folder is ever touched, whatever the name says.
+Result<Fd> create_beneath(int folder, std::string_view relative, unsigned mode);
+Result<void> make_folder_beneath(int folder, std::string_view relative);
+
+// A writable copy: shares blocks where the file system can (reflink), never hard links. Files keep
+// their executable bit; what is neither file nor folder is left out.
+Result<void> copy_tree(const std::string& from, const std::string& to);
+Result<void> copy_file(const std::string& from, const std::string& to);
+// Takes the write permission away from everybody (tasks get data that others use too).
+void make_read_only(const std::string& path);
+
+struct FileEntry {
+    std::string path;  // relative, '/' between parts
+    std::uint64_t size = 0;
+    std::int64_t modified_ns = 0;
+    std::uint64_t inode = 0;
+};
+// Regular files beneath `folder`, at most `limit`. A link counts if what it leads to is a regular
+// file beneath `inside`; folders are not followed by links.
+std::vector<FileEntry> list_files(const std::string& folder, const std::string& inside, std::size_t limit);
+
+Failure failed(std::string_view doing, const std::string& path);  // from errno
+
+}  // namespace turnout::agent

@@ -1,0 +1,388 @@
+#include "agent/supervisor_link.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <map>
+
+#include "agent/files.h"
+
+namespace turnout::agent {
+namespace {
+
+constexpr std::size_t kMaxFrame = 4 << 20;
+constexpr Span kFirstPause = 20ms;
+constexpr Span kLongestPause = 5s;
+
+enum Flag { kLost = 1, kMemory = 2, kFenced = 4 };
+enum TaskStateNumber { kRunning = 0, kDraining = 1, kEnded = 2, kWords = 3 };
+
+class Writer {
+public:
+    explicit Writer(char type) : bytes_(4, '\0') { bytes_.push_back(type); }
+    template <class T>
+    Writer& number(T value) {
+        bytes_.append(reinterpret_cast<const char*>(&value), sizeof value);
+        return *this;
+    }
+    Writer& text(std::string_view value) {
+        number(static_cast<std::uint32_t>(value.size()));
+        bytes_.append(value);
+        return *this;
+    }
+    Writer& texts(const std::vector<std::string>& values) {
+        number(static_cast<std::uint32_t>(values.size()));
+        for (const auto& value : values) text(value);
+        return *this;
+    }
+    std::string frame() {
+        auto size = static_cast<std::uint32_t>(bytes_.size() - 4);
+        std::memcpy(bytes_.data(), &size, 4);
+        return std::move(bytes_);
+    }
+
+private:
+    std::string bytes_;
+};
+
+class Reader {
+public:
+    explicit Reader(std::string_view bytes) : rest_(bytes) {}
+    template <class T>
+    T number() {
+        T value{};
+        if (rest_.size() < sizeof value) {
+            bad_ = true;
+            return value;
+        }
+        std::memcpy(&value, rest_.data(), sizeof value);
+        rest_.remove_prefix(sizeof value);
+        return value;
+    }
+    std::string_view text() {
+        auto size = number<std::uint32_t>();
+        if (rest_.size() < size) {
+            bad_ = true;
+            return {};
+        }
+        auto value = rest_.substr(0, size);
+        rest_.remove_prefix(size);
+        return value;
+    }
+    bool bad() const { return bad_; }
+
+private:
+    std::string_view rest_;
+    bool bad_ = false;
+};
+
+Span span_of(std::uint64_t micros) { return Span(static_cast<std::int64_t>(micros)); }
+
+TaskExit read_exit(Reader& reader) {
+    TaskExit exit;
+    exit.exit_code = reader.number<std::int32_t>();
+    exit.signal = static_cast<int>(reader.number<std::uint32_t>());
+    auto flags = reader.number<std::uint8_t>();
+    exit.lost = flags & kLost;
+    exit.memory_exceeded = flags & kMemory;
+    exit.fenced = flags & kFenced;
+    exit.started = span_of(reader.number<std::uint64_t>());
+    exit.ended = span_of(reader.number<std::uint64_t>());
+    exit.peak_memory_bytes = static_cast<std::int64_t>(reader.number<std::uint64_t>());
+    exit.cpu_time = span_of(reader.number<std::uint64_t>());
+    exit.log_length = reader.number<std::uint64_t>();
+    return exit;
+}
+
+Failure start_failure(int error, const std::string& program) {
+    std::string what = "the command could not be started: '" + program + "': ";
+    if (error == ENOENT)
+        return fail(Code::NotFound, "CommandNotFound",
+                    what + "no such program (in the environment's PATH or the job's folder)", program);
+    if (error == EACCES || error == ENOEXEC)
+        return fail(Code::InvalidArgument, "CommandNotExecutable",
+                    what + std::strerror(error) + " (is it executable, with a #! line?)", program);
+    return internal(what + std::strerror(error), program);
+}
+
+}  // namespace
+
+std::string task_name(const AttemptId& id) {
+    return id.workspace + "/" + id.job + "/" + std::to_string(id.attempt);
+}
+
+std::optional<AttemptId> parse_task_name(std::string_view name) {
+    auto first = name.find('/');
+    auto last = name.rfind('/');
+    if (first == std::string_view::npos || first == last) return std::nullopt;
+    AttemptId id{std::string(name.substr(0, first)), std::string(name.substr(first + 1, last - first - 1)), 0};
+    auto number = name.substr(last + 1);
+    auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), id.attempt);
+    if (error != std::errc() || end != number.data() + number.size()) return std::nullopt;
+    return id;
+}
+
+struct SupervisorLink::State : std::enable_shared_from_this<State> {
+    AsioLoop& loop;
+    std::string folder;
+    std::string program;
+    Events events;
+    Fd socket;
+    std::unique_ptr<Watch> watch;  // after the socket: destroyed first
+    std::string in, out;
+    bool flushing = false;
+    bool closed = false;
+    bool up = false;
+    std::optional<Span> fence;
+    std::vector<SupervisedTask> listing;
+    std::map<std::string, std::string> programs;  // of starts under way, for messages
+    std::function<void()> quit_done;
+
+    State(AsioLoop& l, std::string f, std::string p, Events e)
+        : loop(l), folder(std::move(f)), program(std::move(p)), events(std::move(e)) {}
+
+    static Task<void> serve(std::shared_ptr<State> self);
+    static Task<void> flush(std::shared_ptr<State> self);
+    static Task<int> launch(std::shared_ptr<State> self);
+    bool connect();
+    void disconnect();
+    void send(std::string frame);
+    void take(std::string_view frame);
+};
+
+bool SupervisorLink::State::connect() {
+    // The folder's path may be longer than a socket's address: go by its descriptor.
+    Fd dir(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!dir) return false;
+    Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/supervisor.sock", dir.get());
+    if (!fd || ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return false;
+    fcntl(fd.get(), F_SETFL, O_NONBLOCK);
+    socket = std::move(fd);
+    watch = loop.watch(socket.get());
+    in.clear();
+    out.clear();
+    listing.clear();
+    return true;
+}
+
+void SupervisorLink::State::disconnect() {
+    watch.reset();
+    socket.reset();
+    out.clear();
+    if (std::exchange(up, false) && !closed) events.gone();
+    if (quit_done) std::exchange(quit_done, {})();
+}
+
+// Runs the program and waits for its first process: 0 says that the socket is there.
+Task<int> SupervisorLink::State::launch(std::shared_ptr<State> self) {
+    auto status = std::make_shared<int>(-1);  // shared with the pool's thread
+    Later<bool> done;
+    self->loop.blocking(
+        [status, program = self->program, folder = self->folder] {
+            const char* argv[] = {program.c_str(), folder.c_str(), nullptr};
+            const char* environment[] = {"PATH=/usr/local/bin:/usr/bin:/bin", nullptr};
+            posix_spawnattr_t attributes;
+            posix_spawnattr_init(&attributes);
+            sigset_t none;
+            sigemptyset(&none);
+            posix_spawnattr_setsigmask(&attributes, &none);
+            posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
+            pid_t pid = 0;
+            int error = ETXTBSY;
+            for (int i = 0; i < 50 && error == ETXTBSY; ++i) {
+                error = posix_spawn(&pid, program.c_str(), nullptr, &attributes, const_cast<char**>(argv),
+                                    const_cast<char**>(environment));
+                if (error == ETXTBSY) usleep(10'000);
+            }
+            posix_spawnattr_destroy(&attributes);
+            if (error != 0) {
+                *status = -error;
+                return;
+            }
+            int wait_status = 0;
+            while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR) {
+            }
+            *status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 255;
+        },
+        [settle = done.settle()] { settle(true); });
+    co_await done;
+    co_return *status;
+}
+
+Task<void> SupervisorLink::State::serve(std::shared_ptr<State> self) {
+    Span pause = kFirstPause;
+    while (!self->closed) {
+        if (!self->connect()) {
+            int status = co_await launch(self);
+            if (self->closed) co_return;
+            if (!self->connect()) {
+                if (self->events.trouble)
+                    self->events.trouble("the supervisor '" + self->program + "' did not start: " +
+                                         (status < 0 ? std::strerror(-status) : "status " + std::to_string(status)));
+                co_await self->loop.sleep(pause);
+                pause = std::min(pause * 2, kLongestPause);
+                continue;
+            }
+        }
+        pause = kFirstPause;
+        self->send(Writer('H').number(std::uint32_t{1}).frame());
+        if (self->fence)
+            self->send(Writer('D').number(static_cast<std::uint64_t>(self->fence->count())).frame());
+        self->send(Writer('L').frame());
+        while (!self->closed && self->socket) {
+            bool ready = co_await self->watch->readable();
+            if (!ready || self->closed || !self->socket) break;
+            char bytes[32 << 10];
+            ssize_t n = recv(self->socket.get(), bytes, sizeof bytes, MSG_DONTWAIT);
+            if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+            if (n <= 0) break;
+            self->in.append(bytes, static_cast<std::size_t>(n));
+            std::size_t at = 0;
+            while (!self->closed && self->in.size() - at >= 4) {
+                std::uint32_t size;
+                std::memcpy(&size, self->in.data() + at, 4);
+                if (size < 1 || size > kMaxFrame || self->in.size() - at - 4 < size) break;
+                std::string frame = self->in.substr(at + 4, size);
+                at += 4 + size;
+                self->take(frame);
+            }
+            self->in.erase(0, at);
+        }
+        self->disconnect();
+    }
+}
+
+Task<void> SupervisorLink::State::flush(std::shared_ptr<State> self) {
+    while (!self->closed && self->socket && !self->out.empty()) {
+        ssize_t n = ::send(self->socket.get(), self->out.data(), self->out.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n > 0) {
+            self->out.erase(0, static_cast<std::size_t>(n));
+        } else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+            bool ready = co_await self->watch->writable();
+            if (!ready) break;
+        } else {
+            break;  // the reader notices
+        }
+    }
+    self->flushing = false;
+}
+
+void SupervisorLink::State::send(std::string frame) {
+    if (!socket || closed) return;
+    out += frame;
+    if (!std::exchange(flushing, true)) start(flush(shared_from_this()), [] {});
+}
+
+void SupervisorLink::State::take(std::string_view frame) {
+    Reader reader(frame.substr(1));
+    char type = frame[0];
+    if (type == 'l') {
+        up = true;
+        return events.listed(std::exchange(listing, {}));
+    }
+    if (type != 't' && type != 's' && type != 'o' && type != 'x') return;
+    std::string name(reader.text());
+    auto id = parse_task_name(name);
+    if (!id) return;
+    if (type == 't') {
+        SupervisedTask task;
+        task.id = *id;
+        task.serial = reader.number<std::uint64_t>();
+        auto state = reader.number<std::uint8_t>();
+        task.started = state != kWords;
+        task.state.id = *id;
+        task.state.started = span_of(reader.number<std::uint64_t>());
+        task.state.log_length = reader.number<std::uint64_t>();
+        task.first_segment = reader.number<std::uint32_t>();
+        if (!reader.bad()) listing.push_back(std::move(task));
+    } else if (type == 'x') {
+        TaskExit exit = read_exit(reader);
+        if (reader.bad()) return;
+        if (!up) {
+            for (auto& task : listing)
+                if (task.id == *id) task.state.exit = exit;
+            return;
+        }
+        events.exited(*id, std::move(exit));
+    } else if (type == 'o') {
+        auto serial = reader.number<std::uint64_t>();
+        auto length = reader.number<std::uint64_t>();
+        if (reader.bad()) return;
+        if (!up) {
+            for (auto& task : listing)
+                if (task.id == *id) task.state.log_length = std::max(task.state.log_length, length);
+            return;
+        }
+        events.output(*id, serial, length);
+    } else {
+        auto result = reader.number<std::uint8_t>();
+        auto error = static_cast<int>(reader.number<std::uint32_t>());
+        Span started = span_of(reader.number<std::uint64_t>());
+        if (reader.bad()) return;
+        std::string what = std::exchange(programs[name], {});
+        programs.erase(name);
+        if (result == 0 || (result == 1 && started > Span::zero()))
+            events.started(*id, started);
+        else if (result == 1)
+            events.started(*id, internal("the command was asked to start once before and could not"));
+        else
+            events.started(*id, start_failure(error, what));
+    }
+}
+
+SupervisorLink::SupervisorLink(AsioLoop& loop, std::string folder, std::string program, Events events)
+    : state_(std::make_shared<State>(loop, std::move(folder), std::move(program), std::move(events))) {}
+
+SupervisorLink::~SupervisorLink() {
+    state_->closed = true;
+    if (state_->watch) state_->watch->cancel();
+}
+
+void SupervisorLink::begin() { start(State::serve(state_), [] {}); }
+bool SupervisorLink::connected() const { return state_->up; }
+
+void SupervisorLink::start_task(const StartRequest& request) {
+    std::string name = task_name(request.id);
+    state_->programs[name] = request.argv.empty() ? "" : request.argv[0];
+    state_->send(Writer('S')
+                     .text(name)
+                     .text(request.cwd)
+                     .number(static_cast<std::uint64_t>(std::max<std::int64_t>(0, request.memory_limit)))
+                     .text(request.preamble)
+                     .texts(request.argv)
+                     .texts(request.environment)
+                     .frame());
+}
+void SupervisorLink::signal(const AttemptId& id, int number) {
+    state_->send(Writer('K').text(task_name(id)).number(static_cast<std::uint32_t>(number)).frame());
+}
+void SupervisorLink::append(const AttemptId& id, std::string_view text, bool only_if_empty) {
+    state_->send(Writer('A').text(task_name(id)).number(static_cast<std::uint8_t>(only_if_empty)).text(text).frame());
+}
+void SupervisorLink::forget(const AttemptId& id) { state_->send(Writer('F').text(task_name(id)).frame()); }
+void SupervisorLink::trim(const AttemptId& id, std::uint32_t segment) {
+    state_->send(Writer('T').text(task_name(id)).number(segment).frame());
+}
+void SupervisorLink::fence(Span deadline) {
+    state_->fence = deadline;
+    state_->send(Writer('D').number(static_cast<std::uint64_t>(deadline.count())).frame());
+}
+void SupervisorLink::quit(std::function<void()> done) {
+    if (!state_->socket) return done();
+    state_->quit_done = std::move(done);
+    state_->send(Writer('Q').frame());
+}
+
+}  // namespace turnout::agent

@@ -1,0 +1,74 @@
+// The agent's side of the supervisor's socket (protocol: supervisor/README.md). Starts a supervisor
+// when none answers, and connects again when the connection breaks. Used on the loop only.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/node_core.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "io/posix/asio_loop.h"
+#include "io/posix/fd.h"
+
+namespace turnout::agent {
+
+// An attempt in the supervisor's words: "{workspace}/{job}/{attempt}", also TURNOUT_ATTEMPT.
+std::string task_name(const AttemptId& id);
+std::optional<AttemptId> parse_task_name(std::string_view name);
+
+struct SupervisedTask {
+    AttemptId id;
+    std::uint64_t serial = 0;
+    bool started = false;  // false: only words of the node are in its log
+    TaskState state;       // exit without last_lines
+    std::uint32_t first_segment = 0;
+};
+
+struct StartRequest {
+    AttemptId id;
+    std::string cwd;
+    std::int64_t memory_limit = 0;
+    std::string preamble;
+    std::vector<std::string> argv;
+    std::vector<std::string> environment;  // "NAME=value"
+};
+
+class SupervisorLink {
+public:
+    struct Events {
+        std::function<void(std::vector<SupervisedTask>)> listed;
+        std::function<void()> gone;
+        std::function<void(const AttemptId&, Result<Span>)> started;
+        std::function<void(const AttemptId&, std::uint64_t serial, std::uint64_t length)> output;
+        std::function<void(const AttemptId&, TaskExit)> exited;
+        std::function<void(const std::string&)> trouble;  // for the agent's own log
+    };
+    // `program`: the supervisor's executable.
+    SupervisorLink(AsioLoop& loop, std::string folder, std::string program, Events events);
+    ~SupervisorLink();
+
+    // Connects, and stays connected until the link is destroyed.
+    void begin();
+    bool connected() const;
+
+    // Dropped without a connection: what matters is asked again after `listed`.
+    void start_task(const StartRequest& request);
+    void signal(const AttemptId& id, int number);
+    void append(const AttemptId& id, std::string_view text, bool only_if_empty);
+    void forget(const AttemptId& id);
+    void trim(const AttemptId& id, std::uint32_t segment);
+    void fence(Span deadline);  // kept for the next connection too
+    // Everything of every task is killed and the supervisor ends; `done` when that is so.
+    void quit(std::function<void()> done);
+
+private:
+    struct State;
+    std::shared_ptr<State> state_;  // shared with the coroutine that serves the connection
+};
+
+}  // namespace turnout::agent
