@@ -1,0 +1,355 @@
+#include "environment/prepare.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+
+#include "base/json.h"
+#include "base/text.h"
+
+namespace turnout::environment {
+namespace {
+
+using agent_protocol::TaskEnvironment;
+
+constexpr std::size_t kTailLines = 30;
+constexpr std::string_view kMark = ".turnout-complete";
+
+struct Descriptor {
+    int fd = -1;
+    explicit Descriptor(int f) : fd(f) {}
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    ~Descriptor() {
+        if (fd >= 0) close(fd);
+    }
+};
+
+Failure environment_failed(std::string message, std::string subject) {
+    return fail(Code::FailedPrecondition, "EnvironmentFailed", std::move(message), std::move(subject));
+}
+
+std::string variable(const Settings& settings, std::string_view name) {
+    for (const auto& item : settings.environment)
+        if (item.size() > name.size() && item.starts_with(name) && item[name.size()] == '=')
+            return item.substr(name.size() + 1);
+    return "";
+}
+
+bool executable(const std::string& path) {
+    struct stat st;
+    return stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && access(path.c_str(), X_OK) == 0;
+}
+
+// A program by its path, or by its name along PATH. "" if there is none.
+std::string find_program(const std::string& name, const Settings& settings) {
+    if (name.find('/') != std::string::npos) return executable(name) ? name : "";
+    std::string path = variable(settings, "PATH");
+    for (const auto& folder : split(path.empty() ? "/usr/local/bin:/usr/bin:/bin" : path, ':'))
+        if (std::string candidate = folder + "/" + name; !folder.empty() && executable(candidate)) return candidate;
+    return "";
+}
+
+struct Ran {
+    int status = -1;  // exit code
+    std::deque<std::string> tail;
+    bool canceled = false;
+};
+
+// Runs a program, its output to `log`; killed with its group when `cancel` is set.
+Result<Ran> run(const std::vector<std::string>& argv, const std::vector<std::string>& environment,
+                const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel) {
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0) return internal(std::string("pipe: ") + std::strerror(errno));
+    Descriptor from(fds[0]);
+    std::vector<char*> args, vars;
+    for (const auto& item : argv) args.push_back(const_cast<char*>(item.c_str()));
+    for (const auto& item : environment) vars.push_back(const_cast<char*>(item.c_str()));
+    args.push_back(nullptr);
+    vars.push_back(nullptr);
+    pid_t self = getpid();
+    pid_t pid;
+    {
+        Descriptor to(fds[1]);
+        pid = fork();
+        if (pid == 0) {
+            sigset_t none;
+            sigemptyset(&none);
+            sigprocmask(SIG_SETMASK, &none, nullptr);
+            setpgid(0, 0);
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if (getppid() != self) _exit(127);
+            int null = open("/dev/null", O_RDONLY);
+            if (null < 0 || dup2(null, 0) < 0 || dup2(fds[1], 1) < 0 || dup2(fds[1], 2) < 0) _exit(127);
+            execve(args[0], args.data(), vars.data());
+            _exit(127);
+        }
+    }
+    if (pid < 0) return internal(std::string("fork: ") + std::strerror(errno));
+    setpgid(pid, pid);
+    Ran ran;
+    std::string line;
+    for (;;) {
+        pollfd ready{from.fd, POLLIN, 0};
+        int n = poll(&ready, 1, 100);
+        if (cancel && !ran.canceled) {
+            ran.canceled = true;
+            kill(-pid, SIGKILL);
+        }
+        if (n <= 0) continue;
+        char bytes[8192];
+        ssize_t size = read(from.fd, bytes, sizeof bytes);
+        if (size < 0 && errno == EINTR) continue;
+        if (size <= 0) break;
+        std::string_view part(bytes, static_cast<std::size_t>(size));
+        log(part);
+        for (char c : part) {
+            if (c != '\n') {
+                line += c;
+                continue;
+            }
+            if (!trim(line).empty()) ran.tail.push_back(line);
+            line.clear();
+            if (ran.tail.size() > kTailLines) ran.tail.pop_front();
+        }
+    }
+    if (!trim(line).empty()) ran.tail.push_back(line);
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    ran.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return ran;
+}
+
+std::string joined(const std::deque<std::string>& lines) {
+    std::string text;
+    for (const auto& line : lines) text += (text.empty() ? "" : "\n") + line;
+    return text;
+}
+
+Result<void> make_folder(const std::string& path) {
+    for (std::size_t at = 1; at <= path.size(); ++at)
+        if (at == path.size() || path[at] == '/')
+            if (mkdir(path.substr(0, at).c_str(), 0755) != 0 && errno != EEXIST) {
+                struct stat st;
+                if (stat(path.substr(0, at).c_str(), &st) != 0)
+                    return internal("creating '" + path.substr(0, at) + "': " + std::strerror(errno));
+            }
+    return {};
+}
+
+void remove_beneath(int parent, const char* name) {
+    if (unlinkat(parent, name, 0) == 0 || errno == ENOENT) return;
+    Descriptor folder(openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (folder.fd >= 0) {
+        fchmod(folder.fd, 0700);
+        std::vector<std::string> names;
+        if (DIR* dir = fdopendir(dup(folder.fd))) {
+            while (dirent* entry = readdir(dir))
+                if (std::strcmp(entry->d_name, ".") && std::strcmp(entry->d_name, ".."))
+                    names.emplace_back(entry->d_name);
+            closedir(dir);
+        }
+        for (const auto& inner : names) remove_beneath(folder.fd, inner.c_str());
+    }
+    unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+// Folders of a finished environment take no new files (a task's stray pip install fails there).
+void close_folders(const std::string& path) {
+    struct stat st;
+    if (lstat(path.c_str(), &st) != 0 || !S_ISDIR(st.st_mode)) return;
+    if (DIR* dir = opendir(path.c_str())) {
+        std::vector<std::string> folders;
+        while (dirent* entry = readdir(dir))
+            if (entry->d_type == DT_DIR && std::strcmp(entry->d_name, ".") && std::strcmp(entry->d_name, ".."))
+                folders.emplace_back(path + "/" + entry->d_name);
+        closedir(dir);
+        for (const auto& folder : folders) close_folders(folder);
+    }
+    chmod(path.c_str(), 0555);
+}
+
+bool write_text(const std::string& path, std::string_view text) {
+    Descriptor fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    if (fd.fd < 0) return false;
+    while (!text.empty()) {
+        ssize_t n = write(fd.fd, text.data(), text.size());
+        if (n <= 0) return false;
+        text.remove_prefix(static_cast<std::size_t>(n));
+    }
+    return true;
+}
+
+Result<std::string> venv_folder(const TaskEnvironment& environment, const Settings& settings) {
+    if (environment.hash.size() < 8 ||
+        environment.hash.find_first_not_of("0123456789abcdefABCDEF-_") != std::string::npos)
+        return internal("environment '" + environment.name + "' has no usable hash");
+    return settings.cache + "/environments/" + environment.hash;
+}
+
+// Held shared by those who use a venv, exclusively by whoever builds or removes it.
+std::shared_ptr<void> use(const std::string& folder) {
+    int fd = open((folder + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) == 0)
+        return std::shared_ptr<void>(new Descriptor(fd), [](void* d) { delete static_cast<Descriptor*>(d); });
+    if (fd >= 0) close(fd);
+    return nullptr;
+}
+
+std::optional<Prepared> complete_venv(const std::string& folder) {
+    auto in_use = use(folder);
+    if (!in_use || access((folder + "/" + std::string(kMark)).c_str(), R_OK) != 0 ||
+        access((folder + "/bin/python").c_str(), X_OK) != 0)
+        return std::nullopt;
+    return Prepared{folder + "/bin/python", folder + "/bin", folder, in_use};
+}
+
+Result<Prepared> machine_interpreter(const TaskEnvironment& environment, const Settings& settings) {
+    std::string wanted = !environment.interpreter.empty() ? environment.interpreter
+                         : !settings.python.empty()       ? settings.python
+                                                          : "python3";
+    std::string found = find_program(wanted, settings);
+    if (found.empty() && !environment.interpreter.empty())
+        return environment_failed("the interpreter '" + wanted + "' of environment '" + environment.name +
+                                      "' does not exist on this machine",
+                                  wanted);
+    // A command that needs no Python runs without one.
+    if (found.empty()) return Prepared{};
+    return Prepared{found, found.substr(0, found.rfind('/')), "", nullptr};
+}
+
+Json definition_of(const TaskEnvironment& environment) {
+    Json requirements = Json::array();
+    for (const auto& line : environment.requirements) requirements.push(line);
+    return Json::object({{"name", environment.name},
+                         {"hash", environment.hash},
+                         {"python_version", environment.python_version},
+                         {"requirements", std::move(requirements)}});
+}
+
+Result<void> build(const TaskEnvironment& environment, const Settings& settings, const std::string& folder,
+                   const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel) {
+    std::string uv = find_uv(settings);
+    if (uv.empty())
+        return environment_failed("environment '" + environment.name +
+                                      "' has to be built, but 'uv' is not on this machine: put it beside "
+                                      "turnout-agent or in PATH, or name it with TURNOUT_UV",
+                                  "uv");
+    remove_beneath(AT_FDCWD, folder.c_str());
+    std::vector<std::string> variables = settings.environment;
+    // pip's own settings also hold for uv, unless uv has its own.
+    if (variable(settings, "UV_DEFAULT_INDEX").empty() && variable(settings, "UV_INDEX_URL").empty())
+        if (auto index = variable(settings, "PIP_INDEX_URL"); !index.empty())
+            variables.push_back("UV_DEFAULT_INDEX=" + index);
+    if (variable(settings, "UV_FIND_LINKS").empty())
+        if (auto links = variable(settings, "PIP_FIND_LINKS"); !links.empty())
+            variables.push_back("UV_FIND_LINKS=" + links);
+    variables.push_back("UV_PYTHON_DOWNLOADS=never");
+    variables.push_back("UV_NO_PROGRESS=1");
+    variables.push_back("NO_COLOR=1");
+    // Never hard links into uv's cache: what a task changes must stay in this venv.
+    variables.push_back("UV_LINK_MODE=copy");
+
+    std::string python = !environment.python_version.empty() ? environment.python_version
+                         : !settings.python.empty()          ? settings.python
+                                                             : "python3";
+    if (environment.python_version.empty() && python.find('/') == std::string::npos)
+        if (auto found = find_program(python, settings); !found.empty()) python = found;
+    log("building environment " + environment.name + " (" + environment.hash.substr(0, 12) + ") with Python " +
+        (environment.python_version.empty() ? "of this machine" : environment.python_version) + "\n");
+    Ran made = TURNOUT_TRY(run({uv, "venv", "--no-project", "--python", python, folder}, variables, log, cancel));
+    if (made.canceled) return fail(Code::Canceled, "Canceled", "canceled");
+    if (made.status != 0) {
+        std::string words = joined(made.tail);
+        if (!environment.python_version.empty())
+            return environment_failed("environment '" + environment.name + "' asks for Python " +
+                                          environment.python_version +
+                                          ", which this machine does not have: install it, or change the pin\n" + words,
+                                      "python=" + environment.python_version);
+        return environment_failed("the venv of environment '" + environment.name + "' could not be made\n" + words,
+                                  environment.name);
+    }
+    if (!environment.requirements.empty()) {
+        std::string file = folder + "/turnout-requirements.txt", text;
+        for (const auto& line : environment.requirements) text += line + "\n";
+        log("requirements:\n" + text);
+        if (!write_text(file, text)) return internal("writing '" + file + "': " + std::strerror(errno));
+        Ran installed = TURNOUT_TRY(run({uv, "pip", "install", "--python", folder + "/bin/python",
+                                         "--compile-bytecode", "-r", file},
+                                        variables, log, cancel));
+        if (installed.canceled) return fail(Code::Canceled, "Canceled", "canceled");
+        if (installed.status != 0)
+            return environment_failed("the packages of environment '" + environment.name +
+                                          "' could not be installed\n" + joined(installed.tail),
+                                      environment.name);
+    }
+    // The mark comes last; with it the folder is complete.
+    if (!write_text(folder + "/" + std::string(kMark), definition_of(environment).dump_pretty() + "\n"))
+        return internal("writing '" + folder + "': " + std::strerror(errno));
+    close_folders(folder);
+    log("environment " + environment.name + " is ready\n");
+    return {};
+}
+
+}  // namespace
+
+std::string find_uv(const Settings& settings) {
+    if (!settings.uv.empty()) return executable(settings.uv) ? settings.uv : "";
+    if (auto named = variable(settings, "TURNOUT_UV"); !named.empty()) return executable(named) ? named : "";
+    if (!settings.beside.empty() && executable(settings.beside + "/uv")) return settings.beside + "/uv";
+    return find_program("uv", settings);
+}
+
+Result<std::optional<Prepared>> find_prepared(const TaskEnvironment& environment, const Settings& settings) {
+    if (environment.kind == TaskEnvironment::Kind::UserManaged) {
+        Prepared prepared = TURNOUT_TRY(machine_interpreter(environment, settings));
+        return std::optional<Prepared>(std::move(prepared));
+    }
+    std::string folder = TURNOUT_TRY(venv_folder(environment, settings));
+    struct stat st;
+    if (stat(folder.c_str(), &st) != 0) return std::optional<Prepared>();
+    return complete_venv(folder);
+}
+
+Result<Prepared> prepare(const TaskEnvironment& environment, const Settings& settings,
+                         const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel) {
+    std::optional<Prepared> ready = TURNOUT_TRY(find_prepared(environment, settings));
+    if (ready) return std::move(*ready);
+    std::string folder = TURNOUT_TRY(venv_folder(environment, settings));
+    TURNOUT_TRY(make_folder(settings.cache + "/environments"));
+    // One builds, the others wait for its lock; then the mark says how it went.
+    Descriptor lock(open((folder + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+    if (lock.fd < 0) return internal("opening the lock of '" + folder + "': " + std::strerror(errno));
+    bool waited = false;
+    while (flock(lock.fd, LOCK_EX | LOCK_NB) != 0) {
+        if (cancel) return fail(Code::Canceled, "Canceled", "canceled");
+        if (ready = complete_venv(folder); ready) return std::move(*ready);
+        if (!std::exchange(waited, true)) log("another job builds this environment; waiting for it\n");
+        usleep(100'000);
+    }
+    if (access((folder + "/" + std::string(kMark)).c_str(), R_OK) != 0) {
+        auto built = build(environment, settings, folder, log, cancel);
+        if (!built) {
+            remove_beneath(AT_FDCWD, folder.c_str());
+            return Failure(built.error());
+        }
+    }
+    flock(lock.fd, LOCK_UN);
+    if (ready = complete_venv(folder); ready) return std::move(*ready);
+    return internal("the environment in '" + folder + "' disappeared after it was built");
+}
+
+}  // namespace turnout::environment

@@ -1,0 +1,48 @@
+// Makes an environment usable on this machine: finds the interpreter, or builds a venv with `uv` at
+// its final path in the machine's cache, once, under a lock.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "spec/agent_protocol.h"
+
+namespace turnout::environment {
+
+struct Settings {
+    std::string cache;                     // folder shared by all nodes of this machine
+    std::string uv;                        // path of uv; "" = look for it (see find_uv)
+    std::string python;                    // the pool's interpreter; "" = python3 of PATH
+    std::string beside;                    // folder of the agent's executable: uv may lie there
+    std::vector<std::string> environment;  // "NAME=value" of what uv gets (PATH, HOME, proxies, …)
+};
+
+struct Prepared {
+    std::string interpreter;             // absolute path
+    std::string bin;                     // folder that goes first in PATH
+    std::string folder;                  // of the venv; "" for the machine's interpreter
+    std::shared_ptr<void> in_use;        // keeps the folder from being evicted while a task uses it
+};
+
+// What is there already, without building and without waiting. Nothing for a venv that is not
+// built (or whose build was not finished).
+Result<std::optional<Prepared>> find_prepared(const agent_protocol::TaskEnvironment& environment,
+                                              const Settings& settings);
+
+// Blocking: builds it if it is not there, or waits for another process or thread that builds it.
+// `log` gets the build log as it is written, `cancel` ends it early (error Canceled). Errors:
+// FailedPrecondition and InvalidArgument are the environment's (a missing interpreter, the
+// resolver's own words); Internal is ours. Called from a thread of its own.
+Result<Prepared> prepare(const agent_protocol::TaskEnvironment& environment, const Settings& settings,
+                         const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel);
+
+// setting, else TURNOUT_UV of settings.environment, else beside the agent, else PATH. "" if absent.
+std::string find_uv(const Settings& settings);
+
+}  // namespace turnout::environment
