@@ -155,6 +155,7 @@ void MessageReader::begin() {
     head_ = {};
     decoded_.clear();
     started_ = false;
+    empty_lines_ = 0;
     left_ = 0;
     body_ = Body::Head;
     const auto set_up = [this](auto& parser) {
@@ -197,7 +198,7 @@ Result<bool> MessageReader::parse_head() {
         // Empty lines before a message are allowed, but not without end.
         while (!started_ && unused().starts_with("\r\n")) {
             offset_ += 2;
-            if (offset_ > 16) return bad("malformed HTTP: empty lines instead of a message");
+            if (++empty_lines_ > 8) return bad("malformed HTTP: empty lines instead of a message");
         }
         if (empty()) {
             used(0);
@@ -261,6 +262,9 @@ Result<std::optional<std::string>> MessageReader::take_body() {
         }
         case Body::Chunked: break;
     }
+    // Before its end a chunked body has at least "0\r\n\r\n" to come. Beast, given "0\r\n" and then
+    // one byte more, fails an assertion: any peer could end the process.
+    if (pending_.size() - offset_ < 5) return std::nullopt;
     const auto parse = [this](auto& parser) -> Result<std::optional<std::string>> {
         decoded_.clear();
         used(TURNOUT_TRY(feed(parser, unused(), true)));

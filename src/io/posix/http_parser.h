@@ -73,6 +73,7 @@ private:
     std::string pending_;
     std::size_t offset_ = 0;
     bool started_ = false;
+    int empty_lines_ = 0;  // before this message
     Body body_ = Body::Head;
     std::uint64_t left_ = 0;
     std::string decoded_;  // pieces of a chunked body
