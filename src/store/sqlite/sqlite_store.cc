@@ -37,7 +37,6 @@ constexpr std::uint64_t kWalBytes = 4 << 20;
 constexpr int kIdleCheckpointFrames = 256;
 constexpr int kMaxWalFrames = 4000;
 constexpr auto kIdleBeforeCheckpoint = std::chrono::milliseconds(500);
-constexpr auto kBallastRetry = std::chrono::seconds(5);
 
 // Revisions are handed out from memory; the file only knows up to where, so that a commit does not
 // write a counter. A restart goes on behind the reserved ones: they grow, with gaps.
@@ -105,25 +104,28 @@ Result<Database> open_database(const std::string& path, const SqliteOptions& opt
 // The space that the ballast file holds for bad times. Used by the writer's thread only.
 class Ballast {
 public:
-    Ballast(std::string file, std::uint64_t bytes) : file_(std::move(file)), bytes_(bytes) {}
+    Ballast(std::string file, std::uint64_t bytes, std::function<std::uint64_t()> free_space)
+        : file_(std::move(file)), bytes_(bytes), free_space_(std::move(free_space)) {
+        if (free_space_) return;
+        free_space_ = [folder = folder_of(file_)] {
+            struct statvfs space {};
+            if (::statvfs(folder.c_str(), &space) != 0) return std::uint64_t{0};
+            return static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize;
+        };
+    }
 
     bool held() const { return bytes_ == 0 || held_; }
 
-    // Allocates it if that leaves room for others.
+    // Allocates it if it is there already or if that leaves room for others.
     void take() {
         if (held()) return;
-        struct statvfs space {};
-        if (::statvfs(folder_of(file_).c_str(), &space) == 0) {
-            struct stat there {};
-            const std::uint64_t own = ::stat(file_.c_str(), &there) == 0
-                                          ? static_cast<std::uint64_t>(there.st_blocks) * 512
-                                          : 0;
-            if (own >= bytes_) {
-                held_ = true;
-                return;
-            }
-            if (static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize < 4 * bytes_) return;
+        struct stat there {};
+        if (::stat(file_.c_str(), &there) == 0 &&
+            static_cast<std::uint64_t>(there.st_blocks) * 512 >= bytes_) {
+            held_ = true;
+            return;
         }
+        if (free_space_() < 4 * bytes_) return;
         FileHandle file(::open(file_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
         if (file.get() < 0) return;
         if (::posix_fallocate(file.get(), 0, static_cast<off_t>(bytes_)) == 0)
@@ -141,6 +143,7 @@ public:
 private:
     std::string file_;
     std::uint64_t bytes_;
+    std::function<std::uint64_t()> free_space_;
     bool held_ = false;
 };
 
@@ -295,7 +298,6 @@ private:
                 sqlite3_exec(db_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
             if (all.error().code == Code::ResourceExhausted) {
                 ballast_.drop();
-                ballast_tried_ = std::chrono::steady_clock::now();
             }
             // What was refused for its own reason keeps that reason.
             for (Settled& one : settled)
@@ -378,11 +380,7 @@ private:
 
     bool has_space() {
         if (ballast_.held()) return true;
-        const auto now = std::chrono::steady_clock::now();
-        if (now - ballast_tried_ >= kBallastRetry) {
-            ballast_tried_ = now;
-            ballast_.take();
-        }
+        ballast_.take();
         return ballast_.held();
     }
 
@@ -397,7 +395,6 @@ private:
     Loop& loop_;
     Database db_;
     Ballast ballast_;
-    std::chrono::steady_clock::time_point ballast_tried_{};
     std::uint64_t revision_;
     std::uint64_t reserved_;
     int wal_frames_ = 0;
@@ -548,7 +545,8 @@ Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::st
                         "PRAGMA query_only=ON; PRAGMA cache_size=-1024; PRAGMA mmap_size=33554432;"
                         "PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF"));
 
-    Ballast ballast(folder_of(path) + "/ballast", real_files ? options.ballast_bytes : 0);
+    Ballast ballast(folder_of(path) + "/ballast", real_files ? options.ballast_bytes : 0,
+                    options.free_space);
     auto thread = std::make_unique<Writer>(loop, std::move(writer), std::move(ballast), reserved);
     return std::make_unique<OpenSqliteStore>(path, std::move(options), std::move(lock),
                                              std::move(reader), std::move(thread));

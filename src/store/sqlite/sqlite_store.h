@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -29,7 +30,10 @@ struct SqliteOptions {
     // file nor ballast nor preallocated WAL. For simulated disks.
     std::string vfs;
     std::uint64_t ballast_bytes = 16 << 20;
-    std::uint32_t max_pages = 0;  // 0 = no limit of our own; tests fill a "disk" with it
+    // For tests that fill a "disk": a limit of the database's size (0 = none), and what is said to
+    // be free (unset: what the file system says).
+    std::uint32_t max_pages = 0;
+    std::function<std::uint64_t()> free_space = nullptr;
 };
 
 inline constexpr std::size_t kLowSpaceBatch = 64 << 10;

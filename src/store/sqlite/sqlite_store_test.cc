@@ -2,9 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <filesystem>
+#include <iostream>
+#include <limits>
 
+#include <fcntl.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +20,8 @@
 
 namespace turnout {
 namespace {
+
+constexpr std::uint64_t kMark = 0x3a6b1f0ecd94725bull;
 
 class SqliteStoreTest : public testing::Test {
 protected:
@@ -102,13 +109,17 @@ TEST_F(SqliteStoreTest, BackupIsAWholeStore) {
 }
 
 TEST_F(SqliteStoreTest, AFullDiskKeepsRoomForSmallChanges) {
-    auto store = open({.ballast_bytes = 1 << 20, .max_pages = 400});
+    std::uint64_t free_space = 1 << 30;
+    SqliteOptions options{.ballast_bytes = 1 << 20, .max_pages = 400};
+    options.free_space = [&free_space] { return free_space; };
+    auto store = open(options);
     ASSERT_TRUE(put(*store, "job", "Running"));
     const std::string ballast = folder + "/ballast";
     struct stat there {};
     ASSERT_EQ(::stat(ballast.c_str(), &there), 0);
     EXPECT_GE(there.st_blocks * 512, 1 << 20);
 
+    free_space = 1 << 20;
     Result<std::uint64_t> result = 0;
     int stored = 0;
     while ((result = put(*store, "big" + std::to_string(stored), std::string(200'000, 'x'))))
@@ -130,53 +141,101 @@ TEST_F(SqliteStoreTest, AFullDiskKeepsRoomForSmallChanges) {
     EXPECT_TRUE(put(*store, "big0", std::string(100'000, 'y')));
 }
 
-// A child commits and says which keys were acknowledged; it is killed in the middle of it.
-TEST_F(SqliteStoreTest, EveryAcknowledgedKeySurvivesKill9) {
-    open().reset();
-    for (int round = 0; round < 3; ++round) {
-        int pipe_fds[2];
-        ASSERT_EQ(::pipe(pipe_fds), 0);
-        const pid_t child = ::fork();
-        ASSERT_GE(child, 0);
-        if (child == 0) {
-            ::close(pipe_fds[0]);
-            TestLoop child_loop;
-            auto opened = open_sqlite_store(child_loop, path, {.ballast_bytes = 0});
-            if (!opened) ::_exit(1);
-            for (std::uint32_t i = 0;; ++i) {
-                Batch batch;
-                // Two rows in different tables: a batch is there whole or not at all.
-                const std::string key = std::to_string(round) + "/" + std::to_string(i);
-                batch.put(Table::Job, key, std::string(i % 3000, 'x'));
-                batch.put(Table::JobLive, key, "");
-                (*opened)->commit(std::move(batch), [&, i](auto result) {
-                    if (!result || ::write(pipe_fds[1], &i, sizeof i) != sizeof i) ::_exit(1);
-                });
-                if (i % 20 == 0) {
-                    child_loop.drain();
-                    child_loop.wait((*opened)->commit(Batch{}));
-                }
+// Run by the test below in a process of its own: commits for ever, and says on its standard output
+// which numbers were acknowledged. The database and the round come on its standard input.
+TEST(SqliteStoreChild, DISABLED_Commits) {
+    std::string path, round;
+    std::cin >> path >> round;
+    TestLoop loop;
+    auto opened = open_sqlite_store(loop, path, {.ballast_bytes = 0});
+    if (!opened) ::_exit(1);
+    for (std::uint32_t i = 0;; ++i) {
+        // Two rows in different tables: a batch is there whole or not at all.
+        const std::string key = round + "/" + std::to_string(i);
+        Batch batch;
+        batch.put(Table::Job, key, std::string(i % 3000, 'x'));
+        batch.put(Table::JobLive, key, "");
+        (*opened)->commit(std::move(batch), [i](auto result) {
+            const std::uint64_t mark[] = {kMark, i};
+            if (!result || ::write(STDOUT_FILENO, mark, sizeof mark) != sizeof mark) ::_exit(1);
+        });
+        if (i % 20 != 0) continue;
+        loop.drain();
+        loop.wait((*opened)->commit(Batch{}));
+    }
+}
+
+// Reads the acknowledged numbers; gtest's own output comes before the first mark.
+class Acknowledged {
+public:
+    explicit Acknowledged(int fd) : fd_(fd) {}
+    // Reads until there are `enough`, or the end.
+    void read(std::size_t enough) {
+        while (numbers.size() < enough) {
+            char piece[4096];
+            const ssize_t got = ::read(fd_, piece, sizeof piece);
+            if (got <= 0) return;
+            text_.append(piece, static_cast<std::size_t>(got));
+            if (!begun_) {
+                const std::size_t first = text_.find(
+                    std::string_view(reinterpret_cast<const char*>(&kMark), sizeof kMark));
+                if (first == std::string::npos) continue;
+                text_.erase(0, first);
+                begun_ = true;
             }
+            std::size_t at = 0;
+            for (std::uint64_t mark[2]; at + sizeof mark <= text_.size(); at += sizeof mark) {
+                std::memcpy(mark, text_.data() + at, sizeof mark);
+                ASSERT_EQ(mark[0], kMark);
+                numbers.push_back(mark[1]);
+            }
+            text_.erase(0, at);
         }
-        ::close(pipe_fds[1]);
-        std::vector<std::uint32_t> acknowledged;
-        std::uint32_t number = 0;
+    }
+    std::vector<std::uint64_t> numbers;
+
+private:
+    int fd_;
+    bool begun_ = false;
+    std::string text_;
+};
+
+TEST_F(SqliteStoreTest, EveryAcknowledgedKeySurvivesKill9) {
+    for (int round = 0; round < 3; ++round) {
+        int input[2], output[2];
+        ASSERT_EQ(::pipe2(input, O_CLOEXEC), 0);
+        ASSERT_EQ(::pipe2(output, O_CLOEXEC), 0);
+        posix_spawn_file_actions_t actions;
+        ::posix_spawn_file_actions_init(&actions);
+        ::posix_spawn_file_actions_adddup2(&actions, input[0], STDIN_FILENO);
+        ::posix_spawn_file_actions_adddup2(&actions, output[1], STDOUT_FILENO);
+        std::string arguments[] = {"test", "--gtest_filter=SqliteStoreChild.*",
+                                   "--gtest_also_run_disabled_tests"};
+        char* argv[] = {arguments[0].data(), arguments[1].data(), arguments[2].data(), nullptr};
+        pid_t child = -1;
+        ASSERT_EQ(::posix_spawn(&child, "/proc/self/exe", &actions, nullptr, argv, environ), 0);
+        ::posix_spawn_file_actions_destroy(&actions);
+        ::close(input[0]);
+        ::close(output[1]);
+        const std::string words = path + "\n" + std::to_string(round) + "\n";
+        ASSERT_EQ(::write(input[1], words.data(), words.size()),
+                  static_cast<ssize_t>(words.size()));
+        ::close(input[1]);
+
+        Acknowledged acknowledged(output[0]);
         const std::size_t enough = 150 + static_cast<std::size_t>(round) * 333;
-        while (acknowledged.size() < enough &&
-               ::read(pipe_fds[0], &number, sizeof number) == sizeof number)
-            acknowledged.push_back(number);
+        acknowledged.read(enough);
         ::kill(child, SIGKILL);
-        while (::read(pipe_fds[0], &number, sizeof number) == sizeof number)
-            acknowledged.push_back(number);
-        ::close(pipe_fds[0]);
+        acknowledged.read(std::numeric_limits<std::size_t>::max());
+        ::close(output[0]);
         int status = 0;
         ::waitpid(child, &status, 0);
         ASSERT_TRUE(WIFSIGNALED(status)) << "the child failed by itself";
-        ASSERT_GE(acknowledged.size(), enough);
+        ASSERT_GE(acknowledged.numbers.size(), enough);
 
         auto store = open();
         ASSERT_TRUE(store);
-        for (const std::uint32_t i : acknowledged) {
+        for (const std::uint64_t i : acknowledged.numbers) {
             const auto record =
                 store->get(Table::Job, std::to_string(round) + "/" + std::to_string(i));
             ASSERT_TRUE(record && *record) << i;
