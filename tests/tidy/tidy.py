@@ -45,6 +45,9 @@ LAYERS = {
 FOR_TESTS = {"io/posix", "store"}
 
 LARGEST_FILE = 900  # lines: past that there are usually two ideas
+LARGER_FILES = {
+    "src/supervisor/supervisor.c": 1300,  # stands alone: one file, no library, nothing else to include
+}
 
 # ---- the outside world enters through src/io, nowhere else ----
 BANNED = {
@@ -63,7 +66,10 @@ BANNED_ALLOWED = {  # file or folder -> what it may use
     "io/tls": ALL,
     "supervisor": ALL,  # stands alone, without the io interfaces, so that it stays tiny
     "app": ALL,  # main() reads the configuration once and builds the real world
-    "store/sqlite": {"clock::now()"},  # a thread of its own, where the loop's clock may not be read
+    "client/files.cc": {"getenv()"},  # the command line's own environment, read in this one place
+    # Both block on threads of their own, apart from the loop and its clock.
+    "agent/supervisor_link.cc": {"sleep()"},
+    "environment/prepare.cc": {"fork()", "sleep()"},
 }
 
 UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
@@ -127,8 +133,9 @@ def banned_findings(relative, text):
 
 def size_findings(name, text):
     lines = text.count("\n") + 1
-    if lines > LARGEST_FILE:
-        yield f"{name}: {lines} lines, at most {LARGEST_FILE}"
+    most = LARGER_FILES.get(name, LARGEST_FILE)
+    if lines > most:
+        yield f"{name}: {lines} lines, at most {most}"
 
 
 def text_findings(name, text):
