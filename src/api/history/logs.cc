@@ -59,9 +59,33 @@ Result<void> check_reader(Services& services, const Call& call) {
 
 Answer get_log(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(check_reader(services, call));
-    const std::string wsid = call.param("wsid");
-    const std::string job = call.param("job");
-    const std::string path = call.param("path");
+    co_return co_await send_log(services, call, call.param("wsid"), call.param("job"), call.param("path"));
+}
+
+}  // namespace
+
+std::string sign_log_link(const Secret& key, std::string_view wsid, std::string_view job, std::string_view path, Instant now) {
+    const std::string expiry = std::to_string((now.micros / 1'000'000 / kDay + 2) * kDay);
+    return "/logs/" + percent_encode(wsid) + "/" + percent_encode(job) + "/" + percent_encode(path, "/") + "?se=" + expiry + "&sig=" + signature(key, wsid, job, expiry);
+}
+
+Result<void> verify_log_link(const Secret& key, std::string_view wsid, std::string_view job, const std::vector<std::pair<std::string, std::string>>& query, Instant now) {
+    std::string_view expiry, signed_with;
+    for (const auto& [name, value] : query) {
+        if (name == "se") expiry = value;
+        if (name == "sig") signed_with = value;
+    }
+    if (expiry.empty() || signed_with.empty())
+        return fail(Code::Unauthenticated, "AuthenticationFailed", "this needs a signed log link or an 'Authorization: Bearer' header");
+    if (!Secret(signature(key, wsid, job, expiry)).matches(signed_with))
+        return fail(Code::PermissionDenied, "AuthorizationFailed", "the signature of this link does not hold for that job");
+    const auto seconds = to_number(expiry);
+    if (!seconds || now.micros / 1'000'000 >= *seconds)
+        return fail(Code::PermissionDenied, "AuthorizationFailed", "this link has expired: get a new one from the run's details");
+    return {};
+}
+
+Task<Result<http::Response>> send_log(Services& services, Call& call, std::string wsid, std::string job, std::string path) {
     std::uint64_t offset = 0;
     if (const std::string_view text = call.query_value("offset"); !text.empty()) {
         const auto number = to_number(text);
@@ -114,29 +138,6 @@ Answer get_log(Services& services, Call& call) {
     response.length = end - begin;
     response.stream = log_reader(services.tracking, wsid, job, path, begin, end);
     co_return response;
-}
-
-}  // namespace
-
-std::string sign_log_link(const Secret& key, std::string_view wsid, std::string_view job, std::string_view path, Instant now) {
-    const std::string expiry = std::to_string((now.micros / 1'000'000 / kDay + 2) * kDay);
-    return "/logs/" + percent_encode(wsid) + "/" + percent_encode(job) + "/" + percent_encode(path, "/") + "?se=" + expiry + "&sig=" + signature(key, wsid, job, expiry);
-}
-
-Result<void> verify_log_link(const Secret& key, std::string_view wsid, std::string_view job, const std::vector<std::pair<std::string, std::string>>& query, Instant now) {
-    std::string_view expiry, signed_with;
-    for (const auto& [name, value] : query) {
-        if (name == "se") expiry = value;
-        if (name == "sig") signed_with = value;
-    }
-    if (expiry.empty() || signed_with.empty())
-        return fail(Code::Unauthenticated, "AuthenticationFailed", "this needs a signed log link or an 'Authorization: Bearer' header");
-    if (!Secret(signature(key, wsid, job, expiry)).matches(signed_with))
-        return fail(Code::PermissionDenied, "AuthorizationFailed", "the signature of this link does not hold for that job");
-    const auto seconds = to_number(expiry);
-    if (!seconds || now.micros / 1'000'000 >= *seconds)
-        return fail(Code::PermissionDenied, "AuthorizationFailed", "this link has expired: get a new one from the run's details");
-    return {};
 }
 
 std::unique_ptr<http::BodyReader> log_reader(Tracking& tracking, std::string wsid, std::string job, std::string path, std::uint64_t offset, std::uint64_t end) {

@@ -1,0 +1,140 @@
+// The studio page of one job, behind a signed read-only link.
+#include <algorithm>
+
+#include "api/history/log_link.h"
+#include "api/history/run_view.h"
+#include "api/portal/page.h"
+#include "api/studio_link.h"
+#include "base/text.h"
+#include "blob/blobs.h"
+#include "control/control.h"
+
+namespace turnout::api {
+namespace {
+
+constexpr std::string_view kStdLog = "user_logs/std_log.txt";
+constexpr std::size_t kLogTail = 64 << 10;
+constexpr std::size_t kMaxCharts = 24;
+constexpr std::size_t kMaxPoints = 2'000;
+constexpr std::size_t kMaxArtifacts = 500;
+
+Result<void> check_reader(Services& services, const Call& call) {
+    if (call.principal.kind == Principal::Kind::User) return {};
+    return verify_studio_link(services.authority.link_key(), call.param("wsid"), call.param("job"), call.query, services.clock.now());
+}
+
+// Only what the link consists of goes on into other links.
+std::string link_query(const Call& call) {
+    std::string query;
+    for (const auto& [name, value] : call.query)
+        if (name == "se" || name == "sig") query += (query.empty() ? "?" : "&") + name + "=" + percent_encode(value);
+    return query;
+}
+
+Result<portal::PageData> page_data(Services& services, const Call& call) {
+    const std::string& wsid = call.param("wsid");
+    const std::string& name = call.param("job");
+    auto job = TURNOUT_TRY(load_job(services.store, wsid, name));
+    if (!job) return not_found("job '" + name + "' does not exist", "job");
+    portal::PageData data;
+    data.job = std::move(*job);
+    if (!is_terminal(data.job.status)) {
+        if (std::string live = services.control.waiting_for(wsid, name); !live.empty()) data.job.waiting_for = std::move(live);
+    }
+    data.run = TURNOUT_TRY(services.tracking.find_run(wsid, name));
+    if (data.run)
+        for (std::size_t i = 0; i < data.run->latest.size() && i < kMaxCharts; ++i) {
+            const std::string& key = data.run->latest[i].key;
+            data.histories.emplace_back(key, TURNOUT_TRY(services.tracking.metric_history(wsid, name, key, kMaxPoints)));
+        }
+    const std::string prefix = artifact_prefix(name);
+    const BlobList list = TURNOUT_TRY(services.blobs.list(artifact_container(wsid), prefix, "", "", kMaxArtifacts));
+    for (const BlobInfo& blob : list.blobs) data.artifacts.emplace_back(blob.name.substr(prefix.size()), blob.size);
+    data.more_artifacts = !list.next_marker.empty();
+    data.base = "/studio/jobs/" + percent_encode(wsid) + "/" + percent_encode(name);
+    data.query = link_query(call);
+    data.now = services.clock.now();
+    return data;
+}
+
+void harden(http::Response& response) {
+    response.headers.set("X-Content-Type-Options", "nosniff");
+    response.headers.set("Referrer-Policy", "no-referrer");  // the link is the key
+    response.headers.set("Cache-Control", "no-store");
+    response.headers.set("X-Robots-Tag", "noindex");
+}
+
+Answer get_page(Services& services, Call& call) {
+    if (auto allowed = check_reader(services, call); !allowed) {
+        // A person reads this one.
+        http::Response refused;
+        refused.status = http_status(allowed.error().code);
+        refused.headers.set("Content-Type", "text/html; charset=utf-8");
+        refused.headers.set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+        harden(refused);
+        refused.body = "<!DOCTYPE html><title>Turnout</title><h1>This link does not work</h1><p>" + xml_escape(allowed.error().message) + "</p>";
+        co_return refused;
+    }
+    TURNOUT_CO_TRY(auto data, page_data(services, call));
+    const std::string wsid = call.param("wsid");
+    TURNOUT_CO_TRY(data.log_length, services.tracking.log_length(wsid, data.job.name, kStdLog));
+    if (data.log_length > 0) {
+        const std::uint64_t from = data.log_length - std::min<std::uint64_t>(data.log_length, kLogTail);
+        TURNOUT_CO_TRY(data.log_tail, services.tracking.read_log(wsid, data.job.name, kStdLog, from, kLogTail));
+        if (from > 0) {
+            if (const std::size_t line = data.log_tail.find('\n'); line != std::string::npos) data.log_tail.erase(0, line + 1);
+        }
+    }
+    const std::string nonce = to_base64url(services.random.bytes(18));
+    http::Response response;
+    response.headers.set("Content-Type", "text/html; charset=utf-8");
+    response.headers.set("Content-Security-Policy", "default-src 'none'; style-src 'nonce-" + nonce + "'; script-src 'nonce-" + nonce + "'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+    harden(response);
+    response.body = portal::render_page(data, nonce);
+    co_return response;
+}
+
+Answer get_data(Services& services, Call& call) {
+    TURNOUT_CO_TRY_VOID(check_reader(services, call));
+    TURNOUT_CO_TRY(const auto data, page_data(services, call));
+    http::Response response = json_response(200, portal::live_document(data));
+    harden(response);
+    co_return response;
+}
+
+Answer get_page_log(Services& services, Call& call) {
+    TURNOUT_CO_TRY_VOID(check_reader(services, call));
+    co_return co_await send_log(services, call, call.param("wsid"), call.param("job"), std::string(kStdLog));
+}
+
+Answer get_artifact(Services& services, Call& call) {
+    TURNOUT_CO_TRY_VOID(check_reader(services, call));
+    const std::string& path = call.param("path");
+    TURNOUT_CO_TRY(const auto blob, services.blobs.head(artifact_container(call.param("wsid")), artifact_prefix(call.param("job")) + path));
+    if (!blob) co_return not_found("job '" + call.param("job") + "' has no artifact '" + path + "'", "path");
+    http::Response response;
+    TURNOUT_CO_TRY(response.stream, services.blobs.read(*blob, 0, blob->size));
+    response.length = blob->size;
+    const std::string_view image = portal::image_type(path);
+    const std::string file = path.substr(path.rfind('/') + 1);
+    // What a job wrote never acts on this origin: pictures are shown (SVG as a picture only), the
+    // rest is saved.
+    const bool shown = !image.empty() && image != "image/svg+xml";
+    response.headers.set("Content-Type", image.empty() ? "application/octet-stream" : std::string(image));
+    response.headers.set("Content-Disposition", (shown ? "inline" : "attachment") + std::string("; filename*=UTF-8''") + percent_encode(file));
+    response.headers.set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox");
+    harden(response);
+    co_return response;
+}
+
+}  // namespace
+
+void add_portal_routes(Router& router, Services& services) {
+    const std::string page = "/studio/jobs/{wsid}/{job}";
+    add_row(router, services, "GET", page, Access::Signed, get_page);
+    add_row(router, services, "GET", page + "/data", Access::Signed, get_data);
+    add_row(router, services, "GET", page + "/log", Access::Signed, get_page_log);
+    add_row(router, services, "GET", page + "/artifact/{path...}", Access::Signed, get_artifact);
+}
+
+}  // namespace turnout::api
