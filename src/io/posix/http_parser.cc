@@ -1,3 +1,6 @@
+// Beast's parser gives false warnings of this kind when it is built with sanitizers.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+
 #include "io/posix/http_parser.h"
 
 #include <algorithm>

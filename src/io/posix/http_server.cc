@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstring>
 #include <ctime>
+#include <optional>
 #include <unordered_set>
 
 #include "base/text.h"
@@ -48,6 +49,19 @@ struct Shared : std::enable_shared_from_this<Shared> {
     }
     void start_ticking();
     void sweep();
+
+    // The accepting coroutine rests for a while, less if the listener closes.
+    std::optional<Later<bool>::Settle> resting;
+    Task<void> rest(Span span) {
+        const Later<bool> over;
+        resting = over.settle();
+        const Loop::TimerId timer = loop.after(span, [this] { end_rest(); });
+        co_await over;
+        loop.cancel(timer);
+    }
+    void end_rest() {
+        if (const auto settle = std::exchange(resting, std::nullopt)) (*settle)(true);
+    }
 
     const std::string& date_header() {
         const std::time_t now = std::time(nullptr);
@@ -478,6 +492,7 @@ public:
         if (shared_->closing) return;
         shared_->closing = true;
         watch_->cancel();
+        shared_->end_rest();
         if (!unlink_at_.empty()) ::unlink(unlink_at_.c_str());
         ::shutdown(socket_->get(), SHUT_RDWR);  // whoever waits in the backlog is told
         for (Session* session : shared_->sessions) session->end_if_idle();
@@ -490,7 +505,7 @@ private:
         int in_a_row = 0;
         while (!shared->closing) {
             if (shared->sessions.size() >= shared->limits.connections) {
-                co_await shared->loop.sleep(20ms);
+                co_await shared->rest(20ms);
                 continue;
             }
             Result<Accepted> next = accept_one(socket->get());
@@ -505,15 +520,15 @@ private:
                 shared->start_ticking();
                 if (++in_a_row < accepted_in_a_row) continue;
                 in_a_row = 0;
-                co_await shared->loop.sleep(Span(0));
+                co_await shared->rest(Span(0));
                 continue;
             }
             in_a_row = 0;
             if (next.error().reason == "WouldBlock") {
                 const bool ready = co_await watch->readable();
-                if (!ready && !shared->closing) co_await shared->loop.sleep(20ms);
+                if (!ready && !shared->closing) co_await shared->rest(20ms);
             } else {
-                co_await shared->loop.sleep(100ms);  // out of descriptors or memory: later
+                co_await shared->rest(100ms);  // out of descriptors or memory: later
             }
         }
     }
