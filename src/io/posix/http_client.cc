@@ -15,6 +15,7 @@ namespace {
 using Ticks = std::chrono::steady_clock::time_point;
 
 constexpr std::size_t joined_at_most = 16 << 10;
+constexpr std::size_t slice = 256 << 10;
 
 struct Url {
     bool tls = false;
@@ -278,10 +279,19 @@ std::string write_head(const ClientRequest& request, const Url& url) {
     return head;
 }
 
+// `first` is small; `second` goes in slices, each with the whole timeout.
 Task<Result<void>> write_piece(Exchange& exchange, std::string_view first, std::string_view second) {
-    const Deadline deadline(exchange.connection->loop(), exchange.connection, exchange.timeout);
-    Result<void> written = co_await exchange.connection->write(first, second);
-    co_return written;
+    for (;;) {
+        Result<void> written;
+        {
+            const Deadline deadline(exchange.connection->loop(), exchange.connection,
+                                    exchange.timeout);
+            written = co_await exchange.connection->write(first, second.substr(0, slice));
+        }
+        if (!written || second.size() <= slice) co_return written;
+        first = {};
+        second.remove_prefix(slice);
+    }
 }
 
 // The body from a stream. Stops early, without an error, when the server already answers.
@@ -303,7 +313,7 @@ Task<Result<void>> send_stream(Exchange& exchange, BodyReader& body,
                 exchange.sent_whole = true;
                 co_return Result<void>();
             }
-            written = co_await write_piece(exchange, *piece, {});
+            written = co_await write_piece(exchange, {}, *piece);
         } else if (piece->empty()) {
             written = co_await write_piece(exchange, "0\r\n\r\n", {});
             exchange.sent_whole = written.has_value();

@@ -25,13 +25,14 @@ Failure bad(std::string message) {
     return fail(Code::InvalidArgument, "BadRequest", std::move(message));
 }
 
-// Chunk headers and trailers: what one may be long.
-constexpr std::size_t chunk_header_limit = 16 << 10;
+// How long the line before a chunk and all trailers may be.
+constexpr std::size_t chunk_line_limit = 4 << 10;
+constexpr std::size_t trailers_limit = 16 << 10;
 
 template <bool is_request>
 class Parser final : public beast::basic_parser<is_request> {
 public:
-    Parser(MessageHead& head, std::string& decoded) : head_(head), decoded_(decoded) {}
+    explicit Parser(MessageHead& head) : head_(head) {}
 
     int version = 11;
     int hosts = 0;
@@ -56,7 +57,6 @@ private:
     void on_field_impl(beast::field name, BoostView text, BoostView value,
                        BoostError& error) override {
         error = {};
-        if (this->is_header_done()) return;  // a trailer: nobody here wants one
         if (name == beast::field::content_length) {
             ++lengths;
             odd_length = !std::all_of(value.begin(), value.end(),
@@ -75,42 +75,58 @@ private:
     void on_body_init_impl(const boost::optional<std::uint64_t>&, BoostError& error) override {
         error = {};
     }
-    std::size_t on_body_impl(BoostView body, BoostError& error) override {
-        decoded_.append(body.data(), body.size());
-        error = {};
-        return body.size();
-    }
-    void on_chunk_header_impl(std::uint64_t, BoostView, BoostError& error) override { error = {}; }
-    std::size_t on_chunk_body_impl(std::uint64_t, BoostView body, BoostError& error) override {
-        decoded_.append(body.data(), body.size());
-        error = {};
+    std::size_t on_body_impl(BoostView body, BoostError&) override { return body.size(); }
+    void on_chunk_header_impl(std::uint64_t, BoostView, BoostError&) override {}
+    std::size_t on_chunk_body_impl(std::uint64_t, BoostView body, BoostError&) override {
         return body.size();
     }
     void on_finish_impl(BoostError& error) override { error = {}; }
 
     MessageHead& head_;
-    std::string& decoded_;
 };
 
-// Feeds bytes until the header is done (`whole` false) or the bytes or the message end.
+// A whole header.
 template <bool is_request>
-Result<std::size_t> feed(Parser<is_request>& parser, std::string_view bytes, bool whole) {
-    std::size_t used = 0;
-    while (used < bytes.size() && !parser.is_done() && (whole || !parser.is_header_done())) {
+Result<void> parse(Parser<is_request>& parser, std::string_view bytes) {
+    while (!bytes.empty() && !parser.is_header_done()) {
         BoostError error;
-        const std::size_t count = parser.put(
-            boost::asio::const_buffer(bytes.data() + used, bytes.size() - used), error);
-        used += count;
+        bytes.remove_prefix(
+            parser.put(boost::asio::const_buffer(bytes.data(), bytes.size()), error));
         if (error == beast::error::need_more) break;
-        if (error == beast::error::header_limit || error == beast::error::buffer_overflow)
-            return fail(Code::ResourceExhausted, "HeaderTooLarge",
-                        "the header is larger than this server takes");
         if (error == beast::error::bad_version)
             return fail(Code::InvalidArgument, "VersionNotSupported",
                         "only HTTP/1.1 and HTTP/1.0 are spoken here");
         if (error) return bad("malformed HTTP: " + to_lower(error.message()));
     }
-    return used;
+    if (!parser.is_header_done() || !bytes.empty())
+        return bad("malformed HTTP: a header without end");
+    return {};
+}
+
+// The size at the start of a chunk's first line; what follows a ';' is for nobody here.
+std::optional<std::uint64_t> chunk_size(std::string_view line) {
+    std::uint64_t size = 0;
+    std::size_t digits = 0;
+    for (; digits < line.size(); ++digits) {
+        const char c = line[digits];
+        int value = 0;
+        if (c >= '0' && c <= '9') value = c - '0';
+        else if (c >= 'a' && c <= 'f') value = c - 'a' + 10;
+        else if (c >= 'A' && c <= 'F') value = c - 'A' + 10;
+        else break;
+        if (digits == 15) return std::nullopt;  // 2^60 bytes and more
+        size = size * 16 + static_cast<std::uint64_t>(value);
+    }
+    if (digits == 0) return std::nullopt;
+    const std::string_view rest = trim(line.substr(digits));
+    if (!rest.empty() && rest[0] != ';') return std::nullopt;
+    return size;
+}
+
+bool is_plain(std::string_view line) {
+    return std::all_of(line.begin(), line.end(), [](char c) {
+        return static_cast<unsigned char>(c) >= 0x20 || c == '\t';
+    });
 }
 
 // What Beast lets pass and would let two parties disagree, or that we do not speak.
@@ -156,15 +172,15 @@ MessageReader::~MessageReader() = default;
 
 void MessageReader::begin() {
     head_ = {};
-    decoded_.clear();
     started_ = false;
+    scanned_ = 0;
     empty_lines_ = 0;
     left_ = 0;
+    broken_.reset();
     body_ = Body::Head;
     const auto set_up = [this](auto& parser) {
-        parser.emplace(head_, decoded_);
-        parser->header_limit(static_cast<std::uint32_t>(
-            std::min<std::size_t>(header_limit_, std::numeric_limits<std::uint32_t>::max())));
+        parser.emplace(head_);
+        parser->header_limit(std::numeric_limits<std::uint32_t>::max());  // ours comes before
         parser->body_limit(boost::none);
         parser->eager(false);
     };
@@ -175,7 +191,6 @@ void MessageReader::begin() {
     if (empty() && pending_.capacity() > 4096) {  // an idle connection holds no buffer
         pending_ = {};
         offset_ = 0;
-        decoded_ = {};
     }
 }
 
@@ -197,7 +212,7 @@ void MessageReader::used(std::size_t count) {
 }
 
 Result<bool> MessageReader::parse_head() {
-    const auto parse = [this](auto& parser) -> Result<bool> {
+    const auto read = [this](auto& parser) -> Result<bool> {
         // Empty lines before a message are allowed, but not without end.
         while (!started_ && unused().starts_with("\r\n")) {
             offset_ += 2;
@@ -207,18 +222,24 @@ Result<bool> MessageReader::parse_head() {
             used(0);
             return false;
         }
-        if (!started_ && unused()[0] == '\r' && unused().size() == 1) return false;
-        const std::size_t count = TURNOUT_TRY(feed(parser, unused(), false));
+        const std::string_view bytes = unused();
+        if (bytes == "\r") return false;
         started_ = true;
-        used(count);
-        if (!parser.is_header_done()) {
-            if (pending_.size() - offset_ > header_limit_)
-                return fail(Code::ResourceExhausted, "HeaderTooLarge",
-                            "the header is larger than this server takes");
-            return false;
-        }
+        const auto first = static_cast<unsigned char>(bytes[0]);
+        if (first <= 0x20 || first >= 0x7f) return bad("malformed HTTP: this is another protocol");
+        // Parsed when it is whole, so that the outcome cannot depend on how the bytes arrived.
+        const std::size_t end = bytes.find("\r\n\r\n", scanned_ < 3 ? 0 : scanned_ - 3);
+        scanned_ = bytes.size();
+        if (std::min(end, bytes.size()) > header_limit_)
+            return fail(Code::ResourceExhausted, "HeaderTooLarge",
+                        "the header is larger than the " + to_size_words(header_limit_) +
+                            " taken here");
+        if (end == std::string_view::npos) return false;
+        TURNOUT_TRY(parse(parser, bytes.substr(0, end + 4)));
         TURNOUT_TRY(check(parser, head_));
+        used(end + 4);
         head_.keep_alive = parser.keep_alive();
+        head_.http_1_0 = parser.version == 10;
         head_.chunked = parser.chunked();
         if (parser.content_length()) head_.content_length = *parser.content_length();
         const bool bodyless = role_ == Role::Response && (head_.status / 100 == 1 ||
@@ -227,7 +248,7 @@ Result<bool> MessageReader::parse_head() {
             body_ = Body::Done;
         } else if (head_.chunked) {
             body_ = Body::Chunked;
-            parser.eager(true);
+            chunk_ = Chunk::Size;
         } else if (head_.content_length) {
             left_ = *head_.content_length;
             body_ = left_ > 0 ? Body::Length : Body::Done;
@@ -237,7 +258,7 @@ Result<bool> MessageReader::parse_head() {
         }
         return true;
     };
-    return role_ == Role::Request ? parse(*parsers_->request) : parse(*parsers_->response);
+    return role_ == Role::Request ? read(*parsers_->request) : read(*parsers_->response);
 }
 
 void MessageReader::expect_no_body() {
@@ -265,20 +286,58 @@ Result<std::optional<std::string>> MessageReader::take_body() {
         }
         case Body::Chunked: break;
     }
-    // Before its end a chunked body has at least "0\r\n\r\n" to come. Beast, given "0\r\n" and then
-    // one byte more, fails an assertion: any peer could end the process.
-    if (pending_.size() - offset_ < 5) return std::nullopt;
-    const auto parse = [this](auto& parser) -> Result<std::optional<std::string>> {
-        decoded_.clear();
-        used(TURNOUT_TRY(feed(parser, unused(), true)));
-        if (parser.is_done()) body_ = Body::Done;
-        if (!decoded_.empty()) return std::exchange(decoded_, {});
-        if (body_ == Body::Done) return std::string();
-        if (pending_.size() - offset_ > chunk_header_limit)
-            return bad("malformed HTTP: a chunk header without end");
-        return std::nullopt;
-    };
-    return role_ == Role::Request ? parse(*parsers_->request) : parse(*parsers_->response);
+    if (broken_) return Failure(*broken_);
+    std::string piece;
+    Result<void> decoded = decode_chunks(piece);
+    if (!piece.empty()) {
+        if (!decoded) broken_ = decoded.error();  // told after what came before it
+        return piece;
+    }
+    if (!decoded) return Failure(std::move(decoded).error());
+    if (body_ == Body::Done) return std::string();
+    return std::nullopt;
+}
+
+// Own code: Beast's decoder of chunks asserts on input that arrives in small pieces.
+Result<void> MessageReader::decode_chunks(std::string& out) {
+    while (body_ != Body::Done && !empty()) {
+        const std::string_view bytes = unused();
+        if (chunk_ == Chunk::Data) {
+            const auto count =
+                static_cast<std::size_t>(std::min<std::uint64_t>(left_, bytes.size()));
+            out += bytes.substr(0, count);
+            used(count);
+            left_ -= count;
+            if (left_ == 0) chunk_ = Chunk::DataEnd;
+            continue;
+        }
+        if (chunk_ == Chunk::DataEnd) {
+            if (bytes.size() < 2) return {};
+            if (!bytes.starts_with("\r\n")) return bad("malformed HTTP: a chunk longer than its size");
+            used(2);
+            chunk_ = Chunk::Size;
+            continue;
+        }
+        const std::size_t limit =
+            chunk_ == Chunk::Size ? chunk_line_limit : trailers_limit - trailers_;
+        const std::size_t end = bytes.find("\r\n");
+        if (std::min(end, bytes.size()) > limit) return bad("malformed HTTP: a chunk line without end");
+        if (end == std::string_view::npos) return {};
+        const std::string_view line = bytes.substr(0, end);
+        if (!is_plain(line)) return bad("malformed HTTP: control characters in a chunk line");
+        if (chunk_ == Chunk::Trailer) {
+            trailers_ += line.size();
+            if (line.empty()) body_ = Body::Done;
+        } else {
+            const std::optional<std::uint64_t> size = chunk_size(line);
+            if (!size) return bad("malformed HTTP: a chunk without a size");
+            left_ = *size;
+            chunk_ = left_ > 0 ? Chunk::Data : Chunk::Trailer;
+            trailers_ = 0;
+        }
+        used(end + 2);
+    }
+    return {};
 }
 
 Result<void> MessageReader::end_of_stream() {

@@ -1,5 +1,5 @@
-// HTTP/1.1 messages out of bytes, without any I/O: Beast's parser, plus the refusals that keep two
-// parties from disagreeing about where a message ends. Used by the server and the client.
+// HTTP/1.1 messages out of bytes, without any I/O: Beast's parser for the header, plus the refusals
+// that keep two parties from disagreeing about where a message ends. Used by the server and the client.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +22,7 @@ struct MessageHead {
     int status = 0;  // responses
     Headers headers;
     bool keep_alive = true;
+    bool http_1_0 = false;
     bool chunked = false;
     bool expects_continue = false;
     std::optional<std::uint64_t> content_length;
@@ -62,6 +63,7 @@ public:
 private:
     enum class Body { Head, Length, Chunked, UntilEnd, Done };
     struct Parsers;
+    Result<void> decode_chunks(std::string& out);
 
     void used(std::size_t count);
     std::string_view unused() const { return std::string_view(pending_).substr(offset_); }
@@ -73,10 +75,13 @@ private:
     std::string pending_;
     std::size_t offset_ = 0;
     bool started_ = false;
-    int empty_lines_ = 0;  // before this message
+    int empty_lines_ = 0;      // before it
+    std::size_t scanned_ = 0;  // of the header, for its end
     Body body_ = Body::Head;
-    std::uint64_t left_ = 0;
-    std::string decoded_;  // pieces of a chunked body
+    std::uint64_t left_ = 0;  // of the body, or of a chunk
+    enum class Chunk { Size, Data, DataEnd, Trailer } chunk_ = Chunk::Size;
+    std::size_t trailers_ = 0;  // bytes of them
+    std::optional<Error> broken_;
 };
 
 // For writing: "Name: value\r\n" with control characters of the value made harmless.

@@ -20,6 +20,7 @@ using Ticks = std::chrono::steady_clock::time_point;
 
 constexpr std::uint64_t drained_at_most = 1 << 20;
 constexpr std::size_t joined_at_most = 16 << 10;  // header and body copied into one piece
+constexpr std::size_t slice = 256 << 10;            // written under one timeout
 constexpr Span linger_for = 2s;
 constexpr int accepted_in_a_row = 64;
 
@@ -115,7 +116,8 @@ private:
         Session& session_;
     };
 
-    enum class After { KeepAlive, Close, Linger, Upgraded };
+    enum class After { KeepAlive, Close, Upgraded };
+    enum class Framing { Length, Chunked, UntilClose };
 
     void arm(Span span) { arm_at(std::chrono::steady_clock::now() + span); }
     void arm_at(Ticks at) {
@@ -130,8 +132,8 @@ private:
     Task<Result<std::string>> read_body();
     Task<bool> drain();
     Task<After> respond(Response response, bool keep);
-    Task<bool> send_stream(std::unique_ptr<BodyReader> stream, std::string head,
-                           std::optional<std::uint64_t> length);
+    Task<bool> send_stream(std::unique_ptr<BodyReader> stream, std::string head, Framing framing,
+                           std::uint64_t length);
     Task<void> refuse(Error error);
     Task<void> linger();
     Task<Result<void>> write(std::string_view first, std::string_view second = {});
@@ -164,11 +166,16 @@ void Shared::sweep() {
     if (!sessions.empty()) start_ticking();
 }
 
+// `first` is small; `second` goes in slices, so that a slow peer has the time for each of them.
 Task<Result<void>> Session::write(std::string_view first, std::string_view second) {
-    arm(shared_->limits.body_timeout);
-    Result<void> written = co_await connection_->write(first, second);
-    disarm();
-    co_return written;
+    for (;;) {
+        arm(shared_->limits.body_timeout);
+        Result<void> written = co_await connection_->write(first, second.substr(0, slice));
+        disarm();
+        if (!written || second.size() <= slice) co_return written;
+        first = {};
+        second.remove_prefix(slice);
+    }
 }
 
 // True with a request; false when the connection ended where it may.
@@ -326,6 +333,12 @@ Task<Session::After> Session::respond(Response response, bool keep) {
     const bool head_only = request_.method == "HEAD";
     if (equal_ignoring_case(response.headers.get("Connection"), "close")) keep = false;
     if (shared_->closing) keep = false;
+    const bool streamed = response.stream && !bodyless;
+    Framing framing = Framing::Length;
+    if (streamed && !response.length) {
+        framing = reader_.head().http_1_0 ? Framing::UntilClose : Framing::Chunked;
+        if (framing == Framing::UntilClose) keep = false;
+    }
 
     std::string head;
     head.reserve(512 + (response.body.size() <= joined_at_most ? response.body.size() : 0));
@@ -352,11 +365,12 @@ Task<Session::After> Session::respond(Response response, bool keep) {
             append_header(head, "Upgrade", request_.headers.get("Upgrade"));
     } else if (!keep) {
         head += "Connection: close\r\n";
+    } else if (reader_.head().http_1_0) {
+        head += "Connection: keep-alive\r\n";
     }
-    const bool chunked = response.stream && !response.length && !bodyless;
-    if (chunked) {
+    if (framing == Framing::Chunked) {
         head += "Transfer-Encoding: chunked\r\n";
-    } else if (!bodyless) {
+    } else if (framing == Framing::Length && !bodyless) {
         head += "Content-Length: ";
         if (response.length)
             head += std::to_string(*response.length);
@@ -377,9 +391,9 @@ Task<Session::After> Session::respond(Response response, bool keep) {
         }
         co_return After::Upgraded;
     }
-    if (response.stream && !bodyless && !head_only) {
-        const bool whole = co_await send_stream(std::move(response.stream), std::move(head),
-                                                response.length);
+    if (streamed && !head_only) {
+        const bool whole = co_await send_stream(std::move(response.stream), std::move(head), framing,
+                                                response.length.value_or(0));
         if (!whole) {
             connection_->abort();  // the peer must not take what it has for the whole
             co_return After::Close;
@@ -402,8 +416,8 @@ Task<Session::After> Session::respond(Response response, bool keep) {
 
 // True if all of it went out.
 Task<bool> Session::send_stream(std::unique_ptr<BodyReader> stream, std::string head,
-                                std::optional<std::uint64_t> length) {
-    if (!length) {
+                                Framing framing, std::uint64_t length) {
+    if (framing != Framing::Length) {  // nobody knows when the first piece comes
         Result<void> begun = co_await write(head);
         if (!begun) co_return false;
     }
@@ -412,8 +426,8 @@ Task<bool> Session::send_stream(std::unique_ptr<BodyReader> stream, std::string 
         Result<std::string> piece = co_await stream->read();
         if (!piece) co_return false;
         Result<void> written;
-        if (length) {
-            if (piece->size() > *length - sent) co_return false;
+        if (framing == Framing::Length) {
+            if (piece->size() > length - sent) co_return false;
             sent += piece->size();
             if (!head.empty() && piece->size() <= joined_at_most) {
                 head += *piece;
@@ -423,7 +437,11 @@ Task<bool> Session::send_stream(std::unique_ptr<BodyReader> stream, std::string 
             }
             head.clear();
             if (!written) co_return false;
-            if (piece->empty()) co_return sent == *length;
+            if (piece->empty()) co_return sent == length;
+        } else if (framing == Framing::UntilClose) {
+            if (piece->empty()) co_return true;
+            written = co_await write({}, *piece);
+            if (!written) co_return false;
         } else {
             if (piece->empty()) {
                 written = co_await write("0\r\n\r\n");

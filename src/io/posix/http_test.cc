@@ -431,6 +431,10 @@ TEST_F(HttpTest, AcceptsUnusualButRightInput) {
                   "GET /hello?last HTTP/1.0\r\n\r\n")
                   .find("hello last"),
               std::string::npos);
+    // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
+    const std::string old = raw("GET /chunked?70005 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    EXPECT_EQ(old.size() - old.find("\r\n\r\n") - 4, 70'005u);
+    EXPECT_EQ(old.find("chunked"), std::string::npos);
     EXPECT_EQ(raw("POST /echo HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n"
                   "Connection: close\r\n\r\nab")
                   .find("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"),
