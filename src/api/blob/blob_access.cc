@@ -1,0 +1,58 @@
+#include "api/blob/blob_access.h"
+
+#include "base/text.h"
+#include "blob/blobs.h"
+
+namespace turnout::api {
+namespace {
+
+Failure forbidden(std::string message) {
+    return fail(Code::PermissionDenied, "AuthorizationFailure", std::move(message));
+}
+
+bool run_may(const Principal& run, std::string_view container, std::string_view name,
+             char permission) {
+    if (run.workspace.empty() || workspace_of_container(container) != run.workspace) return false;
+    if (permission == 'r' || permission == 'l') return true;
+    if (container == artifact_container(run.workspace))
+        return !run.job.empty() && name.starts_with("ExperimentRun/dcid." + run.job + "/");
+    return container == blobstore_container(run.workspace) && permission != 'd';
+}
+
+}  // namespace
+
+Result<void> authorize_blob(const Services& services, const Call& call, std::string_view container,
+                            std::string_view name, char permission) {
+    const std::string_view header = call.request.headers.get("authorization");
+    if (header.size() >= 9 && equal_ignoring_case(header.substr(0, 9), "SharedKey"))
+        return fail(Code::Unauthenticated, "AuthenticationFailed",
+                    "account keys are not used here: use a bearer token (DefaultAzureCredential) "
+                    "or the signed link that the server gives");
+    switch (call.principal.kind) {
+        case Principal::Kind::User: return {};
+        case Principal::Kind::Run:
+            if (run_may(call.principal, container, name, permission)) return {};
+            return forbidden("the token of job '" + call.principal.job +
+                             "' does not reach this: it reads its workspace's containers and "
+                             "writes to its own outputs and to the blob store");
+        case Principal::Kind::Node:
+            return forbidden("a node's token does not reach blobs; use that of the run");
+        case Principal::Kind::Nobody: break;
+    }
+    if (!call.query_value("sig").empty()) {
+        const SasGrant grant = TURNOUT_TRY(
+            verify_sas(services.authority.link_key().reveal(), call.query, services.clock.now()));
+        if (allows(grant, container, name, permission)) return {};
+        // Whoever may write may create.
+        if (permission == 'c' && allows(grant, container, name, 'w')) return {};
+        return forbidden("the signed link does not reach this: it is for '" + grant.container +
+                         "/" + grant.prefix + "' with the rights '" + grant.permissions + "'");
+    }
+    if (!header.empty())
+        return fail(Code::Unauthenticated, "InvalidAuthenticationInfo",
+                    "the bearer token is not valid here any more; get a new one");
+    return fail(Code::Unauthenticated, "NoAuthenticationInformation",
+                "this needs a signed link or an 'Authorization: Bearer' header");
+}
+
+}  // namespace turnout::api
