@@ -200,7 +200,8 @@ def run(ml_client, cluster, host):
 
         more.setdefault("environment", host)
         more.setdefault("compute", cluster)
-        job = ml_client.create_or_update(command(command=text, experiment_name="tests", **more))
+        more.setdefault("experiment_name", "tests")
+        job = ml_client.create_or_update(command(command=text, **more))
         return wait_for(ml_client, job.name, seconds) if wait else job
 
     return submit

@@ -18,7 +18,7 @@ def test_working_folder_is_the_snapshot(run, ml_client, tmp_path):
 
 
 def test_environment_variables(run, ml_client, tmp_path):
-    job = run("env", environment_variables={"GREETING": "hello $HOME 'and' \"more\"", "EMPTY": ""}, experiment_name=None)
+    job = run("env", environment_variables={"GREETING": "hello $HOME 'and' \"more\"", "EMPTY": ""})
     log = log_of(ml_client, job.name, tmp_path)
     assert "GREETING=hello $HOME 'and' \"more\"\n" in log and "EMPTY=\n" in log
     found = dict(line.split("=", 1) for line in log.splitlines() if "=" in line)
