@@ -328,7 +328,7 @@ http::Response error_response(const Error& error) {
         details.push(Json::object({{"code", cause->reason}, {"message", cause->message}}));
     inner.set("details", std::move(details));
     int status = http_status(error.code);
-    if (error.reason == "RequestBodyTooLarge") status = 413;
+    if (error.reason == "RequestEntityTooLarge") status = 413;
     http::Response response = json_response(status, Json::object({{"error", std::move(inner)}}));
     if (error.code == Code::Unauthenticated) response.headers.set("WWW-Authenticate", "Bearer");
     if (error.code == Code::Unavailable) response.headers.set("Retry-After", "1");
