@@ -135,6 +135,14 @@ TEST(Router, EveryRouteWantsItsCredential) {
         EXPECT_EQ(world.send_raw(route.method, path, "{}", "").status, 401) << what;
         EXPECT_EQ(world.send_raw(route.method, path, "{}", "").headers.get("WWW-Authenticate"), "Bearer") << what;
         EXPECT_EQ(world.send_raw(route.method, path, "{}", "tko_wrong").status, 401) << what;
+        if (route.access == Access::Signed) {  // the route itself looks who it is, and at the link
+            for (const std::string& bearer : {run, node}) {
+                const int status = world.send_raw(route.method, path, "{}", bearer).status;
+                EXPECT_TRUE(status == 401 || status == 403) << what << ": " << status;
+            }
+            EXPECT_EQ(world.send_raw(route.method, path + "&se=99999999999&sig=AAAA", "{}", "").status, 403) << what;
+            continue;
+        }
         EXPECT_EQ(world.send_raw(route.method, path, "{}", run).status, 403) << what;
         EXPECT_EQ(world.send_raw(route.method, path, "{}", node).status, 403) << what;
     }

@@ -73,6 +73,9 @@ public:
         blobs->set_virtual(&tracking);
         add_discovery_routes(router, services);
         add_arm_routes(router, services);
+        add_history_routes(router, services);
+        add_mlflow_routes(router, services);
+        add_portal_routes(router, services);
         workspace = make_workspace("ws");
         user = token({Principal::Kind::User, "admin", "", "", 0});
     }

@@ -234,7 +234,7 @@ TEST(Assets, EnvironmentsFollowAzuresRules) {
     EXPECT_EQ(exists.code(), "ResourceExists");
     EXPECT_EQ(world.send("PUT", "/environments/AzureML-mine/versions/1", body(first)).code(), "ReservedName");
     EXPECT_EQ(world.send("PUT", "/environments/e/versions/2", body(Json::object())).status, 400);
-    EXPECT_EQ(world.send("PUT", "/environments/e/versions/2", body(Json::object({{"condaFile", ": : :"}}))).status, 400);
+    EXPECT_EQ(world.send("PUT", "/environments/e/versions/2", body(Json::object({{"condaFile", "dependencies: ["}}))).status, 400);
     EXPECT_EQ(world.send("PUT", "/environments/a%20b/versions/2", body(first)).status, 400);
     const Reply container = world.send("GET", "/environments/azureml%3Ae");
     EXPECT_EQ(container.properties().at("latestVersion").as_string(), "1");
