@@ -1,0 +1,294 @@
+#include "app/server.h"
+
+#include <csignal>
+#include <malloc.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <thread>
+
+#include "api/agent/agent_routes.h"
+#include "api/api.h"
+#include "app/instance.h"
+#include "base/text.h"
+#include "blob/blobs.h"
+#include "control/agent_links.h"
+#include "control/assets.h"
+#include "control/control.h"
+#include "io/posix/asio_loop.h"
+#include "io/posix/files.h"
+#include "io/posix/http_server.h"
+#include "io/posix/processes.h"
+#include "io/tls/certificates.h"
+#include "io/tls/tls_server.h"
+#include "provider/local/local_provider.h"
+#include "store/sqlite/sqlite_store.h"
+#include "tracking/tracking.h"
+
+namespace turnout {
+
+namespace {
+
+constexpr std::string_view kDefaultTls = "127.0.0.1:8443";
+
+std::string port_of(const std::string& address) {
+    return address.substr(address.rfind(':') + 1);
+}
+std::string host_of(const std::string& address) {
+    return address.substr(0, address.rfind(':'));
+}
+
+// Carries out what control asks for.
+class ServerEffects : public Effects {
+public:
+    void send(const NodeId& node, agent_protocol::ToAgent message) override { links->send(node, message); }
+    void provision(const Node& node) override { provider->provision(node); }
+    void release(const Node& node) override { provider->release(node); }
+    void disconnect(const NodeId& node) override { links->disconnect(node); }
+
+    AgentLinks* links = nullptr;
+    Provider* provider = nullptr;
+};
+
+class Server {
+public:
+    explicit Server(ServerOptions options) : options_(std::move(options)) {}
+    Result<void> run();
+
+private:
+    Result<void> open();
+    Result<void> prepare_credentials();
+    Result<void> prepare_workspace();
+    Result<void> listen();
+    Result<std::unique_ptr<http::Listener>> listen_tls_on(const std::string& address);
+    Result<void> announce();
+    void add_own_routes();
+    void keep_ticking();
+    Task<Result<http::Response>> shutdown(api::Call& call);
+
+    ServerOptions options_;
+    Instance instance_;
+    // In the order of construction; each outlives what comes after it.
+    PosixClock clock_;
+    PosixRandom random_;
+    AsioLoop loop_;
+    ServerEffects effects_;
+    std::unique_ptr<SqliteStore> store_;
+    std::unique_ptr<Blobs> blobs_;
+    std::unique_ptr<Tracking> tracking_;
+    std::unique_ptr<Assets> assets_;
+    std::unique_ptr<api::InstanceAuthority> authority_;
+    std::unique_ptr<AgentLinks> links_;
+    std::unique_ptr<LocalProvider> provider_;
+    std::unique_ptr<Control> control_;
+    std::unique_ptr<api::Services> services_;
+    api::Router router_;
+    Workspace workspace_;
+    std::unique_ptr<http::Listener> unix_, plain_, tls_;
+};
+
+Result<void> Server::run() {
+    TURNOUT_TRY(open());
+    TURNOUT_TRY(prepare_credentials());
+    TURNOUT_TRY(prepare_workspace());
+    TURNOUT_TRY(listen());
+    TURNOUT_TRY(control_->recover());
+    keep_ticking();
+    for (const int signal : {SIGTERM, SIGINT}) loop_.on_signal(signal, [this] { loop_.stop(); });
+    TURNOUT_TRY(announce());
+    malloc_trim(0);
+    loop_.run();
+    // Crash-only: nothing needs saying goodbye. What was acknowledged is durable, and nodes go on.
+    unlink(instance_.running().c_str());
+    tls_.reset();
+    plain_.reset();
+    unix_.reset();
+    return {};
+}
+
+Result<void> Server::open() {
+    instance_ = TURNOUT_TRY(open_instance(options_.data));
+    store_ = TURNOUT_TRY(open_sqlite_store(loop_, instance_.database()));
+    TURNOUT_TRY(unpack_agent(instance_));
+    blobs_ = TURNOUT_TRY(open_blobs(*store_, clock_, random_, loop_, instance_.blobs()));
+    tracking_ = std::make_unique<Tracking>(*store_, clock_, random_, loop_);
+    blobs_->set_virtual(tracking_.get());
+    assets_ = std::make_unique<Assets>(*store_, clock_, random_);
+    authority_ = api::make_authority(*store_, clock_, random_, TURNOUT_TRY(load_keys(instance_, random_)));
+    links_ = std::make_unique<AgentLinks>(loop_, *tracking_);
+
+    LocalProviderOptions local;
+    local.agent = instance_.agent_executable();
+    local.server_socket = instance_.agent_socket();
+    local.nodes_folder = instance_.nodes();
+    local.cache_folder = instance_.cache();
+    local.uv = options_.uv;
+    local.python = options_.python;
+    local.node_token = [this](const NodeId& id) {
+        api::Principal node;
+        node.kind = api::Principal::Kind::Node;
+        node.name = id;
+        return authority_->mint(node, "turnout", std::chrono::hours(24 * 365));
+    };
+    provider_ = std::make_unique<LocalProvider>(
+        loop_, std::move(local),
+        ProviderEvents{[this](const NodeId& id, Error why) { control_->node_failed(id, std::move(why)); },
+                       [this](const NodeId& id) { control_->node_gone(id); }});
+    effects_.links = links_.get();
+    effects_.provider = provider_.get();
+
+    Control::Settings settings;
+    settings.slots = options_.slots > 0 ? options_.slots
+                                        : std::max(2, static_cast<int>(std::thread::hardware_concurrency()));
+    settings.run_token = [this](const agent_protocol::AttemptId& id) {
+        api::Principal run;
+        run.kind = api::Principal::Kind::Run;
+        run.name = id.job;
+        run.workspace = id.workspace;
+        run.job = id.job;
+        run.attempt = id.attempt;
+        return authority_->mint(run, "turnout", std::chrono::hours(24 * 60));
+    };
+    control_ = std::make_unique<Control>(clock_, *store_, effects_, settings);
+    links_->set_control(control_.get());
+    return {};
+}
+
+Result<void> Server::prepare_credentials() {
+    if (access(instance_.api_key().c_str(), F_OK) != 0) {
+        const Secret key = TURNOUT_TRY(loop_.run(authority_->create_api_key("admin")));
+        TURNOUT_TRY(write_file_atomically(instance_.api_key(), key.reveal() + "\n", 0600));
+    }
+    std::vector<std::string> names = {"localhost", "127.0.0.1", "::1"};
+    if (const std::string host = host_of(options_.listen); !host.empty()) names.push_back(host);
+    const tls::CertificateFiles files = TURNOUT_TRY(tls::ensure_certificates(instance_.folder, names, clock_.now()));
+    return tls::write_ca_bundle(instance_.ca_bundle(), TURNOUT_TRY(read_file(files.authority)));
+}
+
+Result<void> Server::prepare_workspace() {
+    const std::vector<Workspace> all = TURNOUT_TRY(assets_->list_workspaces("", ""));
+    if (!all.empty()) {
+        workspace_ = all.front();
+        for (const Workspace& one : all)
+            if (one.created < workspace_.created) workspace_ = one;
+        return {};
+    }
+    Workspace wanted;
+    wanted.subscription = random_.uuid();
+    wanted.resource_group = "turnout";
+    wanted.name = "default";
+    wanted.location = "westus";
+    wanted.friendly_name = "default";
+    workspace_ = TURNOUT_TRY(loop_.run(assets_->create_workspace(std::move(wanted))));
+    return {};
+}
+
+Result<std::unique_ptr<http::Listener>> Server::listen_tls_on(const std::string& address) {
+    return http::listen_tls(loop_, address, http::TlsFiles{instance_.certificate(), instance_.certificate_key()},
+                           [this](const http::Request& request, http::BodyReader& body) {
+                               return router_.handle(*services_, request, body);
+                           });
+}
+
+Result<void> Server::listen() {
+    services_ = std::make_unique<api::Services>(api::Services{clock_, random_, loop_, *store_, *control_, *blobs_,
+                                                              *assets_, *tracking_, *authority_, {}});
+    api::add_discovery_routes(router_, *services_);
+    api::add_arm_routes(router_, *services_);
+    api::add_blob_routes(router_, *services_);
+    api::add_history_routes(router_, *services_);
+    api::add_mlflow_routes(router_, *services_);
+    api::add_portal_routes(router_, *services_);
+    api::add_agent_routes(router_, *links_);
+    add_own_routes();
+
+    const http::Handler handler = [this](const http::Request& request, http::BodyReader& body) {
+        return router_.handle(*services_, request, body);
+    };
+    const Json kept = TURNOUT_TRY(read_document(instance_.ports()));
+
+    // A port that was chosen once is kept, since clients have it in their environment.
+    if (!options_.listen.empty() && port_of(options_.listen) != "0") {
+        tls_ = TURNOUT_TRY(listen_tls_on(options_.listen));
+    } else if (const Json* address = kept.find("tls");
+               address && (options_.listen.empty() || host_of(options_.listen) == host_of(address->as_string()))) {
+        tls_ = TURNOUT_TRY(listen_tls_on(address->as_string()));
+    } else if (!options_.listen.empty()) {
+        tls_ = TURNOUT_TRY(listen_tls_on(options_.listen));
+    } else {
+        Result<std::unique_ptr<http::Listener>> usual = listen_tls_on(std::string(kDefaultTls));
+        tls_ = usual ? std::move(*usual) : TURNOUT_TRY(listen_tls_on("127.0.0.1:0"));
+    }
+    const std::string plain_address = kept.at("plain").as_string("127.0.0.1:0");
+    plain_ = TURNOUT_TRY(http::listen_plain(loop_, plain_address, handler));
+    unix_ = TURNOUT_TRY(http::listen_unix(loop_, instance_.agent_socket(), handler));
+
+    Json ports = Json::object();
+    ports.set("tls", tls_->address());
+    ports.set("plain", plain_->address());
+    TURNOUT_TRY(write_document(instance_.ports(), ports, 0600));
+
+    services_->info.version = TURNOUT_VERSION;
+    services_->info.tls_origin = "https://" + tls_->address();
+    services_->info.plain_origin = "http://" + plain_->address();
+    services_->info.data_folder = instance_.folder;
+    return {};
+}
+
+Result<void> Server::announce() {
+    const api::ServerInfo& info = services_->info;
+    Json client = Json::object();
+    client.set("url", info.tls_origin);
+    client.set("plain_url", info.plain_origin);
+    client.set("ca_file", instance_.ca());
+    client.set("api_key_file", instance_.api_key());
+    client.set("subscription_id", workspace_.subscription);
+    client.set("resource_group", workspace_.resource_group);
+    client.set("workspace_name", workspace_.name);
+    TURNOUT_TRY(write_document(instance_.client(), client, 0600));
+
+    Json running = Json::object();
+    running.set("pid", static_cast<std::int64_t>(getpid()));
+    running.set("start_time", static_cast<std::int64_t>(identify(getpid()).value_or(ProcessId{}).start_ticks));
+    running.set("started", to_iso8601(clock_.now()));
+    running.set("url", info.tls_origin);
+    running.set("plain_url", info.plain_origin);
+    running.set("version", info.version);
+    TURNOUT_TRY(write_document(instance_.running(), running, 0600));
+    if (options_.ready) options_.ready(info.tls_origin, info.plain_origin);
+    return {};
+}
+
+void Server::keep_ticking() {
+    // Level-triggered: control looks at its deadlines; an idle server wakes twice a second.
+    control_->tick();
+    loop_.after(500ms, [this] { keep_ticking(); });
+}
+
+Task<Result<http::Response>> Server::shutdown(api::Call& call) {
+    if (call.query_value("all") == "true") {
+        Later<Result<void>> stopped;
+        control_->stop_everything([settle = stopped.settle()](Result<void> result) { settle(std::move(result)); });
+        const Result<void> result = co_await stopped;
+        if (!result) co_return Failure(result.error());
+    }
+    // After the answer is on its way.
+    loop_.after(100ms, [this] { loop_.stop(); });
+    co_return api::json_response(200, Json::object({{"status", "stopping"}}));
+}
+
+void Server::add_own_routes() {
+    router_.add("POST", "/turnout/shutdown", api::Access::User, [this](api::Call& call) { return shutdown(call); });
+}
+
+}  // namespace
+
+Result<void> run_server(ServerOptions options) {
+    // Few arenas: the idle server's memory is part of the design.
+    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
+    Server server(std::move(options));
+    return server.run();
+}
+
+}  // namespace turnout

@@ -1,0 +1,23 @@
+// The server: where the concrete classes meet.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "base/result.h"
+
+namespace turnout {
+
+struct ServerOptions {
+    std::string data;             // folder; made if absent
+    std::string listen;           // "HOST:PORT" for HTTPS; "" = the kept port, else 127.0.0.1:8443 or a free one
+    int slots = 0;                // of the default pool; 0 = max(2, cores)
+    std::string python;           // the pool's interpreter, "" = python3 of PATH
+    std::string uv;               // "" = TURNOUT_UV, beside the executable, PATH
+    std::function<void(const std::string& url, const std::string& plain_url)> ready;  // once it answers
+};
+
+// Runs until SIGTERM, SIGINT or POST /turnout/shutdown. An error if it could not start.
+Result<void> run_server(ServerOptions options);
+
+}  // namespace turnout

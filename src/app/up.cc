@@ -1,0 +1,122 @@
+#include "app/up.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <thread>
+#include <vector>
+
+#include "app/instance.h"
+#include "app/server.h"
+#include "io/posix/files.h"
+#include "io/posix/processes.h"
+
+namespace turnout {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+struct Running {
+    ProcessId process;
+    std::string url, plain_url;
+};
+
+// The server of that data folder, if one runs.
+std::optional<Running> find_running(const Instance& instance) {
+    const Result<Json> document = read_document(instance.running());
+    if (!document || document->is_null()) return std::nullopt;
+    Running running;
+    running.process.pid = static_cast<pid_t>(document->at("pid").as_int());
+    running.process.start_ticks = static_cast<std::uint64_t>(document->at("start_time").as_int());
+    running.url = document->at("url").as_string();
+    running.plain_url = document->at("plain_url").as_string();
+    if (!is_alive(running.process)) return std::nullopt;
+    return running;
+}
+
+void print_where(const std::string& data, const std::string& url, const std::string& plain_url) {
+    std::printf("turnout is up: %s (and %s for this machine)\n", url.c_str(), plain_url.c_str());
+    std::printf("  data      %s\n", data.c_str());
+    std::printf("  use it    eval \"$(turnout env --data %s)\"   or   turnout exec --data %s -- python script.py\n",
+                data.c_str(), data.c_str());
+    std::printf("  stop it   turnout down --data %s\n", data.c_str());
+    std::fflush(stdout);
+}
+
+int report(const Error& error) {
+    std::fprintf(stderr, "error: %s\n", error.message.c_str());
+    return 1;
+}
+
+std::string last_lines(const std::string& path) {
+    const Result<std::string> text = read_file(path);
+    if (!text) return "";
+    std::size_t at = text->size();
+    for (int lines = 0; at > 0 && lines < 10; --at)
+        if ((*text)[at - 1] == '\n' && at != text->size()) ++lines;
+    return text->substr(at);
+}
+
+int up_detached(const UpArguments& arguments, const Instance& instance) {
+    const std::string log = instance.folder + "/server.log";
+    SpawnRequest request;
+    request.program = arguments.program;
+    request.arguments = {"turnout", "up", "--data", instance.folder};
+    const auto pass = [&](const char* flag, const std::string& value) {
+        if (value.empty()) return;
+        request.arguments.emplace_back(flag);
+        request.arguments.push_back(value);
+    };
+    pass("--listen", arguments.listen);
+    pass("--slots", arguments.slots > 0 ? std::to_string(arguments.slots) : "");
+    pass("--python", arguments.python);
+    pass("--uv", arguments.uv);
+    for (char** entry = environ; *entry; ++entry) request.environment.emplace_back(*entry);
+    request.directory = "/";
+    request.output = request.error = log;
+    const Result<ProcessId> process = spawn(request);
+    if (!process) return report(process.error());
+    for (;;) {
+        if (const auto running = find_running(instance); running && running->process == *process) {
+            print_where(instance.folder, running->url, running->plain_url);
+            return 0;
+        }
+        reap(process->pid);
+        if (!is_alive(*process)) {
+            std::fprintf(stderr, "error: the server ended while starting; the end of %s:\n%s", log.c_str(),
+                         last_lines(log).c_str());
+            return 1;
+        }
+        std::this_thread::sleep_for(5ms);
+    }
+}
+
+}  // namespace
+
+int up(const UpArguments& arguments) {
+    const Result<Instance> instance = open_instance(arguments.data);
+    if (!instance) return report(instance.error());
+    if (const auto running = find_running(*instance)) {
+        std::printf("turnout is already up, pid %d\n", static_cast<int>(running->process.pid));
+        print_where(instance->folder, running->url, running->plain_url);
+        return 0;
+    }
+    if (arguments.detach) return up_detached(arguments, *instance);
+
+    ServerOptions options;
+    options.data = instance->folder;
+    options.listen = arguments.listen;
+    options.slots = arguments.slots;
+    options.python = arguments.python;
+    options.uv = arguments.uv;
+    options.ready = [data = instance->folder](const std::string& url, const std::string& plain_url) {
+        print_where(data, url, plain_url);
+    };
+    if (const Result<void> ended = run_server(std::move(options)); !ended) return report(ended.error());
+    return 0;
+}
+
+}  // namespace turnout

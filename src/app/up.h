@@ -1,0 +1,21 @@
+// `turnout up`: the server in the foreground, or started apart and waited for.
+#pragma once
+
+#include <string>
+
+namespace turnout {
+
+struct UpArguments {
+    std::string program;  // this executable
+    std::string data;
+    std::string listen;
+    int slots = 0;
+    std::string python;
+    std::string uv;
+    bool detach = false;
+};
+
+// The exit code of the process. Prints where the server is and how to use it.
+int up(const UpArguments& arguments);
+
+}  // namespace turnout
