@@ -162,9 +162,9 @@ TEST(Describe, ProblemsNamePlaceKeyAndWhatWasExpected) {
 }
 
 TEST(Describe, OtherTypesAreRefusedByName) {
-    EXPECT_EQ(check_text("job", "type: sweep\n").problems, "f.yml:1:1: type: type: sweep does not run yet: expected command");
-    EXPECT_NE(check_text("job", "$schema: https://x/latest/pipelineJob.schema.json\n").problems.find("pipelineJob does not run yet"), std::string::npos);
-    EXPECT_NE(check_text("compute", "name: x\ntype: computeinstance\n").problems.find("computeinstance does not exist here yet"), std::string::npos);
+    EXPECT_EQ(check_text("job", "type: sweep\n").problems, "f.yml:1:1: type: 'sweep' does not run yet: expected command");
+    EXPECT_NE(check_text("job", "$schema: https://x/latest/pipelineJob.schema.json\n").problems.find("'pipelineJob' does not run yet"), std::string::npos);
+    EXPECT_NE(check_text("compute", "name: x\ntype: computeinstance\n").problems.find("'computeinstance' does not exist here yet"), std::string::npos);
     EXPECT_NE(check_text("datastore", "name: x\ntype: azure_data_lake_gen2\n").problems.find("does not work yet: expected azure_blob"), std::string::npos);
     EXPECT_NE(check_text("job", "$schema: https://x/latest/environment.schema.json\n").problems.find("use `turnout environment`"), std::string::npos);
     EXPECT_NE(check_text("compute", "name: x\ntype: amlcompte\n").problems.find("did you mean 'amlcompute'"), std::string::npos);

@@ -471,14 +471,13 @@ Result<const Description*> description_for(std::string_view kind, const YamlDocu
     const Json& type = document.value.at("type");
     const std::string wanted = squeeze(type.as_view());
     if (wanted == squeeze(description.type)) return &description;
-    const std::string verb = kind == "job" ? "run" : "exist";
     for (const Known& known : kNotYet) {
         if (known.kind != kind) continue;
         const bool by_type = wanted == known.type;
         const bool by_schema = wanted.empty() && equal_ignoring_case(schema, known.schema);
         if (!by_type && !by_schema) continue;
         return refuse(by_type ? "/type" : "/$schema",
-                      (by_type ? "type: " + type.as_string() : std::string(known.schema)) + " does not " +
+                      "'" + (by_type ? type.as_string() : std::string(known.schema)) + "' does not " +
                           (kind == "job" ? "run yet" : kind == "datastore" ? "work yet" : "exist here yet") + ": expected " +
                           description.type);
     }

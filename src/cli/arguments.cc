@@ -1,0 +1,170 @@
+#include "cli/arguments.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/text.h"
+
+namespace turnout::cli {
+
+namespace {
+
+const Option* find_option(const Command& command, std::string_view text) {
+    for (const std::vector<Option>* options : {&command.options, &common_options()})
+        for (const Option& option : *options)
+            if (option.name == text || (!option.brief.empty() && option.brief == text)) return &option;
+    return nullptr;
+}
+
+std::string words_of(const Command& command) { return join(command.words, " "); }
+
+}  // namespace
+
+std::string Arguments::get(const std::string& name, std::string fallback) const {
+    const auto found = values.find(name);
+    return found == values.end() || found->second.empty() ? std::move(fallback) : found->second.back();
+}
+
+std::vector<std::string> Arguments::all(const std::string& name) const {
+    const auto found = values.find(name);
+    return found == values.end() ? std::vector<std::string>() : found->second;
+}
+
+const std::vector<Option>& common_options() {
+    static const std::vector<Option> options = {
+        {"--data", "", "FOLDER", "The server's data folder; TURNOUT_DATA if absent.", false},
+        {"--workspace-name", "-w", "NAME", "Workspace.", false},
+        {"--resource-group", "-g", "NAME", "Resource group.", false},
+        {"--subscription", "", "ID", "Subscription.", false},
+        {"--output", "-o", "FORMAT", "json, table, tsv, yaml or none; a table on a terminal, else JSON.", false},
+        {"--query", "", "JMESPATH", "What to show, such as status or [0].name.", false},
+        {"--help", "-h", "", "This text.", false}};
+    return options;
+}
+
+Result<Arguments> parse_arguments(const std::vector<Command>& commands, const std::vector<std::string>& arguments) {
+    Arguments out;
+    const auto usage = [](std::string message) { return fail(Code::InvalidArgument, "Usage", std::move(message)); };
+    // The longest row of words that the arguments begin with.
+    std::size_t used = 0;
+    for (const Command& command : commands)
+        if (command.words.size() > used && command.words.size() <= arguments.size() &&
+            std::equal(command.words.begin(), command.words.end(), arguments.begin())) {
+            out.command = &command;
+            used = command.words.size();
+        }
+    if (out.command == nullptr) {
+        out.help = std::any_of(arguments.begin(), arguments.end(), [](const std::string& a) { return a == "-h" || a == "--help" || a == "help"; });
+        if (out.help || arguments.empty()) {
+            out.operands = arguments;
+            out.help = true;
+            return out;
+        }
+        std::set<std::string> groups, verbs;
+        for (const Command& command : commands) {
+            if (command.hidden) continue;
+            groups.insert(command.words[0]);
+            if (command.words.size() > 1 && command.words[0] == arguments[0]) verbs.insert(command.words[1]);
+        }
+        if (!verbs.empty()) {
+            const std::vector<std::string> known(verbs.begin(), verbs.end());
+            if (arguments.size() == 1) return usage("`turnout " + arguments[0] + "` needs one of: " + join(known, ", "));
+            return usage("`turnout " + arguments[0] + "` has no '" + arguments[1] + "'" + did_you_mean(arguments[1], known) + " It has: " + join(known, ", "));
+        }
+        const std::vector<std::string> known(groups.begin(), groups.end());
+        return usage("there is no command '" + arguments[0] + "'" + did_you_mean(arguments[0], known) + " See `turnout --help`");
+    }
+    const Command& command = *out.command;
+    for (std::size_t i = used; i < arguments.size(); ++i) {
+        const std::string& argument = arguments[i];
+        if (argument == "--") {
+            out.operands.insert(out.operands.end(), arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1, arguments.end());
+            break;
+        }
+        if (argument.size() < 2 || argument[0] != '-') {
+            if (command.takes_rest) {
+                out.operands.assign(arguments.begin() + static_cast<std::ptrdiff_t>(i), arguments.end());
+                break;
+            }
+            out.operands.push_back(argument);
+            continue;
+        }
+        const std::size_t equals = argument.starts_with("--") ? argument.find('=') : std::string::npos;
+        const std::string name = argument.substr(0, equals);
+        const Option* option = find_option(command, name);
+        if (option == nullptr) {
+            std::vector<std::string> known;
+            for (const std::vector<Option>* options : {&command.options, &common_options()})
+                for (const Option& each : *options) known.push_back(each.name);
+            return usage("`turnout " + words_of(command) + "` has no option '" + name + "'" + did_you_mean(name, known) +
+                         " See `turnout " + words_of(command) + " --help`");
+        }
+        std::string value = "true";
+        if (!option->value.empty()) {
+            if (equals != std::string::npos)
+                value = argument.substr(equals + 1);
+            else if (i + 1 < arguments.size())
+                value = arguments[++i];
+            else
+                return usage("option '" + name + "' needs a value: " + option->value);
+        } else if (equals != std::string::npos) {
+            return usage("option '" + name + "' takes no value");
+        }
+        std::vector<std::string>& values = out.values[option->name];
+        if (!option->many) values.clear();
+        values.push_back(std::move(value));
+        // `--set a=1 b=2`, as az takes it
+        if (option->many)
+            while (i + 1 < arguments.size() && arguments[i + 1].find('=') != std::string::npos && arguments[i + 1][0] != '-')
+                values.push_back(arguments[++i]);
+    }
+    out.help = out.has("--help");
+    if (out.help) return out;
+    if (!command.takes_rest) {
+        if (command.operand.empty() && !out.operands.empty())
+            return usage("`turnout " + words_of(command) + "` takes no '" + out.operands[0] + "': names go after an option, such as `-n " + out.operands[0] + "`");
+        if (!command.operand.empty() && out.operands.size() != 1)
+            return usage("`turnout " + words_of(command) + "` takes one " + command.operand);
+    } else if (out.operands.empty()) {
+        return usage("`turnout " + words_of(command) + "` takes a program: turnout " + words_of(command) + " -- PROGRAM ARGUMENTS");
+    }
+    return out;
+}
+
+namespace {
+std::string lines_of(const std::vector<Option>& options) {
+    std::string out;
+    for (const Option& option : options) {
+        std::string left = "  " + (option.brief.empty() ? "    " : option.brief + ", ") + option.name + (option.value.empty() ? "" : " " + option.value);
+        left.resize(std::max<std::size_t>(left.size() + 2, 38), ' ');
+        out += left + option.help + (option.many ? " May be repeated." : "") + "\n";
+    }
+    return out;
+}
+}  // namespace
+
+std::string help_of(const Command& command) {
+    std::string out = "usage: turnout " + words_of(command);
+    if (!command.options.empty()) out += " [options]";
+    if (!command.operand.empty()) out += " " + command.operand;
+    if (command.takes_rest) out += " -- PROGRAM [ARGUMENTS]";
+    out += "\n\n" + command.help + "\n";
+    if (!command.options.empty()) out += "\noptions:\n" + lines_of(command.options);
+    return out + "\noptions of every command:\n" + lines_of(common_options());
+}
+
+std::string help_of(const std::vector<Command>& commands, const std::string& group) {
+    std::string out = group.empty() ? "usage: turnout COMMAND [options]\n" : "usage: turnout " + group + " VERB [options]\n";
+    std::string last = "\n";
+    for (const Command& command : commands) {
+        if (command.hidden || (!group.empty() && command.words[0] != group)) continue;
+        if (command.words.size() == 1 ? last != "" : command.words[0] != last) out += "\n";
+        last = command.words.size() == 1 ? "" : command.words[0];
+        std::string left = "  " + words_of(command);
+        left.resize(std::max<std::size_t>(left.size() + 2, 28), ' ');
+        out += left + command.help.substr(0, command.help.find('\n')) + "\n";
+    }
+    return out + "\n`turnout COMMAND --help` tells its options.\n";
+}
+
+}  // namespace turnout::cli

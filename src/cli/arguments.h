@@ -1,0 +1,54 @@
+// The command line: rows that say what a command takes, and what was given.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace turnout::cli {
+
+struct Option {
+    std::string name;   // "--max-instances"
+    std::string brief;  // "-n", or ""
+    std::string value;  // what it takes, for the help: "NAME"; "" = a flag
+    std::string help;
+    bool many = false;  // may be repeated; all values count
+};
+
+class Context;
+
+struct Command {
+    std::vector<std::string> words;  // {"job", "create"}
+    std::string help;
+    std::vector<Option> options;
+    int (*run)(Context& context) = nullptr;
+    std::string operand = {};    // "URL": one positional argument, "" = none
+    bool takes_rest = false;     // everything after `--`, or from the first operand, is a program and its arguments
+    bool hidden = false;
+};
+
+struct Arguments {
+    const Command* command = nullptr;
+    std::map<std::string, std::vector<std::string>> values;  // by "--name"; a flag has "true"
+    std::vector<std::string> operands;
+    bool help = false;
+
+    bool has(const std::string& name) const { return values.contains(name); }
+    std::string get(const std::string& name, std::string fallback = {}) const;  // the last one given
+    std::vector<std::string> all(const std::string& name) const;
+};
+
+// Options that every command takes.
+const std::vector<Option>& common_options();
+
+// InvalidArgument with the nearest command or option.
+Result<Arguments> parse_arguments(const std::vector<Command>& commands, const std::vector<std::string>& arguments);
+
+std::string help_of(const Command& command);
+std::string help_of(const std::vector<Command>& commands, const std::string& group);  // "" = all
+
+}  // namespace turnout::cli

@@ -1,0 +1,138 @@
+// The table of commands. A new one is a row here and a function in one of the *_commands.cc files.
+#include <signal.h>
+
+#include <cstdio>
+
+#include "cli/commands.h"
+
+namespace turnout::cli {
+
+namespace {
+
+const Option kFile{"--file", "-f", "FILE", "YAML file; - reads standard input.", false};
+const Option kSet{"--set", "", "KEY=VALUE", "Overrides one value, such as resources.shm_size=2g.", true};
+const Option kName{"--name", "-n", "NAME", "Name.", false};
+const Option kVersion{"--version", "-v", "VERSION", "Version.", false};
+const Option kLabel{"--label", "-l", "LABEL", "`latest`.", false};
+const Option kNoWait{"--no-wait", "", "", "Do not wait for it to end.", false};
+const Option kYes{"--yes", "-y", "", "Accepted for az's sake; nothing is asked.", false};
+const Option kMaxResults{"--max-results", "-r", "N", "At most so many.", false};
+const Option kArchivedOnly{"--archived-only", "", "", "Only archived ones.", false};
+const Option kIncludeArchived{"--include-archived", "", "", "Archived ones too.", false};
+
+std::vector<Option> with(std::vector<Option> first, const std::vector<Option>& more) {
+    for (const Option& option : more) {
+        bool known = false;
+        for (const Option& each : first) known = known || each.name == option.name;
+        if (!known) first.push_back(option);
+    }
+    return first;
+}
+
+std::vector<Command> build_table() {
+    std::vector<Command> table = {
+        {{"up"}, "Starts the server.\nIt stays in the foreground unless --detach is given.",
+         {{"--listen", "", "HOST:PORT", "Where HTTPS is served; port 0 picks a free one and keeps it.", false},
+          {"--detach", "-d", "", "Goes on in the background once it answers.", false},
+          {"--slots", "", "N", "Slots of the default pool.", false},
+          {"--python", "", "PATH", "Interpreter of the default pool.", false},
+          {"--uv", "", "PATH", "The uv executable that prepares environments.", false}},
+         server_up},
+        {{"down"}, "Stops the server and tells what goes on running.", {{"--all", "", "", "Ends running jobs and nodes too.", false}}, server_down},
+        {{"status"}, "Tells whether the server runs, and where.", {}, server_status},
+        {{"env"}, "Prints the variables that point the real clients at the server: eval \"$(turnout env)\".", {}, print_environment},
+        {{"exec"}, "Runs a program in that environment: turnout exec -- python script.py", {}, exec_in_environment, "", true},
+        {{"config"}, "Prints the SDK's config.json.", {}, print_config},
+        {{"login"}, "Sets up this machine for a server elsewhere.\nThe API key is read from --key-file or standard input.",
+         {{"--key-file", "", "FILE", "File with the API key.", false},
+          {"--ca-file", "", "FILE", "ca.pem of the server's data folder.", false},
+          {"--fingerprint", "", "SHA256", "Trusts the server's authority if it has this fingerprint.", false}},
+         login, "URL"},
+        {{"version"}, "Prints the version.", {}, print_version},
+        {{"docs"}, "Writes the reference page.", {kFile}, print_reference, "", false, true},
+
+        {{"job", "create"}, "Submits a job.\nWith --stream the exit code is the job's own.",
+         {kFile, kName, kSet, {"--stream", "-s", "", "Follows its log to the end.", false}, {"--web", "", "", "Opens its page.", false}}, job_create},
+        {{"job", "list"}, "Lists jobs, the newest first.",
+         {kMaxResults, {"--all-results", "", "", "All of them; 50 otherwise.", false}, {"--status", "", "STATUS", "Only those with this status.", false},
+          {"--experiment-name", "", "NAME", "Only those of this experiment.", false}, kArchivedOnly, kIncludeArchived}, job_list},
+        {{"job", "show"}, "Shows a job.", {kName, {"--web", "", "", "Opens its page.", false}}, job_show},
+        {{"job", "stream"}, "Follows a job's log to the end; the exit code is the job's own. Ctrl-C detaches.", {kName}, job_stream},
+        {{"job", "cancel"}, "Stops a job.", {kName, kNoWait}, job_cancel},
+        {{"job", "download"}, "Downloads a job's artifacts and outputs.",
+         {kName, {"--download-path", "-p", "FOLDER", "Where to; the current folder if absent.", false},
+          {"--output-name", "", "NAME", "One named output only.", false}, {"--all", "", "", "Artifacts and every named output.", false}}, job_download},
+        {{"job", "explain"}, "Tells what a job waits for and how its time was spent.", {kName}, job_explain},
+        {{"job", "update"}, "Changes display_name, description, tags or properties.", {kName, kSet}, job_update},
+        {{"job", "archive"}, "Hides a job from lists.", {kName}, job_archive},
+        {{"job", "restore"}, "Shows an archived job in lists again.", {kName}, job_restore},
+        {{"job", "delete"}, "Deletes a job.", {kName, kYes}, job_delete},
+        {{"job", "validate"}, "Checks a YAML file and the paths it names, without the server.", {kFile, kSet}, validate},
+
+        {{"compute", "create"}, "Makes a compute cluster.", with({kFile, kSet, kNoWait}, options_of(spec::aml_compute())), compute_create},
+        {{"compute", "list"}, "Lists computes.", {{"--type", "", "TYPE", "Only of this type.", false}}, compute_list},
+        {{"compute", "show"}, "Shows a compute.", {kName}, compute_show},
+        {{"compute", "update"}, "Changes a cluster's limits.", with({kName, kSet, kNoWait}, options_of(spec::aml_compute())), compute_update},
+        {{"compute", "delete"}, "Deletes a compute.", {kName, kYes, kNoWait}, compute_delete},
+        {{"compute", "list-nodes"}, "Lists the nodes of a cluster.", {kName}, compute_list_nodes},
+        {{"compute", "list-sizes"}, "Lists VM sizes.", {{"--location", "-l", "REGION", "Region.", false}}, compute_list_sizes},
+        {{"compute", "list-usage"}, "Lists usage against limits.", {{"--location", "-l", "REGION", "Region.", false}}, compute_list_usage},
+        {{"compute", "validate"}, "Checks a YAML file, without the server.", {kFile, kSet}, validate},
+    };
+    struct Asset {
+        const char* word;
+        const char* article;
+        const spec::Description& (*description)();
+    };
+    for (const Asset& asset : {Asset{"environment", "an environment", spec::environment}, Asset{"data", "a data asset", spec::data_asset}, Asset{"model", "a model", spec::model_asset}}) {
+        const std::string word = asset.word, article = asset.article;
+        table.push_back({{word, "create"}, "Registers " + article + "; local paths are uploaded.", with({kFile, kSet}, options_of(asset.description())), asset_create});
+        table.push_back({{word, "list"}, "Lists them; with -n the versions of one.", {kName, kMaxResults, kArchivedOnly, kIncludeArchived}, asset_list});
+        table.push_back({{word, "show"}, "Shows " + article + ": the newest version unless -v is given.", {kName, kVersion, kLabel}, asset_show});
+        table.push_back({{word, "archive"}, "Hides it, or one version, from lists.", {kName, kVersion}, asset_archive});
+        table.push_back({{word, "restore"}, "Shows it in lists again.", {kName, kVersion}, asset_restore});
+        table.push_back({{word, "validate"}, "Checks a YAML file and the paths it names, without the server.", {kFile, kSet}, validate});
+    }
+    const std::vector<Command> rest = {
+        {{"datastore", "create"}, "Registers a datastore.", {kFile, kName, kSet}, datastore_create},
+        {{"datastore", "list"}, "Lists datastores.", {}, datastore_list},
+        {{"datastore", "show"}, "Shows a datastore.", {kName}, datastore_show},
+        {{"datastore", "delete"}, "Deletes a datastore; its data stays.", {kName, kYes}, datastore_delete},
+        {{"datastore", "validate"}, "Checks a YAML file, without the server.", {kFile, kSet}, validate},
+        {{"workspace", "create"}, "Makes a workspace.", with({kFile, kSet}, options_of(spec::workspace())), workspace_create},
+        {{"workspace", "list"}, "Lists workspaces.", {}, workspace_list},
+        {{"workspace", "show"}, "Shows a workspace.", {kName}, workspace_show},
+        {{"workspace", "delete"}, "Deletes a workspace.", {kName, kYes}, workspace_delete},
+        {{"workspace", "validate"}, "Checks a YAML file, without the server.", {kFile, kSet}, validate},
+    };
+    table.insert(table.end(), rest.begin(), rest.end());
+    return table;
+}
+
+}  // namespace
+
+int run_cli(int argc, char** argv, ServerCommands hooks) {
+    const std::vector<Command> table = build_table();
+    std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+    if (words.size() == 1 && words[0] == "--version") words = {"version"};
+    const Result<Arguments> arguments = parse_arguments(table, words);
+    if (!arguments) {
+        std::fputs(error_text(arguments.error()).c_str(), stderr);
+        return exit_code_of(arguments.error().code);
+    }
+    if (arguments->command == nullptr) {
+        const std::string group = arguments->operands.empty() || arguments->operands[0][0] == '-' || arguments->operands[0] == "help" ? "" : arguments->operands[0];
+        std::fputs(help_of(table, group).c_str(), stdout);
+        return words.empty() ? 2 : 0;
+    }
+    if (arguments->help) {
+        std::fputs(help_of(*arguments->command).c_str(), stdout);
+        return 0;
+    }
+    // A closed pipe (`turnout job list | head`) ends the command quietly, but never the server.
+    if (arguments->command->run != server_up && arguments->command->run != exec_in_environment) ::signal(SIGPIPE, SIG_IGN);
+    Context context(*arguments, hooks, table);
+    return arguments->command->run(context);
+}
+
+}  // namespace turnout::cli

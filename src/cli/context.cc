@@ -1,0 +1,276 @@
+#include "cli/context.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+
+#include "base/hash.h"
+#include "base/text.h"
+#include "cli/query.h"
+#include "client/files.h"
+
+namespace turnout::cli {
+
+Context::Context(Arguments arguments, const ServerCommands& hooks, const std::vector<Command>& commands)
+    : args_(std::move(arguments)), hooks_(hooks), commands_(commands), terminal_(::isatty(1) == 1), error_terminal_(::isatty(2) == 1) {}
+
+Result<client::Settings> Context::settings() const {
+    client::Settings settings = TURNOUT_TRY(client::load_settings(args_.get("--data")));
+    const auto choose = [&](std::string& value, const char* option, const char* variable) {
+        if (args_.has(option))
+            value = args_.get(option);
+        else if (const std::string named = client::environment_variable(variable); !named.empty())
+            value = named;
+    };
+    choose(settings.subscription_id, "--subscription", "TURNOUT_SUBSCRIPTION");
+    choose(settings.resource_group, "--resource-group", "TURNOUT_RESOURCE_GROUP");
+    choose(settings.workspace_name, "--workspace-name", "TURNOUT_WORKSPACE");
+    return settings;
+}
+
+Result<client::Api*> Context::api() {
+    if (!api_) {
+        client::Settings chosen = TURNOUT_TRY(settings());
+        api_ = TURNOUT_TRY(client::Api::open(std::move(chosen)));
+    }
+    return api_.get();
+}
+
+void Context::out(std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+}
+
+void Context::note(std::string_view text) {
+    end_status();
+    std::fprintf(stderr, "%.*s\n", static_cast<int>(text.size()), text.data());
+}
+
+void Context::status(const std::string& text) {
+    if (text == last_status_) return;
+    last_status_ = text;
+    if (!error_terminal_) return;
+    std::string line = text.substr(0, 160);
+    for (char& c : line)
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
+    std::fprintf(stderr, "\r\x1b[K%s", line.c_str());
+    std::fflush(stderr);
+}
+
+void Context::end_status() {
+    if (!last_status_.empty() && error_terminal_) std::fprintf(stderr, "\r\x1b[K");
+    last_status_.clear();
+}
+
+client::Progress Context::bar(const std::string& what) {
+    if (!error_terminal_) return {};
+    return [this, what](std::uint64_t done, std::uint64_t total) {
+        const std::uint64_t full = 30;
+        const std::uint64_t filled = total == 0 ? full : done * full / total;
+        status(what + " [" + std::string(filled, '#') + std::string(full - filled, '.') + "] " + to_size_words(done) + " of " + to_size_words(total));
+    };
+}
+
+namespace {
+// Nothing was found: null, or a list of nothing.
+bool found_nothing(const Json& value) {
+    if (value.is_null()) return true;
+    return value.is_array() && std::all_of(value.items().begin(), value.items().end(), found_nothing);
+}
+}  // namespace
+
+int Context::show(const Json& entity, const Json& rest, const std::vector<std::string>& columns) {
+    end_status();
+    const Result<Format> how = parse_format(args_.get("--output"), terminal_);
+    if (!how) return fail(how.error());
+    if (!args_.has("--query")) {
+        out(format(entity, *how, columns));
+        return 0;
+    }
+    Result<Json> answer = query(args_.get("--query"), entity);
+    if (!answer) return fail(answer.error());
+    if (found_nothing(*answer) && !rest.is_null())
+        if (Result<Json> other = query(args_.get("--query"), rest); other && !found_nothing(*other)) answer = std::move(other);
+    out(format(*answer, *how));
+    return 0;
+}
+
+int Context::fail(const Error& error) {
+    end_status();
+    std::fputs(error_text(error).c_str(), stderr);
+    return exit_code_of(error.code);
+}
+
+std::vector<Option> options_of(const spec::Description& description) {
+    std::vector<Option> options;
+    for (const spec::Field& field : description.fields) {
+        if (field.flag.empty()) continue;
+        const std::string brief = field.flag == "--name" ? "-n" : field.flag == "--version" ? "-v" : field.flag == "--path" ? "-p" : field.flag == "--type" ? "-t" : field.flag == "--location" ? "-l" : field.flag == "--image" ? "-i" : field.flag == "--conda-file" ? "-c" : field.flag == "--description" ? "-d" : "";
+        options.push_back({field.flag, brief, "VALUE", field.help, false});
+    }
+    return options;
+}
+
+Result<void> apply_set(YamlDocument& document, const std::string& assignment) {
+    const std::size_t equals = assignment.find('=');
+    const auto refuse = [&](const std::string& why) { return invalid("--set " + assignment + ": " + why, "--set"); };
+    if (equals == std::string::npos || equals == 0) return refuse("expected KEY=VALUE, such as resources.shm_size=2g");
+    std::string value_text = assignment.substr(equals + 1);
+    Json value;
+    std::map<std::string, std::string> written;
+    if (!value_text.empty() && (value_text[0] == '{' || value_text[0] == '[' || value_text[0] == '"' || value_text[0] == '\'')) {
+        Result<YamlDocument> parsed = parse_yaml(value_text, "--set");
+        if (!parsed) return refuse(parsed.error().message);
+        value = std::move(parsed->value);
+        written = std::move(parsed->written);
+    } else {
+        value = yaml_scalar(value_text);
+        if (!value.is_string() && !value.is_null()) written.emplace("", value_text);
+    }
+    // a.b[0].c, and a.0 as az writes it
+    std::string path = assignment.substr(0, equals);
+    std::vector<std::string> parts;
+    std::string part;
+    for (const char c : path) {
+        if (c == '.' || c == '[' || c == ']') {
+            if (!part.empty()) parts.push_back(std::exchange(part, {}));
+        } else {
+            part += c;
+        }
+    }
+    if (!part.empty()) parts.push_back(part);
+    if (parts.empty()) return refuse("expected a key before '='");
+    Json* here = &document.value;
+    std::string pointer;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+        const bool last = i + 1 == parts.size();
+        const std::string& key = parts[i];
+        pointer = pointer_to(pointer, key);
+        if (here->is_array()) {
+            const Json number = yaml_scalar(key);
+            const std::size_t size = here->items().size();
+            if (!number.is_int() || number.as_int() < 0 || static_cast<std::size_t>(number.as_int()) > size)
+                return refuse("'" + key + "' is not an index of a list of " + std::to_string(size));
+            const std::size_t index = static_cast<std::size_t>(number.as_int());
+            if (index == size) here->push(Json());
+            here = &here->items()[index];
+        } else {
+            if (here->is_null()) *here = Json::object();
+            if (!here->is_object()) return refuse("'" + dotted(parent_of(pointer)) + "' is " + here->dump() + ", which has no '" + key + "'");
+            here = &(*here)[key];
+        }
+        if (last) *here = value;
+    }
+    const auto erase_beneath = [&](auto& map) {
+        for (auto it = map.lower_bound(pointer); it != map.end() && it->first.starts_with(pointer);)
+            it = it->first.size() == pointer.size() || it->first[pointer.size()] == '/' ? map.erase(it) : std::next(it);
+    };
+    erase_beneath(document.written);
+    erase_beneath(document.marks);
+    erase_beneath(document.overrides);
+    for (const auto& [beneath, text] : written) document.written.insert_or_assign(pointer + beneath, text);
+    document.overrides.insert_or_assign(pointer, "--set " + path);
+    return {};
+}
+
+Result<Loaded> load(Context& context, std::string_view kind) {
+    Loaded loaded;
+    std::string folder = client::current_folder();
+    const Arguments& args = context.args();
+    if (args.has("--file")) {
+        const std::string file = args.get("--file");
+        std::string text;
+        if (file == "-") {
+            text.assign(std::istreambuf_iterator<char>(std::cin), {});
+        } else {
+            text = TURNOUT_TRY(client::read_file(file));
+            folder = client::folder_of(client::absolute_path(file));
+        }
+        loaded.document = TURNOUT_TRY(parse_yaml(text, file == "-" ? "stdin" : file));
+    } else {
+        loaded.document.file = "the command line";
+        loaded.document.value = Json::object();
+    }
+    YamlDocument& document = loaded.document;
+    const auto put = [&](const std::string& key, const std::string& text, const std::string& option) {
+        const std::string pointer = pointer_to("", key);
+        if (document.value.is_null()) document.value = Json::object();
+        if (!document.value.is_object()) return;
+        Json value = yaml_scalar(text);
+        document.written.erase(pointer);
+        if (!value.is_string()) document.written.insert_or_assign(pointer, text);
+        document.value.set(key, std::move(value));
+        document.marks.erase(pointer);
+        document.overrides.insert_or_assign(pointer, option);
+    };
+    // `--type` decides which description it is, so flags come first.
+    for (const spec::Description* description : spec::all_descriptions())
+        if (description->kind == kind)
+            for (const spec::Field& field : description->fields) {
+                if (field.flag.empty() || !args.has(field.flag)) continue;
+                put(field.yaml, args.get(field.flag), field.flag);
+                // Paths on the command line begin where the user is.
+                if ((field.yaml == "path" || field.yaml == "conda_file") && !spec::is_remote_path(args.get(field.flag)) && !args.get(field.flag).starts_with("azureml:"))
+                    document.value.set(field.yaml, client::absolute_path(args.get(field.flag)));
+            }
+    for (const std::string& assignment : args.all("--set"))
+        if (Result<void> applied = apply_set(document, assignment); !applied) return Failure(applied.error());
+    if (!args.has("--file") && document.value.members().empty())
+        return invalid("what to create? give a YAML file with -f FILE" + std::string(kind == "job" ? "" : ", or options (see --help)"), "--file");
+    if (!args.has("--file") && kind == "compute" && !document.value.has("type")) put("type", "amlcompute", "--type");
+    loaded.description = TURNOUT_TRY(spec::description_for(kind, document));
+    const spec::LocalFiles files = client::local_files(folder);
+    spec::Reading reading(document, files);
+    spec::check(*loaded.description, reading);
+    if (Result<void> good = spec::result_of(reading); !good) return Failure(good.error());
+    loaded.local = std::move(reading.local);
+    loaded.references = std::move(reading.references);
+    loaded.inline_environments = std::move(reading.inline_environments);
+    return loaded;
+}
+
+Result<void> prepare(Context& context, Loaded& loaded) {
+    client::Api& api = *TURNOUT_TRY(context.api());
+    Json& value = loaded.document.value;
+    for (const spec::LocalPath& local : loaded.local) {
+        const std::string what = "uploading " + client::base_name(local.path);
+        bool uploaded = false;
+        std::string where;
+        switch (local.role) {
+            case spec::LocalPath::Role::Code: where = TURNOUT_TRY(api.upload_code(local.path, context.bar(what), uploaded)); break;
+            case spec::LocalPath::Role::BuildContext: where = TURNOUT_TRY(api.upload_context(local.path, context.bar(what), uploaded)); break;
+            default: where = TURNOUT_TRY(api.upload_data(local.path, context.bar(what), uploaded)); break;
+        }
+        context.end_status();
+        context.note((uploaded ? "uploaded " : "unchanged ") + client::base_name(local.path));
+        *part_at(value, local.pointer) = Json(where);
+    }
+    for (const spec::Reference& reference : loaded.references) {
+        const spec::AssetName name = TURNOUT_TRY(spec::parse_asset_name(reference.text));
+        // Curated environments' labels are the server's to resolve.
+        if (name.label.empty() || (reference.kind == "environments" && name.name.starts_with("AzureML-"))) continue;
+        if (name.label != "latest")
+            return invalid(loaded.document.place(reference.pointer) + ": " + dotted(reference.pointer) + ": the only label is 'latest', found '" + name.label + "'");
+        const Result<Json> versions = api.list(api.in_workspace("/" + reference.kind + "/" + percent_encode(name.name) + "/versions?listViewType=ActiveOnly&%24orderBy=createdtime%20desc&%24top=1"), 1);
+        if (!versions || versions->items().empty()) {
+            if (!versions && versions.error().code != Code::NotFound) return Failure(versions.error());
+            return not_found(loaded.document.place(reference.pointer) + ": " + dotted(reference.pointer) + ": '" + name.name + "' does not exist in this workspace" +
+                             (versions ? "" : ": " + versions.error().message));
+        }
+        *part_at(value, reference.pointer) = versions->items()[0].at("id");
+    }
+    const spec::Scope scope{api.settings().workspace_path()};
+    for (const std::string& pointer : loaded.inline_environments) {
+        Json body = spec::to_rest(spec::environment(), loaded.document, pointer, scope);
+        spec::set_path(body, "properties.isAnonymous", true);
+        const std::string version = to_hex(sha256(body.dump()));
+        const Json made = TURNOUT_TRY(api.put(api.in_workspace("/environments/CliV2AnonymousEnvironment/versions/" + version), body));
+        *part_at(value, pointer) = made.at("id");
+    }
+    return {};
+}
+
+}  // namespace turnout::cli

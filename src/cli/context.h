@@ -1,0 +1,74 @@
+// What a running command has: its arguments, the server, and where to write.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/arguments.h"
+#include "cli/cli.h"
+#include "cli/output.h"
+#include "client/api.h"
+#include "spec/resources.h"
+
+namespace turnout::cli {
+
+class Context {
+public:
+    Context(Arguments arguments, const ServerCommands& hooks, const std::vector<Command>& commands);
+
+    const Arguments& args() const { return args_; }
+    const ServerCommands& hooks() const { return hooks_; }
+    const std::vector<Command>& commands() const { return commands_; }
+
+    // Opened when first asked for, with -g, -w and --subscription in place of the defaults.
+    Result<client::Api*> api();
+    Result<client::Settings> settings() const;
+
+    // Prints an entity (or a list of them) after --query, in the format asked for. `rest` is the same
+    // as the server sent it: a query that finds nothing in the one is tried on the other, so that
+    // `properties.status` works as well as `status`.
+    int show(const Json& entity, const Json& rest = {}, const std::vector<std::string>& columns = {});
+    int fail(const Error& error);
+    void out(std::string_view text);
+    void note(std::string_view text);  // a line on stderr
+
+    // One line on stderr that is replaced on a terminal; elsewhere each new text is a line.
+    void status(const std::string& text);
+    void end_status();
+    client::Progress bar(const std::string& what);  // for a transfer
+
+    bool quiet() const { return !error_terminal_; }
+    bool error_terminal() const { return error_terminal_; }
+
+private:
+    Arguments args_;
+    const ServerCommands& hooks_;
+    const std::vector<Command>& commands_;
+    std::unique_ptr<client::Api> api_;
+    bool terminal_ = false, error_terminal_ = false;
+    std::string last_status_;
+};
+
+// A YAML file after flags and --set, checked.
+struct Loaded {
+    YamlDocument document;
+    const spec::Description* description = nullptr;
+    std::vector<spec::LocalPath> local;
+    std::vector<spec::Reference> references;
+    std::vector<std::string> inline_environments;
+};
+// `required_file`: without -f it is refused, unless flags of the description were given.
+Result<Loaded> load(Context& context, std::string_view kind);
+
+// "a.b[0].c=VALUE" put into the document; VALUE is YAML.
+Result<void> apply_set(YamlDocument& document, const std::string& assignment);
+
+// The flags that a kind's description gives, as options.
+std::vector<Option> options_of(const spec::Description& description);
+
+// Uploads what the document names, resolves labels and defines inline environments; afterwards it
+// can be turned into REST.
+Result<void> prepare(Context& context, Loaded& loaded);
+
+}  // namespace turnout::cli

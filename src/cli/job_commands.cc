@@ -1,0 +1,302 @@
+#include <algorithm>
+
+#include "base/text.h"
+#include "cli/commands.h"
+#include "client/files.h"
+
+namespace turnout::cli {
+
+namespace {
+
+const std::vector<std::string> kColumns = {"name", "display_name", "status", "compute", "experiment_name", "created"};
+
+// What az shows, and what a table needs besides: when, and why it waits.
+Json job_entity(const Json& rest) {
+    Json entity = spec::to_entity(spec::command_job(), rest);
+    const Json& properties = spec::at_path(rest, "properties.properties");
+    if (!rest.at("systemData").at("createdAt").is_null()) entity.set("created", rest.at("systemData").at("createdAt"));
+    if (!properties.at("turnout.waiting_for").as_string().empty()) entity.set("waiting_for", properties.at("turnout.waiting_for"));
+    if (!spec::at_path(rest, "properties.error").is_null()) entity.set("error", spec::at_path(rest, "properties.error"));
+    return entity;
+}
+
+std::string job_path(client::Api& api, const std::string& name) { return api.in_workspace("/jobs/" + percent_encode(name)); }
+
+Result<std::string> required_name(Context& context) {
+    const std::string name = context.args().get("--name");
+    if (name.empty()) return invalid("which job? give -n NAME", "--name");
+    return name;
+}
+
+std::string studio_url(const Json& rest) {
+    return spec::at_path(rest, "properties.services.Studio.endpoint").as_string();
+}
+
+std::string made_up_name(client::Api& api) {
+    static const char* const first[] = {"brave", "calm", "clever", "eager", "gentle", "happy", "keen", "lively", "mellow", "nimble", "polite", "quiet", "rapid", "steady", "sunny", "witty"};
+    static const char* const second[] = {"arrow", "beacon", "bridge", "cedar", "comet", "ember", "falcon", "harbor", "lantern", "meadow", "otter", "pebble", "river", "signal", "summit", "willow"};
+    const std::string id = api.uuid();
+    const auto digit = [&](std::size_t at) { return static_cast<std::size_t>(id[at] <= '9' ? id[at] - '0' : id[at] - 'a' + 10) % 16; };
+    std::string tail;
+    for (const char c : id)
+        if (c != '-' && tail.size() < 10) tail += c;
+    return std::string(first[digit(0)]) + "_" + second[digit(1)] + "_" + tail;
+}
+
+Result<Json> create(Context& context, client::Api& api) {
+    Loaded loaded = TURNOUT_TRY(load(context, "job"));
+    if (Result<void> prepared = prepare(context, loaded); !prepared) return Failure(prepared.error());
+    Json rest = spec::to_rest(*loaded.description, loaded.document, "", {api.settings().workspace_path()});
+    std::string name = rest.at("name").as_string();
+    rest.erase("name");
+    if (name.empty()) name = made_up_name(api);
+    if (spec::at_path(rest, "properties.experimentName").is_null()) {
+        // As Azure's clients do: the folder one is in.
+        std::string experiment;
+        for (const char c : client::base_name(client::current_folder()))
+            experiment += (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ? c : '-';
+        spec::set_path(rest, "properties.experimentName", experiment.empty() || experiment == "-" ? "Default" : experiment);
+    }
+    return api.put(job_path(api, name), rest);
+}
+
+// Opens the page in a browser where there is one.
+void open_page(Context& context, const std::string& url) {
+    context.note("web view: " + url);
+    if (client::environment_variable("DISPLAY").empty() && client::environment_variable("WAYLAND_DISPLAY").empty()) return;
+    const std::string command = "xdg-open " + quote_for_shell(url) + " >/dev/null 2>&1 &";
+    if (std::system(command.c_str()) != 0) context.note("no browser could be started");
+}
+
+}  // namespace
+
+int job_create(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    // What is wrong with the file is told before that no server is there.
+    if (!opened) {
+        const Result<Loaded> loaded = load(context, "job");
+        return context.fail(loaded ? opened.error() : loaded.error());
+    }
+    client::Api& api = **opened;
+    const Result<Json> job = create(context, api);
+    if (!job) return context.fail(job.error());
+    if (const std::string notices = spec::at_path(*job, "properties.properties").at("turnout.notices").as_string(); !notices.empty()) context.note(notices);
+    if (context.args().has("--web")) open_page(context, studio_url(*job));
+    if (!context.args().has("--stream")) return context.show(job_entity(*job), *job);
+    return follow_job(context, api, job->at("name").as_string());
+}
+
+int job_list(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    client::Api& api = **opened;
+    const Arguments& args = context.args();
+    const std::string view = args.has("--archived-only") ? "ArchivedOnly" : args.has("--include-archived") ? "All" : "ActiveOnly";
+    std::size_t limit = args.has("--all-results") ? SIZE_MAX : 50;
+    if (args.has("--max-results")) {
+        const Json number = yaml_scalar(args.get("--max-results"));
+        if (!number.is_int() || number.as_int() < 1) return context.fail({Code::InvalidArgument, "Usage", "--max-results takes a number from 1", ""});
+        limit = static_cast<std::size_t>(number.as_int());
+    }
+    const std::string status = args.get("--status");
+    const std::string experiment = args.get("--experiment-name");
+    const bool filtered = !status.empty() || !experiment.empty();
+    const Result<Json> jobs = api.list(api.in_workspace("/jobs?listViewType=" + view), filtered ? SIZE_MAX : limit);
+    if (!jobs) return context.fail(jobs.error());
+    Json entities = Json::array(), rests = Json::array();
+    for (const Json& job : jobs->items()) {
+        const Json& properties = job.at("properties");
+        if (!status.empty() && !equal_ignoring_case(properties.at("status").as_view(), status)) continue;
+        if (!experiment.empty() && properties.at("experimentName").as_view() != experiment) continue;
+        if (entities.items().size() >= limit) break;
+        entities.push(job_entity(job));
+        rests.push(job);
+    }
+    return context.show(entities, rests, kColumns);
+}
+
+int job_show(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<std::string> name = required_name(context);
+    if (!name) return context.fail(name.error());
+    const Result<Json> job = (*opened)->get(job_path(**opened, *name));
+    if (!job) return context.fail(job.error());
+    if (context.args().has("--web")) open_page(context, studio_url(*job));
+    return context.show(job_entity(*job), *job);
+}
+
+int job_stream(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<std::string> name = required_name(context);
+    if (!name) return context.fail(name.error());
+    return follow_job(context, **opened, *name);
+}
+
+int job_cancel(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<std::string> name = required_name(context);
+    if (!name) return context.fail(name.error());
+    client::Api& api = **opened;
+    const Json nothing = Json::object();
+    const Result<client::Reply> reply = api.send("POST", job_path(api, *name) + "/cancel", &nothing);
+    if (!reply) return context.fail(reply.error());
+    if (context.args().has("--no-wait")) return 0;
+    const Result<void> done = api.finish(*reply, [&](const std::string&) { context.status("canceling " + *name + ": its processes are asked to stop"); });
+    if (!done) return context.fail(done.error());
+    const Result<Json> job = api.get(job_path(api, *name));
+    if (!job) return context.fail(job.error());
+    context.note("job " + *name + " is " + job->at("properties").at("status").as_string());
+    return 0;
+}
+
+namespace {
+int change_job(Context& context, const Json& properties) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<std::string> name = required_name(context);
+    if (!name) return context.fail(name.error());
+    const Result<Json> job = (*opened)->patch(job_path(**opened, *name), Json::object({{"properties", properties}}));
+    if (!job) return context.fail(job.error());
+    return context.show(job_entity(*job), *job);
+}
+}  // namespace
+
+int job_archive(Context& context) { return change_job(context, Json::object({{"isArchived", true}})); }
+int job_restore(Context& context) { return change_job(context, Json::object({{"isArchived", false}})); }
+
+int job_update(Context& context) {
+    // --set display_name=…, description=…, tags.a=…, properties.b=…
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<std::string> name = required_name(context);
+    if (!name) return context.fail(name.error());
+    if (!context.args().has("--set")) return context.fail({Code::InvalidArgument, "Usage", "what to change? give --set, such as --set display_name=words or --set tags.kind=test", "--set"});
+    const Result<Json> job = (*opened)->get(job_path(**opened, *name));
+    if (!job) return context.fail(job.error());
+    const Json before = spec::to_entity(spec::command_job(), *job);
+    YamlDocument document;
+    document.file = "job " + *name;
+    document.value = Json::object({{"tags", before.at("tags")}});
+    for (const std::string& assignment : context.args().all("--set"))
+        if (Result<void> applied = apply_set(document, assignment); !applied) return context.fail(applied.error());
+    Json properties = Json::object();
+    for (const auto& [key, value] : document.value.members()) {
+        const spec::Field* field = spec::command_job().find(key);
+        const bool allowed = key == "display_name" || key == "description" || key == "tags" || key == "properties";
+        if (field == nullptr || !allowed)
+            return context.fail({Code::InvalidArgument, "ValidationError", "--set " + key + ": of a job only display_name, description, tags and properties can change", key});
+        if (key == "tags" || key == "properties") {
+            Json texts = Json::object();
+            for (const auto& [inner, part] : value.members()) texts.set(inner, document.text(pointer_to("/" + key, inner), part));
+            properties.set(key, std::move(texts));
+        } else {
+            properties.set(key == "display_name" ? "displayName" : key, document.text("/" + key, value));
+        }
+    }
+    return change_job(context, properties);
+}
+
+int job_delete(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<std::string> name = required_name(context);
+    if (!name) return context.fail(name.error());
+    client::Api& api = **opened;
+    const Result<client::Reply> reply = api.send("DELETE", job_path(api, *name));
+    if (!reply) return context.fail(reply.error());
+    if (const Result<void> done = api.finish(*reply); !done) return context.fail(done.error());
+    context.note("job " + *name + " is deleted");
+    return 0;
+}
+
+int job_explain(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<std::string> name = required_name(context);
+    if (!name) return context.fail(name.error());
+    const Result<Json> job = (*opened)->get(job_path(**opened, *name));
+    if (!job) return context.fail(job.error());
+    const Json& properties = job->at("properties");
+    const Json& own = properties.at("properties");
+    Json out = Json::object({{"name", *name}, {"status", properties.at("status")}});
+    for (const char* key : {"waiting_for", "detail", "compute", "node", "environment", "notices", "attempts", "cause", "exit_code", "started", "ended"})
+        if (!own.at("turnout." + std::string(key)).as_string().empty()) out.set(key, own.at("turnout." + std::string(key)));
+    if (!properties.at("error").is_null()) out.set("error", properties.at("error").at("message"));
+    Json ledger = Json::object();
+    for (const auto& [key, value] : own.members())
+        if (key.starts_with("turnout.ledger.")) ledger.set(key.substr(15), value);
+    out.set("time", std::move(ledger));
+    return context.show(out, *job);
+}
+
+namespace {
+
+// "azureml://…/datastores/D/paths/P" split into D and P.
+Result<std::pair<std::string, std::string>> datastore_path(const std::string& uri) {
+    const std::size_t store = uri.find("datastores/");
+    const std::size_t paths = uri.find("/paths/", store == std::string::npos ? 0 : store);
+    if (store == std::string::npos || paths == std::string::npos) return internal("'" + uri + "' is not the path of a datastore");
+    return std::pair(uri.substr(store + 11, paths - store - 11), uri.substr(paths + 7));
+}
+
+Result<std::size_t> fetch_folder(Context& context, client::Api& api, const std::string& store, std::string prefix, const std::string& folder, const std::string& what) {
+    const client::BlobPlace place = TURNOUT_TRY(api.datastore(store));
+    std::vector<client::RemoteFile> files = TURNOUT_TRY(api.list_blobs(place, prefix));
+    // "out" must not take "out2/x" along.
+    std::erase_if(files, [&](const client::RemoteFile& file) {
+        return !prefix.empty() && !prefix.ends_with('/') && file.name != prefix && file.name[prefix.size()] != '/';
+    });
+    if (Result<void> done = api.download(place, files, prefix, folder, context.bar(what)); !done) return Failure(done.error());
+    context.end_status();
+    return files.size();
+}
+
+Result<void> download(Context& context, client::Api& api, const std::string& name) {
+    const Arguments& args = context.args();
+    const std::string folder = client::absolute_path(args.get("--download-path", "."));
+    const Json job = TURNOUT_TRY(api.get(job_path(api, name)));
+    const std::string status = job.at("properties").at("status").as_string();
+    if (status != "Completed" && status != "Failed" && status != "Canceled")
+        return fail(Code::FailedPrecondition, "JobNotEnded", "job '" + name + "' is " + status + ": its outputs can be downloaded when it has ended (`turnout job stream -n " + name + "`)");
+    const std::string output = args.get("--output-name");
+    const bool all = args.has("--all");
+    if (output.empty()) {
+        const std::size_t count = TURNOUT_TRY(fetch_folder(context, api, "workspaceartifactstore", "ExperimentRun/dcid." + name + "/", folder + "/artifacts", "downloading artifacts"));
+        context.note(std::to_string(count) + " artifact" + (count == 1 ? "" : "s") + " to " + folder + "/artifacts");
+    }
+    if (output.empty() && !all) return {};
+    const Json run = TURNOUT_TRY(api.post("/history/v1.0" + api.in_workspace("/rundata"),
+                                          Json::object({{"runId", name}, {"selectRunMetadata", true}, {"selectRunDefinition", true}, {"selectJobSpecification", true}})));
+    const Json& outputs = run.at("runMetadata").at("outputs");
+    if (!output.empty() && outputs.at(output).is_null()) {
+        std::vector<std::string> known;
+        for (const auto& [key, value] : outputs.members()) known.push_back(key);
+        return not_found("job '" + name + "' has no output '" + output + "'" + did_you_mean(output, known), "--output-name");
+    }
+    for (const auto& [key, value] : outputs.members()) {
+        if (!output.empty() && key != output) continue;
+        const std::string id = value.at("assetId").as_string();
+        const Json resolved = TURNOUT_TRY(api.post("/data/v1.0" + api.in_workspace("/dataversion/batchGetResolvedUris"), Json::object({{"values", Json::array({id})}})));
+        const auto [store, path] = TURNOUT_TRY(datastore_path(resolved.at("values").at(id).at("uri").as_string()));
+        const std::string checked = TURNOUT_TRY(checked_relative_path(key, "output name"));
+        const std::size_t count = TURNOUT_TRY(fetch_folder(context, api, store, path, folder + "/named-outputs/" + checked, "downloading " + key));
+        context.note(std::to_string(count) + " file" + (count == 1 ? "" : "s") + " of output '" + key + "' to " + folder + "/named-outputs/" + checked);
+    }
+    return {};
+}
+
+}  // namespace
+
+int job_download(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<std::string> name = required_name(context);
+    if (!name) return context.fail(name.error());
+    const Result<void> done = download(context, **opened, *name);
+    return done ? 0 : context.fail(done.error());
+}
+
+}  // namespace turnout::cli

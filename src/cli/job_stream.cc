@@ -1,0 +1,156 @@
+// Following a job: its log on stdout as it is written, what it waits for on stderr.
+#include <csignal>
+#include <cstdio>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "cli/commands.h"
+
+namespace turnout::cli {
+
+namespace {
+
+constexpr const char* kLog = "user_logs/std_log.txt";
+constexpr const char* kBuildLog = "azureml-logs/20_environment.txt";
+
+bool has_ended(std::string_view status) { return status == "Completed" || status == "Failed" || status == "Canceled"; }
+
+// "Queued: no free slot (12 s)"
+std::string state_of(const Json& job, Span elapsed) {
+    const Json& properties = job.at("properties");
+    const Json& own = properties.at("properties");
+    std::string text = properties.at("status").as_string();
+    std::string why = own.at("turnout.waiting_for").as_string();
+    if (why.empty()) why = own.at("turnout.detail").as_string();
+    if (!why.empty()) text += ": " + why;
+    return text + " (" + to_words(elapsed) + ")";
+}
+
+// What a log's link needs behind it.
+std::string with_offset(const std::string& url, std::uint64_t offset, int wait) {
+    return url + (url.find('?') == std::string::npos ? "?" : "&") + "offset=" + std::to_string(offset) + "&wait=" + std::to_string(wait);
+}
+
+struct Follower {
+    Context& context;
+    client::Api& api;
+    std::string name;
+    std::string job_path, details_path;
+    std::uint64_t offset = 0, build_offset = 0;
+    bool ends_line = true;
+
+    void write(const std::string& bytes) {
+        if (bytes.empty()) return;
+        context.end_status();
+        context.out(bytes);
+        ends_line = bytes.back() == '\n';
+    }
+
+    // Prints what is new; tells whether the log is complete.
+    Result<bool> pump(const std::string& url, std::uint64_t& at, int wait, bool to_stderr) {
+        auto [bytes, headers] = TURNOUT_TRY(api.fetch(with_offset(url, at, wait)));
+        at += bytes.size();
+        if (to_stderr) {
+            context.end_status();
+            std::fwrite(bytes.data(), 1, bytes.size(), stderr);
+        } else {
+            write(bytes);
+        }
+        return headers.get("x-turnout-log-complete") == "true" && yaml_scalar(headers.get("x-turnout-log-length")).as_int() <= static_cast<std::int64_t>(at);
+    }
+
+    Result<Json> run() {
+        int failures = 0;
+        std::string shown;
+        while (true) {
+            Result<Json> job = api.get(job_path);
+            if (!job) {
+                // The server may be restarting: the job goes on meanwhile.
+                if (job.error().code != Code::Unavailable || ++failures > 60) return job;
+                context.status("the server does not answer; trying again");
+                api.loop().run(api.loop().sleep(1s));
+                continue;
+            }
+            failures = 0;
+            const std::string status = job->at("properties").at("status").as_string();
+            Span elapsed{};
+            if (const Result<Instant> created = parse_iso8601(job->at("systemData").at("createdAt").as_view())) elapsed = api.now() - *created;
+            if (status != shown && status != "Running" && !has_ended(status) && !context.error_terminal())
+                context.note(name + ": " + state_of(*job, elapsed));
+            shown = status;
+            const bool logging = status == "Running" || status == "Finalizing" || status == "CancelRequested" || has_ended(status);
+            if (!logging) context.status(state_of(*job, elapsed));
+            const Result<Json> details = api.get(details_path);
+            if (!details) {
+                if (has_ended(status)) return job;
+                api.loop().run(api.loop().sleep(1s));
+                continue;
+            }
+            const Json& files = details->at("logFiles");
+            // A failed build is explained by its log.
+            if (const std::string build = files.at(kBuildLog).as_string(); !build.empty() && status == "Preparing")
+                if (const Result<bool> pumped = pump(build, build_offset, 1, true); !pumped && pumped.error().code == Code::Unavailable) continue;
+            const std::string url = files.at(kLog).as_string();
+            if (url.empty()) {
+                if (has_ended(status)) return job;
+                api.loop().run(api.loop().sleep(500ms));
+                continue;
+            }
+            if (has_ended(status)) {
+                // All of it is there now.
+                for (bool complete = false; !complete;) {
+                    const std::uint64_t before = offset;
+                    const Result<bool> pumped = pump(url, offset, 0, false);
+                    complete = !pumped || *pumped || offset == before;
+                }
+                return job;
+            }
+            // Waiting at the log itself is the quickest way to its next line.
+            const Result<bool> pumped = pump(url, offset, logging ? 10 : 1, false);
+            if (!pumped) api.loop().run(api.loop().sleep(500ms));
+        }
+    }
+};
+
+}  // namespace
+
+int follow_job(Context& context, client::Api& api, const std::string& name) {
+    Follower follower{context, api, name, api.in_workspace("/jobs/" + percent_encode(name)),
+                      "/history/v1.0" + api.in_workspace("/runs/" + percent_encode(name) + "/details"), 0, 0, true};
+    const Result<Json> first = api.get(follower.job_path);
+    if (!first) return context.fail(first.error());
+    context.note("job " + name);
+    if (const std::string page = spec::at_path(*first, "properties.services.Studio.endpoint").as_string(); !page.empty())
+        context.note("web view: " + page);
+    // Ctrl-C leaves the job alone.
+    api.loop().on_signal(SIGINT, [&context, name] {
+        context.end_status();
+        std::fprintf(stderr, "\ndetached: job %s goes on. Follow it again with `turnout job stream -n %s`, stop it with `turnout job cancel -n %s`\n",
+                     name.c_str(), name.c_str(), name.c_str());
+        ::_exit(130);
+    });
+    const Result<Json> job = follower.run();
+    if (!job) return context.fail(job.error());
+    context.end_status();
+    if (!follower.ends_line) context.out("\n");
+    const Json& properties = job->at("properties");
+    const std::string status = properties.at("status").as_string();
+    std::string line = "job " + name + " " + status;
+    const Json& own = properties.at("properties");
+    std::string times;
+    for (const auto& [key, value] : own.members())
+        if (key.starts_with("turnout.ledger.") && value.as_view() != "0.000000 s") {
+            const Json seconds = yaml_scalar(value.as_view().substr(0, value.as_view().find(' ')));
+            const Span span(static_cast<std::int64_t>(seconds.as_double() * 1e6));
+            times += (times.empty() ? "" : ", ") + key.substr(15) + " " + to_words(span);
+        }
+    if (!times.empty()) line += " (" + times + ")";
+    context.note(line);
+    if (status == "Completed") return 0;
+    if (const std::string why = properties.at("error").at("message").as_string(); !why.empty()) context.note("error: " + why);
+    const Json code = yaml_scalar(own.at("turnout.exit_code").as_string());
+    const std::int64_t exit_code = code.is_int() ? code.as_int() : 1;
+    return exit_code >= 1 && exit_code <= 255 ? static_cast<int>(exit_code) : 1;
+}
+
+}  // namespace turnout::cli
