@@ -80,7 +80,8 @@ struct Services {
 
 enum class Access {
     Open,    // no credential: metadata, discovery, health
-    // The route itself checks a signed link (SAS, studio, log URLs) or call.principal, which is set
+    // Without a 'sig' in the query and without a good bearer: 401. Otherwise the route itself checks
+    // its signed link (SAS, studio, log URLs) or call.principal, which is set
     // when a good bearer came along (Nobody otherwise): a User reaches all, a Run only what belongs
     // to its workspace, which the route compares.
     Signed,

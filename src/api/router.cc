@@ -110,13 +110,15 @@ Result<std::string> workspace_of_path(Services& services, const Call& call) {
 Result<void> authorize(Services& services, Access access, Call& call) {
     if (access == Access::Open) return {};
     const std::string_view token = bearer_of(call.request);
+    const bool signed_link = access == Access::Signed && !call.query_value("sig").empty();
     if (token.empty()) {
-        if (access == Access::Signed) return {};  // the route looks at its link
+        if (signed_link) return {};  // the route looks at it
+        if (access == Access::Signed) return Failure(unauthenticated("this needs a signed link or an 'Authorization: Bearer' header"));
         return Failure(unauthenticated("this needs an 'Authorization: Bearer' header: run the client inside 'turnout exec' or after 'turnout env'"));
     }
     auto principal = services.authority.check(token);
     if (!principal) {
-        if (access == Access::Signed) return {};
+        if (signed_link) return {};
         return Failure(std::move(principal).error());
     }
     call.principal = std::move(*principal);
@@ -328,7 +330,7 @@ http::Response error_response(const Error& error) {
         details.push(Json::object({{"code", cause->reason}, {"message", cause->message}}));
     inner.set("details", std::move(details));
     int status = http_status(error.code);
-    if (error.reason == "RequestBodyTooLarge") status = 413;
+    if (error.reason == "RequestEntityTooLarge") status = 413;
     http::Response response = json_response(status, Json::object({{"error", std::move(inner)}}));
     if (error.code == Code::Unauthenticated) response.headers.set("WWW-Authenticate", "Bearer");
     if (error.code == Code::Unavailable) response.headers.set("Retry-After", "1");

@@ -1,0 +1,172 @@
+// The whole API in one process without sockets, under virtual time: requests are values.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "api/api.h"
+#include "api/authority.h"
+#include "blob/blobs.h"
+#include "control/assets.h"
+#include "control/control.h"
+#include "store/memory/memory_store.h"
+#include "tracking/test_world.h"
+#include "tracking/tracking.h"
+
+namespace turnout::api {
+
+class NoEffects : public Effects {
+public:
+    void send(const NodeId&, agent_protocol::ToAgent) override {}
+    void provision(const Node& node) override { provisioned.push_back(node.id()); }
+    void release(const Node&) override {}
+    void disconnect(const NodeId&) override {}
+    std::vector<NodeId> provisioned;
+};
+
+class TextBody : public http::BodyReader {
+public:
+    explicit TextBody(std::string text) : text_(std::move(text)) {}
+    Task<Result<std::string>> read() override { co_return std::exchange(text_, ""); }
+
+private:
+    std::string text_;
+};
+
+struct Reply {
+    int status = 0;
+    http::Headers headers;
+    std::string text;
+    Json json;  // null if the body is not JSON
+    const Json& properties() const { return json.at("properties"); }
+    std::string code() const { return json.at("error").at("code").as_string(); }
+    std::string message() const { return json.at("error").at("message").as_string(); }
+};
+
+inline ServerInfo test_info() {
+    ServerInfo info;
+    info.version = "1.2.3";
+    info.tls_origin = "https://127.0.0.1:8443";
+    info.plain_origin = "http://127.0.0.1:8080";
+    info.pool = {2, 4, 16, 0};
+    return info;
+}
+
+class World {
+public:
+    World()
+        : folder_(std::filesystem::path(::testing::TempDir()) / ("api_world_" + std::to_string(::getpid()) + "_" + std::to_string(next_number()))),
+          control(loop, store, effects, Control::Settings{}),
+          assets(store, loop, random),
+          tracking(store, loop, random, loop),
+          blobs(open(*this)),
+          authority(make_authority(store, loop, random, make_instance_keys(random))),
+          services{loop, random, loop, store, control, *blobs, assets, tracking, *authority, test_info()} {
+        EXPECT_TRUE(control.recover());
+        blobs->set_virtual(&tracking);
+        add_discovery_routes(router, services);
+        add_arm_routes(router, services);
+        add_history_routes(router, services);
+        add_mlflow_routes(router, services);
+        add_portal_routes(router, services);
+        add_blob_routes(router, services);
+        workspace = make_workspace("ws");
+        user = token({Principal::Kind::User, "admin", "", "", 0});
+    }
+    ~World() {
+        blobs.reset();
+        std::error_code ignored;
+        std::filesystem::remove_all(folder_, ignored);
+    }
+
+    template <class T>
+    T wait(Task<T> task) {
+        auto outcome = begin(std::move(task));
+        loop.settle();
+        for (int i = 0; i < 100 && !outcome.done(); ++i) loop.pass(1ms);
+        EXPECT_TRUE(outcome.done()) << "the task does not end";
+        return std::move(*outcome);
+    }
+
+    Workspace make_workspace(std::string name) {
+        Workspace wanted;
+        wanted.subscription = "00000000-1111-2222-3333-444444444444";
+        wanted.resource_group = "rg";
+        wanted.name = std::move(name);
+        wanted.location = "westus";
+        return *wait(assets.create_workspace(wanted));
+    }
+    std::string token(const Principal& principal) { return authority->mint(principal, "https://127.0.0.1:8443", 1h).reveal(); }
+
+    Reply send_raw(std::string method, std::string target, std::string body, std::string bearer, std::vector<std::pair<std::string, std::string>> headers = {}) {
+        http::Request request;
+        request.method = std::move(method);
+        request.target = target;
+        const std::size_t question = target.find('?');
+        request.path = target.substr(0, question);
+        if (question != std::string::npos) request.query = target.substr(question + 1);
+        request.peer = {http::Carrier::Tls, true, "127.0.0.1:5000"};
+        request.headers.set("Host", "localhost:8443");
+        if (!bearer.empty()) request.headers.set("Authorization", "Bearer " + bearer);
+        for (auto& [name, value] : headers) request.headers.set(name, value);
+        TextBody reader(std::move(body));
+        http::Response response = wait(router.handle(services, request, reader));
+        Reply reply;
+        reply.status = response.status;
+        reply.headers = response.headers;
+        reply.text = response.body;
+        if (auto parsed = parse_json(response.body)) reply.json = std::move(*parsed);
+        return reply;
+    }
+    // A path inside the workspace, as a user, with an api-version.
+    Reply send(std::string method, const std::string& path, const Json& body = {}) {
+        const std::string target = workspace_path() + path + (path.find('?') == std::string::npos ? "?" : "&") + "api-version=2024-01-01-preview";
+        return send_raw(std::move(method), target, body.is_null() ? "" : body.dump(), user);
+    }
+    std::string workspace_path() const {
+        return "/subscriptions/" + workspace.subscription + "/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/" + workspace.name;
+    }
+    void put_blob(const std::string& container, const std::string& name, std::string bytes) {
+        BlobPut put;
+        put.container = container;
+        put.name = name;
+        const auto done = wait(blobs->put_bytes(put, std::move(bytes)));
+        ASSERT_TRUE(done) << done.error().message;
+    }
+
+private:
+    static int next_number() {
+        static int last = 0;
+        return ++last;
+    }
+    static std::unique_ptr<Blobs> open(World& world) {
+        auto opened = open_blobs(world.store, world.loop, world.random, world.loop, world.folder_.string());
+        EXPECT_TRUE(opened);
+        return std::move(*opened);
+    }
+    std::filesystem::path folder_;
+
+public:
+    ManualLoop loop;
+    CountingRandom random;
+    MemoryStore store{loop};
+    NoEffects effects;
+    Control control;
+    Assets assets;
+    Tracking tracking;
+    std::unique_ptr<Blobs> blobs;
+    std::unique_ptr<InstanceAuthority> authority;
+    Services services;
+    Router router;
+    Workspace workspace;
+    std::string user;
+};
+
+}  // namespace turnout::api
