@@ -29,7 +29,7 @@ Result<Place> place_of(Services& services, const Call& call, std::string_view pa
     const std::string rest = slash == std::string::npos ? "" : checked.substr(slash + 1);
     if (rest != "artifacts" && !rest.starts_with("artifacts/"))
         return not_found("'" + checked + "' is not the path of an artifact: those begin with '{run id}/artifacts/'", "path");
-    place.view = TURNOUT_TRY(readable_run(services, place.workspace, checked.substr(0, slash)));
+    place.view = TURNOUT_TRY(readable_item(services, place.workspace, checked.substr(0, slash)));
     if (rest.size() > 10) place.path = rest.substr(10);
     return place;
 }

@@ -202,7 +202,7 @@ Answer get_history(Services& services, Call& call) {
 }
 
 Answer refuse(Services&, Call& call) {
-    co_return fail(Code::NotFound, "EndpointNotFound", "'" + call.param("rest") + "' is not served here: experiments, runs, metrics, params, tags and artifacts are");
+    co_return fail(Code::NotFound, "EndpointNotFound", "'" + call.param("rest") + "' is not served here: experiments, runs, metrics, params, tags, logged models and artifacts are");
 }
 
 }  // namespace
@@ -237,6 +237,7 @@ void add_mlflow_routes(Router& router, Services& services) {
     mlflow::add_experiment_rows(router, services);
     mlflow::add_run_rows(router, services);
     mlflow::add_search_rows(router, services);
+    mlflow::add_model_rows(router, services);
     mlflow::add_artifact_rows(router, services);
 }
 

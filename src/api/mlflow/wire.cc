@@ -165,9 +165,12 @@ Json run_document(const RunView& view) {
     for (const Metric& metric : run.latest) metrics.push(metric_document(metric));
     Json tags = Json::array();
     Json datasets = Json::array();
+    Json models = Json::array();
     for (const auto& [key, value] : run.tags.members()) {
         if (key.starts_with(kDatasetTag)) {
             if (auto dataset = parse_json(value.as_view())) datasets.push(std::move(*dataset));
+        } else if (key.starts_with(kModelTag)) {
+            models.push(Json::object({{"model_id", key.substr(kModelTag.size())}, {"step", to_int64(value).value_or(0)}}));
         } else {
             tags.push(Json::object({{"key", key}, {"value", value}}));
         }
@@ -177,7 +180,8 @@ Json run_document(const RunView& view) {
             if (!run.tags.has(key)) tags.push(Json::object({{"key", key}, {"value", value.is_string() ? value : Json(value.dump())}}));
     return Json::object({{"info", run_info(view)},
                          {"data", Json::object({{"metrics", std::move(metrics)}, {"params", pairs_document(run.params)}, {"tags", std::move(tags)}})},
-                         {"inputs", Json::object({{"dataset_inputs", std::move(datasets)}})}});
+                         {"inputs", Json::object({{"dataset_inputs", std::move(datasets)}})},
+                         {"outputs", Json::object({{"model_outputs", std::move(models)}})}});
 }
 
 Result<std::string> run_id_of(const Json& body) {
@@ -194,11 +198,19 @@ Result<std::string> run_id_of(const Call& call) {
     return std::string(id);
 }
 
-Result<RunView> readable_run(Services& services, const Workspace& workspace, std::string_view run_id) {
+bool is_model(const Run& run) { return run.experiment_id.ends_with(kModelShelf); }
+
+Result<RunView> readable_item(Services& services, const Workspace& workspace, std::string_view id) {
     RunView view;
-    view.run = TURNOUT_TRY(services.tracking.find_run(workspace.id, run_id));
-    if (!view.run) return not_found("run '" + std::string(run_id) + "' does not exist", std::string(run_id));
-    if (view.run->of_job) view.job = TURNOUT_TRY(load_job(services.store, workspace.id, run_id));
+    view.run = TURNOUT_TRY(services.tracking.find_run(workspace.id, id));
+    if (!view.run) return not_found("run '" + std::string(id) + "' does not exist", std::string(id));
+    if (view.run->of_job) view.job = TURNOUT_TRY(load_job(services.store, workspace.id, id));
+    return view;
+}
+
+Result<RunView> readable_run(Services& services, const Workspace& workspace, std::string_view run_id) {
+    RunView view = TURNOUT_TRY(readable_item(services, workspace, run_id));
+    if (is_model(*view.run)) return not_found("'" + std::string(run_id) + "' is a logged model, not a run", std::string(run_id));
     return view;
 }
 

@@ -17,6 +17,11 @@ namespace turnout::api::mlflow {
 // Names of the tags in which we keep what MLflow has tables for.
 inline constexpr std::string_view kCreatorTag = "turnout.job";       // the job that created this run
 inline constexpr std::string_view kDatasetTag = "turnout.dataset.";  // + digest: an input dataset
+inline constexpr std::string_view kModelTag = "turnout.model.";      // + model id: an output model
+
+// A logged model is kept like a run, on a shelf of its experiment of its own: it too has a status,
+// params, tags and artifacts.
+inline constexpr std::string_view kModelShelf = ".m";  // behind the experiment's id
 
 // {"error_code","message"} with the HTTP status of MLflow's own server.
 http::Response error_response(const Error& error);
@@ -43,6 +48,9 @@ Json run_document(const RunView& view);
 Result<std::string> run_id_of(const Json& body);
 Result<std::string> run_id_of(const Call& call);
 
+bool is_model(const Run& run);
+// A run or a logged model.
+Result<RunView> readable_item(Services& services, const Workspace& workspace, std::string_view id);
 // The run, for reading; and for writing, which a job may do to its own run and to those it created.
 Result<RunView> readable_run(Services& services, const Workspace& workspace, std::string_view run_id);
 Result<RunView> writable_run(Services& services, const Call& call, const Workspace& workspace, std::string_view run_id);
@@ -54,6 +62,7 @@ Task<Result<Experiment>> experiment_of_id(Services& services, std::string wsid, 
 void add_experiment_rows(Router& router, Services& services);  // experiments.cc
 void add_run_rows(Router& router, Services& services);         // runs.cc
 void add_search_rows(Router& router, Services& services);      // search.cc
+void add_model_rows(Router& router, Services& services);       // models.cc
 void add_artifact_rows(Router& router, Services& services);    // artifacts.cc
 
 }  // namespace turnout::api::mlflow
