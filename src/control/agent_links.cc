@@ -1,6 +1,7 @@
 #include "control/agent_links.h"
 
 #include <utility>
+#include <vector>
 
 namespace turnout {
 
@@ -9,6 +10,10 @@ namespace ap = agent_protocol;
 namespace {
 // An agent that does not read what it is told is cut off; it says Hello again and is told anew.
 constexpr std::size_t kMaxOutgoing = 64 << 20;
+// The agent counts the time since it last heard from here (fencing), and a link whose other end is
+// gone says nothing by itself.
+constexpr Span kPingEvery = 15s;
+constexpr int kSilentPings = 3;
 }
 
 struct AgentLinks::Link {
@@ -19,11 +24,15 @@ struct AgentLinks::Link {
     bool writing = false;
     bool closed = false;
     bool greeted = false;
+    int unanswered = 0;  // pings since it last said anything
 };
 
-AgentLinks::AgentLinks(Loop& loop, Tracking& tracking) : loop_(loop), tracking_(tracking) {}
+AgentLinks::AgentLinks(Loop& loop, Tracking& tracking) : loop_(loop), tracking_(tracking) {
+    ping_later();
+}
 
 AgentLinks::~AgentLinks() {
+    loop_.cancel(pinging_);
     for (auto& [node, link] : links_) {
         link->closed = true;
         link->stream->close();
@@ -46,6 +55,7 @@ Task<void> AgentLinks::serve(NodeId node, std::unique_ptr<http::Stream> stream) 
         Result<std::string> bytes = co_await link->stream->read();
         if (!bytes || bytes->empty() || link->closed) break;
         link->frames.feed(*bytes);
+        link->unanswered = 0;
         bool fine = true;
         for (;;) {
             Result<std::optional<ap::FrameReader::Frame>> frame = link->frames.next();
@@ -110,6 +120,22 @@ void AgentLinks::disconnect(const NodeId& node) {
     const auto found = links_.find(node);
     if (found == links_.end()) return;
     found->second->stream->close();  // the reading side notices and tells control
+}
+
+void AgentLinks::ping_later() {
+    pinging_ = loop_.after(kPingEvery, [this] {
+        ping_later();
+        std::vector<NodeId> silent;
+        for (auto& [node, link] : links_) {
+            if (++link->unanswered > kSilentPings) {
+                silent.push_back(node);
+            } else {
+                link->outgoing += ap::encode(ap::ToAgent(ap::Ping{link->unanswered}));
+                flush(link);
+            }
+        }
+        for (const NodeId& node : silent) disconnect(node);
+    });
 }
 
 void AgentLinks::flush(std::shared_ptr<Link> link) {

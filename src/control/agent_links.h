@@ -35,10 +35,12 @@ private:
     Result<void> take(Link& link, const agent_protocol::FrameReader::Frame& frame);
     void take_log(Link& link, agent_protocol::LogChunk chunk);
     void flush(std::shared_ptr<Link> link);
+    void ping_later();
 
     Loop& loop_;
     Tracking& tracking_;
     Control* control_ = nullptr;
+    Loop::TimerId pinging_ = 0;
     // Shared: the coroutines that read and write a link end some time after it was replaced.
     std::map<NodeId, std::shared_ptr<Link>> links_;
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // weakly held by callbacks of commits

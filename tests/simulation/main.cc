@@ -1,0 +1,118 @@
+// simulation --seed S [--verbose]     one world, told step by step
+// simulation --seeds 1..2000          many, until one fails; prints the command that repeats it
+// simulation --mutate NAME --seeds …  with one guard taken away: must fail
+// simulation --check-mutations        every guard in turn; fails if one is not missed
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "world.h"
+
+using namespace turnout;
+using namespace turnout::simulation;
+
+namespace {
+
+const std::map<std::string, bool Mutation::*> kMutations{
+    {"effects-before-commit", &Mutation::effects_before_commit}, {"no-fence", &Mutation::no_fence},
+    {"early-replacement", &Mutation::early_replacement},         {"supervisor-forgets", &Mutation::supervisor_forgets},
+    {"journal-lost", &Mutation::journal_lost},                   {"extra-slot", &Mutation::extra_slot},
+    {"log-acked-early", &Mutation::log_acked_early},
+};
+
+std::string simulate(std::uint64_t seed, const Mutation& mutation, bool verbose, Coverage& coverage) {
+    World world(seed, mutation, verbose, coverage);
+    return world.run();
+}
+
+// The first seed of the range that fails.
+std::optional<std::uint64_t> first_failure(std::uint64_t from, std::uint64_t to, const Mutation& mutation, std::string& why, Coverage& coverage) {
+    for (std::uint64_t seed = from; seed <= to; ++seed) {
+        why = simulate(seed, mutation, false, coverage);
+        if (!why.empty()) return seed;
+    }
+    return std::nullopt;
+}
+
+int usage() {
+    std::fprintf(stderr, "usage: simulation [--seed S [--verbose]] [--seeds A..B] [--regressions FILE] [--mutate NAME] [--check-mutations]\n");
+    return 2;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    std::setvbuf(stdout, nullptr, _IOLBF, 0);
+    std::uint64_t from = 1, to = 200;
+    bool verbose = false, check_mutations = false;
+    Mutation mutation;
+    std::string mutated;
+    std::vector<std::uint64_t> first;
+    for (int i = 1; i < argc; ++i) {
+        const std::string flag = argv[i];
+        const auto value = [&]() -> std::string { return i + 1 < argc ? argv[++i] : ""; };
+        if (flag == "--verbose") verbose = true;
+        else if (flag == "--check-mutations") check_mutations = true;
+        else if (flag == "--seed") from = to = std::strtoull(value().c_str(), nullptr, 10);
+        else if (flag == "--seeds") {
+            const std::string range = value();
+            const std::size_t dots = range.find("..");
+            if (dots == std::string::npos) return usage();
+            from = std::strtoull(range.c_str(), nullptr, 10);
+            to = std::strtoull(range.c_str() + dots + 2, nullptr, 10);
+        } else if (flag == "--mutate") {
+            mutated = value();
+            const auto found = kMutations.find(mutated);
+            if (found == kMutations.end()) return usage();
+            mutation.*(found->second) = true;
+        } else if (flag == "--regressions") {
+            std::ifstream file(value());
+            for (std::string line; std::getline(file, line);)
+                if (!line.empty() && line[0] != '#') first.push_back(std::strtoull(line.c_str(), nullptr, 10));
+        } else {
+            return usage();
+        }
+    }
+
+    Coverage coverage;
+    std::string why;
+    if (check_mutations) {
+        int missed = 0;
+        for (const auto& [name, member] : kMutations) {
+            Mutation one;
+            one.*member = true;
+            if (const auto seed = first_failure(1, 400, one, why, coverage)) {
+                std::printf("%-24s caught by seed %llu: %s\n", name.c_str(), static_cast<unsigned long long>(*seed), why.c_str());
+            } else {
+                std::printf("%-24s NOT caught in 400 seeds\n", name.c_str());
+                ++missed;
+            }
+        }
+        return missed == 0 ? 0 : 1;
+    }
+
+    const auto begin = std::chrono::steady_clock::now();
+    const auto failed = [&](std::uint64_t seed) {
+        std::printf("seed %llu fails %s\nrepeat it:  %s --seed %llu%s --verbose\n", static_cast<unsigned long long>(seed), why.c_str(), argv[0],
+                    static_cast<unsigned long long>(seed), mutated.empty() ? "" : (" --mutate " + mutated).c_str());
+        return 1;
+    };
+    for (const std::uint64_t seed : first) {
+        why = simulate(seed, mutation, false, coverage);
+        if (!why.empty()) return failed(seed);
+    }
+    for (std::uint64_t seed = from; seed <= to; ++seed) {
+        why = simulate(seed, mutation, verbose, coverage);
+        if (!why.empty()) return failed(seed);
+    }
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    const double worlds = static_cast<double>(to - from + 1 + first.size());
+    for (const auto& [name, count] : coverage) std::printf("%12llu  %s\n", static_cast<unsigned long long>(count), name.c_str());
+    std::printf("%.0f worlds in %.1f s: %.0f a second\n", worlds, seconds, worlds / seconds);
+    return 0;
+}

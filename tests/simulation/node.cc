@@ -1,0 +1,456 @@
+#include "node.h"
+
+#include <algorithm>
+#include <csignal>
+
+#include "world.h"
+
+namespace turnout::simulation {
+
+namespace ap = agent_protocol;
+namespace ef = agent::effect;
+
+namespace {
+std::string text(const AttemptId& id) {
+    return id.job + "#" + std::to_string(id.attempt);
+}
+}  // namespace
+
+Machine::Machine(World& world, NodeId id)
+    : world_(world), id_(std::move(id)), clock_(world.timeline, static_cast<int>(world.dice.between(-10'000, 10'000))),
+      boots_(static_cast<int>(world.dice.between(1, 1'000'000'000))) {}
+
+Machine::~Machine() {
+    kill_agent("its machine went away");
+    drop_tasks();
+}
+
+bool Machine::reachable() const {
+    return partitioned_until_ <= world_.timeline.now();
+}
+
+bool Machine::empty() const {
+    if (agent_) return false;
+    if (!supervisor_) return true;
+    return std::all_of(supervisor_->tasks.begin(), supervisor_->tasks.end(), [](const auto& task) { return task.second.exit.has_value(); });
+}
+
+// ---------------------------------------------------------------------------------------------
+// Faults
+
+void Machine::ensure_agent() {
+    if (agent_ || quit_) return;
+    start_agent();
+}
+
+void Machine::kill_agent(const char* why) {
+    if (!agent_) return;
+    world_.say(id_.c_str(), std::string("agent ends: ") + why);
+    ++world_.coverage["agent killed"];
+    if (agent_->connection) {
+        if (world_.dice.chance(0.5)) agent_->connection->close(1);
+        else agent_->connection->cut(world_.dice.pause(10ms, 5s), std::nullopt);
+    }
+    agent_.reset();
+    if (supervisor_) supervisor_->listening = false;
+    if (world_.mutation.journal_lost) records_.clear();
+}
+
+void Machine::kill_supervisor() {
+    if (!supervisor_) return;
+    world_.say(id_.c_str(), "supervisor killed");
+    ++world_.coverage["supervisor killed"];
+    drop_tasks();
+    supervisor_.reset();
+    if (!agent_) return;
+    agent_->supervised = false;
+    world_.timeline.in(world_.dice.pause(1ms, 1s), [this] {
+        agent_->core->supervisor_gone();
+        pump();
+        world_.timeline.in(world_.dice.pause(1ms, 1s), [this] { connect_supervisor(); }, {life_, agent_->life});
+    }, {life_, agent_->life});
+}
+
+// A task dies with its supervisor.
+void Machine::drop_tasks() {
+    if (!supervisor_) return;
+    for (auto& [id, process] : supervisor_->tasks)
+        if (!process.exit) world_.checker.task_ends(id, -1, false);
+    supervisor_->tasks.clear();
+}
+
+void Machine::reboot() {
+    world_.say(id_.c_str(), "reboots");
+    ++world_.coverage["node rebooted"];
+    if (agent_ && agent_->connection) agent_->connection->cut(world_.dice.chance(0.5) ? std::optional<Span>(world_.dice.pause(1s, 90s)) : std::nullopt, std::nullopt);
+    agent_.reset();
+    drop_tasks();
+    supervisor_.reset();
+    // What was not synced may be there or not, but in order.
+    const auto survives = [this](std::size_t synced, std::size_t all) {
+        return static_cast<std::size_t>(world_.dice.between(static_cast<std::int64_t>(std::min(synced, all)), static_cast<std::int64_t>(all)));
+    };
+    records_.resize(survives(records_synced_, records_.size()));
+    entries_.resize(survives(entries_synced_, entries_.size()));
+    records_synced_ = records_.size();
+    entries_synced_ = entries_.size();
+    for (auto& [id, log] : logs_) {
+        log.bytes.resize(survives(log.synced, log.bytes.size()));
+        log.synced = log.bytes.size();
+    }
+    clock_.reboot(static_cast<int>(world_.dice.between(-10'000, 10'000)));
+    boots_ = static_cast<int>(world_.dice.between(1, 1'000'000'000));
+    if (world_.dice.chance(0.5))
+        world_.timeline.in(world_.dice.pause(1s, 60s), [this] { ensure_agent(); }, {life_});
+}
+
+void Machine::partition(Span how_long) {
+    world_.say(id_.c_str(), "is cut off for " + to_words(how_long));
+    ++world_.coverage["partition"];
+    partitioned_until_ = world_.timeline.now() + how_long;
+    if (!agent_ || !agent_->connection) return;
+    const auto notices = [this]() -> std::optional<Span> {
+        if (world_.dice.chance(0.4)) return std::nullopt;  // half open, until somebody asks
+        return world_.dice.pause(100ms, 60s);
+    };
+    agent_->connection->cut(notices(), notices());
+}
+
+void Machine::cut_link() {
+    if (!agent_ || !agent_->connection) return;
+    ++world_.coverage["link cut"];
+    const auto notices = [this]() -> std::optional<Span> {
+        if (world_.dice.chance(0.2)) return std::nullopt;
+        return world_.dice.pause(1ms, 20s);
+    };
+    agent_->connection->cut(notices(), notices());
+}
+
+void Machine::stall_link(Span how_long) {
+    if (!agent_ || !agent_->connection) return;
+    ++world_.coverage["link stalled"];
+    agent_->connection->stall(world_.timeline.now() + how_long);
+}
+
+// ---------------------------------------------------------------------------------------------
+// The agent
+
+void Machine::start_agent() {
+    agent_ = std::make_unique<Agent>();
+    agent::NodeFacts facts;
+    facts.node = id_;
+    facts.build = "simulated";
+    facts.boot_id = "boot-" + std::to_string(boots_);
+    facts.cores = 2;
+    world_.say(id_.c_str(), "agent starts with " + std::to_string(records_.size()) + " records");
+    agent_->core = std::make_unique<agent::NodeCore>(facts, clock_);
+    agent_->core->restore(records_);
+    pump();
+    if (world_.dice.chance(0.3)) {  // rewritten, and renamed into place
+        ++world_.coverage["journal rewritten"];
+        records_ = agent_->core->snapshot();
+        records_synced_ = records_.size();
+    }
+    world_.timeline.in(world_.dice.pause(1ms, 500ms), [this] { connect_supervisor(); }, {life_, agent_->life});
+    world_.timeline.in(world_.dice.pause(1ms, 1s), [this] { dial(); }, {life_, agent_->life});
+}
+
+void Machine::pump() {
+    const std::weak_ptr<char> life = agent_->life;
+    for (;;) {
+        std::vector<agent::Effect> effects = agent_->core->take_effects();
+        if (effects.empty()) break;
+        for (agent::Effect& effect : effects) carry_out(std::move(effect));
+    }
+    const std::optional<Span> next = agent_->core->next_tick();
+    if (!next || *next >= agent_->ticking) return;
+    agent_->ticking = *next;
+    world_.timeline.in(clock_.until(*next), [this] {
+        agent_->ticking = Span::max();
+        agent_->core->tick();
+        pump();
+    }, {life_, agent_->life});
+}
+
+void Machine::carry_out(agent::Effect effect) {
+    const Lives lives{life_, agent_->life};
+    if (auto* send = std::get_if<ef::Send>(&effect)) {
+        if (agent_->connection) agent_->connection->send(1, ap::encode(send->message));
+    } else if (auto* record = std::get_if<ef::Record>(&effect)) {
+        records_.push_back(std::move(record->line));
+        world_.timeline.in(world_.dice.pause(1ms, 5s), [this, count = records_.size()] {
+            records_synced_ = std::max(records_synced_, std::min(count, records_.size()));
+        }, {life_});
+    } else if (auto* fetch = std::get_if<ef::FetchSnapshot>(&effect)) {
+        operate(fetch->id, 1);
+    } else if (auto* prepare = std::get_if<ef::PrepareEnvironment>(&effect)) {
+        operate(prepare->id, 2);
+    } else if (auto* inputs = std::get_if<ef::FetchInputs>(&effect)) {
+        operate(inputs->id, 3);
+    } else if (auto* outputs = std::get_if<ef::ShipOutputs>(&effect)) {
+        operate(outputs->id, 4);
+    } else if (auto* begin = std::get_if<ef::StartTask>(&effect)) {
+        tell_supervisor([this, begin = *begin] { start_task(begin.id, begin.preamble); });
+    } else if (auto* signal = std::get_if<ef::SignalTask>(&effect)) {
+        tell_supervisor([this, signal = *signal] { signal_task(signal.id, signal.signal); });
+    } else if (auto* append = std::get_if<ef::AppendLog>(&effect)) {
+        if (log_length(append->id) == 0) print(append->id, append->text);
+        world_.timeline.in(Span{}, [this, id = append->id] {
+            agent_->core->log_grew(id, agent::kStdLog, log_length(id));
+            pump();
+        }, lives);
+    } else if (auto* ship = std::get_if<ef::ShipLog>(&effect)) {
+        const auto log = logs_.find(ship->id);
+        if (!agent_->connection || log == logs_.end() || ship->offset >= log->second.bytes.size()) return;
+        ap::LogChunk chunk{ship->id, ship->stream, ship->offset, log->second.bytes.substr(ship->offset, ship->length)};
+        const std::uint64_t end = chunk.offset + chunk.bytes.size();
+        agent_->connection->send(1, ap::encode(ap::ToServer(std::move(chunk))));
+        if (world_.mutation.log_acked_early)
+            world_.timeline.in(1us, [this, id = ship->id, stream = ship->stream, end] {
+                agent_->core->from_server(ap::LogAck{id, stream, end});
+                pump();
+            }, lives);
+    } else if (auto* abort = std::get_if<ef::Abort>(&effect)) {
+        agent_->operations.erase(abort->id);
+    } else if (auto* forget = std::get_if<ef::Forget>(&effect)) {
+        logs_.erase(forget->id);
+        tell_supervisor([this, id = forget->id] {
+            if (supervisor_->tasks.erase(id) > 0) journal({id, Entry::What::Forgotten, {}, {}});
+        });
+    } else if (auto* fence = std::get_if<ef::SetFence>(&effect)) {
+        tell_supervisor([this, deadline = fence->deadline] {
+            supervisor_->fence = deadline;
+            arm_fence();
+        });
+    } else if (std::holds_alternative<ef::Quit>(effect)) {
+        world_.say(id_.c_str(), "quits");
+        ++world_.coverage["agent quit"];
+        quit_ = true;
+        world_.timeline.in(world_.dice.pause(1ms, 2s), [this] { world_.machines.erase(id_); }, {life_});
+    }
+}
+
+// Snapshot, environment, inputs, outputs: something that takes time, may need the server, may fail.
+void Machine::operate(const AttemptId& id, int step) {
+    const std::uint64_t operation = ++operation_;
+    agent_->operations[id] = operation;
+    const Span takes = world_.dice.chance(0.7) ? world_.dice.pause(1ms, 2s) : world_.dice.pause(1s, 60s);
+    world_.timeline.in(takes, [this, id, step, operation] { finish(id, step, operation); }, {life_, agent_->life});
+}
+
+void Machine::finish(const AttemptId& id, int step, std::uint64_t operation) {
+    const auto found = agent_->operations.find(id);
+    if (found == agent_->operations.end() || found->second != operation) return;
+    const bool cached = step != 4 && world_.dice.chance(0.5);
+    if (!cached && (!agent_->connection || !agent_->connection->whole())) {
+        world_.timeline.in(2s, [this, id, step, operation] { finish(id, step, operation); }, {life_, agent_->life});
+        return;
+    }
+    Result<void> result;
+    if (world_.faults.on && world_.dice.chance(world_.faults.preparation_fails)) {
+        ++world_.coverage["preparation failed by our fault"];
+        result = internal("something of ours broke");
+    } else if (world_.checker.scripts.at(id.job).fails_in == step) {
+        ++world_.coverage["preparation failed by theirs"];
+        result = invalid("it cannot be had");
+    }
+    if (step == 1) agent_->core->snapshot_done(id, std::move(result));
+    else if (step == 2) agent_->core->environment_done(id, std::move(result));
+    else if (step == 3) agent_->core->inputs_done(id, std::move(result));
+    else agent_->core->outputs_shipped(id, std::move(result));
+    pump();
+}
+
+void Machine::dial() {
+    if (agent_->connection || quit_) return;
+    std::shared_ptr<Connection> connection;
+    if (!world_.dial(*this, connection)) {
+        world_.timeline.in(world_.dice.pause(200ms, 5s), [this] { dial(); }, {life_, agent_->life});
+        return;
+    }
+    agent_->connection = connection;
+    agent_->frames = {};
+    agent_->heard = world_.timeline.now();
+    connection->end(1).on_bytes = [this, life = std::weak_ptr<char>(agent_->life)](std::string bytes) {
+        if (!life.expired()) from_server(std::move(bytes));
+    };
+    connection->end(1).on_closed = [this, life = std::weak_ptr<char>(agent_->life)] {
+        if (!life.expired()) link_lost();
+    };
+    agent_->core->server_connected();
+    pump();
+    watch_link();
+}
+
+void Machine::link_lost() {
+    agent_->connection->close(1);
+    agent_->connection.reset();
+    agent_->core->server_disconnected();
+    pump();
+    world_.timeline.in(world_.dice.pause(50ms, 5s), [this] { dial(); }, {life_, agent_->life});
+}
+
+// The server says something now and then; a silent link is a dead one.
+void Machine::watch_link() {
+    const std::shared_ptr<Connection> watched = agent_->connection;
+    world_.timeline.in(10s, [this, watched] {
+        if (agent_->connection != watched) return;
+        if (world_.timeline.now() - agent_->heard < 60s) return watch_link();
+        ++world_.coverage["silent link given up by the agent"];
+        link_lost();
+    }, {life_, agent_->life});
+}
+
+void Machine::from_server(std::string bytes) {
+    agent_->heard = world_.timeline.now();
+    agent_->frames.feed(bytes);
+    for (;;) {
+        const Result<std::optional<ap::FrameReader::Frame>> frame = agent_->frames.next();
+        if (!frame || !*frame) return;
+        const Result<ap::ToAgent> message = ap::decode_to_agent(**frame);
+        if (!message) return world_.checker.violate("the agent cannot read a frame: " + message.error().message);
+        agent_->core->from_server(*message);
+        pump();
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// The supervisor
+
+void Machine::connect_supervisor() {
+    if (!supervisor_) start_supervisor();
+    agent_->supervised = true;
+    tell_supervisor([this] {
+        std::vector<agent::TaskState> list;
+        for (const auto& [id, process] : supervisor_->tasks)
+            if (!world_.mutation.supervisor_forgets)
+                list.push_back({id, process.started, log_length(id), process.exit});
+        supervisor_->listening = true;
+        tell_agent([this, list = std::move(list)] { agent_->core->supervisor_listed(list); });
+    });
+}
+
+void Machine::start_supervisor() {
+    supervisor_ = std::make_unique<Supervisor>();
+    for (const Entry& entry : entries_) {
+        if (entry.what == Entry::What::Forgotten) supervisor_->tasks.erase(entry.id);
+        else if (entry.what == Entry::What::Exited) supervisor_->tasks[entry.id].exit = entry.exit;
+        else supervisor_->tasks[entry.id].started = entry.at;
+    }
+    for (auto& [id, process] : supervisor_->tasks) {
+        if (process.exit) continue;
+        agent::TaskExit lost;
+        lost.lost = true;
+        lost.log_length = log_length(id);
+        process.exit = lost;
+        journal({id, Entry::What::Exited, {}, lost});
+    }
+}
+
+void Machine::tell_supervisor(std::function<void()> what) {
+    if (!supervisor_ || !agent_->supervised) return;
+    to_supervisor_ = std::max(to_supervisor_ + 1us, world_.timeline.now() + world_.dice.pause(10us, 20ms));
+    world_.timeline.at(to_supervisor_, std::move(what), {life_, agent_->life, supervisor_->life});
+}
+
+void Machine::tell_agent(std::function<void()> what) {
+    if (!agent_ || !supervisor_->listening) return;
+    to_agent_ = std::max(to_agent_ + 1us, world_.timeline.now() + world_.dice.pause(10us, 20ms));
+    world_.timeline.at(to_agent_, [this, what = std::move(what)] {
+        what();
+        pump();
+    }, {life_, agent_->life, supervisor_->life});
+}
+
+void Machine::start_task(const AttemptId& id, const std::string& preamble) {
+    const auto known = supervisor_->tasks.find(id);
+    if (known != supervisor_->tasks.end() && !world_.mutation.supervisor_forgets) {
+        ++world_.coverage["second start refused"];
+        tell_agent([this, id, at = known->second.started] { agent_->core->task_started(id, at); });
+        if (known->second.exit) tell_agent([this, id, exit = *known->second.exit] { agent_->core->task_exited(id, exit); });
+        return;
+    }
+    world_.say(id_.c_str(), "starts " + text(id));
+    world_.checker.task_starts(id, id_);
+    Process& process = supervisor_->tasks[id];
+    process.life = born();
+    process.started = clock_.since_boot();
+    journal({id, Entry::What::Started, process.started, {}});
+    if (log_length(id) == 0) print(id, preamble);
+    tell_agent([this, id, at = process.started] { agent_->core->task_started(id, at); });
+    const Script& script = world_.checker.scripts.at(id.job);
+    const Lives lives{life_, supervisor_->life, process.life};
+    for (int line = 0; line < script.lines; ++line)
+        world_.timeline.in(script.runs * (line + 1) / (script.lines + 1), [this, id] { task_prints(id); }, lives);
+    world_.timeline.in(script.runs + 1us, [this, id, code = script.exit_code] { end_task(id, code, 0, false, true); }, lives);
+}
+
+void Machine::task_prints(const AttemptId& id) {
+    Process& process = supervisor_->tasks.at(id);
+    print(id, text(id) + " line " + std::to_string(process.printed++) + "\n");
+    if (world_.dice.chance(0.7)) tell_agent([this, id, length = log_length(id)] { agent_->core->log_grew(id, agent::kStdLog, length); });
+}
+
+void Machine::signal_task(const AttemptId& id, int signal) {
+    const auto found = supervisor_->tasks.find(id);
+    if (found == supervisor_->tasks.end() || found->second.exit) return;
+    if (signal == SIGKILL) return end_task(id, 128 + SIGKILL, SIGKILL, false, false);
+    if (world_.checker.scripts.at(id.job).ignores_term) return;
+    world_.timeline.in(world_.dice.pause(1ms, 2s), [this, id] { end_task(id, 128 + SIGTERM, SIGTERM, false, false); },
+                       {life_, supervisor_->life, found->second.life});
+}
+
+void Machine::end_task(const AttemptId& id, int exit_code, int signal, bool fenced, bool by_itself) {
+    Process& process = supervisor_->tasks.at(id);
+    world_.say(id_.c_str(), text(id) + " ends with " + std::to_string(exit_code) + (fenced ? ", fenced" : ""));
+    agent::TaskExit exit;
+    exit.exit_code = exit_code;
+    exit.signal = signal;
+    exit.fenced = fenced;
+    exit.started = process.started;
+    exit.ended = clock_.since_boot();
+    exit.log_length = log_length(id);
+    process.exit = exit;
+    process.life.reset();
+    world_.checker.task_ends(id, exit_code, by_itself);
+    journal({id, Entry::What::Exited, {}, exit});
+    tell_agent([this, id, exit] { agent_->core->task_exited(id, exit); });
+}
+
+void Machine::arm_fence() {
+    if (supervisor_->fence == Span::max()) return;
+    world_.timeline.in(clock_.until(supervisor_->fence), [this] {
+        if (clock_.since_boot() < supervisor_->fence) return;
+        std::vector<AttemptId> running;
+        for (const auto& [id, process] : supervisor_->tasks)
+            if (!process.exit) running.push_back(id);
+        for (const AttemptId& id : running) {
+            ++world_.coverage["task fenced by the supervisor"];
+            end_task(id, 128 + SIGKILL, SIGKILL, true, false);
+        }
+    }, {life_, supervisor_->life});
+}
+
+void Machine::journal(Entry entry) {
+    entries_.push_back(std::move(entry));
+    world_.timeline.in(world_.dice.pause(1ms, 5s), [this, count = entries_.size()] {
+        entries_synced_ = std::max(entries_synced_, std::min(count, entries_.size()));
+    }, {life_});
+}
+
+void Machine::print(const AttemptId& id, std::string_view bytes) {
+    logs_[id].bytes += bytes;
+    world_.checker.wrote(id, bytes);
+    world_.timeline.in(world_.dice.pause(1ms, 5s), [this, id, length = logs_[id].bytes.size()] {
+        const auto found = logs_.find(id);
+        if (found == logs_.end()) return;
+        found->second.synced = std::max(found->second.synced, std::min(length, found->second.bytes.size()));
+    }, {life_});
+}
+
+std::uint64_t Machine::log_length(const AttemptId& id) const {
+    const auto found = logs_.find(id);
+    return found == logs_.end() ? 0 : found->second.bytes.size();
+}
+
+}  // namespace turnout::simulation

@@ -1,0 +1,137 @@
+// A simulated machine: its disk, its clock, the supervisor with the tasks, and the agent, whose mind
+// is the real NodeCore. Agent, supervisor and machine can die on their own; what survives which
+// death is the point of it.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/node_core.h"
+#include "checker.h"
+#include "network.h"
+#include "timeline.h"
+
+namespace turnout::simulation {
+
+struct World;
+
+// Which guards are taken away, to see that the checker notices.
+struct Mutation {
+    bool effects_before_commit = false;   // the store says "durable" before it is
+    bool no_fence = false;                // agents are told no lost-node time
+    bool early_replacement = false;       // the server waits less than the agent
+    bool supervisor_forgets = false;      // starts what it has started before
+    bool journal_lost = false;            // an agent's kill takes its journal with it
+    bool extra_slot = false;              // the server thinks the pool is larger
+    bool log_acked_early = false;         // the agent takes sent bytes for received ones
+};
+
+class Machine {
+public:
+    Machine(World& world, NodeId id);
+    ~Machine();
+
+    // ---- what a provider does on it ----
+    void ensure_agent();
+
+    // ---- faults ----
+    void kill_agent(const char* why);
+    void kill_supervisor();
+    void reboot();        // the machine itself: what was not synced is gone
+    void partition(Span how_long);
+    void cut_link();      // just the connection
+    void stall_link(Span how_long);
+
+    bool reachable() const;
+    bool has_agent() const { return agent_ != nullptr; }
+    bool empty() const;   // no agent and no task: nothing of the node goes on here
+    bool quit() const { return quit_; }
+    const NodeId& id() const { return id_; }
+    MachineClock& clock() { return clock_; }
+
+private:
+    struct Log {
+        std::string bytes;
+        std::size_t synced = 0;
+    };
+    struct Entry {  // of the supervisor's journal
+        AttemptId id;
+        enum class What { Started, Exited, Forgotten } what = What::Started;
+        Span at{};
+        agent::TaskExit exit;
+    };
+    struct Process {
+        Life life;
+        Span started{};
+        int printed = 0;
+        std::optional<agent::TaskExit> exit;
+    };
+    struct Supervisor {
+        Life life = born();
+        std::map<AttemptId, Process> tasks;
+        Span fence = Span::max();
+        bool listening = false;  // an agent is connected and has been told the list
+    };
+    struct Agent {
+        Life life = born();
+        std::unique_ptr<agent::NodeCore> core;
+        std::shared_ptr<Connection> connection;
+        agent_protocol::FrameReader frames;
+        std::map<AttemptId, std::uint64_t> operations;  // what is under way for it; another number: aborted
+        Span heard{};   // last bytes from the server, true time
+        Span ticking = Span::max();
+        bool supervised = false;
+    };
+
+    // agent
+    void start_agent();
+    void pump();
+    void carry_out(agent::Effect effect);
+    void operate(const AttemptId& id, int step);
+    void finish(const AttemptId& id, int step, std::uint64_t operation);
+    void dial();
+    void link_lost();
+    void watch_link();
+    void connect_supervisor();
+    void from_server(std::string bytes);
+
+    // supervisor
+    void start_supervisor();
+    void tell_supervisor(std::function<void()> what);   // agent -> supervisor
+    void tell_agent(std::function<void()> what);        // supervisor -> agent
+    void start_task(const AttemptId& id, const std::string& preamble);
+    void task_prints(const AttemptId& id);
+    void signal_task(const AttemptId& id, int signal);
+    void end_task(const AttemptId& id, int exit_code, int signal, bool fenced, bool by_itself);
+    void arm_fence();
+    void journal(Entry entry);
+    void print(const AttemptId& id, std::string_view bytes);
+    std::uint64_t log_length(const AttemptId& id) const;
+    void drop_tasks();
+
+    World& world_;
+    NodeId id_;
+    MachineClock clock_;
+    Life life_ = born();
+    int boots_ = 1;
+    Span partitioned_until_{};
+    Span to_supervisor_{}, to_agent_{};  // arrival of the last message: they keep their order
+    bool quit_ = false;
+
+    // the disk
+    std::vector<std::string> records_;
+    std::size_t records_synced_ = 0;
+    std::vector<Entry> entries_;
+    std::size_t entries_synced_ = 0;
+    std::map<AttemptId, Log> logs_;
+
+    std::unique_ptr<Supervisor> supervisor_;
+    std::unique_ptr<Agent> agent_;
+    std::uint64_t operation_ = 0;
+};
+
+}  // namespace turnout::simulation

@@ -1,0 +1,124 @@
+// One simulated world: a server, a provider with machines, a client, and the faults that befall
+// them, all from one seed.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "checker.h"
+#include "control/agent_links.h"
+#include "control/control.h"
+#include "network.h"
+#include "node.h"
+#include "store/memory/memory_store.h"
+#include "timeline.h"
+#include "tracking/tracking.h"
+
+namespace turnout::simulation {
+
+// How likely or how often each fault is in this world; each seed draws its own mixture.
+struct Faults {
+    bool on = true;
+    double lost_message = 0;     // of provider and client
+    double commit_fails = 0;     // per commit
+    double crash_per_step = 0;   // of the server, at any event
+    double preparation_fails = 0;
+    Span every = 30s;            // mean time between the faults below
+    std::vector<int> kinds;      // which of them happen here
+};
+
+// The batches of one server's life: durable when the world says so.
+class DiskStore : public MemoryStore {
+public:
+    DiskStore(World& world, MemoryStore::State state, std::weak_ptr<char> life);
+    void commit(Batch batch, Done done) override;
+    using Store::commit;
+
+private:
+    void write_out();
+    World& world_;
+    std::weak_ptr<char> life_;
+    std::deque<std::vector<std::pair<Table, std::string>>> keys_;
+    bool writing_ = false;
+};
+
+class Server : public Effects {
+public:
+    Server(World& world, MemoryStore::State state);
+    ~Server() override;
+    void begin();  // recovers; the world knows it by now
+    MemoryStore::State crash();
+
+    void send(const NodeId& node, agent_protocol::ToAgent message) override;
+    void provision(const Node& node) override;
+    void release(const Node& node) override;
+    void disconnect(const NodeId& node) override;
+
+    void accept(const NodeId& node, std::shared_ptr<Connection> connection);
+    void arm();  // after every event: the next tick
+
+    World& world;
+    Life life = born();
+    ProcessLoop loop;
+    DiskStore store;
+    Tracking tracking;
+    AgentLinks links;
+    Control control;
+
+private:
+    Span ticking_ = Span::max();
+};
+
+struct World {
+    World(std::uint64_t seed, Mutation mutation, bool verbose, Coverage& coverage);
+    ~World();
+    // Runs it to its end. "" when all went well.
+    std::string run();
+
+    void say(const char* who, const std::string& what);
+    bool enough() const { return checker.violated(); }
+
+    // ---- the provider ----
+    void request(bool provision, const NodeId& node);
+    void perform(bool provision, const NodeId& node, std::weak_ptr<char> server);
+    bool dial(Machine& machine, std::shared_ptr<Connection>& connection);  // an agent calls
+
+    // ---- the client ----
+    void plan_client();
+    void submit(std::string name, std::string compute, Json definition);
+    void ask(std::function<void(Server&, Control::Reply<void>)> what, std::function<void(Result<void>)> answered);
+
+    // ---- faults ----
+    void next_fault();
+    void fault();
+    void crash_server(const char* why);
+    void stop_faults();
+    void settle();
+    bool quiet() const;
+
+    std::uint64_t seed;
+    Mutation mutation;
+    bool verbose;
+    Dice dice;
+    Timeline timeline{dice};
+    Coverage& coverage;
+    Faults faults;
+    int slots;
+    Checker checker;
+    MachineClock server_clock;
+    Control::Settings settings;
+    Life always = born();
+
+    MemoryStore::State durable;  // while no server lives
+    std::unique_ptr<Server> server;
+    std::map<NodeId, std::unique_ptr<Machine>> machines;
+    std::map<NodeId, Span> busy_until;  // one request at a time on a machine
+    int asking = 0;                     // operations of the client without an answer
+    std::vector<std::string> computes;
+    bool settling = false;
+};
+
+}  // namespace turnout::simulation
