@@ -126,6 +126,7 @@ struct Attempt {
     Ending ending;
     std::string last_words;  // put into std_log when the command never ran
     bool discard = false;    // the server has closed it already: nobody waits for its end
+    std::string boot_id;     // of the machine when it was leased
     bool rebooted = false;   // the machine restarted under it
     std::map<std::string, Stream, std::less<>> streams;
     std::optional<Span> report_at;  // next PhaseReport or EndReport
@@ -170,7 +171,7 @@ struct NodeCore::State {
     // ---- journal lines: a message of the protocol and what the node adds to it ----
 
     Json lease_line(const AttemptId& id, const Attempt& attempt) const {
-        return Json::object({{"message", json_of(ToAgent(Lease{id, attempt.task_json}))}});
+        return Json::object({{"message", json_of(ToAgent(Lease{id, attempt.task_json}))}, {"boot_id", attempt.boot_id}});
     }
     Json stage_line(const AttemptId& id, const Attempt& attempt) const {
         PhaseReport report{id, phase_of(attempt.stage), "", Span{}, attempt.durations};
@@ -355,10 +356,8 @@ struct NodeCore::State {
             attempt.stop = Stop{Cause::NodeLost, now(), Span{}, true, now()};
             ending = stopped_ending(attempt);
         } else if (exit.lost) {
-            ending.cause = attempt.rebooted ? Cause::NodeLost : Cause::Internal;
-            ending.message = attempt.rebooted
-                                 ? "the machine restarted while the command ran"
-                                 : "the node's supervisor ended unexpectedly; the command was killed with it";
+            ending.cause = Cause::Internal;
+            ending.message = "the node's supervisor ended unexpectedly; the command was killed with it";
         } else if (exit.memory_exceeded) {
             ending.cause = Cause::OutOfMemory;
             ending.message =
@@ -435,6 +434,7 @@ struct NodeCore::State {
         }
         Attempt attempt;
         attempt.order = next_order++;
+        attempt.boot_id = facts.boot_id;
         attempt.task_json = lease.task;
         attempt.since = now();
         auto task = task_from_json(lease.task);
@@ -458,6 +458,7 @@ struct NodeCore::State {
             if (!buried_set.contains(cancel.id)) {
                 Attempt ended;
                 ended.order = next_order++;
+                ended.boot_id = facts.boot_id;
                 ended.task_json = Json::object();
                 ended.stage = Stage::Ended;
                 ended.since = now();
@@ -583,7 +584,8 @@ struct NodeCore::State {
                 });
                 auto log = streams.find(kStdLog);
                 std::uint64_t said = log == streams.end() ? 0 : log->second.length;
-                if (done && said >= attempt->last_words.size()) enter(id, *attempt, Stage::Ended);
+                // A restart of the machine may have torn what was said; nothing is added to that.
+                if (done && (attempt->rebooted || said >= attempt->last_words.size())) enter(id, *attempt, Stage::Ended);
                 break;
             }
             case Stage::Ended: break;
@@ -642,6 +644,7 @@ void NodeCore::State::restore_line(const Json& line, bool& rebooted) {
         if (auto* lease = std::get_if<Lease>(&*to_agent)) {
             Attempt attempt;
             attempt.order = next_order++;
+            attempt.boot_id = line.at("boot_id").as_string();
             attempt.task_json = std::move(lease->task);
             attempt.since = now();
             if (auto task = task_from_json(attempt.task_json)) attempt.task = std::move(*task);
@@ -694,14 +697,32 @@ void NodeCore::restore(const std::vector<std::string>& lines) {
         if (auto line = parse_json(text)) s.restore_line(*line, rebooted);
     Span now = s.now();
     for (auto& [id, attempt] : s.attempts) {
+        attempt.rebooted = attempt.boot_id != s.facts.boot_id;
         // Times of another boot mean nothing here.
-        if (rebooted || attempt.since > now) attempt.since = now;
-        if (rebooted || attempt.running_since > now) attempt.running_since = now;
-        if (attempt.stop && (rebooted || attempt.stop->asked > now)) attempt.stop->asked = now;
-        attempt.rebooted = rebooted && attempt.has_process();
+        if (attempt.rebooted || attempt.since > now) attempt.since = now;
+        if (attempt.rebooted || attempt.running_since > now) attempt.running_since = now;
+        if (attempt.stop && (attempt.rebooted || attempt.stop->asked > now)) attempt.stop->asked = now;
         // A discarded one must not survive only because the record of the wish was the last line.
         if (attempt.discard && !attempt.stop)
             attempt.stop = Stop{Cause::NodeLost, now, Span::zero(), false, std::nullopt};
+    }
+    // The machine restarted, and with it went what was not yet on the disk: perhaps the record that
+    // a command had begun, or the end of its log. So nothing leased before it goes on, and nothing
+    // that was not all delivered counts as done.
+    for (const AttemptId& id : attempts()) {
+        Attempt& attempt = *s.find(id);
+        if (attempt.rebooted && attempt.discard) {
+            s.forget(id);
+            continue;
+        }
+        if (!attempt.rebooted || attempt.stage == Stage::Ended) continue;
+        if (attempt.stage >= Stage::Outputs && attempt.ending.cause != Cause::None) continue;
+        attempt.ending = Ending{};
+        attempt.ending.cause = Cause::NodeLost;
+        attempt.ending.exit_code = -1;
+        attempt.ending.message = "the machine restarted before the job was done";
+        if (attempt.stage == Stage::Flushing) s.record(s.ending_line(id, attempt));
+        else s.enter(id, attempt, Stage::Flushing);
     }
     if (rebooted || s.contact > now) s.contact = now;
     if (!s.attempts.empty()) s.record_contact();
@@ -793,7 +814,7 @@ void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {
                 attempt.running_since = task->started;
                 s.enter(id, attempt, Stage::Running);
             }
-        } else if (attempt.stage == Stage::Starting && !attempt.rebooted) {
+        } else if (attempt.stage == Stage::Starting) {
             attempt.issued = false;  // it was never heard of: ask (again), unless it is to stop
             if (attempt.stop) s.stop_before_start(id, attempt);
         } else {

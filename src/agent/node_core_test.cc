@@ -325,14 +325,33 @@ TEST_F(NodeCoreTest, SupervisorLostTheTask) {
 }
 
 TEST_F(NodeCoreTest, MachineRestarted) {
-    bring_to(Running);
-    restart("boot-2");
-    clear();
-    ready();
-    EXPECT_TRUE(all<effect::StartTask>().empty());
-    core->outputs_shipped(kId, {});
-    ASSERT_EQ(sent<EndReport>().size(), 1u);
-    EXPECT_EQ(sent<EndReport>()[0].ending.cause, Cause::NodeLost);
+    // At any point, and whatever of the journal's end was lost with the machine: the command is
+    // never started (again), and only what the server has in full counts as done.
+    for (int point = Snapshot; point < kPoints; ++point) {
+        for (std::size_t lost = 0; lost < 6; ++lost) {
+            for (const bool twice : {false, true}) {
+                SCOPED_TRACE(std::to_string(point) + " " + std::to_string(lost));
+                journal.clear();
+                start("boot-1");
+                bring_to(static_cast<Point>(point));
+                take();
+                journal.resize(journal.size() - std::min(lost, journal.size()));
+                core.reset();
+                seen.clear();
+                start("boot-2");
+                if (twice) restart("boot-2");  // the agent dies before it has heard of anybody
+                core->supervisor_listed({});
+                connect();
+                for (const AttemptId& id : core->attempts()) prepare(id);
+                EXPECT_TRUE(all<effect::StartTask>().empty());
+                EXPECT_TRUE(all<effect::FetchSnapshot>().empty());
+                if (core->attempts().empty()) continue;  // not even the lease was left
+                ASSERT_EQ(sent<EndReport>().size(), 1u);
+                const bool all_there = point == Ended && lost == 0;
+                EXPECT_EQ(sent<EndReport>()[0].ending.cause, all_there ? Cause::None : Cause::NodeLost);
+            }
+        }
+    }
 }
 
 TEST_F(NodeCoreTest, TimeLimit) {

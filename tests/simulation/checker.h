@@ -57,12 +57,14 @@ public:
     // ---- what the client was told, and what it asked for ----
     void acknowledged(const MemoryStore::State& state, const std::string& job);
     void wants_deleted(const std::string& job) { may_vanish_.insert(job); }
+    bool may_vanish(const std::string& job) const { return may_vanish_.contains(job); }
     void wants_ended(const std::string& job) { may_be_canceled_.insert(job); }
 
     // ---- the processes ----
     void task_starts(const AttemptId& id, const NodeId& node);
     void task_ends(const AttemptId& id, int exit_code, bool by_itself);
     void wrote(const AttemptId& id, std::string_view bytes) { written_[id] += bytes; }
+    void bytes_lost(const AttemptId& id) { shortened_.insert(id); }  // with the machine
 
     // ---- at the end, after the faults stopped ----
     void settled(const MemoryStore::State& state);
@@ -89,6 +91,7 @@ private:
     std::map<std::string, AttemptId> running_;    // the live task of a job
     std::map<AttemptId, Ended> ended_;
     std::map<AttemptId, std::string> written_;    // every byte of std_log, in order
+    std::set<AttemptId> shortened_;
     const MemoryStore::State* latest_ = nullptr;
 };
 

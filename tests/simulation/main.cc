@@ -21,7 +21,7 @@ namespace {
 const std::map<std::string, bool Mutation::*> kMutations{
     {"effects-before-commit", &Mutation::effects_before_commit}, {"no-fence", &Mutation::no_fence},
     {"early-replacement", &Mutation::early_replacement},         {"supervisor-forgets", &Mutation::supervisor_forgets},
-    {"journal-lost", &Mutation::journal_lost},                   {"extra-slot", &Mutation::extra_slot},
+    {"gone-without-proof", &Mutation::gone_without_proof},                  {"extra-slot", &Mutation::extra_slot},
     {"log-acked-early", &Mutation::log_acked_early},
 };
 

@@ -53,7 +53,6 @@ void Machine::kill_agent(const char* why) {
     }
     agent_.reset();
     if (supervisor_) supervisor_->listening = false;
-    if (world_.mutation.journal_lost) records_.clear();
 }
 
 void Machine::kill_supervisor() {
@@ -95,7 +94,9 @@ void Machine::reboot() {
     records_synced_ = records_.size();
     entries_synced_ = entries_.size();
     for (auto& [id, log] : logs_) {
-        log.bytes.resize(survives(log.synced, log.bytes.size()));
+        const std::size_t left = survives(log.synced, log.bytes.size());
+        world_.checker.bytes_lost(id);  // or the supervisor's record that there are any
+        log.bytes.resize(left);
         log.synced = log.bytes.size();
     }
     clock_.reboot(static_cast<int>(world_.dice.between(-10'000, 10'000)));

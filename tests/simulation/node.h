@@ -25,7 +25,7 @@ struct Mutation {
     bool no_fence = false;                // agents are told no lost-node time
     bool early_replacement = false;       // the server waits less than the agent
     bool supervisor_forgets = false;      // starts what it has started before
-    bool journal_lost = false;            // an agent's kill takes its journal with it
+    bool gone_without_proof = false;      // the provider calls a node gone that only vanished from its sight
     bool extra_slot = false;              // the server thinks the pool is larger
     bool log_acked_early = false;         // the agent takes sent bytes for received ones
 };

@@ -8,8 +8,8 @@ namespace turnout::simulation {
 namespace ap = agent_protocol;
 
 namespace {
-constexpr Span kLostNodeAfter = 10min;
 constexpr Span kSettleWithin = 4h;
+constexpr int kPartition = 5;
 }  // namespace
 
 // ---------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ void Server::send(const NodeId& node, ap::ToAgent message) {
     world.checker.leaves(store.durable(), node, message);
     if (auto* welcome = std::get_if<ap::Welcome>(&message)) {
         if (world.mutation.no_fence) welcome->lost_node_after = Span{};
-        if (world.mutation.early_replacement) welcome->lost_node_after = kLostNodeAfter;
+        if (world.mutation.early_replacement) welcome->lost_node_after = world.lost_node_after;
     }
     links.send(node, message);
 }
@@ -120,9 +120,10 @@ World::World(std::uint64_t s, Mutation m, bool v, Coverage& c)
     : seed(s), mutation(m), verbose(v), dice(s), coverage(c), slots(static_cast<int>(dice.between(1, 4))),
       checker(timeline, coverage, slots), server_clock(timeline, static_cast<int>(dice.between(-10'000, 10'000))) {
     settings.slots = slots + (mutation.extra_slot ? 1 : 0);
-    settings.lost_node_after = mutation.early_replacement ? 20s : kLostNodeAfter;
+    settings.lost_node_after = mutation.early_replacement ? 20s : lost_node_after;
     settings.lost_node_margin = mutation.early_replacement ? Span{} : Span(60s);
     settings.serverless_idle = 20s;
+    long_tasks = dice.chance(0.3);
 
     const double rate = dice.chance(0.1) ? 0 : 1;  // some worlds are without faults
     if (dice.chance(0.6)) faults.lost_message = rate * dice.unit() * 0.3;
@@ -132,6 +133,13 @@ World::World(std::uint64_t s, Mutation m, bool v, Coverage& c)
     faults.every = dice.pause(3s, 120s);
     for (int kind = 0; kind < 11; ++kind)
         if (rate > 0 && dice.chance(0.4)) faults.kinds.push_back(kind);
+    if (rate > 0 && dice.chance(0.2)) {  // one thing only, and time for it to have its consequences
+        const Span every = dice.pause(1min, 10min);
+        faults = {};
+        faults.kinds = {dice.chance(0.5) ? kPartition : static_cast<int>(dice.between(0, 10))};
+        faults.every = every;
+        long_tasks = true;
+    }
 }
 
 World::~World() {
@@ -151,7 +159,7 @@ std::string World::run() {
     server = std::make_unique<Server>(*this, MemoryStore::State{});
     server->begin();
     plan_client();
-    const Span faulty = dice.pause(2min, 25min);
+    const Span faulty = long_tasks ? dice.pause(10min, 90min) : dice.pause(2min, 25min);
     next_fault();
     timeline.in(faulty, [this] { stop_faults(); }, {always});
     Span seen{};
@@ -273,7 +281,7 @@ void World::fault() {
         case 2: return machine.kill_agent("killed");
         case 3: return machine.kill_supervisor();
         case 4: return machine.reboot();
-        case 5: return machine.partition(dice.pause(1s, 25min));
+        case kPartition: return machine.partition(dice.chance(0.5) ? dice.pause(1s, 25min) : dice.span(1min, 40min));
         case 6: return machine.cut_link();
         case 7: return machine.stall_link(dice.pause(1s, 40s));
         case 8: {  // agent and supervisor at once
@@ -284,10 +292,11 @@ void World::fault() {
             say("world", at->first + " vanishes");
             ++coverage["machine vanished"];
             const NodeId id = at->first;
-            machines.erase(at);
-            if (server && dice.chance(0.5)) timeline.in(dice.pause(1ms, 30s), [this, id] { 
-                if (!machines.contains(id)) server->control.node_gone(id);
-            }, {server->life});
+            if (!mutation.gone_without_proof) machines.erase(at);
+            if (server && dice.chance(0.5))
+                timeline.in(dice.pause(1ms, 30s), [this, id] {
+                    if (mutation.gone_without_proof || !machines.contains(id)) server->control.node_gone(id);
+                }, {server->life});
             return;
         }
         default:

@@ -107,6 +107,8 @@ struct World {
     Coverage& coverage;
     Faults faults;
     int slots;
+    Span lost_node_after = dice.pause(1min, 10min);
+    bool long_tasks = false;
     Checker checker;
     MachineClock server_clock;
     Control::Settings settings;
