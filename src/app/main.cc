@@ -1,20 +1,27 @@
+// `turnout`: the commands and the server in one executable.
+#include <limits.h>
 #include <unistd.h>
-#include <cstdlib>
-#include <cstring>
+
 #include <string>
 
 #include "app/up.h"
+#include "cli/cli.h"
 
 int main(int argc, char** argv) {
-    turnout::UpArguments arguments;
-    char self[4096];
-    const ssize_t length = readlink("/proc/self/exe", self, sizeof self);
-    arguments.program = std::string(self, length > 0 ? static_cast<std::size_t>(length) : 0);
-    for (int i = 2; i < argc; ++i) {
-        if (!strcmp(argv[i], "--data")) arguments.data = argv[++i];
-        else if (!strcmp(argv[i], "--listen")) arguments.listen = argv[++i];
-        else if (!strcmp(argv[i], "--slots")) arguments.slots = atoi(argv[++i]);
-        else if (!strcmp(argv[i], "--detach")) arguments.detach = true;
-    }
-    return turnout::up(arguments);
+    turnout::cli::ServerCommands server;
+    server.version = TURNOUT_VERSION;
+    server.up = [](const turnout::cli::UpOptions& options) {
+        char self[PATH_MAX];
+        const ssize_t length = readlink("/proc/self/exe", self, sizeof self);
+        turnout::UpArguments arguments;
+        arguments.program = std::string(self, length > 0 ? static_cast<std::size_t>(length) : 0);
+        arguments.data = options.data;
+        arguments.listen = options.listen;
+        arguments.slots = options.slots;
+        arguments.python = options.python;
+        arguments.uv = options.uv;
+        arguments.detach = options.detach;
+        return turnout::up(arguments);
+    };
+    return turnout::cli::run_cli(argc, argv, std::move(server));
 }
