@@ -541,8 +541,9 @@ Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::st
     }
 
     Database reader = TURNOUT_TRY(open_database(path, options, SQLITE_OPEN_READWRITE));
+    // Not mapped into memory: SQLite would unmap and map the file anew after every commit.
     TURNOUT_TRY(execute(reader.get(),
-                        "PRAGMA query_only=ON; PRAGMA cache_size=-1024; PRAGMA mmap_size=33554432;"
+                        "PRAGMA query_only=ON; PRAGMA cache_size=-1024;"
                         "PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF"));
 
     Ballast ballast(folder_of(path) + "/ballast", real_files ? options.ballast_bytes : 0,
