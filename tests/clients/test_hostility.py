@@ -113,7 +113,7 @@ def test_too_large_body(rest):
     assert rest.call("GET", rest.ws).status_code == 200
 
 
-@pytest.mark.parametrize("name", ["..", "a%2fb", "%00", "x" * 300, "a b", "-", "%0a"])
+@pytest.mark.parametrize("name", ["..", "a%2fb", "%00", "x" * 300, "a%20b", "-", "%0a"])
 def test_odd_names_of_resources(rest, name):
     for path in (f"{rest.ws}/jobs/{name}", f"{rest.ws}/computes/{name}", f"{rest.ws}/environments/{name}/versions/1"):
         status, body = raw(rest, "PUT", path + "?api-version=2023-08-01-preview", b'{"properties":{}}',
@@ -140,7 +140,7 @@ def test_malformed_http(rest, lines):
             answer = peer.recv(4096)
         except OSError:
             answer = b""
-    assert answer == b"" or answer.split(b" ")[1][:1] == b"4", answer[:100]
+    assert answer == b"" or answer.split(b" ")[1][:1] == b"4" or answer.split(b" ")[1] == b"505", answer[:100]
     assert rest.call("GET", rest.ws).status_code == 200
 
 
