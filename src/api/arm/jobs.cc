@@ -219,6 +219,10 @@ Answer cancel_job(Services& services, Call& call) {
 Answer delete_job(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const JobRecord job, find(services, workspace, call.param("name")));
+    // Its run and logs first: a new job of this name must not find them, whenever the server dies.
+    if (is_terminal(job.status)) {
+        TURNOUT_CO_TRY_VOID(co_await services.tracking.remove_job(workspace.id, job.name));
+    }
     TURNOUT_CO_TRY_VOID(co_await asked<void>([&](auto reply) { services.control.delete_job(workspace.id, job.name, std::move(reply)); }));
     co_return accepted(call, workspace, "deleteJob", job.name);
 }

@@ -34,9 +34,13 @@ Answer get_details(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Asked asked, asked_run(services, call));
     // The streams after the status: a job that is seen as ended is shown with its whole log.
     Json files = Json::object();
-    TURNOUT_CO_TRY(const auto streams, services.tracking.log_streams(asked.workspace.id, asked.view.id()));
-    for (const auto& [path, length] : streams)
+    const auto add = [&](std::string_view path) {
         files.set(path, call.plain_origin + sign_log_link(services.authority.link_key(), asked.workspace.id, asked.view.id(), path, services.clock.now()));
+    };
+    // A job's own log from the first, so that one can wait at it for its first line.
+    if (asked.view.job) add("user_logs/std_log.txt");
+    TURNOUT_CO_TRY(const auto streams, services.tracking.log_streams(asked.workspace.id, asked.view.id()));
+    for (const auto& [path, length] : streams) add(path);
     Json json = history_document(asked.view);
     json.set("inputDatasets", Json::array());
     json.set("outputDatasets", Json::array());

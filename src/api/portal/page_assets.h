@@ -37,13 +37,13 @@ table+h2,#details table+h2{margin-top:1.2rem}
 .legend b{color:var(--ink);font-weight:600}
 .dot{width:10px;height:10px;margin-right:.45rem}
 .e-queue{fill:#b8c0cc}.e-node_start{fill:#8d99ab}.e-snapshot{fill:#7cc4d8}.e-environment{fill:#e0a63c}.e-inputs{fill:#9b7fd1}.e-user_code{fill:#3b82d9}.e-outputs{fill:#4caf7d}.e-retry{fill:#d0675c}
-.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(250px,1fr));gap:.9rem}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(250px,1fr));gap:.9rem;align-items:start}
 figure{margin:0;border:1px solid var(--line);border-radius:10px;padding:.6rem .8rem}
 figcaption{display:flex;justify-content:space-between;gap:.6rem;font-size:.88rem;overflow-wrap:anywhere}
 .chart{display:block;width:100%;margin-top:.3rem}
 .line{fill:none;stroke:var(--accent);stroke-width:1.8;stroke-linejoin:round;vector-effect:non-scaling-stroke}
 .end{fill:var(--accent)}.grid{stroke:var(--line)}
-.chart text{font-size:10px;fill:var(--soft)}.range{text-anchor:end}
+.chart text{font-size:10px;fill:var(--soft);paint-order:stroke;stroke:var(--card);stroke-width:3px;stroke-linejoin:round}.range{text-anchor:end}
 table{width:100%;border-collapse:collapse;font-size:.9rem}
 th,td{text-align:left;vertical-align:top;padding:.35rem .4rem;border-top:1px solid var(--line);overflow-wrap:anywhere;font-weight:400}
 tr:first-child>*{border-top:0}

@@ -109,7 +109,7 @@ TEST(Portal, APageBehindASignedLink) {
 
     server.put_job("job-2");
     for (const char* path : {"", "/data", "/log", "/artifact/outputs/plot.png"}) {
-        EXPECT_EQ(server.send("GET", base + path).status, 403) << path;
+        EXPECT_EQ(server.send("GET", base + path).status, 401) << path;
         std::string other = base + path + query;
         other.replace(other.find("job-1"), 5, "job-2");
         EXPECT_EQ(server.send("GET", other).status, 403) << path;
