@@ -11,7 +11,7 @@ namespace {
 
 using namespace agent_protocol;
 
-constexpr Span kRepeat = 10s;          // reports that were not acknowledged are said again
+constexpr Span kRepeat = 20s;          // reports that were not acknowledged are said again
 constexpr Span kRepeatHello = 5s;
 constexpr Span kResendLog = 5s;        // unacknowledged log bytes are sent again
 constexpr Span kRecordContact = 10s;   // how much older than the truth the recorded contact may be
@@ -779,6 +779,10 @@ void NodeCore::from_server(const ToAgent& message) {
     std::visit([&](const auto& m) { s.on(m); }, message);
     s.heard();
     s.pump();
+}
+
+void NodeCore::heard_from_server() {
+    if (!state_->quitting) state_->heard();
 }
 
 void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {

@@ -403,7 +403,7 @@ TEST_F(NodeCoreTest, LostAcksAndReportsAreRepeated) {
     core->task_exited(kId, exit_with(0, 10));
     core->outputs_shipped(kId, {});
     clear();
-    pass(25s);
+    pass(45s);
     EXPECT_EQ(sent<EndReport>().size(), 2u);
 }
 

@@ -23,6 +23,15 @@ std::string segment_path(const std::string& folder, std::uint32_t number) {
     return folder + "/" + name;
 }
 
+std::uint32_t oldest_after(const std::string& folder, std::uint32_t number) {
+    std::uint32_t oldest = 0;
+    for (const auto& file : list_files(folder, folder, 100'000)) {
+        unsigned found = 0;
+        if (std::sscanf(file.path.c_str(), "log-%8u.segment", &found) == 1 && found > number && (oldest == 0 || found < oldest)) oldest = found;
+    }
+    return oldest;
+}
+
 template <class T>
 T number_at(const char* bytes) {
     T value;
@@ -32,9 +41,9 @@ T number_at(const char* bytes) {
 
 }  // namespace
 
-void Segments::add(std::uint64_t serial, std::uint32_t first_segment) {
+void Segments::add(std::uint64_t serial, std::uint32_t first_segment, std::uint64_t first_position) {
     auto& places = places_[serial];
-    if (places.empty()) places.push_back({0, first_segment, 0});
+    if (places.empty()) places.push_back({0, first_segment, first_position});
 }
 
 void Segments::remove(std::uint64_t serial) {
@@ -79,10 +88,8 @@ bool Segments::next(Place& place, Record& record) {
         window_.clear();
         std::uint32_t later = place.segment + 1;
         bool found = exists(segment_path(folder_, later));
-        if (!found && fd < 0) {
-            // Segments before what tasks still need were removed: look a little further.
-            for (std::uint32_t i = 0; i < 100'000 && !found; ++i) found = exists(segment_path(folder_, ++later));
-        }
+        // Segments that nobody needed any more were removed: go on with the oldest that is there.
+        if (!found && fd < 0) found = (later = oldest_after(folder_, place.segment)) != 0;
         if (!found) return false;
         place.segment = later;
         place.position = 0;

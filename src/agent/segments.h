@@ -16,8 +16,8 @@ class Segments {
 public:
     explicit Segments(std::string folder) : folder_(std::move(folder)) {}
 
-    // A task of the supervisor. Known ones are left as they are.
-    void add(std::uint64_t serial, std::uint32_t first_segment);
+    // A task of the supervisor and where its log begins. Known ones are left as they are.
+    void add(std::uint64_t serial, std::uint32_t first_segment, std::uint64_t first_position);
     void remove(std::uint64_t serial);
     // Bytes [offset, offset + length) of that task's log; fewer if they are not there (yet).
     Result<std::string> read(std::uint64_t serial, std::uint64_t offset, std::size_t length);

@@ -306,6 +306,7 @@ void SupervisorLink::State::take(std::string_view frame) {
         task.state.started = span_of(reader.number<std::uint64_t>());
         task.state.log_length = reader.number<std::uint64_t>();
         task.first_segment = reader.number<std::uint32_t>();
+        task.first_position = reader.number<std::uint64_t>();
         if (!reader.bad()) listing.push_back(std::move(task));
     } else if (type == 'x') {
         TaskExit exit = read_exit(reader);
@@ -317,15 +318,16 @@ void SupervisorLink::State::take(std::string_view frame) {
         }
         events.exited(*id, std::move(exit));
     } else if (type == 'o') {
-        auto serial = reader.number<std::uint64_t>();
-        auto length = reader.number<std::uint64_t>();
+        SupervisedTask task;
+        task.id = *id;
+        task.serial = reader.number<std::uint64_t>();
+        task.state.log_length = reader.number<std::uint64_t>();
+        task.first_segment = reader.number<std::uint32_t>();
+        task.first_position = reader.number<std::uint64_t>();
         if (reader.bad()) return;
-        if (!up) {
-            for (auto& task : listing)
-                if (task.id == *id) task.state.log_length = std::max(task.state.log_length, length);
-            return;
-        }
-        events.output(*id, serial, length);
+        if (up) return events.output(task);
+        for (auto& listed : listing)
+            if (listed.id == *id) listed.state.log_length = std::max(listed.state.log_length, task.state.log_length);
     } else {
         auto result = reader.number<std::uint8_t>();
         auto error = static_cast<int>(reader.number<std::uint32_t>());

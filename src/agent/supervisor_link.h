@@ -26,7 +26,8 @@ struct SupervisedTask {
     std::uint64_t serial = 0;
     bool started = false;  // false: only words of the node are in its log
     TaskState state;       // exit without last_lines
-    std::uint32_t first_segment = 0;
+    std::uint32_t first_segment = 0;   // where its log begins
+    std::uint64_t first_position = 0;
 };
 
 struct StartRequest {
@@ -44,7 +45,8 @@ public:
         std::function<void(std::vector<SupervisedTask>)> listed;
         std::function<void()> gone;
         std::function<void(const AttemptId&, Result<Span>)> started;
-        std::function<void(const AttemptId&, std::uint64_t serial, std::uint64_t length)> output;
+        std::function<void(const SupervisedTask&)> output;  // only serial, log_length and where it begins
+
         std::function<void(const AttemptId&, TaskExit)> exited;
         std::function<void(const std::string&)> trouble;  // for the agent's own log
     };

@@ -164,7 +164,8 @@ struct task {
     int pipe;  // -1 once it is closed
     uint64_t started, ended, exited_at, alone_at;
     uint64_t log_length;
-    uint32_t first_segment;
+    uint32_t first_segment;   // of its log
+    uint64_t first_position;  // in that segment
     int32_t exit_code;
     uint32_t signal;
     uint8_t flags;
@@ -449,7 +450,10 @@ static void read_segments(void) {
             struct task *t = find_serial(serial);
             if (t) {
                 if (offset + length > t->log_length) t->log_length = offset + length;
-                if (number < t->first_segment) t->first_segment = number;
+                if (number < t->first_segment) {
+                    t->first_segment = number;
+                    t->first_position = (uint64_t)at;
+                }
             }
             at += 32 + (off_t)length;
         }
@@ -483,6 +487,10 @@ static int write_log(struct task *t, const void *bytes, size_t size) {
     if (n != (ssize_t)(32 + size)) {
         if (n > 0 && ftruncate(segment, segment_size) != 0) open_segment(segment_number + 1);
         return -1;
+    }
+    if (!t->log_length) {
+        t->first_segment = segment_number;
+        t->first_position = (uint64_t)segment_size;
     }
     segment_size += n;
     t->log_length += size;
@@ -530,6 +538,8 @@ static void tell_output(struct connection *c, const struct task *t) {
     put_text(&b, t->id, strlen(t->id));
     put64(&b, t->serial);
     put64(&b, t->log_length);
+    put32(&b, t->first_segment);
+    put64(&b, t->first_position);
     queue(c, 'o', &b);
     free(b.data);
 }
@@ -853,6 +863,7 @@ static int spawn(struct task *t, const char *cwd, char **argv, char **env) {
         sigset_t none;
         sigemptyset(&none);
         setsid();
+        umask(022);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != self) _exit(127);  // we died before the line above took hold
         int null = open("/dev/null", O_RDONLY);
@@ -959,6 +970,7 @@ static void on_list(struct connection *c) {
         put64(&b, t->started);
         put64(&b, t->log_length);
         put32(&b, t->first_segment);
+        put64(&b, t->first_position);
         queue(c, 't', &b);
         if (t->state == ENDED) tell_exit(c, t);
     }
@@ -1029,6 +1041,7 @@ static void request(struct connection *c, const unsigned char *bytes, size_t siz
             t = r.bad ? NULL : find(id);
             if (t && keep > t->first_segment && keep <= segment_number) {
                 t->first_segment = keep;
+                t->first_position = 0;
                 remove_segments();
             }
             free(id);

@@ -1,0 +1,446 @@
+// The real agent and supervisor against a server made of maps, over a Unix socket.
+#include <dirent.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+
+#include "agent/files.h"
+#include "agent/node_core.h"
+#include "base/text.h"
+#include "io/posix/asio_loop.h"
+#include "io/posix/http_client.h"
+#include "io/posix/http_server.h"
+#include "spec/agent_protocol.h"
+
+extern "C" char** environ;
+
+namespace turnout::agent {
+namespace {
+
+using namespace agent_protocol;
+namespace fs = std::filesystem;
+
+const std::string kStd(kStdLog);
+
+std::string beside(const std::string& name) {
+    return (fs::read_symlink("/proc/self/exe").parent_path() / name).string();
+}
+
+std::vector<int> processes_with(const std::string& marker) {
+    std::vector<int> found;
+    for (const auto& entry : fs::directory_iterator("/proc")) {
+        int pid = std::atoi(entry.path().filename().c_str());
+        if (pid <= 0) continue;
+        std::ifstream file(entry.path() / "environ", std::ios::binary);
+        std::string text((std::istreambuf_iterator<char>(file)), {});
+        if (("\0" + text).find("TURNOUT_ATTEMPT=" + marker) != std::string::npos) found.push_back(pid);
+    }
+    return found;
+}
+
+class AgentTest : public ::testing::Test {
+protected:
+    std::string folder;
+    AsioLoop loop;
+    std::unique_ptr<http::Listener> listener;
+    std::unique_ptr<http::Client> client;
+    pid_t agent = 0;
+
+    // What the server knows.
+    std::shared_ptr<http::Stream> link;  // shared with the coroutine that serves it
+    std::string outbox;
+    bool writing = false;
+    int hellos = 0;
+    std::map<std::pair<AttemptId, std::string>, std::string> logs;
+    bool gap = false;
+    std::map<AttemptId, Ending> ends;
+    std::map<AttemptId, std::vector<Phase>> phases;
+    std::map<std::string, std::string> blobs;  // "container/name"
+    std::map<std::string, std::string> tars;
+    std::vector<std::pair<std::string, std::string>> appends;  // sequence, body
+    bool mlflow_away = false;
+
+    void SetUp() override {
+        char name[] = "/tmp/turnout-agent-test-XXXXXX";
+        folder = mkdtemp(name);
+        std::ofstream(folder + "/token") << "node-token\n";
+        auto listening = http::listen_unix(loop, folder + "/server.sock", [this](const http::Request& request, http::BodyReader& body) { return handle(request, body); });
+        ASSERT_TRUE(listening) << listening.error().message;
+        listener = std::move(*listening);
+        start_agent();
+    }
+    void TearDown() override {
+        if (agent > 0) {
+            say(Leave{});
+            until([&] { return agent == 0 || waitpid(agent, nullptr, WNOHANG) == agent; });
+        }
+        listener.reset();
+        loop.run_until([n = 0]() mutable { return ++n > 3; });
+        remove_tree(folder);
+    }
+
+    void start_agent() {
+        std::string program = beside("turnout-agent");
+        std::vector<std::string> args{program, "--server", "unix:" + folder + "/server.sock", "--node", "ws/cpu/node-1",
+                                      "--folder", folder + "/node", "--cache", folder + "/cache", "--token-file", folder + "/token"};
+        std::vector<char*> argv;
+        for (auto& arg : args) argv.push_back(arg.data());
+        argv.push_back(nullptr);
+        ASSERT_EQ(posix_spawn(&agent, program.c_str(), nullptr, nullptr, argv.data(), environ), 0);
+    }
+    void kill_agent() {
+        kill(agent, SIGKILL);
+        waitpid(agent, nullptr, 0);
+        agent = 0;
+    }
+    bool until(std::function<bool()> done) {
+        bool late = false;
+        auto timer = loop.after(30s, [&] { late = true; });
+        auto poking = std::make_shared<bool>(true);  // the loop is asked again even when nothing happens
+        struct Poker {
+            static void go(AsioLoop& l, std::shared_ptr<bool> on) {
+                l.after(20ms, [&l, on] {
+                    if (*on) go(l, on);
+                });
+            }
+        };
+        Poker::go(loop, poking);
+        loop.run_until([&] { return late || done(); });
+        *poking = false;
+        loop.cancel(timer);
+        return !late;
+    }
+
+    // ---- the server ----
+
+    Task<http::Response> handle(const http::Request& request, http::BodyReader& body) {
+        http::Response response;
+        std::string path = *percent_decode(request.path);
+        if (path == "/agent/v1/link") {
+            if (request.headers.get("Authorization") != "Bearer node-token") {
+                response.status = 401;
+                co_return response;
+            }
+            response.status = 101;
+            response.headers.set("Upgrade", "turnout-agent");
+            response.headers.set("Connection", "Upgrade");
+            response.upgraded = [this](std::unique_ptr<http::Stream> stream) { return serve(std::shared_ptr<http::Stream>(std::move(stream))); };
+            co_return response;
+        }
+        if (request.headers.get("Authorization") != "Bearer run-token") {
+            response.status = 401;
+            co_return response;
+        }
+        if (path.starts_with("/blob/") && request.method == "PUT") {
+            auto bytes = co_await body.all(64 << 20);
+            if (bytes) blobs[path.substr(6)] = *bytes;
+            response.status = 201;
+        } else if (path.starts_with("/blob/") && request.query.find("comp=list") != std::string::npos) {
+            response.body = "<?xml version=\"1.0\"?><EnumerationResults><Blobs>";
+            std::string container = path.substr(6) + "/";
+            for (auto& [name, bytes] : blobs)
+                if (name.starts_with(container))
+                    response.body += "<Blob><Name>" + name.substr(container.size()) + "</Name><Properties><Content-Length>" + std::to_string(bytes.size()) + "</Content-Length><Etag>e</Etag></Properties></Blob>";
+            response.body += "</Blobs><NextMarker/></EnumerationResults>";
+        } else if (path.starts_with("/blob/")) {
+            response.body = blobs[path.substr(6)];
+        } else if (path.starts_with("/turnout/blobs/")) {
+            response.body = tars[path + "?" + request.query];
+        } else if (path.find("/api/2.0/mlflow/") != std::string::npos) {
+            auto text = co_await body.all(4 << 20);
+            if (mlflow_away) {
+                response.status = 503;
+            } else if (request.headers.has("x-turnout-sequence")) {
+                appends.emplace_back(request.headers.get("x-turnout-sequence"), text ? *text : "");
+                response.body = "{}";
+            } else {
+                response.body = R"({"passed":"on"})";
+            }
+        } else {
+            response.status = 404;
+        }
+        co_return response;
+    }
+
+    Task<void> serve(std::shared_ptr<http::Stream> stream) {
+        link = stream;
+        outbox.clear();
+        FrameReader frames;
+        for (;;) {
+            auto bytes = co_await stream->read();
+            if (!bytes || bytes->empty()) break;
+            frames.feed(*bytes);
+            for (auto frame = frames.next(); frame && *frame; frame = frames.next())
+                if (auto message = decode_to_server(**frame)) take(*message);
+        }
+        if (link == stream) link.reset();
+    }
+    Task<void> write_out() {
+        auto stream = link;
+        while (stream && !outbox.empty())
+            if (!co_await stream->write(std::exchange(outbox, {}))) break;
+        writing = false;
+    }
+    void say(const ToAgent& message) {
+        if (!link) return;
+        outbox += encode(message);
+        if (!std::exchange(writing, true)) start(write_out(), [] {});
+    }
+    void take(const ToServer& message) {
+        if (std::get_if<Hello>(&message)) {
+            ++hellos;
+            say(Welcome{6h});
+        } else if (auto* chunk = std::get_if<LogChunk>(&message)) {
+            std::string& log = logs[{chunk->id, chunk->stream}];
+            if (chunk->offset > log.size())
+                gap = true;
+            else if (chunk->offset + chunk->bytes.size() > log.size())
+                log.append(chunk->bytes.substr(log.size() - chunk->offset));
+            say(LogAck{chunk->id, chunk->stream, log.size()});
+        } else if (auto* phase = std::get_if<PhaseReport>(&message)) {
+            auto& list = phases[phase->id];
+            if (list.empty() || list.back() != phase->phase) list.push_back(phase->phase);
+        } else if (auto* end = std::get_if<EndReport>(&message)) {
+            ends[end->id] = end->ending;
+            say(EndAck{end->id});
+        }
+    }
+
+    AttemptId lease(std::string command, std::function<void(TaskSpec&)> change = {}) {
+        static int number = 0;
+        AttemptId id{"ws", "job" + std::to_string(getpid()) + "-" + std::to_string(++number), 1};
+        TaskSpec task;
+        task.command = std::move(command);
+        task.run_token = Secret("run-token");
+        task.artifacts = {"artifacts", "dcid." + id.job};
+        task.mlflow_path = "mlflow/v1.0/x";
+        if (change) change(task);
+        EXPECT_TRUE(until([&] { return link && hellos > 0; }));
+        say(Lease{id, to_json(task)});
+        return id;
+    }
+    Ending end_of(const AttemptId& id) {
+        EXPECT_TRUE(until([&] { return ends.contains(id); })) << "log so far: " << logs[{id, kStd}];
+        return ends[id];
+    }
+    std::string log(const AttemptId& id) { return logs[{id, kStd}]; }
+};
+
+TEST_F(AgentTest, EchoRunsAndItsOutputsArrive) {
+    auto id = lease("echo hello");
+    auto ending = end_of(id);
+    EXPECT_EQ(ending.cause, Cause::None) << ending.message;
+    EXPECT_EQ(log(id), "hello\n");
+    EXPECT_EQ(phases[id], (std::vector{Phase::Preparing, Phase::Running, Phase::Finalizing}));
+
+    auto second = lease("mkdir -p outputs/deep && echo model > 'outputs/deep/a b.txt' && echo l > logs/l && echo d > ${{outputs.data}}/d && echo \"$AZURE_ML_INPUT_x $SECRET_OF_SERVER-\" ${{inputs.x}}", [](TaskSpec& task) {
+        task.outputs.push_back({"data", "uri_folder", "rw_mount", {"store", "target/"}});
+        TaskInput input;
+        input.name = "x";
+        input.type = "literal";
+        input.literal = "a;b";
+        task.inputs.push_back(input);
+        task.environment.notices = {"a notice"};
+    });
+    EXPECT_EQ(end_of(second).cause, Cause::None) << log(second);
+    EXPECT_EQ(log(second), "a notice\na;b - a;b\n");
+    EXPECT_EQ(blobs["artifacts/dcid." + second.job + "/outputs/deep/a b.txt"], "model\n");
+    EXPECT_EQ(blobs["artifacts/dcid." + second.job + "/logs/l"], "l\n");
+    EXPECT_EQ(blobs["store/target/d"], "d\n");
+    EXPECT_TRUE(until([&] { return fs::is_empty(folder + "/node/attempts"); })) << "acknowledged attempts are deleted";
+}
+
+TEST_F(AgentTest, InputsAndSnapshot) {
+    blobs["data/in/a.txt"] = "A";
+    blobs["data/in/sub/b.txt"] = "B";
+    blobs["data/inner.txt"] = "not mine";
+    blobs["data/one.csv"] = "1,2";
+    std::ofstream(folder + "/local file.txt") << "local";
+    auto id = lease("cat ${{inputs.dir}}/a.txt ${{inputs.dir}}/sub/b.txt ${{inputs.file}} ${{inputs.local}} && ls ${{inputs.dir}} && touch ${{inputs.copy}}/new", [&](TaskSpec& task) {
+        TaskInput input;
+        input.name = "dir";
+        input.type = "uri_folder";
+        input.mode = "ro_mount";
+        input.blobs = BlobFolder{"data", "in/"};
+        task.inputs.push_back(input);
+        input.name = "copy";
+        input.mode = "download";
+        task.inputs.push_back(input);
+        input.name = "file";
+        input.type = "uri_file";
+        input.blobs = BlobFolder{"data", "one.csv"};
+        task.inputs.push_back(input);
+        input.name = "local";
+        input.mode = "direct";
+        input.blobs.reset();
+        input.local_path = folder + "/local file.txt";
+        task.inputs.push_back(input);
+    });
+    EXPECT_EQ(end_of(id).cause, Cause::None) << log(id);
+    EXPECT_EQ(log(id), "AB1,2locala.txt\nsub\n");
+
+    auto missing = lease("true", [](TaskSpec& task) {
+        TaskInput input;
+        input.name = "gone";
+        input.type = "uri_file";
+        input.mode = "download";
+        input.blobs = BlobFolder{"data", "nothing"};
+        task.inputs.push_back(input);
+    });
+    auto ending = end_of(missing);
+    EXPECT_EQ(ending.cause, Cause::Input);
+    EXPECT_NE(ending.message.find("'gone'"), std::string::npos);
+
+    auto placeholder = lease("echo ${{inputs.nope}}");
+    EXPECT_EQ(end_of(placeholder).cause, Cause::Input);
+    EXPECT_NE(log(placeholder).find("'nope'"), std::string::npos);
+}
+
+TEST_F(AgentTest, FailuresTellExitCodeAndLastLines) {
+    auto id = lease("for i in $(seq 30); do echo line $i; done; exit 3");
+    auto ending = end_of(id);
+    EXPECT_EQ(ending.cause, Cause::UserCode);
+    EXPECT_EQ(ending.exit_code, 3);
+    ASSERT_EQ(ending.last_lines.size(), 20u);
+    EXPECT_EQ(ending.last_lines.back(), "line 30");
+
+    auto unknown = lease("no-such-program --x");
+    EXPECT_EQ(end_of(unknown).cause, Cause::UserCode);
+    EXPECT_EQ(ends[unknown].exit_code, 127);
+    EXPECT_NE(log(unknown).find("no-such-program"), std::string::npos);
+
+    auto killed = lease("kill -SEGV $$");
+    EXPECT_EQ(end_of(killed).signal, SIGSEGV);
+    EXPECT_EQ(ends[killed].exit_code, 139);
+}
+
+TEST_F(AgentTest, CancelKillsATreeThatIgnoresTerm) {
+    auto id = lease("trap '' TERM; (trap '' TERM; setsid sleep 1000 & sleep 1000 & wait) & echo ready; while :; do sleep 1; done");
+    ASSERT_TRUE(until([&] { return log(id) == "ready\n"; }));
+    std::string name = "ws/" + id.job + "/1";
+    EXPECT_GE(processes_with(name).size(), 3u);
+    say(Cancel{id, Cause::Canceled, 200ms});
+    EXPECT_EQ(end_of(id).cause, Cause::Canceled);
+    EXPECT_TRUE(processes_with(name).empty());
+}
+
+TEST_F(AgentTest, BackgroundChildrenEndWithTheCommand) {
+    auto id = lease("setsid sh -c 'sleep 1000; echo late' & echo done");
+    EXPECT_EQ(end_of(id).cause, Cause::None);
+    EXPECT_EQ(log(id), "done\n");
+    EXPECT_TRUE(processes_with("ws/" + id.job + "/1").empty());
+}
+
+TEST_F(AgentTest, KilledAgentLosesNothing) {
+    std::string go = folder + "/go";
+    auto id = lease("for i in $(seq 1000); do echo line $i; done; while [ ! -e " + go + " ]; do sleep 0.01; done; for i in $(seq 1001 2000); do echo line $i; done");
+    ASSERT_TRUE(until([&] { return log(id).find("line 10\n") != std::string::npos; }));
+    kill_agent();
+    std::ofstream(go) << "x";
+    std::string marker = "ws/" + id.job + "/1";
+    ASSERT_TRUE(until([&] { return processes_with(marker).empty(); })) << "the task ends without the agent";
+    start_agent();
+    auto ending = end_of(id);
+    EXPECT_EQ(ending.cause, Cause::None) << ending.message;
+    std::string wanted;
+    for (int i = 1; i <= 2000; ++i) wanted += "line " + std::to_string(i) + "\n";
+    EXPECT_EQ(log(id), wanted);
+    EXPECT_FALSE(gap);
+}
+
+TEST_F(AgentTest, KilledAgainAndAgainAJobRunsOnce) {
+    std::string ran = folder + "/ran";
+    auto id = lease("echo x >> " + ran + "; sleep 0.5; echo end");
+    for (int i = 0; i < 6; ++i) {
+        loop.run(loop.sleep(Span(1000 * (3 + 17 * i))));
+        kill_agent();
+        start_agent();
+    }
+    // A lease that never arrived is said again by the server, as after every Hello.
+    until([&] { return link && hellos > 1; });
+    TaskSpec task;
+    task.command = "echo x >> " + ran + "; sleep 0.5; echo end";
+    task.run_token = Secret("run-token");
+    say(Lease{id, to_json(task)});
+    EXPECT_EQ(end_of(id).cause, Cause::None) << ends[id].message;
+    EXPECT_EQ(log(id), "end\n");
+    EXPECT_EQ(*read_file(ran), "x\n");
+}
+
+TEST_F(AgentTest, KilledSupervisorTakesItsTasksAndSaysSo) {
+    auto id = lease("setsid sleep 1000 & echo ready; sleep 1000");
+    ASSERT_TRUE(until([&] { return log(id) == "ready\n"; }));
+    int supervisor = 0;
+    for (const auto& entry : fs::directory_iterator("/proc")) {
+        std::ifstream file(entry.path() / "cmdline", std::ios::binary);
+        std::string text((std::istreambuf_iterator<char>(file)), {});
+        if (text.find("turnout-supervisor") != std::string::npos && text.find(folder + "/node") != std::string::npos) supervisor = std::atoi(entry.path().filename().c_str());
+    }
+    ASSERT_GT(supervisor, 0);
+    kill(supervisor, SIGKILL);
+    EXPECT_EQ(end_of(id).cause, Cause::Internal);
+    EXPECT_TRUE(processes_with("ws/" + id.job + "/1").empty());
+    EXPECT_EQ(log(id), "ready\n");
+    auto next = lease("echo again");
+    EXPECT_EQ(end_of(next).cause, Cause::None);
+}
+
+TEST_F(AgentTest, TimeLimitAndMemoryLimit) {
+    auto id = lease("sleep 1000", [](TaskSpec& task) { task.timeout = 300ms; });
+    auto ending = end_of(id);
+    EXPECT_EQ(ending.cause, Cause::Timeout);
+    auto greedy = lease("python3 -c 'x = bytearray(300_000_000); import time; time.sleep(1000)'", [](TaskSpec& task) { task.memory_limit_bytes = 100 << 20; });
+    EXPECT_EQ(end_of(greedy).cause, Cause::OutOfMemory) << ends[greedy].message;
+}
+
+TEST_F(AgentTest, MlflowAppendsAreKeptWhileTheServerIsAwayAndShippedInOrderOnce) {
+    mlflow_away = true;
+    std::string go = folder + "/go";
+    auto id = lease("echo ready; while [ ! -e " + go + " ]; do sleep 0.01; done");
+    ASSERT_TRUE(until([&] { return log(id) == "ready\n"; }));
+    auto http_client = http::make_client(loop, {.origin = "http://" + *read_file(folder + "/node/mlflow.address")});
+    auto post = [&](std::string path, std::string body, std::string token) {
+        http::ClientRequest request;
+        request.method = "POST";
+        request.url = "/mlflow/v1.0/x/api/2.0/mlflow/" + path;
+        request.headers.set("Authorization", "Bearer " + token);
+        request.body = std::move(body);
+        auto response = loop.run(http_client->send(std::move(request)));
+        return response ? response->status : 0;
+    };
+    EXPECT_EQ(post("runs/log-metric", "{}", "wrong"), 401);
+    for (int i = 0; i < 5; ++i)
+        EXPECT_EQ(post("runs/log-metric", R"({"run_id":")" + id.job + R"(","key":"m","value":)" + std::to_string(i) + R"(,"timestamp":1,"step":0})", "run-token"), 200);
+    kill_agent();
+    start_agent();
+    ASSERT_TRUE(until([&] { return hellos >= 2; }));
+    EXPECT_EQ(post("runs/log-batch", R"({"run_id":")" + id.job + R"(","params":[{"key":"p","value":"1"}]})", "run-token"), 200);
+    EXPECT_TRUE(appends.empty());
+    std::ofstream(go) << "x";
+    mlflow_away = false;
+    EXPECT_EQ(end_of(id).cause, Cause::None);
+    ASSERT_EQ(appends.size(), 6u);
+    for (int i = 0; i < 6; ++i) EXPECT_EQ(appends[i].first, "1:" + std::to_string(i + 1));
+    EXPECT_NE(appends[4].second.find("\"value\":4"), std::string::npos);
+}
+
+TEST_F(AgentTest, LeaveEndsTheNode) {
+    auto id = lease("echo ready; sleep 1000");
+    ASSERT_TRUE(until([&] { return log(id) == "ready\n"; }));
+    say(Leave{});
+    EXPECT_TRUE(until([&] { return waitpid(agent, nullptr, WNOHANG) == agent; }));
+    agent = 0;
+    EXPECT_TRUE(processes_with("ws/" + id.job + "/1").empty());
+    EXPECT_FALSE(exists(folder + "/node/attempts"));
+}
+
+}  // namespace
+}  // namespace turnout::agent

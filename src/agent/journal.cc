@@ -1,0 +1,67 @@
+#include "agent/journal.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "agent/files.h"
+#include "base/hash.h"
+#include "base/text.h"
+
+namespace turnout::agent {
+namespace {
+
+constexpr std::size_t kMaxFile = std::size_t{1} << 30;
+constexpr std::size_t kSum = 8;
+
+std::string sum_of(std::string_view line) { return to_hex(sha256(line)).substr(0, kSum); }
+
+}  // namespace
+
+std::string journal_line(std::string_view line) { return sum_of(line) + " " + std::string(line) + "\n"; }
+
+Result<Journal> Journal::open(std::string path, std::vector<std::string>& lines) {
+    Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+    if (!file) return failed("opening", path);
+    std::string bytes = TURNOUT_TRY(read_file(path, kMaxFile));
+    std::size_t at = 0;
+    while (at < bytes.size()) {
+        std::size_t end = bytes.find('\n', at);
+        if (end == std::string::npos || end - at < kSum + 1) break;
+        std::string_view line = std::string_view(bytes).substr(at + kSum + 1, end - at - kSum - 1);
+        if (std::string_view(bytes).substr(at, kSum) != sum_of(line)) break;
+        lines.emplace_back(line);
+        at = end + 1;
+    }
+    if (at < bytes.size() && ftruncate(file.get(), static_cast<off_t>(at)) != 0) return failed("repairing", path);
+    return Journal(std::move(path), std::move(file), at);
+}
+
+Result<void> Journal::append(std::string_view line) {
+    std::string bytes = journal_line(line);
+    auto written = write_all(file_.get(), bytes);
+    if (!written) {
+        // A torn line would hide those behind it.
+        if (ftruncate(file_.get(), static_cast<off_t>(size_)) != 0) return failed("repairing", path_);
+        return written;
+    }
+    size_ += bytes.size();
+    return {};
+}
+
+Result<void> Journal::sync() const {
+    if (fdatasync(file_.get()) != 0) return failed("syncing", path_);
+    return {};
+}
+
+Result<void> Journal::rewrite(const std::vector<std::string>& lines) {
+    std::string bytes;
+    for (const auto& line : lines) bytes += journal_line(line);
+    TURNOUT_TRY(write_file(path_, bytes));
+    Fd file(::open(path_.c_str(), O_RDWR | O_APPEND | O_CLOEXEC));
+    if (!file) return failed("opening", path_);
+    file_ = std::move(file);
+    size_ = bytes.size();
+    return {};
+}
+
+}  // namespace turnout::agent

@@ -1,0 +1,254 @@
+#include "agent/server.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "agent/files.h"
+#include "agent/tar.h"
+#include "base/json.h"
+#include "base/text.h"
+
+namespace turnout::agent {
+namespace {
+
+constexpr std::size_t kMaxList = 16 << 20;
+constexpr std::size_t kMaxError = 64 << 10;
+constexpr std::size_t kPiece = 256 << 10;
+
+class FileBody final : public http::BodyReader {
+public:
+    FileBody(Fd file, std::uint64_t left, std::string path) : file_(std::move(file)), left_(left), path_(std::move(path)) {}
+    Task<Result<std::string>> read() override {
+        std::string piece(static_cast<std::size_t>(std::min<std::uint64_t>(left_, kPiece)), '\0');
+        if (piece.empty()) co_return piece;
+        ssize_t n = ::read(file_.get(), piece.data(), piece.size());
+        if (n < 0) co_return failed("reading", path_);
+        // It shrank while it was read: not a blob that anybody wrote. The next look will find it again.
+        if (n == 0) co_return fail(Code::Unavailable, "FileChanged", "'" + path_ + "' changed while it was uploaded", path_);
+        piece.resize(static_cast<std::size_t>(n));
+        left_ -= static_cast<std::uint64_t>(n);
+        co_return piece;
+    }
+
+private:
+    Fd file_;
+    std::uint64_t left_;
+    std::string path_;
+};
+
+std::string xml_text(std::string_view block, std::string_view tag) {
+    std::string open = "<" + std::string(tag) + ">", close = "</" + std::string(tag) + ">";
+    auto at = block.find(open);
+    if (at == std::string_view::npos) return "";
+    at += open.size();
+    auto end = block.find(close, at);
+    if (end == std::string_view::npos) return "";
+    std::string text;
+    for (std::string_view rest = block.substr(at, end - at); !rest.empty();) {
+        bool found = false;
+        for (auto [name, plain] : {std::pair{"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&quot;", '"'}, {"&apos;", '\''}, {"&#39;", '\''}})
+            if (rest.starts_with(name)) {
+                text += plain;
+                rest.remove_prefix(std::string_view(name).size());
+                found = true;
+                break;
+            }
+        if (!found) {
+            text += rest.front();
+            rest.remove_prefix(1);
+        }
+    }
+    return text;
+}
+
+std::string blob_url(const std::string& container, const std::string& name) {
+    return "/blob/" + percent_encode(container) + "/" + percent_encode(name, "/");
+}
+
+Error error_of(int status, const std::string& body, const std::string& what) {
+    std::string message, reason;
+    if (auto json = parse_json(body)) {
+        const Json& error = json->at("error");
+        message = error.at("message").as_string();
+        reason = error.at("code").as_string();
+    } else if (body.find("<Error>") != std::string::npos) {
+        message = xml_text(body, "Message");
+        reason = xml_text(body, "Code");
+    }
+    if (message.empty()) message = "HTTP status " + std::to_string(status);
+    Code code = status == 404                                        ? Code::NotFound
+                : status == 401                                      ? Code::Unauthenticated
+                : status == 403                                      ? Code::PermissionDenied
+                : status == 409                                      ? Code::Conflict
+                : status == 408 || status == 429 || status >= 500    ? Code::Unavailable
+                                                                     : Code::InvalidArgument;
+    return Error{code, reason, what + ": " + message, "", nullptr};
+}
+
+// Tasks side by side. Shared by the ends of the tasks and by the one who waits.
+struct Join {
+    std::vector<Task<Result<void>>> tasks;
+    std::size_t next = 0, running = 0, width = 1;
+    std::optional<Error> error;
+    std::optional<Later<bool>::Settle> waiter;
+};
+
+void start_more(const std::shared_ptr<Join>& join) {
+    while (join->next < join->tasks.size() && join->running < join->width && !join->error) {
+        ++join->running;
+        start(std::move(join->tasks[join->next++]), [join](Result<void> result) {
+            --join->running;
+            if (!result && !join->error) join->error = result.error();
+            start_more(join);
+            if (join->running == 0 && join->waiter) {
+                auto settle = *std::exchange(join->waiter, std::nullopt);
+                settle(true);
+            }
+        });
+    }
+}
+
+}  // namespace
+
+Task<Result<http::ClientResponse>> Server::send(http::ClientRequest request, Secret token) {
+    request.headers.set("Authorization", "Bearer " + token.reveal());
+    auto response = co_await client_->send(std::move(request));
+    if (!response && response.error().code == Code::Ambiguous) {
+        Error error = response.error();
+        error.code = Code::Unavailable;
+        co_return Failure(std::move(error));
+    }
+    co_return response;
+}
+
+Task<Result<http::ClientResponse>> Server::ask(http::ClientRequest request, Secret token) {
+    std::string what = request.method + " " + request.url.substr(0, request.url.find('?'));
+    TURNOUT_CO_TRY(auto response, co_await send(std::move(request), std::move(token)));
+    if (response.status >= 200 && response.status < 300) co_return response;
+    std::string body;
+    if (response.body) {
+        auto read = co_await response.body->all(kMaxError);
+        if (read) body = std::move(*read);
+    }
+    co_return Failure(error_of(response.status, body, what));
+}
+
+Task<Result<std::vector<RemoteBlob>>> Server::list(std::string container, std::string prefix, Secret token) {
+    std::vector<RemoteBlob> blobs;
+    std::string marker;
+    while (prefix.ends_with('/')) prefix.pop_back();
+    do {
+        http::ClientRequest request;
+        request.url = "/blob/" + percent_encode(container) + "?restype=container&comp=list&prefix=" + percent_encode(prefix);
+        if (!marker.empty()) request.url += "&marker=" + percent_encode(marker);
+        TURNOUT_CO_TRY(auto response, co_await ask(std::move(request), token));
+        TURNOUT_CO_TRY(auto xml, co_await response.body->all(kMaxList));
+        std::string_view rest = xml;
+        for (;;) {
+            auto begin = rest.find("<Blob>");
+            if (begin == std::string_view::npos) break;
+            auto end = rest.find("</Blob>", begin);
+            if (end == std::string_view::npos) break;
+            std::string_view block = rest.substr(begin, end - begin);
+            RemoteBlob blob{xml_text(block, "Name"), xml_text(block, "Etag"), 0};
+            std::string size = xml_text(block, "Content-Length");
+            std::from_chars(size.data(), size.data() + size.size(), blob.size);
+            // "data/a" is not beneath "data/ab", though it begins alike.
+            if (prefix.empty() || blob.name == prefix || blob.name.starts_with(prefix + "/")) blobs.push_back(std::move(blob));
+            rest.remove_prefix(end);
+        }
+        marker = xml_text(xml, "NextMarker");
+    } while (!marker.empty());
+    co_return blobs;
+}
+
+Task<Result<void>> Server::get_tar(std::string container, std::string prefix, std::string folder, Secret token) {
+    Fd target(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!target) co_return failed("opening", folder);
+    http::ClientRequest request;
+    request.url = "/turnout/blobs/" + percent_encode(container) + "/tar?prefix=" + percent_encode(prefix);
+    TURNOUT_CO_TRY(auto response, co_await ask(std::move(request), std::move(token)));
+    TarReader tar(target.get());
+    for (;;) {
+        auto piece = co_await response.body->read();
+        if (!piece) {
+            Error error = piece.error();
+            error.code = Code::Unavailable;  // the rest did not come: try again
+            co_return Failure(std::move(error));
+        }
+        if (piece->empty()) break;
+        TURNOUT_CO_TRY_VOID(tar.feed(*piece));
+    }
+    co_return tar.finish();
+}
+
+Task<Result<void>> Server::get_blob(std::string container, std::string name, std::string folder, std::string relative, Secret token) {
+    Fd target(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!target) co_return failed("opening", folder);
+    http::ClientRequest request;
+    request.url = blob_url(container, name);
+    TURNOUT_CO_TRY(auto response, co_await ask(std::move(request), std::move(token)));
+    TURNOUT_CO_TRY(auto file, create_beneath(target.get(), relative, 0644));
+    for (;;) {
+        auto piece = co_await response.body->read();
+        if (!piece) {
+            Error error = piece.error();
+            error.code = Code::Unavailable;
+            co_return Failure(std::move(error));
+        }
+        if (piece->empty()) co_return Result<void>();
+        TURNOUT_CO_TRY_VOID(write_all(file.get(), *piece));
+    }
+}
+
+Task<Result<void>> Server::put_blob(std::string container, std::string name, std::string path, std::uint64_t size, Secret token) {
+    Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file) co_return failed("reading", path);
+    http::ClientRequest request;
+    request.method = "PUT";
+    request.url = blob_url(container, name);
+    request.headers.set("x-ms-blob-type", "BlockBlob");
+    request.headers.set("Content-Type", "application/octet-stream");
+    if (size <= kPiece) {
+        FileBody body(std::move(file), size, path);
+        TURNOUT_CO_TRY(request.body, co_await body.all(kPiece));
+    } else {
+        request.length = size;
+        request.stream = std::make_unique<FileBody>(std::move(file), size, path);
+        request.timeout = 600s;
+    }
+    TURNOUT_CO_TRY(auto response, co_await ask(std::move(request), std::move(token)));
+    if (response.body) (void)co_await response.body->all(kMaxError);
+    co_return Result<void>();
+}
+
+Task<Result<void>> in_parallel(std::vector<Task<Result<void>>> tasks, std::size_t width) {
+    auto join = std::make_shared<Join>();
+    join->tasks = std::move(tasks);
+    join->width = width;
+    start_more(join);
+    if (join->running > 0) {
+        Later<bool> end;
+        join->waiter = end.settle();
+        co_await end;
+    }
+    if (join->error) co_return Failure(*join->error);
+    co_return Result<void>();
+}
+
+Task<void> Backoff::wait() {
+    Span pause = next_;
+    next_ = std::min(next_ * 2, longest_);
+    co_await loop_.sleep(pause);
+}
+
+Task<void> blocking(Loop& loop, std::function<void()> work) {
+    Later<bool> done;
+    loop.blocking(std::move(work), [settle = done.settle()] { settle(true); });
+    co_await done;
+}
+
+}  // namespace turnout::agent

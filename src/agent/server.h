@@ -1,0 +1,69 @@
+// The server's HTTP routes that a node uses, as coroutines. One try each: Unavailable means try
+// again later, any other error is final.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/secret.h"
+#include "base/task.h"
+#include "io/http.h"
+#include "io/loop.h"
+
+namespace turnout::agent {
+
+struct RemoteBlob {
+    std::string name;
+    std::string etag;
+    std::uint64_t size = 0;
+};
+
+class Server {
+public:
+    Server(Loop& loop, std::unique_ptr<http::Client> client) : loop_(loop), client_(std::move(client)) {}
+
+    // Any request with that bearer. Not being reachable is Unavailable, whatever the method: what is
+    // sent through here may be repeated.
+    Task<Result<http::ClientResponse>> send(http::ClientRequest request, Secret token);
+    // The response if its status is 2xx; else its error, with the server's words.
+    Task<Result<http::ClientResponse>> ask(http::ClientRequest request, Secret token);
+
+    // All blobs beneath the folder (or the one blob of that name), in the server's order.
+    Task<Result<std::vector<RemoteBlob>>> list(std::string container, std::string prefix, Secret token);
+    // The tar of a prefix, unpacked into the folder (which exists and is empty).
+    Task<Result<void>> get_tar(std::string container, std::string prefix, std::string folder, Secret token);
+    // One blob into a new file beneath the folder.
+    Task<Result<void>> get_blob(std::string container, std::string name, std::string folder, std::string relative, Secret token);
+    // The first `size` bytes of a file as a blob.
+    Task<Result<void>> put_blob(std::string container, std::string name, std::string path, std::uint64_t size, Secret token);
+
+    Loop& loop() { return loop_; }
+
+private:
+    Loop& loop_;
+    std::unique_ptr<http::Client> client_;
+};
+
+// Runs the tasks side by side, at most `width` at a time, to the end of all; the first error.
+Task<Result<void>> in_parallel(std::vector<Task<Result<void>>> tasks, std::size_t width);
+
+// Pauses between tries, growing.
+class Backoff {
+public:
+    Backoff(Loop& loop, Span first, Span longest) : loop_(loop), next_(first), first_(first), longest_(longest) {}
+    Task<void> wait();
+    void reset() { next_ = first_; }
+
+private:
+    Loop& loop_;
+    Span next_, first_, longest_;
+};
+
+// Work on the loop's pool, awaited.
+Task<void> blocking(Loop& loop, std::function<void()> work);
+
+}  // namespace turnout::agent

@@ -1,0 +1,398 @@
+#include "agent/work.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/text.h"
+
+namespace turnout::agent {
+namespace {
+
+using agent_protocol::BlobFolder;
+using agent_protocol::TaskInput;
+using agent_protocol::TaskOutput;
+
+constexpr std::size_t kParallel = 8;
+constexpr std::size_t kMaxOutputs = 200'000;
+
+std::string boot_id() {
+    auto text = read_file("/proc/sys/kernel/random/boot_id", 64);
+    return text ? std::string(trim(*text)) : "";
+}
+
+std::string without_slash(std::string text) {
+    while (text.ends_with('/')) text.pop_back();
+    return text;
+}
+
+// The name of a blob in a folder, or of the folder itself.
+std::string joined(const std::string& prefix, const std::string& name) {
+    std::string base = without_slash(prefix);
+    return base.empty() ? name : base + "/" + name;
+}
+
+Failure not_wanted() { return fail(Code::Canceled, "Canceled", "no longer wanted"); }
+
+// A cache entry is a folder that was renamed into place; the mark beside it names the boot in which
+// it was written, since after a crash of the machine its bytes may be missing.
+bool cached(const std::string& folder) {
+    auto mark = read_file(folder + ".complete", 128);
+    return mark && *mark == boot_id() && exists(folder);
+}
+
+Result<void> put_in_cache(const std::string& built, const std::string& folder) {
+    if (cached(folder)) {
+        remove_tree(built);
+        return {};
+    }
+    remove_tree(folder);
+    if (rename(built.c_str(), folder.c_str()) != 0) {
+        if (exists(folder)) return {};  // another node was faster
+        return failed("renaming", built);
+    }
+    return write_file(folder + ".complete", boot_id(), 0644);
+}
+
+std::string building_name(const Work& work, std::string_view what) {
+    return "building-" + std::to_string(getpid()) + "-" + attempt_folder_name(work.id) + "-" + std::string(what);
+}
+
+Task<Result<void>> copy_in_pool(Loop& loop, std::string from, std::string to, bool folder) {
+    auto result = std::make_shared<Result<void>>();  // shared with the pool's thread
+    co_await blocking(loop, [=] { *result = folder ? copy_tree(from, to) : copy_file(from, to); });
+    co_return *result;
+}
+
+bool is_folder(const std::string& path) {
+    struct stat st;
+    return stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+// One try to have the input's blobs as files; the path that the command gets.
+Task<Result<std::string>> fetch_blobs(Server& server, std::string cache, WorkPtr work, TaskInput input) {
+    const BlobFolder& from = *input.blobs;
+    TURNOUT_CO_TRY(auto blobs, co_await server.list(from.container, from.prefix, work->task.run_token));
+    if (blobs.empty())
+        co_return not_found("input '" + input.name + "' has no data: there is nothing in '" + from.container + "/" + from.prefix + "'", input.name);
+    std::sort(blobs.begin(), blobs.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+    std::string definition = from.container + "\n" + from.prefix + "\n";
+    for (const auto& blob : blobs) definition += blob.name + "\n" + blob.etag + "\n" + std::to_string(blob.size) + "\n";
+    std::string folder = cache + "/inputs/" + to_hex(sha256(definition));
+    std::string prefix = without_slash(from.prefix);
+    bool single = blobs.size() == 1 && blobs[0].name == prefix;
+    if (!cached(folder)) {
+        std::string building = cache + "/inputs/" + building_name(*work, input.name.substr(0, 64));
+        remove_tree(building);
+        TURNOUT_CO_TRY_VOID(make_folders(building, 0755));
+        std::vector<Task<Result<void>>> fetches;
+        for (const auto& blob : blobs) {
+            std::string relative = blob.name == prefix ? prefix.substr(prefix.rfind('/') + 1)
+                                                       : blob.name.substr(prefix.empty() ? 0 : prefix.size() + 1);
+            if (relative.empty() || relative.ends_with('/')) continue;  // a marker of an empty folder
+            fetches.push_back(server.get_blob(from.container, blob.name, building, relative, work->task.run_token));
+        }
+        TURNOUT_CO_TRY_VOID(co_await in_parallel(std::move(fetches), kParallel));
+        make_read_only(building);
+        chmod(building.c_str(), 0755);  // until it is renamed
+        TURNOUT_CO_TRY_VOID(put_in_cache(building, folder));
+        chmod(folder.c_str(), 0555);
+    }
+    co_return single ? folder + "/" + prefix.substr(prefix.rfind('/') + 1) : folder;
+}
+
+Task<Result<std::string>> fetch_input(Server& server, std::string cache, WorkPtr work, TaskInput input) {
+    if (input.type == "literal") co_return input.literal;
+    if (input.mode == "direct" && !input.local_path) co_return input.uri;
+    bool copy = input.mode == "download" || input.mode == "rw_mount" || input.mode == "eval_download";
+    std::string source;
+    if (input.local_path) {
+        source = *input.local_path;
+        if (!exists(source))
+            co_return not_found("input '" + input.name + "' does not exist on this node: '" + source + "'", input.name);
+        if (input.mode == "rw_mount") copy = false;
+    } else if (input.blobs) {
+        TURNOUT_CO_TRY(source, co_await fetch_blobs(server, cache, work, input));
+    } else {
+        co_return input.uri.empty() ? Result<std::string>(Failure(not_found("input '" + input.name + "' has no data", input.name).error()))
+                                    : Result<std::string>(input.uri);
+    }
+    if (!copy) co_return source;
+    std::string folder = work->folder + "/inputs/" + input.name;
+    remove_tree(folder);
+    bool whole = is_folder(source);
+    TURNOUT_CO_TRY_VOID(make_folders(whole ? folder : folder + "/", 0755));
+    std::string target = whole ? folder : folder + "/" + source.substr(source.rfind('/') + 1);
+    TURNOUT_CO_TRY_VOID(co_await copy_in_pool(server.loop(), source, target, whole));
+    co_return target;
+}
+
+std::string output_path(const Work& work, const TaskOutput& output) { return work.folder + "/named/" + output.name; }
+
+struct Upload {
+    std::string path, container, blob;
+    FileEntry file;
+};
+
+// Files of the attempt that are not uploaded as they are now.
+std::vector<Upload> changes(const Work& work) {
+    std::vector<Upload> uploads;
+    auto add = [&](const std::string& path, const std::string& container, const std::string& blob, const FileEntry& file) {
+        auto known = work.uploaded.find(path);
+        if (known != work.uploaded.end() && known->second.size == file.size &&
+            known->second.modified_ns == file.modified_ns && known->second.inode == file.inode)
+            return;
+        // A name that is no path for the server cannot be a blob.
+        if (checked_relative_path(blob, "name of an output")) uploads.push_back({path, container, blob, file});
+    };
+    if (!work.task.artifacts.container.empty())
+        for (std::string name : {"outputs", "logs"}) {
+            std::string folder = work.work() + "/" + name;
+            for (const auto& file : list_files(folder, work.folder, kMaxOutputs))
+                add(folder + "/" + file.path, work.task.artifacts.container, joined(work.task.artifacts.prefix, name + "/" + file.path), file);
+        }
+    for (const auto& output : work.task.outputs) {
+        if (output.target.container.empty()) continue;
+        std::string path = output_path(work, output);
+        struct stat st;
+        if (lstat(path.c_str(), &st) != 0) continue;
+        if (S_ISDIR(st.st_mode)) {
+            for (const auto& file : list_files(path, work.folder, kMaxOutputs))
+                add(path + "/" + file.path, output.target.container, joined(output.target.prefix, file.path), file);
+        } else if (S_ISREG(st.st_mode)) {
+            FileEntry file{output.name, static_cast<std::uint64_t>(st.st_size),
+                           std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec, st.st_ino};
+            std::string prefix = output.target.prefix;
+            add(path, output.target.container, prefix.empty() || prefix.ends_with('/') ? joined(prefix, output.name) : prefix, file);
+        }
+    }
+    return uploads;
+}
+
+Task<Result<void>> upload_one(Server& server, WorkPtr work, Upload upload) {
+    if (!work->wanted) co_return not_wanted();
+    auto put = co_await server.put_blob(upload.container, upload.blob, upload.path, upload.file.size, work->task.run_token);
+    if (put) {
+        work->uploaded[upload.path] = upload.file;
+    } else if (put.error().reason == "FileError" && put.error().code == Code::NotFound) {
+        co_return Result<void>();  // removed meanwhile
+    }
+    co_return put;
+}
+
+// A variable that cannot reach a process as it is would be a surprise later.
+bool good_variable(const std::string& name, const std::string& value) {
+    return !name.empty() && name.find_first_of(std::string_view("=\0", 2)) == std::string::npos && value.find('\0') == std::string::npos;
+}
+
+// A folder with `python` and `python3` that lead to the interpreter, for machines that only have one.
+std::string folder_for(const AgentSettings& settings, const std::string& interpreter) {
+    std::string folder = settings.folder + "/interpreters/" + to_hex(sha256(interpreter)).substr(0, 12);
+    if (exists(folder + "/python")) return folder;
+    if (!make_folders(folder, 0755)) return "";
+    for (const char* name : {"/python3", "/python"})
+        if (symlink(interpreter.c_str(), (folder + name).c_str()) != 0 && errno != EEXIST) return "";
+    return folder;
+}
+
+}  // namespace
+
+bool allowed_variable(std::string_view name) {
+    static constexpr std::array kExact = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "SHELL",
+                                          "http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY",
+                                          "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+                                          "CURL_CA_BUNDLE", "TURNOUT_UV"};
+    for (const char* exact : kExact)
+        if (name == exact) return true;
+    return name.starts_with("LC_") || name.starts_with("PIP_") || name.starts_with("UV_");
+}
+
+std::string attempt_folder_name(const AttemptId& id) {
+    bool plain = id.job.size() <= 100 && !id.job.empty() && id.job[0] != '.' &&
+                 id.job.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == std::string::npos;
+    std::string name = plain ? id.job : to_hex(sha256(id.job)).substr(0, 32);
+    return name + "." + to_hex(sha256(id.workspace)).substr(0, 6) + "." + std::to_string(id.attempt);
+}
+
+Task<Result<void>> fetch_snapshot(Server& server, const AgentSettings& settings, WorkPtr work) {
+    // What an earlier, interrupted try left is not trusted. Its build log stays: it is shipped.
+    for (const char* name : {"/work", "/inputs", "/named", "/tmp", "/values.json"}) remove_tree(work->folder + name);
+    TURNOUT_CO_TRY_VOID(make_folders(work->work(), 0755));
+    if (!work->task.code) co_return Result<void>();
+    BlobFolder code = *work->task.code;
+    const std::string& hash = work->task.code_hash;
+    bool cacheable = !hash.empty() && hash.find('/') == std::string::npos && hash[0] != '.';
+    std::string kept = settings.cache + "/snapshots/" + hash;
+    Backoff backoff(server.loop(), 100ms, 10s);
+    while (!cacheable || !cached(kept)) {
+        if (!work->wanted) co_return not_wanted();
+        std::string target = cacheable ? settings.cache + "/snapshots/" + building_name(*work, "code") : work->work();
+        remove_tree(target);
+        TURNOUT_CO_TRY_VOID(make_folders(target, 0755));
+        auto got = co_await server.get_tar(code.container, code.prefix, target, work->task.run_token);
+        if (got && !cacheable) co_return got;
+        if (got) {
+            TURNOUT_CO_TRY_VOID(put_in_cache(target, kept));
+            break;
+        }
+        remove_tree(target);
+        if (got.error().code != Code::Unavailable) {
+            Error error = got.error();
+            error.message = "the code snapshot could not be fetched: " + error.message;
+            co_return Failure(std::move(error));
+        }
+        co_await backoff.wait();
+    }
+    if (!work->wanted) co_return not_wanted();
+    co_return co_await copy_in_pool(server.loop(), kept, work->work(), true);
+}
+
+Task<Result<void>> fetch_inputs(Server& server, const AgentSettings& settings, WorkPtr work) {
+    Substitutions values;
+    for (std::size_t i = 0; i < work->task.inputs.size(); ++i) {
+        TaskInput input = work->task.inputs[i];
+        if (!checked_relative_path(input.name, "input") || input.name.find('/') != std::string::npos)
+            co_return invalid("'" + input.name + "' cannot be the name of an input", input.name);
+        Backoff backoff(server.loop(), 100ms, 10s);
+        for (;;) {
+            if (!work->wanted) co_return not_wanted();
+            auto value = co_await fetch_input(server, settings.cache, work, input);
+            if (value) {
+                values.inputs[input.name] = std::move(*value);
+                break;
+            }
+            if (value.error().code != Code::Unavailable) {
+                Error error = value.error();
+                if (error.message.find("'" + input.name + "'") == std::string::npos)
+                    error.message = "input '" + input.name + "': " + error.message;
+                co_return Failure(std::move(error));
+            }
+            co_await backoff.wait();
+        }
+    }
+    Json inputs = Json::object();
+    for (const auto& [name, value] : values.inputs) inputs.set(name, value);
+    work->values = std::move(values);
+    work->values_known = true;
+    TURNOUT_CO_TRY_VOID(write_file(work->folder + "/values.json", inputs.dump()));
+    // A placeholder without a value is told before the command is begun.
+    TURNOUT_CO_TRY_VOID(find_values(settings, *work));
+    auto command = substitute(work->task.command, work->values);
+    if (!command) co_return Failure(command.error());
+    co_return Result<void>();
+}
+
+Result<void> find_values(const AgentSettings&, Work& work) {
+    if (!work.values_known) {
+        if (auto text = read_file(work.folder + "/values.json"))
+            for (const auto& [name, value] : TURNOUT_TRY(parse_json(*text)).members()) work.values.inputs[name] = value.as_string();
+        work.values_known = true;
+    }
+    for (const auto& output : work.task.outputs) {
+        if (!checked_relative_path(output.name, "output") || output.name.find('/') != std::string::npos)
+            return invalid("'" + output.name + "' cannot be the name of an output", output.name);
+        work.values.outputs[output.name] = output_path(work, output);
+    }
+    return {};
+}
+
+Result<StartRequest> start_request(const AgentSettings& settings, Work& work, const MlflowAddress& mlflow, std::string preamble) {
+    TURNOUT_TRY(find_values(settings, work));
+    const TaskSpec& task = work.task;
+    std::string command = TURNOUT_TRY(substitute(task.command, work.values));
+    for (const char* name : {"/outputs", "/logs"}) TURNOUT_TRY(make_folders(work.work() + name, 0755));
+    TURNOUT_TRY(make_folders(work.folder + "/tmp", 0700));
+    for (const auto& output : task.outputs)
+        TURNOUT_TRY(make_folders(output.type == "uri_file" ? work.folder + "/named" : output_path(work, output), 0755));
+
+    StartRequest request;
+    request.id = work.id;
+    request.cwd = work.work();
+    request.memory_limit = task.memory_limit_bytes;
+    request.preamble = std::move(preamble);
+    request.argv = to_argv(command, exists("/bin/bash") ? "/bin/bash" : "sh");
+
+    // Later ones win: the machine's, the environment's, Azure ML's and the job's, then what must hold.
+    std::map<std::string, std::string> variables;
+    for (const auto& item : settings.environment) {
+        auto equals = item.find('=');
+        std::string name = item.substr(0, equals);
+        if (equals != std::string::npos && allowed_variable(name) && name != "TURNOUT_UV") variables[name] = item.substr(equals + 1);
+    }
+    const std::string& job = work.id.job;
+    variables["PYTHONUNBUFFERED"] = "1";
+    variables["AZUREML_RUN_ID"] = job;
+    variables["AZUREML_ROOT_RUN_ID"] = job;
+    for (const auto& [name, value] : task.environment.variables)
+        if (good_variable(name, value)) variables[name] = value;
+    for (const auto& [name, value] : task.variables)
+        if (good_variable(name, value)) variables[name] = value;
+    for (const auto& [name, value] : work.values.inputs) variables["AZURE_ML_INPUT_" + name] = value;
+    for (const auto& [name, value] : work.values.outputs) variables["AZURE_ML_OUTPUT_" + name] = value;
+    if (!mlflow.origin.empty() && !task.mlflow_path.empty()) {
+        std::string path = task.mlflow_path;
+        while (path.starts_with('/')) path.erase(0, 1);
+        variables["MLFLOW_TRACKING_URI"] = mlflow.origin + "/" + without_slash(path);
+        variables["MLFLOW_TRACKING_TOKEN"] = task.run_token.reveal();
+        variables["MLFLOW_RUN_ID"] = job;
+        if (!task.mlflow_experiment_id.empty()) variables["MLFLOW_EXPERIMENT_ID"] = task.mlflow_experiment_id;
+        variables["MLFLOW_DISABLE_TELEMETRY"] = "true";
+        // The listener is on this machine, whatever proxy leads out of it.
+        for (const char* name : {"no_proxy", "NO_PROXY"}) {
+            std::string& list = variables[name];
+            list += (list.empty() ? "" : ",") + std::string("127.0.0.1,localhost");
+        }
+    }
+    variables["TMPDIR"] = work.folder + "/tmp";
+    variables["TURNOUT_ATTEMPT"] = task_name(work.id);
+    std::string path = variables.contains("PATH") ? variables["PATH"] : "/usr/local/bin:/usr/bin:/bin";
+    if (work.prepared && !work.prepared->bin.empty()) {
+        path = work.prepared->bin + ":" + path;
+        if (!exists(work.prepared->bin + "/python") || work.prepared->folder.empty())
+            if (auto folder = folder_for(settings, work.prepared->interpreter); !folder.empty()) path = folder + ":" + path;
+        if (!work.prepared->folder.empty()) variables["VIRTUAL_ENV"] = work.prepared->folder;
+    }
+    variables["PATH"] = path;
+    for (const auto& [name, value] : variables)
+        if (good_variable(name, value)) request.environment.push_back(name + "=" + value);
+    return request;
+}
+
+Task<Result<void>> upload_changes(Server& server, WorkPtr work) {
+    std::vector<Task<Result<void>>> tasks;
+    for (auto& upload : changes(*work)) tasks.push_back(upload_one(server, work, std::move(upload)));
+    if (tasks.empty()) co_return Result<void>();
+    co_return co_await in_parallel(std::move(tasks), kParallel);
+}
+
+Task<Result<void>> ship_outputs(Server& server, WorkPtr work) {
+    work->finishing = true;
+    while (work->shipping) co_await server.loop().sleep(5ms);
+    work->shipping = true;
+    Backoff backoff(server.loop(), 100ms, 10s);
+    Result<void> result;
+    for (;;) {
+        if (!work->wanted) {
+            result = not_wanted();
+            break;
+        }
+        result = co_await upload_changes(server, work);
+        if (result || result.error().code != Code::Unavailable) break;
+        co_await backoff.wait();
+    }
+    work->shipping = false;
+    if (!result && work->wanted) {
+        Error error = result.error();
+        error.message = "the outputs could not be uploaded: " + error.message;
+        error.code = Code::Internal;
+        co_return Failure(std::move(error));
+    }
+    co_return result;
+}
+
+}  // namespace turnout::agent

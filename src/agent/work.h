@@ -1,0 +1,80 @@
+// What the runtime keeps of one attempt beside the core's knowledge, and the effects that concern
+// its folder: snapshot, environment, inputs, the command's surroundings, outputs. Each is a
+// coroutine that goes on trying while the server is away, until it is done or no longer wanted.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/command.h"
+#include "agent/files.h"
+#include "agent/node_core.h"
+#include "agent/server.h"
+#include "agent/supervisor_link.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "environment/prepare.h"
+
+namespace turnout::agent {
+
+struct AgentSettings {
+    std::string server_socket;       // path of the server's Unix socket
+    std::string node;                // "{wsid}/{compute}/{node}"
+    std::string folder;              // of this node
+    std::string cache;               // shared by the nodes of this machine
+    Secret token;                    // of the node
+    std::string uv, python, beside;  // see environment::Settings
+    std::string build;
+    std::string supervisor;          // path of its executable
+    std::vector<std::string> environment;  // "NAME=value": what of ours tasks may see (see allowed_variable)
+};
+
+// Whether tasks get that variable of the agent's own environment. All else stays here: it may hold
+// the server's secrets.
+bool allowed_variable(std::string_view name);
+
+// A folder per attempt: work/ (the command's), tmp/, inputs/, named/, 20_environment.txt, metrics.
+struct Work {
+    AttemptId id;
+    TaskSpec task;
+    std::string folder;
+    bool wanted = true;                // false after Abort or Forget: stop what is under way
+    std::atomic<bool> cancel = false;  // the same for the thread that builds an environment
+    std::optional<environment::Prepared> prepared;
+    Substitutions values;
+    bool values_known = false;
+    // What is uploaded already, by path: unchanged files are not sent again.
+    std::map<std::string, FileEntry> uploaded;
+    bool shipping = false;
+    bool finishing = false;
+
+    std::string work() const { return folder + "/work"; }
+    std::string environment_log() const { return folder + "/20_environment.txt"; }
+};
+using WorkPtr = std::shared_ptr<Work>;  // shared by the coroutines of the attempt
+
+// Folder name of an attempt beneath {node folder}/attempts: safe, short, its own.
+std::string attempt_folder_name(const AttemptId& id);
+
+Task<Result<void>> fetch_snapshot(Server& server, const AgentSettings& settings, WorkPtr work);
+Task<Result<void>> fetch_inputs(Server& server, const AgentSettings& settings, WorkPtr work);
+// One look at outputs/, logs/ and the named outputs; what changed is uploaded.
+Task<Result<void>> upload_changes(Server& server, WorkPtr work);
+// Until all is uploaded.
+Task<Result<void>> ship_outputs(Server& server, WorkPtr work);
+
+struct MlflowAddress {
+    std::string origin;  // "http://127.0.0.1:port"; "" = none
+};
+// What the supervisor shall start; errors are the user's (unknown placeholder).
+Result<StartRequest> start_request(const AgentSettings& settings, Work& work, const MlflowAddress& mlflow, std::string preamble);
+
+// The values of `${{…}}`, found again from the folder (after a restart, or before the start).
+Result<void> find_values(const AgentSettings& settings, Work& work);
+
+}  // namespace turnout::agent
