@@ -464,9 +464,11 @@ Result<const Description*> description_for(std::string_view kind, const YamlDocu
         if (!schema.empty() && equal_ignoring_case(schema, known.schema) && known.kind != kind)
             return refuse("/$schema", "this is the schema of a " + article(known.kind) + ", not of a " + article(kind) +
                                           ": use `turnout " + known.kind + "`");
-    for (const Known& known : kNotYet)
-        if (!schema.empty() && equal_ignoring_case(schema, known.schema) && known.kind != kind)
-            return refuse("/$schema", "this is the schema of a " + article(known.kind) + ", not of a " + article(kind));
+    bool of_this_kind = schema.empty();
+    for (const Known& known : kServed) of_this_kind = of_this_kind || (known.kind == kind && equal_ignoring_case(schema, known.schema));
+    for (const Known& known : kNotYet) of_this_kind = of_this_kind || (known.kind == kind && equal_ignoring_case(schema, known.schema));
+    if (!of_this_kind)
+        return refuse("/$schema", "the schema '" + schema + "' is not that of a " + article(kind));
     if (description.type.empty()) return &description;
     const Json& type = document.value.at("type");
     const std::string wanted = squeeze(type.as_view());
