@@ -22,8 +22,8 @@ Result<client::Settings> Context::settings() const {
     const auto choose = [&](std::string& value, const char* option, const char* variable) {
         if (args_.has(option))
             value = args_.get(option);
-        else if (const std::string named = client::environment_variable(variable); !named.empty())
-            value = named;
+        else if (const std::string named = client::environment_variable(variable); !named.empty() && !args_.has("--data"))
+            value = named;  // of the server that `turnout env` was asked about
     };
     choose(settings.subscription_id, "--subscription", "TURNOUT_SUBSCRIPTION");
     choose(settings.resource_group, "--resource-group", "TURNOUT_RESOURCE_GROUP");

@@ -1,0 +1,178 @@
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/query.h"
+
+namespace turnout::cli {
+namespace {
+
+std::string ask(std::string_view expression, const char* json) {
+    const Result<Json> document = parse_json(json);
+    EXPECT_TRUE(document);
+    const Result<Json> answer = query(expression, *document);
+    return answer ? answer->dump() : "error: " + answer.error().message;
+}
+
+TEST(Query, PathsListsAndSelections) {
+    const char* jobs = R"([{"name":"a","n":1,"p":{"x":[1,2]}},{"name":"b","n":3,"p":{"x":[3]}},{"n":2}])";
+    EXPECT_EQ(ask("[0].name", jobs), R"("a")");
+    EXPECT_EQ(ask("[-1].n", jobs), "2");
+    EXPECT_EQ(ask("[7].n", jobs), "null");
+    EXPECT_EQ(ask("[].name", jobs), R"(["a","b"])");
+    EXPECT_EQ(ask("[*].p.x[0]", jobs), "[1,3]");
+    EXPECT_EQ(ask("[*].p.x[]", jobs), "[1,2,3]");
+    EXPECT_EQ(ask("[].p.x[] | [0]", jobs), "1");
+    EXPECT_EQ(ask("[0:2].name", jobs), R"(["a","b"])");
+    EXPECT_EQ(ask("[::-1].n", jobs), "[2,3,1]");
+    EXPECT_EQ(ask("[].{who:name, count:n} | [1]", jobs), R"({"who":"b","count":3})");
+    EXPECT_EQ(ask("[0].[name, n]", jobs), R"(["a",1])");
+    EXPECT_EQ(ask("[?n>`1`].n", jobs), "[3,2]");
+    EXPECT_EQ(ask("[?name=='b' || n==`1`].name", jobs), R"(["a","b"])");
+    EXPECT_EQ(ask("[?!name].n", jobs), "[2]");
+    EXPECT_EQ(ask("[?starts_with(name || '', 'a')].n", jobs), "[1]");
+    EXPECT_EQ(ask("length(@)", jobs), "3");
+    EXPECT_EQ(ask("sort_by(@, &n)[].n", jobs), "[1,2,3]");
+    EXPECT_EQ(ask("max_by(@, &n).name", jobs), R"("b")");
+    const char* job = R"({"properties":{"status":"Running","a-b":"dash"},"tags":{"k":"v","l":"w"}})";
+    EXPECT_EQ(ask("properties.status", job), R"("Running")");
+    EXPECT_EQ(ask("properties.\"a-b\"", job), R"("dash")");
+    EXPECT_EQ(ask("tags.*", job), R"(["v","w"])");
+    EXPECT_EQ(ask("keys(tags)", job), R"(["k","l"])");
+    EXPECT_EQ(ask("absent.deeper[0]", job), "null");
+    EXPECT_EQ(ask("not_null(absent, properties.status)", job), R"("Running")");
+}
+
+TEST(Query, MistakesAreNamedWithTheirPlace) {
+    EXPECT_EQ(ask("a b", "{}"), "error: --query: at column 3: 'b' is not expected here");
+    EXPECT_NE(ask("[", "{}").find("column"), std::string::npos);
+    EXPECT_NE(ask("a.[", "{}").find("column"), std::string::npos);
+    EXPECT_NE(ask("", "{}").find("ends too early"), std::string::npos);
+    EXPECT_NE(ask("'open", "{}").find("expected '''"), std::string::npos);
+    EXPECT_NE(ask("map(&a, b)", "{}").find("'map' is not supported"), std::string::npos);
+    EXPECT_NE(ask("length(`1`)", "{}").find("takes a list"), std::string::npos);
+    EXPECT_NE(ask(std::string(100'000, '('), "{}").find("nested too deeply"), std::string::npos);
+    EXPECT_NE(ask("a-b", "{}").find("column 2"), std::string::npos);
+}
+
+std::string after_set(std::string_view yaml, const std::vector<std::string>& assignments) {
+    Result<YamlDocument> document = parse_yaml(yaml, "f.yml");
+    EXPECT_TRUE(document);
+    for (const std::string& assignment : assignments)
+        if (const Result<void> set = apply_set(*document, assignment); !set) return "error: " + set.error().message;
+    return document->value.dump();
+}
+
+TEST(Set, PutsTypedValuesAnywhere) {
+    EXPECT_EQ(after_set("a: 1\n", {"a=2", "b.c=x", "b.d=true", "e=1.5", "f="}), R"({"a":2,"b":{"c":"x","d":true},"e":1.5,"f":null})");
+    EXPECT_EQ(after_set("l: [1, {x: 2}]\n", {"l[1].x=3", "l[2]=4", "l.0=9"}), R"({"l":[9,{"x":3},4]})");
+    EXPECT_EQ(after_set("a: 1\n", {"a='2'", "b=\"true\"", "c={x: 1, y: [2]}", "d=a=b"}), R"({"a":"2","b":"true","c":{"x":1,"y":[2]},"d":"a=b"})");
+    EXPECT_EQ(after_set("", {"a.b=1"}), R"({"a":{"b":1}})");
+    EXPECT_NE(after_set("a: 1\n", {"a.b=1"}).find("'a' is 1, which has no 'b'"), std::string::npos);
+    EXPECT_NE(after_set("l: []\n", {"l[3]=1"}).find("not an index of a list of 0"), std::string::npos);
+    EXPECT_NE(after_set("", {"nothing"}).find("expected KEY=VALUE"), std::string::npos);
+}
+
+TEST(Set, KeepsTheTextAndSaysWhereItCameFrom) {
+    Result<YamlDocument> document = parse_yaml("inputs:\n  lr: 0.1\n", "f.yml");
+    ASSERT_TRUE(apply_set(*document, "inputs.lr=0.20"));
+    EXPECT_EQ(document->text("/inputs/lr", *part_at(document->value, "/inputs/lr")), "0.20");
+    EXPECT_EQ(document->place("/inputs/lr"), "--set inputs.lr");
+    EXPECT_EQ(document->place("/inputs"), "f.yml:1:1");
+}
+
+std::vector<Command> small_table() {
+    return {{{"job", "create"}, "c", {{"--file", "-f", "FILE", "h", false}, {"--set", "", "K=V", "h", true}, {"--stream", "-s", "", "h", false}}, nullptr},
+            {{"exec"}, "e", {}, nullptr, "", true},
+            {{"login"}, "l", {}, nullptr, "URL"}};
+}
+
+TEST(Arguments, RowsDecideWhatIsTaken) {
+    const std::vector<Command> table = small_table();
+    const auto parse = [&](std::vector<std::string> words) { return parse_arguments(table, words); };
+    const auto refusal = [&](std::vector<std::string> words) {
+        const Result<Arguments> parsed = parse_arguments(table, words);
+        return parsed ? std::string() : parsed.error().message;
+    };
+    const Result<Arguments> create = parse({"job", "create", "-f", "x.yml", "--set", "a=1", "b=2", "--stream", "--set=c=3", "-o", "json"});
+    ASSERT_TRUE(create) << create.error().message;
+    EXPECT_EQ(create->get("--file"), "x.yml");
+    EXPECT_EQ(create->all("--set"), (std::vector<std::string>{"a=1", "b=2", "c=3"}));
+    EXPECT_TRUE(create->has("--stream"));
+    EXPECT_EQ(create->get("--output"), "json");
+    EXPECT_EQ(parse({"exec", "--data", "d", "--", "python", "-c", "x"})->operands, (std::vector<std::string>{"python", "-c", "x"}));
+    EXPECT_EQ(parse({"exec", "python", "--version"})->operands, (std::vector<std::string>{"python", "--version"}));
+    EXPECT_EQ(parse({"login", "https://x"})->operands.at(0), "https://x");
+    EXPECT_TRUE(parse({"job", "create", "--help"})->help);
+    EXPECT_TRUE(parse({})->help);
+    EXPECT_NE(refusal({"jop"}).find("did you mean 'job'"), std::string::npos);
+    EXPECT_NE(refusal({"job", "creat"}).find("did you mean 'create'"), std::string::npos);
+    EXPECT_NE(refusal({"job", "create", "--fil", "x"}).find("did you mean '--file'"), std::string::npos);
+    EXPECT_NE(refusal({"job", "create", "-f"}).find("needs a value"), std::string::npos);
+    EXPECT_NE(refusal({"job", "create", "--stream=yes"}).find("takes no value"), std::string::npos);
+    EXPECT_NE(refusal({"job", "create", "name"}).find("-n name"), std::string::npos);
+    EXPECT_NE(refusal({"login"}).find("takes one URL"), std::string::npos);
+    EXPECT_NE(refusal({"exec"}).find("takes a program"), std::string::npos);
+}
+
+TEST(Output, Formats) {
+    const Json list = *parse_json(R"([{"name":"a","n":1,"deep":{"x":1}},{"name":"b\u001b[31m","n":null}])");
+    EXPECT_EQ(format(list, Format::Table), "Name    N\n------  -\na       1\nb?[31m\n") << "no control character reaches the terminal";
+    EXPECT_EQ(format(list, Format::Table, {"n"}), "N\n-\n1\n\n");
+    EXPECT_EQ(format(Json("x"), Format::Tsv), "x\n");
+    EXPECT_EQ(format(*parse_json(R"([["a",1],["b",2]])"), Format::Tsv), "a\t1\nb\t2\n");
+    EXPECT_EQ(format(*parse_json(R"({"a":{"b":1}})"), Format::Yaml), "a:\n  b: 1\n");
+    EXPECT_EQ(format(*parse_json(R"({"a":{"b":1},"c":"d"})"), Format::Table), "Key  Value\n---  -----\na.b  1\nc    d\n");
+    EXPECT_EQ(format(Json::array(), Format::Table), "");
+    EXPECT_FALSE(parse_format("xml", false));
+    EXPECT_EQ(*parse_format("", false), Format::Json);
+    EXPECT_EQ(*parse_format("", true), Format::Table);
+}
+
+// What `eval "$(turnout env)"` sets is exactly the values, whatever is in them.
+TEST(Environment, IsSafeForTheShell) {
+    client::Settings settings;
+    settings.url = "https://127.0.0.1:1";
+    settings.plain_url = "http://127.0.0.1:2";
+    settings.data = "/tmp/a folder/with 'quotes' \"and\" $HOME `id` \\ ;";
+    settings.api_key = Secret("k'; exit 3; '");
+    settings.workspace_name = "w";
+    std::string script;
+    for (const auto& [name, value] : environment_of(settings)) script += "export " + name + "=" + quote_for_shell(value) + "\n";
+    script += "printf '%s|%s' \"$REQUESTS_CA_BUNDLE\" \"$IDENTITY_HEADER\"";
+    FILE* shell = ::popen(("sh -c " + quote_for_shell(script)).c_str(), "r");
+    ASSERT_NE(shell, nullptr);
+    std::array<char, 1024> buffer{};
+    const std::size_t got = std::fread(buffer.data(), 1, buffer.size(), shell);
+    EXPECT_EQ(::pclose(shell), 0);
+    EXPECT_EQ(std::string(buffer.data(), got), settings.data + "/ca-bundle.pem|k'; exit 3; '");
+}
+
+TEST(Environment, HasWhatTheClientsNeed) {
+    client::Settings settings;
+    settings.url = "https://127.0.0.1:1";
+    settings.plain_url = "http://127.0.0.1:2";
+    settings.data = "/d";
+    std::map<std::string, std::string> variables;
+    for (auto& [name, value] : environment_of(settings)) EXPECT_TRUE(variables.emplace(name, value).second) << name << " twice";
+    EXPECT_EQ(variables["ARM_CLOUD_METADATA_URL"], "https://127.0.0.1:1/metadata/endpoints?api-version=2019-05-01");
+    EXPECT_EQ(variables["IDENTITY_ENDPOINT"], "http://127.0.0.1:2/msi/token");
+    EXPECT_EQ(variables["REGISTRY_DISCOVERY_ENDPOINT_URL"], "https://127.0.0.1:1/");
+    EXPECT_EQ(variables["AZUREML_RUN_POLLING_INTERVAL_MAX"], "3");
+    for (const char* name : {"AZUREML_CURRENT_CLOUD", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "AZURE_TOKEN_CREDENTIALS", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "IDENTITY_HEADER"})
+        EXPECT_TRUE(variables.contains(name)) << name;
+}
+
+TEST(ExitCodes, EachReactionHasOne) {
+    EXPECT_EQ(exit_code_of(Code::InvalidArgument), 2);
+    EXPECT_EQ(exit_code_of(Code::NotFound), 3) << "as az has it";
+    EXPECT_EQ(exit_code_of(Code::Canceled), 130);
+}
+
+}  // namespace
+}  // namespace turnout::cli
