@@ -171,6 +171,14 @@ void set_origins(const ServerInfo& info, Call& call) {
     call.plain_origin = request.peer.loopback && !info.plain_origin.empty() ? info.plain_origin : call.origin;
 }
 
+// Says which kind of resource is not served, if it is one of a workspace.
+Error no_route(const std::vector<std::string>& segments) {
+    std::string message = "there is nothing at this path";
+    if (segments.size() > 8 && equal_ignoring_case(segments[0], "subscriptions") && equal_ignoring_case(segments[6], "workspaces"))
+        message = "'" + segments[8].substr(0, 64) + "' of a workspace, or what was asked of it, does not work yet or is misspelt";
+    return {Code::NotFound, "RouteNotFound", std::move(message), "path", nullptr};
+}
+
 const std::string kNone;
 
 Task<Result<Json>> parse_body(http::BodyReader& body, std::size_t limit) {
@@ -247,6 +255,9 @@ Result<void> Router::bind(const Route& route, const std::vector<std::string>& se
         const std::string name(name_of_parameter(pattern[i]));
         if (is_rest(pattern[i])) {
             const std::string joined = join(std::span(segments).subspan(i), "/");
+            // Nothing has such a name, and clients ask for it to learn whether something is a folder.
+            const bool reads = call.request.method == "GET" || call.request.method == "HEAD";
+            if (reads && joined.ends_with('/')) return not_found("there is nothing of this name: it ends with '/'", name);
             call.params[name] = TURNOUT_TRY(checked_relative_path(joined, name));
             return {};
         }
@@ -262,8 +273,7 @@ Task<http::Response> Router::answer(Services& services, Call& call) const {
     auto segments = decode_segments(request.path);
     if (!segments) co_return error_response(segments.error());
     const Node* node = root_ ? find(root_.get(), *segments, 0) : nullptr;
-    if (!node)
-        co_return error_response({Code::NotFound, "RouteNotFound", "there is nothing at this path; is the resource's type spelled right?", "path", nullptr});
+    if (!node) co_return error_response(no_route(*segments));
     const Route* route = nullptr;
     const Route* get = nullptr;
     std::string allowed;

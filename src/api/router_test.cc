@@ -54,12 +54,17 @@ TEST(Router, DecodesOnceAndRefusesWaysOut) {
     EXPECT_EQ(world.send_raw("GET", "/t/a%20b%252e", "", "").json.at("params").at("x").as_string(), "a b%2e");
     EXPECT_EQ(world.send_raw("GET", "/f/a%2Fb/c%20d", "", "").json.at("params").at("path").as_string(), "a/b/c d");
     for (const std::string path : {"/t/..", "/t/%2e%2e", "/t/.", "/t/a%00b", "/t/a%2Fb", "/t/%zz", "/t/a%0ab", "/t/%ff", "/f/../x", "/f/a/%2e%2e/b", "/f/..%2Fx", "/f/a%2F..%2F..%2Fb",
-                                   "/f/%2Fetc", "/f/a//b", "/f/a/", "/f/a%5Cb"})
+                                   "/f/%2Fetc", "/f/a//b", "/f/a%5Cb"})
         EXPECT_EQ(world.send_raw("GET", path, "", "").status, 400) << path;
 }
 
 TEST(Router, AnswersInArmsShape) {
     World world;
+    add(world, "GET", "/f/{path...}");
+    add(world, "PUT", "/f/{path...}");
+    EXPECT_EQ(world.send_raw("GET", "/f/a/", "", "").status, 404) << "a folder's name is nobody's";
+    EXPECT_EQ(world.send_raw("PUT", "/f/a/", "", "").status, 400);
+    EXPECT_NE(world.send_raw("GET", world.workspace_path() + "/schedules?api-version=2023-06-01-preview", "", world.user).message().find("'schedules'"), std::string::npos);
     add(world, "PUT", "/t/{x}");
     add(world, "GET", "/t/{x}");
     const Reply missing = world.send_raw("GET", "/nothing", "", "");

@@ -329,6 +329,10 @@ TEST(Registry, HasTheCuratedEnvironments) {
     ASSERT_EQ(versions.json.at("value").items().size(), 1u) << versions.text;
     const std::string version = versions.json.at("value").items()[0].at("name").as_string();
     EXPECT_EQ(world.send_raw("GET", base + "/" + name + "/versions/" + version, "", world.user).properties().at("environmentType").as_string(), "Curated");
+    EXPECT_EQ(world.send("GET", "/environments/" + name).properties().at("latestVersion").as_string(), version) << "in every workspace too";
+    EXPECT_EQ(world.send("GET", "/environments/" + name + "/versions?$top=1").json.at("value").items().at(0).at("name").as_string(), version);
+    EXPECT_EQ(world.send("GET", "/environments/" + name + "/versions/" + version).json.at("id").as_string(), world.workspace_path() + "/environments/" + name + "/versions/" + version);
+    EXPECT_EQ(world.send("GET", "/environments/" + name + "/versions/999").status, 404);
     EXPECT_EQ(world.send_raw("GET", base + "/" + name + "/versions/99", "", world.user).status, 404);
     EXPECT_NE(world.send_raw("GET", base + "/AzureML-sklearn-0.24-ubuntu18.04-py37-cpus", "", world.user).message().find("did you mean"), std::string::npos);
 }

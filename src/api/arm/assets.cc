@@ -4,6 +4,7 @@
 #include <array>
 
 #include "api/arm/reference.h"
+#include "api/arm/registry.h"
 #include "api/arm/resource.h"
 #include "base/hash.h"
 #include "blob/blobs.h"
@@ -193,8 +194,19 @@ Answer list_containers(Services& services, Call& call, const Kind& kind) {
     co_return page_of(call, bodies.size(), [&](std::size_t i) { return containers[i].name; }, [&](std::size_t i) { return bodies[i]; });
 }
 
+// A curated environment, which every workspace has without it being stored, unless it has one of
+// its own of that name; nullptr if it is none.
+const environment::Curated* curated_of(Services& services, const Workspace& workspace, const Kind& kind, const std::string& name) {
+    if (kind.name != "environments") return nullptr;
+    const auto own = services.assets.find_container(workspace.id, kind.name, name);
+    return own && *own ? nullptr : environment::find_curated(name);
+}
+constexpr std::string_view kEnvironmentType = "workspaces/environments";
+
 Answer get_container(Services& services, Call& call, const Kind& kind) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    if (const auto* curated = curated_of(services, workspace, kind, asset_name(call, "name")))
+        co_return json_response(200, curated_container_body(*curated, id_of(workspace, kind, curated->name), kEnvironmentType));
     TURNOUT_CO_TRY(const AssetContainer container, find_container(services, workspace, kind, asset_name(call, "name")));
     TURNOUT_CO_TRY(const Json body, container_body(services, workspace, kind, container));
     co_return json_response(200, body);
@@ -223,6 +235,11 @@ Answer list_versions(Services& services, Call& call, const Kind& kind) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const ListView view, list_view(call));
     const std::string name = asset_name(call, "name");
+    if (const auto* curated = curated_of(services, workspace, kind, name)) {
+        const auto count = static_cast<std::size_t>(curated->versions);
+        co_return page_of(call, count, [](std::size_t i) { return hex16(i); },
+                          [&](std::size_t i) { return curated_version_body(*curated, static_cast<int>(count - i), id_of(workspace, kind, curated->name), kEnvironmentType); });
+    }
     std::vector<AssetVersion> versions;
     if (const std::string_view hash = call.query_value("hash"); kind.name == "codes" && !hash.empty()) {
         // Whatever name the client made up: the question is whether this content is here already.
@@ -248,6 +265,10 @@ Answer list_versions(Services& services, Call& call, const Kind& kind) {
 Answer get_version(Services& services, Call& call, const Kind& kind) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     const std::string name = asset_name(call, "name");
+    if (const auto* curated = curated_of(services, workspace, kind, name))
+        for (int version = 1; version <= curated->versions; ++version)
+            if (std::to_string(version) == call.param("version"))
+                co_return json_response(200, curated_version_body(*curated, version, id_of(workspace, kind, curated->name), kEnvironmentType));
     TURNOUT_CO_TRY(const auto version, services.assets.find_version(workspace.id, kind.name, name, call.param("version")));
     if (version) co_return json_response(200, version_body(call, workspace, kind, *version));
     TURNOUT_CO_TRY([[maybe_unused]] const AssetContainer container, find_container(services, workspace, kind, name));

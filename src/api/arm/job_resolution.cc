@@ -396,10 +396,10 @@ Result<TaskEnvironment> environment_of_asset(const Context& context, const Refer
                       "environment '" + reference.name + "' " + (known ? "has no version '" + reference.version + "'" : "does not exist" + did_you_mean(reference.name, names)), "environmentId");
     }
     const Json& properties = asset->properties;
-    if (properties.at("build").is_object())
-        return refuse("BuildContextNotSupported", "environment '" + reference.name + "' is built from a Dockerfile, which does not work yet: use a conda file or a curated environment", "environmentId");
     const bool anonymous = reference.name == "CliV2AnonymousEnvironment";
     const std::string shown = anonymous ? "inline environment" : reference.name + ":" + asset->version;
+    if (properties.at("build").is_object())
+        return refuse("BuildContextNotSupported", "environment '" + shown + "' is built from a Dockerfile, which does not work yet: use a conda file or a curated environment", "environmentId");
     std::string interpreter = properties.at("properties").at("turnout.interpreter").as_string();
     if (interpreter.empty()) interpreter = properties.at("tags").at("turnout.interpreter").as_string();
     if (!interpreter.empty()) return environment::user_managed(shown, interpreter);
@@ -432,7 +432,8 @@ Result<TaskEnvironment> read_environment(const Context& context, const Json& pro
         case Reference::Form::Asset: {
             if (!reference->kind.empty() && reference->kind != "environments")
                 return refuse("EnvironmentNotFound", "'" + id.substr(0, 300) + "' is not an environment", "environmentId");
-            if (environment::find_curated(reference->name)) return curated(*reference);
+            const auto own = TURNOUT_TRY(context.services.assets.find_container(context.workspace.id, "environments", reference->name));
+            if (!own && environment::find_curated(reference->name)) return curated(*reference);
             return environment_of_asset(context, *reference);
         }
         case Reference::Form::Path:
@@ -468,7 +469,9 @@ Result<void> read_compute(const Context& context, const std::string& compute, co
             names.push_back(other.key.substr(context.workspace.id.size() + 1));
         std::erase(names, kServerless);
         std::string known = names.empty() ? "the workspace has none yet: create an AmlCompute, or leave the compute out to run on this machine" : "there is " + join(names, ", ");
-        return refuse("ComputeNotFound", "compute '" + compute + "' does not exist" + did_you_mean(compute, names) + " (" + known + ")", "computeId");
+        if (const std::string meant = did_you_mean(compute, names); !meant.empty()) known = meant;
+        else known = " (" + known + ")";
+        return refuse("ComputeNotFound", "compute '" + compute + "' does not exist" + known, "computeId");
     }
     const std::string wanted = resources.at("instanceType").as_string();
     if (wanted.empty()) return {};

@@ -102,6 +102,7 @@ TEST_F(Jobs, InputsAndOutputsFindTheirPlaces) {
         {"dir", Json::object({{"jobInputType", "uri_folder"}, {"uri", "azureml:many@latest"}})},
         {"long", Json::object({{"jobInputType", "uri_folder"}, {"uri", "azureml://subscriptions/" + world.workspace.subscription + "/resourcegroups/rg/workspaces/ws/datastores/workspaceblobstore/paths/folder"}, {"mode", "Direct"}})},
         {"arm", Json::object({{"jobInputType", "uri_file"}, {"uri", world.workspace_path() + "/data/table/versions/1"}})},
+        {"label", Json::object({{"jobInputType", "uri_file"}, {"uri", world.workspace_path() + "/data/azureml:table/versions/1"}})},
         {"web", Json::object({{"jobInputType", "uri_file"}, {"uri", "https://example.org/x.csv"}, {"mode", "Direct"}})},
     });
     const Json outputs = Json::object({
@@ -114,7 +115,7 @@ TEST_F(Jobs, InputsAndOutputsFindTheirPlaces) {
     ASSERT_EQ(made.status, 201) << made.text;
     const agent_protocol::TaskSpec task = record("j").task;
     EXPECT_EQ(task.command, "x ${{inputs.lit}} ${{ inputs.file }}  --dir ${{inputs.dir}} ${{outputs.model}}");
-    ASSERT_EQ(task.inputs.size(), 7u);
+    ASSERT_EQ(task.inputs.size(), 8u);
     EXPECT_EQ(task.inputs[0].literal, "0.1");
     EXPECT_EQ(task.inputs[1].literal, "True");
     EXPECT_EQ(task.inputs[2].blobs->prefix, "file.csv");
@@ -123,8 +124,9 @@ TEST_F(Jobs, InputsAndOutputsFindTheirPlaces) {
     EXPECT_EQ(task.inputs[3].mode, "ro_mount");
     EXPECT_EQ(task.inputs[4].mode, "direct");
     EXPECT_EQ(task.inputs[5].blobs->prefix, "file.csv");
-    EXPECT_FALSE(task.inputs[6].blobs.has_value());
-    EXPECT_EQ(task.inputs[6].uri, "https://example.org/x.csv");
+    EXPECT_EQ(task.inputs[6].blobs->prefix, "file.csv");
+    EXPECT_FALSE(task.inputs[7].blobs.has_value());
+    EXPECT_EQ(task.inputs[7].uri, "https://example.org/x.csv");
     ASSERT_EQ(task.outputs.size(), 3u);
     EXPECT_EQ(task.outputs[0].target.container, store);
     EXPECT_EQ(task.outputs[0].target.prefix, "azureml/j/model/");

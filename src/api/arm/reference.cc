@@ -84,7 +84,9 @@ Result<Reference> parse_inside(std::string_view rest, Reference reference) {
     reference.kind = to_lower(next_part(rest));
     constexpr std::array<std::string_view, 5> kinds = {"data", "models", "environments", "codes", "components"};
     if (std::ranges::find(kinds, reference.kind) == kinds.end()) return unreadable(text);
-    reference.name = next_part(rest);
+    std::string_view name = next_part(rest);
+    if (name.starts_with("azureml:")) name.remove_prefix(8);  // the SDK leaves it there when it resolves a label
+    reference.name = name;
     if (take(rest, "versions")) {
         reference.version = next_part(rest);
     } else if (take(rest, "labels")) {

@@ -1,14 +1,19 @@
 // The registry `azureml`: the curated environments, read-only.
+#include "api/arm/registry.h"
+
 #include "api/arm/resource.h"
-#include "environment/curated.h"
 
 namespace turnout::api::arm {
 namespace {
 
+constexpr std::string_view kType = "registries/environments";
+
 std::string id_of(const environment::Curated& curated) { return "azureml://registries/azureml/environments/" + std::string(curated.name); }
 
-Json container_body(const environment::Curated& curated) {
-    return envelope(id_of(curated), curated.name, "registries/environments",
+}  // namespace
+
+Json curated_container_body(const environment::Curated& curated, const std::string& id, std::string_view type) {
+    return envelope(id, curated.name, type,
                     Json::object({
                         {"description", curated.description},
                         {"tags", Json::object()},
@@ -20,7 +25,7 @@ Json container_body(const environment::Curated& curated) {
                     }));
 }
 
-Json version_body(const environment::Curated& curated, int version) {
+Json curated_version_body(const environment::Curated& curated, int version, const std::string& id, std::string_view type) {
     std::string conda = "dependencies:\n- python\n- pip\n- pip:\n";
     for (const std::string& requirement : curated.requirements) conda += "  - " + requirement + "\n";
     const std::string number = std::to_string(version);
@@ -36,8 +41,13 @@ Json version_body(const environment::Curated& curated, int version) {
         {"osType", "Linux"},
         {"provisioningState", "Succeeded"},
     });
-    return envelope(id_of(curated) + "/versions/" + number, number, "registries/environments/versions", std::move(properties));
+    return envelope(id + "/versions/" + number, number, std::string(type) + "/versions", std::move(properties));
 }
+
+namespace {
+
+Json container_body(const environment::Curated& curated) { return curated_container_body(curated, id_of(curated), kType); }
+Json version_body(const environment::Curated& curated, int version) { return curated_version_body(curated, version, id_of(curated), kType); }
 
 Result<void> check_registry(const Call& call) {
     if (equal_ignoring_case(call.param("registry"), "azureml")) return {};

@@ -123,11 +123,13 @@ http::Response page_of(const Call& call, std::size_t count, const std::function<
 }
 
 Result<ListView> list_view(const Call& call) {
-    const std::string_view text = call.query_value("listViewType");
+    const std::string_view said = call.query_value("listViewType");
+    std::string text(said.substr(0, 40));
+    std::erase(text, '_');  // "ARCHIVED_ONLY" is what some versions of the SDK send
     if (text.empty() || equal_ignoring_case(text, "ActiveOnly")) return ListView::ActiveOnly;
     if (equal_ignoring_case(text, "ArchivedOnly")) return ListView::ArchivedOnly;
     if (equal_ignoring_case(text, "All")) return ListView::All;
-    return invalid("listViewType is ActiveOnly, ArchivedOnly or All, not '" + std::string(text.substr(0, 40)) + "'", "listViewType");
+    return invalid("listViewType is ActiveOnly, ArchivedOnly or All, not '" + std::string(said.substr(0, 40)) + "'", "listViewType");
 }
 
 bool shown(ListView view, bool archived) {
