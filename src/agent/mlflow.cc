@@ -204,13 +204,15 @@ Task<http::Response> MlflowGate::handle(const http::Request& request, http::Body
         path.remove_prefix(kApi.size());
         for (std::string_view known : kAppends) append = append || path == known;
     }
-    if (!append) co_return co_await pass_on(run, request, std::nullopt, body);
+    std::optional<std::string> unread;
+    if (!append) co_return co_await pass_on(run, request, std::move(unread), body);
     std::string name(path);
     auto text = co_await body.all(kMaxAppend);
     if (!text) co_return error_response(413, "INVALID_PARAMETER_VALUE", text.error().message);
     auto json = parse_json(*text);
+    std::optional<std::string> whole = std::move(*text);
     if (!json || run->closed || !can_accept(name, *json, run->id.job) || run->pending_bytes > kMaxPending)
-        co_return co_await pass_on(run, request, std::move(*text), body);
+        co_return co_await pass_on(run, request, std::move(whole), body);
     // One line of the journal each: written anew, it has no line breaks.
     std::string line = json->dump();
     // A param that changes its value is refused by the server, which knows all of them.
@@ -219,7 +221,7 @@ Task<http::Response> MlflowGate::handle(const http::Request& request, http::Body
     for (const Json& item : json->at("params").items()) params[item.at("key").as_string()] = item.at("value").as_string();
     for (const auto& [key, value] : params)
         if (auto known = run->params.find(key); known != run->params.end() && known->second != value)
-            co_return co_await pass_on(run, request, std::move(*text), body);
+            co_return co_await pass_on(run, request, std::move(whole), body);
     run->params.insert(params.begin(), params.end());
     co_return co_await accept(run, std::move(name), std::move(*json), std::move(line));
 }
@@ -249,7 +251,8 @@ Task<void> MlflowGate::store(std::shared_ptr<Run> run, Server& server) {
         auto group = std::exchange(run->arriving, {});
         auto fine = std::make_shared<bool>(true);  // shared with the pool's thread
         for (auto& [append, settle] : group) *fine = *fine && run->journal->append(std::to_string(append.number) + " " + append.path + " " + append.body).has_value();
-        if (*fine) co_await blocking(server.loop(), [run, fine] { *fine = run->journal->sync().has_value(); });
+        std::function<void()> sync = [run, fine] { *fine = run->journal->sync().has_value(); };
+        if (*fine) co_await blocking(server.loop(), std::move(sync));
         for (auto& [append, settle] : group) {
             // Its number is in the journal, whatever the sync said: it is shipped like the others.
             run->pending_bytes += append.body.size();

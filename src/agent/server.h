@@ -63,7 +63,8 @@ private:
     Span next_, first_, longest_;
 };
 
-// Work on the loop's pool, awaited.
+// Work on the loop's pool, awaited. Give it a named function: g++ 12 destroys a lambda with captures
+// twice when it is written inside the co_await.
 Task<void> blocking(Loop& loop, std::function<void()> work);
 
 }  // namespace turnout::agent

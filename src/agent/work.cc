@@ -65,7 +65,8 @@ std::string building_name(const Work& work, std::string_view what) {
 
 Task<Result<void>> copy_in_pool(Loop& loop, std::string from, std::string to, bool folder) {
     auto result = std::make_shared<Result<void>>();  // shared with the pool's thread
-    co_await blocking(loop, [=] { *result = folder ? copy_tree(from, to) : copy_file(from, to); });
+    std::function<void()> copy = [=] { *result = folder ? copy_tree(from, to) : copy_file(from, to); };
+    co_await blocking(loop, std::move(copy));
     co_return *result;
 }
 

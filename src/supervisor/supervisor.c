@@ -766,23 +766,26 @@ static int read_pipe(struct task *t) {
     return 1;
 }
 
+// Unlike a plain difference: 0 when `since` was taken later than `now`.
+static uint64_t elapsed(uint64_t now, uint64_t since) { return now > since ? now - since : 0; }
+
 // After the leader ended: its tree is killed, the rest of the pipe is read, then it has ended.
 static void drain(struct task *t, uint64_t now) {
     while (!t->pending.size && t->pipe >= 0) {
         uint64_t before = t->log_length;
         if (!read_pipe(t) || t->log_length == before) break;
-        if (now_us() - t->exited_at > DRAIN_KILL_US) break;
+        if (elapsed(now_us(), t->exited_at) > DRAIN_KILL_US) break;
     }
     if (t->pending.size) {
         read_pipe(t);
-        if (t->pending.size && now - t->pending_since < FULL_DISK_US) return;
+        if (t->pending.size && elapsed(now, t->pending_since) < FULL_DISK_US) return;
     }
-    if (has_strays() && now - t->exited_at < DRAIN_KILL_US && signal_tree(t, SIGKILL)) {
+    if (has_strays() && elapsed(now, t->exited_at) < DRAIN_KILL_US && signal_tree(t, SIGKILL)) {
         t->alone_at = 0;
         return;
     }
     if (!t->alone_at) t->alone_at = now;
-    if (t->pipe >= 0 && now - t->alone_at < DRAIN_PIPE_US && now - t->exited_at < DRAIN_KILL_US) return;
+    if (t->pipe >= 0 && elapsed(now, t->alone_at) < DRAIN_PIPE_US && elapsed(now, t->exited_at) < DRAIN_KILL_US) return;
     finish(t);
 }
 
@@ -1258,7 +1261,7 @@ int main(int argc, char **argv) {
         if (running && now >= next_sample) sample(now);
         int connected = 0;
         for (int i = 0; i < MAX_CONNECTIONS; ++i) connected |= connections[i].fd >= 0;
-        if (!running && !draining && !connected && now - idle_since > IDLE_US) quitting = 1;
+        if (!running && !draining && !connected && elapsed(now, idle_since) > IDLE_US) quitting = 1;
     }
     kill_everything();
     for (struct task *t = tasks; t; t = t->next)
