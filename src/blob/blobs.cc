@@ -37,11 +37,14 @@ Result<void> check_metadata(const std::vector<std::pair<std::string, std::string
     std::size_t size = 0;
     for (const auto& [name, value] : metadata) {
         size += name.size() + value.size();
-        if (name.empty() || name.front() == '-' || (name.front() >= '0' && name.front() <= '9') || !std::ranges::all_of(name, [](char c) {
+        if (name.empty() || name.front() == '-' || (name.front() >= '0' && name.front() <= '9') ||
+            !std::ranges::all_of(name, [](char c) {
                 return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
             }))
-            return fail(Code::InvalidArgument, "InvalidMetadata",
-                        "metadata names consist of letters, digits, '_' and '-', and begin with a letter", "metadata");
+            return fail(
+                Code::InvalidArgument, "InvalidMetadata",
+                "metadata names consist of letters, digits, '_' and '-', and begin with a letter",
+                "metadata");
         if (!is_utf8(value))
             return fail(Code::InvalidArgument, "InvalidMetadata", "metadata values are UTF-8",
                         "metadata");

@@ -44,7 +44,8 @@ Range with_prefix(std::string_view prefix, std::size_t limit) {
 
 Failure conflict_at(Table table, std::string_view key) {
     std::string subject = std::string(name_of(table)) + "/" + std::string(key);
-    std::string message = "'" + subject + "' was changed by somebody else meanwhile; read it again and repeat";
+    std::string message =
+        "'" + subject + "' was changed by somebody else meanwhile; read it again and repeat";
     return fail(Code::Conflict, "Conflict", std::move(message), std::move(subject));
 }
 
@@ -60,7 +61,8 @@ std::string hex16_descending(std::uint64_t number) {
 
 Task<Result<std::uint64_t>> Store::commit(Batch batch) {
     Later<Result<std::uint64_t>> later;
-    commit(std::move(batch), [settle = later.settle()](Result<std::uint64_t> result) { settle(std::move(result)); });
+    commit(std::move(batch),
+           [settle = later.settle()](Result<std::uint64_t> result) { settle(std::move(result)); });
     co_return co_await later;
 }
 

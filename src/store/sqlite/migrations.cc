@@ -29,6 +29,7 @@ bool has_tiny_values(Table table) {
         case Table::ExperimentById:
         case Table::RunCreated:
         case Table::Metric:
+        case Table::Blob:
         case Table::BlobUse: return true;
         case Table::Workspace:
         case Table::Datastore:
@@ -41,7 +42,6 @@ bool has_tiny_values(Table table) {
         case Table::Experiment:
         case Table::Run:
         case Table::Log:
-        case Table::Blob:
         case Table::BlobBlock:
         case Table::BlobData:
         case Table::Token: return false;

@@ -115,7 +115,8 @@ int write_file(sqlite3_file* base, const void* bytes, int size, sqlite3_int64 of
         return SQLITE_FULL;
     const bool powered = self.disk->powered();
     if (!powered && self.disk->operations - 1 > self.disk->cut_at) return SQLITE_IOERR_WRITE;
-    change_content(self.file->content, change);  // the very write that the cut hits may be on its way
+    change_content(self.file->content,
+                   change);  // the very write that the cut hits may be on its way
     self.file->pending.push_back(std::move(change));
     return powered ? SQLITE_OK : SQLITE_IOERR_WRITE;
 }
