@@ -30,7 +30,7 @@ Json properties_of(const JobRecord& job, Instant now, std::string_view waiting_f
         set("node", attempt->node);
         if (!is_terminal(job.status)) set("detail", attempt->detail);
         if (attempt->ending) {
-            set("exit_code", std::to_string(attempt->ending->exit_code));
+            if (attempt->ending->exit_code >= 0) set("exit_code", std::to_string(attempt->ending->exit_code));  // -1: it never ran
             if (attempt->ending->peak_memory_bytes > 0) set("peak_memory_bytes", std::to_string(attempt->ending->peak_memory_bytes));
         }
     }
@@ -49,7 +49,7 @@ Json error_of(const JobRecord& job) {
     std::string message = job.error_message;
     if (const JobAttempt* last = job.current(); last && last->ending) {
         if (message.empty()) message = last->ending->message;
-        if (last->ending->exit_code != 0) details.push(Json::object({{"code", "ExitCode"}, {"message", std::to_string(last->ending->exit_code)}}));
+        if (last->ending->exit_code > 0) details.push(Json::object({{"code", "ExitCode"}, {"message", std::to_string(last->ending->exit_code)}}));
         if (!last->ending->last_lines.empty()) details.push(Json::object({{"code", "LastLines"}, {"message", join(last->ending->last_lines, "\n")}}));
     }
     details.push(Json::object({{"code", "Cause"}, {"message", agent_protocol::name_of(job.cause)}}));
