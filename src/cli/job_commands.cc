@@ -80,9 +80,13 @@ int job_create(Context& context) {
     client::Api& api = **opened;
     const Result<Json> job = create(context, api);
     if (!job) return context.fail(job.error());
-    if (const std::string notices = spec::at_path(*job, "properties.properties").at("turnout.notices").as_string(); !notices.empty()) context.note(notices);
     if (context.args().has("--web")) open_page(context, studio_url(*job));
-    if (!context.args().has("--stream")) return context.show(job_entity(*job), *job);
+    if (!context.args().has("--stream")) {
+        // In the log they stand anyway.
+        const std::string notices = spec::at_path(*job, "properties.properties").at("turnout.notices").as_string();
+        if (!notices.empty()) context.note(notices);
+        return context.show(job_entity(*job), *job);
+    }
     return follow_job(context, api, job->at("name").as_string());
 }
 

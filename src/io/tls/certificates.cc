@@ -226,7 +226,9 @@ Result<CertificateFiles> ensure_certificates(const std::string& folder,
     if (!pair || needs_renewal(*current, authority.certificate, names, now)) {
         const Credentials server = TURNOUT_TRY(issue_certificate(authority, names, now));
         TURNOUT_TRY(write_file_atomically(files.server.key, server.key.reveal(), 0600));
-        TURNOUT_TRY(write_file_atomically(files.server.certificate, server.certificate, 0600));
+        // With the authority behind it, so that `turnout login` can show its fingerprint.
+        TURNOUT_TRY(write_file_atomically(files.server.certificate,
+                                          server.certificate + authority.certificate, 0600));
     }
     return files;
 }

@@ -1,0 +1,183 @@
+#include "client/api.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <map>
+
+#include "base/text.h"
+#include "client/files.h"
+#include "io/posix/http_server.h"
+
+namespace turnout::client {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A server of a few fixed answers on the client's own loop, which remembers what it was asked.
+class ApiTest : public testing::Test {
+protected:
+    struct Seen {
+        std::string method, target, authorization, body;
+    };
+
+    void SetUp() override {
+        std::string pattern = (fs::temp_directory_path() / "turnout-api-XXXXXX").string();
+        ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+        folder_ = pattern;
+        Settings settings;
+        settings.url = "http://127.0.0.1:1";
+        settings.api_key = Secret("the-key");
+        settings.subscription_id = "s";
+        settings.resource_group = "g";
+        settings.workspace_name = "w";
+        // The port is known only once the loop is there: a first client lends its loop to the server.
+        Result<std::unique_ptr<Api>> lender = Api::open(settings);
+        ASSERT_TRUE(lender) << lender.error().message;
+        lender_ = std::move(*lender);
+        auto listener = http::listen_plain(lender_->loop(), "127.0.0.1:0", [this](const http::Request& request, http::BodyReader& body) { return answer(*this, request, body); });
+        ASSERT_TRUE(listener) << listener.error().message;
+        listener_ = std::move(*listener);
+        origin_ = "http://" + listener_->address();
+    }
+    void TearDown() override {
+        listener_.reset();
+        lender_.reset();
+        fs::remove_all(folder_);
+    }
+
+    static Task<http::Response> answer(ApiTest& self, const http::Request& request, http::BodyReader& body) {
+        Result<std::string> bytes = co_await body.all(64 << 20);
+        self.seen_.push_back({request.method, request.target, std::string(request.headers.get("authorization")), bytes ? *bytes : ""});
+        http::Response response;
+        const auto found = self.answers_.find(request.method + " " + request.path + (request.query.find("page=2") != std::string::npos ? "#2" : ""));
+        response.status = found == self.answers_.end() ? 201 : found->second.first;
+        if (found != self.answers_.end()) response.body = found->second.second;
+        co_return response;
+    }
+
+    Api& api() { return *lender_; }
+    // Paths beginning with '/' go to the settings' origin, so tests give whole URLs.
+    std::string url(const std::string& path) { return origin_ + path; }
+
+    std::string folder_, origin_;
+    std::unique_ptr<Api> lender_;
+    std::unique_ptr<http::Listener> listener_;
+    std::map<std::string, std::pair<int, std::string>> answers_;
+    std::vector<Seen> seen_;
+};
+
+TEST_F(ApiTest, ArmErrorsBecomeOurs) {
+    answers_["GET /gone"] = {404, R"({"error":{"code":"ResourceNotFound","message":"compute 'x' does not exist"}})"};
+    const Result<Json> gone = api().get(url("/gone"));
+    ASSERT_FALSE(gone);
+    EXPECT_EQ(gone.error().code, Code::NotFound);
+    EXPECT_EQ(gone.error().reason, "ResourceNotFound");
+    EXPECT_EQ(gone.error().message, "compute 'x' does not exist");
+    answers_["GET /odd"] = {200, "<html>"};
+    EXPECT_NE(api().get(url("/odd")).error().message.find("not JSON"), std::string::npos);
+    answers_["GET /full"] = {507, ""};
+    EXPECT_EQ(api().get(url("/full")).error().code, Code::ResourceExhausted);
+}
+
+TEST_F(ApiTest, TheKeyGoesToOurOriginOnly) {
+    answers_["GET /x"] = {200, "{}"};
+    ASSERT_TRUE(api().get(url("/x")));
+    EXPECT_EQ(seen_.at(0).authorization, "") << "the settings name another origin";
+}
+
+TEST_F(ApiTest, LargeFilesGoInBlocksAndSmallOnesWhole) {
+    const std::string large(9 << 20, 'x');
+    ASSERT_TRUE(write_file(folder_ + "/large", large));
+    ASSERT_TRUE(write_file(folder_ + "/small", "s"));
+    ASSERT_TRUE(write_file(folder_ + "/empty", ""));
+    const Result<Snapshot> snapshot = take_snapshot(folder_);
+    ASSERT_TRUE(snapshot);
+    std::uint64_t told = 0;
+    const Result<void> sent = api().upload({.url = url("/c"), .query = "sig=1", .bearer = {}}, "pre fix/", snapshot->files,
+                                           [&](std::uint64_t done, std::uint64_t total) {
+                                               told = done;
+                                               EXPECT_EQ(total, large.size() + 1);
+                                           });
+    ASSERT_TRUE(sent) << sent.error().message;
+    EXPECT_EQ(told, large.size() + 1);
+    std::size_t block_bytes = 0, blocks = 0;
+    std::string list;
+    for (const Seen& seen : seen_) {
+        EXPECT_EQ(seen.method, "PUT");
+        EXPECT_TRUE(seen.target.starts_with("/c/pre%20fix/")) << seen.target;
+        EXPECT_NE(seen.target.find("sig=1"), std::string::npos);
+        if (seen.target.find("comp=block&") != std::string::npos) {
+            ++blocks;
+            block_bytes += seen.body.size();
+        }
+        if (seen.target.find("comp=blocklist") != std::string::npos) list = seen.body;
+    }
+    EXPECT_EQ(blocks, 3u);
+    EXPECT_EQ(block_bytes, large.size());
+    EXPECT_EQ(seen_.size(), 6u);
+    EXPECT_NE(list.find("<Latest>"), std::string::npos);
+}
+
+TEST_F(ApiTest, ARefusedUploadEndsIt) {
+    ASSERT_TRUE(write_file(folder_ + "/a", "a"));
+    answers_["PUT /c/a"] = {403, "<Error><Code>AuthorizationFailure</Code><Message>the link has expired</Message></Error>"};
+    const Result<void> sent = api().upload({.url = url("/c"), .query = {}, .bearer = {}}, "", take_snapshot(folder_)->files, {});
+    ASSERT_FALSE(sent);
+    EXPECT_EQ(sent.error().code, Code::PermissionDenied);
+    EXPECT_EQ(sent.error().message, "the link has expired");
+}
+
+TEST_F(ApiTest, ListsAndDownloadsBlobs) {
+    answers_["GET /c"] = {200, "<?xml version=\"1.0\"?><EnumerationResults><Blobs><Blob><Name>p/a &amp; b.txt</Name><Properties><Content-Length>5</Content-Length>"
+                               "</Properties></Blob><Blob><Name>p/sub/c</Name><Properties><Content-Length>0</Content-Length></Properties></Blob></Blobs><NextMarker /></EnumerationResults>"};
+    const BlobPlace place{.url = url("/c"), .query = {}, .bearer = {}};
+    const Result<std::vector<RemoteFile>> files = api().list_blobs(place, "p/");
+    ASSERT_TRUE(files) << files.error().message;
+    ASSERT_EQ(files->size(), 2u);
+    EXPECT_EQ(files->at(0).name, "p/a & b.txt");
+    EXPECT_EQ(files->at(0).size, 5u);
+    answers_["GET /c/p/a%20%26%20b.txt"] = {200, "hello"};
+    answers_["GET /c/p/sub/c"] = {200, ""};
+    const Result<void> done = api().download(place, *files, "p/", folder_ + "/to", {});
+    ASSERT_TRUE(done) << done.error().message;
+    EXPECT_EQ(*read_file(folder_ + "/to/a & b.txt"), "hello");
+    EXPECT_EQ(*read_file(folder_ + "/to/sub/c"), "");
+}
+
+TEST_F(ApiTest, NoNameFromTheServerLeadsOutOfTheFolder) {
+    for (const char* name : {"p/../../evil", "p//../evil", "p/a/../../../evil", "p/./x"}) {
+        const Result<void> done = api().download({.url = url("/c"), .query = {}, .bearer = {}}, {{name, 1}}, "p/", folder_ + "/to", {});
+        EXPECT_FALSE(done) << name;
+    }
+    EXPECT_TRUE(seen_.empty()) << "refused before anything is fetched";
+}
+
+TEST(Settings, AreReadAndKeptPrivate) {
+    std::string folder = (fs::temp_directory_path() / "turnout-settings-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+    ASSERT_TRUE(write_file(folder + "/key", "secret\n", 0600));
+    Settings settings;
+    settings.url = "https://127.0.0.1:8443/";
+    settings.ca_file = "ca.pem";
+    settings.api_key_file = folder + "/key";
+    settings.workspace_name = "w x";
+    settings.subscription_id = "s";
+    settings.resource_group = "g";
+    ASSERT_TRUE(save_settings(settings, folder + "/client.json"));
+    EXPECT_EQ(fs::status(folder + "/client.json").permissions() & fs::perms::mask, fs::perms::owner_read | fs::perms::owner_write);
+    const Result<Settings> back = load_settings(folder);
+    ASSERT_TRUE(back) << back.error().message;
+    EXPECT_EQ(back->url, "https://127.0.0.1:8443");
+    EXPECT_EQ(back->ca_file, folder + "/ca.pem") << "relative to the file";
+    EXPECT_EQ(back->api_key.reveal(), "secret");
+    EXPECT_EQ(back->workspace_path(), "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w%20x");
+    const Result<Settings> none = load_settings(folder + "/absent");
+    ASSERT_FALSE(none);
+    EXPECT_NE(none.error().message.find("turnout up"), std::string::npos);
+    fs::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace turnout::client
