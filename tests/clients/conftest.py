@@ -21,9 +21,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TURNOUT = os.environ.get("TURNOUT", str(ROOT / "build" / "turnout"))
 SEED = ROOT / "examples" / "seed"
-# The variables of the caller's own shell that `turnout env` may overwrite; the server starts without.
-FOREIGN = ("TURNOUT_DATA", "AZUREML_CURRENT_CLOUD", "ARM_CLOUD_METADATA_URL", "IDENTITY_ENDPOINT", "IDENTITY_HEADER",
-           "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")
+# The environment before `turnout env` changes this process's: what servers and commands start with.
+PLAIN_ENV = {name: value for name, value in os.environ.items()
+             if not name.startswith(("TURNOUT_", "MLFLOW_RUN", "MLFLOW_TRACKING", "MLFLOW_EXPERIMENT", "IDENTITY_", "ARM_CLOUD"))}
+PLAIN_ENV["TURNOUT_UV"] = str(Path(sys.executable).parent / "uv")
 
 
 def eventually(what, condition, seconds=60.0, interval=0.1):
@@ -64,23 +65,18 @@ class Server:
     def turnout(self, *arguments, check=True, timeout=120, cwd=None, env=None, input=None):
         done = subprocess.run(
             [TURNOUT, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, cwd=cwd,
-            env={**self.base_env(), "TURNOUT_DATA": str(self.data), **(env or {})},
+            env={**PLAIN_ENV, "TURNOUT_DATA": str(self.data), **(env or {})},
             input=input, stdin=subprocess.DEVNULL if input is None else None,
         )
         if check and done.returncode != 0:
             pytest.fail(f"turnout {' '.join(map(str, arguments))} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done
 
-    @staticmethod
-    def base_env():
-        env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-        return {**env, "TURNOUT_UV": str(Path(sys.executable).parent / "uv")}
-
     def start(self):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [TURNOUT, "up", "--data", str(self.data), "--listen", "127.0.0.1:0"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.base_env(), start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=PLAIN_ENV, start_new_session=True,
             )
 
         def ready():
