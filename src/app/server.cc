@@ -64,6 +64,7 @@ private:
     Result<void> announce();
     void add_own_routes();
     void keep_ticking();
+    void keep_collecting();
     Task<Result<http::Response>> shutdown(api::Call& call);
 
     ServerOptions options_;
@@ -94,6 +95,7 @@ Result<void> Server::run() {
     TURNOUT_TRY(listen());
     TURNOUT_TRY(control_->recover());
     keep_ticking();
+    keep_collecting();
     for (const int signal : {SIGTERM, SIGINT}) loop_.on_signal(signal, [this] { loop_.stop(); });
     TURNOUT_TRY(announce());
     malloc_trim(0);
@@ -257,6 +259,12 @@ Result<void> Server::announce() {
     TURNOUT_TRY(write_document(instance_.running(), running, 0600));
     if (options_.ready) options_.ready(info.tls_origin, info.plain_origin);
     return {};
+}
+
+// Content that no name points at any more goes, after its hold.
+void Server::keep_collecting() {
+    start(blobs_->collect(clock_.now()), [](const auto&) {});
+    loop_.after(std::chrono::hours(1), [this] { keep_collecting(); });
 }
 
 void Server::keep_ticking() {
