@@ -19,6 +19,7 @@
 
 #include "store/sqlite/database.h"
 #include "store/sqlite/migrations.h"
+#include "store/sqlite/row_cache.h"
 
 namespace turnout {
 namespace {
@@ -172,8 +173,9 @@ struct ReadStatements {
 
 class Writer {
 public:
-    Writer(Loop& loop, Database db, Ballast ballast, std::uint64_t reserved)
+    Writer(Loop& loop, Database db, Ballast ballast, std::uint64_t reserved, RowCache& cache)
         : loop_(loop),
+          cache_(cache),
           db_(std::move(db)),
           ballast_(std::move(ballast)),
           revision_(reserved),
@@ -272,6 +274,10 @@ private:
         const bool low_on_space = !has_space();
         std::vector<Settled> settled;
         settled.reserve(group.size());
+        std::vector<std::pair<Table, std::string>> cached;
+        for (const Waiting& next : group)
+            for (const Write& write : next.batch.writes)
+                if (RowCache::keeps(write.table)) cached.emplace_back(write.table, write.key);
         Result<void> all = execute_cached(begin_, "BEGIN IMMEDIATE");
         std::uint64_t reserved = reserved_;
         if (all && revision_ + group.size() > reserved_) {
@@ -290,7 +296,9 @@ private:
             }
             settled.push_back({std::move(next.done), std::move(result)});
         }
+        cache_.begin_commit(std::move(cached));
         if (all) all = execute_cached(commit_, "COMMIT");
+        cache_.end_commit();
         if (all) {
             reserved_ = reserved;
         } else {
@@ -393,6 +401,7 @@ private:
     }
 
     Loop& loop_;
+    RowCache& cache_;
     Database db_;
     Ballast ballast_;
     std::uint64_t revision_;
@@ -412,14 +421,24 @@ private:
 class OpenSqliteStore final : public SqliteStore {
 public:
     OpenSqliteStore(std::string path, SqliteOptions options, FileHandle lock, Database reader,
-                    std::unique_ptr<Writer> writer)
+                    std::unique_ptr<RowCache> cache, std::unique_ptr<Writer> writer)
         : path_(std::move(path)),
           options_(std::move(options)),
           lock_(std::move(lock)),
           reader_(std::move(reader)),
+          cache_(std::move(cache)),
           writer_(std::move(writer)) {}
 
     Result<std::optional<Record>> get(Table table, std::string_view key) override {
+        if (!RowCache::keeps(table)) return read(table, key);
+        RowCache::Moment moment = 0;
+        if (std::optional<Record> known = cache_->find(table, key, moment)) return known;
+        Result<std::optional<Record>> record = read(table, key);
+        if (record && *record) cache_->keep(table, **record, moment);
+        return record;
+    }
+
+    Result<std::optional<Record>> read(Table table, std::string_view key) {
         Statement& cached = statements_[static_cast<std::size_t>(table)].get;
         if (!cached)
             cached = TURNOUT_TRY(prepare(
@@ -478,7 +497,8 @@ private:
     FileHandle lock_;
     Database reader_;
     std::array<ReadStatements, kTables> statements_;
-    std::unique_ptr<Writer> writer_;  // ends before the reader does
+    std::unique_ptr<RowCache> cache_;
+    std::unique_ptr<Writer> writer_;  // ends before the reader and the cache do
 };
 
 // Grows the WAL to kWalBytes of zeros: frames that are not valid, hence ignored by recovery.
@@ -548,9 +568,12 @@ Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::st
 
     Ballast ballast(folder_of(path) + "/ballast", real_files ? options.ballast_bytes : 0,
                     options.free_space);
-    auto thread = std::make_unique<Writer>(loop, std::move(writer), std::move(ballast), reserved);
+    auto cache = std::make_unique<RowCache>();
+    auto thread =
+        std::make_unique<Writer>(loop, std::move(writer), std::move(ballast), reserved, *cache);
     return std::make_unique<OpenSqliteStore>(path, std::move(options), std::move(lock),
-                                             std::move(reader), std::move(thread));
+                                             std::move(reader), std::move(cache),
+                                             std::move(thread));
 }
 
 }  // namespace turnout

@@ -1,0 +1,57 @@
+#include "store/sqlite/row_cache.h"
+
+#include <utility>
+
+namespace turnout::sqlite {
+
+std::optional<Record> RowCache::find(Table table, std::string_view key, Moment& moment) {
+    const std::string name = name_in_cache(table, key);
+    const std::lock_guard lock(mutex_);
+    const auto found = by_name_.find(name);
+    if (found == by_name_.end()) {
+        moment = commits_;
+        return std::nullopt;
+    }
+    rows_.splice(rows_.begin(), rows_, found->second);
+    return found->second->record;
+}
+
+void RowCache::keep(Table table, const Record& record, Moment moment) {
+    if (record.value.size() > kMaxRowBytes) return;
+    std::string name = name_in_cache(table, record.key);
+    const std::lock_guard lock(mutex_);
+    // A commit that began or ended since then may have changed the row, before or after it was read.
+    if (moment != commits_ || being_written_.contains(name)) return;
+    erase(name);
+    rows_.push_front(Row{std::move(name), record});
+    by_name_.emplace(rows_.front().name, rows_.begin());
+    bytes_ += rows_.front().bytes();
+    while (bytes_ > kMaxBytes) erase(std::string(rows_.back().name));
+}
+
+void RowCache::begin_commit(std::vector<std::pair<Table, std::string>> keys) {
+    const std::lock_guard lock(mutex_);
+    ++commits_;
+    for (const auto& [table, key] : keys) {
+        std::string name = name_in_cache(table, key);
+        erase(name);
+        being_written_.insert(std::move(name));
+    }
+}
+
+void RowCache::end_commit() {
+    const std::lock_guard lock(mutex_);
+    ++commits_;
+    being_written_.clear();
+}
+
+void RowCache::erase(const std::string& name) {
+    const auto found = by_name_.find(name);
+    if (found == by_name_.end()) return;
+    const auto row = found->second;
+    bytes_ -= row->bytes();
+    by_name_.erase(found);
+    rows_.erase(row);
+}
+
+}  // namespace turnout::sqlite

@@ -1,0 +1,83 @@
+// Rows that are read again and again (the job that a client polls, the token that every request
+// carries), so that such a read costs no transaction of SQLite's.
+//
+// Exact, not nearly so: before a group of batches is committed the writer takes its keys out, and
+// until the commit is over those keys are read from the database only. So a reader never sees less
+// than the database would show it at that moment.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "store/store.h"
+
+namespace turnout::sqlite {
+
+class RowCache {
+public:
+    // Rows of the other tables are many or large, or their owner keeps what it needs of them.
+    static bool keeps(Table table) {
+        switch (table) {
+            case Table::Workspace:
+            case Table::Datastore:
+            case Table::AssetContainer:
+            case Table::AssetVersion:
+            case Table::CodeHash:
+            case Table::Compute:
+            case Table::Job:
+            case Table::Experiment:
+            case Table::ExperimentById:
+            case Table::Token: return true;
+            default: return false;
+        }
+    }
+
+    // ---- the reader's thread ----
+
+    // When the reading of a row began that is to be kept.
+    using Moment = std::uint64_t;
+    // The row, or nothing and the moment to hand to `keep` after it was read from the database.
+    std::optional<Record> find(Table table, std::string_view key, Moment& moment);
+    void keep(Table table, const Record& record, Moment moment);
+
+    // ---- the writer's thread: around each commit, whatever becomes of it ----
+
+    void begin_commit(std::vector<std::pair<Table, std::string>> keys);
+    void end_commit();
+
+private:
+    static constexpr std::size_t kMaxBytes = 1 << 20;
+    static constexpr std::size_t kMaxRowBytes = 64 << 10;
+
+    struct Row {
+        std::string name;  // table and key
+        Record record;
+        std::size_t bytes() const { return name.size() + record.key.size() + record.value.size() + 200; }
+    };
+    // The table's number before the key.
+    static std::string name_in_cache(Table table, std::string_view key) {
+        std::string name;
+        name.reserve(key.size() + 1);
+        name += static_cast<char>(table);
+        name += key;
+        return name;
+    }
+    void erase(const std::string& name);
+
+    std::mutex mutex_;
+    std::list<Row> rows_;  // the one that was used last in front
+    std::unordered_map<std::string_view, std::list<Row>::iterator> by_name_;  // views of Row::name
+    std::size_t bytes_ = 0;
+    std::unordered_set<std::string> being_written_;
+    Moment commits_ = 0;
+};
+
+}  // namespace turnout::sqlite
