@@ -4,9 +4,9 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -94,7 +94,7 @@ enum class Access {
 struct Call {
     const http::Request& request;
     http::BodyReader& body;
-    std::map<std::string, std::string, std::less<>> params;  // from the path, each decoded once
+    std::vector<std::pair<std::string_view, std::string>> params;  // from the path, each decoded once; names are the route's
     std::vector<std::pair<std::string, std::string>> query;  // decoded
     Principal principal;
     std::string origin;  // scheme://host:port that the client used: links in replies begin with it
@@ -112,6 +112,8 @@ struct Route {
     std::string pattern;  // "/a/{x}/b/{rest...}"; literal segments match without regard to case
     Access access;
     Action action;
+    // Place in the path and name of each parameter; filled by Router::add.
+    std::vector<std::pair<std::size_t, std::string>> parameters = {};
 };
 
 class Router {
@@ -122,8 +124,8 @@ public:
 
 private:
     struct Node;
-    static const Node* find(const Node* node, const std::vector<std::string>& segments, std::size_t at);
-    static Result<void> bind(const Route& route, const std::vector<std::string>& segments, Call& call);
+    static const Node* find(const Node* node, std::span<const std::string_view> segments, std::size_t at);
+    static Result<void> bind(const Route& route, std::span<const std::string_view> segments, Call& call);
     Task<http::Response> answer(Services& services, Call& call) const;
 
     std::vector<Route> routes_;

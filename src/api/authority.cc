@@ -1,5 +1,6 @@
 #include "api/authority.h"
 
+#include <functional>
 #include <unordered_map>
 
 #include "base/hash.h"
@@ -70,15 +71,21 @@ public:
 
     Result<Principal> check(std::string_view token) override {
         if (token.size() > kMaxToken) return refuse("the token is too long");
-        if (token.starts_with(kKeyPrefix)) return check_api_key(token);
-        const std::int64_t now = clock_.now().micros / 1'000'000;
-        auto known = verified_.find(std::string(token));
+        const bool is_key = token.starts_with(kKeyPrefix);
+        auto known = verified_.find(token);
         if (known == verified_.end()) {
-            Verified fresh = TURNOUT_TRY(verify(token));
+            Verified fresh = is_key ? TURNOUT_TRY(verify_api_key(token)) : TURNOUT_TRY(verify(token));
             if (verified_.size() >= kMaxCached) verified_.clear();
             known = verified_.emplace(std::string(token), std::move(fresh)).first;
         }
         Verified& verified = known->second;
+        if (is_key) {  // as long as its record is there, unchanged
+            const auto record = TURNOUT_TRY(store_.get(Table::Token, verified.record));
+            if (record && record->revision == verified.good_at) return verified.principal;
+            verified_.erase(known);
+            return check_api_key(token);
+        }
+        const std::int64_t now = clock_.now().micros / 1'000'000;
         if (now >= verified.expires) return refuse("the token has expired: ask for a new one");
         if (now + kSkewSeconds < verified.not_before) return refuse("the token is not valid yet");
         if (verified.principal.kind == Principal::Kind::Run) TURNOUT_TRY(check_attempt(verified));
@@ -86,16 +93,7 @@ public:
     }
 
     Result<Principal> check_api_key(std::string_view key) override {
-        if (!key.starts_with(kKeyPrefix) || key.size() > 128) return refuse("this is not an API key of this server");
-        // Found by its hash, so how long the search takes says nothing about the key.
-        auto record = TURNOUT_TRY(store_.get(Table::Token, to_hex(sha256(key))));
-        if (!record) return refuse("the API key is not known to this server");
-        const Json document = TURNOUT_TRY(parse_json(record->value));
-        Principal principal;
-        principal.kind = parse_kind(document.at("kind").as_view());
-        principal.name = document.at("name").as_string();
-        if (principal.kind != Principal::Kind::User) return refuse("the API key is not a user's");
-        return principal;
+        return std::move(TURNOUT_TRY(verify_api_key(key)).principal);
     }
 
     Task<Result<Secret>> create_api_key(std::string user) override {
@@ -115,8 +113,28 @@ private:
         Principal principal;
         std::int64_t expires = 0;
         std::int64_t not_before = 0;
-        std::uint64_t good_at = 0;  // revision of the job's record that was looked at last
+        std::string record;         // of an API key: where it is kept
+        std::uint64_t good_at = 0;  // revision of the key's or the job's record that was looked at last
     };
+    struct Hash {
+        using is_transparent = void;
+        std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+    };
+
+    Result<Verified> verify_api_key(std::string_view key) {
+        if (!key.starts_with(kKeyPrefix) || key.size() > 128) return refuse("this is not an API key of this server");
+        Verified verified;
+        // Found by its hash, so how long the search takes says nothing about the key.
+        verified.record = to_hex(sha256(key));
+        auto record = TURNOUT_TRY(store_.get(Table::Token, verified.record));
+        if (!record) return refuse("the API key is not known to this server");
+        const Json document = TURNOUT_TRY(parse_json(record->value));
+        verified.good_at = record->revision;
+        verified.principal.kind = parse_kind(document.at("kind").as_view());
+        verified.principal.name = document.at("name").as_string();
+        if (verified.principal.kind != Principal::Kind::User) return refuse("the API key is not a user's");
+        return verified;
+    }
 
     Result<Verified> verify(std::string_view token) const {
         const std::size_t first = token.find('.');
@@ -163,7 +181,7 @@ private:
     Random& random_;
     const InstanceKeys keys_;
     const std::string header_ = to_base64url(R"({"alg":"HS256","typ":"JWT"})");
-    std::unordered_map<std::string, Verified> verified_;  // by token; what was verified once stays so
+    std::unordered_map<std::string, Verified, Hash, std::equal_to<>> verified_;  // by token; what was verified once stays so
 };
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <forward_list>
 #include <memory>
 
 #include "api/api.h"
@@ -21,6 +22,7 @@ constexpr std::size_t kMaxSegments = 64;
 
 std::vector<std::string_view> split_path(std::string_view path) {
     std::vector<std::string_view> segments;
+    segments.reserve(16);
     if (!path.empty() && path.front() == '/') path.remove_prefix(1);
     while (true) {
         const std::size_t slash = path.find('/');
@@ -62,19 +64,13 @@ bool is_host(std::string_view host) {
     });
 }
 
-// Decodes every segment once; what could be mistaken for a way out of a folder is refused.
-Result<std::vector<std::string>> decode_segments(std::string_view path) {
-    const auto raw = split_path(path);
-    if (raw.size() > kMaxSegments) return invalid("the path has too many parts", "path");
-    std::vector<std::string> segments;
-    segments.reserve(raw.size());
-    for (const std::string_view part : raw) {
-        if (part.find('%') == std::string_view::npos) {
-            segments.emplace_back(part);
-        } else {
-            segments.push_back(TURNOUT_TRY(percent_decode(part)));
-        }
-        const std::string& segment = segments.back();
+// Decodes every segment once; what could be mistaken for a way out of a folder is refused. The
+// segments are views of the path, or of `decoded` if they had escapes.
+Result<std::vector<std::string_view>> decode_segments(std::string_view path, std::forward_list<std::string>& decoded) {
+    std::vector<std::string_view> segments = split_path(path);
+    if (segments.size() > kMaxSegments) return invalid("the path has too many parts", "path");
+    for (std::string_view& segment : segments) {
+        if (segment.find('%') != std::string_view::npos) segment = decoded.emplace_front(TURNOUT_TRY(percent_decode(segment)));
         if (segment == "." || segment == "..")
             return invalid("the path has a '.' or '..' part", "path");
         if (!is_utf8(segment)) return invalid("the path is not UTF-8", "path");
@@ -144,9 +140,23 @@ Result<void> authorize(Services& services, Access access, Call& call) {
     return {};
 }
 
+// As a GUID is written: 8-4-4-4-12.
 std::string request_id(Random& random) {
-    const std::string hex = hex16(random.next()) + hex16(random.next());
-    return hex.substr(0, 8) + "-" + hex.substr(8, 4) + "-" + hex.substr(12, 4) + "-" + hex.substr(16, 4) + "-" + hex.substr(20);
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::string id(36, '-');
+    std::uint64_t bits = 0;
+    int left = 0;
+    for (std::size_t at = 0; at < id.size(); ++at) {
+        if (at == 8 || at == 13 || at == 18 || at == 23) continue;
+        if (left == 0) {
+            bits = random.next();
+            left = 16;
+        }
+        id[at] = digits[bits & 15];
+        bits >>= 4;
+        --left;
+    }
+    return id;
 }
 
 void add_request_ids(Services& services, const http::Request& request, http::Response& response) {
@@ -172,10 +182,10 @@ void set_origins(const ServerInfo& info, Call& call) {
 }
 
 // Says which kind of resource is not served, if it is one of a workspace.
-Error no_route(const std::vector<std::string>& segments) {
+Error no_route(std::span<const std::string_view> segments) {
     std::string message = "there is nothing at this path";
     if (segments.size() > 8 && equal_ignoring_case(segments[0], "subscriptions") && equal_ignoring_case(segments[6], "workspaces"))
-        message = "'" + segments[8].substr(0, 64) + "' of a workspace, or what was asked of it, does not work yet or is misspelt";
+        message = "'" + std::string(segments[8].substr(0, 64)) + "' of a workspace, or what was asked of it, does not work yet or is misspelt";
     return {Code::NotFound, "RouteNotFound", std::move(message), "path", nullptr};
 }
 
@@ -193,8 +203,9 @@ Task<Result<Json>> parse_body(http::BodyReader& body, std::size_t limit) {
 }  // namespace
 
 const std::string& Call::param(std::string_view name) const {
-    const auto found = params.find(name);
-    return found == params.end() ? kNone : found->second;
+    for (const auto& [key, value] : params)
+        if (key == name) return value;
+    return kNone;
 }
 
 std::string_view Call::query_value(std::string_view name) const {
@@ -229,16 +240,20 @@ void Router::add(std::string method, std::string pattern, Access access, Action 
     for (const std::size_t other : node->routes)
         TURNOUT_CHECK(routes_[other].method != method, "two routes for " + method + " " + pattern);
     node->routes.push_back(routes_.size());
-    routes_.push_back(Route{std::move(method), std::move(pattern), access, std::move(action)});
+    Route route{std::move(method), std::move(pattern), access, std::move(action)};
+    const auto parts = split_path(route.pattern);
+    for (std::size_t i = 0; i < parts.size(); ++i)
+        if (is_parameter(parts[i])) route.parameters.emplace_back(i, name_of_parameter(parts[i]));
+    routes_.push_back(std::move(route));
 }
 
 // The node at which the path ends, the most literal one first. A trailing "/" is overlooked, except
 // in a {rest...}, where it belongs to a name.
-const Router::Node* Router::find(const Node* node, const std::vector<std::string>& segments, std::size_t at) {
+const Router::Node* Router::find(const Node* node, std::span<const std::string_view> segments, std::size_t at) {
     const bool end = at == segments.size() || (at + 1 == segments.size() && segments[at].empty());
     if (end && !node->routes.empty()) return node;
     if (at == segments.size()) return nullptr;
-    const std::string& segment = segments[at];
+    const std::string_view segment = segments[at];
     for (const auto& [name, child] : node->literals)
         if (equal_ignoring_case(name, segment))
             if (const Node* found = find(child.get(), segments, at + 1)) return found;
@@ -248,29 +263,29 @@ const Router::Node* Router::find(const Node* node, const std::vector<std::string
     return nullptr;
 }
 
-Result<void> Router::bind(const Route& route, const std::vector<std::string>& segments, Call& call) {
-    const auto pattern = split_path(route.pattern);
-    for (std::size_t i = 0; i < pattern.size(); ++i) {
-        if (!is_parameter(pattern[i])) continue;
-        const std::string name(name_of_parameter(pattern[i]));
-        if (is_rest(pattern[i])) {
-            const std::string joined = join(std::span(segments).subspan(i), "/");
+Result<void> Router::bind(const Route& route, std::span<const std::string_view> segments, Call& call) {
+    call.params.reserve(route.parameters.size());
+    for (const auto& [at, name] : route.parameters) {
+        if (&name == &route.parameters.back().second && route.pattern.ends_with("...}")) {
+            std::string joined(segments[at]);
+            for (const std::string_view segment : segments.subspan(at + 1)) joined.append("/").append(segment);
             // Nothing has such a name, and clients ask for it to learn whether something is a folder.
             const bool reads = call.request.method == "GET" || call.request.method == "HEAD";
             if (reads && joined.ends_with('/')) return not_found("there is nothing of this name: it ends with '/'", name);
-            call.params[name] = TURNOUT_TRY(checked_relative_path(joined, name));
+            call.params.emplace_back(name, TURNOUT_TRY(checked_relative_path(joined, name)));
             return {};
         }
-        if (segments[i].find('/') != std::string::npos)
+        if (segments[at].find('/') != std::string_view::npos)
             return invalid("an encoded '/' is not allowed in this part of the path", name);
-        call.params[name] = segments[i];
+        call.params.emplace_back(name, segments[at]);
     }
     return {};
 }
 
 Task<http::Response> Router::answer(Services& services, Call& call) const {
     const http::Request& request = call.request;
-    auto segments = decode_segments(request.path);
+    std::forward_list<std::string> decoded;
+    auto segments = decode_segments(request.path, decoded);
     if (!segments) co_return error_response(segments.error());
     const Node* node = root_ ? find(root_.get(), *segments, 0) : nullptr;
     if (!node) co_return error_response(no_route(*segments));

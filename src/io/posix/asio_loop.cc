@@ -224,21 +224,30 @@ Instant PosixClock::now() const { return {read_clock(CLOCK_REALTIME).count()}; }
 
 Span PosixClock::since_boot() const { return read_clock(CLOCK_BOOTTIME); }
 
+namespace {
+
+void draw(char* to, std::size_t count) {
+    std::size_t have = 0;
+    while (have < count) {
+        const ssize_t got = getrandom(to + have, count - have, 0);
+        TURNOUT_CHECK(got > 0 || errno == EINTR, std::strerror(errno));
+        if (got > 0) have += static_cast<std::size_t>(got);
+    }
+}
+
+}  // namespace
+
 std::uint64_t PosixRandom::next() {
-    std::uint64_t value = 0;
-    const std::string raw = bytes(sizeof value);
-    std::memcpy(&value, raw.data(), sizeof value);
-    return value;
+    if (left_ == 0) {
+        draw(reinterpret_cast<char*>(drawn_.data()), sizeof drawn_);
+        left_ = drawn_.size();
+    }
+    return std::exchange(drawn_[--left_], 0);
 }
 
 std::string PosixRandom::bytes(std::size_t count) {
     std::string out(count, '\0');
-    std::size_t have = 0;
-    while (have < count) {
-        const ssize_t got = getrandom(out.data() + have, count - have, 0);
-        TURNOUT_CHECK(got > 0 || errno == EINTR, std::strerror(errno));
-        if (got > 0) have += static_cast<std::size_t>(got);
-    }
+    draw(out.data(), count);
     return out;
 }
 

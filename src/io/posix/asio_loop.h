@@ -1,7 +1,9 @@
 // The real loop, clock and random numbers. Asio itself is included by asio_loop.cc alone.
 #pragma once
 
+#include <array>
 #include <coroutine>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -106,10 +108,15 @@ public:
     Span since_boot() const override;
 };
 
+// Used on one thread.
 class PosixRandom final : public Random {
 public:
     std::uint64_t next() override;
-    std::string bytes(std::size_t count) override;
+    std::string bytes(std::size_t count) override;  // straight from the kernel: none is kept here
+
+private:
+    std::array<std::uint64_t, 64> drawn_{};  // for next(): one system call for many numbers
+    std::size_t left_ = 0;
 };
 
 }  // namespace turnout
