@@ -560,11 +560,7 @@ std::string Control::waiting_for(const std::string& workspace, const std::string
     }
     const auto compute = s.computes.find(job.waits_in);
     if (compute == s.computes.end()) return "";
-    std::size_t ahead = 0;
-    for (const auto& [order, other] : compute->second.queue) {
-        if (order >= job.order) break;
-        ++ahead;
-    }
+    const std::size_t ahead = compute->second.queue.order_of_key(job.order);
     std::string text = schedule::explain(s.view(compute->second), s.free_slots(),
                                          static_cast<std::size_t>(s.settings.slots), ahead);
     for (const NodeId& id : compute->second.nodes)

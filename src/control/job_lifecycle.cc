@@ -36,7 +36,7 @@ Result<Control::State::JobEntry*> Control::State::load_job(const std::string& jo
 void Control::State::enqueue(const std::string& job_key, JobEntry& job) {
     job.order = ++last_order;
     job.waits_in = key(job.record.workspace, job.record.compute);
-    computes[job.waits_in].queue.emplace(job.order, job_key);
+    computes[job.waits_in].queue.insert({job.order, job_key});
     to_schedule.insert(job.waits_in);
 }
 

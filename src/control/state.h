@@ -12,6 +12,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include <ext/pb_ds/assoc_container.hpp>
+#include <ext/pb_ds/tree_policy.hpp>
+
 #include "control/control.h"
 #include "schedule/plan.h"
 
@@ -25,9 +28,12 @@ struct Control::State {
     Settings settings;
 
     // ---- what is ----
+    // Order of submission -> key of a waiting job. It counts, so that the place of a job among ten
+    // thousand is found in a few steps: every answer about a waiting job tells it.
+    using Queue = __gnu_pbds::tree<std::uint64_t, std::string, std::less<std::uint64_t>, __gnu_pbds::rb_tree_tag, __gnu_pbds::tree_order_statistics_node_update>;
     struct ComputeState {
         Compute compute;
-        std::map<std::uint64_t, std::string> queue;  // order of submission -> key of a waiting job
+        Queue queue;
         std::set<NodeId> nodes;
         Span provision_not_before{};  // backs off after a failure
         int failures = 0;

@@ -1,45 +1,23 @@
 // Command jobs.
 #include <algorithm>
 #include <memory>
-#include <unordered_map>
+#include <optional>
 
 #include "api/arm/job_resolution.h"
 #include "api/arm/job_view.h"
 #include "api/arm/resource.h"
+#include "base/lru.h"
 #include "tracking/tracking.h"
 
 namespace turnout::api::arm {
 namespace {
 
-constexpr std::size_t kMaxCached = 256;
 constexpr std::size_t kMaxBody = 8 << 20;
-constexpr std::size_t kMaxScanned = 20'000;  // jobs looked at for one page
+constexpr std::size_t kMaxKept = 256;
+constexpr std::size_t kMaxScanned = 2'000;   // jobs looked at for one page, which then is a short one
 constexpr std::size_t kNearest = 200;        // newest jobs among which a misspelt name is looked for
 constexpr std::int64_t kDay = 86'400'000'000;
-
-// Answers about jobs that have ended, which do not change: polled by every client that waits.
-class EndedJobs {
-public:
-    const std::string* find(const std::string& key, std::uint64_t revision, const std::string& origin, Instant now) const {
-        const auto found = bodies_.find(key);
-        if (found == bodies_.end()) return nullptr;
-        const Entry& entry = found->second;
-        return entry.revision == revision && entry.origin == origin && entry.day == now.micros / kDay ? &entry.body : nullptr;
-    }
-    void keep(const std::string& key, std::uint64_t revision, const std::string& origin, Instant now, std::string body) {
-        if (bodies_.size() >= kMaxCached) bodies_.clear();
-        bodies_[key] = {revision, origin, now.micros / kDay, std::move(body)};
-    }
-
-private:
-    struct Entry {
-        std::uint64_t revision = 0;
-        std::string origin;
-        std::int64_t day = 0;  // the studio link changes with it
-        std::string body;
-    };
-    std::unordered_map<std::string, Entry> bodies_;
-};
+constexpr std::int64_t kTick = 100'000;  // as old may the time be up to which a live job is booked
 
 JobViewer viewer_of(const Services& services, const Call& call) {
     return {call.origin, tls_host(services, call), services.authority.link_key(), services.clock.now()};
@@ -50,14 +28,66 @@ Result<JobRecord> read_job(const Record& record) {
     return job_from_json(document);
 }
 
-Json body_of(Services& services, const Call& call, const Workspace& workspace, const JobRecord& job) {
-    std::string waiting;
-    if (!is_terminal(job.status)) {
-        waiting = services.control.waiting_for(workspace.id, job.name);
-        if (waiting.empty()) waiting = job.waiting_for;
-    }
-    return job_body(job, workspace, viewer_of(services, call), waiting);
+// Why it has no slot just now.
+std::string waiting_of(Services& services, const JobRecord& job) {
+    if (is_terminal(job.status)) return "";
+    std::string waiting = services.control.waiting_for(job.workspace, job.name);
+    return waiting.empty() ? job.waiting_for : waiting;
 }
+
+Json body_of(Services& services, const Call& call, const Workspace& workspace, const JobRecord& job) {
+    return job_body(job, workspace, viewer_of(services, call), waiting_of(services, job));
+}
+
+// Jobs as they are shown, kept until something that shows has changed: every client that waits for
+// a job asks for it again and again.
+class ShownJobs {
+public:
+    struct Shown {
+        std::uint64_t revision = 0;  // of the record
+        std::string origin;          // of the links
+        std::int64_t until = 0;      // the ledger of a live job and the signed link change with time
+        std::string waiting;
+        bool archived = false;
+        std::optional<JobRecord> live;  // parsed; nothing if it has ended
+        std::string body;
+    };
+
+    // Valid until the next call.
+    Result<const Shown*> show(Services& services, const Call& call, const Workspace& workspace, const Record& record) {
+        const std::int64_t now = services.clock.now().micros;
+        Shown* shown = kept_.find(record.key);
+        if (shown && shown->revision == record.revision) {
+            std::string waiting = shown->live ? waiting_of(services, *shown->live) : std::string();
+            if (now < shown->until && shown->origin == call.origin && shown->waiting == waiting) return shown;
+            if (shown->live) {
+                shown->waiting = std::move(waiting);
+                write(*shown, *shown->live, services, call, workspace, now);
+                return shown;
+            }
+        }
+        JobRecord job = TURNOUT_TRY(read_job(record));
+        Shown fresh;
+        fresh.revision = record.revision;
+        fresh.waiting = waiting_of(services, job);
+        fresh.archived = job.meta.archived;
+        if (!is_terminal(job.status)) fresh.live = std::move(job);
+        write(fresh, fresh.live ? *fresh.live : job, services, call, workspace, now);
+        kept_.put(record.key, std::move(fresh));
+        return kept_.find(record.key);
+    }
+
+private:
+    static void write(Shown& shown, const JobRecord& job, Services& services, const Call& call, const Workspace& workspace, std::int64_t now) {
+        const std::int64_t step = shown.live ? kTick : kDay;
+        shown.origin = call.origin;
+        shown.until = (now / step + 1) * step;
+        shown.body.clear();
+        job_body(job, workspace, viewer_of(services, call), shown.waiting).dump_to(shown.body);
+    }
+
+    Lru<Shown> kept_{kMaxKept};
+};
 
 Error no_such_job(Services& services, const Workspace& workspace, const std::string& name) {
     std::vector<std::string> names;
@@ -72,23 +102,20 @@ Result<JobRecord> find(Services& services, const Workspace& workspace, const std
     return read_job(*record);
 }
 
-Answer get_job(Services& services, Call& call, EndedJobs& ended) {
+Answer get_job(Services& services, Call& call, ShownJobs& jobs) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     const std::string& name = call.param("name");
-    const std::string key = workspace.id + "/" + name;
-    TURNOUT_CO_TRY(const auto record, services.store.get(Table::Job, key));
+    TURNOUT_CO_TRY(const auto record, services.store.get(Table::Job, workspace.id + "/" + name));
     if (!record) co_return Failure(no_such_job(services, workspace, name));
-    const Instant now = services.clock.now();
+    TURNOUT_CO_TRY(const ShownJobs::Shown* shown, jobs.show(services, call, workspace, *record));
     http::Response response;
     response.headers.set("Content-Type", "application/json; charset=utf-8");
-    if (const std::string* known = ended.find(key, record->revision, call.origin, now)) {
-        response.body = *known;
-        co_return response;
-    }
-    TURNOUT_CO_TRY(const JobRecord job, read_job(*record));
-    body_of(services, call, workspace, job).dump_to(response.body);
-    if (is_terminal(job.status)) ended.keep(key, record->revision, call.origin, now, response.body);
+    response.body = shown->body;
     co_return response;
+}
+
+bool has_filter(const Call& call) {
+    return !call.query_value("jobType").empty() || !call.query_value("experimentName").empty() || !call.query_value("tag").empty();
 }
 
 bool matches(const Call& call, const JobRecord& job) {
@@ -103,14 +130,18 @@ bool matches(const Call& call, const JobRecord& job) {
 }
 
 // Newest first. The token of a page is the key of its last job.
-Answer list_jobs(Services& services, Call& call) {
+Answer list_jobs(Services& services, Call& call, ShownJobs& jobs) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const ListView view, list_view(call));
     const std::string prefix = workspace.id + "/";
     const std::size_t limit = page_size(call);
-    Range range = with_prefix(prefix, kPageSize + 1);
+    const bool filtered = has_filter(call);
+    Range range = with_prefix(prefix, (filtered ? kPageSize : limit) + 1);
     if (const std::string_view token = call.query_value("$skip"); !token.empty()) range.from = prefix + std::string(token) + '\0';
-    Json value = Json::array();
+    http::Response response;
+    response.headers.set("Content-Type", "application/json; charset=utf-8");
+    response.body = R"({"value":[)";
+    std::size_t count = 0;
     std::string last;
     bool more = false;
     for (std::size_t scanned = 0; !more;) {
@@ -119,14 +150,20 @@ Answer list_jobs(Services& services, Call& call) {
             const std::string name = created.key.substr(created.key.rfind('/') + 1);
             TURNOUT_CO_TRY(const auto record, services.store.get(Table::Job, prefix + name));
             ++scanned;
-            if (record) {
+            bool wanted = record.has_value();
+            if (wanted && filtered) {
                 TURNOUT_CO_TRY(const JobRecord job, read_job(*record));
-                if (shown(view, job.meta.archived) && matches(call, job)) {
-                    if (value.items().size() == limit) {
+                wanted = matches(call, job);
+            }
+            if (wanted) {
+                TURNOUT_CO_TRY(const ShownJobs::Shown* shown, jobs.show(services, call, workspace, *record));
+                if (arm::shown(view, shown->archived)) {
+                    if (count == limit) {
                         more = true;
                         break;
                     }
-                    value.push(body_of(services, call, workspace, job));
+                    if (count++ > 0) response.body += ',';
+                    response.body += shown->body;
                 }
             }
             last = created.key.substr(prefix.size());
@@ -135,9 +172,11 @@ Answer list_jobs(Services& services, Call& call) {
         if (scanned >= kMaxScanned) more = true;
         range.from = prefix + last + '\0';
     }
-    Json body = Json::object({{"value", std::move(value)}});
-    if (more && call.query_value("$top").empty()) body.set("nextLink", next_link(call, last));
-    co_return json_response(200, body);
+    response.body += ']';
+    // Who asked for the first few and got them has all that he asked for.
+    if (more && (count < limit || call.query_value("$top").empty())) response.body += R"(,"nextLink":)" + Json(next_link(call, last)).dump();
+    response.body += '}';
+    co_return response;
 }
 
 // ---- PUT
@@ -230,10 +269,10 @@ Answer delete_job(Services& services, Call& call) {
 }  // namespace
 
 void add_job_routes(Router& router, Services& services) {
-    // Shared by the one row that uses it, which is copied with the router.
-    const auto ended = std::make_shared<EndedJobs>();
-    router.add("GET", in_workspace("/jobs/{name}"), Access::User, [&services, ended](Call& call) { return get_job(services, call, *ended); });
-    row(router, services, "GET", in_workspace("/jobs"), Access::User, list_jobs);
+    // Shared by the rows that use it, which are copied with the router.
+    const auto shown = std::make_shared<ShownJobs>();
+    router.add("GET", in_workspace("/jobs/{name}"), Access::User, [&services, shown](Call& call) { return get_job(services, call, *shown); });
+    router.add("GET", in_workspace("/jobs"), Access::User, [&services, shown](Call& call) { return list_jobs(services, call, *shown); });
     row(router, services, "PUT", in_workspace("/jobs/{name}"), Access::User, put_job);
     row(router, services, "PATCH", in_workspace("/jobs/{name}"), Access::User, patch_job);
     row(router, services, "DELETE", in_workspace("/jobs/{name}"), Access::User, delete_job);
