@@ -43,6 +43,8 @@ std::optional<Node> Checker::node(const MemoryStore::State& state, const std::st
 void Checker::persisted(const MemoryStore::State& state, const std::vector<std::pair<Table, std::string>>& written) {
     std::set<std::string> jobs;
     for (const auto& [table, key] : written) {
+        if (const auto row = rows(state, table).find(key); row != rows(state, table).end())
+            require(row->second.value.find(kPlantedSecret) == std::string::npos, "a secret was stored in table " + std::string(name_of(table)));
         if (table == Table::Job || table == Table::JobLive) jobs.insert(key);
         if (table != Table::Node) continue;
         require(rows(state, Table::Node).size() <= static_cast<std::size_t>(slots_), "a slot was promised twice: " + key);
@@ -154,6 +156,7 @@ void Checker::check_log(const MemoryStore::State& state, const JobRecord& job, c
 
 void Checker::leaves(const MemoryStore::State& state, const NodeId& node_id, const ap::ToAgent& message) {
     if (const auto* lease = std::get_if<ap::Lease>(&message)) {
+        ++coverage_[lease->task.dump().find(kPlantedSecret) == std::string::npos ? "lease without token" : "lease with token"];
         const auto there = job(state, lease->id.job);
         require(there && live(*there) && there->current()->number == lease->id.attempt, "a lease of " + text(lease->id) + " left before it was durable");
         const auto where = node(state, node_id);

@@ -18,6 +18,8 @@ namespace turnout::simulation {
 using agent_protocol::AttemptId;
 
 inline constexpr const char* kWorkspace = "ws";
+// The token of every attempt: on its way to a node, and nowhere else.
+inline constexpr std::string_view kPlantedSecret = "planted-secret-5d1f";
 
 // What a job's command does, decided at submission.
 struct Script {

@@ -321,7 +321,8 @@ void Machine::from_server(std::string bytes) {
 void Machine::connect_supervisor() {
     if (!supervisor_) start_supervisor();
     agent_->supervised = true;
-    tell_supervisor([this] {
+    tell_supervisor([this, asker = std::weak_ptr<char>(agent_->life)] {
+        if (asker.expired()) return;
         std::vector<agent::TaskState> list;
         for (const auto& [id, process] : supervisor_->tasks)
             if (!world_.mutation.supervisor_forgets)
@@ -351,7 +352,10 @@ void Machine::start_supervisor() {
 void Machine::tell_supervisor(std::function<void()> what) {
     if (!supervisor_ || !agent_->supervised) return;
     to_supervisor_ = std::max(to_supervisor_ + 1us, world_.timeline.now() + world_.dice.pause(10us, 20ms));
-    world_.timeline.at(to_supervisor_, std::move(what), {life_, agent_->life, supervisor_->life});
+    // What a killed agent had written may still be read, or not.
+    Lives lives{life_, supervisor_->life};
+    if (world_.dice.chance(0.5)) lives.push_back(agent_->life);
+    world_.timeline.at(to_supervisor_, std::move(what), std::move(lives));
 }
 
 void Machine::tell_agent(std::function<void()> what) {

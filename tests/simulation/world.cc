@@ -123,6 +123,7 @@ World::World(std::uint64_t s, Mutation m, bool v, Coverage& c)
     settings.lost_node_after = mutation.early_replacement ? 20s : lost_node_after;
     settings.lost_node_margin = mutation.early_replacement ? Span{} : Span(60s);
     settings.serverless_idle = 20s;
+    settings.run_token = [](const ap::AttemptId&) { return Secret(std::string(kPlantedSecret)); };
     long_tasks = dice.chance(0.3);
 
     const double rate = dice.chance(0.1) ? 0 : 1;  // some worlds are without faults
