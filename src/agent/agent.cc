@@ -29,7 +29,8 @@ constexpr std::uint64_t kTrimEvery = 64 << 20;   // of a task's log: then old se
 constexpr Span kUploadEvery = 10s;
 constexpr Span kFirstPause = 50ms;
 constexpr Span kLongestPause = 5s;
-constexpr Span kProbeEvery = 60s;
+constexpr Span kLookAtLink = 10s;
+constexpr Span kSilentLink = 60s;
 
 std::int64_t memory_of_machine() {
     struct sysinfo info {};
@@ -124,7 +125,8 @@ struct Agent::State : std::enable_shared_from_this<State> {
     static Task<void> serve_link(std::shared_ptr<State> self);
     static Task<void> upload_while_running(std::shared_ptr<State> self, WorkPtr work);
     static Task<void> finish_outputs(std::shared_ptr<State> self, WorkPtr work);
-    static Task<void> probe(std::shared_ptr<State> self);
+    static Task<void> watch_link(std::shared_ptr<State> self);
+    Span heard_at{};  // last bytes over the link
     void say(const std::string& text) { std::fprintf(stderr, "turnout-agent: %s\n", text.c_str()); }
 };
 
@@ -186,7 +188,7 @@ Result<void> Agent::State::begin() {
     supervisor->begin();
     drain();
     start(serve_link(self), [] {});
-    start(probe(self), [] {});
+    start(watch_link(self), [] {});
     return {};
 }
 
@@ -519,6 +521,7 @@ Task<void> Agent::State::serve_link(std::shared_ptr<State> self) {
         trouble.clear();
         while (self->writing) co_await self->loop.sleep(1ms);  // the writer of the earlier link ends first
         self->link = std::move(response->stream);
+        self->heard_at = self->clock.since_boot();
         self->outbox.clear();
         FrameReader frames;
         self->core->server_connected();
@@ -527,6 +530,7 @@ Task<void> Agent::State::serve_link(std::shared_ptr<State> self) {
         while (fine && !self->closing) {
             auto bytes = co_await self->link->read();
             if (!bytes || bytes->empty() || self->closing) break;
+            self->heard_at = self->clock.since_boot();
             frames.feed(*bytes);
             while (fine && !self->closing) {
                 auto frame = frames.next();
@@ -557,20 +561,14 @@ Task<void> Agent::State::serve_link(std::shared_ptr<State> self) {
     }
 }
 
-// A quiet link proves nothing. Any answer of the server is contact.
-Task<void> Agent::State::probe(std::shared_ptr<State> self) {
+// The server pings every 15 s. Only what comes over the link counts as contact (an answer to some
+// other request would not be contact for the server's side of the fence), and a link that says
+// nothing is broken, whatever the kernel thinks of it.
+Task<void> Agent::State::watch_link(std::shared_ptr<State> self) {
     for (;;) {
-        co_await self->loop.sleep(kProbeEvery);
+        co_await self->loop.sleep(kLookAtLink);
         if (self->closing) co_return;
-        if (!self->link || self->core->attempts().empty()) continue;
-        http::ClientRequest request;
-        request.url = "/agent/v1/link";
-        auto response = co_await self->server.send(std::move(request), self->settings.token);
-        if (self->closing) co_return;
-        if (response && response->status < 500) {
-            self->core->heard_from_server();
-            self->drain();
-        }
+        if (self->link && self->clock.since_boot() - self->heard_at > kSilentLink) self->link->close();
     }
 }
 

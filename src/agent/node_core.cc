@@ -781,10 +781,6 @@ void NodeCore::from_server(const ToAgent& message) {
     s.pump();
 }
 
-void NodeCore::heard_from_server() {
-    if (!state_->quitting) state_->heard();
-}
-
 void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {
     State& s = *state_;
     if (s.quitting) return;

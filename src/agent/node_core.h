@@ -148,8 +148,6 @@ public:
     void server_connected();
     void server_disconnected();
     void from_server(const agent_protocol::ToAgent& message);
-    // Any other proof that the server lives and is reachable (an HTTP answer): renews the contact.
-    void heard_from_server();
 
     // ---- the supervisor ----
     void supervisor_listed(const std::vector<TaskState>& tasks);

@@ -193,7 +193,7 @@ Result<void> Control::State::recover() {
     for (auto& [id, entry] : nodes) {
         const Node node = entry.node;
         if (node.state == NodeState::Leaving) effect([this, node] { effects.release(node); });
-        else effect([this, node] { effects.provision(node); });
+        else say_provision(id);
         set_deadline(entry, now + 5s);
         effect([this, id = id] { effects.disconnect(id); });  // an agent that is still there says Hello anew
     }

@@ -699,6 +699,19 @@ TEST(ControlNodes, OrphansAreSentAway) {
     EXPECT_EQ(w.said(), Lines{});
 }
 
+TEST(ControlNodes, NothingIsSaidOfANodeThatHasGoneMeanwhile) {
+    World w;
+    const NodeId node = w.ready();
+    w.disconnect(node);
+    w.control->put_compute(World::cluster("d", 0, 0), [](Result<Put>) {});  // the disk is busy
+    w.clock.pass(2s);
+    w.control->tick();           // asks for the node, after that
+    w.control->node_gone(node);  // in the same turn
+    w.said();
+    w.settle();
+    EXPECT_EQ(w.said(), Lines{"provision ws/c/node-2"});
+}
+
 TEST(ControlReconnect, TheLeaseIsSaidAgain) {
     World w;
     const NodeId node = w.ready();

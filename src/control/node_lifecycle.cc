@@ -148,7 +148,15 @@ void Control::State::provision_node(ComputeState& compute) {
     compute.nodes.insert(id);
     set_state(node, NodeState::Provisioning);
     set_deadline(node, clock.since_boot() + settings.provision_timeout);
-    effect([this, copy = node.node] { effects.provision(copy); });
+    say_provision(id);
+}
+
+// Decided when it leaves: until then the node may have gone, and getting it again would make an orphan.
+void Control::State::say_provision(const NodeId& id) {
+    effect([this, id] {
+        const auto found = nodes.find(id);
+        if (found != nodes.end() && found->second.node.state != NodeState::Leaving) effects.provision(found->second.node);
+    });
 }
 
 void Control::State::release_node(NodeEntry& node) {
@@ -227,7 +235,7 @@ void Control::State::check(NodeEntry& node, Span now) {
     }
     // Get it (back): starts the agent again where it died. Idempotent.
     ++node.tries;
-    effect([this, copy = node.node] { effects.provision(copy); });
+    say_provision(node.node.id());
     set_deadline(node, now + std::min<Span>(60s, 5s * node.tries));
 }
 

@@ -129,6 +129,7 @@ struct Control::State {
     schedule::ClusterView view(const ComputeState& compute) const;
     std::size_t free_slots() const;
     void provision_node(ComputeState& compute);
+    void say_provision(const NodeId& id);
     void release_node(NodeEntry& node);
     void remove_node(const NodeId& id);  // nothing of it runs: frees the slot, ends its attempt
     void set_state(NodeEntry& node, NodeState state);
