@@ -110,7 +110,9 @@ void AgentLinks::take_log(Link& link, ap::LogChunk chunk) {
 
 void AgentLinks::send(const NodeId& node, const ap::ToAgent& message) {
     const auto found = links_.find(node);
-    if (found == links_.end() || found->second->closed) return;
+    // Before its Hello a link gets nothing: what was meant for the node's earlier life would come to
+    // one that does not expect it, and all that matters is said again after the Hello.
+    if (found == links_.end() || found->second->closed || !found->second->greeted) return;
     found->second->outgoing += ap::encode(message);
     if (found->second->outgoing.size() > kMaxOutgoing) return disconnect(node);
     flush(found->second);
@@ -129,7 +131,7 @@ void AgentLinks::ping_later() {
         for (auto& [node, link] : links_) {
             if (++link->unanswered > kSilentPings) {
                 silent.push_back(node);
-            } else {
+            } else if (link->greeted) {
                 link->outgoing += ap::encode(ap::ToAgent(ap::Ping{link->unanswered}));
                 flush(link);
             }

@@ -743,6 +743,24 @@ TEST(ControlReconnect, WhatTheNodeLostIsTriedAgain) {
     }
 }
 
+TEST(ControlReconnect, ALeaseThatIsOutdatedWhenItsCommitIsDoneDoesNotLeave) {
+    World w;
+    w.put(World::cluster("c", 0, 1));
+    w.submit("a", "c");
+    w.connect("ws/c/node-1");
+    w.submit("b", "c");
+    w.said();
+    ap::EndReport report;
+    report.id = World::attempt("a");
+    w.control->agent_says("ws/c/node-1", report);  // b is leased in this turn
+    ap::Hello hello;
+    hello.boot_id = "boot-2";  // and the node restarts before the turn is durable
+    w.control->agent_disconnected("ws/c/node-1");
+    w.control->agent_connected("ws/c/node-1", hello);
+    w.settle();
+    EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 end_ack a#1", "send ws/c/node-1 welcome", "send ws/c/node-1 lease b#2"}));
+}
+
 TEST(ControlReconnect, ForeignAttemptsAreStopped) {
     World w;
     const NodeId node = w.ready();

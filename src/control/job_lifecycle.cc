@@ -76,6 +76,9 @@ void Control::State::resend(NodeEntry& node) {
         return;
     }
     effect([this, id, attempt, task = job.record.task]() mutable {
+        // While this was on its way to the disk the node may have said Hello anew, and have lost it.
+        const auto now = nodes.find(id);
+        if (now == nodes.end() || now->second.node.job != attempt.job || now->second.node.attempt != attempt.attempt) return;
         if (settings.run_token) task.run_token = settings.run_token(attempt);
         effects.send(id, ap::Lease{attempt, ap::to_json(task)});
     });

@@ -176,7 +176,10 @@ void Machine::pump() {
 void Machine::carry_out(agent::Effect effect) {
     const Lives lives{life_, agent_->life};
     if (auto* send = std::get_if<ef::Send>(&effect)) {
-        if (agent_->connection) agent_->connection->send(1, ap::encode(send->message));
+        if (!agent_->connection) return;
+        const std::string frame = ap::encode(send->message);
+        if (world_.verbose) world_.say(id_.c_str(), frame.substr(8, 200));
+        agent_->connection->send(1, frame);
     } else if (auto* record = std::get_if<ef::Record>(&effect)) {
         records_.push_back(std::move(record->line));
         world_.timeline.in(world_.dice.pause(1ms, 5s), [this, count = records_.size()] {

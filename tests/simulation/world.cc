@@ -81,6 +81,7 @@ MemoryStore::State Server::crash() {
 
 void Server::send(const NodeId& node, ap::ToAgent message) {
     world.checker.leaves(store.durable(), node, message);
+    if (world.verbose) world.say("server", "to " + node + " " + ap::encode(message).substr(8, 160));
     if (auto* welcome = std::get_if<ap::Welcome>(&message)) {
         if (world.mutation.no_fence) welcome->lost_node_after = Span{};
         if (world.mutation.early_replacement) welcome->lost_node_after = world.lost_node_after;
