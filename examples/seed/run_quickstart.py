@@ -8,11 +8,12 @@ import runpy
 import sys
 import threading
 import time
+import urllib.parse
 import warnings
 from pathlib import Path
 
 warnings.filterwarnings("ignore")
-logging.getLogger("azure").setLevel(logging.ERROR)
+logging.disable(logging.WARNING)  # the SDK's remarks about its own experimental classes
 
 here = Path(__file__).resolve().parent
 begin = time.monotonic()
@@ -27,6 +28,11 @@ def title(text):
     print("\n" + bold.format(text), flush=True)
 
 
+def word(value):
+    """The wire's spelling of the SDK's enumerators."""
+    return str(getattr(value, "value", value))
+
+
 def watch(job_name, over):
     """Says each change of the job's status, and what it waits for, while the log streams."""
     from azure.ai.ml import MLClient
@@ -37,12 +43,13 @@ def watch(job_name, over):
     while True:
         ended = over.is_set()
         job = client.jobs.get(job_name)
-        if job.status != last:
-            say(f"{last} -> {bold.format(job.status)}   after {time.monotonic() - since:.1f} s in {last}")
-            last, since = job.status, time.monotonic()
+        status = word(job.status)
+        if status != last:
+            say(f"{last} -> {bold.format(status)}   after {time.monotonic() - since:.1f} s")
+            last, since = status, time.monotonic()
         known = job.properties or {}
         doing = known.get("turnout.waiting_for") or known.get("turnout.detail") or ""
-        if doing and doing != last_doing and job.status in ("Queued", "Preparing"):
+        if doing and doing != last_doing and status in ("Queued", "Preparing"):
             say(f"  {doing}")
         last_doing = doing
         if ended:
@@ -59,7 +66,7 @@ def main():
     ml_client = scope["ml_client"]
     cluster = ml_client.compute.get(scope["cluster_basic"].name)
     say(
-        f"cluster {bold.format(cluster.name)}: {cluster.provisioning_state}, {cluster.size}, {cluster.tier}, "
+        f"cluster {bold.format(cluster.name)}: {word(cluster.provisioning_state)}, {cluster.size}, {cluster.tier}, "
         f"{cluster.min_instances} to {cluster.max_instances} nodes"
     )
 
@@ -80,12 +87,12 @@ def main():
     watcher.join(30)
     job = ml_client.jobs.get(job.name)
 
-    title(f"job {job.name}: {job.status}")
+    title(f"job {job.name}: {word(job.status)}")
     for name, value in (job.properties or {}).items():
-        if name.startswith("turnout.ledger."):  # each second since the submission, booked to one cause
-            print(f"    {name.removeprefix('turnout.ledger.'):<14} {value}")
-    if failure is not None or job.status != "Completed":
-        print(failure or f"the job ended as {job.status}", file=sys.stderr)
+        if name.startswith("turnout.ledger."):  # each moment since the submission, booked to one cause
+            print(f"    {name.removeprefix('turnout.ledger.'):<14} {float(value.split()[0]):8.3f} s")
+    if failure is not None or word(job.status) != "Completed":
+        print(failure or f"the job ended as {word(job.status)}", file=sys.stderr)
         return 1
 
     import mlflow
@@ -108,6 +115,10 @@ def main():
 
     title("studio")
     print(f"    {job.studio_url}")
+    plain = os.environ.get("IDENTITY_ENDPOINT", "").removesuffix("/msi/token")
+    if plain.startswith("http://127.0.0.1"):
+        page = urllib.parse.urlsplit(job.studio_url)
+        print(f"    the same on this machine, without a question about its certificate:\n    {plain}{page.path}?{page.query}")
     return 0
 
 
