@@ -785,6 +785,8 @@ void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {
     State& s = *state_;
     if (s.quitting) return;
     s.listed = true;
+    // What was said while it did not listen, or to an earlier one, it does not know.
+    if (s.lost_after > Span::zero() && !s.attempts.empty()) s.emit(effect::SetFence{s.contact + s.lost_after});
     std::map<AttemptId, const TaskState*> known;
     for (const auto& task : tasks) {
         known[task.id] = &task;

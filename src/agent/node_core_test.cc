@@ -354,6 +354,23 @@ TEST_F(NodeCoreTest, MachineRestarted) {
     }
 }
 
+TEST_F(NodeCoreTest, EverySupervisorIsToldTheFence) {
+    connect();
+    lease();
+    clear();
+    core->supervisor_listed({});  // it did not listen when the lease came
+    ASSERT_EQ(all<effect::SetFence>().size(), 1u);
+    EXPECT_EQ(all<effect::SetFence>()[0].deadline, clock.time + 6h);
+    core->supervisor_gone();
+    clear();
+    core->supervisor_listed({});
+    EXPECT_EQ(all<effect::SetFence>().size(), 1u);
+    restart();
+    clear();
+    core->supervisor_listed({});
+    EXPECT_EQ(all<effect::SetFence>().size(), 1u);
+}
+
 TEST_F(NodeCoreTest, TimeLimit) {
     ready();
     run(kId, 60s);

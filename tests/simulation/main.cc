@@ -1,5 +1,6 @@
 // simulation --seed S [--verbose]     one world, told step by step
 // simulation --seeds 1..2000          many, until one fails; prints the command that repeats it
+// simulation --sqlite …               the server's state in real SQLite, on a disk that loses power
 // simulation --mutate NAME --seeds …  with one guard taken away: must fail
 // simulation --check-mutations        every guard in turn; fails if one is not missed
 #include <chrono>
@@ -25,8 +26,10 @@ const std::map<std::string, bool Mutation::*> kMutations{
     {"log-acked-early", &Mutation::log_acked_early},
 };
 
+bool real_database = false;
+
 std::string simulate(std::uint64_t seed, const Mutation& mutation, bool verbose, Coverage& coverage) {
-    World world(seed, mutation, verbose, coverage);
+    World world(seed, mutation, verbose, real_database, coverage);
     return world.run();
 }
 
@@ -51,7 +54,7 @@ constexpr const char* kMustHappen[] = {
 };
 
 int usage() {
-    std::fprintf(stderr, "usage: simulation [--seed S [--verbose]] [--seeds A..B] [--regressions FILE] [--mutate NAME] [--check-mutations]\n");
+    std::fprintf(stderr, "usage: simulation [--seed S [--verbose]] [--seeds A..B] [--sqlite] [--regressions FILE] [--mutate NAME] [--check-mutations]\n");
     return 2;
 }
 
@@ -68,6 +71,7 @@ int main(int argc, char** argv) {
         const std::string flag = argv[i];
         const auto value = [&]() -> std::string { return i + 1 < argc ? argv[++i] : ""; };
         if (flag == "--verbose") verbose = true;
+        else if (flag == "--sqlite") real_database = true;
         else if (flag == "--check-mutations") check_mutations = true;
         else if (flag == "--seed") from = to = std::strtoull(value().c_str(), nullptr, 10);
         else if (flag == "--seeds") {
@@ -110,7 +114,7 @@ int main(int argc, char** argv) {
     const auto begin = std::chrono::steady_clock::now();
     const auto failed = [&](std::uint64_t seed) {
         std::printf("seed %llu fails %s\nrepeat it:  %s --seed %llu%s --verbose\n", static_cast<unsigned long long>(seed), why.c_str(), argv[0],
-                    static_cast<unsigned long long>(seed), mutated.empty() ? "" : (" --mutate " + mutated).c_str());
+                    static_cast<unsigned long long>(seed), ((mutated.empty() ? "" : " --mutate " + mutated) + (real_database ? " --sqlite" : "")).c_str());
         return 1;
     };
     for (const std::uint64_t seed : first) {

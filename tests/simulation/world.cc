@@ -22,6 +22,7 @@ void DiskStore::commit(Batch batch, Done done) {
     std::vector<std::pair<Table, std::string>> keys;
     for (const Write& write : batch.writes) keys.emplace_back(write.table, write.key);
     keys_.push_back(std::move(keys));
+    if (world_.sqlite) batches_.push_back(batch);
     if (world_.mutation.effects_before_commit) {
         world_.timeline.in(1us, [done] { done(1); }, {life_});
         done = [](Result<std::uint64_t>) {};
@@ -41,7 +42,8 @@ void DiskStore::write_out() {
             ++world_.coverage["commit failed"];
             fail_next(Error{Code::ResourceExhausted, "DiskFull", "no space left on the disk", ""});
         }
-        persist(group);
+        if (world_.sqlite && !write_to_sqlite(group)) return;  // nobody is told: the power is gone
+        if (!world_.sqlite) persist(group);
         std::vector<std::pair<Table, std::string>> written;
         for (std::size_t i = 0; i < group; ++i) {
             written.insert(written.end(), keys_.front().begin(), keys_.front().end());
@@ -54,6 +56,28 @@ void DiskStore::write_out() {
             write_out();
         }, {life_});
     }, {life_});
+}
+
+// The memory store says what each batch must lead to, one by one.
+bool DiskStore::write_to_sqlite(std::size_t group) {
+    for (std::size_t i = 0; i < group; ++i) {
+        const Batch batch = std::move(batches_.front());
+        batches_.pop_front();
+        const MemoryStore::State before = durable();
+        persist(1);
+        if (durable().revision == before.revision) continue;  // refused
+        if (world_.faults.on && world_.dice.chance(0.01)) world_.sqlite->cut_after(static_cast<std::uint64_t>(world_.dice.between(1, 30)));
+        if (world_.sqlite->write(batch)) continue;
+        // It was on its way when the power failed: it is there in full or not at all.
+        ++world_.coverage["power failed in a commit"];
+        if (const std::string trouble = world_.sqlite->lose_power(); !trouble.empty()) world_.checker.violate(trouble);
+        else if (const std::string without = world_.sqlite->differs(before); without.empty()) replace_durable(before);
+        else if (const std::string with = world_.sqlite->differs(durable()); !with.empty())
+            world_.checker.violate("after the power failed " + without + ", and " + with);
+        world_.power_failed = true;
+        return false;
+    }
+    return true;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -117,7 +141,7 @@ void Server::arm() {
 // ---------------------------------------------------------------------------------------------
 // The world
 
-World::World(std::uint64_t s, Mutation m, bool v, Coverage& c)
+World::World(std::uint64_t s, Mutation m, bool v, bool real_database, Coverage& c)
     : seed(s), mutation(m), verbose(v), dice(s), coverage(c), slots(static_cast<int>(dice.between(1, 4))),
       checker(timeline, coverage, slots), server_clock(timeline, static_cast<int>(dice.between(-10'000, 10'000))) {
     settings.slots = slots + (mutation.extra_slot ? 1 : 0);
@@ -127,6 +151,10 @@ World::World(std::uint64_t s, Mutation m, bool v, Coverage& c)
     settings.run_token = [](const ap::AttemptId&) { return Secret(std::string(kPlantedSecret)); };
     long_tasks = dice.chance(0.3);
 
+    if (real_database) {
+        sqlite = std::make_unique<SqliteDisk>(s);
+        if (const std::string trouble = sqlite->open(); !trouble.empty()) checker.violate(trouble);
+    }
     const double rate = dice.chance(0.1) ? 0 : 1;  // some worlds are without faults
     if (dice.chance(0.6)) faults.lost_message = rate * dice.unit() * 0.3;
     if (dice.chance(0.4)) faults.commit_fails = rate * dice.unit() * 0.1;
@@ -171,6 +199,7 @@ std::string World::run() {
         if (timeline.now() != seen) at_once = 0;
         seen = timeline.now();
         if (++at_once > 20'000) checker.violate("time stands still: something goes on without end");
+        if (std::exchange(power_failed, false)) crash_server("with its machine, in the middle of a commit");
         if (server) server->arm();
         if (faults.on && server && dice.chance(faults.crash_per_step)) crash_server("at some step");
         if (settling && quiet()) break;
@@ -315,6 +344,15 @@ void World::crash_server(const char* why) {
         if (dice.chance(0.3)) machine->cut_link();
     durable = server->crash();
     server.reset();
+    if (sqlite) {
+        ++coverage["database opened again"];
+        const std::string trouble = dice.chance(0.5) ? sqlite->lose_power() : sqlite->process_dies();
+        checker.require(trouble.empty(), trouble);
+        if (trouble.empty()) {
+            const std::string difference = sqlite->differs(durable);
+            checker.require(difference.empty(), "after a crash " + difference);
+        }
+    }
     checker.durable_is(&durable);
     if (dice.chance(0.2)) {
         ++coverage["server's machine rebooted"];

@@ -13,6 +13,7 @@
 #include "control/control.h"
 #include "network.h"
 #include "node.h"
+#include "sqlite_disk.h"
 #include "store/memory/memory_store.h"
 #include "timeline.h"
 #include "tracking/tracking.h"
@@ -39,9 +40,11 @@ public:
 
 private:
     void write_out();
+    bool write_to_sqlite(std::size_t group);
     World& world_;
     std::weak_ptr<char> life_;
     std::deque<std::vector<std::pair<Table, std::string>>> keys_;
+    std::deque<Batch> batches_;  // with a real database only
     bool writing_ = false;
 };
 
@@ -73,7 +76,7 @@ private:
 };
 
 struct World {
-    World(std::uint64_t seed, Mutation mutation, bool verbose, Coverage& coverage);
+    World(std::uint64_t seed, Mutation mutation, bool verbose, bool real_database, Coverage& coverage);
     ~World();
     // Runs it to its end. "" when all went well.
     std::string run();
@@ -115,6 +118,8 @@ struct World {
     Life always = born();
 
     MemoryStore::State durable;  // while no server lives
+    std::unique_ptr<SqliteDisk> sqlite;  // the same state in a real database
+    bool power_failed = false;           // in the middle of a commit
     std::unique_ptr<Server> server;
     std::map<NodeId, std::unique_ptr<Machine>> machines;
     std::map<NodeId, Span> busy_until;  // one request at a time on a machine

@@ -65,6 +65,8 @@ public:
 
     std::size_t queued() const { return queue_.size(); }
     const State& durable() const { return state_; }
+    // For a world in which the last batch turns out not to have been durable.
+    void replace_durable(State state) { state_ = std::move(state); }
 
 private:
     struct Waiting {
