@@ -101,10 +101,10 @@ int main(int argc, char** argv) {
         for (const auto& [name, member] : kMutations) {
             Mutation one;
             one.*member = true;
-            if (const auto seed = first_failure(1, 400, one, why, coverage)) {
+            if (const auto seed = first_failure(1, 1000, one, why, coverage)) {
                 std::printf("%-24s caught by seed %llu: %s\n", name.c_str(), static_cast<unsigned long long>(*seed), why.c_str());
             } else {
-                std::printf("%-24s NOT caught in 400 seeds\n", name.c_str());
+                std::printf("%-24s NOT caught in 1000 seeds\n", name.c_str());
                 ++missed;
             }
         }
