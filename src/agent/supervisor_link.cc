@@ -182,7 +182,9 @@ void SupervisorLink::State::disconnect() {
     socket.reset();
     out.clear();
     if (std::exchange(up, false) && !closed) events.gone();
-    if (quit_done) std::exchange(quit_done, {})();
+    if (!quit_done) return;
+    closed = true;  // it was asked to end: it is not started again
+    std::exchange(quit_done, {})();
 }
 
 // Runs the program and waits for its first process: 0 says that the socket is there.

@@ -10,11 +10,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <fstream>
 
 #include "base/json.h"
 #include "base/text.h"
@@ -240,6 +242,40 @@ Json definition_of(const TaskEnvironment& environment) {
                          {"requirements", std::move(requirements)}});
 }
 
+// A setting of pip: the environment's, else the last one of its files. "" if there is none.
+std::string pip_setting(const Settings& settings, std::string name) {
+    std::string variable_name = "PIP_";
+    for (char c : name) variable_name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    if (auto value = variable(settings, variable_name); !value.empty()) return value;
+    std::string home = variable(settings, "HOME"), found;
+    for (const std::string& path : {std::string("/etc/pip.conf"), home + "/.pip/pip.conf", home + "/.config/pip/pip.conf", variable(settings, "PIP_CONFIG_FILE")}) {
+        std::ifstream file(path);
+        std::string section;
+        for (std::string line; std::getline(file, line);) {
+            std::string_view text = trim(line);
+            if (text.starts_with('[')) section = std::string(text);
+            auto equals = text.find('=');
+            if (equals == std::string_view::npos || (section != "[global]" && section != "[install]")) continue;
+            if (trim(text.substr(0, equals)) == name) found = std::string(trim(text.substr(equals + 1)));
+        }
+    }
+    return found;
+}
+
+// uv does not read pip's configuration, and a machine may reach its packages only through it. Its
+// own settings come first.
+void add_pip_settings(const Settings& settings, std::vector<std::string>& variables) {
+    auto add = [&](const char* name, const std::string& value) {
+        if (!value.empty() && variable(settings, name).empty()) variables.push_back(std::string(name) + "=" + value);
+    };
+    if (variable(settings, "UV_INDEX_URL").empty()) add("UV_DEFAULT_INDEX", pip_setting(settings, "index-url"));
+    if (variable(settings, "UV_EXTRA_INDEX_URL").empty()) add("UV_INDEX", pip_setting(settings, "extra-index-url"));
+    std::string links = pip_setting(settings, "find-links");
+    if (!links.starts_with('/') || access(links.c_str(), R_OK) == 0) add("UV_FIND_LINKS", links);
+    add("SSL_CERT_FILE", pip_setting(settings, "cert"));
+    add("UV_INSECURE_HOST", pip_setting(settings, "trusted-host"));
+}
+
 Result<void> build(const TaskEnvironment& environment, const Settings& settings, const std::string& folder,
                    const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel) {
     std::string uv = find_uv(settings);
@@ -250,13 +286,7 @@ Result<void> build(const TaskEnvironment& environment, const Settings& settings,
                                   "uv");
     remove_beneath(AT_FDCWD, folder.c_str());
     std::vector<std::string> variables = settings.environment;
-    // pip's own settings also hold for uv, unless uv has its own.
-    if (variable(settings, "UV_DEFAULT_INDEX").empty() && variable(settings, "UV_INDEX_URL").empty())
-        if (auto index = variable(settings, "PIP_INDEX_URL"); !index.empty())
-            variables.push_back("UV_DEFAULT_INDEX=" + index);
-    if (variable(settings, "UV_FIND_LINKS").empty())
-        if (auto links = variable(settings, "PIP_FIND_LINKS"); !links.empty())
-            variables.push_back("UV_FIND_LINKS=" + links);
+    add_pip_settings(settings, variables);
     variables.push_back("UV_PYTHON_DOWNLOADS=never");
     variables.push_back("UV_NO_PROGRESS=1");
     variables.push_back("NO_COLOR=1");

@@ -1,0 +1,206 @@
+// The parts of the runtime, each alone: tar, files, journal, MLflow's limits.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "agent/files.h"
+#include "agent/journal.h"
+#include "agent/mlflow.h"
+#include "agent/tar.h"
+#include "agent/work.h"
+
+namespace turnout::agent {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Parts : public ::testing::Test {
+protected:
+    std::string folder;
+    void SetUp() override {
+        char name[] = "/tmp/turnout-parts-test-XXXXXX";
+        folder = mkdtemp(name);
+    }
+    void TearDown() override { remove_tree(folder); }
+};
+
+std::string tar_entry(std::string name, char type, std::string content, std::string link = "") {
+    std::string block(512, '\0');
+    auto put = [&](std::size_t at, const std::string& text) { std::memcpy(block.data() + at, text.data(), text.size()); };
+    auto octal = [](std::size_t value, int width) {
+        char text[32];
+        std::snprintf(text, sizeof text, "%0*zo", width, value);
+        return std::string(text);
+    };
+    put(0, name.substr(0, 100));
+    put(100, "0000755");
+    put(124, octal(content.size(), 11));
+    block[156] = type;
+    put(157, link);
+    put(257, std::string("ustar\0" "00", 8));
+    unsigned sum = 8 * ' ';
+    for (std::size_t i = 0; i < 512; ++i)
+        if (i < 148 || i >= 156) sum += static_cast<unsigned char>(block[i]);
+    put(148, octal(sum, 6) + std::string("\0 ", 2));
+    content.resize((content.size() + 511) / 512 * 512);
+    return block + content;
+}
+const std::string kEnd(1024, '\0');
+
+std::string pax(const std::string& key, const std::string& value) {
+    std::string pair = " " + key + "=" + value + "\n";
+    std::size_t length = pair.size() + 1;
+    while (std::to_string(length).size() + pair.size() != length) ++length;
+    return tar_entry("pax", 'x', std::to_string(length) + pair);
+}
+
+TEST_F(Parts, TarIsUnpackedFromAnyPieces) {
+    std::string longest;
+    for (int i = 0; i < 40; ++i) longest += "folder-" + std::to_string(i) + "/";
+    std::string bytes = tar_entry("a.txt", '0', "hello") + tar_entry("sub/", '5', "") + tar_entry("sub/empty", '0', "") +
+                        tar_entry("././@LongLink", 'L', longest + "x" + std::string(1, '\0')) + tar_entry("short", '0', "1") +
+                        pax("path", "pax/\xc3\xa9.bin") + tar_entry("y", '0', std::string(5000, 'z')) + kEnd;
+    for (std::size_t piece : {1ul, 100ul, 511ul, bytes.size()}) {
+        std::string target = folder + "/t" + std::to_string(piece);
+        ASSERT_TRUE(make_folders(target));
+        Fd open_folder(open(target.c_str(), O_RDONLY | O_DIRECTORY));
+        TarReader tar(open_folder.get());
+        for (std::size_t at = 0; at < bytes.size(); at += piece) {
+            auto fed = tar.feed(std::string_view(bytes).substr(at, piece));
+            ASSERT_TRUE(fed) << fed.error().message;
+        }
+        EXPECT_TRUE(tar.finish());
+        EXPECT_EQ(tar.files(), 4u);
+        EXPECT_EQ(*read_file(target + "/a.txt"), "hello");
+        EXPECT_EQ(*read_file(target + "/sub/empty"), "");
+        EXPECT_EQ(*read_file(target + "/" + longest + "x"), "1");
+        EXPECT_EQ(*read_file(target + "/pax/\xc3\xa9.bin"), std::string(5000, 'z'));
+        EXPECT_TRUE(fs::status(target + "/a.txt").permissions() != fs::perms::none);
+    }
+}
+
+TEST_F(Parts, HostileTarIsRefused) {
+    fs::create_directory_symlink("/tmp", folder + "/link");
+    for (const std::string& bytes :
+         {tar_entry("../evil", '0', "x"), tar_entry("/evil", '0', "x"), tar_entry("a/../../evil", '0', "x"), tar_entry("link/turnout-evil", '0', "x"),
+          tar_entry("l", '2', "", "/etc/passwd"), tar_entry("h", '1', "", "a"), tar_entry("dev", '3', ""), tar_entry("a\\b", '0', ""),
+          tar_entry("x", '0', "1") + tar_entry("x", '0', "2"), pax("path", "../../evil") + tar_entry("y", '0', "x"), std::string(512, 'x'),
+          tar_entry("", '0', "x")}) {
+        Fd open_folder(open(folder.c_str(), O_RDONLY | O_DIRECTORY));
+        TarReader tar(open_folder.get());
+        EXPECT_FALSE(tar.feed(bytes + kEnd));
+    }
+    EXPECT_FALSE(exists("/tmp/turnout-evil"));
+    Fd open_folder(open(folder.c_str(), O_RDONLY | O_DIRECTORY));
+    TarReader cut(open_folder.get());
+    ASSERT_TRUE(cut.feed(tar_entry("cut", '0', std::string(2000, 'a')).substr(0, 1000)));
+    EXPECT_FALSE(cut.finish());
+}
+
+TEST_F(Parts, CopiesAreOwnAndWritable) {
+    ASSERT_TRUE(make_folders(folder + "/a/b"));
+    std::ofstream(folder + "/a/b/run.sh") << "#!/bin/sh\n";
+    chmod((folder + "/a/b/run.sh").c_str(), 0555);
+    fs::create_symlink("/etc/passwd", folder + "/a/link");
+    ASSERT_TRUE(copy_tree(folder + "/a", folder + "/c"));
+    std::ofstream(folder + "/c/b/run.sh", std::ios::app) << "more";
+    EXPECT_EQ(*read_file(folder + "/a/b/run.sh"), "#!/bin/sh\n");
+    EXPECT_FALSE(exists(folder + "/c/link"));
+    struct stat st;
+    stat((folder + "/c/b/run.sh").c_str(), &st);
+    EXPECT_EQ(st.st_mode & 0777, 0755u);
+    make_read_only(folder + "/a");
+    remove_tree(folder + "/a");
+    EXPECT_FALSE(exists(folder + "/a"));
+}
+
+TEST_F(Parts, OutputsFollowLinksOnlyInside) {
+    ASSERT_TRUE(make_folders(folder + "/w/outputs/deep"));
+    std::ofstream(folder + "/w/outputs/deep/f") << "1";
+    std::ofstream(folder + "/w/inside") << "2";
+    fs::create_symlink(folder + "/w/inside", folder + "/w/outputs/in");
+    fs::create_symlink("/etc/passwd", folder + "/w/outputs/out");
+    fs::create_directory_symlink("/etc", folder + "/w/outputs/etc");
+    auto files = list_files(folder + "/w/outputs", folder + "/w", 100);
+    std::vector<std::string> names;
+    for (const auto& file : files) names.push_back(file.path);
+    std::sort(names.begin(), names.end());
+    EXPECT_EQ(names, (std::vector<std::string>{"deep/f", "in"}));
+}
+
+TEST_F(Parts, JournalKeepsWhatWasWhole) {
+    std::string path = folder + "/j";
+    std::vector<std::string> lines;
+    {
+        auto journal = Journal::open(path, lines);
+        ASSERT_TRUE(journal);
+        ASSERT_TRUE(journal->append("one"));
+        ASSERT_TRUE(journal->append("two"));
+    }
+    std::string whole = *read_file(path);
+    for (std::size_t size = 0; size <= whole.size(); ++size) {
+        std::ofstream(path, std::ios::trunc) << whole.substr(0, size);
+        lines.clear();
+        auto journal = Journal::open(path, lines);
+        ASSERT_TRUE(journal);
+        EXPECT_EQ(lines.size(), size == whole.size() ? 2u : size >= whole.size() / 2 ? 1u : 0u);
+        ASSERT_TRUE(journal->append("three"));
+        lines.clear();
+        ASSERT_TRUE(Journal::open(path, lines));
+        EXPECT_EQ(lines.back(), "three");
+    }
+    auto journal = Journal::open(path, lines);
+    ASSERT_TRUE(journal->rewrite({"x"}));
+    ASSERT_TRUE(journal->append("y"));
+    lines.clear();
+    ASSERT_TRUE(Journal::open(path, lines));
+    EXPECT_EQ(lines, (std::vector<std::string>{"x", "y"}));
+}
+
+TEST(Mlflow, OnlyWhatTheServerSurelyTakesIsAcceptedHere) {
+    auto accepts = [](std::string_view path, const char* body) { return can_accept(path, *parse_json(body), "r"); };
+    EXPECT_TRUE(accepts("runs/log-metric", R"({"run_id":"r","key":"a/b c","value":1.5,"timestamp":3,"step":2})"));
+    EXPECT_TRUE(accepts("runs/log-metric", R"({"run_id":"r","run_uuid":"r","key":"k","value":NaN,"timestamp":3})"));
+    EXPECT_TRUE(accepts("runs/log-parameter", R"({"run_id":"r","key":"k","value":""})"));
+    EXPECT_TRUE(accepts("runs/log-batch", R"({"run_id":"r","metrics":[{"key":"m","value":1,"timestamp":1,"step":0}],"params":[],"tags":[{"key":"t","value":"v"}]})"));
+    for (auto [path, body] : {std::pair{"runs/log-metric", R"({"run_id":"other","key":"k","value":1,"timestamp":3})"},
+                              {"runs/log-metric", R"({"key":"k","value":1,"timestamp":3})"},
+                              {"runs/log-metric", R"({"run_id":"r","key":"","value":1,"timestamp":3})"},
+                              {"runs/log-metric", R"({"run_id":"r","key":"a/../b","value":1,"timestamp":3})"},
+                              {"runs/log-metric", R"({"run_id":"r","key":"k","value":"x","timestamp":3})"},
+                              {"runs/log-metric", R"({"run_id":"r","key":"k","value":1})"},
+                              {"runs/log-parameter", R"({"run_id":"r","key":"k","value":3})"},
+                              {"runs/set-tag", R"({"run_id":"r","key":"mlflow.runName","value":"x"})"},
+                              {"runs/log-batch", R"({"run_id":"r","metrics":{}})"},
+                              {"runs/log-batch", R"({"run_id":"r","metrics":[{}]})"},
+                              {"runs/update", R"({"run_id":"r"})"},
+                              {"runs/log-batch", "[]"}})
+        EXPECT_FALSE(accepts(path, body)) << body;
+    Json many = Json::object({{"run_id", "r"}, {"params", Json::array()}});
+    for (int i = 0; i < 101; ++i) many["params"].push(Json::object({{"key", std::to_string(i)}, {"value", "v"}}));
+    EXPECT_FALSE(can_accept("runs/log-batch", many, "r"));
+}
+
+TEST(Work, FoldersAndVariables) {
+    EXPECT_NE(attempt_folder_name({"w", "job", 1}), attempt_folder_name({"w", "job", 2}));
+    EXPECT_NE(attempt_folder_name({"w", "job", 1}), attempt_folder_name({"v", "job", 1}));
+    for (const std::string& job : {std::string(".."), std::string("a/b"), std::string(300, 'x'), std::string("a\0b", 3), std::string(".hidden")}) {
+        auto name = attempt_folder_name({"w", job, 1});
+        EXPECT_EQ(name.find('/'), std::string::npos);
+        EXPECT_NE(name[0], '.');
+        EXPECT_LT(name.size(), 120u);
+    }
+    EXPECT_TRUE(allowed_variable("LC_ALL"));
+    EXPECT_TRUE(allowed_variable("UV_INDEX_URL"));
+    EXPECT_FALSE(allowed_variable("AWS_SECRET_ACCESS_KEY"));
+    EXPECT_FALSE(allowed_variable("TURNOUT_TOKEN"));
+    EXPECT_FALSE(allowed_variable("LD_PRELOAD"));
+}
+
+}  // namespace
+}  // namespace turnout::agent

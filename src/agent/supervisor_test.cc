@@ -1,0 +1,219 @@
+// The real supervisor, spoken to as the agent does.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "agent/files.h"
+#include "agent/segments.h"
+#include "agent/supervisor_link.h"
+
+namespace turnout::agent {
+namespace {
+
+namespace fs = std::filesystem;
+
+class SupervisorTest : public ::testing::Test {
+protected:
+    std::string folder, program;
+    AsioLoop loop;
+    std::optional<SupervisorLink> link;
+    std::optional<Segments> segments;
+    std::map<AttemptId, SupervisedTask> tasks;
+    std::map<AttemptId, Result<Span>> started;
+    std::map<AttemptId, TaskExit> exits;
+    int listings = 0, gone = 0;
+
+    void SetUp() override {
+        char name[] = "/tmp/turnout-supervisor-test-XXXXXX";
+        folder = mkdtemp(name);
+        program = (fs::read_symlink("/proc/self/exe").parent_path() / "turnout-supervisor").string();
+        connect();
+    }
+    void TearDown() override {
+        if (link && link->connected()) {
+            bool done = false;
+            link->quit([&] { done = true; });
+            until([&] { return done; });
+        }
+        link.reset();
+        until([n = 0]() mutable { return ++n > 3; });  // coroutines see that it is over
+        remove_tree(folder);
+    }
+    void connect() {
+        segments.emplace(folder);
+        SupervisorLink::Events events;
+        events.listed = [this](std::vector<SupervisedTask> listed) {
+            ++listings;
+            for (auto& task : listed) {
+                segments->add(task.serial, task.first_segment, task.first_position);
+                if (task.state.exit) exits[task.id] = *task.state.exit;
+                tasks[task.id] = task;
+            }
+        };
+        events.gone = [this] { ++gone; };
+        events.started = [this](const AttemptId& id, Result<Span> result) { started.insert_or_assign(id, std::move(result)); };
+        events.output = [this](const SupervisedTask& task) {
+            segments->add(task.serial, task.first_segment, task.first_position);
+            tasks[task.id] = task;
+        };
+        events.exited = [this](const AttemptId& id, TaskExit exit) { exits[id] = exit; };
+        listings = 0;
+        link.emplace(loop, folder, program, std::move(events));
+        link->begin();
+        ASSERT_TRUE(until([&] { return listings > 0; }));
+    }
+    static void poke(AsioLoop& l, std::shared_ptr<bool> on) {
+        l.after(10ms, [&l, on] {
+            if (*on) poke(l, on);
+        });
+    }
+    bool until(std::function<bool()> done) {
+        bool late = false;
+        auto timer = loop.after(20s, [&] { late = true; });
+        auto poking = std::make_shared<bool>(true);
+        poke(loop, poking);
+        loop.run_until([&] { return late || done(); });
+        *poking = false;
+        loop.cancel(timer);
+        return !late;
+    }
+    AttemptId run(const std::string& job, std::vector<std::string> argv, std::int64_t memory = 0, std::string preamble = "") {
+        AttemptId id{"ws", job + "-" + std::to_string(getpid()), 1};
+        StartRequest request{id, folder, memory, std::move(preamble), std::move(argv), {"PATH=/usr/bin:/bin", "TURNOUT_ATTEMPT=" + task_name(id)}};
+        started.erase(id);
+        link->start_task(request);
+        EXPECT_TRUE(until([&] { return started.contains(id); }));
+        return id;
+    }
+    std::string log_of(const AttemptId& id) {
+        const auto& task = tasks[id];
+        return segments->read(task.serial, 0, task.state.log_length).value_or("?");
+    }
+    pid_t supervisor_pid() {
+        for (const auto& entry : fs::directory_iterator("/proc")) {
+            std::ifstream file(entry.path() / "cmdline", std::ios::binary);
+            std::string text((std::istreambuf_iterator<char>(file)), {});
+            if (text.find("turnout-supervisor") != std::string::npos && text.find(folder) != std::string::npos) return std::atoi(entry.path().filename().c_str());
+        }
+        return 0;
+    }
+};
+
+TEST_F(SupervisorTest, ExitCodesSignalsAndOutput) {
+    auto id = run("exit", {"sh", "-c", "echo out; echo err >&2; exit 7"}, 0, "first\n");
+    ASSERT_TRUE(until([&] { return exits.contains(id); }));
+    EXPECT_EQ(exits[id].exit_code, 7);
+    EXPECT_EQ(exits[id].log_length, 14u);
+    EXPECT_EQ(log_of(id), "first\nout\nerr\n");
+    EXPECT_GE(exits[id].ended, exits[id].started);
+    EXPECT_GT(exits[id].peak_memory_bytes, 0);
+
+    auto killed = run("killed", {"sh", "-c", "kill -KILL $$"});
+    ASSERT_TRUE(until([&] { return exits.contains(killed); }));
+    EXPECT_EQ(exits[killed].exit_code, 137);
+    EXPECT_EQ(exits[killed].signal, SIGKILL);
+
+    auto term = run("term", {"sleep", "1000"});
+    link->signal(term, SIGTERM);
+    ASSERT_TRUE(until([&] { return exits.contains(term); }));
+    EXPECT_EQ(exits[term].signal, SIGTERM);
+}
+
+TEST_F(SupervisorTest, AnIdStartsOnce) {
+    std::string counter = folder + "/count";
+    auto id = run("once", {"sh", "-c", "echo x >> " + counter});
+    ASSERT_TRUE(until([&] { return exits.contains(id); }));
+    for (int i = 0; i < 3; ++i) {
+        run("once", {"sh", "-c", "echo x >> " + counter});
+        if (i == 0) link->forget(id);  // not even when it is forgotten
+        if (i == 1) {                  // nor by the next supervisor
+            kill(supervisor_pid(), SIGKILL);
+            int before = listings;
+            ASSERT_TRUE(until([&] { return listings > before; }));
+        }
+    }
+    EXPECT_EQ(*read_file(counter), "x\n");
+}
+
+TEST_F(SupervisorTest, ProgramsThatCannotRunAreNamed) {
+    auto id = run("nosuch", {"no-such-program"});
+    ASSERT_FALSE(started.at(id));
+    EXPECT_EQ(started.at(id).error().code, Code::NotFound);
+    EXPECT_NE(started.at(id).error().message.find("no-such-program"), std::string::npos);
+    std::ofstream(folder + "/plain") << "x";
+    auto denied = run("denied", {folder + "/plain"});
+    ASSERT_FALSE(started.at(denied));
+    EXPECT_EQ(started.at(denied).error().code, Code::InvalidArgument);
+}
+
+TEST_F(SupervisorTest, NobodyListensAndNothingIsLost) {
+    std::string go = folder + "/go";
+    auto id = run("alone", {"sh", "-c", "while [ ! -e " + go + " ]; do sleep 0.01; done; i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 5"});
+    link.reset();
+    std::ofstream(go) << "x";
+    tasks.clear();
+    exits.clear();
+    connect();
+    ASSERT_TRUE(until([&] { return exits.contains(id); }));
+    EXPECT_EQ(exits[id].exit_code, 5);
+    std::string wanted;
+    for (int i = 0; i < 20000; ++i) wanted += "line " + std::to_string(i) + "\n";
+    EXPECT_EQ(exits[id].log_length, wanted.size());
+    const auto serial = tasks[id].serial;
+    std::string log;
+    while (log.size() < wanted.size()) {
+        auto part = segments->read(serial, log.size(), 10'007);
+        ASSERT_TRUE(part && !part->empty());
+        log += *part;
+    }
+    EXPECT_TRUE(log == wanted);
+    EXPECT_EQ(segments->last_lines(serial, wanted.size(), 2), (std::vector<std::string>{"line 19998", "line 19999"}));
+}
+
+TEST_F(SupervisorTest, ManyLogsInOneSegmentStayApart) {
+    std::vector<AttemptId> ids;
+    for (int i = 0; i < 5; ++i)
+        ids.push_back(run("many" + std::to_string(i), {"sh", "-c", "for j in 1 2 3 4 5 6 7 8 9; do echo " + std::to_string(i) + "-$j; done"}));
+    for (int i = 0; i < 5; ++i) {
+        ASSERT_TRUE(until([&] { return exits.contains(ids[i]); }));
+        std::string wanted;
+        for (int j = 1; j < 10; ++j) wanted += std::to_string(i) + "-" + std::to_string(j) + "\n";
+        EXPECT_EQ(log_of(ids[i]), wanted);
+    }
+}
+
+TEST_F(SupervisorTest, KilledSupervisorLeavesNothingRunning) {
+    auto id = run("lost", {"sh", "-c", "setsid sleep 1000 & (trap '' TERM; sleep 1000) & echo ready; sleep 1000"});
+    ASSERT_TRUE(until([&] { return tasks[id].state.log_length == 6; }));
+    kill(supervisor_pid(), SIGKILL);
+    ASSERT_TRUE(until([&] { return exits.contains(id); }));
+    EXPECT_EQ(gone, 1);
+    EXPECT_TRUE(exits[id].lost);
+    EXPECT_EQ(log_of(id), "ready\n");
+    for (const auto& entry : fs::directory_iterator("/proc")) {
+        std::ifstream file(entry.path() / "environ", std::ios::binary);
+        std::string text((std::istreambuf_iterator<char>(file)), {});
+        EXPECT_EQ(text.find("TURNOUT_ATTEMPT=" + task_name(id)), std::string::npos) << entry.path();
+    }
+}
+
+TEST_F(SupervisorTest, FenceKillsAndWordsAreKept) {
+    auto id = run("fenced", {"sleep", "1000"});
+    link->fence(Span(1));
+    ASSERT_TRUE(until([&] { return exits.contains(id); }));
+    EXPECT_TRUE(exits[id].fenced);
+    link->fence(Span(0));
+    AttemptId words{"ws", "words", 1};
+    link->append(words, "never ran\n", true);
+    link->append(words, "twice\n", true);
+    link->append(words, "more\n", false);
+    ASSERT_TRUE(until([&] { return tasks[words].state.log_length == 15; }));
+    EXPECT_EQ(log_of(words), "never ran\nmore\n");
+}
+
+}  // namespace
+}  // namespace turnout::agent

@@ -1,0 +1,125 @@
+// Interpreters and venvs for real, with `uv` where it is found (TURNOUT_UV or PATH).
+#include "environment/prepare.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "environment/definition.h"
+
+extern "C" char** environ;
+
+namespace turnout::environment {
+namespace {
+
+namespace fs = std::filesystem;
+using agent_protocol::TaskEnvironment;
+
+class PrepareTest : public ::testing::Test {
+protected:
+    std::string folder;
+    Settings settings;
+    std::string log;
+    std::atomic<bool> cancel = false;
+
+    void SetUp() override {
+        char name[] = "/tmp/turnout-environment-test-XXXXXX";
+        folder = mkdtemp(name);
+        settings.cache = folder;
+        for (char** item = environ; *item; ++item) settings.environment.emplace_back(*item);
+    }
+    void TearDown() override {
+        std::system(("chmod -R u+w " + folder).c_str());
+        fs::remove_all(folder);
+    }
+    Result<Prepared> make(const TaskEnvironment& environment) {
+        return prepare(environment, settings, [this](std::string_view text) { log += text; }, cancel);
+    }
+    // A wheel of one module, so that no registry is needed.
+    void write_wheel(const std::string& name, const std::string& version) {
+        std::ofstream(folder + "/wheel.py") << R"(import sys, zipfile
+name, version, folder = sys.argv[1:]
+info = f"{name}-{version}.dist-info"
+with zipfile.ZipFile(f"{folder}/{name}-{version}-py3-none-any.whl", "w") as z:
+    z.writestr(f"{name}.py", f"version = '{version}'\n")
+    z.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    z.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    z.writestr(f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+)";
+        ASSERT_EQ(std::system(("python3 " + folder + "/wheel.py " + name + " " + version + " " + folder).c_str()), 0);
+    }
+    TaskEnvironment venv(std::vector<std::string> lines) {
+        TaskEnvironment environment;
+        environment.name = "test:1";
+        environment.kind = TaskEnvironment::Kind::Venv;
+        environment.requirements = {"--no-index", "--find-links " + folder};
+        environment.requirements.insert(environment.requirements.end(), lines.begin(), lines.end());
+        environment.hash = hash_of(environment);
+        return environment;
+    }
+    bool no_uv() { return find_uv(settings).empty(); }
+};
+
+TEST_F(PrepareTest, TheMachinesInterpreter) {
+    auto ready = make(user_managed("plain", ""));
+    ASSERT_TRUE(ready);
+    EXPECT_TRUE(fs::exists(ready->interpreter));
+    settings.python = ready->interpreter;
+    EXPECT_EQ(make(user_managed("plain", ""))->interpreter, ready->interpreter);
+    auto missing = make(user_managed("plain", "/no/such/python"));
+    ASSERT_FALSE(missing);
+    EXPECT_NE(missing.error().message.find("/no/such/python"), std::string::npos);
+}
+
+TEST_F(PrepareTest, WithoutUvTheErrorSaysWhatToDo) {
+    settings.uv = "/no/such/uv";
+    auto failed = make(venv({"x"}));
+    ASSERT_FALSE(failed);
+    EXPECT_EQ(failed.error().code, Code::FailedPrecondition);
+    EXPECT_NE(failed.error().message.find("TURNOUT_UV"), std::string::npos);
+}
+
+TEST_F(PrepareTest, BuiltOnceThenReusedAndHalfBuiltOnesAreRebuilt) {
+    if (no_uv()) GTEST_SKIP() << "no uv: set TURNOUT_UV";
+    write_wheel("tinypackage", "1.2");
+    auto environment = venv({"tinypackage==1.2.*"});
+    // What a build that was killed leaves.
+    fs::create_directories(folder + "/environments/" + environment.hash + "/bin");
+    EXPECT_FALSE(*find_prepared(environment, settings));
+    Result<Prepared> other = Prepared{};
+    std::thread second([&] { other = prepare(environment, settings, [](std::string_view) {}, cancel); });
+    auto built = make(environment);
+    second.join();
+    ASSERT_TRUE(built) << built.error().message;
+    ASSERT_TRUE(other) << other.error().message;
+    EXPECT_EQ(built->folder, other->folder);
+    EXPECT_EQ(std::system((built->interpreter + " -c 'import tinypackage; assert tinypackage.version == \"1.2\"'").c_str()), 0);
+    auto again = find_prepared(environment, settings);
+    ASSERT_TRUE(again && *again);
+    EXPECT_EQ((*again)->folder, built->folder);
+}
+
+TEST_F(PrepareTest, FailuresAreTheResolversOwnWords) {
+    if (no_uv()) GTEST_SKIP() << "no uv: set TURNOUT_UV";
+    write_wheel("tinypackage", "1.2");
+    auto environment = venv({"tinypackage==9.9"});
+    auto failed = make(environment);
+    ASSERT_FALSE(failed);
+    EXPECT_EQ(failed.error().code, Code::FailedPrecondition);
+    EXPECT_NE(failed.error().message.find("tinypackage==9.9"), std::string::npos) << failed.error().message;
+    EXPECT_NE(log.find("tinypackage==9.9"), std::string::npos);
+    EXPECT_FALSE(fs::exists(folder + "/environments/" + environment.hash));
+
+    auto old = venv({});
+    old.python_version = "3.2";
+    auto absent = make(old);
+    ASSERT_FALSE(absent);
+    EXPECT_NE(absent.error().message.find("asks for Python 3.2"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace turnout::environment
