@@ -82,6 +82,7 @@ Batch Control::State::serialise(const Turn& turn) const {
         batch.erase(Table::JobLive, job_key);
         for (const std::string& created : created_keys) batch.erase(Table::JobCreated, created);
     }
+    batch.writes.insert(batch.writes.end(), turn.together.begin(), turn.together.end());
     for (const std::string& job_key : turn.jobs) {
         const auto found = jobs.find(job_key);
         if (found == jobs.end()) continue;
@@ -259,6 +260,7 @@ void Control::submit(JobSubmission job, Reply<Put> reply) {
     s.enqueue(job_key, place->second);
     s.gathering.jobs.insert(job_key);
     s.gathering.new_jobs.insert(job_key);
+    for (Write& write : job.together) s.gathering.together.push_back(std::move(write));
     s.reply<Put>(std::move(reply), Put::Created);
     s.end_turn();
 }

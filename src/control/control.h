@@ -51,6 +51,7 @@ struct JobSubmission {
     std::string compute;    // name of an AmlCompute in that workspace; "serverless" for none
     agent_protocol::TaskSpec task;  // resolved at submission, without run token
     std::string principal;
+    std::vector<Write> together;  // rows of others that are committed with a new job: both or neither
 };
 
 enum class Put { Created, Unchanged, Updated };

@@ -342,6 +342,50 @@ TEST(ControlTurns, TurnsGatherWhileOneIsUnderWay) {
     EXPECT_EQ(w.store->queued(), 0u);
 }
 
+TEST(ControlTurns, ANewJobAndItsOtherRowsAreThereTogetherOrNotAtAll) {
+    World w;
+    w.put(World::cluster("c", 0, 0));
+    const auto submit = [&] {
+        JobSubmission job = World::submission("j", "c");
+        job.together.push_back({Table::Run, "ws/j", "a run"});
+        w.control->submit(std::move(job), [](Result<Put>) {});
+    };
+    const auto there = [&](Table table) { return w.store->get(table, "ws/j")->has_value(); };
+    submit();
+    EXPECT_EQ(w.store->queued(), 1u);
+    w.restart();  // before it was durable
+    EXPECT_FALSE(there(Table::Job) || there(Table::Run));
+    submit();
+    w.store->flush(1);
+    EXPECT_TRUE(there(Table::Job) && there(Table::Run));
+    Batch batch;
+    batch.erase(Table::Run, "ws/j");
+    w.store->commit(std::move(batch), [](auto) {});
+    w.settle();
+    submit();  // not a new one
+    w.settle();
+    EXPECT_FALSE(there(Table::Run));
+}
+
+TEST(ControlTurns, AWaitingJobKnowsItsPlace) {
+    World w;
+    w.put(World::cluster("c", 0, 0));
+    for (const std::string name : {"a", "b", "c", "d"}) w.submit(name, "c");
+    const auto place = [&](const std::string& name) {
+        const std::string text = w.control->waiting_for("ws", name);
+        const std::size_t at = text.find("; ");
+        return at == std::string::npos ? "" : text.substr(at + 2);
+    };
+    EXPECT_EQ(place("a"), "");
+    EXPECT_EQ(place("b"), "1 job ahead");
+    EXPECT_EQ(place("d"), "3 jobs ahead");
+    w.cancel("b");
+    EXPECT_EQ(place("d"), "2 jobs ahead");
+    w.cancel("a");
+    EXPECT_EQ(place("c"), "");
+    EXPECT_EQ(place("d"), "1 job ahead");
+}
+
 TEST(ControlTurns, AFailedCommitNeverHappened) {
     World w;
     w.put(World::cluster("c", 0, 1));

@@ -64,6 +64,7 @@ struct Control::State {
         std::set<NodeId> nodes;
         std::set<std::string> new_jobs;
         std::map<std::string, std::set<std::string>> erased_jobs;  // -> their keys among JobCreated
+        std::vector<Write> together;  // of the new jobs
         bool counters = false;
         std::vector<std::function<void()>> after;         // effects and replies, in order
         std::vector<std::function<void(Error)>> refused;  // if the commit fails

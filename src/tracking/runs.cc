@@ -46,6 +46,19 @@ Error closing() {
     return Error{Code::Unavailable, "ShuttingDown", "the server is shutting down: try again", {}, nullptr};
 }
 
+Run run_of_job(std::string_view job, const Experiment& experiment, std::string_view display_name, std::string_view user) {
+    Run run;
+    run.id = job;
+    run.experiment_id = experiment.id;
+    run.name = display_name;
+    run.user = user;
+    run.status = "SCHEDULED";
+    run.of_job = true;
+    run.tags.set("mlflow.runName", display_name);
+    run.tags.set("mlflow.user", user);
+    return run;
+}
+
 Error no_run(std::string_view run_id) {
     return not_found("run '" + std::string(run_id) + "' does not exist", std::string(run_id)).error();
 }
@@ -343,14 +356,19 @@ Task<Result<RunRef>> Tracking::State::changed_run(std::shared_ptr<State> state, 
     co_return co_await later;
 }
 
-Task<Result<Run>> Tracking::State::insert_run(std::shared_ptr<State> state, std::string wsid, Run run) {
+RunRecord Tracking::State::new_record(Run run) const {
     RunRecord record;
-    record.created = state->clock.now();
-    if (run.id.empty()) run.id = to_hex(state->random.bytes(16));
+    record.created = clock.now();
+    if (run.id.empty()) run.id = to_hex(random.bytes(16));
     if (run.start_ms == 0) run.start_ms = to_ms(record.created);
     if (!run.params.is_object()) run.params = Json::object();
     if (!run.tags.is_object()) run.tags = Json::object();
     record.run = std::move(run);
+    return record;
+}
+
+Task<Result<Run>> Tracking::State::insert_run(std::shared_ptr<State> state, std::string wsid, Run run) {
+    RunRecord record = state->new_record(std::move(run));
     Batch batch;
     batch.put(Table::Run, key_of(wsid, record.run.id), encode(record), kAbsent);
     batch.put(Table::RunCreated, run_created_key(wsid, record), "1");
@@ -375,21 +393,21 @@ Task<Result<Run>> Tracking::create_run(std::string wsid, Run run) {
     co_return co_await State::insert_run(state_, std::move(wsid), std::move(run));
 }
 
+Result<std::vector<Write>> Tracking::rows_of_job_run(std::string_view wsid, std::string_view job, const Experiment& experiment, std::string_view display_name, std::string_view user) {
+    if (TURNOUT_TRY(state_->load_run(key_of(wsid, job)))) return std::vector<Write>();
+    const RunRecord record = state_->new_record(run_of_job(job, experiment, display_name, user));
+    Batch batch;
+    batch.put(Table::Run, key_of(wsid, job), encode(record));
+    batch.put(Table::RunCreated, run_created_key(wsid, record), "1");
+    return std::move(batch.writes);
+}
+
 Task<Result<Run>> Tracking::ensure_job_run(std::string wsid, std::string job, std::string experiment, std::string display_name, std::string user) {
     const auto state = state_;
     TURNOUT_CO_TRY(const RunRef there, state->load_run(key_of(wsid, job)));
     if (there) co_return there->run;
     TURNOUT_CO_TRY(const Experiment home, co_await ensure_experiment(wsid, experiment));
-    Run run;
-    run.id = job;
-    run.experiment_id = home.id;
-    run.name = display_name;
-    run.user = user;
-    run.status = "SCHEDULED";
-    run.of_job = true;
-    run.tags.set("mlflow.runName", display_name);
-    run.tags.set("mlflow.user", user);
-    auto made = co_await State::insert_run(state, wsid, std::move(run));
+    auto made = co_await State::insert_run(state, wsid, run_of_job(job, home, display_name, user));
     if (made || made.error().code != Code::Conflict) co_return made;
     TURNOUT_CO_TRY(const RunRef other, state->load_run(key_of(wsid, job)));
     if (!other) co_return Failure(made.error());

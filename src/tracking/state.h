@@ -86,6 +86,7 @@ struct Tracking::State : std::enable_shared_from_this<Tracking::State> {
                        Result<std::uint64_t> revision);
     static Task<Result<RunRef>> changed_run(std::shared_ptr<State> state, std::string run_key,
                                             std::function<Result<bool>(RunRecord&, Batch&)> edit);
+    RunRecord new_record(Run run) const;  // with what is not said filled in
     static Task<Result<Run>> insert_run(std::shared_ptr<State> state, std::string wsid, Run run);
 
     // ---- logs (logs.cc) ----

@@ -103,7 +103,10 @@ public:
     // Newest first, `after` = "" or the `next` of the page before.
     Result<RunPage> page_runs(std::string_view wsid, std::string_view experiment_id, std::string_view after, std::size_t limit);
     Task<Result<Run>> create_run(std::string wsid, Run run);  // id made if ""; Conflict if it exists
-    // For a new job, before it is submitted; idempotent.
+    // The rows of a new job's run, to be committed together with the job, so that there is never one
+    // without the other; none if it has a run. `experiment` is one that exists.
+    Result<std::vector<Write>> rows_of_job_run(std::string_view wsid, std::string_view job, const Experiment& experiment, std::string_view display_name, std::string_view user);
+    // The same with a commit of its own; idempotent.
     Task<Result<Run>> ensure_job_run(std::string wsid, std::string job, std::string experiment, std::string display_name, std::string user);
     Task<Result<Run>> update_run(std::string wsid, std::string run_id, std::optional<std::string> status, std::optional<std::int64_t> end_ms, std::optional<std::string> name);
     Task<Result<Run>> edit_run(std::string wsid, std::string run_id, RunEdit edit);

@@ -208,8 +208,8 @@ Answer put_job(Services& services, Call& call) {
     }
     TURNOUT_CO_TRY(JobSubmission job, resolve_job(services, call, workspace, name, properties));
     TURNOUT_CO_TRY(const Experiment experiment, co_await services.tracking.ensure_experiment(workspace.id, job.meta.experiment));
-    TURNOUT_CO_TRY([[maybe_unused]] const Run run,
-                   co_await services.tracking.ensure_job_run(workspace.id, name, job.meta.experiment, job.meta.display_name, call.principal.name));
+    // In the commit of the job itself: a submit waits for the disk once.
+    TURNOUT_CO_TRY(job.together, services.tracking.rows_of_job_run(workspace.id, name, experiment, job.meta.display_name, call.principal.name));
     job.task.mlflow_experiment_id = experiment.id;
     job.task.variables.emplace(job.task.variables.begin(), "AZUREML_EXPERIMENT_ID", experiment.id);
     TURNOUT_CO_TRY(const Put put, co_await asked<Put>([&](auto reply) { services.control.submit(std::move(job), std::move(reply)); }));

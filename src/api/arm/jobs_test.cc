@@ -94,6 +94,38 @@ TEST_F(Jobs, TheTutorialsJobIsResolved) {
     EXPECT_TRUE((*world.tracking.find_run(world.workspace.id, "brave_fig_1"))->of_job);
 }
 
+TEST_F(Jobs, WhatIsShownAgainIsNeverOlderThanWhatWasAcknowledged) {
+    const Json on = Json::object({{"computeId", world.workspace_path() + "/computes/cpu-cluster"}});
+    const auto shown = [&](const std::string& name) {
+        const Json one = world.send("GET", "/jobs/" + name).json;
+        const Json list = world.send("GET", "/jobs?listViewType=All").json;
+        for (const Json& item : list.at("value").items()) {
+            if (item.at("name").as_view() == name) {
+                EXPECT_EQ(item, one);
+            }
+        }
+        return one.at("properties");
+    };
+    for (const std::string name : {"one", "two", "three", "four"}) ASSERT_EQ(put(name, on).status, 201);
+    const std::string before = shown("four").at("properties").at("turnout.waiting_for").as_string();
+    ASSERT_EQ(world.send("POST", "/jobs/two/cancel").status, 202);  // another job, and its place changes
+    EXPECT_NE(shown("four").at("properties").at("turnout.waiting_for").as_string(), before);
+    const auto change = [&](const Json& properties) { return world.send("PATCH", "/jobs/four", Json::object({{"properties", properties}})).status; };
+    ASSERT_EQ(change(Json::object({{"displayName", "new"}})), 200);
+    EXPECT_EQ(shown("four").at("displayName").as_string(), "new");
+    ASSERT_EQ(world.send("POST", "/jobs/four/cancel").status, 202);
+    EXPECT_EQ(shown("four").at("status").as_string(), "Canceled");
+    ASSERT_EQ(change(Json::object({{"displayName", "newer"}, {"isArchived", true}})), 200);
+    EXPECT_EQ(shown("four").at("displayName").as_string(), "newer");
+    EXPECT_EQ(world.send("GET", "/jobs").json.at("value").items().size(), 3u);
+
+    // The links are those of the one who asks.
+    const std::string target = world.workspace_path() + "/jobs/four?api-version=2024-01-01-preview";
+    const std::string other = world.send_raw("GET", target, "", world.user, {{"Host", "other:1"}}).text;
+    EXPECT_NE(other.find("https://other:1/"), std::string::npos);
+    EXPECT_EQ(other.find("localhost:8443"), std::string::npos);
+}
+
 TEST_F(Jobs, InputsAndOutputsFindTheirPlaces) {
     const Json inputs = Json::object({
         {"lit", Json::object({{"jobInputType", "literal"}, {"value", "0.1"}})},
