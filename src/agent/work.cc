@@ -345,6 +345,8 @@ Result<StartRequest> start_request(const AgentSettings& settings, Work& work, co
         variables["MLFLOW_RUN_ID"] = job;
         if (!task.mlflow_experiment_id.empty()) variables["MLFLOW_EXPERIMENT_ID"] = task.mlflow_experiment_id;
         variables["MLFLOW_DISABLE_TELEMETRY"] = "true";
+        // The page that it would name is behind the listener, which ends with the job.
+        variables.try_emplace("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true");
         // The listener is on this machine, whatever proxy leads out of it.
         for (const char* name : {"no_proxy", "NO_PROXY"}) {
             std::string& list = variables[name];
