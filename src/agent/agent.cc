@@ -317,9 +317,9 @@ void Agent::State::carry_out(effect::ShipLog& effect) {
         auto bytes = serial == serials.end() ? Result<std::string>(std::string()) : segments.read(serial->second, effect.offset, effect.length);
         if (bytes) chunk.bytes = std::move(*bytes);
     } else if (auto work = work_of(effect.id)) {
-        Fd file(open(work->environment_log().c_str(), O_RDONLY | O_CLOEXEC));
+        auto file = open_listed(work->environment_log(), work->folder);
         chunk.bytes.resize(effect.length);
-        ssize_t n = file ? pread(file.get(), chunk.bytes.data(), effect.length, static_cast<off_t>(effect.offset)) : 0;
+        ssize_t n = file ? pread(file->get(), chunk.bytes.data(), effect.length, static_cast<off_t>(effect.offset)) : 0;
         chunk.bytes.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
     }
     // Without bytes it still asks how far the server is: they may have been shipped in an earlier life.

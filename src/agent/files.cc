@@ -95,8 +95,14 @@ Result<void> copy_beneath(int from, int to, const std::string& path, int depth) 
     return result;
 }
 
+std::string real_path(const std::string& path) {
+    char real[PATH_MAX];
+    return realpath(path.c_str(), real) ? real : path;
+}
+
 void list_beneath(int folder, const std::string& path, const std::string& full,
-                  const std::string& inside, std::size_t limit, int depth, std::vector<FileEntry>& out) {
+                  const std::string& inside, std::size_t limit, int depth, std::vector<FileEntry>& out,
+                  std::vector<std::string>* links_left_out) {
     if (depth > 200) return;
     for_names(folder, [&](const char* name) {
         if (out.size() >= limit) return;
@@ -106,14 +112,16 @@ void list_beneath(int folder, const std::string& path, const std::string& full,
         std::string whole = full + "/" + name;
         if (S_ISDIR(st.st_mode)) {
             Fd inner(openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-            if (inner) list_beneath(inner.get(), relative, whole, inside, limit, depth + 1, out);
+            if (inner) list_beneath(inner.get(), relative, whole, inside, limit, depth + 1, out, links_left_out);
             return;
         }
         if (S_ISLNK(st.st_mode)) {
             char real[PATH_MAX];
             if (!realpath(whole.c_str(), real) || !std::string_view(real).starts_with(inside + "/") ||
-                stat(real, &st) != 0)
+                stat(real, &st) != 0 || !S_ISREG(st.st_mode)) {
+                if (links_left_out) links_left_out->push_back(relative);
                 return;
+            }
         }
         if (S_ISREG(st.st_mode))
             out.push_back({relative, static_cast<std::uint64_t>(st.st_size),
@@ -157,7 +165,7 @@ Result<void> make_folders(const std::string& path, unsigned mode) {
 }
 
 Result<std::string> read_file(const std::string& path, std::size_t limit) {
-    Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    Fd fd(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));  // a pipe in its place is empty
     if (!fd) return failed("reading", path);
     std::string bytes;
     char buffer[16 << 10];
@@ -242,11 +250,26 @@ void make_read_only(const std::string& path) {
     chmod(path.c_str(), st.st_mode & 07555);
 }
 
-std::vector<FileEntry> list_files(const std::string& folder, const std::string& inside, std::size_t limit) {
+std::vector<FileEntry> list_files(const std::string& folder, const std::string& inside, std::size_t limit,
+                                  std::vector<std::string>* links_left_out) {
     std::vector<FileEntry> files;
     Fd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (fd) list_beneath(fd.get(), "", folder, inside, limit, 0, files);
+    if (fd) list_beneath(fd.get(), "", folder, real_path(inside), limit, 0, files, links_left_out);
     return files;
+}
+
+Result<Fd> open_listed(const std::string& path, const std::string& inside) {
+    // Not blocking: it could be a pipe by now, and nobody may ever write into it.
+    Fd file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+    if (!file) return failed("reading", path);
+    struct stat st;
+    char real[PATH_MAX];
+    const std::string link = "/proc/self/fd/" + std::to_string(file.get());
+    const ssize_t length = readlink(link.c_str(), real, sizeof real);
+    if (fstat(file.get(), &st) != 0 || !S_ISREG(st.st_mode) || length <= 0 ||
+        !std::string_view(real, static_cast<std::size_t>(length)).starts_with(real_path(inside) + "/"))
+        return fail(Code::NotFound, "FileError", "'" + path + "' is not a file of the job any more", path);
+    return file;
 }
 
 }  // namespace turnout::agent

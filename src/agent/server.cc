@@ -204,9 +204,8 @@ Task<Result<void>> Server::get_blob(std::string container, std::string name, std
     }
 }
 
-Task<Result<void>> Server::put_blob(std::string container, std::string name, std::string path, std::uint64_t size, Secret token) {
-    Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file) co_return failed("reading", path);
+Task<Result<void>> Server::put_blob(std::string container, std::string name, std::string path, std::string inside, std::uint64_t size, Secret token) {
+    TURNOUT_CO_TRY(Fd file, open_listed(path, inside));
     http::ClientRequest request;
     request.method = "PUT";
     request.url = blob_url(container, name);

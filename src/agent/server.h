@@ -38,8 +38,8 @@ public:
     Task<Result<void>> get_tar(std::string container, std::string prefix, std::string folder, Secret token);
     // One blob into a new file beneath the folder.
     Task<Result<void>> get_blob(std::string container, std::string name, std::string folder, std::string relative, Secret token);
-    // The first `size` bytes of a file as a blob.
-    Task<Result<void>> put_blob(std::string container, std::string name, std::string path, std::uint64_t size, Secret token);
+    // The first `size` bytes of a file that really lies beneath `inside` as a blob.
+    Task<Result<void>> put_blob(std::string container, std::string name, std::string path, std::string inside, std::uint64_t size, Secret token);
 
     Loop& loop() { return loop_; }
 

@@ -143,21 +143,31 @@ struct Upload {
 };
 
 // Files of the attempt that are not uploaded as they are now.
-std::vector<Upload> changes(const Work& work) {
+std::vector<Upload> changes(Work& work) {
     std::vector<Upload> uploads;
+    work.left_out.clear();
+    std::vector<std::string> links;
+    auto leave_out_links = [&](const std::string& folder) {
+        for (const auto& link : std::exchange(links, {})) work.left_out.insert(folder + "/" + link);
+    };
     auto add = [&](const std::string& path, const std::string& container, const std::string& blob, const FileEntry& file) {
+        // A name that is no path for the server cannot be a blob.
+        if (!checked_relative_path(blob, "name of an output")) {
+            work.left_out.insert(path);
+            return;
+        }
         auto known = work.uploaded.find(path);
         if (known != work.uploaded.end() && known->second.size == file.size &&
             known->second.modified_ns == file.modified_ns && known->second.inode == file.inode)
             return;
-        // A name that is no path for the server cannot be a blob.
-        if (checked_relative_path(blob, "name of an output")) uploads.push_back({path, container, blob, file});
+        uploads.push_back({path, container, blob, file});
     };
     if (!work.task.artifacts.container.empty())
         for (std::string name : {"outputs", "logs"}) {
             std::string folder = work.work() + "/" + name;
-            for (const auto& file : list_files(folder, work.folder, kMaxOutputs))
+            for (const auto& file : list_files(folder, work.folder, kMaxOutputs, &links))
                 add(folder + "/" + file.path, work.task.artifacts.container, joined(work.task.artifacts.prefix, name + "/" + file.path), file);
+            leave_out_links(folder);
         }
     for (const auto& output : work.task.outputs) {
         if (output.target.container.empty()) continue;
@@ -165,8 +175,9 @@ std::vector<Upload> changes(const Work& work) {
         struct stat st;
         if (lstat(path.c_str(), &st) != 0) continue;
         if (S_ISDIR(st.st_mode)) {
-            for (const auto& file : list_files(path, work.folder, kMaxOutputs))
+            for (const auto& file : list_files(path, work.folder, kMaxOutputs, &links))
                 add(path + "/" + file.path, output.target.container, joined(output.target.prefix, file.path), file);
+            leave_out_links(path);
         } else if (S_ISREG(st.st_mode)) {
             FileEntry file{output.name, static_cast<std::uint64_t>(st.st_size),
                            std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec, st.st_ino};
@@ -179,13 +190,35 @@ std::vector<Upload> changes(const Work& work) {
 
 Task<Result<void>> upload_one(Server& server, WorkPtr work, Upload upload) {
     if (!work->wanted) co_return not_wanted();
-    auto put = co_await server.put_blob(upload.container, upload.blob, upload.path, upload.file.size, work->task.run_token);
+    auto put = co_await server.put_blob(upload.container, upload.blob, upload.path, work->folder, upload.file.size, work->task.run_token);
     if (put) {
         work->uploaded[upload.path] = upload.file;
     } else if (put.error().reason == "FileError" && put.error().code == Code::NotFound) {
         co_return Result<void>();  // removed meanwhile
     }
     co_return put;
+}
+
+// Names what was left out, so that nobody looks for it in vain. The command is over: its log has ended.
+Task<Result<void>> tell_left_out(Server& server, WorkPtr work) {
+    constexpr std::size_t kTold = 1000;
+    if (work->left_out.empty() || work->task.artifacts.container.empty()) co_return Result<void>();
+    std::string text = "Not uploaded: links to folders or to what is not the job's own, and names with backslashes, "
+                       "control characters or bytes that are not UTF-8.\n";
+    std::size_t told = 0;
+    for (const std::string& path : work->left_out) {
+        if (told++ == kTold) break;
+        std::string name = path.substr(std::min(path.size(), work->folder.size() + 1));
+        for (char& c : name)
+            if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f) c = '?';
+        text += name + "\n";
+    }
+    if (work->left_out.size() > kTold) text += "and " + std::to_string(work->left_out.size() - kTold) + " more\n";
+    std::string path = work->folder + "/not_uploaded.txt";
+    remove_tree(path + ".new");  // the command could have put a link there
+    TURNOUT_CO_TRY_VOID(write_file(path, text));
+    co_return co_await server.put_blob(work->task.artifacts.container, joined(work->task.artifacts.prefix, "system_logs/not_uploaded.txt"),
+                                       path, work->folder, text.size(), work->task.run_token);
 }
 
 // A variable that cannot reach a process as it is would be a surprise later.
@@ -387,6 +420,7 @@ Task<Result<void>> ship_outputs(Server& server, WorkPtr work) {
             break;
         }
         result = co_await upload_changes(server, work);
+        if (result) result = co_await tell_left_out(server, work);
         if (result || result.error().code != Code::Unavailable) break;
         co_await backoff.wait();
     }

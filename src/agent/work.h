@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,7 @@ struct Work {
     bool values_known = false;
     // What is uploaded already, by path: unchanged files are not sent again.
     std::map<std::string, FileEntry> uploaded;
+    std::set<std::string> left_out;  // of outputs/, logs/ and the named outputs: cannot be uploaded
     bool shipping = false;
     bool finishing = false;
 
@@ -65,7 +67,7 @@ Task<Result<void>> fetch_snapshot(Server& server, const AgentSettings& settings,
 Task<Result<void>> fetch_inputs(Server& server, const AgentSettings& settings, WorkPtr work);
 // One look at outputs/, logs/ and the named outputs; what changed is uploaded.
 Task<Result<void>> upload_changes(Server& server, WorkPtr work);
-// Until all is uploaded.
+// Until all is uploaded. What cannot be is named in the artifact system_logs/not_uploaded.txt.
 Task<Result<void>> ship_outputs(Server& server, WorkPtr work);
 
 struct MlflowAddress {

@@ -2,8 +2,11 @@
 
 #include <csignal>
 #include <malloc.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <thread>
 
@@ -38,6 +41,24 @@ std::string host_of(const std::string& address) {
     return address.substr(0, address.rfind(':'));
 }
 
+// Descriptors that stay for files, the database and agents, however many connections there are.
+constexpr rlim_t kOwnDescriptors = 128;
+
+// As many descriptors as this process may have; how many connections a listener may have of them.
+// Whoever opens connections and says nothing must not keep the server from its own files.
+http::Limits connection_limits() {
+    http::Limits limits;
+    rlimit files{};
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0) return limits;
+    if (files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = std::min<rlim_t>(files.rlim_max, 65'536);
+        if (setrlimit(RLIMIT_NOFILE, &files) != 0) getrlimit(RLIMIT_NOFILE, &files);
+    }
+    const rlim_t left = files.rlim_cur > 2 * kOwnDescriptors ? files.rlim_cur - kOwnDescriptors : files.rlim_cur / 2;
+    limits.connections = std::min<std::size_t>(limits.connections, left / 3);  // TLS, plain, agents
+    return limits;
+}
+
 // Carries out what control asks for.
 class ServerEffects : public Effects {
 public:
@@ -69,6 +90,7 @@ private:
 
     ServerOptions options_;
     Instance instance_;
+    const http::Limits limits_ = connection_limits();
     // In the order of construction; each outlives what comes after it.
     PosixClock clock_;
     PosixRandom random_;
@@ -189,7 +211,8 @@ Result<std::unique_ptr<http::Listener>> Server::listen_tls_on(const std::string&
     return http::listen_tls(loop_, address, http::TlsFiles{instance_.certificate(), instance_.certificate_key()},
                            [this](const http::Request& request, http::BodyReader& body) {
                                return router_.handle(*services_, request, body);
-                           });
+                           },
+                           limits_);
 }
 
 Result<void> Server::listen() {
@@ -222,8 +245,8 @@ Result<void> Server::listen() {
         tls_ = usual ? std::move(*usual) : TURNOUT_TRY(listen_tls_on("127.0.0.1:0"));
     }
     const std::string plain_address = kept.at("plain").as_string("127.0.0.1:0");
-    plain_ = TURNOUT_TRY(http::listen_plain(loop_, plain_address, handler));
-    unix_ = TURNOUT_TRY(http::listen_unix(loop_, instance_.agent_socket(), handler));
+    plain_ = TURNOUT_TRY(http::listen_plain(loop_, plain_address, handler, limits_));
+    unix_ = TURNOUT_TRY(http::listen_unix(loop_, instance_.agent_socket(), handler, limits_));
 
     Json ports = Json::object();
     ports.set("tls", tls_->address());
@@ -295,6 +318,7 @@ Result<void> run_server(ServerOptions options) {
     // Few arenas: the idle server's memory is part of the design.
     mallopt(M_ARENA_MAX, 2);
     mallopt(M_TRIM_THRESHOLD, 1 << 20);
+    umask(077);  // the database's files take their mode from it
     Server server(std::move(options));
     return server.run();
 }

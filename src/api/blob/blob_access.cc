@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "blob/blobs.h"
+#include "model/job.h"
 
 namespace turnout::api {
 namespace {
@@ -10,13 +11,34 @@ Failure forbidden(std::string message) {
     return fail(Code::PermissionDenied, "AuthorizationFailure", std::move(message));
 }
 
-bool run_may(const Principal& run, std::string_view container, std::string_view name,
-             char permission) {
-    if (run.workspace.empty() || workspace_of_container(container) != run.workspace) return false;
+// Is it of a named output that the job declared, as a user submitted it?
+Result<bool> is_output(const Services& services, const Principal& run, std::string_view container,
+                       std::string_view name) {
+    const auto record = TURNOUT_TRY(services.store.get(Table::Job, run.workspace + "/" + run.job));
+    if (!record) return false;
+    const Json document = TURNOUT_TRY(parse_json(record->value));
+    const JobRecord job = TURNOUT_TRY(job_from_json(document));
+    for (const auto& output : job.task.outputs) {
+        if (output.target.container != container) continue;
+        std::string_view prefix = output.target.prefix;
+        while (prefix.ends_with('/')) prefix.remove_suffix(1);
+        if (prefix.empty() || name == prefix) return true;
+        if (name.starts_with(prefix) && name[prefix.size()] == '/') return true;
+    }
+    return false;
+}
+
+Result<bool> run_may(const Services& services, const Principal& run, std::string_view container,
+                     std::string_view name, char permission) {
+    if (run.workspace.empty() || run.job.empty() ||
+        workspace_of_container(container) != run.workspace)
+        return false;
     if (permission == 'r' || permission == 'l') return true;
-    if (container == artifact_container(run.workspace))
-        return !run.job.empty() && name.starts_with("ExperimentRun/dcid." + run.job + "/");
-    return container == blobstore_container(run.workspace) && permission != 'd';
+    if (container == artifact_container(run.workspace) &&
+        name.starts_with("ExperimentRun/dcid." + run.job + "/"))
+        return true;
+    if (permission == 'd') return false;
+    return is_output(services, run, container, name);
 }
 
 }  // namespace
@@ -31,10 +53,11 @@ Result<void> authorize_blob(const Services& services, const Call& call, std::str
     switch (call.principal.kind) {
         case Principal::Kind::User: return {};
         case Principal::Kind::Run:
-            if (run_may(call.principal, container, name, permission)) return {};
+            if (TURNOUT_TRY(run_may(services, call.principal, container, name, permission)))
+                return {};
             return forbidden("the token of job '" + call.principal.job +
                              "' does not reach this: it reads its workspace's containers and "
-                             "writes to its own outputs and to the blob store");
+                             "writes to its own artifacts and outputs");
         case Principal::Kind::Node:
             return forbidden("a node's token does not reach blobs; use that of the run");
         case Principal::Kind::Nobody: break;

@@ -3,7 +3,7 @@
 //   signed link   what its grant says: container, prefix, permissions, until it expires
 //   user          everything
 //   run           read and list in every container of its job's workspace (code uploads too);
-//                 write in the workspace's blob store, and in the artifact container below
+//                 write where the job's named outputs go, and in the artifact container below
 //                 "ExperimentRun/dcid.{job}/"; delete only in the latter
 //   node, nobody  nothing
 #pragma once

@@ -10,6 +10,7 @@
 #include "blob/blobs.h"
 #include "control/assets.h"
 #include "control/control.h"
+#include "model/job.h"
 #include "store/memory/memory_store.h"
 #include "store/test_loop.h"
 #include "tracking/tracking.h"
@@ -416,8 +417,28 @@ TEST_F(BlobRoutesTest, ARunReachesItsWorkspaceAndWritesItsOutputs) {
         put("/blob/" + kArtifacts + "/ExperimentRun/dcid.j10/outputs/m", "x", as("run")).status,
         403);
     EXPECT_EQ(put("/blob/" + kArtifacts + "/other", "x", as("run")).status, 403);
-    EXPECT_EQ(put("/blob/" + kStoreBox + "/azureml/j1/out", "x", as("run")).status, 201);
-    EXPECT_EQ(send("DELETE", "/blob/" + kStoreBox + "/azureml/j1/out", as("run")).status, 403);
+    // In the blob store only where the job's outputs go: the rest is other jobs' and people's.
+    EXPECT_EQ(put("/blob/" + kStoreBox + "/azureml/j1/out/x", "x", as("run")).status, 403);
+    JobRecord job;
+    job.workspace = kWorkspace;
+    job.name = "j1";
+    job.task.outputs = {{"out", "uri_folder", "rw_mount", {kStoreBox, "azureml/j1/out/"}},
+                        {"file", "uri_file", "upload", {kStoreBox, "models/m.bin"}}};
+    Batch batch;
+    batch.put(Table::Job, kWorkspace + "/j1", to_json(job).dump());
+    ASSERT_TRUE(loop.wait(store.commit(std::move(batch))));
+    EXPECT_EQ(put("/blob/" + kStoreBox + "/azureml/j1/out/x", "x", as("run")).status, 201);
+    EXPECT_EQ(put("/blob/" + kStoreBox + "/models/m.bin", "x", as("run")).status, 201);
+    for (const char* other :
+         {"azureml/j1/outx", "azureml/j1/other/x", "azureml/j2/out/x", "models/m.bin2", "x"}) {
+        EXPECT_EQ(put("/blob/" + kStoreBox + "/" + other, "x", as("run")).status, 403) << other;
+        EXPECT_EQ(send("PUT", "/blob/" + kStoreBox + "/" + other + "?comp=block&blockid=YQ%3D%3D",
+                       as("run"), "x")
+                      .status,
+                  403)
+            << other;
+    }
+    EXPECT_EQ(send("DELETE", "/blob/" + kStoreBox + "/azureml/j1/out/x", as("run")).status, 403);
     EXPECT_EQ(send("DELETE", "/blob/" + kArtifacts + "/ExperimentRun/dcid.j1/outputs/m", as("run"))
                   .status,
               202);
@@ -425,6 +446,15 @@ TEST_F(BlobRoutesTest, ARunReachesItsWorkspaceAndWritesItsOutputs) {
               403);
     EXPECT_EQ(send("GET", "/blob/" + kStoreBox + "?restype=container&comp=list", as("run")).status,
               200);
+}
+
+TEST_F(BlobRoutesTest, ABlobOfAnyTypeDoesNotActInABrowser) {
+    put(kBlob, "<script>alert(1)</script>", as("user", {{"x-ms-blob-content-type", "text/html"}}));
+    const auto reply = send("GET", kBlob + "?" + sas(kStoreBox, "dir", "r"));
+    EXPECT_EQ(reply.status, 200);
+    EXPECT_EQ(reply.headers.get("Content-Type"), "text/html");
+    EXPECT_EQ(reply.headers.get("X-Content-Type-Options"), "nosniff");
+    EXPECT_NE(reply.headers.get("Content-Security-Policy").find("sandbox"), std::string::npos);
 }
 
 TEST_F(BlobRoutesTest, HostileNames) {

@@ -1,0 +1,84 @@
+#include "agent/files.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+namespace turnout::agent {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string new_folder() {
+    std::string name = fs::temp_directory_path() / "turnout-agent-files-XXXXXX";
+    return ::mkdtemp(name.data());
+}
+
+// A job's folder beside a secret; its task may change it while the agent looks.
+class JobFolder : public ::testing::Test {
+protected:
+    JobFolder() {
+        fs::create_directories(job + "/outputs/d");
+        fs::create_directories(root + "/elsewhere");
+        for (const char* name : {"secret", "elsewhere/b", "job/outputs/a", "job/outputs/d/b", "job/values"}) std::ofstream(root + "/" + name) << name;
+    }
+    ~JobFolder() override { fs::remove_all(root); }
+    bool opens(const std::string& name) const { return open_listed(job + "/" + name, job).has_value(); }
+
+    const std::string root = new_folder();
+    const std::string job = root + "/job";
+};
+
+TEST_F(JobFolder, WhatLeadsOutIsNotListedAndNamed) {
+    fs::create_symlink(root + "/secret", job + "/outputs/secret");
+    fs::create_symlink("../../secret", job + "/outputs/d/up");
+    fs::create_symlink(root + "/elsewhere", job + "/outputs/elsewhere");
+    fs::create_symlink("d", job + "/outputs/folder");
+    fs::create_symlink("nothing", job + "/outputs/nothing");
+    fs::create_symlink("../values", job + "/outputs/inside");
+    ASSERT_EQ(::mkfifo((job + "/outputs/pipe").c_str(), 0600), 0);
+    std::vector<std::string> left_out;
+    std::set<std::string> names;
+    for (const auto& file : list_files(job + "/outputs", job, 100, &left_out)) names.insert(file.path);
+    EXPECT_EQ(names, (std::set<std::string>{"a", "d/b", "inside"}));
+    EXPECT_EQ(std::set<std::string>(left_out.begin(), left_out.end()), (std::set<std::string>{"secret", "d/up", "elsewhere", "folder", "nothing"}));
+}
+
+TEST_F(JobFolder, ALinkAsTheFolderIsNotFollowed) {
+    fs::create_symlink(root + "/elsewhere", job + "/logs");
+    EXPECT_TRUE(list_files(job + "/logs", job, 100).empty());
+}
+
+TEST_F(JobFolder, WhatWasListedIsOpenedOnlyIfItIsStillThere) {
+    EXPECT_TRUE(opens("outputs/a"));
+    EXPECT_TRUE(opens("outputs/d/b"));
+    fs::remove(job + "/outputs/a");
+    fs::create_symlink(root + "/secret", job + "/outputs/a");
+    EXPECT_FALSE(opens("outputs/a"));
+    fs::remove(job + "/outputs/a");
+    ASSERT_EQ(::mkfifo((job + "/outputs/a").c_str(), 0600), 0);  // would block who opens it
+    EXPECT_FALSE(opens("outputs/a"));
+    fs::remove_all(job + "/outputs/d");
+    fs::create_symlink(root + "/elsewhere", job + "/outputs/d");
+    EXPECT_FALSE(opens("outputs/d/b"));
+}
+
+TEST_F(JobFolder, ItsOwnPathMayHaveLinks) {
+    fs::create_symlink(job, root + "/link");
+    fs::create_symlink("a", job + "/outputs/same");
+    EXPECT_EQ(list_files(root + "/link/outputs", root + "/link", 100).size(), 3u);
+    EXPECT_TRUE(open_listed(root + "/link/outputs/same", root + "/link").has_value());
+}
+
+TEST_F(JobFolder, APipeInTheAgentsPlaceIsEmpty) {
+    ASSERT_EQ(::mkfifo((job + "/values.json").c_str(), 0600), 0);
+    const auto text = read_file(job + "/values.json");
+    EXPECT_TRUE(!text || text->empty());
+}
+
+}  // namespace
+}  // namespace turnout::agent
