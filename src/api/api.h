@@ -79,22 +79,23 @@ struct Services {
 };
 
 enum class Access {
-    Open,    // no credential: metadata, discovery, health
-    // Without a 'sig' in the query and without a good bearer: 401. Otherwise the route itself checks
-    // its signed link (SAS, studio, log URLs) or call.principal, which is set
-    // when a good bearer came along (Nobody otherwise): a User reaches all, a Run only what belongs
-    // to its workspace, which the route compares.
+    Open,  // no credential: metadata, discovery, health
+    // Without a 'sig' in the query and without a good bearer: 401. Otherwise the route itself
+    // checks its signed link (SAS, studio, log URLs) or call.principal, which is set when a good
+    // bearer came along (Nobody otherwise): a User reaches all, a Run only what belongs to its
+    // workspace, which the route compares.
     Signed,
-    User,    // a user's bearer
-    Run,     // a user's bearer, or the run token of the workspace in the path ({ws} or {wsid})
-    Node,    // a node's token
+    User,  // a user's bearer
+    Run,   // a user's bearer, or the run token of the workspace in the path ({ws} or {wsid})
+    Node,  // a node's token
 };
 
 // One request on its way through a row.
 struct Call {
     const http::Request& request;
     http::BodyReader& body;
-    std::vector<std::pair<std::string_view, std::string>> params;  // from the path, each decoded once; names are the route's
+    std::vector<std::pair<std::string_view, std::string>>
+        params;  // from the path, each decoded once; names are the route's
     std::vector<std::pair<std::string, std::string>> query;  // decoded
     Principal principal;
     std::string origin;  // scheme://host:port that the client used: links in replies begin with it
@@ -120,12 +121,15 @@ class Router {
 public:
     void add(std::string method, std::string pattern, Access access, Action action);
     const std::vector<Route>& routes() const { return routes_; }  // a test walks them
-    Task<http::Response> handle(Services& services, const http::Request& request, http::BodyReader& body) const;
+    Task<http::Response> handle(Services& services, const http::Request& request,
+                                http::BodyReader& body) const;
 
 private:
     struct Node;
-    static const Node* find(const Node* node, std::span<const std::string_view> segments, std::size_t at);
-    static Result<void> bind(const Route& route, std::span<const std::string_view> segments, Call& call);
+    static const Node* find(const Node* node, std::span<const std::string_view> segments,
+                            std::size_t at);
+    static Result<void> bind(const Route& route, std::span<const std::string_view> segments,
+                             Call& call);
     Task<http::Response> answer(Services& services, Call& call) const;
 
     std::vector<Route> routes_;
@@ -134,15 +138,22 @@ private:
 
 http::Response json_response(int status, const Json& body);
 http::Response error_response(const Error& error);  // ARM's shape and the code's HTTP status
-// ARM path of a workspace: "/subscriptions/{sub}/resourceGroups/{rg}/providers/Microsoft.MachineLearningServices/workspaces/{ws}"
-inline constexpr std::string_view kWorkspacePattern = "/subscriptions/{sub}/resourceGroups/{rg}/providers/Microsoft.MachineLearningServices/workspaces/{ws}";
+// ARM path of a workspace:
+// "/subscriptions/{sub}/resourceGroups/{rg}/providers/Microsoft.MachineLearningServices/workspaces/{ws}"
+inline constexpr std::string_view kWorkspacePattern =
+    "/subscriptions/{sub}/resourceGroups/{rg}/providers/Microsoft.MachineLearningServices/"
+    "workspaces/{ws}";
 
 // Each folder of api/ adds its rows.
-void add_discovery_routes(Router& router, Services& services);  // api/arm: metadata, msi token, discovery, health
-void add_arm_routes(Router& router, Services& services);        // api/arm: workspaces, datastores, computes, assets, jobs
-void add_blob_routes(Router& router, Services& services);       // api/blob
-void add_history_routes(Router& router, Services& services);    // api/history: run history, data plane, log URLs
-void add_mlflow_routes(Router& router, Services& services);     // api/mlflow
-void add_portal_routes(Router& router, Services& services);     // api/portal: the studio page of one job
+void add_discovery_routes(Router& router,
+                          Services& services);  // api/arm: metadata, msi token, discovery, health
+void add_arm_routes(Router& router,
+                    Services& services);  // api/arm: workspaces, datastores, computes, assets, jobs
+void add_blob_routes(Router& router, Services& services);  // api/blob
+void add_history_routes(Router& router,
+                        Services& services);  // api/history: run history, data plane, log URLs
+void add_mlflow_routes(Router& router, Services& services);  // api/mlflow
+void add_portal_routes(Router& router,
+                       Services& services);  // api/portal: the studio page of one job
 
 }  // namespace turnout::api

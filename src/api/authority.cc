@@ -13,7 +13,8 @@ namespace {
 constexpr std::string_view kKeyPrefix = "tko_";
 constexpr std::size_t kMaxToken = 4096;
 constexpr std::size_t kMaxCached = 512;
-constexpr std::int64_t kSkewSeconds = 60;  // between this clock now and this clock then: it may be set back
+constexpr std::int64_t kSkewSeconds =
+    60;  // between this clock now and this clock then: it may be set back
 
 std::string_view name_of_kind(Principal::Kind kind) {
     switch (kind) {
@@ -38,8 +39,11 @@ Failure refuse(std::string message) {
 
 // `oid` of a principal: a GUID made of its name, the same in every token.
 std::string object_id(std::string_view tenant, const Principal& principal) {
-    const std::string hex = to_hex(sha256(std::string(tenant) + "/" + std::string(name_of_kind(principal.kind)) + "/" + principal.name));
-    return hex.substr(0, 8) + "-" + hex.substr(8, 4) + "-" + hex.substr(12, 4) + "-" + hex.substr(16, 4) + "-" + hex.substr(20, 12);
+    const std::string hex =
+        to_hex(sha256(std::string(tenant) + "/" + std::string(name_of_kind(principal.kind)) + "/" +
+                      principal.name));
+    return hex.substr(0, 8) + "-" + hex.substr(8, 4) + "-" + hex.substr(12, 4) + "-" +
+           hex.substr(16, 4) + "-" + hex.substr(20, 12);
 }
 
 class Tokens final : public InstanceAuthority {
@@ -66,7 +70,8 @@ public:
             claims.set("attempt", principal.attempt);
         }
         const std::string signed_part = header_ + "." + to_base64url(claims.dump());
-        return Secret(signed_part + "." + to_base64url(hmac_sha256(keys_.token_key.reveal(), signed_part)));
+        return Secret(signed_part + "." +
+                      to_base64url(hmac_sha256(keys_.token_key.reveal(), signed_part)));
     }
 
     Result<Principal> check(std::string_view token) override {
@@ -74,7 +79,8 @@ public:
         const bool is_key = token.starts_with(kKeyPrefix);
         auto known = verified_.find(token);
         if (known == verified_.end()) {
-            Verified fresh = is_key ? TURNOUT_TRY(verify_api_key(token)) : TURNOUT_TRY(verify(token));
+            Verified fresh =
+                is_key ? TURNOUT_TRY(verify_api_key(token)) : TURNOUT_TRY(verify(token));
             if (verified_.size() >= kMaxCached) verified_.clear();
             known = verified_.emplace(std::string(token), std::move(fresh)).first;
         }
@@ -98,10 +104,12 @@ public:
 
     Task<Result<Secret>> create_api_key(std::string user) override {
         std::string key = std::string(kKeyPrefix) + to_base64url(random_.bytes(32));
-        const Json document = Json::object({{"kind", "user"}, {"name", user}, {"created", clock_.now().micros}});
+        const Json document =
+            Json::object({{"kind", "user"}, {"name", user}, {"created", clock_.now().micros}});
         Batch batch;
         batch.put(Table::Token, to_hex(sha256(key)), document.dump(), kAbsent);
-        TURNOUT_CO_TRY([[maybe_unused]] const auto revision, co_await store_.commit(std::move(batch)));
+        TURNOUT_CO_TRY([[maybe_unused]] const auto revision,
+                       co_await store_.commit(std::move(batch)));
         co_return Secret(std::move(key));
     }
 
@@ -113,16 +121,20 @@ private:
         Principal principal;
         std::int64_t expires = 0;
         std::int64_t not_before = 0;
-        std::string record;         // of an API key: where it is kept
-        std::uint64_t good_at = 0;  // revision of the key's or the job's record that was looked at last
+        std::string record;  // of an API key: where it is kept
+        std::uint64_t good_at =
+            0;  // revision of the key's or the job's record that was looked at last
     };
     struct Hash {
         using is_transparent = void;
-        std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+        std::size_t operator()(std::string_view text) const {
+            return std::hash<std::string_view>()(text);
+        }
     };
 
     Result<Verified> verify_api_key(std::string_view key) {
-        if (!key.starts_with(kKeyPrefix) || key.size() > 128) return refuse("this is not an API key of this server");
+        if (!key.starts_with(kKeyPrefix) || key.size() > 128)
+            return refuse("this is not an API key of this server");
         Verified verified;
         // Found by its hash, so how long the search takes says nothing about the key.
         verified.record = to_hex(sha256(key));
@@ -132,19 +144,23 @@ private:
         verified.good_at = record->revision;
         verified.principal.kind = parse_kind(document.at("kind").as_view());
         verified.principal.name = document.at("name").as_string();
-        if (verified.principal.kind != Principal::Kind::User) return refuse("the API key is not a user's");
+        if (verified.principal.kind != Principal::Kind::User)
+            return refuse("the API key is not a user's");
         return verified;
     }
 
     Result<Verified> verify(std::string_view token) const {
         const std::size_t first = token.find('.');
         const std::size_t last = token.rfind('.');
-        if (first == std::string_view::npos || first == last) return refuse("the bearer is neither a token nor an API key of this server");
+        if (first == std::string_view::npos || first == last)
+            return refuse("the bearer is neither a token nor an API key of this server");
         // The algorithm is pinned: the only header that is accepted is the one that is written.
-        if (token.substr(0, first) != header_) return refuse("the token was not issued by this server");
+        if (token.substr(0, first) != header_)
+            return refuse("the token was not issued by this server");
         const auto signature = from_base64url(token.substr(last + 1));
         const Secret expected(hmac_sha256(keys_.token_key.reveal(), token.substr(0, last)));
-        if (!signature || !expected.matches(*signature)) return refuse("the token was not issued by this server");
+        if (!signature || !expected.matches(*signature))
+            return refuse("the token was not issued by this server");
         const auto payload = from_base64url(token.substr(first + 1, last - first - 1));
         if (!payload) return refuse("the token cannot be read");
         const auto claims = parse_json(*payload);
@@ -157,7 +173,8 @@ private:
         verified.principal.attempt = static_cast<int>(claims->at("attempt").as_int());
         verified.expires = claims->at("exp").as_int();
         verified.not_before = claims->at("nbf").as_int();
-        if (verified.principal.kind == Principal::Kind::Nobody) return refuse("the token cannot be read");
+        if (verified.principal.kind == Principal::Kind::Nobody)
+            return refuse("the token cannot be read");
         return verified;
     }
 
@@ -171,7 +188,8 @@ private:
         const JobRecord job = TURNOUT_TRY(job_from_json(document));
         const JobAttempt* current = job.current();
         if (is_terminal(job.status)) return refuse("the job of this token has ended");
-        if (!current || current->number != run.attempt) return refuse("the attempt of this token is not the current one");
+        if (!current || current->number != run.attempt)
+            return refuse("the attempt of this token is not the current one");
         verified.good_at = record->revision;
         return {};
     }
@@ -181,7 +199,8 @@ private:
     Random& random_;
     const InstanceKeys keys_;
     const std::string header_ = to_base64url(R"({"alg":"HS256","typ":"JWT"})");
-    std::unordered_map<std::string, Verified, Hash, std::equal_to<>> verified_;  // by token; what was verified once stays so
+    std::unordered_map<std::string, Verified, Hash, std::equal_to<>>
+        verified_;  // by token; what was verified once stays so
 };
 
 }  // namespace
@@ -206,12 +225,16 @@ Result<InstanceKeys> parse_instance_keys(std::string_view text) {
     const auto token_key = from_base64(document.at("tokenKey").as_view());
     const auto link_key = from_base64(document.at("linkKey").as_view());
     const std::string tenant = document.at("tenant").as_string();
-    if (!token_key || !link_key || token_key->size() < 32 || link_key->size() < 32 || tenant.empty())
-        return fail(Code::FailedPrecondition, "BadKeyFile", "the key file is damaged: restore it from a backup of the data folder", "keys.json");
+    if (!token_key || !link_key || token_key->size() < 32 || link_key->size() < 32 ||
+        tenant.empty())
+        return fail(Code::FailedPrecondition, "BadKeyFile",
+                    "the key file is damaged: restore it from a backup of the data folder",
+                    "keys.json");
     return InstanceKeys{Secret(*token_key), Secret(*link_key), tenant};
 }
 
-std::unique_ptr<InstanceAuthority> make_authority(Store& store, const Clock& clock, Random& random, InstanceKeys keys) {
+std::unique_ptr<InstanceAuthority> make_authority(Store& store, const Clock& clock, Random& random,
+                                                  InstanceKeys keys) {
     return std::make_unique<Tokens>(store, clock, random, std::move(keys));
 }
 

@@ -30,6 +30,7 @@ public:
 };
 
 // Store and clock outlive it.
-std::unique_ptr<InstanceAuthority> make_authority(Store& store, const Clock& clock, Random& random, InstanceKeys keys);
+std::unique_ptr<InstanceAuthority> make_authority(Store& store, const Clock& clock, Random& random,
+                                                  InstanceKeys keys);
 
 }  // namespace turnout::api

@@ -35,7 +35,9 @@ std::vector<std::string_view> split_path(std::string_view path) {
 bool is_parameter(std::string_view segment) {
     return segment.size() > 2 && segment.front() == '{' && segment.back() == '}';
 }
-bool is_rest(std::string_view segment) { return is_parameter(segment) && segment.ends_with("...}"); }
+bool is_rest(std::string_view segment) {
+    return is_parameter(segment) && segment.ends_with("...}");
+}
 
 std::string_view name_of_parameter(std::string_view segment) {
     return segment.substr(1, segment.size() - (is_rest(segment) ? 5 : 2));
@@ -66,15 +68,18 @@ bool is_host(std::string_view host) {
 
 // Decodes every segment once; what could be mistaken for a way out of a folder is refused. The
 // segments are views of the path, or of `decoded` if they had escapes.
-Result<std::vector<std::string_view>> decode_segments(std::string_view path, std::forward_list<std::string>& decoded) {
+Result<std::vector<std::string_view>> decode_segments(std::string_view path,
+                                                      std::forward_list<std::string>& decoded) {
     std::vector<std::string_view> segments = split_path(path);
     if (segments.size() > kMaxSegments) return invalid("the path has too many parts", "path");
     for (std::string_view& segment : segments) {
-        if (segment.find('%') != std::string_view::npos) segment = decoded.emplace_front(TURNOUT_TRY(percent_decode(segment)));
+        if (segment.find('%') != std::string_view::npos)
+            segment = decoded.emplace_front(TURNOUT_TRY(percent_decode(segment)));
         if (segment == "." || segment == "..")
             return invalid("the path has a '.' or '..' part", "path");
         if (!is_utf8(segment)) return invalid("the path is not UTF-8", "path");
-        if (std::ranges::any_of(segment, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }))
+        if (std::ranges::any_of(
+                segment, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }))
             return invalid("the path has a control character", "path");
     }
     return segments;
@@ -83,7 +88,8 @@ Result<std::vector<std::string_view>> decode_segments(std::string_view path, std
 std::string_view bearer_of(const http::Request& request) {
     const std::string_view header = request.headers.get("authorization");
     constexpr std::string_view scheme = "bearer ";
-    if (header.size() <= scheme.size() || !equal_ignoring_case(header.substr(0, scheme.size()), scheme))
+    if (header.size() <= scheme.size() ||
+        !equal_ignoring_case(header.substr(0, scheme.size()), scheme))
         return {};
     return trim(header.substr(scheme.size()));
 }
@@ -99,7 +105,8 @@ Error forbidden(std::string message) {
 Result<std::string> workspace_of_path(Services& services, const Call& call) {
     if (const std::string& wsid = call.param("wsid"); !wsid.empty()) return wsid;
     if (call.param("ws").empty()) return std::string();
-    auto found = TURNOUT_TRY(services.assets.find_workspace(call.param("sub"), call.param("rg"), call.param("ws")));
+    auto found = TURNOUT_TRY(
+        services.assets.find_workspace(call.param("sub"), call.param("rg"), call.param("ws")));
     return found ? found->id : std::string();
 }
 
@@ -109,8 +116,12 @@ Result<void> authorize(Services& services, Access access, Call& call) {
     const bool signed_link = access == Access::Signed && !call.query_value("sig").empty();
     if (token.empty()) {
         if (signed_link) return {};  // the route looks at it
-        if (access == Access::Signed) return Failure(unauthenticated("this needs a signed link or an 'Authorization: Bearer' header"));
-        return Failure(unauthenticated("this needs an 'Authorization: Bearer' header: run the client inside 'turnout exec' or after 'turnout env'"));
+        if (access == Access::Signed)
+            return Failure(
+                unauthenticated("this needs a signed link or an 'Authorization: Bearer' header"));
+        return Failure(
+            unauthenticated("this needs an 'Authorization: Bearer' header: run the client inside "
+                            "'turnout exec' or after 'turnout env'"));
     }
     auto principal = services.authority.check(token);
     if (!principal) {
@@ -123,7 +134,8 @@ Result<void> authorize(Services& services, Access access, Call& call) {
         case Access::Signed: return {};
         case Access::User:
             if (call.principal.kind != Principal::Kind::User)
-                return Failure(forbidden("this needs a user's token; the token of a job or node does not reach it"));
+                return Failure(forbidden(
+                    "this needs a user's token; the token of a job or node does not reach it"));
             return {};
         case Access::Run: {
             if (call.principal.kind == Principal::Kind::User) return {};
@@ -162,7 +174,8 @@ std::string request_id(Random& random) {
 void add_request_ids(Services& services, const http::Request& request, http::Response& response) {
     response.headers.set("x-ms-request-id", request_id(services.random));
     const std::string_view client = request.headers.get("x-ms-client-request-id");
-    if (!client.empty() && client.size() <= 256 && std::ranges::all_of(client, [](char c) { return c > 0x20 && c < 0x7f; }))
+    if (!client.empty() && client.size() <= 256 &&
+        std::ranges::all_of(client, [](char c) { return c > 0x20 && c < 0x7f; }))
         response.headers.set("x-ms-client-request-id", std::string(client));
 }
 
@@ -178,14 +191,17 @@ void set_origins(const ServerInfo& info, Call& call) {
             break;
         case http::Carrier::Unix: call.origin = info.tls_origin; break;
     }
-    call.plain_origin = request.peer.loopback && !info.plain_origin.empty() ? info.plain_origin : call.origin;
+    call.plain_origin =
+        request.peer.loopback && !info.plain_origin.empty() ? info.plain_origin : call.origin;
 }
 
 // Says which kind of resource is not served, if it is one of a workspace.
 Error no_route(std::span<const std::string_view> segments) {
     std::string message = "there is nothing at this path";
-    if (segments.size() > 8 && equal_ignoring_case(segments[0], "subscriptions") && equal_ignoring_case(segments[6], "workspaces"))
-        message = "'" + std::string(segments[8].substr(0, 64)) + "' of a workspace, or what was asked of it, does not work yet or is misspelt";
+    if (segments.size() > 8 && equal_ignoring_case(segments[0], "subscriptions") &&
+        equal_ignoring_case(segments[6], "workspaces"))
+        message = "'" + std::string(segments[8].substr(0, 64)) +
+                  "' of a workspace, or what was asked of it, does not work yet or is misspelt";
     return {Code::NotFound, "RouteNotFound", std::move(message), "path", nullptr};
 }
 
@@ -196,7 +212,8 @@ Task<Result<Json>> parse_body(http::BodyReader& body, std::size_t limit) {
     if (trim(text).empty()) co_return Json();
     auto parsed = parse_json(text);
     if (!parsed)
-        co_return fail(Code::InvalidArgument, "InvalidRequestContent", "the body is not JSON: " + parsed.error().message, "body");
+        co_return fail(Code::InvalidArgument, "InvalidRequestContent",
+                       "the body is not JSON: " + parsed.error().message, "body");
     co_return std::move(*parsed);
 }
 
@@ -214,7 +231,9 @@ std::string_view Call::query_value(std::string_view name) const {
     return {};
 }
 
-Task<Result<Json>> Call::json(std::size_t limit) { return parse_body(body, limit); }
+Task<Result<Json>> Call::json(std::size_t limit) {
+    return parse_body(body, limit);
+}
 
 void Router::add(std::string method, std::string pattern, Access access, Action action) {
     if (!root_) root_ = std::make_shared<Node>();
@@ -229,7 +248,9 @@ void Router::add(std::string method, std::string pattern, Access access, Action 
             node = node->parameter.get();
         } else {
             const std::string name = to_lower(segment);
-            auto found = std::ranges::find(node->literals, name, [](const auto& literal) -> const std::string& { return literal.first; });
+            auto found = std::ranges::find(
+                node->literals, name,
+                [](const auto& literal) -> const std::string& { return literal.first; });
             if (found == node->literals.end()) {
                 node->literals.emplace_back(name, std::make_unique<Node>());
                 found = std::prev(node->literals.end());
@@ -249,7 +270,8 @@ void Router::add(std::string method, std::string pattern, Access access, Action 
 
 // The node at which the path ends, the most literal one first. A trailing "/" is overlooked, except
 // in a {rest...}, where it belongs to a name.
-const Router::Node* Router::find(const Node* node, std::span<const std::string_view> segments, std::size_t at) {
+const Router::Node* Router::find(const Node* node, std::span<const std::string_view> segments,
+                                 std::size_t at) {
     const bool end = at == segments.size() || (at + 1 == segments.size() && segments[at].empty());
     if (end && !node->routes.empty()) return node;
     if (at == segments.size()) return nullptr;
@@ -263,15 +285,19 @@ const Router::Node* Router::find(const Node* node, std::span<const std::string_v
     return nullptr;
 }
 
-Result<void> Router::bind(const Route& route, std::span<const std::string_view> segments, Call& call) {
+Result<void> Router::bind(const Route& route, std::span<const std::string_view> segments,
+                          Call& call) {
     call.params.reserve(route.parameters.size());
     for (const auto& [at, name] : route.parameters) {
         if (&name == &route.parameters.back().second && route.pattern.ends_with("...}")) {
             std::string joined(segments[at]);
-            for (const std::string_view segment : segments.subspan(at + 1)) joined.append("/").append(segment);
-            // Nothing has such a name, and clients ask for it to learn whether something is a folder.
+            for (const std::string_view segment : segments.subspan(at + 1))
+                joined.append("/").append(segment);
+            // Nothing has such a name, and clients ask for it to learn whether something is a
+            // folder.
             const bool reads = call.request.method == "GET" || call.request.method == "HEAD";
-            if (reads && joined.ends_with('/')) return not_found("there is nothing of this name: it ends with '/'", name);
+            if (reads && joined.ends_with('/'))
+                return not_found("there is nothing of this name: it ends with '/'", name);
             call.params.emplace_back(name, TURNOUT_TRY(checked_relative_path(joined, name)));
             return {};
         }
@@ -302,7 +328,8 @@ Task<http::Response> Router::answer(Services& services, Call& call) const {
     const bool head = !route && get && request.method == "HEAD";
     if (head) route = get;
     if (!route) {
-        http::Response response = error_response({Code::InvalidArgument, "MethodNotAllowed", "this path takes " + allowed, "method", nullptr});
+        http::Response response = error_response({Code::InvalidArgument, "MethodNotAllowed",
+                                                  "this path takes " + allowed, "method", nullptr});
         response.status = 405;
         response.headers.set("Allow", allowed);
         co_return response;
@@ -312,13 +339,20 @@ Task<http::Response> Router::answer(Services& services, Call& call) const {
     if (!query) co_return error_response(query.error());
     call.query = std::move(*query);
     set_origins(services.info, call);
-    if (auto allowed_in = authorize(services, route->access, call); !allowed_in) co_return error_response(allowed_in.error());
+    if (auto allowed_in = authorize(services, route->access, call); !allowed_in)
+        co_return error_response(allowed_in.error());
     if (equal_ignoring_case(segments->front(), "subscriptions")) {
         const std::string_view version = call.query_value("api-version");
         if (version.empty())
-            co_return error_response({Code::InvalidArgument, "MissingApiVersionParameter", "the query has no 'api-version': add one such as api-version=2024-10-01", "api-version", nullptr});
+            co_return error_response(
+                {Code::InvalidArgument, "MissingApiVersionParameter",
+                 "the query has no 'api-version': add one such as api-version=2024-10-01",
+                 "api-version", nullptr});
         if (!is_api_version(version))
-            co_return error_response({Code::InvalidArgument, "InvalidApiVersionParameter", "api-version must have the form YYYY-MM-DD or YYYY-MM-DD-preview", "api-version", nullptr});
+            co_return error_response(
+                {Code::InvalidArgument, "InvalidApiVersionParameter",
+                 "api-version must have the form YYYY-MM-DD or YYYY-MM-DD-preview", "api-version",
+                 nullptr});
     }
     auto result = co_await route->action(call);
     http::Response response = result ? std::move(*result) : error_response(result.error());
@@ -330,7 +364,8 @@ Task<http::Response> Router::answer(Services& services, Call& call) const {
     co_return response;
 }
 
-Task<http::Response> Router::handle(Services& services, const http::Request& request, http::BodyReader& body) const {
+Task<http::Response> Router::handle(Services& services, const http::Request& request,
+                                    http::BodyReader& body) const {
     Call call{request, body, {}, {}, {}, {}, {}};
     http::Response response = co_await answer(services, call);
     add_request_ids(services, request, response);

@@ -11,11 +11,15 @@ namespace {
 Task<Result<http::Response>> say(std::string text, Call& call) {
     Json params = Json::object();
     for (const auto& [name, value] : call.params) params.set(name, value);
-    co_return json_response(200, Json::object({{"row", text}, {"params", params}, {"origin", call.origin}, {"plain", call.plain_origin}}));
+    co_return json_response(200, Json::object({{"row", text},
+                                               {"params", params},
+                                               {"origin", call.origin},
+                                               {"plain", call.plain_origin}}));
 }
 
 void add(World& world, const std::string& method, const std::string& pattern) {
-    world.router.add(method, pattern, Access::Open, [pattern](Call& call) { return say(pattern, call); });
+    world.router.add(method, pattern, Access::Open,
+                     [pattern](Call& call) { return say(pattern, call); });
 }
 
 std::string row_of(World& world, const std::string& path, const std::string& method = "GET") {
@@ -51,10 +55,14 @@ TEST(Router, DecodesOnceAndRefusesWaysOut) {
     World world;
     add(world, "GET", "/t/{x}");
     add(world, "GET", "/f/{path...}");
-    EXPECT_EQ(world.send_raw("GET", "/t/a%20b%252e", "", "").json.at("params").at("x").as_string(), "a b%2e");
-    EXPECT_EQ(world.send_raw("GET", "/f/a%2Fb/c%20d", "", "").json.at("params").at("path").as_string(), "a/b/c d");
-    for (const std::string path : {"/t/..", "/t/%2e%2e", "/t/.", "/t/a%00b", "/t/a%2Fb", "/t/%zz", "/t/a%0ab", "/t/%ff", "/f/../x", "/f/a/%2e%2e/b", "/f/..%2Fx", "/f/a%2F..%2F..%2Fb",
-                                   "/f/%2Fetc", "/f/a//b", "/f/a%5Cb"})
+    EXPECT_EQ(world.send_raw("GET", "/t/a%20b%252e", "", "").json.at("params").at("x").as_string(),
+              "a b%2e");
+    EXPECT_EQ(
+        world.send_raw("GET", "/f/a%2Fb/c%20d", "", "").json.at("params").at("path").as_string(),
+        "a/b/c d");
+    for (const std::string path : {"/t/..", "/t/%2e%2e", "/t/.", "/t/a%00b", "/t/a%2Fb", "/t/%zz",
+                                   "/t/a%0ab", "/t/%ff", "/f/../x", "/f/a/%2e%2e/b", "/f/..%2Fx",
+                                   "/f/a%2F..%2F..%2Fb", "/f/%2Fetc", "/f/a//b", "/f/a%5Cb"})
         EXPECT_EQ(world.send_raw("GET", path, "", "").status, 400) << path;
 }
 
@@ -64,7 +72,13 @@ TEST(Router, AnswersInArmsShape) {
     add(world, "PUT", "/f/{path...}");
     EXPECT_EQ(world.send_raw("GET", "/f/a/", "", "").status, 404) << "a folder's name is nobody's";
     EXPECT_EQ(world.send_raw("PUT", "/f/a/", "", "").status, 400);
-    EXPECT_NE(world.send_raw("GET", world.workspace_path() + "/schedules?api-version=2023-06-01-preview", "", world.user).message().find("'schedules'"), std::string::npos);
+    EXPECT_NE(
+        world
+            .send_raw("GET", world.workspace_path() + "/schedules?api-version=2023-06-01-preview",
+                      "", world.user)
+            .message()
+            .find("'schedules'"),
+        std::string::npos);
     add(world, "PUT", "/t/{x}");
     add(world, "GET", "/t/{x}");
     const Reply missing = world.send_raw("GET", "/nothing", "", "");
@@ -76,40 +90,59 @@ TEST(Router, AnswersInArmsShape) {
     const Reply head = world.send_raw("HEAD", "/t/a", "", "");
     EXPECT_EQ(head.status, 200);
     EXPECT_EQ(head.text, "");
-    const Reply echoed = world.send_raw("GET", "/t/a", "", "", {{"x-ms-client-request-id", "abc-1"}});
+    const Reply echoed =
+        world.send_raw("GET", "/t/a", "", "", {{"x-ms-client-request-id", "abc-1"}});
     EXPECT_EQ(echoed.headers.get("x-ms-client-request-id"), "abc-1");
     EXPECT_EQ(echoed.headers.get("x-ms-request-id").size(), 36u);
-    EXPECT_FALSE(world.send_raw("GET", "/t/a", "", "", {{"x-ms-client-request-id", "a b"}}).headers.has("x-ms-client-request-id"));
+    EXPECT_FALSE(world.send_raw("GET", "/t/a", "", "", {{"x-ms-client-request-id", "a b"}})
+                     .headers.has("x-ms-client-request-id"));
 }
 
 TEST(Router, BuildsLinksFromWhatTheClientUsed) {
     World world;
     add(world, "GET", "/t");
-    EXPECT_EQ(world.send_raw("GET", "/t", "", "").json.at("origin").as_string(), "https://localhost:8443");
-    EXPECT_EQ(world.send_raw("GET", "/t", "", "").json.at("plain").as_string(), "http://127.0.0.1:8080");
-    EXPECT_EQ(world.send_raw("GET", "/t", "", "", {{"Host", "evil\"/x"}}).json.at("origin").as_string(), "https://127.0.0.1:8443");
+    EXPECT_EQ(world.send_raw("GET", "/t", "", "").json.at("origin").as_string(),
+              "https://localhost:8443");
+    EXPECT_EQ(world.send_raw("GET", "/t", "", "").json.at("plain").as_string(),
+              "http://127.0.0.1:8080");
+    EXPECT_EQ(
+        world.send_raw("GET", "/t", "", "", {{"Host", "evil\"/x"}}).json.at("origin").as_string(),
+        "https://127.0.0.1:8443");
 }
 
 TEST(Router, WantsAnApiVersionFromArmClients) {
     World world;
     const std::string path = world.workspace_path();
     const std::vector<std::pair<std::string, int>> table = {
-        {"?api-version=2024-10-01-preview", 200}, {"?api-version=2022-05-01", 200}, {"?API-Version=2099-01-01", 200}, {"", 400},
-        {"?api-version=", 400},                   {"?api-version=v1.0", 400},       {"?api-version=2024-13-01", 400}, {"?api-version=2024-10-01preview", 400},
-        {"?api-version=2024-10-01-", 400},        {"?api-version=2024-1-01", 400},
+        {"?api-version=2024-10-01-preview", 200},
+        {"?api-version=2022-05-01", 200},
+        {"?API-Version=2099-01-01", 200},
+        {"", 400},
+        {"?api-version=", 400},
+        {"?api-version=v1.0", 400},
+        {"?api-version=2024-13-01", 400},
+        {"?api-version=2024-10-01preview", 400},
+        {"?api-version=2024-10-01-", 400},
+        {"?api-version=2024-1-01", 400},
     };
-    for (const auto& [query, status] : table) EXPECT_EQ(world.send_raw("GET", path + query, "", world.user).status, status) << query;
+    for (const auto& [query, status] : table)
+        EXPECT_EQ(world.send_raw("GET", path + query, "", world.user).status, status) << query;
 }
 
 std::string filled(const Route& route, const Workspace& workspace) {
     std::string path;
     for (const std::string& part : split(route.pattern.substr(1), '/')) {
         path += "/";
-        if (part == "{sub}") path += workspace.subscription;
-        else if (part == "{rg}") path += workspace.resource_group;
-        else if (part == "{ws}") path += workspace.name;
-        else if (part == "{wsid}") path += workspace.id;
-        else path += part.starts_with("{") ? "x" : part;
+        if (part == "{sub}")
+            path += workspace.subscription;
+        else if (part == "{rg}")
+            path += workspace.resource_group;
+        else if (part == "{ws}")
+            path += workspace.name;
+        else if (part == "{wsid}")
+            path += workspace.id;
+        else
+            path += part.starts_with("{") ? "x" : part;
     }
     return path + "?api-version=2024-01-01";
 }
@@ -138,14 +171,19 @@ TEST(Router, EveryRouteWantsItsCredential) {
             continue;
         }
         EXPECT_EQ(world.send_raw(route.method, path, "{}", "").status, 401) << what;
-        EXPECT_EQ(world.send_raw(route.method, path, "{}", "").headers.get("WWW-Authenticate"), "Bearer") << what;
+        EXPECT_EQ(world.send_raw(route.method, path, "{}", "").headers.get("WWW-Authenticate"),
+                  "Bearer")
+            << what;
         EXPECT_EQ(world.send_raw(route.method, path, "{}", "tko_wrong").status, 401) << what;
         if (route.access == Access::Signed) {  // the route itself looks who it is, and at the link
             for (const std::string& bearer : {run, node}) {
                 const int status = world.send_raw(route.method, path, "{}", bearer).status;
                 EXPECT_TRUE(status == 401 || status == 403) << what << ": " << status;
             }
-            EXPECT_EQ(world.send_raw(route.method, path + "&se=99999999999&sig=AAAA", "{}", "").status, 403) << what;
+            EXPECT_EQ(
+                world.send_raw(route.method, path + "&se=99999999999&sig=AAAA", "{}", "").status,
+                403)
+                << what;
             continue;
         }
         EXPECT_EQ(world.send_raw(route.method, path, "{}", run).status, 403) << what;
@@ -163,7 +201,9 @@ TEST(Router, EveryRouteWantsItsCredential) {
                         "POST /msi/token",
                     }));
     // The same token reaches its own workspace where runs may go, and only there.
-    const std::string own = "/subscriptions/" + other.subscription + "/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/other";
+    const std::string own =
+        "/subscriptions/" + other.subscription +
+        "/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/other";
     EXPECT_EQ(world.send_raw("GET", own + "?api-version=2024-01-01", "", run).status, 200);
     EXPECT_EQ(world.send_raw("GET", own + "/jobs?api-version=2024-01-01", "", run).status, 403);
 }
@@ -189,11 +229,14 @@ TEST(Authority, ChecksWhatItIssued) {
     EXPECT_FALSE(world.authority->check(none + "." + parts[1] + "." + parts[2]));
     Json forged = claims;
     forged.set("sub", "root");
-    EXPECT_FALSE(world.authority->check(parts[0] + "." + to_base64url(forged.dump()) + "." + parts[2]));
-    EXPECT_FALSE(world.authority->check(parts[0] + "." + parts[1] + "." + to_base64url(std::string(32, 'x'))));
+    EXPECT_FALSE(
+        world.authority->check(parts[0] + "." + to_base64url(forged.dump()) + "." + parts[2]));
+    EXPECT_FALSE(world.authority->check(parts[0] + "." + parts[1] + "." +
+                                        to_base64url(std::string(32, 'x'))));
     EXPECT_FALSE(world.authority->check(""));
     EXPECT_FALSE(world.authority->check(".."));
-    const auto stranger = make_authority(world.store, world.loop, world.random, make_instance_keys(world.random));
+    const auto stranger =
+        make_authority(world.store, world.loop, world.random, make_instance_keys(world.random));
     EXPECT_FALSE(stranger->check(world.user));
 
     world.loop.pass(2h);
@@ -206,7 +249,8 @@ TEST(Authority, KeepsOnlyHashesOfApiKeys) {
     ASSERT_TRUE(key);
     EXPECT_EQ(world.authority->check(key->reveal())->name, "admin");
     EXPECT_FALSE(world.authority->check(key->reveal() + "x"));
-    for (const auto& [name, record] : world.store.durable().tables[static_cast<std::size_t>(Table::Token)]) {
+    for (const auto& [name, record] :
+         world.store.durable().tables[static_cast<std::size_t>(Table::Token)]) {
         EXPECT_EQ((name + record.value).find(key->reveal()), std::string::npos);
     }
 }

@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::int64_t kDay = 86'400;
 
-std::string signature(const Secret& key, std::string_view wsid, std::string_view job, std::string_view expiry) {
+std::string signature(const Secret& key, std::string_view wsid, std::string_view job,
+                      std::string_view expiry) {
     // Newlines cannot be in any of the three.
     std::string message = "studio-job\n";
     message.append(wsid).append("\n").append(job).append("\n").append(expiry);
@@ -19,12 +20,16 @@ std::string signature(const Secret& key, std::string_view wsid, std::string_view
 
 }  // namespace
 
-std::string sign_studio_link(const Secret& key, std::string_view wsid, std::string_view job, Instant now) {
+std::string sign_studio_link(const Secret& key, std::string_view wsid, std::string_view job,
+                             Instant now) {
     const std::string expiry = std::to_string((now.micros / 1'000'000 / kDay + 31) * kDay);
-    return "/studio/jobs/" + percent_encode(wsid) + "/" + percent_encode(job) + "?se=" + expiry + "&sig=" + signature(key, wsid, job, expiry);
+    return "/studio/jobs/" + percent_encode(wsid) + "/" + percent_encode(job) + "?se=" + expiry +
+           "&sig=" + signature(key, wsid, job, expiry);
 }
 
-Result<void> verify_studio_link(const Secret& key, std::string_view wsid, std::string_view job, const std::vector<std::pair<std::string, std::string>>& query, Instant now) {
+Result<void> verify_studio_link(const Secret& key, std::string_view wsid, std::string_view job,
+                                const std::vector<std::pair<std::string, std::string>>& query,
+                                Instant now) {
     std::string_view expiry, given;
     for (const auto& [name, value] : query) {
         if (name == "se") expiry = value;
@@ -34,9 +39,12 @@ Result<void> verify_studio_link(const Secret& key, std::string_view wsid, std::s
     const auto parsed = std::from_chars(expiry.data(), expiry.data() + expiry.size(), until);
     if (expiry.empty() || parsed.ec != std::errc() || parsed.ptr != expiry.data() + expiry.size() ||
         !Secret(signature(key, wsid, job, expiry)).matches(given))
-        return fail(Code::PermissionDenied, "AuthenticationFailed", "this link is not signed for this page: take studio_url of the job anew", "sig");
+        return fail(Code::PermissionDenied, "AuthenticationFailed",
+                    "this link is not signed for this page: take studio_url of the job anew",
+                    "sig");
     if (now.micros / 1'000'000 >= until)
-        return fail(Code::PermissionDenied, "AuthenticationFailed", "this link has expired: take studio_url of the job anew", "se");
+        return fail(Code::PermissionDenied, "AuthenticationFailed",
+                    "this link has expired: take studio_url of the job anew", "se");
     return {};
 }
 

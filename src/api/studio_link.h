@@ -14,9 +14,12 @@ namespace turnout::api {
 
 // "/studio/jobs/{wsid}/{job}?se=…&sig=…", to be put behind an origin. Valid for 30 to 31 days: the
 // expiry is rounded up to a whole day, so that the same job has the same link for a day.
-std::string sign_studio_link(const Secret& key, std::string_view wsid, std::string_view job, Instant now);
+std::string sign_studio_link(const Secret& key, std::string_view wsid, std::string_view job,
+                             Instant now);
 
 // PermissionDenied with the reason if the query (decoded) does not hold for that job.
-Result<void> verify_studio_link(const Secret& key, std::string_view wsid, std::string_view job, const std::vector<std::pair<std::string, std::string>>& query, Instant now);
+Result<void> verify_studio_link(const Secret& key, std::string_view wsid, std::string_view job,
+                                const std::vector<std::pair<std::string, std::string>>& query,
+                                Instant now);
 
 }  // namespace turnout::api

@@ -62,13 +62,16 @@ inline ServerInfo test_info() {
 class World {
 public:
     World()
-        : folder_(std::filesystem::path(::testing::TempDir()) / ("api_world_" + std::to_string(::getpid()) + "_" + std::to_string(next_number()))),
+        : folder_(
+              std::filesystem::path(::testing::TempDir()) /
+              ("api_world_" + std::to_string(::getpid()) + "_" + std::to_string(next_number()))),
           control(loop, store, effects, Control::Settings{}),
           assets(store, loop, random),
           tracking(store, loop, random, loop),
           blobs(open(*this)),
           authority(make_authority(store, loop, random, make_instance_keys(random))),
-          services{loop, random, loop, store, control, *blobs, assets, tracking, *authority, test_info()} {
+          services{loop,   random, loop,     store,      control,
+                   *blobs, assets, tracking, *authority, test_info()} {
         EXPECT_TRUE(control.recover());
         blobs->set_virtual(&tracking);
         add_discovery_routes(router, services);
@@ -103,9 +106,12 @@ public:
         wanted.location = "westus";
         return *wait(assets.create_workspace(wanted));
     }
-    std::string token(const Principal& principal) { return authority->mint(principal, "https://127.0.0.1:8443", 1h).reveal(); }
+    std::string token(const Principal& principal) {
+        return authority->mint(principal, "https://127.0.0.1:8443", 1h).reveal();
+    }
 
-    Reply send_raw(std::string method, std::string target, std::string body, std::string bearer, std::vector<std::pair<std::string, std::string>> headers = {}) {
+    Reply send_raw(std::string method, std::string target, std::string body, std::string bearer,
+                   std::vector<std::pair<std::string, std::string>> headers = {}) {
         http::Request request;
         request.method = std::move(method);
         request.target = target;
@@ -127,11 +133,15 @@ public:
     }
     // A path inside the workspace, as a user, with an api-version.
     Reply send(std::string method, const std::string& path, const Json& body = {}) {
-        const std::string target = workspace_path() + path + (path.find('?') == std::string::npos ? "?" : "&") + "api-version=2024-01-01-preview";
+        const std::string target = workspace_path() + path +
+                                   (path.find('?') == std::string::npos ? "?" : "&") +
+                                   "api-version=2024-01-01-preview";
         return send_raw(std::move(method), target, body.is_null() ? "" : body.dump(), user);
     }
     std::string workspace_path() const {
-        return "/subscriptions/" + workspace.subscription + "/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/" + workspace.name;
+        return "/subscriptions/" + workspace.subscription +
+               "/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/" +
+               workspace.name;
     }
     void put_blob(const std::string& container, const std::string& name, std::string bytes) {
         BlobPut put;
@@ -147,7 +157,8 @@ private:
         return ++last;
     }
     static std::unique_ptr<Blobs> open(World& world) {
-        auto opened = open_blobs(world.store, world.loop, world.random, world.loop, world.folder_.string());
+        auto opened =
+            open_blobs(world.store, world.loop, world.random, world.loop, world.folder_.string());
         EXPECT_TRUE(opened);
         return std::move(*opened);
     }

@@ -16,14 +16,19 @@ bool is_letter_or_digit(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-Result<void> check_characters(std::string_view text, std::string_view what, std::string_view more, std::size_t shortest, std::size_t longest) {
+Result<void> check_characters(std::string_view text, std::string_view what, std::string_view more,
+                              std::size_t shortest, std::size_t longest) {
     const bool fits = text.size() >= shortest && text.size() <= longest &&
                       (is_letter_or_digit(text.front()) || text.front() == '_') &&
-                      std::ranges::all_of(text, [&](char c) { return is_letter_or_digit(c) || more.find(c) != std::string_view::npos; });
+                      std::ranges::all_of(text, [&](char c) {
+                          return is_letter_or_digit(c) || more.find(c) != std::string_view::npos;
+                      });
     if (fits) return {};
     return fail(Code::InvalidArgument, "InvalidName",
-                std::string(what) + " '" + std::string(text.substr(0, 64)) + "' is not a name: use " + std::to_string(shortest) + " to " +
-                    std::to_string(longest) + " letters, digits and '" + std::string(more) + "', beginning with a letter or digit",
+                std::string(what) + " '" + std::string(text.substr(0, 64)) +
+                    "' is not a name: use " + std::to_string(shortest) + " to " +
+                    std::to_string(longest) + " letters, digits and '" + std::string(more) +
+                    "', beginning with a letter or digit",
                 "name");
 }
 
@@ -128,7 +133,8 @@ Json identity_of(std::string_view kind, const Json& properties) {
     for (const auto& [name, value] : properties.members()) {
         if (value.is_null() || name == "tags" || name == "description" || name == "isArchived" ||
             name == "properties" || name == "stage" || name == "provisioningState" ||
-            name == "environmentType" || name == "intellectualProperty" || name == "autoDeleteSetting")
+            name == "environmentType" || name == "intellectualProperty" ||
+            name == "autoDeleteSetting")
             continue;
         if (name == "isAnonymous" && !value.as_bool()) continue;
         if (name == "osType" && equal_ignoring_case(value.as_view(), "Linux")) continue;
@@ -142,12 +148,15 @@ Json identity_of(std::string_view kind, const Json& properties) {
 std::optional<std::int64_t> as_number(std::string_view version) {
     std::int64_t number = 0;
     const auto parsed = std::from_chars(version.data(), version.data() + version.size(), number);
-    if (version.empty() || parsed.ec != std::errc() || parsed.ptr != version.data() + version.size() || number < 0) return std::nullopt;
+    if (version.empty() || parsed.ec != std::errc() ||
+        parsed.ptr != version.data() + version.size() || number < 0)
+        return std::nullopt;
     return number;
 }
 
 Failure busy(std::string_view what) {
-    return fail(Code::Unavailable, "TooManyConcurrentWrites", std::string(what) + " is being written by others: try again");
+    return fail(Code::Unavailable, "TooManyConcurrentWrites",
+                std::string(what) + " is being written by others: try again");
 }
 
 }  // namespace
@@ -156,7 +165,8 @@ Result<void> check_asset_name(std::string_view name, std::string_view what) {
     return check_characters(name, what, "._-", 1, 255);
 }
 
-Assets::Assets(Store& store, const Clock& clock, Random& random) : store_(store), clock_(clock), random_(random) {}
+Assets::Assets(Store& store, const Clock& clock, Random& random)
+    : store_(store), clock_(clock), random_(random) {}
 
 // ---- workspaces
 
@@ -169,7 +179,8 @@ Result<std::optional<Workspace>> Assets::read_workspace(const std::string& key) 
     return workspace;
 }
 
-Result<std::optional<Workspace>> Assets::find_workspace(std::string_view sub, std::string_view rg, std::string_view name) {
+Result<std::optional<Workspace>> Assets::find_workspace(std::string_view sub, std::string_view rg,
+                                                        std::string_view name) {
     return read_workspace(workspace_key(sub, rg, name));
 }
 
@@ -189,7 +200,8 @@ Result<std::vector<Workspace>> Assets::list_workspaces(std::string_view sub, std
     for (const Record& record : TURNOUT_TRY(scan_all(store_, Table::Workspace, prefix))) {
         Workspace workspace = TURNOUT_TRY(workspace_from(record));
         workspaces_[record.key] = workspace;
-        if (rg.empty() || equal_ignoring_case(workspace.resource_group, rg)) found.push_back(std::move(workspace));
+        if (rg.empty() || equal_ignoring_case(workspace.resource_group, rg))
+            found.push_back(std::move(workspace));
     }
     return found;
 }
@@ -217,18 +229,22 @@ Task<Result<Workspace>> Assets::create_workspace(Workspace wanted) {
     };
     Batch batch;
     batch.put(Table::Workspace, key, to_json(wanted).dump(), kAbsent);
-    batch.put(Table::Datastore, wanted.id + "/" + std::string(kBlobStore), datastore("azureml-blobstore-" + wanted.id, true), kAbsent);
-    batch.put(Table::Datastore, wanted.id + "/" + std::string(kArtifactStore), datastore("azureml-" + wanted.id, false), kAbsent);
+    batch.put(Table::Datastore, wanted.id + "/" + std::string(kBlobStore),
+              datastore("azureml-blobstore-" + wanted.id, true), kAbsent);
+    batch.put(Table::Datastore, wanted.id + "/" + std::string(kArtifactStore),
+              datastore("azureml-" + wanted.id, false), kAbsent);
     auto committed = co_await store_.commit(std::move(batch));
     if (!committed && committed.error().code == Code::Conflict)
-        co_return fail(Code::Conflict, "ResourceExists", "workspace '" + wanted.name + "' exists already", "name");
+        co_return fail(Code::Conflict, "ResourceExists",
+                       "workspace '" + wanted.name + "' exists already", "name");
     if (!committed) co_return Failure(std::move(committed).error());
     workspaces_[key] = wanted;
     co_return wanted;
 }
 
 Task<Result<Workspace>> Assets::update_workspace(Workspace changed) {
-    const std::string key = workspace_key(changed.subscription, changed.resource_group, changed.name);
+    const std::string key =
+        workspace_key(changed.subscription, changed.resource_group, changed.name);
     for (int attempt = 0; attempt < kMaxTries; ++attempt) {
         TURNOUT_CO_TRY(const auto record, store_.get(Table::Workspace, key));
         if (!record) co_return not_found("workspace '" + changed.name + "' does not exist", "name");
@@ -243,7 +259,8 @@ Task<Result<Workspace>> Assets::update_workspace(Workspace changed) {
             workspaces_[key] = now;
             co_return now;
         }
-        if (committed.error().code != Code::Conflict) co_return Failure(std::move(committed).error());
+        if (committed.error().code != Code::Conflict)
+            co_return Failure(std::move(committed).error());
     }
     co_return busy("the workspace");
 }
@@ -251,7 +268,8 @@ Task<Result<Workspace>> Assets::update_workspace(Workspace changed) {
 // ---- datastores
 
 Result<std::optional<Json>> Assets::find_datastore(std::string_view wsid, std::string_view name) {
-    auto record = TURNOUT_TRY(store_.get(Table::Datastore, std::string(wsid) + "/" + std::string(name)));
+    auto record =
+        TURNOUT_TRY(store_.get(Table::Datastore, std::string(wsid) + "/" + std::string(name)));
     if (!record) return std::nullopt;
     return TURNOUT_TRY(parse_json(record->value));
 }
@@ -290,22 +308,28 @@ Task<Result<bool>> Assets::put_datastore(std::string wsid, std::string name, Jso
                 batch.put(Table::Datastore, other.key, changed.dump(), other.revision);
             }
         }
-        batch.put(Table::Datastore, wsid + "/" + name, document.dump(), record ? record->revision : kAbsent);
+        batch.put(Table::Datastore, wsid + "/" + name, document.dump(),
+                  record ? record->revision : kAbsent);
         auto committed = co_await store_.commit(std::move(batch));
         if (committed) co_return !record.has_value();
-        if (committed.error().code != Code::Conflict) co_return Failure(std::move(committed).error());
+        if (committed.error().code != Code::Conflict)
+            co_return Failure(std::move(committed).error());
     }
     co_return busy("the datastore");
 }
 
 Task<Result<void>> Assets::delete_datastore(std::string wsid, std::string name) {
     if (name == kBlobStore || name == kArtifactStore)
-        co_return fail(Code::FailedPrecondition, "DatastoreInUse", "datastore '" + name + "' belongs to the workspace and stays as long as it", "name");
+        co_return fail(Code::FailedPrecondition, "DatastoreInUse",
+                       "datastore '" + name + "' belongs to the workspace and stays as long as it",
+                       "name");
     TURNOUT_CO_TRY(const auto record, store_.get(Table::Datastore, wsid + "/" + name));
     if (!record) co_return not_found("datastore '" + name + "' does not exist", "name");
     TURNOUT_CO_TRY(const Json properties, parse_json(record->value));
     if (properties.at("isDefault").as_bool())
-        co_return fail(Code::FailedPrecondition, "DatastoreInUse", "datastore '" + name + "' is the default one: make another the default first", "name");
+        co_return fail(
+            Code::FailedPrecondition, "DatastoreInUse",
+            "datastore '" + name + "' is the default one: make another the default first", "name");
     Batch batch;
     batch.erase(Table::Datastore, wsid + "/" + name, record->revision);
     TURNOUT_CO_TRY([[maybe_unused]] const auto revision, co_await store_.commit(std::move(batch)));
@@ -314,20 +338,27 @@ Task<Result<void>> Assets::delete_datastore(std::string wsid, std::string name) 
 
 // ---- versioned assets
 
-Result<std::optional<AssetContainer>> Assets::find_container(std::string_view wsid, std::string_view kind, std::string_view name) {
-    auto record = TURNOUT_TRY(store_.get(Table::AssetContainer, std::string(wsid) + "/" + std::string(kind) + "/" + std::string(name)));
+Result<std::optional<AssetContainer>> Assets::find_container(std::string_view wsid,
+                                                             std::string_view kind,
+                                                             std::string_view name) {
+    auto record =
+        TURNOUT_TRY(store_.get(Table::AssetContainer, std::string(wsid) + "/" + std::string(kind) +
+                                                          "/" + std::string(name)));
     if (!record) return std::nullopt;
     return TURNOUT_TRY(container_from(*record));
 }
 
-Result<std::vector<AssetContainer>> Assets::list_containers(std::string_view wsid, std::string_view kind) {
+Result<std::vector<AssetContainer>> Assets::list_containers(std::string_view wsid,
+                                                            std::string_view kind) {
     std::vector<AssetContainer> found;
-    for (const Record& record : TURNOUT_TRY(scan_all(store_, Table::AssetContainer, std::string(wsid) + "/" + std::string(kind) + "/")))
+    for (const Record& record : TURNOUT_TRY(scan_all(
+             store_, Table::AssetContainer, std::string(wsid) + "/" + std::string(kind) + "/")))
         found.push_back(TURNOUT_TRY(container_from(record)));
     return found;
 }
 
-Task<Result<bool>> Assets::put_container(std::string wsid, AssetKind kind, AssetContainer container) {
+Task<Result<bool>> Assets::put_container(std::string wsid, AssetKind kind,
+                                         AssetContainer container) {
     TURNOUT_CO_TRY_VOID(check_asset_name(container.name, kind));
     const std::string key = wsid + "/" + kind + "/" + container.name;
     for (int attempt = 0; attempt < kMaxTries; ++attempt) {
@@ -343,39 +374,54 @@ Task<Result<bool>> Assets::put_container(std::string wsid, AssetKind kind, Asset
             next.created = before.created;
         }
         Batch batch;
-        batch.put(Table::AssetContainer, key, to_json(next).dump(), record ? record->revision : kAbsent);
+        batch.put(Table::AssetContainer, key, to_json(next).dump(),
+                  record ? record->revision : kAbsent);
         auto committed = co_await store_.commit(std::move(batch));
         if (committed) co_return !record.has_value();
-        if (committed.error().code != Code::Conflict) co_return Failure(std::move(committed).error());
+        if (committed.error().code != Code::Conflict)
+            co_return Failure(std::move(committed).error());
     }
     co_return busy("the asset");
 }
 
-Result<std::optional<AssetVersion>> Assets::find_version(std::string_view wsid, std::string_view kind, std::string_view name, std::string_view version) {
-    auto record = TURNOUT_TRY(store_.get(Table::AssetVersion, std::string(wsid) + "/" + std::string(kind) + "/" + std::string(name) + "/" + std::string(version)));
+Result<std::optional<AssetVersion>> Assets::find_version(std::string_view wsid,
+                                                         std::string_view kind,
+                                                         std::string_view name,
+                                                         std::string_view version) {
+    auto record = TURNOUT_TRY(
+        store_.get(Table::AssetVersion, std::string(wsid) + "/" + std::string(kind) + "/" +
+                                            std::string(name) + "/" + std::string(version)));
     if (!record) return std::nullopt;
     return TURNOUT_TRY(version_from(*record));
 }
 
-Result<std::optional<AssetVersion>> Assets::resolve(std::string_view wsid, std::string_view kind, std::string_view name, std::string_view version_or_label) {
+Result<std::optional<AssetVersion>> Assets::resolve(std::string_view wsid, std::string_view kind,
+                                                    std::string_view name,
+                                                    std::string_view version_or_label) {
     if (version_or_label != "latest") return find_version(wsid, kind, name, version_or_label);
     const auto container = TURNOUT_TRY(find_container(wsid, kind, name));
     if (!container || container->latest_version.empty()) return std::nullopt;
     return find_version(wsid, kind, name, container->latest_version);
 }
 
-Result<std::vector<AssetVersion>> Assets::list_versions(std::string_view wsid, std::string_view kind, std::string_view name) {
+Result<std::vector<AssetVersion>> Assets::list_versions(std::string_view wsid,
+                                                        std::string_view kind,
+                                                        std::string_view name) {
     std::vector<AssetVersion> found;
-    for (const Record& record : TURNOUT_TRY(scan_all(store_, Table::AssetVersion, std::string(wsid) + "/" + std::string(kind) + "/" + std::string(name) + "/")))
+    for (const Record& record : TURNOUT_TRY(
+             scan_all(store_, Table::AssetVersion,
+                      std::string(wsid) + "/" + std::string(kind) + "/" + std::string(name) + "/")))
         found.push_back(TURNOUT_TRY(version_from(record)));
-    std::ranges::stable_sort(found, [](const AssetVersion& a, const AssetVersion& b) { return a.created > b.created; });
+    std::ranges::stable_sort(
+        found, [](const AssetVersion& a, const AssetVersion& b) { return a.created > b.created; });
     return found;
 }
 
 Task<Result<bool>> Assets::put_version(std::string wsid, AssetKind kind, AssetVersion version) {
     TURNOUT_CO_TRY_VOID(check_asset_name(version.name, kind));
     TURNOUT_CO_TRY_VOID(check_asset_name(version.version, kind + " version"));
-    if (!version.properties.is_object()) co_return invalid("the asset needs 'properties'", "properties");
+    if (!version.properties.is_object())
+        co_return invalid("the asset needs 'properties'", "properties");
     const std::string container_key = wsid + "/" + kind + "/" + version.name;
     const std::string version_key = container_key + "/" + version.version;
     for (int attempt = 0; attempt < kMaxTries; ++attempt) {
@@ -385,14 +431,19 @@ Task<Result<bool>> Assets::put_version(std::string wsid, AssetKind kind, AssetVe
         Batch batch;
         if (record) {
             TURNOUT_CO_TRY(const AssetVersion before, version_from(*record));
-            if (!identity_of(kind, before.properties).equal_unordered(identity_of(kind, version.properties)))
-                co_return fail(Code::Conflict, "ResourceExists",
-                               kind + " '" + version.name + "' has a version '" + version.version + "' with another definition, which stays as it is: choose another version",
-                               "version");
+            if (!identity_of(kind, before.properties)
+                     .equal_unordered(identity_of(kind, version.properties)))
+                co_return fail(
+                    Code::Conflict, "ResourceExists",
+                    kind + " '" + version.name + "' has a version '" + version.version +
+                        "' with another definition, which stays as it is: choose another version",
+                    "version");
             next.created = before.created;
-            if (before.archived == next.archived && before.properties == next.properties) co_return false;
+            if (before.archived == next.archived && before.properties == next.properties)
+                co_return false;
         } else {
-            TURNOUT_CO_TRY(const auto container_record, store_.get(Table::AssetContainer, container_key));
+            TURNOUT_CO_TRY(const auto container_record,
+                           store_.get(Table::AssetContainer, container_key));
             AssetContainer container;
             container.name = version.name;
             container.next_version = "1";
@@ -402,25 +453,34 @@ Task<Result<bool>> Assets::put_version(std::string wsid, AssetKind kind, AssetVe
             }
             container.latest_version = version.version;
             const auto number = as_number(version.version);
-            if (number && *number >= as_number(container.next_version).value_or(1)) container.next_version = std::to_string(*number + 1);
-            batch.put(Table::AssetContainer, container_key, to_json(container).dump(), container_record ? container_record->revision : kAbsent);
+            if (number && *number >= as_number(container.next_version).value_or(1))
+                container.next_version = std::to_string(*number + 1);
+            batch.put(Table::AssetContainer, container_key, to_json(container).dump(),
+                      container_record ? container_record->revision : kAbsent);
             if (kind == "codes") {
-                const std::string hash = to_lower(version.properties.at("properties").at("hash_sha256").as_view());
+                const std::string hash =
+                    to_lower(version.properties.at("properties").at("hash_sha256").as_view());
                 TURNOUT_CO_TRY(const auto known, store_.get(Table::CodeHash, wsid + "/" + hash));
                 if (!hash.empty() && hash.find('/') == std::string::npos && !known)
-                    batch.put(Table::CodeHash, wsid + "/" + hash, Json::object({{"name", version.name}, {"version", version.version}}).dump());
+                    batch.put(Table::CodeHash, wsid + "/" + hash,
+                              Json::object({{"name", version.name}, {"version", version.version}})
+                                  .dump());
             }
         }
-        batch.put(Table::AssetVersion, version_key, to_json(next).dump(), record ? record->revision : kAbsent);
+        batch.put(Table::AssetVersion, version_key, to_json(next).dump(),
+                  record ? record->revision : kAbsent);
         auto committed = co_await store_.commit(std::move(batch));
         if (committed) co_return !record.has_value();
-        if (committed.error().code != Code::Conflict) co_return Failure(std::move(committed).error());
+        if (committed.error().code != Code::Conflict)
+            co_return Failure(std::move(committed).error());
     }
     co_return busy("the asset");
 }
 
-Result<std::optional<AssetVersion>> Assets::code_by_hash(std::string_view wsid, std::string_view sha256) {
-    auto record = TURNOUT_TRY(store_.get(Table::CodeHash, std::string(wsid) + "/" + to_lower(sha256)));
+Result<std::optional<AssetVersion>> Assets::code_by_hash(std::string_view wsid,
+                                                         std::string_view sha256) {
+    auto record =
+        TURNOUT_TRY(store_.get(Table::CodeHash, std::string(wsid) + "/" + to_lower(sha256)));
     if (!record) return std::nullopt;
     const Json found = TURNOUT_TRY(parse_json(record->value));
     return find_version(wsid, "codes", found.at("name").as_view(), found.at("version").as_view());

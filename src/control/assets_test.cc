@@ -28,7 +28,8 @@ struct World {
         wanted.name = std::move(name);
         return *wait(assets.create_workspace(wanted));
     }
-    Result<bool> put(const std::string& wsid, const std::string& kind, const std::string& name, const std::string& version, Json properties) {
+    Result<bool> put(const std::string& wsid, const std::string& kind, const std::string& name,
+                     const std::string& version, Json properties) {
         loop.pass(1s);
         AssetVersion asset;
         asset.name = name;
@@ -58,7 +59,8 @@ TEST(Assets, WorkspaceComesWithItsDatastores) {
     const auto refused = world.wait(world.assets.create_workspace(again));
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().reason, "ResourceExists");
-    for (const std::string bad : {"", "x", "a/b", "-ab", "a b", "averyveryveryveryveryverylongnameindeed"}) {
+    for (const std::string bad :
+         {"", "x", "a/b", "-ab", "a b", "averyveryveryveryveryverylongnameindeed"}) {
         Workspace wanted = made;
         wanted.name = bad;
         EXPECT_FALSE(world.wait(world.assets.create_workspace(wanted))) << bad;
@@ -82,14 +84,19 @@ TEST(Assets, AWorkspaceThatWasNotSavedIsNotThere) {
 TEST(Assets, OneDatastoreIsTheDefault) {
     World world;
     const std::string ws = world.workspace().id;
-    const auto is_default = [&](const std::string& name) { return (*world.assets.find_datastore(ws, name))->at("isDefault").as_bool(); };
-    EXPECT_TRUE(*world.wait(world.assets.put_datastore(ws, "mine", Json::object({{"containerName", "c"}, {"isDefault", true}}))));
+    const auto is_default = [&](const std::string& name) {
+        return (*world.assets.find_datastore(ws, name))->at("isDefault").as_bool();
+    };
+    EXPECT_TRUE(*world.wait(world.assets.put_datastore(
+        ws, "mine", Json::object({{"containerName", "c"}, {"isDefault", true}}))));
     EXPECT_TRUE(is_default("mine"));
     EXPECT_FALSE(is_default("workspaceblobstore"));
-    EXPECT_FALSE(*world.wait(world.assets.put_datastore(ws, "mine", Json::object({{"containerName", "c"}}))));
+    EXPECT_FALSE(*world.wait(
+        world.assets.put_datastore(ws, "mine", Json::object({{"containerName", "c"}}))));
     EXPECT_TRUE(is_default("mine")) << "until another is";
     EXPECT_FALSE(world.wait(world.assets.delete_datastore(ws, "mine")));
-    EXPECT_TRUE(world.wait(world.assets.put_datastore(ws, "workspaceblobstore", Json::object({{"containerName", "c"}, {"isDefault", true}}))));
+    EXPECT_TRUE(world.wait(world.assets.put_datastore(
+        ws, "workspaceblobstore", Json::object({{"containerName", "c"}, {"isDefault", true}}))));
     EXPECT_TRUE(world.wait(world.assets.delete_datastore(ws, "mine")));
     EXPECT_FALSE(world.wait(world.assets.delete_datastore(ws, "workspaceblobstore")));
     EXPECT_EQ(world.wait(world.assets.delete_datastore(ws, "mine")).error().code, Code::NotFound);
@@ -120,22 +127,31 @@ TEST(Assets, VersionsAreCounted) {
     EXPECT_FALSE((*world.assets.resolve(ws, "data", "d", "9")).has_value());
     EXPECT_FALSE((*world.assets.resolve(ws, "data", "none", "latest")).has_value());
     EXPECT_TRUE((*world.assets.list_versions(ws, "data", "d2")).empty());
-    for (const std::string bad : {"", "a/b", "..", "a b", "-x"}) EXPECT_FALSE(world.put(ws, "data", bad, "1", Json::object())) << bad;
+    for (const std::string bad : {"", "a/b", "..", "a b", "-x"})
+        EXPECT_FALSE(world.put(ws, "data", bad, "1", Json::object())) << bad;
     EXPECT_FALSE(world.put(ws, "data", "d", "1/2", Json::object()));
 }
 
 TEST(Assets, AVersionKeepsWhatIdentifiesIt) {
     World world;
     const std::string ws = world.workspace().id;
-    const Json first = Json::object({{"image", "i"}, {"condaFile", "c"}, {"tags", Json::object({{"a", "1"}})}});
+    const Json first =
+        Json::object({{"image", "i"}, {"condaFile", "c"}, {"tags", Json::object({{"a", "1"}})}});
     EXPECT_TRUE(*world.put(ws, "environments", "e", "1", first));
     const Instant created = (*world.assets.find_version(ws, "environments", "e", "1"))->created;
-    const Json same = Json::object({{"condaFile", "c"}, {"image", "i"}, {"build", Json()}, {"isAnonymous", false}, {"osType", "Linux"}, {"tags", Json::object({{"b", "2"}})}, {"description", "d"}});
+    const Json same = Json::object({{"condaFile", "c"},
+                                    {"image", "i"},
+                                    {"build", Json()},
+                                    {"isAnonymous", false},
+                                    {"osType", "Linux"},
+                                    {"tags", Json::object({{"b", "2"}})},
+                                    {"description", "d"}});
     EXPECT_FALSE(*world.put(ws, "environments", "e", "1", same));
     const auto saved = *world.assets.find_version(ws, "environments", "e", "1");
     EXPECT_EQ(saved->properties.at("tags").at("b").as_string(), "2");
     EXPECT_EQ(saved->created, created);
-    const auto refused = world.put(ws, "environments", "e", "1", Json::object({{"image", "i"}, {"condaFile", "other"}}));
+    const auto refused = world.put(ws, "environments", "e", "1",
+                                   Json::object({{"image", "i"}, {"condaFile", "other"}}));
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().reason, "ResourceExists");
     EXPECT_EQ(refused.error().code, Code::Conflict);
@@ -149,7 +165,8 @@ TEST(Assets, CodeIsFoundByItsHashInItsWorkspaceOnly) {
     World world;
     const std::string ws = world.workspace().id;
     const std::string other = world.workspace("other").id;
-    const Json code = Json::object({{"codeUri", "u"}, {"properties", Json::object({{"hash_sha256", "ABC"}})}});
+    const Json code =
+        Json::object({{"codeUri", "u"}, {"properties", Json::object({{"hash_sha256", "ABC"}})}});
     EXPECT_TRUE(*world.put(ws, "codes", "guid", "1", code));
     EXPECT_EQ((*world.assets.code_by_hash(ws, "abc"))->name, "guid");
     EXPECT_FALSE((*world.assets.code_by_hash(ws, "abd")).has_value());

@@ -19,8 +19,10 @@ Answer get_metadata(Services& services, Call& call) {
     response.headers.set("Content-Type", "application/json; charset=utf-8");
     std::string& body = response.body;
     body.reserve(512 + 6 * u.size());
-    body += R"([{"name":"Turnout","portal":")" + u + R"(/","resourceManager":")" + u + R"(","authentication":{"loginEndpoint":")" + u;
-    body += R"(/","audiences":[")" + u + R"("],"tenant":")" + services.authority.tenant() + R"(","identityProvider":"AAD"},)";
+    body += R"([{"name":"Turnout","portal":")" + u + R"(/","resourceManager":")" + u +
+            R"(","authentication":{"loginEndpoint":")" + u;
+    body += R"(/","audiences":[")" + u + R"("],"tenant":")" + services.authority.tenant() +
+            R"(","identityProvider":"AAD"},)";
     body += R"("suffixes":{"storage":"store.turnout"}}])";
     co_return response;
 }
@@ -28,37 +30,48 @@ Answer get_metadata(Services& services, Call& call) {
 // An API key, and not an access token: that could renew itself for ever.
 Result<Principal> key_holder(Services& services, std::string_view key) {
     if (key.empty() || key.find('.') != std::string_view::npos)
-        return fail(Code::Unauthenticated, "InvalidIdentityHeader", "this needs the API key of 'turnout env' in the header X-IDENTITY-HEADER or secret");
+        return fail(
+            Code::Unauthenticated, "InvalidIdentityHeader",
+            "this needs the API key of 'turnout env' in the header X-IDENTITY-HEADER or secret");
     Principal principal = TURNOUT_TRY(services.authority.check(key));
-    if (principal.kind != Principal::Kind::User) return fail(Code::PermissionDenied, "AuthorizationFailed", "only a user's key gives tokens");
+    if (principal.kind != Principal::Kind::User)
+        return fail(Code::PermissionDenied, "AuthorizationFailed",
+                    "only a user's key gives tokens");
     return principal;
 }
 
-Result<http::Response> managed_identity_token(Services& services, const Call& call, std::string_view resource) {
+Result<http::Response> managed_identity_token(Services& services, const Call& call,
+                                              std::string_view resource) {
     std::string_view key = call.request.headers.get("x-identity-header");
     if (key.empty()) key = call.request.headers.get("secret");
     const Principal principal = TURNOUT_TRY(key_holder(services, key));
-    if (resource.empty()) return invalid("the request names no 'resource' to issue a token for", "resource");
+    if (resource.empty())
+        return invalid("the request names no 'resource' to issue a token for", "resource");
     const Secret token = services.authority.mint(principal, resource, kTokenLife);
-    const std::int64_t seconds = std::chrono::duration_cast<std::chrono::seconds>(kTokenLife).count();
-    http::Response response = json_response(200, Json::object({
-                                                     {"access_token", token.reveal()},
-                                                     {"expires_on", std::to_string(services.clock.now().micros / 1'000'000 + seconds)},
-                                                     {"expires_in", std::to_string(seconds)},
-                                                     {"resource", resource},
-                                                     {"token_type", "Bearer"},
-                                                 }));
+    const std::int64_t seconds =
+        std::chrono::duration_cast<std::chrono::seconds>(kTokenLife).count();
+    http::Response response = json_response(
+        200, Json::object({
+                 {"access_token", token.reveal()},
+                 {"expires_on", std::to_string(services.clock.now().micros / 1'000'000 + seconds)},
+                 {"expires_in", std::to_string(seconds)},
+                 {"resource", resource},
+                 {"token_type", "Bearer"},
+             }));
     response.headers.set("Cache-Control", "no-store");
     return response;
 }
 
-std::string_view value_in(const std::vector<std::pair<std::string, std::string>>& form, std::string_view name) {
+std::string_view value_in(const std::vector<std::pair<std::string, std::string>>& form,
+                          std::string_view name) {
     for (const auto& [key, value] : form)
         if (key == name) return value;
     return {};
 }
 
-Answer get_token(Services& services, Call& call) { co_return managed_identity_token(services, call, call.query_value("resource")); }
+Answer get_token(Services& services, Call& call) {
+    co_return managed_identity_token(services, call, call.query_value("resource"));
+}
 
 Answer post_token(Services& services, Call& call) {
     TURNOUT_CO_TRY(const std::string body, co_await call.body.all(kMaxForm));
@@ -66,18 +79,24 @@ Answer post_token(Services& services, Call& call) {
     co_return managed_identity_token(services, call, value_in(form, "resource"));
 }
 
-// OAuth client credentials, for AZURE_AUTHORITY_HOST with the tenant "adfs": the secret is an API key.
+// OAuth client credentials, for AZURE_AUTHORITY_HOST with the tenant "adfs": the secret is an API
+// key.
 Answer post_oauth_token(Services& services, Call& call) {
     TURNOUT_CO_TRY(const std::string body, co_await call.body.all(kMaxForm));
     TURNOUT_CO_TRY(const auto form, parse_query(body));
-    if (value_in(form, "grant_type") != "client_credentials") co_return fail(Code::InvalidArgument, "unsupported_grant_type", "only client_credentials is served", "grant_type");
-    TURNOUT_CO_TRY(const Principal principal, key_holder(services, value_in(form, "client_secret")));
+    if (value_in(form, "grant_type") != "client_credentials")
+        co_return fail(Code::InvalidArgument, "unsupported_grant_type",
+                       "only client_credentials is served", "grant_type");
+    TURNOUT_CO_TRY(const Principal principal,
+                   key_holder(services, value_in(form, "client_secret")));
     std::string_view resource = value_in(form, "resource");
     if (resource.empty()) resource = value_in(form, "scope");
     if (resource.ends_with("/.default")) resource.remove_suffix(9);
-    if (resource.empty()) co_return invalid("the form names no 'scope' to issue a token for", "scope");
+    if (resource.empty())
+        co_return invalid("the form names no 'scope' to issue a token for", "scope");
     const Secret token = services.authority.mint(principal, resource, kTokenLife);
-    const std::int64_t seconds = std::chrono::duration_cast<std::chrono::seconds>(kTokenLife).count();
+    const std::int64_t seconds =
+        std::chrono::duration_cast<std::chrono::seconds>(kTokenLife).count();
     http::Response response = json_response(200, Json::object({
                                                      {"token_type", "Bearer"},
                                                      {"expires_in", seconds},
@@ -90,20 +109,24 @@ Answer post_oauth_token(Services& services, Call& call) {
 
 Answer get_openid(Services&, Call& call) {
     const std::string base = call.origin + "/adfs";
-    co_return json_response(200, Json::object({
-                                     {"issuer", base},
-                                     {"authorization_endpoint", base + "/oauth2/authorize"},
-                                     {"token_endpoint", base + "/oauth2/v2.0/token"},
-                                     {"device_authorization_endpoint", base + "/oauth2/devicecode"},
-                                     {"jwks_uri", base + "/discovery/keys"},
-                                     {"token_endpoint_auth_methods_supported", Json::array({"client_secret_post"})},
-                                     {"response_types_supported", Json::array({"token"})},
-                                 }));
+    co_return json_response(
+        200, Json::object({
+                 {"issuer", base},
+                 {"authorization_endpoint", base + "/oauth2/authorize"},
+                 {"token_endpoint", base + "/oauth2/v2.0/token"},
+                 {"device_authorization_endpoint", base + "/oauth2/devicecode"},
+                 {"jwks_uri", base + "/discovery/keys"},
+                 {"token_endpoint_auth_methods_supported", Json::array({"client_secret_post"})},
+                 {"response_types_supported", Json::array({"token"})},
+             }));
 }
 
 Answer get_registry_discovery(Services&, Call& call) {
     if (!equal_ignoring_case(call.param("registry"), "azureml"))
-        co_return not_found("registry '" + call.param("registry") + "' does not exist: there is 'azureml' with the curated environments", "registry");
+        co_return not_found(
+            "registry '" + call.param("registry") +
+                "' does not exist: there is 'azureml' with the curated environments",
+            "registry");
     co_return json_response(200, Json::object({
                                      {"registryName", "azureml"},
                                      {"primaryRegionResourceProviderUri", call.origin + "/"},
@@ -116,13 +139,16 @@ Answer get_registry_discovery(Services&, Call& call) {
 // Base URLs of the services of a workspace: all of them are this server.
 Answer get_workspace_discovery(Services&, Call& call) {
     Json body = Json::object();
-    for (const std::string_view name : {"api", "catalog", "experimentation", "gallery", "history", "hyperdrive", "labeling", "modelmanagement", "pipelines", "studio"})
+    for (const std::string_view name :
+         {"api", "catalog", "experimentation", "gallery", "history", "hyperdrive", "labeling",
+          "modelmanagement", "pipelines", "studio"})
         body.set(name, call.origin);
     co_return json_response(200, body);
 }
 
 Answer get_health(Services& services, Call&) {
-    co_return json_response(200, Json::object({{"status", "ok"}, {"version", services.info.version}}));
+    co_return json_response(200,
+                            Json::object({{"status", "ok"}, {"version", services.info.version}}));
 }
 
 }  // namespace
@@ -132,11 +158,14 @@ void add_discovery_routes(Router& router, Services& services) {
     row(router, services, "GET", "/metadata/endpoints", Access::Open, get_metadata);
     row(router, services, "GET", "/msi/token", Access::Open, get_token);
     row(router, services, "POST", "/msi/token", Access::Open, post_token);
-    row(router, services, "GET", "/adfs/.well-known/openid-configuration", Access::Open, get_openid);
+    row(router, services, "GET", "/adfs/.well-known/openid-configuration", Access::Open,
+        get_openid);
     row(router, services, "POST", "/adfs/oauth2/v2.0/token", Access::Open, post_oauth_token);
     row(router, services, "POST", "/adfs/oauth2/token", Access::Open, post_oauth_token);
-    row(router, services, "GET", "/registrymanagement/v1.0/registries/{registry}/discovery", Access::Open, get_registry_discovery);
-    row(router, services, "GET", "/discovery/workspaces/{name}", Access::Open, get_workspace_discovery);
+    row(router, services, "GET", "/registrymanagement/v1.0/registries/{registry}/discovery",
+        Access::Open, get_registry_discovery);
+    row(router, services, "GET", "/discovery/workspaces/{name}", Access::Open,
+        get_workspace_discovery);
     row(router, services, "GET", "/health", Access::Open, get_health);
 }
 

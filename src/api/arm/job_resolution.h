@@ -25,6 +25,7 @@ JobMeta job_meta(const Json& properties, std::string_view name);
 Result<std::string> job_compute(const Json& properties, const Workspace& workspace);
 
 // A new job. `task.mlflow_experiment_id` and AZUREML_EXPERIMENT_ID are still to be set.
-Result<JobSubmission> resolve_job(Services& services, const Call& call, const Workspace& workspace, const std::string& name, const Json& properties);
+Result<JobSubmission> resolve_job(Services& services, const Call& call, const Workspace& workspace,
+                                  const std::string& name, const Json& properties);
 
 }  // namespace turnout::api::arm

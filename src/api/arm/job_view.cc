@@ -11,7 +11,9 @@ namespace {
 
 std::string in_seconds(Span span) {
     std::array<char, 48> text;
-    const int length = std::snprintf(text.data(), text.size(), "%lld.%06lld s", static_cast<long long>(span.count() / 1'000'000), static_cast<long long>(span.count() % 1'000'000));
+    const int length = std::snprintf(text.data(), text.size(), "%lld.%06lld s",
+                                     static_cast<long long>(span.count() / 1'000'000),
+                                     static_cast<long long>(span.count() % 1'000'000));
     return std::string(text.data(), static_cast<std::size_t>(length));
 }
 
@@ -24,47 +26,62 @@ Json properties_of(const JobRecord& job, Instant now, std::string_view waiting_f
     set("compute", job.compute);
     set("waiting_for", std::string(waiting_for));
     set("environment", job.task.environment.name);
-    if (!job.task.environment.notices.empty()) set("notices", join(job.task.environment.notices, "\n"));
+    if (!job.task.environment.notices.empty())
+        set("notices", join(job.task.environment.notices, "\n"));
     set("attempts", std::to_string(job.attempts.size()));
     if (const JobAttempt* attempt = job.current()) {
         set("node", attempt->node);
         if (!is_terminal(job.status)) set("detail", attempt->detail);
         if (attempt->ending) {
-            if (attempt->ending->exit_code >= 0) set("exit_code", std::to_string(attempt->ending->exit_code));  // -1: it never ran
-            if (attempt->ending->peak_memory_bytes > 0) set("peak_memory_bytes", std::to_string(attempt->ending->peak_memory_bytes));
+            if (attempt->ending->exit_code >= 0)
+                set("exit_code", std::to_string(attempt->ending->exit_code));  // -1: it never ran
+            if (attempt->ending->peak_memory_bytes > 0)
+                set("peak_memory_bytes", std::to_string(attempt->ending->peak_memory_bytes));
         }
     }
     if (job.started) set("started", to_iso8601(*job.started));
     if (job.ended) set("ended", to_iso8601(*job.ended));
-    if (job.cause != agent_protocol::Cause::None) set("cause", std::string(agent_protocol::name_of(job.cause)));
-    for (const auto& [entry, span] : ledger(job, now)) set("ledger." + std::string(name_of(entry)), in_seconds(span));
+    if (job.cause != agent_protocol::Cause::None)
+        set("cause", std::string(agent_protocol::name_of(job.cause)));
+    for (const auto& [entry, span] : ledger(job, now))
+        set("ledger." + std::string(name_of(entry)), in_seconds(span));
     return properties;
 }
 
 // Who has to act is in the code, as in run history.
 Json error_of(const JobRecord& job) {
     using agent_protocol::Cause;
-    const bool ours = job.cause == Cause::Internal || job.cause == Cause::NodeLost || job.cause == Cause::Preempted;
+    const bool ours = job.cause == Cause::Internal || job.cause == Cause::NodeLost ||
+                      job.cause == Cause::Preempted;
     Json details = Json::array();
     std::string message = job.error_message;
     if (const JobAttempt* last = job.current(); last && last->ending) {
         if (message.empty()) message = last->ending->message;
-        if (last->ending->exit_code > 0) details.push(Json::object({{"code", "ExitCode"}, {"message", std::to_string(last->ending->exit_code)}}));
-        if (!last->ending->last_lines.empty()) details.push(Json::object({{"code", "LastLines"}, {"message", join(last->ending->last_lines, "\n")}}));
+        if (last->ending->exit_code > 0)
+            details.push(Json::object(
+                {{"code", "ExitCode"}, {"message", std::to_string(last->ending->exit_code)}}));
+        if (!last->ending->last_lines.empty())
+            details.push(Json::object(
+                {{"code", "LastLines"}, {"message", join(last->ending->last_lines, "\n")}}));
     }
-    details.push(Json::object({{"code", "Cause"}, {"message", agent_protocol::name_of(job.cause)}}));
-    return Json::object({{"code", ours ? "ServiceError" : "UserError"}, {"message", message.empty() ? "the job failed" : message}, {"details", std::move(details)}});
+    details.push(
+        Json::object({{"code", "Cause"}, {"message", agent_protocol::name_of(job.cause)}}));
+    return Json::object({{"code", ours ? "ServiceError" : "UserError"},
+                         {"message", message.empty() ? "the job failed" : message},
+                         {"details", std::move(details)}});
 }
 
 }  // namespace
 
-Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer& viewer, std::string_view waiting_for) {
+Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer& viewer,
+              std::string_view waiting_for) {
     const std::string path = workspace_path(workspace);
     Json properties = job.definition;
     properties.set("jobType", "Command");
     properties.set("status", name_of(job.status));
     properties.set("displayName", job.meta.display_name);
-    properties.set("description", job.meta.description.empty() ? Json() : Json(job.meta.description));
+    properties.set("description",
+                   job.meta.description.empty() ? Json() : Json(job.meta.description));
     properties.set("experimentName", job.meta.experiment);
     properties.set("tags", job.meta.tags.is_object() ? job.meta.tags : Json::object());
     properties.set("isArchived", job.meta.archived);
@@ -72,20 +89,27 @@ Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer&
     for (const std::string_view member : {"inputs", "outputs", "environmentVariables"})
         if (!properties.has(member)) properties.set(member, Json::object());
     properties["resources"].set("instanceCount", 1);
-    properties.set("services", Json::object({
-                                   {"Studio", Json::object({
-                                                  {"jobServiceType", "Studio"},
-                                                  {"endpoint", viewer.origin + sign_studio_link(viewer.link_key, job.workspace, job.name, viewer.now)},
-                                              })},
-                                   {"Tracking", Json::object({
-                                                    {"jobServiceType", "Tracking"},
-                                                    {"endpoint", "azureml://" + viewer.tls_host + "/mlflow/v1.0" + path},
-                                                })},
-                               }));
+    properties.set(
+        "services",
+        Json::object({
+            {"Studio",
+             Json::object({
+                 {"jobServiceType", "Studio"},
+                 {"endpoint", viewer.origin + sign_studio_link(viewer.link_key, job.workspace,
+                                                               job.name, viewer.now)},
+             })},
+            {"Tracking", Json::object({
+                             {"jobServiceType", "Tracking"},
+                             {"endpoint", "azureml://" + viewer.tls_host + "/mlflow/v1.0" + path},
+                         })},
+        }));
     properties.set("properties", properties_of(job, viewer.now, waiting_for));
     if (job.status == JobStatus::Failed) properties.set("error", error_of(job));
-    Json body = envelope(path + "/jobs/" + job.name, job.name, "workspaces/jobs", std::move(properties));
-    body.set("systemData", system_data(job.created, job.ended.value_or(job.started.value_or(job.created)), job.principal));
+    Json body =
+        envelope(path + "/jobs/" + job.name, job.name, "workspaces/jobs", std::move(properties));
+    body.set("systemData",
+             system_data(job.created, job.ended.value_or(job.started.value_or(job.created)),
+                         job.principal));
     return body;
 }
 

@@ -20,6 +20,7 @@ struct JobViewer {
 };
 
 // `waiting_for`: why it has no slot just now; "" if it has one.
-Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer& viewer, std::string_view waiting_for);
+Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer& viewer,
+              std::string_view waiting_for);
 
 }  // namespace turnout::api::arm

@@ -14,13 +14,15 @@ namespace {
 
 constexpr std::size_t kMaxBody = 8 << 20;
 constexpr std::size_t kMaxKept = 256;
-constexpr std::size_t kMaxScanned = 2'000;   // jobs looked at for one page, which then is a short one
-constexpr std::size_t kNearest = 200;        // newest jobs among which a misspelt name is looked for
+constexpr std::size_t kMaxScanned =
+    2'000;                             // jobs looked at for one page, which then is a short one
+constexpr std::size_t kNearest = 200;  // newest jobs among which a misspelt name is looked for
 constexpr std::int64_t kDay = 86'400'000'000;
 constexpr std::int64_t kTick = 100'000;  // as old may the time be up to which a live job is booked
 
 JobViewer viewer_of(const Services& services, const Call& call) {
-    return {call.origin, tls_host(services, call), services.authority.link_key(), services.clock.now()};
+    return {call.origin, tls_host(services, call), services.authority.link_key(),
+            services.clock.now()};
 }
 
 Result<JobRecord> read_job(const Record& record) {
@@ -35,7 +37,8 @@ std::string waiting_of(Services& services, const JobRecord& job) {
     return waiting.empty() ? job.waiting_for : waiting;
 }
 
-Json body_of(Services& services, const Call& call, const Workspace& workspace, const JobRecord& job) {
+Json body_of(Services& services, const Call& call, const Workspace& workspace,
+             const JobRecord& job) {
     return job_body(job, workspace, viewer_of(services, call), waiting_of(services, job));
 }
 
@@ -46,7 +49,7 @@ public:
     struct Shown {
         std::uint64_t revision = 0;  // of the record
         std::string origin;          // of the links
-        std::int64_t until = 0;      // the ledger of a live job and the signed link change with time
+        std::int64_t until = 0;  // the ledger of a live job and the signed link change with time
         std::string waiting;
         bool archived = false;
         std::optional<JobRecord> live;  // parsed; nothing if it has ended
@@ -54,12 +57,14 @@ public:
     };
 
     // Valid until the next call.
-    Result<const Shown*> show(Services& services, const Call& call, const Workspace& workspace, const Record& record) {
+    Result<const Shown*> show(Services& services, const Call& call, const Workspace& workspace,
+                              const Record& record) {
         const std::int64_t now = services.clock.now().micros;
         Shown* shown = kept_.find(record.key);
         if (shown && shown->revision == record.revision) {
             std::string waiting = shown->live ? waiting_of(services, *shown->live) : std::string();
-            if (now < shown->until && shown->origin == call.origin && shown->waiting == waiting) return shown;
+            if (now < shown->until && shown->origin == call.origin && shown->waiting == waiting)
+                return shown;
             if (shown->live) {
                 shown->waiting = std::move(waiting);
                 write(*shown, *shown->live, services, call, workspace, now);
@@ -78,7 +83,8 @@ public:
     }
 
 private:
-    static void write(Shown& shown, const JobRecord& job, Services& services, const Call& call, const Workspace& workspace, std::int64_t now) {
+    static void write(Shown& shown, const JobRecord& job, Services& services, const Call& call,
+                      const Workspace& workspace, std::int64_t now) {
         const std::int64_t step = shown.live ? kTick : kDay;
         shown.origin = call.origin;
         shown.until = (now / step + 1) * step;
@@ -91,9 +97,12 @@ private:
 
 Error no_such_job(Services& services, const Workspace& workspace, const std::string& name) {
     std::vector<std::string> names;
-    if (const auto newest = services.store.scan(Table::JobCreated, with_prefix(workspace.id + "/", kNearest)))
-        for (const Record& record : *newest) names.push_back(record.key.substr(record.key.rfind('/') + 1));
-    return {Code::NotFound, "ResourceNotFound", "job '" + name + "' does not exist" + did_you_mean(name, names), "job", nullptr};
+    if (const auto newest =
+            services.store.scan(Table::JobCreated, with_prefix(workspace.id + "/", kNearest)))
+        for (const Record& record : *newest)
+            names.push_back(record.key.substr(record.key.rfind('/') + 1));
+    return {Code::NotFound, "ResourceNotFound",
+            "job '" + name + "' does not exist" + did_you_mean(name, names), "job", nullptr};
 }
 
 Result<JobRecord> find(Services& services, const Workspace& workspace, const std::string& name) {
@@ -115,16 +124,22 @@ Answer get_job(Services& services, Call& call, ShownJobs& jobs) {
 }
 
 bool has_filter(const Call& call) {
-    return !call.query_value("jobType").empty() || !call.query_value("experimentName").empty() || !call.query_value("tag").empty();
+    return !call.query_value("jobType").empty() || !call.query_value("experimentName").empty() ||
+           !call.query_value("tag").empty();
 }
 
 bool matches(const Call& call, const JobRecord& job) {
-    if (const auto type = call.query_value("jobType"); !type.empty() && !equal_ignoring_case(type, "Command")) return false;
-    if (const auto experiment = call.query_value("experimentName"); !experiment.empty() && job.meta.experiment != experiment) return false;
+    if (const auto type = call.query_value("jobType");
+        !type.empty() && !equal_ignoring_case(type, "Command"))
+        return false;
+    if (const auto experiment = call.query_value("experimentName");
+        !experiment.empty() && job.meta.experiment != experiment)
+        return false;
     if (const auto tag = call.query_value("tag"); !tag.empty()) {
         const std::size_t cut = tag.find('=');
         const Json* value = job.meta.tags.find(tag.substr(0, cut));
-        if (!value || (cut != std::string_view::npos && value->as_view() != tag.substr(cut + 1))) return false;
+        if (!value || (cut != std::string_view::npos && value->as_view() != tag.substr(cut + 1)))
+            return false;
     }
     return true;
 }
@@ -137,7 +152,8 @@ Answer list_jobs(Services& services, Call& call, ShownJobs& jobs) {
     const std::size_t limit = page_size(call);
     const bool filtered = has_filter(call);
     Range range = with_prefix(prefix, (filtered ? kPageSize : limit) + 1);
-    if (const std::string_view token = call.query_value("$skip"); !token.empty()) range.from = prefix + std::string(token) + '\0';
+    if (const std::string_view token = call.query_value("$skip"); !token.empty())
+        range.from = prefix + std::string(token) + '\0';
     http::Response response;
     response.headers.set("Content-Type", "application/json; charset=utf-8");
     response.body = R"({"value":[)";
@@ -156,7 +172,8 @@ Answer list_jobs(Services& services, Call& call, ShownJobs& jobs) {
                 wanted = matches(call, job);
             }
             if (wanted) {
-                TURNOUT_CO_TRY(const ShownJobs::Shown* shown, jobs.show(services, call, workspace, *record));
+                TURNOUT_CO_TRY(const ShownJobs::Shown* shown,
+                               jobs.show(services, call, workspace, *record));
                 if (arm::shown(view, shown->archived)) {
                     if (count == limit) {
                         more = true;
@@ -174,7 +191,8 @@ Answer list_jobs(Services& services, Call& call, ShownJobs& jobs) {
     }
     response.body += ']';
     // Who asked for the first few and got them has all that he asked for.
-    if (more && (count < limit || call.query_value("$top").empty())) response.body += R"(,"nextLink":)" + Json(next_link(call, last)).dump();
+    if (more && (count < limit || call.query_value("$top").empty()))
+        response.body += R"(,"nextLink":)" + Json(next_link(call, last)).dump();
     response.body += '}';
     co_return response;
 }
@@ -182,14 +200,21 @@ Answer list_jobs(Services& services, Call& call, ShownJobs& jobs) {
 // ---- PUT
 
 // The same job again: what may change later is taken over, all else must be as it was.
-Answer put_again(Services& services, Call& call, Workspace workspace, JobRecord job, Json properties) {
+Answer put_again(Services& services, Call& call, Workspace workspace, JobRecord job,
+                 Json properties) {
     TURNOUT_CO_TRY(const Json definition, job_definition(properties, workspace));
     if (!job.definition.equal_unordered(definition))
-        co_return fail(Code::Conflict, "ResourceExists", "job '" + job.name + "' exists with another definition: choose another name", "name");
+        co_return fail(Code::Conflict, "ResourceExists",
+                       "job '" + job.name + "' exists with another definition: choose another name",
+                       "name");
     JobMeta meta = job_meta(properties, job.name);
-    for (const auto& [name, value] : job.meta.properties.members())  // properties are only ever added
+    for (const auto& [name, value] :
+         job.meta.properties.members())  // properties are only ever added
         if (!meta.properties.has(name)) meta.properties.set(name, value);
-    TURNOUT_CO_TRY([[maybe_unused]] const Put put, co_await asked<Put>([&](auto reply) { services.control.update_job(workspace.id, job.name, std::move(meta), std::move(reply)); }));
+    TURNOUT_CO_TRY([[maybe_unused]] const Put put, co_await asked<Put>([&](auto reply) {
+                       services.control.update_job(workspace.id, job.name, std::move(meta),
+                                                   std::move(reply));
+                   }));
     TURNOUT_CO_TRY(const JobRecord saved, find(services, workspace, job.name));
     co_return json_response(200, body_of(services, call, workspace, saved));
 }
@@ -207,14 +232,20 @@ Answer put_job(Services& services, Call& call) {
         co_return co_await put_again(services, call, workspace, std::move(job), properties);
     }
     TURNOUT_CO_TRY(JobSubmission job, resolve_job(services, call, workspace, name, properties));
-    TURNOUT_CO_TRY(const Experiment experiment, co_await services.tracking.ensure_experiment(workspace.id, job.meta.experiment));
+    TURNOUT_CO_TRY(const Experiment experiment,
+                   co_await services.tracking.ensure_experiment(workspace.id, job.meta.experiment));
     // In the commit of the job itself: a submit waits for the disk once.
-    TURNOUT_CO_TRY(job.together, services.tracking.rows_of_job_run(workspace.id, name, experiment, job.meta.display_name, call.principal.name));
+    TURNOUT_CO_TRY(job.together,
+                   services.tracking.rows_of_job_run(workspace.id, name, experiment,
+                                                     job.meta.display_name, call.principal.name));
     job.task.mlflow_experiment_id = experiment.id;
     job.task.variables.emplace(job.task.variables.begin(), "AZUREML_EXPERIMENT_ID", experiment.id);
-    TURNOUT_CO_TRY(const Put put, co_await asked<Put>([&](auto reply) { services.control.submit(std::move(job), std::move(reply)); }));
+    TURNOUT_CO_TRY(const Put put, co_await asked<Put>([&](auto reply) {
+                       services.control.submit(std::move(job), std::move(reply));
+                   }));
     TURNOUT_CO_TRY(const JobRecord saved, find(services, workspace, name));
-    co_return json_response(put == Put::Created ? 201 : 200, body_of(services, call, workspace, saved));
+    co_return json_response(put == Put::Created ? 201 : 200,
+                            body_of(services, call, workspace, saved));
 }
 
 Answer patch_job(Services& services, Call& call) {
@@ -237,10 +268,16 @@ Answer patch_job(Services& services, Call& call) {
             for (const auto& [key, text] : value.members())
                 if (!key.starts_with("turnout.")) meta.properties.set(key, text);
         } else if (name != "jobType") {
-            co_return invalid("'" + name.substr(0, 64) + "' of a job cannot be changed: only displayName, description, tags, properties and isArchived can", "properties." + name.substr(0, 64));
+            co_return invalid("'" + name.substr(0, 64) +
+                                  "' of a job cannot be changed: only displayName, description, "
+                                  "tags, properties and isArchived can",
+                              "properties." + name.substr(0, 64));
         }
     }
-    TURNOUT_CO_TRY([[maybe_unused]] const Put put, co_await asked<Put>([&](auto reply) { services.control.update_job(workspace.id, job.name, std::move(meta), std::move(reply)); }));
+    TURNOUT_CO_TRY([[maybe_unused]] const Put put, co_await asked<Put>([&](auto reply) {
+                       services.control.update_job(workspace.id, job.name, std::move(meta),
+                                                   std::move(reply));
+                   }));
     TURNOUT_CO_TRY(const JobRecord saved, find(services, workspace, job.name));
     co_return json_response(200, body_of(services, call, workspace, saved));
 }
@@ -251,7 +288,9 @@ Answer cancel_job(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const JobRecord job, find(services, workspace, call.param("name")));
     if (is_terminal(job.status)) co_return json_response(200, Json::object());
-    TURNOUT_CO_TRY_VOID(co_await asked<void>([&](auto reply) { services.control.cancel_job(workspace.id, job.name, std::move(reply)); }));
+    TURNOUT_CO_TRY_VOID(co_await asked<void>([&](auto reply) {
+        services.control.cancel_job(workspace.id, job.name, std::move(reply));
+    }));
     co_return accepted(call, workspace, "cancelJob", job.name);
 }
 
@@ -262,7 +301,9 @@ Answer delete_job(Services& services, Call& call) {
     if (is_terminal(job.status)) {
         TURNOUT_CO_TRY_VOID(co_await services.tracking.remove_job(workspace.id, job.name));
     }
-    TURNOUT_CO_TRY_VOID(co_await asked<void>([&](auto reply) { services.control.delete_job(workspace.id, job.name, std::move(reply)); }));
+    TURNOUT_CO_TRY_VOID(co_await asked<void>([&](auto reply) {
+        services.control.delete_job(workspace.id, job.name, std::move(reply));
+    }));
     co_return accepted(call, workspace, "deleteJob", job.name);
 }
 
@@ -271,8 +312,10 @@ Answer delete_job(Services& services, Call& call) {
 void add_job_routes(Router& router, Services& services) {
     // Shared by the rows that use it, which are copied with the router.
     const auto shown = std::make_shared<ShownJobs>();
-    router.add("GET", in_workspace("/jobs/{name}"), Access::User, [&services, shown](Call& call) { return get_job(services, call, *shown); });
-    router.add("GET", in_workspace("/jobs"), Access::User, [&services, shown](Call& call) { return list_jobs(services, call, *shown); });
+    router.add("GET", in_workspace("/jobs/{name}"), Access::User,
+               [&services, shown](Call& call) { return get_job(services, call, *shown); });
+    router.add("GET", in_workspace("/jobs"), Access::User,
+               [&services, shown](Call& call) { return list_jobs(services, call, *shown); });
     row(router, services, "PUT", in_workspace("/jobs/{name}"), Access::User, put_job);
     row(router, services, "PATCH", in_workspace("/jobs/{name}"), Access::User, patch_job);
     row(router, services, "DELETE", in_workspace("/jobs/{name}"), Access::User, delete_job);

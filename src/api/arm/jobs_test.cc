@@ -23,23 +23,38 @@ protected:
             ASSERT_EQ(reply.status, 201) << reply.text;
         };
         const std::string place = "azureml://datastores/workspaceblobstore/paths/";
-        put("/codes/c/versions/1", Json::object({{"codeUri", "http://x/blob/" + code_container(world.workspace.id, "0123") + "/src"}}));
-        put("/codes/empty/versions/1", Json::object({{"codeUri", "http://x/blob/" + code_container(world.workspace.id, "4567") + "/src"}}));
-        put("/data/table/versions/1", Json::object({{"dataType", "uri_file"}, {"dataUri", place + "file.csv"}}));
-        put("/data/many/versions/3", Json::object({{"dataType", "uri_folder"}, {"dataUri", place + "folder/"}}));
-        put("/data/lost/versions/1", Json::object({{"dataType", "uri_file"}, {"dataUri", place + "lost.csv"}}));
+        put("/codes/c/versions/1",
+            Json::object({{"codeUri", "http://x/blob/" +
+                                          code_container(world.workspace.id, "0123") + "/src"}}));
+        put("/codes/empty/versions/1",
+            Json::object({{"codeUri", "http://x/blob/" +
+                                          code_container(world.workspace.id, "4567") + "/src"}}));
+        put("/data/table/versions/1",
+            Json::object({{"dataType", "uri_file"}, {"dataUri", place + "file.csv"}}));
+        put("/data/many/versions/3",
+            Json::object({{"dataType", "uri_folder"}, {"dataUri", place + "folder/"}}));
+        put("/data/lost/versions/1",
+            Json::object({{"dataType", "uri_file"}, {"dataUri", place + "lost.csv"}}));
         put("/environments/mine/versions/5", Json::object({{"image", "i"}}));
-        put("/environments/docker/versions/1", Json::object({{"build", Json::object({{"contextUri", "https://x/y"}})}}));
-        const Json cluster = Json::object({{"computeType", "AmlCompute"}, {"properties", Json::object({{"vmSize", "STANDARD_DS2_V2"}, {"scaleSettings", Json::object({{"maxNodeCount", 2}})}})}});
+        put("/environments/docker/versions/1",
+            Json::object({{"build", Json::object({{"contextUri", "https://x/y"}})}}));
+        const Json cluster = Json::object(
+            {{"computeType", "AmlCompute"},
+             {"properties",
+              Json::object({{"vmSize", "STANDARD_DS2_V2"},
+                            {"scaleSettings", Json::object({{"maxNodeCount", 2}})}})}});
         put("/computes/cpu-cluster", cluster);
     }
 
     static Json job(const Json& more = Json::object()) {
-        Json properties = Json::object({{"jobType", "Command"}, {"command", "python train.py"}, {"environmentId", kCurated}});
+        Json properties = Json::object(
+            {{"jobType", "Command"}, {"command", "python train.py"}, {"environmentId", kCurated}});
         for (const auto& [name, value] : more.members()) properties.set(name, value);
         return Json::object({{"properties", properties}});
     }
-    Reply put(const std::string& name, const Json& more = Json::object()) { return world.send("PUT", "/jobs/" + name, job(more)); }
+    Reply put(const std::string& name, const Json& more = Json::object()) {
+        return world.send("PUT", "/jobs/" + name, job(more));
+    }
     JobRecord record(const std::string& name) {
         const auto found = world.store.get(Table::Job, world.workspace.id + "/" + name);
         EXPECT_TRUE(found && *found) << name;
@@ -56,28 +71,37 @@ protected:
 };
 
 TEST_F(Jobs, TheTutorialsJobIsResolved) {
-    const Reply made = put("brave_fig_1", Json::object({
-                                              {"codeId", world.workspace_path() + "/codes/c/versions/1"},
-                                              {"computeId", world.workspace_path() + "/computes/cpu-cluster"},
-                                              {"displayName", "train-with-cluster"},
-                                              {"experimentName", "diabetes-training"},
-                                              {"environmentVariables", Json::object({{"A", "b"}})},
-                                              {"tags", Json::object({{"t", "1"}})},
-                                          }));
+    const Reply made =
+        put("brave_fig_1", Json::object({
+                               {"codeId", world.workspace_path() + "/codes/c/versions/1"},
+                               {"computeId", world.workspace_path() + "/computes/cpu-cluster"},
+                               {"displayName", "train-with-cluster"},
+                               {"experimentName", "diabetes-training"},
+                               {"environmentVariables", Json::object({{"A", "b"}})},
+                               {"tags", Json::object({{"t", "1"}})},
+                           }));
     ASSERT_EQ(made.status, 201) << made.text;
     EXPECT_EQ(made.properties().at("status").as_string(), "Queued");
-    EXPECT_EQ(made.properties().at("computeId").as_string(), world.workspace_path() + "/computes/cpu-cluster");
+    EXPECT_EQ(made.properties().at("computeId").as_string(),
+              world.workspace_path() + "/computes/cpu-cluster");
     EXPECT_EQ(made.properties().at("environmentId").as_string(), kCurated);
-    EXPECT_EQ(made.properties().at("services").at("Tracking").at("endpoint").as_string(), "azureml://localhost:8443/mlflow/v1.0" + world.workspace_path());
+    EXPECT_EQ(made.properties().at("services").at("Tracking").at("endpoint").as_string(),
+              "azureml://localhost:8443/mlflow/v1.0" + world.workspace_path());
     EXPECT_TRUE(made.properties().at("properties").is_object());
     EXPECT_FALSE(made.properties().at("outputs").has("default"));
 
-    const std::string studio = made.properties().at("services").at("Studio").at("endpoint").as_string();
-    ASSERT_TRUE(studio.starts_with("https://localhost:8443/studio/jobs/" + world.workspace.id + "/brave_fig_1?")) << studio;
+    const std::string studio =
+        made.properties().at("services").at("Studio").at("endpoint").as_string();
+    ASSERT_TRUE(studio.starts_with("https://localhost:8443/studio/jobs/" + world.workspace.id +
+                                   "/brave_fig_1?"))
+        << studio;
     const auto query = *parse_query(studio.substr(studio.find('?') + 1) + "&tid=x");
-    EXPECT_TRUE(verify_studio_link(world.authority->link_key(), world.workspace.id, "brave_fig_1", query, world.loop.now()));
-    EXPECT_FALSE(verify_studio_link(world.authority->link_key(), world.workspace.id, "brave_fig_2", query, world.loop.now()));
-    EXPECT_FALSE(verify_studio_link(world.authority->link_key(), world.workspace.id, "brave_fig_1", query, world.loop.now() + std::chrono::days(32)));
+    EXPECT_TRUE(verify_studio_link(world.authority->link_key(), world.workspace.id, "brave_fig_1",
+                                   query, world.loop.now()));
+    EXPECT_FALSE(verify_studio_link(world.authority->link_key(), world.workspace.id, "brave_fig_2",
+                                    query, world.loop.now()));
+    EXPECT_FALSE(verify_studio_link(world.authority->link_key(), world.workspace.id, "brave_fig_1",
+                                    query, world.loop.now() + std::chrono::days(32)));
 
     const JobRecord saved = record("brave_fig_1");
     EXPECT_EQ(saved.compute, "cpu-cluster");
@@ -106,11 +130,15 @@ TEST_F(Jobs, WhatIsShownAgainIsNeverOlderThanWhatWasAcknowledged) {
         }
         return one.at("properties");
     };
-    for (const std::string name : {"one", "two", "three", "four"}) ASSERT_EQ(put(name, on).status, 201);
+    for (const std::string name : {"one", "two", "three", "four"})
+        ASSERT_EQ(put(name, on).status, 201);
     const std::string before = shown("four").at("properties").at("turnout.waiting_for").as_string();
-    ASSERT_EQ(world.send("POST", "/jobs/two/cancel").status, 202);  // another job, and its place changes
+    ASSERT_EQ(world.send("POST", "/jobs/two/cancel").status,
+              202);  // another job, and its place changes
     EXPECT_NE(shown("four").at("properties").at("turnout.waiting_for").as_string(), before);
-    const auto change = [&](const Json& properties) { return world.send("PATCH", "/jobs/four", Json::object({{"properties", properties}})).status; };
+    const auto change = [&](const Json& properties) {
+        return world.send("PATCH", "/jobs/four", Json::object({{"properties", properties}})).status;
+    };
     ASSERT_EQ(change(Json::object({{"displayName", "new"}})), 200);
     EXPECT_EQ(shown("four").at("displayName").as_string(), "new");
     ASSERT_EQ(world.send("POST", "/jobs/four/cancel").status, 202);
@@ -121,7 +149,8 @@ TEST_F(Jobs, WhatIsShownAgainIsNeverOlderThanWhatWasAcknowledged) {
 
     // The links are those of the one who asks.
     const std::string target = world.workspace_path() + "/jobs/four?api-version=2024-01-01-preview";
-    const std::string other = world.send_raw("GET", target, "", world.user, {{"Host", "other:1"}}).text;
+    const std::string other =
+        world.send_raw("GET", target, "", world.user, {{"Host", "other:1"}}).text;
     EXPECT_NE(other.find("https://other:1/"), std::string::npos);
     EXPECT_EQ(other.find("localhost:8443"), std::string::npos);
 }
@@ -130,23 +159,42 @@ TEST_F(Jobs, InputsAndOutputsFindTheirPlaces) {
     const Json inputs = Json::object({
         {"lit", Json::object({{"jobInputType", "literal"}, {"value", "0.1"}})},
         {"flag", Json::object({{"jobInputType", "literal"}, {"value", true}})},
-        {"file", Json::object({{"jobInputType", "uri_file"}, {"uri", "azureml://datastores/workspaceblobstore/paths/file.csv"}, {"mode", "Download"}})},
+        {"file", Json::object({{"jobInputType", "uri_file"},
+                               {"uri", "azureml://datastores/workspaceblobstore/paths/file.csv"},
+                               {"mode", "Download"}})},
         {"dir", Json::object({{"jobInputType", "uri_folder"}, {"uri", "azureml:many@latest"}})},
-        {"long", Json::object({{"jobInputType", "uri_folder"}, {"uri", "azureml://subscriptions/" + world.workspace.subscription + "/resourcegroups/rg/workspaces/ws/datastores/workspaceblobstore/paths/folder"}, {"mode", "Direct"}})},
-        {"arm", Json::object({{"jobInputType", "uri_file"}, {"uri", world.workspace_path() + "/data/table/versions/1"}})},
-        {"label", Json::object({{"jobInputType", "uri_file"}, {"uri", world.workspace_path() + "/data/azureml:table/versions/1"}})},
-        {"web", Json::object({{"jobInputType", "uri_file"}, {"uri", "https://example.org/x.csv"}, {"mode", "Direct"}})},
+        {"long",
+         Json::object(
+             {{"jobInputType", "uri_folder"},
+              {"uri",
+               "azureml://subscriptions/" + world.workspace.subscription +
+                   "/resourcegroups/rg/workspaces/ws/datastores/workspaceblobstore/paths/folder"},
+              {"mode", "Direct"}})},
+        {"arm", Json::object({{"jobInputType", "uri_file"},
+                              {"uri", world.workspace_path() + "/data/table/versions/1"}})},
+        {"label",
+         Json::object({{"jobInputType", "uri_file"},
+                       {"uri", world.workspace_path() + "/data/azureml:table/versions/1"}})},
+        {"web", Json::object({{"jobInputType", "uri_file"},
+                              {"uri", "https://example.org/x.csv"},
+                              {"mode", "Direct"}})},
     });
     const Json outputs = Json::object({
         {"model", Json::object({{"jobOutputType", "uri_folder"}})},
         {"one", Json::object({{"jobOutputType", "uri_file"}, {"mode", "Upload"}})},
-        {"there", Json::object({{"jobOutputType", "uri_folder"}, {"uri", "azureml://datastores/workspaceblobstore/paths/out/${{name}}/"}})},
+        {"there",
+         Json::object({{"jobOutputType", "uri_folder"},
+                       {"uri", "azureml://datastores/workspaceblobstore/paths/out/${{name}}/"}})},
     });
-    const std::string command = "x ${{inputs.lit}} ${{ inputs.file }} $[[--opt ${{inputs.absent}}]] $[[--dir ${{inputs.dir}}]] ${{outputs.model}}";
-    const Reply made = put("j", Json::object({{"inputs", inputs}, {"outputs", outputs}, {"command", command}}));
+    const std::string command =
+        "x ${{inputs.lit}} ${{ inputs.file }} $[[--opt ${{inputs.absent}}]] $[[--dir "
+        "${{inputs.dir}}]] ${{outputs.model}}";
+    const Reply made =
+        put("j", Json::object({{"inputs", inputs}, {"outputs", outputs}, {"command", command}}));
     ASSERT_EQ(made.status, 201) << made.text;
     const agent_protocol::TaskSpec task = record("j").task;
-    EXPECT_EQ(task.command, "x ${{inputs.lit}} ${{ inputs.file }}  --dir ${{inputs.dir}} ${{outputs.model}}");
+    EXPECT_EQ(task.command,
+              "x ${{inputs.lit}} ${{ inputs.file }}  --dir ${{inputs.dir}} ${{outputs.model}}");
     ASSERT_EQ(task.inputs.size(), 8u);
     EXPECT_EQ(task.inputs[0].literal, "0.1");
     EXPECT_EQ(task.inputs[1].literal, "True");
@@ -169,11 +217,17 @@ TEST_F(Jobs, InputsAndOutputsFindTheirPlaces) {
 
     // Another job's outputs.
     const auto from = [&](std::string uri, std::string type = "uri_folder") {
-        return put("next", Json::object({{"inputs", Json::object({{"x", Json::object({{"jobInputType", type}, {"uri", uri}})}})}}));
+        return put("next", Json::object(
+                               {{"inputs", Json::object({{"x", Json::object({{"jobInputType", type},
+                                                                             {"uri", uri}})}})}}));
     };
-    EXPECT_NE(from("azureml://jobs/j/outputs/model").message().find("has not ended"), std::string::npos);
-    EXPECT_NE(from("azureml://jobs/j/outputs/modell").message().find("did you mean 'model'"), std::string::npos);
-    EXPECT_NE(from("azureml://jobs/nobody/outputs/model").message().find("job 'nobody' does not exist"), std::string::npos);
+    EXPECT_NE(from("azureml://jobs/j/outputs/model").message().find("has not ended"),
+              std::string::npos);
+    EXPECT_NE(from("azureml://jobs/j/outputs/modell").message().find("did you mean 'model'"),
+              std::string::npos);
+    EXPECT_NE(
+        from("azureml://jobs/nobody/outputs/model").message().find("job 'nobody' does not exist"),
+        std::string::npos);
     world.put_blob(store, "azureml/j/model/m.pkl", "m");
     const Reply next = from("azureml://jobs/j/outputs/model");
     ASSERT_EQ(next.status, 201) << next.text;
@@ -182,9 +236,14 @@ TEST_F(Jobs, InputsAndOutputsFindTheirPlaces) {
 
 TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
     const auto input = [](std::string type, std::string uri, std::string mode = "ReadOnlyMount") {
-        return Json::object({{"inputs", Json::object({{"x", Json::object({{"jobInputType", type}, {"uri", uri}, {"mode", mode}})}})}});
+        return Json::object(
+            {{"inputs",
+              Json::object(
+                  {{"x", Json::object({{"jobInputType", type}, {"uri", uri}, {"mode", mode}})}})}});
     };
-    const auto output = [](std::string name, Json one) { return Json::object({{"outputs", Json::object({{name, std::move(one)}})}}); };
+    const auto output = [](std::string name, Json one) {
+        return Json::object({{"outputs", Json::object({{name, std::move(one)}})}});
+    };
     const std::string place = "azureml://datastores/workspaceblobstore/paths/";
     struct Row {
         Json more;
@@ -197,16 +256,28 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
         {Json::object({{"jobType", Json()}}), "JobTypeNotSupported", "no jobType"},
         {Json::object({{"command", " "}}), "MissingCommand", "command"},
         {Json::object({{"command", Json::array({1})}}), "MissingCommand", "command"},
-        {Json::object({{"computeId", "cpu-clster"}}), "ComputeNotFound", "did you mean 'cpu-cluster'"},
-        {Json::object({{"computeId", "/subscriptions/a/resourceGroups/b/providers/Microsoft.MachineLearningServices/workspaces/c/computes/d"}}), "ComputeNotFound", "another workspace"},
-        {Json::object({{"environmentId", "azureml:AzureML-sklearn-0.24-ubuntu18.04-py37-cpus@latest"}}), "EnvironmentNotFound", "did you mean 'AzureML-sklearn-0.24-ubuntu18.04-py37-cpu'"},
-        {Json::object({{"environmentId", "azureml:mine:9"}}), "EnvironmentNotFound", "has no version '9'"},
-        {Json::object({{"environmentId", "azureml:mien@latest"}}), "EnvironmentNotFound", "did you mean 'mine'"},
-        {Json::object({{"environmentId", "azureml:docker:1"}}), "BuildContextNotSupported", "Dockerfile"},
-        {Json::object({{"environmentId", "azureml://registries/other/environments/x/versions/1"}}), "EnvironmentNotFound", "registry 'other'"},
+        {Json::object({{"computeId", "cpu-clster"}}), "ComputeNotFound",
+         "did you mean 'cpu-cluster'"},
+        {Json::object({{"computeId",
+                        "/subscriptions/a/resourceGroups/b/providers/"
+                        "Microsoft.MachineLearningServices/workspaces/c/computes/d"}}),
+         "ComputeNotFound", "another workspace"},
+        {Json::object(
+             {{"environmentId", "azureml:AzureML-sklearn-0.24-ubuntu18.04-py37-cpus@latest"}}),
+         "EnvironmentNotFound", "did you mean 'AzureML-sklearn-0.24-ubuntu18.04-py37-cpu'"},
+        {Json::object({{"environmentId", "azureml:mine:9"}}), "EnvironmentNotFound",
+         "has no version '9'"},
+        {Json::object({{"environmentId", "azureml:mien@latest"}}), "EnvironmentNotFound",
+         "did you mean 'mine'"},
+        {Json::object({{"environmentId", "azureml:docker:1"}}), "BuildContextNotSupported",
+         "Dockerfile"},
+        {Json::object({{"environmentId", "azureml://registries/other/environments/x/versions/1"}}),
+         "EnvironmentNotFound", "registry 'other'"},
         {Json::object({{"environmentId", ""}}), "MissingEnvironment", "environment"},
-        {Json::object({{"codeId", world.workspace_path() + "/codes/none/versions/1"}}), "CodeNotFound", "'none'"},
-        {Json::object({{"codeId", world.workspace_path() + "/codes/empty/versions/1"}}), "CodeNotFound", "not there"},
+        {Json::object({{"codeId", world.workspace_path() + "/codes/none/versions/1"}}),
+         "CodeNotFound", "'none'"},
+        {Json::object({{"codeId", world.workspace_path() + "/codes/empty/versions/1"}}),
+         "CodeNotFound", "not there"},
         {Json::object({{"codeId", "https://somewhere/else"}}), "CodeNotFound", "not a code asset"},
         {Json::object({{"command", "x ${{inputs.y}}"}}), "InvalidReference", "inputs.y"},
         {Json::object({{"command", "x ${{outputs.y}}"}}), "InvalidReference", "outputs.y"},
@@ -216,7 +287,8 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
         {input("uri_folder", place + "fold"), "InputNotFound", "nothing is there"},
         {input("uri_file", place + "folder"), "InputTypeMismatch", "is a folder"},
         {input("uri_folder", place + "file.csv"), "InputTypeMismatch", "is a file"},
-        {input("uri_file", "azureml://datastores/workspaceblobstor/paths/x"), "DatastoreNotFound", "did you mean 'workspaceblobstore'"},
+        {input("uri_file", "azureml://datastores/workspaceblobstor/paths/x"), "DatastoreNotFound",
+         "did you mean 'workspaceblobstore'"},
         {input("uri_file", place + "../x"), "InvalidArgument", ""},
         {input("uri_file", "azureml:tabel:1"), "DataNotFound", "did you mean 'table'"},
         {input("uri_file", "azureml:table:2"), "DataNotFound", "no version '2'"},
@@ -227,7 +299,8 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
         {input("uri_file", "./local.csv"), "InvalidInput", "client's machine"},
         {input("uri_file", place + "file.csv", "EvalMount"), "InvalidMode", "EvalMount"},
         {input("uri_file", place + "file.csv", "ReadWriteMount"), "InvalidMode", "ro_mount"},
-        {input("uri_file", place + "file.csv", "Downlod"), "InvalidMode", "did you mean 'Download'"},
+        {input("uri_file", place + "file.csv", "Downlod"), "InvalidMode",
+         "did you mean 'Download'"},
         {input("uri_fil", place + "file.csv"), "InvalidType", "did you mean 'uri_file'"},
         {input("uri_file", ""), "InvalidInput", "no uri"},
         {output("../up", Json::object()), "InvalidName", "output name"},
@@ -236,14 +309,23 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
         {output("o", Json::object({{"uri", place}})), "InvalidOutput", "path inside"},
         {output("o", Json::object({{"uri", place + "../x"}})), "InvalidArgument", ""},
         {output("o", Json::object({{"mode", "Direct"}})), "InvalidMode", "rw_mount or upload"},
-        {output("o", Json::object({{"assetName", "a"}})), "OutputRegistrationNotSupported", "registered"},
-        {Json::object({{"resources", Json::object({{"instanceCount", 2}})}}), "DistributionNotSupported", "instance_count"},
-        {Json::object({{"resources", Json::object({{"instanceType", "STANDARD_XX"}})}}), "InvalidVmSize", "STANDARD_XX"},
-        {Json::object({{"distribution", Json::object({{"distributionType", "PyTorch"}})}}), "DistributionNotSupported", "distribution"},
-        {Json::object({{"limits", Json::object({{"timeout", "-PT1H"}})}}), "InvalidTimeout", "timeout"},
-        {Json::object({{"limits", Json::object({{"timeout", "PT0S"}})}}), "InvalidTimeout", "timeout"},
-        {Json::object({{"services", Json::object({{"ssh", Json::object({{"jobServiceType", "SSH"}})}})}}), "ServiceNotSupported", "ssh"},
-        {Json::object({{"environmentVariables", Json::object({{"a=b", "c"}})}}), "InvalidVariable", "a=b"},
+        {output("o", Json::object({{"assetName", "a"}})), "OutputRegistrationNotSupported",
+         "registered"},
+        {Json::object({{"resources", Json::object({{"instanceCount", 2}})}}),
+         "DistributionNotSupported", "instance_count"},
+        {Json::object({{"resources", Json::object({{"instanceType", "STANDARD_XX"}})}}),
+         "InvalidVmSize", "STANDARD_XX"},
+        {Json::object({{"distribution", Json::object({{"distributionType", "PyTorch"}})}}),
+         "DistributionNotSupported", "distribution"},
+        {Json::object({{"limits", Json::object({{"timeout", "-PT1H"}})}}), "InvalidTimeout",
+         "timeout"},
+        {Json::object({{"limits", Json::object({{"timeout", "PT0S"}})}}), "InvalidTimeout",
+         "timeout"},
+        {Json::object(
+             {{"services", Json::object({{"ssh", Json::object({{"jobServiceType", "SSH"}})}})}}),
+         "ServiceNotSupported", "ssh"},
+        {Json::object({{"environmentVariables", Json::object({{"a=b", "c"}})}}), "InvalidVariable",
+         "a=b"},
     };
     for (const Row& row : table) {
         const Reply reply = put("never", row.more);
@@ -255,13 +337,23 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
     EXPECT_EQ(world.send("PUT", "/jobs/a%20b", job()).status, 400);
     EXPECT_EQ(world.send("PUT", "/jobs/x", Json::object()).status, 400);
     EXPECT_EQ(world.send("PUT", "/jobs/x", Json::array({1})).status, 400);
-    EXPECT_EQ(world.send_raw("PUT", world.workspace_path() + "/jobs/x?api-version=2024-01-01", "{", world.user).code(), "InvalidRequestContent");
+    EXPECT_EQ(world
+                  .send_raw("PUT", world.workspace_path() + "/jobs/x?api-version=2024-01-01", "{",
+                            world.user)
+                  .code(),
+              "InvalidRequestContent");
 }
 
 TEST_F(Jobs, PutAgainChangesOnlyWhatMayChange) {
-    const Reply first = put("j", Json::object({{"resources", Json::object({{"properties", Json::object({{"IsLocal", Json::object({{"IsLocal", true}})}})}, {"instanceCount", 1}})}}));
+    const Reply first = put(
+        "j", Json::object(
+                 {{"resources",
+                   Json::object({{"properties",
+                                  Json::object({{"IsLocal", Json::object({{"IsLocal", true}})}})},
+                                 {"instanceCount", 1}})}}));
     ASSERT_EQ(first.status, 201) << first.text;
-    EXPECT_TRUE(first.properties().at("resources").at("properties").at("IsLocal").at("IsLocal").as_bool());
+    EXPECT_TRUE(
+        first.properties().at("resources").at("properties").at("IsLocal").at("IsLocal").as_bool());
     EXPECT_FALSE(first.properties().at("services").has("Local"));
     // The whole document comes back, with read-only members, tags and a property more.
     Json document = first.json;
@@ -272,7 +364,8 @@ TEST_F(Jobs, PutAgainChangesOnlyWhatMayChange) {
     EXPECT_EQ(second.properties().at("tags").at("a").as_string(), "b");
     EXPECT_EQ(second.properties().at("properties").at("ContentSnapshotId").as_string(), "s");
     const JobRecord saved = record("j");
-    EXPECT_EQ(saved.meta.properties.members().size(), 1u) << "what the server says is not stored as the user's";
+    EXPECT_EQ(saved.meta.properties.members().size(), 1u)
+        << "what the server says is not stored as the user's";
 
     Json other = document;
     other["properties"].set("command", "python other.py");
@@ -282,23 +375,39 @@ TEST_F(Jobs, PutAgainChangesOnlyWhatMayChange) {
     // It needs nothing that may have gone since.
     world.send("PUT", "/jobs/j", document);
 
-    EXPECT_EQ(world.send("PATCH", "/jobs/j", Json::object({{"properties", Json::object({{"isArchived", true}, {"displayName", "new"}})}})).properties().at("displayName").as_string(), "new");
-    EXPECT_EQ(world.send("PATCH", "/jobs/j", Json::object({{"properties", Json::object({{"command", "x"}})}})).status, 400);
+    EXPECT_EQ(world
+                  .send("PATCH", "/jobs/j",
+                        Json::object({{"properties", Json::object({{"isArchived", true},
+                                                                   {"displayName", "new"}})}}))
+                  .properties()
+                  .at("displayName")
+                  .as_string(),
+              "new");
+    EXPECT_EQ(world
+                  .send("PATCH", "/jobs/j",
+                        Json::object({{"properties", Json::object({{"command", "x"}})}}))
+                  .status,
+              400);
     EXPECT_EQ(world.send("GET", "/jobs").json.at("value").items().size(), 0u);
-    EXPECT_EQ(world.send("GET", "/jobs?listViewType=ArchivedOnly").json.at("value").items().size(), 1u);
+    EXPECT_EQ(world.send("GET", "/jobs?listViewType=ArchivedOnly").json.at("value").items().size(),
+              1u);
 }
 
 TEST_F(Jobs, AreListedNewestFirstInPages) {
     for (int i = 0; i < 120; ++i) {
         world.loop.pass(1s);
-        ASSERT_EQ(put("j" + std::to_string(i), Json::object({{"tags", Json::object({{"n", std::to_string(i % 2)}})}})).status, 201);
+        ASSERT_EQ(put("j" + std::to_string(i),
+                      Json::object({{"tags", Json::object({{"n", std::to_string(i % 2)}})}}))
+                      .status,
+                  201);
     }
     const Reply first = world.send("GET", "/jobs");
     ASSERT_EQ(first.json.at("value").items().size(), 100u);
     EXPECT_EQ(first.json.at("value").items()[0].at("name").as_string(), "j119");
     const std::string next = first.json.at("nextLink").as_string();
     ASSERT_FALSE(next.empty());
-    const Reply rest = world.send_raw("GET", next.substr(std::string("https://localhost:8443").size()), "", world.user);
+    const Reply rest = world.send_raw(
+        "GET", next.substr(std::string("https://localhost:8443").size()), "", world.user);
     ASSERT_EQ(rest.json.at("value").items().size(), 20u) << rest.text;
     EXPECT_EQ(rest.json.at("value").items()[0].at("name").as_string(), "j19");
     EXPECT_FALSE(rest.json.has("nextLink"));
@@ -315,14 +424,23 @@ TEST_F(Jobs, EndAsTheyAreTold) {
     world.loop.settle();
     const std::string operation(canceled.headers.get("Azure-AsyncOperation"));
     const std::string path = operation.substr(std::string("https://localhost:8443").size());
-    EXPECT_EQ(world.send_raw("GET", path, "", world.user).json.at("status").as_string(), "Succeeded");
+    EXPECT_EQ(world.send_raw("GET", path, "", world.user).json.at("status").as_string(),
+              "Succeeded");
     const std::string location(canceled.headers.get("Location"));
-    EXPECT_EQ(world.send_raw("GET", location.substr(std::string("https://localhost:8443").size()), "", world.user).status, 200);
+    EXPECT_EQ(world
+                  .send_raw("GET", location.substr(std::string("https://localhost:8443").size()),
+                            "", world.user)
+                  .status,
+              200);
     EXPECT_EQ(world.send("GET", "/jobs/j").properties().at("status").as_string(), "Canceled");
     EXPECT_EQ(world.send("POST", "/jobs/j/cancel").status, 200);
     // Twice the same answer; after a change another.
     EXPECT_EQ(world.send("GET", "/jobs/j").text, world.send("GET", "/jobs/j").text);
-    EXPECT_EQ(world.send("PATCH", "/jobs/j", Json::object({{"properties", Json::object({{"displayName", "late"}})}})).status, 200);
+    EXPECT_EQ(world
+                  .send("PATCH", "/jobs/j",
+                        Json::object({{"properties", Json::object({{"displayName", "late"}})}}))
+                  .status,
+              200);
     EXPECT_EQ(world.send("GET", "/jobs/j").properties().at("displayName").as_string(), "late");
     EXPECT_EQ(world.send("DELETE", "/jobs/j").status, 202);
     world.loop.settle();
@@ -337,12 +455,22 @@ TEST_F(Jobs, FailedOnesSayWhy) {
     job.ended = job.created + 5s;
     job.cause = agent_protocol::Cause::UserCode;
     job.error_message = "the command ended with exit code 3";
-    job.attempts.push_back({1, "node-1", job.created + 1s, job.created + 2s, job.created + 3s, job.created + 4s, job.created + 5s, "", {}});
-    job.attempts[0].ending = agent_protocol::Ending{agent_protocol::Cause::UserCode, 3, 0, "", {"Traceback", "ValueError"}, 0, {}};
+    job.attempts.push_back({1,
+                            "node-1",
+                            job.created + 1s,
+                            job.created + 2s,
+                            job.created + 3s,
+                            job.created + 4s,
+                            job.created + 5s,
+                            "",
+                            {}});
+    job.attempts[0].ending = agent_protocol::Ending{agent_protocol::Cause::UserCode, 3, 0, "",
+                                                    {"Traceback", "ValueError"},     0, {}};
     save(job);
     const Reply failed = world.send("GET", "/jobs/j");
     EXPECT_EQ(failed.properties().at("error").at("code").as_string(), "UserError");
-    EXPECT_EQ(failed.properties().at("error").at("message").as_string(), "the command ended with exit code 3");
+    EXPECT_EQ(failed.properties().at("error").at("message").as_string(),
+              "the command ended with exit code 3");
     const Json& properties = failed.properties().at("properties");
     EXPECT_EQ(properties.at("turnout.exit_code").as_string(), "3");
     EXPECT_EQ(properties.at("turnout.cause").as_string(), "user_code");

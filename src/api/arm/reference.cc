@@ -25,8 +25,10 @@ bool take(std::string_view& rest, std::string_view word) {
 }
 
 Failure unreadable(std::string_view text) {
-    return invalid("'" + std::string(text.substr(0, 300)) +
-                   "' cannot be read: use azureml://datastores/NAME/paths/PATH, azureml:NAME:VERSION, azureml:NAME@latest, azureml://jobs/JOB/outputs/NAME or an ARM id");
+    return invalid(
+        "'" + std::string(text.substr(0, 300)) +
+        "' cannot be read: use azureml://datastores/NAME/paths/PATH, azureml:NAME:VERSION, "
+        "azureml:NAME@latest, azureml://jobs/JOB/outputs/NAME or an ARM id");
 }
 
 // "…" without '/' at its ends, checked; "" stays "".
@@ -40,10 +42,12 @@ Result<std::string> checked_path(std::string_view path) {
 }
 
 Failure elsewhere(std::string_view text, const Workspace& here) {
-    return invalid("'" + std::string(text.substr(0, 300)) + "' is in another workspace than '" + here.name + "': only this one is reached");
+    return invalid("'" + std::string(text.substr(0, 300)) + "' is in another workspace than '" +
+                   here.name + "': only this one is reached");
 }
 
-// After "/subscriptions/": "S/resourceGroups/R[/providers/P]/workspaces/W/", which must be this one.
+// After "/subscriptions/": "S/resourceGroups/R[/providers/P]/workspaces/W/", which must be this
+// one.
 Result<void> take_workspace(std::string_view& rest, std::string_view text, const Workspace& here) {
     const std::string_view subscription = next_part(rest);
     if (!take(rest, "resourceGroups")) return unreadable(text);
@@ -51,7 +55,8 @@ Result<void> take_workspace(std::string_view& rest, std::string_view text, const
     if (take(rest, "providers")) next_part(rest);
     if (!take(rest, "workspaces")) return unreadable(text);
     const std::string_view name = next_part(rest);
-    if (!equal_ignoring_case(subscription, here.subscription) || !equal_ignoring_case(group, here.resource_group) || !equal_ignoring_case(name, here.name))
+    if (!equal_ignoring_case(subscription, here.subscription) ||
+        !equal_ignoring_case(group, here.resource_group) || !equal_ignoring_case(name, here.name))
         return elsewhere(text, here);
     return {};
 }
@@ -67,7 +72,8 @@ Result<Reference> parse_inside(std::string_view rest, Reference reference) {
     if (take(rest, "datastores")) {
         reference.form = Reference::Form::Path;
         reference.datastore = next_part(rest);
-        if (reference.datastore.empty() || (!rest.empty() && !take(rest, "paths"))) return unreadable(text);
+        if (reference.datastore.empty() || (!rest.empty() && !take(rest, "paths")))
+            return unreadable(text);
         reference.path = TURNOUT_TRY(checked_path(rest));
         return reference;
     }
@@ -76,22 +82,27 @@ Result<Reference> parse_inside(std::string_view rest, Reference reference) {
         reference.job = next_part(rest);
         if (!take(rest, "outputs")) return unreadable(text);
         reference.output = next_part(rest);
-        if (reference.job.empty() || reference.output.empty() || (!rest.empty() && !take(rest, "paths"))) return unreadable(text);
+        if (reference.job.empty() || reference.output.empty() ||
+            (!rest.empty() && !take(rest, "paths")))
+            return unreadable(text);
         reference.path = TURNOUT_TRY(checked_path(rest));
         return reference;
     }
     reference.form = Reference::Form::Asset;
     reference.kind = to_lower(next_part(rest));
-    constexpr std::array<std::string_view, 5> kinds = {"data", "models", "environments", "codes", "components"};
+    constexpr std::array<std::string_view, 5> kinds = {"data", "models", "environments", "codes",
+                                                       "components"};
     if (std::ranges::find(kinds, reference.kind) == kinds.end()) return unreadable(text);
     std::string_view name = next_part(rest);
-    if (name.starts_with("azureml:")) name.remove_prefix(8);  // the SDK leaves it there when it resolves a label
+    if (name.starts_with("azureml:"))
+        name.remove_prefix(8);  // the SDK leaves it there when it resolves a label
     reference.name = name;
     if (take(rest, "versions")) {
         reference.version = next_part(rest);
     } else if (take(rest, "labels")) {
         reference.version = next_part(rest);
-        if (reference.version != "latest") return invalid("'" + text + "' has a label other than 'latest'");
+        if (reference.version != "latest")
+            return invalid("'" + text + "' has a label other than 'latest'");
     }
     if (!rest.empty()) return unreadable(text);
     TURNOUT_TRY(check_words(reference, text));
@@ -101,7 +112,10 @@ Result<Reference> parse_inside(std::string_view rest, Reference reference) {
 bool has_scheme(std::string_view text) {
     const std::size_t colon = text.find("://");
     return colon != std::string_view::npos && colon > 1 &&
-           std::ranges::all_of(text.substr(0, colon), [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.'; });
+           std::ranges::all_of(text.substr(0, colon), [](char c) {
+               return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '+' || c == '-' || c == '.';
+           });
 }
 
 }  // namespace
@@ -145,10 +159,13 @@ Result<Reference> parse_reference(std::string_view text, const Workspace& here) 
         const std::size_t at = rest.rfind('@');
         const std::size_t colon = rest.rfind(':');
         const std::size_t cut = at != std::string_view::npos ? at : colon;
-        if (cut == std::string_view::npos) return invalid("'" + std::string(text) + "' needs a version: azureml:NAME:VERSION or azureml:NAME@latest");
+        if (cut == std::string_view::npos)
+            return invalid("'" + std::string(text) +
+                           "' needs a version: azureml:NAME:VERSION or azureml:NAME@latest");
         reference.name = rest.substr(0, cut);
         reference.version = rest.substr(cut + 1);
-        if (cut == at && reference.version != "latest") return invalid("'" + std::string(text) + "' has a label other than 'latest'");
+        if (cut == at && reference.version != "latest")
+            return invalid("'" + std::string(text) + "' has a label other than 'latest'");
         TURNOUT_TRY(check_words(reference, text));
         return reference;
     }
@@ -160,24 +177,29 @@ Result<Reference> parse_reference(std::string_view text, const Workspace& here) 
     return reference;
 }
 
-Result<std::string> resource_name(std::string_view id, std::string_view type, const Workspace& here) {
+Result<std::string> resource_name(std::string_view id, std::string_view type,
+                                  const Workspace& here) {
     std::string_view rest = id;
     if (rest.starts_with("azureml:")) rest.remove_prefix(8);
     std::string_view name = rest;
     if (rest.starts_with("/subscriptions/")) {
         next_part(rest);
         TURNOUT_TRY(take_workspace(rest, id, here));
-        if (!take(rest, type)) return invalid("'" + std::string(id.substr(0, 300)) + "' is not one of the " + std::string(type));
+        if (!take(rest, type))
+            return invalid("'" + std::string(id.substr(0, 300)) + "' is not one of the " +
+                           std::string(type));
         name = next_part(rest);
         if (!rest.empty()) return unreadable(id);
     }
     if (name.empty() || name.find('/') != std::string_view::npos)
-        return invalid("'" + std::string(id.substr(0, 300)) + "' is not the name or the ARM id of one of the " + std::string(type));
+        return invalid("'" + std::string(id.substr(0, 300)) +
+                       "' is not the name or the ARM id of one of the " + std::string(type));
     return std::string(name);
 }
 
 std::optional<agent_protocol::BlobFolder> blob_of_url(std::string_view url) {
-    if (const std::size_t query = url.find('?'); query != std::string_view::npos) url = url.substr(0, query);
+    if (const std::size_t query = url.find('?'); query != std::string_view::npos)
+        url = url.substr(0, query);
     if (const std::size_t scheme = url.find("://"); scheme != std::string_view::npos) {
         const std::size_t slash = url.find('/', scheme + 3);
         if (slash == std::string_view::npos) return std::nullopt;

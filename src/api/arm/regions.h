@@ -8,8 +8,8 @@
 
 namespace turnout::api::arm {
 
-// The region as ARM writes it ("westus" for "West US"). Ok for "", "local" and Azure's regions; else
-// InvalidArgument with the nearest one.
+// The region as ARM writes it ("westus" for "West US"). Ok for "", "local" and Azure's regions;
+// else InvalidArgument with the nearest one.
 Result<std::string> checked_location(std::string_view location);
 
 }  // namespace turnout::api::arm

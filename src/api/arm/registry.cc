@@ -8,11 +8,14 @@ namespace {
 
 constexpr std::string_view kType = "registries/environments";
 
-std::string id_of(const environment::Curated& curated) { return "azureml://registries/azureml/environments/" + std::string(curated.name); }
+std::string id_of(const environment::Curated& curated) {
+    return "azureml://registries/azureml/environments/" + std::string(curated.name);
+}
 
 }  // namespace
 
-Json curated_container_body(const environment::Curated& curated, const std::string& id, std::string_view type) {
+Json curated_container_body(const environment::Curated& curated, const std::string& id,
+                            std::string_view type) {
     return envelope(id, curated.name, type,
                     Json::object({
                         {"description", curated.description},
@@ -25,12 +28,15 @@ Json curated_container_body(const environment::Curated& curated, const std::stri
                     }));
 }
 
-Json curated_version_body(const environment::Curated& curated, int version, const std::string& id, std::string_view type) {
+Json curated_version_body(const environment::Curated& curated, int version, const std::string& id,
+                          std::string_view type) {
     std::string conda = "dependencies:\n- python\n- pip\n- pip:\n";
-    for (const std::string& requirement : curated.requirements) conda += "  - " + requirement + "\n";
+    for (const std::string& requirement : curated.requirements)
+        conda += "  - " + requirement + "\n";
     const std::string number = std::to_string(version);
     Json properties = Json::object({
-        {"description", std::string(curated.description) + (curated.notice.empty() ? "" : " " + std::string(curated.notice))},
+        {"description", std::string(curated.description) +
+                            (curated.notice.empty() ? "" : " " + std::string(curated.notice))},
         {"tags", Json::object()},
         {"properties", Json::object()},
         {"isArchived", false},
@@ -41,17 +47,24 @@ Json curated_version_body(const environment::Curated& curated, int version, cons
         {"osType", "Linux"},
         {"provisioningState", "Succeeded"},
     });
-    return envelope(id + "/versions/" + number, number, std::string(type) + "/versions", std::move(properties));
+    return envelope(id + "/versions/" + number, number, std::string(type) + "/versions",
+                    std::move(properties));
 }
 
 namespace {
 
-Json container_body(const environment::Curated& curated) { return curated_container_body(curated, id_of(curated), kType); }
-Json version_body(const environment::Curated& curated, int version) { return curated_version_body(curated, version, id_of(curated), kType); }
+Json container_body(const environment::Curated& curated) {
+    return curated_container_body(curated, id_of(curated), kType);
+}
+Json version_body(const environment::Curated& curated, int version) {
+    return curated_version_body(curated, version, id_of(curated), kType);
+}
 
 Result<void> check_registry(const Call& call) {
     if (equal_ignoring_case(call.param("registry"), "azureml")) return {};
-    return not_found("registry '" + call.param("registry") + "' does not exist: there is 'azureml' with the curated environments", "registry");
+    return not_found("registry '" + call.param("registry") +
+                         "' does not exist: there is 'azureml' with the curated environments",
+                     "registry");
 }
 
 Result<const environment::Curated*> find(const Call& call) {
@@ -59,14 +72,18 @@ Result<const environment::Curated*> find(const Call& call) {
     const std::string name = asset_name(call, "name");
     if (const auto* found = environment::find_curated(name)) return found;
     std::vector<std::string> names;
-    for (const auto& curated : environment::curated_environments()) names.emplace_back(curated.name);
-    return not_found("registry 'azureml' has no environment '" + name + "'" + did_you_mean(name, names), "name");
+    for (const auto& curated : environment::curated_environments())
+        names.emplace_back(curated.name);
+    return not_found(
+        "registry 'azureml' has no environment '" + name + "'" + did_you_mean(name, names), "name");
 }
 
 Answer list_environments(Services&, Call& call) {
     TURNOUT_CO_TRY_VOID(check_registry(call));
     const auto all = environment::curated_environments();
-    co_return page_of(call, all.size(), [&](std::size_t i) { return hex16(i); }, [&](std::size_t i) { return container_body(all[i]); });
+    co_return page_of(
+        call, all.size(), [&](std::size_t i) { return hex16(i); },
+        [&](std::size_t i) { return container_body(all[i]); });
 }
 
 Answer get_environment(Services&, Call& call) {
@@ -77,20 +94,28 @@ Answer get_environment(Services&, Call& call) {
 Answer list_versions(Services&, Call& call) {
     TURNOUT_CO_TRY(const auto* curated, find(call));
     const auto count = static_cast<std::size_t>(curated->versions);
-    co_return page_of(call, count, [](std::size_t i) { return hex16(i); }, [&](std::size_t i) { return version_body(*curated, static_cast<int>(count - i)); });
+    co_return page_of(
+        call, count, [](std::size_t i) { return hex16(i); },
+        [&](std::size_t i) { return version_body(*curated, static_cast<int>(count - i)); });
 }
 
 Answer get_version(Services&, Call& call) {
     TURNOUT_CO_TRY(const auto* curated, find(call));
     for (int version = 1; version <= curated->versions; ++version)
-        if (std::to_string(version) == call.param("version")) co_return json_response(200, version_body(*curated, version));
-    co_return not_found("environment '" + std::string(curated->name) + "' has no version '" + call.param("version") + "'; the newest is '" + std::to_string(curated->versions) + "'", "version");
+        if (std::to_string(version) == call.param("version"))
+            co_return json_response(200, version_body(*curated, version));
+    co_return not_found("environment '" + std::string(curated->name) + "' has no version '" +
+                            call.param("version") + "'; the newest is '" +
+                            std::to_string(curated->versions) + "'",
+                        "version");
 }
 
 }  // namespace
 
 void add_registry_routes(Router& router, Services& services) {
-    const std::string base = "/mferp/managementfrontend/subscriptions/{sub}/resourceGroups/{rg}/providers/" + std::string(kProvider) + "/registries/{registry}/environments";
+    const std::string base =
+        "/mferp/managementfrontend/subscriptions/{sub}/resourceGroups/{rg}/providers/" +
+        std::string(kProvider) + "/registries/{registry}/environments";
     row(router, services, "GET", base, Access::User, list_environments);
     row(router, services, "GET", base + "/{name}", Access::User, get_environment);
     row(router, services, "GET", base + "/{name}/versions", Access::User, list_versions);

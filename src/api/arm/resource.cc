@@ -32,17 +32,24 @@ std::string workspace_path(const Workspace& workspace) {
 }
 
 Result<Workspace> workspace_of(Services& services, const Call& call) {
-    auto found = TURNOUT_TRY(services.assets.find_workspace(call.param("sub"), call.param("rg"), call.param("ws")));
+    auto found = TURNOUT_TRY(
+        services.assets.find_workspace(call.param("sub"), call.param("rg"), call.param("ws")));
     if (found) return std::move(*found);
     std::vector<std::string> names;
     for (const Workspace& workspace : TURNOUT_TRY(services.assets.list_workspaces("", ""))) {
         if (equal_ignoring_case(workspace.name, call.param("ws")))
-            return not_found("workspace '" + call.param("ws") + "' is in resource group '" + workspace.resource_group + "' of subscription '" +
-                                 workspace.subscription + "', not in '" + call.param("rg") + "' of '" + call.param("sub") + "' ('turnout config' prints what to use)",
+            return not_found("workspace '" + call.param("ws") + "' is in resource group '" +
+                                 workspace.resource_group + "' of subscription '" +
+                                 workspace.subscription + "', not in '" + call.param("rg") +
+                                 "' of '" + call.param("sub") +
+                                 "' ('turnout config' prints what to use)",
                              "workspace");
         names.push_back(workspace.name);
     }
-    return not_found("workspace '" + call.param("ws") + "' does not exist" + did_you_mean(call.param("ws"), names) + " ('turnout workspace list' shows all)", "workspace");
+    return not_found("workspace '" + call.param("ws") + "' does not exist" +
+                         did_you_mean(call.param("ws"), names) +
+                         " ('turnout workspace list' shows all)",
+                     "workspace");
 }
 
 std::string tls_host(const Services& services, const Call& call) {
@@ -62,7 +69,8 @@ Json system_data(Instant created, Instant modified, std::string_view by) {
     });
 }
 
-Json envelope(const std::string& id, std::string_view name, std::string_view type, Json properties) {
+Json envelope(const std::string& id, std::string_view name, std::string_view type,
+              Json properties) {
     return Json::object({
         {"id", id},
         {"name", name},
@@ -82,7 +90,9 @@ std::size_t page_size(const Call& call) {
         const std::string_view text = call.query_value(name);
         std::size_t wanted = 0;
         const auto parsed = std::from_chars(text.data(), text.data() + text.size(), wanted);
-        if (!text.empty() && parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() && wanted > 0) return std::min(wanted, kPageSize);
+        if (!text.empty() && parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() &&
+            wanted > 0)
+            return std::min(wanted, kPageSize);
     }
     return kPageSize;
 }
@@ -98,7 +108,9 @@ std::string next_link(const Call& call, std::string_view token) {
     return link + separator + "$skip=" + percent_encode(token);
 }
 
-http::Response page_of(const Call& call, std::size_t count, const std::function<std::string(std::size_t)>& key, const std::function<Json(std::size_t)>& item) {
+http::Response page_of(const Call& call, std::size_t count,
+                       const std::function<std::string(std::size_t)>& key,
+                       const std::function<Json(std::size_t)>& item) {
     const std::string_view token = call.query_value("$skip");
     const std::size_t limit = page_size(call);
     Json value = Json::array();
@@ -129,7 +141,9 @@ Result<ListView> list_view(const Call& call) {
     if (text.empty() || equal_ignoring_case(text, "ActiveOnly")) return ListView::ActiveOnly;
     if (equal_ignoring_case(text, "ArchivedOnly")) return ListView::ArchivedOnly;
     if (equal_ignoring_case(text, "All")) return ListView::All;
-    return invalid("listViewType is ActiveOnly, ArchivedOnly or All, not '" + std::string(said.substr(0, 40)) + "'", "listViewType");
+    return invalid("listViewType is ActiveOnly, ArchivedOnly or All, not '" +
+                       std::string(said.substr(0, 40)) + "'",
+                   "listViewType");
 }
 
 bool shown(ListView view, bool archived) {
@@ -141,8 +155,10 @@ bool shown(ListView view, bool archived) {
     return true;
 }
 
-http::Response accepted(const Call& call, const Workspace& workspace, std::string_view kind, std::string_view name) {
-    const std::string tail = std::string(kind) + "/" + percent_encode(name) + "?api-version=" + percent_encode(call.query_value("api-version"));
+http::Response accepted(const Call& call, const Workspace& workspace, std::string_view kind,
+                        std::string_view name) {
+    const std::string tail = std::string(kind) + "/" + percent_encode(name) +
+                             "?api-version=" + percent_encode(call.query_value("api-version"));
     const std::string base = call.origin + workspace_path(workspace);
     http::Response response;
     response.status = 202;
@@ -155,9 +171,11 @@ http::Response accepted(const Call& call, const Workspace& workspace, std::strin
 namespace {
 
 // An operation is over when the resource says so; nothing is stored for it.
-Result<bool> is_over(Services& services, const Workspace& workspace, std::string_view kind, std::string_view name) {
+Result<bool> is_over(Services& services, const Workspace& workspace, std::string_view kind,
+                     std::string_view name) {
     const std::string key = workspace.id + "/" + std::string(name);
-    if (kind == "deleteCompute") return !TURNOUT_TRY(services.store.get(Table::Compute, key)).has_value();
+    if (kind == "deleteCompute")
+        return !TURNOUT_TRY(services.store.get(Table::Compute, key)).has_value();
     if (kind == "deleteJob") return !TURNOUT_TRY(services.store.get(Table::Job, key)).has_value();
     if (kind == "cancelJob") {
         auto record = TURNOUT_TRY(services.store.get(Table::Job, key));
@@ -171,7 +189,8 @@ Result<bool> is_over(Services& services, const Workspace& workspace, std::string
 
 Answer get_operation(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY(const bool over, is_over(services, workspace, call.param("kind"), call.param("name")));
+    TURNOUT_CO_TRY(const bool over,
+                   is_over(services, workspace, call.param("kind"), call.param("name")));
     http::Response response = json_response(200, Json::object({
                                                      {"id", call.request.path},
                                                      {"name", call.param("name")},
@@ -183,7 +202,8 @@ Answer get_operation(Services& services, Call& call) {
 
 Answer get_operation_result(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY(const bool over, is_over(services, workspace, call.param("kind"), call.param("name")));
+    TURNOUT_CO_TRY(const bool over,
+                   is_over(services, workspace, call.param("kind"), call.param("name")));
     if (!over) co_return accepted(call, workspace, call.param("kind"), call.param("name"));
     co_return json_response(200, Json::object());
 }
@@ -191,8 +211,10 @@ Answer get_operation_result(Services& services, Call& call) {
 }  // namespace
 
 void add_operation_routes(Router& router, Services& services) {
-    row(router, services, "GET", in_workspace("/operations/{kind}/{name}"), Access::User, get_operation);
-    row(router, services, "GET", in_workspace("/operationResults/{kind}/{name}"), Access::User, get_operation_result);
+    row(router, services, "GET", in_workspace("/operations/{kind}/{name}"), Access::User,
+        get_operation);
+    row(router, services, "GET", in_workspace("/operationResults/{kind}/{name}"), Access::User,
+        get_operation_result);
 }
 
 }  // namespace turnout::api::arm

@@ -39,7 +39,9 @@ std::string asset_name(const Call& call, std::string_view parameter);
 
 // One page of `items`, in their order, with a nextLink if there are more. `key` gives each a text
 // that grows in this order: the token of a page is the last key it showed.
-http::Response page_of(const Call& call, std::size_t count, const std::function<std::string(std::size_t)>& key, const std::function<Json(std::size_t)>& item);
+http::Response page_of(const Call& call, std::size_t count,
+                       const std::function<std::string(std::size_t)>& key,
+                       const std::function<Json(std::size_t)>& item);
 
 // $top or count or max results of the query, at most a page.
 std::size_t page_size(const Call& call);
@@ -52,7 +54,8 @@ bool shown(ListView view, bool archived);
 
 // 202 with Azure-AsyncOperation, Location and Retry-After: the status is derived from the resource
 // when it is asked for. `kind`: "deleteCompute", "cancelJob", "deleteJob".
-http::Response accepted(const Call& call, const Workspace& workspace, std::string_view kind, std::string_view name);
+http::Response accepted(const Call& call, const Workspace& workspace, std::string_view kind,
+                        std::string_view name);
 
 // Awaits one of control's replies.
 template <class T, class Ask>
@@ -72,9 +75,13 @@ void add_job_routes(Router& router, Services& services);
 void add_operation_routes(Router& router, Services& services);
 
 // Adds a row whose action is a coroutine function `Answer f(Services&, Call&)`.
-inline void row(Router& router, Services& services, std::string method, std::string pattern, Access access, Answer (*action)(Services&, Call&)) {
-    router.add(std::move(method), std::move(pattern), access, [&services, action](Call& call) { return action(services, call); });
+inline void row(Router& router, Services& services, std::string method, std::string pattern,
+                Access access, Answer (*action)(Services&, Call&)) {
+    router.add(std::move(method), std::move(pattern), access,
+               [&services, action](Call& call) { return action(services, call); });
 }
-inline std::string in_workspace(std::string_view rest) { return std::string(kWorkspacePattern) + std::string(rest); }
+inline std::string in_workspace(std::string_view rest) {
+    return std::string(kWorkspacePattern) + std::string(rest);
+}
 
 }  // namespace turnout::api::arm

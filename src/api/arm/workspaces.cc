@@ -9,9 +9,11 @@ namespace {
 
 Json body_of(const Services& services, const Call& call, const Workspace& workspace) {
     const std::string path = workspace_path(workspace);
-    const std::string group = "/subscriptions/" + workspace.subscription + "/resourceGroups/" + workspace.resource_group + "/providers/";
+    const std::string group = "/subscriptions/" + workspace.subscription + "/resourceGroups/" +
+                              workspace.resource_group + "/providers/";
     Json properties = Json::object({
-        {"friendlyName", workspace.friendly_name.empty() ? workspace.name : workspace.friendly_name},
+        {"friendlyName",
+         workspace.friendly_name.empty() ? workspace.name : workspace.friendly_name},
         {"description", workspace.description},
         {"workspaceId", workspace.guid},
         {"storageAccount", group + "Microsoft.Storage/storageAccounts/turnout" + workspace.id},
@@ -28,7 +30,9 @@ Json body_of(const Services& services, const Call& call, const Workspace& worksp
     Json body = envelope(path, workspace.name, "workspaces", std::move(properties));
     body.set("location", workspace.location);
     body.set("kind", "Default");
-    body.set("identity", Json::object({{"type", "SystemAssigned"}, {"principalId", workspace.guid}, {"tenantId", services.authority.tenant()}}));
+    body.set("identity", Json::object({{"type", "SystemAssigned"},
+                                       {"principalId", workspace.guid},
+                                       {"tenantId", services.authority.tenant()}}));
     body.set("sku", Json::object({{"name", "Basic"}, {"tier", "Basic"}}));
     body.set("tags", workspace.tags);
     body.set("systemData", system_data(workspace.created, workspace.created));
@@ -41,9 +45,14 @@ Answer get_workspace(Services& services, Call& call) {
 }
 
 Answer list_workspaces(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const auto workspaces, services.assets.list_workspaces(call.param("sub"), call.param("rg")));
-    co_return page_of(call, workspaces.size(), [&](std::size_t i) { return to_lower(workspaces[i].resource_group) + "/" + to_lower(workspaces[i].name); },
-                      [&](std::size_t i) { return body_of(services, call, workspaces[i]); });
+    TURNOUT_CO_TRY(const auto workspaces,
+                   services.assets.list_workspaces(call.param("sub"), call.param("rg")));
+    co_return page_of(
+        call, workspaces.size(),
+        [&](std::size_t i) {
+            return to_lower(workspaces[i].resource_group) + "/" + to_lower(workspaces[i].name);
+        },
+        [&](std::size_t i) { return body_of(services, call, workspaces[i]); });
 }
 
 void read_tags(const Json& tags, Workspace& workspace) {
@@ -53,17 +62,21 @@ void read_tags(const Json& tags, Workspace& workspace) {
 // `changes`: the body of a PUT or PATCH.
 void apply_changes(const Json& changes, Workspace& workspace) {
     const Json& properties = changes.at("properties");
-    if (properties.at("friendlyName").is_string()) workspace.friendly_name = properties.at("friendlyName").as_string();
-    if (properties.at("description").is_string()) workspace.description = properties.at("description").as_string();
+    if (properties.at("friendlyName").is_string())
+        workspace.friendly_name = properties.at("friendlyName").as_string();
+    if (properties.at("description").is_string())
+        workspace.description = properties.at("description").as_string();
     read_tags(changes.at("tags"), workspace);
 }
 
 Answer put_workspace(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
-    TURNOUT_CO_TRY(auto existing, services.assets.find_workspace(call.param("sub"), call.param("rg"), call.param("ws")));
+    TURNOUT_CO_TRY(auto existing, services.assets.find_workspace(
+                                      call.param("sub"), call.param("rg"), call.param("ws")));
     if (existing) {
         apply_changes(body, *existing);
-        TURNOUT_CO_TRY(const Workspace changed, co_await services.assets.update_workspace(*existing));
+        TURNOUT_CO_TRY(const Workspace changed,
+                       co_await services.assets.update_workspace(*existing));
         co_return json_response(200, body_of(services, call, changed));
     }
     Workspace wanted;
@@ -73,7 +86,8 @@ Answer put_workspace(Services& services, Call& call) {
     TURNOUT_CO_TRY(wanted.location, checked_location(body.at("location").as_view()));
     if (wanted.location.empty()) wanted.location = "local";
     apply_changes(body, wanted);
-    TURNOUT_CO_TRY(const Workspace created, co_await services.assets.create_workspace(std::move(wanted)));
+    TURNOUT_CO_TRY(const Workspace created,
+                   co_await services.assets.create_workspace(std::move(wanted)));
     co_return json_response(201, body_of(services, call, created));
 }
 
@@ -81,25 +95,32 @@ Answer patch_workspace(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(Workspace workspace, workspace_of(services, call));
     apply_changes(body, workspace);
-    TURNOUT_CO_TRY(const Workspace changed, co_await services.assets.update_workspace(std::move(workspace)));
+    TURNOUT_CO_TRY(const Workspace changed,
+                   co_await services.assets.update_workspace(std::move(workspace)));
     co_return json_response(200, body_of(services, call, changed));
 }
 
 Answer delete_workspace(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     co_return fail(Code::FailedPrecondition, "WorkspaceDeletionNotSupported",
-                   "workspace '" + workspace.name + "' stays: deleting a workspace does not work yet. Delete its computes and archive its jobs instead", "workspace");
+                   "workspace '" + workspace.name +
+                       "' stays: deleting a workspace does not work yet. Delete its computes and "
+                       "archive its jobs instead",
+                   "workspace");
 }
 
 Answer list_keys(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     // There is no account key: storage is reached with signed links (datastores' listSecrets).
-    co_return json_response(200, Json::object({
-                                     {"userStorageKey", ""},
-                                     {"userStorageResourceId", "/subscriptions/" + workspace.subscription + "/resourceGroups/" + workspace.resource_group +
-                                                                   "/providers/Microsoft.Storage/storageAccounts/turnout" + workspace.id},
-                                     {"appInsightsInstrumentationKey", ""},
-                                 }));
+    co_return json_response(
+        200, Json::object({
+                 {"userStorageKey", ""},
+                 {"userStorageResourceId",
+                  "/subscriptions/" + workspace.subscription + "/resourceGroups/" +
+                      workspace.resource_group +
+                      "/providers/Microsoft.Storage/storageAccounts/turnout" + workspace.id},
+                 {"appInsightsInstrumentationKey", ""},
+             }));
 }
 
 Answer list_connections(Services& services, Call& call) {
@@ -121,35 +142,49 @@ Json deployment_body(const Call& call) {
 Answer put_deployment(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     const Json& parameters = body.at("properties").at("parameters");
-    const auto value = [&](std::string_view name) -> const Json& { return parameters.at(name).at("value"); };
+    const auto value = [&](std::string_view name) -> const Json& {
+        return parameters.at(name).at("value");
+    };
     Workspace wanted;
     wanted.subscription = call.param("sub");
     wanted.resource_group = call.param("rg");
     wanted.name = value("workspaceName").as_string();
     if (wanted.name.empty())
-        co_return fail(Code::InvalidArgument, "DeploymentNotSupported", "only the template that creates a workspace is understood: it has a parameter 'workspaceName'", "properties.parameters");
-    if (const std::string kind = value("kind").as_string("Default"); !equal_ignoring_case(kind, "Default"))
-        co_return fail(Code::InvalidArgument, "WorkspaceKindNotSupported", "workspaces of kind '" + kind + "' do not work yet, only 'Default'", "kind");
+        co_return fail(Code::InvalidArgument, "DeploymentNotSupported",
+                       "only the template that creates a workspace is understood: it has a "
+                       "parameter 'workspaceName'",
+                       "properties.parameters");
+    if (const std::string kind = value("kind").as_string("Default");
+        !equal_ignoring_case(kind, "Default"))
+        co_return fail(Code::InvalidArgument, "WorkspaceKindNotSupported",
+                       "workspaces of kind '" + kind + "' do not work yet, only 'Default'", "kind");
     TURNOUT_CO_TRY(wanted.location, checked_location(value("location").as_view()));
     if (wanted.location.empty()) wanted.location = "local";
     wanted.friendly_name = value("friendlyName").as_string();
     wanted.description = value("description").as_string();
     read_tags(value("tagValues"), wanted);
-    TURNOUT_CO_TRY(auto existing, services.assets.find_workspace(wanted.subscription, wanted.resource_group, wanted.name));
+    TURNOUT_CO_TRY(auto existing, services.assets.find_workspace(
+                                      wanted.subscription, wanted.resource_group, wanted.name));
     if (existing) {
         existing->friendly_name = wanted.friendly_name;
         existing->description = wanted.description;
         existing->tags = wanted.tags;
-        TURNOUT_CO_TRY([[maybe_unused]] const Workspace changed, co_await services.assets.update_workspace(*existing));
+        TURNOUT_CO_TRY([[maybe_unused]] const Workspace changed,
+                       co_await services.assets.update_workspace(*existing));
     } else {
-        TURNOUT_CO_TRY([[maybe_unused]] const Workspace created, co_await services.assets.create_workspace(std::move(wanted)));
+        TURNOUT_CO_TRY([[maybe_unused]] const Workspace created,
+                       co_await services.assets.create_workspace(std::move(wanted)));
     }
     co_return json_response(200, deployment_body(call));
 }
 
-Answer get_deployment(Services&, Call& call) { co_return json_response(200, deployment_body(call)); }
+Answer get_deployment(Services&, Call& call) {
+    co_return json_response(200, deployment_body(call));
+}
 
-Answer list_deployment_operations(Services&, Call&) { co_return json_response(200, Json::object({{"value", Json::array()}})); }
+Answer list_deployment_operations(Services&, Call&) {
+    co_return json_response(200, Json::object({{"value", Json::array()}}));
+}
 
 // ---- subscriptions and resource groups: they exist as far as a workspace is in them
 
@@ -165,7 +200,8 @@ Json subscription_body(const Services& services, const std::string& subscription
 
 Json group_body(const Workspace& workspace) {
     return Json::object({
-        {"id", "/subscriptions/" + workspace.subscription + "/resourceGroups/" + workspace.resource_group},
+        {"id", "/subscriptions/" + workspace.subscription + "/resourceGroups/" +
+                   workspace.resource_group},
         {"name", workspace.resource_group},
         {"type", "Microsoft.Resources/resourceGroups"},
         {"location", workspace.location},
@@ -179,12 +215,18 @@ Answer list_subscriptions(Services& services, Call& call) {
     for (const Workspace& workspace : workspaces) names.push_back(to_lower(workspace.subscription));
     std::ranges::sort(names);
     names.erase(std::unique(names.begin(), names.end()), names.end());
-    co_return page_of(call, names.size(), [&](std::size_t i) { return names[i]; }, [&](std::size_t i) { return subscription_body(services, names[i]); });
+    co_return page_of(
+        call, names.size(), [&](std::size_t i) { return names[i]; },
+        [&](std::size_t i) { return subscription_body(services, names[i]); });
 }
 
 Answer get_subscription(Services& services, Call& call) {
     TURNOUT_CO_TRY(const auto workspaces, services.assets.list_workspaces(call.param("sub"), ""));
-    if (workspaces.empty()) co_return fail(Code::NotFound, "SubscriptionNotFound", "subscription '" + call.param("sub") + "' has no workspace here ('turnout config' prints what to use)", "subscription");
+    if (workspaces.empty())
+        co_return fail(Code::NotFound, "SubscriptionNotFound",
+                       "subscription '" + call.param("sub") +
+                           "' has no workspace here ('turnout config' prints what to use)",
+                       "subscription");
     co_return json_response(200, subscription_body(services, workspaces.front().subscription));
 }
 
@@ -192,13 +234,22 @@ Answer list_groups(Services& services, Call& call) {
     TURNOUT_CO_TRY(const auto workspaces, services.assets.list_workspaces(call.param("sub"), ""));
     std::vector<Workspace> groups;  // one workspace of each; the listing is in the order of groups
     for (const Workspace& workspace : workspaces)
-        if (groups.empty() || !equal_ignoring_case(groups.back().resource_group, workspace.resource_group)) groups.push_back(workspace);
-    co_return page_of(call, groups.size(), [&](std::size_t i) { return to_lower(groups[i].resource_group); }, [&](std::size_t i) { return group_body(groups[i]); });
+        if (groups.empty() ||
+            !equal_ignoring_case(groups.back().resource_group, workspace.resource_group))
+            groups.push_back(workspace);
+    co_return page_of(
+        call, groups.size(), [&](std::size_t i) { return to_lower(groups[i].resource_group); },
+        [&](std::size_t i) { return group_body(groups[i]); });
 }
 
 Answer get_group(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const auto workspaces, services.assets.list_workspaces(call.param("sub"), call.param("rg")));
-    if (workspaces.empty()) co_return fail(Code::NotFound, "ResourceGroupNotFound", "resource group '" + call.param("rg") + "' has no workspace here ('turnout config' prints what to use)", "resourceGroup");
+    TURNOUT_CO_TRY(const auto workspaces,
+                   services.assets.list_workspaces(call.param("sub"), call.param("rg")));
+    if (workspaces.empty())
+        co_return fail(Code::NotFound, "ResourceGroupNotFound",
+                       "resource group '" + call.param("rg") +
+                           "' has no workspace here ('turnout config' prints what to use)",
+                       "resourceGroup");
     co_return json_response(200, group_body(workspaces.front()));
 }
 
@@ -208,14 +259,16 @@ void add_workspace_routes(Router& router, Services& services) {
     const std::string subscription = "/subscriptions/{sub}";
     const std::string group = subscription + "/resourceGroups/{rg}";
     const std::string provider = "/providers/" + std::string(kProvider);
-    const std::string deployment = group + "/providers/Microsoft.Resources/deployments/{deployment}";
+    const std::string deployment =
+        group + "/providers/Microsoft.Resources/deployments/{deployment}";
 
     row(router, services, "GET", "/subscriptions", Access::User, list_subscriptions);
     row(router, services, "GET", subscription, Access::User, get_subscription);
     row(router, services, "GET", subscription + "/resourceGroups", Access::User, list_groups);
     row(router, services, "GET", group, Access::User, get_group);
 
-    row(router, services, "GET", subscription + provider + "/workspaces", Access::User, list_workspaces);
+    row(router, services, "GET", subscription + provider + "/workspaces", Access::User,
+        list_workspaces);
     row(router, services, "GET", group + provider + "/workspaces", Access::User, list_workspaces);
     row(router, services, "GET", in_workspace(""), Access::Run, get_workspace);
     row(router, services, "PUT", in_workspace(""), Access::User, put_workspace);
@@ -226,7 +279,8 @@ void add_workspace_routes(Router& router, Services& services) {
 
     row(router, services, "PUT", deployment, Access::User, put_deployment);
     row(router, services, "GET", deployment, Access::User, get_deployment);
-    row(router, services, "GET", group + "/deployments/{deployment}/operations", Access::User, list_deployment_operations);
+    row(router, services, "GET", group + "/deployments/{deployment}/operations", Access::User,
+        list_deployment_operations);
 }
 
 }  // namespace turnout::api::arm
