@@ -40,6 +40,8 @@ std::optional<Running> find_running(const Instance& instance) {
 void print_where(const std::string& data, const std::string& url, const std::string& plain_url) {
     std::printf("turnout is up: %s (and %s for this machine)\n", url.c_str(), plain_url.c_str());
     std::printf("  data      %s\n", data.c_str());
+    std::printf("  jobs      run on this machine as this user%s: one trust domain, they can read what it can\n",
+                geteuid() == 0 ? " (root)" : "");
     std::printf("  use it    eval \"$(turnout env --data %s)\"   or   turnout exec --data %s -- python script.py\n",
                 data.c_str(), data.c_str());
     std::printf("  stop it   turnout down --data %s\n", data.c_str());
