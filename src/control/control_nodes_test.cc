@@ -1,0 +1,492 @@
+// Control: nodes that come, go and get lost, recovery, and the table of every status against every input.
+#include "control/test_world.h"
+
+namespace turnout {
+namespace {
+
+using namespace control_test;
+
+TEST(ControlNodes, ProvisioningBacksOff) {
+    World w;
+    w.put(World::cluster("c", 0, 1));
+    w.submit("j", "c");
+    Span waited{};
+    for (int i = 1; i <= 8; ++i) {
+        const NodeId id = "ws/c/node-" + std::to_string(i);
+        ASSERT_TRUE(w.node(id)) << id;
+        w.control->node_failed(id, Error{Code::Unavailable, "NoHost", "the host is down", ""});
+        w.settle();
+        EXPECT_EQ(w.node(id)->state, NodeState::Leaving);
+        EXPECT_NE(w.control->waiting_for("ws", "j").find("the host is down"), std::string::npos)
+            << w.control->waiting_for("ws", "j");
+        w.gone(id);
+        EXPECT_EQ(w.count(Table::Node), 0u);
+        EXPECT_NE(w.control->waiting_for("ws", "j").find("tried again"), std::string::npos);
+        const Span before = w.clock.boot;
+        while (w.count(Table::Node) == 0) {
+            ASSERT_TRUE(w.control->next_tick());
+            w.pass(std::max<Span>(1us, *w.control->next_tick() - w.clock.boot));
+        }
+        const Span pause = w.clock.boot - before;
+        EXPECT_GE(pause, waited);
+        EXPECT_LE(pause, 64s);
+        waited = pause;
+    }
+    EXPECT_EQ(waited, 64s);
+    w.connect("ws/c/node-9");
+    EXPECT_EQ(w.status("j"), JobStatus::Preparing);
+}
+
+TEST(ControlNodes, AnAgentThatNeverConnects) {
+    World w;
+    w.put(World::cluster("c", 0, 1));
+    w.submit("j", "c");
+    w.said();
+    w.pass(w.settings.provision_timeout - 1s);
+    EXPECT_EQ(w.node("ws/c/node-1")->state, NodeState::Provisioning);
+    w.pass(2s);
+    EXPECT_EQ(w.node("ws/c/node-1")->state, NodeState::Leaving);
+    w.gone("ws/c/node-1");
+    w.pass(10s);
+    EXPECT_TRUE(w.node("ws/c/node-2"));
+}
+
+TEST(ControlNodes, ALateFailureHurtsNobody) {
+    World w;
+    const NodeId node = w.ready();
+    w.ends(node, "j");
+    const Error late{Code::Unavailable, "NoHost", "a second request for it failed", ""};
+    w.control->node_failed(node, late);
+    w.control->node_failed("ws/c/node-77", late);
+    w.settle();
+    EXPECT_EQ(w.node(node)->state, NodeState::Idle);
+    w.submit("k", "c");
+    w.disconnect(node);
+    w.control->node_failed(node, late);  // it holds an attempt: kept, and tried again
+    w.settle();
+    EXPECT_EQ(w.node(node)->state, NodeState::Running);
+    w.said();
+    w.pass(10s);
+    const Lines said = w.said();
+    EXPECT_TRUE(std::find(said.begin(), said.end(), "provision ws/c/node-1") != said.end());
+}
+
+TEST(ControlNodes, LeavingIsRepeatedEvenIfTheAgentComesBack) {
+    World w;
+    const NodeId node = w.ready();
+    w.ends(node, "j");
+    w.pass(121s);
+    ASSERT_EQ(w.node(node)->state, NodeState::Leaving);
+    w.disconnect(node);
+    w.connect(node);
+    w.said();
+    w.pass(31s);
+    const Lines said = w.said();
+    EXPECT_TRUE(std::find(said.begin(), said.end(), "release ws/c/node-1") != said.end());
+}
+
+TEST(ControlNodes, OrphansAreSentAway) {
+    World w;
+    w.connect("ws/c/node-5", {World::attempt("j")});
+    EXPECT_EQ(w.said(), Lines{"send ws/c/node-5 leave"});
+    w.ends("ws/c/node-5", "j");
+    w.phase("ws/c/node-5", "j", ap::Phase::Running);
+    w.disconnect("ws/c/node-5");
+    w.gone("ws/c/node-5");
+    EXPECT_EQ(w.said(), Lines{});
+}
+
+TEST(ControlNodes, NothingIsSaidOfANodeThatHasGoneMeanwhile) {
+    World w;
+    const NodeId node = w.ready();
+    w.disconnect(node);
+    w.control->put_compute(World::cluster("d", 0, 0), [](Result<Put>) {});  // the disk is busy
+    w.clock.pass(2s);
+    w.control->tick();           // asks for the node, after that
+    w.control->node_gone(node);  // in the same turn
+    w.said();
+    w.settle();
+    EXPECT_EQ(w.said(), Lines{"provision ws/c/node-2"});
+}
+
+TEST(ControlReconnect, TheLeaseIsSaidAgain) {
+    World w;
+    const NodeId node = w.ready();
+    w.disconnect(node);
+    w.connect(node);  // it never got the lease
+    EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 welcome", "send ws/c/node-1 lease j#1"}));
+    w.phase(node, "j", ap::Phase::Running);
+    w.disconnect(node);
+    EXPECT_EQ(w.status("j"), JobStatus::Running);
+    EXPECT_NE(w.control->waiting_for("ws", "j"), "");
+    w.connect(node, {World::attempt("j")});
+    EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 welcome", "send ws/c/node-1 lease j#1"}));
+    EXPECT_EQ(w.status("j"), JobStatus::Running);
+    EXPECT_EQ(w.job("j")->attempts.size(), 1u);
+}
+
+TEST(ControlReconnect, WhatTheNodeLostIsTriedAgain) {
+    // Begun, and the node does not know it any more; or the node was restarted before it began.
+    for (const bool begun : {true, false}) {
+        World w;
+        const NodeId node = w.ready();
+        if (begun) w.phase(node, "j", ap::Phase::Preparing);
+        w.disconnect(node);
+        w.said();
+        w.connect(node, {}, begun ? "boot-1" : "boot-2");
+        EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 welcome", "send ws/c/node-1 lease j#2"}));
+        EXPECT_EQ(w.job("j")->attempts.size(), 2u);
+        EXPECT_EQ(w.job("j")->attempts[0].ending->cause, ap::Cause::NodeLost);
+    }
+}
+
+TEST(ControlReconnect, ALeaseThatIsOutdatedWhenItsCommitIsDoneDoesNotLeave) {
+    World w;
+    w.put(World::cluster("c", 0, 1));
+    w.submit("a", "c");
+    w.connect("ws/c/node-1");
+    w.submit("b", "c");
+    w.said();
+    ap::EndReport report;
+    report.id = World::attempt("a");
+    w.control->agent_says("ws/c/node-1", report);  // b is leased in this turn
+    ap::Hello hello;
+    hello.boot_id = "boot-2";  // and the node restarts before the turn is durable
+    w.control->agent_disconnected("ws/c/node-1");
+    w.control->agent_connected("ws/c/node-1", hello);
+    w.settle();
+    EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 end_ack a#1", "send ws/c/node-1 welcome", "send ws/c/node-1 lease b#2"}));
+}
+
+TEST(ControlReconnect, ForeignAttemptsAreStopped) {
+    World w;
+    const NodeId node = w.ready();
+    w.disconnect(node);
+    w.connect(node, {World::attempt("j"), World::attempt("j", 7), World::attempt("ghost")});
+    EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 welcome", "send ws/c/node-1 cancel j#7 node_lost",
+                               "send ws/c/node-1 cancel ghost#1 node_lost", "send ws/c/node-1 lease j#1"}));
+    w.ends(node, "ghost", ap::Cause::NodeLost);
+    EXPECT_EQ(w.said(), Lines{"send ws/c/node-1 end_ack ghost#1"});
+    EXPECT_EQ(w.status("j"), JobStatus::Preparing);
+}
+
+TEST(ControlLost, ThreeAttemptsThenFailed) {
+    World w;
+    NodeId node = w.ready();
+    for (int attempt = 1; attempt <= 3; ++attempt) {
+        w.phase(node, "j", ap::Phase::Running, attempt);
+        if (attempt == 1) {
+            w.ends(node, "j", ap::Cause::Internal, attempt);  // the node itself is fine
+        } else {
+            w.gone(node);
+            if (attempt == 3) break;
+            node = "ws/c/node-2";
+            w.connect(node);
+        }
+        EXPECT_EQ(w.status("j"), JobStatus::Preparing) << attempt;
+    }
+    EXPECT_EQ(w.status("j"), JobStatus::Failed);
+    const JobRecord job = *w.job("j");
+    EXPECT_EQ(job.attempts.size(), 3u);
+    EXPECT_EQ(job.cause, ap::Cause::NodeLost);
+    EXPECT_NE(job.error_message.find("3 attempts"), std::string::npos);
+    EXPECT_EQ(w.count(Table::JobLive), 0u);
+}
+
+TEST(ControlLost, PreemptionIsNoFailure) {
+    World w;
+    const NodeId node = w.ready();
+    for (int attempt = 1; attempt <= 6; ++attempt) w.ends(node, "j", ap::Cause::Preempted, attempt);
+    EXPECT_EQ(w.status("j"), JobStatus::Preparing);
+    w.ends(node, "j", ap::Cause::None, 7);
+    EXPECT_EQ(w.status("j"), JobStatus::Completed);
+}
+
+TEST(ControlLost, NoReplacementBeforeTheFencingTimeIsOver) {
+    World w;
+    const NodeId node = w.ready();
+    w.phase(node, "j", ap::Phase::Running);
+    w.disconnect(node);
+    w.pass(w.settings.lost_node_after + w.settings.lost_node_margin - 1s);
+    EXPECT_EQ(w.job("j")->attempts.size(), 1u);
+    EXPECT_EQ(w.status("j"), JobStatus::Running);
+    w.restart();  // its own start counts as a renewal
+    w.settle();
+    w.pass(w.settings.lost_node_after);
+    EXPECT_EQ(w.status("j"), JobStatus::Running);
+    w.pass(w.settings.lost_node_margin + 61s);
+    EXPECT_EQ(w.job("j")->attempts[0].ending->cause, ap::Cause::NodeLost);
+    EXPECT_EQ(w.status("j"), JobStatus::Queued);
+    EXPECT_EQ(w.node(node)->state, NodeState::Leaving);
+    // The old node comes back: what it still knows is stopped, and it goes.
+    w.said();
+    w.connect(node, {World::attempt("j")});
+    EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 welcome", "send ws/c/node-1 leave"}));
+    w.ends(node, "j");
+    EXPECT_EQ(w.status("j"), JobStatus::Queued);
+}
+
+TEST(ControlLost, ACanceledJobOnALostNodeIsCanceled) {
+    World w;
+    const NodeId node = w.ready();
+    w.phase(node, "j", ap::Phase::Running);
+    w.cancel("j");
+    w.gone(node);
+    EXPECT_EQ(w.status("j"), JobStatus::Canceled);
+    EXPECT_EQ(w.count(Table::Node), 0u);
+}
+
+TEST(ControlRecover, RebuildsEverything) {
+    World w(3);
+    w.put(World::cluster("c", 0, 2));
+    for (const char* name : {"a", "b", "d", "e"}) {
+        w.clock.pass(1s);
+        w.submit(name, "c");
+    }
+    w.connect("ws/c/node-1");
+    w.connect("ws/c/node-2");
+    w.phase("ws/c/node-1", "a", ap::Phase::Running);
+    w.said();
+    w.restart();
+    w.settle();
+    Lines said = w.said();
+    std::sort(said.begin(), said.end());
+    EXPECT_EQ(said, (Lines{"disconnect ws/c/node-1", "disconnect ws/c/node-2", "provision ws/c/node-1",
+                           "provision ws/c/node-2"}));
+    EXPECT_EQ(w.status("a"), JobStatus::Running);
+    w.connect("ws/c/node-1", {World::attempt("a")});
+    w.connect("ws/c/node-2", {World::attempt("b")});
+    w.ends("ws/c/node-2", "b");
+    EXPECT_EQ(w.status("d"), JobStatus::Preparing);  // the queue kept its order
+    EXPECT_EQ(w.status("e"), JobStatus::Queued);
+    EXPECT_EQ(w.submit("a", "c"), "unchanged");
+    w.ends("ws/c/node-1", "a");
+    w.ends("ws/c/node-2", "d");
+    w.ends("ws/c/node-1", "e");
+    EXPECT_EQ(w.count(Table::JobLive), 0u);
+    w.pass(200s);
+    w.restart();
+    w.settle();
+    said = w.said();
+    EXPECT_TRUE(std::find(said.begin(), said.end(), "release ws/c/node-1") != said.end());
+}
+
+TEST(ControlRecover, AStoreThatCannotBeReadRefusesUntilItCan) {
+    struct Sick : MemoryStore {
+        using MemoryStore::MemoryStore;
+        Result<std::vector<Record>> scan(Table table, const Range& range) override {
+            if (sick && table == Table::JobLive) return fail(Code::Unavailable, "Io", "the disk does not answer");
+            return MemoryStore::scan(table, range);
+        }
+        bool sick = false;
+    };
+    StillClock clock;
+    Written effects;
+    Sick store;
+    Control control(clock, store, effects, {});
+    ASSERT_TRUE(control.recover());
+    std::vector<std::string> answers;
+    control.put_compute(World::cluster("c", 1, 1), [&](Result<Put> r) { answers.push_back(World::said_put(r)); });
+    while (store.queued()) store.flush();
+    store.sick = true;
+    store.fail_next(Error{Code::Unavailable, "Io", "the disk does not answer", ""});
+    const auto note = [&](Result<Put> r) { answers.push_back(World::said_put(r)); };
+    control.submit(World::submission("j", "c"), note);
+    while (store.queued()) store.flush();
+    control.submit(World::submission("j", "c"), note);
+    control.agent_disconnected("ws/c/node-1");
+    control.agent_connected("ws/c/node-1", {});
+    control.node_gone("ws/c/node-1");
+    EXPECT_EQ(store.queued(), 0u);
+    control.tick();
+    EXPECT_EQ(answers, (Lines{"created", "Io", "Io"}));
+    store.sick = false;
+    clock.pass(1s);
+    control.tick();
+    while (store.queued()) store.flush();
+    control.submit(World::submission("j", "c"), note);
+    while (store.queued()) store.flush();
+    EXPECT_EQ(answers.back(), "created");
+    EXPECT_EQ(store.scan(Table::Node, with_prefix(""))->size(), 1u);
+}
+
+TEST(ControlServerless, ExistsWithoutBeingAskedFor) {
+    World w;
+    EXPECT_EQ(w.submit("j", "serverless"), "created");
+    EXPECT_EQ(w.said(), Lines{"provision ws/serverless/node-1"});
+    std::string answer;
+    w.control->put_compute(World::cluster("serverless", 0, 1), [&](Result<Put> r) { answer = World::said_put(r); });
+    w.settle();
+    EXPECT_EQ(answer, "InvalidArgument");
+}
+
+TEST(ControlExplain, SaysWhyAJobWaits) {
+    World w(1);
+    w.put(World::cluster("c", 0, 0));
+    w.submit("z", "c");
+    EXPECT_EQ(w.control->waiting_for("ws", "z"), "the compute allows no nodes (max_instances is 0)");
+    w.put(World::cluster("c", 0, 1));
+    EXPECT_EQ(w.control->waiting_for("ws", "z"), "a node is starting");
+    w.connect("ws/c/node-1");
+    EXPECT_EQ(w.control->waiting_for("ws", "z"), "the node prepares the job");
+    w.control->agent_says("ws/c/node-1", ap::PhaseReport{World::attempt("z"), ap::Phase::Preparing, "unpacking", {}, {}});
+    w.settle();
+    EXPECT_EQ(w.control->waiting_for("ws", "z"), "unpacking");
+    w.submit("y", "c");
+    w.submit("x", "c");
+    EXPECT_EQ(w.control->waiting_for("ws", "x"), "all 1 nodes of the compute are in use; 1 job ahead");
+    w.put(World::cluster("d", 0, 1));
+    w.submit("v", "d");
+    EXPECT_EQ(w.control->waiting_for("ws", "v"), "no free slot in the pool: all 1 are in use");
+    w.phase("ws/c/node-1", "z", ap::Phase::Running);
+    EXPECT_EQ(w.control->waiting_for("ws", "z"), "");
+    EXPECT_EQ(w.control->waiting_for("ws", "nobody"), "");
+    w.ends("ws/c/node-1", "z");
+    EXPECT_EQ(w.control->waiting_for("ws", "z"), "");
+}
+
+TEST(ControlLedger, AddsUpThroughRetries) {
+    World w;
+    NodeId node = w.ready();
+    w.clock.pass(3s);
+    w.phase(node, "j", ap::Phase::Preparing);
+    w.clock.pass(4s);
+    w.phase(node, "j", ap::Phase::Running);
+    w.clock.pass(5s);
+    w.ends(node, "j", ap::Cause::Internal);
+    w.clock.pass(2s);
+    w.phase(node, "j", ap::Phase::Running, 2);
+    w.clock.wall = w.clock.wall - 1h;  // somebody sets the clock
+    w.phase(node, "j", ap::Phase::Finalizing, 2);
+    w.ends(node, "j", ap::Cause::None, 2);
+    const JobRecord job = *w.job("j");
+    Span sum{};
+    for (const auto& [entry, span] : ledger(job, w.clock.now())) {
+        EXPECT_GE(span, Span{}) << name_of(entry);
+        sum += span;
+    }
+    ASSERT_TRUE(job.ended);
+    EXPECT_EQ(sum, *job.ended - job.created);
+    EXPECT_GE(*job.ended, job.created);
+}
+
+TEST(ControlStop, EverythingEndsAndNothingBegins) {
+    World w(3);
+    w.put(World::cluster("c", 1, 2));
+    for (const char* name : {"a", "b", "d"}) w.submit(name, "c");
+    w.connect("ws/c/node-1");
+    std::string answer = "no answer";
+    w.control->stop_everything([&](Result<void> r) { answer = World::said_ok(r); });
+    w.settle();
+    EXPECT_EQ(w.status("a"), JobStatus::CancelRequested);
+    EXPECT_EQ(w.status("d"), JobStatus::Canceled);
+    EXPECT_EQ(w.node("ws/c/node-2")->state, NodeState::Leaving);
+    w.gone("ws/c/node-2");
+    w.ends("ws/c/node-1", "a", ap::Cause::Canceled);
+    EXPECT_EQ(w.node("ws/c/node-1")->state, NodeState::Leaving);
+    EXPECT_EQ(answer, "no answer");
+    w.gone("ws/c/node-1");
+    EXPECT_EQ(answer, "ok");
+    EXPECT_EQ(w.count(Table::Node), 0u);
+    w.pass(300s);
+    EXPECT_EQ(w.count(Table::Node), 0u);
+    w.restart();
+    w.settle();
+    EXPECT_EQ(w.count(Table::Node), 1u);  // the next start goes on
+}
+
+// Every status a job can be in, and every input, legal or not: never a crash, and afterwards the
+// store and a control rebuilt from it agree with one another.
+TEST(ControlTable, EveryStatusTakesEveryInput) {
+    const auto reach = [](World& w, int status) {
+        const NodeId node = "ws/c/node-1";
+        w.put(World::cluster("c", 0, 1));
+        w.submit("j", "c");
+        if (status == 0) return;  // Queued
+        w.connect(node);
+        if (status == 1) return;  // Preparing, not begun
+        w.phase(node, "j", ap::Phase::Preparing);
+        if (status == 2) return;
+        w.phase(node, "j", ap::Phase::Running);
+        if (status == 3) return;
+        if (status == 4) return w.phase(node, "j", ap::Phase::Finalizing);
+        if (status == 5) {
+            w.cancel("j");
+            return;
+        }
+        if (status == 6) return w.ends(node, "j");
+        if (status == 7) return w.ends(node, "j", ap::Cause::UserCode);
+        if (status == 8) {
+            w.cancel("j");
+            return w.ends(node, "j", ap::Cause::Canceled);
+        }
+        w.disconnect(node);  // 9: Running, away
+    };
+    const std::vector<std::function<void(World&)>> inputs{
+        [](World& w) { w.submit("j", "c"); },
+        [](World& w) { w.cancel("j"); },
+        [](World& w) { w.remove("j"); },
+        [](World& w) { w.remove_compute("c"); },
+        [](World& w) { w.control->put_compute(World::cluster("c", 0, 0), [](Result<Put>) {}); w.settle(); },
+        [](World& w) { w.connect("ws/c/node-1"); },
+        [](World& w) { w.connect("ws/c/node-1", {World::attempt("j")}); },
+        [](World& w) { w.connect("ws/c/node-1", {}, "boot-2"); },
+        [](World& w) { w.disconnect("ws/c/node-1"); },
+        [](World& w) { w.phase("ws/c/node-1", "j", ap::Phase::Preparing); },
+        [](World& w) { w.phase("ws/c/node-1", "j", ap::Phase::Running); },
+        [](World& w) { w.phase("ws/c/node-1", "j", ap::Phase::Finalizing); },
+        [](World& w) { w.phase("ws/c/node-1", "j", ap::Phase::Ended); },
+        [](World& w) { w.phase("ws/c/node-1", "j", ap::Phase::Running, 5); },
+        [](World& w) { w.ends("ws/c/node-1", "j"); },
+        [](World& w) { w.ends("ws/c/node-1", "j", ap::Cause::UserCode); },
+        [](World& w) { w.ends("ws/c/node-1", "j", ap::Cause::Canceled); },
+        [](World& w) { w.ends("ws/c/node-1", "j", ap::Cause::NodeLost); },
+        [](World& w) { w.ends("ws/c/node-1", "j", ap::Cause::Environment); },
+        [](World& w) { w.ends("ws/c/node-1", "j", ap::Cause::None, 9); },
+        [](World& w) { w.control->node_failed("ws/c/node-1", Error{Code::Unavailable, "X", "broken", ""}); w.settle(); },
+        [](World& w) { w.gone("ws/c/node-1"); },
+        [](World& w) { w.pass(3min); },
+        [](World& w) { w.pass(7h); },
+        [](World& w) { w.control->stop_everything([](Result<void>) {}); w.settle(); },
+        [](World& w) { w.store->fail_next(Error{Code::Unavailable, "Io", "the disk does not answer", ""}); },
+        [](World& w) { w.restart(); w.settle(); },
+    };
+    for (int status = 0; status < 10; ++status) {
+        for (std::size_t first = 0; first < inputs.size(); ++first) {
+            for (std::size_t second = 0; second < inputs.size(); ++second) {
+                SCOPED_TRACE(std::to_string(status) + " " + std::to_string(first) + " " + std::to_string(second));
+                World w(1);
+                reach(w, status);
+                const std::optional<JobRecord> before = w.job("j");
+                inputs[first](w);
+                const bool deleted = !w.job("j");
+                inputs[second](w);
+                const std::optional<JobRecord> after = w.job("j");
+                if (is_terminal(before->status) && after && !deleted) {
+                    EXPECT_EQ(after->status, before->status);
+                }
+                if (!after) {
+                    EXPECT_EQ(w.count(Table::JobLive) + w.count(Table::JobCreated), 0u);
+                    continue;
+                }
+                EXPECT_EQ(w.count(Table::JobLive), is_terminal(after->status) ? 0u : 1u);
+                EXPECT_LE(w.count(Table::Node), 1u);
+                EXPECT_EQ(after->ended.has_value(), is_terminal(after->status));
+                const bool live = after->current() && !after->current()->ended;
+                for (std::size_t i = 0; i + 1 < after->attempts.size(); ++i) EXPECT_TRUE(after->attempts[i].ended);
+                EXPECT_NE(live, after->status == JobStatus::Queued || is_terminal(after->status));
+                if (live) {
+                    const auto node = w.node("ws/c/" + after->current()->node);
+                    ASSERT_TRUE(node);
+                    EXPECT_EQ(node->job, "j");
+                    EXPECT_EQ(node->attempt, after->current()->number);
+                    EXPECT_EQ(node->state, NodeState::Running);
+                }
+                if (testing::Test::HasFailure()) return;
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace turnout
