@@ -409,13 +409,13 @@ void Agent::State::build(WorkPtr work) {
             if (!file || !write_all(file.get(), text)) return;
             struct stat st;
             if (fstat(file.get(), &st) != 0) return;
-            auto last = std::string(trim(text.substr(0, text.find_last_not_of("\n") + 1)));
+            auto last = std::string(trim(text));
             if (auto line = last.rfind('\n'); line != std::string::npos) last = last.substr(line + 1);
             loop_->post([weak, id = work->id, length = static_cast<std::uint64_t>(st.st_size), last] {
                 auto self = weak.lock();
                 if (!self || self->closing) return;
                 self->core->log_grew(id, kEnvironmentLog, length);
-                self->core->progress(id, "building environment (" + last.substr(0, 200) + ")");
+                if (!last.empty()) self->core->progress(id, "building environment (" + last.substr(0, 200) + ")");
                 self->drain();
             });
         };

@@ -311,11 +311,13 @@ Task<Result<void>> fetch_inputs(Server& server, const AgentSettings& settings, W
             co_await backoff.wait();
         }
     }
-    Json inputs = Json::object();
-    for (const auto& [name, value] : values.inputs) inputs.set(name, value);
+    if (!values.inputs.empty()) {
+        Json inputs = Json::object();
+        for (const auto& [name, value] : values.inputs) inputs.set(name, value);
+        TURNOUT_CO_TRY_VOID(write_file(work->folder + "/values.json", inputs.dump()));
+    }
     work->values = std::move(values);
     work->values_known = true;
-    TURNOUT_CO_TRY_VOID(write_file(work->folder + "/values.json", inputs.dump()));
     // A placeholder without a value is told before the command is begun.
     TURNOUT_CO_TRY_VOID(find_values(settings, *work));
     auto command = substitute(work->task.command, work->values);
