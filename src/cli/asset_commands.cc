@@ -57,7 +57,7 @@ Result<Json> create_asset(Context& context, client::Api& api, const Kind& kind, 
     const Json rest = spec::to_rest(*loaded.description, loaded.document, "", {api.settings().workspace_path()});
     Result<Json> made = api.put(container_path(api, kind, name) + "/versions/" + percent_encode(version), rest);
     if (!made && made.error().code == Code::Conflict && !chosen)
-        made.error().message += ". versions never change: raise `version` in the file, or leave it out for the next free one";
+        made.error().message += " (raise `version` in the file, or leave it out for the next free one)";
     return made;
 }
 

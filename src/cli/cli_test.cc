@@ -128,6 +128,8 @@ TEST(Output, Formats) {
     EXPECT_EQ(format(*parse_json(R"([["a",1],["b",2]])"), Format::Tsv), "a\t1\nb\t2\n");
     EXPECT_EQ(format(*parse_json(R"({"a":{"b":1}})"), Format::Yaml), "a:\n  b: 1\n");
     EXPECT_EQ(format(*parse_json(R"({"a":{"b":1},"c":"d"})"), Format::Table), "Key  Value\n---  -----\na.b  1\nc    d\n");
+    const Json times = *parse_json(R"({"at":"2026-11-22T12:56:34.334122Z","took":"37.109058 s","is":"12 s"})");
+    EXPECT_EQ(format(times, Format::Table), "Key   Value\n----  --------------------\nat    2026-11-22 12:56:34Z\ntook  37.1 s\nis    12 s\n");
     EXPECT_EQ(format(Json::array(), Format::Table), "");
     EXPECT_FALSE(parse_format("xml", false));
     EXPECT_EQ(*parse_format("", false), Format::Json);

@@ -52,11 +52,11 @@ std::vector<Command> build_table() {
         {{"docs"}, "Writes the reference page.", {kFile}, print_reference, "", false, true},
 
         {{"job", "create"}, "Submits a job.\nWith --stream the exit code is the job's own.",
-         {kFile, kName, kSet, {"--stream", "-s", "", "Follows its log to the end.", false}, {"--web", "", "", "Opens its page.", false}}, job_create},
+         {kFile, kName, kSet, {"--stream", "-s", "", "Follows its log to the end.", false}, {"--web", "", "", "Prints the link of its page, and opens it where there is a browser.", false}}, job_create},
         {{"job", "list"}, "Lists jobs, the newest first.",
          {kMaxResults, {"--all-results", "", "", "All of them; 50 otherwise.", false}, {"--status", "", "STATUS", "Only those with this status.", false},
           {"--experiment-name", "", "NAME", "Only those of this experiment.", false}, kArchivedOnly, kIncludeArchived}, job_list},
-        {{"job", "show"}, "Shows a job.", {kName, {"--web", "", "", "Opens its page.", false}}, job_show},
+        {{"job", "show"}, "Shows a job.", {kName, {"--web", "", "", "Prints the link of its page, and opens it where there is a browser.", false}}, job_show},
         {{"job", "stream"}, "Follows a job's log to the end; the exit code is the job's own. Ctrl-C detaches.", {kName}, job_stream},
         {{"job", "cancel"}, "Stops a job.", {kName, kNoWait}, job_cancel},
         {{"job", "download"}, "Downloads a job's artifacts and outputs.",

@@ -168,8 +168,22 @@ int change_job(Context& context, const Json& properties) {
 }
 }  // namespace
 
-int job_archive(Context& context) { return change_job(context, Json::object({{"isArchived", true}})); }
-int job_restore(Context& context) { return change_job(context, Json::object({{"isArchived", false}})); }
+namespace {
+// Prints nothing, as az does.
+int set_archived(Context& context, bool archived) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<std::string> name = required_name(context);
+    if (!name) return context.fail(name.error());
+    const Result<Json> job = (*opened)->patch(job_path(**opened, *name), Json::object({{"properties", Json::object({{"isArchived", archived}})}}));
+    if (!job) return context.fail(job.error());
+    context.note("job " + *name + (archived ? " is archived: lists show it with --include-archived" : " is in lists again"));
+    return 0;
+}
+}  // namespace
+
+int job_archive(Context& context) { return set_archived(context, true); }
+int job_restore(Context& context) { return set_archived(context, false); }
 
 int job_update(Context& context) {
     // --set display_name=…, description=…, tags.a=…, properties.b=…
@@ -228,6 +242,7 @@ int job_explain(Context& context) {
     Json out = Json::object({{"name", *name}, {"status", properties.at("status")}});
     for (const char* key : {"waiting_for", "detail", "compute", "node", "environment", "notices", "attempts", "cause", "exit_code", "started", "ended"})
         if (!own.at("turnout." + std::string(key)).as_string().empty()) out.set(key, own.at("turnout." + std::string(key)));
+    if (out.at("detail") == out.at("waiting_for")) out.erase("detail");
     if (!properties.at("error").is_null()) out.set("error", properties.at("error").at("message"));
     Json ledger = Json::object();
     for (const auto& [key, value] : own.members())

@@ -1,8 +1,10 @@
 #include "cli/output.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "base/text.h"
+#include "base/time.h"
 #include "spec/yaml.h"
 
 namespace turnout::cli {
@@ -19,7 +21,27 @@ std::string cell(const Json& value) {
     return value.dump();
 }
 
+// A table is for people: "37.109058 s" is "37.1 s", and a time goes without its fraction of a
+// second: "2026-11-22 12:56:34Z".
+std::string readable(std::string text) {
+    if (text.size() > 9 && text.ends_with(" s") && text[text.size() - 9] == '.') {
+        std::int64_t micros = 0;
+        std::string digits = text.substr(0, text.size() - 9) + text.substr(text.size() - 8, 6);
+        const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), micros);
+        if (error == std::errc() && end == digits.data() + digits.size()) return to_words(Span(micros));
+    }
+    if (text.size() < 20 || text.size() > 27 || text.back() != 'Z') return text;
+    constexpr std::string_view shape = "dddd-dd-ddTdd:dd:dd";
+    for (std::size_t i = 0; i < shape.size(); ++i)
+        if (shape[i] == 'd' ? text[i] < '0' || text[i] > '9' : text[i] != shape[i]) return text;
+    if (text[19] != '.' && text[19] != 'Z') return text;
+    text[10] = ' ';
+    return text.substr(0, 19) + "Z";
+}
+
 bool is_scalar(const Json& value) { return !value.is_object() && !value.is_array(); }
+
+std::string table_cell(const Json& value) { return readable(cell(value)); }
 
 // Characters that a terminal shows, not bytes.
 std::size_t width_of(std::string_view text) {
@@ -71,15 +93,15 @@ std::string table(const std::vector<std::string>& titles, const std::vector<std:
 }
 
 std::string as_table(const Json& value, const std::vector<std::string>& wanted) {
-    if (is_scalar(value)) return value.is_null() ? "" : harmless(cell(value)) + "\n";
+    if (is_scalar(value)) return value.is_null() ? "" : harmless(table_cell(value)) + "\n";
     if (value.is_object()) {
         std::vector<std::vector<std::string>> rows;
         for (const auto& [key, member] : value.members()) {
             if (is_scalar(member)) {
-                rows.push_back({key, harmless(cell(member))});
+                rows.push_back({key, harmless(table_cell(member))});
             } else {
                 for (const auto& [inner, part] : member.members())
-                    if (is_scalar(part)) rows.push_back({key + "." + inner, harmless(cell(part))});
+                    if (is_scalar(part)) rows.push_back({key + "." + inner, harmless(table_cell(part))});
             }
         }
         return table({"Key", "Value"}, rows);
@@ -90,11 +112,11 @@ std::string as_table(const Json& value, const std::vector<std::string>& wanted) 
         std::string out;
         for (const Json& item : items) {
             if (!item.is_array()) {
-                out += harmless(cell(item)) + "\n";
+                out += harmless(table_cell(item)) + "\n";
                 continue;
             }
             std::string line;
-            for (const Json& part : item.items()) line += (line.empty() ? "" : "  ") + harmless(cell(part));
+            for (const Json& part : item.items()) line += (line.empty() ? "" : "  ") + harmless(table_cell(part));
             out += line + "\n";
         }
         return out;
@@ -114,7 +136,7 @@ std::string as_table(const Json& value, const std::vector<std::string>& wanted) 
     std::vector<std::vector<std::string>> rows;
     for (const Json& item : items) {
         std::vector<std::string> row;
-        for (const std::string& key : keys) row.push_back(harmless(cell(item.at(key))));
+        for (const std::string& key : keys) row.push_back(harmless(table_cell(item.at(key))));
         rows.push_back(std::move(row));
     }
     return table(titles, rows);

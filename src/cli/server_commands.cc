@@ -126,7 +126,8 @@ int server_down(Context& context) {
     if (!left.empty() && all)
         context.note(left + " ended with it");
     else if (!left.empty())
-        context.note(left + " goes on without it and is taken up again by the next `turnout up`; `turnout down --all` would end it too");
+        context.note("without it " + left + (left.starts_with("1 ") && left.find(" and ") == std::string::npos ? " goes" : " go") +
+                     " on, to be taken up again by the next `turnout up`; `turnout down --all` ends everything");
     return 0;
 }
 

@@ -283,12 +283,26 @@ void check(const Description& description, Reading& reading, const std::string& 
     if (description.check != nullptr) description.check(reading, pointer, value);
 }
 
+namespace {
+// "--set inputs.lr" and "--min-instances" say it already.
+bool names_key(const Problem& problem) {
+    if (problem.key.empty()) return true;
+    std::string_view place = problem.place;
+    for (const std::string_view start : {"--set ", "--"})
+        if (place.starts_with(start)) {
+            place.remove_prefix(start.size());
+            return std::ranges::equal(place, problem.key, [](char a, char b) { return a == b || (a == '-' && b == '_'); });
+        }
+    return false;
+}
+}  // namespace
+
 Result<void> result_of(const Reading& reading) {
     if (reading.problems.empty()) return {};
     std::string text;
     for (const Problem& problem : reading.problems) {
         if (!text.empty()) text += '\n';
-        text += problem.place + ": " + (problem.key.empty() ? "" : problem.key + ": ") + problem.message;
+        text += problem.place + ": " + (names_key(problem) ? "" : problem.key + ": ") + problem.message;
     }
     return fail(Code::InvalidArgument, "ValidationError", std::move(text), reading.problems.front().key);
 }
