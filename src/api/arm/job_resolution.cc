@@ -558,10 +558,11 @@ Result<TaskEnvironment> environment_of_asset(const Context& context, const Refer
         const bool known = std::ranges::find(names, reference.name) != names.end();
         for (const auto& curated : environment::curated_environments())
             names.emplace_back(curated.name);
-        return refuse("EnvironmentNotFound",
-                      "environment '" + reference.name + "' " +
-                          (known ? "has no version '" + reference.version + "'"
-                                 : "does not exist" + did_you_mean(reference.name, names)),
+        std::string words = known ? "has no version '" + reference.version + "'"
+                                  : "does not exist" + did_you_mean(reference.name, names);
+        if (names.size() > 12) names.resize(12);
+        if (words == "does not exist") words += "; there are " + join(names, ", ");
+        return refuse("EnvironmentNotFound", "environment '" + reference.name + "' " + words,
                       "environmentId");
     }
     const Json& properties = asset->properties;

@@ -68,6 +68,12 @@ std::string_view title_of(LedgerEntry entry) {
     return "";
 }
 
+std::string_view title_of(agent_protocol::Cause cause) {
+    if (cause == agent_protocol::Cause::UserCode) return "your code:";
+    if (cause == agent_protocol::Cause::None || cause == agent_protocol::Cause::Canceled) return "";
+    return agent_protocol::name_of(cause);
+}
+
 std::string name_of_job(const JobRecord& job) { return job.meta.display_name.empty() ? job.name : job.meta.display_name; }
 
 std::string header(const PageData& data) {
@@ -84,7 +90,9 @@ std::string header(const PageData& data) {
         fact("Node", current->node);
         if (current->number > 1) fact("Attempt", std::to_string(current->number));
     }
-    fact("Submitted", to_iso8601(job.created).substr(0, 19) + "Z");
+    std::string submitted = to_iso8601(job.created).substr(0, 19);
+    std::replace(submitted.begin(), submitted.end(), 'T', ' ');
+    fact("Submitted", submitted + " UTC");
     fact(job.ended ? "Took" : "So far", to_words(job.ended.value_or(data.now) - job.created));
     out += "</dl>";
     if (!job.meta.description.empty()) out += "<p class=\"description\">" + text(job.meta.description) + "</p>";
@@ -105,8 +113,8 @@ std::string notice(const PageData& data) {
     const agent_protocol::Ending* ending = last && last->ending ? &*last->ending : nullptr;
     std::string message = !job.error_message.empty() ? job.error_message : ending ? ending->message : "";
     if (message.empty()) message = job.status == JobStatus::Canceled ? "The job was canceled." : "The job failed.";
-    out += "<div class=\"error\"><p><b>" + text(agent_protocol::name_of(job.cause)) + "</b> " + text(message) + "</p>";
-    if (ending && ending->exit_code != 0) out += "<p>exit code " + std::to_string(ending->exit_code) + "</p>";
+    out += "<div class=\"error\"><p class=\"why\"><b>" + std::string(title_of(job.cause)) + "</b> " + text(message) + "</p>";
+    if (ending && ending->exit_code > 0) out += "<p>exit code " + std::to_string(ending->exit_code) + "</p>";
     if (ending && !ending->last_lines.empty()) out += "<pre>" + text(plain_text(join(ending->last_lines, "\n"))) + "</pre>";
     return out + "</div>";
 }
@@ -151,7 +159,7 @@ std::string metrics(const PageData& data) {
 
 std::string table(std::string_view title, const Json& values) {
     if (values.members().empty()) return "";
-    std::string out = "<h2>" + std::string(title) + "</h2><table>";
+    std::string out = (title.empty() ? "" : "<h2>" + std::string(title) + "</h2>") + "<table>";
     std::size_t shown = 0;
     for (const auto& [key, value] : values.members()) {
         if (++shown > kMaxRows) break;
@@ -160,8 +168,23 @@ std::string table(std::string_view title, const Json& values) {
     return out + "</table>";
 }
 
+// What ran: the command as it was sent, the values it got, the environment and what was said about it.
+std::string definition(const PageData& data) {
+    const agent_protocol::TaskSpec& task = data.job.task;
+    if (task.command.empty()) return "";
+    std::string out = "<h2>Command</h2><pre class=\"command\">" + text(task.command) + "</pre>";
+    Json rows = Json::object();
+    if (!task.environment.name.empty()) rows.set("environment", task.environment.name);
+    if (!task.environment.notices.empty()) rows.set("note", join(task.environment.notices, "\n"));
+    for (const auto& [key, value] : data.job.definition.at("properties").at("inputs").members()) {
+        const Json& given = value.at("value").is_null() ? value.at("uri") : value.at("value");
+        if (!given.is_null()) rows.set("input " + key, given);
+    }
+    return out + table("", rows);
+}
+
 std::string details(const PageData& data) {
-    std::string out;
+    std::string out = definition(data);
     if (data.run) out += table("Parameters", data.run->params);
     Json tags = data.job.meta.tags.is_object() ? data.job.meta.tags : Json::object();
     if (data.run)
@@ -177,7 +200,7 @@ std::string artifacts(const PageData& data) {
     for (const auto& [path, size] : data.artifacts) {
         if (!image_type(path).empty() && std::count(pictures.begin(), pictures.end(), '\n') < 12)
             pictures += "<a href=\"" + link(data, path) + "\"><img loading=\"lazy\" alt=\"" + text(path) + "\" src=\"" + link(data, path) + "\"></a>\n";
-        rows += "<tr><td><a href=\"" + link(data, path) + "\" download>" + text(path) + "</a></td><td class=\"size\">" + to_size_words(size) + "</td></tr>";
+        rows += "<tr><td><a href=\"" + link(data, path) + "\"" + (is_plain_text(path) ? "" : " download") + ">" + text(path) + "</a></td><td class=\"size\">" + to_size_words(size) + "</td></tr>";
     }
     std::string out = "<h2>Artifacts</h2>";
     if (!pictures.empty()) out += "<div class=\"pictures\">" + pictures + "</div>";
@@ -196,6 +219,13 @@ std::string_view image_type(std::string_view path) {
     if (name.ends_with(".webp")) return "image/webp";
     if (name.ends_with(".svg")) return "image/svg+xml";
     return "";
+}
+
+bool is_plain_text(std::string_view path) {
+    const std::string name = to_lower(path);
+    for (const char* ending : {".txt", ".log", ".json", ".csv", ".yml", ".yaml", ".md", ".py"})
+        if (name.ends_with(ending)) return true;
+    return false;
 }
 
 std::string plain_text(std::string_view log) {
@@ -222,7 +252,7 @@ std::string plain_text(std::string_view log) {
 }
 
 std::string line_chart(const std::vector<Metric>& all) {
-    constexpr double left = 4, right = 316, top = 8, bottom = 92;
+    constexpr double left = 4, right = 316, top = 16, bottom = 92;
     std::vector<const Metric*> points;
     const std::size_t stride = all.size() / kChartPoints + 1;
     for (std::size_t i = 0; i < all.size(); ++i)
@@ -240,12 +270,12 @@ std::string line_chart(const std::vector<Metric>& all) {
     const auto y_at = [&](double value) { return high > low ? bottom - (value / 2 - low / 2) / (high / 2 - low / 2) * (bottom - top) : (top + bottom) / 2; };
     std::string line;
     for (const Metric* point : points) line += fixed(x_at(*point)) + "," + fixed(y_at(point->value)) + " ";
-    std::string out = "<svg class=\"chart\" viewBox=\"0 0 320 112\" role=\"img\"><line class=\"grid\" x1=\"4\" x2=\"316\" y1=\"8\" y2=\"8\"/><line class=\"grid\" x1=\"4\" x2=\"316\" y1=\"92\" y2=\"92\"/>";
+    std::string out = "<svg class=\"chart\" viewBox=\"0 0 320 112\" role=\"img\"><line class=\"grid\" x1=\"4\" x2=\"316\" y1=\"16\" y2=\"16\"/><line class=\"grid\" x1=\"4\" x2=\"316\" y1=\"92\" y2=\"92\"/>";
     out += "<polyline class=\"line\" points=\"" + line + "\"/>";
     out += "<circle class=\"end\" r=\"2.5\" cx=\"" + fixed(x_at(*points.back())) + "\" cy=\"" + fixed(y_at(points.back()->value)) + "\"/>";
-    out += "<text x=\"4\" y=\"18\">" + number(high) + "</text><text x=\"4\" y=\"89\">" + number(low) + "</text>";
+    out += "<text x=\"4\" y=\"12\">" + number(high) + "</text><text x=\"4\" y=\"105\">" + number(low) + "</text>";
     const std::string range = by_step ? "step " + number(from) + " – " + number(to) : to_words(Span(static_cast<std::int64_t>((to - from) * 1000)));
-    return out + "<text class=\"range\" x=\"316\" y=\"108\">" + range + "</text></svg>";
+    return out + "<text class=\"range\" x=\"316\" y=\"105\">" + range + "</text></svg>";
 }
 
 std::vector<std::pair<std::string, std::string>> fragments(const PageData& data) {
@@ -273,6 +303,16 @@ std::string render_page(const PageData& data, std::string_view nonce) {
     out += text(plain_text(data.log_tail)) + "</pre></section></main><script nonce=\"" + std::string(nonce) + "\">";
     out += kPageScript;
     out += "</script></body></html>\n";
+    return out;
+}
+
+std::string render_front(std::string_view version, std::string_view nonce) {
+    std::string out = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Turnout</title><style nonce=\"" + std::string(nonce) + "\">";
+    out += kPageStyle;
+    out += "</style></head><body><header class=\"top\">" + std::string(kPageLogo) + "<span>Turnout</span></header><main><section><h1>Turnout " + text(version) + " is up</h1>";
+    out += "<p>Each job has its own page: its link is printed when the job is submitted (<code>studio_url</code> in the SDK), and by</p>";
+    out += "<pre class=\"command\">turnout job list\nturnout job show -n NAME --web</pre><p>To let the real clients talk to this server:</p>";
+    out += "<pre class=\"command\">eval \"$(turnout env)\"\nturnout config &gt; config.json</pre></section></main></body></html>\n";
     return out;
 }
 

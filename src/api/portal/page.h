@@ -36,6 +36,12 @@ Json live_document(const PageData& data);
 // The whole page. The nonce is what its own style and script may run by.
 std::string render_page(const PageData& data, std::string_view nonce);
 
+// The page at the server's own address: how to get to a job's page.
+std::string render_front(std::string_view version, std::string_view nonce);
+
+// Whether a browser may show it as text, which never acts on the page's origin.
+bool is_plain_text(std::string_view path);
+
 // A metric's course as SVG.
 std::string line_chart(const std::vector<Metric>& points);
 // Log text without terminal control: escape sequences away, "\r" begins the line anew.

@@ -31,7 +31,10 @@ table+h2,#details table+h2{margin-top:1.2rem}
 .notice{margin:0}
 #notice:has(.error){border-color:var(--bad)}
 .error p{margin:0 0 .5rem}.error b{color:var(--bad)}
-.error pre{margin:.5rem 0 0;padding:.8rem;background:var(--bg);border-radius:8px;overflow:auto;font-size:.82rem;max-height:22rem}
+.error .why{white-space:pre-line;overflow-wrap:anywhere}
+.command{margin:0 0 .8rem;padding:.7rem .9rem;background:var(--bg);border-radius:8px;font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;white-space:pre-wrap;overflow-wrap:anywhere}
+#details td{white-space:pre-line}
+.error pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:.5rem 0 0;padding:.8rem;background:var(--bg);border-radius:8px;overflow:auto;font-size:.82rem;max-height:22rem}
 .timeline{display:block;width:100%;height:28px;border-radius:6px}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.4rem;list-style:none;margin:.8rem 0 0;padding:0;color:var(--soft);font-size:.88rem}
 .legend b{color:var(--ink);font-weight:600}

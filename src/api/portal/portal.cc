@@ -94,6 +94,17 @@ Answer get_page(Services& services, Call& call) {
     co_return response;
 }
 
+// What a person finds who opens the server's address: it has no list of jobs without a key.
+Answer get_front(Services& services, Call&) {
+    http::Response response;
+    const std::string nonce = to_base64url(services.random.bytes(18));
+    response.headers.set("Content-Type", "text/html; charset=utf-8");
+    response.headers.set("Content-Security-Policy", "default-src 'none'; style-src 'nonce-" + nonce + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+    harden(response);
+    response.body = portal::render_front(services.info.version, nonce);
+    co_return response;
+}
+
 Answer get_data(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(check_reader(services, call));
     TURNOUT_CO_TRY(const auto data, page_data(services, call));
@@ -117,10 +128,11 @@ Answer get_artifact(Services& services, Call& call) {
     response.length = blob->size;
     const std::string_view image = portal::image_type(path);
     const std::string file = path.substr(path.rfind('/') + 1);
-    // What a job wrote never acts on this origin: pictures are shown (SVG as a picture only), the
-    // rest is saved.
-    const bool shown = !image.empty() && image != "image/svg+xml";
-    response.headers.set("Content-Type", image.empty() ? "application/octet-stream" : std::string(image));
+    // What a job wrote never acts on this origin: pictures are shown (SVG as a picture only), text
+    // is plain text (no sniffing, in a sandbox), the rest is saved.
+    const bool words = portal::is_plain_text(path);
+    const bool shown = words || (!image.empty() && image != "image/svg+xml");
+    response.headers.set("Content-Type", words ? "text/plain; charset=utf-8" : image.empty() ? "application/octet-stream" : std::string(image));
     response.headers.set("Content-Disposition", (shown ? "inline" : "attachment") + std::string("; filename*=UTF-8''") + percent_encode(file));
     response.headers.set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox");
     harden(response);
@@ -131,6 +143,8 @@ Answer get_artifact(Services& services, Call& call) {
 
 void add_portal_routes(Router& router, Services& services) {
     const std::string page = "/studio/jobs/{wsid}/{job}";
+    add_row(router, services, "GET", "/", Access::Open, get_front);
+    add_row(router, services, "GET", "/studio", Access::Open, get_front);
     add_row(router, services, "GET", page, Access::Signed, get_page);
     add_row(router, services, "GET", page + "/data", Access::Signed, get_data);
     add_row(router, services, "GET", page + "/log", Access::Signed, get_page_log);

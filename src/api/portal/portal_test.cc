@@ -99,6 +99,12 @@ TEST(Portal, APageBehindASignedLink) {
     EXPECT_NE(live.at("fragments").at("header").as_view().find("Running"), std::string::npos);
     EXPECT_EQ(server.send("GET", base + "/log" + query + "&offset=8").body, "<done>\n");
     EXPECT_EQ(server.send("GET", base + "/artifact/outputs/plot.png" + query).headers.get("Content-Type"), "image/png");
+    put.name = "ExperimentRun/dcid.job-1/outputs/metrics.json";
+    ASSERT_TRUE(server.loop.run(server.blobs->put_bytes(put, "<b>bytes</b>")));
+    const Reply words = server.send("GET", base + "/artifact/outputs/metrics.json" + query);
+    EXPECT_EQ(words.headers.get("Content-Type"), "text/plain; charset=utf-8");
+    EXPECT_EQ(words.headers.get("X-Content-Type-Options"), "nosniff");
+    EXPECT_NE(words.headers.get("Content-Security-Policy").find("sandbox"), std::string::npos);
     for (const char* name : {"drawing.svg", "page.html"}) {  // never runs on this origin
         const Reply file = server.send("GET", base + "/artifact/outputs/" + name + query);
         EXPECT_EQ(file.status, 200);
@@ -116,6 +122,17 @@ TEST(Portal, APageBehindASignedLink) {
     }
     EXPECT_EQ(server.send("GET", base + "/artifact/..%2f..%2fx" + query).status, 400);
     EXPECT_EQ(server.send("GET", base + "/artifact/none" + query).status, 404);
+}
+
+TEST(Portal, TheAddressOfTheServerIsAPageThatTellsTheWay) {
+    TestServer server;
+    for (const char* path : {"/", "/studio"}) {
+        const auto page = server.send("GET", path);
+        EXPECT_EQ(page.status, 200) << path;
+        EXPECT_NE(page.body.find("turnout job show -n NAME --web"), std::string::npos);
+        EXPECT_NE(page.headers.get("Content-Security-Policy").find("default-src 'none'"), std::string::npos);
+    }
+    EXPECT_EQ(server.send("GET", "/nothing").status, 404);
 }
 
 }  // namespace
