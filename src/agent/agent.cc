@@ -400,6 +400,18 @@ void Agent::State::join_builder(const AttemptId& id) {
     builders.erase(thread);
 }
 
+namespace {
+// What a line of the installer's output means to a person who waits: " (…)" or nothing.
+std::string doing_of(std::string_view line) {
+    // It goes on silently after these two.
+    if (line.starts_with("Resolved ")) return " (downloading packages)";
+    if (line.starts_with("Installed ")) return " (compiling the packages' bytecode)";
+    for (const char* dull : {"Using ", "Creating ", "Activate ", "building environment", "+ ", "environment "})
+        if (line.starts_with(dull)) return "";
+    return " (" + std::string(line.substr(0, 200)) + ")";
+}
+}  // namespace
+
 void Agent::State::build(WorkPtr work) {
     join_builder(work->id);
     std::weak_ptr<State> weak = weak_from_this();
@@ -415,7 +427,8 @@ void Agent::State::build(WorkPtr work) {
                 auto self = weak.lock();
                 if (!self || self->closing) return;
                 self->core->log_grew(id, kEnvironmentLog, length);
-                if (!last.empty()) self->core->progress(id, "building environment (" + last.substr(0, 200) + ")");
+                if (!last.empty())
+                    self->core->progress(id, "building environment" + doing_of(last));
                 self->drain();
             });
         };
