@@ -257,8 +257,10 @@ Result<void> prepare(Context& context, Loaded& loaded) {
         const Result<Json> versions = api.list(api.in_workspace("/" + reference.kind + "/" + percent_encode(name.name) + "/versions?listViewType=ActiveOnly&%24orderBy=createdtime%20desc&%24top=1"), 1);
         if (!versions || versions->items().empty()) {
             if (!versions && versions.error().code != Code::NotFound) return Failure(versions.error());
-            return not_found(loaded.document.place(reference.pointer) + ": " + dotted(reference.pointer) + ": '" + name.name + "' does not exist in this workspace" +
-                             (versions ? "" : ": " + versions.error().message));
+            // The server knows the curated ones too, and names what there is.
+            if (reference.kind == "environments") continue;
+            return not_found(loaded.document.place(reference.pointer) + ": " +
+                             (versions ? dotted(reference.pointer) + ": every version of '" + name.name + "' is archived" : versions.error().message));
         }
         *part_at(value, reference.pointer) = versions->items()[0].at("id");
     }

@@ -137,7 +137,8 @@ Result<Ran> run(const std::vector<std::string>& argv, const std::vector<std::str
 
 std::string joined(const std::deque<std::string>& lines) {
     std::string text;
-    for (const auto& line : lines) text += (text.empty() ? "" : "\n") + line;
+    for (const auto& line : lines)
+        if (!line.starts_with("Using Python ")) text += (text.empty() ? "" : "\n") + line;
     return text;
 }
 

@@ -176,9 +176,10 @@ std::string definition(const PageData& data) {
     Json rows = Json::object();
     if (!task.environment.name.empty()) rows.set("environment", task.environment.name);
     if (!task.environment.notices.empty()) rows.set("note", join(task.environment.notices, "\n"));
-    for (const auto& [key, value] : data.job.definition.at("properties").at("inputs").members()) {
-        const Json& given = value.at("value").is_null() ? value.at("uri") : value.at("value");
-        if (!given.is_null()) rows.set("input " + key, given);
+    for (const agent_protocol::TaskInput& input : task.inputs) {
+        std::string given = !input.literal.empty() ? input.literal : input.local_path ? *input.local_path : input.blobs ? input.blobs->container + "/" + input.blobs->prefix : input.uri;
+        if (input.literal.empty()) given = given.substr(0, given.find('?'));  // behind it there may be a key
+        rows.set("input " + input.name, given);
     }
     return out + table("", rows);
 }
