@@ -59,6 +59,16 @@ http::Limits connection_limits() {
     return limits;
 }
 
+// What the default pool has. NVIDIA's driver lists its devices in /proc.
+api::ServerInfo::Pool this_machine() {
+    api::ServerInfo::Pool pool;
+    pool.cores = static_cast<int>(std::thread::hardware_concurrency());
+    pool.slots = std::max(2, pool.cores);
+    pool.memory_gb = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE)) / (1 << 30);
+    if (const auto gpus = list_directory("/proc/driver/nvidia/gpus")) pool.gpus = static_cast<int>(gpus->size());
+    return pool;
+}
+
 // Carries out what control asks for.
 class ServerEffects : public Effects {
 public:
@@ -107,6 +117,7 @@ private:
     std::unique_ptr<api::Services> services_;
     api::Router router_;
     Workspace workspace_;
+    api::ServerInfo::Pool pool_;
     std::unique_ptr<http::Listener> unix_, plain_, tls_;
 };
 
@@ -161,9 +172,10 @@ Result<void> Server::open() {
     effects_.links = links_.get();
     effects_.provider = provider_.get();
 
+    pool_ = this_machine();
+    if (options_.slots > 0) pool_.slots = options_.slots;
     Control::Settings settings;
-    settings.slots = options_.slots > 0 ? options_.slots
-                                        : std::max(2, static_cast<int>(std::thread::hardware_concurrency()));
+    settings.slots = pool_.slots;
     settings.run_token = [this](const agent_protocol::AttemptId& id) {
         api::Principal run;
         run.kind = api::Principal::Kind::Run;
@@ -257,6 +269,7 @@ Result<void> Server::listen() {
     services_->info.tls_origin = "https://" + tls_->address();
     services_->info.plain_origin = "http://" + plain_->address();
     services_->info.data_folder = instance_.folder;
+    services_->info.pool = pool_;
     return {};
 }
 
