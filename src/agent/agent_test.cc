@@ -82,6 +82,8 @@ protected:
             say(Leave{});
             until([&] { return agent == 0 || waitpid(agent, nullptr, WNOHANG) == agent; });
         }
+        if (link) link->close();
+        until([&] { return !link; });
         listener.reset();
         until([n = 0]() mutable { return ++n > 3; });  // coroutines see that it is over
         remove_tree(folder);
