@@ -509,7 +509,8 @@ def test_what_a_hostile_job_left(rest, captive):
     for wrong in (base, base + "?se=9999999999&" + query.split("&", 1)[1], f"{other}?{query}", f"{base}?{query}&sig=x"):
         assert rest.session.get(wrong, timeout=20).status_code in (401, 403), wrong
     names = rest.session.get(f"{base}/artifact/outputs/names.txt?{query}", timeout=20)
-    assert "attachment" in names.headers["Content-Disposition"] and "sandbox" in names.headers["Content-Security-Policy"]
+    assert names.headers["Content-Type"].startswith("text/plain") and names.headers["X-Content-Type-Options"] == "nosniff"
+    assert "sandbox" in names.headers["Content-Security-Policy"]
     assert not {"IDENTITY_HEADER", "TURNOUT_DATA", "TURNOUT_UV"} & set(names.text.split())
     log = rest.session.get(f"{base}/log?{query}", timeout=20)
     assert log.headers["Content-Type"].startswith("text/plain") and log.headers["X-Content-Type-Options"] == "nosniff"
