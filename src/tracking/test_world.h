@@ -10,6 +10,10 @@
 
 #include "io/loop.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
+
 namespace turnout {
 
 class ManualLoop : public Loop, public Clock {
@@ -75,6 +79,15 @@ public:
 private:
     std::uint64_t state_ = 1;
 };
+
+// Calls something that a crash will leave waiting for ever; the leak checker takes no offence.
+template <class Call>
+auto abandoned(Call call) {
+#ifdef __SANITIZE_ADDRESS__
+    __lsan::ScopedDisabler meant_to_leak;
+#endif
+    return call();
+}
 
 // Starts a task; the value is there once it ended.
 template <class T>

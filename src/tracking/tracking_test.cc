@@ -199,7 +199,7 @@ TEST_F(TrackingTest, WhatAnAgentRepeatsIsAppliedOnce) {
 
 TEST_F(TrackingTest, TheSequenceIsDurableWithWhatItStandsFor) {
     const std::string id = new_run();
-    auto lost = begin(tracking->log(ws, id, from_agent(metric("a", 1, 1, 1), 1, 1)));
+    auto lost = abandoned([&] { return begin(tracking->log(ws, id, from_agent(metric("a", 1, 1, 1), 1, 1))); });
     store.persist();  // durable, but the answer is lost with the server
     tracking.reset();
     MemoryStore after(store.crash());
