@@ -225,7 +225,7 @@ const Description& aml_compute() {
              text("location", "location", "Region: names a pool of machines.", Need::Optional, "--location"),
              text("size", "properties.properties.vmSize", "VM size: the limits of a node; STANDARD_DS3_v2 if absent.", Need::Optional, "--size"),
              choice("tier", "properties.properties.vmPriority", {{"dedicated", "Dedicated"}, {"low_priority", "LowPriority"}},
-                    "`low_priority` nodes give way to dedicated ones.", Need::Optional, "--tier"),
+                    "Kept and shown; `low_priority` nodes do not give way to dedicated ones yet.", Need::Optional, "--tier"),
              field("min_instances", "properties.properties.scaleSettings.minNodeCount", Kind::Whole, "Nodes that stay; 0 if absent.", "--min-instances"),
              field("max_instances", "properties.properties.scaleSettings.maxNodeCount", Kind::Whole, "Most nodes; 1 if absent.", "--max-instances"),
              field("idle_time_before_scale_down", "properties.properties.scaleSettings.nodeIdleTimeBeforeScaleDown", Kind::Seconds,
