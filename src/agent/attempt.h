@@ -107,7 +107,8 @@ struct Stop {
 struct Attempt {
     std::uint64_t order = 0;
     TaskSpec task;
-    Json task_json;
+    Json task_json;    // as it was leased
+    std::string base;  // hash of the Base that it was leased with; "" = none
     Stage stage = Stage::Snapshot;
     Span since{};        // of the stage
     bool issued = false; // its effect was asked for in this life

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "agent/attempt.h"
+#include "agent/bases.h"
 #include "base/text.h"
 
 namespace turnout::agent {
@@ -28,6 +29,7 @@ struct NodeCore::State {
     NodeFacts facts;
     const Clock& clock;
     std::map<AttemptId, Attempt> attempts;
+    Bases bases;
     std::uint64_t next_order = 0;
     std::deque<AttemptId> buried;       // acknowledged ends, newest last
     std::set<AttemptId> buried_set;
@@ -58,7 +60,10 @@ struct NodeCore::State {
     // ---- journal lines: a message of the protocol and what the node adds to it ----
 
     Json lease_line(const AttemptId& id, const Attempt& attempt) const {
-        return Json::object({{"message", json_of(ToAgent(Lease{id, attempt.task_json}))}, {"boot_id", attempt.boot_id}});
+        return Json::object({{"message", json_of(ToAgent(Lease{id, attempt.task_json, attempt.base}))}, {"boot_id", attempt.boot_id}});
+    }
+    Json base_line(const std::string& hash, const Bases::Kept& base) const {
+        return Json::object({{"message", json_of(ToAgent(Base{hash, base.json}))}});
     }
     Json stage_line(const AttemptId& id, const Attempt& attempt) const {
         PhaseReport report{id, phase_of(attempt.stage), "", Span{}, attempt.durations};
@@ -283,8 +288,14 @@ struct NodeCore::State {
     void forget(const AttemptId& id) {
         record(end_ack_line(id, true));
         emit(effect::Forget{id});
-        attempts.erase(id);
+        erase(id);
         bury(id);
+    }
+    void erase(const AttemptId& id) {
+        auto found = attempts.find(id);
+        if (found == attempts.end()) return;
+        bases.leave(found->second.base);
+        attempts.erase(found);
     }
     void bury(const AttemptId& id) {
         if (!buried_set.insert(id).second) return;
@@ -310,6 +321,13 @@ struct NodeCore::State {
             report(id, attempt);
         }
     }
+    Result<TaskSpec> task_of(const Lease& lease) {
+        if (lease.base.empty()) return task_from_json(lease.task);
+        const Bases::Kept* base = bases.find(lease.base);
+        if (!base) return not_found("the server did not send its base '" + lease.base + "'", lease.base);
+        return expand_task(TURNOUT_TRY(base->task), lease.task, lease.id);
+    }
+    void on(const Base& base) { bases.keep(base); }
     void on(const Lease& lease) {
         if (auto* known = find(lease.id)) return report(lease.id, *known);
         if (buried_set.contains(lease.id)) {
@@ -323,8 +341,12 @@ struct NodeCore::State {
         attempt.order = next_order++;
         attempt.boot_id = facts.boot_id;
         attempt.task_json = lease.task;
+        attempt.base = lease.base;
         attempt.since = now();
-        auto task = task_from_json(lease.task);
+        auto task = task_of(lease);
+        if (auto* base = bases.find(lease.base); base && !std::exchange(base->recorded, true))
+            record(base_line(lease.base, *base));
+        bases.use(lease.base);
         auto& placed = attempts.emplace(lease.id, std::move(attempt)).first->second;
         record(lease_line(lease.id, placed));
         if (task) {
@@ -532,10 +554,14 @@ void NodeCore::State::restore_line(const Json& line, bool& rebooted) {
             Attempt attempt;
             attempt.order = next_order++;
             attempt.boot_id = line.at("boot_id").as_string();
-            attempt.task_json = std::move(lease->task);
             attempt.since = now();
-            if (auto task = task_from_json(attempt.task_json)) attempt.task = std::move(*task);
+            if (auto task = task_of(*lease)) attempt.task = std::move(*task);
+            attempt.task_json = std::move(lease->task);
+            attempt.base = std::move(lease->base);
+            bases.use(attempt.base);
             attempts.emplace(lease->id, std::move(attempt));
+        } else if (auto* base = std::get_if<Base>(&*to_agent)) {
+            bases.keep(*base, true);
         } else if (auto* cancel = std::get_if<Cancel>(&*to_agent)) {
             if (auto* attempt = find(cancel->id))
                 attempt->stop = Stop{cancel->cause, Span(line.at("asked").as_int()), cancel->grace, false, std::nullopt};
@@ -544,7 +570,7 @@ void NodeCore::State::restore_line(const Json& line, bool& rebooted) {
             if (attempt && !line.at("final").as_bool()) {
                 attempt->discard = true;
             } else {
-                attempts.erase(ack->id);
+                erase(ack->id);
                 bury(ack->id);
             }
         }
@@ -621,6 +647,8 @@ std::vector<std::string> NodeCore::snapshot() const {
     std::vector<std::string> lines;
     lines.push_back(s.contact_line().dump());
     for (const auto& id : s.buried) lines.push_back(s.end_ack_line(id, true).dump());
+    for (const auto& [hash, base] : s.bases.all())
+        if (base.recorded) lines.push_back(s.base_line(hash, base).dump());
     std::vector<std::pair<std::uint64_t, const std::pair<const AttemptId, Attempt>*>> order;
     for (const auto& item : s.attempts) order.emplace_back(item.second.order, &item);
     std::sort(order.begin(), order.end());
@@ -642,6 +670,7 @@ void NodeCore::server_connected() {
     if (s.quitting) return;
     s.linked = true;
     s.welcomed = false;
+    s.bases.new_link();
     s.hello_at = s.now() + kRepeatHello;
     Hello hello;
     hello.build = s.facts.build;

@@ -305,6 +305,55 @@ TEST_F(NodeCoreTest, SnapshotOfTheJournalRestoresTheSame) {
     }
 }
 
+TEST_F(NodeCoreTest, LeasesShareABaseThatIsWrittenDownOnce) {
+    ready();
+    TaskSpec task;
+    task.command = "echo ${{turnout.job}} ${{search_space.x}}";
+    core->from_server(Base{"h", to_json(task)});
+    const AttemptId other{"ws", "other", 1};
+    auto own = [](const char* x) { return Json::object({{"parameters", Json::array({Json::array({"x", x})})}}); };
+    core->from_server(Lease{kId, own("1"), "h"});
+    core->from_server(Lease{other, own("2"), "h"});
+    EXPECT_EQ(core->task(kId)->command, "echo job 1");
+    EXPECT_EQ(core->task(other)->command, "echo other 2");
+    take();
+    auto bases = [](const std::vector<std::string>& lines) {
+        return std::count_if(lines.begin(), lines.end(), [](const auto& line) { return line.contains("\"base\",\"hash\""); });
+    };
+    EXPECT_EQ(bases(journal), 1);
+    restart();
+    EXPECT_EQ(core->task(other)->command, "echo other 2");
+    journal = core->snapshot();
+    EXPECT_EQ(bases(journal), 1);
+    restart();
+    EXPECT_EQ(core->task(kId)->command, "echo job 1");
+
+    // Nobody uses it any more: it goes with the next link, and then it is not known.
+    ready();
+    for (const auto& id : {kId, other}) {
+        core->from_server(Cancel{id, Cause::Canceled, 1s});
+        core->from_server(EndAck{id});
+    }
+    connect();
+    EXPECT_EQ(bases(core->snapshot()), 0);
+    clear();
+    core->from_server(Lease{{"ws", "late", 1}, own("3"), "h"});
+    pass(1s);
+    ASSERT_EQ(all<effect::AppendLog>().size(), 1u);
+    EXPECT_TRUE(all<effect::AppendLog>()[0].text.contains("base 'h'")) << all<effect::AppendLog>()[0].text;
+}
+
+TEST_F(NodeCoreTest, TheBasesSentLastAreKept) {
+    ready();
+    auto base = [](std::size_t i) { return Base{"h" + std::to_string(i), Json::object({{"command", "echo"}})}; };
+    for (std::size_t i = 0; i <= kBasesKept; ++i) core->from_server(base(i));
+    core->from_server(Lease{{"ws", "first", 1}, Json::object(), "h0"});
+    core->from_server(Lease{{"ws", "second", 1}, Json::object(), "h1"});
+    pass(1s);
+    EXPECT_EQ(all<effect::AppendLog>().size(), 1u);
+    EXPECT_EQ(core->task({"ws", "second", 1})->command, "echo");
+}
+
 TEST_F(NodeCoreTest, StartThatWasNeverHeardOfIsAskedAgain) {
     bring_to(Starting);
     core->supervisor_gone();

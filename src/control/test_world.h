@@ -34,6 +34,7 @@ inline std::string text(const ap::AttemptId& id) {
 inline std::string text(const ap::ToAgent& message) {
     struct {
         std::string operator()(const ap::Welcome&) { return "welcome"; }
+        std::string operator()(const ap::Base& m) { return "base " + m.hash; }
         std::string operator()(const ap::Lease& m) { return "lease " + text(m.id); }
         std::string operator()(const ap::Cancel& m) { return "cancel " + text(m.id) + " " + std::string(name_of(m.cause)); }
         std::string operator()(const ap::LogAck& m) { return "log_ack " + text(m.id); }

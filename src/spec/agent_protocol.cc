@@ -34,7 +34,8 @@ constexpr std::array<std::pair<Cause, std::string_view>, 10> kCauses{{
 }};
 
 // Reads members of one object. The first wrong one is remembered, so that a decoder is a plain list
-// of members and one check at its end. An absent member keeps the value it has.
+// of members and one check at its end. An absent member keeps the value it has; a list that is there
+// replaces the one before.
 class Members {
 public:
     Members(const Json& json, std::string_view what) : json_(json), what_(what) {
@@ -60,6 +61,12 @@ public:
             into = static_cast<Int>(number);
         }
     }
+    void boolean(std::string_view name, bool& into) {
+        if (const Json* value = find(name)) {
+            if (!value->is_bool()) return wrong(name, "true or false");
+            into = value->as_bool();
+        }
+    }
     void span(std::string_view name, Span& into) {
         std::int64_t micros = into.count();
         number(name, micros);
@@ -67,6 +74,7 @@ public:
         into = Span(micros);
     }
     void texts(std::string_view name, std::vector<std::string>& into) {
+        if (find(name)) into.clear();
         each(name, kMaxListed, [&](const Json& item) {
             if (!item.is_string()) return wrong(name, "a list of texts");
             into.push_back(item.as_string());
@@ -74,6 +82,7 @@ public:
     }
     // [["name", "value"], …]: order and duplicates kept.
     void pairs(std::string_view name, std::vector<std::pair<std::string, std::string>>& into) {
+        if (find(name)) into.clear();
         each(name, kMaxListed, [&](const Json& item) {
             const auto& parts = item.items();
             if (parts.size() != 2 || !parts[0].is_string() || !parts[1].is_string())
@@ -363,20 +372,25 @@ struct EncodeToServer {
 
 struct EncodeToAgent {
     std::string operator()(const Welcome& welcome) const {
-        return frame_of(Json::object({{"type", "welcome"},
-                                      {"lost_node_after", welcome.lost_node_after.count()}}),
-                        "");
+        Json json = Json::object({{"type", "welcome"}, {"lost_node_after", welcome.lost_node_after.count()}});
+        if (welcome.max_running != 0) json.set("max_running", welcome.max_running);
+        return frame_of(json, "");
+    }
+    std::string operator()(const Base& base) const {
+        return frame_of(Json::object({{"type", "base"}, {"hash", base.hash}, {"task", base.task}}), "");
     }
     std::string operator()(const Lease& lease) const {
-        return frame_of(
-            Json::object({{"type", "lease"}, {"id", to_json(lease.id)}, {"task", lease.task}}), "");
+        Json json = Json::object({{"type", "lease"}, {"id", to_json(lease.id)}, {"task", lease.task}});
+        if (!lease.base.empty()) json.set("base", lease.base);
+        return frame_of(json, "");
     }
     std::string operator()(const Cancel& cancel) const {
-        return frame_of(Json::object({{"type", "cancel"},
-                                      {"id", to_json(cancel.id)},
-                                      {"cause", name_of(cancel.cause)},
-                                      {"grace", cancel.grace.count()}}),
-                        "");
+        Json json = Json::object({{"type", "cancel"},
+                                  {"id", to_json(cancel.id)},
+                                  {"cause", name_of(cancel.cause)},
+                                  {"grace", cancel.grace.count()}});
+        if (cancel.only_if_waiting) json.set("only_if_waiting", true);
+        return frame_of(json, "");
     }
     std::string operator()(const LogAck& ack) const {
         return frame_of(Json::object({{"type", "log_ack"},
@@ -395,6 +409,127 @@ struct EncodeToAgent {
         return frame_of(Json::object({{"type", "ping"}, {"sequence", ping.sequence}}), "");
     }
 };
+
+// `task` with the members of `json` in place of its own.
+Result<TaskSpec> with_members(TaskSpec task, const Json& json) {
+    Members members(json, "task");
+    members.text("command", task.command);
+    members.object("code", task.code, optional_folder_from_json);
+    members.text("code_hash", task.code_hash, 255);
+    members.object("environment", task.environment, environment_from_json);
+    if (members.find("inputs")) task.inputs.clear();
+    members.each("inputs", kMaxListed, [&](const Json& item) {
+        members.accept(input_from_json(item), task.inputs.emplace_back());
+    });
+    if (members.find("outputs")) task.outputs.clear();
+    members.each("outputs", kMaxListed, [&](const Json& item) {
+        members.accept(output_from_json(item), task.outputs.emplace_back());
+    });
+    members.pairs("variables", task.variables);
+    members.object("artifacts", task.artifacts, folder_from_json);
+    members.span("timeout", task.timeout);
+    members.number("memory_limit_bytes", task.memory_limit_bytes);
+    members.number("cpu_limit_millicores", task.cpu_limit_millicores);
+    if (members.find("run_token")) {
+        std::string token;
+        members.text("run_token", token);
+        task.run_token = Secret(std::move(token));
+    }
+    members.text("mlflow_path", task.mlflow_path);
+    members.text("mlflow_experiment_id", task.mlflow_experiment_id);
+    members.pairs("parameters", task.parameters);
+    members.text("distribution", task.distribution, 64);
+    members.number("node_count", task.node_count);
+    members.number("rank", task.rank);
+    members.number("processes", task.processes);
+    members.number("worker_count", task.worker_count);
+    members.number("parameter_servers", task.parameter_servers);
+    members.text("master_address", task.master_address, 1024);
+    members.number("master_port", task.master_port);
+    members.number("shm_size_bytes", task.shm_size_bytes);
+    members.boolean("prefill_outputs", task.prefill_outputs);
+    // What would start nothing, or be out of its own range, is refused here and not met later.
+    if (task.node_count < 1) members.wrong("node_count", "a number above 0");
+    if (task.processes < 1) members.wrong("processes", "a number above 0");
+    if (task.rank < 0 || task.rank >= task.node_count) members.wrong("rank", "a number below node_count");
+    if (task.worker_count < 0) members.wrong("worker_count", "a number that is not negative");
+    if (task.parameter_servers < 0) members.wrong("parameter_servers", "a number that is not negative");
+    if (task.master_port < 0 || task.master_port > 65535) members.wrong("master_port", "a port");
+    if (task.shm_size_bytes < 0) members.wrong("shm_size_bytes", "a number that is not negative");
+    return members.finish(std::move(task));
+}
+
+void replace_all(std::string& text, std::string_view what, std::string_view with) {
+    for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + with.size()))
+        text.replace(at, what.size(), with);
+}
+
+template <class Each>
+void for_each_text(BlobFolder& folder, const Each& each) {
+    each(folder.container);
+    each(folder.prefix);
+}
+
+template <class Each>
+void for_each_text(std::vector<std::pair<std::string, std::string>>& pairs, const Each& each) {
+    for (auto& [name, value] : pairs) {
+        each(name);
+        each(value);
+    }
+}
+
+// Every text of a task; the run token is none: it belongs to one attempt.
+template <class Each>
+void for_each_text(TaskSpec& task, const Each& each) {
+    each(task.command);
+    if (task.code) for_each_text(*task.code, each);
+    each(task.code_hash);
+    TaskEnvironment& environment = task.environment;
+    for (std::string* text : {&environment.name, &environment.hash, &environment.interpreter, &environment.python_version})
+        each(*text);
+    for (auto& line : environment.requirements) each(line);
+    for (auto& line : environment.notices) each(line);
+    for_each_text(environment.variables, each);
+    for (auto& input : task.inputs) {
+        for (std::string* text : {&input.name, &input.type, &input.mode, &input.literal, &input.uri}) each(*text);
+        if (input.blobs) for_each_text(*input.blobs, each);
+        if (input.local_path) each(*input.local_path);
+    }
+    for (auto& output : task.outputs) {
+        for (std::string* text : {&output.name, &output.type, &output.mode}) each(*text);
+        for_each_text(output.target, each);
+    }
+    for_each_text(task.variables, each);
+    for_each_text(task.artifacts, each);
+    each(task.mlflow_path);
+    each(task.mlflow_experiment_id);
+    for_each_text(task.parameters, each);
+    each(task.distribution);
+    each(task.master_address);
+}
+
+// In one pass: what a value brings in is not looked at again.
+std::string with_parameters(std::string_view command,
+                            const std::vector<std::pair<std::string, std::string>>& parameters) {
+    constexpr std::string_view kOpen = "${{";
+    constexpr std::string_view kPrefix = "search_space.";
+    std::string out;
+    for (;;) {
+        std::size_t open = command.find(kOpen);
+        std::size_t close = open == std::string_view::npos ? open : command.find("}}", open);
+        if (close == std::string_view::npos) break;
+        std::string_view expression = trim(command.substr(open + kOpen.size(), close - open - kOpen.size()));
+        const std::string* value = nullptr;
+        if (expression.starts_with(kPrefix))
+            for (const auto& [name, text] : parameters)
+                if (name == expression.substr(kPrefix.size())) value = &text;
+        out += command.substr(0, open);
+        if (value) out += *value;
+        else out += command.substr(open, close + 2 - open);
+        command.remove_prefix(close + 2);
+    }
+    return out.append(command);
+}
 
 // An offset plus what follows it must stay a number.
 void check_offset(Members& members, std::uint64_t offset) {
@@ -516,13 +651,23 @@ Result<ToAgent> decode_to_agent(const FrameReader::Frame& frame) {
     if (type == "welcome") {
         Welcome welcome;
         members.span("lost_node_after", welcome.lost_node_after);
+        members.number("max_running", welcome.max_running);
+        if (welcome.max_running < 0) members.wrong("max_running", "a number that is not negative");
         return as<ToAgent>(members.finish(welcome));
+    }
+    if (type == "base") {
+        Base base;
+        members.required_text("hash", base.hash, 255);
+        base.task = json.at("task");
+        if (!base.task.is_object()) members.wrong("task", "an object");
+        return as<ToAgent>(members.finish(std::move(base)));
     }
     if (type == "lease") {
         Lease lease;
         members.accept(attempt_from_json(json.at("id")), lease.id);
         lease.task = json.at("task");
         if (!lease.task.is_object()) members.wrong("task", "an object");
+        members.text("base", lease.base, 255);
         return as<ToAgent>(members.finish(std::move(lease)));
     }
     if (type == "cancel") {
@@ -532,6 +677,7 @@ Result<ToAgent> decode_to_agent(const FrameReader::Frame& frame) {
         members.text("cause", cause);
         members.accept(parse_cause(cause), cancel.cause);
         members.span("grace", cancel.grace);
+        members.boolean("only_if_waiting", cancel.only_if_waiting);
         return as<ToAgent>(members.finish(std::move(cancel)));
     }
     if (type == "log_ack") {
@@ -576,33 +722,27 @@ Json to_json(const TaskSpec& task) {
     if (!task.run_token.empty()) json.set("run_token", task.run_token.reveal());
     json.set("mlflow_path", task.mlflow_path);
     json.set("mlflow_experiment_id", task.mlflow_experiment_id);
+    json.set("parameters", pairs_to_json(task.parameters));
+    json.set("distribution", task.distribution);
+    json.set("node_count", task.node_count);
+    json.set("rank", task.rank);
+    json.set("processes", task.processes);
+    json.set("worker_count", task.worker_count);
+    json.set("parameter_servers", task.parameter_servers);
+    json.set("master_address", task.master_address);
+    json.set("master_port", task.master_port);
+    json.set("shm_size_bytes", task.shm_size_bytes);
+    json.set("prefill_outputs", task.prefill_outputs);
     return json;
 }
 
-Result<TaskSpec> task_from_json(const Json& json) {
-    Members members(json, "task");
-    TaskSpec task;
-    members.text("command", task.command);
-    members.object("code", task.code, optional_folder_from_json);
-    members.text("code_hash", task.code_hash, 255);
-    members.object("environment", task.environment, environment_from_json);
-    members.each("inputs", kMaxListed, [&](const Json& item) {
-        members.accept(input_from_json(item), task.inputs.emplace_back());
-    });
-    members.each("outputs", kMaxListed, [&](const Json& item) {
-        members.accept(output_from_json(item), task.outputs.emplace_back());
-    });
-    members.pairs("variables", task.variables);
-    members.object("artifacts", task.artifacts, folder_from_json);
-    members.span("timeout", task.timeout);
-    members.number("memory_limit_bytes", task.memory_limit_bytes);
-    members.number("cpu_limit_millicores", task.cpu_limit_millicores);
-    std::string token;
-    members.text("run_token", token);
-    task.run_token = Secret(std::move(token));
-    members.text("mlflow_path", task.mlflow_path);
-    members.text("mlflow_experiment_id", task.mlflow_experiment_id);
-    return members.finish(std::move(task));
+Result<TaskSpec> task_from_json(const Json& json) { return with_members(TaskSpec{}, json); }
+
+Result<TaskSpec> expand_task(TaskSpec base, const Json& own, const AttemptId& id) {
+    TaskSpec task = TURNOUT_TRY(with_members(std::move(base), own));
+    for_each_text(task, [&](std::string& text) { replace_all(text, kJobPlaceholder, id.job); });
+    if (!task.parameters.empty()) task.command = with_parameters(task.command, task.parameters);
+    return task;
 }
 
 }  // namespace turnout::agent_protocol

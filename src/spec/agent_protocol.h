@@ -104,15 +104,27 @@ struct Pong {
 
 struct Welcome {
     Span lost_node_after{};  // without contact for this long the agent kills its tasks (fencing)
+    int max_running = 0;     // commands at a time on this node; 0 = as many as the node was told at its start
 };
-struct Lease {  // run this attempt; harmless when repeated
+// What many tasks have in common. It goes before the first lease on a link that names it, and again
+// if kBasesKept others have gone since it went: the node keeps that many, and those in use.
+struct Base {
+    std::string hash;
+    Json task;  // TaskSpec, below, with kJobPlaceholder where the job's name belongs
+};
+inline constexpr std::size_t kBasesKept = 256;
+struct Lease {  // run this attempt; harmless when repeated. A node begins leases in their order
     AttemptId id;
-    Json task;  // TaskSpec, below
+    Json task;         // TaskSpec, below; with a base: only the members that replace those of the base
+    std::string base;  // hash of a Base; "" = `task` is whole
 };
 struct Cancel {  // stop that attempt whatever its phase: TERM, then KILL after the grace
     AttemptId id;
     Cause cause = Cause::Canceled;  // or Preempted
     Span grace = 30s;
+    // Only if its command has not begun: then it ends as Preempted (exit_code -1, user_code 0).
+    // One that has begun goes on, and nothing is answered.
+    bool only_if_waiting = false;
 };
 struct LogAck {  // bytes before `offset` are durable here
     AttemptId id;
@@ -128,7 +140,7 @@ struct Ping {
 };
 
 using ToServer = std::variant<Hello, PhaseReport, EndReport, LogChunk, Pong>;
-using ToAgent = std::variant<Welcome, Lease, Cancel, LogAck, EndAck, Leave, Ping>;
+using ToAgent = std::variant<Welcome, Base, Lease, Cancel, LogAck, EndAck, Leave, Ping>;
 
 std::string encode(const ToServer& message);  // a whole frame
 std::string encode(const ToAgent& message);
@@ -203,9 +215,32 @@ struct TaskSpec {
     Secret run_token;         // bearer of this attempt for every HTTP request
     std::string mlflow_path;  // path prefix under which the server speaks MLflow for the workspace: "/mlflow/v2.0/subscriptions/…"
     std::string mlflow_experiment_id;
+    // A trial of a sweep: name and text of each parameter, in the order of the search space.
+    std::vector<std::pair<std::string, std::string>> parameters;
+    // How the command is started more than once: "" = once; PyTorch, TensorFlow, Mpi.
+    std::string distribution;
+    int node_count = 1;
+    int rank = 0;       // of this node among them
+    int processes = 1;  // on each node
+    int worker_count = 0;       // TensorFlow
+    int parameter_servers = 0;  // TensorFlow
+    std::string master_address;  // where rank 0 is reached
+    int master_port = 0;
+    std::int64_t shm_size_bytes = 0;  // 0 = no limit of its own
+    bool prefill_outputs = false;     // outputs begin with what the attempt before wrote
 };
 
+// Every member is there, but for `code` and `run_token` that are empty: two tasks can be compared
+// member by member.
 Json to_json(const TaskSpec& task);
 Result<TaskSpec> task_from_json(const Json& json);
+
+// Stands for the job's name in the texts of a Base.
+inline constexpr std::string_view kJobPlaceholder = "${{turnout.job}}";
+
+// The task of one attempt: `own` (the task of its lease) replaces whole members of `base`; then the
+// job's name is put in for kJobPlaceholder in every text, and the parameters, as they are, for
+// ${{search_space.name}} in the command. An expression without a parameter stays.
+Result<TaskSpec> expand_task(TaskSpec base, const Json& own, const AttemptId& id);
 
 }  // namespace turnout::agent_protocol

@@ -77,9 +77,18 @@ TEST(AgentProtocol, MessagesToTheServerComeBackWhole) {
 
 TEST(AgentProtocol, MessagesToTheAgentComeBackWhole) {
     EXPECT_EQ(through_agent(Welcome{6h}).lost_node_after, 6h);
+    EXPECT_EQ(through_agent(Welcome{6h}).max_running, 0);
+    EXPECT_EQ(through_agent(Welcome{6h, 3}).max_running, 3);
     auto cancel = through_agent(Cancel{kId, Cause::Preempted, 5s});
     EXPECT_EQ(cancel.cause, Cause::Preempted);
     EXPECT_EQ(cancel.grace, 5s);
+    EXPECT_FALSE(cancel.only_if_waiting);
+    EXPECT_TRUE(through_agent(Cancel{kId, Cause::Preempted, 5s, true}).only_if_waiting);
+    auto base = through_agent(Base{"abc", Json::object({{"command", "true"}})});
+    EXPECT_EQ(base.hash, "abc");
+    EXPECT_EQ(base.task.at("command").as_string(), "true");
+    EXPECT_EQ(through_agent(Lease{kId, Json::object()}).base, "");
+    EXPECT_EQ(through_agent(Lease{kId, Json::object(), "abc"}).base, "abc");
     EXPECT_EQ(through_agent(LogAck{kId, "user_logs/std_log.txt", 9}).offset, 9u);
     EXPECT_EQ(through_agent(EndAck{kId}).id, kId);
     EXPECT_EQ(through_agent(Ping{3}).sequence, 3);
@@ -107,6 +116,17 @@ TEST(AgentProtocol, TaskComesBackWhole) {
     task.memory_limit_bytes = 1 << 30;
     task.run_token = Secret("token");
     task.mlflow_path = "mlflow/v1.0/x";
+    task.parameters = {{"rate", "0.1"}};
+    task.distribution = "TensorFlow";
+    task.node_count = 3;
+    task.rank = 2;
+    task.processes = 4;
+    task.worker_count = 5;
+    task.parameter_servers = 6;
+    task.master_address = "127.0.0.1";
+    task.master_port = 6105;
+    task.shm_size_bytes = std::int64_t{2} << 30;
+    task.prefill_outputs = true;
     auto lease = through_agent(Lease{kId, to_json(task)});
     auto back = task_from_json(lease.task);
     ASSERT_TRUE(back) << back.error().message;
@@ -116,6 +136,38 @@ TEST(AgentProtocol, TaskComesBackWhole) {
     EXPECT_FALSE(back->inputs.at(0).blobs);
     EXPECT_EQ(back->environment.variables.size(), 2u);
     EXPECT_FALSE(task_from_json(to_json(TaskSpec{}))->code);
+}
+
+TEST(AgentProtocol, AnOwnTaskReplacesMembersOfItsBase) {
+    TaskSpec base;
+    base.command = "python t.py --name ${{turnout.job}} --a ${{search_space.a}} --b ${{ search_space.b }} ${{inputs.x}}";
+    base.variables = {{"AZUREML_RUN_ID", "${{turnout.job}}"}, {"B", "kept"}};
+    base.artifacts = {"store", "ExperimentRun/dcid.${{turnout.job}}"};
+    base.outputs.push_back({"model", "uri_folder", "rw_mount", {"c", "out/${{turnout.job}}/model/"}});
+    base.timeout = 90s;
+    const Json own = Json::object({{"parameters", Json::array({Json::array({"a", "1e-3"}), Json::array({"b", "${{search_space.a}} $x"})})},
+                                   {"run_token", "secret"},
+                                   {"prefill_outputs", true}});
+    const auto task = expand_task(base, own, kId);
+    ASSERT_TRUE(task) << task.error().message;
+    EXPECT_EQ(task->command, "python t.py --name brave_engine_1 --a 1e-3 --b ${{search_space.a}} $x ${{inputs.x}}");
+    EXPECT_EQ(task->variables[0].second, "brave_engine_1");
+    EXPECT_EQ(task->variables[1].second, "kept");
+    EXPECT_EQ(task->artifacts.prefix, "ExperimentRun/dcid.brave_engine_1");
+    EXPECT_EQ(task->outputs.at(0).target.prefix, "out/brave_engine_1/model/");
+    EXPECT_EQ(task->timeout, 90s);
+    EXPECT_EQ(task->run_token.reveal(), "secret");
+    EXPECT_TRUE(task->prefill_outputs);
+
+    // A list replaces the whole list; a member that is not there stays.
+    const auto other = expand_task(base, Json::object({{"variables", Json::array({Json::array({"C", "c"})})}}), kId);
+    ASSERT_TRUE(other);
+    ASSERT_EQ(other->variables.size(), 1u);
+    EXPECT_EQ(other->variables[0].first, "C");
+    // Without parameters nothing is put in: whoever expands the command refuses the expression.
+    EXPECT_NE(other->command.find("${{search_space.a}}"), std::string::npos);
+    EXPECT_EQ(other->outputs.size(), 1u);
+    EXPECT_FALSE(expand_task(base, Json::object({{"timeout", -1}}), kId));
 }
 
 TEST(AgentProtocol, FramesAreCutFromAnyPieces) {
@@ -166,6 +218,9 @@ TEST(AgentProtocol, HostileInputIsRefused) {
         EXPECT_FALSE(decode_to_server({json, ""})) << json;
     for (const char* json : {
              R"({"type":"welcome","lost_node_after":-1})", R"({"type":"lease"})",
+             R"({"type":"welcome","max_running":-1})", R"({"type":"base","hash":"","task":{}})",
+             R"({"type":"base","hash":"x","task":[]})",
+             R"({"type":"cancel","id":{"workspace":"w","job":"j","attempt":1},"only_if_waiting":1})",
              R"({"type":"lease","id":{"workspace":"w","job":"j","attempt":1},"task":[]})",
              R"({"type":"cancel","id":{"workspace":"w","job":"j","attempt":1},"cause":"whim"})",
              R"({"type":"ping","sequence":"x"})"})
@@ -173,7 +228,8 @@ TEST(AgentProtocol, HostileInputIsRefused) {
     for (const char* json :
          {"[]", R"({"command":7})", R"({"inputs":[{}]})", R"({"inputs":{}})", R"({"timeout":-5})",
           R"({"environment":{"kind":"docker"}})", R"({"variables":[["a"]]})",
-          R"({"cpu_limit_millicores":99999999999})", R"({"code":"x"})"})
+          R"({"cpu_limit_millicores":99999999999})", R"({"code":"x"})", R"({"node_count":0})",
+          R"({"node_count":2,"rank":2})", R"({"processes":0})", R"({"master_port":70000})", R"({"parameters":[["a",1]]})"})
         EXPECT_FALSE(task_from_json(*parse_json(json))) << json;
 }
 
