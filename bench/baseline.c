@@ -2,6 +2,7 @@
 //
 //     baseline spawn N            microseconds from posix_spawn of `echo` to its first byte, N times
 //     baseline fdatasync N FILE   microseconds of an append of 4 KiB and its fdatasync, N times
+//     baseline loop N K ARGV...   commands per second: N times ARGV by posix_spawn, K at a time
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <spawn.h>
@@ -47,6 +48,23 @@ static int sync_once(int fd, const char* block) {
     return 0;
 }
 
+// Nothing but processes: no pipe, no log, no record of the exit.
+static int loop(int total, int in_flight, char** arguments) {
+    int started = 0, ended = 0, status;
+    double begin = now();
+    while (ended < total) {
+        while (started < total && started - ended < in_flight) {
+            pid_t child;
+            if (posix_spawnp(&child, arguments[0], NULL, NULL, arguments, environ) != 0) return 1;
+            ++started;
+        }
+        if (waitpid(-1, &status, 0) < 0 || status != 0) return 1;
+        ++ended;
+    }
+    printf("%.2f\n", total / ((now() - begin) / 1e6));
+    return 0;
+}
+
 int main(int count, char** arguments) {
     int rounds = count > 2 ? atoi(arguments[2]) : 0;
     if (count == 3 && strcmp(arguments[1], "spawn") == 0) {
@@ -63,6 +81,7 @@ int main(int count, char** arguments) {
             if (sync_once(fd, block) != 0) return 1;
         return 0;
     }
-    fprintf(stderr, "usage: baseline spawn N | fdatasync N FILE\n");
+    if (count > 4 && strcmp(arguments[1], "loop") == 0) return loop(rounds, atoi(arguments[3]), arguments + 4);
+    fprintf(stderr, "usage: baseline spawn N | fdatasync N FILE | loop N K ARGV...\n");
     return 2;
 }

@@ -16,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TURNOUT = ROOT / "build" / "turnout"
+LOAD = ROOT / "build" / "bench-load"
+BASELINE = ROOT / "build" / "bench-baseline"
 TICKS = os.sysconf("SC_CLK_TCK")
 os.environ["TURNOUT_UV"] = str(ROOT / "build" / "bench-venv" / "bin" / "uv")
 
@@ -27,6 +29,12 @@ def median(values):
 def quantile(values, share):
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def baseline(*arguments):
+    """The numbers that bench/baseline.c prints."""
+    done = subprocess.run([str(BASELINE), *map(str, arguments)], capture_output=True, text=True, check=True)
+    return [float(line) for line in done.stdout.split()]
 
 
 def free_port():
@@ -45,6 +53,12 @@ def pss_mib(pid):
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
     return 0.0
+
+
+def memory_mib(pid):
+    """Resident now, and the most it ever was."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(fields["VmRSS"].split()[0]) / 1024, int(fields["VmHWM"].split()[0]) / 1024
 
 
 def processes_with(text):
@@ -116,6 +130,7 @@ class Server:
         done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
         self.env = dict(item.split("=", 1) for item in done.stdout.decode().split("\0") if item)
         self.origin = self.env["ARM_CLOUD_METADATA_URL"].split("/metadata/")[0]
+        self.plain = json.loads((self.data / "client.json").read_text())["plain_url"]
         self.cafile = self.env["REQUESTS_CA_BUNDLE"]
         config = json.loads(self.run("config").stdout)
         self.ws = (f"/subscriptions/{config['subscription_id']}/resourceGroups/{config['resource_group']}"
@@ -135,10 +150,13 @@ class Server:
         self.run("compute", "create", "-n", name, "--type", "amlcompute", "--size", "STANDARD_DS3_v2",
                  "--min-instances", nodes, "--max-instances", nodes)
 
-    def put_job(self, connection, name, command, compute):
-        body = json.dumps({"properties": {
+    def job_body(self, name, command, compute):
+        return json.dumps({"properties": {
             "jobType": "Command", "command": command, "experimentName": "bench", "displayName": name,
             "environmentId": f"{self.ws}/environments/host/versions/1", "computeId": f"{self.ws}/computes/{compute}"}})
+
+    def put_job(self, connection, name, command, compute):
+        body = self.job_body(name, command, compute)
         status, reply = connection.call("PUT", f"{self.ws}/jobs/{name}?api-version=2025-01-01-preview", body, self.headers)
         if status not in (200, 201):
             raise SystemExit(f"job {name}: {status} {reply[:300]}")
@@ -178,6 +196,31 @@ class Server:
                 return url
             if time.monotonic() > deadline:
                 raise SystemExit(f"job {name} has no log")
+
+    def load(self, what, **values):
+        """bench/load.cc against the plain listener; its progress goes to the terminal."""
+        arguments = [f"{key}={value}" for key, value in {"origin": self.plain, **values}.items()]
+        done = subprocess.run([str(LOAD), what, *arguments], stdout=subprocess.PIPE, text=True,
+                              env={**os.environ, "TURNOUT_LOAD_TOKEN": self.token})
+        if done.returncode != 0:
+            raise SystemExit(f"load {what} failed: {done.stdout[-500:]}")
+        return json.loads(done.stdout)
+
+    def load_jobs(self, what, prefix, count, command, compute, **values):
+        """Jobs `{prefix}0000000` … by the load client."""
+        body = self.folder / "body.json"
+        body.write_text(self.job_body("@NAME@", command, compute))
+        return self.load(what, path=f"{self.ws}/jobs/", version="2025-01-01-preview", body=body, prefix=prefix, count=count, **values)
+
+    def cpu_by_kind(self):
+        """CPU seconds so far of the server, of all agents and of all supervisors; not of the tasks."""
+        used = {"server": cpu_seconds(self.process.pid), "agent": 0.0, "supervisor": 0.0}
+        for pid, command in processes_with(str(self.data)):
+            program = Path(command.split()[0]).name
+            kind = "supervisor" if "supervisor" in program else "agent" if "agent" in program else None
+            if kind and pid != self.process.pid:
+                used[kind] += cpu_seconds(pid)
+        return used
 
     def stop(self):
         if self.process is not None and self.process.poll() is None:

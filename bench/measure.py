@@ -9,15 +9,16 @@ import time
 import urllib.parse
 from pathlib import Path
 
-from harness import (ROOT, Connection, Server, cpu_seconds, free_port, machine, median, processes_with, pss_mib, quantile)
+import peers
+import plot
+import runtime
+from harness import ROOT, Connection, Server, baseline, cpu_seconds, free_port, machine, median, processes_with, pss_mib, quantile
 
-BASELINE = ROOT / "build" / "bench-baseline"
 MLFLOW = ROOT / "build" / "bench-venv" / "bin" / "mlflow"
 
 
-def baseline(*arguments):
-    done = subprocess.run([str(BASELINE), *map(str, arguments)], capture_output=True, text=True, check=True)
-    return [float(line) / 1000 for line in done.stdout.split()]
+def milliseconds(*arguments):
+    return [one / 1000 for one in baseline(*arguments)]
 
 
 class LogReader:
@@ -50,8 +51,8 @@ def figure_submit(rounds=5, jobs=20):
             server.wait_job(connection, f"warmup-{number}")
         ours, acknowledged, spawns, syncs = [], [], [], []
         for round_number in range(rounds):
-            spawns += baseline("spawn", jobs)
-            syncs += baseline("fdatasync", jobs, server.folder / "sync")
+            spawns += milliseconds("spawn", jobs)
+            syncs += milliseconds("fdatasync", jobs, server.folder / "sync")
             for number in range(jobs):
                 name = f"echo-{round_number}-{number}"
                 begin = time.perf_counter()
@@ -355,43 +356,73 @@ http {{
 
 FIGURES = {"submit": figure_submit, "log": figure_log, "start": figure_start, "memory": figure_memory,
            "snapshot": figure_snapshot, "get": figure_get}
+SECTIONS = {"The server": FIGURES, "The runtime": runtime.FIGURES, "Others on the same work": peers.FIGURES}
 
 
-def table(results, where):
-    version = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+def commit():
+    return subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
+def table(known, where):
     lines = [
-        f"Measured {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, commit {version}, by `bench/run`. "
-        f"{where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB, Linux {where['kernel']}, {where['filesystem']}; "
-        f"load before: {where['load_before'][0]}. Client, server and what they are compared with share the machine.",
-        "", "| figure | target | measured | beside it | met |", "|---|---|---|---|---|",
+        f"Measured by `bench/run`. {where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB, Linux {where['kernel']}, "
+        f"{where['filesystem']}. Client, server and what they are compared with share the machine. "
+        "Rounds alternate with what stands beside them; the figures are medians.",
     ]
-    for result in results:
-        lines.append(f"| {result['name']} | {result['target']} | {result['value']} | {result['beside']} | {'yes' if result['met'] else '**no**'} |")
+    for title, figures in SECTIONS.items():
+        rows = [known[name] for name in figures if name in known]
+        if not rows:
+            continue
+        lines += ["", f"## {title}", ""]
+        if figures is runtime.FIGURES:
+            lines += ["![no-op tasks, submission and cost](latest.svg)", ""]
+        lines += ["| figure | target | measured | beside it | met | when, commit, load before |", "|---|---|---|---|---|---|"]
+        for row in rows:
+            met = {True: "yes", False: "**no**", None: ""}[row["met"]]
+            lines.append(f"| {row['name']} | {row['target']} | {row['value']} | {row['beside']} | {met} | "
+                         f"{row.get('measured', '')}, {row.get('commit', '')}, {row.get('load_before', '')} |")
     return "\n".join(lines) + "\n"
 
 
+def measure(name, known):
+    figure = next(figures[name] for figures in SECTIONS.values() if name in figures)
+    load = round(os.getloadavg()[0], 2)
+    try:
+        result = figure(known) if figure is runtime.figure_cpu else figure()
+    except (SystemExit, Exception) as error:  # one figure that fails leaves the others
+        result = {"name": name, "target": "", "value": f"not measured: {str(error)[:300]}", "beside": "",
+                  "met": None if name in peers.FIGURES else False, "raw": {}}
+    return {"figure": name, **result, "measured": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "commit": commit(), "load_before": load}
+
+
 def main():
-    wanted = sys.argv[1:] or list(FIGURES)
+    arguments = sys.argv[1:]
+    quick = "--quick" in arguments
+    every = [name for figures in SECTIONS.values() for name in figures]
+    wanted = [name for name in arguments if name != "--quick"] or every
+    for name in wanted:
+        if name not in every:
+            raise SystemExit(f"no figure '{name}'; there are {', '.join(every)}")
+    if quick:
+        runtime.Scale.quick()
     where = machine()
     folder = ROOT / "bench" / "results"
     folder.mkdir(exist_ok=True)
     kept = folder / "latest.json"
     known = {}
-    if sys.argv[1:] and kept.exists():  # some figures again: the others stay
+    if kept.exists():  # some figures again: the others stay
         known = {result["figure"]: result for result in json.loads(kept.read_text())["results"]}
     for name in wanted:
         print(f"-- {name}", flush=True)
-        try:
-            result = FIGURES[name]()
-        except (SystemExit, Exception) as error:  # one figure that fails leaves the others
-            result = {"name": name, "target": "", "value": f"not measured: {str(error)[:200]}", "beside": "", "met": False, "raw": {}}
-        known[name] = {"figure": name, **result}
-        print(f"   {result['value']}   {result['beside']}", flush=True)
-    results = [known[name] for name in FIGURES if name in known]
-    text = table(results, where)
-    (folder / "latest.md").write_text(text)
-    kept.write_text(json.dumps({"machine": where, "results": results}, indent=4) + "\n")
-    print("\n" + text)
+        known[name] = measure(name, known)
+        print(f"   {known[name]['value']}   {known[name]['beside']}", flush=True)
+        if quick:
+            continue  # a glance, not a result
+        results = [known[one] for one in every if one in known]
+        (folder / "latest.md").write_text(table(known, where))
+        (folder / "latest.svg").write_text(plot.draw(known, where))
+        kept.write_text(json.dumps({"machine": where, "results": results}, indent=4) + "\n")
+    print("\n" + table(known, where))
 
 
 if __name__ == "__main__":

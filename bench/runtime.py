@@ -1,0 +1,394 @@
+"""The figures of the runtime: how fast it runs work, how much it holds, what a task costs it. Each
+stands beside a bare posix_spawn loop of the same argv, measured before and after every round."""
+import json
+import math
+import os
+import random
+import subprocess
+import threading
+import time
+
+from harness import ROOT, Server, baseline, median, memory_mib, pss_mib
+
+NODES = 2
+SHELL = "/bin/bash" if os.path.exists("/bin/bash") else "sh"  # as an agent chooses
+
+
+class Scale:
+    """How much is run; `bench/run --quick` takes a tenth of it, for who works on the benchmarks."""
+    rounds, tasks, samples, held, growth = 5, 10_000, 300, 1_000_000, (1_000, 10_000, 100_000)
+
+    @classmethod
+    def quick(cls):
+        cls.rounds, cls.tasks, cls.samples, cls.held, cls.growth = 2, 1_000, 60, 20_000, (500, 1_000, 2_000)
+
+
+def say(text):
+    print(f"   {text}", flush=True)
+
+
+def loop(count, argv, in_flight=NODES):
+    return baseline("loop", count, in_flight, *argv)[0]
+
+
+class Beside:
+    """Rounds of ours between rounds of the loop: A B A B A. A ratio is to the mean of its neighbours."""
+
+    def __init__(self, argv, count):
+        self.argv, self.count = argv, count
+        self.loops, self.ours, self.ratios = [loop(count, argv)], [], []
+
+    def add(self, rate):
+        self.loops.append(loop(self.count, self.argv))
+        self.ours.append(rate)
+        self.ratios.append(rate / ((self.loops[-2] + self.loops[-1]) / 2))
+        say(f"round {len(self.ours)}: {rate:,.0f}/s, loop {self.loops[-2]:,.0f} and {self.loops[-1]:,.0f}/s: {self.ratios[-1]:.3f}")
+
+    def raw(self):
+        return {"rate": median(self.ours), "ratio": median(self.ratios), "rates": self.ours, "ratios": self.ratios,
+                "loop": median(self.loops), "loops": self.loops, "argv": self.argv}
+
+
+def per_task(before, after, count):
+    """Milliseconds of CPU per task of each kind of process."""
+    return {kind: (after[kind] - before.get(kind, 0)) / count * 1000 for kind in after}
+
+
+def cost_text(costs):
+    return ", ".join(f"{kind} {median([one[kind] for one in costs]):.3f} ms" for kind in ("server", "agent", "supervisor"))
+
+
+def warm_cluster(server, name="two", nodes=NODES):
+    """A cluster whose nodes have each run something."""
+    server.host_environment()
+    server.cluster(name, nodes)
+    server.load_jobs("put", "warm-", 20 * nodes, "/bin/true", name, connections=2, wait=1)
+
+
+def statuses(server, prefix, count):
+    """Every job of that name by the API: how many of each status, and the last recorded end."""
+    connection = server.connect()
+    found, last, path = {}, "", f"{server.ws}/jobs?api-version=2024-01-01-preview"
+    seen = 0
+    while path and seen < count:
+        status, body = connection.call("GET", path, headers=server.headers)
+        if status != 200:
+            raise SystemExit(f"list: {status} {body[:200]}")
+        page = json.loads(body)
+        for job in page["value"]:
+            if job["name"].startswith(prefix):
+                seen += 1
+                properties = job["properties"]
+                found[properties["status"]] = found.get(properties["status"], 0) + 1
+                last = max(last, properties["properties"].get("turnout.ended", ""))
+        link = page.get("nextLink")
+        path = link and link[link.index("/subscriptions/"):]
+    connection.close()
+    return found, last
+
+
+# ---- many tasks
+
+def figure_sweep(command="/bin/true", argv=("/bin/true",), share=1, key="sweep"):
+    """A grid sweep on two nodes: the trials are made by the server, each a real job."""
+    count = Scale.tasks // share
+    side = int(count ** 0.5)
+    count = side * side
+    server = Server().start()
+    try:
+        warm_cluster(server)
+        connection = server.connect()
+        beside, costs = Beside(list(argv), count), []
+        for number in range(Scale.rounds):
+            name = f"{key}-{number}"
+            before = server.cpu_by_kind()
+            body = json.dumps({"properties": {
+                "jobType": "Sweep", "experimentName": "bench", "displayName": name, "computeId": f"{server.ws}/computes/two",
+                "searchSpace": {"x": ["choice", [list(range(side))]], "y": ["choice", [list(range(side))]]},
+                "samplingAlgorithm": {"samplingAlgorithmType": "Grid"},
+                "limits": {"jobLimitsType": "Sweep", "maxTotalTrials": count, "maxConcurrentTrials": count},
+                "objective": {"goal": "Maximize", "primaryMetric": "none"},
+                "trial": {"command": command, "environmentId": f"{server.ws}/environments/host/versions/1"}}})
+            begin = time.perf_counter()
+            status, reply = connection.call("PUT", f"{server.ws}/jobs/{name}?api-version=2024-01-01-preview", body, server.headers)
+            if status not in (200, 201):
+                raise SystemExit(f"sweep: {status} {reply[:300]}")
+            told = begin
+            while True:
+                properties = server.job(connection, name)
+                now = time.perf_counter()
+                if properties["status"] in ("Completed", "Failed", "Canceled"):
+                    break
+                if now - told > 10:
+                    say(f"sweep {name} is {properties['status']} after {now - begin:.0f} s")
+                    told = now
+                time.sleep(0.02)
+            took = now - begin
+            costs.append(per_task(before, server.cpu_by_kind(), count))
+            if properties["status"] != "Completed":
+                raise SystemExit(f"sweep {name} is {properties['status']}: {json.dumps(properties.get('error'))[:300]}")
+            beside.add(count / took)
+        trials = check_trials(server, connection, name, count)
+        raw = {**beside.raw(), "cpu_ms": costs, "count": count, "trials_checked": trials}
+        return {
+            "name": f"no-op tasks: grid sweep of {count:,} trials of `{command}` on {NODES} nodes",
+            "target": ">= 0.85 of the loop",
+            "value": f"{raw['rate']:,.0f}/s = {raw['ratio']:.2f} of the loop (CPU per trial: {cost_text(costs)})",
+            "beside": f"posix_spawn loop of `{' '.join(argv)}`, {NODES} in flight: {raw['loop']:,.0f}/s", "met": raw["ratio"] >= 0.85, "raw": raw,
+        }
+    finally:
+        server.remove()
+
+
+def figure_shell():
+    """The same where the command has shell syntax, so that both start a shell."""
+    result = figure_sweep(command="exec /bin/true", argv=(SHELL, "-c", "exec /bin/true"), share=4, key="shell")
+    return result
+
+
+def check_trials(server, connection, sweep, count):
+    """Some trials are looked at: completed, with exit code 0."""
+    looked = 0
+    path = f"{server.ws}/jobs?api-version=2024-01-01-preview&parentJobName={sweep}"
+    status, body = connection.call("GET", path, headers=server.headers)
+    for job in json.loads(body)["value"] if status == 200 else []:
+        if not job["name"].startswith(sweep + "_"):
+            continue
+        properties = job["properties"]
+        if properties["status"] != "Completed" or properties["properties"].get("turnout.exit_code") != "0":
+            raise SystemExit(f"trial {job['name']} is {properties['status']}")
+        looked += 1
+    return looked
+
+
+def figure_jobs():
+    """Separate jobs by REST, submitted on 8 connections while they run."""
+    count = Scale.tasks
+    server = Server().start()
+    try:
+        warm_cluster(server)
+        beside, costs, submits = Beside(["/bin/true"], count), [], []
+        for number in range(Scale.rounds):
+            prefix = f"jobs-{number}-"
+            before = server.cpu_by_kind()
+            measured = server.load_jobs("put", prefix, count, "/bin/true", "two", connections=8, wait=1)
+            costs.append(per_task(before, server.cpu_by_kind(), count))
+            found, _ = statuses(server, prefix, count)
+            if found != {"Completed": count}:
+                raise SystemExit(f"jobs of {prefix} are {found}")
+            submits.append(measured["submit_rate"])
+            beside.add(measured["rate"])
+        raw = {**beside.raw(), "submit_rates": submits, "cpu_ms": costs, "count": count}
+        return {
+            "name": f"{count:,} separate jobs by REST, 8 connections, submit to recorded exit", "target": ">= 0.6 of the loop",
+            "value": f"{raw['rate']:,.0f}/s = {raw['ratio']:.2f} of the loop (submitted at {median(submits):,.0f}/s; CPU per job: {cost_text(costs)})",
+            "beside": f"posix_spawn loop of `/bin/true`, {NODES} in flight: {raw['loop']:,.0f}/s", "met": raw["ratio"] >= 0.6, "raw": raw,
+        }
+    finally:
+        server.remove()
+
+
+def figure_single():
+    """One job at a time on a warm node: PUT sent -> a GET says that it has ended."""
+    server = Server().start()
+    try:
+        warm_cluster(server)
+        rounds, loops = [], [loop(Scale.tasks // 10, ["/bin/true"], 1)]
+        for number in range(Scale.rounds):
+            rounds.append(server.load_jobs("one", f"one-{number}-", Scale.samples, "/bin/true", "two"))
+            loops.append(loop(Scale.tasks // 10, ["/bin/true"], 1))
+            say(f"round {number + 1}: {rounds[-1]['ended_ms']}")
+        middle = {key: median([one["ended_ms"][key] for one in rounds]) for key in ("p50", "p90", "p99")}
+        return {
+            "name": "one `/bin/true` at a time, warm: submit -> exit recorded", "target": "p50 <= 10 ms",
+            "value": f"p50 {middle['p50']:.1f} ms, p90 {middle['p90']:.1f} ms, p99 {middle['p99']:.1f} ms "
+                     f"(PUT acknowledged: p50 {median([one['put_ms']['p50'] for one in rounds]):.2f} ms)",
+            "beside": f"posix_spawn and waitpid, one at a time: {1000 / median(loops):.2f} ms", "met": middle["p50"] <= 10,
+            "raw": {**middle, "rounds": rounds, "loops": loops},
+        }
+    finally:
+        server.remove()
+
+
+# ---- how much it holds
+
+class Watch:
+    """The server's memory over time, sampled in a thread."""
+
+    def __init__(self, pid, every=2):
+        self.pid, self.every, self.samples, self.stopped = pid, every, [], threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        begin = time.monotonic()
+        while not self.stopped.wait(self.every):
+            self.samples.append([round(time.monotonic() - begin, 1), round(memory_mib(self.pid)[0], 1)])
+
+    def stop(self):
+        self.stopped.set()
+        self.thread.join()
+        return self.samples
+
+
+def wait_for_answer(server, path, seconds=600):
+    """Seconds from now until the server says 200; it is asked on a new connection each time."""
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        if server.process.poll() is not None:
+            raise SystemExit(f"the server ended: {(server.folder / 'server.log').read_text()[-500:]}")
+        try:
+            connection = server.connect()
+            status, body = connection.call("GET", path, headers=server.headers)
+            connection.close()
+            if status == 200:
+                return time.perf_counter() - begin, json.loads(body)
+        except Exception as error:  # refused, or cut while the server starts
+            if not isinstance(error, OSError) and "Remote" not in type(error).__name__ and "BadStatus" not in type(error).__name__:
+                raise
+        time.sleep(0.005)
+    raise SystemExit(f"no answer in {seconds} s")
+
+
+def figure_held():
+    """Jobs that nothing can start: what holding them costs, and how fast they are there again."""
+    count = Scale.held
+    server = Server().start()
+    try:
+        server.host_environment()
+        server.cluster("none", 0)
+        watch = Watch(server.process.pid)
+        before = server.cpu_by_kind()["server"]
+        measured = server.load_jobs("put", "held-", count, "/bin/true", "none", connections=8)
+        cpu = server.cpu_by_kind()["server"] - before
+        samples = watch.stop()
+        resident, most = memory_mib(server.process.pid)
+        proportional = pss_mib(server.process.pid)
+        say(f"{count:,} jobs held: {resident:,.0f} MiB resident, {most:,.0f} MiB at most; kill -9 and again")
+        rates = measured["chunk_rates"]
+        last_job = f"{server.ws}/jobs/held-{count - 1:07}?api-version=2024-01-01-preview"
+        server.process.kill()
+        server.process.wait()
+        server.spawn()
+        recovery, body = wait_for_answer(server, last_job)
+        if body["properties"]["status"] != "Queued":
+            raise SystemExit(f"after recovery the last job is {body['properties']['status']}")
+        again, _ = memory_mib(server.process.pid)
+        tenth = max(1, len(rates) // 100)
+        first, last = median(rates[:tenth]), median(rates[-tenth:])
+        disk = sum(file.stat().st_size for file in server.data.rglob("*") if file.is_file()) / (1 << 20)
+        return {
+            "name": f"{count:,} queued jobs held", "target": "<= 1.5 GB resident; submit rate flat; recovery <= 20 s",
+            "value": f"{resident:,.0f} MiB resident ({most:,.0f} at most), recovery after kill -9 {recovery:.1f} s ({again:,.0f} MiB then); "
+                     f"submitted at {measured['submit_rate']:,.0f}/s, first {tenth * 10_000:,} {first:,.0f}/s, last {last:,.0f}/s; "
+                     f"server CPU per PUT {cpu / count * 1000:.3f} ms", "beside": f"{disk:,.0f} MiB on disk",
+            "met": most * 1.048576 <= 1500 and last >= 0.8 * first and recovery <= 20,
+            "raw": {"count": count, "resident_mib": resident, "most_mib": most, "pss_mib": proportional, "recovery_s": recovery,
+                    "resident_after_recovery_mib": again, "submit_rate": measured["submit_rate"], "chunk_rates": rates, "put_ms": measured["put_ms"],
+                    "cpu_per_put_ms": cpu / count * 1000, "memory": samples, "disk_mib": disk},
+        }
+    finally:
+        server.remove()
+
+
+# ---- cost as work grows
+
+def figure_growth():
+    """The same requests with more and more ended jobs in the store. PUTs go to a cluster that starts
+    nothing, so that only the store has grown."""
+    server = Server().start()
+    try:
+        warm_cluster(server)
+        server.cluster("none", 0)
+        rows, ended = [], 0
+        version = "api-version=2024-01-01-preview"
+        for size in Scale.growth:
+            say(f"{size:,} ended jobs …")
+            server.load_jobs("put", "ended-", size - ended, "/bin/true", "two", connections=8, wait=1, first=ended)
+            ended = size
+            row = {"jobs": size}
+            samples = Scale.samples
+            row["submit"] = server.load_jobs("put", f"probe-{size}-", samples, "/bin/true", "none", connections=1)["put_ms"]["p50"]
+            pick = random.Random(size)
+            paths = server.folder / "paths"  # of many jobs, so that most were not read just before
+            paths.write_text("".join(f"{server.ws}/jobs/ended-{pick.randrange(size):07}?{version}\n" for _ in range(samples)))
+            row["get"] = server.load("get", paths=paths, count=samples)["ms"]["p50"]
+            row["list"] = server.load("get", path=f"{server.ws}/jobs?{version}", count=samples // 3)["ms"]["p50"]
+            middle = later_page(server, version)
+            row["list_middle"] = server.load("get", path=middle, count=samples // 3)["ms"]["p50"] if middle else None
+            waiting = f"{server.ws}/jobs/probe-{size}-{samples - 1:07}"
+            explained = server.load("get", path=f"{waiting}/explain?{version}", count=samples)
+            if explained["status"] != 200:  # told by the job itself
+                explained = server.load("get", path=f"{waiting}?{version}", count=samples)
+            row["explain"] = explained["ms"]["p50"]
+            rows.append(row)
+            say(", ".join(f"{key} {value:.3f} ms" for key, value in row.items() if key != "jobs" and value is not None))
+        worst = max(rows[-1][key] / rows[0][key] for key in ("submit", "get", "list", "explain"))
+        allowed = math.log2(rows[-1]["jobs"]) / math.log2(rows[0]["jobs"])
+        shown = " · ".join(f"{row['jobs']:,}: submit {row['submit']:.2f}, get {row['get']:.2f}, list {row['list']:.2f}, explain {row['explain']:.2f} ms" for row in rows)
+        return {
+            "name": "cost with more ended jobs in the store (p50, one connection)", "target": f"no worse than logarithmic (x{allowed:.2f})",
+            "value": shown, "beside": f"worst growth x{worst:.2f}", "met": worst <= allowed * 1.1, "raw": {"rows": rows, "worst": worst, "allowed": allowed},
+        }
+    finally:
+        server.remove()
+
+
+def later_page(server, version):
+    """The address of a page some pages on from the first."""
+    connection = server.connect()
+    path = f"{server.ws}/jobs?{version}"
+    for _ in range(4):
+        status, body = connection.call("GET", path, headers=server.headers)
+        link = json.loads(body).get("nextLink") if status == 200 else None
+        if not link:
+            path = None
+            break
+        path = link[link.index("/subscriptions/"):]
+    connection.close()
+    return path
+
+
+# ---- the scheduler alone
+
+def figure_scheduler():
+    """The product's scheduler with 10,000 nodes and 1,000,000 tasks, without store and network."""
+    program = ROOT / "build" / "bench_scheduler"
+    subprocess.run(["cmake", "--build", "build", "--target", "bench_scheduler"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    rounds = []
+    for number in range(Scale.rounds):
+        done = subprocess.run([str(program)], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"bench_scheduler ended with {done.returncode}: {done.stderr[-300:]}")
+        rounds.append(json.loads(done.stdout.strip().splitlines()[-1]))
+        say(f"round {number + 1}: {json.dumps(rounds[-1])[:200]}")
+    rate = median([one["placements_per_second"] for one in rounds])
+    p99 = median([one["event_to_placement_p99_us"] for one in rounds]) / 1000
+    return {
+        "name": "simulated cluster: 10,000 nodes, 1,000,000 tasks, the product's scheduler on one core",
+        "target": ">= 50,000 placements/s; p99 <= 1 ms", "value": f"{rate:,.0f} placements/s; CPU from event to placement p99 {p99:.3f} ms",
+        "beside": "", "met": rate >= 50_000 and p99 <= 1, "raw": {"placements_per_second": rate, "p99_ms": p99, "rounds": rounds},
+    }
+
+
+# ---- what a task costs the server
+
+def figure_cpu(known):
+    """From the rounds of `sweep` and `jobs`; the commit before is kept, since it should fall."""
+    parts, raw = [], {}
+    for figure, label in (("sweep", "of a sweep"), ("jobs", "by REST")):
+        costs = known.get(figure, {}).get("raw", {}).get("cpu_ms")
+        if costs:
+            raw[figure] = {kind: median([one[kind] for one in costs]) for kind in costs[0]}
+            parts.append(f"{label}: server {raw[figure]['server']:.3f} ms, with agent and supervisor {sum(raw[figure].values()):.3f} ms")
+    if not parts:
+        raise SystemExit("sweep and jobs were not measured")
+    earlier = known.get("cpu", {}).get("raw", {})
+    beside = ", ".join(f"{figure} {earlier[figure]['server']:.3f} ms" for figure in raw if figure in earlier)
+    return {"name": "CPU per finished task", "target": "stated, and falling", "value": "; ".join(parts),
+            "beside": f"server, measured before: {beside}" if beside else "",
+            "met": all(raw[figure]["server"] <= earlier[figure]["server"] * 1.05 for figure in raw if figure in earlier), "raw": raw}
+
+
+FIGURES = {"sweep": figure_sweep, "shell": figure_shell, "jobs": figure_jobs, "single": figure_single, "held": figure_held,
+           "scheduler": figure_scheduler, "cpu": figure_cpu, "growth": figure_growth}
