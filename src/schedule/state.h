@@ -1,0 +1,164 @@
+// What a Scheduler keeps. Every change of a node goes: detach, change, attach; so that all sums and
+// lists that depend on it are kept in two places only.
+#pragma once
+
+#include <list>
+#include <map>
+#include <set>
+#include <tuple>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.h"
+#include "schedule/line.h"
+
+namespace turnout::schedule {
+
+using NodeList = std::list<NodeState*>;
+
+// Why a node is given no more tasks, and let go when the last on it ends.
+enum class Drain {
+    No,
+    Over,   // its cluster has more nodes than it may have
+    Given,  // another cluster lacks the slot
+};
+
+struct NodeState {
+    Handle handle = 0;
+    ClusterState* cluster = nullptr;
+    NodeIs is = NodeIs::Starting;
+    Drain drain = Drain::No;
+    bool gang = false;      // a rank of a gang is on it: nothing else comes here
+    bool reserved = false;  // kept for the gang that its cluster reserves for
+    std::vector<TaskIndex> tasks;  // in the order in which it got them
+    Span since{};           // when it got into this state, or what runs on it changed
+    NodeList* in = nullptr;
+    NodeList::iterator at;  // its place in `in`: lists are changed by splicing, without allocations
+};
+
+struct ClusterState {
+    ClusterState(Handle cluster, Tasks& tasks) : handle(cluster), line(tasks), by_load(8) {}
+    Handle handle;
+    Cluster as;
+    Line line;
+    std::map<Handle, Sharer> sharers;
+
+    // Gangs that wait, by size. Those with more than `gang_limit` nodes cannot be placed at all and
+    // are not in line.
+    std::set<std::pair<int, TaskIndex>> gangs;
+    int gang_limit = 0;
+    TaskIndex reserving = no_task;  // the gang that was first in line and found too few nodes; not in line
+    std::uint64_t reserving_since = 0;
+    std::size_t singles = 0;        // waiting tasks of one node
+    long gang_ranks = 0;            // nodes that the waiting gangs ask for together, within the limit
+
+    // Nodes. By number of tasks those that may get more (least recently used first), else apart.
+    std::vector<NodeList> by_load;
+    NodeList reserved, apart;
+    int starting = 0, idle = 0, busy = 0, unreachable = 0, leaving = 0;
+    int draining = 0;          // of the present ones
+    int used = 0;              // kept nodes that the waiting tasks cannot have: at work or not reachable
+    int reserved_used = 0;     // of them reserved
+    int reserved_idle = 0;
+    long room = 0;             // tasks that nodes in by_load could begin at once
+    int revoking = 0;          // tasks that are being taken back
+    std::set<std::pair<Span, Handle>> backlogs;  // nodes with a backlog by when it last moved
+    std::vector<Handle> freed;                   // nodes whose load fell since the last plan
+    int promised = 0;          // by the plan that is being made, or was made last
+
+    // What it wants and does not have: see State::claim.
+    Span held_until{};
+    int wanted = 0;
+    int lack = 0;
+    int gang_lack = 0;
+    std::tuple<int, Handle> claim_key;
+    std::tuple<std::uint64_t, Handle> gang_key;
+    bool gang_claims = false;
+    bool claimed_low = false;
+
+    std::optional<Span> duration;   // moving average of what tasks keep a node busy
+    std::optional<Span> start;      // moving average of what nodes take to start
+    std::optional<Span> timer;
+    std::optional<Span> next_look;  // at backlogs
+    bool dirty = false;
+
+    int minimum() const { return as.deleting ? 0 : std::max(0, std::min(as.min_nodes, as.max_nodes)); }
+    int maximum() const { return as.deleting ? 0 : std::max(0, as.max_nodes); }
+    std::size_t at_a_time() const { return static_cast<std::size_t>(std::max(1, as.jobs_per_node)); }
+    int kept() const { return starting + idle + busy + unreachable - draining + promised; }
+    std::size_t depth() const;  // tasks that may wait on a node behind those that run
+};
+
+struct Scheduler::State {
+    int slots = 0;
+    Span last{};               // the latest instant that was heard of
+    std::uint64_t stamp = 0;
+    Tasks tasks;
+    std::map<Handle, ClusterState> clusters;
+    std::unordered_map<Handle, NodeState> nodes;
+    int leaving = 0, draining = 0, promised = 0;
+
+    // Claims of clusters that want nodes and have no slot for them; [0] dedicated, [1] low priority.
+    std::set<std::tuple<int, Handle>> claims[2];                // fewest nodes first
+    std::set<std::tuple<std::uint64_t, Handle>> gang_claims[2]; // who reserves longest first
+    long lack[2] = {0, 0};
+
+    std::set<Handle> with_idle;                       // clusters
+    std::set<std::pair<std::uint64_t, Handle>> victims;  // nodes of low priority at work, by their newest task
+    std::set<Handle> given;                           // nodes that drain for others
+    std::set<std::pair<Span, Handle>> timers;         // clusters to look at then
+    std::vector<Handle> dirty;      // clusters to settle
+    std::vector<Handle> promising;  // clusters that were promised nodes
+
+    ClusterState& cluster(Handle handle);
+    const ClusterState& cluster(Handle handle) const;
+    NodeState& node(Handle handle);
+    Sharer& sharer(ClusterState& cluster, Handle handle);
+    void touch(ClusterState& cluster);
+    void saw(Span now) { last = std::max(last, now); }
+    int free() const { return std::max(0, slots - static_cast<int>(nodes.size()) - promised); }
+    // Slots that come free or are.
+    int incoming() const { return std::max(0, slots - static_cast<int>(nodes.size()) - promised + leaving + draining); }
+
+    void detach(NodeState& node);
+    void attach(NodeState& node);
+    NodeList& list_for(NodeState& node);
+    template <class Change>
+    void change(NodeState& node, Change&& apply) {
+        detach(node);
+        apply();
+        attach(node);
+    }
+
+    // Waiting tasks. A task is enlisted while it waits, whether it is in line, reserves or cannot be placed.
+    TaskIndex make(Handle task, Handle cluster, const Demand& demand);
+    void enlist(TaskIndex index);
+    void delist(TaskIndex index);
+    void forget(TaskIndex index);
+    void stop_reserving(ClusterState& cluster);
+    void set_gang_limits();
+    void put_on(TaskIndex index, const std::vector<NodeState*>& nodes, Span now);
+
+    // Planning.
+    void settle(ClusterState& cluster, Span now, Decisions& out);
+    void trim(ClusterState& cluster, Decisions& out);
+    void assign(ClusterState& cluster, Span now, Decisions& out);
+    bool assign_one(ClusterState& cluster, TaskIndex index, Span now, Decisions& out);
+    bool assign_gang(ClusterState& cluster, TaskIndex index, Span now, Decisions& out);
+    void take_back(ClusterState& cluster, Span now, Decisions& out);
+    bool revoke_newest(ClusterState& cluster, NodeState& node, Decisions& out);
+    void let_idle_go(ClusterState& cluster, Span now, Decisions& out);
+    bool gives(const ClusterState& cluster) const;
+    void claim(ClusterState& cluster);
+    ClusterState* first_claim(int tier);
+    ClusterState* first_gang_claim(int tier);
+    void grant(Decisions& out);
+    void take_idle(Decisions& out);
+    void preempt(Decisions& out);
+    bool keep_given();
+    void release(NodeState& node, Decisions& out);
+    void set_timer(ClusterState& cluster);
+    NodeState* least_loaded(ClusterState& cluster, std::size_t below);
+};
+
+}  // namespace turnout::schedule
