@@ -4,13 +4,16 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <system_error>
 #include <vector>
 
+#ifdef __SSE2__
+#define RAPIDJSON_SSE2
+#endif
 #include <rapidjson/error/en.h>
-#include <rapidjson/memorystream.h>
 #include <rapidjson/reader.h>
 
 #include "base/text.h"
@@ -19,19 +22,29 @@ namespace turnout {
 namespace {
 
 constexpr std::size_t max_depth = 64;
+constexpr std::size_t padding = 32;
 constexpr std::size_t small_object = 16;  // up to here a linear search beats a table
 
 // ---- Writer
 
+// Bytes that are written as they are, whatever is around them.
+constexpr auto is_plain = [] {
+    std::array<bool, 256> plain{};
+    for (std::size_t c = 0x20; c < 0x80; ++c) plain[c] = c != '"' && c != '\\';
+    return plain;
+}();
+
 void write_string(std::string& out, std::string_view text) {
     out += '"';
+    std::size_t plain = 0;
+    while (plain < text.size() && is_plain[static_cast<unsigned char>(text[plain])]) ++plain;
     std::size_t copied = 0;  // everything before is in `out`
     const auto replace = [&](std::size_t at, std::size_t length, std::string_view by) {
         out.append(text, copied, at - copied);
         out += by;
         copied = at + length;
     };
-    for (std::size_t at = 0; at < text.size();) {
+    for (std::size_t at = plain; at < text.size();) {
         const auto c = static_cast<unsigned char>(text[at]);
         std::size_t length = 1;
         if (c >= 0x80) {
@@ -232,39 +245,47 @@ public:
     bool Double(double) { return false; }
     bool String(const char* data, rapidjson::SizeType size, bool) {
         const std::string_view text(data, size);
-        // The reader checks raw bytes, but an escape may still make a lone surrogate.
+        // The raw bytes were checked before, but an escape may still make a lone surrogate.
         if (!is_utf8(text)) return refuse("a string is not valid Unicode");
         return add(Json(text));
     }
     bool Key(const char* data, rapidjson::SizeType size, bool) {
         const std::string_view text(data, size);
         if (!is_utf8(text)) return refuse("a key is not valid Unicode");
-        open_.back().key = text;
+        members_.emplace_back(std::string(text), Json());
         return true;
     }
     bool StartObject() { return begin(true); }
     bool StartArray() { return begin(false); }
     bool EndObject(rapidjson::SizeType) {
-        remove_duplicates(open_.back().members);
-        return end(Json(std::move(open_.back().members)));
+        Json::Object members = taken(members_);
+        remove_duplicates(members);
+        return end(Json(std::move(members)));
     }
-    bool EndArray(rapidjson::SizeType) { return end(Json(std::move(open_.back().items))); }
+    bool EndArray(rapidjson::SizeType) { return end(Json(taken(items_))); }
 
 private:
+    // What is open has its members or items at the end of the two stacks below, from `first` on: so
+    // that each container is allocated once, with the size that it has.
     struct Open {
         bool is_object = false;
-        Json::Array items{};
-        Json::Object members{};
-        std::string key{};
+        std::size_t first = 0;
     };
 
+    template <class T>
+    std::vector<T> taken(std::vector<T>& stack) {
+        const auto from = stack.begin() + static_cast<std::ptrdiff_t>(open_.back().first);
+        std::vector<T> out(std::make_move_iterator(from), std::make_move_iterator(stack.end()));
+        stack.erase(from, stack.end());
+        return out;
+    }
     bool refuse(const char* why) {
         refusal = why;
         return false;
     }
     bool begin(bool is_object) {
         if (open_.size() >= max_depth) return refuse("nested deeper than 64 levels");
-        open_.push_back({.is_object = is_object});
+        open_.push_back({is_object, is_object ? members_.size() : items_.size()});
         return true;
     }
     bool end(Json value) {
@@ -274,16 +295,26 @@ private:
     bool add(Json value) {
         if (open_.empty()) {
             root = std::move(value);
-        } else if (Open& open = open_.back(); open.is_object) {
-            open.members.emplace_back(std::move(open.key), std::move(value));
+        } else if (open_.back().is_object) {
+            members_.back().second = std::move(value);
         } else {
-            open.items.push_back(std::move(value));
+            items_.emplace_back() = std::move(value);
         }
         return true;
     }
 
     std::vector<Open> open_;
+    Json::Object members_;
+    Json::Array items_;
 };
+
+// Up to where the text is valid UTF-8.
+std::size_t end_of_utf8(std::string_view text) {
+    if (is_utf8(text)) return text.size();
+    std::size_t at = 0;
+    while (const std::size_t length = utf8_sequence(text, at)) at += length;
+    return at;
+}
 
 Failure refusal_at(std::string_view text, std::size_t offset, std::string why) {
     std::size_t line = 1, column = 1;  // columns count characters
@@ -444,12 +475,20 @@ bool Json::equal_unordered(const Json& other) const {
 Result<Json> parse_json(std::string_view text) {
     if (text.size() > std::numeric_limits<rapidjson::SizeType>::max())
         return invalid("line 1, column 1: the document is larger than 4 GiB");
+    // All bytes at once: RapidJSON would look at them one by one.
+    if (const std::size_t bad = end_of_utf8(text); bad < text.size())
+        return refusal_at(text, bad, "not valid UTF-8");
     // Numbers as text, read by std::from_chars: RapidJSON 1.1's own exact reader
     // (kParseFullPrecisionFlag) aborts on NaNe1 and misreads 0.184467440737095516159.
-    constexpr unsigned flags =
-        rapidjson::kParseNumbersAsStringsFlag | rapidjson::kParseNanAndInfFlag |
-        rapidjson::kParseValidateEncodingFlag | rapidjson::kParseIterativeFlag;
-    rapidjson::MemoryStream stream(text.data(), text.size());
+    constexpr unsigned flags = rapidjson::kParseInsituFlag |
+                               rapidjson::kParseNumbersAsStringsFlag |
+                               rapidjson::kParseNanAndInfFlag | rapidjson::kParseIterativeFlag;
+    // It is parsed where it lies, in a copy; RapidJSON may look 16 bytes further than the end.
+    std::string copy;
+    copy.reserve(text.size() + padding);
+    copy = text;
+    copy.append(padding, '\0');
+    rapidjson::InsituStringStream stream(copy.data());
     Builder builder;
     rapidjson::Reader reader;
     const rapidjson::ParseResult parsed = reader.Parse<flags>(stream, builder);
