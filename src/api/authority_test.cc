@@ -34,5 +34,28 @@ TEST(Authority, AnApiKeyHoldsAsLongAsItsRecordDoes) {
     EXPECT_FALSE(world.authority->check(key + "x"));
 }
 
+class SetClock : public Clock {
+public:
+    Instant now() const override { return at; }
+    Span since_boot() const override { return {}; }
+    Instant at{1'800'000'000'000'000};
+};
+
+// Nodes and jobs go on with the tokens they were given while somebody sets the server's clock.
+TEST(Authority, ATokenOutlivesAClockThatIsSetBack) {
+    World world;
+    SetClock clock;
+    const auto authority =
+        make_authority(world.store, clock, world.random, make_instance_keys(world.random));
+    Principal node;
+    node.kind = Principal::Kind::Node;
+    node.name = "ws/c/node-1";
+    const std::string token = authority->mint(node, "turnout", std::chrono::hours(1)).reveal();
+    clock.at.micros -= 48 * 3'600'000'000;
+    EXPECT_TRUE(authority->check(token));
+    clock.at.micros += 49 * 3'600'000'000;
+    EXPECT_FALSE(authority->check(token));
+}
+
 }  // namespace
 }  // namespace turnout::api
