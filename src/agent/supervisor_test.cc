@@ -201,6 +201,14 @@ TEST_F(SupervisorTest, KilledSupervisorLeavesNothingRunning) {
     }
 }
 
+// Who ends the machine says TERM to it: what it then kills is nobody's failure.
+TEST_F(SupervisorTest, ATerminatedSupervisorsTasksAreLost) {
+    auto id = run("shutdown", {"sleep", "1000"});
+    kill(supervisor_pid(), SIGTERM);
+    ASSERT_TRUE(until([&] { return exits.contains(id); }));
+    EXPECT_TRUE(exits[id].lost);
+}
+
 TEST_F(SupervisorTest, FenceKillsAndWordsAreKept) {
     auto id = run("fenced", {"sleep", "1000"});
     link->fence(Span(1));

@@ -1263,6 +1263,9 @@ int main(int argc, char **argv) {
         for (int i = 0; i < MAX_CONNECTIONS; ++i) connected |= connections[i].fd >= 0;
         if (!running && !draining && !connected && elapsed(now, idle_since) > IDLE_US) quitting = 1;
     }
+    // What is killed now did not end by its own doing.
+    for (struct task *t = tasks; t; t = t->next)
+        if (t->state == RUNNING) t->flags |= LOST;
     kill_everything();
     for (struct task *t = tasks; t; t = t->next)
         if (active(t)) {
