@@ -1,0 +1,64 @@
+"""What each job of a run is to do: a function of the seed and the job's number."""
+import json
+import signal
+import sys
+from random import Random
+
+# kind: how often
+KINDS = {"plain": 46, "long": 14, "chatty": 5, "quiet": 3, "fail": 9, "crash": 4, "timeout": 4, "stubborn-timeout": 1,
+         "cancel-waiting": 6, "cancel-running": 6, "stubborn-cancel": 1, "orphans": 4}
+HOG_MB = 2560  # more than the node's limit, which is that of its size
+CLUSTERS = ("c1", "c2", "c3")
+PYTHON = sys.executable
+
+
+def plan(seed, index, long_form):
+    """What the job does, as job.py takes it, and what the test does with it."""
+    rng = Random(f"{seed}/{index}")
+    kinds = dict(KINDS)
+    if not long_form:
+        del kinds["stubborn-timeout"], kinds["stubborn-cancel"]
+    kind = rng.choices(list(kinds), list(kinds.values()))[0]
+    if index == 12 or (long_form and index % 500 == 250):
+        kind = "hog"
+    seconds = rng.uniform(1, 14)
+    if kind == "long":
+        seconds = rng.uniform(40, 240) if long_form else rng.uniform(10, 25)
+    if "cancel" in kind or "timeout" in kind:
+        seconds = rng.uniform(60, 90)
+    gap = rng.uniform(0.15, 0.5)
+    does = {"index": index, "kind": kind, "gap": round(gap, 3), "steps": max(1, int(seconds / gap)), "lines": rng.randint(1, 3),
+            "width": rng.choice((1, 20, 80, 400)), "metrics": rng.choice((0, 0, 3, 8)), "files": rng.choice((0, 0, 0, 1, 3))}
+    if kind == "chatty":
+        does |= {"steps": 20, "gap": 0.05, "lines": 100, "width": 800}
+    elif kind == "quiet":
+        does |= {"lines": 0}
+    elif kind == "fail":
+        does |= {"exit": rng.randint(1, 125)}
+    elif kind == "crash":
+        does |= {"signal": rng.choice((signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL)).value}
+    elif kind == "hog":
+        does |= {"hog": HOG_MB, "steps": 2}
+    elif kind == "orphans":
+        does |= {"children": [False, True]}
+    elif kind.startswith("stubborn"):
+        does |= {"ignore_term": True, "children": [True]}
+    elif kind == "cancel-running" and rng.random() < 0.5:
+        does |= {"children": [True]}
+    return does
+
+
+def definition(does, workspace, notes, job_py):
+    """The body that submits it."""
+    command = f"exec {PYTHON} -I -S {job_py} '{json.dumps({**does, 'notes': str(notes)})}'"
+    properties = {"jobType": "Command", "command": command, "environmentId": "azureml:host:1", "experimentName": "survival",
+                  "computeId": f"{workspace}/computes/{CLUSTERS[does['index'] % len(CLUSTERS)]}"}
+    if "timeout" in does["kind"]:
+        properties["limits"] = {"jobLimitsType": "Command", "timeout": "PT4S"}
+    return {"properties": properties}
+
+
+def line(does, attempt, number):
+    """What job.py prints as its line `number`."""
+    pad = (number * 7919 + does["index"]) % does["width"]
+    return f"#{does['index']}.{attempt} {number} {'x' * pad}"

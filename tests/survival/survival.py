@@ -1,0 +1,520 @@
+#!/usr/bin/env python3
+"""usage: survival.py [--minutes N] [--seed N] [--turnout PATH] [--notes FILE] [--keep]
+
+A real server, real agents, real jobs; and everything that can die, dies. See README.md.
+Without --minutes: the short form, about 70 s. Ends with 0 if every job's history, log, metrics and
+outputs are what the job itself wrote down.
+"""
+import argparse
+import heapq
+import json
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import Counter, deque
+from pathlib import Path
+
+import checker
+import faults
+import plans
+from world import API, HERE, Client, Refused, World, kill, since_boot
+
+SLOTS = {"c1": 22, "c2": 22, "c3": 22}
+RUNNING, WAITING = 50, 500  # at least so many, when something happens
+
+
+class Job:
+    def __init__(self, name, does):
+        self.name, self.does = name, does
+        self.acked = None         # since boot, when the server said it has it
+        self.cancel_at = None     # when it will be asked to cancel it
+        self.acked_cancel = None
+        self.files = []           # its notes
+        self.document = None      # when it had ended
+        self.next_look = 0.0
+        self.looks = 0
+
+
+class Faults:
+    """What happened when, for the checker."""
+
+    def __init__(self):
+        self.rows = []  # [kind, since boot, healed since boot, running, waiting]
+
+    def add(self, kind, running, waiting):
+        self.rows.append([kind, since_boot(), None, running, waiting])
+        return self.rows[-1]
+
+    def may_have_ended(self, attempt):
+        """Whether a fault that ends tasks came when that attempt ended."""
+        end = attempt.exit_at or attempt.last
+        return any(kind in faults.END_TASKS and end - 2 < at < end + 2 for kind, at, *_ in self.rows)
+
+    def lasted(self, kind):
+        return any(row[0] == kind for row in self.rows)
+
+    def undisturbed(self, begin, end):
+        """Seconds of that time in which nothing was wrong, or had been within 10 s."""
+        at, total = begin, 0.0
+        for _, since, healed, *_ in sorted(self.rows, key=lambda row: row[1]):
+            total += max(0.0, min(since, end) - at)
+            at = max(at, (healed or end) + 10)
+        return total + max(0.0, end - at)
+
+
+class Run:
+    def __init__(self, arguments, folder):
+        self.long_form = arguments.minutes is not None
+        self.seconds = arguments.minutes * 60 if self.long_form else 40.0
+        self.seed = arguments.seed
+        self.world = World(arguments.turnout, folder, sum(SLOTS.values()), 1500 if self.long_form else 600)
+        self.lock = threading.Lock()
+        self.jobs = {}
+        self.next_index = 0
+        self.submitting = False
+        self.over = False
+        self.faults = Faults()
+        self.violations = []
+        self.heals = []
+        self.server_up = False
+        self.disk_is_full, self.disk_freed = False, -1e9
+        self.begun = time.monotonic()
+        self.live = set()      # leaders' pids that run now
+        self.to_look = deque()
+        self.ended = 0
+        self.seen = set()      # files of notes
+        self.scanning = threading.Lock()
+        self.pids = {}         # of what may run -> its job
+        self.started_jobs = set()
+        self.threads = []
+        self.retried = 0
+        self.statuses = Counter()
+
+    # ---- words ----
+
+    def say(self, text):
+        print(f"{time.monotonic() - self.begun:6.1f} s  {text}", flush=True)
+
+    def violation(self, subject, text):
+        with self.lock:
+            self.violations.append((subject, text))
+        self.say(f"VIOLATION {subject}: {text}")
+
+    def disk_was_full(self):
+        return self.disk_is_full or time.monotonic() - self.disk_freed < 10
+
+    def counts(self):
+        """(running, waiting) now."""
+        with self.lock:
+            waiting = sum(1 for job in self.jobs.values() if job.acked and not job.document and job.name not in self.started_jobs)
+        return len(self.live), waiting
+
+    # ---- threads ----
+
+    def thread(self, what, *arguments):
+        def guarded():
+            try:
+                what(*arguments)
+            except Refused as why:
+                self.violation("api", str(why))
+            except Exception:
+                self.violation("test", traceback.format_exc())
+        thread = threading.Thread(target=guarded, daemon=True)
+        thread.start()
+        self.threads.append(thread)
+
+    def submit(self):
+        client = Client(self.world)
+        while not self.over:
+            if not self.submitting or self.counts()[1] >= WAITING + 25:
+                time.sleep(0.05)
+                continue
+            with self.lock:
+                index, self.next_index = self.next_index, self.next_index + 1
+                does = plans.plan(self.seed, index, self.long_form)
+                job = self.jobs[f"job-{index:05d}"] = Job(f"job-{index:05d}", does)
+            self.submit_one(client, job)
+
+    def submit_one(self, client, job):
+        body = plans.definition(job.does, self.world.workspace, self.world.notes, HERE / "job.py")
+        client.ask("PUT", f"{self.world.workspace}/jobs/{job.name}?{API}", body, seconds=600)
+        job.acked = since_boot()
+        self.world.jobs_in_store += 1
+        if job.does["kind"] == "cancel-waiting":
+            job.cancel_at = job.acked + random.Random(f"{self.seed}/{job.name}").uniform(0, 30)
+
+    def cancel(self):
+        client = Client(self.world)
+        while not self.over:
+            now = since_boot()
+            due = [job for job in list(self.jobs.values()) if job.cancel_at and job.cancel_at < now and not job.acked_cancel]
+            for job in due:
+                self.cancel_one(client, job)
+            time.sleep(0.1)
+
+    def cancel_one(self, client, job):
+        _, _, at = client.ask("POST", f"{self.world.workspace}/jobs/{job.name}/cancel?{API}", {}, seconds=600)
+        job.acked_cancel = at
+
+    def scan(self):
+        """Finds the notes that are new."""
+        with self.scanning:
+            for entry in os.scandir(self.world.notes):
+                if entry.name in self.seen:
+                    continue
+                self.seen.add(entry.name)
+                name, attempt, pid = entry.name.rsplit(".", 2)
+                job = self.jobs[name]
+                job.files.append((int(attempt), Path(entry.path)))
+                self.started_jobs.add(name)
+                self.pids[int(pid)] = job
+                if job.does["kind"] in ("cancel-running", "stubborn-cancel") and not job.cancel_at:
+                    job.cancel_at = since_boot() + random.Random(f"{self.seed}/{job.name}").uniform(0, 5)
+
+    def watch(self):
+        """Follows the notes: what runs, and what may have ended."""
+        while not self.over:
+            self.scan()
+            live = set()
+            for pid, job in list(self.pids.items()):
+                if kill(pid, 0):
+                    live.add(pid)
+                else:
+                    del self.pids[pid]
+                    job.next_look = time.monotonic() + 0.3
+            self.live = live
+            time.sleep(0.2)
+
+    def look(self):
+        """Asks the server for what may have ended, and checks what has."""
+        client = Client(self.world)
+        while not self.over or self.to_look:
+            job = None
+            with self.lock:
+                if self.to_look:
+                    job = self.to_look.popleft()
+            if job is None:
+                time.sleep(0.1)
+                continue
+            try:
+                self.look_at(client, job)
+            except Refused as why:
+                self.violation(job.name, str(why))
+                job.document = job.document or {"properties": {"status": "?", "properties": {"turnout.attempts": "0"}}}
+
+    def choose(self):
+        while not self.over:
+            now = time.monotonic()
+            for job in list(self.jobs.values()):
+                if job.document or not job.acked or job.next_look > now:
+                    continue
+                if job.name in self.started_jobs or job.acked_cancel:
+                    job.looks += 1
+                    job.next_look = now + min(0.5 + 0.25 * job.looks, 8)
+                    self.to_look.append(job)
+            time.sleep(0.1)
+
+    def look_at(self, client, job):
+        _, text, _ = client.ask("GET", f"{self.world.workspace}/jobs/{job.name}?{API}")
+        document = json.loads(text)
+        if job.document or document["properties"]["status"] not in checker.TERMINAL:
+            return
+        self.scan()
+        job.document = document
+        attempts = self.attempts(job)
+        for text in self.data_violations(client, job, attempts):
+            self.violation(job.name, text)
+        with self.lock:
+            self.ended += 1
+            self.statuses[document["properties"]["status"]] += 1
+            self.retried += int(document["properties"]["properties"]["turnout.attempts"]) > 1
+
+    def attempts(self, job):
+        return checker.attempts_of([(number, path.read_text()) for number, path in job.files])
+
+    def data_violations(self, client, job, attempts):
+        """Its logs, metrics and outputs, as soon as it has ended: they are complete by then."""
+        facts = job.document["properties"]["properties"]
+        count = int(facts["turnout.attempts"])
+        whole = checker.check_end(job, attempts)
+        history = f"/history/v1.0{self.world.workspace}/runs/{job.name}"
+        _, text, _ = client.ask("GET", f"{history}/details")
+        streams = {path: "/" + link.split("/", 3)[3] for path, link in json.loads(text)["logFiles"].items() if path.endswith("user_logs/std_log.txt")}
+        logs = {}
+        for stream, link in streams.items():
+            _, text, _ = client.ask("GET", link)
+            text = text.decode()
+            first = next((row for row in text.split("\n") if row.startswith("#")), None)
+            number = int(first.split(" ")[0].split(".")[1]) if first else None
+            if stream.startswith("retries/") and number not in (None, int(stream.split("/")[1])):
+                yield f"{stream} is the log of attempt {number}"
+            if number in logs and number is not None:
+                yield f"two logs are of attempt {number}"
+            logs[number] = text
+        for number, attempt in attempts.items():
+            printed = attempt.lines[-1][1] if attempt.lines else 0
+            if number not in logs:
+                if any(n for at, n in attempt.lines if whole[number] or at < attempt.last - 1.0):
+                    yield f"the log of attempt {number} is not kept ({printed} lines; there are {sorted(streams)})"
+                continue
+            for text in checker.check_log(job.does, attempt, logs[number], whole[number]):
+                yield f"attempt {number}: {text}"
+            if attempt.metrics:
+                _, text, _ = client.ask("GET", f"/mlflow/v2.0{self.world.workspace}/api/2.0/mlflow/metrics/get-history?run_id={job.name}&metric_key=m{number}")
+                yield from checker.check_metrics(attempt, [(m["step"], m["value"]) for m in json.loads(text).get("metrics", [])])
+        last = attempts.get(count)
+        if job.document["properties"]["status"] == "Completed" and last:
+            for number in last.files:
+                status, text, _ = client.ask("GET", f"{history}/artifacts/contentinfo?path=outputs/f{number}.txt", allowed=(404,))
+                if status == 404:
+                    yield f"outputs/f{number}.txt is not there"
+                    continue
+                address = json.loads(text)["contentUri"].split("/", 3)[3]
+                status, text = client.once("GET", "/" + address)
+                for _ in range(600):
+                    if status in (200, 403, 404):
+                        break
+                    time.sleep(0.2)
+                    status, text = client.once("GET", "/" + address)
+                if text.decode() != f"{job.name} {count} {number}\n" * (10 + number):
+                    yield f"outputs/f{number}.txt is not what the job wrote (HTTP status {status}, {text[:60]!r})"
+
+    def progress(self):
+        last = 0.0
+        while not self.over:
+            time.sleep(1)
+            if self.server_up and self.world.started.is_set():
+                self.world.open_idle(3000 if self.long_form else 2000)
+            if time.monotonic() - last >= (10 if self.long_form else 5):
+                last = time.monotonic()
+                running, waiting = self.counts()
+                kinds = Counter(row[0] for row in self.faults.rows)
+                self.say(f"running {running}, waiting {waiting}, ended {self.ended} ({self.retried} after a retry), faults {sum(kinds.values())}, "
+                         f"idle connections {len(self.world.idle)}, violations {len(self.violations)}")
+
+    # ---- the run ----
+
+    def prepare(self):
+        self.world.start()
+        self.server_up = True
+        client = Client(self.world)
+        ws = self.world.workspace
+        client.ask("PUT", f"{ws}/environments/host/versions/1?{API}", {"properties": {"image": "docker.io/library/debian:12"}})
+        for name, nodes in {**SLOTS, "shelf": 0}.items():
+            client.ask("PUT", f"{ws}/computes/{name}?{API}", {"location": "westus", "properties": {"computeType": "AmlCompute", "properties": {
+                "vmSize": "STANDARD_A1_V2", "vmPriority": "Dedicated",
+                "scaleSettings": {"minNodeCount": 0, "maxNodeCount": nodes, "nodeIdleTimeBeforeScaleDown": "PT120S"}}}})
+
+    def populate(self, count):
+        """Jobs that have ended, so that the store is a used one."""
+        numbers = iter(range(count))
+
+        def some():
+            client = Client(self.world)
+            for number in numbers:
+                name = f"old-{number:05d}"
+                body = {"properties": {"jobType": "Command", "command": "true", "environmentId": "azureml:host:1", "experimentName": "old",
+                                       "computeId": f"{self.world.workspace}/computes/shelf"}}
+                client.ask("PUT", f"{self.world.workspace}/jobs/{name}?{API}", body)
+                client.ask("POST", f"{self.world.workspace}/jobs/{name}/cancel?{API}", {})
+        lock = threading.Lock()
+        source = numbers
+
+        class Shared:
+            def __iter__(self):
+                return self
+
+            def __next__(self):
+                with lock:
+                    return next(source)
+        numbers = Shared()
+        threads = [threading.Thread(target=some) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.world.jobs_in_store += count
+
+    def wait_until(self, seconds, what):
+        deadline = time.monotonic() + seconds
+        while not what():
+            self.heal_due()
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
+
+    def heal_later(self, name, seconds, what, row=None):
+        heapq.heappush(self.heals, (time.monotonic() + seconds, len(self.heals), random.random(), name, what, row))
+
+    def heal_due(self, all_of_them=False):
+        while self.heals and (all_of_them or self.heals[0][0] <= time.monotonic()):
+            _, _, _, name, what, row = heapq.heappop(self.heals)
+            what()
+            if row:
+                row[2] = since_boot()
+            if all_of_them:
+                time.sleep(0.2)
+
+    def busy(self):
+        running, waiting = self.counts()
+        return running >= RUNNING and waiting >= WAITING
+
+    def strike(self, name, hold, seed):
+        for group in faults.EXCLUSIVE:
+            if name in group:
+                self.wait_until(200, lambda: not {row[0] for row in self.faults.rows if row[2] is None} & group)
+        if name in faults.NEED_SERVER:
+            self.wait_until(60, lambda: self.server_up)
+        self.wait_until(20 if self.long_form else 5, self.busy)
+        active = {row[0] for row in self.faults.rows if row[2] is None}
+        row = self.faults.add(name, *self.counts())
+        self.say(f"{name}" + (f" for {hold:.1f} s" if hold else "") + (f", while {', '.join(active)}" if active else ""))
+        heal = faults.FAULTS[name][0](self, random.Random(seed))
+        if heal:
+            self.heal_later(name, hold, heal, row)
+        else:
+            row[2] = since_boot()
+
+    def carry_out(self):
+        self.say(f"seed {self.seed}; the data is in {self.world.folder}" + ("" if self.world.disk else "; no mount is allowed here, so the disk does not fill"))
+        if self.world.clock.trouble:
+            self.say("the server's clock is not set: " + self.world.clock.trouble)
+        self.prepare()
+        old = 10_000 if self.long_form else 300
+        self.populate(old)
+        self.say(f"{old} jobs that have ended are in the store")
+        self.submitting = True
+        for _ in range(4):
+            self.thread(self.submit)
+        for what in (self.cancel, self.watch, self.choose, self.look, self.look, self.progress):
+            self.thread(what)
+        if not self.wait_until(90, self.busy):
+            self.violation("start", f"not {RUNNING} running and {WAITING} waiting within 90 s")
+        begun = time.monotonic()
+        for at, name, hold, seed in faults.schedule(random.Random(f"{self.seed}/faults"), self.long_form, self.seconds):
+            if (name == "disk full" and not self.world.disk) or ("clock" in name and self.world.clock.trouble):
+                continue
+            if time.monotonic() - begun > self.seconds:
+                break
+            self.wait_until(max(0.0, begun + at - time.monotonic()), lambda: False)
+            self.strike(name, hold, seed)
+        self.wait_until(max(0.0, begun + self.seconds - time.monotonic()), lambda: False)
+        self.finish()
+
+    def finish(self):
+        self.submitting = False
+        self.say("no more faults: what waits is canceled, what runs may end")
+        while self.heals:
+            self.heal_due(all_of_them=True)
+        client = Client(self.world)
+        for job in list(self.jobs.values()):
+            if job.acked and not job.document and not job.acked_cancel and (job.name not in self.started_jobs or job.does["kind"] == "long"):
+                self.cancel_one(client, job)
+        left = lambda: [job for job in self.jobs.values() if not job.document]
+        if not self.wait_until(180, lambda: not left()):
+            for job in left():
+                _, text = client.once("GET", f"{self.world.workspace}/jobs/{job.name}?{API}")
+                self.violation(job.name, f"has not ended 180 s after the last fault: {text[-1500:].decode()}")
+        # What was said of a job that had ended stays so, over one more death of the server.
+        faults.server_kill(self, random.Random(0))()
+        self.over = True
+        self.scan()
+        for job in self.jobs.values():
+            if not job.document or not job.acked:
+                continue
+            status, text, _ = client.ask("GET", f"{self.world.workspace}/jobs/{job.name}?{API}", allowed=(404,))
+            if status == 404:
+                self.violation(job.name, "was acknowledged and is not there")
+                continue
+            before, now = job.document["properties"], json.loads(text)["properties"]
+            if before["status"] == "?":
+                continue
+            for member in ("status", "error"):
+                if before.get(member) != now.get(member):
+                    self.violation(job.name, f"had ended with {member} {before.get(member)}, now it is {now.get(member)}")
+            for member in ("turnout.attempts", "turnout.cause", "turnout.exit_code"):
+                if before["properties"].get(member) != now["properties"].get(member):
+                    self.violation(job.name, f"had ended with {member} {before['properties'].get(member)}, now it is {now['properties'].get(member)}")
+            for text in checker.check_story(job, self.attempts(job), self.faults):
+                self.violation(job.name, text)
+        alive = self.world.processes().tasks
+        if alive:
+            self.violation("orphans", f"processes of jobs that have ended: {alive}")
+        done = subprocess.run([self.world.turnout, "down", "--all", "--data", str(self.world.data)], capture_output=True, text=True,
+                              env=self.world.environment(), timeout=120)
+        self.world.process.wait(60)
+        rest = self.world.processes().all()
+        if done.returncode or rest:
+            self.violation("down", f"turnout down --all ended with {done.returncode} and left processes {rest}: {done.stdout}{done.stderr}")
+
+    def report(self):
+        kinds = {}
+        for kind, at, healed, running, waiting in self.faults.rows:
+            kinds.setdefault(kind, []).append((healed - at if healed else 0.0, running, waiting))
+        print(f"\n{'fault':<28}{'times':>6}{'with 50/500':>13}{'running, least':>16}{'waiting, least':>16}{'longest s':>11}")
+        for kind, rows in sorted(kinds.items()):
+            full = sum(1 for _, running, waiting in rows if running >= RUNNING and waiting >= WAITING)
+            print(f"{kind:<28}{len(rows):>6}{full:>13}{min(r for _, r, _ in rows):>16}{min(w for _, _, w in rows):>16}{max(h for h, _, _ in rows):>11.1f}")
+        seconds = sorted(seconds for seconds, _ in self.world.recoveries)
+        print(f"\njobs {len(self.jobs)}: " + ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items())) +
+              f"; {self.retried} after a retry; attempts {sum(len(self.attempts(job)) for job in self.jobs.values())}")
+        if seconds:
+            print(f"starts of the server {len(seconds)}: until it answered {seconds[len(seconds) // 2]:.2f} s median, {seconds[-1]:.2f} s longest, "
+                  f"with up to {self.world.jobs_in_store} jobs in the store")
+        print(f"seed {self.seed}, {(time.monotonic() - self.begun) / 60:.1f} minutes, {len(self.faults.rows)} faults: "
+              + (f"{len(self.violations)} VIOLATIONS" if self.violations else "no violation"), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__.splitlines()[0].removeprefix("usage: "))
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--turnout", default=str(HERE.parents[1] / "build" / "turnout"))
+    parser.add_argument("--notes", help="append `passed|failed<tab>name<tab>reason` lines for scripts/test-summary")
+    parser.add_argument("--keep", action="store_true", help="keep the data although nothing was violated")
+    parser.add_argument("--unshared", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if not arguments.unshared:
+        # A mount namespace of its own: a small disk for the data, which is gone with the last process.
+        for own in (["unshare", "--mount", "--propagation", "private"], ["unshare", "--user", "--map-root-user", "--mount"]):
+            if subprocess.run([*own, "true"], capture_output=True).returncode == 0:
+                os.execvp(own[0], [*own, sys.executable, "-B", __file__, *sys.argv[1:], "--unshared"])
+    if arguments.seed is None:
+        arguments.seed = random.SystemRandom().randrange(1, 1_000_000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+    folder = Path(tempfile.mkdtemp(prefix="ts-"))  # short: a Unix socket's path may have 108 bytes
+    run = Run(arguments, folder)
+    try:
+        run.carry_out()
+    except (KeyboardInterrupt, Exception):
+        run.violation("test", traceback.format_exc())
+    run.over = True
+    run.report()
+    for subject, text in run.violations[:50]:
+        print(f"  {subject}: {text}")
+    run.world.stop()
+    if run.violations or arguments.keep:
+        print(f"kept: {run.world.keep()}")
+    else:
+        if run.world.disk:
+            subprocess.run(["umount", "-l", run.world.data], capture_output=True)
+        shutil.rmtree(folder, ignore_errors=True)
+    if arguments.notes:
+        reason = f"seed {run.seed}: {run.violations[0][0]}: {run.violations[0][1]}" if run.violations else ""
+        with open(arguments.notes, "a") as out:
+            out.write("\t".join(["failed" if run.violations else "passed", "survival", reason[:300].replace("\n", " ")]) + "\n")
+    sys.stdout.flush()
+    os._exit(1 if run.violations else 0)
+
+
+main()
