@@ -24,7 +24,8 @@ Span averaged(std::optional<Span> average, Span sample) {
 }  // namespace
 
 std::size_t ClusterState::depth() const {
-    if (!duration) return 0;
+    // The first to end are the short ones: they say little until as many ended as are at work.
+    if (!duration || ended < static_cast<std::size_t>(busy) * at_a_time()) return 0;
     const std::int64_t each = std::max<std::int64_t>(1, duration->count());
     return static_cast<std::size_t>(std::min(max_depth, backlog_span.count() / each));
 }
@@ -301,7 +302,10 @@ void Scheduler::left(Handle handle, Handle from, Span now, std::optional<Span> r
     c.freed.push_back(from);
     c.line.turn(*task.sharer, -1, 0);
     if (!task.placed->nodes.empty()) return;
-    if (ran) c.duration = averaged(c.duration, std::max(Span{}, *ran));
+    if (ran) {
+        c.duration = averaged(c.duration, std::max(Span{}, *ran));
+        ++c.ended;
+    }
     if (task.placed->revoking) --c.revoking;
     s.forget(index);
 }

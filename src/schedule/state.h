@@ -77,6 +77,7 @@ struct ClusterState {
     bool claimed_low = false;
 
     std::optional<Span> duration;   // moving average of what tasks keep a node busy
+    std::size_t ended = 0;          // tasks that are in it
     std::optional<Span> start;      // moving average of what nodes take to start
     std::optional<Span> timer;
     std::optional<Span> next_look;  // at backlogs
