@@ -12,7 +12,7 @@ const std::vector<std::string> kColumns = {"name", "display_name", "status", "co
 
 // What az shows, and what a table needs besides: when, and why it waits.
 Json job_entity(const Json& rest) {
-    Json entity = spec::to_entity(spec::command_job(), rest);
+    Json entity = spec::to_entity(spec::description_of_rest("job", rest), rest);
     const Json& properties = spec::at_path(rest, "properties.properties");
     if (!rest.at("systemData").at("createdAt").is_null()) entity.set("created", rest.at("systemData").at("createdAt"));
     if (!properties.at("turnout.waiting_for").as_string().empty()) entity.set("waiting_for", properties.at("turnout.waiting_for"));
@@ -194,7 +194,7 @@ int job_update(Context& context) {
     if (!context.args().has("--set")) return context.fail({Code::InvalidArgument, "Usage", "what to change? give --set, such as --set display_name=words or --set tags.kind=test", "--set"});
     const Result<Json> job = (*opened)->get(job_path(**opened, *name));
     if (!job) return context.fail(job.error());
-    const Json before = spec::to_entity(spec::command_job(), *job);
+    const Json before = spec::to_entity(spec::description_of_rest("job", *job), *job);
     YamlDocument document;
     document.file = "job " + *name;
     document.value = Json::object({{"tags", before.at("tags")}});

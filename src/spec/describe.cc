@@ -414,7 +414,7 @@ void write_table(std::string& out, const Description& description, const std::st
                (field.flag.empty() ? "" : "`" + field.flag + "`") + " | " +
                (field.rest.empty() || !prefix.empty() ? "" : "`" + field.rest + "`") + " | " + field.help +
                (field.refused.empty() ? "" : " Not accepted yet: " + field.refused + ".") + " |\n";
-        if (field.kind == Kind::Object) write_table(out, *field.object, prefix + field.yaml + ".");
+        if (field.object != nullptr) write_table(out, *field.object, prefix + field.yaml + ".");
     }
 }
 

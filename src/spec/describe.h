@@ -115,7 +115,7 @@ struct Field {
     std::string flag = {};     // "--min-instances"
     std::string refused = {};  // why a value is not accepted today
     std::vector<Choice> choices = {};
-    const Description* object = nullptr;
+    const Description* object = nullptr;  // of an Object; of a Special, for the reference page
     Special special = {};
 };
 

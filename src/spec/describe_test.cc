@@ -162,7 +162,7 @@ TEST(Describe, ProblemsNamePlaceKeyAndWhatWasExpected) {
 }
 
 TEST(Describe, OtherTypesAreRefusedByName) {
-    EXPECT_EQ(check_text("job", "type: sweep\n").problems, "f.yml:1:1: type: 'sweep' does not run yet: expected command");
+    EXPECT_EQ(check_text("job", "type: pipeline\n").problems, "f.yml:1:1: type: 'pipeline' does not run yet: expected command or sweep");
     EXPECT_NE(check_text("job", "$schema: https://x/latest/pipelineJob.schema.json\n").problems.find("'pipelineJob' does not run yet"), std::string::npos);
     EXPECT_NE(check_text("compute", "name: x\ntype: computeinstance\n").problems.find("'computeinstance' does not exist here yet"), std::string::npos);
     EXPECT_NE(check_text("datastore", "name: x\ntype: azure_data_lake_gen2\n").problems.find("does not work yet: expected azure_blob"), std::string::npos);

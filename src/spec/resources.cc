@@ -21,8 +21,17 @@ Field choice(std::string yaml, std::string rest, std::vector<Choice> choices, st
 Field object(std::string yaml, std::string rest, const Description& description, std::string help, std::string refused = {}) {
     return {.yaml = std::move(yaml), .rest = std::move(rest), .kind = Kind::Object, .help = std::move(help), .refused = std::move(refused), .object = &description};
 }
+Field needed(Field field) {
+    field.need = Need::Required;
+    return field;
+}
 Field special(std::string yaml, Special shape, std::string help, Need need = Need::Optional, std::string flag = {}) {
     return {.yaml = std::move(yaml), .kind = Kind::Special, .need = need, .help = std::move(help), .flag = std::move(flag), .special = std::move(shape)};
+}
+// A Special whose keys are those of a description.
+Field documented(Field field, const Description& keys) {
+    field.object = &keys;
+    return field;
 }
 Field shown(std::string yaml, std::string rest, std::string help, Kind kind = Kind::AnyMap) {
     return {.yaml = std::move(yaml), .rest = std::move(rest), .kind = kind, .need = Need::ReadOnly, .help = std::move(help)};
@@ -63,6 +72,41 @@ const Description& distribution() {
                    field("process_count_per_instance", "processCountPerInstance", Kind::Whole, "Processes on each node."),
                    field("worker_count", "workerCount", Kind::Whole, "TensorFlow workers."),
                    field("parameter_server_count", "parameterServerCount", Kind::Whole, "TensorFlow parameter servers.")}};
+    return description;
+}
+
+const Description& sweep_limits() {
+    static const Description description = {
+        .kind = "job", .type = "", .title = "limits", .help = "",
+        .fields = {field("max_total_trials", "maxTotalTrials", Kind::Whole, "Most trials; the whole grid, or 1000, if absent."),
+                   field("max_concurrent_trials", "maxConcurrentTrials", Kind::Whole, "Most trials at one time; as many as there are if absent."),
+                   field("timeout", "timeout", Kind::Seconds, "Longest time of the sweep; then it is canceled with its trials."),
+                   field("trial_timeout", "trialTimeout", Kind::Seconds, "Longest run time of one trial; then the trial is stopped.")},
+        .constants = {{"jobLimitsType", "Sweep"}},
+        .check = check_sweep_limits};
+    return description;
+}
+
+const Description& objective() {
+    static const Description description = {
+        .kind = "job", .type = "", .title = "objective", .help = "",
+        .fields = {choice("goal", "goal", {{"maximize", "maximize"}, {"minimize", "minimize"}}, "what is best", Need::Required),
+                   text("primary_metric", "primaryMetric", "the metric that the trials log, as mlflow.log_metric names it", Need::Required)}};
+    return description;
+}
+
+const Description& early_termination() {
+    static const Description description = {
+        .kind = "job", .type = "", .title = "early_termination", .help = "",
+        .fields = {choice("type", "policyType",
+                          {{"bandit", "Bandit"}, {"median_stopping", "MedianStopping"}, {"truncation_selection", "TruncationSelection"}},
+                          "the policy", Need::Required),
+                   field("evaluation_interval", "evaluationInterval", Kind::Whole, "How many values of the metric between evaluations; 1 if absent."),
+                   field("delay_evaluation", "delayEvaluation", Kind::Whole, "How many values to wait before the first one."),
+                   field("slack_factor", "slackFactor", Kind::Number, "Bandit: allowed distance from the best trial, as a ratio."),
+                   field("slack_amount", "slackAmount", Kind::Number, "Bandit: allowed distance from the best trial."),
+                   field("truncation_percentage", "truncationPercentage", Kind::Whole, "Truncation selection: how many of the trials are stopped, 1 to 99.")},
+        .check = check_early_termination};
     return description;
 }
 
@@ -176,12 +220,12 @@ const char* const kNoExpiry = "assets do not expire by themselves here: remove t
 const Description& command_job() {
     static const Description description = {
         .kind = "job", .type = "command", .title = "a command job",
-        .help = "`turnout job create -f job.yml`: one command, run on one node of a compute. Other job types "
-                "(sweep, pipeline, spark …) are refused by name.",
+        .help = "`turnout job create -f job.yml`: one command, run on one node of a compute. For many of them with different "
+                "parameters see a sweep job; other job types (pipeline, spark …) are refused by name.",
         .fields =
             {text("name", "name", "Unique name; made up if absent.", Need::Optional, "--name"),
              text("display_name", "properties.displayName", "Name for people."),
-             choice("type", "properties.jobType", {{"command", "Command"}, {"sweep", "Sweep"}, {"pipeline", "Pipeline"}, {"automl", "AutoML"}, {"spark", "Spark"}},
+             choice("type", "properties.jobType", {{"command", "Command"}, {"pipeline", "Pipeline"}, {"automl", "AutoML"}, {"spark", "Spark"}},
                     "`command`, also when absent."),
              shown("status", "properties.status", "Where the job is: Queued, Preparing, Running, Completed …", Kind::Text),
              text("experiment_name", "properties.experimentName", "Experiment; the folder's name if absent."),
@@ -211,6 +255,54 @@ const Description& command_job() {
         .constants = {{"properties.jobType", "Command"}},
         .check = check_command_job,
         .finish_rest = finish_command_job};
+    return description;
+}
+
+const Description& sweep_trial() {
+    static const Description description = {
+        .kind = "job", .type = "", .title = "a trial", .help = "",
+        .fields = {text("command", "properties.command", "the command line, with ${{search_space.x}}, ${{inputs.x}} and ${{outputs.y}}", Need::Required),
+                   special("code", code_shape(), "Folder that becomes the working directory."),
+                   special("environment", environment_shape(), "what the command runs in, such as azureml:NAME@latest", Need::Required),
+                   field("environment_variables", "properties.environmentVariables", Kind::TextMap, "Environment variables of the command."),
+                   object("resources", "properties.resources", job_resources(), "What each trial asks for."),
+                   object("distribution", "properties.distribution", distribution(), "Distributed training.",
+                          "distributed trials do not run yet: remove 'distribution' to run each as one process on one node")}};
+    return description;
+}
+
+const Description& sweep_job() {
+    static const Description description = {
+        .kind = "job", .type = "sweep", .title = "a sweep job",
+        .help = "`turnout job create -f sweep.yml`: one command tried with many parameters; each trial is a job of its own, "
+                "named after the sweep: NAME_0, NAME_1 …",
+        .fields =
+            {text("name", "name", "Unique name; made up if absent.", Need::Optional, "--name"),
+             text("display_name", "properties.displayName", "Name for people."),
+             choice("type", "properties.jobType", {{"sweep", "Sweep"}}, "`sweep`", Need::Required),
+             shown("status", "properties.status", "Where the sweep is: Running, Completed …", Kind::Text),
+             text("experiment_name", "properties.experimentName", "Experiment; the folder's name if absent."),
+             text("description", "properties.description", "Text for people."),
+             documented(special("trial", trial_shape(), "the command that is tried", Need::Required), sweep_trial()),
+             special("search_space", search_space_shape(), "the parameters, each with its expression", Need::Required),
+             special("sampling_algorithm", sampling_shape(), "How parameters are chosen; `random` if absent."),
+             needed(object("objective", "properties.objective", objective(), "which trial is best")),
+             object("early_termination", "properties.earlyTermination", early_termination(), "When a trial is stopped because others do better."),
+             object("limits", "properties.limits", sweep_limits(), "How many trials, how long."),
+             special("inputs", inputs_shape(), "Values and data, for all trials."),
+             special("outputs", outputs_shape(), "Named outputs, of each trial."),
+             special("compute", compute_shape(), "Where the trials run; `serverless` if absent."),
+             object("resources", "properties.resources", job_resources(), "What each trial asks for."),
+             object("identity", "properties.identity", job_identity(), "Identity."),
+             object("queue_settings", "properties.queueSettings", queue_settings(), "Serverless queue."),
+             special("services", services_shape(), "Links to the job's page when shown."),
+             field("tags", "properties.tags", Kind::TextMap, "Tags."),
+             field("properties", "properties.properties", Kind::TextMap, "Properties; they are only ever added to. `best_child_run_id` and `score` when shown."),
+             special("creation_context", creation_context_shape(), "Who made it, when.", Need::ReadOnly),
+             special("id", resource_id_shape(true), "Resource id.", Need::ReadOnly),
+             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)},
+        .constants = {{"properties.jobType", "Sweep"}},
+        .check = check_sweep_job};
     return description;
 }
 
@@ -394,7 +486,7 @@ const Description& workspace() {
 }
 
 std::vector<const Description*> all_descriptions() {
-    return {&command_job(), &aml_compute(), &environment(), &data_asset(), &model_asset(), &blob_datastore(), &workspace()};
+    return {&command_job(), &sweep_job(), &aml_compute(), &environment(), &data_asset(), &model_asset(), &blob_datastore(), &workspace()};
 }
 
 namespace {
@@ -407,7 +499,7 @@ struct Known {
 
 // What Azure ML has and `description_for` refuses by name.
 constexpr Known kNotYet[] = {
-    {"job", "sweep", "sweepJob"}, {"job", "pipeline", "pipelineJob"}, {"job", "automl", "autoMLJob"},
+    {"job", "pipeline", "pipelineJob"}, {"job", "automl", "autoMLJob"},
     {"job", "spark", "sparkJob"}, {"job", "parallel", "parallelJob"}, {"job", "datatransfer", "dataTransfer"},
     {"job", "import", "importJob"}, {"job", "finetuning", "fineTuning"}, {"job", "distillation", "distillation"},
     {"compute", "computeinstance", "computeInstance"}, {"compute", "virtualmachine", "vmCompute"},
@@ -420,7 +512,7 @@ constexpr Known kNotYet[] = {
 };
 
 constexpr Known kServed[] = {
-    {"job", "command", "commandJob"}, {"compute", "amlcompute", "amlCompute"}, {"environment", "", "environment"},
+    {"job", "command", "commandJob"}, {"job", "sweep", "sweepJob"}, {"compute", "amlcompute", "amlCompute"}, {"environment", "", "environment"},
     {"data", "", "data"}, {"model", "", "model"}, {"datastore", "azureblob", "azureBlob"}, {"workspace", "", "workspace"},
 };
 
@@ -439,10 +531,22 @@ std::string schema_word(const YamlDocument& document) {
     return word;
 }
 
-const Description& served(std::string_view kind) {
+// The first of the kind unless the type names another.
+const Description& served(std::string_view kind, std::string_view type = "") {
+    const Description* first = nullptr;
+    for (const Description* description : all_descriptions()) {
+        if (description->kind != kind) continue;
+        if (!type.empty() && squeeze(description->type) == squeeze(type)) return *description;
+        if (first == nullptr) first = description;
+    }
+    return first != nullptr ? *first : command_job();
+}
+
+std::string known_types(std::string_view kind) {
+    std::string out;
     for (const Description* description : all_descriptions())
-        if (description->kind == kind) return *description;
-    return command_job();
+        if (description->kind == kind) out += (out.empty() ? "" : " or ") + description->type;
+    return out;
 }
 
 std::string article(std::string_view kind) {
@@ -472,7 +576,10 @@ Result<const Description*> description_for(std::string_view kind, const YamlDocu
     if (description.type.empty()) return &description;
     const Json& type = document.value.at("type");
     const std::string wanted = squeeze(type.as_view());
-    if (wanted == squeeze(description.type)) return &description;
+    for (const Known& known : kServed) {
+        if (known.kind != kind || std::string_view(known.type).empty()) continue;
+        if (wanted == known.type || (wanted.empty() && equal_ignoring_case(schema, known.schema))) return &served(kind, known.type);
+    }
     for (const Known& known : kNotYet) {
         if (known.kind != kind) continue;
         const bool by_type = wanted == known.type;
@@ -480,13 +587,14 @@ Result<const Description*> description_for(std::string_view kind, const YamlDocu
         if (!by_type && !by_schema) continue;
         return refuse(by_type ? "/type" : "/$schema",
                       "'" + (by_type ? type.as_string() : std::string(known.schema)) + "' does not " +
-                          (kind == "job" ? "run yet" : kind == "datastore" ? "work yet" : "exist here yet") + ": expected " +
-                          description.type);
+                          (kind == "job" ? "run yet" : kind == "datastore" ? "work yet" : "exist here yet") + ": expected " + known_types(kind));
     }
     return &description;  // which reports an unknown or missing type with its place
 }
 
-const Description& description_of_rest(std::string_view kind, const Json&) { return served(kind); }
+const Description& description_of_rest(std::string_view kind, const Json& rest) {
+    return served(kind, at_path(rest, "properties.jobType").as_view());
+}
 
 bool is_arm_id(std::string_view text) {
     if (text.starts_with("azureml:")) text.remove_prefix(8);

@@ -10,6 +10,8 @@
 namespace turnout::spec {
 
 const Description& command_job();
+const Description& sweep_job();
+const Description& sweep_trial();  // a part of it
 const Description& aml_compute();
 const Description& environment();
 const Description& data_asset();

@@ -71,16 +71,6 @@ void check_choice(Reading& reading, const std::string& pointer, const std::vecto
                                 did_you_mean(text, known));
 }
 
-void check_keys(Reading& reading, const std::string& pointer, const Json& value,
-                const std::vector<std::string>& known, std::string_view what) {
-    for (const auto& [key, member] : value.members()) {
-        if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-        std::string hint = did_you_mean(key, known);
-        if (hint.empty()) hint = ": expected one of " + join(known, ", ");
-        reading.refuse(pointer_to(pointer, key), "is not a key of " + std::string(what) + hint);
-    }
-}
-
 // A reference to an asset: reported if it cannot be one, recorded otherwise.
 void check_reference(Reading& reading, const std::string& pointer, const std::string& kind,
                      const std::string& text) {
@@ -104,6 +94,16 @@ void check_path(Reading& reading, const std::string& pointer, const Json& value,
 }
 
 }  // namespace
+
+void check_keys(Reading& reading, const std::string& pointer, const Json& value,
+                const std::vector<std::string>& known, std::string_view what) {
+    for (const auto& [key, member] : value.members()) {
+        if (std::find(known.begin(), known.end(), key) != known.end()) continue;
+        std::string hint = did_you_mean(key, known);
+        if (hint.empty()) hint = ": expected one of " + join(known, ", ");
+        reading.refuse(pointer_to(pointer, key), "is not a key of " + std::string(what) + hint);
+    }
+}
 
 std::string short_name_of(std::string_view arm_id, std::string_view kind) {
     if (!is_arm_id(arm_id)) return std::string(arm_id);
@@ -520,29 +520,30 @@ Special docker_args_shape() {
                 }};
 }
 
-void check_command_job(Reading& reading, const std::string& pointer, const Json& value) {
-    // ${{inputs.x}} and ${{outputs.x}} in the command name something.
-    const std::string command = value.at("command").as_string();
+void check_references(Reading& reading, const std::string& pointer, const std::string& command,
+                      const std::vector<std::pair<std::string, const Json*>>& groups) {
     std::size_t at = 0;
     while ((at = command.find("${{", at)) != std::string::npos) {
         const std::size_t end = command.find("}}", at);
-        const std::string here = pointer_to(pointer, "command");
-        if (end == std::string::npos)
-            return reading.refuse(here, "a '${{' is not closed by '}}'");
+        if (end == std::string::npos) return reading.refuse(pointer, "a '${{' is not closed by '}}'");
         const std::string expression(trim(std::string_view(command).substr(at + 3, end - at - 3)));
         at = end;
-        for (const auto& [group, prefix] : {std::pair<std::string, std::string>{"inputs", "inputs."}, {"outputs", "outputs."}}) {
-            if (!expression.starts_with(prefix)) continue;
-            const std::string name = expression.substr(prefix.size());
-            if (value.at(group).has(name)) continue;
+        for (const auto& [group, declared] : groups) {
+            if (!expression.starts_with(group + ".")) continue;
+            const std::string name = expression.substr(group.size() + 1);
+            if (declared->has(name)) continue;
             std::vector<std::string> known;
-            for (const auto& [key, member] : value.at(group).members()) known.push_back(key);
-            reading.refuse(here, "${{" + expression + "}} is not among the " + group +
-                                     (known.empty() ? " (there are none)" : did_you_mean(name, known).empty()
-                                                                                ? ": " + join(known, ", ")
-                                                                                : did_you_mean(name, known)));
+            for (const auto& [key, member] : declared->members()) known.push_back(key);
+            std::string hint = did_you_mean(name, known);
+            if (hint.empty()) hint = known.empty() ? " (there are none)" : ": " + join(known, ", ");
+            reading.refuse(pointer, "${{" + expression + "}} is not among the " + group + hint);
         }
     }
+}
+
+void check_command_job(Reading& reading, const std::string& pointer, const Json& value) {
+    check_references(reading, pointer_to(pointer, "command"), value.at("command").as_string(),
+                     {{"inputs", &value.at("inputs")}, {"outputs", &value.at("outputs")}});
     const Json& count = value.at("resources").at("instance_count");
     if (count.is_int() && count.as_int() > 1)
         reading.refuse(pointer_to(pointer_to(pointer, "resources"), "instance_count"),

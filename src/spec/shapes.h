@@ -3,6 +3,8 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "spec/describe.h"
 
@@ -19,6 +21,22 @@ Special priority_shape();
 Special docker_args_shape();
 void check_command_job(Reading& reading, const std::string& pointer, const Json& value);
 void finish_command_job(const Json& value, Json& rest);
+
+// ---- parts of a sweep job (sweep_shapes.cc) ----
+Special trial_shape();  // the command that is tried, with keys of its own
+Special search_space_shape();
+Special sampling_shape();
+void check_early_termination(Reading& reading, const std::string& pointer, const Json& value);
+void check_sweep_limits(Reading& reading, const std::string& pointer, const Json& value);
+void check_sweep_job(Reading& reading, const std::string& pointer, const Json& value);
+
+// ---- what they share ----
+// Keys of a nested mapping that are none of `known`.
+void check_keys(Reading& reading, const std::string& pointer, const Json& value,
+                const std::vector<std::string>& known, std::string_view what);
+// Every "${{group.name}}" of a command names something in that group; the command is at `pointer`.
+void check_references(Reading& reading, const std::string& pointer, const std::string& command,
+                      const std::vector<std::pair<std::string, const Json*>>& groups);
 
 // ---- assets ----
 Special asset_name_shape();     // REST has it in the id only
