@@ -32,6 +32,11 @@ public:
         sent_.push_back(base.hash);
         if (sent_.size() > agent_protocol::kBasesKept) let_go_of_oldest();
     }
+    // The journal was read: while it is, a base that its attempts have left may be named again.
+    void restored() {
+        restoring_ = false;
+        std::erase_if(kept_, [](const auto& item) { return item.second.users == 0; });
+    }
     // A new link: what is not in use will be sent again.
     void new_link() {
         while (!sent_.empty()) let_go_of_oldest();
@@ -63,11 +68,12 @@ private:
         }
     }
     void drop_unneeded(const std::string& hash, const Kept& base) {
-        if (base.users == 0 && base.sent == 0) kept_.erase(hash);
+        if (!restoring_ && base.users == 0 && base.sent == 0) kept_.erase(hash);
     }
 
     std::map<std::string, Kept> kept_;
     std::deque<std::string> sent_;
+    bool restoring_ = true;
 };
 
 }  // namespace turnout::agent

@@ -608,6 +608,7 @@ void NodeCore::restore(const std::vector<std::string>& lines) {
     bool rebooted = false;
     for (const auto& text : lines)
         if (auto line = parse_json(text)) s.restore_line(*line, rebooted);
+    s.bases.restored();
     Span now = s.now();
     for (auto& [id, attempt] : s.attempts) {
         attempt.rebooted = attempt.boot_id != s.facts.boot_id;

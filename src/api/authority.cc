@@ -178,11 +178,11 @@ private:
     // A run's token is worth something only as long as its attempt is the current one of its job.
     Result<void> check_attempt(Verified& verified) {
         const Principal& run = verified.principal;
-        auto record = TURNOUT_TRY(store_.get(Table::Job, run.workspace + "/" + run.job));
+        auto record = TURNOUT_TRY(store_.get(Table::JobState, run.workspace + "/" + run.job));
         if (!record) return refuse("the job of this token does not exist any more");
         if (record->revision == verified.good_at) return {};
         const Json document = TURNOUT_TRY(parse_json(record->value));
-        const JobRecord job = TURNOUT_TRY(job_from_json(document));
+        const JobState job = TURNOUT_TRY(job_state_from_json(document));
         const JobAttempt* current = job.current();
         if (is_terminal(job.status)) return refuse("the job of this token has ended");
         if (!current || current->number != run.attempt)

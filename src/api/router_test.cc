@@ -4,6 +4,7 @@
 
 #include "api/test_world.h"
 #include "base/text.h"
+#include "control/test_jobs.h"
 
 namespace turnout::api {
 namespace {
@@ -153,9 +154,9 @@ TEST(Router, EveryRouteWantsItsCredential) {
     job.workspace = other.id;
     job.name = "j";
     job.status = JobStatus::Running;
-    job.attempts.push_back({1, "node-1", {}, {}, {}, {}, {}, "", {}});
+    job.attempts.push_back({1, {"node-1"}});
     Batch batch;
-    batch.put(Table::Job, other.id + "/j", to_json(job).dump());
+    put_job(batch, job);
     ASSERT_TRUE(world.wait(world.store.commit(std::move(batch))));
     const std::string run = world.token({Principal::Kind::Run, "j", other.id, "j", 1});
     const std::string node = world.token({Principal::Kind::Node, "w/c/n", "", "", 0});
@@ -262,17 +263,17 @@ TEST(Authority, RunTokensHoldWhileTheirAttemptIsCurrent) {
     job.workspace = world.workspace.id;
     job.name = "j";
     job.status = JobStatus::Running;
-    job.attempts.push_back({1, "node-1", {}, {}, {}, {}, {}, "", {}});
+    job.attempts.push_back({1, {"node-1"}});
     const auto save = [&] {
         Batch batch;
-        batch.put(Table::Job, job.workspace + "/j", to_json(job).dump());
+        put_job(batch, job);
         ASSERT_TRUE(world.wait(world.store.commit(std::move(batch))));
     };
     const std::string token = world.token({Principal::Kind::Run, "j", job.workspace, "j", 1});
     EXPECT_FALSE(world.authority->check(token)) << "no such job";
     save();
     EXPECT_TRUE(world.authority->check(token));
-    job.attempts.push_back({2, "node-2", {}, {}, {}, {}, {}, "", {}});
+    job.attempts.push_back({2, {"node-2"}});
     save();
     EXPECT_FALSE(world.authority->check(token)) << "an older attempt";
     const std::string second = world.token({Principal::Kind::Run, "j", job.workspace, "j", 2});

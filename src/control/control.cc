@@ -11,6 +11,7 @@ namespace ap = agent_protocol;
 
 namespace {
 constexpr std::string_view kCountersKey = "control";
+constexpr std::uint64_t kEventsKept = 200'000;  // rows: commits that changed something
 }
 
 Control::Control(const Clock& clock, Store& store, Effects& effects, Settings settings)
@@ -24,12 +25,12 @@ Control::~Control() = default;
 // it is under way.
 
 void Control::State::end_turn() {
-    if (schedule_not_before == Span{}) schedule_all();
     commit_gathered();
 }
 
 void Control::State::commit_gathered() {
     while (!in_flight) {
+        plan();  // once for all the inputs that came while the last commit was under way
         if (gathering.after.empty() && !gathering.changed()) return;
         auto turn = std::make_shared<Turn>(std::exchange(gathering, {}));
         if (!turn->changed()) {
@@ -75,24 +76,31 @@ void Control::State::committed(std::shared_ptr<Turn> turn, Result<std::uint64_t>
     end_turn();
 }
 
-Batch Control::State::serialise(const Turn& turn) const {
+Batch Control::State::serialise(Turn& turn) {
     Batch batch;
     for (const auto& [job_key, created_keys] : turn.erased_jobs) {  // first: it may have been made anew
         batch.erase(Table::Job, job_key);
+        batch.erase(Table::JobState, job_key);
         batch.erase(Table::JobLive, job_key);
         for (const std::string& created : created_keys) batch.erase(Table::JobCreated, created);
     }
-    batch.writes.insert(batch.writes.end(), turn.together.begin(), turn.together.end());
-    for (const std::string& job_key : turn.jobs) {
+    batch.writes.insert(batch.writes.end(), std::make_move_iterator(turn.together.begin()), std::make_move_iterator(turn.together.end()));
+    turn.together.clear();
+    for (auto& [base_key, text] : turn.bases) batch.put(Table::TaskBase, base_key, std::move(text));
+    for (const auto& [job_key, row] : turn.definitions) batch.put(Table::Job, job_key, row);
+    for (auto& [job_key, live] : turn.new_jobs) {
         const auto found = jobs.find(job_key);
         if (found == jobs.end()) continue;
-        const JobRecord& record = found->second.record;
-        batch.put(Table::Job, job_key, to_json(record).dump());
-        if (is_terminal(record.status)) batch.erase(Table::JobLive, job_key);
-        if (turn.new_jobs.contains(job_key)) {
-            if (!is_terminal(record.status)) batch.put(Table::JobLive, job_key, "");
-            batch.put(Table::JobCreated, created_key(record), "");
-        }
+        const JobEntry& job = found->second;
+        batch.put(Table::JobLive, job_key, std::move(live));
+        batch.put(Table::JobCreated, created_key(job.workspace(), job.name(), Instant{job.created}), "");
+    }
+    for (const std::string& job_key : turn.states) {
+        const auto found = jobs.find(job_key);
+        if (found == jobs.end()) continue;
+        const JobState& state = found->second.state;
+        batch.put(Table::JobState, job_key, state_json(state).dump());
+        if (is_terminal(state.status)) batch.erase(Table::JobLive, job_key);
     }
     for (const std::string& compute_key : turn.computes) {
         const auto found = computes.find(compute_key);
@@ -109,14 +117,18 @@ Batch Control::State::serialise(const Turn& turn) const {
         counters.set("nodes", static_cast<std::int64_t>(last_node));
         batch.put(Table::Meta, std::string(kCountersKey), counters.dump());
     }
+    if (!turn.events.empty()) {
+        batch.put(Table::Event, hex16(++last_event), "[" + turn.events + "]");
+        if (last_event > kEventsKept) batch.erase(Table::Event, hex16(last_event - kEventsKept));
+    }
     return batch;
 }
 
 void Control::State::forget_ended(const Turn& turn) {
-    for (const std::string& job_key : turn.jobs) {
+    for (const std::string& job_key : turn.states) {
         const auto found = jobs.find(job_key);
-        if (found != jobs.end() && is_terminal(found->second.record.status) && !gathering.jobs.contains(job_key))
-            jobs.erase(found);
+        if (found != jobs.end() && is_terminal(found->second.state.status) && !gathering.states.contains(job_key))
+            drop_job(job_key);
     }
 }
 
@@ -127,70 +139,70 @@ void Control::State::send(const NodeId& node, ap::ToAgent message) {
 // ---------------------------------------------------------------------------------------------
 // Recovery
 
+namespace {
+Result<void> each_row(Store& store, Table table, const std::function<Result<void>(const Record&)>& use) {
+    Range range = with_prefix("", 1000);
+    for (;;) {
+        const std::vector<Record> page = TURNOUT_TRY(store.scan(table, range));
+        for (const Record& record : page) TURNOUT_TRY(use(record));
+        if (page.size() < range.limit) return {};
+        range.from = page.back().key + '\0';
+    }
+}
+}  // namespace
+
 Result<void> Control::State::recover() {
     computes.clear();
     nodes.clear();
     jobs.clear();
+    bases.clear();
+    compute_of.clear();
+    node_of.clear();
+    job_of.clear();
+    sharers.clear();
     deadlines.clear();
-    to_schedule.clear();
+    touched.clear();
+    deletions.clear();
     gathering = {};
-    last_order = 0;
-
-    const auto each = [this](Table table, const auto& use) -> Result<void> {
-        Range range = with_prefix("", 1000);
-        for (;;) {
-            const std::vector<Record> page = TURNOUT_TRY(store.scan(table, range));
-            for (const Record& record : page) TURNOUT_TRY(use(record));
-            if (page.size() < range.limit) return {};
-            range.from = page.back().key + '\0';
-        }
-    };
+    scheduler.emplace(settings.slots);
+    plan_at.reset();
+    last_handle = 0;
 
     const std::optional<Record> counters = TURNOUT_TRY(store.get(Table::Meta, kCountersKey));
     if (counters) {
         const Json json = TURNOUT_TRY(parse_json(counters->value));
         last_node = std::max(last_node, static_cast<std::uint64_t>(json.at("nodes").as_int()));
     }
+    Range newest = with_prefix("", 1);
+    newest.reverse = true;
+    const std::vector<Record> last_row = TURNOUT_TRY(store.scan(Table::Event, newest));
+    if (!last_row.empty()) last_event = std::max<std::uint64_t>(last_event, std::strtoull(last_row.front().key.c_str(), nullptr, 16));
+
     const auto load_compute = [this](const Record& record) -> Result<void> {
         const Json json = TURNOUT_TRY(parse_json(record.value));
         Compute compute = TURNOUT_TRY(compute_from_json(json));
-        computes[record.key].compute = std::move(compute);
+        if (compute.deleting) deletions.insert(record.key);
+        add_compute(std::move(compute));
         return {};
     };
-    TURNOUT_TRY(each(Table::Compute, load_compute));
-    const Span now = clock.since_boot();
-    const auto load_node = [this, now](const Record& record) -> Result<void> {
+    TURNOUT_TRY(each_row(store, Table::Compute, load_compute));
+    const auto load_node = [this](const Record& record) -> Result<void> {
         const Json json = TURNOUT_TRY(parse_json(record.value));
-        NodeEntry entry;
-        entry.node = TURNOUT_TRY(node_from_json(json));
-        entry.last_contact = now;  // our own start counts as a renewal
-        entry.idle_since = now;
-        const std::string compute_key = key(entry.node.workspace, entry.node.compute);
-        if (const auto found = computes.find(compute_key); found != computes.end())
-            found->second.nodes.insert(record.key);
-        nodes.emplace(record.key, std::move(entry));
+        Node node = TURNOUT_TRY(node_from_json(json));
+        const std::string compute_key = key(node.workspace, node.compute);
+        if (!computes.contains(compute_key)) return internal("stored node '" + record.key + "' without its compute");
+        // Our own start counts as a renewal of the contact.
+        const schedule::NodeIs is = node.state == NodeState::Provisioning ? schedule::NodeIs::Starting
+                                    : node.state == NodeState::Leaving    ? schedule::NodeIs::Leaving
+                                                                          : schedule::NodeIs::Unreachable;
+        add_node(computes.at(compute_key), std::move(node), is);
         return {};
     };
-    TURNOUT_TRY(each(Table::Node, load_node));
-
-    std::vector<std::pair<Instant, std::string>> waiting;
-    const auto load_live_job = [&](const Record& live) -> Result<void> {
-        const std::optional<Record> record = TURNOUT_TRY(store.get(Table::Job, live.key));
-        if (!record) return {};
-        const Json json = TURNOUT_TRY(parse_json(record->value));
-        JobEntry entry;
-        entry.record = TURNOUT_TRY(job_from_json(json));
-        if (is_terminal(entry.record.status)) return {};
-        const JobAttempt* attempt = entry.record.current();
-        if (!attempt || attempt->ended) waiting.emplace_back(entry.record.created, live.key);
-        jobs.emplace(live.key, std::move(entry));
-        return {};
-    };
-    TURNOUT_TRY(each(Table::JobLive, load_live_job));
-    std::sort(waiting.begin(), waiting.end());
-    for (const auto& [created, job_key] : waiting) enqueue(job_key, jobs.at(job_key));
+    TURNOUT_TRY(each_row(store, Table::Node, load_node));
+    TURNOUT_TRY(recover_jobs());
 
     // Say everything again that may have been lost; all of it is idempotent.
+    const Span now = clock.since_boot();
     for (auto& [id, entry] : nodes) {
         const Node node = entry.node;
         if (node.state == NodeState::Leaving) effect([this, node] { effects.release(node); });
@@ -198,8 +210,62 @@ Result<void> Control::State::recover() {
         set_deadline(entry, now + 5s);
         effect([this, id = id] { effects.disconnect(id); });  // an agent that is still there says Hello anew
     }
-    for (const auto& [compute_key, compute] : computes) to_schedule.insert(compute_key);
+    plan_wanted = true;
     broken.reset();
+    return {};
+}
+
+// Every job that lives, in the order of submission.
+Result<void> Control::State::recover_jobs() {
+    struct Live {
+        std::string key;
+        JobFacts facts;
+        JobState state;
+    };
+    std::vector<Live> live;
+    const auto load = [&](const Record& row) -> Result<void> {
+        const Json json = TURNOUT_TRY(parse_json(row.value));
+        Live one{row.key, TURNOUT_TRY(facts_from_json(json)), {}};
+        const std::optional<Record> state = TURNOUT_TRY(store.get(Table::JobState, row.key));
+        if (state) {
+            const Json document = TURNOUT_TRY(parse_json(state->value));
+            one.state = TURNOUT_TRY(job_state_from_json(document));
+        }
+        if (!is_terminal(one.state.status)) live.push_back(std::move(one));
+        return {};
+    };
+    TURNOUT_TRY(each_row(store, Table::JobLive, load));
+    std::sort(live.begin(), live.end(), [](const Live& a, const Live& b) {
+        return std::tie(a.facts.created, a.key) < std::tie(b.facts.created, b.key);
+    });
+    jobs.reserve(live.size());
+    for (Live& one : live) {
+        const std::string compute_key = key(one.key.substr(0, one.key.find('/')), one.facts.compute);
+        if (!computes.contains(compute_key)) return internal("stored job '" + one.key + "' without its compute");
+        JobEntry& job = add_job(std::move(one.key), std::move(one.facts), std::move(one.state));
+        job.base->stored = true;
+        if (job.type != JobType::Command) continue;
+        if (!job.state.placed()) {
+            enqueue(job);
+            continue;
+        }
+        const JobAttempt& attempt = job.state.attempts.back();
+        std::vector<Handle> on;
+        for (std::size_t rank = 0; rank < attempt.nodes.size(); ++rank) {
+            if (std::find(attempt.ended_ranks.begin(), attempt.ended_ranks.end(), static_cast<int>(rank)) != attempt.ended_ranks.end()) continue;
+            const auto node = nodes.find(compute_key + "/" + attempt.nodes[rank]);
+            if (node == nodes.end()) return internal("stored job '" + *job.key + "' without its node");
+            node->second.leases.push_back({&job, attempt.number, static_cast<int>(rank)});
+            on.push_back(node->second.handle);
+        }
+        scheduler->restore_task(job.handle, job.compute->handle, demand_of(job), on);
+    }
+    // In the order in which they were given.
+    for (auto& [id, node] : nodes)
+        std::sort(node.leases.begin(), node.leases.end(), [](const Lease& a, const Lease& b) {
+            const Instant first = a.job->state.attempts.back().leased, second = b.job->state.attempts.back().leased;
+            return std::tie(first, a.job->handle) < std::tie(second, b.job->handle);
+        });
     return {};
 }
 
@@ -212,14 +278,22 @@ Result<void> Control::recover() {
 // ---------------------------------------------------------------------------------------------
 // From the API
 
+namespace {
+
+Error no_such_job(const std::string& name) {
+    return not_found("job '" + name + "' does not exist", name).error();
+}
+
+}  // namespace
+
 void Control::submit(JobSubmission job, Reply<Put> reply) {
     State& s = *state_;
     if (s.broken) return reply(Failure(*s.broken));
     const std::string job_key = State::key(job.workspace, job.name);
-    Result<State::JobEntry*> known = s.load_job(job_key);
+    Result<std::optional<JobRecord>> known = s.find_job(job_key);
     if (!known) return reply(Failure(known.error()));
-    if (State::JobEntry* entry = *known) {
-        JobRecord& record = entry->record;
+    if (*known) {
+        JobRecord& record = **known;
         if (!record.definition.equal_unordered(job.definition)) {
             s.reply<Put>(std::move(reply),
                          fail(Code::Conflict, "Conflict",
@@ -228,15 +302,14 @@ void Control::submit(JobSubmission job, Reply<Put> reply) {
             s.reply<Put>(std::move(reply), Put::Unchanged);
         } else {
             record.meta = std::move(job.meta);
-            s.gathering.jobs.insert(job_key);
+            s.gathering.definitions[job_key] = definition_json(record).dump();
             s.reply<Put>(std::move(reply), Put::Updated);
         }
         return s.end_turn();
     }
 
-    std::string compute_key = State::key(job.workspace, job.compute);
     if (job.compute == "serverless") s.serverless(job.workspace);
-    const auto compute = s.computes.find(compute_key);
+    const auto compute = s.computes.find(State::key(job.workspace, job.compute));
     if (compute == s.computes.end() || compute->second.compute.deleting) {
         s.reply<Put>(std::move(reply),
                      fail(Code::FailedPrecondition, "ComputeNotFound",
@@ -246,21 +319,36 @@ void Control::submit(JobSubmission job, Reply<Put> reply) {
         return s.end_turn();
     }
 
-    State::JobEntry entry;
-    entry.record.workspace = std::move(job.workspace);
-    entry.record.name = std::move(job.name);
-    entry.record.definition = std::move(job.definition);
-    entry.record.meta = std::move(job.meta);
-    entry.record.compute = std::move(job.compute);
-    entry.record.principal = std::move(job.principal);
-    entry.record.task = std::move(job.task);
-    entry.record.status = JobStatus::Queued;
-    entry.record.created = s.clock.now();
-    auto [place, inserted] = s.jobs.insert_or_assign(job_key, std::move(entry));
-    s.enqueue(job_key, place->second);
-    s.gathering.jobs.insert(job_key);
-    s.gathering.new_jobs.insert(job_key);
+    SplitTask task = split_task(job.task, job.name);
+    JobRecord record;
+    record.workspace = std::move(job.workspace);
+    record.name = std::move(job.name);
+    record.type = job.type;
+    record.definition = std::move(job.definition);
+    record.meta = std::move(job.meta);
+    record.compute = std::move(job.compute);
+    record.principal = std::move(job.principal);
+    record.created = s.clock.now();
+    record.environment = std::move(job.task.environment.name);
+    record.notices = std::move(job.task.environment.notices);
+    record.node_count = job.task.node_count;
+    record.priority = job.priority;
+    record.task_base = task.hash;
+    record.task_own = std::move(task.own);
+
+    JobFacts facts = facts_of(record);
+    s.gathering.definitions[job_key] = definition_json(record).dump();
+    s.gathering.new_jobs[job_key] = to_json(facts).dump();
+    s.drop_job(job_key);  // an ended one of that name that was deleted in this turn
+    State::JobEntry& entry = s.add_job(job_key, std::move(facts), {});
+    if (!std::exchange(entry.base->stored, true)) {
+        const std::string base_key = State::key(record.workspace, task.hash);
+        const Result<std::optional<Record>> there = s.store.get(Table::TaskBase, base_key);
+        if (!there || !*there) s.gathering.bases[base_key] = std::move(task.base);
+    }
     for (Write& write : job.together) s.gathering.together.push_back(std::move(write));
+    s.job_event(entry, "submitted");
+    if (entry.type == JobType::Command) s.enqueue(entry);
     s.reply<Put>(std::move(reply), Put::Created);
     s.end_turn();
 }
@@ -269,15 +357,15 @@ void Control::update_job(std::string workspace, std::string name, JobMeta meta, 
     State& s = *state_;
     if (s.broken) return reply(Failure(*s.broken));
     const std::string job_key = State::key(workspace, name);
-    Result<State::JobEntry*> known = s.load_job(job_key);
+    Result<std::optional<JobRecord>> known = s.find_job(job_key);
     if (!known) return reply(Failure(known.error()));
     if (!*known) {
-        s.reply<Put>(std::move(reply), not_found("job '" + name + "' does not exist", name));
-    } else if ((*known)->record.meta == meta) {
+        s.reply<Put>(std::move(reply), Failure(no_such_job(name)));
+    } else if ((*known)->meta == meta) {
         s.reply<Put>(std::move(reply), Put::Unchanged);
     } else {
-        (*known)->record.meta = std::move(meta);
-        s.gathering.jobs.insert(job_key);
+        (*known)->meta = std::move(meta);
+        s.gathering.definitions[job_key] = definition_json(**known).dump();
         s.reply<Put>(std::move(reply), Put::Updated);
     }
     s.end_turn();
@@ -287,14 +375,30 @@ void Control::cancel_job(std::string workspace, std::string name, Reply<void> re
     State& s = *state_;
     if (s.broken) return reply(Failure(*s.broken));
     const std::string job_key = State::key(workspace, name);
-    Result<State::JobEntry*> known = s.load_job(job_key);
-    if (!known) return reply(Failure(known.error()));
-    if (!*known) {
-        s.reply<void>(std::move(reply), not_found("job '" + name + "' does not exist", name));
-    } else {
-        if (!is_terminal((*known)->record.status)) s.request_cancel(job_key, **known);
+    if (const auto live = s.jobs.find(job_key); live != s.jobs.end()) {
+        s.request_cancel(live->second);
         s.reply<void>(std::move(reply), Result<void>{});
+        return s.end_turn();
     }
+    const Result<std::optional<JobRecord>> known = s.find_job(job_key);  // it has ended, or never was
+    if (!known) return reply(Failure(known.error()));
+    s.reply<void>(std::move(reply), *known ? Result<void>{} : Result<void>(Failure(no_such_job(name))));
+    s.end_turn();
+}
+
+void Control::preempt_job(std::string workspace, std::string name, Reply<void> reply) {
+    State& s = *state_;
+    if (s.broken) return reply(Failure(*s.broken));
+    const auto live = s.jobs.find(State::key(workspace, name));
+    if (live == s.jobs.end() || !live->second.state.placed() || live->second.state.cancel_requested) {
+        s.reply<void>(std::move(reply), fail(Code::FailedPrecondition, "JobNotOnNode",
+                                             "job '" + name + "' is on no node just now: there is nothing to take away from it", name));
+        return s.end_turn();
+    }
+    live->second.preempting = true;
+    s.job_event(live->second, "preempting");
+    s.tell_stop(live->second, ap::Cause::Preempted, s.settings.preemption_grace);
+    s.reply<void>(std::move(reply), Result<void>{});
     s.end_turn();
 }
 
@@ -302,19 +406,20 @@ void Control::delete_job(std::string workspace, std::string name, Reply<void> re
     State& s = *state_;
     if (s.broken) return reply(Failure(*s.broken));
     const std::string job_key = State::key(workspace, name);
-    Result<State::JobEntry*> known = s.load_job(job_key);
+    const Result<std::optional<JobRecord>> known = s.find_job(job_key);
     if (!known) return reply(Failure(known.error()));
     if (!*known) {
-        s.reply<void>(std::move(reply), not_found("job '" + name + "' does not exist", name));
-    } else if (!is_terminal((*known)->record.status)) {
+        s.reply<void>(std::move(reply), Failure(no_such_job(name)));
+    } else if (!is_terminal((*known)->status)) {
         s.reply<void>(std::move(reply),
                       fail(Code::FailedPrecondition, "JobNotEnded",
                            "job '" + name + "' has not ended; cancel it first", name));
     } else {
-        s.gathering.erased_jobs[job_key].insert(State::created_key((*known)->record));
-        s.jobs.erase(job_key);
-        s.gathering.jobs.erase(job_key);
+        s.gathering.erased_jobs[job_key].insert(State::created_key(workspace, name, (*known)->created));
+        s.drop_job(job_key);
+        s.gathering.states.erase(job_key);
         s.gathering.new_jobs.erase(job_key);
+        s.gathering.definitions.erase(job_key);
         s.reply<void>(std::move(reply), Result<void>{});
     }
     s.end_turn();
@@ -332,14 +437,15 @@ void Control::put_compute(Compute compute, Reply<Put> reply) {
                                             "compute '" + compute.name + "' is being deleted; wait until it is gone", compute.name));
     } else {
         const bool created = known == s.computes.end();
-        State::ComputeState& state = s.computes[compute_key];
-        compute.created = created ? s.clock.now() : state.compute.created;
+        compute.created = created ? s.clock.now() : known->second.compute.created;
         compute.modified = s.clock.now();
-        state.compute = std::move(compute);
+        State::ComputeState& state = s.add_compute(std::move(compute));
         state.failures = 0;
         state.provision_not_before = Span{};
+        s.scheduler->hold_provisioning(state.handle, Span{});
+        s.touched.insert(&state);
         s.gathering.computes.insert(compute_key);
-        s.to_schedule.insert(compute_key);
+        s.compute_event(state.compute, created ? "created" : "changed");
         s.reply<Put>(std::move(reply), created ? Put::Created : Put::Updated);
     }
     s.end_turn();
@@ -354,22 +460,26 @@ void Control::delete_compute(std::string workspace, std::string name, Reply<void
         s.reply<void>(std::move(reply), not_found("compute '" + name + "' does not exist", name));
         return s.end_turn();
     }
-    known->second.compute.deleting = true;
+    State::ComputeState& compute = known->second;
+    if (!std::exchange(compute.compute.deleting, true)) s.compute_event(compute.compute, "deleting");
     s.gathering.computes.insert(compute_key);
-    s.to_schedule.insert(compute_key);
-    std::vector<std::string> affected;
-    for (const auto& [job_key, job] : s.jobs)
-        if (job.record.workspace == workspace && job.record.compute == name && !is_terminal(job.record.status))
-            affected.push_back(job_key);
-    std::sort(affected.begin(), affected.end());
-    for (const std::string& job_key : affected) {
-        State::JobEntry& job = s.jobs.at(job_key);
-        job.record.error_message = "compute '" + name + "' was deleted";
-        s.request_cancel(job_key, job);
-    }
+    s.deletions.insert(compute_key);
+    s.tell_scheduler(compute);
+    s.cancel_all([&](const State::JobEntry& job) { return job.compute == &compute; },
+                 "compute '" + name + "' was deleted");
     s.reply<void>(std::move(reply), Result<void>{});
-    s.finish_deletion(compute_key);
     s.end_turn();
+}
+
+void Control::State::cancel_all(const std::function<bool(const JobEntry&)>& which, const std::string& why) {
+    std::vector<std::pair<Handle, JobEntry*>> found;
+    for (auto& [job_key, job] : jobs)
+        if (!is_terminal(job.state.status) && which(job)) found.emplace_back(job.handle, &job);
+    std::sort(found.begin(), found.end());
+    for (const auto& [handle, job] : found) {
+        if (!why.empty()) job->state.error_message = why;
+        request_cancel(*job);
+    }
 }
 
 void Control::stop_everything(Reply<void> reply) {
@@ -377,12 +487,9 @@ void Control::stop_everything(Reply<void> reply) {
     if (s.broken) return reply(Failure(*s.broken));
     s.stopping = true;
     s.stopped.push_back(std::move(reply));
-    std::vector<std::string> live;
-    for (const auto& [job_key, job] : s.jobs)
-        if (!is_terminal(job.record.status)) live.push_back(job_key);
-    std::sort(live.begin(), live.end());
-    for (const std::string& job_key : live) s.request_cancel(job_key, s.jobs.at(job_key));
-    for (const auto& [compute_key, compute] : s.computes) s.to_schedule.insert(compute_key);
+    for (const auto& [compute_key, compute] : s.computes) s.tell_scheduler(compute);
+    s.cancel_all([](const State::JobEntry&) { return true; }, "");
+    s.plan_wanted = true;
     s.end_turn();
 }
 
@@ -400,56 +507,51 @@ void Control::agent_connected(const NodeId& id, const ap::Hello& hello) {
     State::NodeEntry& node = found->second;
     node.connected = true;
     node.tries = 0;
+    node.bases.clear();
     node.last_contact = s.clock.since_boot();
-    s.send(id, ap::Welcome{s.settings.lost_node_after});
+    State::ComputeState& compute = s.computes.at(State::key(node.node.workspace, node.node.compute));
+    s.send(id, ap::Welcome{s.settings.lost_node_after, compute.compute.jobs_per_node});
     if (node.node.state == NodeState::Leaving) {  // its deadline stays: the release is said again
         s.send(id, ap::Leave{});
         return s.end_turn();
     }
     s.set_deadline(node, Span{});
-    if (const auto compute = s.computes.find(State::key(node.node.workspace, node.node.compute)); compute != s.computes.end()) {
-        compute->second.failures = 0;
-        compute->second.provision_not_before = Span{};
-        s.to_schedule.insert(compute->first);
-    }
+    compute.failures = 0;
+    compute.provision_not_before = Span{};
+    s.scheduler->hold_provisioning(compute.handle, Span{});
+    s.scheduler->node_is(node.handle, schedule::NodeIs::Ready, s.clock.since_boot());
+    s.touched.insert(&compute);
+    s.plan_wanted = true;
 
     // Attempts that the node knows and that are not (any more) what it should run.
-    bool knows_current = false;
+    std::set<ap::AttemptId> known;
     for (const ap::AttemptId& attempt : hello.attempts) {
-        const bool current = attempt.workspace == node.node.workspace && attempt.job == node.node.job &&
-                             attempt.attempt == node.node.attempt;
-        if (current) knows_current = true;
+        if (node.find(attempt)) known.insert(attempt);
         else s.send(id, ap::Cancel{attempt, ap::Cause::NodeLost, Span{}});
     }
     const bool rebooted = !node.node.boot_id.empty() && node.node.boot_id != hello.boot_id;
-    if (node.node.boot_id != hello.boot_id) {
+    if (node.node.boot_id != hello.boot_id || node.node.state != NodeState::Idle || !node.node.problem.empty()) {
+        if (node.node.state == NodeState::Provisioning) s.node_event(node.node, "ready");
         node.node.boot_id = hello.boot_id;
-        s.gathering.nodes.insert(id);
+        node.node.problem.clear();
+        s.set_state(node, NodeState::Idle);
     }
-    node.node.problem.clear();
-
-    if (node.node.job.empty()) {
-        node.idle_since = s.clock.since_boot();
-        if (node.node.state != NodeState::Idle) s.set_state(node, NodeState::Idle);
-    } else {
-        const std::string job_key = State::key(node.node.workspace, node.node.job);
-        const auto job = s.jobs.find(job_key);
-        const JobAttempt* attempt = job == s.jobs.end() ? nullptr : job->second.record.current();
-        if (!attempt || attempt->number != node.node.attempt || attempt->ended) {
-            node.node.job.clear();
-            node.node.attempt = 0;
-            s.set_state(node, NodeState::Idle);
-            node.idle_since = s.clock.since_boot();
-        } else if (!knows_current && (attempt->preparing || rebooted || job->second.record.cancel_requested)) {
+    for (const State::Lease& lease : std::vector<State::Lease>(node.leases)) {
+        const JobAttempt& attempt = lease.job->state.attempts.back();
+        const bool there = known.contains({node.node.workspace, std::string(lease.job->name()), lease.attempt});
+        const bool canceled = lease.job->state.cancel_requested;
+        if (!there && (attempt.preparing || rebooted || canceled)) {
             // It had begun and the node does not know it any more: its processes are gone. Or it
             // never got there, and is not wanted any more.
             ap::Ending ending;
-            ending.cause = job->second.record.cancel_requested ? ap::Cause::Canceled : ap::Cause::NodeLost;
+            ending.cause = canceled ? ap::Cause::Canceled : ap::Cause::NodeLost;
             ending.exit_code = -1;
             ending.message = rebooted ? "the node was restarted" : "the node lost its state";
-            s.end_attempt(job_key, job->second, std::move(ending));
+            s.end_rank(node, lease, std::move(ending));
+        } else if (lease.job->preempting && !canceled) {
+            s.send(id, ap::Cancel{{node.node.workspace, std::string(lease.job->name()), lease.attempt}, ap::Cause::Preempted, s.settings.preemption_grace});
         } else {
-            s.resend(node);
+            s.send_lease(node, lease);
         }
     }
     s.end_turn();
@@ -463,7 +565,10 @@ void Control::agent_disconnected(const NodeId& id) {
     found->second.connected = false;
     found->second.last_contact = s.clock.since_boot();
     s.set_deadline(found->second, s.clock.since_boot() + 1s);
-    s.to_schedule.insert(State::key(found->second.node.workspace, found->second.node.compute));
+    if (found->second.node.state == NodeState::Idle) {
+        s.scheduler->node_is(found->second.handle, schedule::NodeIs::Unreachable, s.clock.since_boot());
+        s.plan_wanted = true;
+    }
     s.end_turn();
 }
 
@@ -488,14 +593,8 @@ void Control::node_failed(const NodeId& id, Error why) {
     if (node.node.state == NodeState::Leaving || node.connected) return;
     node.node.problem = why.message;
     s.gathering.nodes.insert(id);
-    const auto compute = s.computes.find(State::key(node.node.workspace, node.node.compute));
-    if (compute != s.computes.end()) {
-        State::ComputeState& state = compute->second;
-        state.failures = std::min(state.failures + 1, 10);
-        state.provision_not_before = s.clock.since_boot() + 1s * (1 << std::min(state.failures, 6));
-        s.to_schedule.insert(compute->first);
-    }
-    if (node.node.job.empty()) s.release_node(node);
+    s.back_off(s.computes.at(State::key(node.node.workspace, node.node.compute)));
+    if (node.leases.empty()) s.release_node(node);
     else s.set_deadline(node, s.clock.since_boot() + 5s);  // it may hold an attempt: keep trying
     s.end_turn();
 }
@@ -523,9 +622,6 @@ void Control::tick() {
         s.set_deadline(node, Span{});
         s.check(node, now);
     }
-    for (const auto& [compute_key, compute] : s.computes)
-        if (compute.provision_not_before != Span{} && compute.provision_not_before <= now)
-            s.to_schedule.insert(compute_key);
     s.end_turn();
 }
 
@@ -535,9 +631,8 @@ std::optional<Span> Control::next_tick() const {
         if (!next || at < *next) next = at;
     };
     if (!state_->deadlines.empty()) consider(state_->deadlines.begin()->first);
-    for (const auto& [compute_key, compute] : state_->computes)
-        if (compute.provision_not_before != Span{})
-            consider(std::max(compute.provision_not_before, state_->schedule_not_before));
+    // While a commit is under way nothing is planned; its end does that.
+    if (state_->plan_at && !state_->in_flight) consider(std::max(*state_->plan_at, state_->schedule_not_before));
     if (state_->schedule_not_before != Span{}) consider(state_->schedule_not_before);
     if (state_->broken) consider(state_->clock.since_boot() + 1s);
     return next;
@@ -548,26 +643,61 @@ std::optional<Span> Control::next_tick() const {
 std::string Control::waiting_for(const std::string& workspace, const std::string& name) const {
     const State& s = *state_;
     const auto found = s.jobs.find(State::key(workspace, name));
-    if (found == s.jobs.end() || is_terminal(found->second.record.status)) return "";
+    if (found == s.jobs.end() || is_terminal(found->second.state.status)) return "";
     const State::JobEntry& job = found->second;
-    if (job.record.status == JobStatus::Running || job.record.status == JobStatus::Finalizing) {
-        const auto node = s.nodes.find(job.record.workspace + "/" + job.record.compute + "/" + job.record.current()->node);
+    if (job.waits) {
+        std::string text = s.scheduler->explain(job.handle, s.clock.since_boot());
+        for (const NodeId& id : job.compute->nodes)
+            if (const Node& node = s.nodes.at(id).node; !node.problem.empty()) return text + " (" + node.problem + ")";
+        return text;
+    }
+    if (!job.state.placed()) return "";
+    const JobAttempt& attempt = job.state.attempts.back();
+    if (job.preempting) return "its node is needed elsewhere: it is being stopped and goes back into the queue";
+    if (job.state.status == JobStatus::Running || job.state.status == JobStatus::Finalizing) {
+        const auto node = s.nodes.find(job.compute->key() + "/" + attempt.nodes.front());
         if (node != s.nodes.end() && !node->second.connected)
             return "the node's agent is not reachable; the job goes on there";
         return "";
     }
-    if (job.order == 0) {
-        const JobAttempt* attempt = job.record.current();
-        return attempt && !attempt->detail.empty() ? attempt->detail : "the node prepares the job";
+    if (!attempt.detail.empty()) return attempt.detail;
+    if (job.state.status == JobStatus::Queued) return "next on node " + attempt.nodes.front() + ", behind a short job";
+    return "the node prepares the job";
+}
+
+std::vector<Node> Control::nodes_of(const std::string& workspace, const std::string& compute) const {
+    const State& s = *state_;
+    std::vector<Node> all;
+    const auto found = s.computes.find(State::key(workspace, compute));
+    if (found == s.computes.end()) return all;
+    for (const NodeId& id : found->second.nodes) {
+        const State::NodeEntry& entry = s.nodes.at(id);
+        Node node = entry.node;
+        node.connected = entry.connected;
+        if (!entry.leases.empty()) {
+            node.job = entry.leases.front().job->name();
+            node.attempt = entry.leases.front().attempt;
+            node.backlog = std::max(0, static_cast<int>(entry.leases.size()) - found->second.compute.jobs_per_node);
+            if (node.state == NodeState::Idle) node.state = NodeState::Running;
+        }
+        all.push_back(std::move(node));
     }
-    const auto compute = s.computes.find(job.waits_in);
-    if (compute == s.computes.end()) return "";
-    const std::size_t ahead = compute->second.queue.order_of_key(job.order);
-    std::string text = schedule::explain(s.view(compute->second), s.free_slots(),
-                                         static_cast<std::size_t>(s.settings.slots), ahead);
-    for (const NodeId& id : compute->second.nodes)
-        if (const Node& node = s.nodes.at(id).node; !node.problem.empty()) return text + " (" + node.problem + ")";
-    return text;
+    return all;
+}
+
+std::optional<Control::Explanation> Control::explain(const std::string& workspace, const std::string& name) const {
+    const State& s = *state_;
+    const auto found = s.jobs.find(State::key(workspace, name));
+    if (found == s.jobs.end()) return std::nullopt;
+    const State::JobEntry& job = found->second;
+    Explanation why;
+    why.text = waiting_for(workspace, name);
+    if (job.waits) why.waiting = s.scheduler->waiting(job.handle, s.clock.since_boot());
+    why.counts = s.scheduler->counts(job.compute->handle);
+    why.free_slots = s.scheduler->free_slots();
+    why.slots = s.scheduler->slots();
+    why.nodes = nodes_of(workspace, job.compute->compute.name);
+    return why;
 }
 
 }  // namespace turnout

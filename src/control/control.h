@@ -23,6 +23,7 @@
 #include "io/loop.h"
 #include "model/compute.h"
 #include "model/job.h"
+#include "schedule/scheduler.h"
 #include "spec/agent_protocol.h"
 #include "store/store.h"
 
@@ -33,7 +34,8 @@ namespace turnout {
 class Effects {
 public:
     virtual ~Effects() = default;
-    // To the agent of that node if it is connected, else dropped (it is said again after Hello).
+    // To the agent of that node if it is connected, else dropped (it is said again after Hello). In
+    // the order of the calls.
     virtual void send(const NodeId& node, agent_protocol::ToAgent message) = 0;
     // Get this node: answered by agent_connected, or by node_failed.
     virtual void provision(const Node& node) = 0;
@@ -49,7 +51,9 @@ struct JobSubmission {
     Json definition;        // the PUT body's "properties", as sent
     JobMeta meta;           // what listings show and may change later
     std::string compute;    // name of an AmlCompute in that workspace; "serverless" for none
-    agent_protocol::TaskSpec task;  // resolved at submission, without run token
+    JobType type = JobType::Command;
+    int priority = 0;       // higher first
+    agent_protocol::TaskSpec task;  // resolved at submission, without run token; of a sweep: of its trials
     std::string principal;
     std::vector<Write> together;  // rows of others that are committed with a new job: both or neither
 };
@@ -64,6 +68,7 @@ public:
         Span lost_node_margin = 60s;
         Span provision_timeout = 120s;
         Span cancel_grace = 30s;
+        Span preemption_grace = 30s;
         Span serverless_idle = 120s;
         int max_attempts = 3;  // for failures that are not the user's fault
         // The bearer token of an attempt; put into its lease on the way out, never stored.
@@ -85,6 +90,9 @@ public:
     // Ok when the wish is recorded; the job is over when its status says so.
     void cancel_job(std::string workspace, std::string name, Reply<void> reply);
     void delete_job(std::string workspace, std::string name, Reply<void> reply);  // ended jobs only
+    // Takes the node away from it as a dedicated cluster would: TERM, grace, back into the queue.
+    // FailedPrecondition if it is on no node.
+    void preempt_job(std::string workspace, std::string name, Reply<void> reply);
     void put_compute(Compute compute, Reply<Put> reply);
     void delete_compute(std::string workspace, std::string name, Reply<void> reply);
     // Cancels every job, lets every node go, and answers when nothing runs any more. Until the next
@@ -104,6 +112,17 @@ public:
 
     // ---- reads of what is not stored: live, for properties and `explain` ----
     std::string waiting_for(const std::string& workspace, const std::string& job) const;
+    // Nodes of a compute as they are now, with the job that runs on each; by name.
+    std::vector<Node> nodes_of(const std::string& workspace, const std::string& compute) const;
+    // Why that job does not run yet: in words, as data, and what each node of its compute does.
+    struct Explanation {
+        std::string text;             // "" if it does not wait
+        schedule::Waiting waiting;
+        schedule::Counts counts;      // of its compute
+        int free_slots = 0, slots = 0;
+        std::vector<Node> nodes;
+    };
+    std::optional<Explanation> explain(const std::string& workspace, const std::string& job) const;
 
 private:
     struct State;

@@ -476,7 +476,7 @@ TEST(ControlTable, EveryStatusTakesEveryInput) {
                 for (std::size_t i = 0; i + 1 < after->attempts.size(); ++i) EXPECT_TRUE(after->attempts[i].ended);
                 EXPECT_NE(live, after->status == JobStatus::Queued || is_terminal(after->status));
                 if (live) {
-                    const auto node = w.node("ws/c/" + after->current()->node);
+                    const auto node = w.node("ws/c/" + after->current()->nodes.front());
                     ASSERT_TRUE(node);
                     EXPECT_EQ(node->job, "j");
                     EXPECT_EQ(node->attempt, after->current()->number);

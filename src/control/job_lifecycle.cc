@@ -1,124 +1,241 @@
-// The life of a job: Queued, an attempt on a node, its phases, its end or the next attempt.
+// The life of a job: Queued, an attempt on one node or several, its phases, its end or the next
+// attempt.
 #include <algorithm>
+#include <utility>
 
+#include "base/text.h"
 #include "control/state.h"
 
 namespace turnout {
 
 namespace ap = agent_protocol;
 
-std::string Control::State::created_key(const JobRecord& record) {
-    return record.workspace + "/" + hex16_descending(static_cast<std::uint64_t>(record.created.micros)) + "/" +
-           record.name;
+namespace {
+
+// The same for every rank and every time it is said: each gang of a node's address its own, as far
+// as that goes without asking the machine.
+int master_port(std::string_view job_key, int attempt) {
+    std::uint32_t hash = 2166136261u;
+    for (const char c : job_key) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
+    return 20'000 + static_cast<int>((hash + static_cast<std::uint32_t>(attempt)) % 10'000);
 }
 
-// The job from memory, or from the store if it ended earlier; null if there is none.
-Result<Control::State::JobEntry*> Control::State::load_job(const std::string& job_key) {
-    if (const auto found = jobs.find(job_key); found != jobs.end()) return &found->second;
-    // The store still has what is being erased.
-    if (gathering.erased_jobs.contains(job_key)) return nullptr;
-    if (in_flight && in_flight->erased_jobs.contains(job_key)) return nullptr;
-    const std::optional<Record> record = TURNOUT_TRY(store.get(Table::Job, job_key));
-    if (!record) return nullptr;
-    const Json json = TURNOUT_TRY(parse_json(record->value));
-    JobEntry entry;
-    entry.record = TURNOUT_TRY(job_from_json(json));
-    // Every job that lives is in memory, so this one has ended; it is kept until the turn's commit.
-    JobEntry& kept = jobs.insert_or_assign(job_key, std::move(entry)).first->second;
-    effect([this, job_key] {
-        const auto found = jobs.find(job_key);
-        if (found != jobs.end() && is_terminal(found->second.record.status) && !gathering.jobs.contains(job_key))
-            jobs.erase(found);
-    });
-    return &kept;
+}  // namespace
+
+std::string Control::State::created_key(std::string_view workspace, std::string_view name, Instant created) {
+    return std::string(workspace) + "/" + hex16_descending(static_cast<std::uint64_t>(created.micros)) + "/" +
+           std::string(name);
 }
 
-void Control::State::enqueue(const std::string& job_key, JobEntry& job) {
-    job.order = ++last_order;
-    job.waits_in = key(job.record.workspace, job.record.compute);
-    computes[job.waits_in].queue.insert({job.order, job_key});
-    to_schedule.insert(job.waits_in);
+Control::State::Lease* Control::State::NodeEntry::find(const ap::AttemptId& id) {
+    if (id.workspace != node.workspace) return nullptr;
+    for (Lease& lease : leases)
+        if (lease.attempt == id.attempt && lease.job->name() == id.job) return &lease;
+    return nullptr;
+}
+
+Result<std::optional<JobRecord>> Control::State::find_job(const std::string& job_key) {
+    const auto live = jobs.find(job_key);
+    const auto with_state = [&](JobRecord record) {
+        if (live != jobs.end()) static_cast<JobState&>(record) = live->second.state;
+        return record;
+    };
+    for (const Turn* turn : {const_cast<const Turn*>(&gathering), const_cast<const Turn*>(in_flight.get())}) {
+        if (!turn) continue;
+        if (const auto row = turn->definitions.find(job_key); row != turn->definitions.end()) {
+            const Json json = TURNOUT_TRY(parse_json(row->second));
+            JobRecord record = TURNOUT_TRY(job_from_json(json));
+            if (live == jobs.end()) {  // an ended one whose tags just changed
+                const std::optional<Record> state = TURNOUT_TRY(store.get(Table::JobState, job_key));
+                if (state) {
+                    const Json document = TURNOUT_TRY(parse_json(state->value));
+                    static_cast<JobState&>(record) = TURNOUT_TRY(job_state_from_json(document));
+                }
+            }
+            return std::optional(with_state(std::move(record)));
+        }
+        if (turn->erased_jobs.contains(job_key)) return std::optional<JobRecord>();  // the store still has it
+    }
+    const std::optional<Record> row = TURNOUT_TRY(store.get(Table::Job, job_key));
+    if (!row) return std::optional<JobRecord>();
+    StoredJob stored = TURNOUT_TRY(join_job(store, *row));
+    return std::optional(with_state(std::move(stored.record)));
+}
+
+// Into memory, and on its nodes or into the queue as its state says.
+Control::State::JobEntry& Control::State::add_job(std::string job_key, JobFacts facts, JobState state) {
+    const auto [place, inserted] = jobs.try_emplace(std::move(job_key));
+    TURNOUT_CHECK(inserted, "a job is known once: " + place->first);
+    JobEntry& job = place->second;
+    job.key = &place->first;
+    job.handle = ++last_handle;
+    job_of[job.handle] = &job;
+    job.state = std::move(state);
+    const std::string workspace(job.workspace());
+    ComputeState& compute = computes[key(workspace, facts.compute)];
+    job.compute = &compute;
+    if (!is_terminal(job.state.status)) ++compute.live_jobs;
+    const std::string base_key = key(workspace, facts.base);
+    TaskBase& base = bases[base_key];
+    if (base.hash.empty()) {
+        base.hash = std::move(facts.base);
+        base.workspace = workspace;
+    }
+    job.base = &base;
+    if (!facts.own.members().empty()) job.own = facts.own.dump();
+    job.sweep = std::move(facts.sweep);
+    job.index = facts.index;
+    job.created = facts.created.micros;
+    Handle& sharer = sharers[key(workspace, facts.sharer)];
+    if (sharer == 0) sharer = ++last_handle;
+    job.sharer = sharer;
+    job.priority = facts.priority;
+    job.nodes = facts.nodes;
+    job.type = facts.type;
+    return job;
+}
+
+void Control::State::drop_job(const std::string& job_key) {
+    const auto found = jobs.find(job_key);
+    if (found == jobs.end()) return;
+    job_of.erase(found->second.handle);
+    jobs.erase(found);
+}
+
+schedule::Demand Control::State::demand_of(const JobEntry& job) {
+    schedule::Demand demand;
+    demand.nodes = job.nodes;
+    demand.priority = job.priority;
+    demand.sharer = job.sharer;
+    demand.order = job.handle;
+    return demand;
+}
+
+void Control::State::enqueue(JobEntry& job) {
+    job.waits = true;
+    job.preempting = false;
+    book_waits(*job.compute);
+    job.waits_from = job.compute->waits;
+    scheduler->add_task(job.handle, job.compute->handle, demand_of(job));
+    touched.insert(job.compute);
+    plan_wanted = true;
 }
 
 void Control::State::dequeue(JobEntry& job) {
-    if (job.order == 0) return;
-    if (const auto compute = computes.find(job.waits_in); compute != computes.end()) {
-        compute->second.queue.erase(job.order);
-        to_schedule.insert(job.waits_in);
-    }
-    job.order = 0;
-    job.waits_in.clear();
+    if (!std::exchange(job.waits, false)) return;
+    scheduler->remove_task(job.handle);
+    touched.insert(job.compute);
+    plan_wanted = true;
 }
 
-void Control::State::lease(const std::string& job_key, NodeEntry& node) {
-    JobEntry& job = jobs.at(job_key);
-    dequeue(job);
+void Control::State::give(JobEntry& job, const std::vector<Handle>& to) {
+    job.waits = false;
+    book_waits(*job.compute);
     JobAttempt attempt;
-    attempt.number = job.record.attempts.empty() ? 1 : job.record.attempts.back().number + 1;
-    attempt.node = node.node.name;
+    attempt.number = ++job.state.last_attempt;
     attempt.leased = clock.now();
-    job.record.attempts.push_back(std::move(attempt));
-    job.record.status = JobStatus::Preparing;
-    node.node.job = job.record.name;
-    node.node.attempt = job.record.attempts.back().number;
-    set_state(node, NodeState::Running);
-    gathering.jobs.insert(job_key);
-    resend(node);
+    attempt.waited_quota = job.compute->waits.quota - job.waits_from.quota;
+    attempt.waited_node_start = job.compute->waits.node_start - job.waits_from.node_start;
+    bool at_once = true;
+    for (const Handle handle : to) {
+        NodeEntry& node = *node_of.at(handle);
+        attempt.nodes.push_back(node.node.name);
+        if (node.leases.size() >= static_cast<std::size_t>(job.compute->compute.jobs_per_node)) at_once = false;
+    }
+    const int number = attempt.number;
+    job.state.attempts.push_back(std::move(attempt));
+    // One that waits in a node's backlog has no slot yet.
+    job.state.status = at_once ? JobStatus::Preparing : JobStatus::Queued;
+    gathering.states.insert(*job.key);
+    job_event(job, "leased");
+    for (std::size_t rank = 0; rank < to.size(); ++rank) {
+        NodeEntry& node = *node_of.at(to[rank]);
+        node.leases.push_back({&job, number, static_cast<int>(rank)});
+        send_lease(node, node.leases.back());
+    }
 }
 
-void Control::State::resend(NodeEntry& node) {
-    const std::string job_key = key(node.node.workspace, node.node.job);
-    const JobEntry& job = jobs.at(job_key);
-    const ap::AttemptId attempt{node.node.workspace, node.node.job, node.node.attempt};
+// What the node needs to know of a lease: to run it, or that it is to stop.
+void Control::State::send_lease(NodeEntry& node, const Lease& lease) {
+    const ap::AttemptId attempt{node.node.workspace, std::string(lease.job->name()), lease.attempt};
     const NodeId id = node.node.id();
-    if (job.record.cancel_requested) {
-        send(id, ap::Cancel{attempt, ap::Cause::Canceled, settings.cancel_grace});
-        return;
-    }
-    effect([this, id, attempt, task = job.record.task]() mutable {
+    if (lease.job->state.cancel_requested) return send(id, ap::Cancel{attempt, ap::Cause::Canceled, settings.cancel_grace});
+    if (lease.job->state.attempts.back().ending) return send(id, ap::Cancel{attempt, ap::Cause::Canceled, Span{}});
+    effect([this, id, attempt] {
         // While this was on its way to the disk the node may have said Hello anew, and have lost it.
         const auto now = nodes.find(id);
-        if (now == nodes.end() || now->second.node.job != attempt.job || now->second.node.attempt != attempt.attempt) return;
-        if (settings.run_token) task.run_token = settings.run_token(attempt);
-        effects.send(id, ap::Lease{attempt, ap::to_json(task)});
+        const Lease* held = now == nodes.end() ? nullptr : now->second.find(attempt);
+        if (!held || held->job->state.cancel_requested) return;
+        NodeEntry& to = now->second;
+        JobEntry& job = *held->job;
+        std::uint64_t& sent = to.bases[job.base];  // 0: never
+        if (sent == 0 || to.bases_sent - sent >= ap::kBasesKept) {
+            Result<std::optional<Record>> row = store.get(Table::TaskBase, key(job.base->workspace, job.base->hash));
+            Result<Json> task = !row ? Result<Json>(Failure(row.error())) : *row ? parse_json((*row)->value) : Result<Json>(internal("the job's task is not in the store"));
+            if (!task) {
+                // It cannot be read just now: the node is asked to say Hello again, and is told then.
+                effects.disconnect(id);
+                return;
+            }
+            sent = ++to.bases_sent;
+            effects.send(id, ap::Base{job.base->hash, std::move(*task)});
+        }
+        Json own = Json::object();
+        if (!job.own.empty())
+            if (Result<Json> parsed = parse_json(job.own)) own = std::move(*parsed);
+        if (settings.run_token) own.set("run_token", settings.run_token(attempt).reveal());
+        if (job.nodes > 1) {
+            own.set("rank", held->rank);
+            own.set("master_address", "127.0.0.1");
+            own.set("master_port", master_port(*job.key, attempt.attempt));
+        }
+        if (attempt.attempt > 1) own.set("prefill_outputs", true);
+        effects.send(id, ap::Lease{attempt, std::move(own), job.base->hash});
     });
 }
 
-void Control::State::request_cancel(const std::string& job_key, JobEntry& job) {
-    if (job.record.cancel_requested) return;
-    job.record.cancel_requested = true;
-    gathering.jobs.insert(job_key);
-    const JobAttempt* attempt = job.record.current();
-    if (!attempt || attempt->ended) {
-        dequeue(job);
-        end_job(job_key, job, JobStatus::Canceled, ap::Cause::Canceled, job.record.error_message);
-        return;
+// To every node of its attempt that has not ended.
+void Control::State::tell_stop(const JobEntry& job, ap::Cause cause, Span grace, bool only_if_waiting) {
+    if (!job.state.placed()) return;
+    const JobAttempt& attempt = job.state.attempts.back();
+    for (std::size_t rank = 0; rank < attempt.nodes.size(); ++rank) {
+        if (std::find(attempt.ended_ranks.begin(), attempt.ended_ranks.end(), static_cast<int>(rank)) != attempt.ended_ranks.end()) continue;
+        ap::Cancel cancel{{std::string(job.workspace()), std::string(job.name()), attempt.number}, cause, grace};
+        cancel.only_if_waiting = only_if_waiting;
+        send(job.compute->key() + "/" + attempt.nodes[rank], std::move(cancel));
     }
-    job.record.status = JobStatus::CancelRequested;
-    send(job.record.workspace + "/" + job.record.compute + "/" + attempt->node,
-         ap::Cancel{{job.record.workspace, job.record.name, attempt->number}, ap::Cause::Canceled, settings.cancel_grace});
+}
+
+void Control::State::request_cancel(JobEntry& job) {
+    if (job.state.cancel_requested || is_terminal(job.state.status)) return;
+    job.state.cancel_requested = true;
+    gathering.states.insert(*job.key);
+    if (!job.state.placed()) {
+        dequeue(job);
+        return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message);
+    }
+    job.state.status = JobStatus::CancelRequested;
+    job_event(job, "canceling");
+    tell_stop(job, ap::Cause::Canceled, settings.cancel_grace);
 }
 
 void Control::State::phase_reported(NodeEntry& node, const ap::PhaseReport& report) {
-    if (report.id.workspace != node.node.workspace || report.id.job != node.node.job ||
-        report.id.attempt != node.node.attempt)
-        return;  // of an attempt that is not this node's any more: its EndReport will be answered
-    const std::string job_key = key(report.id.workspace, report.id.job);
-    const auto found = jobs.find(job_key);
-    if (found == jobs.end() || found->second.record.attempts.empty()) return;
-    JobRecord& record = found->second.record;
-    JobAttempt& attempt = record.attempts.back();
-    if (attempt.number != report.id.attempt || attempt.ended || is_terminal(record.status)) return;
-
+    const Lease* lease = node.find(report.id);
+    // Of an attempt that is not this node's any more (its EndReport will be answered), or of a node
+    // that does not speak for the job.
+    if (!lease || lease->rank != 0) return;
+    JobEntry& job = *lease->job;
+    JobAttempt& attempt = job.state.attempts.back();
     const Instant now = clock.now();
     bool changed = attempt.detail != report.detail;
     attempt.detail = report.detail;
-    JobStatus status = record.status;
+    JobStatus status = job.state.status;
     const auto reached = [&](std::optional<Instant>& at, Instant when) {
         if (at) return;
         at = std::max(when, attempt.leased);
         changed = true;
     };
+    std::string_view what;
     switch (report.phase) {
         case ap::Phase::Ended:  // the EndReport carries it
         case ap::Phase::Finalizing:
@@ -126,44 +243,68 @@ void Control::State::phase_reported(NodeEntry& node, const ap::PhaseReport& repo
             if (report.durations.user_code > Span{}) reached(attempt.running, now - report.durations.user_code);
             reached(attempt.finalizing, now);
             status = JobStatus::Finalizing;
+            what = "finalizing";
             break;
         case ap::Phase::Running:
             reached(attempt.preparing, now);
             reached(attempt.running, now - report.running_for);
             status = JobStatus::Running;
+            what = "running";
             break;
         case ap::Phase::Preparing:
             reached(attempt.preparing, now);
             status = JobStatus::Preparing;
+            what = "preparing";
             break;
     }
-    if (attempt.running && !record.started) record.started = attempt.running;
-    if (!record.cancel_requested && status != record.status) {
-        record.status = status;
+    if (attempt.running && !job.state.started) job.state.started = attempt.running;
+    if (!job.state.cancel_requested && status != job.state.status) {
+        job.state.status = status;
         changed = true;
+        job_event(job, what);
     }
-    if (changed) gathering.jobs.insert(job_key);
+    if (changed) gathering.states.insert(*job.key);
 }
 
 void Control::State::end_reported(NodeEntry& node, const ap::EndReport& report) {
-    const NodeId id = node.node.id();
-    const bool current = report.id.workspace == node.node.workspace && report.id.job == node.node.job &&
-                         report.id.attempt == node.node.attempt;
-    if (current) {
-        const std::string job_key = key(report.id.workspace, report.id.job);
-        const auto found = jobs.find(job_key);
-        if (found != jobs.end() && !found->second.record.attempts.empty() &&
-            found->second.record.attempts.back().number == report.id.attempt &&
-            !found->second.record.attempts.back().ended) {
-            end_attempt(job_key, found->second, report.ending);
-        }
-    }
-    send(id, ap::EndAck{report.id});  // leaves after the commit: only then may the node forget it
+    if (const Lease* lease = node.find(report.id)) end_rank(node, *lease, report.ending);
+    send(node.node.id(), ap::EndAck{report.id});  // leaves after the commit: only then may the node forget it
 }
 
-void Control::State::end_attempt(const std::string& job_key, JobEntry& job, ap::Ending ending) {
-    JobRecord& record = job.record;
-    JobAttempt& attempt = record.attempts.back();
+void Control::State::end_rank(NodeEntry& node, Lease lease, ap::Ending ending) {
+    JobEntry& job = *lease.job;
+    JobAttempt& attempt = job.state.attempts.back();
+    const Span now = clock.since_boot();
+    std::erase_if(node.leases, [&](const Lease& one) { return one.job == lease.job; });
+    const ap::Durations& spent = ending.durations;
+    std::optional<Span> ran;
+    // Never begun there: revoked, or canceled in the backlog.
+    if (ending.exit_code != -1 || spent.user_code > Span{})
+        ran = spent.snapshot + spent.environment + spent.inputs + spent.user_code + spent.outputs;
+    scheduler->left(job.handle, node.handle, now, ran);
+    touched.insert(job.compute);
+    plan_wanted = true;
+    if (attempt.nodes.size() == 1) return end_attempt(job, std::move(ending));
+
+    attempt.ended_ranks.push_back(lease.rank);
+    gathering.states.insert(*job.key);
+    const bool bad = ending.cause != ap::Cause::None;
+    const bool first_bad = bad && !(attempt.ending && attempt.ending->cause != ap::Cause::None);
+    if (first_bad) {
+        if (!ending.message.empty()) ending.message = "node " + std::to_string(lease.rank) + ": " + ending.message;
+        attempt.ending = ending;
+    }
+    if (attempt.ended_ranks.size() == attempt.nodes.size()) {
+        // Of several good ends the last one's times stand for all.
+        ap::Ending last = attempt.ending ? std::move(*attempt.ending) : std::move(ending);
+        return end_attempt(job, std::move(last));
+    }
+    // One that fails ends the job: the others would wait for it.
+    if (first_bad) tell_stop(job, ap::Cause::Canceled, job.state.cancel_requested ? settings.cancel_grace : Span(5s));
+}
+
+void Control::State::end_attempt(JobEntry& job, ap::Ending ending) {
+    JobAttempt& attempt = job.state.attempts.back();
     const Instant now = clock.now();
     attempt.ended = now;
     attempt.detail.clear();
@@ -171,64 +312,57 @@ void Control::State::end_attempt(const std::string& job_key, JobEntry& job, ap::
         attempt.preparing = attempt.preparing.value_or(attempt.leased);
         attempt.running = std::max(attempt.leased, now - ending.durations.outputs - ending.durations.user_code);
         attempt.finalizing = std::max(*attempt.running, now - ending.durations.outputs);
-        if (!record.started) record.started = attempt.running;
+        if (!job.state.started) job.state.started = attempt.running;
     }
     const ap::Cause cause = ending.cause;
     const std::string message = ending.message;
+    const bool never_began = !attempt.running && !attempt.preparing;
     attempt.ending = std::move(ending);
+    gathering.states.insert(*job.key);
 
-    const NodeId id = record.workspace + "/" + record.compute + "/" + attempt.node;
-    if (const auto found = nodes.find(id);
-        found != nodes.end() && found->second.node.job == record.name && found->second.node.attempt == attempt.number) {
-        NodeEntry& node = found->second;
-        node.node.job.clear();
-        node.node.attempt = 0;
-        node.idle_since = clock.since_boot();
-        if (node.node.state == NodeState::Running) set_state(node, NodeState::Idle);
-        gathering.nodes.insert(id);
-    }
-    gathering.jobs.insert(job_key);
-    to_schedule.insert(key(record.workspace, record.compute));
-
+    const bool canceled = job.state.cancel_requested;
     switch (cause) {
-        case ap::Cause::None: return end_job(job_key, job, JobStatus::Completed, cause, "");
+        case ap::Cause::None: return end_job(job, JobStatus::Completed, cause, "");
         case ap::Cause::Canceled:
-            return end_job(job_key, job, JobStatus::Canceled, cause, record.error_message);
+            return end_job(job, JobStatus::Canceled, cause, job.state.error_message);
         case ap::Cause::UserCode:
         case ap::Cause::OutOfMemory:
         case ap::Cause::Timeout:
         case ap::Cause::Environment:
         case ap::Cause::Input:
-            if (record.cancel_requested)  // it was told to stop: how it ended is its own matter
-                return end_job(job_key, job, JobStatus::Canceled, ap::Cause::Canceled, record.error_message);
-            return end_job(job_key, job, JobStatus::Failed, cause, message);
+            if (canceled)  // it was told to stop: how it ended is its own matter
+                return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message);
+            return end_job(job, JobStatus::Failed, cause, message);
         case ap::Cause::Preempted:
         case ap::Cause::NodeLost:
         case ap::Cause::Internal: break;
     }
     // Not the user's fault: again, within the limit.
-    if (record.cancel_requested)
-        return end_job(job_key, job, JobStatus::Canceled, ap::Cause::Canceled, record.error_message);
+    if (canceled) return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message);
+    // It was only taken out of a node's backlog: as if it had never been given, but for its number,
+    // which the node remembers.
+    if (cause == ap::Cause::Preempted && never_began) job.state.attempts.pop_back();
     int failures = 0;
-    for (const JobAttempt& one : record.attempts)
+    for (const JobAttempt& one : job.state.attempts)
         if (one.ending && one.ending->cause != ap::Cause::Preempted) ++failures;
-    if (failures >= settings.max_attempts) {
-        return end_job(job_key, job, JobStatus::Failed, cause,
-                       message + " (" + std::to_string(failures) + " attempts)");
-    }
-    record.status = JobStatus::Queued;
-    enqueue(job_key, job);
+    if (failures >= settings.max_attempts)
+        return end_job(job, JobStatus::Failed, cause, message + " (" + std::to_string(failures) + " attempts)");
+    job.state.status = JobStatus::Queued;
+    job_event(job, "queued", message);
+    enqueue(job);
 }
 
-void Control::State::end_job(const std::string& job_key, JobEntry& job, JobStatus status, ap::Cause cause,
-                             std::string message) {
-    TURNOUT_CHECK(!is_terminal(job.record.status), "a job ends once: " + job_key);
-    job.record.status = status;
-    job.record.cause = cause;
-    job.record.error_message = std::move(message);
-    job.record.ended = std::max(clock.now(), job.record.created);  // the wall clock may have been set back
-    gathering.jobs.insert(job_key);
-    to_schedule.insert(key(job.record.workspace, job.record.compute));
+void Control::State::end_job(JobEntry& job, JobStatus status, ap::Cause cause, std::string message) {
+    TURNOUT_CHECK(!is_terminal(job.state.status), "a job ends once: " + *job.key);
+    job.state.status = status;
+    job.state.cause = cause;
+    job.state.error_message = std::move(message);
+    job.state.ended = std::max(clock.now(), Instant{job.created});  // the wall clock may have been set back
+    gathering.states.insert(*job.key);
+    touched.insert(job.compute);
+    job_event(job, "ended", job.state.error_message);
+    --job.compute->live_jobs;
+    plan_wanted = true;
 }
 
 }  // namespace turnout

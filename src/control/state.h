@@ -12,13 +12,13 @@
 #include <unordered_map>
 #include <vector>
 
-#include <ext/pb_ds/assoc_container.hpp>
-#include <ext/pb_ds/tree_policy.hpp>
-
 #include "control/control.h"
-#include "schedule/plan.h"
+#include "control/jobs.h"
+#include "schedule/scheduler.h"
 
 namespace turnout {
+
+using schedule::Handle;
 
 struct Control::State {
     // ---- the world ----
@@ -28,48 +28,105 @@ struct Control::State {
     Settings settings;
 
     // ---- what is ----
-    // Order of submission -> key of a waiting job. It counts, so that the place of a job among ten
-    // thousand is found in a few steps: every answer about a waiting job tells it.
-    using Queue = __gnu_pbds::tree<std::uint64_t, std::string, std::less<std::uint64_t>, __gnu_pbds::rb_tree_tag, __gnu_pbds::tree_order_statistics_node_update>;
+    // Time in which the queue of a compute waited for something else than its turn. It only grows;
+    // a job's share is the difference between two moments.
+    struct Waits {
+        Span quota{}, node_start{};
+    };
     struct ComputeState {
         Compute compute;
-        Queue queue;
+        Handle handle = 0;
         std::set<NodeId> nodes;
         Span provision_not_before{};  // backs off after a failure
         int failures = 0;
+        Waits waits;
+        schedule::Waiting::For waiting_for = schedule::Waiting::For::Nothing;  // since `waiting_at`
+        Span waiting_at{};
+        std::size_t live_jobs = 0;
+
+        std::string key() const { return compute.workspace + "/" + compute.name; }
+    };
+    // A task that jobs share; its text is in the store.
+    struct TaskBase {
+        std::string hash;
+        std::string workspace;
+        bool stored = false;  // or in a turn that is on its way
+    };
+    // A job that lives. Kept small: a million of them may wait.
+    struct JobEntry {
+        const std::string* key = nullptr;  // "{wsid}/{name}", of `jobs`
+        Handle handle = 0;                 // also its place in the order of submission
+        JobState state;
+        ComputeState* compute = nullptr;
+        TaskBase* base = nullptr;
+        std::string own;     // JSON of the members that are its own; "" = none
+        std::string sweep;   // name of its parent, "" if it is no trial
+        std::int64_t index = 0;
+        std::int64_t created = 0;  // micros
+        Handle sharer = 0;
+        int priority = 0;
+        int nodes = 1;
+        JobType type = JobType::Command;
+        bool waits = false;       // known to the scheduler as waiting
+        bool preempting = false;  // was told to give way
+        Waits waits_from;         // of its compute when it began to wait
+
+        std::string_view name() const { return std::string_view(*key).substr(key->find('/') + 1); }
+        std::string_view workspace() const { return std::string_view(*key).substr(0, key->find('/')); }
+    };
+    struct Lease {
+        JobEntry* job = nullptr;  // alive as long as the lease is
+        int attempt = 0;
+        int rank = 0;
     };
     struct NodeEntry {
         Node node;
+        Handle handle = 0;
+        std::vector<Lease> leases;  // in the order in which they were given
         bool connected = false;
         Span last_contact{};  // since boot: of the connection, or of our own start
-        Span idle_since{};
-        Span deadline{};  // the next moment `tick` looks at it; 0 = none
+        Span deadline{};      // the next moment `tick` looks at it; 0 = none
         int tries = 0;
+        // Bases that the agent was sent on this link, and as the how manieth.
+        std::unordered_map<const TaskBase*, std::uint64_t> bases;
+        std::uint64_t bases_sent = 0;
+
+        Lease* find(const agent_protocol::AttemptId& id);
     };
-    struct JobEntry {
-        JobRecord record;
-        std::uint64_t order = 0;  // its place in the queue while it waits, else 0
-        std::string waits_in;     // key of the compute whose queue it is in
-    };
-    std::map<std::string, ComputeState> computes;           // "{wsid}/{name}"
-    std::unordered_map<NodeId, NodeEntry> nodes;            // all that hold a slot
-    std::unordered_map<std::string, JobEntry> jobs;         // all that live, and some that just ended
+    std::map<std::string, ComputeState> computes;          // "{wsid}/{name}"
+    std::unordered_map<NodeId, NodeEntry> nodes;           // all that hold a slot
+    std::unordered_map<std::string, JobEntry> jobs;        // all that live, and some that just ended
+    std::unordered_map<std::string, TaskBase> bases;       // "{wsid}/{hash}"
+    std::unordered_map<Handle, ComputeState*> compute_of;
+    std::unordered_map<Handle, NodeEntry*> node_of;
+    std::unordered_map<Handle, JobEntry*> job_of;
+    std::unordered_map<std::string, Handle> sharers;
     std::set<std::pair<Span, NodeId>> deadlines;
-    std::uint64_t last_order = 0;
-    std::uint64_t last_node = 0;  // nodes made so far, stored: names are never used twice
+    std::optional<schedule::Scheduler> scheduler;
+    std::optional<Span> plan_at;     // the scheduler wants to be asked then
+    bool plan_wanted = false;        // something happened since it was asked
+    std::set<ComputeState*> touched; // computes whose queue may wait for something else now
+    std::set<std::string> deletions; // keys of computes that are being deleted
+    Handle last_handle = 0;
+    std::uint64_t last_node = 0;   // nodes made so far, stored: names are never used twice
+    std::uint64_t last_event = 0;  // key of the last row of events
 
     // ---- the turn that is being gathered, and the one that is on its way to the disk ----
     struct Turn {
-        std::set<std::string> jobs, computes;  // keys that changed
+        std::set<std::string> states, computes;        // keys that changed
         std::set<NodeId> nodes;
-        std::set<std::string> new_jobs;
+        std::map<std::string, std::string> definitions;  // key -> row in Table::Job
+        std::map<std::string, std::string> new_jobs;     // key -> row in Table::JobLive
         std::map<std::string, std::set<std::string>> erased_jobs;  // -> their keys among JobCreated
+        std::map<std::string, std::string> bases;  // key -> new row in Table::TaskBase
         std::vector<Write> together;  // of the new jobs
+        std::string events;           // JSON objects with commas between
         bool counters = false;
         std::vector<std::function<void()>> after;         // effects and replies, in order
         std::vector<std::function<void(Error)>> refused;  // if the commit fails
         bool changed() const {
-            return !jobs.empty() || !computes.empty() || !nodes.empty() || !erased_jobs.empty() || counters;
+            return !states.empty() || !definitions.empty() || !computes.empty() || !nodes.empty() ||
+                   !erased_jobs.empty() || counters || !events.empty();
         }
     };
     Turn gathering;
@@ -79,7 +136,6 @@ struct Control::State {
     Span schedule_not_before{};
     std::deque<std::function<void()>> outgoing;  // effects and replies whose turn is durable
     bool releasing = false;
-    std::set<std::string> to_schedule;  // computes to plan again in this turn
     bool stopping = false;                // stop_everything: nothing new is begun
     std::vector<Reply<void>> stopped;     // answered when the last node is gone
     std::optional<Error> broken;        // recovery failed: everything is refused with it
@@ -93,9 +149,10 @@ struct Control::State {
     void commit_gathered();
     void committed(std::shared_ptr<Turn> turn, Result<std::uint64_t> result);
     void release(std::vector<std::function<void()>>& leaving);
-    Batch serialise(const Turn& turn) const;
+    Batch serialise(Turn& turn);
     void forget_ended(const Turn& turn);
     Result<void> recover();
+    Result<void> recover_jobs();
     template <class T>
     void reply(Reply<T> to, Result<T> with) {
         gathering.refused.push_back([to](Error why) { to(Failure(std::move(why))); });
@@ -105,34 +162,49 @@ struct Control::State {
     void effect(std::function<void()> what) { gathering.after.push_back(std::move(what)); }
     void send(const NodeId& node, agent_protocol::ToAgent message);
 
+    // What happened, for people who follow: rows of Table::Event (events.cc).
+    void job_event(const JobEntry& job, std::string_view what, std::string_view message = {});
+    void node_event(const Node& node, std::string_view what, std::string_view message = {});
+    void compute_event(const Compute& compute, std::string_view what);
+
     // ---- jobs (job_lifecycle.cc) ----
     static std::string key(std::string_view workspace, std::string_view name) {
         return std::string(workspace) + "/" + std::string(name);
     }
-    static std::string created_key(const JobRecord& record);  // its key among JobCreated
-    Result<JobEntry*> load_job(const std::string& job_key);  // null: no such job
-    void enqueue(const std::string& job_key, JobEntry& job);
+    static std::string created_key(std::string_view workspace, std::string_view name, Instant created);
+    // As it is or will be when what is under way is durable; nullopt: no such job.
+    Result<std::optional<JobRecord>> find_job(const std::string& job_key);
+    JobEntry& add_job(std::string job_key, JobFacts facts, JobState state);
+    void drop_job(const std::string& job_key);
+    static schedule::Demand demand_of(const JobEntry& job);
+    void enqueue(JobEntry& job);
+    void cancel_all(const std::function<bool(const JobEntry&)>& which, const std::string& why);
     void dequeue(JobEntry& job);
-    void lease(const std::string& job_key, NodeEntry& node);
-    void resend(NodeEntry& node);  // what a connected node should know about its attempt
-    void request_cancel(const std::string& job_key, JobEntry& job);
+    void give(JobEntry& job, const std::vector<Handle>& to);  // a new attempt on these nodes
+    void send_lease(NodeEntry& node, const Lease& lease);
+    void tell_stop(const JobEntry& job, agent_protocol::Cause cause, Span grace, bool only_if_waiting = false);
+    void request_cancel(JobEntry& job);
     void phase_reported(NodeEntry& node, const agent_protocol::PhaseReport& report);
     void end_reported(NodeEntry& node, const agent_protocol::EndReport& report);
-    // The current attempt of that job is over; the node is free of it.
-    void end_attempt(const std::string& job_key, JobEntry& job, agent_protocol::Ending ending);
-    void end_job(const std::string& job_key, JobEntry& job, JobStatus status,
-                 agent_protocol::Cause cause, std::string message);
+    // That rank of the current attempt is over; the node is free of it.
+    void end_rank(NodeEntry& node, Lease lease, agent_protocol::Ending ending);
+    void end_attempt(JobEntry& job, agent_protocol::Ending ending);
+    void end_job(JobEntry& job, JobStatus status, agent_protocol::Cause cause, std::string message);
 
     // ---- computes and nodes (node_lifecycle.cc) ----
+    ComputeState& add_compute(Compute compute);
     ComputeState& serverless(const std::string& workspace);
-    void schedule_all();
-    void schedule(const std::string& compute_key, std::size_t wanted_elsewhere);
-    schedule::ClusterView view(const ComputeState& compute) const;
-    std::size_t free_slots() const;
+    void tell_scheduler(const ComputeState& compute);
+    void plan();
+    void book_waits(ComputeState& compute);
+    NodeEntry& add_node(ComputeState& compute, Node from, schedule::NodeIs is);
     void provision_node(ComputeState& compute);
     void say_provision(const NodeId& id);
-    void release_node(NodeEntry& node);
-    void remove_node(const NodeId& id);  // nothing of it runs: frees the slot, ends its attempt
+    void release_node(NodeEntry& node);     // with nothing on it
+    void let_go(NodeEntry& node);           // the scheduler knows it
+    void remove_node(const NodeId& id);     // nothing of it runs: frees the slot, ends its attempts
+    void lose_leases(NodeEntry& node, const std::string& why);
+    void back_off(ComputeState& compute);
     void set_state(NodeEntry& node, NodeState state);
     void set_deadline(NodeEntry& node, Span at);
     void check(NodeEntry& node, Span now);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "control/control.h"
+#include "control/jobs.h"
 #include "store/memory/memory_store.h"
 
 namespace turnout::control_test {
@@ -47,7 +48,10 @@ inline std::string text(const ap::ToAgent& message) {
 
 class Written : public Effects {
 public:
-    void send(const NodeId& node, ap::ToAgent message) override { say("send " + node + " " + text(message)); }
+    void send(const NodeId& node, ap::ToAgent message) override {
+        // A base is part of the lease that follows it.
+        if (!std::holds_alternative<ap::Base>(message)) say("send " + node + " " + text(message));
+    }
     void provision(const Node& node) override { say("provision " + node.id()); }
     void release(const Node& node) override { say("release " + node.id()); }
     void disconnect(const NodeId& node) override { say("disconnect " + node); }
@@ -170,6 +174,7 @@ struct World {
         report.id = attempt(std::move(job), number);
         report.ending.cause = cause;
         report.ending.exit_code = cause == ap::Cause::None ? 0 : 1;
+        report.ending.durations.user_code = 1min;  // so long that nothing is put behind it on its node
         report.ending.message = cause == ap::Cause::None ? "" : "it broke";
         control->agent_says(node, report);
         settle();
@@ -188,9 +193,9 @@ struct World {
     }
 
     std::optional<JobRecord> job(const std::string& name) {
-        const auto record = store->get(Table::Job, "ws/" + name);
-        if (!record || !*record) return std::nullopt;
-        return job_from_json(*parse_json((*record)->value)).value();
+        const auto stored = read_job(*store, "ws", name);
+        if (!stored || !*stored) return std::nullopt;
+        return (*stored)->record;
     }
     JobStatus status(const std::string& name) {
         const auto found = job(name);
@@ -200,7 +205,11 @@ struct World {
     std::optional<Node> node(const NodeId& id) {
         const auto record = store->get(Table::Node, id);
         if (!record || !*record) return std::nullopt;
-        return node_from_json(*parse_json((*record)->value)).value();
+        const Node stored = node_from_json(*parse_json((*record)->value)).value();
+        // What runs on it is not stored.
+        for (const Node& live : control->nodes_of(stored.workspace, stored.compute))
+            if (live.id() == id) return live;
+        return stored;
     }
     std::size_t count(Table table) { return store->scan(table, with_prefix(""))->size(); }
 

@@ -32,6 +32,7 @@ Json to_json(const Compute& compute) {
     json.set("minNodes", compute.min_nodes);
     json.set("maxNodes", compute.max_nodes);
     json.set("idleMicros", static_cast<std::int64_t>(compute.idle_before_scale_down.count()));
+    if (compute.jobs_per_node != 1) json.set("jobsPerNode", compute.jobs_per_node);
     json.set("created", compute.created.micros);
     json.set("modified", compute.modified.micros);
     json.set("deleting", compute.deleting);
@@ -52,6 +53,7 @@ Result<Compute> compute_from_json(const Json& json) {
     compute.min_nodes = static_cast<int>(json.at("minNodes").as_int());
     compute.max_nodes = static_cast<int>(json.at("maxNodes").as_int());
     compute.idle_before_scale_down = Span(json.at("idleMicros").as_int());
+    compute.jobs_per_node = static_cast<int>(json.at("jobsPerNode").as_int(1));
     compute.created = Instant{json.at("created").as_int()};
     compute.modified = Instant{json.at("modified").as_int()};
     compute.deleting = json.at("deleting").as_bool();
@@ -67,8 +69,6 @@ Json to_json(const Node& node) {
     json.set("state", name_of(node.state));
     json.set("created", node.created.micros);
     json.set("stateSince", node.state_since.micros);
-    json.set("job", node.job);
-    json.set("attempt", node.attempt);
     json.set("bootId", node.boot_id);
     json.set("problem", node.problem);
     json.set("handle", node.handle);
@@ -86,8 +86,6 @@ Result<Node> node_from_json(const Json& json) {
     node.state = TURNOUT_TRY(std::move(state));
     node.created = Instant{json.at("created").as_int()};
     node.state_since = Instant{json.at("stateSince").as_int()};
-    node.job = json.at("job").as_string();
-    node.attempt = static_cast<int>(json.at("attempt").as_int());
     node.boot_id = json.at("bootId").as_string();
     node.problem = json.at("problem").as_string();
     node.handle = json.at("handle");

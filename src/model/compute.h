@@ -29,6 +29,7 @@ struct Compute {
     int min_nodes = 0;
     int max_nodes = 1;
     Span idle_before_scale_down = 120s;
+    int jobs_per_node = 1;  // that run at a time on each node
     Instant created{};
     Instant modified{};
     bool deleting = false;
@@ -36,7 +37,8 @@ struct Compute {
 };
 
 // Azure's node states are spelled in lower case on the wire: idle running preparing unusable
-// leaving preempted. Provisioning is ours, shown as "preparing".
+// leaving preempted. Provisioning is ours, shown as "preparing". The row of a node says Idle for
+// one that is ready; whether it runs something follows from the jobs' rows.
 enum class NodeState { Provisioning, Idle, Running, Leaving, Unusable };
 std::string_view name_of(NodeState state);
 
@@ -47,8 +49,10 @@ struct Node {
     NodeState state = NodeState::Provisioning;
     Instant created{};
     Instant state_since{};
-    std::string job;         // the job whose attempt it has, "" if none
-    int attempt = 0;
+    std::string job;         // live only: the job whose attempt it has, "" if none
+    int attempt = 0;         // live only
+    int backlog = 0;         // live only: attempts that wait there for their turn
+    bool connected = false;  // live only
     std::string boot_id;
     std::string problem;     // why it is unusable
     Json handle;             // the provider's own, opaque (pid, folder …)

@@ -27,8 +27,14 @@ constexpr Names<JobStatus, 14> kJobStatuses{{
     {JobStatus::Unknown, "Unknown"},
 }};
 
-constexpr Names<LedgerEntry, 8> kLedgerEntries{{
+constexpr Names<JobType, 2> kJobTypes{{
+    {JobType::Command, "Command"},
+    {JobType::Sweep, "Sweep"},
+}};
+
+constexpr Names<LedgerEntry, 10> kLedgerEntries{{
     {LedgerEntry::Queue, "queue"},
+    {LedgerEntry::Quota, "quota"},
     {LedgerEntry::NodeStart, "node_start"},
     {LedgerEntry::Snapshot, "snapshot"},
     {LedgerEntry::Environment, "environment"},
@@ -36,6 +42,7 @@ constexpr Names<LedgerEntry, 8> kLedgerEntries{{
     {LedgerEntry::UserCode, "user_code"},
     {LedgerEntry::Outputs, "outputs"},
     {LedgerEntry::Retry, "retry"},
+    {LedgerEntry::Preempted, "preempted"},
 }};
 
 void set_instant(Json& json, std::string_view key, const std::optional<Instant>& at) {
@@ -62,15 +69,18 @@ ap::Durations durations_from(const Json& json) {
             Span(json.at("outputs").as_int())};
 }
 
+// Only what says something: the row of a job that went well stays short.
 Json to_json(const ap::Ending& ending) {
     Json json = Json::object();
     json.set("cause", ap::name_of(ending.cause));
     json.set("exitCode", ending.exit_code);
-    json.set("signal", ending.signal);
-    json.set("message", ending.message);
-    Json lines = Json::array();
-    for (const std::string& line : ending.last_lines) lines.push(line);
-    json.set("lastLines", std::move(lines));
+    if (ending.signal != 0) json.set("signal", ending.signal);
+    if (!ending.message.empty()) json.set("message", ending.message);
+    if (!ending.last_lines.empty()) {
+        Json lines = Json::array();
+        for (const std::string& line : ending.last_lines) lines.push(line);
+        json.set("lastLines", std::move(lines));
+    }
     json.set("peakMemoryBytes", ending.peak_memory_bytes);
     json.set("durations", to_json(ending.durations));
     return json;
@@ -90,7 +100,18 @@ Result<ap::Ending> ending_from(const Json& json) {
 Json to_json(const JobAttempt& attempt) {
     Json json = Json::object();
     json.set("number", attempt.number);
-    json.set("node", attempt.node);
+    if (attempt.nodes.size() == 1) {
+        json.set("node", attempt.nodes.front());
+    } else {
+        Json nodes = Json::array();
+        for (const std::string& node : attempt.nodes) nodes.push(node);
+        json.set("nodes", std::move(nodes));
+    }
+    if (!attempt.ended_ranks.empty()) {
+        Json ranks = Json::array();
+        for (const int rank : attempt.ended_ranks) ranks.push(rank);
+        json.set("endedRanks", std::move(ranks));
+    }
     json.set("leased", attempt.leased.micros);
     set_instant(json, "preparing", attempt.preparing);
     set_instant(json, "running", attempt.running);
@@ -98,12 +119,18 @@ Json to_json(const JobAttempt& attempt) {
     set_instant(json, "ended", attempt.ended);
     if (!attempt.detail.empty()) json.set("detail", attempt.detail);
     if (attempt.ending) json.set("ending", to_json(*attempt.ending));
+    if (attempt.waited_quota > Span{}) json.set("waitedQuota", attempt.waited_quota.count());
+    if (attempt.waited_node_start > Span{}) json.set("waitedNodeStart", attempt.waited_node_start.count());
     return json;
 }
 Result<JobAttempt> attempt_from(const Json& json) {
     JobAttempt attempt;
     attempt.number = static_cast<int>(json.at("number").as_int());
-    attempt.node = json.at("node").as_string();
+    if (json.has("node")) attempt.nodes.push_back(json.at("node").as_string());
+    for (const Json& node : json.at("nodes").items()) attempt.nodes.push_back(node.as_string());
+    if (attempt.nodes.empty()) return internal("stored attempt without node");
+    for (const Json& rank : json.at("endedRanks").items())
+        attempt.ended_ranks.push_back(static_cast<int>(rank.as_int()));
     attempt.leased = Instant{json.at("leased").as_int()};
     attempt.preparing = get_instant(json, "preparing");
     attempt.running = get_instant(json, "running");
@@ -111,6 +138,8 @@ Result<JobAttempt> attempt_from(const Json& json) {
     attempt.ended = get_instant(json, "ended");
     attempt.detail = json.at("detail").as_string();
     if (json.has("ending")) attempt.ending = TURNOUT_TRY(ending_from(json.at("ending")));
+    attempt.waited_quota = Span(json.at("waitedQuota").as_int());
+    attempt.waited_node_start = Span(json.at("waitedNodeStart").as_int());
     return attempt;
 }
 
@@ -129,31 +158,59 @@ std::string_view name_of(LedgerEntry entry) {
     return name_in(kLedgerEntries, entry);
 }
 
-Json to_json(const JobRecord& job) {
+std::string_view name_of(JobType type) {
+    return name_in(kJobTypes, type);
+}
+Result<JobType> parse_job_type(std::string_view text) {
+    return parse_in(kJobTypes, text, "job type");
+}
+
+Json definition_json(const JobRecord& job) {
     Json json = Json::object();
     json.set("workspace", job.workspace);
     json.set("name", job.name);
-    json.set("status", name_of(job.status));
-    json.set("definition", job.definition);
+    if (job.type != JobType::Command) json.set("type", name_of(job.type));
+    if (!job.trial.sweep.empty()) {
+        json.set("sweep", job.trial.sweep);
+        json.set("index", job.trial.index);
+        json.set("parameters", job.trial.parameters);
+    }
+    if (!job.definition.is_null()) json.set("definition", job.definition);
     json.set("displayName", job.meta.display_name);
     json.set("experiment", job.meta.experiment);
-    json.set("description", job.meta.description);
+    if (!job.meta.description.empty()) json.set("description", job.meta.description);
     json.set("tags", job.meta.tags);
     json.set("properties", job.meta.properties);
-    json.set("archived", job.meta.archived);
+    if (job.meta.archived) json.set("archived", true);
     json.set("compute", job.compute);
     json.set("principal", job.principal);
-    if (!job.waiting_for.empty()) json.set("waitingFor", job.waiting_for);
     json.set("created", job.created.micros);
-    set_instant(json, "started", job.started);
-    set_instant(json, "ended", job.ended);
-    json.set("cancelRequested", job.cancel_requested);
+    if (!job.environment.empty()) json.set("environment", job.environment);
+    if (!job.notices.empty()) {
+        Json notices = Json::array();
+        for (const std::string& notice : job.notices) notices.push(notice);
+        json.set("notices", std::move(notices));
+    }
+    if (job.node_count != 1) json.set("nodeCount", job.node_count);
+    if (job.priority != 0) json.set("priority", job.priority);
+    json.set("taskBase", job.task_base);
+    json.set("taskOwn", job.task_own);
+    return json;
+}
+
+Json state_json(const JobState& state) {
+    Json json = Json::object();
+    json.set("status", name_of(state.status));
+    set_instant(json, "started", state.started);
+    set_instant(json, "ended", state.ended);
+    if (state.cancel_requested) json.set("cancelRequested", true);
     Json attempts = Json::array();
-    for (const JobAttempt& attempt : job.attempts) attempts.push(to_json(attempt));
+    for (const JobAttempt& attempt : state.attempts) attempts.push(to_json(attempt));
     json.set("attempts", std::move(attempts));
-    json.set("cause", ap::name_of(job.cause));
-    if (!job.error_message.empty()) json.set("error", job.error_message);
-    json.set("task", ap::to_json(job.task));
+    if (state.last_attempt != (state.attempts.empty() ? 0 : state.attempts.back().number))
+        json.set("lastAttempt", state.last_attempt);
+    if (state.cause != ap::Cause::None) json.set("cause", ap::name_of(state.cause));
+    if (!state.error_message.empty()) json.set("error", state.error_message);
     return json;
 }
 
@@ -163,7 +220,10 @@ Result<JobRecord> job_from_json(const Json& json) {
     job.name = json.at("name").as_string();
     if (job.workspace.empty() || job.name.empty())
         return internal("stored job without workspace or name");
-    job.status = TURNOUT_TRY(parse_job_status(json.at("status").as_view()));
+    if (json.has("type")) job.type = TURNOUT_TRY(parse_job_type(json.at("type").as_view()));
+    job.trial.sweep = json.at("sweep").as_string();
+    job.trial.index = json.at("index").as_int();
+    if (json.at("parameters").is_object()) job.trial.parameters = json.at("parameters");
     job.definition = json.at("definition");
     job.meta.display_name = json.at("displayName").as_string();
     job.meta.experiment = json.at("experiment").as_string();
@@ -173,17 +233,28 @@ Result<JobRecord> job_from_json(const Json& json) {
     job.meta.archived = json.at("archived").as_bool();
     job.compute = json.at("compute").as_string();
     job.principal = json.at("principal").as_string();
-    job.waiting_for = json.at("waitingFor").as_string();
     job.created = Instant{json.at("created").as_int()};
-    job.started = get_instant(json, "started");
-    job.ended = get_instant(json, "ended");
-    job.cancel_requested = json.at("cancelRequested").as_bool();
-    for (const Json& attempt : json.at("attempts").items())
-        job.attempts.push_back(TURNOUT_TRY(attempt_from(attempt)));
-    job.cause = TURNOUT_TRY(ap::parse_cause(json.at("cause").as_view()));
-    job.error_message = json.at("error").as_string();
-    job.task = TURNOUT_TRY(ap::task_from_json(json.at("task")));
+    job.environment = json.at("environment").as_string();
+    for (const Json& notice : json.at("notices").items()) job.notices.push_back(notice.as_string());
+    job.node_count = static_cast<int>(json.at("nodeCount").as_int(1));
+    job.priority = static_cast<int>(json.at("priority").as_int());
+    job.task_base = json.at("taskBase").as_string();
+    if (json.at("taskOwn").is_object()) job.task_own = json.at("taskOwn");
     return job;
+}
+
+Result<JobState> job_state_from_json(const Json& json) {
+    JobState state;
+    state.status = TURNOUT_TRY(parse_job_status(json.at("status").as_view()));
+    state.started = get_instant(json, "started");
+    state.ended = get_instant(json, "ended");
+    state.cancel_requested = json.at("cancelRequested").as_bool();
+    for (const Json& attempt : json.at("attempts").items())
+        state.attempts.push_back(TURNOUT_TRY(attempt_from(attempt)));
+    state.last_attempt = static_cast<int>(json.at("lastAttempt").as_int(state.attempts.empty() ? 0 : state.attempts.back().number));
+    if (json.has("cause")) state.cause = TURNOUT_TRY(ap::parse_cause(json.at("cause").as_view()));
+    state.error_message = json.at("error").as_string();
+    return state;
 }
 
 std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, Instant now) {
@@ -209,12 +280,26 @@ std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, Instant n
         at = next;
         return span;
     };
+    // What an attempt that was not the last one cost, and the wait after it.
+    const auto again = [](const JobAttempt& attempt) {
+        return attempt.ending && attempt.ending->cause == ap::Cause::Preempted ? LedgerEntry::Preempted : LedgerEntry::Retry;
+    };
     for (std::size_t i = 0; i < job.attempts.size(); ++i) {
         const JobAttempt& attempt = job.attempts[i];
-        const bool last = i + 1 == job.attempts.size();
-        book(i == 0 ? LedgerEntry::Queue : LedgerEntry::Retry, until(attempt.leased));
+        // One that was over before the job was is not the one that counts.
+        const bool last = i + 1 == job.attempts.size() && !(attempt.ended && !job.ended);
+        if (i == 0) {
+            const Span waited = until(attempt.leased);
+            const Span quota = std::min(attempt.waited_quota, waited);
+            const Span node_start = std::min(attempt.waited_node_start, waited - quota);
+            book(LedgerEntry::Quota, quota);
+            book(LedgerEntry::NodeStart, node_start);
+            book(LedgerEntry::Queue, waited - quota - node_start);
+        } else {
+            book(again(job.attempts[i - 1]), until(attempt.leased));
+        }
         if (!last) {
-            book(LedgerEntry::Retry, until(attempt.ended.value_or(job.attempts[i + 1].leased)));
+            book(again(attempt), until(attempt.ended ? *attempt.ended : i + 1 < job.attempts.size() ? job.attempts[i + 1].leased : end));
             continue;
         }
         if (attempt.preparing) book(LedgerEntry::NodeStart, until(*attempt.preparing));
@@ -240,7 +325,7 @@ std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, Instant n
         book(LedgerEntry::UserCode, until(attempt.finalizing.value_or(attempt.running ? attempt.ended.value_or(end) : at)));
         book(LedgerEntry::Outputs, until(attempt.ended.value_or(end)));
     }
-    book(job.attempts.empty() ? LedgerEntry::Queue : LedgerEntry::Outputs, until(end));
+    book(job.attempts.empty() ? LedgerEntry::Queue : again(job.attempts.back()), until(end));
     return entries;
 }
 

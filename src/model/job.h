@@ -32,42 +32,77 @@ struct JobMeta {
 };
 
 // Every microsecond from `created` to `ended` belongs to exactly one of these.
-enum class LedgerEntry { Queue, NodeStart, Snapshot, Environment, Inputs, UserCode, Outputs, Retry };
+enum class LedgerEntry { Queue, Quota, NodeStart, Snapshot, Environment, Inputs, UserCode, Outputs, Retry, Preempted };
 std::string_view name_of(LedgerEntry entry);
 
 struct JobAttempt {
     int number = 0;
-    std::string node;    // node name
+    std::vector<std::string> nodes;  // names, by rank; several for a job of several nodes
+    std::vector<int> ended_ranks;    // of several nodes: whose commands have ended, in that order
     Instant leased{};
     std::optional<Instant> preparing, running, finalizing, ended;
     std::string detail;  // what it does just now, from the agent
+    // How it ended. Of several nodes the first bad end; present before `ended` while the other
+    // nodes are being stopped.
     std::optional<agent_protocol::Ending> ending;
+    // The part of the wait before it that was not simply the queue.
+    Span waited_quota{};       // the pool had no free slot
+    Span waited_node_start{};  // a node of the cluster was starting
 };
 
-struct JobRecord {
-    std::string workspace;  // id
-    std::string name;
-    Json definition;        // as sent
-    JobMeta meta;
-    std::string compute;    // name; "serverless"
-    std::string principal;
+// What changes in a job's life: a row of its own, written at each change.
+struct JobState {
     JobStatus status = JobStatus::Queued;
-    std::string waiting_for;  // why it is not running yet, for people: "no free slot: 2 of 2 in use by …"
-    Instant created{};
     std::optional<Instant> started;  // the user's code began (first attempt that got there)
     std::optional<Instant> ended;
     bool cancel_requested = false;
     std::vector<JobAttempt> attempts;  // the last one is the current one
+    int last_attempt = 0;  // number of the last one that was made; some left no trace but that
     // Set when it ended other than Completed.
     agent_protocol::Cause cause = agent_protocol::Cause::None;
     std::string error_message;
-    agent_protocol::TaskSpec task;  // for the next attempt
 
     const JobAttempt* current() const { return attempts.empty() ? nullptr : &attempts.back(); }
+    // It has an attempt that is not over.
+    bool placed() const { return !attempts.empty() && !attempts.back().ended; }
 };
 
-Json to_json(const JobRecord& job);
-Result<JobRecord> job_from_json(const Json& json);
+enum class JobType { Command, Sweep };
+std::string_view name_of(JobType type);  // "Command" "Sweep", as on the wire
+Result<JobType> parse_job_type(std::string_view text);
+
+// Which trial of which sweep a job is.
+struct TrialOf {
+    std::string sweep;  // name of the parent job; "" = not a trial
+    std::int64_t index = 0;
+    Json parameters = Json::object();  // name -> value
+};
+
+// A job as readers know it: what was submitted, and what became of it.
+struct JobRecord : JobState {
+    std::string workspace;  // id
+    std::string name;
+    JobType type = JobType::Command;
+    Json definition;        // as sent
+    JobMeta meta;
+    std::string compute;    // name; "serverless"
+    std::string principal;
+    Instant created{};
+    std::string environment;           // its name, for people
+    std::vector<std::string> notices;  // what is said about it at the top of the log
+    int node_count = 1;
+    int priority = 0;
+    TrialOf trial;
+    // Its task: the hash of a base that equal tasks share, and the members that are its own.
+    std::string task_base;
+    Json task_own = Json::object();
+};
+
+// The rows of the store: what was submitted, and its state.
+Json definition_json(const JobRecord& job);
+Json state_json(const JobState& state);
+Result<JobRecord> job_from_json(const Json& definition);  // with the state of a job that waits
+Result<JobState> job_state_from_json(const Json& state);
 
 // Adds up exactly to (ended or now) - created.
 std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, Instant now);

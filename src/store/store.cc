@@ -13,6 +13,8 @@ std::string_view name_of(Table table) {
         case Table::Compute: return "compute";
         case Table::Node: return "node";
         case Table::Job: return "job";
+        case Table::JobState: return "job_state";
+        case Table::TaskBase: return "task_base";
         case Table::JobCreated: return "job_created";
         case Table::JobLive: return "job_live";
         case Table::Event: return "event";

@@ -29,10 +29,12 @@ enum class Table {
     CodeHash,        // control/assets: "{wsid}/{sha256}" -> name and version
     Compute,         // control: "{wsid}/{name}"
     Node,            // control: "{wsid}/{compute}/{node}"
-    Job,             // control: "{wsid}/{name}"
+    Job,             // control: "{wsid}/{name}": what was submitted
+    JobState,        // control: "{wsid}/{name}": what became of it; absent until it first has a node
+    TaskBase,        // control: "{wsid}/{sha256}": a task that jobs share
     JobCreated,      // control: "{wsid}/{16 hex of ~created micros}/{name}": newest first
-    JobLive,         // control: "{wsid}/{name}" of every job that has not ended: recovery
-    Event,           // control: "{16 hex sequence}"
+    JobLive,         // control: "{wsid}/{name}" of every job that has not ended -> JobFacts: recovery
+    Event,           // control: "{16 hex sequence}": what changed in one commit
     Experiment,      // tracking: "{wsid}/{name}"
     ExperimentById,  // tracking: "{id}"
     Run,             // tracking: "{wsid}/{run id}": params, tags, latest metrics

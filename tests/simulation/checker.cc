@@ -32,7 +32,10 @@ void Checker::violate(const std::string& what) {
 std::optional<JobRecord> Checker::job(const MemoryStore::State& state, const std::string& name) {
     const auto found = rows(state, Table::Job).find(std::string(kWorkspace) + "/" + name);
     if (found == rows(state, Table::Job).end()) return std::nullopt;
-    return job_from_json(parse_json(found->second.value).value()).value();
+    JobRecord job = job_from_json(parse_json(found->second.value).value()).value();
+    if (const auto became = rows(state, Table::JobState).find(found->first); became != rows(state, Table::JobState).end())
+        static_cast<JobState&>(job) = job_state_from_json(parse_json(became->second.value).value()).value();
+    return job;
 }
 std::optional<Node> Checker::node(const MemoryStore::State& state, const std::string& id) {
     const auto found = rows(state, Table::Node).find(id);
@@ -45,12 +48,11 @@ void Checker::persisted(const MemoryStore::State& state, const std::vector<std::
     for (const auto& [table, key] : written) {
         if (const auto row = rows(state, table).find(key); row != rows(state, table).end())
             require(row->second.value.find(kPlantedSecret) == std::string::npos, "a secret was stored in table " + std::string(name_of(table)));
-        if (table == Table::Job || table == Table::JobLive) jobs.insert(key);
+        if (table == Table::Job || table == Table::JobState || table == Table::JobLive) jobs.insert(key);
         if (table != Table::Node) continue;
         require(rows(state, Table::Node).size() <= static_cast<std::size_t>(slots_), "a slot was promised twice: " + key);
         if (const auto there = node(state, key)) {
             ++coverage_["node " + std::string(name_of(there->state))];
-            if (!there->job.empty()) jobs.insert(there->workspace + "/" + there->job);
         }
     }
     for (const std::string& key : jobs) check_job(state, key);
@@ -74,16 +76,18 @@ void Checker::check_job(const MemoryStore::State& state, const std::string& key)
     require(listed_live == !over, "job " + name + " is " + status + " and " + (listed_live ? "" : "not ") + "on the list of live ones");
     require(now->ended.has_value() == over, "job " + name + " is " + status + ", and its end says otherwise");
     for (std::size_t i = 0; i < now->attempts.size(); ++i) {
-        require(now->attempts[i].number == static_cast<int>(i) + 1, "the attempts of " + name + " are not numbered in order");
+        require(now->attempts[i].number > (i == 0 ? 0 : now->attempts[i - 1].number), "the attempts of " + name + " are not numbered in order");
         require(i + 1 == now->attempts.size() || now->attempts[i].ended, "job " + name + " has two live attempts");
-        require(now->attempts[i].ended.has_value() == now->attempts[i].ending.has_value(), "an attempt of " + name + " ended without an ending");
+        require(!now->attempts[i].ended || now->attempts[i].ending.has_value(), "an attempt of " + name + " ended without an ending");
     }
-    require(live(*now) == (!over && now->status != JobStatus::Queued), "job " + name + " is " + status + (live(*now) ? " with" : " without") + " a live attempt");
-    if (live(*now)) {
-        const auto there = node(state, now->workspace + "/" + now->compute + "/" + now->current()->node);
-        require(there && there->job == name && there->attempt == now->current()->number, "the node of " + name + "'s attempt does not have it");
-        require(!there || there->state == NodeState::Running, "the node of " + name + "'s attempt is not at work");
-    }
+    // One that waits in a node's backlog is Queued and has an attempt.
+    require(live(*now) ? !over : over || now->status == JobStatus::Queued, "job " + name + " is " + status + (live(*now) ? " with" : " without") + " a live attempt");
+    if (live(*now))
+        for (const std::string& on : now->current()->nodes) {
+            const auto there = node(state, now->workspace + "/" + now->compute + "/" + on);
+            const bool over_there = now->current()->nodes.size() > 1;  // its rank may have ended, and the node gone
+            require(over_there || (there && there->state == NodeState::Idle), "the node of " + name + "'s attempt is not there");
+        }
 
     Span sum{};
     for (const auto& [entry, span] : ledger(*now, now->created + 1000h)) {
@@ -94,11 +98,13 @@ void Checker::check_job(const MemoryStore::State& state, const std::string& key)
 
     if (before != seen_.end()) {
         const JobRecord& then = before->second;
-        require(then.attempts.size() <= now->attempts.size(), "an attempt of " + name + " was forgotten");
+        // The last one only if it was taken out of a backlog before it began.
+        require(then.attempts.size() <= now->attempts.size() || (then.placed() && !then.current()->preparing && then.attempts.size() == now->attempts.size() + 1), "an attempt of " + name + " was forgotten");
+        require(then.last_attempt <= now->last_attempt, "the number of an attempt of " + name + " was forgotten");
         require(then.definition == now->definition, "the definition of " + name + " changed");
         require(!then.cancel_requested || now->cancel_requested, "the wish to cancel " + name + " was forgotten");
         for (std::size_t i = 0; i < std::min(then.attempts.size(), now->attempts.size()); ++i)
-            require(!then.attempts[i].ended || then.attempts[i].ended == now->attempts[i].ended, "an ended attempt of " + name + " changed");
+            require(!then.attempts[i].ended || (then.attempts[i].ended == now->attempts[i].ended && then.attempts[i].number == now->attempts[i].number), "an ended attempt of " + name + " changed");
         if (is_terminal(then.status))
             require(then.status == now->status && then.ended == now->ended && then.cause == now->cause, "job " + name + " was " + std::string(name_of(then.status)) + " and became " + status);
     }
@@ -110,7 +116,7 @@ void Checker::check_job(const MemoryStore::State& state, const std::string& key)
         for (std::size_t i = 0; i < now->attempts.size(); ++i) {
             const JobAttempt& attempt = now->attempts[i];
             const bool known = before != seen_.end() && before->second.attempts.size() > i && before->second.attempts[i].ended;
-            if (!attempt.ending || known) continue;
+            if (!attempt.ended || known) continue;
             ++coverage_["attempt ended: " + std::string(ap::name_of(attempt.ending->cause))];
             if (attempt.ending->cause == ap::Cause::None || attempt.ending->cause == ap::Cause::UserCode) check_log(state, *now, attempt);
         }
@@ -144,7 +150,7 @@ void Checker::check_log(const MemoryStore::State& state, const JobRecord& job, c
     if (attempt.ending->cause == ap::Cause::None) {
         std::string all = script.preamble;
         for (int i = 0; i < script.lines; ++i) all += text(id) + " line " + std::to_string(i) + "\n";
-        require(durable == all, "the log of " + text(id) + " is not what its script says");
+        require(durable == all, "the log of " + text(id) + " is not what its script says: it begins with '" + durable.substr(0, 80) + "', not with '" + all.substr(0, 80) + "'");
         ++coverage_["complete log compared"];
     }
     const auto end = ended_.find(id);
@@ -159,15 +165,15 @@ void Checker::leaves(const MemoryStore::State& state, const NodeId& node_id, con
         ++coverage_[lease->task.dump().find(kPlantedSecret) == std::string::npos ? "lease without token" : "lease with token"];
         const auto there = job(state, lease->id.job);
         require(there && live(*there) && there->current()->number == lease->id.attempt, "a lease of " + text(lease->id) + " left before it was durable");
-        const auto where = node(state, node_id);
-        require(where && where->job == lease->id.job && where->attempt == lease->id.attempt, "a lease of " + text(lease->id) + " went to a node that does not have it");
+        const std::string where = node_id.substr(node_id.rfind('/') + 1);
+        require(there && live(*there) && std::find(there->current()->nodes.begin(), there->current()->nodes.end(), where) != there->current()->nodes.end(), "a lease of " + text(lease->id) + " went to a node that does not have it");
     } else if (const auto* ack = std::get_if<ap::EndAck>(&message)) {
         const auto there = job(state, ack->id.job);
         if (there && there->current() && there->current()->number == ack->id.attempt)
             require(there->current()->ended.has_value(), "the end of " + text(ack->id) + " was acknowledged before it was durable");
     } else if (const auto* cancel = std::get_if<ap::Cancel>(&message); cancel && cancel->cause == ap::Cause::Canceled) {
         const auto there = job(state, cancel->id.job);
-        require(!there || there->cancel_requested, "a cancel of " + text(cancel->id) + " left before it was durable");
+        require(!there || there->cancel_requested || (there->current() && there->current()->ending), "a cancel of " + text(cancel->id) + " left before it was durable");
     }
 }
 

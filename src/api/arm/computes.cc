@@ -25,16 +25,6 @@ struct Census {
     Json errors = Json::array();
 };
 
-Result<std::vector<Node>> nodes_of(Services& services, const Compute& compute) {
-    std::vector<Node> nodes;
-    Range range = with_prefix(compute.workspace + "/" + compute.name + "/", kMaxNodes);
-    for (const Record& record : TURNOUT_TRY(services.store.scan(Table::Node, range))) {
-        const Json document = TURNOUT_TRY(parse_json(record.value));
-        nodes.push_back(TURNOUT_TRY(node_from_json(document)));
-    }
-    return nodes;
-}
-
 Census count(const std::vector<Node>& nodes) {
     Census census;
     for (const Node& node : nodes) {
@@ -57,8 +47,7 @@ Census count(const std::vector<Node>& nodes) {
 }
 
 Result<Json> body_of(Services& services, const Workspace& workspace, const Compute& compute) {
-    const auto nodes = TURNOUT_TRY(nodes_of(services, compute));
-    const Census census = count(nodes);
+    const Census census = count(services.control.nodes_of(compute.workspace, compute.name));
     const int target = compute.deleting
                            ? 0
                            : std::clamp(census.staying(), compute.min_nodes,
@@ -400,7 +389,7 @@ Answer list_nodes(Services& services, Call& call) {
     if (!compute) {
         TURNOUT_CO_TRY(compute, find(services, workspace, call.param("name")));
     }
-    TURNOUT_CO_TRY(const auto nodes, nodes_of(services, *compute));
+    const std::vector<Node> nodes = services.control.nodes_of(compute->workspace, compute->name);
     Json list = Json::array();
     for (const Node& node : nodes)
         list.push(Json::object({

@@ -9,6 +9,7 @@
 #include "api/arm/resource.h"
 #include "base/hash.h"
 #include "blob/blobs.h"
+#include "control/jobs.h"
 #include "environment/curated.h"
 #include "environment/definition.h"
 #include "model/compute.h"
@@ -206,11 +207,9 @@ Result<Place> place_in(const Context& context, const std::string& container,
 
 Result<JobRecord> job_named(const Context& context, const std::string& name,
                             const std::string& field) {
-    const auto record =
-        TURNOUT_TRY(context.services.store.get(Table::Job, context.workspace.id + "/" + name));
-    if (!record) return refuse("JobNotFound", "job '" + name + "' does not exist", field);
-    const Json document = TURNOUT_TRY(parse_json(record->value));
-    return job_from_json(document);
+    auto job = TURNOUT_TRY(read_job(context.services.store, context.workspace.id, name));
+    if (!job) return refuse("JobNotFound", "job '" + name + "' does not exist", field);
+    return std::move(job->record);
 }
 
 Result<Place> place_of(const Context& context, const Reference& reference, std::string_view type,
@@ -219,17 +218,18 @@ Result<Place> place_of(const Context& context, const Reference& reference, std::
 Result<Place> place_of_output(const Context& context, const Reference& reference,
                               std::string_view type, const std::string& field) {
     const JobRecord job = TURNOUT_TRY(job_named(context, reference.job, field));
+    const TaskSpec task = TURNOUT_TRY(read_task(context.services.store, job));
     std::string container, base;
-    const auto output = std::ranges::find(job.task.outputs, reference.output, &TaskOutput::name);
-    if (output != job.task.outputs.end()) {
+    const auto output = std::ranges::find(task.outputs, reference.output, &TaskOutput::name);
+    if (output != task.outputs.end()) {
         container = output->target.container;
         base = output->target.prefix;
     } else if (reference.output == "artifacts" || reference.output == "default") {
-        container = job.task.artifacts.container;
-        base = job.task.artifacts.prefix;
+        container = task.artifacts.container;
+        base = task.artifacts.prefix;
     } else {
         std::vector<std::string> names;
-        for (const TaskOutput& other : job.task.outputs) names.push_back(other.name);
+        for (const TaskOutput& other : task.outputs) names.push_back(other.name);
         names.emplace_back("artifacts");
         return refuse("OutputNotFound",
                       "job '" + reference.job + "' has no output '" + reference.output + "'" +

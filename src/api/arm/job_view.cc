@@ -25,12 +25,11 @@ Json properties_of(const JobRecord& job, Instant now, std::string_view waiting_f
     };
     set("compute", job.compute);
     set("waiting_for", std::string(waiting_for));
-    set("environment", job.task.environment.name);
-    if (!job.task.environment.notices.empty())
-        set("notices", join(job.task.environment.notices, "\n"));
+    set("environment", job.environment);
+    if (!job.notices.empty()) set("notices", join(job.notices, "\n"));
     set("attempts", std::to_string(job.attempts.size()));
     if (const JobAttempt* attempt = job.current()) {
-        set("node", attempt->node);
+        set("node", join(attempt->nodes, ", "));
         if (!is_terminal(job.status)) set("detail", attempt->detail);
         if (attempt->ending) {
             if (attempt->ending->exit_code >= 0)
@@ -77,7 +76,7 @@ Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer&
               std::string_view waiting_for) {
     const std::string path = workspace_path(workspace);
     Json properties = job.definition;
-    properties.set("jobType", "Command");
+    properties.set("jobType", name_of(job.type));
     properties.set("status", name_of(job.status));
     properties.set("displayName", job.meta.display_name);
     properties.set("description",
@@ -88,7 +87,7 @@ Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer&
     if (job.compute != "serverless") properties.set("computeId", path + "/computes/" + job.compute);
     for (const std::string_view member : {"inputs", "outputs", "environmentVariables"})
         if (!properties.has(member)) properties.set(member, Json::object());
-    properties["resources"].set("instanceCount", 1);
+    properties["resources"].set("instanceCount", job.node_count);
     properties.set(
         "services",
         Json::object({

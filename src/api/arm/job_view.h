@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "base/time.h"
 #include "control/assets.h"
-#include "model/job.h"
+#include "control/jobs.h"
 
 namespace turnout::api::arm {
 

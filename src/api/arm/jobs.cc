@@ -7,6 +7,7 @@
 #include "api/arm/job_view.h"
 #include "api/arm/resource.h"
 #include "base/lru.h"
+#include "control/jobs.h"
 #include "tracking/tracking.h"
 
 namespace turnout::api::arm {
@@ -25,16 +26,10 @@ JobViewer viewer_of(const Services& services, const Call& call) {
             services.clock.now()};
 }
 
-Result<JobRecord> read_job(const Record& record) {
-    const Json document = TURNOUT_TRY(parse_json(record.value));
-    return job_from_json(document);
-}
-
 // Why it has no slot just now.
 std::string waiting_of(Services& services, const JobRecord& job) {
     if (is_terminal(job.status)) return "";
-    std::string waiting = services.control.waiting_for(job.workspace, job.name);
-    return waiting.empty() ? job.waiting_for : waiting;
+    return services.control.waiting_for(job.workspace, job.name);
 }
 
 Json body_of(Services& services, const Call& call, const Workspace& workspace,
@@ -47,7 +42,7 @@ Json body_of(Services& services, const Call& call, const Workspace& workspace,
 class ShownJobs {
 public:
     struct Shown {
-        std::uint64_t revision = 0;  // of the record
+        std::uint64_t revision = 0;  // of the rows it was made from
         std::string origin;          // of the links
         std::int64_t until = 0;  // the ledger of a live job and the signed link change with time
         std::string waiting;
@@ -61,7 +56,9 @@ public:
                               const Record& record) {
         const std::int64_t now = services.clock.now().micros;
         Shown* shown = kept_.find(record.key);
-        if (shown && shown->revision == record.revision) {
+        const auto state = TURNOUT_TRY(services.store.get(Table::JobState, record.key));
+        const std::uint64_t revision = std::max(record.revision, state ? state->revision : 0);
+        if (shown && shown->revision == revision) {
             std::string waiting = shown->live ? waiting_of(services, *shown->live) : std::string();
             if (now < shown->until && shown->origin == call.origin && shown->waiting == waiting)
                 return shown;
@@ -71,9 +68,10 @@ public:
                 return shown;
             }
         }
-        JobRecord job = TURNOUT_TRY(read_job(record));
+        StoredJob stored = TURNOUT_TRY(join_job(services.store, record));
+        JobRecord& job = stored.record;
         Shown fresh;
-        fresh.revision = record.revision;
+        fresh.revision = stored.revision;
         fresh.waiting = waiting_of(services, job);
         fresh.archived = job.meta.archived;
         if (!is_terminal(job.status)) fresh.live = std::move(job);
@@ -106,9 +104,9 @@ Error no_such_job(Services& services, const Workspace& workspace, const std::str
 }
 
 Result<JobRecord> find(Services& services, const Workspace& workspace, const std::string& name) {
-    const auto record = TURNOUT_TRY(services.store.get(Table::Job, workspace.id + "/" + name));
-    if (!record) return Failure(no_such_job(services, workspace, name));
-    return read_job(*record);
+    auto job = TURNOUT_TRY(read_job(services.store, workspace.id, name));
+    if (!job) return Failure(no_such_job(services, workspace, name));
+    return std::move(job->record);
 }
 
 Answer get_job(Services& services, Call& call, ShownJobs& jobs) {
@@ -168,8 +166,8 @@ Answer list_jobs(Services& services, Call& call, ShownJobs& jobs) {
             ++scanned;
             bool wanted = record.has_value();
             if (wanted && filtered) {
-                TURNOUT_CO_TRY(const JobRecord job, read_job(*record));
-                wanted = matches(call, job);
+                TURNOUT_CO_TRY(const StoredJob job, join_job(services.store, *record));
+                wanted = matches(call, job.record);
             }
             if (wanted) {
                 TURNOUT_CO_TRY(const ShownJobs::Shown* shown,
@@ -226,11 +224,9 @@ Answer put_job(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(check_asset_name(name, "job"));
     const Json& properties = body.at("properties");
     if (!properties.is_object()) co_return invalid("the body needs 'properties'", "properties");
-    TURNOUT_CO_TRY(const auto existing, services.store.get(Table::Job, workspace.id + "/" + name));
-    if (existing) {
-        TURNOUT_CO_TRY(JobRecord job, read_job(*existing));
-        co_return co_await put_again(services, call, workspace, std::move(job), properties);
-    }
+    TURNOUT_CO_TRY(auto existing, read_job(services.store, workspace.id, name));
+    if (existing)
+        co_return co_await put_again(services, call, workspace, std::move(existing->record), properties);
     TURNOUT_CO_TRY(JobSubmission job, resolve_job(services, call, workspace, name, properties));
     TURNOUT_CO_TRY(const Experiment experiment,
                    co_await services.tracking.ensure_experiment(workspace.id, job.meta.experiment));

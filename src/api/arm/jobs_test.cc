@@ -5,6 +5,7 @@
 #include "api/test_world.h"
 #include "base/text.h"
 #include "model/job.h"
+#include "control/test_jobs.h"
 
 namespace turnout::api {
 namespace {
@@ -56,13 +57,14 @@ protected:
         return world.send("PUT", "/jobs/" + name, job(more));
     }
     JobRecord record(const std::string& name) {
-        const auto found = world.store.get(Table::Job, world.workspace.id + "/" + name);
+        const auto found = read_job(world.store, world.workspace.id, name);
         EXPECT_TRUE(found && *found) << name;
-        return *job_from_json(*parse_json((*found)->value));
+        return (*found)->record;
     }
+    agent_protocol::TaskSpec task_of(const std::string& name) { return *read_task(world.store, record(name)); }
     void save(const JobRecord& job) {
         Batch batch;
-        batch.put(Table::Job, job.workspace + "/" + job.name, to_json(job).dump());
+        put_job(batch, job);
         ASSERT_TRUE(world.wait(world.store.commit(std::move(batch))));
     }
 
@@ -104,17 +106,18 @@ TEST_F(Jobs, TheTutorialsJobIsResolved) {
                                     query, world.loop.now() + std::chrono::days(32)));
 
     const JobRecord saved = record("brave_fig_1");
+    const agent_protocol::TaskSpec saved_task = task_of("brave_fig_1");
     EXPECT_EQ(saved.compute, "cpu-cluster");
     EXPECT_EQ(saved.meta.experiment, "diabetes-training");
-    EXPECT_EQ(saved.task.code->container, code_container(world.workspace.id, "0123"));
-    EXPECT_EQ(saved.task.code->prefix, "src/");
-    EXPECT_EQ(saved.task.code_hash.size(), 64u);
-    EXPECT_EQ(saved.task.artifacts.prefix, "ExperimentRun/dcid.brave_fig_1/");
-    EXPECT_EQ(saved.task.cpu_limit_millicores, 2000);
-    EXPECT_EQ(saved.task.memory_limit_bytes, std::int64_t{7} << 30);
-    EXPECT_EQ(saved.task.mlflow_path, "/mlflow/v2.0" + world.workspace_path());
-    EXPECT_FALSE(saved.task.mlflow_experiment_id.empty());
-    EXPECT_EQ(saved.task.variables.back(), (std::pair<std::string, std::string>("A", "b")));
+    EXPECT_EQ(saved_task.code->container, code_container(world.workspace.id, "0123"));
+    EXPECT_EQ(saved_task.code->prefix, "src/");
+    EXPECT_EQ(saved_task.code_hash.size(), 64u);
+    EXPECT_EQ(saved_task.artifacts.prefix, "ExperimentRun/dcid.brave_fig_1/");
+    EXPECT_EQ(saved_task.cpu_limit_millicores, 2000);
+    EXPECT_EQ(saved_task.memory_limit_bytes, std::int64_t{7} << 30);
+    EXPECT_EQ(saved_task.mlflow_path, "/mlflow/v2.0" + world.workspace_path());
+    EXPECT_FALSE(saved_task.mlflow_experiment_id.empty());
+    EXPECT_EQ(saved_task.variables.back(), (std::pair<std::string, std::string>("A", "b")));
     EXPECT_TRUE((*world.tracking.find_run(world.workspace.id, "brave_fig_1"))->of_job);
 }
 
@@ -192,7 +195,7 @@ TEST_F(Jobs, InputsAndOutputsFindTheirPlaces) {
     const Reply made =
         put("j", Json::object({{"inputs", inputs}, {"outputs", outputs}, {"command", command}}));
     ASSERT_EQ(made.status, 201) << made.text;
-    const agent_protocol::TaskSpec task = record("j").task;
+    const agent_protocol::TaskSpec task = task_of("j");
     EXPECT_EQ(task.command,
               "x ${{inputs.lit}} ${{ inputs.file }}  --dir ${{inputs.dir}} ${{outputs.model}}");
     ASSERT_EQ(task.inputs.size(), 8u);
@@ -231,7 +234,7 @@ TEST_F(Jobs, InputsAndOutputsFindTheirPlaces) {
     world.put_blob(store, "azureml/j/model/m.pkl", "m");
     const Reply next = from("azureml://jobs/j/outputs/model");
     ASSERT_EQ(next.status, 201) << next.text;
-    EXPECT_EQ(record("next").task.inputs[0].blobs->prefix, "azureml/j/model/");
+    EXPECT_EQ(task_of("next").inputs[0].blobs->prefix, "azureml/j/model/");
 }
 
 TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
@@ -456,7 +459,8 @@ TEST_F(Jobs, FailedOnesSayWhy) {
     job.cause = agent_protocol::Cause::UserCode;
     job.error_message = "the command ended with exit code 3";
     job.attempts.push_back({1,
-                            "node-1",
+                            {"node-1"},
+                            {},
                             job.created + 1s,
                             job.created + 2s,
                             job.created + 3s,

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
-#include "model/job.h"
+#include "control/jobs.h"
 
 namespace turnout::api {
 
@@ -178,11 +178,8 @@ Result<bool> is_over(Services& services, const Workspace& workspace, std::string
         return !TURNOUT_TRY(services.store.get(Table::Compute, key)).has_value();
     if (kind == "deleteJob") return !TURNOUT_TRY(services.store.get(Table::Job, key)).has_value();
     if (kind == "cancelJob") {
-        auto record = TURNOUT_TRY(services.store.get(Table::Job, key));
-        if (!record) return true;
-        const Json document = TURNOUT_TRY(parse_json(record->value));
-        const JobRecord job = TURNOUT_TRY(job_from_json(document));
-        return is_terminal(job.status);
+        const auto job = TURNOUT_TRY(read_job(services.store, workspace.id, name));
+        return !job || is_terminal(job->record.status);
     }
     return not_found("there is no operation of kind '" + std::string(kind) + "'", "operation");
 }

@@ -2,7 +2,7 @@
 
 #include "base/text.h"
 #include "blob/blobs.h"
-#include "model/job.h"
+#include "control/jobs.h"
 
 namespace turnout::api {
 namespace {
@@ -14,11 +14,10 @@ Failure forbidden(std::string message) {
 // Is it of a named output that the job declared, as a user submitted it?
 Result<bool> is_output(const Services& services, const Principal& run, std::string_view container,
                        std::string_view name) {
-    const auto record = TURNOUT_TRY(services.store.get(Table::Job, run.workspace + "/" + run.job));
-    if (!record) return false;
-    const Json document = TURNOUT_TRY(parse_json(record->value));
-    const JobRecord job = TURNOUT_TRY(job_from_json(document));
-    for (const auto& output : job.task.outputs) {
+    const auto job = TURNOUT_TRY(read_job(services.store, run.workspace, run.job));
+    if (!job) return false;
+    const auto task = TURNOUT_TRY(read_task(services.store, job->record));
+    for (const auto& output : task.outputs) {
         if (output.target.container != container) continue;
         std::string_view prefix = output.target.prefix;
         while (prefix.ends_with('/')) prefix.remove_suffix(1);

@@ -14,6 +14,7 @@
 #include "store/memory/memory_store.h"
 #include "store/test_loop.h"
 #include "tracking/tracking.h"
+#include "control/test_jobs.h"
 
 namespace turnout::api {
 namespace {
@@ -422,10 +423,11 @@ TEST_F(BlobRoutesTest, ARunReachesItsWorkspaceAndWritesItsOutputs) {
     JobRecord job;
     job.workspace = kWorkspace;
     job.name = "j1";
-    job.task.outputs = {{"out", "uri_folder", "rw_mount", {kStoreBox, "azureml/j1/out/"}},
+    agent_protocol::TaskSpec task;
+    task.outputs = {{"out", "uri_folder", "rw_mount", {kStoreBox, "azureml/j1/out/"}},
                         {"file", "uri_file", "upload", {kStoreBox, "models/m.bin"}}};
     Batch batch;
-    batch.put(Table::Job, kWorkspace + "/j1", to_json(job).dump());
+    put_job(batch, job, task);
     ASSERT_TRUE(loop.wait(store.commit(std::move(batch))));
     EXPECT_EQ(put("/blob/" + kStoreBox + "/azureml/j1/out/x", "x", as("run")).status, 201);
     EXPECT_EQ(put("/blob/" + kStoreBox + "/models/m.bin", "x", as("run")).status, 201);

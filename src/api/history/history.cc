@@ -1,6 +1,7 @@
 // Run history and the little of the data plane that the SDK needs to stream and download a job.
 #include <algorithm>
 
+#include "control/jobs.h"
 #include "api/history/log_link.h"
 #include "api/history/run_view.h"
 #include "base/text.h"
@@ -149,7 +150,8 @@ std::string workspace_uri(const Workspace& workspace) {
 Result<std::optional<Json>> resolve_output(Services& services, const Workspace& workspace, std::string_view job_name, std::string_view output_name) {
     const auto job = TURNOUT_TRY(load_job(services.store, workspace.id, job_name));
     if (!job) return std::optional<Json>();
-    for (const auto& output : job->task.outputs) {
+    const agent_protocol::TaskSpec task = TURNOUT_TRY(read_task(services.store, *job));
+    for (const auto& output : task.outputs) {
         if (output.name != output_name) continue;
         std::string datastore;
         for (const auto& [name, properties] : TURNOUT_TRY(services.assets.list_datastores(workspace.id)))

@@ -79,7 +79,7 @@ TEST(History, ALongPollWaitsForLinesAndForTheEnd) {
     job.ended = server.clock.now();
     server.loop.after(20ms, [&] {
         Batch batch;
-        batch.put(Table::Job, job.workspace + "/" + job.name, to_json(job).dump());
+        turnout::put_job(batch, job);
         server.store.commit(std::move(batch), [](auto) {});
     });
     const Reply end = server.send("GET", log + "&offset=6&wait=30");
@@ -128,8 +128,10 @@ TEST(History, RundataNamesOutputsThatResolve) {
     output.name = "model";
     output.type = "uri_folder";
     output.target = {blobstore_container(server.workspace.id), "azureml/job-1/model"};
-    job.task.outputs.push_back(output);
-    server.save(job);
+    job.definition.set("outputs", Json::object({{"model", Json::object({{"jobOutputType", "uri_folder"}})}}));
+    agent_protocol::TaskSpec task;
+    task.outputs.push_back(output);
+    server.save(job, task);
     const Json run = server.post(server.history("/rundata"), Json::object({{"runId", "job-1"}, {"selectRunMetadata", true}})).json().at("runMetadata");
     EXPECT_EQ(run.at("status").as_view(), "Completed");
     const std::string id = run.at("outputs").at("model").at("assetId").as_string();

@@ -1,6 +1,7 @@
 #include "api/history/run_view.h"
 
 #include "base/text.h"
+#include "control/jobs.h"
 #include "store/store.h"
 
 namespace turnout::api {
@@ -47,10 +48,9 @@ Result<Workspace> workspace_of_run(Services& services, const Call& call) {
 }
 
 Result<std::optional<JobRecord>> load_job(Store& store, std::string_view wsid, std::string_view name) {
-    const auto row = TURNOUT_TRY(store.get(Table::Job, std::string(wsid) + "/" + std::string(name)));
-    if (!row) return std::optional<JobRecord>();
-    const Json json = TURNOUT_TRY(parse_json(row->value));
-    return std::optional(TURNOUT_TRY(job_from_json(json)));
+    auto stored = TURNOUT_TRY(read_job(store, wsid, name));
+    if (!stored) return std::optional<JobRecord>();
+    return std::optional(std::move(stored->record));
 }
 
 Result<RunView> load_run_view(Services& services, std::string_view wsid, std::string_view id) {
@@ -133,8 +133,8 @@ Json history_document(const RunView& view) {
         const JobRecord& job = *view.job;
         for (const auto& [name, value] : job.meta.tags.members()) tags.set(name, value);
         Json outputs = Json::object();
-        for (const auto& output : job.task.outputs)
-            outputs.set(output.name, Json::object({{"assetId", "azureml://jobs/" + job.name + "/outputs/" + output.name}, {"type", output.type}}));
+        for (const auto& [name, output] : job.definition.at("outputs").members())
+            outputs.set(name, Json::object({{"assetId", "azureml://jobs/" + job.name + "/outputs/" + name}, {"type", output.at("jobOutputType")}}));
         json.set("runType", "azureml.scriptrun");
         json.set("createdUtc", to_iso8601(job.created));
         json.set("startTimeUtc", time_or_null(job.started));

@@ -10,7 +10,7 @@
 #include "api/api.h"
 #include "base/json.h"
 #include "control/assets.h"
-#include "model/job.h"
+#include "control/jobs.h"
 #include "tracking/tracking.h"
 
 namespace turnout::api {

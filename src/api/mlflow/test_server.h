@@ -17,6 +17,7 @@
 #include "blob/blobs.h"
 #include "control/assets.h"
 #include "control/control.h"
+#include "control/test_jobs.h"
 #include "io/posix/asio_loop.h"
 #include "io/posix/http_client.h"
 #include "io/posix/http_server.h"
@@ -118,7 +119,7 @@ public:
         job.created = clock.now() - 100s;
         JobAttempt attempt;
         attempt.number = 1;
-        attempt.node = "node-1";
+        attempt.nodes = {"node-1"};
         attempt.leased = job.created + 10s;
         attempt.preparing = job.created + 11s;
         attempt.running = job.created + 30s;
@@ -128,9 +129,9 @@ public:
         EXPECT_TRUE(loop.run(tracking.ensure_job_run(workspace.id, name, "exp", job.meta.display_name, "admin")));
         return job;
     }
-    void save(const JobRecord& job) {
+    void save(const JobRecord& job, const agent_protocol::TaskSpec& task = {}) {
         Batch batch;
-        batch.put(Table::Job, job.workspace + "/" + job.name, to_json(job).dump());
+        turnout::put_job(batch, job, task);
         EXPECT_TRUE(loop.run(store.commit(std::move(batch))));
     }
     std::string run_token(const std::string& job) { return authority->mint({Principal::Kind::Run, job, workspace.id, job, 1}, "test", 1h).reveal(); }

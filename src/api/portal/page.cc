@@ -56,7 +56,8 @@ std::string_view tone_of(JobStatus status) {
 
 std::string_view title_of(LedgerEntry entry) {
     switch (entry) {
-        case LedgerEntry::Queue: return "waiting for a slot";
+        case LedgerEntry::Queue: return "waiting for a node";
+        case LedgerEntry::Quota: return "waiting for a slot of the pool";
         case LedgerEntry::NodeStart: return "starting a node";
         case LedgerEntry::Snapshot: return "code snapshot";
         case LedgerEntry::Environment: return "environment";
@@ -64,6 +65,7 @@ std::string_view title_of(LedgerEntry entry) {
         case LedgerEntry::UserCode: return "your code";
         case LedgerEntry::Outputs: return "outputs";
         case LedgerEntry::Retry: return "earlier attempts";
+        case LedgerEntry::Preempted: return "lost to preemption";
     }
     return "";
 }
@@ -87,7 +89,7 @@ std::string header(const PageData& data) {
     fact("Experiment", job.meta.experiment);
     fact("Compute", job.compute);
     if (const JobAttempt* current = job.current()) {
-        fact("Node", current->node);
+        fact("Node", join(current->nodes, ", "));
         if (current->number > 1) fact("Attempt", std::to_string(current->number));
     }
     std::string submitted = to_iso8601(job.created).substr(0, 19);
@@ -104,7 +106,7 @@ std::string notice(const PageData& data) {
     std::string out;
     if (!is_terminal(job.status)) {
         const JobAttempt* current = job.current();
-        const std::string doing = !job.waiting_for.empty() ? job.waiting_for : current ? current->detail : "";
+        const std::string doing = !data.waiting_for.empty() ? data.waiting_for : current ? current->detail : "";
         if (!doing.empty()) out += "<p class=\"notice\"><b>Now:</b> " + text(doing) + "</p>";
         return out;
     }
@@ -170,7 +172,7 @@ std::string table(std::string_view title, const Json& values) {
 
 // What ran: the command as it was sent, the values it got, the environment and what was said about it.
 std::string definition(const PageData& data) {
-    const agent_protocol::TaskSpec& task = data.job.task;
+    const agent_protocol::TaskSpec& task = data.task;
     if (task.command.empty()) return "";
     std::string out = "<h2>Command</h2><pre class=\"command\">" + text(task.command) + "</pre>";
     Json rows = Json::object();

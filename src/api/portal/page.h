@@ -18,6 +18,8 @@ namespace turnout::api::portal {
 
 struct PageData {
     JobRecord job;
+    agent_protocol::TaskSpec task;
+    std::string waiting_for;  // why it has no slot just now, "" if it has one
     std::optional<Run> run;
     std::vector<std::pair<std::string, std::vector<Metric>>> histories;  // by metric; may be cut
     std::vector<std::pair<std::string, std::uint64_t>> artifacts;        // path beneath the run, size

@@ -6,6 +6,7 @@
 #include "api/portal/page.h"
 #include "api/studio_link.h"
 #include "base/text.h"
+#include "control/jobs.h"
 #include "blob/blobs.h"
 #include "control/control.h"
 
@@ -38,9 +39,8 @@ Result<portal::PageData> page_data(Services& services, const Call& call) {
     if (!job) return not_found("job '" + name + "' does not exist", "job");
     portal::PageData data;
     data.job = std::move(*job);
-    if (!is_terminal(data.job.status)) {
-        if (std::string live = services.control.waiting_for(wsid, name); !live.empty()) data.job.waiting_for = std::move(live);
-    }
+    data.task = TURNOUT_TRY(read_task(services.store, data.job));
+    data.waiting_for = services.control.waiting_for(wsid, name);
     data.run = TURNOUT_TRY(services.tracking.find_run(wsid, name));
     if (data.run)
         for (std::size_t i = 0; i < data.run->latest.size() && i < kMaxCharts; ++i) {

@@ -13,7 +13,27 @@ namespace {
 
 // Step i leads from version i + 1 to i + 2. Each is one or more SQL statements, run in the
 // transaction that also records the new version.
-constexpr const char* kSteps[] = {nullptr};
+constexpr const char* kSteps[] = {
+    // 2: the row of a job was split into what was submitted, its state, and its task.
+    R"(CREATE TABLE job_state(key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL);
+CREATE TABLE task_base(key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL);
+CREATE TEMP TABLE old AS SELECT key, CAST(value AS TEXT) AS json, revision FROM job;
+INSERT INTO task_base SELECT json_extract(json, '$.workspace') || '/of-' || json_extract(json, '$.name'),
+    CAST(json_extract(json, '$.task') AS BLOB), revision FROM old WHERE json_type(json, '$.task') = 'object';
+INSERT INTO job_state SELECT key, CAST(json_object('status', json_extract(json, '$.status'),
+    'started', json_extract(json, '$.started'), 'ended', json_extract(json, '$.ended'),
+    'cancelRequested', json(CASE json_extract(json, '$.cancelRequested') WHEN 1 THEN 'true' ELSE 'false' END),
+    'attempts', json(json_extract(json, '$.attempts')), 'cause', json_extract(json, '$.cause'),
+    'error', coalesce(json_extract(json, '$.error'), '')) AS BLOB), revision FROM old;
+UPDATE job SET value = (SELECT CAST(json_remove(json_set(json, '$.taskBase', 'of-' || json_extract(json, '$.name'),
+    '$.environment', coalesce(json_extract(json, '$.task.environment.name'), '')), '$.task', '$.status', '$.started', '$.ended',
+    '$.cancelRequested', '$.attempts', '$.cause', '$.error', '$.waitingFor') AS BLOB) FROM old WHERE old.key = job.key);
+UPDATE job_live SET value = coalesce((SELECT CAST(json_object('compute', json_extract(json, '$.compute'),
+    'sharer', json_extract(json, '$.principal') || '/' || json_extract(json, '$.experiment'),
+    'created', json_extract(json, '$.created'), 'base', 'of-' || json_extract(json, '$.name')) AS BLOB)
+    FROM old WHERE old.key = job_live.key), value);
+DROP TABLE old;)",
+    nullptr};
 static_assert(std::size(kSteps) == kSchemaVersion,
               "one step for each version but the first, then nullptr");
 
@@ -38,6 +58,8 @@ bool has_tiny_values(Table table) {
         case Table::Compute:
         case Table::Node:
         case Table::Job:
+        case Table::JobState:
+        case Table::TaskBase:
         case Table::Event:
         case Table::Experiment:
         case Table::Run:

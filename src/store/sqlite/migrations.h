@@ -10,7 +10,7 @@
 
 namespace turnout::sqlite {
 
-inline constexpr int kSchemaVersion = 1;
+inline constexpr int kSchemaVersion = 2;
 
 // Brings `db` to kSchemaVersion. Tables that the version has but the file lacks are created, so a
 // new table is no new version; a changed meaning of keys or values is. `path` names the backup

@@ -33,6 +33,8 @@ public:
             case Table::CodeHash:
             case Table::Compute:
             case Table::Job:
+            case Table::JobState:
+            case Table::TaskBase:
             case Table::Experiment:
             case Table::ExperimentById:
             case Table::Token: return true;

@@ -1,0 +1,67 @@
+// What happened, in the order in which it did: one row of Table::Event for each commit, a JSON
+// array. People follow it, nothing is decided by it.
+#include "control/state.h"
+
+namespace turnout {
+
+namespace {
+
+// Written by hand, without a tree: there are several for each job.
+class EventText {
+public:
+    EventText(std::string& out, Instant at, std::string_view kind, std::string_view workspace, std::string_view name, std::string_view what)
+        : out_(out) {
+        if (!out_.empty()) out_ += ',';
+        out_ += "{\"at\":" + std::to_string(at.micros);
+        text("kind", kind);
+        text("workspace", workspace);
+        text("name", name);
+        text("what", what);
+    }
+    ~EventText() { out_ += '}'; }
+    EventText& text(std::string_view member, std::string_view value) {
+        if (value.empty()) return *this;
+        out_ += ",\"";
+        out_ += member;
+        out_ += "\":";
+        Json(value).dump_to(out_);
+        return *this;
+    }
+    EventText& number(std::string_view member, std::int64_t value) {
+        out_ += ",\"";
+        out_ += member;
+        out_ += "\":" + std::to_string(value);
+        return *this;
+    }
+
+private:
+    std::string& out_;
+};
+
+}  // namespace
+
+void Control::State::job_event(const JobEntry& job, std::string_view what, std::string_view message) {
+    EventText event(gathering.events, clock.now(), "job", job.workspace(), job.name(), what);
+    event.text("compute", job.compute->compute.name);
+    event.text("status", name_of(job.state.status));
+    if (!job.state.attempts.empty()) {
+        const JobAttempt& attempt = job.state.attempts.back();
+        event.number("attempt", attempt.number);
+        event.text("node", attempt.nodes.front());
+        if (attempt.ended && attempt.ending) event.text("cause", agent_protocol::name_of(attempt.ending->cause));
+        if (attempt.ended && attempt.ending && attempt.ending->exit_code >= 0 && what == "ended")
+            event.number("exit_code", attempt.ending->exit_code);
+    }
+    event.text("message", message);
+}
+
+void Control::State::node_event(const Node& node, std::string_view what, std::string_view message) {
+    EventText event(gathering.events, clock.now(), "node", node.workspace, node.name, what);
+    event.text("compute", node.compute).text("message", message);
+}
+
+void Control::State::compute_event(const Compute& compute, std::string_view what) {
+    const EventText event(gathering.events, clock.now(), "compute", compute.workspace, compute.name, what);
+}
+
+}  // namespace turnout

@@ -1,0 +1,158 @@
+#include "control/jobs.h"
+
+#include "base/hash.h"
+#include "base/text.h"
+
+namespace turnout {
+
+namespace ap = agent_protocol;
+
+namespace {
+
+
+
+std::string key_of(std::string_view wsid, std::string_view name) {
+    return std::string(wsid) + "/" + std::string(name);
+}
+
+std::string with_placeholder(std::string_view text, std::string_view name) {
+    std::string out;
+    if (name.size() < 3) return std::string(text);  // it would be found everywhere
+    for (;;) {
+        const std::size_t at = text.find(name);
+        if (at == std::string_view::npos) return out += text;
+        out += text.substr(0, at);
+        out += ap::kJobPlaceholder;
+        text.remove_prefix(at + name.size());
+    }
+}
+
+// In values only: the names of members are the format's.
+Json with_placeholder(const Json& json, std::string_view name) {
+    if (json.is_string()) return with_placeholder(json.as_view(), name);
+    if (json.is_array()) {
+        Json out = Json::array();
+        for (const Json& item : json.items()) out.push(with_placeholder(item, name));
+        return out;
+    }
+    if (json.is_object()) {
+        Json out = Json::object();
+        for (const auto& [key, value] : json.members()) out.set(key, with_placeholder(value, name));
+        return out;
+    }
+    return json;
+}
+
+}  // namespace
+
+SplitTask split_task(const ap::TaskSpec& task, std::string_view job) {
+    Json json = ap::to_json(task);
+    SplitTask split;
+    for (const std::string_view own : {"command", "inputs"}) {
+        if (!json.has(own)) continue;
+        split.own.set(own, json.at(own));
+        json.erase(own);
+    }
+    json.erase("run_token");
+    split.base = with_placeholder(json, job).dump();
+    split.hash = to_hex(sha256(split.base));
+    return split;
+}
+
+// ---- reading ----
+
+Result<StoredJob> join_job(Store& store, const Record& definition) {
+    const Json json = TURNOUT_TRY(parse_json(definition.value));
+    StoredJob stored;
+    stored.record = TURNOUT_TRY(job_from_json(json));
+    stored.revision = definition.revision;
+    JobRecord& job = stored.record;
+    const std::optional<Record> state = TURNOUT_TRY(store.get(Table::JobState, definition.key));
+    if (state) {
+        const Json state_document = TURNOUT_TRY(parse_json(state->value));
+        static_cast<JobState&>(job) = TURNOUT_TRY(job_state_from_json(state_document));
+        stored.revision = std::max(stored.revision, state->revision);
+    }
+    if (job.trial.sweep.empty()) return stored;
+    const std::optional<Record> parent = TURNOUT_TRY(store.get(Table::Job, key_of(job.workspace, job.trial.sweep)));
+    if (!parent) return stored;  // it was deleted: what the trial did is still there
+    const Json sweep_document = TURNOUT_TRY(parse_json(parent->value));
+    const JobRecord sweep = TURNOUT_TRY(job_from_json(sweep_document));
+    job.definition = sweep.definition.at("trial");
+    for (const std::string_view shared : {"inputs", "outputs", "resources", "experimentName"})
+        if (!job.definition.has(shared) && sweep.definition.has(shared))
+            job.definition.set(shared, sweep.definition.at(shared));
+    job.environment = sweep.environment;
+    job.notices = sweep.notices;
+    if (job.task_base.empty()) job.task_base = sweep.task_base;
+    Json own = sweep.task_own;
+    for (const auto& [name, value] : job.task_own.members()) own.set(name, value);
+    job.task_own = std::move(own);
+    return stored;
+}
+
+Result<std::optional<StoredJob>> read_job(Store& store, std::string_view wsid, std::string_view name) {
+    const std::optional<Record> row = TURNOUT_TRY(store.get(Table::Job, key_of(wsid, name)));
+    if (!row) return std::optional<StoredJob>();
+    return std::optional(TURNOUT_TRY(join_job(store, *row)));
+}
+
+Result<ap::TaskSpec> read_task(Store& store, const JobRecord& job) {
+    const std::optional<Record> row = TURNOUT_TRY(store.get(Table::TaskBase, key_of(job.workspace, job.task_base)));
+    if (!row) return internal("the task of job '" + job.name + "' is not in the store");
+    const Json json = TURNOUT_TRY(parse_json(row->value));
+    const ap::TaskSpec base = TURNOUT_TRY(ap::task_from_json(json));
+    return ap::expand_task(base, job.task_own, {job.workspace, job.name, 1});
+}
+
+// ---- facts ----
+
+Json to_json(const JobFacts& facts) {
+    Json json = Json::object();
+    json.set("compute", facts.compute);
+    if (facts.type != JobType::Command) json.set("type", name_of(facts.type));
+    if (facts.nodes != 1) json.set("nodes", facts.nodes);
+    if (facts.priority != 0) json.set("priority", facts.priority);
+    json.set("sharer", facts.sharer);
+    json.set("created", facts.created.micros);
+    if (!facts.sweep.empty()) {
+        json.set("sweep", facts.sweep);
+        json.set("index", facts.index);
+    }
+    json.set("base", facts.base);
+    if (!facts.own.members().empty()) json.set("own", facts.own);
+    return json;
+}
+
+Result<JobFacts> facts_from_json(const Json& json) {
+    JobFacts facts;
+    facts.compute = json.at("compute").as_string();
+    if (facts.compute.empty()) return internal("stored job without compute");
+    if (json.has("type")) facts.type = TURNOUT_TRY(parse_job_type(json.at("type").as_view()));
+    facts.nodes = static_cast<int>(json.at("nodes").as_int(1));
+    facts.priority = static_cast<int>(json.at("priority").as_int());
+    facts.sharer = json.at("sharer").as_string();
+    facts.created = Instant{json.at("created").as_int()};
+    facts.sweep = json.at("sweep").as_string();
+    facts.index = json.at("index").as_int();
+    facts.base = json.at("base").as_string();
+    if (json.at("own").is_object()) facts.own = json.at("own");
+    return facts;
+}
+
+JobFacts facts_of(const JobRecord& job) {
+    JobFacts facts;
+    facts.compute = job.compute;
+    facts.type = job.type;
+    facts.nodes = job.node_count;
+    facts.priority = job.priority;
+    facts.sharer = job.principal + "/" + job.meta.experiment;
+    facts.created = job.created;
+    facts.sweep = job.trial.sweep;
+    facts.index = job.trial.index;
+    facts.base = job.task_base;
+    facts.own = job.task_own;
+    return facts;
+}
+
+}  // namespace turnout

@@ -1,0 +1,59 @@
+// The rows of a job: what was submitted, its state, what the scheduler has to know of it while it
+// lives, and the task that jobs with equal tasks share. Only control writes them; everybody reads
+// them here.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "model/job.h"
+#include "spec/agent_protocol.h"
+#include "store/store.h"
+
+namespace turnout {
+
+struct StoredJob {
+    JobRecord record;
+    std::uint64_t revision = 0;  // grows with every change of it
+};
+
+// As committed. A trial of a sweep has its definition from the sweep. nullopt: no such job.
+Result<std::optional<StoredJob>> read_job(Store& store, std::string_view wsid, std::string_view name);
+// The same from the rows of a job; `definition` is its row in Table::Job.
+Result<StoredJob> join_job(Store& store, const Record& definition);
+// What the next attempt of it runs, whole, without token.
+Result<agent_protocol::TaskSpec> read_task(Store& store, const JobRecord& job);
+
+// ---- a task in two parts ----
+
+struct SplitTask {
+    std::string hash;  // sha256 of `base`, hex
+    std::string base;  // JSON of a TaskSpec with `${{turnout.job}}` in the place of the job's name
+    Json own = Json::object();  // members that are the job's own: its command and its inputs
+};
+// Parts that agent_protocol::expand_task puts together again for the same name.
+SplitTask split_task(const agent_protocol::TaskSpec& task, std::string_view job);
+
+// ---- what is kept of a job in memory while it lives ----
+
+struct JobFacts {
+    std::string compute;  // name
+    JobType type = JobType::Command;
+    int nodes = 1;
+    int priority = 0;
+    std::string sharer;   // who shares fairly: principal and experiment
+    Instant created{};
+    std::string sweep;    // parent of a trial, "" otherwise
+    std::int64_t index = 0;
+    std::string base;     // hash of its task's base
+    Json own = Json::object();
+};
+Json to_json(const JobFacts& facts);
+Result<JobFacts> facts_from_json(const Json& json);
+JobFacts facts_of(const JobRecord& job);
+
+}  // namespace turnout
