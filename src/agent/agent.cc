@@ -104,6 +104,7 @@ struct Agent::State : std::enable_shared_from_this<State> {
     void carry_out(effect::FetchInputs& effect);
     void carry_out(effect::StartTask& effect);
     void carry_out(effect::SignalTask& effect) { supervisor->signal(effect.id, effect.signal); }
+    void carry_out(effect::SetSlots& effect) { supervisor->slots(effect.count); }
     void carry_out(effect::AppendLog& effect) { supervisor->append(effect.id, effect.text, true); }
     void carry_out(effect::ShipLog& effect);
     void carry_out(effect::ShipOutputs& effect);
@@ -123,7 +124,8 @@ struct Agent::State : std::enable_shared_from_this<State> {
     void put(std::string frame);
     static Task<void> write_out(std::shared_ptr<State> self);
     static Task<void> serve_link(std::shared_ptr<State> self);
-    static Task<void> upload_while_running(std::shared_ptr<State> self, WorkPtr work);
+    static Task<void> upload_while_running(std::shared_ptr<State> self);
+    static Task<void> upload_now(std::shared_ptr<State> self, WorkPtr work);
     static Task<void> finish_outputs(std::shared_ptr<State> self, WorkPtr work);
     static Task<void> watch_link(std::shared_ptr<State> self);
     Span heard_at{};  // last bytes over the link
@@ -158,10 +160,7 @@ Result<void> Agent::State::begin() {
         drain();
     };
     events.started = [this](const AttemptId& id, Result<Span> started) {
-        bool ran = started.has_value();
         core->task_started(id, std::move(started));
-        if (ran)
-            if (auto work = work_of(id)) start(upload_while_running(shared_from_this(), work), [] {});
         drain();
     };
     events.output = [this](const SupervisedTask& task) {
@@ -183,12 +182,12 @@ Result<void> Agent::State::begin() {
         struct stat st;
         if (stat(work->environment_log().c_str(), &st) == 0 && st.st_size > 0)
             core->log_grew(id, kEnvironmentLog, static_cast<std::uint64_t>(st.st_size));
-        if (core->running(id)) start(upload_while_running(self, work), [] {});
     }
     supervisor->begin();
     drain();
     start(serve_link(self), [] {});
     start(watch_link(self), [] {});
+    start(upload_while_running(self), [] {});
     return {};
 }
 
@@ -339,15 +338,22 @@ Task<void> Agent::State::finish_outputs(std::shared_ptr<State> self, WorkPtr wor
     self->drain();
 }
 
-Task<void> Agent::State::upload_while_running(std::shared_ptr<State> self, WorkPtr work) {
+// What commands that run for long have written so far.
+Task<void> Agent::State::upload_while_running(std::shared_ptr<State> self) {
     for (;;) {
         co_await self->loop.sleep(kUploadEvery);
-        if (self->closing || !work->wanted || work->finishing || !self->core->running(work->id)) co_return;
-        if (!self->link || work->shipping) continue;
-        work->shipping = true;
-        (void)co_await upload_changes(self->server, work);  // what did not work is tried at the next look
-        work->shipping = false;
+        if (self->closing) co_return;
+        for (auto& [id, work] : self->works)
+            if (self->link && !work->shipping && !work->finishing && self->core->running(id)) {
+                work->shipping = true;
+                start(upload_now(self, work), [] {});
+            }
     }
+}
+
+Task<void> Agent::State::upload_now(std::shared_ptr<State> self, WorkPtr work) {
+    (void)co_await upload_changes(self->server, work);  // what did not work is tried at the next look
+    work->shipping = false;
 }
 
 void Agent::State::carry_out(effect::Abort& effect) {
@@ -456,6 +462,10 @@ void Agent::State::on_listed(std::vector<SupervisedTask> tasks) {
     std::vector<TaskState> states;
     for (auto& task : tasks) {
         const TaskSpec* known = core->task(task.id);
+        if (task.state.waiting) {
+            states.push_back(std::move(task.state));
+            continue;
+        }
         serials[task.id] = task.serial;
         segments.add(task.serial, task.first_segment, task.first_position);
         if (!task.started) {

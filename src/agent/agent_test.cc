@@ -103,6 +103,16 @@ protected:
         waitpid(agent, nullptr, 0);
         agent = 0;
     }
+    void kill_supervisor() {
+        int supervisor = 0;
+        for (const auto& entry : fs::directory_iterator("/proc")) {
+            std::ifstream file(entry.path() / "cmdline", std::ios::binary);
+            std::string text((std::istreambuf_iterator<char>(file)), {});
+            if (text.find("turnout-supervisor") != std::string::npos && text.find(folder + "/node") != std::string::npos) supervisor = std::atoi(entry.path().filename().c_str());
+        }
+        ASSERT_GT(supervisor, 0);
+        kill(supervisor, SIGKILL);
+    }
     bool until(std::function<bool()> done) {
         bool late = false;
         auto timer = loop.after(30s, [&] { late = true; });
@@ -237,11 +247,14 @@ protected:
 };
 
 TEST_F(AgentTest, EchoRunsAndItsOutputsArrive) {
-    auto id = lease("echo hello");
+    const std::string go = folder + "/go";
+    auto id = lease("echo hello; while [ ! -e " + go + " ]; do sleep 0.01; done");
+    ASSERT_TRUE(until([&] { return !phases[id].empty() && phases[id].back() == Phase::Running; }));
+    EXPECT_EQ(log(id), "hello\n");
+    std::ofstream(go) << "x";
     auto ending = end_of(id);
     EXPECT_EQ(ending.cause, Cause::None) << ending.message;
     EXPECT_EQ(log(id), "hello\n");
-    EXPECT_EQ(phases[id], (std::vector{Phase::Preparing, Phase::Running, Phase::Finalizing}));
 
     auto second = lease("mkdir -p outputs/deep && echo model > 'outputs/deep/a b.txt' && echo l > logs/l && echo d > ${{outputs.data}}/d && echo \"$AZURE_ML_INPUT_x $SECRET_OF_SERVER-\" ${{inputs.x}}", [](TaskSpec& task) {
         task.outputs.push_back({"data", "uri_folder", "rw_mount", {"store", "target/"}});
@@ -380,19 +393,67 @@ TEST_F(AgentTest, KilledAgainAndAgainAJobRunsOnce) {
 TEST_F(AgentTest, KilledSupervisorTakesItsTasksAndSaysSo) {
     auto id = lease("setsid sleep 1000 & echo ready; sleep 1000");
     ASSERT_TRUE(until([&] { return log(id) == "ready\n"; }));
-    int supervisor = 0;
-    for (const auto& entry : fs::directory_iterator("/proc")) {
-        std::ifstream file(entry.path() / "cmdline", std::ios::binary);
-        std::string text((std::istreambuf_iterator<char>(file)), {});
-        if (text.find("turnout-supervisor") != std::string::npos && text.find(folder + "/node") != std::string::npos) supervisor = std::atoi(entry.path().filename().c_str());
-    }
-    ASSERT_GT(supervisor, 0);
-    kill(supervisor, SIGKILL);
+    kill_supervisor();
     EXPECT_EQ(end_of(id).cause, Cause::Internal);
     EXPECT_TRUE(processes_with("ws/" + id.job + "/1").empty());
     EXPECT_EQ(log(id), "ready\n");
     auto next = lease("echo again");
     EXPECT_EQ(end_of(next).cause, Cause::None);
+}
+
+// One that runs until it is told, and some behind it that the supervisor holds.
+TEST_F(AgentTest, WhatWaitsAtTheSupervisorOutlivesTheAgent) {
+    const std::string go = folder + "/go", ran = folder + "/ran";
+    auto first = lease("echo ready; while [ ! -e " + go + " ]; do sleep 0.01; done");
+    ASSERT_TRUE(until([&] { return log(first) == "ready\n"; }));
+    std::vector<AttemptId> more;
+    std::string wanted;
+    for (int i = 0; i < 12; ++i) {
+        more.push_back(lease("echo " + std::to_string(i) + " >> " + ran));
+        wanted += std::to_string(i) + "\n";
+    }
+    ASSERT_TRUE(until([&] { return phases[more.back()].size() == 1; }));
+    kill_agent();
+    start_agent();
+    ASSERT_TRUE(until([&] { return hellos >= 2; }));
+    std::ofstream(go) << "x";
+    EXPECT_EQ(end_of(first).cause, Cause::None);
+    for (const auto& id : more) EXPECT_EQ(end_of(id).cause, Cause::None) << ends[id].message;
+    EXPECT_EQ(*read_file(ran), wanted) << "in the order of the leases, each once";
+}
+
+TEST_F(AgentTest, WhatWaitedAtAKilledSupervisorRunsAfterwards) {
+    const std::string ran = folder + "/ran";
+    auto first = lease("echo ready; sleep 1000");
+    ASSERT_TRUE(until([&] { return log(first) == "ready\n"; }));
+    std::vector<AttemptId> more;
+    for (int i = 0; i < 12; ++i) more.push_back(lease("echo x >> " + ran));
+    ASSERT_TRUE(until([&] { return phases[more.back()].size() == 1; }));
+    kill_supervisor();
+    EXPECT_EQ(end_of(first).cause, Cause::Internal);
+    for (const auto& id : more) EXPECT_EQ(end_of(id).cause, Cause::None) << ends[id].message;
+    EXPECT_EQ(read_file(ran)->size(), 2 * more.size());
+}
+
+TEST_F(AgentTest, WhatWaitsCanBeRevokedAndCanceled) {
+    const std::string go = folder + "/go", ran = folder + "/ran";
+    auto first = lease("echo ready; while [ ! -e " + go + " ]; do sleep 0.01; done");
+    ASSERT_TRUE(until([&] { return log(first) == "ready\n"; }));
+    auto revoked = lease("echo revoked >> " + ran), canceled = lease("echo canceled >> " + ran), last = lease("echo last >> " + ran);
+    for (int i = 0; i < 12; ++i) lease("true");
+    auto behind = lease("echo behind >> " + ran);  // the agent still has it
+    ASSERT_TRUE(until([&] { return phases[behind].size() == 1; }));
+    for (const auto& id : {first, revoked, behind}) say(Cancel{id, Cause::Preempted, 30s, true});
+    say(Cancel{canceled, Cause::Canceled, 30s});
+    EXPECT_EQ(end_of(revoked).cause, Cause::Preempted);
+    EXPECT_EQ(ends[revoked].exit_code, -1);
+    EXPECT_EQ(end_of(behind).cause, Cause::Preempted);
+    EXPECT_EQ(end_of(canceled).cause, Cause::Canceled);
+    EXPECT_FALSE(ends.contains(first));
+    std::ofstream(go) << "x";
+    EXPECT_EQ(end_of(first).cause, Cause::None);
+    EXPECT_EQ(end_of(last).cause, Cause::None);
+    EXPECT_EQ(*read_file(ran), "last\n");
 }
 
 TEST_F(AgentTest, TimeLimitAndMemoryLimit) {

@@ -105,6 +105,7 @@ struct Stop {
 };
 
 struct Attempt {
+    const AttemptId* id = nullptr;  // its key in the core's map
     std::uint64_t order = 0;
     TaskSpec task;
     Json task_json;    // as it was leased
@@ -122,7 +123,13 @@ struct Attempt {
     std::string boot_id;     // of the machine when it was leased
     bool rebooted = false;   // the machine restarted under it
     std::map<std::string, Stream, std::less<>> streams;
+    bool revoked = false;    // it is to end unless its command has begun
     std::optional<Span> report_at;  // next PhaseReport or EndReport
+    std::optional<Span> record_at;  // its stage is not in the journal yet; it is once the stage has lasted
+
+    // Bookkeeping of the core.
+    bool dirty = false;           // something happened to it since the last look
+    std::optional<Span> timer;    // when it has to be looked at, as it stands in the core's timers
 
     bool live() const { return stage != Stage::Ended; }
     bool has_process() const { return stage == Stage::Starting || stage == Stage::Running; }

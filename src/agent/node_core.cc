@@ -16,6 +16,8 @@ constexpr Span kRepeatHello = 5s;
 constexpr Span kResendLog = 5s;        // unacknowledged log bytes are sent again
 constexpr Span kRecordContact = 10s;   // how much older than the truth the recorded contact may be
 constexpr Span kDetailDelay = 250ms;   // a step shorter than this is not worth a report
+constexpr Span kLasting = 20ms;        // a phase shorter than this is not worth a report or a record
+constexpr int kAhead = 8;              // so many starts wait at the supervisor for their turn
 constexpr Span kTimeoutGrace = 30s;    // between TERM and KILL when the time limit is met
 constexpr Span kRepeatKill = 5s;
 constexpr std::uint64_t kLogWindow = 8 * kLogChunk;
@@ -29,6 +31,12 @@ struct NodeCore::State {
     NodeFacts facts;
     const Clock& clock;
     std::map<AttemptId, Attempt> attempts;
+    std::map<std::uint64_t, Attempt*> ready;  // by order: prepared, to be started
+    std::map<std::pair<Span, std::uint64_t>, Attempt*> timers;  // by time and order
+    std::vector<Attempt*> dirty;              // to be looked at; nullptr: gone meanwhile
+    int processes = 0;   // attempts that are asked to start or run
+    int live = 0;        // that have not ended
+    int unfinished = 0;  // that lost contact would end
     Bases bases;
     std::uint64_t next_order = 0;
     std::deque<AttemptId> buried;       // acknowledged ends, newest last
@@ -39,11 +47,14 @@ struct NodeCore::State {
     std::optional<Span> hello_at;
     bool listed = false;
     bool quitting = false;
+    int max_running = 1;
     Span lost_after{};
     Span contact{};
+    bool lost_contact = false;  // and acted upon it
     std::optional<Span> contact_recorded;
 
-    State(NodeFacts f, const Clock& c) : facts(std::move(f)), clock(c), contact(c.since_boot()) {}
+    State(NodeFacts f, const Clock& c)
+        : facts(std::move(f)), clock(c), max_running(facts.max_running), contact(c.since_boot()) {}
 
     Span now() const { return clock.since_boot(); }
     void emit(Effect effect) { effects.push_back(std::move(effect)); }
@@ -52,9 +63,56 @@ struct NodeCore::State {
     }
     void record(Json line) { emit(effect::Record{line.dump()}); }
 
+    // For an input that concerns it: it is looked at in the next pump.
     Attempt* find(const AttemptId& id) {
         auto found = attempts.find(id);
-        return found == attempts.end() ? nullptr : &found->second;
+        if (found == attempts.end()) return nullptr;
+        touch(found->second);
+        return &found->second;
+    }
+    void touch(Attempt& attempt) {
+        if (!std::exchange(attempt.dirty, true)) dirty.push_back(&attempt);
+    }
+    // When something changed that concerns all of them.
+    void touch_all() {
+        for (Attempt* attempt : in_order()) touch(*attempt);
+    }
+    std::vector<Attempt*> in_order() {
+        std::vector<Attempt*> order;
+        for (auto& [id, attempt] : attempts) order.push_back(&attempt);
+        std::sort(order.begin(), order.end(), [](const Attempt* a, const Attempt* b) { return a->order < b->order; });
+        return order;
+    }
+    Attempt& add(const AttemptId& id, Attempt attempt) {
+        auto [place, fresh] = attempts.emplace(id, std::move(attempt));
+        place->second.id = &place->first;
+        count(place->second, 1);
+        touch(place->second);
+        return place->second;
+    }
+    void erase(const AttemptId& id) {
+        auto found = attempts.find(id);
+        if (found == attempts.end()) return;
+        Attempt& attempt = found->second;
+        count(attempt, -1);
+        if (attempt.timer) timers.erase({*attempt.timer, attempt.order});
+        if (attempt.dirty) std::replace(dirty.begin(), dirty.end(), &attempt, static_cast<Attempt*>(nullptr));
+        bases.leave(attempt.base);
+        attempts.erase(found);
+    }
+    // Before its stage changes with -1, after it with 1.
+    void count(Attempt& attempt, int by) {
+        if (attempt.has_process()) processes += by;
+        if (attempt.live()) live += by;
+        if (attempt.stage < Stage::Flushing) unfinished += by;
+        if (attempt.stage != Stage::Ready) return;
+        if (by > 0) ready.emplace(attempt.order, &attempt);
+        else ready.erase(attempt.order);
+    }
+    void move_to(Attempt& attempt, Stage stage) {
+        count(attempt, -1);
+        attempt.stage = stage;
+        count(attempt, 1);
     }
 
     // ---- journal lines: a message of the protocol and what the node adds to it ----
@@ -88,6 +146,7 @@ struct NodeCore::State {
     Json contact_line() const {
         return Json::object({{"contact", contact.count()},
                              {"lost_after", lost_after.count()},
+                             {"max_running", max_running},
                              {"boot_id", facts.boot_id}});
     }
 
@@ -97,9 +156,8 @@ struct NodeCore::State {
 
     void heard() {
         contact = now();
-        bool live = std::any_of(attempts.begin(), attempts.end(),
-                                [](const auto& item) { return item.second.live(); });
-        if (live && lost_after > Span::zero() &&
+        lost_contact = false;
+        if (live > 0 && lost_after > Span::zero() &&
             (!contact_recorded || contact - *contact_recorded >= kRecordContact))
             record_contact();
     }
@@ -125,21 +183,32 @@ struct NodeCore::State {
             case Stage::Ended: break;
         }
         Phase before = phase_of(attempt.stage);
-        attempt.stage = stage;
+        // Whatever follows from a command's end follows again after a restart, since the supervisor
+        // knows the end until the attempt is forgotten: no line for what passes quickly. What was
+        // decided here, or while it is being stopped, is written down at once.
+        bool derived = !attempt.stop && (attempt.has_process() || attempt.record_at);
+        move_to(attempt, stage);
         attempt.since = now();
         attempt.issued = false;
         attempt.detail.clear();
-        if (stage >= Stage::Outputs) {
-            attempt.ending.durations = attempt.durations;
-            record(ending_line(id, attempt));
-        } else if (stage >= Stage::Starting) {
-            // The steps before it are repeated after a restart anyway: no line each.
-            record(stage_line(id, attempt));
+        if (stage >= Stage::Outputs) attempt.ending.durations = attempt.durations;
+        if (stage == Stage::Starting) {
+            record(stage_line(id, attempt));  // the steps before it are repeated after a restart anyway
+        } else if (stage > Stage::Starting) {
+            attempt.record_at = now() + kLasting;
+            if (!derived) write_down(id, attempt);
         }
-        if (phase_of(stage) != before)
+        if (stage == Stage::Ended)
             report(id, attempt);
-        else if (stage < Stage::Ended)
+        else if (phase_of(stage) != before)
+            attempt.report_at = now() + kLasting;
+        else
             attempt.report_at = std::min(attempt.report_at.value_or(Span::max()), now() + kDetailDelay);
+    }
+
+    void write_down(const AttemptId& id, Attempt& attempt) {
+        if (!std::exchange(attempt.record_at, std::nullopt)) return;
+        record(attempt.stage >= Stage::Outputs ? ending_line(id, attempt) : stage_line(id, attempt));
     }
 
     void report(const AttemptId& id, Attempt& attempt) {
@@ -158,7 +227,8 @@ struct NodeCore::State {
             case Stage::Snapshot: return "fetching the code snapshot";
             case Stage::Environment: return "preparing environment " + attempt.task.environment.name;
             case Stage::Inputs: return "fetching inputs";
-            case Stage::Ready: return "waiting for the node's previous command";
+            case Stage::Ready:
+            case Stage::Starting: return "waiting for the node's previous command";
             case Stage::Outputs: return "uploading outputs";
             case Stage::Flushing: return "uploading the rest of the log";
             default: return "";
@@ -167,6 +237,8 @@ struct NodeCore::State {
 
     void request_stop(const AttemptId& id, Attempt& attempt, Cause cause, Span grace) {
         if (attempt.stop && attempt.stop->kill_at() <= now() + grace) return;
+        write_down(id, attempt);  // what it had come to by itself
+        touch(attempt);
         Stop stop{attempt.stop ? attempt.stop->cause : cause, now(), grace, false, std::nullopt};
         // A shorter grace replaces a longer one; the first reason stands, except that a person's
         // wish outranks the others.
@@ -179,6 +251,7 @@ struct NodeCore::State {
     // The command will not run (any more): from here only reports are left.
     void end_without_outputs(const AttemptId& id, Attempt& attempt) {
         enter(id, attempt, Stage::Flushing);
+        write_down(id, attempt);  // nobody else knows of it
         if (!attempt.last_words.empty()) say_last_words(id, attempt);
     }
     void say_last_words(const AttemptId& id, Attempt& attempt) {
@@ -214,6 +287,15 @@ struct NodeCore::State {
         end_without_outputs(id, attempt);
     }
 
+    void end_revoked(const AttemptId& id, Attempt& attempt) {
+        if (attempt.issued) emit(effect::Abort{id});
+        attempt.ending = Ending{};
+        attempt.ending.cause = Cause::Preempted;
+        attempt.ending.exit_code = -1;
+        attempt.ending.message = "the node gave it back before it began";
+        end_without_outputs(id, attempt);
+    }
+
     void fail(const AttemptId& id, Attempt& attempt, Cause cause, std::string message, int exit_code) {
         attempt.ending = Ending{};
         attempt.ending.cause = cause;
@@ -229,6 +311,12 @@ struct NodeCore::State {
         return text;
     }
 
+    void begun(const AttemptId& id, Attempt& attempt, Span started) {
+        attempt.revoked = false;
+        attempt.running_since = started;
+        enter(id, attempt, Stage::Running);
+    }
+
     void exited(const AttemptId& id, Attempt& attempt, const TaskExit& exit) {
         auto& log = attempt.streams[std::string(kStdLog)];
         log.length = std::max(log.length, exit.log_length);
@@ -237,10 +325,7 @@ struct NodeCore::State {
             return forget(id);
         }
         // A task may be over before its start was heard of.
-        if (attempt.stage == Stage::Starting) {
-            attempt.running_since = exit.lost ? now() : exit.started;
-            enter(id, attempt, Stage::Running);
-        }
+        if (attempt.stage == Stage::Starting) begun(id, attempt, exit.lost ? now() : exit.started);
         Ending ending;
         if (attempt.stop) {
             ending = stopped_ending(attempt);
@@ -273,14 +358,20 @@ struct NodeCore::State {
                 ending.last_lines.push_back(clean(exit.last_lines[i], kMaxLastLine));
         }
         attempt.ending = std::move(ending);
-        // The command's own time is what the supervisor measured, not when it was heard of.
-        enter(id, attempt, Stage::Outputs);
+        // The command's own time is what the supervisor measured, not when it was heard of: the end
+        // may have been heard late, or the start.
+        Span in_stage = std::max(Span::zero(), now() - attempt.since);
         if (!exit.lost && exit.ended >= exit.started && exit.ended > Span::zero()) {
-            Span own = exit.ended - exit.started;
-            Span heard_late = std::max(Span::zero(), attempt.durations.user_code - own);
-            attempt.durations.user_code -= heard_late;
-            attempt.since -= heard_late;
+            Span late = attempt.durations.user_code + in_stage - (exit.ended - exit.started);
+            attempt.since += late;
+            if (late < Span::zero())
+                attempt.durations.inputs = std::max(Span::zero(), attempt.durations.inputs + late);
+            enter(id, attempt, Stage::Outputs);
+            attempt.since -= std::max(Span::zero(), late);
+        } else {
+            enter(id, attempt, Stage::Outputs);
         }
+        if (exit.lost) write_down(id, attempt);
         if (attempt.ending.cause == Cause::NodeLost && attempt.stop)
             enter(id, attempt, Stage::Flushing);
     }
@@ -290,12 +381,6 @@ struct NodeCore::State {
         emit(effect::Forget{id});
         erase(id);
         bury(id);
-    }
-    void erase(const AttemptId& id) {
-        auto found = attempts.find(id);
-        if (found == attempts.end()) return;
-        bases.leave(found->second.base);
-        attempts.erase(found);
     }
     void bury(const AttemptId& id) {
         if (!buried_set.insert(id).second) return;
@@ -313,12 +398,15 @@ struct NodeCore::State {
         welcomed = true;
         contact_recorded.reset();
         hello_at.reset();
-        for (auto& [id, attempt] : attempts) {
-            for (auto& [name, stream] : attempt.streams) {
+        int slots = welcome.max_running > 0 ? welcome.max_running : max_running;
+        if (std::exchange(max_running, slots) != slots && listed) emit(effect::SetSlots{slots});
+        for (Attempt* attempt : in_order()) {
+            for (auto& [name, stream] : attempt->streams) {
                 stream.sent = stream.acked;
                 stream.resend_at.reset();
             }
-            report(id, attempt);
+            report(*attempt->id, *attempt);
+            touch(*attempt);
         }
     }
     Result<TaskSpec> task_of(const Lease& lease) {
@@ -347,11 +435,11 @@ struct NodeCore::State {
         if (auto* base = bases.find(lease.base); base && !std::exchange(base->recorded, true))
             record(base_line(lease.base, *base));
         bases.use(lease.base);
-        auto& placed = attempts.emplace(lease.id, std::move(attempt)).first->second;
+        auto& placed = add(lease.id, std::move(attempt));
         record(lease_line(lease.id, placed));
         if (task) {
             placed.task = std::move(*task);
-            report(lease.id, placed);
+            placed.report_at = now() + kLasting;
         } else {
             fail(lease.id, placed, Cause::Internal,
                  "the node does not understand this task: " + task.error().message, -1);
@@ -372,7 +460,7 @@ struct NodeCore::State {
                 ended.stage = Stage::Ended;
                 ended.since = now();
                 ended.ending = ending;
-                auto& placed = attempts.emplace(cancel.id, std::move(ended)).first->second;
+                auto& placed = add(cancel.id, std::move(ended));
                 record(lease_line(cancel.id, placed));
                 record(ending_line(cancel.id, placed));
                 report(cancel.id, placed);
@@ -381,7 +469,15 @@ struct NodeCore::State {
             return send(EndReport{cancel.id, std::move(ending)});
         }
         if (attempt->stage >= Stage::Flushing) return report(cancel.id, *attempt);
+        if (cancel.only_if_waiting) return revoke(cancel.id, *attempt);
         request_stop(cancel.id, *attempt, cancel.cause, cancel.grace);
+    }
+    void revoke(const AttemptId& id, Attempt& attempt) {
+        if (attempt.stop || attempt.stage >= Stage::Running) return;
+        if (attempt.stage < Stage::Starting) return end_revoked(id, attempt);
+        // Only the supervisor knows whether it has begun. While it is away, `revoked` waits for its list.
+        attempt.revoked = true;
+        if (listed && attempt.issued) emit(effect::SignalTask{id, 0});
     }
     void on(const LogAck& ack) {
         auto* attempt = find(ack.id);
@@ -416,85 +512,116 @@ struct NodeCore::State {
     // ---- what follows from the state ----
 
     void check_contact() {
-        if (lost_after <= Span::zero() || now() - contact < lost_after) return;
-        for (auto& [id, attempt] : attempts)
-            if (attempt.stage < Stage::Flushing) request_stop(id, attempt, Cause::NodeLost, Span::zero());
-    }
-
-    int running() const {
-        return static_cast<int>(std::count_if(attempts.begin(), attempts.end(), [](const auto& item) {
-            return item.second.has_process();
-        }));
+        if (lost_contact || lost_after <= Span::zero() || now() - contact < lost_after) return;
+        lost_contact = true;
+        for (Attempt* attempt : in_order())
+            if (attempt->stage < Stage::Flushing) request_stop(*attempt->id, *attempt, Cause::NodeLost, Span::zero());
     }
 
     void pump() {
         if (quitting) return;
         check_contact();
-        std::vector<std::pair<std::uint64_t, AttemptId>> order;
-        for (const auto& [id, attempt] : attempts) order.emplace_back(attempt.order, id);
-        std::sort(order.begin(), order.end());
-        for (const auto& [number, id] : order) step(id);
-        // An exit above may have made room for one that came earlier in the order.
-        for (const auto& [number, id] : order)
-            if (auto* attempt = find(id); attempt && attempt->stage == Stage::Ready) step(id);
-        for (auto& [id, attempt] : attempts) ship_logs(id, attempt);
+        for (std::size_t i = 0; i < dirty.size(); ++i)
+            if (dirty[i]) step(*dirty[i]->id, *dirty[i]);
+        while (listed && !ready.empty() && processes < max_running + kAhead) {
+            Attempt& first = *ready.begin()->second;
+            touch(first);
+            enter(*first.id, first, Stage::Starting);
+            step(*first.id, first);
+        }
+        for (Attempt* attempt : std::exchange(dirty, {})) {
+            if (!attempt) continue;
+            attempt->dirty = false;
+            ship_logs(*attempt->id, *attempt);
+            set_timer(*attempt);
+        }
     }
 
-    void step(const AttemptId& id) {
-        auto* attempt = find(id);
-        if (!attempt) return;
-        if (attempt->stage < Stage::Starting && attempt->stop) {
-            stop_before_start(id, *attempt);
-            attempt = find(id);
-            if (!attempt) return;
+    void set_timer(Attempt& attempt) {
+        auto next = next_look(attempt);
+        if (next == attempt.timer) return;
+        if (attempt.timer) timers.erase({*attempt.timer, attempt.order});
+        attempt.timer = next;
+        if (next) timers.emplace(std::pair(*next, attempt.order), &attempt);
+    }
+
+    // When time alone makes something happen to it.
+    std::optional<Span> next_look(const Attempt& attempt) const {
+        Span next = Span::max();
+        auto at = [&](Span when) { next = std::min(next, when); };
+        if (attempt.record_at) at(*attempt.record_at);
+        if (welcomed && attempt.report_at) at(*attempt.report_at);
+        if (attempt.stage == Stage::Running && attempt.task.timeout > Span::zero() && !attempt.stop)
+            at(attempt.running_since + attempt.task.timeout);
+        if (attempt.stop && listed && attempt.has_process())
+            at(attempt.stop->killed ? *attempt.stop->killed + kRepeatKill : attempt.stop->kill_at());
+        if (attempt.stop && attempt.stage == Stage::Outputs && attempt.ending.cause == Cause::None)
+            at(attempt.stop->kill_at());
+        if (welcomed && listed && attempt.live())
+            for (const auto& [name, stream] : attempt.streams)
+                if (stream.resend_at) at(*stream.resend_at);
+        return next == Span::max() ? std::optional<Span>() : next;
+    }
+
+    // What its state asks for. It may be gone afterwards.
+    void step(const AttemptId& id, Attempt& attempt) {
+        if (attempt.record_at && now() >= *attempt.record_at) write_down(id, attempt);
+        if (welcomed && attempt.report_at && now() >= *attempt.report_at) report(id, attempt);
+        if (attempt.stage < Stage::Starting && attempt.stop) {
+            bool gone = attempt.discard;
+            stop_before_start(id, attempt);
+            if (gone) return;
         }
-        switch (attempt->stage) {
+        switch (attempt.stage) {
             case Stage::Snapshot:
-                if (!std::exchange(attempt->issued, true)) emit(effect::FetchSnapshot{id});
+                if (!std::exchange(attempt.issued, true)) emit(effect::FetchSnapshot{id});
                 break;
             case Stage::Environment:
-                if (!std::exchange(attempt->issued, true)) emit(effect::PrepareEnvironment{id});
+                if (!std::exchange(attempt.issued, true)) emit(effect::PrepareEnvironment{id});
                 break;
             case Stage::Inputs:
-                if (!std::exchange(attempt->issued, true)) emit(effect::FetchInputs{id});
+                if (!std::exchange(attempt.issued, true)) emit(effect::FetchInputs{id});
                 break;
-            case Stage::Ready:
-                if (!listed || running() >= facts.max_running) break;
-                enter(id, *attempt, Stage::Starting);
-                [[fallthrough]];
+            case Stage::Ready: break;  // it is started in its turn
             case Stage::Starting:
-                if (listed && !std::exchange(attempt->issued, true))
-                    emit(effect::StartTask{id, preamble(*attempt)});
-                if (attempt->issued) signal(id, *attempt);
+                if (!listed) break;
+                if (attempt.issued) {
+                    signal(id, attempt);
+                } else if (attempt.stop) {
+                    return stop_before_start(id, attempt);
+                } else {
+                    attempt.issued = true;
+                    emit(effect::StartTask{id, preamble(attempt)});
+                }
                 break;
             case Stage::Running:
-                if (attempt->task.timeout > Span::zero() &&
-                    now() >= attempt->running_since + attempt->task.timeout && !attempt->stop)
-                    request_stop(id, *attempt, Cause::Timeout, kTimeoutGrace);
-                signal(id, *attempt);
+                if (attempt.task.timeout > Span::zero() &&
+                    now() >= attempt.running_since + attempt.task.timeout && !attempt.stop)
+                    request_stop(id, attempt, Cause::Timeout, kTimeoutGrace);
+                signal(id, attempt);
                 break;
             case Stage::Outputs:
-                if (attempt->stop && attempt->ending.cause == Cause::None &&
-                    (attempt->stop->cause != Cause::Preempted || now() >= attempt->stop->kill_at())) {
+                if (attempt.stop && attempt.ending.cause == Cause::None &&
+                    (attempt.stop->cause != Cause::Preempted || now() >= attempt.stop->kill_at())) {
                     emit(effect::Abort{id});
-                    Ending stopped = stopped_ending(*attempt);
-                    attempt->ending.cause = stopped.cause;
-                    attempt->ending.message = stopped.message;
-                    enter(id, *attempt, Stage::Flushing);
-                    return step(id);
+                    Ending stopped = stopped_ending(attempt);
+                    attempt.ending.cause = stopped.cause;
+                    attempt.ending.message = stopped.message;
+                    enter(id, attempt, Stage::Flushing);
+                    return step(id, attempt);
                 }
-                if (!std::exchange(attempt->issued, true)) emit(effect::ShipOutputs{id});
+                if (!std::exchange(attempt.issued, true)) emit(effect::ShipOutputs{id});
                 break;
             case Stage::Flushing: {
                 if (!listed) break;
-                const auto& streams = attempt->streams;
+                const auto& streams = attempt.streams;
                 bool done = std::all_of(streams.begin(), streams.end(), [](const auto& item) {
                     return item.second.acked >= item.second.length;
                 });
                 auto log = streams.find(kStdLog);
                 std::uint64_t said = log == streams.end() ? 0 : log->second.length;
                 // A restart of the machine may have torn what was said; nothing is added to that.
-                if (done && (attempt->rebooted || said >= attempt->last_words.size())) enter(id, *attempt, Stage::Ended);
+                if (done && (attempt.rebooted || said >= attempt.last_words.size())) enter(id, attempt, Stage::Ended);
                 break;
             }
             case Stage::Ended: break;
@@ -544,6 +671,7 @@ void NodeCore::State::restore_line(const Json& line, bool& rebooted) {
     if (const Json* at = line.find("contact")) {
         contact = Span(at->as_int());
         lost_after = Span(line.at("lost_after").as_int());
+        max_running = std::max(1, static_cast<int>(line.at("max_running").as_int(max_running)));
         rebooted = line.at("boot_id").as_view() != facts.boot_id;
         return;
     }
@@ -559,7 +687,7 @@ void NodeCore::State::restore_line(const Json& line, bool& rebooted) {
             attempt.task_json = std::move(lease->task);
             attempt.base = std::move(lease->base);
             bases.use(attempt.base);
-            attempts.emplace(lease->id, std::move(attempt));
+            add(lease->id, std::move(attempt));
         } else if (auto* base = std::get_if<Base>(&*to_agent)) {
             bases.keep(*base, true);
         } else if (auto* cancel = std::get_if<Cancel>(&*to_agent)) {
@@ -582,14 +710,14 @@ void NodeCore::State::restore_line(const Json& line, bool& rebooted) {
     if (!stage) return;
     if (auto* report = std::get_if<PhaseReport>(&*to_server)) {
         if (auto* attempt = find(report->id)) {
-            attempt->stage = *stage;
+            move_to(*attempt, *stage);
             attempt->since = Span(line.at("since").as_int());
             attempt->running_since = Span(line.at("running_since").as_int());
             attempt->durations = report->durations;
         }
     } else if (auto* end = std::get_if<EndReport>(&*to_server)) {
         if (auto* attempt = find(end->id)) {
-            attempt->stage = *stage;
+            move_to(*attempt, *stage);
             attempt->since = Span(line.at("since").as_int());
             attempt->durations = end->ending.durations;
             attempt->ending = std::move(end->ending);
@@ -636,9 +764,10 @@ void NodeCore::restore(const std::vector<std::string>& lines) {
         attempt.ending.exit_code = -1;
         attempt.ending.message = "the machine restarted before the job was done";
         if (attempt.stage == Stage::Flushing) s.record(s.ending_line(id, attempt));
-        else s.enter(id, attempt, Stage::Flushing);
+        else s.end_without_outputs(id, attempt);
     }
     if (rebooted || s.contact > now) s.contact = now;
+    s.touch_all();
     if (!s.attempts.empty()) s.record_contact();
     s.pump();
 }
@@ -688,6 +817,8 @@ void NodeCore::server_disconnected() {
     state_->linked = false;
     state_->welcomed = false;
     state_->hello_at.reset();
+    state_->touch_all();
+    state_->pump();
 }
 
 void NodeCore::from_server(const ToAgent& message) {
@@ -702,6 +833,7 @@ void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {
     State& s = *state_;
     if (s.quitting) return;
     s.listed = true;
+    s.emit(effect::SetSlots{s.max_running});
     // What was said while it did not listen, or to an earlier one, it does not know.
     if (s.lost_after > Span::zero() && !s.attempts.empty()) s.emit(effect::SetFence{s.contact + s.lost_after});
     std::map<AttemptId, const TaskState*> known;
@@ -713,9 +845,10 @@ void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {
         else
             s.emit(effect::SignalTask{task.id, SIGKILL});
     }
-    std::vector<AttemptId> ids = attempts();
-    for (const auto& id : ids) {
-        Attempt& attempt = *s.find(id);
+    for (Attempt* known_attempt : s.in_order()) {
+        Attempt& attempt = *known_attempt;
+        const AttemptId id = *attempt.id;
+        s.touch(attempt);
         auto found = known.find(id);
         const TaskState* task = found == known.end() ? nullptr : found->second;
         if (task) {
@@ -726,16 +859,17 @@ void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {
             s.say_last_words(id, attempt);
         if (!attempt.has_process()) continue;
         if (attempt.stop) attempt.stop->termed = false, attempt.stop->killed.reset();
-        if (task && task->exit) {
+        if (task && task->waiting) {
+            attempt.issued = true;
+            if (attempt.revoked) s.emit(effect::SignalTask{id, 0});
+        } else if (task && task->exit) {
             s.exited(id, attempt, *task->exit);
         } else if (task) {
-            if (attempt.stage == Stage::Starting) {
-                attempt.running_since = task->started;
-                s.enter(id, attempt, Stage::Running);
-            }
+            if (attempt.stage == Stage::Starting) s.begun(id, attempt, task->started);
         } else if (attempt.stage == Stage::Starting) {
             attempt.issued = false;  // it was never heard of: ask (again), unless it is to stop
             if (attempt.stop) s.stop_before_start(id, attempt);
+            else if (attempt.revoked) s.end_revoked(id, attempt);
         } else {
             TaskExit lost;
             lost.lost = true;
@@ -745,17 +879,24 @@ void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {
     s.pump();
 }
 
-void NodeCore::supervisor_gone() { state_->listed = false; }
+void NodeCore::supervisor_gone() {
+    state_->listed = false;
+    state_->touch_all();
+    state_->pump();
+}
 
 void NodeCore::task_started(const AttemptId& id, Result<Span> started) {
     State& s = *state_;
     auto* attempt = s.find(id);
     if (!attempt || attempt->stage != Stage::Starting || s.quitting) return;
     if (started) {
-        attempt->running_since = *started;
-        s.enter(id, *attempt, Stage::Running);
+        s.begun(id, *attempt, *started);
     } else if (attempt->stop || attempt->discard) {
         s.stop_before_start(id, *attempt);
+    } else if (started.error().code == Code::Canceled) {
+        // Dropped at the wish of this life, or of an earlier one that is not known any more.
+        if (attempt->revoked) s.end_revoked(id, *attempt);
+        else attempt->issued = false;
     } else {
         bool theirs = started.error().code == Code::InvalidArgument || started.error().code == Code::NotFound;
         s.fail(id, *attempt, theirs ? Cause::UserCode : Cause::Internal, started.error().message,
@@ -821,41 +962,30 @@ void NodeCore::tick() {
     if (s.quitting) return;
     Span now = s.now();
     if (s.linked && s.hello_at && now >= *s.hello_at) server_connected();
-    for (auto& [id, attempt] : s.attempts)
-        if (attempt.report_at && now >= *attempt.report_at) s.report(id, attempt);
+    while (!s.timers.empty() && s.timers.begin()->first.first <= now) {
+        Attempt& due = *s.timers.begin()->second;
+        s.timers.erase(s.timers.begin());
+        due.timer.reset();
+        s.touch(due);
+    }
     s.pump();
 }
 
 std::optional<Span> NodeCore::next_tick() const {
     const State& s = *state_;
-    std::optional<Span> next;
-    auto at = [&](Span when) { next = std::min(next.value_or(Span::max()), when); };
-    if (s.quitting) return next;
-    if (s.linked && s.hello_at) at(*s.hello_at);
-    bool watched = false;  // something that lost contact would end
-    for (const auto& [id, attempt] : s.attempts) {
-        watched = watched || (attempt.stage < Stage::Flushing &&
-                              !(attempt.stop && attempt.stop->kill_at() <= s.now()));
-        if (s.welcomed && attempt.report_at) at(*attempt.report_at);
-        if (attempt.stage == Stage::Running && attempt.task.timeout > Span::zero() && !attempt.stop)
-            at(attempt.running_since + attempt.task.timeout);
-        if (attempt.stop && s.listed && attempt.has_process())
-            at(attempt.stop->killed ? *attempt.stop->killed + kRepeatKill : attempt.stop->kill_at());
-        if (attempt.stop && attempt.stage == Stage::Outputs && attempt.ending.cause == Cause::None)
-            at(attempt.stop->kill_at());
-        if (s.welcomed && s.listed && attempt.live())
-            for (const auto& [name, stream] : attempt.streams)
-                if (stream.resend_at) at(*stream.resend_at);
-    }
-    if (watched && s.lost_after > Span::zero()) at(s.contact + s.lost_after);
-    return next;
+    if (s.quitting) return std::nullopt;
+    Span next = Span::max();
+    if (s.linked && s.hello_at) next = *s.hello_at;
+    if (!s.timers.empty()) next = std::min(next, s.timers.begin()->first.first);
+    if (s.unfinished > 0 && !s.lost_contact && s.lost_after > Span::zero()) next = std::min(next, s.contact + s.lost_after);
+    return next == Span::max() ? std::optional<Span>() : next;
 }
 
 std::vector<Effect> NodeCore::take_effects() { return std::exchange(state_->effects, {}); }
 
 const TaskSpec* NodeCore::task(const AttemptId& id) const {
-    auto* attempt = state_->find(id);
-    return attempt ? &attempt->task : nullptr;
+    auto found = state_->attempts.find(id);
+    return found == state_->attempts.end() ? nullptr : &found->second.task;
 }
 
 std::vector<AttemptId> NodeCore::attempts() const {
@@ -865,8 +995,8 @@ std::vector<AttemptId> NodeCore::attempts() const {
 }
 
 bool NodeCore::running(const AttemptId& id) const {
-    auto* attempt = state_->find(id);
-    return attempt && attempt->stage == Stage::Running;
+    auto found = state_->attempts.find(id);
+    return found != state_->attempts.end() && found->second.stage == Stage::Running;
 }
 
 bool NodeCore::quitting() const { return state_->quitting; }

@@ -10,8 +10,8 @@
 //   2. `core.log_grew` for environment logs that an earlier life left, then
 //      `core.supervisor_listed(...)` once the supervisor answered, and after each reconnect to it.
 //   3. `core.server_connected()` when a link stands; its messages to `core.from_server`.
-//   4. After every input: carry out `core.take_effects()` in order. A `Record` is written before any
-//      effect behind it is carried out.
+//   4. After every input: carry out `core.take_effects()` in order. A `Record` is written before
+//      anybody else (server, supervisor) learns of any effect behind it.
 //   5. `core.tick()` at `core.next_tick()`.
 // The core may be destroyed at any moment and rebuilt by `restore`: it then asks again for what was
 // under way, so every effect is idempotent on its attempt.
@@ -51,7 +51,7 @@ struct NodeFacts {
     std::int64_t pid = 0;
     int cores = 0;
     std::int64_t memory_bytes = 0;
-    int max_running = 1;  // commands at a time; further leases are prepared and wait for their turn
+    int max_running = 1;  // commands at a time until the server says how many
 };
 
 // How a task ended, as the supervisor wrote it down. Times are since boot.
@@ -74,7 +74,8 @@ struct TaskState {
     AttemptId id;
     Span started{};
     std::uint64_t log_length = 0;  // of std_log so far
-    std::optional<TaskExit> exit;  // absent: it runs
+    std::optional<TaskExit> exit;  // absent: it runs, or waits
+    bool waiting = false;          // for its turn; it was never started
 };
 
 // ---- effects. Each answers by the input named beside it, unless an Abort came between. ----
@@ -98,9 +99,14 @@ struct StartTask {  // task_started, later task_exited. The supervisor refuses a
     AttemptId id;
     std::string preamble;  // first bytes of std_log, written only if the command could be started
 };
-struct SignalTask {  // the whole tree of the task
+// The whole tree of the task. One that only waits for its turn at the supervisor is dropped instead,
+// and task_started (Canceled) says so; 0 does that and nothing to one that runs.
+struct SignalTask {
     AttemptId id;
     int signal = 0;
+};
+struct SetSlots {  // so many commands run at a time at the supervisor; further starts wait there
+    int count = 0;
 };
 struct AppendLog {  // the node's own words in std_log, if that is still empty: log_grew
     AttemptId id;
@@ -129,7 +135,7 @@ struct Quit {};  // the node is released: kill everything, end the supervisor, d
 
 using Effect =
     std::variant<effect::Send, effect::Record, effect::FetchSnapshot, effect::PrepareEnvironment,
-                 effect::FetchInputs, effect::StartTask, effect::SignalTask, effect::AppendLog,
+                 effect::FetchInputs, effect::StartTask, effect::SignalTask, effect::SetSlots, effect::AppendLog,
                  effect::ShipLog, effect::ShipOutputs, effect::Abort, effect::Forget,
                  effect::SetFence, effect::Quit>;
 
@@ -152,7 +158,8 @@ public:
     // ---- the supervisor ----
     void supervisor_listed(const std::vector<TaskState>& tasks);
     void supervisor_gone();  // its connection broke: nothing is asked of it until it is listed again
-    void task_started(const AttemptId& id, Result<Span> started);  // since boot; InvalidArgument: the command cannot be run
+    // Since boot. InvalidArgument, NotFound: the command cannot be run; Canceled: it was dropped while it waited.
+    void task_started(const AttemptId& id, Result<Span> started);
     void task_exited(const AttemptId& id, const TaskExit& exit);
     void log_grew(const AttemptId& id, std::string_view stream, std::uint64_t length);
 

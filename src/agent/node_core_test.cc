@@ -127,15 +127,17 @@ protected:
         if (point >= Flushing) core->outputs_shipped(kId, {});
         if (point >= Ended) core->from_server(LogAck{kId, std::string(kStdLog), 10});
     }
+    // What lasts so long is in the journal.
+    void let_it_last() { pass(20ms); }
 };
 
 TEST_F(NodeCoreTest, AWholeLifeInOrder) {
     ready();
     EXPECT_EQ(sent<Hello>().size(), 1u);
     lease();
-    EXPECT_EQ(sent<PhaseReport>().back().phase, Phase::Preparing);
     EXPECT_EQ(all<effect::FetchSnapshot>().size(), 1u);
-    clock.time += 1s;
+    pass(1s);
+    EXPECT_EQ(sent<PhaseReport>().back().phase, Phase::Preparing);
     core->snapshot_done(kId, {});
     EXPECT_EQ(all<effect::PrepareEnvironment>().size(), 1u);
     clock.time += 2s;
@@ -147,13 +149,14 @@ TEST_F(NodeCoreTest, AWholeLifeInOrder) {
     EXPECT_EQ(all<effect::StartTask>()[0].preamble, "notice\n");
     Span started = clock.time;
     core->task_started(kId, started);
+    pass(20ms);
     EXPECT_EQ(sent<PhaseReport>().back().phase, Phase::Running);
     core->log_grew(kId, kStdLog, 100'000);
     auto ships = all<effect::ShipLog>();
     ASSERT_EQ(ships.size(), 2u);
     EXPECT_EQ(ships[1].offset, kLogChunk);
     EXPECT_EQ(ships[1].length, 100'000 - kLogChunk);
-    clock.time += 4s;
+    clock.time += 4s - 20ms;
     auto exit = exit_with(0, 100'010);
     exit.started = started;
     core->task_exited(kId, exit);
@@ -297,6 +300,7 @@ TEST_F(NodeCoreTest, SnapshotOfTheJournalRestoresTheSame) {
         start("boot-1");
         bring_to(static_cast<Point>(point));
         core->from_server(EndAck{{"ws", "unknown", 1}});
+        take();
         auto lines = core->snapshot();
         journal = lines;
         restart();
@@ -383,6 +387,7 @@ TEST_F(NodeCoreTest, MachineRestarted) {
                 journal.clear();
                 start("boot-1");
                 bring_to(static_cast<Point>(point));
+                let_it_last();
                 take();
                 journal.resize(journal.size() - std::min(lost, journal.size()));
                 core.reset();
@@ -481,19 +486,168 @@ TEST_F(NodeCoreTest, WindowBoundsWhatIsInFlight) {
     EXPECT_EQ(all<effect::ShipLog>().size(), 10u);
 }
 
-TEST_F(NodeCoreTest, OneCommandAtATime) {
+TEST_F(NodeCoreTest, StartsAreAskedAheadInTheOrderOfTheLeases) {
     ready();
-    AttemptId second{"ws", "a-second", 1};
+    const AttemptId second{"ws", "a-second", 1};
     lease();
     lease(second);
     prepare(second);
-    EXPECT_EQ(all<effect::StartTask>().size(), 1u);
     prepare();
-    EXPECT_EQ(all<effect::StartTask>().size(), 1u);
+    std::vector<AttemptId> more;
+    for (int i = 0; i < 9; ++i) {
+        more.push_back({"ws", "more" + std::to_string(i), 1});
+        lease(more.back());
+    }
+    for (int i = 8; i >= 0; --i) prepare(more[static_cast<std::size_t>(i)]);
+    ASSERT_EQ(all<effect::StartTask>().size(), 9u) << "one runs, eight wait at the supervisor";
     core->task_started(second, clock.time);
     core->task_exited(second, exit_with(0));
-    ASSERT_EQ(all<effect::StartTask>().size(), 2u);
-    EXPECT_EQ(all<effect::StartTask>()[1].id, kId);
+    core->task_started(kId, clock.time);
+    core->task_exited(kId, exit_with(0));
+    ASSERT_EQ(all<effect::StartTask>().size(), 11u);
+    // In order, as far as they were prepared when there was room.
+    EXPECT_EQ(all<effect::StartTask>()[9].id, more[0]);
+    EXPECT_EQ(all<effect::StartTask>()[10].id, more[1]);
+}
+
+TEST_F(NodeCoreTest, TheServerSaysHowManyRunAtATime) {
+    ready();
+    clear();
+    core->from_server(Welcome{6h, 3});
+    ASSERT_EQ(all<effect::SetSlots>().size(), 1u);
+    EXPECT_EQ(all<effect::SetSlots>()[0].count, 3);
+    lease();
+    restart();
+    core->supervisor_listed({});
+    EXPECT_EQ(all<effect::SetSlots>().back().count, 3) << "also while the server is away";
+}
+
+TEST_F(NodeCoreTest, ShortPhasesAreNeitherReportedNorRecorded) {
+    ready();
+    clear();
+    journal.clear();
+    run();
+    core->task_exited(kId, exit_with(0));
+    core->outputs_shipped(kId, {});
+    EXPECT_TRUE(sent<PhaseReport>().empty());
+    ASSERT_EQ(sent<EndReport>().size(), 1u);
+    core->from_server(EndAck{kId});
+    EXPECT_EQ(all<effect::Record>().size(), 4u) << "contact, lease, start, end";
+    pass(1s);
+    EXPECT_TRUE(sent<PhaseReport>().empty());
+
+    // A log is not kept waiting by that.
+    const AttemptId other{"ws", "other", 1};
+    run(other);
+    core->log_grew(other, kStdLog, 5);
+    EXPECT_EQ(all<effect::ShipLog>().size(), 1u);
+    let_it_last();
+    ASSERT_EQ(sent<PhaseReport>().size(), 1u);
+    EXPECT_EQ(sent<PhaseReport>()[0].phase, Phase::Running);
+}
+
+TEST_F(NodeCoreTest, MeasuredTimesCountNotWhenTheyWereHeardOf) {
+    ready();
+    lease();
+    prepare();
+    const Span started = clock.time + 3s;
+    clock.time += 10s;  // start and end come together
+    TaskExit exit;
+    exit.started = started;
+    exit.ended = started + 5s;
+    core->task_started(kId, started);
+    core->task_exited(kId, exit);
+    core->outputs_shipped(kId, {});
+    const auto durations = sent<EndReport>().at(0).ending.durations;
+    EXPECT_EQ(durations.user_code, 5s);
+    EXPECT_EQ(durations.inputs, 5s);
+}
+
+TEST_F(NodeCoreTest, RevokeEndsOnlyWhatHasNotBegun) {
+    const Cancel revoke{kId, Cause::Preempted, 30s, true};
+    for (int point = Snapshot; point < kPoints; ++point) {
+        SCOPED_TRACE(point);
+        journal.clear();
+        seen.clear();
+        start("boot-1");
+        bring_to(static_cast<Point>(point));
+        clear();
+        core->from_server(revoke);
+        if (point < Starting) {
+            ASSERT_EQ(sent<EndReport>().size(), 1u);
+            EXPECT_EQ(sent<EndReport>()[0].ending.cause, Cause::Preempted);
+            EXPECT_EQ(sent<EndReport>()[0].ending.exit_code, -1);
+            EXPECT_EQ(sent<EndReport>()[0].ending.durations.user_code, 0s);
+            restart();
+            ready();
+            EXPECT_TRUE(all<effect::FetchSnapshot>().empty());
+        } else if (point == Starting) {
+            ASSERT_EQ(all<effect::SignalTask>().size(), 1u);
+            EXPECT_EQ(all<effect::SignalTask>()[0].signal, 0);
+        } else {
+            EXPECT_TRUE(all<effect::SignalTask>().empty());
+        }
+    }
+
+    // The supervisor still had it waiting.
+    auto dropped = [] { return Result<Span>(fail(Code::Canceled, "Dropped", "dropped")); };
+    auto at_supervisor = [&] {
+        journal.clear();
+        seen.clear();
+        start("boot-1");
+        bring_to(Starting);
+        core->from_server(revoke);
+        clear();
+    };
+    at_supervisor();
+    core->task_started(kId, dropped());
+    ASSERT_EQ(sent<EndReport>().size(), 1u);
+    EXPECT_EQ(sent<EndReport>()[0].ending.cause, Cause::Preempted);
+
+    // It had begun: nothing is answered, and a later stop is one.
+    at_supervisor();
+    core->task_started(kId, clock.time);
+    EXPECT_TRUE(sent<EndReport>().empty());
+    core->task_exited(kId, exit_with(0));
+    core->outputs_shipped(kId, {});
+    EXPECT_EQ(sent<EndReport>().at(0).ending.cause, Cause::None);
+
+    // The supervisor died before it could answer: what waited there was never started.
+    at_supervisor();
+    core->supervisor_gone();
+    core->supervisor_listed({});
+    EXPECT_TRUE(all<effect::StartTask>().empty());
+    EXPECT_EQ(sent<EndReport>().at(0).ending.cause, Cause::Preempted);
+
+    // The link broke, and it still waits there.
+    at_supervisor();
+    core->supervisor_gone();
+    core->supervisor_listed({{kId, {}, 0, std::nullopt, true}});
+    ASSERT_EQ(all<effect::SignalTask>().size(), 1u);
+    EXPECT_EQ(all<effect::SignalTask>()[0].signal, 0);
+
+    // The agent died and does not know of the wish any more: it is asked to start again.
+    at_supervisor();
+    restart();
+    connect();
+    core->supervisor_listed({{kId, {}, 0, std::nullopt, true}});
+    EXPECT_TRUE(all<effect::StartTask>().empty());
+    core->task_started(kId, dropped());
+    EXPECT_EQ(all<effect::StartTask>().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, CancelOfOneThatWaitsAtTheSupervisor) {
+    bring_to(Starting);
+    core->from_server(Cancel{kId, Cause::Canceled, 30s});
+    ASSERT_EQ(all<effect::SignalTask>().size(), 1u);
+    core->task_started(kId, fail(Code::Canceled, "Dropped", "dropped"));
+    ASSERT_EQ(sent<EndReport>().size(), 1u);
+    EXPECT_EQ(sent<EndReport>()[0].ending.cause, Cause::Canceled);
+}
+
+TEST_F(NodeCoreTest, AWaitingTaskNobodyKnowsIsDropped) {
+    core->supervisor_listed({{kId, {}, 0, std::nullopt, true}});
+    ASSERT_EQ(all<effect::SignalTask>().size(), 1u);
 }
 
 TEST_F(NodeCoreTest, FailuresNameTheirCause) {
@@ -577,6 +731,7 @@ TEST_F(NodeCoreTest, LeaveEndsEverything) {
 
 TEST_F(NodeCoreTest, BrokenJournalLinesAreSkipped) {
     bring_to(Running);
+    let_it_last();
     take();
     journal.insert(journal.begin() + 1, {"", "{", "[]", R"({"message":{"type":"lease"}})", R"({"stage":"x"})"});
     restart();

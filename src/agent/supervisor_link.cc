@@ -24,7 +24,8 @@ constexpr Span kFirstPause = 20ms;
 constexpr Span kLongestPause = 5s;
 
 enum Flag { kLost = 1, kMemory = 2, kFenced = 4 };
-enum TaskStateNumber { kRunning = 0, kDraining = 1, kEnded = 2, kWords = 3 };
+enum TaskStateNumber { kRunning = 0, kDraining = 1, kEnded = 2, kWords = 3, kWaiting = 4 };
+enum StartResult { kStarted = 0, kKnown = 1, kFailed = 2, kDropped = 3 };
 
 class Writer {
 public:
@@ -304,6 +305,7 @@ void SupervisorLink::State::take(std::string_view frame) {
         task.serial = reader.number<std::uint64_t>();
         auto state = reader.number<std::uint8_t>();
         task.started = state != kWords;
+        task.state.waiting = state == kWaiting;
         task.state.id = *id;
         task.state.started = span_of(reader.number<std::uint64_t>());
         task.state.log_length = reader.number<std::uint64_t>();
@@ -337,9 +339,11 @@ void SupervisorLink::State::take(std::string_view frame) {
         if (reader.bad()) return;
         std::string what = std::exchange(programs[name], {});
         programs.erase(name);
-        if (result == 0 || (result == 1 && started > Span::zero()))
+        if (result == kStarted || (result == kKnown && started > Span::zero()))
             events.started(*id, started);
-        else if (result == 1)
+        else if (result == kDropped)
+            events.started(*id, fail(Code::Canceled, "Dropped", "it was dropped while it waited for its turn"));
+        else if (result == kKnown)
             events.started(*id, internal("the command was asked to start once before and could not"));
         else
             events.started(*id, start_failure(error, what));
@@ -372,6 +376,7 @@ void SupervisorLink::start_task(const StartRequest& request) {
 void SupervisorLink::signal(const AttemptId& id, int number) {
     state_->send(Writer('K').text(task_name(id)).number(static_cast<std::uint32_t>(number)).frame());
 }
+void SupervisorLink::slots(int count) { state_->send(Writer('N').number(static_cast<std::uint32_t>(count)).frame()); }
 void SupervisorLink::append(const AttemptId& id, std::string_view text, bool only_if_empty) {
     state_->send(Writer('A').text(task_name(id)).number(static_cast<std::uint8_t>(only_if_empty)).text(text).frame());
 }

@@ -60,7 +60,9 @@ public:
 
     // Dropped without a connection: what matters is asked again after `listed`.
     void start_task(const StartRequest& request);
+    // To the whole tree. One that waits for its turn is dropped: `started` with Canceled; 0 does just that.
     void signal(const AttemptId& id, int number);
+    void slots(int count);  // so many run at a time; more wait
     void append(const AttemptId& id, std::string_view text, bool only_if_empty);
     void forget(const AttemptId& id);
     void trim(const AttemptId& id, std::uint32_t segment);

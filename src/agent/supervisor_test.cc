@@ -223,5 +223,102 @@ TEST_F(SupervisorTest, FenceKillsAndWordsAreKept) {
     EXPECT_EQ(log_of(words), "never ran\nmore\n");
 }
 
+TEST_F(SupervisorTest, StartsBeyondTheSlotsWaitForTheirTurn) {
+    link->slots(2);
+    auto ask = [&](const std::string& job, const std::string& script) {
+        AttemptId id{"ws", job + "-" + std::to_string(getpid()), 1};
+        link->start_task({id, folder, 0, "", {"sh", "-c", script}, {"PATH=/usr/bin:/bin", "TURNOUT_ATTEMPT=" + task_name(id)}});
+        return id;
+    };
+    auto first = ask("first", "sleep 1000"), second = ask("second", "sleep 1000");
+    auto third = ask("third", "echo third >> order"), fourth = ask("fourth", "echo fourth >> order");
+    ASSERT_TRUE(until([&] { return started.contains(first) && started.contains(second); }));
+    EXPECT_FALSE(started.contains(third));
+    ask("third", "echo again >> order");  // it waits already
+    link->signal(first, 0);               // runs: nothing happens to it
+    link->signal(second, SIGKILL);
+    ASSERT_TRUE(until([&] { return exits.contains(fourth); }));
+    EXPECT_EQ(*read_file(folder + "/order"), "third\nfourth\n");
+    EXPECT_TRUE(exits.contains(third));
+    EXPECT_FALSE(exits.contains(first));
+    EXPECT_GE(exits[fourth].started, exits[third].ended);
+}
+
+TEST_F(SupervisorTest, WhatWaitsCanBeDroppedAndAskedAgain) {
+    link->slots(1);
+    auto first = run("first", {"sleep", "1000"});
+    for (const int number : {0, SIGTERM}) {
+        AttemptId id{"ws", "dropped-" + std::to_string(number), 1};
+        StartRequest request{id, folder, 0, "", {"sh", "-c", "echo x >> ran" + std::to_string(number)}, {"PATH=/usr/bin:/bin"}};
+        link->start_task(request);
+        link->signal(id, number);
+        ASSERT_TRUE(until([&] { return started.contains(id); }));
+        ASSERT_FALSE(started.at(id));
+        EXPECT_EQ(started.at(id).error().code, Code::Canceled);
+        started.erase(id);
+        link->start_task(request);
+    }
+    EXPECT_FALSE(exits.contains(first));
+    link->signal(first, SIGKILL);
+    for (const char* name : {"/ran0", "/ran15"})
+        EXPECT_TRUE(until([&] { return read_file(folder + name).value_or("") == "x\n"; })) << name;
+}
+
+TEST_F(SupervisorTest, WhatWaitsGoesOnWithoutAnAgentAndIsListed) {
+    link->slots(1);
+    auto first = run("first", {"sh", "-c", "while [ ! -e go ]; do sleep 0.01; done"});
+    AttemptId second{"ws", "second-" + std::to_string(getpid()), 1};
+    link->start_task({second, folder, 0, "", {"sh", "-c", "echo x >> ran"}, {"PATH=/usr/bin:/bin"}});
+    link.reset();
+    connect();
+    ASSERT_TRUE(tasks.contains(second));
+    EXPECT_TRUE(tasks[second].state.waiting);
+    EXPECT_FALSE(tasks[first].state.waiting);
+    link.reset();
+    std::ofstream(folder + "/go") << "x";
+    ASSERT_TRUE(until([&] { return exists(folder + "/ran"); }));
+    exits.clear();
+    connect();
+    ASSERT_TRUE(until([&] { return exits.contains(second); }));
+    EXPECT_EQ(exits[second].exit_code, 0);
+    EXPECT_EQ(*read_file(folder + "/ran"), "x\n");
+}
+
+TEST_F(SupervisorTest, WhatWaitedAtAKilledSupervisorWasNeverStarted) {
+    link->slots(1);
+    auto first = run("first", {"sleep", "1000"});
+    AttemptId second{"ws", "second-" + std::to_string(getpid()), 1};
+    StartRequest request{second, folder, 0, "", {"sh", "-c", "echo x >> ran"}, {"PATH=/usr/bin:/bin"}};
+    link->start_task(request);
+    link->signal(first, 0);
+    link.reset();
+    tasks.clear();
+    connect();
+    ASSERT_TRUE(tasks[second].state.waiting);
+    tasks.clear();
+    int before = listings;
+    kill(supervisor_pid(), SIGKILL);
+    ASSERT_TRUE(until([&] { return listings > before; }));
+    EXPECT_TRUE(tasks.contains(first));
+    EXPECT_TRUE(exits[first].lost);
+    EXPECT_FALSE(tasks.contains(second));
+    EXPECT_FALSE(exists(folder + "/ran"));
+    link->start_task(request);
+    ASSERT_TRUE(until([&] { return exits.contains(second); }));
+    EXPECT_EQ(*read_file(folder + "/ran"), "x\n");
+}
+
+TEST_F(SupervisorTest, TheFenceDropsWhatWaits) {
+    link->slots(1);
+    auto first = run("first", {"sleep", "1000"});
+    AttemptId second{"ws", "second-" + std::to_string(getpid()), 1};
+    link->start_task({second, folder, 0, "", {"sh", "-c", "echo x >> ran"}, {"PATH=/usr/bin:/bin"}});
+    link->fence(Span(1));
+    ASSERT_TRUE(until([&] { return exits.contains(first) && started.contains(second); }));
+    EXPECT_FALSE(started.at(second));
+    link->fence(Span(0));
+    EXPECT_FALSE(exists(folder + "/ran"));
+}
+
 }  // namespace
 }  // namespace turnout::agent

@@ -113,6 +113,18 @@ static const char *get_bytes(struct reader *r, uint32_t *size) {
     r->at += *size;
     return (const char *)r->at - *size;
 }
+// A C string where the bytes are: it moves over its length to make room for the NUL. NUL inside is refused.
+static char *get_text_here(struct reader *r) {
+    uint32_t size;
+    char *bytes = (char *)get_bytes(r, &size);
+    if (r->bad || memchr(bytes, 0, size)) {
+        r->bad = 1;
+        return "";
+    }
+    memmove(bytes - 1, bytes, size);
+    bytes[size - 1] = 0;
+    return bytes - 1;
+}
 // A C string of its own; NUL inside is refused.
 static char *get_text(struct reader *r) {
     uint32_t size;
@@ -152,8 +164,9 @@ static uint64_t now_us(void) {
 
 // ---- state: one process, one node; everything lives as long as the process ----
 
-enum state { RUNNING, DRAINING, ENDED, WORDS };  // WORDS: never started, has only log text
+enum state { RUNNING, DRAINING, ENDED, WORDS, WAITING };  // WORDS: never started, has only log text
 enum { LOST = 1, MEMORY = 2, FENCED = 4 };
+enum { STARTED, KNOWN, FAILED, DROPPED };  // what became of a start
 
 struct task {
     struct task *next;
@@ -170,6 +183,7 @@ struct task {
     uint32_t signal;
     uint8_t flags;
     uint64_t peak, cpu, limit;
+    uint64_t sample_at;       // when its memory is looked at next
     struct buffer pending;  // output that did not fit on the disk
     uint64_t pending_since;
 };
@@ -182,17 +196,34 @@ struct connection {
     size_t sent;
 };
 
+// A start that waits for its turn. Only in memory: if we die, it was never started.
+struct start {
+    struct start *next;
+    unsigned char *frame;  // what the pointers below point into
+    char *id, *cwd;
+    uint64_t limit;
+    const char *preamble;
+    uint32_t preamble_size;
+    char **argv, **env;
+};
+
 static struct task *tasks;
+static struct start *waiting;
+static uint32_t slots;  // so many tasks at a time; 0: no limit
 static struct connection connections[MAX_CONNECTIONS];
 static uint64_t next_serial = 1;
 static int journal = -1, segment = -1;
-static uint32_t segment_number;
+static struct buffer journal_out;  // records that are not in the file yet
+static uint32_t segment_number, lowest_segment;
 static off_t journal_size, segment_size;
 static uint64_t forgotten[FORGOTTEN];
 static unsigned forgotten_count;
+static uint16_t forgotten_marks[1 << 16];  // how many of them have these low bits
 static uint64_t fence;
 static int quitting;
-static uint64_t idle_since, next_sample;
+static uint64_t idle_since;
+static int dev_null, children_file = -1;
+static int childless;  // no process hangs under us
 
 static struct task *find(const char *id) {
     for (struct task *t = tasks; t; t = t->next)
@@ -206,6 +237,7 @@ static struct task *find_serial(uint64_t serial) {
 }
 static int was_forgotten(const char *id) {
     uint64_t h = hash_of(id);
+    if (!forgotten_marks[h & 0xffff]) return 0;
     unsigned count = forgotten_count < FORGOTTEN ? forgotten_count : FORGOTTEN;
     for (unsigned i = 0; i < count; ++i)
         if (forgotten[i] == h) return 1;
@@ -258,74 +290,85 @@ static int write_all(int fd, const void *bytes, size_t size) {
     return 0;
 }
 
-static int append_record(int fd, const struct buffer *payload) {
-    struct buffer record = {0};
-    put32(&record, (uint32_t)payload->size);
-    put32(&record, crc32_of(payload->data, payload->size));
-    put(&record, payload->data, payload->size);
-    int result = write_all(fd, record.data, record.size);
-    // A torn record would hide everything behind it.
-    if (result == 0)
-        journal_size += (off_t)record.size;
-    else if (ftruncate(fd, journal_size) != 0)
-        result = -1;
-    free(record.data);
-    return result;
+// Records go to the file together: before a task is started, and before anybody is told of them.
+static void put_record(struct buffer *out, const struct buffer *payload) {
+    put32(out, (uint32_t)payload->size);
+    put32(out, crc32_of(payload->data, payload->size));
+    put(out, payload->data, payload->size);
+}
+static int journal_flush(void) {
+    if (!journal_out.size) return 0;
+    if (write_all(journal, journal_out.data, journal_out.size) != 0) {
+        // A torn record would hide everything behind it.
+        if (ftruncate(journal, journal_size) != 0) die("exits.journal");
+        return -1;
+    }
+    journal_size += (off_t)journal_out.size;
+    journal_out.size = 0;
+    return 0;
 }
 
-static int journal_start(const struct task *t, char kind) {
+static void put_start(struct buffer *out, const struct task *t, char kind) {
     struct buffer b = {0};
     put8(&b, (uint8_t)kind);
     put64(&b, t->serial);
     put64(&b, t->started);
     put_text(&b, t->id, strlen(t->id));
-    int result = append_record(journal, &b);
+    put_record(out, &b);
     free(b.data);
-    return result;
 }
-static int journal_exit(const struct task *t) {
+static void put_end(struct buffer *out, const struct task *t) {
     struct buffer b = {0};
     put8(&b, 'X');
     put64(&b, t->serial);
     put_exit(&b, t);
-    int result = append_record(journal, &b);
+    put_record(out, &b);
     free(b.data);
-    return result;
 }
-static void remember_forgotten(uint64_t hash) { forgotten[forgotten_count++ % FORGOTTEN] = hash; }
-static int journal_forget(uint64_t serial, uint64_t hash) {
+static void put_forget(struct buffer *out, uint64_t serial, uint64_t hash) {
     struct buffer b = {0};
     put8(&b, 'F');
     put64(&b, serial);
     put64(&b, hash);
-    int result = append_record(journal, &b);
+    put_record(out, &b);
     free(b.data);
-    return result;
+}
+// In the file when this returns 0; else it was never said.
+static int journal_start(const struct task *t, char kind) {
+    size_t before = journal_out.size;
+    put_start(&journal_out, t, kind);
+    if (journal_flush() == 0) return 0;
+    journal_out.size = before;
+    return -1;
+}
+static void remember_forgotten(uint64_t hash) {
+    uint64_t *place = &forgotten[forgotten_count % FORGOTTEN];
+    if (forgotten_count++ >= FORGOTTEN) --forgotten_marks[*place & 0xffff];
+    *place = hash;
+    ++forgotten_marks[hash & 0xffff];
 }
 
 // Without what is forgotten, by rename: a crash leaves the old one or the new one.
 static void rewrite_journal(void) {
     int fd = open("exits.new", O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0) return;
-    int old = journal;
-    off_t old_size = journal_size;
-    journal = fd;
-    journal_size = 16;
-    int ok = write_all(fd, JOURNAL_HEAD, 16) == 0;
+    struct buffer all = {0};
+    put(&all, JOURNAL_HEAD, 16);
     unsigned count = forgotten_count < FORGOTTEN ? forgotten_count : FORGOTTEN;
-    for (unsigned i = 0; ok && i < count; ++i)
-        ok = journal_forget(0, forgotten[(forgotten_count - count + i) % FORGOTTEN]) == 0;
-    for (struct task *t = tasks; ok && t; t = t->next) {
-        ok = journal_start(t, t->state == WORDS ? 'A' : 'S') == 0;
-        if (ok && t->state == ENDED) ok = journal_exit(t) == 0;
+    for (unsigned i = 0; i < count; ++i) put_forget(&all, 0, forgotten[(forgotten_count - count + i) % FORGOTTEN]);
+    for (struct task *t = tasks; t; t = t->next) {
+        put_start(&all, t, t->state == WORDS ? 'A' : 'S');
+        if (t->state == ENDED) put_end(&all, t);
     }
-    if (ok && rename("exits.new", "exits.journal") == 0) {
-        close(old);
+    if (write_all(fd, all.data, all.size) == 0 && rename("exits.new", "exits.journal") == 0) {
+        close(journal);
+        journal = fd;
+        journal_size = (off_t)all.size;
+        journal_out.size = 0;  // it is all in there
     } else {
         close(fd);
-        journal = old;
-        journal_size = old_size;
     }
+    free(all.data);
 }
 
 static void read_journal(void) {
@@ -416,6 +459,8 @@ static void remove_segments(void) {
     uint32_t keep = segment_number;
     for (struct task *t = tasks; t; t = t->next)
         if (t->first_segment < keep) keep = t->first_segment;
+    if (keep <= lowest_segment) return;
+    lowest_segment = keep;
     DIR *dir = opendir(".");
     if (!dir) return;
     struct dirent *entry;
@@ -525,8 +570,9 @@ static void queue(struct connection *c, char type, const struct buffer *payload)
     put32(&c->out, (uint32_t)payload->size + 1);
     put8(&c->out, (uint8_t)type);
     put(&c->out, payload->data, payload->size);
-    flush(c);
 }
+
+
 
 static void tell_output(struct connection *c, const struct task *t) {
     if (c->fd < 0 || !c->listed) return;
@@ -552,6 +598,19 @@ static void tell_exit(struct connection *c, const struct task *t) {
     put_exit(&b, t);
     queue(c, 'x', &b);
     free(b.data);
+}
+
+// All that was queued, in one go; nothing leaves before the journal has it.
+static void flush_all(void) {
+    if (journal_flush() != 0) return;
+    for (int i = 0; i < MAX_CONNECTIONS; ++i) {
+        struct connection *c = &connections[i];
+        flush(c);
+        if (c->fd < 0 || !c->dirty || c->out.size) continue;
+        c->dirty = 0;
+        for (struct task *t = tasks; t; t = t->next) tell_output(c, t);
+        flush(c);
+    }
 }
 
 // ---- processes ----
@@ -669,13 +728,13 @@ static int signal_tree(const struct task *t, int number) {
     return count;
 }
 
-// Whether any process besides running leaders hangs under us. Cheap: one file.
+// Whether any process besides running leaders hangs under us. Cheap: one file at most.
 static int has_strays(void) {
-    char path[64];
     static char text[64 << 10];
-    snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
-    if (access(path, R_OK) != 0) return 1;  // this kernel does not say: look thoroughly
-    size_t size = read_file(path, text, sizeof text - 1);
+    if (childless) return 0;
+    if (children_file < 0) return 1;  // this kernel does not say: look thoroughly
+    ssize_t size = pread(children_file, text, sizeof text - 1, 0);
+    if (size < 0) return 1;
     text[size] = 0;
     for (char *at = text, *end; *at; at = end) {
         long pid = strtol(at, &end, 10);
@@ -703,12 +762,13 @@ static uint64_t proportional_memory(void) {
     return total;
 }
 
+// Tasks that are over sooner are not looked at: their peak is told by the kernel when they end.
 static void sample(uint64_t now) {
     int limited = 0, scanned = 0;
+    for (struct task *t = tasks; t; t = t->next) limited |= t->state == RUNNING && t->limit;
     for (struct task *t = tasks; t; t = t->next) {
-        if (t->state != RUNNING) continue;
+        if (t->state != RUNNING || t->sample_at > now) continue;
         if (!scanned++) scan();
-        limited |= t->limit != 0;
         find_members(t, 0);
         uint64_t sum = 0;
         for (size_t i = 0; i < process_count; ++i)
@@ -721,8 +781,8 @@ static void sample(uint64_t now) {
             signal_tree(t, SIGKILL);
             scanned = 0;
         }
+        t->sample_at = now + (limited ? 500000 : 2000000);
     }
-    next_sample = now + (limited ? 500000 : 2000000);
 }
 
 static void finish(struct task *t) {
@@ -730,14 +790,9 @@ static void finish(struct task *t) {
     t->pipe = -1;
     t->state = ENDED;
     idle_since = now_us();
-    // Without the record the end would be forgotten with us, so it is tried until it is there.
-    while (journal_exit(t) != 0) {
-        struct timespec pause = {0, 200000000};
-        nanosleep(&pause, NULL);
-    }
+    put_end(&journal_out, t);
     for (int i = 0; i < MAX_CONNECTIONS; ++i)
         if (connections[i].fd >= 0 && connections[i].listed) tell_exit(&connections[i], t);
-    if (journal_size > JOURNAL_SIZE) rewrite_journal();
 }
 
 // Reads what the pipe holds. Returns 1 if there may be more.
@@ -750,6 +805,7 @@ static int read_pipe(struct task *t) {
     }
     if (t->pipe < 0) return 0;
     ssize_t n = read(t->pipe, bytes, sizeof bytes);
+    if (n == sizeof bytes) fcntl(t->pipe, F_SETPIPE_SZ, 1 << 20);  // it has much to say
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
     if (n <= 0) {
         close(t->pipe);
@@ -812,8 +868,10 @@ static void reap(void) {
         owner->signal = WIFSIGNALED(status) ? (uint32_t)WTERMSIG(status) : 0;
         owner->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + (int32_t)owner->signal;
         owner->state = DRAINING;
-        drain(owner, owner->exited_at);
     }
+    childless = pid < 0 && errno == ECHILD;
+    for (struct task *t = tasks; t; t = t->next)
+        if (t->state == DRAINING) drain(t, now_us());
 }
 
 // The program as execvp would find it, by the PATH that the task gets. NULL and errno if none.
@@ -856,7 +914,6 @@ static int spawn(struct task *t, const char *cwd, char **argv, char **env) {
         free(program);
         return e;
     }
-    fcntl(fds[0], F_SETPIPE_SZ, 1 << 20);
     fcntl(fds[0], F_SETFL, O_NONBLOCK);
     volatile int error = 0;
     pid_t self = getpid();
@@ -866,15 +923,12 @@ static int spawn(struct task *t, const char *cwd, char **argv, char **env) {
         sigset_t none;
         sigemptyset(&none);
         setsid();
-        umask(022);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != self) _exit(127);  // we died before the line above took hold
-        int null = open("/dev/null", O_RDONLY);
-        if (null < 0 || dup2(null, 0) < 0 || dup2(fds[1], 1) < 0 || dup2(fds[1], 2) < 0 || chdir(cwd) != 0) {
+        if (dup2(dev_null, 0) < 0 || dup2(fds[1], 1) < 0 || dup2(fds[1], 2) < 0 || chdir(cwd) != 0) {
             error = errno;
             _exit(127);
         }
-        if (null > 2) close(null);
         sigprocmask(SIG_SETMASK, &none, NULL);
         execve(program, argv, env);
         error = errno;
@@ -890,76 +944,110 @@ static int spawn(struct task *t, const char *cwd, char **argv, char **env) {
     }
     t->pid = pid;
     t->pipe = fds[0];
+    childless = 0;
     return 0;
 }
 
 // ---- requests ----
 
-static char **get_list(struct reader *r) {
+static char **get_list_here(struct reader *r) {
     uint32_t count = get32(r);
     if (count > MAX_FRAME / 4) r->bad = 1;
     if (r->bad) count = 0;
     char **list = must(calloc((size_t)count + 1, sizeof *list));
-    for (uint32_t i = 0; i < count; ++i) list[i] = get_text(r);
+    for (uint32_t i = 0; i < count; ++i) list[i] = get_text_here(r);
     return list;
 }
-static void free_list(char **list) {
-    for (char **at = list; *at; ++at) free(*at);
-    free(list);
+
+static void free_start(struct start *s) {
+    free(s->argv);
+    free(s->env);
+    free(s->frame);
+    free(s);
 }
 
-static void answer_start(struct connection *c, const char *id, uint8_t result, int error, uint64_t started) {
+static struct start **find_waiting(const char *id) {
+    struct start **s = &waiting;
+    while (*s && strcmp((*s)->id, id)) s = &(*s)->next;
+    return s;
+}
+
+// To every connection that gets events, and to `asker` if that is one which does not.
+static void tell_start(const struct connection *asker, const char *id, uint8_t result, int error, uint64_t started) {
     struct buffer b = {0};
     put_text(&b, id, strlen(id));
     put8(&b, result);
     put32(&b, (uint32_t)error);
     put64(&b, started);
-    queue(c, 's', &b);
+    for (int i = 0; i < MAX_CONNECTIONS; ++i)
+        if (connections[i].fd >= 0 && (connections[i].listed || &connections[i] == asker)) queue(&connections[i], 's', &b);
     free(b.data);
 }
 
-static void on_start(struct connection *c, struct reader *r) {
-    char *id = get_text(r);
-    char *cwd = get_text(r);
-    uint64_t limit = get64(r);
-    uint32_t preamble_size;
-    const char *preamble = get_bytes(r, &preamble_size);
-    char **argv = get_list(r);
-    char **env = get_list(r);
-    struct task *t = r->bad ? NULL : find(id);
-    if (r->bad || !argv[0] || !*id || strlen(id) > MAX_ID) {
-        answer_start(c, id, 2, EINVAL, 0);
-    } else if (t || was_forgotten(id)) {
-        answer_start(c, id, 1, 0, t ? t->started : 0);
-    } else {
-        // Intent before action: after a crash here the id counts as started.
-        t = add_task(strdup(id), next_serial++);
-        must(t->id);
-        t->state = RUNNING;
-        t->started = now_us();
-        t->limit = limit;
-        int error = journal_start(t, 'S') == 0 ? spawn(t, cwd, argv, env) : ENOSPC;
-        if (error) {
-            // It never ran; the id stays refused, as every id that was asked for once.
-            journal_forget(t->serial, hash_of(id));
-            remember_forgotten(hash_of(id));
-            remove_task(t);
-            answer_start(c, id, 2, error, 0);
-        } else {
-            t->started = now_us();
-            if (write_log(t, preamble, preamble_size) != 0) {
-                put(&t->pending, preamble, preamble_size);
-                t->pending_since = now_us();
-            }
-            answer_start(c, id, 0, 0, t->started);
-            if (t->log_length) tell_all_output(t);
-            next_sample = now_us() + 200000;
-        }
+static void drop_start(struct start **place) {
+    struct start *s = *place;
+    *place = s->next;
+    tell_start(NULL, s->id, DROPPED, 0, 0);
+    free_start(s);
+}
+
+static void start_now(struct start *s) {
+    // Intent before action: after a crash here the id counts as started.
+    struct task *t = add_task(must(strdup(s->id)), next_serial++);
+    t->state = RUNNING;
+    t->started = now_us();
+    t->limit = s->limit;
+    int error = journal_start(t, 'S') == 0 ? spawn(t, s->cwd, s->argv, s->env) : ENOSPC;
+    if (error) {
+        // It never ran; the id stays refused, as every id that was asked for once.
+        put_forget(&journal_out, t->serial, hash_of(s->id));
+        remember_forgotten(hash_of(s->id));
+        remove_task(t);
+        tell_start(NULL, s->id, FAILED, error, 0);
+        return;
     }
-    free(id);
-    free(cwd);
-    free_list(argv);
-    free_list(env);
+    t->started = now_us();
+    t->sample_at = t->started + 200000;
+    if (write_log(t, s->preamble, s->preamble_size) != 0) {
+        put(&t->pending, s->preamble, s->preamble_size);
+        t->pending_since = now_us();
+    }
+    tell_start(NULL, s->id, STARTED, 0, t->started);
+    if (t->log_length) tell_all_output(t);
+}
+
+static void start_waiting(void) {
+    while (waiting && !quitting && (!slots || (uint32_t)active_count() < slots)) {
+        struct start *s = waiting;
+        waiting = s->next;
+        start_now(s);
+        free_start(s);
+    }
+}
+
+static void on_start(struct connection *c, const struct reader *payload) {
+    size_t size = (size_t)(payload->end - payload->at);
+    struct start *s = must(calloc(1, sizeof *s));
+    s->frame = must(malloc(size + 1));
+    memcpy(s->frame, payload->at, size);
+    struct reader r = {s->frame, s->frame + size, 0};
+    s->id = get_text_here(&r);
+    s->cwd = get_text_here(&r);
+    s->limit = get64(&r);
+    s->preamble = get_bytes(&r, &s->preamble_size);
+    s->argv = get_list_here(&r);
+    s->env = get_list_here(&r);
+    struct task *t = r.bad ? NULL : find(s->id);
+    struct start **place = find_waiting(s->id);
+    if (r.bad || !s->argv[0] || !*s->id || strlen(s->id) > MAX_ID)
+        tell_start(c, s->id, FAILED, EINVAL, 0);
+    else if (t || was_forgotten(s->id))
+        tell_start(c, s->id, KNOWN, 0, t ? t->started : 0);
+    else if (!*place) {
+        *place = s;
+        return start_waiting();
+    }
+    free_start(s);
 }
 
 static void on_list(struct connection *c) {
@@ -977,6 +1065,17 @@ static void on_list(struct connection *c) {
         queue(c, 't', &b);
         if (t->state == ENDED) tell_exit(c, t);
     }
+    for (struct start *s = waiting; s; s = s->next) {
+        b.size = 0;
+        put_text(&b, s->id, strlen(s->id));
+        put64(&b, 0);
+        put8(&b, WAITING);
+        put64(&b, 0);
+        put64(&b, 0);
+        put32(&b, segment_number);
+        put64(&b, 0);
+        queue(c, 't', &b);
+    }
     b.size = 0;
     queue(c, 'l', &b);
     free(b.data);
@@ -990,8 +1089,7 @@ static void on_append(struct connection *c, struct reader *r) {
     if (!r->bad && *id && strlen(id) <= MAX_ID) {
         struct task *t = find(id);
         if (!t) {
-            t = add_task(strdup(id), next_serial++);
-            must(t->id);
+            t = add_task(must(strdup(id)), next_serial++);
             t->state = WORDS;
             journal_start(t, 'A');
         }
@@ -1005,12 +1103,12 @@ static void on_append(struct connection *c, struct reader *r) {
 static void on_forget(struct reader *r) {
     char *id = get_text(r);
     struct task *t = r->bad ? NULL : find(id);
-    if (t && !active(t) && journal_forget(t->serial, hash_of(id)) == 0) {
+    if (t && !active(t)) {
+        put_forget(&journal_out, t->serial, hash_of(id));
         remember_forgotten(hash_of(id));
         remove_task(t);
         if (segment_size > SEGMENT_SIZE / 16 && !tasks) open_segment(segment_number + 1);
         remove_segments();
-        if (journal_size > JOURNAL_SIZE) rewrite_journal();
     }
     free(id);
 }
@@ -1027,6 +1125,10 @@ static void request(struct connection *c, const unsigned char *bytes, size_t siz
             queue(c, 'h', &b);
             break;
         case 'S': on_start(c, &r); break;
+        case 'N':
+            slots = get32(&r);
+            start_waiting();
+            break;
         case 'L': on_list(c); break;
         case 'A': on_append(c, &r); break;
         case 'F': on_forget(&r); break;
@@ -1034,7 +1136,8 @@ static void request(struct connection *c, const unsigned char *bytes, size_t siz
             id = get_text(&r);
             uint32_t number = get32(&r);
             t = r.bad ? NULL : find(id);
-            if (t && active(t) && number > 0 && number < 65) signal_tree(t, (int)number);
+            if (!r.bad && *find_waiting(id)) drop_start(find_waiting(id));
+            else if (t && active(t) && number > 0 && number < 65) signal_tree(t, (int)number);
             free(id);
             break;
         }
@@ -1120,8 +1223,9 @@ static void kill_leftovers(void) {
         t->flags = LOST;
         t->exit_code = -1;
         t->ended = now_us();
-        if (journal_exit(t) != 0) die("exits.journal");
+        put_end(&journal_out, t);
     }
+    if (journal_flush() != 0) die("exits.journal");
 }
 
 static void kill_everything(void) {
@@ -1166,9 +1270,15 @@ int main(int argc, char **argv) {
     setsid();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_NAME, "turnout-supervi");
-    int null = open("/dev/null", O_RDWR);
-    for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
-    if (null > 2) close(null);
+    umask(022);  // of the tasks; what is ours was and is created with its own mode
+    dev_null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (dev_null >= 0 && dev_null < 3) dev_null = fcntl(dev_null, F_DUPFD_CLOEXEC, 3);
+    if (dev_null < 0) die("/dev/null");
+    for (int fd = 0; fd < 3; ++fd) dup2(dev_null, fd);
+    char children[64];
+    snprintf(children, sizeof children, "/proc/self/task/%d/children", getpid());
+    children_file = open(children, O_RDONLY | O_CLOEXEC);
+    childless = 1;
 
     sigset_t watched;
     sigemptyset(&watched);
@@ -1200,10 +1310,12 @@ int main(int argc, char **argv) {
             struct connection *c = &connections[i];
             fds[n++] = (struct pollfd){c->fd, (short)(POLLIN | (c->sent < c->out.size ? POLLOUT : 0)), 0};
         }
-        int running = 0, draining = 0, stalled = 0;
+        int running = 0, draining = 0, stalled = journal_out.size != 0;
+        uint64_t next_sample = UINT64_MAX;
         size_t first_pipe = n;
         for (struct task *t = tasks; t; t = t->next) {
             running |= t->state == RUNNING;
+            if (t->state == RUNNING && t->sample_at < next_sample) next_sample = t->sample_at;
             draining |= t->state == DRAINING;
             stalled |= t->pending.size != 0;
             if (t->pipe >= 0 && !t->pending.size) {
@@ -1226,9 +1338,13 @@ int main(int argc, char **argv) {
         for (size_t i = first_pipe; i < n; ++i)
             if (fds[i].revents) read_pipe(polled[i]);
         if (fds[0].revents) {
-            struct signalfd_siginfo info;
-            while (read(signals, &info, sizeof info) == sizeof info)
-                if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) quitting = 1;
+            struct signalfd_siginfo infos[8];
+            ssize_t size;
+            do {
+                size = read(signals, infos, sizeof infos);
+                for (size_t i = 0; size > 0 && i < (size_t)size / sizeof infos[0]; ++i)
+                    if (infos[i].ssi_signo == SIGTERM || infos[i].ssi_signo == SIGINT) quitting = 1;
+            } while (size == sizeof infos);
             reap();
         }
         for (struct task *t = tasks; t; t = t->next) {
@@ -1237,18 +1353,12 @@ int main(int argc, char **argv) {
             else if (t->pending.size)
                 read_pipe(t);
         }
+        start_waiting();
         if (fds[1].revents) accept_one(listener);
         for (int i = 0; i < MAX_CONNECTIONS; ++i) {
             struct connection *c = &connections[i];
             if (c->fd < 0 || c->fd != fds[2 + i].fd) continue;
-            if (fds[2 + i].revents & POLLOUT) {
-                flush(c);
-                if (c->fd >= 0 && c->dirty && !c->out.size) {
-                    c->dirty = 0;
-                    for (struct task *t = tasks; t; t = t->next) tell_output(c, t);
-                }
-            }
-            if (c->fd >= 0 && fds[2 + i].revents & (POLLIN | POLLHUP | POLLERR)) receive(c);
+            if (fds[2 + i].revents & (POLLIN | POLLHUP | POLLERR)) receive(c);
         }
         if (running && fence && now >= fence) {
             for (struct task *t = tasks; t; t = t->next)
@@ -1256,9 +1366,12 @@ int main(int argc, char **argv) {
                     t->flags |= FENCED;
                     signal_tree(t, SIGKILL);
                 }
+            while (waiting) drop_start(&waiting);
             fence = now + 5 * 1000000;  // until they are gone, or it is set anew
         }
         if (running && now >= next_sample) sample(now);
+        flush_all();
+        if (journal_size > JOURNAL_SIZE) rewrite_journal();
         int connected = 0;
         for (int i = 0; i < MAX_CONNECTIONS; ++i) connected |= connections[i].fd >= 0;
         if (!running && !draining && !connected && elapsed(now, idle_since) > IDLE_US) quitting = 1;
@@ -1275,6 +1388,7 @@ int main(int argc, char **argv) {
         }
     struct buffer none = {0};
     for (int i = 0; i < MAX_CONNECTIONS; ++i) queue(&connections[i], 'q', &none);
+    flush_all();
     unlink("supervisor.sock");
     return 0;
 }

@@ -197,6 +197,11 @@ void Machine::carry_out(agent::Effect effect) {
         tell_supervisor([this, begin = *begin] { start_task(begin.id, begin.preamble); });
     } else if (auto* signal = std::get_if<ef::SignalTask>(&effect)) {
         tell_supervisor([this, signal = *signal] { signal_task(signal.id, signal.signal); });
+    } else if (auto* slots = std::get_if<ef::SetSlots>(&effect)) {
+        tell_supervisor([this, count = slots->count] {
+            supervisor_->slots = count;
+            begin_waiting();
+        });
     } else if (auto* append = std::get_if<ef::AppendLog>(&effect)) {
         if (log_length(append->id) == 0) print(append->id, append->text);
         world_.timeline.in(Span{}, [this, id = append->id] {
@@ -330,6 +335,7 @@ void Machine::connect_supervisor() {
         for (const auto& [id, process] : supervisor_->tasks)
             if (!world_.mutation.supervisor_forgets)
                 list.push_back({id, process.started, log_length(id), process.exit});
+        for (const auto& [id, preamble] : supervisor_->waiting) list.push_back({id, {}, 0, std::nullopt, true});
         supervisor_->listening = true;
         tell_agent([this, list = std::move(list)] { agent_->core->supervisor_listed(list); });
     });
@@ -378,6 +384,25 @@ void Machine::start_task(const AttemptId& id, const std::string& preamble) {
         if (known->second.exit) tell_agent([this, id, exit = *known->second.exit] { agent_->core->task_exited(id, exit); });
         return;
     }
+    auto& waiting = supervisor_->waiting;
+    if (std::any_of(waiting.begin(), waiting.end(), [&](const auto& item) { return item.first == id; })) return;
+    waiting.emplace_back(id, preamble);
+    begin_waiting();
+    if (!waiting.empty()) ++world_.coverage["start waited at the supervisor"];
+}
+
+void Machine::begin_waiting() {
+    const auto running = [&] {
+        return std::count_if(supervisor_->tasks.begin(), supervisor_->tasks.end(), [](const auto& task) { return !task.second.exit; });
+    };
+    while (!supervisor_->waiting.empty() && running() < supervisor_->slots) {
+        auto [id, preamble] = std::move(supervisor_->waiting.front());
+        supervisor_->waiting.pop_front();
+        begin_task(id, preamble);
+    }
+}
+
+void Machine::begin_task(const AttemptId& id, const std::string& preamble) {
     world_.say(id_.c_str(), "starts " + text(id));
     world_.checker.task_starts(id, id_);
     Process& process = supervisor_->tasks[id];
@@ -400,6 +425,15 @@ void Machine::task_prints(const AttemptId& id) {
 }
 
 void Machine::signal_task(const AttemptId& id, int signal) {
+    auto& waiting = supervisor_->waiting;
+    const auto place = std::find_if(waiting.begin(), waiting.end(), [&](const auto& item) { return item.first == id; });
+    if (place != waiting.end()) {
+        ++world_.coverage["waiting start dropped"];
+        waiting.erase(place);
+        tell_agent([this, id] { agent_->core->task_started(id, fail(Code::Canceled, "Dropped", "dropped")); });
+        return;
+    }
+    if (signal == 0) return;
     const auto found = supervisor_->tasks.find(id);
     if (found == supervisor_->tasks.end() || found->second.exit) return;
     if (signal == SIGKILL) return end_task(id, 128 + SIGKILL, SIGKILL, false, false);
@@ -423,6 +457,7 @@ void Machine::end_task(const AttemptId& id, int exit_code, int signal, bool fenc
     world_.checker.task_ends(id, exit_code, by_itself);
     journal({id, Entry::What::Exited, {}, exit});
     tell_agent([this, id, exit] { agent_->core->task_exited(id, exit); });
+    begin_waiting();
 }
 
 void Machine::arm_fence() {

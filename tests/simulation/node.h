@@ -73,6 +73,8 @@ private:
     struct Supervisor {
         Life life = born();
         std::map<AttemptId, Process> tasks;
+        std::deque<std::pair<AttemptId, std::string>> waiting;  // with their preambles
+        int slots = 1;
         Span fence = Span::max();
         bool listening = false;  // an agent is connected and has been told the list
     };
@@ -104,6 +106,8 @@ private:
     void tell_supervisor(std::function<void()> what);   // agent -> supervisor
     void tell_agent(std::function<void()> what);        // supervisor -> agent
     void start_task(const AttemptId& id, const std::string& preamble);
+    void begin_task(const AttemptId& id, const std::string& preamble);
+    void begin_waiting();
     void task_prints(const AttemptId& id);
     void signal_task(const AttemptId& id, int signal);
     void end_task(const AttemptId& id, int exit_code, int signal, bool fenced, bool by_itself);
