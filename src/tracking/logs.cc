@@ -134,7 +134,11 @@ void Tracking::State::pump_log(std::shared_ptr<LogStream> stream) {
             return;
         }
         stream->busy = true;
-        const Result<void> loaded = load_stream(*stream);
+        // A stream that begins is most likely new: the commit itself finds out if it is not, which
+        // costs less than a look beforehand.
+        const LogAppend& first = stream->waiting.front();
+        const bool guess = !stream->loaded && !stream->exists && first.offset == 0 && !first.bytes.empty();
+        const Result<void> loaded = guess ? Result<void>{} : load_stream(*stream);
         std::vector<LogAppend> taken;
         std::string fresh;
         while (!stream->waiting.empty() && (!loaded || fresh.size() < kMaxCommit)) {
@@ -144,7 +148,7 @@ void Tracking::State::pump_log(std::shared_ptr<LogStream> stream) {
             const std::uint64_t end = stream->length + fresh.size();
             const std::uint64_t append_end = append.offset + append.bytes.size();
             if (append.offset <= end && append_end > end) fresh += append.bytes.substr(end - append.offset);
-            append.bytes.clear();
+            if (!guess) append.bytes.clear();
             taken.push_back(std::move(append));
         }
         if (loaded && !fresh.empty()) {
@@ -158,7 +162,7 @@ void Tracking::State::pump_log(std::shared_ptr<LogStream> stream) {
             std::string last;
             for (std::size_t from = 0; from < fresh.size(); from += kMaxRow) {
                 last = fresh.substr(from, kMaxRow);
-                batch.put(Table::Log, stream->prefix + hex16(at + from), last);
+                batch.put(Table::Log, stream->prefix + hex16(at + from), last, guess && from == 0 ? Expect(kAbsent) : std::nullopt);
             }
             const std::uint64_t last_offset = new_length - last.size();
             if (last.size() >= kFillRow) last.clear();
@@ -176,7 +180,17 @@ void Tracking::State::pump_log(std::shared_ptr<LogStream> stream) {
 void Tracking::State::log_committed(std::shared_ptr<LogStream> stream, std::vector<LogAppend> taken,
                                     std::uint64_t new_length, std::string new_tail, std::uint64_t new_tail_offset,
                                     Result<std::uint64_t> revision) {
+    if (!revision && revision.error().code == Code::Conflict && !closed) {
+        stream->exists = true;  // the only expectation there is: it was not new
+        for (auto append = taken.rbegin(); append != taken.rend(); ++append) {
+            stream->waiting_bytes += append->bytes.size();
+            stream->waiting.push_front(std::move(*append));
+        }
+        stream->busy = false;
+        return pump_log(std::move(stream));
+    }
     if (revision) {
+        stream->loaded = true;
         stream->length = new_length;
         stream->tail = std::move(new_tail);
         stream->tail_offset = new_tail_offset;

@@ -123,6 +123,24 @@ TEST_F(LogTest, ReadsAnyRangeAcrossRowsAndAfterARestart) {
     EXPECT_EQ(text(std_log, all.size(), 10), "end");
 }
 
+TEST_F(LogTest, WhatIsSentAgainAfterARestartIsNotTakenTwice) {
+    append(0, "one ");
+    append(4, "two ");
+    flush();
+    tracking.emplace(store, loop, random, loop);
+    const auto first = append(0, "one two ");
+    const auto second = append(8, "three");
+    flush();
+    EXPECT_EQ(**first, 13u);  // both went into one commit
+    EXPECT_EQ(**second, 13u);
+    EXPECT_EQ(text(), "one two three");
+    tracking.emplace(store, loop, random, loop);
+    const auto shorter = append(0, "one");
+    flush();
+    EXPECT_EQ(**shorter, 13u);
+    EXPECT_EQ(text(), "one two three");
+}
+
 TEST_F(LogTest, FewLinesShareARow) {
     std::uint64_t at = 0;
     for (int i = 0; i < 100; ++i) {

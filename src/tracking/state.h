@@ -42,7 +42,8 @@ struct LogAppend {
 struct LogStream {
     std::string prefix;  // of its keys
     std::string job_key;
-    bool loaded = false;
+    bool loaded = false;  // what follows is known
+    bool exists = false;  // it was guessed to be new, and has rows
     std::uint64_t length = 0;  // durable
     std::string tail;          // content of the last row while it is short: it is filled up
     std::uint64_t tail_offset = 0;
