@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <iterator>
 #include <limits>
 #include <optional>
@@ -27,24 +28,29 @@ constexpr std::size_t small_object = 16;  // up to here a linear search beats a 
 
 // ---- Writer
 
-// Bytes that are written as they are, whatever is around them.
-constexpr auto is_plain = [] {
-    std::array<bool, 256> plain{};
-    for (std::size_t c = 0x20; c < 0x80; ++c) plain[c] = c != '"' && c != '\\';
-    return plain;
-}();
+// How many bytes from here on are written as they are: no quote, backslash, control character or
+// UTF-8 sequence. Eight at a time; it may stop early.
+std::size_t plain_bytes(std::string_view text) {
+    constexpr std::uint64_t ones = 0x0101010101010101, tops = 0x8080808080808080;
+    std::size_t at = 0;
+    for (; text.size() - at >= 8; at += 8) {
+        std::uint64_t block;
+        std::memcpy(&block, text.data() + at, 8);
+        const std::uint64_t quote = block ^ (ones * '"'), backslash = block ^ (ones * '\\');
+        if (((block | (block - ones * 0x20) | (quote - ones) | (backslash - ones)) & tops) != 0) break;
+    }
+    return at;
+}
 
 void write_string(std::string& out, std::string_view text) {
     out += '"';
-    std::size_t plain = 0;
-    while (plain < text.size() && is_plain[static_cast<unsigned char>(text[plain])]) ++plain;
     std::size_t copied = 0;  // everything before is in `out`
     const auto replace = [&](std::size_t at, std::size_t length, std::string_view by) {
         out.append(text, copied, at - copied);
         out += by;
         copied = at + length;
     };
-    for (std::size_t at = plain; at < text.size();) {
+    for (std::size_t at = plain_bytes(text); at < text.size();) {
         const auto c = static_cast<unsigned char>(text[at]);
         std::size_t length = 1;
         if (c >= 0x80) {
