@@ -29,6 +29,11 @@ void RowCache::keep(Table table, const Record& record, Moment moment) {
     while (bytes_ > kMaxBytes) erase(std::string(rows_.back().name));
 }
 
+RowCache::Moment RowCache::moment() {
+    const std::lock_guard lock(mutex_);
+    return commits_;
+}
+
 void RowCache::begin_commit(std::vector<std::pair<Table, std::string>> keys) {
     const std::lock_guard lock(mutex_);
     ++commits_;

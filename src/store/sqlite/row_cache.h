@@ -49,6 +49,8 @@ public:
     // The row, or nothing and the moment to hand to `keep` after it was read from the database.
     std::optional<Record> find(Table table, std::string_view key, Moment& moment);
     void keep(Table table, const Record& record, Moment moment);
+    // It changes with every commit: what was read at another moment may be old.
+    Moment moment();
 
     // ---- the writer's thread: around each commit, whatever becomes of it ----
 

@@ -420,14 +420,17 @@ private:
 
 class OpenSqliteStore final : public SqliteStore {
 public:
-    OpenSqliteStore(std::string path, SqliteOptions options, FileHandle lock, Database reader,
-                    std::unique_ptr<RowCache> cache, std::unique_ptr<Writer> writer)
-        : path_(std::move(path)),
+    OpenSqliteStore(Loop& loop, std::string path, SqliteOptions options, FileHandle lock,
+                    Database reader, std::unique_ptr<RowCache> cache,
+                    std::unique_ptr<Writer> writer)
+        : loop_(loop),
+          path_(std::move(path)),
           options_(std::move(options)),
           lock_(std::move(lock)),
           reader_(std::move(reader)),
           cache_(std::move(cache)),
           writer_(std::move(writer)) {}
+    ~OpenSqliteStore() override { end_reading(); }
 
     Result<std::optional<Record>> get(Table table, std::string_view key) override {
         if (!RowCache::keeps(table)) return read(table, key);
@@ -444,6 +447,7 @@ public:
             cached = TURNOUT_TRY(prepare(
                 reader_.get(),
                 "SELECT value, revision FROM " + std::string(name_of(table)) + " WHERE key=?1"));
+        TURNOUT_TRY(begin_reading());
         bind_text(cached.get(), 1, key);
         const int status = sqlite3_step(cached.get());
         std::optional<Record> record;
@@ -451,7 +455,7 @@ public:
             record.emplace(
                 Record{std::string(key), std::string(column(cached.get(), 0)),
                        static_cast<std::uint64_t>(sqlite3_column_int64(cached.get(), 1))});
-        sqlite3_reset(cached.get());  // ends the read transaction: the next read sees what is new
+        sqlite3_reset(cached.get());
         if (status != SQLITE_ROW && status != SQLITE_DONE)
             return failure_of(reader_.get(), status, "reading from the database");
         return record;
@@ -467,6 +471,7 @@ public:
                 reader_.get(), "SELECT key, value, revision FROM " + std::string(name_of(table)) +
                                    " WHERE key>=?1" + (range.to.empty() ? "" : " AND key<?3") +
                                    " ORDER BY key" + (range.reverse ? " DESC" : "") + " LIMIT ?2"));
+        TURNOUT_TRY(begin_reading());
         sqlite3_stmt* statement = cached.get();
         bind_text(statement, 1, range.from);
         constexpr std::size_t most = std::numeric_limits<std::int64_t>::max();
@@ -492,10 +497,47 @@ public:
     }
 
 private:
+    // What is read in one turn of the loop shares a transaction, until a commit comes between: its
+    // locks and the pages it has read are paid for once. It ends with the turn, so that it is in
+    // nobody's way when the WAL is to begin anew.
+    Result<void> begin_reading() {
+        const RowCache::Moment now = cache_->moment();
+        if (reading_ && now == read_at_) return {};
+        end_reading();
+        if (!begin_) begin_ = TURNOUT_TRY(prepare(reader_.get(), "BEGIN"));
+        if (!end_) end_ = TURNOUT_TRY(prepare(reader_.get(), "COMMIT"));
+        const int status = sqlite3_step(begin_.get());
+        sqlite3_reset(begin_.get());
+        if (status != SQLITE_DONE)
+            return failure_of(reader_.get(), status, "reading from the database");
+        reading_ = true;
+        read_at_ = now;
+        if (std::exchange(ending_, true)) return {};
+        loop_.post([this, alive = std::weak_ptr<int>(alive_)] {
+            if (!alive.lock()) return;
+            ending_ = false;
+            end_reading();
+        });
+        return {};
+    }
+    void end_reading() {
+        if (!std::exchange(reading_, false)) return;
+        sqlite3_step(end_.get());
+        sqlite3_reset(end_.get());
+        if (!sqlite3_get_autocommit(reader_.get()))
+            sqlite3_exec(reader_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
+    }
+
+    Loop& loop_;
     const std::string path_;
     const SqliteOptions options_;
     FileHandle lock_;
     Database reader_;
+    Statement begin_, end_;
+    bool reading_ = false;             // in a transaction
+    bool ending_ = false;              // its end is posted
+    RowCache::Moment read_at_ = 0;     // before it began
+    std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // shared with what is posted
     std::array<ReadStatements, kTables> statements_;
     std::unique_ptr<RowCache> cache_;
     std::unique_ptr<Writer> writer_;  // ends before the reader and the cache do
@@ -539,6 +581,9 @@ void sync_folder(const std::string& path) {
 
 Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::string& path,
                                                        SqliteOptions options) {
+    // Without a count of its memory SQLite takes no lock for each allocation. Refused, without harm,
+    // once SQLite is in use.
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     const bool real_files = options.vfs.empty();
     FileHandle lock;
     if (real_files) lock = TURNOUT_TRY(lock_folder(path));
@@ -571,7 +616,7 @@ Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::st
     auto cache = std::make_unique<RowCache>();
     auto thread =
         std::make_unique<Writer>(loop, std::move(writer), std::move(ballast), reserved, *cache);
-    return std::make_unique<OpenSqliteStore>(path, std::move(options), std::move(lock),
+    return std::make_unique<OpenSqliteStore>(loop, path, std::move(options), std::move(lock),
                                              std::move(reader), std::move(cache),
                                              std::move(thread));
 }

@@ -68,6 +68,24 @@ TEST_F(SqliteStoreTest, ANewerDatabaseIsRefused) {
     EXPECT_EQ(again.error().reason, "NewerDatabase");
 }
 
+// Reads of one turn share a transaction: it must not hide what was committed meanwhile.
+TEST_F(SqliteStoreTest, ATurnThatReadsAgainSeesWhatWasCommitted) {
+    auto store = open();
+    ASSERT_TRUE(put(*store, "a", "old"));
+    const auto count = [&] { return store->scan(Table::Job, {})->size(); };
+    ASSERT_EQ(count(), 1u);
+    Batch batch;
+    batch.put(Table::Job, "b", "new");
+    batch.put(Table::Run, "r", "new");
+    bool done = false;
+    store->commit(std::move(batch), [&](const auto&) { done = true; });
+    for (int tries = 0; count() == 1 && tries < 10'000; ++tries) ::usleep(1000);
+    EXPECT_FALSE(done) << "nothing that was posted has run: it is the same turn";
+    EXPECT_EQ(count(), 2u);
+    EXPECT_EQ((*store->get(Table::Run, "r"))->value, "new");
+    loop.run_until([&] { return done; });
+}
+
 TEST_F(SqliteStoreTest, SomethingElseIsNotADatabase) {
     FILE* file = std::fopen(path.c_str(), "w");
     for (int i = 0; i < 1000; ++i) std::fputs("this is no database\n", file);
