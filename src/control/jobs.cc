@@ -37,7 +37,11 @@ Json with_placeholder(const Json& json, std::string_view name) {
     }
     if (json.is_object()) {
         Json out = Json::object();
-        for (const auto& [key, value] : json.members()) out.set(key, with_placeholder(value, name));
+        for (const auto& [key, value] : json.members()) {
+            // A word of a closed list, or a hash: a node reads these before it puts the name in.
+            const bool fixed = key == "kind" || key == "hash" || key == "code_hash" || key == "distribution";
+            out.set(key, fixed ? value : with_placeholder(value, name));
+        }
         return out;
     }
     return json;
