@@ -55,6 +55,7 @@ struct Agent::State : std::enable_shared_from_this<State> {
     std::optional<NodeCore> core;
     std::optional<SupervisorLink> supervisor;
     Segments segments;
+    Folders folders;
     Server server;
     MlflowGate gate;
     std::unique_ptr<http::Listener> listener;
@@ -76,6 +77,7 @@ struct Agent::State : std::enable_shared_from_this<State> {
           settings(std::move(s)),
           left(std::move(on_left)),
           segments(settings.folder),
+          folders(settings.folder + "/attempts"),
           server(l, http::make_client(l, client_options(settings))),
           gate(server, [this](const AttemptId& id, std::string text) { complain(id, std::move(text)); }) {
         environments.cache = settings.cache;
@@ -98,7 +100,7 @@ struct Agent::State : std::enable_shared_from_this<State> {
     void arm();
 
     void carry_out(effect::Send& effect) { put(encode(effect.message)); }
-    void carry_out(effect::Record& effect);
+    void carry_out(effect::Record& effect) { journal->add(effect.line); }
     void carry_out(effect::FetchSnapshot& effect);
     void carry_out(effect::PrepareEnvironment& effect);
     void carry_out(effect::FetchInputs& effect);
@@ -122,6 +124,8 @@ struct Agent::State : std::enable_shared_from_this<State> {
     void trim_log(const LogAck& ack);
 
     void put(std::string frame);
+    void begin_writing();
+    void write_down();
     static Task<void> write_out(std::shared_ptr<State> self);
     static Task<void> serve_link(std::shared_ptr<State> self);
     static Task<void> upload_while_running(std::shared_ptr<State> self);
@@ -159,17 +163,14 @@ Result<void> Agent::State::begin() {
         core->supervisor_gone();
         drain();
     };
-    events.started = [this](const AttemptId& id, Result<Span> started) {
-        core->task_started(id, std::move(started));
-        drain();
-    };
+    events.started = [this](const AttemptId& id, Result<Span> started) { core->task_started(id, std::move(started)); };
     events.output = [this](const SupervisedTask& task) {
         serials[task.id] = task.serial;
         segments.add(task.serial, task.first_segment, task.first_position);
         core->log_grew(task.id, kStdLog, task.state.log_length);
-        drain();
     };
     events.exited = [this](const AttemptId& id, TaskExit exit) { on_exited(id, std::move(exit)); };
+    events.told = [this] { drain(); };
     events.trouble = [this](const std::string& text) { say(text); };
     supervisor.emplace(loop, settings.folder, settings.supervisor, std::move(events));
     core->restore(lines);
@@ -183,6 +184,11 @@ Result<void> Agent::State::begin() {
         if (stat(work->environment_log().c_str(), &st) == 0 && st.st_size > 0)
             core->log_grew(id, kEnvironmentLog, static_cast<std::uint64_t>(st.st_size));
     }
+    std::vector<std::string> names;
+    for (const auto& id : core->attempts()) names.push_back(attempt_folder_name(id));
+    loop.blocking([others = folders.others(names)] {
+        for (const auto& path : others) remove_tree(path);
+    }, [] {});
     supervisor->begin();
     drain();
     start(serve_link(self), [] {});
@@ -208,22 +214,26 @@ Result<void> Agent::State::listen() {
 
 // ---- the core's effects ----
 
+// The journal has what the core recorded before the supervisor or the server hear of anything.
 void Agent::State::drain() {
     if (draining || closing) return;
     draining = true;
+    supervisor->hold();
     for (auto effects = core->take_effects(); !effects.empty(); effects = core->take_effects())
         for (auto& effect : effects) std::visit([&](auto& e) { carry_out(e); }, effect);
+    write_down();
     draining = false;
+    supervisor->release();
+    begin_writing();
     arm();
 }
 
+// A timer that comes too early is harmless and cheaper than one that is set anew each time.
 void Agent::State::arm() {
     auto next = core->next_tick();
-    if (next == timer_at) return;
+    if (!next || (timer_at && *timer_at <= *next)) return;
     if (timer) loop.cancel(timer);
-    timer = 0;
     timer_at = next;
-    if (!next) return;
     timer = loop.after(std::max(Span::zero(), *next - clock.since_boot()), [weak = weak_from_this()] {
         auto self = weak.lock();
         if (!self || self->closing) return;
@@ -234,8 +244,8 @@ void Agent::State::arm() {
     });
 }
 
-void Agent::State::carry_out(effect::Record& effect) {
-    auto written = journal->append(effect.line);
+void Agent::State::write_down() {
+    auto written = journal->flush();
     if (!written) {
         // Without its journal the node must not go on: what it does would be unknown to its next life.
         say("the node's journal cannot be written: " + written.error().message);
@@ -268,6 +278,8 @@ WorkPtr Agent::State::work_of(const AttemptId& id) {
 void Agent::State::carry_out(effect::FetchSnapshot& effect) {
     auto work = work_of(effect.id);
     if (!work) return;
+    if (!work->own)
+        if (auto made = folders.make(attempt_folder_name(effect.id))) work->own = std::move(*made);
     start(fetch_snapshot(server, settings, work), [self = shared_from_this(), work](Result<void> result) {
         if (!work->wanted) return;
         if (result) self->gate.open(work->id, work->task, work->folder);
@@ -372,13 +384,16 @@ void Agent::State::carry_out(effect::Forget& effect) {
     }
     trimmed.erase(effect.id);
     auto found = works.find(effect.id);
-    std::string folder = settings.folder + "/attempts/" + attempt_folder_name(effect.id);
+    bool kept = false;
     if (found != works.end()) {
-        found->second->wanted = false;
-        found->second->cancel = true;
+        WorkPtr work = std::move(found->second);
         works.erase(found);
+        work->wanted = false;
+        work->cancel = true;
+        kept = work->own && !work->shipping && folders.keep(std::move(*work->own), work->untouched);
     }
-    loop.blocking([folder] { remove_tree(folder); }, [] {});
+    std::string folder = settings.folder + "/attempts/" + attempt_folder_name(effect.id);
+    if (!kept) loop.blocking([folder] { remove_tree(folder); }, [] {});
 }
 
 void Agent::State::carry_out(effect::Quit&) {
@@ -480,14 +495,12 @@ void Agent::State::on_listed(std::vector<SupervisedTask> tasks) {
         states.push_back(std::move(task.state));
     }
     core->supervisor_listed(states);
-    drain();
 }
 
 void Agent::State::on_exited(const AttemptId& id, TaskExit exit) {
     if (auto serial = serials.find(id); serial != serials.end() && exit.exit_code != 0)
         exit.last_lines = segments.last_lines(serial->second, exit.log_length, 20);
     core->task_exited(id, exit);
-    drain();
 }
 
 void Agent::State::trim_log(const LogAck& ack) {
@@ -506,7 +519,11 @@ void Agent::State::put(std::string frame) {
     if (!link) return;
     outbox += frame;
     if (outbox.size() > kMaxOutbox) return link->close();
-    if (!std::exchange(writing, true)) start(write_out(shared_from_this()), [] {});
+    if (!draining) begin_writing();
+}
+
+void Agent::State::begin_writing() {
+    if (link && !outbox.empty() && !std::exchange(writing, true)) start(write_out(shared_from_this()), [] {});
 }
 
 Task<void> Agent::State::write_out(std::shared_ptr<State> self) {

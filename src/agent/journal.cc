@@ -37,7 +37,15 @@ Result<Journal> Journal::open(std::string path, std::vector<std::string>& lines)
 }
 
 Result<void> Journal::append(std::string_view line) {
-    std::string bytes = journal_line(line);
+    add(line);
+    return flush();
+}
+
+void Journal::add(std::string_view line) { added_ += journal_line(line); }
+
+Result<void> Journal::flush() {
+    if (added_.empty()) return {};
+    std::string bytes = std::exchange(added_, {});
     auto written = write_all(file_.get(), bytes);
     if (!written) {
         // A torn line would hide those behind it.
@@ -54,6 +62,7 @@ Result<void> Journal::sync() const {
 }
 
 Result<void> Journal::rewrite(const std::vector<std::string>& lines) {
+    added_.clear();
     std::string bytes;
     for (const auto& line : lines) bytes += journal_line(line);
     TURNOUT_TRY(write_file(path_, bytes));

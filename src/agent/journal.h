@@ -20,6 +20,9 @@ public:
 
     // In the file when this returns (it survives our death, not the machine's).
     Result<void> append(std::string_view line);
+    // The same for several lines together: `add` each, then `flush`.
+    void add(std::string_view line);
+    Result<void> flush();
     // To the disk. Blocking; safe to call from another thread while lines are appended.
     Result<void> sync() const;
     // All lines replaced, by rename.
@@ -32,6 +35,7 @@ private:
     std::string path_;
     Fd file_;
     std::size_t size_ = 0;
+    std::string added_;
 };
 
 // One line as it stands in the file, with its line break.

@@ -141,6 +141,7 @@ struct SupervisorLink::State : std::enable_shared_from_this<State> {
     std::unique_ptr<Watch> watch;  // after the socket: destroyed first
     std::string in, out;
     bool flushing = false;
+    bool held = false;
     bool closed = false;
     bool up = false;
     std::optional<Span> fence;
@@ -157,6 +158,7 @@ struct SupervisorLink::State : std::enable_shared_from_this<State> {
     bool connect();
     void disconnect();
     void send(std::string frame);
+    void begin_flush();
     void take(std::string_view frame);
 };
 
@@ -262,6 +264,7 @@ Task<void> SupervisorLink::State::serve(std::shared_ptr<State> self) {
                 self->take(frame);
             }
             self->in.erase(0, at);
+            if (!self->closed && self->events.told) self->events.told();
         }
         self->disconnect();
     }
@@ -285,7 +288,11 @@ Task<void> SupervisorLink::State::flush(std::shared_ptr<State> self) {
 void SupervisorLink::State::send(std::string frame) {
     if (!socket || closed) return;
     out += frame;
-    if (!std::exchange(flushing, true)) start(flush(shared_from_this()), [] {});
+    if (!held) begin_flush();
+}
+
+void SupervisorLink::State::begin_flush() {
+    if (!out.empty() && !std::exchange(flushing, true)) start(flush(shared_from_this()), [] {});
 }
 
 void SupervisorLink::State::take(std::string_view frame) {
@@ -360,6 +367,12 @@ SupervisorLink::~SupervisorLink() {
 
 void SupervisorLink::begin() { start(State::serve(state_), [] {}); }
 bool SupervisorLink::connected() const { return state_->up; }
+
+void SupervisorLink::hold() { state_->held = true; }
+void SupervisorLink::release() {
+    state_->held = false;
+    if (state_->socket && !state_->closed) state_->begin_flush();
+}
 
 void SupervisorLink::start_task(const StartRequest& request) {
     std::string name = task_name(request.id);

@@ -48,6 +48,7 @@ public:
         std::function<void(const SupervisedTask&)> output;  // only serial, log_length and where it begins
 
         std::function<void(const AttemptId&, TaskExit)> exited;
+        std::function<void()> told;  // after one or several of these that came together
         std::function<void(const std::string&)> trouble;  // for the agent's own log
     };
     // `program`: the supervisor's executable.
@@ -57,6 +58,10 @@ public:
     // Connects, and stays connected until the link is destroyed.
     void begin();
     bool connected() const;
+
+    // What is said between the two leaves together, at `release`.
+    void hold();
+    void release();
 
     // Dropped without a connection: what matters is asked again after `listed`.
     void start_task(const StartRequest& request);

@@ -256,9 +256,11 @@ std::string attempt_folder_name(const AttemptId& id) {
 }
 
 Task<Result<void>> fetch_snapshot(Server& server, const AgentSettings& settings, WorkPtr work) {
-    // What an earlier, interrupted try left is not trusted. Its build log stays: it is shipped.
-    for (const char* name : {"/work", "/inputs", "/named", "/tmp", "/values.json"}) remove_tree(work->folder + name);
-    TURNOUT_CO_TRY_VOID(make_folders(work->work(), 0755));
+    if (!work->own) {
+        // What an earlier, interrupted try left is not trusted. Its build log stays: it is shipped.
+        for (const char* name : {"/work", "/inputs", "/named", "/tmp", "/values.json"}) remove_tree(work->folder + name);
+        TURNOUT_CO_TRY_VOID(make_folders(work->work(), 0755));
+    }
     if (!work->task.code) co_return Result<void>();
     BlobFolder code = *work->task.code;
     const std::string& hash = work->task.code_hash;
@@ -343,8 +345,10 @@ Result<StartRequest> start_request(const AgentSettings& settings, Work& work, co
     TURNOUT_TRY(find_values(settings, work));
     const TaskSpec& task = work.task;
     std::string command = TURNOUT_TRY(substitute(task.command, work.values));
-    for (const char* name : {"/outputs", "/logs"}) TURNOUT_TRY(make_folders(work.work() + name, 0755));
-    TURNOUT_TRY(make_folders(work.folder + "/tmp", 0700));
+    if (!work.own || task.code) {
+        for (const char* name : {"/outputs", "/logs"}) TURNOUT_TRY(make_folders(work.work() + name, 0755));
+        TURNOUT_TRY(make_folders(work.folder + "/tmp", 0700));
+    }
     for (const auto& output : task.outputs)
         TURNOUT_TRY(make_folders(output.type == "uri_file" ? work.folder + "/named" : output_path(work, output), 0755));
 
@@ -412,6 +416,8 @@ Task<Result<void>> upload_changes(Server& server, WorkPtr work) {
 
 Task<Result<void>> ship_outputs(Server& server, WorkPtr work) {
     work->finishing = true;
+    work->untouched = work->own && work->own->untouched();
+    if (work->untouched) co_return Result<void>();
     while (work->shipping) co_await server.loop().sleep(5ms);
     work->shipping = true;
     Backoff backoff(server.loop(), 100ms, 10s);

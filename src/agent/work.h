@@ -14,6 +14,7 @@
 
 #include "agent/command.h"
 #include "agent/files.h"
+#include "agent/folders.h"
 #include "agent/node_core.h"
 #include "agent/server.h"
 #include "agent/supervisor_link.h"
@@ -44,6 +45,7 @@ struct Work {
     AttemptId id;
     TaskSpec task;
     std::string folder;
+    std::optional<AttemptFolder> own;  // its folder, if it was made in this life of the agent
     bool wanted = true;                // false after Abort or Forget: stop what is under way
     std::atomic<bool> cancel = false;  // the same for the thread that builds an environment
     std::optional<environment::Prepared> prepared;
@@ -52,6 +54,7 @@ struct Work {
     // What is uploaded already, by path: unchanged files are not sent again.
     std::map<std::string, FileEntry> uploaded;
     std::set<std::string> left_out;  // of outputs/, logs/ and the named outputs: cannot be uploaded
+    bool untouched = false;  // its command is over and left its folder as it was made
     bool shipping = false;
     bool finishing = false;
 
