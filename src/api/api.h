@@ -12,11 +12,13 @@
 #include <vector>
 
 #include "base/json.h"
+#include "base/lru.h"
 #include "base/result.h"
 #include "base/secret.h"
 #include "base/time.h"
 #include "io/http.h"
 #include "io/loop.h"
+#include "model/compute.h"
 
 namespace turnout {
 class Store;
@@ -76,6 +78,8 @@ struct Services {
     Tracking& tracking;
     Authority& authority;
     ServerInfo info;
+    // Computes by their key, parsed, with the revision of their row.
+    Lru<std::pair<std::uint64_t, Compute>> computes{64};
 };
 
 enum class Access {

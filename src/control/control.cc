@@ -328,7 +328,7 @@ void Control::submit(JobSubmission job, Reply<Put> reply) {
     record.meta = std::move(job.meta);
     record.compute = std::move(job.compute);
     record.principal = std::move(job.principal);
-    record.created = s.clock.now();
+    record.created = job.created.micros != 0 ? job.created : s.clock.now();
     record.environment = std::move(job.task.environment.name);
     record.notices = std::move(job.task.environment.notices);
     record.node_count = job.task.node_count;

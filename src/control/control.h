@@ -55,6 +55,7 @@ struct JobSubmission {
     int priority = 0;       // higher first
     agent_protocol::TaskSpec task;  // resolved at submission, without run token; of a sweep: of its trials
     std::string principal;
+    Instant created{};      // now
     std::vector<Write> together;  // rows of others that are committed with a new job: both or neither
 };
 

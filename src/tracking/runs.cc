@@ -101,9 +101,15 @@ void Tracking::State::close() {
 // ---- experiments ----
 
 Result<std::optional<Experiment>> Tracking::experiment_by_name(std::string_view wsid, std::string_view name) {
-    const auto row = TURNOUT_TRY(state_->store.get(Table::Experiment, key_of(wsid, name)));
+    const std::string key = key_of(wsid, name);
+    const auto row = TURNOUT_TRY(state_->store.get(Table::Experiment, key));
     if (!row) return std::optional<Experiment>();
-    return std::optional(TURNOUT_TRY(decode_experiment(*row)));
+    // Parsed anew only when its row has changed: every job of an experiment asks for it.
+    if (const auto* known = state_->experiments.find(key); known && known->first == row->revision)
+        return std::optional(known->second);
+    Experiment experiment = TURNOUT_TRY(decode_experiment(*row));
+    state_->experiments.put(key, {row->revision, experiment});
+    return std::optional(std::move(experiment));
 }
 
 Result<std::optional<Experiment>> Tracking::experiment_by_id(std::string_view wsid, std::string_view id) {

@@ -77,6 +77,7 @@ struct Tracking::State : std::enable_shared_from_this<Tracking::State> {
 
     // ---- runs (runs.cc) ----
     Lru<RunRef> runs{256};  // committed
+    Lru<std::pair<std::uint64_t, Experiment>> experiments{64};  // with the revision of their row
     std::unordered_map<std::string, RunQueue> run_queues;
 
     Result<RunRef> load_run(const std::string& run_key);  // null if absent

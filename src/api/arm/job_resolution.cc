@@ -646,19 +646,29 @@ void limit_to(const Services& services, const VmSize& size, TaskSpec& task) {
     task.cpu_limit_millicores = cores * 1000;
 }
 
+// Parsed anew only when its row has changed: nearly all jobs name the same few. Null: there is none;
+// valid until the next call.
+Result<const Compute*> find_compute(Services& services, const std::string& key) {
+    const auto record = TURNOUT_TRY(services.store.get(Table::Compute, key));
+    if (!record) return nullptr;
+    if (const auto* known = services.computes.find(key); known && known->first == record->revision)
+        return &known->second;
+    const Json document = TURNOUT_TRY(parse_json(record->value));
+    services.computes.put(key, {record->revision, TURNOUT_TRY(compute_from_json(document))});
+    return &services.computes.find(key)->second;
+}
+
 Result<void> read_compute(const Context& context, const std::string& compute, const Json& resources,
                           TaskSpec& task) {
     if (compute != kServerless) {
-        const auto record = TURNOUT_TRY(
-            context.services.store.get(Table::Compute, context.workspace.id + "/" + compute));
-        if (record) {
-            const Json document = TURNOUT_TRY(parse_json(record->value));
-            const Compute found = TURNOUT_TRY(compute_from_json(document));
-            if (found.deleting)
+        const Compute* found =
+            TURNOUT_TRY(find_compute(context.services, context.workspace.id + "/" + compute));
+        if (found) {
+            if (found->deleting)
                 return refuse("ComputeNotFound",
                               "compute '" + compute + "' is being deleted: choose another",
                               "computeId");
-            if (const VmSize* size = find_vm_size(found.vm_size))
+            if (const VmSize* size = find_vm_size(found->vm_size))
                 limit_to(context.services, *size, task);
             return {};
         }

@@ -217,6 +217,24 @@ Answer put_again(Services& services, Call& call, Workspace workspace, JobRecord 
     co_return json_response(200, body_of(services, call, workspace, saved));
 }
 
+// The job as it is right after its submission.
+JobRecord as_submitted(const JobSubmission& job) {
+    JobRecord record;
+    record.workspace = job.workspace;
+    record.name = job.name;
+    record.type = job.type;
+    record.definition = job.definition;
+    record.meta = job.meta;
+    record.compute = job.compute;
+    record.principal = job.principal;
+    record.created = job.created;
+    record.environment = job.task.environment.name;
+    record.notices = job.task.environment.notices;
+    record.node_count = job.task.node_count;
+    record.priority = job.priority;
+    return record;
+}
+
 Answer put_job(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json(kMaxBody));
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
@@ -224,9 +242,11 @@ Answer put_job(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(check_asset_name(name, "job"));
     const Json& properties = body.at("properties");
     if (!properties.is_object()) co_return invalid("the body needs 'properties'", "properties");
-    TURNOUT_CO_TRY(auto existing, read_job(services.store, workspace.id, name));
-    if (existing)
-        co_return co_await put_again(services, call, workspace, std::move(existing->record), properties);
+    TURNOUT_CO_TRY(const auto existing, services.store.get(Table::Job, workspace.id + "/" + name));
+    if (existing) {
+        TURNOUT_CO_TRY(StoredJob stored, join_job(services.store, *existing));
+        co_return co_await put_again(services, call, workspace, std::move(stored.record), properties);
+    }
     TURNOUT_CO_TRY(JobSubmission job, resolve_job(services, call, workspace, name, properties));
     TURNOUT_CO_TRY(const Experiment experiment,
                    co_await services.tracking.ensure_experiment(workspace.id, job.meta.experiment));
@@ -236,12 +256,17 @@ Answer put_job(Services& services, Call& call) {
                                                      job.meta.display_name, call.principal.name));
     job.task.mlflow_experiment_id = experiment.id;
     job.task.variables.emplace(job.task.variables.begin(), "AZUREML_EXPERIMENT_ID", experiment.id);
+    job.created = services.clock.now();
+    // What is answered: nobody has to read and parse what was just written. A job that somebody else
+    // submitted meanwhile under this name is another matter.
+    const JobRecord made = as_submitted(job);
     TURNOUT_CO_TRY(const Put put, co_await asked<Put>([&](auto reply) {
                        services.control.submit(std::move(job), std::move(reply));
                    }));
+    if (put == Put::Created)
+        co_return json_response(201, body_of(services, call, workspace, made));
     TURNOUT_CO_TRY(const JobRecord saved, find(services, workspace, name));
-    co_return json_response(put == Put::Created ? 201 : 200,
-                            body_of(services, call, workspace, saved));
+    co_return json_response(200, body_of(services, call, workspace, saved));
 }
 
 Answer patch_job(Services& services, Call& call) {
