@@ -76,9 +76,11 @@ public:
     void provision(const Node& node) override { provider->provision(node); }
     void release(const Node& node) override { provider->release(node); }
     void disconnect(const NodeId& node) override { links->disconnect(node); }
+    void wake(Span at) override { tick_at(at); }
 
     AgentLinks* links = nullptr;
     Provider* provider = nullptr;
+    std::function<void(Span)> tick_at;
 };
 
 class Server {
@@ -118,6 +120,7 @@ private:
     api::Router router_;
     Workspace workspace_;
     api::ServerInfo::Pool pool_;
+    bool tick_due_ = false;
     std::unique_ptr<http::Listener> unix_, plain_, tls_;
 };
 
@@ -169,6 +172,13 @@ Result<void> Server::open() {
         loop_, std::move(local),
         ProviderEvents{[this](const NodeId& id, Error why) { control_->node_failed(id, std::move(why)); },
                        [this](const NodeId& id) { control_->node_gone(id); }});
+    effects_.tick_at = [this](Span at) {
+        if (std::exchange(tick_due_, true)) return;
+        loop_.after(std::max(Span{}, at - clock_.since_boot()), [this] {
+            tick_due_ = false;
+            control_->tick();
+        });
+    };
     effects_.links = links_.get();
     effects_.provider = provider_.get();
 

@@ -30,7 +30,11 @@ void Control::State::end_turn() {
 
 void Control::State::commit_gathered() {
     while (!in_flight) {
-        plan();  // once for all the inputs that came while the last commit was under way
+        if (gathering.refused.empty() && (gathering.changed() || plan_wanted) && clock.since_boot() < commit_not_before) {
+            effects.wake(commit_not_before);
+            return;
+        }
+        plan();  // once for all the inputs that came since the last commit began
         if (gathering.after.empty() && !gathering.changed()) return;
         auto turn = std::make_shared<Turn>(std::exchange(gathering, {}));
         if (!turn->changed()) {
@@ -38,6 +42,7 @@ void Control::State::commit_gathered() {
             continue;
         }
         in_flight = turn;
+        commit_not_before = clock.since_boot() + (std::exchange(reports, 0) >= 4 ? settings.busy_commit_pause : settings.commit_pause);
         // Shared: the store may answer after this object is gone (shutdown).
         store.commit(serialise(*turn), [this, turn, alive = std::weak_ptr<int>(alive)](Result<std::uint64_t> result) {
             if (alive.lock()) committed(turn, std::move(result));
@@ -578,6 +583,7 @@ void Control::agent_says(const NodeId& id, const ap::ToServer& message) {
     const auto found = s.nodes.find(id);
     if (found == s.nodes.end()) return;
     found->second.last_contact = s.clock.since_boot();
+    ++s.reports;
     if (const auto* phase = std::get_if<ap::PhaseReport>(&message)) s.phase_reported(found->second, *phase);
     else if (const auto* end = std::get_if<ap::EndReport>(&message)) s.end_reported(found->second, *end);
     s.end_turn();
@@ -631,6 +637,8 @@ std::optional<Span> Control::next_tick() const {
         if (!next || at < *next) next = at;
     };
     if (!state_->deadlines.empty()) consider(state_->deadlines.begin()->first);
+    if (!state_->in_flight && (state_->gathering.changed() || (state_->plan_wanted && state_->schedule_not_before == Span{})))
+        consider(state_->commit_not_before);
     // While a commit is under way nothing is planned; its end does that.
     if (state_->plan_at && !state_->in_flight) consider(std::max(*state_->plan_at, state_->schedule_not_before));
     if (state_->schedule_not_before != Span{}) consider(state_->schedule_not_before);

@@ -43,6 +43,8 @@ public:
     virtual void release(const Node& node) = 0;
     // Closes that agent's connection: it says Hello again.
     virtual void disconnect(const NodeId& node) = 0;
+    // `tick` is wanted then (since boot). A hint: who ticks at `next_tick` anyway may ignore it.
+    virtual void wake(Span) {}
 };
 
 struct JobSubmission {
@@ -72,6 +74,10 @@ public:
         Span preemption_grace = 30s;
         Span serverless_idle = 120s;
         int max_attempts = 3;  // for failures that are not the user's fault
+        // At least so long after the last commit begins the next one, when only nodes wait for it,
+        // not a client; the second when many of them do. What comes meanwhile shares it.
+        Span commit_pause = 2ms;
+        Span busy_commit_pause = 8ms;
         // The bearer token of an attempt; put into its lease on the way out, never stored.
         std::function<Secret(const agent_protocol::AttemptId&)> run_token = {};
     };

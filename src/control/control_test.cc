@@ -180,6 +180,31 @@ TEST(ControlTurns, AWaitingJobKnowsItsPlace) {
     EXPECT_EQ(place("d"), "1 job ahead");
 }
 
+TEST(ControlTurns, ReportsOfNodesShareACommitAndClientsDoNotWaitForIt) {
+    World w(2);
+    w.settings.commit_pause = 5ms;
+    w.start();
+    w.put(World::cluster("c", 0, 2));
+    w.submit("a", "c");
+    w.submit("b", "c");
+    w.pass(1s);
+    w.connect("ws/c/node-1");
+    w.pass(1s);
+    w.connect("ws/c/node-2");
+    EXPECT_EQ(w.status("b"), JobStatus::Preparing);
+    w.phase("ws/c/node-1", "a", ap::Phase::Running);  // so soon after the last commit that it waits
+    w.phase("ws/c/node-2", "b", ap::Phase::Running);
+    EXPECT_EQ(w.status("a"), JobStatus::Preparing);
+    EXPECT_LE(*w.control->next_tick(), w.clock.boot + 5ms);
+    w.pass(5ms);
+    EXPECT_EQ(w.status("a"), JobStatus::Running);
+    EXPECT_EQ(w.status("b"), JobStatus::Running);
+    w.ends("ws/c/node-1", "a");
+    EXPECT_EQ(w.status("a"), JobStatus::Running);
+    EXPECT_EQ(w.submit("d", "c"), "created");  // takes along what waits
+    EXPECT_EQ(w.status("a"), JobStatus::Completed);
+}
+
 TEST(ControlTurns, AFailedCommitNeverHappened) {
     World w;
     w.put(World::cluster("c", 0, 1));

@@ -276,11 +276,9 @@ void Control::State::end_rank(NodeEntry& node, Lease lease, ap::Ending ending) {
     JobAttempt& attempt = job.state.attempts.back();
     const Span now = clock.since_boot();
     std::erase_if(node.leases, [&](const Lease& one) { return one.job == lease.job; });
-    const ap::Durations& spent = ending.durations;
+    // While its command ran it had the node; before, it may only have waited there for its turn.
     std::optional<Span> ran;
-    // Never begun there: revoked, or canceled in the backlog.
-    if (ending.exit_code != -1 || spent.user_code > Span{})
-        ran = spent.snapshot + spent.environment + spent.inputs + spent.user_code + spent.outputs;
+    if (ending.exit_code != -1 || ending.durations.user_code > Span{}) ran = ending.durations.user_code;
     scheduler->left(job.handle, node.handle, now, ran);
     touched.insert(job.compute);
     plan_wanted = true;

@@ -131,6 +131,8 @@ struct Control::State {
     };
     Turn gathering;
     std::shared_ptr<Turn> in_flight;  // null while nothing is being committed
+    Span commit_not_before{};         // unless a client waits: reports of nodes share a commit
+    int reports = 0;                  // of nodes since the last commit began
     // After a failed commit nothing is planned until then, so that a full disk costs one try a
     // second and not a processor. 0 = no such wait.
     Span schedule_not_before{};
