@@ -31,6 +31,7 @@ constexpr Span kFirstPause = 50ms;
 constexpr Span kLongestPause = 5s;
 constexpr Span kLookAtLink = 10s;
 constexpr Span kSilentLink = 60s;
+constexpr Span kFoundHolds = 1s;
 
 std::int64_t memory_of_machine() {
     struct sysinfo info {};
@@ -71,6 +72,10 @@ struct Agent::State : std::enable_shared_from_this<State> {
     Loop::TimerId timer = 0;
     std::optional<Span> timer_at;
     std::map<AttemptId, std::thread> builders;
+    // The environment that was looked for last.
+    std::string found_key;
+    environment::Prepared found_prepared;
+    Span found_at{};
 
     State(AsioLoop& l, AgentSettings s, std::function<void()> on_left)
         : loop(l),
@@ -262,15 +267,12 @@ void Agent::State::write_down() {
 WorkPtr Agent::State::work_of(const AttemptId& id) {
     auto& work = works[id];
     if (!work) {
-        const TaskSpec* task = core->task(id);
+        auto task = core->task(id);
         if (!task) {
             works.erase(id);
             return nullptr;
         }
-        work = std::make_shared<Work>();
-        work->id = id;
-        work->task = *task;
-        work->folder = settings.folder + "/attempts/" + attempt_folder_name(id);
+        work = std::make_shared<Work>(id, std::move(task), settings.folder + "/attempts/" + attempt_folder_name(id));
     }
     return work;
 }
@@ -279,7 +281,7 @@ void Agent::State::carry_out(effect::FetchSnapshot& effect) {
     auto work = work_of(effect.id);
     if (!work) return;
     if (!work->own)
-        if (auto made = folders.make(attempt_folder_name(effect.id))) work->own = std::move(*made);
+        if (auto made = folders.make(work->folder.substr(work->folder.rfind('/') + 1))) work->own = std::move(*made);
     start(fetch_snapshot(server, settings, work), [self = shared_from_this(), work](Result<void> result) {
         if (!work->wanted) return;
         if (result) self->gate.open(work->id, work->task, work->folder);
@@ -291,9 +293,21 @@ void Agent::State::carry_out(effect::FetchSnapshot& effect) {
 void Agent::State::carry_out(effect::PrepareEnvironment& effect) {
     auto work = work_of(effect.id);
     if (!work) return;
-    auto found = environment::find_prepared(work->task.environment, environments);
+    // Many attempts in one turn have the same environment: it is looked for once.
+    const TaskEnvironment& wanted = work->task.environment;
+    const std::string key = wanted.hash + "\n" + wanted.interpreter + "\n" + wanted.python_version + (wanted.kind == TaskEnvironment::Kind::Venv ? "v" : "u");
+    if (key == found_key && clock.since_boot() - found_at < kFoundHolds && (wanted.kind != TaskEnvironment::Kind::Venv || !wanted.hash.empty())) {
+        work->prepared = found_prepared;
+        return core->environment_done(work->id, {});
+    }
+    auto found = environment::find_prepared(wanted, environments);
     if (found && !*found) return build(work);
-    if (found) work->prepared = std::move(**found);
+    if (found) {
+        work->prepared = std::move(**found);
+        found_key = key;
+        found_prepared = *work->prepared;
+        found_at = clock.since_boot();
+    }
     core->environment_done(work->id, found ? Result<void>() : Result<void>(Failure(found.error())));
 }
 
@@ -392,8 +406,9 @@ void Agent::State::carry_out(effect::Forget& effect) {
         work->cancel = true;
         kept = work->own && !work->shipping && folders.keep(std::move(*work->own), work->untouched);
     }
+    if (kept) return;
     std::string folder = settings.folder + "/attempts/" + attempt_folder_name(effect.id);
-    if (!kept) loop.blocking([folder] { remove_tree(folder); }, [] {});
+    loop.blocking([folder] { remove_tree(folder); }, [] {});
 }
 
 void Agent::State::carry_out(effect::Quit&) {
@@ -476,7 +491,7 @@ void Agent::State::build(WorkPtr work) {
 void Agent::State::on_listed(std::vector<SupervisedTask> tasks) {
     std::vector<TaskState> states;
     for (auto& task : tasks) {
-        const TaskSpec* known = core->task(task.id);
+        const auto known = core->task(task.id);
         if (task.state.waiting) {
             states.push_back(std::move(task.state));
             continue;

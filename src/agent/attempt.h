@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -59,9 +60,11 @@ inline std::string clean(std::string_view text, std::size_t limit) {
     return out;
 }
 
+// A line of the node's journal: a message of the protocol, and what the node adds to it (members,
+// each with a comma before it).
 template <class Message>
-Json json_of(const Message& message) {
-    return parse_json(std::string_view(encode(message)).substr(8)).value_or(Json());
+std::string line_of(const Message& message, std::string_view more = "") {
+    return "{\"message\":" + encode(message).substr(8) + std::string(more) + "}";
 }
 
 inline std::string signal_words(int signal) {
@@ -104,10 +107,15 @@ struct Stop {
     Span kill_at() const { return asked + grace; }
 };
 
+inline std::shared_ptr<const TaskSpec> no_task() {
+    static const auto none = std::make_shared<const TaskSpec>();
+    return none;
+}
+
 struct Attempt {
     const AttemptId* id = nullptr;  // its key in the core's map
     std::uint64_t order = 0;
-    TaskSpec task;
+    std::shared_ptr<const TaskSpec> task = no_task();  // shared with whoever carries out its effects
     Json task_json;    // as it was leased
     std::string base;  // hash of the Base that it was leased with; "" = none
     Stage stage = Stage::Snapshot;

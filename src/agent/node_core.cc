@@ -61,7 +61,7 @@ struct NodeCore::State {
     void send(ToServer message) {
         if (linked && welcomed) emit(effect::Send{std::move(message)});
     }
-    void record(Json line) { emit(effect::Record{line.dump()}); }
+    void record(std::string line) { emit(effect::Record{std::move(line)}); }
 
     // For an input that concerns it: it is looked at in the next pump.
     Attempt* find(const AttemptId& id) {
@@ -117,37 +117,35 @@ struct NodeCore::State {
 
     // ---- journal lines: a message of the protocol and what the node adds to it ----
 
-    Json lease_line(const AttemptId& id, const Attempt& attempt) const {
-        return Json::object({{"message", json_of(ToAgent(Lease{id, attempt.task_json, attempt.base}))}, {"boot_id", attempt.boot_id}});
+    std::string lease_line(const AttemptId& id, const Attempt& attempt) const {
+        return line_of(ToAgent(Lease{id, attempt.task_json, attempt.base}), ",\"boot_id\":" + Json(attempt.boot_id).dump());
     }
-    Json base_line(const std::string& hash, const Bases::Kept& base) const {
-        return Json::object({{"message", json_of(ToAgent(Base{hash, base.json}))}});
+    std::string base_line(const std::string& hash, const Bases::Kept& base) const {
+        return line_of(ToAgent(Base{hash, base.json}));
     }
-    Json stage_line(const AttemptId& id, const Attempt& attempt) const {
+    std::string stage_line(const AttemptId& id, const Attempt& attempt) const {
         PhaseReport report{id, phase_of(attempt.stage), "", Span{}, attempt.durations};
-        return Json::object({{"message", json_of(ToServer(report))},
-                             {"stage", name_of(attempt.stage)},
-                             {"since", attempt.since.count()},
-                             {"running_since", attempt.running_since.count()}});
+        return line_of(ToServer(report), ",\"stage\":\"" + std::string(name_of(attempt.stage)) +
+                                             "\",\"since\":" + std::to_string(attempt.since.count()) +
+                                             ",\"running_since\":" + std::to_string(attempt.running_since.count()));
     }
-    Json stop_line(const AttemptId& id, const Stop& stop) const {
-        return Json::object({{"message", json_of(ToAgent(Cancel{id, stop.cause, stop.grace}))},
-                             {"asked", stop.asked.count()}});
+    std::string stop_line(const AttemptId& id, const Stop& stop) const {
+        return line_of(ToAgent(Cancel{id, stop.cause, stop.grace}), ",\"asked\":" + std::to_string(stop.asked.count()));
     }
-    Json ending_line(const AttemptId& id, const Attempt& attempt) const {
-        return Json::object({{"message", json_of(ToServer(EndReport{id, attempt.ending}))},
-                             {"stage", name_of(attempt.stage)},
-                             {"since", attempt.since.count()},
-                             {"words", attempt.last_words}});
+    std::string ending_line(const AttemptId& id, const Attempt& attempt) const {
+        return line_of(ToServer(EndReport{id, attempt.ending}),
+                       ",\"stage\":\"" + std::string(name_of(attempt.stage)) + "\",\"since\":" +
+                           std::to_string(attempt.since.count()) + ",\"words\":" + Json(attempt.last_words).dump());
     }
-    Json end_ack_line(const AttemptId& id, bool final) const {
-        return Json::object({{"message", json_of(ToAgent(EndAck{id}))}, {"final", final}});
+    std::string end_ack_line(const AttemptId& id, bool final) const {
+        return line_of(ToAgent(EndAck{id}), final ? ",\"final\":true" : ",\"final\":false");
     }
-    Json contact_line() const {
+    std::string contact_line() const {
         return Json::object({{"contact", contact.count()},
                              {"lost_after", lost_after.count()},
                              {"max_running", max_running},
-                             {"boot_id", facts.boot_id}});
+                             {"boot_id", facts.boot_id}})
+            .dump();
     }
 
     void restore_line(const Json& line, bool& rebooted);
@@ -225,7 +223,7 @@ struct NodeCore::State {
     std::string default_detail(const Attempt& attempt) const {
         switch (attempt.stage) {
             case Stage::Snapshot: return "fetching the code snapshot";
-            case Stage::Environment: return "preparing environment " + attempt.task.environment.name;
+            case Stage::Environment: return "preparing environment " + attempt.task->environment.name;
             case Stage::Inputs: return "fetching inputs";
             case Stage::Ready:
             case Stage::Starting: return "waiting for the node's previous command";
@@ -268,7 +266,7 @@ struct NodeCore::State {
         switch (ending.cause) {
             case Cause::Timeout:
                 ending.message = "the command ran longer than its limit of " +
-                                 to_words(attempt.task.timeout) + " and was stopped";
+                                 to_words(attempt.task->timeout) + " and was stopped";
                 break;
             case Cause::NodeLost:
                 ending.message = "the node was out of contact with the server for longer than " +
@@ -307,7 +305,7 @@ struct NodeCore::State {
 
     std::string preamble(const Attempt& attempt) const {
         std::string text;
-        for (const auto& notice : attempt.task.environment.notices) text += notice + "\n";
+        for (const auto& notice : attempt.task->environment.notices) text += notice + "\n";
         return text;
     }
 
@@ -341,7 +339,7 @@ struct NodeCore::State {
                 "the command used " +
                 to_size_words(static_cast<std::uint64_t>(std::max<std::int64_t>(0, exit.peak_memory_bytes))) +
                 " of memory, more than its limit of " +
-                to_size_words(static_cast<std::uint64_t>(attempt.task.memory_limit_bytes));
+                to_size_words(static_cast<std::uint64_t>(attempt.task->memory_limit_bytes));
         } else if (exit.signal != 0) {
             ending.cause = Cause::UserCode;
             ending.message = "the command was killed by signal " + signal_words(exit.signal);
@@ -438,7 +436,7 @@ struct NodeCore::State {
         auto& placed = add(lease.id, std::move(attempt));
         record(lease_line(lease.id, placed));
         if (task) {
-            placed.task = std::move(*task);
+            placed.task = std::make_shared<const TaskSpec>(std::move(*task));
             placed.report_at = now() + kLasting;
         } else {
             fail(lease.id, placed, Cause::Internal,
@@ -551,8 +549,8 @@ struct NodeCore::State {
         auto at = [&](Span when) { next = std::min(next, when); };
         if (attempt.record_at) at(*attempt.record_at);
         if (welcomed && attempt.report_at) at(*attempt.report_at);
-        if (attempt.stage == Stage::Running && attempt.task.timeout > Span::zero() && !attempt.stop)
-            at(attempt.running_since + attempt.task.timeout);
+        if (attempt.stage == Stage::Running && attempt.task->timeout > Span::zero() && !attempt.stop)
+            at(attempt.running_since + attempt.task->timeout);
         if (attempt.stop && listed && attempt.has_process())
             at(attempt.stop->killed ? *attempt.stop->killed + kRepeatKill : attempt.stop->kill_at());
         if (attempt.stop && attempt.stage == Stage::Outputs && attempt.ending.cause == Cause::None)
@@ -595,8 +593,8 @@ struct NodeCore::State {
                 }
                 break;
             case Stage::Running:
-                if (attempt.task.timeout > Span::zero() &&
-                    now() >= attempt.running_since + attempt.task.timeout && !attempt.stop)
+                if (attempt.task->timeout > Span::zero() &&
+                    now() >= attempt.running_since + attempt.task->timeout && !attempt.stop)
                     request_stop(id, attempt, Cause::Timeout, kTimeoutGrace);
                 signal(id, attempt);
                 break;
@@ -683,7 +681,7 @@ void NodeCore::State::restore_line(const Json& line, bool& rebooted) {
             attempt.order = next_order++;
             attempt.boot_id = line.at("boot_id").as_string();
             attempt.since = now();
-            if (auto task = task_of(*lease)) attempt.task = std::move(*task);
+            if (auto task = task_of(*lease)) attempt.task = std::make_shared<const TaskSpec>(std::move(*task));
             attempt.task_json = std::move(lease->task);
             attempt.base = std::move(lease->base);
             bases.use(attempt.base);
@@ -775,22 +773,22 @@ void NodeCore::restore(const std::vector<std::string>& lines) {
 std::vector<std::string> NodeCore::snapshot() const {
     const State& s = *state_;
     std::vector<std::string> lines;
-    lines.push_back(s.contact_line().dump());
-    for (const auto& id : s.buried) lines.push_back(s.end_ack_line(id, true).dump());
+    lines.push_back(s.contact_line());
+    for (const auto& id : s.buried) lines.push_back(s.end_ack_line(id, true));
     for (const auto& [hash, base] : s.bases.all())
-        if (base.recorded) lines.push_back(s.base_line(hash, base).dump());
+        if (base.recorded) lines.push_back(s.base_line(hash, base));
     std::vector<std::pair<std::uint64_t, const std::pair<const AttemptId, Attempt>*>> order;
     for (const auto& item : s.attempts) order.emplace_back(item.second.order, &item);
     std::sort(order.begin(), order.end());
     for (const auto& [number, item] : order) {
         const auto& [id, attempt] = *item;
-        lines.push_back(s.lease_line(id, attempt).dump());
-        if (attempt.stop) lines.push_back(s.stop_line(id, *attempt.stop).dump());
+        lines.push_back(s.lease_line(id, attempt));
+        if (attempt.stop) lines.push_back(s.stop_line(id, *attempt.stop));
         if (attempt.stage >= Stage::Outputs)
-            lines.push_back(s.ending_line(id, attempt).dump());
+            lines.push_back(s.ending_line(id, attempt));
         else
-            lines.push_back(s.stage_line(id, attempt).dump());
-        if (attempt.discard) lines.push_back(s.end_ack_line(id, false).dump());
+            lines.push_back(s.stage_line(id, attempt));
+        if (attempt.discard) lines.push_back(s.end_ack_line(id, false));
     }
     return lines;
 }
@@ -983,9 +981,9 @@ std::optional<Span> NodeCore::next_tick() const {
 
 std::vector<Effect> NodeCore::take_effects() { return std::exchange(state_->effects, {}); }
 
-const TaskSpec* NodeCore::task(const AttemptId& id) const {
+std::shared_ptr<const TaskSpec> NodeCore::task(const AttemptId& id) const {
     auto found = state_->attempts.find(id);
-    return found == state_->attempts.end() ? nullptr : &found->second.task;
+    return found == state_->attempts.end() ? nullptr : found->second.task;
 }
 
 std::vector<AttemptId> NodeCore::attempts() const {

@@ -178,7 +178,7 @@ public:
     std::vector<Effect> take_effects();
 
     // ---- reads ----
-    const TaskSpec* task(const AttemptId& id) const;  // valid until the next input
+    std::shared_ptr<const TaskSpec> task(const AttemptId& id) const;  // nullptr if unknown; may outlive the attempt
     std::vector<AttemptId> attempts() const;          // known and not forgotten
     bool running(const AttemptId& id) const;          // its command runs
     bool quitting() const;

@@ -42,8 +42,12 @@ bool allowed_variable(std::string_view name);
 
 // A folder per attempt: work/ (the command's), tmp/, inputs/, named/, 20_environment.txt, metrics.
 struct Work {
+    Work(AttemptId i, std::shared_ptr<const TaskSpec> t, std::string f)
+        : id(std::move(i)), shared_task(std::move(t)), folder(std::move(f)) {}
+
     AttemptId id;
-    TaskSpec task;
+    std::shared_ptr<const TaskSpec> shared_task;  // shared with the core
+    const TaskSpec& task = *shared_task;
     std::string folder;
     std::optional<AttemptFolder> own;  // its folder, if it was made in this life of the agent
     bool wanted = true;                // false after Abort or Forget: stop what is under way

@@ -149,14 +149,6 @@ Result<AttemptId> attempt_from_json(const Json& json) {
     return members.finish(std::move(id));
 }
 
-Json to_json(const Durations& durations) {
-    return Json::object({{"snapshot", durations.snapshot.count()},
-                         {"environment", durations.environment.count()},
-                         {"inputs", durations.inputs.count()},
-                         {"user_code", durations.user_code.count()},
-                         {"outputs", durations.outputs.count()}});
-}
-
 Result<Durations> durations_from_json(const Json& json) {
     Members members(json, "durations");
     Durations durations;
@@ -274,16 +266,6 @@ Result<TaskEnvironment> environment_from_json(const Json& json) {
     return members.finish(std::move(environment));
 }
 
-Json to_json(const Ending& ending) {
-    return Json::object({{"cause", name_of(ending.cause)},
-                         {"exit_code", ending.exit_code},
-                         {"signal", ending.signal},
-                         {"message", ending.message},
-                         {"last_lines", texts_to_json(ending.last_lines)},
-                         {"peak_memory_bytes", ending.peak_memory_bytes},
-                         {"durations", to_json(ending.durations)}});
-}
-
 Result<Ending> ending_from_json(const Json& json) {
     Members members(json, "ending");
     Ending ending;
@@ -328,6 +310,85 @@ std::string frame_of(const Json& json, std::string_view tail) {
     return frame;
 }
 
+// Writes the members of an object as text, for the messages that go with every attempt: building a
+// Json first would take several times as long.
+class Fields {
+public:
+    explicit Fields(std::string& out) : out_(out) { out_ += '{'; }
+    Fields& text(std::string_view name, std::string_view value) {
+        begin(name);
+        Json(value).dump_to(out_);
+        return *this;
+    }
+    Fields& number(std::string_view name, std::int64_t value) {
+        begin(name);
+        out_ += std::to_string(value);
+        return *this;
+    }
+    Fields& json(std::string_view name, const Json& value) {
+        begin(name);
+        value.dump_to(out_);
+        return *this;
+    }
+    Fields& id(const AttemptId& id) {
+        begin("id");
+        Fields inner(out_);
+        inner.text("workspace", id.workspace).text("job", id.job).number("attempt", id.attempt).end();
+        return *this;
+    }
+    Fields& durations(const Durations& durations) {
+        begin("durations");
+        Fields inner(out_);
+        inner.number("snapshot", durations.snapshot.count())
+            .number("environment", durations.environment.count())
+            .number("inputs", durations.inputs.count())
+            .number("user_code", durations.user_code.count())
+            .number("outputs", durations.outputs.count())
+            .end();
+        return *this;
+    }
+    Fields& ending(const Ending& ending) {
+        begin("ending");
+        Fields inner(out_);
+        inner.text("cause", name_of(ending.cause))
+            .number("exit_code", ending.exit_code)
+            .number("signal", ending.signal)
+            .text("message", ending.message)
+            .json("last_lines", texts_to_json(ending.last_lines))
+            .number("peak_memory_bytes", ending.peak_memory_bytes)
+            .durations(ending.durations)
+            .end();
+        return *this;
+    }
+    void end() { out_ += '}'; }
+
+private:
+    // Names are ours: nothing in them needs escaping.
+    void begin(std::string_view name) {
+        if (out_.back() != '{') out_ += ',';
+        out_ += '"';
+        out_ += name;
+        out_ += "\":";
+    }
+    std::string& out_;
+};
+
+// A frame whose JSON `write` writes.
+template <class Write>
+std::string written_frame(std::string_view tail, const Write& write) {
+    std::string frame(8, '\0');
+    frame.reserve(512 + tail.size());
+    Fields fields(frame);
+    write(fields);
+    fields.end();
+    std::string lengths;
+    append_length(lengths, frame.size() - 8);
+    append_length(lengths, tail.size());
+    frame.replace(0, 8, lengths);
+    frame += tail;
+    return frame;
+}
+
 struct EncodeToServer {
     std::string operator()(const Hello& hello) const {
         Json attempts = Json::array();
@@ -344,26 +405,22 @@ struct EncodeToServer {
                         "");
     }
     std::string operator()(const PhaseReport& report) const {
-        return frame_of(Json::object({{"type", "phase"},
-                                      {"id", to_json(report.id)},
-                                      {"phase", name_of(report.phase)},
-                                      {"detail", report.detail},
-                                      {"running_for", report.running_for.count()},
-                                      {"durations", to_json(report.durations)}}),
-                        "");
+        return written_frame("", [&](Fields& fields) {
+            fields.text("type", "phase")
+                .id(report.id)
+                .text("phase", name_of(report.phase))
+                .text("detail", report.detail)
+                .number("running_for", report.running_for.count())
+                .durations(report.durations);
+        });
     }
     std::string operator()(const EndReport& report) const {
-        return frame_of(Json::object({{"type", "end"},
-                                      {"id", to_json(report.id)},
-                                      {"ending", to_json(report.ending)}}),
-                        "");
+        return written_frame("", [&](Fields& fields) { fields.text("type", "end").id(report.id).ending(report.ending); });
     }
     std::string operator()(const LogChunk& chunk) const {
-        return frame_of(Json::object({{"type", "log"},
-                                      {"id", to_json(chunk.id)},
-                                      {"stream", chunk.stream},
-                                      {"offset", chunk.offset}}),
-                        chunk.bytes);
+        return written_frame(chunk.bytes, [&](Fields& fields) {
+            fields.text("type", "log").id(chunk.id).text("stream", chunk.stream).number("offset", static_cast<std::int64_t>(chunk.offset));
+        });
     }
     std::string operator()(const Pong& pong) const {
         return frame_of(Json::object({{"type", "pong"}, {"sequence", pong.sequence}}), "");
@@ -380,9 +437,10 @@ struct EncodeToAgent {
         return frame_of(Json::object({{"type", "base"}, {"hash", base.hash}, {"task", base.task}}), "");
     }
     std::string operator()(const Lease& lease) const {
-        Json json = Json::object({{"type", "lease"}, {"id", to_json(lease.id)}, {"task", lease.task}});
-        if (!lease.base.empty()) json.set("base", lease.base);
-        return frame_of(json, "");
+        return written_frame("", [&](Fields& fields) {
+            fields.text("type", "lease").id(lease.id).json("task", lease.task);
+            if (!lease.base.empty()) fields.text("base", lease.base);
+        });
     }
     std::string operator()(const Cancel& cancel) const {
         Json json = Json::object({{"type", "cancel"},
@@ -393,14 +451,12 @@ struct EncodeToAgent {
         return frame_of(json, "");
     }
     std::string operator()(const LogAck& ack) const {
-        return frame_of(Json::object({{"type", "log_ack"},
-                                      {"id", to_json(ack.id)},
-                                      {"stream", ack.stream},
-                                      {"offset", ack.offset}}),
-                        "");
+        return written_frame("", [&](Fields& fields) {
+            fields.text("type", "log_ack").id(ack.id).text("stream", ack.stream).number("offset", static_cast<std::int64_t>(ack.offset));
+        });
     }
     std::string operator()(const EndAck& ack) const {
-        return frame_of(Json::object({{"type", "end_ack"}, {"id", to_json(ack.id)}}), "");
+        return written_frame("", [&](Fields& fields) { fields.text("type", "end_ack").id(ack.id); });
     }
     std::string operator()(const Leave&) const {
         return frame_of(Json::object({{"type", "leave"}}), "");
@@ -460,7 +516,7 @@ Result<TaskSpec> with_members(TaskSpec task, const Json& json) {
 }
 
 void replace_all(std::string& text, std::string_view what, std::string_view with) {
-    for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + with.size()))
+    for (std::size_t at = text.size() < what.size() ? std::string::npos : text.find(what); at != std::string::npos; at = text.find(what, at + with.size()))
         text.replace(at, what.size(), with);
 }
 
@@ -665,7 +721,7 @@ Result<ToAgent> decode_to_agent(const FrameReader::Frame& frame) {
     if (type == "lease") {
         Lease lease;
         members.accept(attempt_from_json(json.at("id")), lease.id);
-        lease.task = json.at("task");
+        if (Json* task = json.find("task")) lease.task = std::move(*task);
         if (!lease.task.is_object()) members.wrong("task", "an object");
         members.text("base", lease.base, 255);
         return as<ToAgent>(members.finish(std::move(lease)));
