@@ -123,7 +123,8 @@ Result<Arguments> parse_arguments(const std::vector<Command>& commands, const st
     if (!command.takes_rest) {
         if (command.operand.empty() && !out.operands.empty())
             return usage("`turnout " + words_of(command) + "` takes no '" + out.operands[0] + "': names go after an option, such as `-n " + out.operands[0] + "`");
-        if (!command.operand.empty() && out.operands.size() != 1)
+        const bool optional = command.operand.starts_with('[');
+        if (!command.operand.empty() && out.operands.size() != 1 && !(optional && out.operands.empty()))
             return usage("`turnout " + words_of(command) + "` takes one " + command.operand);
     } else if (out.operands.empty()) {
         return usage("`turnout " + words_of(command) + "` takes a program: turnout " + words_of(command) + " -- PROGRAM ARGUMENTS");

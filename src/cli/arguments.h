@@ -26,7 +26,7 @@ struct Command {
     std::string help;
     std::vector<Option> options;
     int (*run)(Context& context) = nullptr;
-    std::string operand = {};    // "URL": one positional argument, "" = none
+    std::string operand = {};    // "URL": one positional argument, "[JOB]": it may be left out, "" = none
     bool takes_rest = false;     // everything after `--`, or from the first operand, is a program and its arguments
     bool hidden = false;
 };

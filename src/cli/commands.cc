@@ -69,6 +69,10 @@ std::vector<Command> build_table() {
         {{"job", "delete"}, "Deletes a job.", {kName, kYes}, job_delete},
         {{"job", "validate"}, "Checks a YAML file and the paths it names, without the server.", {kFile, kSet}, validate},
 
+        {{"events"}, "Shows what happened to jobs, nodes and computes, and why.\nThe newest 50; with --job all of that job. With -f it goes on as things happen.",
+         {{"--follow", "-f", "", "Goes on with what happens next, until Ctrl-C.", false}, {"--job", "", "NAME", "Only of this job.", false},
+          {"--compute", "", "NAME", "Only of this compute, its nodes and its jobs.", false}, {"--kind", "", "KIND", "Only of a `job`, `node` or `compute`.", false}, kMaxResults}, show_events},
+
         {{"compute", "create"}, "Makes a compute cluster.", with({kFile, kSet, kNoWait}, options_of(spec::aml_compute())), compute_create},
         {{"compute", "list"}, "Lists computes.", {{"--type", "", "TYPE", "Only of this type.", false}}, compute_list},
         {{"compute", "show"}, "Shows a compute.", {kName}, compute_show},

@@ -20,6 +20,9 @@ int job_explain(Context& context);
 // Follows the job to its end and gives its exit code.
 int follow_job(Context& context, client::Api& api, const std::string& name);
 
+// ---- what happens (event_commands.cc) ----
+int show_events(Context& context);
+
 // ---- compute (compute_commands.cc) ----
 int compute_create(Context& context);
 int compute_list(Context& context);

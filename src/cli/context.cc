@@ -98,6 +98,8 @@ int Context::show(const Json& entity, const Json& rest, const std::vector<std::s
     return 0;
 }
 
+Result<Format> Context::output_format() const { return parse_format(args_.get("--output"), terminal_); }
+
 int Context::fail(const Error& error) {
     end_status();
     std::fputs(error_text(error).c_str(), stderr);

@@ -29,6 +29,8 @@ public:
     // as the server sent it: a query that finds nothing in the one is tried on the other, so that
     // `properties.status` works as well as `status`.
     int show(const Json& entity, const Json& rest = {}, const std::vector<std::string>& columns = {});
+    // The format asked for: on a terminal, unless -o says otherwise, what people read.
+    Result<Format> output_format() const;
     int fail(const Error& error);
     void out(std::string_view text);
     void note(std::string_view text);  // a line on stderr

@@ -68,6 +68,7 @@ void Control::State::committed(std::shared_ptr<Turn> turn, Result<std::uint64_t>
     if (result) {
         forget_ended(*turn);
         release(turn->after);
+        if (turn->event_row != 0 && events_listener) events_listener(turn->event_row);
         commit_gathered();
         return;
     }
@@ -123,7 +124,8 @@ Batch Control::State::serialise(Turn& turn) {
         batch.put(Table::Meta, std::string(kCountersKey), counters.dump());
     }
     if (!turn.events.empty()) {
-        batch.put(Table::Event, hex16(++last_event), "[" + turn.events + "]");
+        turn.event_row = ++last_event;
+        batch.put(Table::Event, hex16(last_event), "[" + turn.events + "]");
         if (last_event > kEventsKept) batch.erase(Table::Event, hex16(last_event - kEventsKept));
     }
     return batch;
@@ -401,7 +403,7 @@ void Control::preempt_job(std::string workspace, std::string name, Reply<void> r
         return s.end_turn();
     }
     live->second.preempting = true;
-    s.job_event(live->second, "preempting");
+    s.job_event(live->second, "preempting", "asked for by a person");
     s.tell_stop(live->second, ap::Cause::Preempted, s.settings.preemption_grace);
     s.reply<void>(std::move(reply), Result<void>{});
     s.end_turn();

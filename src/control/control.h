@@ -113,6 +113,10 @@ public:
     void node_failed(const NodeId& node, Error why);  // provisioning did not work
     void node_gone(const NodeId& node);               // proof: nothing of it runs any more
 
+    // Called on the loop after each commit that recorded events, with the number of the newest row of
+    // Table::Event. One listener.
+    void on_events(std::function<void(std::uint64_t last)> listener);
+
     // ---- time ----
     void tick();  // at `next_tick`, and whenever somebody likes
     std::optional<Span> next_tick() const;  // since_boot of the next deadline

@@ -48,10 +48,12 @@ void Control::State::job_event(const JobEntry& job, std::string_view what, std::
         const JobAttempt& attempt = job.state.attempts.back();
         event.number("attempt", attempt.number);
         event.text("node", attempt.nodes.front());
-        if (attempt.ended && attempt.ending) event.text("cause", agent_protocol::name_of(attempt.ending->cause));
+        if (attempt.ended && attempt.ending && !is_terminal(job.state.status) && attempt.ending->cause != agent_protocol::Cause::None)
+            event.text("cause", agent_protocol::name_of(attempt.ending->cause));
         if (attempt.ended && attempt.ending && attempt.ending->exit_code >= 0 && what == "ended")
             event.number("exit_code", attempt.ending->exit_code);
     }
+    if (job.state.cause != agent_protocol::Cause::None) event.text("cause", agent_protocol::name_of(job.state.cause));
     event.text("message", message);
 }
 
@@ -62,6 +64,10 @@ void Control::State::node_event(const Node& node, std::string_view what, std::st
 
 void Control::State::compute_event(const Compute& compute, std::string_view what) {
     const EventText event(gathering.events, clock.now(), "compute", compute.workspace, compute.name, what);
+}
+
+void Control::on_events(std::function<void(std::uint64_t)> listener) {
+    state_->events_listener = std::move(listener);
 }
 
 }  // namespace turnout

@@ -212,7 +212,7 @@ void Control::State::request_cancel(JobEntry& job) {
     gathering.states.insert(*job.key);
     if (!job.state.placed()) {
         dequeue(job);
-        return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message);
+        return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message, clock.now());
     }
     job.state.status = JobStatus::CancelRequested;
     job_event(job, "canceling");
@@ -320,23 +320,23 @@ void Control::State::end_attempt(JobEntry& job, ap::Ending ending) {
 
     const bool canceled = job.state.cancel_requested;
     switch (cause) {
-        case ap::Cause::None: return end_job(job, JobStatus::Completed, cause, "");
+        case ap::Cause::None: return end_job(job, JobStatus::Completed, cause, "", now);
         case ap::Cause::Canceled:
-            return end_job(job, JobStatus::Canceled, cause, job.state.error_message);
+            return end_job(job, JobStatus::Canceled, cause, job.state.error_message, now);
         case ap::Cause::UserCode:
         case ap::Cause::OutOfMemory:
         case ap::Cause::Timeout:
         case ap::Cause::Environment:
         case ap::Cause::Input:
             if (canceled)  // it was told to stop: how it ended is its own matter
-                return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message);
-            return end_job(job, JobStatus::Failed, cause, message);
+                return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message, now);
+            return end_job(job, JobStatus::Failed, cause, message, now);
         case ap::Cause::Preempted:
         case ap::Cause::NodeLost:
         case ap::Cause::Internal: break;
     }
     // Not the user's fault: again, within the limit.
-    if (canceled) return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message);
+    if (canceled) return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message, now);
     // It was only taken out of a node's backlog: as if it had never been given, but for its number,
     // which the node remembers.
     if (cause == ap::Cause::Preempted && never_began) job.state.attempts.pop_back();
@@ -344,18 +344,18 @@ void Control::State::end_attempt(JobEntry& job, ap::Ending ending) {
     for (const JobAttempt& one : job.state.attempts)
         if (one.ending && one.ending->cause != ap::Cause::Preempted) ++failures;
     if (failures >= settings.max_attempts)
-        return end_job(job, JobStatus::Failed, cause, message + " (" + std::to_string(failures) + " attempts)");
+        return end_job(job, JobStatus::Failed, cause, message + " (" + std::to_string(failures) + " attempts)", now);
     job.state.status = JobStatus::Queued;
     job_event(job, "queued", message);
     enqueue(job);
 }
 
-void Control::State::end_job(JobEntry& job, JobStatus status, ap::Cause cause, std::string message) {
+void Control::State::end_job(JobEntry& job, JobStatus status, ap::Cause cause, std::string message, Instant at) {
     TURNOUT_CHECK(!is_terminal(job.state.status), "a job ends once: " + *job.key);
     job.state.status = status;
     job.state.cause = cause;
     job.state.error_message = std::move(message);
-    job.state.ended = std::max(clock.now(), Instant{job.created});  // the wall clock may have been set back
+    job.state.ended = std::max(at, Instant{job.created});  // the wall clock may have been set back
     gathering.states.insert(*job.key);
     touched.insert(job.compute);
     job_event(job, "ended", job.state.error_message);

@@ -72,7 +72,7 @@ void Control::State::plan() {
         for (const Handle handle : decisions.preempt) {
             JobEntry& job = *job_of.at(handle);
             job.preempting = true;
-            job_event(job, "preempting");
+            job_event(job, "preempting", "a dedicated cluster needs the slot");
             tell_stop(job, ap::Cause::Preempted, settings.preemption_grace);
         }
         for (const auto& [task, node] : decisions.revoke)

@@ -110,6 +110,7 @@ struct Control::State {
     Handle last_handle = 0;
     std::uint64_t last_node = 0;   // nodes made so far, stored: names are never used twice
     std::uint64_t last_event = 0;  // key of the last row of events
+    std::function<void(std::uint64_t)> events_listener;
 
     // ---- the turn that is being gathered, and the one that is on its way to the disk ----
     struct Turn {
@@ -121,6 +122,7 @@ struct Control::State {
         std::map<std::string, std::string> bases;  // key -> new row in Table::TaskBase
         std::vector<Write> together;  // of the new jobs
         std::string events;           // JSON objects with commas between
+        std::uint64_t event_row = 0;  // where they are stored; 0 = there are none
         bool counters = false;
         std::vector<std::function<void()>> after;         // effects and replies, in order
         std::vector<std::function<void(Error)>> refused;  // if the commit fails
@@ -191,7 +193,7 @@ struct Control::State {
     // That rank of the current attempt is over; the node is free of it.
     void end_rank(NodeEntry& node, Lease lease, agent_protocol::Ending ending);
     void end_attempt(JobEntry& job, agent_protocol::Ending ending);
-    void end_job(JobEntry& job, JobStatus status, agent_protocol::Cause cause, std::string message);
+    void end_job(JobEntry& job, JobStatus status, agent_protocol::Cause cause, std::string message, Instant at);
 
     // ---- computes and nodes (node_lifecycle.cc) ----
     ComputeState& add_compute(Compute compute);

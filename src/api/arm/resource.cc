@@ -15,6 +15,7 @@ void add_arm_routes(Router& router, Services& services) {
     arm::add_registry_routes(router, services);
     arm::add_job_routes(router, services);
     arm::add_operation_routes(router, services);
+    arm::add_event_routes(router, services);
 }
 
 }  // namespace turnout::api

@@ -1,0 +1,268 @@
+// What happened to jobs, nodes and computes, in order; not part of Azure's API. A follower names the
+// last event that it has and waits: it is woken by the commit that brings the next one, and nobody
+// asks the disk meanwhile.
+#include <algorithm>
+#include <charconv>
+#include <map>
+
+#include "api/arm/resource.h"
+#include "control/jobs.h"
+
+namespace turnout::api::arm {
+namespace {
+
+constexpr std::size_t kMostEvents = 1000;     // of one answer
+constexpr std::size_t kMostRows = 20'000;     // that are read for one answer
+constexpr std::size_t kRowsAtATime = 500;
+constexpr std::int64_t kLongestWait = 60;     // seconds
+constexpr std::size_t kMostFollowers = 200;   // that wait at a time; one more is answered at once
+constexpr Span kGather = 20ms;                // from the first commit until the followers are woken
+
+// Which event: its row, and its place among the events of that commit. "37.2" on the wire.
+struct Place {
+    std::uint64_t row = 0;
+    std::size_t index = 0;
+    auto operator<=>(const Place&) const = default;
+    std::string text() const { return std::to_string(row) + "." + std::to_string(index); }
+};
+
+Result<Place> parse_place(std::string_view text) {
+    Place place;
+    const char* const end = text.data() + text.size();
+    const auto row = std::from_chars(text.data(), end, place.row);
+    const bool pointed = row.ec == std::errc() && row.ptr != end && *row.ptr == '.';
+    if (pointed) {
+        const auto index = std::from_chars(row.ptr + 1, end, place.index);
+        if (index.ec == std::errc() && index.ptr == end) return place;
+    }
+    return invalid("after is '" + std::string(text.substr(0, 40)) + "': expected the id of an event, such as 37.2", "after");
+}
+
+Result<std::int64_t> whole(const Call& call, std::string_view name, std::int64_t fallback, std::int64_t least, std::int64_t most) {
+    const std::string_view text = call.query_value(name);
+    if (text.empty()) return fallback;
+    std::int64_t value = 0;
+    const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (read.ec != std::errc() || read.ptr != text.data() + text.size() || value < least)
+        return invalid(std::string(name) + " is '" + std::string(text.substr(0, 40)) + "': expected a whole number from " + std::to_string(least), std::string(name));
+    return std::min(value, most);
+}
+
+struct Filter {
+    std::string workspace, job, compute, kind;
+
+    // Cheap: whether one of the row's events may be meant.
+    bool may_match(std::string_view row) const {
+        for (const std::string* name : {&workspace, &job, &compute})
+            if (!name->empty() && row.find(Json(*name).dump()) == std::string_view::npos) return false;
+        return true;
+    }
+    bool matches(const Json& event) const {
+        const std::string_view is = event.at("kind").as_view();
+        if (event.at("workspace").as_view() != workspace) return false;
+        if (!kind.empty() && is != kind) return false;
+        if (!job.empty() && (is != "job" || event.at("name").as_view() != job)) return false;
+        return compute.empty() || event.at("compute").as_view() == compute || (is == "compute" && event.at("name").as_view() == compute);
+    }
+};
+
+Result<Filter> filter_of(const Call& call, const Workspace& workspace) {
+    Filter filter{workspace.id, std::string(call.query_value("job")), std::string(call.query_value("compute")), std::string(call.query_value("kind"))};
+    if (!filter.kind.empty() && filter.kind != "job" && filter.kind != "node" && filter.kind != "compute")
+        return invalid("kind is '" + filter.kind.substr(0, 40) + "': expected job, node or compute", "kind");
+    return filter;
+}
+
+struct Page {
+    std::vector<Json> events;
+    Place last;         // that was looked at: the next page begins behind it
+    bool more = false;  // there is more behind `last` already
+};
+
+std::uint64_t row_of(const Record& record) { return std::strtoull(record.key.c_str(), nullptr, 16); }
+
+Json shown_event(const Json& event, const Place& place) {
+    Json out = Json::object({{"id", place.text()}, {"at", to_iso8601(Instant{event.at("at").as_int()})}});
+    for (const auto& [name, value] : event.members())
+        if (name != "at" && name != "workspace") out.set(name, value);
+    return out;
+}
+
+// What matches behind `after`, oldest first.
+Result<Page> forward(Store& store, const Filter& filter, Place after, std::size_t limit) {
+    Page page;
+    page.last = after;
+    std::size_t rows = 0;
+    for (std::string from = hex16(after.row);;) {
+        const std::vector<Record> records = TURNOUT_TRY(store.scan(Table::Event, {from, "", kRowsAtATime}));
+        for (const Record& record : records) {
+            const std::uint64_t row = row_of(record);
+            ++rows;
+            if (!filter.may_match(record.value)) {
+                if (row > after.row) page.last = {row, SIZE_MAX};
+                continue;
+            }
+            const Json events = TURNOUT_TRY(parse_json(record.value));
+            for (std::size_t i = 0; i < events.items().size(); ++i) {
+                const Place place{row, i};
+                if (place <= after || !filter.matches(events.items()[i])) continue;
+                if (page.events.size() == limit) {
+                    page.more = true;
+                    return page;
+                }
+                page.events.push_back(shown_event(events.items()[i], place));
+                page.last = place;
+            }
+            page.last = std::max(page.last, Place{row, SIZE_MAX});
+        }
+        if (records.size() < kRowsAtATime) break;
+        if (rows >= kMostRows) {
+            page.more = true;
+            break;
+        }
+        from = records.back().key + '\0';
+    }
+    return page;
+}
+
+// The newest that match, oldest first.
+Result<Page> newest(Store& store, const Filter& filter, std::size_t limit) {
+    Page page;
+    std::size_t rows = 0;
+    Range range = with_prefix("", kRowsAtATime);
+    range.reverse = true;
+    while (page.events.size() < limit && rows < kMostRows) {
+        const std::vector<Record> records = TURNOUT_TRY(store.scan(Table::Event, range));
+        for (const Record& record : records) {
+            const std::uint64_t row = row_of(record);
+            page.last = std::max(page.last, Place{row, SIZE_MAX});
+            ++rows;
+            if (page.events.size() == limit) break;
+            if (!filter.may_match(record.value)) continue;
+            const Json events = TURNOUT_TRY(parse_json(record.value));
+            for (std::size_t i = events.items().size(); i-- > 0 && page.events.size() < limit;)
+                if (filter.matches(events.items()[i])) page.events.push_back(shown_event(events.items()[i], {row, i}));
+        }
+        if (records.size() < kRowsAtATime) break;
+        range.to = records.back().key;
+    }
+    std::reverse(page.events.begin(), page.events.end());
+    return page;
+}
+
+// The place before the first event at or after `at`; rows are in the order of time.
+Result<Place> before(Store& store, Instant at) {
+    Range newest_row = with_prefix("", 1);
+    newest_row.reverse = true;
+    const std::vector<Record> last = TURNOUT_TRY(store.scan(Table::Event, newest_row));
+    const std::vector<Record> first = TURNOUT_TRY(store.scan(Table::Event, with_prefix("", 1)));
+    if (last.empty() || first.empty()) return Place{};
+    std::uint64_t low = row_of(first.front()), high = row_of(last.front());
+    while (low < high) {
+        const std::uint64_t middle = low + (high - low) / 2;
+        const std::vector<Record> row = TURNOUT_TRY(store.scan(Table::Event, {hex16(middle), "", 1}));
+        if (row.empty()) break;
+        const Json events = TURNOUT_TRY(parse_json(row.front().value));
+        const bool early = !events.items().empty() && events.items().back().at("at").as_int() < at.micros;
+        if (early) low = std::max(middle + 1, row_of(row.front()));
+        else high = middle;
+    }
+    return Place{low - 1, SIZE_MAX};
+}
+
+// Those who wait for the next commit.
+class Followers : public std::enable_shared_from_this<Followers> {
+public:
+    explicit Followers(Loop& loop) : loop_(loop) {}
+
+    void committed(std::uint64_t row) {
+        last_ = row;
+        if (waiting_.empty() || waking_) return;
+        waking_ = true;
+        loop_.after(kGather, [self = weak_from_this()] {
+            if (const auto followers = self.lock()) followers->wake_all();
+        });
+    }
+    // Until a row behind `seen` is there, or `patience` is over.
+    Task<void> wait(std::uint64_t seen, Span patience) {
+        if (last_ > seen || waiting_.size() >= kMostFollowers) co_return;
+        const Later<bool> woken;
+        const std::uint64_t id = ++ids_;
+        const Loop::TimerId timer = loop_.after(patience, [id, self = weak_from_this()] {
+            if (const auto followers = self.lock()) followers->wake(id);
+        });
+        waiting_.emplace(id, Waiting{woken.settle(), timer});
+        co_await woken;
+    }
+
+private:
+    struct Waiting {
+        Later<bool>::Settle settle;
+        Loop::TimerId timer;
+    };
+    void wake(std::uint64_t id) {
+        const auto found = waiting_.find(id);
+        if (found == waiting_.end()) return;
+        const Waiting waiting = found->second;
+        waiting_.erase(found);
+        loop_.cancel(waiting.timer);
+        waiting.settle(true);
+    }
+    void wake_all() {
+        waking_ = false;
+        for (const auto& [id, waiting] : std::map<std::uint64_t, Waiting>(waiting_)) wake(id);
+    }
+
+    Loop& loop_;
+    std::map<std::uint64_t, Waiting> waiting_;
+    std::uint64_t last_ = 0, ids_ = 0;
+    bool waking_ = false;
+};
+
+Answer get_events(Services& services, Call& call, std::shared_ptr<Followers> followers) {
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    TURNOUT_CO_TRY(const Filter filter, filter_of(call, workspace));
+    TURNOUT_CO_TRY(const std::int64_t limit, whole(call, "limit", 100, 1, kMostEvents));
+    TURNOUT_CO_TRY(const std::int64_t patience, whole(call, "wait", 0, 0, kLongestWait));
+    const auto most = static_cast<std::size_t>(limit);
+    const std::string_view after = call.query_value("after");
+    Page page;
+    if (after.empty() && !filter.job.empty()) {
+        // A job's own are few, and begin where it does.
+        TURNOUT_CO_TRY(const auto job, read_job(services.store, workspace.id, filter.job));
+        Place start;
+        if (job) {
+            TURNOUT_CO_TRY(start, before(services.store, job->record.created));
+        }
+        TURNOUT_CO_TRY(page, forward(services.store, filter, start, most));
+    } else if (after.empty()) {
+        TURNOUT_CO_TRY(page, newest(services.store, filter, most));
+    } else {
+        TURNOUT_CO_TRY(Place place, parse_place(after));
+        const Instant until = services.clock.now() + std::chrono::seconds(patience);
+        for (;;) {
+            TURNOUT_CO_TRY(page, forward(services.store, filter, place, most));
+            const Span left = until - services.clock.now();
+            if (!page.events.empty() || page.more || left <= Span{}) break;
+            place = page.last;
+            const std::uint64_t seen = place.row;
+            co_await followers->wait(seen, std::min<Span>(left, std::chrono::seconds(patience)));
+        }
+    }
+    Json value = Json::array();
+    for (Json& event : page.events) value.push(std::move(event));
+    co_return json_response(200, Json::object({{"value", std::move(value)}, {"next", page.last.text()}, {"more", page.more}}));
+}
+
+}  // namespace
+
+void add_event_routes(Router& router, Services& services) {
+    const auto followers = std::make_shared<Followers>(services.loop);
+    services.control.on_events([weak = std::weak_ptr<Followers>(followers)](std::uint64_t row) {
+        if (const auto there = weak.lock()) there->committed(row);
+    });
+    router.add("GET", in_workspace("/events"), Access::User,
+               [&services, followers](Call& call) { return get_events(services, call, followers); });
+}
+
+}  // namespace turnout::api::arm

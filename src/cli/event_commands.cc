@@ -1,0 +1,100 @@
+// `turnout events`: what happened, one line each, and what happens next.
+#include <ctime>
+
+#include "base/text.h"
+#include "cli/commands.h"
+
+namespace turnout::cli {
+
+namespace {
+
+// "Nov 22 14:05:09", of this machine's time zone.
+std::string local_time(const std::string& iso) {
+    const Result<Instant> at = parse_iso8601(iso);
+    if (!at) return iso;
+    const std::time_t seconds = static_cast<std::time_t>(at->micros / 1'000'000);
+    std::tm parts{};
+    if (localtime_r(&seconds, &parts) == nullptr) return iso;
+    char text[64];
+    return std::string(text, std::strftime(text, sizeof text, "%b %e %H:%M:%S", &parts));
+}
+
+std::string padded(std::string text, std::size_t width) {
+    if (text.size() < width) text.resize(width, ' ');
+    return text;
+}
+
+// "Nov 22 14:05:09  job      quick_fox    ended        Failed on node-1, exit code 3, cause user_code: …"
+std::string line_of(const Json& event) {
+    const std::string& kind = event.at("kind").as_string();
+    std::vector<std::string> facts;
+    const bool of_job = kind == "job";
+    std::string first = of_job && event.at("what").as_view() == "ended" ? event.at("status").as_string() : "";
+    const std::string node = event.at("node").as_string();
+    if (!node.empty()) first += (first.empty() ? "on " : " on ") + node;
+    if (!of_job && !event.at("compute").as_string().empty()) first = "of " + event.at("compute").as_string();
+    if (of_job && event.at("what").as_view() == "submitted") first = "to " + event.at("compute").as_string();
+    if (!first.empty()) facts.push_back(first);
+    if (event.at("attempt").as_int() > 1) facts.push_back("attempt " + std::to_string(event.at("attempt").as_int()));
+    if (event.at("exit_code").as_int() > 0) facts.push_back("exit code " + std::to_string(event.at("exit_code").as_int()));
+    if (!event.at("cause").as_string().empty()) facts.push_back("cause " + event.at("cause").as_string());
+    std::string line = local_time(event.at("at").as_string()) + "  " + padded(kind, 7) + "  " + padded(event.at("name").as_string(), 30) + "  " +
+                       padded(event.at("what").as_string(), 10) + "  " + join(facts, ", ");
+    const std::string message = event.at("message").as_string();
+    if (!message.empty()) line += (facts.empty() ? "" : ": ") + message;
+    for (char& c : line)
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';  // nothing from a server may steer the terminal
+    while (line.ends_with(' ')) line.pop_back();
+    return line + "\n";
+}
+
+std::string query_of(const Arguments& args) {
+    std::string query;
+    for (const char* const name : {"job", "compute", "kind"})
+        if (args.has("--" + std::string(name))) query += "&" + std::string(name) + "=" + percent_encode(args.get("--" + std::string(name)));
+    return query;
+}
+
+}  // namespace
+
+int show_events(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<Format> format = context.output_format();
+    if (!format) return context.fail(format.error());
+    client::Api& api = **opened;
+    const Arguments& args = context.args();
+    std::size_t limit = args.has("--job") ? SIZE_MAX : 50;
+    if (args.has("--max-results")) {
+        const Json number = yaml_scalar(args.get("--max-results"));
+        if (!number.is_int() || number.as_int() < 1) return context.fail({Code::InvalidArgument, "Usage", "--max-results takes a number from 1", "--max-results"});
+        limit = static_cast<std::size_t>(number.as_int());
+    }
+    const bool follow = args.has("--follow");
+    const bool people = *format == Format::Table;
+    const std::string path = api.in_workspace("/events?limit=" + std::to_string(std::min<std::size_t>(limit, 1000)) + query_of(args));
+    Json all = Json::array();
+    std::string next;
+    for (int failures = 0;;) {
+        Result<Json> page = api.get(path + (next.empty() ? "" : "&after=" + next + (follow ? "&wait=30" : "")));
+        if (!page) {
+            // A follower outlives the server.
+            if (!follow || next.empty() || page.error().code != Code::Unavailable || ++failures > 600) return context.fail(page.error());
+            context.status("the server does not answer; trying again");
+            api.loop().run(api.loop().sleep(1s));
+            continue;
+        }
+        failures = 0;
+        for (const Json& event : page->at("value").items()) {
+            if (people) context.out(line_of(event));
+            else if (follow) context.out(event.dump() + "\n");  // one a line: whoever reads it cannot wait for the end
+            else all.push(event);
+        }
+        next = page->at("next").as_string();
+        const bool enough = args.has("--max-results") || !args.has("--job") || !page->at("more").as_bool();
+        if (!follow && enough) break;
+    }
+    return people ? 0 : context.show(all);
+}
+
+}  // namespace turnout::cli
