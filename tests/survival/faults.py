@@ -168,8 +168,10 @@ def schedule(rng, long_form, seconds):
         names = list(FAULTS)
         rng.shuffle(names)
         for name in names:
-            at += rng.uniform(1.0, 3.2) if not long_form else min(rng.expovariate(1 / 6), 20)
+            at += rng.uniform(1.0, 3.2) if not long_form else min(rng.expovariate(1 / 4), 15)
             if at > seconds:
                 return plan
             hold = FAULTS[name][2 if long_form else 1]
-            plan.append((at, name, rng.uniform(*hold) if hold else 0.0, rng.getrandbits(32)))
+            # Mostly short, now and then for as long as it may be.
+            lasts = hold[0] + (hold[1] - hold[0]) * rng.random() ** 3 if hold else 0.0
+            plan.append((at, name, lasts, rng.getrandbits(32)))

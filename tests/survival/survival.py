@@ -94,6 +94,7 @@ class Run:
         self.pids = {}         # of what may run -> its job
         self.started_jobs = set()
         self.threads = []
+        self.idle_seen = []    # connections that said nothing, each second
         self.retried = 0
         self.statuses = Counter()
 
@@ -291,7 +292,7 @@ class Run:
         while not self.over:
             time.sleep(1)
             if self.server_up and self.world.started.is_set():
-                self.world.open_idle(3000 if self.long_form else 2000)
+                self.idle_seen.append(self.world.open_idle(3000 if self.long_form else 2000))
             if time.monotonic() - last >= (10 if self.long_form else 5):
                 last = time.monotonic()
                 running, waiting = self.counts()
@@ -367,14 +368,19 @@ class Run:
         running, waiting = self.counts()
         return running >= RUNNING and waiting >= WAITING
 
+    def under_way(self):
+        return {row[0] for row in self.faults.rows if row[2] is None}
+
+    def may_strike(self, name):
+        if name in faults.NEED_SERVER and not self.server_up:
+            return False
+        return not any(name in group and self.under_way() & group for group in faults.EXCLUSIVE)
+
     def strike(self, name, hold, seed):
-        for group in faults.EXCLUSIVE:
-            if name in group:
-                self.wait_until(200, lambda: not {row[0] for row in self.faults.rows if row[2] is None} & group)
-        if name in faults.NEED_SERVER:
-            self.wait_until(60, lambda: self.server_up)
-        self.wait_until(20 if self.long_form else 5, self.busy)
-        active = {row[0] for row in self.faults.rows if row[2] is None}
+        self.wait_until(10 if self.long_form else 5, self.busy)
+        if not self.may_strike(name):  # what is healed meanwhile may have begun it anew
+            self.wait_until(60, lambda: self.may_strike(name))
+        active = self.under_way()
         row = self.faults.add(name, *self.counts())
         self.say(f"{name}" + (f" for {hold:.1f} s" if hold else "") + (f", while {', '.join(active)}" if active else ""))
         heal = faults.FAULTS[name][0](self, random.Random(seed))
@@ -399,14 +405,26 @@ class Run:
         if not self.wait_until(90, self.busy):
             self.violation("start", f"not {RUNNING} running and {WAITING} waiting within 90 s")
         begun = time.monotonic()
-        for at, name, hold, seed in faults.schedule(random.Random(f"{self.seed}/faults"), self.long_form, self.seconds):
-            if (name == "disk full" and not self.world.disk) or ("clock" in name and self.world.clock.trouble):
+        plan = deque(faults.schedule(random.Random(f"{self.seed}/faults"), self.long_form, self.seconds))
+        if not self.world.disk:
+            plan = deque(row for row in plan if row[1] != "disk full")
+        if self.world.clock.trouble:
+            plan = deque(row for row in plan if "clock" not in row[1])
+        put_off = []  # what cannot be together with what is under way comes as soon as it can
+        while time.monotonic() - begun < self.seconds and (plan or put_off):
+            self.heal_due()
+            due = next((row for row in put_off if self.may_strike(row[1])), None)
+            if due:
+                put_off.remove(due)
+            elif plan and begun + plan[0][0] <= time.monotonic():
+                due = plan.popleft()
+                if not self.may_strike(due[1]):
+                    put_off.append(due)
+                    continue
+            else:
+                time.sleep(0.05)
                 continue
-            if time.monotonic() - begun > self.seconds:
-                break
-            self.wait_until(max(0.0, begun + at - time.monotonic()), lambda: False)
-            self.strike(name, hold, seed)
-        self.wait_until(max(0.0, begun + self.seconds - time.monotonic()), lambda: False)
+            self.strike(*due[1:])
         self.finish()
 
     def finish(self):
@@ -463,8 +481,11 @@ class Run:
         for kind, rows in sorted(kinds.items()):
             full = sum(1 for _, running, waiting in rows if running >= RUNNING and waiting >= WAITING)
             print(f"{kind:<28}{len(rows):>6}{full:>13}{min(r for _, r, _ in rows):>16}{min(w for _, _, w in rows):>16}{max(h for h, _, _ in rows):>11.1f}")
+        idle = sorted(self.idle_seen) or [0]
+        again = ", ".join(f"{count} {'without answer' if status == 0 else f'HTTP {status}'}" for status, count in sorted(self.world.again.items()))
+        print(f"\nidle connections: {idle[len(idle) // 2]} in the median; requests that were sent again: {again or 'none'}")
         seconds = sorted(seconds for seconds, _ in self.world.recoveries)
-        print(f"\njobs {len(self.jobs)}: " + ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items())) +
+        print(f"jobs {len(self.jobs)}: " + ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items())) +
               f"; {self.retried} after a retry; attempts {sum(len(self.attempts(job)) for job in self.jobs.values())}")
         if seconds:
             print(f"starts of the server {len(seconds)}: until it answered {seconds[len(seconds) // 2]:.2f} s median, {seconds[-1]:.2f} s longest, "
@@ -517,4 +538,5 @@ def main():
     os._exit(1 if run.violations else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -139,7 +140,7 @@ class World:
         self.process = None
         self.port = 0
         self.started = threading.Event()  # a server answers
-        self.down = []       # [from, to] since boot without a server, or without its disk
+        self.again = Counter()  # status of an answer after which was asked again: 0 if there was none
         self.recoveries = [] # (seconds from start to the first answer, jobs in the store)
         self.jobs_in_store = 0
         self.idle = []
@@ -311,5 +312,6 @@ class Client:
                 raise Refused(method, path, status, text)
             if time.monotonic() > deadline:
                 raise Refused(method, path, status, text)
+            self.world.again[status] += 1
             time.sleep(0.1)
             self.world.started.wait(60)
