@@ -26,7 +26,7 @@ import faults
 import plans
 from world import API, HERE, Client, Refused, World, kill, since_boot
 
-SLOTS = {"c1": 22, "c2": 22, "c3": 22}
+SLOTS = {"c1": 22, "c2": 22, "c3": 22, plans.BRIEF: 4}
 RUNNING, WAITING = 50, 500  # at least so many, when something happens
 
 
@@ -137,11 +137,23 @@ class Run:
             if not self.submitting or self.counts()[1] >= WAITING + 25:
                 time.sleep(0.05)
                 continue
-            with self.lock:
-                index, self.next_index = self.next_index, self.next_index + 1
-                does = plans.plan(self.seed, index, self.long_form)
-                job = self.jobs[f"job-{index:05d}"] = Job(f"job-{index:05d}", does)
-            self.submit_one(client, job)
+            self.submit_one(client, self.next_job())
+
+    def next_job(self, brief=False):
+        with self.lock:
+            index, self.next_index = self.next_index, self.next_index + 1
+            does = plans.plan(self.seed, index, self.long_form, brief)
+            job = self.jobs[f"job-{index:05d}"] = Job(f"job-{index:05d}", does)
+            return job
+
+    def submit_bursts(self):
+        """Many jobs that are over at once, now and then: nodes get more of them than they run."""
+        client = Client(self.world)
+        rng = random.Random(f"{self.seed}/bursts")
+        while not self.over:
+            time.sleep(rng.uniform(2, 8))
+            for _ in range(rng.randint(10, 60) if self.submitting else 0):
+                self.submit_one(client, self.next_job(brief=True))
 
     def submit_one(self, client, job):
         body = plans.definition(job.does, self.world.workspace, self.world.notes, HERE / "job.py")
@@ -400,7 +412,7 @@ class Run:
         self.submitting = True
         for _ in range(4):
             self.thread(self.submit)
-        for what in (self.cancel, self.watch, self.choose, self.look, self.look, self.progress):
+        for what in (self.submit_bursts, self.cancel, self.watch, self.choose, self.look, self.look, self.progress):
             self.thread(what)
         if not self.wait_until(90, self.busy):
             self.violation("start", f"not {RUNNING} running and {WAITING} waiting within 90 s")

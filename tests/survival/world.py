@@ -69,7 +69,7 @@ class Processes:
         """(agents, supervisors, tasks) of the node with that folder."""
         agents = [pid for pid, node in self.agents.items() if node.replace("/", "_") == Path(folder).name]
         supervisors = [pid for pid, at in self.supervisors.items() if at == folder]
-        tasks = [pid for pid in self.tasks if read(f"/proc/{pid}/environ").find(folder.encode()) >= 0]
+        tasks = [pid for pid in self.tasks if read(f"/proc/{pid}/environ").find(folder.encode() + b"/") >= 0]
         return agents, supervisors, tasks
 
 
