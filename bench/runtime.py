@@ -360,14 +360,18 @@ def figure_scheduler():
         done = subprocess.run([str(program)], capture_output=True, text=True)
         if done.returncode != 0:
             raise SystemExit(f"bench_scheduler ended with {done.returncode}: {done.stderr[-300:]}")
-        rounds.append(json.loads(done.stdout.strip().splitlines()[-1]))
-        say(f"round {number + 1}: {json.dumps(rounds[-1])[:200]}")
-    rate = median([one["placements_per_second"] for one in rounds])
-    p99 = median([one["event_to_placement_p99_us"] for one in rounds]) / 1000
+        rounds.append(json.loads(done.stdout))
+        say(f"round {number + 1}: {rounds[-1]['placements_per_s']:,} placements/s")
+    rate = median([one["placements_per_s"] for one in rounds])
+    whole = median([one["placements_per_s_with_submission"] for one in rounds])
+    events = [key for key in rounds[0] if isinstance(rounds[0][key], dict)]
+    p99 = median([max(one[event]["p99_us"] for event in events) for one in rounds]) / 1000
     return {
-        "name": "simulated cluster: 10,000 nodes, 1,000,000 tasks, the product's scheduler on one core",
-        "target": ">= 50,000 placements/s; p99 <= 1 ms", "value": f"{rate:,.0f} placements/s; CPU from event to placement p99 {p99:.3f} ms",
-        "beside": "", "met": rate >= 50_000 and p99 <= 1, "raw": {"placements_per_second": rate, "p99_ms": p99, "rounds": rounds},
+        "name": f"simulated cluster: {rounds[0]['nodes']:,} nodes, {rounds[0]['tasks']:,} tasks, the product's scheduler on one core",
+        "target": ">= 50,000 placements/s; CPU from event to placement p99 <= 1 ms",
+        "value": f"{rate:,.0f} placements/s ({whole:,.0f}/s with the submissions); CPU from event to placement p99 {p99:.4f} ms",
+        "beside": f"{rounds[0]['bytes_per_task']} bytes per waiting task", "met": whole >= 50_000 and p99 <= 1,
+        "raw": {"placements_per_s": rate, "with_submission_per_s": whole, "p99_ms": p99, "rounds": rounds},
     }
 
 
