@@ -48,20 +48,17 @@ constexpr char base64url_alphabet[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 std::string encode_base64(std::string_view bytes, const char* alphabet, bool padded) {
-    std::string out;
-    out.reserve((bytes.size() + 2) / 3 * 4);
+    std::string out((bytes.size() + 2) / 3 * 4, '=');
+    char* to = out.data();
     for (std::size_t i = 0; i < bytes.size(); i += 3) {
         const std::size_t count = std::min<std::size_t>(3, bytes.size() - i);
         std::uint32_t group = 0;
         for (std::size_t k = 0; k < 3; ++k)
             group = group << 8 | (k < count ? byte(bytes[i + k]) : 0u);
-        for (std::size_t k = 0; k < 4; ++k) {
-            if (k <= count)
-                out += alphabet[group >> (18 - 6 * k) & 63];
-            else if (padded)
-                out += '=';
-        }
+        for (std::size_t k = 0; k <= count; ++k) to[k] = alphabet[group >> (18 - 6 * k) & 63];
+        to += 4;
     }
+    if (!padded) out.resize((bytes.size() * 4 + 2) / 3);
     return out;
 }
 

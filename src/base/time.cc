@@ -101,11 +101,26 @@ std::string to_iso8601(Instant at) {
         --days;
     }
     const Date date = date_of(days);
-    char out[64];
-    std::snprintf(out, sizeof out, "%04lld-%02d-%02dT%02d:%02d:%02d.%06dZ",
-                  static_cast<long long>(date.year), date.month, date.day_of_month,
-                  static_cast<int>(rest / hour), static_cast<int>(rest % hour / minute),
-                  static_cast<int>(rest % minute / second), static_cast<int>(rest % second));
+    if (date.year < 0 || date.year > 9999) {
+        char out[64];
+        std::snprintf(out, sizeof out, "%04lld-%02d-%02dT%02d:%02d:%02d.%06dZ",
+                      static_cast<long long>(date.year), date.month, date.day_of_month,
+                      static_cast<int>(rest / hour), static_cast<int>(rest % hour / minute),
+                      static_cast<int>(rest % minute / second), static_cast<int>(rest % second));
+        return out;
+    }
+    // Every answer has some of these: by hand it costs a tenth.
+    std::string out = "0000-00-00T00:00:00.000000Z";
+    const auto put = [&out](std::size_t last, std::int64_t number) {
+        for (; number > 0; number /= 10) out[last--] = static_cast<char>('0' + number % 10);
+    };
+    put(3, date.year);
+    put(6, date.month);
+    put(9, date.day_of_month);
+    put(12, rest / hour);
+    put(15, rest % hour / minute);
+    put(18, rest % minute / second);
+    put(25, rest % second);
     return out;
 }
 
