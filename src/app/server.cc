@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <thread>
+#include <unordered_map>
 
 #include "api/agent/agent_routes.h"
 #include "api/api.h"
@@ -18,6 +19,7 @@
 #include "control/agent_links.h"
 #include "control/assets.h"
 #include "control/control.h"
+#include "control/jobs.h"
 #include "io/posix/asio_loop.h"
 #include "io/posix/files.h"
 #include "io/posix/http_server.h"
@@ -78,9 +80,27 @@ public:
     void disconnect(const NodeId& node) override { links->disconnect(node); }
     void wake(Span at) override { tick_at(at); }
 
+    // A sweep's own log, in the order in which it is said. Lines that are on their way when the server
+    // dies are lost; what they tell is in the trials' rows.
+    void sweep_says(const std::string& workspace, const std::string& job, const std::string& text) override {
+        const agent_protocol::AttemptId id{workspace, job, 1};
+        const std::string stream(kSweepLog);
+        auto [at, first] = sweep_logs_.try_emplace(workspace + "/" + job);
+        if (first) at->second = tracking->log_length(workspace, job, stream).value_or(0);
+        const std::uint64_t offset = at->second;
+        at->second += text.size();
+        tracking->append_log({id, stream, offset, text}, [this, key = at->first](Result<std::uint64_t> length) {
+            if (!length) sweep_logs_.erase(key);  // where it ends now is asked anew
+        });
+    }
+
     AgentLinks* links = nullptr;
     Provider* provider = nullptr;
+    Tracking* tracking = nullptr;
     std::function<void(Span)> tick_at;
+
+private:
+    std::unordered_map<std::string, std::uint64_t> sweep_logs_;  // how long they are, with what is under way
 };
 
 class Server {
@@ -197,6 +217,9 @@ Result<void> Server::open() {
     };
     control_ = std::make_unique<Control>(clock_, *store_, effects_, settings);
     links_->set_control(control_.get());
+    tracking_->set_trials([this](std::string_view wsid, std::string_view run) { return find_trial(*store_, wsid, run); });
+    tracking_->set_observer([this](const std::string& wsid, const std::string& run) { control_->metrics_logged(wsid, run); });
+    effects_.tracking = tracking_.get();
     return {};
 }
 

@@ -34,6 +34,7 @@ void Control::State::commit_gathered() {
             effects.wake(commit_not_before);
             return;
         }
+        advance_sweeps();
         plan();  // once for all the inputs that came since the last commit began
         if (gathering.after.empty() && !gathering.changed()) return;
         auto turn = std::make_shared<Turn>(std::exchange(gathering, {}));
@@ -99,13 +100,16 @@ Batch Control::State::serialise(Turn& turn) {
         if (found == jobs.end()) continue;
         const JobEntry& job = found->second;
         batch.put(Table::JobLive, job_key, std::move(live));
-        batch.put(Table::JobCreated, created_key(job.workspace(), job.name(), Instant{job.created}), "");
+        // Trials are listed with their sweep only.
+        if (!job.is_trial()) batch.put(Table::JobCreated, created_key(job.workspace(), job.name(), Instant{job.created}), "");
     }
     for (const std::string& job_key : turn.states) {
         const auto found = jobs.find(job_key);
         if (found == jobs.end()) continue;
         const JobState& state = found->second.state;
-        batch.put(Table::JobState, job_key, state_json(state).dump());
+        Json json = state_json(state);
+        if (found->second.type == JobType::Sweep && found->second.sweep) json.set("sweep", to_json(found->second.sweep->progress));
+        batch.put(Table::JobState, job_key, json.dump());
         if (is_terminal(state.status)) batch.erase(Table::JobLive, job_key);
     }
     for (const std::string& compute_key : turn.computes) {
@@ -162,6 +166,9 @@ Result<void> Control::State::recover() {
     computes.clear();
     nodes.clear();
     jobs.clear();
+    sweeps.clear();
+    sweep_deadlines.clear();
+    touched_sweeps.clear();
     bases.clear();
     compute_of.clear();
     node_of.clear();
@@ -242,16 +249,26 @@ Result<void> Control::State::recover_jobs() {
         return {};
     };
     TURNOUT_TRY(each_row(store, Table::JobLive, load));
+    // A sweep before its trials, which have what they share from it.
     std::sort(live.begin(), live.end(), [](const Live& a, const Live& b) {
-        return std::tie(a.facts.created, a.key) < std::tie(b.facts.created, b.key);
+        const bool trial_a = !a.facts.sweep.empty(), trial_b = !b.facts.sweep.empty();
+        return std::tie(trial_a, a.facts.created, a.facts.index, a.key) < std::tie(trial_b, b.facts.created, b.facts.index, b.key);
     });
     jobs.reserve(live.size());
     for (Live& one : live) {
+        if (!one.facts.sweep.empty()) {
+            const auto sweep = sweeps.find(key(one.key.substr(0, one.key.find('/')), one.facts.sweep));
+            if (sweep == sweeps.end()) return internal("stored trial '" + one.key + "' without its sweep");
+            one.facts = trial_facts(sweep->second, one.facts.index, one.facts.created);
+        }
         const std::string compute_key = key(one.key.substr(0, one.key.find('/')), one.facts.compute);
         if (!computes.contains(compute_key)) return internal("stored job '" + one.key + "' without its compute");
         JobEntry& job = add_job(std::move(one.key), std::move(one.facts), std::move(one.state));
         job.base->stored = true;
-        if (job.type != JobType::Command) continue;
+        if (job.type == JobType::Sweep) {
+            TURNOUT_TRY(recover_sweep(job));
+            continue;
+        }
         if (!job.state.placed()) {
             enqueue(job);
             continue;
@@ -267,6 +284,7 @@ Result<void> Control::State::recover_jobs() {
         }
         scheduler->restore_task(job.handle, job.compute->handle, demand_of(job), on);
     }
+    for (auto& [sweep_key, sweep] : sweeps) TURNOUT_TRY(recover_metrics(sweep));
     // In the order in which they were given.
     for (auto& [id, node] : nodes)
         std::sort(node.leases.begin(), node.leases.end(), [](const Lease& a, const Lease& b) {
@@ -326,7 +344,11 @@ void Control::submit(JobSubmission job, Reply<Put> reply) {
         return s.end_turn();
     }
 
-    SplitTask task = split_task(job.task, job.name);
+    if (const Result<void> named = s.check_trial_names(job); !named) {
+        s.reply<Put>(std::move(reply), Failure(named.error()));
+        return s.end_turn();
+    }
+    SplitTask task = job.type == JobType::Sweep ? base_of_trials(job.task) : split_task(job.task, job.name);
     JobRecord record;
     record.workspace = std::move(job.workspace);
     record.name = std::move(job.name);
@@ -355,7 +377,11 @@ void Control::submit(JobSubmission job, Reply<Put> reply) {
     }
     for (Write& write : job.together) s.gathering.together.push_back(std::move(write));
     s.job_event(entry, "submitted");
-    if (entry.type == JobType::Command) s.enqueue(entry);
+    if (entry.type == JobType::Command) {
+        s.enqueue(entry);
+    } else if (Result<void> added = s.add_sweep(entry, record, {}, job.task.mlflow_experiment_id); !added) {
+        s.end_job(entry, JobStatus::Failed, ap::Cause::Input, added.error().message, record.created);
+    }
     s.reply<Put>(std::move(reply), Put::Created);
     s.end_turn();
 }
@@ -630,6 +656,7 @@ void Control::tick() {
         s.set_deadline(node, Span{});
         s.check(node, now);
     }
+    s.time_out_sweeps();
     s.end_turn();
 }
 
@@ -641,6 +668,7 @@ std::optional<Span> Control::next_tick() const {
     if (!state_->deadlines.empty()) consider(state_->deadlines.begin()->first);
     if (!state_->in_flight && (state_->gathering.changed() || (state_->plan_wanted && state_->schedule_not_before == Span{})))
         consider(state_->commit_not_before);
+    if (!state_->sweep_deadlines.empty()) consider(state_->sweep_deadlines.begin()->first);
     // While a commit is under way nothing is planned; its end does that.
     if (state_->plan_at && !state_->in_flight) consider(std::max(*state_->plan_at, state_->schedule_not_before));
     if (state_->schedule_not_before != Span{}) consider(state_->schedule_not_before);
@@ -655,6 +683,7 @@ std::string Control::waiting_for(const std::string& workspace, const std::string
     const auto found = s.jobs.find(State::key(workspace, name));
     if (found == s.jobs.end() || is_terminal(found->second.state.status)) return "";
     const State::JobEntry& job = found->second;
+    if (job.type == JobType::Sweep) return sweep_words(job.sweep->sweep, job.sweep->progress);
     if (job.waits) {
         std::string text = s.scheduler->explain(job.handle, s.clock.since_boot());
         for (const NodeId& id : job.compute->nodes)

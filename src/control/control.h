@@ -45,7 +45,11 @@ public:
     virtual void disconnect(const NodeId& node) = 0;
     // `tick` is wanted then (since boot). A hint: who ticks at `next_tick` anyway may ignore it.
     virtual void wake(Span) {}
+    // Lines for the log of a sweep; may be lost.
+    virtual void sweep_says(const std::string& /*workspace*/, const std::string& /*job*/, const std::string& /*text*/) {}
 };
+
+inline constexpr std::string_view kSweepLog = "azureml-logs/hyperdrive.txt";  // where Azure has it
 
 struct JobSubmission {
     std::string workspace;  // id
@@ -116,6 +120,10 @@ public:
     // Called on the loop after each commit that recorded events, with the number of the newest row of
     // Table::Event. One listener.
     void on_events(std::function<void(std::uint64_t last)> listener);
+
+    // ---- from tracking ----
+    // Something was logged to that run: if it is a trial that lives, its sweep looks at it.
+    void metrics_logged(const std::string& workspace, const std::string& run);
 
     // ---- time ----
     void tick();  // at `next_tick`, and whenever somebody likes

@@ -45,6 +45,8 @@ Result<std::optional<JobRecord>> Control::State::find_job(const std::string& job
         if (const auto row = turn->definitions.find(job_key); row != turn->definitions.end()) {
             const Json json = TURNOUT_TRY(parse_json(row->second));
             JobRecord record = TURNOUT_TRY(job_from_json(json));
+            if (!record.trial.sweep.empty())
+                if (const auto sweep = TURNOUT_TRY(find_job(key(record.workspace, record.trial.sweep)))) join_trial(record, *sweep);
             if (live == jobs.end()) {  // an ended one whose tags just changed
                 const std::optional<Record> state = TURNOUT_TRY(store.get(Table::JobState, job_key));
                 if (state) {
@@ -83,7 +85,11 @@ Control::State::JobEntry& Control::State::add_job(std::string job_key, JobFacts 
     }
     job.base = &base;
     if (!facts.own.members().empty()) job.own = facts.own.dump();
-    job.sweep = std::move(facts.sweep);
+    if (!facts.sweep.empty())
+        if (const auto sweep = sweeps.find(key(workspace, facts.sweep)); sweep != sweeps.end()) {
+            job.sweep = &sweep->second;
+            sweep->second.live.emplace(facts.index, &job);
+        }
     job.index = facts.index;
     job.created = facts.created.micros;
     Handle& sharer = sharers[key(workspace, facts.sharer)];
@@ -98,6 +104,7 @@ Control::State::JobEntry& Control::State::add_job(std::string job_key, JobFacts 
 void Control::State::drop_job(const std::string& job_key) {
     const auto found = jobs.find(job_key);
     if (found == jobs.end()) return;
+    if (found->second.type == JobType::Sweep) drop_sweep(job_key);
     job_of.erase(found->second.handle);
     jobs.erase(found);
 }
@@ -114,6 +121,7 @@ schedule::Demand Control::State::demand_of(const JobEntry& job) {
 void Control::State::enqueue(JobEntry& job) {
     job.waits = true;
     job.preempting = false;
+    if (job.is_trial()) trial_waits(job, true);
     book_waits(*job.compute);
     job.waits_from = job.compute->waits;
     scheduler->add_task(job.handle, job.compute->handle, demand_of(job));
@@ -123,6 +131,7 @@ void Control::State::enqueue(JobEntry& job) {
 
 void Control::State::dequeue(JobEntry& job) {
     if (!std::exchange(job.waits, false)) return;
+    if (job.is_trial()) trial_waits(job, false);
     scheduler->remove_task(job.handle);
     touched.insert(job.compute);
     plan_wanted = true;
@@ -130,6 +139,7 @@ void Control::State::dequeue(JobEntry& job) {
 
 void Control::State::give(JobEntry& job, const std::vector<Handle>& to) {
     job.waits = false;
+    if (job.is_trial()) trial_waits(job, false);
     book_waits(*job.compute);
     JobAttempt attempt;
     attempt.number = ++job.state.last_attempt;
@@ -210,6 +220,12 @@ void Control::State::request_cancel(JobEntry& job) {
     if (job.state.cancel_requested || is_terminal(job.state.status)) return;
     job.state.cancel_requested = true;
     gathering.states.insert(*job.key);
+    if (job.type == JobType::Sweep) {
+        job.state.status = JobStatus::CancelRequested;
+        job_event(job, "canceling");
+        job.sweep->progress.cancel_requested = true;
+        return stop_sweep(*job.sweep);
+    }
     if (!job.state.placed()) {
         dequeue(job);
         return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message, clock.now());
@@ -361,6 +377,7 @@ void Control::State::end_job(JobEntry& job, JobStatus status, ap::Cause cause, s
     job_event(job, "ended", job.state.error_message);
     --job.compute->live_jobs;
     plan_wanted = true;
+    if (job.is_trial()) trial_over(job);
 }
 
 }  // namespace turnout

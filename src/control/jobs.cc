@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "base/text.h"
+#include "model/sweep.h"
 
 namespace turnout {
 
@@ -63,6 +64,32 @@ SplitTask split_task(const ap::TaskSpec& task, std::string_view job) {
     return split;
 }
 
+SplitTask base_of_trials(const ap::TaskSpec& task) {
+    Json json = ap::to_json(task);
+    json.erase("run_token");
+    SplitTask split;
+    split.base = json.dump();
+    split.hash = to_hex(sha256(split.base));
+    return split;
+}
+
+void join_trial(JobRecord& trial, const JobRecord& sweep) {
+    trial.definition = trial_of(sweep.definition);
+    if (trial.meta.display_name.empty()) trial.meta.display_name = trial.name;
+    trial.meta.experiment = sweep.meta.experiment;
+    trial.compute = sweep.compute;
+    trial.principal = sweep.principal;
+    trial.environment = sweep.environment;
+    trial.notices = sweep.notices;
+    trial.node_count = sweep.node_count;
+    trial.priority = sweep.priority;
+    trial.task_base = sweep.task_base;
+    Json pairs = Json::array();
+    for (const auto& [name, value] : trial.trial.parameters.members())
+        pairs.push(Json::array({Json(name), value}));
+    trial.task_own = Json::object({{"parameters", std::move(pairs)}});
+}
+
 // ---- reading ----
 
 Result<StoredJob> join_job(Store& store, const Record& definition) {
@@ -75,23 +102,14 @@ Result<StoredJob> join_job(Store& store, const Record& definition) {
     if (state) {
         const Json state_document = TURNOUT_TRY(parse_json(state->value));
         static_cast<JobState&>(job) = TURNOUT_TRY(job_state_from_json(state_document));
+        if (job.type == JobType::Sweep) job.sweep = sweep_progress_from_json(state_document.at("sweep"));
         stored.revision = std::max(stored.revision, state->revision);
     }
     if (job.trial.sweep.empty()) return stored;
     const std::optional<Record> parent = TURNOUT_TRY(store.get(Table::Job, key_of(job.workspace, job.trial.sweep)));
     if (!parent) return stored;  // it was deleted: what the trial did is still there
     const Json sweep_document = TURNOUT_TRY(parse_json(parent->value));
-    const JobRecord sweep = TURNOUT_TRY(job_from_json(sweep_document));
-    job.definition = sweep.definition.at("trial");
-    for (const std::string_view shared : {"inputs", "outputs", "resources", "experimentName"})
-        if (!job.definition.has(shared) && sweep.definition.has(shared))
-            job.definition.set(shared, sweep.definition.at(shared));
-    job.environment = sweep.environment;
-    job.notices = sweep.notices;
-    if (job.task_base.empty()) job.task_base = sweep.task_base;
-    Json own = sweep.task_own;
-    for (const auto& [name, value] : job.task_own.members()) own.set(name, value);
-    job.task_own = std::move(own);
+    join_trial(job, TURNOUT_TRY(job_from_json(sweep_document)));
     return stored;
 }
 
@@ -99,6 +117,16 @@ Result<std::optional<StoredJob>> read_job(Store& store, std::string_view wsid, s
     const std::optional<Record> row = TURNOUT_TRY(store.get(Table::Job, key_of(wsid, name)));
     if (!row) return std::optional<StoredJob>();
     return std::optional(TURNOUT_TRY(join_job(store, *row)));
+}
+
+Result<std::optional<TrialRun>> find_trial(Store& store, std::string_view wsid, std::string_view name) {
+    const std::optional<Record> row = TURNOUT_TRY(store.get(Table::Job, key_of(wsid, name)));
+    if (!row) return std::optional<TrialRun>();
+    const Json json = TURNOUT_TRY(parse_json(row->value));
+    JobRecord job = TURNOUT_TRY(job_from_json(json));
+    if (job.trial.sweep.empty()) return std::optional<TrialRun>();
+    if (job.meta.display_name.empty()) job.meta.display_name = job.name;
+    return std::optional(TrialRun{std::move(job.trial.sweep), std::move(job.meta.display_name), std::move(job.trial.parameters), job.created});
 }
 
 Result<ap::TaskSpec> read_task(Store& store, const JobRecord& job) {
@@ -113,16 +141,18 @@ Result<ap::TaskSpec> read_task(Store& store, const JobRecord& job) {
 
 Json to_json(const JobFacts& facts) {
     Json json = Json::object();
+    if (!facts.sweep.empty()) {  // all else follows from its sweep
+        json.set("sweep", facts.sweep);
+        json.set("index", facts.index);
+        json.set("created", facts.created.micros);
+        return json;
+    }
     json.set("compute", facts.compute);
     if (facts.type != JobType::Command) json.set("type", name_of(facts.type));
     if (facts.nodes != 1) json.set("nodes", facts.nodes);
     if (facts.priority != 0) json.set("priority", facts.priority);
     json.set("sharer", facts.sharer);
     json.set("created", facts.created.micros);
-    if (!facts.sweep.empty()) {
-        json.set("sweep", facts.sweep);
-        json.set("index", facts.index);
-    }
     json.set("base", facts.base);
     if (!facts.own.members().empty()) json.set("own", facts.own);
     return json;
@@ -130,15 +160,16 @@ Json to_json(const JobFacts& facts) {
 
 Result<JobFacts> facts_from_json(const Json& json) {
     JobFacts facts;
+    facts.sweep = json.at("sweep").as_string();
+    facts.index = json.at("index").as_int();
+    facts.created = Instant{json.at("created").as_int()};
+    if (!facts.sweep.empty()) return facts;
     facts.compute = json.at("compute").as_string();
     if (facts.compute.empty()) return internal("stored job without compute");
     if (json.has("type")) facts.type = TURNOUT_TRY(parse_job_type(json.at("type").as_view()));
     facts.nodes = static_cast<int>(json.at("nodes").as_int(1));
     facts.priority = static_cast<int>(json.at("priority").as_int());
     facts.sharer = json.at("sharer").as_string();
-    facts.created = Instant{json.at("created").as_int()};
-    facts.sweep = json.at("sweep").as_string();
-    facts.index = json.at("index").as_int();
     facts.base = json.at("base").as_string();
     if (json.at("own").is_object()) facts.own = json.at("own");
     return facts;

@@ -13,6 +13,7 @@
 #include "model/job.h"
 #include "spec/agent_protocol.h"
 #include "store/store.h"
+#include "tracking/tracking.h"
 
 namespace turnout {
 
@@ -25,6 +26,10 @@ struct StoredJob {
 Result<std::optional<StoredJob>> read_job(Store& store, std::string_view wsid, std::string_view name);
 // The same from the rows of a job; `definition` is its row in Table::Job.
 Result<StoredJob> join_job(Store& store, const Record& definition);
+// What tracking asks for (Tracking::set_trials).
+Result<std::optional<TrialRun>> find_trial(Store& store, std::string_view wsid, std::string_view name);
+// What a trial has from its sweep.
+void join_trial(JobRecord& trial, const JobRecord& sweep);
 // What the next attempt of it runs, whole, without token.
 Result<agent_protocol::TaskSpec> read_task(Store& store, const JobRecord& job);
 
@@ -37,6 +42,8 @@ struct SplitTask {
 };
 // Parts that agent_protocol::expand_task puts together again for the same name.
 SplitTask split_task(const agent_protocol::TaskSpec& task, std::string_view job);
+// The task of all trials of a sweep: names no job but by the placeholder, and is a base as it is.
+SplitTask base_of_trials(const agent_protocol::TaskSpec& task);
 
 // ---- what is kept of a job in memory while it lives ----
 
@@ -48,7 +55,7 @@ struct JobFacts {
     std::string sharer;   // who shares fairly: principal and experiment
     Instant created{};
     std::string sweep;    // parent of a trial, "" otherwise
-    std::int64_t index = 0;
+    std::int64_t index = 0;  // of a trial nothing else is stored but when it was created
     std::string base;     // hash of its task's base
     Json own = Json::object();
 };

@@ -14,6 +14,8 @@
 
 #include "control/control.h"
 #include "control/jobs.h"
+#include "model/early_termination.h"
+#include "model/sweep.h"
 #include "schedule/scheduler.h"
 
 namespace turnout {
@@ -52,6 +54,7 @@ struct Control::State {
         std::string workspace;
         bool stored = false;  // or in a turn that is on its way
     };
+    struct SweepState;
     // A job that lives. Kept small: a million of them may wait.
     struct JobEntry {
         const std::string* key = nullptr;  // "{wsid}/{name}", of `jobs`
@@ -60,7 +63,7 @@ struct Control::State {
         ComputeState* compute = nullptr;
         TaskBase* base = nullptr;
         std::string own;     // JSON of the members that are its own; "" = none
-        std::string sweep;   // name of its parent, "" if it is no trial
+        SweepState* sweep = nullptr;  // that it is (type Sweep) or that it is a trial of
         std::int64_t index = 0;
         std::int64_t created = 0;  // micros
         Handle sharer = 0;
@@ -71,8 +74,24 @@ struct Control::State {
         bool preempting = false;  // was told to give way
         Waits waits_from;         // of its compute when it began to wait
 
+        bool is_trial() const { return sweep != nullptr && type == JobType::Command; }
         std::string_view name() const { return std::string_view(*key).substr(key->find('/') + 1); }
         std::string_view workspace() const { return std::string_view(*key).substr(0, key->find('/')); }
+    };
+    // A sweep that lives.
+    struct SweepState {
+        JobEntry* job = nullptr;
+        Sweep sweep;
+        SweepProgress progress;  // stored with the job's state, in the commit of what it counts
+        std::int64_t waiting = 0;  // trials that have no node
+        std::map<std::int64_t, JobEntry*> live;  // by index
+        std::string experiment;  // id, for the runs of the trials
+        JobFacts facts;          // of every trial, but for what differs
+        Span deadline{};         // since boot; 0 = none
+        // What trials logged of the primary metric, and how far it was read.
+        std::optional<EarlyTermination> metrics;
+        std::unordered_map<std::int64_t, std::string> read_to;
+        std::int64_t told = 0;  // ended trials that its log knows of
     };
     struct Lease {
         JobEntry* job = nullptr;  // alive as long as the lease is
@@ -96,12 +115,15 @@ struct Control::State {
     std::map<std::string, ComputeState> computes;          // "{wsid}/{name}"
     std::unordered_map<NodeId, NodeEntry> nodes;           // all that hold a slot
     std::unordered_map<std::string, JobEntry> jobs;        // all that live, and some that just ended
+    std::unordered_map<std::string, SweepState> sweeps;    // by the job's key
     std::unordered_map<std::string, TaskBase> bases;       // "{wsid}/{hash}"
     std::unordered_map<Handle, ComputeState*> compute_of;
     std::unordered_map<Handle, NodeEntry*> node_of;
     std::unordered_map<Handle, JobEntry*> job_of;
     std::unordered_map<std::string, Handle> sharers;
     std::set<std::pair<Span, NodeId>> deadlines;
+    std::set<std::pair<Span, Handle>> sweep_deadlines;
+    std::set<Handle> touched_sweeps;  // trials of it ended, or were given to nodes
     std::optional<schedule::Scheduler> scheduler;
     std::optional<Span> plan_at;     // the scheduler wants to be asked then
     bool plan_wanted = false;        // something happened since it was asked
@@ -194,6 +216,23 @@ struct Control::State {
     void end_rank(NodeEntry& node, Lease lease, agent_protocol::Ending ending);
     void end_attempt(JobEntry& job, agent_protocol::Ending ending);
     void end_job(JobEntry& job, JobStatus status, agent_protocol::Cause cause, std::string message, Instant at);
+
+    // ---- sweeps (sweep_lifecycle.cc) ----
+    // Why trials of that name cannot be made: other jobs have their names.
+    Result<void> check_trial_names(const JobSubmission& sweep);
+    Result<void> add_sweep(JobEntry& job, const JobRecord& record, SweepProgress progress, std::string experiment);
+    Result<void> recover_sweep(JobEntry& job);
+    Result<void> recover_metrics(SweepState& sweep);
+    void advance_sweeps();  // new trials, and the end
+    static JobFacts trial_facts(const SweepState& sweep, std::int64_t index, Instant created);
+    void add_trial(SweepState& sweep);
+    void trial_waits(JobEntry& trial, bool waits);
+    void trial_over(JobEntry& trial);
+    void stop_sweep(SweepState& sweep);
+    void sweep_says(const SweepState& sweep, const std::string& text);
+    void time_out_sweeps();
+    Result<bool> read_metrics(SweepState& sweep, JobEntry& trial);
+    void drop_sweep(const std::string& job_key);
 
     // ---- computes and nodes (node_lifecycle.cc) ----
     ComputeState& add_compute(Compute compute);

@@ -169,12 +169,19 @@ Json definition_json(const JobRecord& job) {
     Json json = Json::object();
     json.set("workspace", job.workspace);
     json.set("name", job.name);
-    if (job.type != JobType::Command) json.set("type", name_of(job.type));
-    if (!job.trial.sweep.empty()) {
+    json.set("created", job.created.micros);
+    if (!job.trial.sweep.empty()) {  // all else it has from its sweep
         json.set("sweep", job.trial.sweep);
         json.set("index", job.trial.index);
         json.set("parameters", job.trial.parameters);
+        if (job.meta.display_name != job.name) json.set("displayName", job.meta.display_name);
+        if (!job.meta.description.empty()) json.set("description", job.meta.description);
+        if (!job.meta.tags.members().empty()) json.set("tags", job.meta.tags);
+        if (!job.meta.properties.members().empty()) json.set("properties", job.meta.properties);
+        if (job.meta.archived) json.set("archived", true);
+        return json;
     }
+    if (job.type != JobType::Command) json.set("type", name_of(job.type));
     if (!job.definition.is_null()) json.set("definition", job.definition);
     json.set("displayName", job.meta.display_name);
     json.set("experiment", job.meta.experiment);
@@ -184,7 +191,6 @@ Json definition_json(const JobRecord& job) {
     if (job.meta.archived) json.set("archived", true);
     json.set("compute", job.compute);
     json.set("principal", job.principal);
-    json.set("created", job.created.micros);
     if (!job.environment.empty()) json.set("environment", job.environment);
     if (!job.notices.empty()) {
         Json notices = Json::array();
@@ -211,6 +217,7 @@ Json state_json(const JobState& state) {
         json.set("lastAttempt", state.last_attempt);
     if (state.cause != ap::Cause::None) json.set("cause", ap::name_of(state.cause));
     if (!state.error_message.empty()) json.set("error", state.error_message);
+    if (state.stopped_early) json.set("stoppedEarly", true);
     return json;
 }
 
@@ -228,8 +235,8 @@ Result<JobRecord> job_from_json(const Json& json) {
     job.meta.display_name = json.at("displayName").as_string();
     job.meta.experiment = json.at("experiment").as_string();
     job.meta.description = json.at("description").as_string();
-    job.meta.tags = json.at("tags");
-    job.meta.properties = json.at("properties");
+    if (json.at("tags").is_object()) job.meta.tags = json.at("tags");
+    if (json.at("properties").is_object()) job.meta.properties = json.at("properties");
     job.meta.archived = json.at("archived").as_bool();
     job.compute = json.at("compute").as_string();
     job.principal = json.at("principal").as_string();
@@ -254,6 +261,7 @@ Result<JobState> job_state_from_json(const Json& json) {
     state.last_attempt = static_cast<int>(json.at("lastAttempt").as_int(state.attempts.empty() ? 0 : state.attempts.back().number));
     if (json.has("cause")) state.cause = TURNOUT_TRY(ap::parse_cause(json.at("cause").as_view()));
     state.error_message = json.at("error").as_string();
+    state.stopped_early = json.at("stoppedEarly").as_bool();
     return state;
 }
 

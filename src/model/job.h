@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "model/sweep_progress.h"
 #include "spec/agent_protocol.h"
 
 namespace turnout {
@@ -61,6 +62,7 @@ struct JobState {
     // Set when it ended other than Completed.
     agent_protocol::Cause cause = agent_protocol::Cause::None;
     std::string error_message;
+    bool stopped_early = false;  // a trial: canceled because others of its sweep do better
 
     const JobAttempt* current() const { return attempts.empty() ? nullptr : &attempts.back(); }
     // It has an attempt that is not over.
@@ -93,6 +95,7 @@ struct JobRecord : JobState {
     int node_count = 1;
     int priority = 0;
     TrialOf trial;
+    SweepProgress sweep;  // of a sweep
     // Its task: the hash of a base that equal tasks share, and the members that are its own.
     std::string task_base;
     Json task_own = Json::object();

@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "model/job.h"
+#include "model/sweep_progress.h"
 
 namespace turnout {
 
@@ -107,23 +108,6 @@ std::uint32_t sobol_bits(std::uint32_t index, int dimension);
 std::string trial_name(std::string_view sweep, std::int64_t index);
 
 // ---- the life of a sweep
-
-// The facts about a sweep that runs. Trials are created in the order of their index.
-struct SweepProgress {
-    std::int64_t created = 0;  // indices 0 … created - 1 exist
-    std::int64_t completed = 0, failed = 0, canceled = 0;
-    std::int64_t stopped_early = 0;  // of the canceled: by the policy
-    bool cancel_requested = false;
-    bool timed_out = false;
-    std::int64_t best = -1;  // index of the best completed trial; -1: none has a metric
-    double best_score = 0;
-
-    std::int64_t ended() const { return completed + failed + canceled; }
-    std::int64_t live() const { return created - ended(); }
-    bool operator==(const SweepProgress&) const = default;
-};
-Json to_json(const SweepProgress& progress);
-SweepProgress sweep_progress_from_json(const Json& json);
 
 // How a trial ended, and the best value that it logged of the primary metric. Constant time.
 void trial_ended(const Sweep& sweep, SweepProgress& progress, std::int64_t index, JobStatus status,

@@ -798,6 +798,7 @@ Result<TaskSpec> expand_task(TaskSpec base, const Json& own, const AttemptId& id
     TaskSpec task = TURNOUT_TRY(with_members(std::move(base), own));
     for_each_text(task, [&](std::string& text) { replace_all(text, kJobPlaceholder, id.job); });
     if (!task.parameters.empty()) task.command = with_parameters(task.command, task.parameters);
+    for (const auto& [name, value] : task.parameters) task.variables.emplace_back("AZUREML_SWEEP_" + name, value);
     return task;
 }
 

@@ -240,7 +240,7 @@ inline constexpr std::string_view kJobPlaceholder = "${{turnout.job}}";
 
 // The task of one attempt: `own` (the task of its lease) replaces whole members of `base`; then the
 // job's name is put in for kJobPlaceholder in every text, and the parameters, as they are, for
-// ${{search_space.name}} in the command. An expression without a parameter stays.
+// ${{search_space.name}} in the command; they are variables AZUREML_SWEEP_name too. An expression without a parameter stays.
 Result<TaskSpec> expand_task(TaskSpec base, const Json& own, const AttemptId& id);
 
 }  // namespace turnout::agent_protocol

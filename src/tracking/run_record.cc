@@ -149,6 +149,11 @@ std::string encode(const RunRecord& record) {
                               {"start", run.start_ms},
                               {"end", run.end_ms},
                               {"created", record.created.micros}});
+    if (!record.given.empty()) {
+        Json given = Json::array();
+        for (const std::string& name : record.given) given.push(name);
+        head.set("given", std::move(given));
+    }
     std::string out = head.dump();
     out.pop_back();  // goes on as text: thousands of metrics need no tree
     out += ",\"params\":";
@@ -189,6 +194,7 @@ Result<RunRecord> decode_run(const Record& row) {
     record.created = Instant{json.at("created").as_int()};
     if (Json* params = json.find("params")) run.params = std::move(*params);
     if (Json* tags = json.find("tags")) run.tags = std::move(*tags);
+    for (const Json& name : json.at("given").items()) record.given.push_back(name.as_string());
     run.latest.reserve(json.at("latest").items().size());
     for (const Json& item : json.at("latest").items()) {
         const auto& values = item.items();
@@ -239,7 +245,10 @@ Result<bool> apply(RunRecord& record, const LogBatch& batch, std::string_view ru
                     "run '" + run.id + "' is deleted: restore it before logging to it", run.id);
     Json params = run.params;
     for (const auto& [key, value] : batch.params) {
-        if (const Json* there = params.find(key)) {
+        if (const auto given = std::ranges::find(record.given, key); given != record.given.end()) {
+            params.set(key, value);
+            record.given.erase(given);
+        } else if (const Json* there = params.find(key)) {
             if (there->as_view() != value)
                 return invalid("param '" + key + "' of run '" + run.id + "' is already logged as '" +
                                    there->as_string() + "' and cannot change to '" + value +

@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "base/time.h"
@@ -27,12 +28,17 @@ inline constexpr std::size_t kMaxKeysPerRun = 20'000;
 struct RunRecord {
     Run run;
     Instant created{};
+    // Params that its sweep gave it. A script that logs them itself may spell them its own way.
+    std::vector<std::string> given;
     std::map<int, std::uint64_t> applied;  // last sequence that was applied, by attempt
     std::uint64_t revision = 0;            // of the row
 };
 
 std::string encode(const RunRecord& record);
 Result<RunRecord> decode_run(const Record& row);
+
+// Key of a run in Table::RunCreated: newest first.
+std::string run_created_key(std::string_view wsid, std::string_view experiment_id, Instant created, std::string_view run_id);
 
 // Refuses what breaks MLflow's rules and cuts values that are too long, as MLflow does.
 Result<void> check_batch(LogBatch& batch);

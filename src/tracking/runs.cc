@@ -65,9 +65,13 @@ Error no_run(std::string_view run_id) {
 
 }  // namespace
 
+std::string run_created_key(std::string_view wsid, std::string_view experiment_id, Instant created, std::string_view run_id) {
+    return run_created_prefix(wsid, experiment_id) +
+           hex16_descending(static_cast<std::uint64_t>(created.micros)) + "/" + std::string(run_id);
+}
+
 std::string run_created_key(std::string_view wsid, const RunRecord& record) {
-    return run_created_prefix(wsid, record.run.experiment_id) +
-           hex16_descending(static_cast<std::uint64_t>(record.created.micros)) + "/" + record.run.id;
+    return run_created_key(wsid, record.run.experiment_id, record.created, record.run.id);
 }
 
 // ---- life ----
@@ -76,6 +80,9 @@ Tracking::Tracking(Store& store, const Clock& clock, Random& random, Loop& loop)
     : state_(std::make_shared<State>(store, clock, random, loop)) {}
 
 Tracking::~Tracking() { state_->close(); }
+
+void Tracking::set_trials(FindTrial find) { state_->find_trial = std::move(find); }
+void Tracking::set_observer(std::function<void(const std::string&, const std::string&)> logged) { state_->logged = std::move(logged); }
 
 void Tracking::State::close() {
     const auto self = shared_from_this();  // callbacks below may let go of it
@@ -206,11 +213,45 @@ Task<Result<Experiment>> Tracking::update_experiment(std::string wsid, std::stri
 
 // ---- runs: reads ----
 
+Result<std::optional<RunRecord>> Tracking::State::trial_record(const std::string& run_key) {
+    if (!find_trial) return std::optional<RunRecord>();
+    const std::size_t slash = run_key.find('/');
+    auto trial = TURNOUT_TRY(find_trial(std::string_view(run_key).substr(0, slash), std::string_view(run_key).substr(slash + 1)));
+    if (!trial) return std::optional<RunRecord>();
+    const RunRef sweep = TURNOUT_TRY(load_run(run_key.substr(0, slash + 1) + trial->sweep));
+    if (!sweep) return std::optional<RunRecord>();
+    RunRecord record;
+    Run& run = record.run;
+    run.id = run_key.substr(slash + 1);
+    run.experiment_id = sweep->run.experiment_id;
+    run.name = trial->display_name;
+    run.user = sweep->run.user;
+    run.status = "SCHEDULED";
+    run.of_job = true;
+    run.start_ms = to_ms(trial->created);
+    run.params = trial->parameters;
+    for (const auto& [name, value] : trial->parameters.members()) record.given.push_back(name);
+    run.tags.set("mlflow.runName", run.name);
+    run.tags.set("mlflow.user", run.user);
+    run.tags.set("mlflow.parentRunId", trial->sweep);
+    run.tags.set("mlflow.rootRunId", trial->sweep);
+    run.tags.set("hyperparameters", trial->parameters.dump());
+    record.created = trial->created;
+    record.revision = kAbsent;
+    return std::optional(std::move(record));
+}
+
 Result<RunRef> Tracking::State::load_run(const std::string& run_key) {
     if (const RunRef* hot = runs.find(run_key)) return *hot;
     const auto row = TURNOUT_TRY(store.get(Table::Run, run_key));
-    if (!row) return RunRef();
-    RunRef record = std::make_shared<const RunRecord>(TURNOUT_TRY(decode_run(*row)));
+    RunRef record;
+    if (row) {
+        record = std::make_shared<const RunRecord>(TURNOUT_TRY(decode_run(*row)));
+    } else {
+        auto trial = TURNOUT_TRY(trial_record(run_key));
+        if (!trial) return RunRef();
+        record = std::make_shared<const RunRecord>(std::move(*trial));
+    }
     runs.put(run_key, record);
     return record;
 }
@@ -236,6 +277,8 @@ Result<RunPage> Tracking::page_runs(std::string_view wsid, std::string_view expe
             page.runs.push_back((*hot)->run);
         } else if (const auto row = TURNOUT_TRY(state_->store.get(Table::Run, run_key))) {
             page.runs.push_back(std::move(TURNOUT_TRY(decode_run(*row)).run));
+        } else if (auto trial = TURNOUT_TRY(state_->trial_record(run_key))) {
+            page.runs.push_back(std::move(trial->run));
         }
         if (i + 1 == limit && rows.size() > limit) page.next = rest;
     }
@@ -459,6 +502,7 @@ Task<Result<void>> Tracking::log(std::string wsid, std::string run_id, LogBatch 
     const auto shared = std::make_shared<const LogBatch>(std::move(batch));  // shared: std::function copies
     const auto edit = [shared, run_key](RunRecord& record, Batch& out) { return apply(record, *shared, run_key, out); };
     TURNOUT_CO_TRY_VOID(co_await State::changed_run(state, run_key, edit));
+    if (state->logged && !shared->metrics.empty()) state->logged(wsid, run_id);
     co_return {};
 }
 

@@ -74,6 +74,8 @@ struct Tracking::State : std::enable_shared_from_this<Tracking::State> {
     Random& random;
     Loop& loop;
     bool closed = false;
+    FindTrial find_trial;
+    std::function<void(const std::string& wsid, const std::string& run_id)> logged;
 
     // ---- runs (runs.cc) ----
     Lru<RunRef> runs{256};  // committed
@@ -81,6 +83,8 @@ struct Tracking::State : std::enable_shared_from_this<Tracking::State> {
     std::unordered_map<std::string, RunQueue> run_queues;
 
     Result<RunRef> load_run(const std::string& run_key);  // null if absent
+    // The run of a trial that is not stored yet.
+    Result<std::optional<RunRecord>> trial_record(const std::string& run_key);
     void change_run(const std::string& run_key, RunChange change);
     void pump_run(const std::string& run_key);
     void run_committed(const std::string& run_key, std::shared_ptr<RunRecord> draft,

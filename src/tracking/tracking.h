@@ -82,10 +82,25 @@ struct LogBatch {
     std::optional<Origin> origin;
 };
 
+// A trial of a sweep, whose run is not stored before something is logged to it: ten thousand trials
+// that log nothing cost nothing here.
+struct TrialRun {
+    std::string sweep;  // its run is the parent
+    std::string display_name;
+    Json parameters = Json::object();  // name -> text
+    Instant created{};
+};
+
 class Tracking : public VirtualBlobs {
 public:
     Tracking(Store& store, const Clock& clock, Random& random, Loop& loop);
     ~Tracking() override;
+
+    // Asked for runs that are not stored; nullopt: it is no trial.
+    using FindTrial = std::function<Result<std::optional<TrialRun>>(std::string_view wsid, std::string_view run_id)>;
+    void set_trials(FindTrial find);
+    // Called when metrics that were logged to a run are durable, before who logged them is answered.
+    void set_observer(std::function<void(const std::string& wsid, const std::string& run_id)> logged);
 
     // ---- experiments ----
     Result<std::optional<Experiment>> experiment_by_name(std::string_view wsid, std::string_view name);

@@ -293,7 +293,7 @@ def test_reference_to_an_absent_input(rest, host, cluster):
 @pytest.mark.parametrize("change, word", [
     ({"resources": {"instanceCount": 2}}, "instance"),
     ({"distribution": {"distributionType": "PyTorch", "processCountPerInstance": 2}}, "distribution"),
-    ({"jobType": "Sweep"}, "Sweep"),
+    ({"jobType": "Sweep"}, "searchSpace"),
     ({"jobType": "Pipeline"}, "Pipeline"),
     ({"jobType": "Nonsense"}, "Nonsense"),
     ({"command": ""}, "command"),

@@ -13,6 +13,7 @@
 #include "environment/curated.h"
 #include "environment/definition.h"
 #include "model/compute.h"
+#include "model/sweep.h"
 
 namespace turnout::api::arm {
 namespace {
@@ -99,12 +100,15 @@ Result<void> each_reference(std::string_view text,
 
 // "inputs.x" -> the name, checked against what is declared.
 Result<void> check_reference(std::string_view inside, const Json& properties) {
-    for (const std::string_view group : {"inputs", "outputs"}) {
+    for (const auto& [group, member] : {std::pair<std::string_view, std::string_view>{"inputs", "inputs"},
+                                        {"outputs", "outputs"},
+                                        {"search_space", "searchSpace"}}) {
         if (!inside.starts_with(group) || inside.size() <= group.size() ||
             inside[group.size()] != '.')
             continue;
+        if (group == "search_space" && !properties.has(member)) continue;  // no sweep
         const std::string name(inside.substr(group.size() + 1));
-        const Json& declared = properties.at(group);
+        const Json& declared = properties.at(member);
         if (declared.has(name)) return {};
         const auto names = names_of(declared);
         std::string known =
@@ -209,7 +213,11 @@ Result<JobRecord> job_named(const Context& context, const std::string& name,
                             const std::string& field) {
     auto job = TURNOUT_TRY(read_job(context.services.store, context.workspace.id, name));
     if (!job) return refuse("JobNotFound", "job '" + name + "' does not exist", field);
-    return std::move(job->record);
+    if (job->record.type != JobType::Sweep) return std::move(job->record);
+    // The outputs of a sweep are those of its best trial.
+    if (job->record.sweep.best < 0)
+        return refuse("OutputNotFound", "sweep '" + name + "' has no best trial yet", field);
+    return job_named(context, trial_name(name, job->record.sweep.best), field);
 }
 
 Result<Place> place_of(const Context& context, const Reference& reference, std::string_view type,
@@ -713,7 +721,7 @@ Result<void> check_runs_here(const Json& properties) {
         return refuse("JobTypeNotSupported",
                       (type.empty() ? std::string("the job has no jobType")
                                     : "jobs of type '" + type.substr(0, 40) + "' do not run yet") +
-                          ": this server runs jobs of type 'Command'",
+                          ": this server runs jobs of type 'Command' and 'Sweep'",
                       "jobType");
     if (!properties.at("componentId").as_view().empty())
         return refuse("ComponentNotSupported",
@@ -777,6 +785,15 @@ Result<void> read_variables(const Context& context, const Json& properties, cons
     return {};
 }
 
+// A trial's own part is shown where the client wrote it.
+Error in_trial(Error error) {
+    constexpr std::string_view before = "properties.";
+    for (const std::string_view member : {"command", "codeId", "environmentId", "environmentVariables", "distribution"})
+        if (error.subject.starts_with(before) && std::string_view(error.subject).substr(before.size()).starts_with(member))
+            error.subject.insert(before.size(), "trial.");
+    return error;
+}
+
 }  // namespace
 
 Result<std::string> job_compute(const Json& properties, const Workspace& workspace) {
@@ -819,8 +836,34 @@ JobMeta job_meta(const Json& properties, std::string_view name) {
     return meta;
 }
 
+// All trials are this job, but for their names and parameters: it is resolved under the placeholder of
+// a name, which each trial replaces by its own.
+static Result<JobSubmission> resolve_sweep(Services& services, const Call& call, const Workspace& workspace,
+                                    const std::string& name, const Json& properties) {
+    const Sweep sweep = TURNOUT_TRY(parse_sweep(properties, name));
+    if (!properties.at("trial").is_object())
+        return refuse("InvalidSweep", "a sweep needs a trial: its command and environment", "trial");
+    TURNOUT_TRY(check_search_space_references(properties));
+    Json trial = trial_of(properties);
+    trial.erase("displayName");
+    trial.set("searchSpace", properties.at("searchSpace"));  // the command names it
+    auto job = resolve_job(services, call, workspace, std::string(agent_protocol::kJobPlaceholder), trial);
+    if (!job) return Failure(in_trial(job.error()));
+    for (auto& [variable, value] : job->task.variables)
+        if (variable == "AZUREML_ROOT_RUN_ID") value = name;
+    job->type = JobType::Sweep;
+    job->name = name;
+    job->definition = TURNOUT_TRY(job_definition(properties, workspace));
+    job->meta = job_meta(properties, name);
+    if (sweep.sampling.kind != Sampling::Kind::Grid)
+        job->meta.properties.set("turnout.seed", std::to_string(sweep.sampling.seed));
+    return job;
+}
+
 Result<JobSubmission> resolve_job(Services& services, const Call& call, const Workspace& workspace,
                                   const std::string& name, const Json& properties) {
+    if (equal_ignoring_case(properties.at("jobType").as_view(), "Sweep"))
+        return resolve_sweep(services, call, workspace, name, properties);
     TURNOUT_TRY(check_runs_here(properties));
     const Context context{services, call, workspace, name};
     JobSubmission job;

@@ -5,6 +5,7 @@
 
 #include "api/arm/resource.h"
 #include "api/studio_link.h"
+#include "model/sweep.h"
 
 namespace turnout::api::arm {
 namespace {
@@ -38,6 +39,21 @@ Json properties_of(const JobRecord& job, Instant now, std::string_view waiting_f
                 set("peak_memory_bytes", std::to_string(attempt->ending->peak_memory_bytes));
         }
     }
+    if (job.type == JobType::Sweep) {
+        set("trials.created", std::to_string(job.sweep.created));
+        set("trials.completed", std::to_string(job.sweep.completed));
+        set("trials.failed", std::to_string(job.sweep.failed));
+        set("trials.canceled", std::to_string(job.sweep.canceled - job.sweep.stopped_early));
+        set("trials.stopped_early", std::to_string(job.sweep.stopped_early));
+        if (job.sweep.best >= 0) {  // under Azure's names
+            const std::string best = trial_name(job.name, job.sweep.best);
+            properties.set("best_child_run_id", best);
+            properties.set("score", Json(job.sweep.best_score).dump());
+            properties.set("best_metric_status", "Succeeded");
+            properties.set("best_data_container_id", "dcid." + best);
+        }
+    }
+    if (!job.trial.sweep.empty()) set("sweep", job.trial.sweep);
     if (job.started) set("started", to_iso8601(*job.started));
     if (job.ended) set("ended", to_iso8601(*job.ended));
     if (job.cause != agent_protocol::Cause::None)
@@ -85,8 +101,11 @@ Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer&
     properties.set("tags", job.meta.tags.is_object() ? job.meta.tags : Json::object());
     properties.set("isArchived", job.meta.archived);
     if (job.compute != "serverless") properties.set("computeId", path + "/computes/" + job.compute);
-    for (const std::string_view member : {"inputs", "outputs", "environmentVariables"})
+    for (const std::string_view member : {"inputs", "outputs"})
         if (!properties.has(member)) properties.set(member, Json::object());
+    if (job.type == JobType::Command && !properties.has("environmentVariables"))
+        properties.set("environmentVariables", Json::object());
+    if (!job.trial.sweep.empty()) properties.set("parameters", job.trial.parameters);
     properties["resources"].set("instanceCount", job.node_count);
     properties.set(
         "services",

@@ -1,4 +1,4 @@
-// Command jobs.
+// Command jobs and sweeps.
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -128,7 +128,7 @@ bool has_filter(const Call& call) {
 
 bool matches(const Call& call, const JobRecord& job) {
     if (const auto type = call.query_value("jobType");
-        !type.empty() && !equal_ignoring_case(type, "Command"))
+        !type.empty() && !equal_ignoring_case(type, name_of(job.type)))
         return false;
     if (const auto experiment = call.query_value("experimentName");
         !experiment.empty() && job.meta.experiment != experiment)

@@ -1,5 +1,6 @@
 // Run history and the little of the data plane that the SDK needs to stream and download a job.
 #include <algorithm>
+#include <charconv>
 
 #include "control/jobs.h"
 #include "api/history/log_link.h"
@@ -7,13 +8,21 @@
 #include "base/text.h"
 #include "blob/blobs.h"
 #include "control/control.h"
+#include "model/sweep.h"
 
 namespace turnout::api {
 namespace {
 
 constexpr std::size_t kMaxIds = 1000;
+constexpr std::int64_t kMaxChildren = 10'000;
 
 std::string history(std::string_view rest) { return "/history/v1.0" + std::string(kWorkspacePattern) + std::string(rest); }
+
+std::int64_t whole_or(std::string_view text, std::int64_t fallback) {
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    return text.empty() || error != std::errc() || end != text.data() + text.size() ? fallback : number;
+}
 
 struct Asked {
     Workspace workspace;
@@ -39,7 +48,7 @@ Answer get_details(Services& services, Call& call) {
         files.set(path, call.plain_origin + sign_log_link(services.authority.link_key(), asked.workspace.id, asked.view.id(), path, services.clock.now()));
     };
     // A job's own log from the first, so that one can wait at it for its first line.
-    if (asked.view.job) add("user_logs/std_log.txt");
+    if (asked.view.job) add(asked.view.job->type == JobType::Sweep ? kSweepLog : "user_logs/std_log.txt");
     TURNOUT_CO_TRY(const auto streams, services.tracking.log_streams(asked.workspace.id, asked.view.id()));
     for (const auto& [path, length] : streams) add(path);
     Json json = history_document(asked.view);
@@ -63,9 +72,24 @@ Answer post_rundata(Services& services, Call& call) {
 }
 
 Answer get_children(Services& services, Call& call) {
-    TURNOUT_CO_TRY_VOID(asked_run(services, call));
-    // Runs with children (sweeps, pipelines) are refused at submission.
-    co_return json_response(200, Json::object({{"value", Json::array()}}));
+    TURNOUT_CO_TRY(const Asked asked, asked_run(services, call));
+    Json value = Json::array();
+    Json body = Json::object();
+    if (asked.view.job && asked.view.job->type == JobType::Sweep) {
+        // In the order of their index. The SDK asks for no second page, so that one holds many.
+        const JobRecord& sweep = *asked.view.job;
+        std::int64_t index = whole_or(call.query_value("continuationtoken"), 0);
+        std::int64_t top = whole_or(call.query_value("$top"), whole_or(call.query_value("top"), kMaxChildren));
+        top = std::clamp<std::int64_t>(top, 1, kMaxChildren);
+        for (; index < sweep.sweep.created && static_cast<std::int64_t>(value.items().size()) < top; ++index) {
+            const auto view = load_run_view(services, asked.workspace.id, trial_name(sweep.name, index));
+            if (view) value.push(history_document(*view));
+            else if (view.error().code != Code::NotFound) co_return Failure(view.error());  // else: deleted
+        }
+        if (index < sweep.sweep.created) body.set("continuationToken", std::to_string(index));
+    }
+    body.set("value", std::move(value));
+    co_return json_response(200, body);
 }
 
 Answer get_service_instances(Services& services, Call& call) {
@@ -148,7 +172,9 @@ std::string workspace_uri(const Workspace& workspace) {
 
 // Where a named output of a job is, as a datastore URI; nullopt if there is no such output.
 Result<std::optional<Json>> resolve_output(Services& services, const Workspace& workspace, std::string_view job_name, std::string_view output_name) {
-    const auto job = TURNOUT_TRY(load_job(services.store, workspace.id, job_name));
+    auto job = TURNOUT_TRY(load_job(services.store, workspace.id, job_name));
+    if (job && job->type == JobType::Sweep && job->sweep.best >= 0)  // its outputs are those of the best trial
+        job = TURNOUT_TRY(load_job(services.store, workspace.id, trial_name(job_name, job->sweep.best)));
     if (!job) return std::optional<Json>();
     const agent_protocol::TaskSpec task = TURNOUT_TRY(read_task(services.store, *job));
     for (const auto& output : task.outputs) {

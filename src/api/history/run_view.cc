@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "control/jobs.h"
+#include "model/sweep.h"
 #include "store/store.h"
 
 namespace turnout::api {
@@ -127,6 +128,10 @@ Json history_document(const RunView& view) {
     Json json = Json::object({{"runId", view.id()}, {"rootRunId", view.id()}, {"parentRunId", Json()}});
     json.set("status", status_of(view));
     json.set("dataContainerId", "dcid." + view.id());
+    if (view.job && !view.job->trial.sweep.empty()) {
+        json.set("rootRunId", view.job->trial.sweep);
+        json.set("parentRunId", view.job->trial.sweep);
+    }
     if (view.run) json.set("experimentId", view.run->experiment_id);
     Json tags = view.run ? view.run->tags : Json::object();
     if (view.job) {
@@ -135,7 +140,7 @@ Json history_document(const RunView& view) {
         Json outputs = Json::object();
         for (const auto& [name, output] : job.definition.at("outputs").members())
             outputs.set(name, Json::object({{"assetId", "azureml://jobs/" + job.name + "/outputs/" + name}, {"type", output.at("jobOutputType")}}));
-        json.set("runType", "azureml.scriptrun");
+        json.set("runType", job.type == JobType::Sweep ? "hyperdrive" : "azureml.scriptrun");
         json.set("createdUtc", to_iso8601(job.created));
         json.set("startTimeUtc", time_or_null(job.started));
         json.set("endTimeUtc", time_or_null(job.ended));
@@ -144,7 +149,12 @@ Json history_document(const RunView& view) {
         json.set("target", job.compute);
         json.set("hidden", job.meta.archived);
         json.set("createdBy", Json::object({{"userName", job.principal}}));
-        json.set("properties", job.meta.properties.is_object() ? job.meta.properties : Json::object());
+        Json properties = job.meta.properties.is_object() ? job.meta.properties : Json::object();
+        if (job.type == JobType::Sweep && job.sweep.best >= 0) {
+            properties.set("best_child_run_id", trial_name(job.name, job.sweep.best));
+            properties.set("score", Json(job.sweep.best_score).dump());
+        }
+        json.set("properties", std::move(properties));
         json.set("outputs", std::move(outputs));
         json.set("error", error_of(job));
     } else {

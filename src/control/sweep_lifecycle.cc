@@ -1,0 +1,316 @@
+// The life of a sweep: it makes its trials a batch at a time, counts how they end, stops those that
+// its policy gives up, and is over when the last of them is.
+#include <algorithm>
+#include <utility>
+
+#include "base/text.h"
+#include "control/state.h"
+#include "tracking/run_record.h"
+
+namespace turnout {
+
+namespace ap = agent_protocol;
+
+namespace {
+
+// How many trials wait at most, so that no node ever waits for one: with short trials a node holds
+// up to 64 behind the one that runs, and new ones are made when half of them are used up.
+constexpr std::int64_t kBacklog = 64;
+constexpr std::int64_t kMostWaiting = 8'192;
+
+// Larger sweeps tell in their log how far they are, not each trial.
+constexpr std::int64_t kToldOneByOne = 500;
+
+std::int64_t useful_waiting(const Compute& compute, const SweepProgress& progress) {
+    const std::int64_t nodes = std::max(1, compute.max_nodes);
+    const std::int64_t at_once = nodes * std::max(1, compute.jobs_per_node);
+    // Before the first has completed no more than the sweep would look at before it gives up.
+    if (progress.completed == 0) return std::min(kMostWaiting, 2 * at_once + kInitialFailures);
+    return std::min(kMostWaiting, 2 * (at_once + nodes * kBacklog));
+}
+
+// The number in "sweep_12"; nullopt if the name has no such end.
+std::optional<std::int64_t> trial_number(std::string_view name) {
+    const std::size_t bar = name.rfind('_');
+    if (bar == std::string_view::npos) return std::nullopt;
+    const std::string_view digits = name.substr(bar + 1);
+    if (digits.empty() || digits.size() > 7 || (digits.size() > 1 && digits[0] == '0') ||
+        digits.find_first_not_of("0123456789") != std::string_view::npos)
+        return std::nullopt;
+    std::int64_t number = 0;
+    for (const char digit : digits) number = number * 10 + (digit - '0');
+    return number;
+}
+
+std::string_view policy_words(EarlyTerminationPolicy::Kind kind) {
+    switch (kind) {
+        case EarlyTerminationPolicy::Kind::None: return "";
+        case EarlyTerminationPolicy::Kind::Bandit: return "bandit";
+        case EarlyTerminationPolicy::Kind::MedianStopping: return "median stopping";
+        case EarlyTerminationPolicy::Kind::TruncationSelection: return "truncation selection";
+    }
+    return "";
+}
+
+}  // namespace
+
+// Nobody else has, or gets, the name of a trial: of a sweep that lives by the look-up here, of one
+// that begins by the look at what there is.
+Result<void> Control::State::check_trial_names(const JobSubmission& job) {
+    if (const auto number = trial_number(job.name)) {
+        const auto sweep = sweeps.find(key(job.workspace, job.name.substr(0, job.name.rfind('_'))));
+        if (sweep != sweeps.end() && *number < sweep->second.sweep.limits.max_total_trials)
+            return fail(Code::Conflict, "ResourceExists",
+                        "'" + job.name + "' is the name of a trial of sweep '" + std::string(sweep->second.job->name()) +
+                            "': choose another name",
+                        "name");
+    }
+    if (job.type != JobType::Sweep) return {};
+    const std::string prefix = key(job.workspace, job.name) + "_";
+    const auto has_trials_name = [&](const std::string& other) {
+        return trial_number(other) && other.rfind('_') + 1 == prefix.size();
+    };
+    const auto taken = [&](const std::string& other) {
+        return fail(Code::Conflict, "ResourceExists",
+                    "job '" + other.substr(other.find('/') + 1) + "' exists, and a trial of sweep '" + job.name +
+                        "' would have its name: choose another name",
+                    "name");
+    };
+    Range range = with_prefix(prefix, 1000);
+    for (;;) {
+        const std::vector<Record> rows = TURNOUT_TRY(store.scan(Table::Job, range));
+        for (const Record& row : rows)
+            if (has_trials_name(row.key)) return taken(row.key);
+        if (rows.size() < range.limit) break;
+        range.from = rows.back().key + '\0';
+    }
+    for (const Turn* turn : {const_cast<const Turn*>(&gathering), const_cast<const Turn*>(in_flight.get())}) {
+        if (!turn) continue;
+        for (auto row = turn->new_jobs.lower_bound(prefix); row != turn->new_jobs.end() && row->first.starts_with(prefix); ++row)
+            if (has_trials_name(row->first)) return taken(row->first);
+    }
+    return {};
+}
+
+Result<void> Control::State::add_sweep(JobEntry& job, const JobRecord& record, SweepProgress progress, std::string experiment) {
+    Sweep parsed = TURNOUT_TRY(parse_sweep(record.definition, record.name));
+    SweepState& sweep = sweeps[*job.key];
+    sweep.job = &job;
+    job.sweep = &sweep;
+    sweep.metrics.emplace(parsed.policy, parsed.objective);
+    sweep.sweep = std::move(parsed);
+    sweep.progress = progress;
+    sweep.experiment = std::move(experiment);
+    sweep.facts = facts_of(record);
+    sweep.facts.type = JobType::Command;
+    sweep.facts.sweep = record.name;
+    if (const auto& timeout = sweep.sweep.limits.timeout; timeout && !progress.cancel_requested && !progress.timed_out) {
+        // By the wall clock, so that a restart does not give it more time.
+        const Span left = record.created + *timeout - clock.now();
+        sweep.deadline = clock.since_boot() + std::clamp(left, Span{1}, *timeout);
+        sweep_deadlines.emplace(sweep.deadline, job.handle);
+    }
+    sweep.told = progress.ended();
+    touched_sweeps.insert(job.handle);
+    return {};
+}
+
+Result<void> Control::State::recover_sweep(JobEntry& job) {
+    const std::optional<Record> row = TURNOUT_TRY(store.get(Table::Job, *job.key));
+    if (!row) return internal("stored job '" + *job.key + "' without its definition");
+    const Json json = TURNOUT_TRY(parse_json(row->value));
+    const JobRecord record = TURNOUT_TRY(job_from_json(json));
+    SweepProgress progress;
+    const std::optional<Record> state = TURNOUT_TRY(store.get(Table::JobState, *job.key));
+    if (state) {
+        const Json document = TURNOUT_TRY(parse_json(state->value));
+        progress = sweep_progress_from_json(document.at("sweep"));
+    }
+    const ap::TaskSpec task = TURNOUT_TRY(read_task(store, record));
+    return add_sweep(job, record, progress, task.mlflow_experiment_id);
+}
+
+// What the trials had logged before the restart. The policy looks at every history, the best score
+// is stored: without a policy only trials that live matter. What was to be stopped has been.
+Result<void> Control::State::recover_metrics(SweepState& sweep) {
+    const bool all = sweep.sweep.policy.kind != EarlyTerminationPolicy::Kind::None;
+    if (all) {
+        for (std::int64_t index = 0; index < sweep.progress.created; ++index) {
+            if (sweep.live.contains(index)) continue;
+            const std::string prefix = metric_prefix(key(sweep.job->workspace(), trial_name(sweep.job->name(), index)), sweep.sweep.objective.primary_metric);
+            Range range = with_prefix(prefix, 1000);
+            for (;;) {
+                const std::vector<Record> rows = TURNOUT_TRY(store.scan(Table::Metric, range));
+                for (const Record& row : rows)
+                    sweep.metrics->observe(index, TURNOUT_TRY(decode_metric(sweep.sweep.objective.primary_metric, row)).value);
+                if (rows.size() < range.limit) break;
+                range.from = rows.back().key + '\0';
+            }
+        }
+    }
+    for (const auto& [index, trial] : sweep.live) TURNOUT_TRY(read_metrics(sweep, *trial));
+    return {};
+}
+
+void Control::State::drop_sweep(const std::string& job_key) {
+    const auto found = sweeps.find(job_key);
+    if (found == sweeps.end()) return;
+    const Handle handle = found->second.job->handle;
+    if (found->second.deadline != Span{}) sweep_deadlines.erase({found->second.deadline, handle});
+    touched_sweeps.erase(handle);
+    sweeps.erase(found);
+}
+
+JobFacts Control::State::trial_facts(const SweepState& sweep, std::int64_t index, Instant created) {
+    JobFacts facts = sweep.facts;
+    facts.index = index;
+    facts.created = created;
+    Json pairs = Json::array();
+    for (auto& [name, value] : trial_parameters(sweep.sweep, index)) pairs.push(Json::array({std::move(name), std::move(value)}));
+    facts.own = Json::object({{"parameters", std::move(pairs)}});
+    return facts;
+}
+
+void Control::State::add_trial(SweepState& sweep) {
+    const std::int64_t index = sweep.progress.created++;
+    JobFacts facts = trial_facts(sweep, index, clock.now());
+    JobRecord record;
+    record.workspace = sweep.job->workspace();
+    record.name = trial_name(sweep.job->name(), index);
+    record.meta.display_name = record.name;
+    record.created = facts.created;
+    record.trial.sweep = facts.sweep;
+    record.trial.index = index;
+    for (const Json& pair : facts.own.at("parameters").items())
+        record.trial.parameters.members().emplace_back(pair.items()[0].as_string(), pair.items()[1]);
+    const std::string trial_key = key(record.workspace, record.name);
+    gathering.definitions[trial_key] = definition_json(record).dump();
+    gathering.new_jobs[trial_key] = to_json(facts).dump();
+    // Its run is found by searches from the first; the run's row is made when something is logged.
+    gathering.together.push_back({Table::RunCreated, run_created_key(record.workspace, sweep.experiment, record.created, record.name), "1"});
+    JobEntry& trial = add_job(trial_key, std::move(facts), {});
+    job_event(trial, "submitted");
+    enqueue(trial);
+}
+
+void Control::State::trial_waits(JobEntry& trial, bool waits) {
+    trial.sweep->waiting += waits ? 1 : -1;
+    if (!waits) touched_sweeps.insert(trial.sweep->job->handle);
+}
+
+void Control::State::advance_sweeps() {
+    // While the disk does not take what is written nothing is planned either.
+    if (schedule_not_before != Span{}) return;
+    while (!touched_sweeps.empty()) {
+        const auto found = job_of.find(*touched_sweeps.begin());
+        touched_sweeps.erase(touched_sweeps.begin());
+        if (found == job_of.end() || is_terminal(found->second->state.status)) continue;
+        JobEntry& job = *found->second;
+        SweepState& sweep = *job.sweep;
+        const std::int64_t count = trials_to_create(sweep.sweep, sweep.progress, sweep.waiting, useful_waiting(job.compute->compute, sweep.progress));
+        for (std::int64_t i = 0; i < count; ++i) add_trial(sweep);
+        if (count > 0) {
+            if (job.state.status == JobStatus::Queued) {
+                job.state.status = JobStatus::Running;
+                job.state.started = clock.now();
+                job_event(job, "running");
+                sweep_says(sweep, "sweep of " + with_commas(sweep.sweep.limits.max_total_trials) + " trials began");
+            }
+            gathering.states.insert(*job.key);
+        }
+        const std::optional<SweepEnd> end = sweep_end(sweep.sweep, sweep.progress);
+        const std::int64_t step = std::max<std::int64_t>(1, sweep.sweep.limits.max_total_trials / 100);
+        if (end || sweep.progress.ended() >= sweep.told + step) {
+            sweep.told = sweep.progress.ended();
+            sweep_says(sweep, sweep_words(sweep.sweep, sweep.progress));
+        }
+        if (!end) continue;
+        ap::Cause cause = ap::Cause::None;
+        if (end->status == JobStatus::Failed) cause = ap::Cause::UserCode;
+        if (end->status == JobStatus::Canceled) cause = sweep.progress.timed_out ? ap::Cause::Timeout : ap::Cause::Canceled;
+        end_job(job, end->status, cause, end->message.empty() ? job.state.error_message : end->message, clock.now());
+    }
+}
+
+void Control::State::sweep_says(const SweepState& sweep, const std::string& text) {
+    effect([this, workspace = std::string(sweep.job->workspace()), name = std::string(sweep.job->name()),
+            line = to_iso8601(clock.now()) + " " + text + "\n"] { effects.sweep_says(workspace, name, line); });
+}
+
+void Control::State::trial_over(JobEntry& trial) {
+    SweepState& sweep = *trial.sweep;
+    const std::optional<double> score = sweep.metrics->best_of(trial.index);
+    if (sweep.sweep.limits.max_total_trials <= kToldOneByOne) {
+        std::string line = std::string(trial.name()) + " " + std::string(name_of(trial.state.status));
+        if (score) line += ", " + sweep.sweep.objective.primary_metric + " = " + Json(*score).dump();
+        for (const auto& [name, value] : trial_parameters(sweep.sweep, trial.index)) line += ", " + name + ": " + value;
+        if (!trial.state.error_message.empty()) line += " (" + trial.state.error_message + ")";
+        sweep_says(sweep, line);
+    }
+    sweep.live.erase(trial.index);
+    sweep.read_to.erase(trial.index);
+    trial_ended(sweep.sweep, sweep.progress, trial.index, trial.state.status, score, trial.state.stopped_early);
+    gathering.states.insert(*sweep.job->key);
+    touched_sweeps.insert(sweep.job->handle);
+}
+
+// Ends the trials that wait, and tells the others to stop; the sweep is over when they are.
+void Control::State::stop_sweep(SweepState& sweep) {
+    const std::map<std::int64_t, JobEntry*> live = sweep.live;
+    for (const auto& [index, trial] : live) request_cancel(*trial);
+    gathering.states.insert(*sweep.job->key);
+    touched_sweeps.insert(sweep.job->handle);
+}
+
+void Control::State::time_out_sweeps() {
+    const Span now = clock.since_boot();
+    while (!sweep_deadlines.empty() && sweep_deadlines.begin()->first <= now) {
+        const Handle handle = sweep_deadlines.begin()->second;
+        sweep_deadlines.erase(sweep_deadlines.begin());
+        const auto found = job_of.find(handle);
+        if (found == job_of.end()) continue;
+        JobEntry& job = *found->second;
+        job.sweep->deadline = Span{};
+        if (is_terminal(job.state.status) || job.state.cancel_requested) continue;
+        job.sweep->progress.timed_out = true;
+        job.state.error_message = "the sweep ran out of its time limit of " + to_words(*job.sweep->sweep.limits.timeout);
+        job.state.status = JobStatus::CancelRequested;
+        job_event(job, "canceling", job.state.error_message);
+        stop_sweep(*job.sweep);
+    }
+}
+
+// What is new of the primary metric of a trial that lives; whether the policy stops it for that.
+Result<bool> Control::State::read_metrics(SweepState& sweep, JobEntry& trial) {
+    const std::string& metric = sweep.sweep.objective.primary_metric;
+    Range range = with_prefix(metric_prefix(*trial.key, metric), 1000);
+    std::string& read_to = sweep.read_to[trial.index];
+    bool stop = false;
+    for (;;) {
+        if (!read_to.empty()) range.from = read_to + '\0';
+        const std::vector<Record> rows = TURNOUT_TRY(store.scan(Table::Metric, range));
+        for (const Record& row : rows) {
+            stop = sweep.metrics->observe(trial.index, TURNOUT_TRY(decode_metric(metric, row)).value) || stop;
+            read_to = row.key;
+        }
+        if (rows.size() < range.limit) break;
+    }
+    if (read_to.empty()) sweep.read_to.erase(trial.index);
+    return stop;
+}
+
+void Control::metrics_logged(const std::string& workspace, const std::string& run) {
+    State& s = *state_;
+    if (s.broken) return;
+    const auto found = s.jobs.find(State::key(workspace, run));
+    if (found == s.jobs.end() || !found->second.is_trial() || is_terminal(found->second.state.status)) return;
+    State::JobEntry& trial = found->second;
+    // What cannot be read now is read with the next value.
+    if (!s.read_metrics(*trial.sweep, trial).value_or(false) || trial.state.cancel_requested) return;
+    trial.state.stopped_early = true;
+    trial.state.error_message = "stopped early by the sweep's " + std::string(policy_words(trial.sweep->sweep.policy.kind)) + " policy";
+    s.request_cancel(trial);
+    s.end_turn();
+}
+
+}  // namespace turnout

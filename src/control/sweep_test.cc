@@ -1,0 +1,254 @@
+// Sweeps in control: trials come in batches, are counted, stopped, and the sweep ends.
+#include "control/test_world.h"
+#include "model/sweep.h"
+#include "tracking/run_record.h"
+
+namespace turnout {
+namespace {
+
+using namespace control_test;
+
+Json json(std::string_view text) { return *parse_json(text); }
+
+JobSubmission sweep_of(std::string name, std::string_view definition) {
+    JobSubmission job = World::submission(std::move(name), "c");
+    job.type = JobType::Sweep;
+    job.definition = json(definition);
+    job.task.command = "train --lr ${{search_space.lr}}";
+    job.task.variables = {{"AZUREML_RUN_ID", std::string(ap::kJobPlaceholder)}};
+    job.task.mlflow_experiment_id = "7";
+    return job;
+}
+
+constexpr const char* kGrid = R"({"jobType":"Sweep","searchSpace":{"lr":["choice",[[1,2,3,4,5,6]]]},
+"samplingAlgorithm":{"samplingAlgorithmType":"Grid"},"objective":{"goal":"maximize","primaryMetric":"acc"},
+"limits":{"maxConcurrentTrials":2,"timeout":"PT1H"},"trial":{"command":"train --lr ${{search_space.lr}}","environmentId":"e"}})";
+
+class Sweeps : public testing::Test {
+protected:
+    std::string submit(const std::string& name, std::string_view definition = kGrid) {
+        std::string answer = "no answer";
+        w.control->submit(sweep_of(name, definition), [&](Result<Put> r) { answer = World::said_put(r); });
+        w.settle();
+        return answer;
+    }
+    // Cluster "c" with two connected nodes.
+    void ready() {
+        Compute cluster = World::cluster("c", 2, 2);
+        w.put(cluster);
+        w.connect(first);
+        w.connect(second);
+        w.said();
+    }
+    void log(const std::string& trial, double value, std::int64_t step = 0) {
+        Batch batch;
+        batch.put(Table::Metric, metric_key("ws/" + trial, {"acc", value, 1'000 + step, step}), Json(value).dump());
+        w.store->commit(std::move(batch), [](Result<std::uint64_t>) {});
+        w.settle();
+        w.control->metrics_logged("ws", trial);
+        w.settle();
+    }
+    NodeId node_of(const std::string& trial) {
+        const auto job = w.job(trial);
+        return job && job->placed() ? "ws/c/" + job->attempts.back().nodes.front() : "";
+    }
+    void ends(const std::string& trial, ap::Cause cause = ap::Cause::None) { w.ends(node_of(trial), trial, cause); }
+
+    World w;
+    const NodeId first = "ws/c/node-1", second = "ws/c/node-2";
+};
+
+TEST_F(Sweeps, TrialsAreJobsThatHaveWhatTheyShareFromTheSweep) {
+    ready();
+    ASSERT_EQ(submit("s"), "created");
+    EXPECT_EQ(w.status("s"), JobStatus::Running);
+    const auto trial = w.job("s_0");
+    ASSERT_TRUE(trial);
+    EXPECT_EQ(trial->trial.sweep, "s");
+    EXPECT_EQ(trial->trial.parameters.dump(), R"({"lr":"1"})");
+    EXPECT_EQ(trial->definition.at("jobType").as_view(), "Command");
+    EXPECT_EQ(trial->definition.at("environmentId").as_view(), "e");
+    EXPECT_EQ(trial->compute, "c");
+    EXPECT_EQ(trial->principal, "me");
+    EXPECT_EQ(trial->meta.display_name, "s_0");
+    const auto task = read_task(*w.store, *trial);
+    ASSERT_TRUE(task);
+    EXPECT_EQ(task->command, "train --lr 1");
+    EXPECT_EQ(task->variables, (std::vector<std::pair<std::string, std::string>>{{"AZUREML_RUN_ID", "s_0"}, {"AZUREML_SWEEP_lr", "1"}}));
+    EXPECT_EQ(w.count(Table::TaskBase), 1u);
+    EXPECT_EQ(w.count(Table::JobCreated), 1u) << "trials are listed with their sweep";
+    EXPECT_EQ(w.count(Table::RunCreated), 2u) << "and found as runs";
+    const auto run = find_trial(*w.store, "ws", "s_1");
+    ASSERT_TRUE(run && *run);
+    EXPECT_EQ((*run)->sweep, "s");
+    EXPECT_EQ((*run)->parameters.dump(), R"({"lr":"2"})");
+    EXPECT_FALSE(*find_trial(*w.store, "ws", "s"));
+}
+
+TEST_F(Sweeps, GoesOnUntilAllTrialsHaveEndedAndNamesTheBest) {
+    ready();
+    submit("s");
+    EXPECT_FALSE(w.job("s_2")) << "two at a time";
+    for (int i = 0; i < 6; ++i) {
+        const std::string trial = "s_" + std::to_string(i);
+        ASSERT_NE(node_of(trial), "") << trial;
+        log(trial, i == 3 ? 0.9 : 0.1 * i);
+        ends(trial, i == 5 ? ap::Cause::UserCode : ap::Cause::None);
+    }
+    EXPECT_EQ(w.status("s"), JobStatus::Completed);
+    const auto sweep = w.job("s");
+    EXPECT_EQ(sweep->sweep.completed, 5);
+    EXPECT_EQ(sweep->sweep.failed, 1);
+    EXPECT_EQ(sweep->sweep.best, 3);
+    EXPECT_EQ(sweep->sweep.best_score, 0.9);
+    EXPECT_TRUE(sweep->ended);
+    EXPECT_FALSE(w.job("s_6"));
+    EXPECT_EQ(w.count(Table::JobLive), 0u);
+}
+
+TEST_F(Sweeps, ARestartHalfWayContinuesWhereItWas) {
+    ready();
+    submit("s");
+    log("s_0", 0.8);
+    log("s_1", 0.5);
+    ends("s_0");
+    w.restart();
+    w.connect(first, {World::attempt(node_of("s_1") == first ? "s_1" : "s_2")});
+    w.connect(second, {World::attempt(node_of("s_1") == second ? "s_1" : "s_2")});
+    EXPECT_EQ(w.job("s")->sweep.created, 3);
+    ends("s_1");
+    for (int i = 2; i < 6; ++i) ends("s_" + std::to_string(i));
+    EXPECT_EQ(w.status("s"), JobStatus::Completed);
+    EXPECT_EQ(w.job("s")->sweep.completed, 6) << "none twice, none left out";
+    EXPECT_EQ(w.job("s")->sweep.best, 0);
+    EXPECT_EQ(w.job("s_5")->trial.parameters.dump(), R"({"lr":"6"})");
+}
+
+TEST_F(Sweeps, ACrashBeforeTheCommitLeavesNothingHalfDone) {
+    ready();
+    std::string answer = "no answer";
+    w.control->submit(sweep_of("s", kGrid), [&](Result<Put> r) { answer = World::said_put(r); });
+    w.restart();  // nothing of it was durable
+    EXPECT_EQ(answer, "no answer");
+    EXPECT_FALSE(w.job("s"));
+    EXPECT_FALSE(w.job("s_0"));
+    EXPECT_EQ(w.count(Table::RunCreated), 0u);
+}
+
+TEST_F(Sweeps, CancelEndsAllOfItsTrials) {
+    ready();
+    submit("s");
+    EXPECT_EQ(w.cancel("s"), "ok");
+    EXPECT_EQ(w.status("s"), JobStatus::CancelRequested);
+    EXPECT_EQ(w.status("s_0"), JobStatus::CancelRequested);
+    ends("s_0", ap::Cause::Canceled);
+    w.restart();
+    EXPECT_EQ(w.status("s"), JobStatus::CancelRequested);
+    w.connect(node_of("s_1"), {World::attempt("s_1")});
+    ends("s_1", ap::Cause::Canceled);
+    EXPECT_EQ(w.status("s"), JobStatus::Canceled);
+    EXPECT_FALSE(w.job("s_2"));
+}
+
+TEST_F(Sweeps, TimeRunsOutOverRestarts) {
+    ready();
+    submit("s");
+    w.pass(40min);
+    w.restart();
+    w.connect(first, {World::attempt("s_0"), World::attempt("s_1")});
+    w.connect(second, {World::attempt("s_0"), World::attempt("s_1")});
+    EXPECT_EQ(w.status("s"), JobStatus::Running);
+    w.pass(21min);
+    EXPECT_EQ(w.status("s"), JobStatus::CancelRequested);
+    ends("s_0", ap::Cause::Canceled);
+    ends("s_1", ap::Cause::Canceled);
+    const auto sweep = w.job("s");
+    EXPECT_EQ(sweep->status, JobStatus::Canceled);
+    EXPECT_EQ(sweep->cause, ap::Cause::Timeout);
+    EXPECT_EQ(sweep->error_message, "the sweep ran out of its time limit of 1 h");
+}
+
+TEST_F(Sweeps, ThePolicyStopsWhatIsWorse) {
+    ready();
+    Json definition = json(kGrid);
+    definition.set("earlyTermination", json(R"({"policyType":"Bandit","slackAmount":0.2,"evaluationInterval":1})"));
+    submit("s", definition.dump());
+    log("s_0", 0.9);
+    log("s_1", 0.8);
+    EXPECT_EQ(w.status("s_1"), JobStatus::Preparing);
+    log("s_1", 0.1, 1);
+    EXPECT_EQ(w.status("s_1"), JobStatus::Preparing) << "its best is near enough";
+    ends("s_0");
+    log("s_2", 0.5);
+    EXPECT_EQ(w.status("s_2"), JobStatus::CancelRequested);
+    ends("s_2", ap::Cause::Canceled);
+    const auto stopped = w.job("s_2");
+    EXPECT_EQ(stopped->status, JobStatus::Canceled);
+    EXPECT_TRUE(stopped->stopped_early);
+    EXPECT_EQ(stopped->error_message, "stopped early by the sweep's bandit policy");
+    w.restart();  // the histories are in the store
+    w.connect(first, {World::attempt("s_1"), World::attempt("s_3")});
+    w.connect(second, {World::attempt("s_1"), World::attempt("s_3")});
+    log("s_3", 0.6);
+    EXPECT_EQ(w.status("s_3"), JobStatus::CancelRequested) << "0.9 of the first still counts";
+    EXPECT_EQ(w.job("s")->sweep.stopped_early, 1);
+}
+
+TEST_F(Sweeps, NamesOfTrialsAreTheSweeps) {
+    ready();
+    submit("s");
+    EXPECT_EQ(w.submit("s_5", "c"), "ResourceExists") << "not there yet, but it will be";
+    EXPECT_EQ(w.submit("s_6", "c"), "created") << "the sweep has six";
+    EXPECT_EQ(w.submit("s_x", "c"), "created");
+    EXPECT_EQ(w.submit("t_0", "c"), "created");
+    EXPECT_EQ(submit("t"), "ResourceExists");
+    EXPECT_EQ(submit("s"), "unchanged");
+    EXPECT_EQ(submit("s_7"), "created");
+}
+
+TEST_F(Sweeps, GivesUpWhenTheFirstTrialsAllFail) {
+    ready();
+    Json definition = json(kGrid);
+    Json values = Json::array();
+    for (int i = 0; i < 1000; ++i) values.push(i);
+    definition["searchSpace"].set("lr", Json::array({"choice", Json::array({values})}));
+    definition.erase("limits");
+    submit("s", definition.dump());
+    std::int64_t created = 0;
+    for (std::int64_t i = 0; i < 100 && !is_terminal(w.status("s")); ++i) {
+        created = w.job("s")->sweep.created;
+        ends(trial_name("s", i), ap::Cause::UserCode);
+    }
+    EXPECT_EQ(w.status("s"), JobStatus::Failed);
+    EXPECT_LT(created, 30);
+    EXPECT_NE(w.job("s")->error_message.find("no trial completed"), std::string::npos);
+}
+
+TEST_F(Sweeps, ShortTrialsAreMadeManyAtATime) {
+    ready();
+    Json definition = json(kGrid);
+    Json values = Json::array();
+    for (int i = 0; i < 1000; ++i) values.push(i);
+    definition["searchSpace"].set("lr", Json::array({"choice", Json::array({values})}));
+    definition.erase("limits");
+    submit("s", definition.dump());
+    ends("s_0");
+    const std::int64_t created = w.job("s")->sweep.created;
+    EXPECT_GT(created, 200);
+    EXPECT_LT(created, 400) << "what two nodes may soon need, not all";
+    ends("s_1");
+    EXPECT_EQ(w.job("s")->sweep.created, created) << "enough wait";
+}
+
+TEST_F(Sweeps, AClusterThatGoesTakesItsSweepsAlong) {
+    ready();
+    submit("s");
+    EXPECT_EQ(w.remove_compute("c"), "ok");
+    ends("s_0", ap::Cause::Canceled);
+    ends("s_1", ap::Cause::Canceled);
+    EXPECT_EQ(w.status("s"), JobStatus::Canceled);
+    EXPECT_EQ(w.job("s")->error_message, "compute 'c' was deleted");
+}
+
+}  // namespace
+}  // namespace turnout
