@@ -488,8 +488,9 @@ Result<Json> parse_json(std::string_view text) {
     // (kParseFullPrecisionFlag) aborts on NaNe1 and misreads 0.184467440737095516159.
     constexpr unsigned flags = rapidjson::kParseInsituFlag |
                                rapidjson::kParseNumbersAsStringsFlag |
-                               rapidjson::kParseNanAndInfFlag | rapidjson::kParseIterativeFlag;
-    // It is parsed where it lies, in a copy; RapidJSON may look 16 bytes further than the end.
+                               rapidjson::kParseNanAndInfFlag;
+    // It is parsed where it lies, in a copy; RapidJSON may look 16 bytes further than the end. It
+    // recurses, as deep as the builder lets it.
     std::string copy;
     copy.reserve(text.size() + padding);
     copy = text;
