@@ -75,6 +75,7 @@ struct Agent::State : std::enable_shared_from_this<State> {
     // The environment that was looked for last.
     std::string found_key;
     environment::Prepared found_prepared;
+    std::string found_path;
     Span found_at{};
 
     State(AsioLoop& l, AgentSettings s, std::function<void()> on_left)
@@ -298,6 +299,7 @@ void Agent::State::carry_out(effect::PrepareEnvironment& effect) {
     const std::string key = wanted.hash + "\n" + wanted.interpreter + "\n" + wanted.python_version + (wanted.kind == TaskEnvironment::Kind::Venv ? "v" : "u");
     if (key == found_key && clock.since_boot() - found_at < kFoundHolds && (wanted.kind != TaskEnvironment::Kind::Venv || !wanted.hash.empty())) {
         work->prepared = found_prepared;
+        work->path_begin = found_path;
         return core->environment_done(work->id, {});
     }
     auto found = environment::find_prepared(wanted, environments);
@@ -306,6 +308,8 @@ void Agent::State::carry_out(effect::PrepareEnvironment& effect) {
         work->prepared = std::move(**found);
         found_key = key;
         found_prepared = *work->prepared;
+        found_path = path_begin(settings, found_prepared);
+        work->path_begin = found_path;
         found_at = clock.since_boot();
     }
     core->environment_done(work->id, found ? Result<void>() : Result<void>(Failure(found.error())));

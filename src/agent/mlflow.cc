@@ -96,6 +96,7 @@ struct MlflowGate::Run {
         std::string path, body;
     };
     AttemptId id;
+    int rank = 0;  // of this node in the attempt
     Secret token;
     std::string prefix;  // "/" + mlflow_path
     std::string folder;
@@ -129,6 +130,7 @@ void MlflowGate::open(const AttemptId& id, const TaskSpec& task, std::string fol
     if (runs_.contains(id) || task.run_token.empty()) return;
     auto run = std::make_shared<Run>();
     run->id = id;
+    run->rank = task.rank;
     run->token = task.run_token;
     run->folder = std::move(folder);
     run->prefix = task.mlflow_path;
@@ -272,7 +274,9 @@ Task<void> MlflowGate::ship(std::shared_ptr<Run> run) {
         request.method = "POST";
         request.url = run->prefix + std::string(kApi) + append.path;
         request.headers.set("Content-Type", "application/json");
-        request.headers.set("x-turnout-sequence", std::to_string(run->id.attempt) + ":" + std::to_string(append.number));
+        std::string sequence = std::to_string(run->id.attempt) + ":" + std::to_string(append.number);
+        if (run->rank != 0) sequence += ":" + std::to_string(run->rank);
+        request.headers.set("x-turnout-sequence", sequence);
         request.body = append.body;
         auto response = co_await server_.send(std::move(request), run->token);
         if (run->closed) break;

@@ -19,6 +19,7 @@ using agent_protocol::TaskInput;
 using agent_protocol::TaskOutput;
 
 constexpr std::size_t kParallel = 8;
+constexpr std::string_view kShell = "/bin/bash";
 constexpr std::size_t kMaxOutputs = 200'000;
 
 std::string boot_id() {
@@ -341,6 +342,14 @@ Result<void> find_values(const AgentSettings&, Work& work) {
     return {};
 }
 
+std::string path_begin(const AgentSettings& settings, const environment::Prepared& prepared) {
+    if (prepared.bin.empty()) return "";
+    std::string path = prepared.bin + ":";
+    if (!exists(prepared.bin + "/python") || prepared.folder.empty())
+        if (auto folder = folder_for(settings, prepared.interpreter); !folder.empty()) path = folder + ":" + path;
+    return path;
+}
+
 Result<StartRequest> start_request(const AgentSettings& settings, Work& work, const MlflowAddress& mlflow, std::string preamble) {
     TURNOUT_TRY(find_values(settings, work));
     const TaskSpec& task = work.task;
@@ -357,7 +366,8 @@ Result<StartRequest> start_request(const AgentSettings& settings, Work& work, co
     request.cwd = work.work();
     request.memory_limit = task.memory_limit_bytes;
     request.preamble = std::move(preamble);
-    request.argv = to_argv(command, exists("/bin/bash") ? "/bin/bash" : "sh");
+    request.argv = to_argv(command, kShell);
+    if (request.argv[0] == kShell && !exists(std::string(kShell))) request.argv[0] = "sh";
 
     // Later ones win: the machine's, the environment's, Azure ML's and the job's, then what must hold.
     std::map<std::string, std::string> variables;
@@ -396,9 +406,7 @@ Result<StartRequest> start_request(const AgentSettings& settings, Work& work, co
     variables["TURNOUT_ATTEMPT"] = task_name(work.id);
     std::string path = variables.contains("PATH") ? variables["PATH"] : "/usr/local/bin:/usr/bin:/bin";
     if (work.prepared && !work.prepared->bin.empty()) {
-        path = work.prepared->bin + ":" + path;
-        if (!exists(work.prepared->bin + "/python") || work.prepared->folder.empty())
-            if (auto folder = folder_for(settings, work.prepared->interpreter); !folder.empty()) path = folder + ":" + path;
+        path = (work.path_begin ? *work.path_begin : path_begin(settings, *work.prepared)) + path;
         if (!work.prepared->folder.empty()) variables["VIRTUAL_ENV"] = work.prepared->folder;
     }
     variables["PATH"] = path;

@@ -53,6 +53,7 @@ struct Work {
     bool wanted = true;                // false after Abort or Forget: stop what is under way
     std::atomic<bool> cancel = false;  // the same for the thread that builds an environment
     std::optional<environment::Prepared> prepared;
+    std::optional<std::string> path_begin;  // what `prepared` puts before PATH, each with a ':' after it
     Substitutions values;
     bool values_known = false;
     // What is uploaded already, by path: unchanged files are not sent again.
@@ -76,6 +77,9 @@ Task<Result<void>> fetch_inputs(Server& server, const AgentSettings& settings, W
 Task<Result<void>> upload_changes(Server& server, WorkPtr work);
 // Until all is uploaded. What cannot be is named in the artifact system_logs/not_uploaded.txt.
 Task<Result<void>> ship_outputs(Server& server, WorkPtr work);
+
+// Folders that lead to the environment's programs, for the beginning of PATH, each with a ':' after it.
+std::string path_begin(const AgentSettings& settings, const environment::Prepared& prepared);
 
 struct MlflowAddress {
     std::string origin;  // "http://127.0.0.1:port"; "" = none

@@ -170,9 +170,11 @@ std::string encode(const RunRecord& record) {
         out += ',' + std::to_string(metric.timestamp_ms) + ',' + std::to_string(metric.step) + ']';
     }
     out += "],\"applied\":[";
-    for (const auto& [attempt, sequence] : record.applied) {
+    for (const auto& [origin, sequence] : record.applied) {
         if (out.back() != '[') out += ',';
-        out += '[' + std::to_string(attempt) + ',' + std::to_string(sequence) + ']';
+        out += '[' + std::to_string(origin.first) + ',' + std::to_string(sequence);
+        if (origin.second != 0) out += ',' + std::to_string(origin.second);
+        out += ']';
     }
     out += "]}";
     return out;
@@ -202,10 +204,12 @@ Result<RunRecord> decode_run(const Record& row) {
         run.latest.push_back({values[0].as_string(), to_double(values[1]), values[2].as_int(),
                               values[3].as_int()});
     }
-    for (const Json& item : json.at("applied").items())
-        if (item.items().size() == 2)
-            record.applied[static_cast<int>(item.items()[0].as_int())] =
-                static_cast<std::uint64_t>(item.items()[1].as_int());
+    for (const Json& item : json.at("applied").items()) {
+        const auto& values = item.items();  // attempt, sequence, and the rank if that is not 0
+        if (values.size() != 2 && values.size() != 3) continue;
+        const int rank = values.size() == 3 ? static_cast<int>(values[2].as_int()) : 0;
+        record.applied[{static_cast<int>(values[0].as_int()), rank}] = static_cast<std::uint64_t>(values[1].as_int());
+    }
     record.revision = row.revision;
     return record;
 }
@@ -237,7 +241,7 @@ Result<void> check_batch(LogBatch& batch) {
 Result<bool> apply(RunRecord& record, const LogBatch& batch, std::string_view run_key, Batch& out) {
     Run& run = record.run;
     if (batch.origin) {
-        const auto done = record.applied.find(batch.origin->attempt);
+        const auto done = record.applied.find({batch.origin->attempt, batch.origin->rank});
         if (done != record.applied.end() && batch.origin->sequence <= done->second) return false;
     }
     if (run.deleted)
@@ -276,7 +280,7 @@ Result<bool> apply(RunRecord& record, const LogBatch& batch, std::string_view ru
         Json(metric.value).dump_to(text);
         out.put(Table::Metric, metric_key(run_key, metric), std::move(text));
     }
-    if (batch.origin) record.applied[batch.origin->attempt] = batch.origin->sequence;
+    if (batch.origin) record.applied[{batch.origin->attempt, batch.origin->rank}] = batch.origin->sequence;
     return true;
 }
 

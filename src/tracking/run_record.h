@@ -30,7 +30,7 @@ struct RunRecord {
     Instant created{};
     // Params that its sweep gave it. A script that logs them itself may spell them its own way.
     std::vector<std::string> given;
-    std::map<int, std::uint64_t> applied;  // last sequence that was applied, by attempt
+    std::map<std::pair<int, int>, std::uint64_t> applied;  // last sequence that was applied, by attempt and rank
     std::uint64_t revision = 0;            // of the row
 };
 

@@ -74,10 +74,12 @@ struct LogBatch {
     std::vector<std::pair<std::string, std::string>> params;
     std::vector<std::pair<std::string, std::string>> tags;
     // Set by an agent that ships what it accepted while the server was away: applied once per
-    // number. The agent ships in order, one at a time; numbers may be left out, not reordered.
+    // number. The agent ships in order, one at a time; numbers may be left out, not reordered. The
+    // nodes of one attempt count alone.
     struct Origin {
         int attempt = 0;
         std::uint64_t sequence = 0;
+        int rank = 0;  // of the node
     };
     std::optional<Origin> origin;
 };

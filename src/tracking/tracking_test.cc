@@ -52,9 +52,19 @@ LogBatch param(std::string key, std::string value) {
     batch.params.emplace_back(std::move(key), std::move(value));
     return batch;
 }
-LogBatch from_agent(LogBatch batch, int attempt, std::uint64_t sequence) {
-    batch.origin = LogBatch::Origin{attempt, sequence};
+LogBatch from_agent(LogBatch batch, int attempt, std::uint64_t sequence, int rank = 0) {
+    batch.origin = LogBatch::Origin{attempt, sequence, rank};
     return batch;
+}
+
+TEST_F(TrackingTest, TheNodesOfAnAttemptCountAlone) {
+    const auto id = new_run();
+    for (int rank : {0, 2, 0, 2, 1}) ASSERT_TRUE(run(tracking->log(ws, id, from_agent(metric("m" + std::to_string(rank), 1, 1), 1, 1, rank))));
+    for (const char* key : {"m0", "m1", "m2"}) EXPECT_EQ(tracking->metric_history(ws, id, key, 10)->size(), 1u) << key;
+    ASSERT_TRUE(run(tracking->log(ws, id, from_agent(metric("late", 1), 1, 1, 2))));
+    EXPECT_TRUE(tracking->metric_history(ws, id, "late", 10)->empty());
+    ASSERT_TRUE(run(tracking->log(ws, id, from_agent(metric("late", 1), 1, 2, 2))));
+    EXPECT_EQ(tracking->metric_history(ws, id, "late", 10)->size(), 1u);
 }
 
 TEST_F(TrackingTest, AnExperimentIsMadeOnceEvenByTwoAtATime) {

@@ -20,10 +20,12 @@ Result<std::optional<LogBatch::Origin>> origin_of(const Call& call) {
     const char* const end = text.data() + text.size();
     const auto attempt = std::from_chars(text.data(), end, origin.attempt);
     if (attempt.ec == std::errc() && attempt.ptr != end && *attempt.ptr == ':') {
-        const auto sequence = std::from_chars(attempt.ptr + 1, end, origin.sequence);
-        if (sequence.ec == std::errc() && sequence.ptr == end && origin.attempt == call.principal.attempt) return std::optional(origin);
+        auto sequence = std::from_chars(attempt.ptr + 1, end, origin.sequence);
+        if (sequence.ec == std::errc() && sequence.ptr != end && *sequence.ptr == ':')
+            sequence = std::from_chars(sequence.ptr + 1, end, origin.rank);
+        if (sequence.ec == std::errc() && sequence.ptr == end && origin.rank >= 0 && origin.attempt == call.principal.attempt) return std::optional(origin);
     }
-    return invalid("'" + std::string(text) + "' is not '<this attempt>:<number>'", "x-turnout-sequence");
+    return invalid("'" + std::string(text) + "' is not '<this attempt>:<number>' or '<this attempt>:<number>:<rank>'", "x-turnout-sequence");
 }
 
 Answer log_to(Services& services, Call& call, std::string run_id, LogBatch batch) {
