@@ -214,6 +214,7 @@ static struct connection connections[MAX_CONNECTIONS];
 static uint64_t next_serial = 1;
 static int journal = -1, segment = -1;
 static struct buffer journal_out;  // records that are not in the file yet
+static int journal_due;            // some of them must be there before anything is told
 static uint32_t segment_number, lowest_segment;
 static off_t journal_size, segment_size;
 static uint64_t forgotten[FORGOTTEN];
@@ -223,6 +224,7 @@ static uint64_t fence;
 static int quitting;
 static uint64_t idle_since;
 static int dev_null, children_file = -1;
+static pid_t own_pid;
 static int childless;  // no process hangs under us
 
 static struct task *find(const char *id) {
@@ -305,6 +307,7 @@ static int journal_flush(void) {
     }
     journal_size += (off_t)journal_out.size;
     journal_out.size = 0;
+    journal_due = 0;
     return 0;
 }
 
@@ -365,6 +368,7 @@ static void rewrite_journal(void) {
         journal = fd;
         journal_size = (off_t)all.size;
         journal_out.size = 0;  // it is all in there
+        journal_due = 0;
     } else {
         close(fd);
     }
@@ -600,9 +604,10 @@ static void tell_exit(struct connection *c, const struct task *t) {
     free(b.data);
 }
 
-// All that was queued, in one go; nothing leaves before the journal has it.
-static void flush_all(void) {
-    if (journal_flush() != 0) return;
+// All that was queued, in one go; nothing leaves before the journal has it. What was forgotten may
+// wait for a quiet moment or for the next record: at worst it is forgotten once more.
+static void flush_all(int quiet) {
+    if ((journal_due || quiet) && journal_flush() != 0) return;
     for (int i = 0; i < MAX_CONNECTIONS; ++i) {
         struct connection *c = &connections[i];
         flush(c);
@@ -791,6 +796,7 @@ static void finish(struct task *t) {
     t->state = ENDED;
     idle_since = now_us();
     put_end(&journal_out, t);
+    journal_due = 1;
     for (int i = 0; i < MAX_CONNECTIONS; ++i)
         if (connections[i].fd >= 0 && connections[i].listed) tell_exit(&connections[i], t);
 }
@@ -916,7 +922,6 @@ static int spawn(struct task *t, const char *cwd, char **argv, char **env) {
     }
     fcntl(fds[0], F_SETFL, O_NONBLOCK);
     volatile int error = 0;
-    pid_t self = getpid();
     pid_t pid = vfork();
     if (pid == 0) {
         // vfork: memory is shared with us, so only system calls from here.
@@ -924,7 +929,7 @@ static int spawn(struct task *t, const char *cwd, char **argv, char **env) {
         sigemptyset(&none);
         setsid();
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != self) _exit(127);  // we died before the line above took hold
+        if (getppid() != own_pid) _exit(127);  // we died before the line above took hold
         if (dup2(dev_null, 0) < 0 || dup2(fds[1], 1) < 0 || dup2(fds[1], 2) < 0 || chdir(cwd) != 0) {
             error = errno;
             _exit(127);
@@ -1001,6 +1006,7 @@ static void start_now(struct start *s) {
     if (error) {
         // It never ran; the id stays refused, as every id that was asked for once.
         put_forget(&journal_out, t->serial, hash_of(s->id));
+        journal_due = 1;
         remember_forgotten(hash_of(s->id));
         remove_task(t);
         tell_start(NULL, s->id, FAILED, error, 0);
@@ -1268,6 +1274,7 @@ int main(int argc, char **argv) {
     if (child < 0) die("fork");
     if (child > 0) _exit(0);
     setsid();
+    own_pid = getpid();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_NAME, "turnout-supervi");
     umask(022);  // of the tasks; what is ours was and is created with its own mode
@@ -1331,7 +1338,8 @@ int main(int argc, char **argv) {
         }
         if (stalled && wait > 200) wait = 200;
         if (draining && wait > 5) wait = 5;
-        if (poll(fds, n, (int)wait) < 0 && errno != EINTR) die("poll");
+        int ready = poll(fds, n, (int)wait);
+        if (ready < 0 && errno != EINTR) die("poll");
         now = now_us();
 
         // Output first: what a task wrote before it ended is in the log before its end.
@@ -1370,7 +1378,7 @@ int main(int argc, char **argv) {
             fence = now + 5 * 1000000;  // until they are gone, or it is set anew
         }
         if (running && now >= next_sample) sample(now);
-        flush_all();
+        flush_all(ready <= 0);
         if (journal_size > JOURNAL_SIZE) rewrite_journal();
         int connected = 0;
         for (int i = 0; i < MAX_CONNECTIONS; ++i) connected |= connections[i].fd >= 0;
@@ -1388,7 +1396,7 @@ int main(int argc, char **argv) {
         }
     struct buffer none = {0};
     for (int i = 0; i < MAX_CONNECTIONS; ++i) queue(&connections[i], 'q', &none);
-    flush_all();
+    flush_all(1);
     unlink("supervisor.sock");
     return 0;
 }
