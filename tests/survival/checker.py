@@ -64,8 +64,9 @@ def attempts_of(files):
     return {number: attempt for number, attempt in attempts.items() if attempt.start is not None}
 
 
-def check_log(does, attempt, text, whole):
-    """Violations of one attempt's log. `whole`: the command ended by itself, so all of it is there."""
+def check_log(does, attempt, text, whole, sure_until=None):
+    """Violations of one attempt's log. `whole`: the command ended by itself, so all of it is there.
+    Else what it printed until `sure_until`, in seconds since boot."""
     rows = text.split("\n")
     own, others = [], []
     for at, row in enumerate(rows):
@@ -89,10 +90,9 @@ def check_log(does, attempt, text, whole):
     if whole and not printed <= len(own) <= printed + (does["lines"] if attempt.term_at else 0):
         yield f"the log has {len(own)} of {printed} lines"
     if not whole:
-        # What it printed in its last second may have been in the pipe of a supervisor that was killed.
-        sure = max((count for at, count in attempt.lines if at < attempt.last - 1.0), default=0)
+        sure = max((count for at, count in attempt.lines if sure_until is not None and at < sure_until), default=0)
         if len(own) < sure:
-            yield f"the log has {len(own)} lines, at least {sure} were printed a second before the end"
+            yield f"the log has {len(own)} lines, at least {sure} were printed {attempt.last - sure_until:.1f} s before the end"
         if len(own) > printed + does["lines"]:
             yield f"the log has {len(own)} lines, at most {printed + does['lines']} were printed"
 
@@ -196,8 +196,14 @@ def check_story(job, attempts, faults):
         yield f"{status} ({cause}, exit code {code}), and the command noted no end"
 
 
-def check_end(job, attempts):
-    """Whether its log has to be whole: per attempt."""
+def check_end(job, attempts, faults):
+    """{attempt number: (whether its log has to be whole, else until when it has to be there)}"""
     facts = job.document["properties"]["properties"]
-    return {number: bool(attempt.exit_at) and number == int(facts["turnout.attempts"]) and
-            facts.get("turnout.cause") not in ("internal", "node_lost") for number, attempt in attempts.items()}
+    ends = {}
+    for number, attempt in attempts.items():
+        whole = (bool(attempt.exit_at) and number == int(facts["turnout.attempts"]) and
+                 facts.get("turnout.cause") not in ("internal", "node_lost") and not faults.may_have_ended(attempt))
+        # What it printed last may have been in the pipe of a supervisor that was killed, or that could
+        # not write because the disk was full.
+        ends[number] = (whole, min(attempt.last, faults.disk_filled_before(attempt.last)) - 1.0)
+    return ends

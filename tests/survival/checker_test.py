@@ -21,7 +21,7 @@ class Log(unittest.TestCase):
     killed = attempt("1.0 L start 5 w/j/1\n1.1 L lines 2\n3.0 L lines 4\n")
 
     def wrong(self, attempt, text, whole):
-        return list(checker.check_log(DOES, attempt, text, whole))
+        return list(checker.check_log(DOES, attempt, text, whole, attempt.last - 1.0))
 
     def test_as_it_was(self):
         self.assertEqual(self.wrong(self.ended, "a notice\n" + log(0, 1, 2, 3), True), [])

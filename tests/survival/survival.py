@@ -57,6 +57,11 @@ class Faults:
         end = attempt.exit_at or attempt.last
         return any(kind in faults.END_TASKS and end - 2 < at < end + 2 for kind, at, *_ in self.rows)
 
+    def disk_filled_before(self, at):
+        """When the disk became full that was full then, or just before; else `at`."""
+        return min((since for kind, since, healed, *_ in self.rows
+                    if kind == "disk full" and since <= at <= (healed or at) + 2), default=at)
+
     def lasted(self, kind):
         return any(row[0] == kind for row in self.rows)
 
@@ -256,7 +261,7 @@ class Run:
         """Its logs, metrics and outputs, as soon as it has ended: they are complete by then."""
         facts = job.document["properties"]["properties"]
         count = int(facts["turnout.attempts"])
-        whole = checker.check_end(job, attempts)
+        ends = checker.check_end(job, attempts, self.faults)
         history = f"/history/v1.0{self.world.workspace}/runs/{job.name}"
         _, text, _ = client.ask("GET", f"{history}/details")
         streams = {path: "/" + link.split("/", 3)[3] for path, link in json.loads(text)["logFiles"].items() if path.endswith("user_logs/std_log.txt")}
@@ -273,11 +278,12 @@ class Run:
             logs[number] = text
         for number, attempt in attempts.items():
             printed = attempt.lines[-1][1] if attempt.lines else 0
+            whole, sure_until = ends[number]
             if number not in logs:
-                if any(n for at, n in attempt.lines if whole[number] or at < attempt.last - 1.0):
+                if any(count for at, count in attempt.lines if whole or at < sure_until):
                     yield f"the log of attempt {number} is not kept ({printed} lines; there are {sorted(streams)})"
                 continue
-            for text in checker.check_log(job.does, attempt, logs[number], whole[number]):
+            for text in checker.check_log(job.does, attempt, logs[number], whole, sure_until):
                 yield f"attempt {number}: {text}"
             if attempt.metrics:
                 _, text, _ = client.ask("GET", f"/mlflow/v2.0{self.world.workspace}/api/2.0/mlflow/metrics/get-history?run_id={job.name}&metric_key=m{number}")
