@@ -116,6 +116,7 @@ struct Agent::State : std::enable_shared_from_this<State> {
     void carry_out(effect::AppendLog& effect) { supervisor->append(effect.id, effect.text, true); }
     void carry_out(effect::ShipLog& effect);
     void carry_out(effect::ShipOutputs& effect);
+    void carry_out(effect::AbandonOutputs& effect);
     void carry_out(effect::Abort& effect);
     void carry_out(effect::Forget& effect);
     void carry_out(effect::SetFence& effect) { supervisor->fence(effect.deadline); }
@@ -137,6 +138,7 @@ struct Agent::State : std::enable_shared_from_this<State> {
     static Task<void> upload_while_running(std::shared_ptr<State> self);
     static Task<void> upload_now(std::shared_ptr<State> self, WorkPtr work);
     static Task<void> finish_outputs(std::shared_ptr<State> self, WorkPtr work);
+    static Task<void> finish_metrics(std::shared_ptr<State> self, WorkPtr work, Result<void> result);
     static Task<void> watch_link(std::shared_ptr<State> self);
     Span heard_at{};  // last bytes over the link
     void say(const std::string& text) { std::fprintf(stderr, "turnout-agent: %s\n", text.c_str()); }
@@ -362,10 +364,20 @@ void Agent::State::carry_out(effect::ShipOutputs& effect) {
 
 Task<void> Agent::State::finish_outputs(std::shared_ptr<State> self, WorkPtr work) {
     auto result = co_await ship_outputs(self->server, work);
+    if (!work->abandoned) co_await finish_metrics(self, work, std::move(result));
+}
+
+// What was accepted of the attempt's metrics arrives, however the attempt ends.
+Task<void> Agent::State::finish_metrics(std::shared_ptr<State> self, WorkPtr work, Result<void> result) {
     if (work->wanted) (void)co_await self->gate.drained(work->id);
     if (!work->wanted) co_return;
     self->core->outputs_shipped(work->id, std::move(result));
     self->drain();
+}
+
+void Agent::State::carry_out(effect::AbandonOutputs& effect) {
+    auto work = work_of(effect.id);
+    if (work && !std::exchange(work->abandoned, true)) start(finish_metrics(shared_from_this(), work, {}), [] {});
 }
 
 // What commands that run for long have written so far.

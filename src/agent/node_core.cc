@@ -601,12 +601,17 @@ struct NodeCore::State {
             case Stage::Outputs:
                 if (attempt.stop && attempt.ending.cause == Cause::None &&
                     (attempt.stop->cause != Cause::Preempted || now() >= attempt.stop->kill_at())) {
-                    emit(effect::Abort{id});
                     Ending stopped = stopped_ending(attempt);
                     attempt.ending.cause = stopped.cause;
                     attempt.ending.message = stopped.message;
-                    enter(id, attempt, Stage::Flushing);
-                    return step(id, attempt);
+                    if (stopped.cause == Cause::NodeLost) {  // another attempt has begun, or soon will
+                        emit(effect::Abort{id});
+                        enter(id, attempt, Stage::Flushing);
+                        return step(id, attempt);
+                    }
+                    write_down(id, attempt);
+                    if (!std::exchange(attempt.issued, true)) emit(effect::ShipOutputs{id});
+                    emit(effect::AbandonOutputs{id});
                 }
                 if (!std::exchange(attempt.issued, true)) emit(effect::ShipOutputs{id});
                 break;

@@ -121,6 +121,9 @@ struct ShipLog {  // read these bytes of the stream and send them as one LogChun
 struct ShipOutputs {  // outputs_shipped: outputs/, logs/, named outputs, and every pending metric
     AttemptId id;
 };
+struct AbandonOutputs {  // of ShipOutputs: no more files, but every pending metric still; outputs_shipped
+    AttemptId id;
+};
 struct Abort {  // preparation or shipping of it stops; its completion is ignored if it still comes
     AttemptId id;
 };
@@ -136,7 +139,7 @@ struct Quit {};  // the node is released: kill everything, end the supervisor, d
 using Effect =
     std::variant<effect::Send, effect::Record, effect::FetchSnapshot, effect::PrepareEnvironment,
                  effect::FetchInputs, effect::StartTask, effect::SignalTask, effect::SetSlots, effect::AppendLog,
-                 effect::ShipLog, effect::ShipOutputs, effect::Abort, effect::Forget,
+                 effect::ShipLog, effect::ShipOutputs, effect::AbandonOutputs, effect::Abort, effect::Forget,
                  effect::SetFence, effect::Quit>;
 
 class NodeCore {

@@ -431,7 +431,7 @@ Task<Result<void>> ship_outputs(Server& server, WorkPtr work) {
     Backoff backoff(server.loop(), 100ms, 10s);
     Result<void> result;
     for (;;) {
-        if (!work->wanted) {
+        if (!work->wanted || work->abandoned) {
             result = not_wanted();
             break;
         }

@@ -50,6 +50,7 @@ struct Work {
     const TaskSpec& task = *shared_task;
     std::string folder;
     std::optional<AttemptFolder> own;  // its folder, if it was made in this life of the agent
+    bool abandoned = false;            // after AbandonOutputs: no more files are uploaded
     bool wanted = true;                // false after Abort or Forget: stop what is under way
     std::atomic<bool> cancel = false;  // the same for the thread that builds an environment
     std::optional<environment::Prepared> prepared;
