@@ -92,6 +92,8 @@ struct Control::State {
         std::optional<EarlyTermination> metrics;
         std::unordered_map<std::int64_t, std::string> read_to;
         std::int64_t told = 0;  // ended trials that its log knows of
+        std::string lines;      // for its log
+        bool said_end = false;
     };
     struct Lease {
         JobEntry* job = nullptr;  // alive as long as the lease is
@@ -229,7 +231,7 @@ struct Control::State {
     void trial_waits(JobEntry& trial, bool waits);
     void trial_over(JobEntry& trial);
     void stop_sweep(SweepState& sweep);
-    void sweep_says(const SweepState& sweep, const std::string& text);
+    void sweep_says(SweepState& sweep, const std::string& text);
     void time_out_sweeps();
     Result<bool> read_metrics(SweepState& sweep, JobEntry& trial);
     void drop_sweep(const std::string& job_key);

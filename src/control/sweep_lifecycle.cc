@@ -219,12 +219,21 @@ void Control::State::advance_sweeps() {
             gathering.states.insert(*job.key);
         }
         const std::optional<SweepEnd> end = sweep_end(sweep.sweep, sweep.progress);
-        const std::int64_t step = std::max<std::int64_t>(1, sweep.sweep.limits.max_total_trials / 100);
-        if (end || sweep.progress.ended() >= sweep.told + step) {
+        const std::int64_t total = sweep.sweep.limits.max_total_trials;
+        const bool told_one_by_one = total <= kToldOneByOne;
+        if ((end && !sweep.said_end) || (!told_one_by_one && sweep.progress.ended() >= sweep.told + total / 100)) {
             sweep.told = sweep.progress.ended();
             sweep_says(sweep, sweep_words(sweep.sweep, sweep.progress));
         }
-        if (!end) continue;
+        // Its log is complete before it is over: it ends in the turn after the one that says so.
+        const bool over = end && std::exchange(sweep.said_end, true);
+        if (!sweep.lines.empty() || (end && !over))
+            effect([this, handle = job.handle, again = end && !over, workspace = std::string(job.workspace()), name = std::string(job.name()),
+                    lines = std::exchange(sweep.lines, {})] {
+                if (!lines.empty()) effects.sweep_says(workspace, name, lines);
+                if (again) touched_sweeps.insert(handle);
+            });
+        if (!over) continue;
         ap::Cause cause = ap::Cause::None;
         if (end->status == JobStatus::Failed) cause = ap::Cause::UserCode;
         if (end->status == JobStatus::Canceled) cause = sweep.progress.timed_out ? ap::Cause::Timeout : ap::Cause::Canceled;
@@ -232,9 +241,9 @@ void Control::State::advance_sweeps() {
     }
 }
 
-void Control::State::sweep_says(const SweepState& sweep, const std::string& text) {
-    effect([this, workspace = std::string(sweep.job->workspace()), name = std::string(sweep.job->name()),
-            line = to_iso8601(clock.now()) + " " + text + "\n"] { effects.sweep_says(workspace, name, line); });
+// Said when the sweep is looked at next: all of one turn at a time.
+void Control::State::sweep_says(SweepState& sweep, const std::string& text) {
+    sweep.lines += to_iso8601(clock.now()) + " " + text + "\n";
 }
 
 void Control::State::trial_over(JobEntry& trial) {
