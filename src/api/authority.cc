@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "base/hash.h"
+#include "base/json_text.h"
 #include "base/text.h"
 #include "model/job.h"
 
@@ -51,35 +52,20 @@ public:
 
     Secret mint(const Principal& principal, std::string_view audience, Span life) override {
         const std::int64_t now = clock_.now().micros / 1'000'000;
-        // As text: one is made for every attempt.
-        std::string claims;
-        const auto name = [&claims](std::string_view member) {
-            claims += claims.empty() ? "{\"" : ",\"";
-            claims.append(member).append("\":");
-        };
-        const auto text = [&](std::string_view member, std::string_view value) {
-            name(member);
-            Json(value).dump_to(claims);
-        };
-        const auto number = [&](std::string_view member, std::int64_t value) {
-            name(member);
-            claims += std::to_string(value);
-        };
-        text("aud", audience);
-        text("iss", "turnout/" + keys_.tenant);
-        number("iat", now);
-        number("nbf", now);
-        number("exp", now + std::chrono::duration_cast<std::chrono::seconds>(life).count());
-        text("tid", keys_.tenant);
-        text("oid", object_id(keys_.tenant, principal));
-        text("sub", principal.name);
-        text("kind", name_of_kind(principal.kind));
-        if (!principal.workspace.empty()) text("ws", principal.workspace);
-        if (!principal.job.empty()) {
-            text("job", principal.job);
-            number("attempt", principal.attempt);
+        const std::int64_t expires = now + std::chrono::duration_cast<std::chrono::seconds>(life).count();
+        std::string claims;  // as text: one is made for every attempt
+        {
+            JsonText json(claims);
+            json.text("aud", audience).number("nbf", now).number("exp", expires);
+            json.text("sub", principal.name).text("kind", name_of_kind(principal.kind));
+            if (principal.kind == Principal::Kind::Run) {
+                json.text("ws", principal.workspace).text("job", principal.job).number("attempt", principal.attempt);
+            } else {  // what the clients of Azure look for in a token
+                json.text("iss", "turnout/" + keys_.tenant).number("iat", now);
+                json.text("tid", keys_.tenant).text("oid", object_id(keys_.tenant, principal));
+                if (!principal.workspace.empty()) json.text("ws", principal.workspace);
+            }
         }
-        claims += '}';
         const std::string signed_part = header_ + "." + to_base64url(claims);
         return Secret(signed_part + "." +
                       to_base64url(hmac_sha256(keys_.token_key.reveal(), signed_part)));

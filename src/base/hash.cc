@@ -1,10 +1,9 @@
 #include "base/hash.h"
 
-#include <climits>
 #include <utility>
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include "base/result.h"
 
@@ -29,17 +28,63 @@ std::string sha256(std::string_view bytes) {
 
 std::string md5(std::string_view bytes) { return digest(bytes, EVP_md5()); }
 
+namespace {
+
+// The key's two blocks, hashed (RFC 2104). OpenSSL's one-shot HMAC looks up its algorithms anew at
+// each call, which costs more than the hash of a token; tokens are signed with few keys.
+class KeyedHash {
+public:
+    explicit KeyedHash(std::string_view key) : key_(key) {
+        constexpr std::size_t block = 64;
+        std::string padded = key.size() > block ? sha256(key) : std::string(key);
+        padded.resize(block, '\0');
+        inner_ = after(padded, 0x36);
+        outer_ = after(padded, 0x5c);
+        OPENSSL_cleanse(padded.data(), padded.size());
+    }
+    KeyedHash(const KeyedHash&) = delete;
+    KeyedHash& operator=(const KeyedHash&) = delete;
+    ~KeyedHash() {
+        EVP_MD_CTX_free(inner_);
+        EVP_MD_CTX_free(outer_);
+        EVP_MD_CTX_free(work_);
+        OPENSSL_cleanse(key_.data(), key_.size());
+    }
+    bool is_of(std::string_view key) const { return key_ == key; }
+    std::string operator()(std::string_view message) { return finish(outer_, finish(inner_, message)); }
+
+private:
+    static EVP_MD_CTX* after(std::string_view key, unsigned char pad) {
+        std::string block(key);
+        for (char& c : block) c = static_cast<char>(static_cast<unsigned char>(c) ^ pad);
+        EVP_MD_CTX* context = EVP_MD_CTX_new();
+        TURNOUT_CHECK(context && EVP_DigestInit_ex(context, EVP_sha256(), nullptr) == 1 &&
+                          EVP_DigestUpdate(context, block.data(), block.size()) == 1,
+                      "OpenSSL refuses SHA-256");
+        OPENSSL_cleanse(block.data(), block.size());
+        return context;
+    }
+    std::string finish(const EVP_MD_CTX* from, std::string_view message) {
+        unsigned char out[EVP_MAX_MD_SIZE];
+        unsigned size = 0;
+        TURNOUT_CHECK(EVP_MD_CTX_copy_ex(work_, from) == 1 && EVP_DigestUpdate(work_, message.data(), message.size()) == 1 &&
+                          EVP_DigestFinal_ex(work_, out, &size) == 1,
+                      "OpenSSL refuses HMAC-SHA256");
+        return std::string(reinterpret_cast<const char*>(out), size);
+    }
+
+    std::string key_;
+    EVP_MD_CTX* inner_ = nullptr;
+    EVP_MD_CTX* outer_ = nullptr;
+    EVP_MD_CTX* work_ = EVP_MD_CTX_new();
+};
+
+}  // namespace
+
 std::string hmac_sha256(std::string_view key, std::string_view message) {
-    TURNOUT_CHECK(key.size() <= INT_MAX, "key too long");
-    unsigned char out[EVP_MAX_MD_SIZE];
-    unsigned size = 0;
-    // A null key means "the key before" to OpenSSL.
-    const char* key_data = key.empty() ? "" : key.data();
-    TURNOUT_CHECK(HMAC(EVP_sha256(), key_data, static_cast<int>(key.size()),
-                       reinterpret_cast<const unsigned char*>(message.data()), message.size(), out,
-                       &size) != nullptr,
-                  "OpenSSL refuses HMAC-SHA256");
-    return std::string(reinterpret_cast<const char*>(out), size);
+    thread_local std::unique_ptr<KeyedHash> last;
+    if (!last || !last->is_of(key)) last = std::make_unique<KeyedHash>(key);
+    return (*last)(message);
 }
 
 struct Sha256::Context {

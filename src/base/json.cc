@@ -1,5 +1,7 @@
 #include "base/json.h"
 
+#include "base/json_text.h"
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -348,6 +350,8 @@ std::vector<const Json::Member*> by_key(const Json::Object& members) {
 }
 
 }  // namespace
+
+void append_json_string(std::string& out, std::string_view text) { write_string(out, text); }
 
 Json::Json(std::uint64_t value) {
     if (value <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))

@@ -107,9 +107,12 @@ Batch Control::State::serialise(Turn& turn) {
         const auto found = jobs.find(job_key);
         if (found == jobs.end()) continue;
         const JobState& state = found->second.state;
-        Json json = state_json(state);
-        if (found->second.type == JobType::Sweep && found->second.sweep) json.set("sweep", to_json(found->second.sweep->progress));
-        batch.put(Table::JobState, job_key, json.dump());
+        std::string row = state_text(state);
+        if (found->second.type == JobType::Sweep && found->second.sweep) {  // its progress beside it
+            row.back() = ',';
+            row += "\"sweep\":" + to_json(found->second.sweep->progress).dump() + "}";
+        }
+        batch.put(Table::JobState, job_key, std::move(row));
         if (is_terminal(state.status)) batch.erase(Table::JobLive, job_key);
     }
     for (const std::string& compute_key : turn.computes) {

@@ -1,41 +1,23 @@
 // What happened, in the order in which it did: one row of Table::Event for each commit, a JSON
 // array. People follow it, nothing is decided by it.
+#include "base/json_text.h"
 #include "control/state.h"
 
 namespace turnout {
 
 namespace {
 
-// Written by hand, without a tree: there are several for each job.
-class EventText {
+// One more event of the commit that is being gathered.
+class EventText : public JsonText {
 public:
     EventText(std::string& out, Instant at, std::string_view kind, std::string_view workspace, std::string_view name, std::string_view what)
-        : out_(out) {
-        if (!out_.empty()) out_ += ',';
-        out_ += "{\"at\":" + std::to_string(at.micros);
-        text("kind", kind);
-        text("workspace", workspace);
-        text("name", name);
-        text("what", what);
+        : JsonText(out.empty() ? out : out += ',') {
+        number("at", at.micros).text("kind", kind).text("workspace", workspace).text("name", name).text("what", what);
     }
-    ~EventText() { out_ += '}'; }
-    EventText& text(std::string_view member, std::string_view value) {
-        if (value.empty()) return *this;
-        out_ += ",\"";
-        out_ += member;
-        out_ += "\":";
-        Json(value).dump_to(out_);
+    EventText& maybe(std::string_view member, std::string_view value) {
+        if (!value.empty()) text(member, value);
         return *this;
     }
-    EventText& number(std::string_view member, std::int64_t value) {
-        out_ += ",\"";
-        out_ += member;
-        out_ += "\":" + std::to_string(value);
-        return *this;
-    }
-
-private:
-    std::string& out_;
 };
 
 }  // namespace
@@ -54,12 +36,13 @@ void Control::State::job_event(const JobEntry& job, std::string_view what, std::
             event.number("exit_code", attempt.ending->exit_code);
     }
     if (job.state.cause != agent_protocol::Cause::None) event.text("cause", agent_protocol::name_of(job.state.cause));
-    event.text("message", message);
+    event.maybe("message", message);
 }
 
 void Control::State::node_event(const Node& node, std::string_view what, std::string_view message) {
     EventText event(gathering.events, clock.now(), "node", node.workspace, node.name, what);
-    event.text("compute", node.compute).text("message", message);
+    event.text("compute", node.compute);
+    event.maybe("message", message);
 }
 
 void Control::State::compute_event(const Compute& compute, std::string_view what) {

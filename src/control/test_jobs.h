@@ -12,7 +12,7 @@ inline void put_job(Batch& batch, JobRecord job, const agent_protocol::TaskSpec&
     const std::string key = job.workspace + "/" + job.name;
     batch.put(Table::TaskBase, job.workspace + "/" + split.hash, split.base);
     batch.put(Table::Job, key, definition_json(job).dump());
-    batch.put(Table::JobState, key, state_json(job).dump());
+    batch.put(Table::JobState, key, state_text(job));
 }
 
 }  // namespace turnout

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/json_text.h"
 #include "model/names.h"
 
 namespace turnout {
@@ -45,8 +46,8 @@ constexpr Names<LedgerEntry, 10> kLedgerEntries{{
     {LedgerEntry::Preempted, "preempted"},
 }};
 
-void set_instant(Json& json, std::string_view key, const std::optional<Instant>& at) {
-    if (at) json.set(key, at->micros);
+void write_instant(JsonText& json, std::string_view key, const std::optional<Instant>& at) {
+    if (at) json.number(key, at->micros);
 }
 std::optional<Instant> get_instant(const Json& json, std::string_view key) {
     const Json* value = json.find(key);
@@ -54,15 +55,6 @@ std::optional<Instant> get_instant(const Json& json, std::string_view key) {
     return Instant{value->as_int()};
 }
 
-Json to_json(const ap::Durations& durations) {
-    Json json = Json::object();
-    json.set("snapshot", static_cast<std::int64_t>(durations.snapshot.count()));
-    json.set("environment", static_cast<std::int64_t>(durations.environment.count()));
-    json.set("inputs", static_cast<std::int64_t>(durations.inputs.count()));
-    json.set("userCode", static_cast<std::int64_t>(durations.user_code.count()));
-    json.set("outputs", static_cast<std::int64_t>(durations.outputs.count()));
-    return json;
-}
 ap::Durations durations_from(const Json& json) {
     return {Span(json.at("snapshot").as_int()), Span(json.at("environment").as_int()),
             Span(json.at("inputs").as_int()), Span(json.at("userCode").as_int()),
@@ -70,20 +62,27 @@ ap::Durations durations_from(const Json& json) {
 }
 
 // Only what says something: the row of a job that went well stays short.
-Json to_json(const ap::Ending& ending) {
-    Json json = Json::object();
-    json.set("cause", ap::name_of(ending.cause));
-    json.set("exitCode", ending.exit_code);
-    if (ending.signal != 0) json.set("signal", ending.signal);
-    if (!ending.message.empty()) json.set("message", ending.message);
+void write(std::string& out, const ap::Ending& ending) {
+    JsonText json(out);
+    json.text("cause", ap::name_of(ending.cause)).number("exitCode", ending.exit_code);
+    if (ending.signal != 0) json.number("signal", ending.signal);
+    if (!ending.message.empty()) json.text("message", ending.message);
     if (!ending.last_lines.empty()) {
-        Json lines = Json::array();
-        for (const std::string& line : ending.last_lines) lines.push(line);
-        json.set("lastLines", std::move(lines));
+        json.member("lastLines") += '[';
+        for (const std::string& line : ending.last_lines) {
+            if (out.back() != '[') out += ',';
+            append_json_string(out, line);
+        }
+        out += ']';
     }
-    json.set("peakMemoryBytes", ending.peak_memory_bytes);
-    json.set("durations", to_json(ending.durations));
-    return json;
+    json.number("peakMemoryBytes", ending.peak_memory_bytes);
+    const ap::Durations& spent = ending.durations;
+    JsonText(json.member("durations"))
+        .number("snapshot", spent.snapshot.count())
+        .number("environment", spent.environment.count())
+        .number("inputs", spent.inputs.count())
+        .number("userCode", spent.user_code.count())
+        .number("outputs", spent.outputs.count());
 }
 Result<ap::Ending> ending_from(const Json& json) {
     ap::Ending ending;
@@ -97,31 +96,36 @@ Result<ap::Ending> ending_from(const Json& json) {
     return ending;
 }
 
-Json to_json(const JobAttempt& attempt) {
-    Json json = Json::object();
-    json.set("number", attempt.number);
+void write(std::string& out, const JobAttempt& attempt) {
+    JsonText json(out);
+    json.number("number", attempt.number);
     if (attempt.nodes.size() == 1) {
-        json.set("node", attempt.nodes.front());
+        json.text("node", attempt.nodes.front());
     } else {
-        Json nodes = Json::array();
-        for (const std::string& node : attempt.nodes) nodes.push(node);
-        json.set("nodes", std::move(nodes));
+        json.member("nodes") += '[';
+        for (const std::string& node : attempt.nodes) {
+            if (out.back() != '[') out += ',';
+            append_json_string(out, node);
+        }
+        out += ']';
     }
     if (!attempt.ended_ranks.empty()) {
-        Json ranks = Json::array();
-        for (const int rank : attempt.ended_ranks) ranks.push(rank);
-        json.set("endedRanks", std::move(ranks));
+        json.member("endedRanks") += '[';
+        for (const int rank : attempt.ended_ranks) {
+            if (out.back() != '[') out += ',';
+            append_number(out, rank);
+        }
+        out += ']';
     }
-    json.set("leased", attempt.leased.micros);
-    set_instant(json, "preparing", attempt.preparing);
-    set_instant(json, "running", attempt.running);
-    set_instant(json, "finalizing", attempt.finalizing);
-    set_instant(json, "ended", attempt.ended);
-    if (!attempt.detail.empty()) json.set("detail", attempt.detail);
-    if (attempt.ending) json.set("ending", to_json(*attempt.ending));
-    if (attempt.waited_quota > Span{}) json.set("waitedQuota", attempt.waited_quota.count());
-    if (attempt.waited_node_start > Span{}) json.set("waitedNodeStart", attempt.waited_node_start.count());
-    return json;
+    json.number("leased", attempt.leased.micros);
+    write_instant(json, "preparing", attempt.preparing);
+    write_instant(json, "running", attempt.running);
+    write_instant(json, "finalizing", attempt.finalizing);
+    write_instant(json, "ended", attempt.ended);
+    if (!attempt.detail.empty()) json.text("detail", attempt.detail);
+    if (attempt.ending) write(json.member("ending"), *attempt.ending);
+    if (attempt.waited_quota > Span{}) json.number("waitedQuota", attempt.waited_quota.count());
+    if (attempt.waited_node_start > Span{}) json.number("waitedNodeStart", attempt.waited_node_start.count());
 }
 Result<JobAttempt> attempt_from(const Json& json) {
     JobAttempt attempt;
@@ -204,21 +208,32 @@ Json definition_json(const JobRecord& job) {
     return json;
 }
 
-Json state_json(const JobState& state) {
-    Json json = Json::object();
-    json.set("status", name_of(state.status));
-    set_instant(json, "started", state.started);
-    set_instant(json, "ended", state.ended);
-    if (state.cancel_requested) json.set("cancelRequested", true);
-    Json attempts = Json::array();
-    for (const JobAttempt& attempt : state.attempts) attempts.push(to_json(attempt));
-    json.set("attempts", std::move(attempts));
+namespace {
+void write(std::string& out, const JobState& state) {
+    JsonText json(out);
+    json.text("status", name_of(state.status));
+    write_instant(json, "started", state.started);
+    write_instant(json, "ended", state.ended);
+    if (state.cancel_requested) json.yes("cancelRequested");
+    json.member("attempts") += '[';
+    for (const JobAttempt& attempt : state.attempts) {
+        if (out.back() != '[') out += ',';
+        write(out, attempt);
+    }
+    out += ']';
     if (state.last_attempt != (state.attempts.empty() ? 0 : state.attempts.back().number))
-        json.set("lastAttempt", state.last_attempt);
-    if (state.cause != ap::Cause::None) json.set("cause", ap::name_of(state.cause));
-    if (!state.error_message.empty()) json.set("error", state.error_message);
-    if (state.stopped_early) json.set("stoppedEarly", true);
-    return json;
+        json.number("lastAttempt", state.last_attempt);
+    if (state.cause != ap::Cause::None) json.text("cause", ap::name_of(state.cause));
+    if (!state.error_message.empty()) json.text("error", state.error_message);
+    if (state.stopped_early) json.yes("stoppedEarly");
+}
+}  // namespace
+
+std::string state_text(const JobState& state) {
+    std::string out;
+    out.reserve(400);
+    write(out, state);
+    return out;
 }
 
 Result<JobRecord> job_from_json(const Json& json) {

@@ -101,9 +101,9 @@ struct JobRecord : JobState {
     Json task_own = Json::object();
 };
 
-// The rows of the store: what was submitted, and its state.
+// The rows of the store: what was submitted, and its state (JSON).
 Json definition_json(const JobRecord& job);
-Json state_json(const JobState& state);
+std::string state_text(const JobState& state);
 Result<JobRecord> job_from_json(const Json& definition);  // with the state of a job that waits
 Result<JobState> job_state_from_json(const Json& state);
 
