@@ -59,13 +59,19 @@ inline ServerInfo test_info() {
     return info;
 }
 
+inline Control::Settings each_input_its_own_commit() {
+    Control::Settings settings;
+    settings.commit_pause = settings.busy_commit_pause = Span{};
+    return settings;
+}
+
 class World {
 public:
     World()
         : folder_(
               std::filesystem::path(::testing::TempDir()) /
               ("api_world_" + std::to_string(::getpid()) + "_" + std::to_string(next_number()))),
-          control(loop, store, effects, Control::Settings{}),
+          control(loop, store, effects, each_input_its_own_commit()),
           assets(store, loop, random),
           tracking(store, loop, random, loop),
           blobs(open(*this)),
