@@ -672,8 +672,9 @@ std::optional<Span> Control::next_tick() const {
     if (!state_->in_flight && (state_->gathering.changed() || (state_->plan_wanted && state_->schedule_not_before == Span{})))
         consider(state_->commit_not_before);
     if (!state_->sweep_deadlines.empty()) consider(state_->sweep_deadlines.begin()->first);
-    // While a commit is under way nothing is planned; its end does that.
-    if (state_->plan_at && !state_->in_flight) consider(std::max(*state_->plan_at, state_->schedule_not_before));
+    // While a commit is under way nothing is planned; its end does that. Nor before the next one may begin.
+    if (state_->plan_at && !state_->in_flight)
+        consider(std::max({*state_->plan_at, state_->schedule_not_before, state_->commit_not_before}));
     if (state_->schedule_not_before != Span{}) consider(state_->schedule_not_before);
     if (state_->broken) consider(state_->clock.since_boot() + 1s);
     return next;

@@ -205,6 +205,31 @@ TEST(ControlTurns, ReportsOfNodesShareACommitAndClientsDoNotWaitForIt) {
     EXPECT_EQ(w.status("a"), JobStatus::Completed);
 }
 
+TEST(ControlTurns, APlanThatIsDueWaitsForTheCommitWithoutTicking) {
+    World w(2);
+    w.settings.commit_pause = 5ms;
+    w.start();
+    w.put(World::cluster("c", 0, 2, 1s));
+    w.submit("a", "c");
+    w.submit("b", "c");
+    w.pass(1s);
+    w.connect("ws/c/node-1");
+    w.pass(1s);
+    w.connect("ws/c/node-2");
+    w.pass(1s);
+    w.ends("ws/c/node-2", "b");  // node-2 is let go a second from here
+    w.pass(1s - 1ms);
+    w.phase("ws/c/node-1", "a", ap::Phase::Running);
+    w.phase("ws/c/node-1", "a", ap::Phase::Finalizing);  // waits for the next commit
+    w.clock.pass(1ms);
+    w.control->tick();
+    ASSERT_TRUE(w.control->next_tick());
+    EXPECT_GT(*w.control->next_tick(), w.clock.boot);
+    w.pass(5ms);
+    EXPECT_EQ(w.status("a"), JobStatus::Finalizing);
+    EXPECT_EQ(w.node("ws/c/node-2")->state, NodeState::Leaving);
+}
+
 TEST(ControlTurns, AFailedCommitNeverHappened) {
     World w;
     w.put(World::cluster("c", 0, 1));
