@@ -202,6 +202,28 @@ TEST(ControlLost, PreemptionIsNoFailure) {
     EXPECT_EQ(w.status("j"), JobStatus::Completed);
 }
 
+TEST(ControlLost, WhatIsTakenBackBeforeItBeganIsToldAsTheAttemptThatItWas) {
+    World w;
+    const NodeId node = w.ready();
+    w.ends(node, "j", ap::Cause::NodeLost, 1);
+    ap::EndReport report;
+    report.id = World::attempt("j", 2);
+    report.ending.cause = ap::Cause::Preempted;
+    report.ending.exit_code = -1;
+    w.control->agent_says(node, report);
+    w.settle();
+    ASSERT_EQ(w.job("j")->attempts.size(), 2u);  // it left no trace but its number
+    EXPECT_EQ(w.job("j")->current()->number, 3);
+    std::vector<std::string> told;
+    const Result<std::vector<Record>> rows = w.store->scan(Table::Event, with_prefix(""));
+    for (const Record& row : rows.value()) {
+        const Json events = parse_json(row.value).value();
+        for (const Json& event : events.items())
+            if (event.at("kind").as_view() == "job") told.push_back(event.at("what").as_string() + " " + std::to_string(event.at("attempt").as_int()) + " " + event.at("cause").as_string());
+    }
+    EXPECT_EQ(told, (Lines{"submitted 0 ", "leased 1 ", "queued 1 node_lost", "leased 2 ", "queued 2 preempted", "leased 3 "}));
+}
+
 TEST(ControlLost, NoReplacementBeforeTheFencingTimeIsOver) {
     World w;
     const NodeId node = w.ready();

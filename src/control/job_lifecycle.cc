@@ -330,7 +330,8 @@ void Control::State::end_attempt(JobEntry& job, ap::Ending ending) {
     }
     const ap::Cause cause = ending.cause;
     const std::string message = ending.message;
-    const bool never_began = !attempt.running && !attempt.preparing;
+    // Of several nodes one may have begun without a word of it.
+    const bool never_began = attempt.nodes.size() == 1 && !attempt.running && !attempt.preparing;
     attempt.ending = std::move(ending);
     gathering.states.insert(*job.key);
 
@@ -353,9 +354,6 @@ void Control::State::end_attempt(JobEntry& job, ap::Ending ending) {
     }
     // Not the user's fault: again, within the limit.
     if (canceled) return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message, now);
-    // It was only taken out of a node's backlog: as if it had never been given, but for its number,
-    // which the node remembers.
-    if (cause == ap::Cause::Preempted && never_began) job.state.attempts.pop_back();
     int failures = 0;
     for (const JobAttempt& one : job.state.attempts)
         if (one.ending && one.ending->cause != ap::Cause::Preempted) ++failures;
@@ -363,6 +361,9 @@ void Control::State::end_attempt(JobEntry& job, ap::Ending ending) {
         return end_job(job, JobStatus::Failed, cause, message + " (" + std::to_string(failures) + " attempts)", now);
     job.state.status = JobStatus::Queued;
     job_event(job, "queued", message);
+    // It was only taken out of a node's backlog: as if it had never been given, but for its number,
+    // which the node remembers.
+    if (cause == ap::Cause::Preempted && never_began) job.state.attempts.pop_back();
     enqueue(job);
 }
 
