@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -20,8 +21,10 @@ using agent_protocol::AttemptId;
 inline constexpr const char* kWorkspace = "ws";
 // The token of every attempt: on its way to a node, and nowhere else.
 inline constexpr std::string_view kPlantedSecret = "planted-secret-5d1f";
+// More than that many tasks never wait on a node behind those that run.
+inline constexpr std::size_t kDeepestBacklog = 64;
 
-// What a job's command does, decided at submission.
+// What a job asks for and what its command does, decided at submission.
 struct Script {
     int exit_code = 0;
     Span runs{};
@@ -29,20 +32,33 @@ struct Script {
     bool ignores_term = false;
     int fails_in = 0;  // 1 snapshot, 2 environment, 3 inputs, 4 outputs; 0 nowhere
     std::string preamble;
+    int nodes = 1;
+    int failing_rank = -1;  // the one that ends with exit_code; -1: every one
+    int priority = 0;
+    std::string principal = "client", experiment;
+    agent_protocol::TaskSpec task;  // as it is submitted
+
+    int exit_code_of(int rank) const { return failing_rank < 0 || failing_rank == rank ? exit_code : 0; }
 };
+
+// The stream into which that rank's command writes.
+std::string log_stream(int rank);
 
 // How often something happened: a simulation in which nothing happens proves nothing.
 using Coverage = std::map<std::string, std::uint64_t>;
 
 class Checker {
 public:
-    Checker(const Timeline& timeline, Coverage& coverage, int slots) : timeline_(timeline), coverage_(coverage), slots_(slots) {}
+    Checker(const Timeline& timeline, Coverage& coverage) : timeline_(timeline), coverage_(coverage) {}
 
     const std::string& violation() const { return violation_; }
     bool violated() const { return !violation_.empty(); }
     void violate(const std::string& what);
-    void require(bool holds, const std::string& what) {
-        if (!holds) violate(what);
+    template <class What>
+    void require(bool holds, const What& what) {  // a text, or what gives one
+        if (holds) return;
+        if constexpr (std::is_invocable_v<What>) violate(what());
+        else violate(what);
     }
 
     // ---- the store: called after every durable step, with the keys that were written ----
@@ -61,39 +77,80 @@ public:
     void wants_deleted(const std::string& job) { may_vanish_.insert(job); }
     bool may_vanish(const std::string& job) const { return may_vanish_.contains(job); }
     void wants_ended(const std::string& job) { may_be_canceled_.insert(job); }
+    void cancel_acknowledged(const MemoryStore::State& state, const std::string& job);
+    // From now on a node of that compute may run so many tasks at a time.
+    void wants_at_a_time(const std::string& compute, int tasks) { at_a_time_[compute] = std::max(at_a_time_[compute], tasks); }
 
     // ---- the processes ----
-    void task_starts(const AttemptId& id, const NodeId& node);
-    void task_ends(const AttemptId& id, int exit_code, bool by_itself);
-    void wrote(const AttemptId& id, std::string_view bytes) { written_[id] += bytes; }
-    void bytes_lost(const AttemptId& id) { shortened_.insert(id); }  // with the machine
+    void task_arrived(const AttemptId& id, const agent_protocol::TaskSpec& task);  // on a node that is to start it
+    void task_starts(const AttemptId& id, int rank, const NodeId& node);
+    void task_ends(const AttemptId& id, int rank, const NodeId& node, int exit_code, bool by_itself);
+    void wrote(const AttemptId& id, int rank, std::string_view bytes) { written_[{id, rank}] += bytes; }
+    void bytes_lost(const AttemptId& id, int rank) { shortened_.insert({id, rank}); }  // with the machine
+    static std::string line(const AttemptId& id, int rank, int number);  // that its command prints
 
     // ---- at the end, after the faults stopped ----
     void settled(const MemoryStore::State& state);
 
+    // Tasks that were given to that node and have not left it.
+    std::size_t leases_on(const NodeId& node) { return leases_[node].size(); }
+
     std::map<std::string, Script> scripts;  // by job
+    int slots = 0;                          // of the pool
 
 private:
-    void check_job(const MemoryStore::State& state, const std::string& key);
-    void check_log(const MemoryStore::State& state, const JobRecord& job, const JobAttempt& attempt);
-    static std::optional<JobRecord> job(const MemoryStore::State& state, const std::string& name);
-    static std::optional<Node> node(const MemoryStore::State& state, const std::string& id);
-
+    using Rank = std::pair<AttemptId, int>;
     struct Ended {
         int exit_code = 0;
         bool by_itself = false;
     };
+    struct Parsed {  // a job as its rows say, and their revisions
+        JobRecord job;
+        std::uint64_t definition = 0, state = 0;
+    };
+    struct Heard {  // what its events have told of a job
+        bool ended = false;
+        std::string status;
+        std::int64_t attempt = 0;
+    };
+
+    void check_job(const MemoryStore::State& state, const std::string& key, bool told);
+    void check_change(const JobRecord& then, const JobRecord& now);
+    void check_nodes_of(const MemoryStore::State& state, const JobRecord& job);
+    void check_end(const JobRecord& job);
+    void check_attempt_end(const MemoryStore::State& state, const JobRecord& job, const JobAttempt& attempt);
+    void check_log(const MemoryStore::State& state, const JobRecord& job, const JobAttempt& attempt, int rank);
+    void check_order(const std::vector<std::string>& leased);
+    void count_leases(const JobRecord& job);
+    void no_leases(const std::string& job);
+    std::set<std::string> check_events(const std::string& key, const std::string& row);
+    const JobRecord* job(const MemoryStore::State& state, const std::string& name);
+    static std::optional<Node> node(const MemoryStore::State& state, const std::string& id);
+    std::size_t at_a_time(const std::string& compute) const;
+
     const Timeline& timeline_;
     Coverage& coverage_;
-    int slots_;
     std::string violation_;
+    std::map<std::string, Parsed> parsed_;
     std::map<std::string, JobRecord> seen_;       // the last durable form of every job
     std::set<std::string> acknowledged_, may_vanish_, may_be_canceled_;
-    std::map<AttemptId, int> starts_;
-    std::map<std::string, AttemptId> running_;    // the live task of a job
-    std::map<AttemptId, Ended> ended_;
-    std::map<AttemptId, std::string> written_;    // every byte of std_log, in order
-    std::set<AttemptId> shortened_;
+    std::map<std::string, int> at_a_time_;        // by compute, the most that was ever asked for
+    std::map<std::string, std::map<int, std::set<std::string>>> waiting_;  // single ones, by compute and priority
+    std::map<NodeId, std::map<std::string, bool>> leases_;  // that are not over: job -> is a gang
+    std::map<std::string, std::vector<NodeId>> leased_;     // the same by job
+    std::map<std::string, Heard> heard_;          // by job
+    std::string last_event_;
+    struct Bases {
+        std::deque<std::string> sent;  // to its agent since it said Hello
+        std::optional<Span> welcome;
+    };
+    std::map<NodeId, Bases> bases_;
+    std::map<Rank, NodeId> starts_;
+    std::map<std::string, std::map<int, AttemptId>> running_;  // live tasks of a job, by rank
+    std::map<NodeId, std::map<std::string, bool>> on_;         // live tasks on a node: job -> is a gang
+    std::map<Rank, Ended> ended_;
+    std::map<Rank, std::string> written_;         // every byte of the log, in order
+    std::set<Rank> shortened_;
     const MemoryStore::State* latest_ = nullptr;
 };
 

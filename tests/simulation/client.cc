@@ -60,15 +60,17 @@ void World::submit(std::string name, std::string compute, Json definition) {
     ask([=, this](Server& at, Control::Reply<void> reply) {
         // Whoever deletes a job does not make it again: its attempts would have the same names.
         if (checker.may_vanish(name)) return reply(Result<void>{});
+        const Script& script = checker.scripts.at(name);
         JobSubmission job;
         job.workspace = kWorkspace;
         job.name = name;
         job.definition = definition;
         job.compute = compute;
-        job.task.command = name;
-        if (const std::string& preamble = checker.scripts.at(name).preamble; !preamble.empty())
-            job.task.environment.notices.push_back(preamble.substr(0, preamble.size() - 1));
-        job.principal = "client";
+        job.task = script.task;
+        if (mutation.gang_smaller && job.task.node_count > 1) --job.task.node_count;
+        job.priority = mutation.priority_ignored ? 0 : script.priority;
+        job.principal = script.principal;
+        job.meta.experiment = script.experiment;
         at.control.submit(std::move(job), [this, name, reply](Result<Put> result) {
             if (result && server) checker.acknowledged(server->store.durable(), name);
             ++coverage[!result ? "submit: " + result.error().reason : *result == Put::Created ? "submit: created" : "submit: unchanged"];
@@ -77,68 +79,116 @@ void World::submit(std::string name, std::string compute, Json definition) {
     }, [this, name](Result<void> result) { say("client", "submit " + name + ": " + (result ? "ok" : result.error().reason)); });
 }
 
+void World::put(Compute compute) {
+    if (settling) return;  // at the end everything is let go
+    checker.wants_at_a_time(compute.name, compute.jobs_per_node);
+    if (mutation.backlog_without_limit) compute.jobs_per_node += 1000;
+    ask([compute](Server& at, Control::Reply<void> reply) {
+        at.control.put_compute(compute, [reply](Result<Put> r) { reply(r ? Result<void>{} : Result<void>(Failure(r.error()))); });
+    }, [](Result<void>) {});
+}
+
+Compute World::some_cluster(const std::string& name) {
+    Compute compute;
+    compute.workspace = kWorkspace;
+    compute.name = name;
+    compute.definition = compute.envelope = Json::object();
+    compute.min_nodes = dice.chance(0.2) ? 1 : 0;
+    compute.max_nodes = static_cast<int>(dice.between(dice.chance(0.1) ? 0 : 1, gangs > 0 ? 5 : many_bases ? 1 : 3));
+    compute.idle_before_scale_down = dice.pause(1s, 120s);
+    if (low_priority && dice.chance(0.5)) compute.tier = Tier::LowPriority;
+    if (several_at_once && dice.chance(0.6)) compute.jobs_per_node = static_cast<int>(dice.between(2, 4));
+    return compute;
+}
+
+void World::plan_job(int number, Span when) {
+    std::string name = "job" + std::to_string(number);
+    if (dice.chance(0.05)) name = number <= 26 ? std::string(1, static_cast<char>('a' + number - 1)) : std::to_string(number);
+    else if (dice.chance(0.05)) name += std::string(static_cast<std::size_t>(dice.between(100, 200)), 'x');
+    Script& script = checker.scripts[name];
+    script.exit_code = dice.chance(0.2) ? static_cast<int>(dice.between(1, 100)) : 0;
+    script.runs = long_tasks                                    ? dice.pause(1min, 30min)
+                  : short_tasks && (many_bases || dice.chance(0.97)) ? dice.pause(1ms, 20ms)
+                                                                : dice.pause(1ms, 3min);
+    script.lines = static_cast<int>(dice.between(0, short_tasks ? 2 : 12));
+    script.ignores_term = dice.chance(0.2);
+    if (dice.chance(0.1)) script.fails_in = static_cast<int>(dice.between(1, 4));
+    if (dice.chance(0.3)) script.preamble = "notice for " + name + "\n";
+    if (dice.chance(gangs)) {
+        script.nodes = static_cast<int>(dice.between(2, std::min(4, slots)));
+        if (dice.chance(0.5)) script.failing_rank = static_cast<int>(dice.between(0, script.nodes - 1));
+    }
+    if (priorities) script.priority = static_cast<int>(dice.between(-1, 2));
+    if (sharers) {
+        script.principal = dice.chance(0.5) ? "ana" : "ben";
+        script.experiment = dice.chance(0.5) ? "one" : "two";
+    }
+    script.task.command = name;
+    script.task.node_count = script.nodes;
+    script.task.variables = {{"AZUREML_RUN_ID", name}};
+    if (many_bases || dice.chance(0.2)) script.task.variables.emplace_back("SEED", std::to_string(many_bases ? number % 280 : number % 3));
+    if (!script.preamble.empty()) script.task.environment.notices.push_back(script.preamble.substr(0, script.preamble.size() - 1));
+
+    const std::string compute = dice.chance(0.15) ? "serverless" : computes[static_cast<std::size_t>(dice.between(0, static_cast<std::int64_t>(computes.size()) - 1))];
+    const Json definition = Json::object({{"command", name}});
+    timeline.in(when, [=, this] { submit(name, compute, definition); }, {always});
+    const auto later = [&] { return when + (short_tasks && dice.chance(0.7) ? dice.pause(1ms, 2s) : dice.pause(1ms, 3min)); };
+    if (dice.chance(short_tasks ? 0.03 : 0.2)) timeline.in(later(), [=, this] { submit(name, compute, definition); }, {always});
+    if (many_bases) return;
+    if (dice.chance(short_tasks ? 0.1 : 0.3)) {
+        timeline.in(later(), [this, name] {
+            checker.wants_ended(name);
+            ask([this, name](Server& at, Control::Reply<void> reply) {
+                at.control.cancel_job(kWorkspace, name, [this, name, reply](Result<void> result) {
+                    if (result && server) checker.cancel_acknowledged(server->store.durable(), name);
+                    reply(std::move(result));
+                });
+            }, [this, name](Result<void> r) {
+                ++coverage[r ? "cancel: ok" : "cancel: " + r.error().reason];
+                say("client", "cancel " + name + ": " + (r ? "ok" : r.error().reason));
+            });
+        }, {always});
+    }
+    if (dice.chance(0.1)) {
+        timeline.in(later(), [this, name] {
+            ask([name](Server& at, Control::Reply<void> reply) { at.control.preempt_job(kWorkspace, name, std::move(reply)); },
+                [this, name](Result<void> r) {
+                    ++coverage[r ? "preempt: ok" : "preempt: " + r.error().reason];
+                    say("client", "preempt " + name + ": " + (r ? "ok" : r.error().reason));
+                });
+        }, {always});
+    }
+    if (dice.chance(short_tasks ? 0.03 : 0.1)) {
+        timeline.in(when + dice.pause(short_tasks ? 1s : 4min, 20min), [this, name] {
+            checker.wants_deleted(name);
+            ask([name](Server& at, Control::Reply<void> reply) { at.control.delete_job(kWorkspace, name, std::move(reply)); },
+                [this](Result<void> r) { ++coverage[r ? "delete job: ok" : "delete job: " + r.error().reason]; });
+        }, {always});
+    }
+}
+
 void World::plan_client() {
-    const int clusters = static_cast<int>(dice.between(1, 3));
-    const auto cluster = [this](const std::string& name) {
-        Compute compute;
-        compute.workspace = kWorkspace;
-        compute.name = name;
-        compute.definition = compute.envelope = Json::object();
-        compute.min_nodes = dice.chance(0.2) ? 1 : 0;
-        compute.max_nodes = static_cast<int>(dice.between(dice.chance(0.1) ? 0 : 1, 3));
-        compute.idle_before_scale_down = dice.pause(1s, 120s);
-        return compute;
-    };
-    const auto put = [this](Compute compute) {
-        if (settling) return;  // at the end everything is let go
-        ask([compute](Server& at, Control::Reply<void> reply) {
-            at.control.put_compute(compute, [reply](Result<Put> r) { reply(r ? Result<void>{} : Result<void>(Failure(r.error()))); });
-        }, [](Result<void>) {});
-    };
+    const int clusters = many_bases ? 1 : static_cast<int>(dice.between(1, 3));
     for (int i = 1; i <= clusters; ++i) {
         computes.push_back("c" + std::to_string(i));
-        put(cluster(computes.back()));
+        put(some_cluster(computes.back()));
     }
-    const Span busy = dice.pause(30s, 10min);
-    const auto sometime = [&] { return dice.span(5s, busy); };
     const auto any = [this] { return computes[static_cast<std::size_t>(dice.between(0, static_cast<std::int64_t>(computes.size()) - 1))]; };
+    const Span busy = short_tasks ? dice.pause(2s, 2min) : dice.pause(30s, 10min);
+    const Span start = short_tasks ? 1s : 5s;
+    const auto sometime = [&] { return dice.span(start, start + busy); };
 
-    const int jobs = static_cast<int>(dice.between(1, 10));
+    int jobs = static_cast<int>(dice.between(1, 10));
+    if (short_tasks) jobs = static_cast<int>(many_bases ? dice.between(300, 400) : dice.between(10, dice.chance(0.2) ? 150 : 50));
+    // Some come one by one, others all at once.
+    Span burst = sometime();
     for (int i = 1; i <= jobs; ++i) {
-        const std::string name = "job" + std::to_string(i);
-        Script& script = checker.scripts[name];
-        script.exit_code = dice.chance(0.2) ? static_cast<int>(dice.between(1, 100)) : 0;
-        script.runs = long_tasks ? dice.pause(1min, 30min) : dice.pause(1ms, 3min);
-        script.lines = static_cast<int>(dice.between(0, 12));
-        script.ignores_term = dice.chance(0.2);
-        if (dice.chance(0.1)) script.fails_in = static_cast<int>(dice.between(1, 4));
-        if (dice.chance(0.3)) script.preamble = "notice for " + name + "\n";
-        const std::string compute = dice.chance(0.15) ? "serverless" : any();
-        const Json definition = Json::object({{"command", name}});
-        const Span when = sometime();
-        timeline.in(when, [=, this] { submit(name, compute, definition); }, {always});
-        if (dice.chance(0.2)) timeline.in(when + dice.pause(1ms, 2min), [=, this] { submit(name, compute, definition); }, {always});
-        if (dice.chance(0.3)) {
-            timeline.in(when + dice.pause(1ms, 3min), [this, name] {
-                checker.wants_ended(name);
-                ask([name](Server& at, Control::Reply<void> reply) { at.control.cancel_job(kWorkspace, name, std::move(reply)); },
-                    [this, name](Result<void> r) {
-                        ++coverage[r ? "cancel: ok" : "cancel: " + r.error().reason];
-                        say("client", "cancel " + name + ": " + (r ? "ok" : r.error().reason));
-                    });
-            }, {always});
-        }
-        if (dice.chance(0.1)) {
-            timeline.in(when + dice.pause(4min, 20min), [this, name] {
-                checker.wants_deleted(name);
-                ask([name](Server& at, Control::Reply<void> reply) { at.control.delete_job(kWorkspace, name, std::move(reply)); },
-                    [this](Result<void> r) { ++coverage[r ? "delete job: ok" : "delete job: " + r.error().reason]; });
-            }, {always});
-        }
+        if (dice.chance(0.05)) burst = sometime();
+        plan_job(i, short_tasks && dice.chance(0.8) ? burst + dice.pause(1us, 500ms) : sometime());
     }
-    for (int i = static_cast<int>(dice.between(0, 3)); i > 0; --i)
-        timeline.in(sometime(), [put, cluster, name = any()] { put(cluster(name)); }, {always});
-    if (dice.chance(0.25)) {
+    for (int i = many_bases ? 0 : static_cast<int>(dice.between(0, 3)); i > 0; --i)
+        timeline.in(sometime(), [this, name = any()] { put(some_cluster(name)); }, {always});
+    if (!many_bases && dice.chance(0.2)) {
         timeline.in(sometime(), [this, name = any()] {
             for (const auto& [job, script] : checker.scripts) checker.wants_ended(job);
             ask([name](Server& at, Control::Reply<void> reply) { at.control.delete_compute(kWorkspace, name, std::move(reply)); },

@@ -23,7 +23,11 @@ const std::map<std::string, bool Mutation::*> kMutations{
     {"effects-before-commit", &Mutation::effects_before_commit}, {"no-fence", &Mutation::no_fence},
     {"early-replacement", &Mutation::early_replacement},         {"supervisor-forgets", &Mutation::supervisor_forgets},
     {"gone-without-proof", &Mutation::gone_without_proof},                  {"extra-slot", &Mutation::extra_slot},
-    {"log-acked-early", &Mutation::log_acked_early},
+    {"log-acked-early", &Mutation::log_acked_early},             {"begun-is-revoked", &Mutation::begun_is_revoked},
+    {"rank-forgotten", &Mutation::rank_forgotten},               {"lease-before-base", &Mutation::lease_before_base},
+    {"priority-ignored", &Mutation::priority_ignored},           {"more-at-once", &Mutation::more_at_once},
+    {"backlog-without-limit", &Mutation::backlog_without_limit}, {"gang-smaller", &Mutation::gang_smaller},
+    {"cancel-forgotten", &Mutation::cancel_forgotten},           {"events-lost", &Mutation::events_lost},
 };
 
 bool real_database = false;

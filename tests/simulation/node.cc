@@ -74,7 +74,7 @@ void Machine::kill_supervisor() {
 void Machine::drop_tasks() {
     if (!supervisor_) return;
     for (auto& [id, process] : supervisor_->tasks)
-        if (!process.exit) world_.checker.task_ends(id, -1, false);
+        if (!process.exit) world_.checker.task_ends(id, rank(id), id_, -1, false);
     supervisor_->tasks.clear();
 }
 
@@ -95,7 +95,7 @@ void Machine::reboot() {
     entries_synced_ = entries_.size();
     for (auto& [id, log] : logs_) {
         const std::size_t left = survives(log.synced, log.bytes.size());
-        world_.checker.bytes_lost(id);  // or the supervisor's record that there are any
+        world_.checker.bytes_lost(id, rank(id));  // or the supervisor's record that there are any
         log.bytes.resize(left);
         log.synced = log.bytes.size();
     }
@@ -194,15 +194,20 @@ void Machine::carry_out(agent::Effect effect) {
     } else if (auto* outputs = std::get_if<ef::ShipOutputs>(&effect)) {
         operate(outputs->id, 4);
     } else if (auto* begin = std::get_if<ef::StartTask>(&effect)) {
+        if (const auto task = agent_->core->task(begin->id)) {
+            if (task->rank > 0) ranks_[begin->id] = task->rank;
+            world_.checker.task_arrived(begin->id, *task);
+        }
         tell_supervisor([this, begin = *begin] { start_task(begin.id, begin.preamble); });
     } else if (auto* signal = std::get_if<ef::SignalTask>(&effect)) {
         tell_supervisor([this, signal = *signal] { signal_task(signal.id, signal.signal); });
     } else if (auto* slots = std::get_if<ef::SetSlots>(&effect)) {
         tell_supervisor([this, count = slots->count] {
-            supervisor_->slots = count;
+            supervisor_->slots = count + (world_.mutation.more_at_once ? 1 : 0);
             begin_waiting();
         });
     } else if (auto* append = std::get_if<ef::AppendLog>(&effect)) {
+        if (const auto task = agent_->core->task(append->id); task && task->rank > 0) ranks_[append->id] = task->rank;
         if (log_length(append->id) == 0) print(append->id, append->text);
         world_.timeline.in(Span{}, [this, id = append->id] {
             agent_->core->log_grew(id, agent::kStdLog, log_length(id));
@@ -211,7 +216,7 @@ void Machine::carry_out(agent::Effect effect) {
     } else if (auto* ship = std::get_if<ef::ShipLog>(&effect)) {
         const auto log = logs_.find(ship->id);
         if (!agent_->connection || log == logs_.end() || ship->offset >= log->second.bytes.size()) return;
-        ap::LogChunk chunk{ship->id, ship->stream, ship->offset, log->second.bytes.substr(ship->offset, ship->length)};
+        ap::LogChunk chunk{ship->id, log_stream(rank(ship->id)), ship->offset, log->second.bytes.substr(ship->offset, ship->length)};
         const std::uint64_t end = chunk.offset + chunk.bytes.size();
         agent_->connection->send(1, ap::encode(ap::ToServer(std::move(chunk))));
         if (world_.mutation.log_acked_early)
@@ -243,7 +248,8 @@ void Machine::carry_out(agent::Effect effect) {
 void Machine::operate(const AttemptId& id, int step) {
     const std::uint64_t operation = ++operation_;
     agent_->operations[id] = operation;
-    const Span takes = world_.dice.chance(0.7) ? world_.dice.pause(1ms, 2s) : world_.dice.pause(1s, 60s);
+    const Span takes = world_.short_tasks ? (world_.dice.chance(0.98) ? world_.dice.pause(20us, 2ms) : world_.dice.pause(2ms, 2s))
+                       : world_.dice.chance(0.7) ? world_.dice.pause(1ms, 2s) : world_.dice.pause(1s, 60s);
     world_.timeline.in(takes, [this, id, step, operation] { finish(id, step, operation); }, {life_, agent_->life});
 }
 
@@ -316,8 +322,20 @@ void Machine::from_server(std::string bytes) {
     for (;;) {
         const Result<std::optional<ap::FrameReader::Frame>> frame = agent_->frames.next();
         if (!frame || !*frame) return;
-        const Result<ap::ToAgent> message = ap::decode_to_agent(**frame);
+        Result<ap::ToAgent> message = ap::decode_to_agent(**frame);
         if (!message) return world_.checker.violate("the agent cannot read a frame: " + message.error().message);
+        if (auto* ack = std::get_if<ap::LogAck>(&*message)) ack->stream = agent::kStdLog;
+        if (const auto* cancel = std::get_if<ap::Cancel>(&*message); cancel && cancel->only_if_waiting) {
+            const bool begun = agent_->core->running(cancel->id);
+            ++world_.coverage[begun ? "revoke came too late" : "revoke came in time"];
+            if (begun && world_.mutation.begun_is_revoked && agent_->connection) {
+                ap::EndReport report;
+                report.id = cancel->id;
+                report.ending.cause = ap::Cause::Preempted;
+                report.ending.exit_code = -1;
+                agent_->connection->send(1, ap::encode(ap::ToServer(report)));
+            }
+        }
         agent_->core->from_server(*message);
         pump();
     }
@@ -404,7 +422,7 @@ void Machine::begin_waiting() {
 
 void Machine::begin_task(const AttemptId& id, const std::string& preamble) {
     world_.say(id_.c_str(), "starts " + text(id));
-    world_.checker.task_starts(id, id_);
+    world_.checker.task_starts(id, rank(id), id_);
     Process& process = supervisor_->tasks[id];
     process.life = born();
     process.started = clock_.since_boot();
@@ -415,12 +433,12 @@ void Machine::begin_task(const AttemptId& id, const std::string& preamble) {
     const Lives lives{life_, supervisor_->life, process.life};
     for (int line = 0; line < script.lines; ++line)
         world_.timeline.in(script.runs * (line + 1) / (script.lines + 1), [this, id] { task_prints(id); }, lives);
-    world_.timeline.in(script.runs + 1us, [this, id, code = script.exit_code] { end_task(id, code, 0, false, true); }, lives);
+    world_.timeline.in(script.runs + 1us, [this, id, code = script.exit_code_of(rank(id))] { end_task(id, code, 0, false, true); }, lives);
 }
 
 void Machine::task_prints(const AttemptId& id) {
     Process& process = supervisor_->tasks.at(id);
-    print(id, text(id) + " line " + std::to_string(process.printed++) + "\n");
+    print(id, Checker::line(id, rank(id), process.printed++));
     if (world_.dice.chance(0.7)) tell_agent([this, id, length = log_length(id)] { agent_->core->log_grew(id, agent::kStdLog, length); });
 }
 
@@ -454,7 +472,7 @@ void Machine::end_task(const AttemptId& id, int exit_code, int signal, bool fenc
     exit.log_length = log_length(id);
     process.exit = exit;
     process.life.reset();
-    world_.checker.task_ends(id, exit_code, by_itself);
+    world_.checker.task_ends(id, rank(id), id_, exit_code, by_itself);
     journal({id, Entry::What::Exited, {}, exit});
     tell_agent([this, id, exit] { agent_->core->task_exited(id, exit); });
     begin_waiting();
@@ -464,6 +482,10 @@ void Machine::arm_fence() {
     if (supervisor_->fence == Span::max()) return;
     world_.timeline.in(clock_.until(supervisor_->fence), [this] {
         if (clock_.since_boot() < supervisor_->fence) return;
+        for (const auto& [id, preamble] : std::exchange(supervisor_->waiting, {})) {
+            ++world_.coverage["waiting start dropped at the fence"];
+            tell_agent([this, id = id] { agent_->core->task_started(id, fail(Code::Canceled, "Dropped", "dropped")); });
+        }
         std::vector<AttemptId> running;
         for (const auto& [id, process] : supervisor_->tasks)
             if (!process.exit) running.push_back(id);
@@ -483,12 +505,17 @@ void Machine::journal(Entry entry) {
 
 void Machine::print(const AttemptId& id, std::string_view bytes) {
     logs_[id].bytes += bytes;
-    world_.checker.wrote(id, bytes);
+    world_.checker.wrote(id, rank(id), bytes);
     world_.timeline.in(world_.dice.pause(1ms, 5s), [this, id, length = logs_[id].bytes.size()] {
         const auto found = logs_.find(id);
         if (found == logs_.end()) return;
         found->second.synced = std::max(found->second.synced, std::min(length, found->second.bytes.size()));
     }, {life_});
+}
+
+int Machine::rank(const AttemptId& id) const {
+    const auto found = ranks_.find(id);
+    return found == ranks_.end() ? 0 : found->second;
 }
 
 std::uint64_t Machine::log_length(const AttemptId& id) const {

@@ -28,6 +28,15 @@ struct Mutation {
     bool gone_without_proof = false;      // the provider calls a node gone that only vanished from its sight
     bool extra_slot = false;              // the server thinks the pool is larger
     bool log_acked_early = false;         // the agent takes sent bytes for received ones
+    bool begun_is_revoked = false;        // a node says of a command that runs that it never began
+    bool rank_forgotten = false;          // the end of a gang's rank is not stored
+    bool lease_before_base = false;       // what a lease stands on follows it
+    bool priority_ignored = false;
+    bool more_at_once = false;            // a node runs more tasks at a time than its cluster says
+    bool backlog_without_limit = false;
+    bool gang_smaller = false;            // a gang is given a node less than it asks for
+    bool cancel_forgotten = false;        // the wish to cancel is not stored
+    bool events_lost = false;             // what happened is not written down
 };
 
 class Machine {
@@ -73,7 +82,7 @@ private:
     struct Supervisor {
         Life life = born();
         std::map<AttemptId, Process> tasks;
-        std::deque<std::pair<AttemptId, std::string>> waiting;  // with their preambles
+        std::deque<std::pair<AttemptId, std::string>> waiting;  // for their turn, with their preambles
         int slots = 1;
         Span fence = Span::max();
         bool listening = false;  // an agent is connected and has been told the list
@@ -115,6 +124,7 @@ private:
     void journal(Entry entry);
     void print(const AttemptId& id, std::string_view bytes);
     std::uint64_t log_length(const AttemptId& id) const;
+    int rank(const AttemptId& id) const;
     void drop_tasks();
 
     World& world_;
@@ -132,6 +142,7 @@ private:
     std::vector<Entry> entries_;
     std::size_t entries_synced_ = 0;
     std::map<AttemptId, Log> logs_;
+    std::map<AttemptId, int> ranks_;  // of the attempts of several nodes, other than the first
 
     std::unique_ptr<Supervisor> supervisor_;
     std::unique_ptr<Agent> agent_;

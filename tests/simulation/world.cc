@@ -10,6 +10,7 @@ namespace ap = agent_protocol;
 namespace {
 constexpr Span kSettleWithin = 4h;
 constexpr int kPartition = 5;
+constexpr int kKinds = 11;
 }  // namespace
 
 // ---------------------------------------------------------------------------------------------
@@ -19,6 +20,23 @@ DiskStore::DiskStore(World& world, MemoryStore::State state, std::weak_ptr<char>
     : MemoryStore(std::move(state)), world_(world), life_(std::move(life)) {}
 
 void DiskStore::commit(Batch batch, Done done) {
+    if (world_.mutation.rank_forgotten || world_.mutation.cancel_forgotten)
+        for (Write& write : batch.writes) {
+            if (write.table != Table::JobState || !write.value) continue;
+            Json state = parse_json(*write.value).value();
+            if (world_.mutation.rank_forgotten && state.at("attempts").is_array()) {
+                Json attempts = Json::array();
+                for (Json attempt : state.at("attempts").items()) {
+                    attempt.erase("endedRanks");
+                    attempts.push(std::move(attempt));
+                }
+                state.set("attempts", std::move(attempts));
+            }
+            if (world_.mutation.cancel_forgotten) state.erase("cancelRequested");
+            write.value = state.dump();
+        }
+    if (world_.mutation.events_lost && world_.dice.chance(0.1))
+        std::erase_if(batch.writes, [](const Write& write) { return write.table == Table::Event; });
     std::vector<std::pair<Table, std::string>> keys;
     for (const Write& write : batch.writes) keys.emplace_back(write.table, write.key);
     keys_.push_back(std::move(keys));
@@ -35,21 +53,22 @@ void DiskStore::commit(Batch batch, Done done) {
 void DiskStore::write_out() {
     if (writing_ || queued() == 0) return;
     writing_ = true;
-    const Span takes = world_.dice.chance(0.97) ? world_.dice.pause(100us, 20ms) : world_.dice.pause(20ms, 3s);
+    const bool quick = world_.dice.chance(world_.short_tasks ? 0.995 : 0.97);
+    const Span takes = quick ? world_.dice.pause(100us, world_.short_tasks ? 4ms : 20ms) : world_.dice.pause(20ms, 3s);
     world_.timeline.in(takes, [this] {
         const std::size_t group = static_cast<std::size_t>(world_.dice.between(1, static_cast<std::int64_t>(queued())));
         if (world_.faults.on && world_.dice.chance(world_.faults.commit_fails)) {
             ++world_.coverage["commit failed"];
             fail_next(Error{Code::ResourceExhausted, "DiskFull", "no space left on the disk", ""});
         }
-        if (world_.sqlite && !write_to_sqlite(group)) return;  // nobody is told: the power is gone
-        if (!world_.sqlite) persist(group);
-        std::vector<std::pair<Table, std::string>> written;
-        for (std::size_t i = 0; i < group; ++i) {
-            written.insert(written.end(), keys_.front().begin(), keys_.front().end());
-            keys_.pop_front();
+        if (world_.sqlite) {
+            const std::size_t there = write_to_sqlite(group);
+            tell_checker(there);
+            if (world_.power_failed) return;  // nobody else is told
+        } else {
+            persist(group);
+            tell_checker(group);
         }
-        world_.checker.persisted(durable(), written);
         world_.timeline.in(world_.dice.pause(10us, 5ms), [this] {
             writing_ = false;
             deliver();
@@ -58,8 +77,17 @@ void DiskStore::write_out() {
     }, {life_});
 }
 
+void DiskStore::tell_checker(std::size_t group) {
+    std::vector<std::pair<Table, std::string>> written;
+    for (; group > 0; --group) {
+        written.insert(written.end(), keys_.front().begin(), keys_.front().end());
+        keys_.pop_front();
+    }
+    world_.checker.persisted(durable(), written);
+}
+
 // The memory store says what each batch must lead to, one by one.
-bool DiskStore::write_to_sqlite(std::size_t group) {
+std::size_t DiskStore::write_to_sqlite(std::size_t group) {
     for (std::size_t i = 0; i < group; ++i) {
         const Batch batch = std::move(batches_.front());
         batches_.pop_front();
@@ -70,14 +98,18 @@ bool DiskStore::write_to_sqlite(std::size_t group) {
         if (world_.sqlite->write(batch)) continue;
         // It was on its way when the power failed: it is there in full or not at all.
         ++world_.coverage["power failed in a commit"];
-        if (const std::string trouble = world_.sqlite->lose_power(); !trouble.empty()) world_.checker.violate(trouble);
-        else if (const std::string without = world_.sqlite->differs(before); without.empty()) replace_durable(before);
-        else if (const std::string with = world_.sqlite->differs(durable()); !with.empty())
-            world_.checker.violate("after the power failed " + without + ", and " + with);
         world_.power_failed = true;
-        return false;
+        if (const std::string trouble = world_.sqlite->lose_power(); !trouble.empty()) world_.checker.violate(trouble);
+        const std::string without = world_.sqlite->differs(before);
+        if (without.empty()) {
+            replace_durable(before);
+            return i;
+        }
+        if (const std::string with = world_.sqlite->differs(durable()); !with.empty())
+            world_.checker.violate("after the power failed " + without + ", and " + with);
+        return i + 1;
     }
-    return true;
+    return group;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -104,13 +136,23 @@ MemoryStore::State Server::crash() {
 }
 
 void Server::send(const NodeId& node, ap::ToAgent message) {
-    world.checker.leaves(store.durable(), node, message);
     if (world.verbose) world.say("server", "to " + node + " " + ap::encode(message).substr(8, 160));
     if (auto* welcome = std::get_if<ap::Welcome>(&message)) {
         if (world.mutation.no_fence) welcome->lost_node_after = Span{};
         if (world.mutation.early_replacement) welcome->lost_node_after = world.lost_node_after;
+        if (world.mutation.backlog_without_limit) welcome->max_running = 1;
     }
+    if (world.mutation.lease_before_base && std::holds_alternative<ap::Base>(message)) {
+        held_.insert_or_assign(node, std::move(message));
+        return;
+    }
+    world.checker.leaves(store.durable(), node, message);
     links.send(node, message);
+    if (!std::holds_alternative<ap::Lease>(message)) return;
+    if (const auto base = held_.extract(node)) {
+        world.checker.leaves(store.durable(), node, base.mapped());
+        links.send(node, base.mapped());
+    }
 }
 void Server::provision(const Node& node) {
     world.checker.provisions(store.durable(), node.id());
@@ -143,13 +185,25 @@ void Server::arm() {
 
 World::World(std::uint64_t s, Mutation m, bool v, bool real_database, Coverage& c)
     : seed(s), mutation(m), verbose(v), dice(s), coverage(c), slots(static_cast<int>(dice.between(1, 4))),
-      checker(timeline, coverage, slots), server_clock(timeline, static_cast<int>(dice.between(-10'000, 10'000))) {
-    settings.slots = slots + (mutation.extra_slot ? 1 : 0);
+      checker(timeline, coverage), server_clock(timeline, static_cast<int>(dice.between(-10'000, 10'000))) {
+    settings.slots = slots;
     settings.lost_node_after = mutation.early_replacement ? 20s : lost_node_after;
     settings.lost_node_margin = mutation.early_replacement ? Span{} : Span(60s);
     settings.serverless_idle = 20s;
     settings.run_token = [](const ap::AttemptId&) { return Secret(std::string(kPlantedSecret)); };
     long_tasks = dice.chance(0.3);
+    many_bases = dice.chance(0.005);
+    if (many_bases) long_tasks = false;
+    short_tasks = many_bases || (!long_tasks && dice.chance(0.4));
+    if (dice.chance(0.4)) gangs = dice.unit() * 0.6;
+    if (gangs > 0) settings.slots = slots = std::max(slots, static_cast<int>(dice.between(2, 6)));
+    checker.slots = slots;
+    if (mutation.extra_slot) ++settings.slots;
+    priorities = dice.chance(0.4);
+    sharers = dice.chance(0.4);
+    low_priority = dice.chance(0.3);
+    several_at_once = dice.chance(0.35);
+    settings.preemption_grace = dice.pause(1s, 60s);
 
     if (real_database) {
         sqlite = std::make_unique<SqliteDisk>(s);
@@ -160,16 +214,17 @@ World::World(std::uint64_t s, Mutation m, bool v, bool real_database, Coverage& 
     if (dice.chance(0.4)) faults.commit_fails = rate * dice.unit() * 0.1;
     if (dice.chance(0.3)) faults.crash_per_step = rate * dice.unit() * 0.005;
     if (dice.chance(0.3)) faults.preparation_fails = rate * dice.unit() * 0.2;
-    faults.every = dice.pause(3s, 120s);
-    for (int kind = 0; kind < 11; ++kind)
+    faults.every = short_tasks ? dice.pause(100ms, 30s) : dice.pause(3s, 120s);
+    for (int kind = 0; kind < kKinds; ++kind)
         if (rate > 0 && dice.chance(0.4)) faults.kinds.push_back(kind);
     if (rate > 0 && dice.chance(0.2)) {  // one thing only, and time for it to have its consequences
-        const Span every = dice.pause(1min, 10min);
+        const Span every = short_tasks ? dice.pause(1s, 1min) : dice.pause(1min, 10min);
         faults = {};
-        faults.kinds = {dice.chance(0.5) ? kPartition : static_cast<int>(dice.between(0, 10))};
+        faults.kinds = {dice.chance(0.5) ? kPartition : static_cast<int>(dice.between(0, kKinds - 1))};
         faults.every = every;
-        long_tasks = true;
+        long_tasks = !short_tasks;
     }
+    if (many_bases) faults = {}, faults.on = false;
 }
 
 World::~World() {
@@ -189,7 +244,7 @@ std::string World::run() {
     server = std::make_unique<Server>(*this, MemoryStore::State{});
     server->begin();
     plan_client();
-    const Span faulty = long_tasks ? dice.pause(10min, 90min) : dice.pause(2min, 25min);
+    const Span faulty = long_tasks ? dice.pause(10min, 90min) : short_tasks ? dice.pause(30s, 10min) : dice.pause(2min, 25min);
     next_fault();
     timeline.in(faulty, [this] { stop_faults(); }, {always});
     Span seen{};
@@ -336,8 +391,49 @@ void World::fault() {
     }
 }
 
+// What a server that starts now would know, against what this one knows. Only while all that it
+// did is durable.
+void World::compare_recovered() {
+    if (!server || !server->store.at_rest()) return;
+    const std::optional<Span> next = server->control.next_tick();
+    if (next && *next <= server_clock.since_boot() + 20ms) return;  // it gathers
+    struct Nobody : Effects {
+        void send(const NodeId&, ap::ToAgent) override {}
+        void provision(const Node&) override {}
+        void release(const Node&) override {}
+        void disconnect(const NodeId&) override {}
+    } nobody;
+    MemoryStore copy(server->store.durable());
+    Control other(server_clock, copy, nobody, settings);
+    if (const Result<void> recovered = other.recover(); !recovered) return checker.violate("nobody could recover from what is stored: " + recovered.error().message);
+    ++coverage["compared with what would be recovered"];
+    std::vector<std::string> all = computes;
+    all.push_back("serverless");
+    for (const std::string& name : all) {
+        std::map<std::string, std::string> mine, theirs;
+        const auto view = [this](const Control& control, const std::string& compute, auto& into) {
+            for (const Node& node : control.nodes_of(kWorkspace, compute)) {
+                const bool one = checker.leases_on(node.id()) <= 1;  // of several the order may be another
+                into[node.name] = std::string(name_of(node.state)) + " " + (one ? node.job + "#" + std::to_string(node.attempt) : std::to_string(node.backlog) + " behind") + " " + node.boot_id;
+            }
+        };
+        view(server->control, name, mine);
+        view(other, name, theirs);
+        // It may have decided to get more nodes, or to let some go that it cannot reach.
+        for (const auto& [node, is] : mine)
+            checker.require(theirs.contains(node) && (theirs[node] == is || theirs[node].starts_with("leaving")), [&] { return "node " + node + " is '" + is + "', and after a restart it would be '" + theirs[node] + "'"; });
+    }
+    for (const auto& [name, script] : checker.scripts) {
+        const auto mine = server->control.explain(kWorkspace, name), theirs = other.explain(kWorkspace, name);
+        checker.require(mine.has_value() == theirs.has_value(), [&] { return "job " + name + (mine ? " lives, and after a restart it would not" : " is over, and after a restart it would live"); });
+        if (!mine || !theirs) continue;
+        checker.require(mine->counts.waiting == theirs->counts.waiting, [&] { return std::to_string(mine->counts.waiting) + " jobs wait, and after a restart " + std::to_string(theirs->counts.waiting) + " would"; });
+    }
+}
+
 void World::crash_server(const char* why) {
     if (!server) return;
+    compare_recovered();
     say("server", std::string("crashes ") + why);
     ++coverage["server crashed"];
     for (auto& [id, machine] : machines)
@@ -377,6 +473,7 @@ void World::stop_faults() {
 // Room for everything that waits, and nothing is kept.
 void World::settle() {
     timeline.in(10s, [this] {
+        compare_recovered();
         if (asking > 0) return settle();  // what was asked before must not come after this
         settling = true;
         for (const std::string& name : computes)
@@ -385,7 +482,7 @@ void World::settle() {
                 compute.workspace = kWorkspace;
                 compute.name = name;
                 compute.definition = compute.envelope = Json::object();
-                compute.max_nodes = 2;
+                compute.max_nodes = 6;
                 compute.idle_before_scale_down = 5s;
                 at.control.put_compute(std::move(compute), [reply](Result<Put> r) { reply(r ? Result<void>{} : Result<void>(Failure(r.error()))); });
             }, [](Result<void>) {});

@@ -37,10 +37,13 @@ public:
     DiskStore(World& world, MemoryStore::State state, std::weak_ptr<char> life);
     void commit(Batch batch, Done done) override;
     using Store::commit;
+    // Nothing is on its way to the disk, and everybody knows what is there.
+    bool at_rest() const { return !writing_ && queued() == 0; }
 
 private:
     void write_out();
-    bool write_to_sqlite(std::size_t group);
+    std::size_t write_to_sqlite(std::size_t group);  // how many of them there are then
+    void tell_checker(std::size_t group);
     World& world_;
     std::weak_ptr<char> life_;
     std::deque<std::vector<std::pair<Table, std::string>>> keys_;
@@ -73,6 +76,7 @@ public:
 
 private:
     Span ticking_ = Span::max();
+    std::map<NodeId, agent_protocol::ToAgent> held_;  // by a mutation
 };
 
 struct World {
@@ -91,6 +95,9 @@ struct World {
 
     // ---- the client ----
     void plan_client();
+    Compute some_cluster(const std::string& name);
+    void put(Compute compute);
+    void plan_job(int number, Span when);
     void submit(std::string name, std::string compute, Json definition);
     void ask(std::function<void(Server&, Control::Reply<void>)> what, std::function<void(Result<void>)> answered);
 
@@ -100,6 +107,7 @@ struct World {
     void crash_server(const char* why);
     void stop_faults();
     void settle();
+    void compare_recovered();
     bool quiet() const;
 
     std::uint64_t seed;
@@ -111,7 +119,12 @@ struct World {
     Faults faults;
     int slots;
     Span lost_node_after = dice.pause(1min, 10min);
+    // What kind of world it is.
     bool long_tasks = false;
+    bool short_tasks = false;  // of milliseconds: backlogs form
+    bool many_bases = false;   // more different tasks than a node keeps
+    double gangs = 0;          // how many of the jobs need several nodes
+    bool priorities = false, sharers = false, low_priority = false, several_at_once = false;
     Checker checker;
     MachineClock server_clock;
     Control::Settings settings;
