@@ -17,6 +17,7 @@ constexpr Span kResendLog = 5s;        // unacknowledged log bytes are sent agai
 constexpr Span kRecordContact = 10s;   // how much older than the truth the recorded contact may be
 constexpr Span kDetailDelay = 250ms;   // a step shorter than this is not worth a report
 constexpr Span kLasting = 20ms;        // a phase shorter than this is not worth a report or a record
+constexpr Span kWaiting = 1s;          // nor is a shorter wait for the command before it
 constexpr int kAhead = 8;              // so many starts wait at the supervisor for their turn
 constexpr Span kTimeoutGrace = 30s;    // between TERM and KILL when the time limit is met
 constexpr Span kRepeatKill = 5s;
@@ -198,6 +199,8 @@ struct NodeCore::State {
         }
         if (stage == Stage::Ended)
             report(id, attempt);
+        else if (stage == Stage::Ready)  // it waits for its turn: the server knows how many are before it
+            attempt.report_at = now() + kWaiting;
         else if (phase_of(stage) != before)
             attempt.report_at = now() + kLasting;
         else
