@@ -173,9 +173,9 @@ struct NodeCore::State {
         switch (attempt.stage) {
             case Stage::Snapshot: attempt.durations.snapshot += spent; break;
             case Stage::Environment: attempt.durations.environment += spent; break;
-            case Stage::Inputs:
-            case Stage::Ready:
-            case Stage::Starting: attempt.durations.inputs += spent; break;
+            case Stage::Inputs: attempt.durations.inputs += spent; break;
+            case Stage::Ready:  // it waits for its turn: nothing of its own
+            case Stage::Starting: break;
             case Stage::Running: attempt.durations.user_code += spent; break;
             case Stage::Outputs:
             case Stage::Flushing: attempt.durations.outputs += spent; break;

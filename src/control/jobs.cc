@@ -16,36 +16,27 @@ std::string key_of(std::string_view wsid, std::string_view name) {
     return std::string(wsid) + "/" + std::string(name);
 }
 
-std::string with_placeholder(std::string_view text, std::string_view name) {
-    std::string out;
-    if (name.size() < 3) return std::string(text);  // it would be found everywhere
-    for (;;) {
-        const std::size_t at = text.find(name);
-        if (at == std::string_view::npos) return out += text;
-        out += text.substr(0, at);
-        out += ap::kJobPlaceholder;
-        text.remove_prefix(at + name.size());
-    }
-}
-
-// In values only: the names of members are the format's.
-Json with_placeholder(const Json& json, std::string_view name) {
-    if (json.is_string()) return with_placeholder(json.as_view(), name);
-    if (json.is_array()) {
-        Json out = Json::array();
-        for (const Json& item : json.items()) out.push(with_placeholder(item, name));
-        return out;
-    }
-    if (json.is_object()) {
-        Json out = Json::object();
-        for (const auto& [key, value] : json.members()) {
+// In values only: the names of members are the format's. In place: most of a task stays as it is.
+void put_placeholder(Json& json, std::string_view name) {
+    if (json.is_string()) {
+        std::string_view text = json.as_view();
+        if (text.find(name) == std::string_view::npos) return;
+        std::string out;
+        for (std::size_t at; (at = text.find(name)) != std::string_view::npos; text.remove_prefix(at + name.size())) {
+            out += text.substr(0, at);
+            out += ap::kJobPlaceholder;
+        }
+        out += text;
+        json = Json(std::move(out));
+    } else if (json.is_array()) {
+        for (Json& item : json.items()) put_placeholder(item, name);
+    } else if (json.is_object()) {
+        for (auto& [key, value] : json.members()) {
             // A word of a closed list, or a hash: a node reads these before it puts the name in.
             const bool fixed = key == "kind" || key == "hash" || key == "code_hash" || key == "distribution";
-            out.set(key, fixed ? value : with_placeholder(value, name));
+            if (!fixed) put_placeholder(value, name);
         }
-        return out;
     }
-    return json;
 }
 
 }  // namespace
@@ -59,7 +50,8 @@ SplitTask split_task(const ap::TaskSpec& task, std::string_view job) {
         json.erase(own);
     }
     json.erase("run_token");
-    split.base = with_placeholder(json, job).dump();
+    if (job.size() >= 3) put_placeholder(json, job);  // a shorter one would be found everywhere
+    split.base = json.dump();
     split.hash = to_hex(sha256(split.base));
     return split;
 }

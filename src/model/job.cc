@@ -333,15 +333,18 @@ std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, Instant n
         ap::Durations durations = attempt.ending ? attempt.ending->durations : ap::Durations{};
         const std::int64_t known = durations.snapshot.count() + durations.environment.count() + durations.inputs.count();
         if (known > 0) {
+            // What the node did not spend on the job was the wait for its turn there.
+            const Span busy = std::min(preparing, Span(known));
             const auto share = [&](Span part) {
-                return Span(static_cast<std::int64_t>(static_cast<double>(preparing.count()) *
+                return Span(static_cast<std::int64_t>(static_cast<double>(busy.count()) *
                                                       static_cast<double>(part.count()) / static_cast<double>(known)));
             };
             const Span snapshot = share(durations.snapshot);
             const Span inputs = share(durations.inputs);
             book(LedgerEntry::Snapshot, snapshot);
             book(LedgerEntry::Inputs, inputs);
-            book(LedgerEntry::Environment, preparing - snapshot - inputs);
+            book(LedgerEntry::Environment, busy - snapshot - inputs);
+            book(LedgerEntry::Queue, preparing - busy);
         } else {
             book(LedgerEntry::Environment, preparing);
         }
