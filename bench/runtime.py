@@ -7,6 +7,7 @@ import random
 import subprocess
 import threading
 import time
+import urllib.parse
 
 from harness import ROOT, Server, baseline, median, memory_mib, pss_mib
 
@@ -147,18 +148,17 @@ def figure_shell():
 
 
 def check_trials(server, connection, sweep, count):
-    """Some trials are looked at: completed, with exit code 0."""
-    looked = 0
-    path = f"{server.ws}/jobs?api-version=2024-01-01-preview&parentJobName={sweep}"
-    status, body = connection.call("GET", path, headers=server.headers)
-    for job in json.loads(body)["value"] if status == 200 else []:
-        if not job["name"].startswith(sweep + "_"):
-            continue
-        properties = job["properties"]
+    """Some trials are looked at: each a job that completed, with exit code 0 and a log."""
+    chosen = random.Random(count).sample(range(count), 50)
+    for index in chosen:
+        name = f"{sweep}_{index}"
+        properties = server.job(connection, name)
         if properties["status"] != "Completed" or properties["properties"].get("turnout.exit_code") != "0":
-            raise SystemExit(f"trial {job['name']} is {properties['status']}")
-        looked += 1
-    return looked
+            raise SystemExit(f"trial {name} is {properties['status']}: {json.dumps(properties.get('error'))[:200]}")
+        status, text = connection.call("GET", urllib.parse.urlsplit(server.log_url(connection, name))._replace(scheme="", netloc="").geturl())
+        if status != 200 or not text:
+            raise SystemExit(f"trial {name} has no log: {status}")
+    return len(chosen)
 
 
 def figure_jobs():
