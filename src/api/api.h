@@ -26,6 +26,7 @@ class Control;
 class Blobs;
 class Assets;
 class Tracking;
+class Drills;
 }  // namespace turnout
 
 namespace turnout::api {
@@ -78,6 +79,7 @@ struct Services {
     Tracking& tracking;
     Authority& authority;
     ServerInfo info;
+    Drills* drills = nullptr;  // null: this server does none
     // Computes by their key, parsed, with the revision of their row.
     Lru<std::pair<std::uint64_t, Compute>> computes{64};
 };

@@ -19,6 +19,7 @@
 #include "control/agent_links.h"
 #include "control/assets.h"
 #include "control/control.h"
+#include "control/drills.h"
 #include "control/jobs.h"
 #include "io/posix/asio_loop.h"
 #include "io/posix/files.h"
@@ -26,6 +27,7 @@
 #include "io/posix/processes.h"
 #include "io/tls/certificates.h"
 #include "io/tls/tls_server.h"
+#include "provider/local/harm.h"
 #include "provider/local/local_provider.h"
 #include "store/sqlite/sqlite_store.h"
 #include "tracking/tracking.h"
@@ -103,6 +105,42 @@ private:
     std::unordered_map<std::string, std::uint64_t> sweep_logs_;  // how long they are, with what is under way
 };
 
+// The nodes of this machine, and what a person may do to them on purpose.
+class ServerDrills : public Drills {
+public:
+    explicit ServerDrills(Loop& loop) : loop_(loop) {}
+
+    void kill_node(const NodeId& node, Reply<int> reply) override {
+        in_background<int>([folder = provider->folder_of(node)] { return kill_processes_of(folder); }, std::move(reply));
+    }
+    void cut_link(const NodeId& node, Span how_long) override { links->cut(node, how_long); }
+    void fill_disk(const NodeId& node, Span how_long, Reply<std::uint64_t> reply) override {
+        const std::string folder = provider->folder_of(node);
+        in_background<std::uint64_t>([folder] { return fill_file_system(folder, kLeft, {"/", "/tmp", "/var/tmp", "/home", "/root", "/run", "/dev/shm"}); },
+                                     [this, folder, how_long, reply = std::move(reply)](Result<std::uint64_t> filled) {
+                                         loop_.after(how_long, [this, folder] {
+                                             loop_.blocking([folder] { free_file_system(folder); }, [] {});
+                                         });
+                                         reply(std::move(filled));
+                                     });
+    }
+
+    AgentLinks* links = nullptr;
+    LocalProvider* provider = nullptr;
+
+private:
+    static constexpr std::uint64_t kLeft = 1 << 20;
+
+    template <class T>
+    void in_background(std::function<Result<T>()> work, Reply<T> reply) {
+        auto outcome = std::make_shared<std::optional<Result<T>>>();  // shared with the pool's thread
+        loop_.blocking([work = std::move(work), outcome] { outcome->emplace(work()); },
+                       [outcome, reply = std::move(reply)] { reply(std::move(**outcome)); });
+    }
+
+    Loop& loop_;
+};
+
 class Server {
 public:
     explicit Server(ServerOptions options) : options_(std::move(options)) {}
@@ -128,6 +166,7 @@ private:
     PosixRandom random_;
     AsioLoop loop_;
     ServerEffects effects_;
+    ServerDrills drills_{loop_};
     std::unique_ptr<SqliteStore> store_;
     std::unique_ptr<Blobs> blobs_;
     std::unique_ptr<Tracking> tracking_;
@@ -201,6 +240,9 @@ Result<void> Server::open() {
     };
     effects_.links = links_.get();
     effects_.provider = provider_.get();
+    drills_.links = links_.get();
+    drills_.provider = provider_.get();
+    free_all_file_systems(instance_.nodes());
 
     pool_ = this_machine();
     if (options_.slots > 0) pool_.slots = options_.slots;
@@ -262,7 +304,7 @@ Result<std::unique_ptr<http::Listener>> Server::listen_tls_on(const std::string&
 
 Result<void> Server::listen() {
     services_ = std::make_unique<api::Services>(api::Services{clock_, random_, loop_, *store_, *control_, *blobs_,
-                                                              *assets_, *tracking_, *authority_, {}});
+                                                              *assets_, *tracking_, *authority_, {}, &drills_});
     api::add_discovery_routes(router_, *services_);
     api::add_arm_routes(router_, *services_);
     api::add_blob_routes(router_, *services_);

@@ -16,9 +16,19 @@ int job_archive(Context& context);
 int job_restore(Context& context);
 int job_update(Context& context);
 int job_delete(Context& context);
-int job_explain(Context& context);
 // Follows the job to its end and gives its exit code.
 int follow_job(Context& context, client::Api& api, const std::string& name);
+
+// ---- why, and where the time went (explain_commands.cc) ----
+int job_explain(Context& context);
+int job_ledger(Context& context);
+int compute_ledger(Context& context);
+
+// ---- harm on purpose (drill_commands.cc) ----
+int drill_preempt(Context& context);
+int drill_kill_node(Context& context);
+int drill_partition(Context& context);
+int drill_fill_disk(Context& context);
 
 // ---- what happens (event_commands.cc) ----
 int show_events(Context& context);

@@ -8,7 +8,7 @@ namespace turnout::cli {
 
 namespace {
 
-const std::vector<std::string> kColumns = {"name", "display_name", "status", "compute", "experiment_name", "created"};
+const std::vector<std::string> kColumns = {"name", "display_name", "status", "cause", "compute", "experiment_name", "created"};
 
 // What az shows, and what a table needs besides: when, and why it waits.
 Json job_entity(const Json& rest) {
@@ -16,6 +16,8 @@ Json job_entity(const Json& rest) {
     const Json& properties = spec::at_path(rest, "properties.properties");
     if (!rest.at("systemData").at("createdAt").is_null()) entity.set("created", rest.at("systemData").at("createdAt"));
     if (!properties.at("turnout.waiting_for").as_string().empty()) entity.set("waiting_for", properties.at("turnout.waiting_for"));
+    for (const char* const known : {"cause", "preemptions", "place_in_queue", "expected_start"})
+        if (!properties.at("turnout." + std::string(known)).is_null()) entity.set(known, properties.at("turnout." + std::string(known)));
     if (!spec::at_path(rest, "properties.error").is_null()) entity.set("error", spec::at_path(rest, "properties.error"));
     return entity;
 }
@@ -228,27 +230,6 @@ int job_delete(Context& context) {
     if (const Result<void> done = api.finish(*reply); !done) return context.fail(done.error());
     context.note("job " + *name + " is deleted");
     return 0;
-}
-
-int job_explain(Context& context) {
-    const Result<client::Api*> opened = context.api();
-    if (!opened) return context.fail(opened.error());
-    const Result<std::string> name = required_name(context);
-    if (!name) return context.fail(name.error());
-    const Result<Json> job = (*opened)->get(job_path(**opened, *name));
-    if (!job) return context.fail(job.error());
-    const Json& properties = job->at("properties");
-    const Json& own = properties.at("properties");
-    Json out = Json::object({{"name", *name}, {"status", properties.at("status")}});
-    for (const char* key : {"waiting_for", "detail", "compute", "node", "environment", "notices", "attempts", "cause", "exit_code", "started", "ended"})
-        if (!own.at("turnout." + std::string(key)).as_string().empty()) out.set(key, own.at("turnout." + std::string(key)));
-    if (out.at("detail") == out.at("waiting_for")) out.erase("detail");
-    if (!properties.at("error").is_null()) out.set("error", properties.at("error").at("message"));
-    Json ledger = Json::object();
-    for (const auto& [key, value] : own.members())
-        if (key.starts_with("turnout.ledger.")) ledger.set(key.substr(15), value);
-    out.set("time", std::move(ledger));
-    return context.show(out, *job);
 }
 
 namespace {

@@ -17,6 +17,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/reference_pages.h"
 #include "client/files.h"
 #include "io/tls/certificates.h"
 
@@ -389,7 +390,7 @@ int print_version(Context& context) {
 
 int print_reference(Context& context) {
     std::string page = spec::reference_page();
-    page += "\n# Commands\n\n";
+    page += "\n" + std::string(kCauses) + "# Commands\n\n";
     for (const Command& command : context.commands()) {
         if (command.hidden) continue;
         page += "## turnout " + join(command.words, " ") + "\n\n" + command.help + "\n";

@@ -33,6 +33,7 @@ AgentLinks::AgentLinks(Loop& loop, Tracking& tracking) : loop_(loop), tracking_(
 
 AgentLinks::~AgentLinks() {
     loop_.cancel(pinging_);
+    for (const auto& [node, timer] : cut_) loop_.cancel(timer);
     for (auto& [node, link] : links_) {
         link->closed = true;
         link->stream->close();
@@ -40,6 +41,10 @@ AgentLinks::~AgentLinks() {
 }
 
 Task<void> AgentLinks::serve(NodeId node, std::unique_ptr<http::Stream> stream) {
+    if (cut_.contains(node)) {
+        stream->close();
+        co_return;
+    }
     if (const auto old = links_.find(node); old != links_.end()) {
         old->second->closed = true;
         old->second->stream->close();
@@ -122,6 +127,12 @@ void AgentLinks::disconnect(const NodeId& node) {
     const auto found = links_.find(node);
     if (found == links_.end()) return;
     found->second->stream->close();  // the reading side notices and tells control
+}
+
+void AgentLinks::cut(const NodeId& node, Span how_long) {
+    if (const auto before = cut_.find(node); before != cut_.end()) loop_.cancel(before->second);
+    cut_[node] = loop_.after(how_long, [this, node] { cut_.erase(node); });
+    disconnect(node);
 }
 
 void AgentLinks::ping_later() {

@@ -27,6 +27,8 @@ public:
 
     void send(const NodeId& node, const agent_protocol::ToAgent& message);
     void disconnect(const NodeId& node);
+    // For a drill: that node's link is closed, and refused for so long.
+    void cut(const NodeId& node, Span how_long);
     bool connected(const NodeId& node) const { return links_.contains(node); }
 
 private:
@@ -41,6 +43,7 @@ private:
     Tracking& tracking_;
     Control* control_ = nullptr;
     Loop::TimerId pinging_ = 0;
+    std::map<NodeId, Loop::TimerId> cut_;  // until that timer
     // Shared: the coroutines that read and write a link end some time after it was replaced.
     std::map<NodeId, std::shared_ptr<Link>> links_;
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // weakly held by callbacks of commits

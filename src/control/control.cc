@@ -115,6 +115,7 @@ Batch Control::State::serialise(Turn& turn) {
         batch.put(Table::JobState, job_key, std::move(row));
         if (is_terminal(state.status)) batch.erase(Table::JobLive, job_key);
     }
+    for (const std::string& totals_key : turn.totals) batch.put(Table::Ledger, totals_key, to_json(totals.at(totals_key)).dump());
     for (const std::string& compute_key : turn.computes) {
         const auto found = computes.find(compute_key);
         if (found == computes.end()) batch.erase(Table::Compute, compute_key);
@@ -177,6 +178,7 @@ Result<void> Control::State::recover() {
     node_of.clear();
     job_of.clear();
     sharers.clear();
+    experiment_of.clear();
     deadlines.clear();
     touched.clear();
     deletions.clear();
@@ -217,6 +219,7 @@ Result<void> Control::State::recover() {
     };
     TURNOUT_TRY(each_row(store, Table::Node, load_node));
     TURNOUT_TRY(recover_jobs());
+    TURNOUT_TRY(recover_totals());
 
     // Say everything again that may have been lost; all of it is idempotent.
     const Span now = clock.since_boot();
@@ -567,7 +570,10 @@ void Control::agent_connected(const NodeId& id, const ap::Hello& hello) {
     }
     const bool rebooted = !node.node.boot_id.empty() && node.node.boot_id != hello.boot_id;
     if (node.node.boot_id != hello.boot_id || node.node.state != NodeState::Idle || !node.node.problem.empty()) {
-        if (node.node.state == NodeState::Provisioning) s.node_event(node.node, "ready");
+        if (node.node.state == NodeState::Provisioning) {
+            s.node_event(node.node, "ready");
+            node.node.ready = s.clock.now();
+        }
         node.node.boot_id = hello.boot_id;
         node.node.problem.clear();
         s.set_state(node, NodeState::Idle);
@@ -678,69 +684,6 @@ std::optional<Span> Control::next_tick() const {
     if (state_->schedule_not_before != Span{}) consider(state_->schedule_not_before);
     if (state_->broken) consider(state_->clock.since_boot() + 1s);
     return next;
-}
-
-// ---------------------------------------------------------------------------------------------
-
-std::string Control::waiting_for(const std::string& workspace, const std::string& name) const {
-    const State& s = *state_;
-    const auto found = s.jobs.find(State::key(workspace, name));
-    if (found == s.jobs.end() || is_terminal(found->second.state.status)) return "";
-    const State::JobEntry& job = found->second;
-    if (job.type == JobType::Sweep) return sweep_words(job.sweep->sweep, job.sweep->progress);
-    if (job.waits) {
-        std::string text = s.scheduler->explain(job.handle, s.clock.since_boot());
-        for (const NodeId& id : job.compute->nodes)
-            if (const Node& node = s.nodes.at(id).node; !node.problem.empty()) return text + " (" + node.problem + ")";
-        return text;
-    }
-    if (!job.state.placed()) return "";
-    const JobAttempt& attempt = job.state.attempts.back();
-    if (job.preempting) return "its node is needed elsewhere: it is being stopped and goes back into the queue";
-    if (job.state.status == JobStatus::Running || job.state.status == JobStatus::Finalizing) {
-        const auto node = s.nodes.find(job.compute->key() + "/" + attempt.nodes.front());
-        if (node != s.nodes.end() && !node->second.connected)
-            return "the node's agent is not reachable; the job goes on there";
-        return "";
-    }
-    if (!attempt.detail.empty()) return attempt.detail;
-    if (job.state.status == JobStatus::Queued) return "next on node " + attempt.nodes.front() + ", behind a short job";
-    return "the node prepares the job";
-}
-
-std::vector<Node> Control::nodes_of(const std::string& workspace, const std::string& compute) const {
-    const State& s = *state_;
-    std::vector<Node> all;
-    const auto found = s.computes.find(State::key(workspace, compute));
-    if (found == s.computes.end()) return all;
-    for (const NodeId& id : found->second.nodes) {
-        const State::NodeEntry& entry = s.nodes.at(id);
-        Node node = entry.node;
-        node.connected = entry.connected;
-        if (!entry.leases.empty()) {
-            node.job = entry.leases.front().job->name();
-            node.attempt = entry.leases.front().attempt;
-            node.backlog = std::max(0, static_cast<int>(entry.leases.size()) - found->second.compute.jobs_per_node);
-            if (node.state == NodeState::Idle) node.state = NodeState::Running;
-        }
-        all.push_back(std::move(node));
-    }
-    return all;
-}
-
-std::optional<Control::Explanation> Control::explain(const std::string& workspace, const std::string& name) const {
-    const State& s = *state_;
-    const auto found = s.jobs.find(State::key(workspace, name));
-    if (found == s.jobs.end()) return std::nullopt;
-    const State::JobEntry& job = found->second;
-    Explanation why;
-    why.text = waiting_for(workspace, name);
-    if (job.waits) why.waiting = s.scheduler->waiting(job.handle, s.clock.since_boot());
-    why.counts = s.scheduler->counts(job.compute->handle);
-    why.free_slots = s.scheduler->free_slots();
-    why.slots = s.scheduler->slots();
-    why.nodes = nodes_of(workspace, job.compute->compute.name);
-    return why;
 }
 
 }  // namespace turnout

@@ -133,15 +133,31 @@ public:
     std::string waiting_for(const std::string& workspace, const std::string& job) const;
     // Nodes of a compute as they are now, with the job that runs on each; by name.
     std::vector<Node> nodes_of(const std::string& workspace, const std::string& compute) const;
-    // Why that job does not run yet: in words, as data, and what each node of its compute does.
+    // Why that job does not run yet, from the scheduler's own index.
     struct Explanation {
-        std::string text;             // "" if it does not wait
+        std::string text;                      // in words; "" if it does not wait
+        bool waits = false;                    // for a place on a node; if not, `waiting` says nothing
         schedule::Waiting waiting;
-        schedule::Counts counts;      // of its compute
-        int free_slots = 0, slots = 0;
-        std::vector<Node> nodes;
+        std::vector<std::string> would_start;  // what would start it now, each in words
+        schedule::Counts counts;               // of its compute
+        int free_slots = 0, slots = 0, max_nodes = 0, jobs_per_node = 1;
+        struct OnNode {
+            Node node;
+            std::string doing;  // "runs job a since 12 s; 2 more wait there"
+        };
+        std::vector<OnNode> nodes;
     };
+    // Nothing of a job that has ended, or never was.
     std::optional<Explanation> explain(const std::string& workspace, const std::string& job) const;
+    // Where a waiting job stands; nothing if it does not wait for a place.
+    std::optional<schedule::Waiting> waiting(const std::string& workspace, const std::string& job) const;
+    // The nodes of a compute that are there: how long they have lived, started, and been used by the
+    // attempts that run now, all in all.
+    struct LiveNodes {
+        int count = 0;
+        Span life{}, starting{}, used{};
+    };
+    LiveNodes live_nodes(const std::string& workspace, const std::string& compute) const;
 
 private:
     struct State;

@@ -93,7 +93,10 @@ Control::State::JobEntry& Control::State::add_job(std::string job_key, JobFacts 
     job.index = facts.index;
     job.created = facts.created.micros;
     Handle& sharer = sharers[key(workspace, facts.sharer)];
-    if (sharer == 0) sharer = ++last_handle;
+    if (sharer == 0) {
+        sharer = ++last_handle;
+        experiment_of[sharer] = facts.sharer.substr(facts.sharer.find('/') + 1);
+    }
     job.sharer = sharer;
     job.priority = facts.priority;
     job.nodes = facts.nodes;
@@ -335,6 +338,7 @@ void Control::State::end_attempt(JobEntry& job, ap::Ending ending) {
     attempt.ending = std::move(ending);
     gathering.states.insert(*job.key);
 
+    if (!(cause == ap::Cause::Preempted && never_began)) book_attempt(job, attempt);
     const bool canceled = job.state.cancel_requested;
     switch (cause) {
         case ap::Cause::None: return end_job(job, JobStatus::Completed, cause, "", now);
@@ -377,6 +381,7 @@ void Control::State::end_job(JobEntry& job, JobStatus status, ap::Cause cause, s
     touched.insert(job.compute);
     job_event(job, "ended", job.state.error_message);
     --job.compute->live_jobs;
+    book_job(job);
     plan_wanted = true;
     if (job.is_trial()) trial_over(job);
 }

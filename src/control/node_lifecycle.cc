@@ -18,6 +18,9 @@ Control::State::ComputeState& Control::State::add_compute(Compute compute) {
         state.waiting_at = clock.since_boot();
         compute_of[state.handle] = &state;
     }
+    // Checked where it came in.
+    const Result<std::optional<double>> price = price_per_hour(state.compute);
+    state.price = price ? *price : std::nullopt;
     tell_scheduler(state);
     return state;
 }
@@ -191,6 +194,7 @@ void Control::State::remove_node(const NodeId& id) {
     ComputeState& compute = computes.at(key(node.node.workspace, node.node.compute));
     node_event(node.node, node.leases.empty() ? "gone" : "lost", node.node.problem);
     lose_leases(node, node.node.problem.empty() ? "node " + node.node.name + " was lost" : node.node.problem);
+    book_node(compute, node.node);
     scheduler->remove_node(node.handle);
     node_of.erase(node.handle);
     compute.nodes.erase(id);

@@ -45,6 +45,7 @@ struct Control::State {
         schedule::Waiting::For waiting_for = schedule::Waiting::For::Nothing;  // since `waiting_at`
         Span waiting_at{};
         std::size_t live_jobs = 0;
+        std::optional<double> price;  // of a node's hour
 
         std::string key() const { return compute.workspace + "/" + compute.name; }
     };
@@ -123,6 +124,8 @@ struct Control::State {
     std::unordered_map<Handle, NodeEntry*> node_of;
     std::unordered_map<Handle, JobEntry*> job_of;
     std::unordered_map<std::string, Handle> sharers;
+    std::unordered_map<Handle, std::string> experiment_of;  // of a sharer
+    std::map<std::string, Totals> totals;                   // rows of Table::Ledger
     std::set<std::pair<Span, NodeId>> deadlines;
     std::set<std::pair<Span, Handle>> sweep_deadlines;
     std::set<Handle> touched_sweeps;  // trials of it ended, or were given to nodes
@@ -143,6 +146,7 @@ struct Control::State {
         std::map<std::string, std::string> definitions;  // key -> row in Table::Job
         std::map<std::string, std::string> new_jobs;     // key -> row in Table::JobLive
         std::map<std::string, std::set<std::string>> erased_jobs;  // -> their keys among JobCreated
+        std::set<std::string> totals;    // keys that changed
         std::map<std::string, std::string> bases;  // key -> new row in Table::TaskBase
         std::vector<Write> together;  // of the new jobs
         std::string events;           // JSON objects with commas between
@@ -194,6 +198,13 @@ struct Control::State {
     void job_event(const JobEntry& job, std::string_view what, std::string_view message = {});
     void node_event(const Node& node, std::string_view what, std::string_view message = {});
     void compute_event(const Compute& compute, std::string_view what);
+
+    // What is over is added up (ledger.cc), in the commit that records its end.
+    Totals& totals_of(const std::string& totals_key);
+    void book_job(const JobEntry& job);                               // it has ended
+    void book_attempt(const JobEntry& job, const JobAttempt& attempt);  // it has ended, or was lost
+    void book_node(const ComputeState& compute, const Node& node);      // it is gone
+    Result<void> recover_totals();
 
     // ---- jobs (job_lifecycle.cc) ----
     static std::string key(std::string_view workspace, std::string_view name) {

@@ -1,5 +1,7 @@
 #include "model/compute.h"
 
+#include <charconv>
+
 #include "base/text.h"
 #include "model/names.h"
 
@@ -19,6 +21,18 @@ constexpr Names<NodeState, 5> kNodeStates{{
 
 std::string_view name_of(NodeState state) {
     return name_in(kNodeStates, state);
+}
+
+Result<std::optional<double>> price_per_hour(const Compute& compute) {
+    const Json& tag = compute.envelope.at("tags").at(kPriceTag);
+    if (tag.is_null()) return std::optional<double>();
+    const std::string text = tag.is_string() ? tag.as_string() : tag.dump();
+    double price = 0;
+    const auto read = std::from_chars(text.data(), text.data() + text.size(), price);
+    if (read.ec != std::errc() || read.ptr != text.data() + text.size() || !(price >= 0 && price < 1e9))
+        return invalid("tag " + std::string(kPriceTag) + " is '" + text.substr(0, 40) + "': expected the price of a node's hour, a number such as 0.25",
+                       "tags." + std::string(kPriceTag));
+    return std::optional(price);
 }
 
 Json to_json(const Compute& compute) {
@@ -69,6 +83,7 @@ Json to_json(const Node& node) {
     json.set("state", name_of(node.state));
     json.set("created", node.created.micros);
     json.set("stateSince", node.state_since.micros);
+    if (node.ready) json.set("ready", node.ready->micros);
     json.set("bootId", node.boot_id);
     json.set("problem", node.problem);
     json.set("handle", node.handle);
@@ -86,6 +101,7 @@ Result<Node> node_from_json(const Json& json) {
     node.state = TURNOUT_TRY(std::move(state));
     node.created = Instant{json.at("created").as_int()};
     node.state_since = Instant{json.at("stateSince").as_int()};
+    if (json.has("ready")) node.ready = Instant{json.at("ready").as_int()};
     node.boot_id = json.at("bootId").as_string();
     node.problem = json.at("problem").as_string();
     node.handle = json.at("handle");

@@ -49,16 +49,23 @@ struct Node {
     NodeState state = NodeState::Provisioning;
     Instant created{};
     Instant state_since{};
+    std::optional<Instant> ready;  // its agent's first word
     std::string job;         // live only: the job whose attempt it has, "" if none
     int attempt = 0;         // live only
     int backlog = 0;         // live only: attempts that wait there for their turn
     bool connected = false;  // live only
+    bool gives_way = false;  // live only: its job was told to leave it to another
     std::string boot_id;
     std::string problem;     // why it is unusable
     Json handle;             // the provider's own, opaque (pid, folder …)
 
     NodeId id() const { return workspace + "/" + compute + "/" + name; }
 };
+
+// What an hour of one node costs, from the compute's tag of this name; nothing if it has none. The
+// unit is the user's own.
+inline constexpr std::string_view kPriceTag = "turnout.price_per_hour";
+Result<std::optional<double>> price_per_hour(const Compute& compute);
 
 Json to_json(const Compute& compute);
 Result<Compute> compute_from_json(const Json& json);

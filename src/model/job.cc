@@ -280,8 +280,8 @@ Result<JobState> job_state_from_json(const Json& json) {
     return state;
 }
 
-std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, Instant now) {
-    const Instant end = std::max(job.ended.value_or(now), job.created);
+std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant created, Instant now) {
+    const Instant end = std::max(job.ended.value_or(now), created);
     std::vector<std::pair<LedgerEntry, Span>> entries;
     const auto book = [&](LedgerEntry entry, Span span) {
         for (auto& [known, sum] : entries) {
@@ -296,7 +296,7 @@ std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, Instant n
 
     // The server's instants cut the life of the job into stretches; the node's durations only split
     // the stretch before the user's code, scaled to fit, so that the sum is exact.
-    Instant at = job.created;
+    Instant at = created;
     const auto until = [&](Instant next) {
         next = std::clamp(next, at, end);
         const Span span = next - at;
@@ -353,6 +353,65 @@ std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, Instant n
     }
     book(job.attempts.empty() ? LedgerEntry::Queue : again(job.attempts.back()), until(end));
     return entries;
+}
+
+Span time_on_node(const JobAttempt& attempt, Instant now) {
+    if (attempt.ending) {
+        const ap::Durations& spent = attempt.ending->durations;
+        const Span measured = spent.snapshot + spent.environment + spent.inputs + spent.user_code + spent.outputs;
+        if (measured > Span{}) return measured;
+    }
+    // It was lost, or runs: the server's own instants.
+    const std::optional<Instant> began = attempt.preparing ? attempt.preparing : attempt.running;
+    if (!began) return Span{};
+    return std::max(Span{}, attempt.ended.value_or(now) - *began);
+}
+
+int preemptions(const JobState& job) {
+    return static_cast<int>(std::count_if(job.attempts.begin(), job.attempts.end(), [](const JobAttempt& attempt) {
+        return attempt.ending && attempt.ending->cause == ap::Cause::Preempted;
+    }));
+}
+
+Json to_json(const Totals& totals) {
+    Json json = Json::object();
+    json.set("completed", totals.completed);
+    json.set("failed", totals.failed);
+    json.set("canceled", totals.canceled);
+    Json causes = Json::object();
+    for (const auto& [cause, count] : totals.causes) causes.set(cause, count);
+    json.set("causes", std::move(causes));
+    Json time = Json::object();
+    for (const auto& [entry, name] : kLedgerEntries) time.set(name, totals.time[static_cast<std::size_t>(entry)].count());
+    json.set("time", std::move(time));
+    json.set("attempts", totals.attempts);
+    json.set("preemptions", totals.preemptions);
+    json.set("usedDedicated", totals.used_dedicated.count());
+    json.set("usedLowPriority", totals.used_low_priority.count());
+    json.set("nodes", totals.nodes);
+    json.set("nodeLife", totals.node_life.count());
+    json.set("nodeStarting", totals.node_starting.count());
+    json.set("cost", totals.cost);
+    return json;
+}
+
+Result<Totals> totals_from_json(const Json& json) {
+    if (!json.is_object()) return internal("stored totals that are no object");
+    Totals totals;
+    totals.completed = json.at("completed").as_int();
+    totals.failed = json.at("failed").as_int();
+    totals.canceled = json.at("canceled").as_int();
+    for (const auto& [cause, count] : json.at("causes").members()) totals.causes[cause] = count.as_int();
+    for (const auto& [entry, name] : kLedgerEntries) totals.time[static_cast<std::size_t>(entry)] = Span(json.at("time").at(name).as_int());
+    totals.attempts = json.at("attempts").as_int();
+    totals.preemptions = json.at("preemptions").as_int();
+    totals.used_dedicated = Span(json.at("usedDedicated").as_int());
+    totals.used_low_priority = Span(json.at("usedLowPriority").as_int());
+    totals.nodes = json.at("nodes").as_int();
+    totals.node_life = Span(json.at("nodeLife").as_int());
+    totals.node_starting = Span(json.at("nodeStarting").as_int());
+    totals.cost = json.at("cost").as_double();
+    return totals;
 }
 
 }  // namespace turnout

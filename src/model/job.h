@@ -1,7 +1,10 @@
 // A job and its attempts: the record that is stored and that every answer about a job is made from.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -108,6 +111,30 @@ Result<JobRecord> job_from_json(const Json& definition);  // with the state of a
 Result<JobState> job_state_from_json(const Json& state);
 
 // Adds up exactly to (ended or now) - created.
-std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, Instant now);
+std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant created, Instant now);
+inline std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, Instant now) {
+    return ledger(job, job.created, now);
+}
+
+// How long each of its nodes was busy with it; an attempt that waited in a node's backlog was not.
+Span time_on_node(const JobAttempt& attempt, Instant now);
+// Of the node's work, not of its wait: preempted attempts that had begun.
+int preemptions(const JobState& job);
+
+// Sums over what is over, of a compute or of an experiment: jobs that have ended, attempts that have
+// ended, and (of a compute) nodes that have gone. A row in the store, written in the commit that
+// records the end, so that a total costs one read, however many jobs there were.
+struct Totals {
+    std::int64_t completed = 0, failed = 0, canceled = 0;  // jobs
+    std::map<std::string, std::int64_t, std::less<>> causes;  // jobs by the cause of their end, other than Completed
+    std::array<Span, 10> time{};                            // of those jobs, by LedgerEntry
+    std::int64_t attempts = 0, preemptions = 0;
+    Span used_dedicated{}, used_low_priority{};             // time of nodes that attempts used
+    std::int64_t nodes = 0;
+    Span node_life{}, node_starting{};                      // from the request to the end; to the agent's first word
+    double cost = 0;                                        // in the unit of turnout.price_per_hour
+};
+Json to_json(const Totals& totals);
+Result<Totals> totals_from_json(const Json& json);
 
 }  // namespace turnout

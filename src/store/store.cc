@@ -17,6 +17,7 @@ std::string_view name_of(Table table) {
         case Table::TaskBase: return "task_base";
         case Table::JobCreated: return "job_created";
         case Table::JobLive: return "job_live";
+        case Table::Ledger: return "ledger";
         case Table::Event: return "event";
         case Table::Experiment: return "experiment";
         case Table::ExperimentById: return "experiment_by_id";

@@ -35,6 +35,7 @@ enum class Table {
     JobCreated,      // control: "{wsid}/{16 hex of ~created micros}/{name}": newest first
     JobLive,         // control: "{wsid}/{name}" of every job that has not ended -> JobFacts: recovery
     Event,           // control: "{16 hex sequence}": what changed in one commit
+    Ledger,          // control: "{wsid}/compute/{name}", "{wsid}/experiment/{name}": sums over what is over
     Experiment,      // tracking: "{wsid}/{name}"
     ExperimentById,  // tracking: "{id}"
     Run,             // tracking: "{wsid}/{run id}": params, tags, latest metrics

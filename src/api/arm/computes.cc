@@ -18,6 +18,7 @@ std::string id_of(const Workspace& workspace, std::string_view name) {
 }
 
 struct Census {
+    int preempted = 0;  // of those that run: they give way
     int idle = 0, running = 0, preparing = 0, unusable = 0, leaving = 0;
     int current() const { return idle + running + unusable + leaving; }
     int staying() const { return idle + running + unusable + preparing; }
@@ -28,6 +29,7 @@ struct Census {
 Census count(const std::vector<Node>& nodes) {
     Census census;
     for (const Node& node : nodes) {
+        if (node.gives_way) ++census.preempted;
         census.changed = std::max(census.changed, node.state_since);
         switch (node.state) {
             case NodeState::Provisioning: ++census.preparing; break;
@@ -79,7 +81,7 @@ Result<Json> body_of(Services& services, const Workspace& workspace, const Compu
                                      {"preparingNodeCount", census.preparing},
                                      {"unusableNodeCount", census.unusable},
                                      {"leavingNodeCount", census.leaving},
-                                     {"preemptedNodeCount", 0},
+                                     {"preemptedNodeCount", census.preempted},
                                  }));
 
     const std::string location = compute.envelope.at("location").as_string(workspace.location);
@@ -262,6 +264,7 @@ Result<Compute> read_compute(const Services& services, const Workspace& workspac
     for (const std::string_view member : {"tags", "identity", "sku"})
         if (body.at(member).is_object()) compute.envelope.set(member, body.at(member));
 
+    TURNOUT_TRY(price_per_hour(compute));
     TURNOUT_TRY(read_size(services, inner, compute));
     const std::string priority = inner.at("vmPriority").as_string("Dedicated");
     if (equal_ignoring_case(priority, "LowPriority")) {
@@ -340,6 +343,7 @@ Answer patch_compute(Services& services, Call& call) {
                             : body.at("properties").at("scaleSettings");
     TURNOUT_CO_TRY_VOID(read_scale_settings(scale, compute));
     if (body.at("tags").is_object()) compute.envelope.set("tags", body.at("tags"));
+    TURNOUT_CO_TRY([[maybe_unused]] const auto price, price_per_hour(compute));
     co_return co_await save(services, workspace, std::move(compute));
 }
 

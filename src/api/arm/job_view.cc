@@ -19,16 +19,23 @@ std::string in_seconds(Span span) {
 }
 
 // What the server knows of the job's life: text, as properties are, under names of their own.
-Json properties_of(const JobRecord& job, Instant now, std::string_view waiting_for) {
+Json properties_of(const JobRecord& job, const JobViewer& viewer, std::string_view waiting_for) {
+    const Instant now = viewer.now;
     Json properties = job.meta.properties.is_object() ? job.meta.properties : Json::object();
     const auto set = [&](std::string_view name, std::string value) {
         if (!value.empty()) properties.set("turnout." + std::string(name), std::move(value));
     };
     set("compute", job.compute);
     set("waiting_for", std::string(waiting_for));
+    if (viewer.waiting) {
+        set("place_in_queue", std::to_string(viewer.waiting->ahead + 1));
+        // An estimate: whole seconds say enough.
+        if (viewer.waiting->expected) set("expected_start", to_iso8601(Instant{(now + *viewer.waiting->expected).micros / 1'000'000 * 1'000'000}));
+    }
     set("environment", job.environment);
     if (!job.notices.empty()) set("notices", join(job.notices, "\n"));
     set("attempts", std::to_string(job.attempts.size()));
+    if (const int count = preemptions(job); count > 0) set("preemptions", std::to_string(count));
     if (const JobAttempt* attempt = job.current()) {
         set("node", join(attempt->nodes, ", "));
         if (!is_terminal(job.status)) set("detail", attempt->detail);
@@ -121,7 +128,7 @@ Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer&
                              {"endpoint", "azureml://" + viewer.tls_host + "/mlflow/v1.0" + path},
                          })},
         }));
-    properties.set("properties", properties_of(job, viewer.now, waiting_for));
+    properties.set("properties", properties_of(job, viewer, waiting_for));
     if (job.status == JobStatus::Failed) properties.set("error", error_of(job));
     Json body =
         envelope(path + "/jobs/" + job.name, job.name, "workspaces/jobs", std::move(properties));

@@ -9,6 +9,7 @@
 #include "base/time.h"
 #include "control/assets.h"
 #include "control/jobs.h"
+#include "schedule/scheduler.h"
 
 namespace turnout::api::arm {
 
@@ -17,6 +18,7 @@ struct JobViewer {
     std::string tls_host;    // of the tracking URI
     const Secret& link_key;  // signs the link to the studio page
     Instant now{};
+    std::optional<schedule::Waiting> waiting{};  // where the job stands, if it waits for a place
 };
 
 // `waiting_for`: why it has no slot just now; "" if it has one.

@@ -21,9 +21,11 @@ constexpr std::size_t kNearest = 200;  // newest jobs among which a misspelt nam
 constexpr std::int64_t kDay = 86'400'000'000;
 constexpr std::int64_t kTick = 100'000;  // as old may the time be up to which a live job is booked
 
-JobViewer viewer_of(const Services& services, const Call& call) {
+JobViewer viewer_of(const Services& services, const Call& call, const JobRecord& job) {
+    std::optional<schedule::Waiting> waiting;
+    if (!is_terminal(job.status)) waiting = services.control.waiting(job.workspace, job.name);
     return {call.origin, tls_host(services, call), services.authority.link_key(),
-            services.clock.now()};
+            services.clock.now(), waiting};
 }
 
 // Why it has no slot just now.
@@ -34,7 +36,7 @@ std::string waiting_of(Services& services, const JobRecord& job) {
 
 Json body_of(Services& services, const Call& call, const Workspace& workspace,
              const JobRecord& job) {
-    return job_body(job, workspace, viewer_of(services, call), waiting_of(services, job));
+    return job_body(job, workspace, viewer_of(services, call, job), waiting_of(services, job));
 }
 
 // Jobs as they are shown, kept until something that shows has changed: every client that waits for
@@ -87,7 +89,7 @@ private:
         shown.origin = call.origin;
         shown.until = (now / step + 1) * step;
         shown.body.clear();
-        job_body(job, workspace, viewer_of(services, call), shown.waiting).dump_to(shown.body);
+        job_body(job, workspace, viewer_of(services, call, job), shown.waiting).dump_to(shown.body);
     }
 
     Lru<Shown> kept_{kMaxKept};

@@ -16,6 +16,8 @@ void add_arm_routes(Router& router, Services& services) {
     arm::add_job_routes(router, services);
     arm::add_operation_routes(router, services);
     arm::add_event_routes(router, services);
+    arm::add_explain_routes(router, services);
+    arm::add_drill_routes(router, services);
 }
 
 }  // namespace turnout::api

@@ -74,6 +74,8 @@ void add_registry_routes(Router& router, Services& services);
 void add_job_routes(Router& router, Services& services);
 void add_operation_routes(Router& router, Services& services);
 void add_event_routes(Router& router, Services& services);
+void add_explain_routes(Router& router, Services& services);
+void add_drill_routes(Router& router, Services& services);
 
 // Adds a row whose action is a coroutine function `Answer f(Services&, Call&)`.
 inline void row(Router& router, Services& services, std::string method, std::string pattern,

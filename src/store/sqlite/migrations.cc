@@ -61,6 +61,7 @@ bool has_tiny_values(Table table) {
         case Table::JobState:
         case Table::TaskBase:
         case Table::Event:
+        case Table::Ledger:
         case Table::Experiment:
         case Table::Run:
         case Table::Log:

@@ -1,0 +1,215 @@
+// `turnout job explain`, `job ledger`, `compute ledger`: why a job waits, and where the time went.
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+
+#include "base/text.h"
+#include "cli/commands.h"
+
+namespace turnout::cli {
+
+namespace {
+
+// As on the job's page.
+constexpr std::pair<const char*, const char*> kWords[] = {
+    {"queue", "waiting for its turn"}, {"quota", "waiting for a slot"}, {"node_start", "starting a node"}, {"snapshot", "code snapshot"},
+    {"environment", "environment"},    {"inputs", "inputs"},            {"user_code", "your code"},        {"outputs", "outputs"},
+    {"retry", "earlier attempts"},     {"preempted", "lost to preemption"}};
+
+// Nothing from a server may steer the terminal.
+std::string plain(std::string text) {
+    for (char& c : text)
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
+    return text;
+}
+
+std::string text_of(const Json& object, std::string_view member) { return plain(object.at(member).as_string()); }
+
+std::string padded(std::string text, std::size_t width) {
+    if (text.size() < width) text.resize(width, ' ');
+    return text;
+}
+
+std::string left_padded(const std::string& text, std::size_t width) { return text.size() < width ? std::string(width - text.size(), ' ') + text : text; }
+
+std::string clock_time(const std::string& iso) {
+    const Result<Instant> at = parse_iso8601(iso);
+    if (!at) return iso;
+    const std::time_t seconds = static_cast<std::time_t>(at->micros / 1'000'000);
+    std::tm parts{};
+    if (localtime_r(&seconds, &parts) == nullptr) return iso;
+    char text[32];
+    return std::string(text, std::strftime(text, sizeof text, "%H:%M:%S", &parts));
+}
+
+std::string fixed(double value, int digits) {
+    char text[64];
+    return std::string(text, static_cast<std::size_t>(std::snprintf(text, sizeof text, "%.*f", digits, value)));
+}
+
+std::string hours_of(std::int64_t micros) { return fixed(static_cast<double>(micros) / 3.6e9, 3) + " h"; }
+
+std::string plural(std::int64_t count, const std::string& noun) { return with_commas(count) + " " + noun + (count == 1 ? "" : "s"); }
+
+// One line for each cause that took time: a bar, its share and its length.
+std::string bars(const Json& micros) {
+    constexpr std::int64_t width = 40;
+    std::int64_t total = 0;
+    for (const auto& [entry, span] : micros.members()) total += span.as_int();
+    std::string out;
+    for (const auto& [entry, words] : kWords) {
+        const std::int64_t span = micros.at(entry).as_int();
+        if (span <= 0) continue;
+        const std::int64_t filled = std::max<std::int64_t>(1, (span * width + total / 2) / total);
+        out += "  " + padded(words, 22) + padded(std::string(static_cast<std::size_t>(std::min(filled, width)), '#'), width + 1) +
+               left_padded(fixed(100.0 * static_cast<double>(span) / static_cast<double>(total), 1), 6) + " %  " + to_words(Span(span)) + "\n";
+    }
+    return out + "  " + padded("all", 22) + padded("", width + 1) + left_padded("100.0", 6) + " %  " + to_words(Span(total)) + "\n";
+}
+
+// -n NAME, or the name alone.
+Result<std::string> name_given(Context& context, const std::string& noun) {
+    if (!context.args().operands.empty()) return context.args().operands.front();
+    const std::string name = context.args().get("--name");
+    if (name.empty()) return invalid("which " + noun + "? give its name", "--name");
+    return name;
+}
+
+int show_either(Context& context, const Json& json, const std::function<std::string(const Json&)>& picture) {
+    const Result<Format> format = context.output_format();
+    if (!format) return context.fail(format.error());
+    if (*format != Format::Table || context.args().has("--query")) return context.show(json);
+    context.out(picture(json));
+    return 0;
+}
+
+std::string attempts_of(const Json& job) {
+    if (job.at("attempts").items().empty()) return "";
+    std::string out = "\nattempts\n";
+    for (const Json& attempt : job.at("attempts").items()) {
+        std::vector<std::string> nodes;
+        for (const Json& node : attempt.at("nodes").items()) nodes.push_back(plain(node.as_string()));
+        const bool ended = !attempt.at("ended").is_null();
+        std::string line = "  " + left_padded(std::to_string(attempt.at("attempt").as_int()), 2) + "  " + padded(join(nodes, ", "), 10) + "  " +
+                           clock_time(text_of(attempt, "leased")) + "  " + padded(to_words(Span(attempt.at("micros").as_int())), 12) + "  ";
+        if (!ended) line += text_of(attempt, "running").empty() ? "not begun" : "runs";
+        else line += attempt.at("cause").is_null() ? "went well" : text_of(attempt, "cause");
+        if (ended && !attempt.at("cause").is_null() && attempt.at("exitCode").as_int() > 0) line += ", exit code " + std::to_string(attempt.at("exitCode").as_int());
+        if (!text_of(attempt, "message").empty()) line += ": " + text_of(attempt, "message");
+        if (attempt.at("peakMemoryBytes").as_int() > 0) line += "  (at most " + to_size_words(static_cast<std::uint64_t>(attempt.at("peakMemoryBytes").as_int())) + " of memory)";
+        out += line + "\n";
+    }
+    return out;
+}
+
+std::string picture_of_job(const Json& job) {
+    const Json& now = job.at("now");
+    std::string out = "job " + text_of(job, "name") + " is " + text_of(job, "status") + " on " + text_of(job, "compute");
+    if (!text_of(job, "cause").empty()) out += ", cause " + text_of(job, "cause");
+    out += "\n";
+    if (!text_of(job, "message").empty()) out += "\n  " + text_of(job, "message") + "\n";
+    if (!text_of(now, "text").empty()) {
+        out += "\n" + padded(now.at("placeInQueue").is_null() ? "now" : "waits", 8) + text_of(now, "text") + "\n";
+        if (!now.at("placeInQueue").is_null()) out += padded("place", 8) + with_commas(now.at("placeInQueue").as_int()) + " of " + with_commas(std::max(now.at("placeInQueue").as_int(), now.at("waitingJobs").as_int())) + " in the queue\n";
+        if (!text_of(now, "expectedStart").empty())
+            out += padded("start", 8) + "expected at about " + clock_time(text_of(now, "expectedStart")) + ", in " + to_words(std::chrono::round<std::chrono::seconds>(Span(static_cast<std::int64_t>(now.at("expectedInSeconds").as_double() * 1e6)))) + "\n";
+        else if (!now.at("placeInQueue").is_null()) out += padded("start", 8) + "nobody can say yet: no job of this compute has ended\n";
+    }
+    if (!now.at("wouldStartNow").items().empty()) {
+        out += "\nwhat would start it now\n";
+        for (const Json& way : now.at("wouldStartNow").items()) out += "  - " + plain(way.as_string()) + "\n";
+    }
+    if (now.is_object()) {
+        const std::int64_t slots = now.at("slots").as_int();
+        out += "\nnodes of " + text_of(job, "compute") + " (" + std::to_string(now.at("nodes").items().size()) + " of at most " + std::to_string(now.at("maxNodes").as_int()) + "; " +
+               std::to_string(slots - now.at("freeSlots").as_int()) + " of the pool's " + std::to_string(slots) + " slots are in use)\n";
+        for (const Json& node : now.at("nodes").items()) out += "  " + padded(text_of(node, "node"), 10) + "  " + padded(text_of(node, "state"), 9) + "  " + text_of(node, "doing") + "\n";
+        if (now.at("nodes").items().empty()) out += "  none\n";
+    }
+    return out + attempts_of(job) + "\nwhere the time went\n" + bars(job.at("micros"));
+}
+
+std::string picture_of_ledger(const Json& ledger) {
+    return "job " + text_of(ledger, "name") + " is " + text_of(ledger, "status") + "\n\n" + bars(ledger.at("micros"));
+}
+
+// Of a compute or an experiment.
+std::string picture_of_totals(const Json& totals) {
+    const bool compute = totals.has("compute");
+    const Json& jobs = totals.at("jobs");
+    std::string out = compute ? "compute " + text_of(totals, "compute") : "experiment " + text_of(totals, "experiment");
+    out += ": " + plural(jobs.at("ended").as_int(), "job") + " ended: " + with_commas(jobs.at("completed").as_int()) + " Completed, " + with_commas(jobs.at("failed").as_int()) + " Failed, " +
+           with_commas(jobs.at("canceled").as_int()) + " Canceled; " + plural(totals.at("attempts").as_int(), "attempt") + ", " + plural(totals.at("preemptions").as_int(), "preemption") + "\n";
+    std::string causes;
+    for (const auto& [cause, count] : totals.at("causes").members()) causes += (causes.empty() ? "" : ", ") + plain(cause) + " " + with_commas(count.as_int());
+    if (!causes.empty()) out += "causes: " + causes + "\n";
+    if (totals.at("totalMicros").as_int() > 0) out += "\ntime of these jobs\n" + bars(totals.at("micros"));
+    const Json& nodes = totals.at("nodes");
+    out += "\nnodes\n";
+    const auto line = [&](const std::string& what, const std::string& value) { out += "  " + padded(what, 22) + value + "\n"; };
+    if (compute) line("count", std::to_string(nodes.at("live").as_int()) + " now, " + with_commas(nodes.at("gone").as_int()) + " before");
+    const Json& hours = compute ? nodes.at("lifeMicros") : nodes.at("usedMicros");
+    std::int64_t life = 0;
+    for (const auto& [tier, micros] : hours.members()) {
+        life += micros.as_int();
+        if (micros.as_int() > 0) line(compute ? tier + " node time" : "used, " + tier, hours_of(micros.as_int()) + "  (" + to_words(Span(micros.as_int())) + ")");
+    }
+    if (compute && life > 0) {
+        const auto share = [&](const std::string& what, std::string_view member) {
+            const std::int64_t micros = nodes.at(member).as_int();
+            line(what, hours_of(micros) + "  (" + fixed(100.0 * static_cast<double>(micros) / static_cast<double>(life), 1) + " %)");
+        };
+        share("  used by jobs", "usedMicros");
+        share("  starting", "startingMicros");
+        share("  idle", "idleMicros");
+    }
+    if (!totals.at("cost").is_null()) {
+        line("cost", fixed(totals.at("cost").as_double(), 4) + (totals.at("pricePerHour").is_null() ? "" : "  (" + fixed(totals.at("pricePerHour").as_double(), 4) + " for a node's hour)"));
+    } else if (compute) {
+        line("cost", "unknown: tag turnout.price_per_hour says what a node's hour costs");
+    }
+    return out;
+}
+
+}  // namespace
+
+int job_explain(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<std::string> name = name_given(context, "job");
+    if (!name) return context.fail(name.error());
+    const Result<Json> job = (*opened)->get((*opened)->in_workspace("/jobs/" + percent_encode(*name) + "/explain"));
+    if (!job) return context.fail(job.error());
+    return show_either(context, *job, picture_of_job);
+}
+
+int job_ledger(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    client::Api& api = **opened;
+    const std::string experiment = context.args().get("--experiment");
+    if (!experiment.empty()) {
+        if (!context.args().operands.empty() || context.args().has("--name"))
+            return context.fail({Code::InvalidArgument, "Usage", "a job or --experiment, not both", "--experiment"});
+        const Result<Json> totals = api.get(api.in_workspace("/experiments/" + percent_encode(experiment) + "/ledger"));
+        if (!totals) return context.fail(totals.error());
+        return show_either(context, *totals, picture_of_totals);
+    }
+    const Result<std::string> name = name_given(context, "job");
+    if (!name) return context.fail(name.error());
+    const Result<Json> ledger = api.get(api.in_workspace("/jobs/" + percent_encode(*name) + "/ledger"));
+    if (!ledger) return context.fail(ledger.error());
+    return show_either(context, *ledger, picture_of_ledger);
+}
+
+int compute_ledger(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<std::string> name = name_given(context, "compute");
+    if (!name) return context.fail(name.error());
+    const Result<Json> totals = (*opened)->get((*opened)->in_workspace("/computes/" + percent_encode(*name) + "/ledger"));
+    if (!totals) return context.fail(totals.error());
+    return show_either(context, *totals, picture_of_totals);
+}
+
+}  // namespace turnout::cli

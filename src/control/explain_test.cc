@@ -1,0 +1,164 @@
+// Why a job waits, and the sums over what is over.
+#include "control/test_world.h"
+
+namespace turnout {
+namespace {
+
+using namespace control_test;
+
+Totals totals(World& w, const std::string& key) {
+    const auto row = w.store->get(Table::Ledger, key);
+    if (!row || !*row) return {};
+    return *totals_from_json(*parse_json((*row)->value));
+}
+
+TEST(Explain, SaysWhatWouldStartIt) {
+    World w(4);
+    const NodeId node = w.ready("first");
+    w.phase(node, "first", ap::Phase::Running);
+    w.submit("second", "c");
+    w.submit("third", "c");
+    w.clock.pass(12s);
+    const auto second = w.control->explain("ws", "second");
+    ASSERT_TRUE(second);
+    EXPECT_TRUE(second->waits);
+    EXPECT_EQ(second->waiting.what, schedule::Waiting::For::Nodes);
+    EXPECT_EQ(second->waiting.ahead, 0u);
+    EXPECT_EQ(second->would_start, (Lines{"the end of job first on node-1", "max_instances 2 instead of 1: `turnout compute update -n c --max-instances 2`"}));
+    ASSERT_EQ(second->nodes.size(), 1u);
+    EXPECT_EQ(second->nodes[0].doing, "runs job first since 12 s");
+    const auto third = w.control->explain("ws", "third");
+    EXPECT_EQ(third->waiting.ahead, 1u);
+    EXPECT_EQ(third->would_start, (Lines{"the end of 2 jobs of this compute", "max_instances 3 instead of 1: `turnout compute update -n c --max-instances 3`"}));
+
+    w.disconnect(node);
+    EXPECT_NE(w.control->explain("ws", "second")->nodes[0].doing.find("not reachable"), std::string::npos);
+    EXPECT_FALSE(w.control->explain("ws", "nobody"));
+    EXPECT_FALSE(w.control->explain("ws", "first")->waits);
+}
+
+TEST(Explain, WhatItSaysIsTrue) {
+    World w(4);
+    const NodeId node = w.ready("first");
+    w.phase(node, "first", ap::Phase::Running);
+    w.submit("second", "c");
+    ASSERT_EQ(w.control->explain("ws", "second")->would_start.at(1), "max_instances 2 instead of 1: `turnout compute update -n c --max-instances 2`");
+    w.put(World::cluster("c", 0, 2));
+    ASSERT_TRUE(w.node("ws/c/node-2"));
+    w.connect("ws/c/node-2");
+    EXPECT_EQ(w.status("second"), JobStatus::Preparing);
+}
+
+TEST(Explain, NamesWhoHoldsTheSlots) {
+    World w(1);
+    const NodeId node = w.ready("first");
+    w.phase(node, "first", ap::Phase::Running);
+    w.put(World::cluster("d", 0, 1));
+    w.submit("waits", "d");
+    const auto why = w.control->explain("ws", "waits");
+    EXPECT_EQ(why->waiting.what, schedule::Waiting::For::Quota);
+    EXPECT_EQ(why->free_slots, 0);
+    ASSERT_EQ(why->would_start.size(), 2u);
+    EXPECT_EQ(why->would_start[0], "a slot that another compute lets go: c holds 1");
+    EXPECT_NE(why->would_start[1].find("--slots 2"), std::string::npos);
+    w.put(World::cluster("none", 0, 0));
+    w.submit("never", "none");
+    EXPECT_NE(w.control->explain("ws", "never")->would_start.at(0).find("--max-instances 1"), std::string::npos);
+}
+
+TEST(Ledger, TotalsAreTheSumOverJobs) {
+    World w(4);
+    Compute cluster = World::cluster("c", 0, 1);
+    cluster.envelope.set("tags", Json::object({{"turnout.price_per_hour", "3600"}}));  // one a second
+    w.put(cluster);
+    w.submit("a", "c");
+    w.clock.pass(2s);
+    const NodeId node = "ws/c/node-1";
+    w.connect(node);
+    w.phase(node, "a", ap::Phase::Preparing);
+    w.clock.pass(3s);
+    w.phase(node, "a", ap::Phase::Running);
+    w.clock.pass(61s);
+    w.ends(node, "a");
+    w.submit("b", "c");
+    w.clock.pass(61s);
+    w.ends(node, "b", ap::Cause::UserCode);
+    w.submit("gone", "c");
+    w.cancel("gone");
+    w.restart();  // what is over stays over
+    w.connect(node);
+    w.ends(node, "gone", ap::Cause::Canceled);
+
+    std::array<Span, 10> time{};
+    Span used{};
+    for (const std::string name : {"a", "b", "gone"}) {
+        const JobRecord job = *w.job(name);
+        ASSERT_TRUE(is_terminal(job.status)) << name;
+        for (const auto& [entry, span] : ledger(job, w.clock.now())) time[static_cast<std::size_t>(entry)] += span;
+        for (const JobAttempt& attempt : job.attempts) used += time_on_node(attempt, w.clock.now());
+    }
+    for (const std::string key : {"ws/compute/c", "ws/experiment/"}) {
+        const Totals sums = totals(w, key);
+        EXPECT_EQ(sums.completed, 1) << key;
+        EXPECT_EQ(sums.failed, 1) << key;
+        EXPECT_EQ(sums.canceled, 1) << key;
+        EXPECT_EQ(sums.causes.at("user_code"), 1) << key;
+        EXPECT_EQ(sums.causes.at("canceled"), 1) << key;
+        EXPECT_EQ(sums.time, time) << key;
+        EXPECT_EQ(sums.used_dedicated, used) << key;
+        EXPECT_EQ(sums.used_low_priority, Span{}) << key;
+    }
+    EXPECT_GT(time[static_cast<std::size_t>(LedgerEntry::NodeStart)], 1s);
+
+    // The node: two seconds until its first word, and all of it is paid.
+    EXPECT_EQ(totals(w, "ws/compute/c").nodes, 0);
+    const Control::LiveNodes live = w.control->live_nodes("ws", "c");
+    EXPECT_EQ(live.count, 1);
+    EXPECT_EQ(live.starting, 2s);
+    w.remove_compute("c");
+    w.gone(node);
+    const Totals after = totals(w, "ws/compute/c");
+    EXPECT_EQ(after.nodes, 1);
+    EXPECT_EQ(after.node_starting, 2s);
+    EXPECT_GE(after.node_life, used);
+    EXPECT_NEAR(after.cost, static_cast<double>(after.node_life.count()) / 1e6, 1e-6);
+    EXPECT_NEAR(totals(w, "ws/experiment/").cost, static_cast<double>(used.count()) / 1e6, 1e-6);
+    EXPECT_EQ(w.control->live_nodes("ws", "c").count, 0);
+}
+
+TEST(Ledger, APreemptedAttemptIsCountedOnce) {
+    World w(4);
+    const NodeId node = w.ready("a");
+    w.phase(node, "a", ap::Phase::Running);
+    w.clock.pass(10s);
+    std::string answer;
+    w.control->preempt_job("ws", "a", [&](Result<void> r) { answer = World::said_ok(r); });
+    w.settle();
+    EXPECT_EQ(answer, "ok");
+    EXPECT_TRUE(w.control->nodes_of("ws", "c").at(0).gives_way);
+    w.ends(node, "a", ap::Cause::Preempted);
+    EXPECT_EQ(totals(w, "ws/compute/c").preemptions, 1);
+    EXPECT_EQ(totals(w, "ws/compute/c").attempts, 1);
+    EXPECT_EQ(totals(w, "ws/compute/c").completed, 0) << "it has not ended";
+    EXPECT_EQ(preemptions(*w.job("a")), 1);
+    w.ends(node, "a", ap::Cause::None, 2);
+    EXPECT_EQ(totals(w, "ws/compute/c").attempts, 2);
+    EXPECT_EQ(totals(w, "ws/compute/c").completed, 1);
+    EXPECT_GE(totals(w, "ws/compute/c").time[static_cast<std::size_t>(LedgerEntry::Preempted)], 10s);
+}
+
+TEST(Ledger, APriceIsANumber) {
+    Compute compute = World::cluster("c", 0, 1);
+    EXPECT_FALSE(*price_per_hour(compute));
+    for (const std::string text : {"0.25", "12", "0"}) {
+        compute.envelope.set("tags", Json::object({{"turnout.price_per_hour", text}}));
+        EXPECT_TRUE(*price_per_hour(compute)) << text;
+    }
+    for (const std::string text : {"", "cheap", "1 EUR", "-1", "nan", "inf", "1e30"}) {
+        compute.envelope.set("tags", Json::object({{"turnout.price_per_hour", text}}));
+        EXPECT_FALSE(price_per_hour(compute)) << text;
+    }
+}
+
+}  // namespace
+}  // namespace turnout

@@ -1,0 +1,91 @@
+// Where the time went, added up: by compute and by experiment.
+#include <algorithm>
+
+#include "control/state.h"
+
+namespace turnout {
+
+namespace {
+
+std::string compute_totals(const Compute& compute) { return compute.workspace + "/compute/" + compute.name; }
+
+double cost_of(Span span, double price_per_hour) {
+    return static_cast<double>(span.count()) / 3.6e9 * price_per_hour;
+}
+
+}  // namespace
+
+Totals& Control::State::totals_of(const std::string& totals_key) {
+    gathering.totals.insert(totals_key);
+    return totals[totals_key];
+}
+
+void Control::State::book_job(const JobEntry& job) {
+    if (job.type != JobType::Command) return;  // its trials are booked
+    const auto entries = ledger(job.state, Instant{job.created}, *job.state.ended);
+    const std::string experiment = std::string(job.workspace()) + "/experiment/" + experiment_of.at(job.sharer);
+    for (const std::string& totals_key : {compute_totals(job.compute->compute), experiment}) {
+        Totals& sums = totals_of(totals_key);
+        ++(job.state.status == JobStatus::Completed ? sums.completed : job.state.status == JobStatus::Failed ? sums.failed : sums.canceled);
+        if (job.state.cause != agent_protocol::Cause::None) ++sums.causes[std::string(agent_protocol::name_of(job.state.cause))];
+        for (const auto& [entry, span] : entries) sums.time[static_cast<std::size_t>(entry)] += span;
+    }
+}
+
+void Control::State::book_attempt(const JobEntry& job, const JobAttempt& attempt) {
+    const ComputeState& compute = *job.compute;
+    // Of a node that several jobs share, each has its part.
+    const Span used = time_on_node(attempt, clock.now()) * static_cast<std::int64_t>(attempt.nodes.size()) / compute.compute.jobs_per_node;
+    const std::string experiment = std::string(job.workspace()) + "/experiment/" + experiment_of.at(job.sharer);
+    for (const std::string& totals_key : {compute_totals(compute.compute), experiment}) {
+        Totals& sums = totals_of(totals_key);
+        ++sums.attempts;
+        if (attempt.ending && attempt.ending->cause == agent_protocol::Cause::Preempted) ++sums.preemptions;
+        (compute.compute.tier == Tier::LowPriority ? sums.used_low_priority : sums.used_dedicated) += used;
+    }
+    // A compute costs what its nodes live; an experiment what its jobs use of them.
+    if (compute.price) totals_of(experiment).cost += cost_of(used, *compute.price);
+}
+
+void Control::State::book_node(const ComputeState& compute, const Node& node) {
+    const Instant now = std::max(clock.now(), node.created);  // the wall clock may have been set back
+    Totals& sums = totals_of(compute_totals(compute.compute));
+    ++sums.nodes;
+    sums.node_life += now - node.created;
+    sums.node_starting += std::clamp(node.ready.value_or(now), node.created, now) - node.created;
+    if (compute.price) sums.cost += cost_of(now - node.created, *compute.price);
+}
+
+Control::LiveNodes Control::live_nodes(const std::string& workspace, const std::string& compute) const {
+    const State& s = *state_;
+    LiveNodes live;
+    const auto found = s.computes.find(State::key(workspace, compute));
+    if (found == s.computes.end()) return live;
+    const Instant now = s.clock.now();
+    const int at_a_time = found->second.compute.jobs_per_node;
+    for (const NodeId& id : found->second.nodes) {
+        const State::NodeEntry& entry = s.nodes.at(id);
+        const Instant until = std::max(now, entry.node.created);
+        ++live.count;
+        live.life += until - entry.node.created;
+        live.starting += std::clamp(entry.node.ready.value_or(until), entry.node.created, until) - entry.node.created;
+        for (const State::Lease& lease : entry.leases) live.used += time_on_node(lease.job->state.attempts.back(), until) / at_a_time;
+    }
+    return live;
+}
+
+Result<void> Control::State::recover_totals() {
+    totals.clear();
+    Range range = with_prefix("", 1000);
+    for (;;) {
+        const std::vector<Record> page = TURNOUT_TRY(store.scan(Table::Ledger, range));
+        for (const Record& record : page) {
+            const Json json = TURNOUT_TRY(parse_json(record.value));
+            totals[record.key] = TURNOUT_TRY(totals_from_json(json));
+        }
+        if (page.size() < range.limit) return {};
+        range.from = page.back().key + '\0';
+    }
+}
+
+}  // namespace turnout
