@@ -549,7 +549,11 @@ void Control::agent_connected(const NodeId& id, const ap::Hello& hello) {
     node.bases.clear();
     node.last_contact = s.clock.since_boot();
     State::ComputeState& compute = s.computes.at(State::key(node.node.workspace, node.node.compute));
-    s.send(id, ap::Welcome{s.settings.lost_node_after, compute.compute.jobs_per_node});
+    node.welcomed = false;
+    s.effect([&s, id, welcome = ap::Welcome{s.settings.lost_node_after, compute.compute.jobs_per_node}] {
+        if (const auto there = s.nodes.find(id); there != s.nodes.end()) there->second.welcomed = true;
+        s.effects.send(id, welcome);
+    });
     if (node.node.state == NodeState::Leaving) {  // its deadline stays: the release is said again
         s.send(id, ap::Leave{});
         return s.end_turn();

@@ -193,6 +193,21 @@ TEST(ControlLost, ThreeAttemptsThenFailed) {
     EXPECT_EQ(w.count(Table::JobLive), 0u);
 }
 
+TEST(ControlLost, ANodeThatSaysHelloAnewIsGivenNothingBeforeTheWelcome) {
+    World w;
+    const NodeId node = w.ready();
+    w.ends(node, "j");
+    w.said();
+    // The new lease is on its way to the disk when the node calls again.
+    w.control->submit(World::submission("k", "c"), [](Result<Put>) {});
+    ap::Hello hello;
+    hello.node = node;
+    hello.boot_id = "boot-1";
+    w.control->agent_connected(node, hello);
+    w.settle();
+    EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 welcome", "send ws/c/node-1 lease k#1"}));
+}
+
 TEST(ControlLost, PreemptionIsNoFailure) {
     World w;
     const NodeId node = w.ready();

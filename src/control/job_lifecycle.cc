@@ -179,6 +179,7 @@ void Control::State::send_lease(NodeEntry& node, const Lease& lease) {
         const auto now = nodes.find(id);
         const Lease* held = now == nodes.end() ? nullptr : now->second.find(attempt);
         if (!held || held->job->state.cancel_requested) return;
+        if (!now->second.welcomed) return;  // it said Hello anew: it is given its leases after the Welcome
         NodeEntry& to = now->second;
         JobEntry& job = *held->job;
         std::uint64_t& sent = to.bases[job.base];  // 0: never

@@ -106,6 +106,7 @@ struct Control::State {
         Handle handle = 0;
         std::vector<Lease> leases;  // in the order in which they were given
         bool connected = false;
+        bool welcomed = false;  // since it said Hello last; before, it is given nothing
         Span last_contact{};  // since boot: of the connection, or of our own start
         Span deadline{};      // the next moment `tick` looks at it; 0 = none
         int tries = 0;
