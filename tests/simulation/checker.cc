@@ -40,8 +40,8 @@ std::string six(int number) {
 }
 }  // namespace
 
-std::string log_stream(int rank) {
-    return rank == 0 ? "user_logs/std_log.txt" : "user_logs/std_log_process_" + std::to_string(rank) + ".txt";
+std::string log_stream(int nodes, int rank) {
+    return nodes == 1 ? "user_logs/std_log.txt" : "user_logs/std_log_process_" + std::to_string(rank) + ".txt";
 }
 
 std::string Checker::line(const AttemptId& id, int rank, int number) {
@@ -279,7 +279,7 @@ void Checker::check_attempt_end(const MemoryStore::State& state, const JobRecord
 // The whole log of an attempt that ended by itself is durable before its end is.
 void Checker::check_log(const MemoryStore::State& state, const JobRecord& job, const JobAttempt& attempt, int rank) {
     const AttemptId id{kWorkspace, job.name, attempt.number};
-    const std::string prefix = std::string(kWorkspace) + "/" + job.name + "/" + six(attempt.number) + "/" + percent_encode(log_stream(rank)) + "/";
+    const std::string prefix = std::string(kWorkspace) + "/" + job.name + "/" + six(attempt.number) + "/" + percent_encode(log_stream(job.node_count, rank)) + "/";
     std::string durable;
     for (auto row = rows(state, Table::Log).lower_bound(prefix); row != rows(state, Table::Log).end() && row->first.starts_with(prefix); ++row) {
         require(row->first == prefix + hex16(durable.size()), [&] { return "the log of " + text(id, rank) + " has a gap"; });
@@ -333,7 +333,8 @@ std::set<std::string> Checker::check_events(const std::string& key, const std::s
         const Result<JobStatus> status = parse_job_status(heard.status);
         require(status && is_terminal(*status) == heard.ended, [&] { return "an event of " + name + " says what cannot be: " + event.dump(); });
         const std::int64_t attempt = event.at("attempt").as_int(0);
-        require(what == "leased" ? attempt > heard.attempt : attempt == 0 || attempt == heard.attempt, [&] { return "an event of " + name + " is of attempt " + std::to_string(attempt) + " after one of attempt " + std::to_string(heard.attempt) + ": " + event.dump(); });
+        // It ends of the last attempt that left a trace.
+        require(what == "leased" ? attempt > heard.attempt : attempt == 0 || attempt == heard.attempt || (what == "ended" && attempt < heard.attempt), [&] { return "an event of " + name + " is of attempt " + std::to_string(attempt) + " after one of attempt " + std::to_string(heard.attempt) + ": " + event.dump(); });
         heard.attempt = std::max(heard.attempt, attempt);
     }
     return told;

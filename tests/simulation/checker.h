@@ -42,7 +42,7 @@ struct Script {
 };
 
 // The stream into which that rank's command writes.
-std::string log_stream(int rank);
+std::string log_stream(int nodes, int rank);
 
 // How often something happened: a simulation in which nothing happens proves nothing.
 using Coverage = std::map<std::string, std::uint64_t>;

@@ -216,7 +216,8 @@ void Machine::carry_out(agent::Effect effect) {
     } else if (auto* ship = std::get_if<ef::ShipLog>(&effect)) {
         const auto log = logs_.find(ship->id);
         if (!agent_->connection || log == logs_.end() || ship->offset >= log->second.bytes.size()) return;
-        ap::LogChunk chunk{ship->id, log_stream(rank(ship->id)), ship->offset, log->second.bytes.substr(ship->offset, ship->length)};
+        streams_[ship->id] = ship->stream;
+        ap::LogChunk chunk{ship->id, log_stream(world_.checker.scripts.at(ship->id.job).nodes, rank(ship->id)), ship->offset, log->second.bytes.substr(ship->offset, ship->length)};
         const std::uint64_t end = chunk.offset + chunk.bytes.size();
         agent_->connection->send(1, ap::encode(ap::ToServer(std::move(chunk))));
         if (world_.mutation.log_acked_early)
@@ -324,7 +325,7 @@ void Machine::from_server(std::string bytes) {
         if (!frame || !*frame) return;
         Result<ap::ToAgent> message = ap::decode_to_agent(**frame);
         if (!message) return world_.checker.violate("the agent cannot read a frame: " + message.error().message);
-        if (auto* ack = std::get_if<ap::LogAck>(&*message)) ack->stream = agent::kStdLog;
+        if (auto* ack = std::get_if<ap::LogAck>(&*message)) ack->stream = streams_[ack->id];
         if (const auto* cancel = std::get_if<ap::Cancel>(&*message); cancel && cancel->only_if_waiting) {
             const bool begun = agent_->core->running(cancel->id);
             ++world_.coverage[begun ? "revoke came too late" : "revoke came in time"];

@@ -142,6 +142,7 @@ private:
     std::vector<Entry> entries_;
     std::size_t entries_synced_ = 0;
     std::map<AttemptId, Log> logs_;
+    std::map<AttemptId, std::string> streams_;  // what the core calls them
     std::map<AttemptId, int> ranks_;  // of the attempts of several nodes, other than the first
 
     std::unique_ptr<Supervisor> supervisor_;
