@@ -18,7 +18,7 @@ namespace turnout {
 
 class ManualLoop : public Loop, public Clock {
 public:
-    Instant now() const override { return {1'700'000'000'000'000 + time_.count()}; }
+    Instant now() const override { return {1'700'000'000'000'000 + (time_ + set_by_).count()}; }
     Span since_boot() const override { return time_; }
 
     void post(std::function<void()> work) override { posted_.push_back(std::move(work)); }
@@ -45,6 +45,8 @@ public:
             work();
         }
     }
+    // Somebody sets the wall clock: that far from where it would be.
+    void set_wall_clock(Span by) { set_by_ = by; }
     // Lets time pass, with the timers that are due.
     void pass(Span span) {
         const Span end = time_ + span;
@@ -62,6 +64,7 @@ public:
 
 private:
     Span time_{};
+    Span set_by_{};
     TimerId last_ = 0;
     std::deque<std::function<void()>> posted_;
     std::map<std::pair<Span, TimerId>, std::function<void()>> timers_;

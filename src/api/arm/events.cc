@@ -150,7 +150,7 @@ Result<Page> newest(Store& store, const Filter& filter, std::size_t limit) {
     return page;
 }
 
-// The place before the first event at or after `at`; rows are in the order of time.
+// The place before the first event at or after `at`, if the clock was not set meanwhile.
 Result<Place> before(Store& store, Instant at) {
     Range newest_row = with_prefix("", 1);
     newest_row.reverse = true;
@@ -235,6 +235,10 @@ Answer get_events(Services& services, Call& call, std::shared_ptr<Followers> fol
             TURNOUT_CO_TRY(start, before(services.store, job->record.created));
         }
         TURNOUT_CO_TRY(page, forward(services.store, filter, start, most));
+        // Where the clock was set, rows are not in the order of time, and it may have begun earlier.
+        if (page.events.empty() || page.events.front().at("what").as_view() != "submitted") {
+            TURNOUT_CO_TRY(page, forward(services.store, filter, Place{}, most));
+        }
     } else if (after.empty()) {
         TURNOUT_CO_TRY(page, newest(services.store, filter, most));
     } else {

@@ -43,6 +43,17 @@ protected:
     World world;
 };
 
+TEST_F(Events, AJobsOwnAreFoundWhereTheClockWasSet) {
+    submit("a", "one");
+    world.loop.set_wall_clock(-1h);
+    for (const char* name : {"b", "c", "d", "e", "f"}) submit(name, "two");
+    world.loop.set_wall_clock(1h);
+    submit("g", "two");
+    EXPECT_EQ(lines(get("?job=a")), "job a submitted\n");
+    EXPECT_EQ(lines(get("?job=c")), "job c submitted\n");
+    EXPECT_EQ(lines(get("?job=g")), "job g submitted\n");
+}
+
 TEST_F(Events, FiltersAndPages) {
     submit("a", "one");
     submit("b", "two");
