@@ -80,7 +80,7 @@ def check_log(does, attempt, text, whole, sure_until=None):
         wanted = line(does, attempt.number, number)
         if row == wanted and at + 1 < len(rows):
             continue
-        torn = at + 1 == len(rows) and wanted.startswith(row) and not whole
+        torn = at + 1 == len(rows) and wanted.startswith(row) and (not whole or attempt.term_at)
         if not torn:
             yield f"line {number} of the log is {row[:60]!r}, not {wanted[:60]!r}"
             return
@@ -113,21 +113,29 @@ def check_metrics(attempt, values):
         yield f"metric m{attempt.number} was accepted and is lost: steps {lost}"
 
 
+def last_of(job, attempts):
+    """The attempt that the job ended with; None if that one never began. Attempts that were taken back
+    from a node's stock before they began have a number and are not counted."""
+    facts = job.document["properties"]["properties"]
+    ran = facts.get("turnout.cause") in (None, "user_code", "timeout", "out_of_memory") or len(attempts) >= int(facts["turnout.attempts"])
+    return attempts[max(attempts)] if attempts and ran else None
+
+
 def check_story(job, attempts, faults):
     """Violations of status, cause, exit code, attempts and times. `job`: see survival.Job; `faults`:
     what happened when."""
     does, status = job.does, job.document["properties"]["status"]
     facts = job.document["properties"]["properties"]
     cause, count = facts.get("turnout.cause"), int(facts["turnout.attempts"])
-    last = attempts.get(count)
+    last = last_of(job, attempts)
 
     if status == "Completed" and cause:
         yield f"Completed with cause {cause}"
     if status != "Completed" and cause not in CAUSES:
         yield f"{status} with cause {cause!r}, which is not in the closed list"
+    if len(attempts) > count:
+        yield f"attempts {sorted(attempts)} ran and the server knows of {count}"
     for number, attempt in attempts.items():
-        if number > count:
-            yield f"attempt {number} ran and the server knows of {count}"
         if attempt.trouble:
             yield f"attempt {number} could not do its work: {attempt.trouble}"
         if attempt.leaders > 1:
@@ -141,7 +149,7 @@ def check_story(job, attempts, faults):
     # Attempts before the last one: only what is not the user's doing is tried again.
     for number in order:
         attempt = attempts[number]
-        if number == count:
+        if last and number == last.number:
             continue
         if not faults.may_have_ended(attempt):
             how = f"exit code {attempt.code}" if attempt.exit_at else "nothing noted of its end"
@@ -198,10 +206,10 @@ def check_story(job, attempts, faults):
 
 def check_end(job, attempts, faults):
     """{attempt number: (whether its log has to be whole, else until when it has to be there)}"""
-    facts = job.document["properties"]["properties"]
+    facts, last = job.document["properties"]["properties"], last_of(job, attempts)
     ends = {}
     for number, attempt in attempts.items():
-        whole = (bool(attempt.exit_at) and number == int(facts["turnout.attempts"]) and
+        whole = (bool(attempt.exit_at) and attempt is last and
                  facts.get("turnout.cause") not in ("internal", "node_lost") and not faults.may_have_ended(attempt))
         # What it printed last may have been in the pipe of a supervisor that was killed, or that could
         # not write because the disk was full.

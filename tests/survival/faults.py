@@ -146,8 +146,8 @@ FAULTS = {
     "kill -9 whole nodes": (node_kill, None, None),
     "SIGSTOP agents": (agent_stop, (2, 6), (5, 75)),
     "SIGSTOP server": (server_stop, (1, 3), (2, 15)),
-    "link refuses": (link_refuse, (2, 5), (10, 150)),
-    "link swallows": (link_hole, (2, 5), (10, 150)),
+    "link refuses": (link_refuse, (2, 5), (3, 150)),
+    "link swallows": (link_hole, (2, 5), (3, 150)),
     "link cut once": (link_reset, None, None),
     "disk full": (disk_full, (2, 4), (3, 25)),
     "server clock back": (clock_back, (3, 6), (10, 60)),
@@ -168,7 +168,7 @@ def schedule(rng, long_form, seconds):
         names = list(FAULTS)
         rng.shuffle(names)
         for name in names:
-            at += rng.uniform(1.0, 3.2) if not long_form else min(rng.expovariate(1 / 4), 15)
+            at += rng.uniform(1.0, 3.2) if not long_form else min(rng.expovariate(1 / 6), 20)
             if at > seconds:
                 return plan
             hold = FAULTS[name][2 if long_form else 1]

@@ -123,6 +123,9 @@ def main():
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGTERM, on_term)
     open_notes()
+    # So that its end is known to a second, also when it waits for somebody.
+    signal.signal(signal.SIGALRM, lambda *_: note("beat"))
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)
     found = sorted(os.listdir("outputs"))
     if found:
         note("found " + " ".join(found))

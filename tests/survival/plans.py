@@ -17,7 +17,9 @@ def plan(seed, index, long_form, brief=False):
     """What the job does, as job.py takes it, and what the test does with it."""
     rng = Random(f"{seed}/{index}")
     kinds = dict(KINDS)
-    if not long_form:
+    if long_form:
+        kinds["long"] = 40  # most of what runs goes on through a cut of the link
+    else:
         del kinds["stubborn-timeout"], kinds["stubborn-cancel"]
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
     if brief:
@@ -68,3 +70,22 @@ def line(does, attempt, number):
     """What job.py prints as its line `number`."""
     pad = (number * 7919 + does["index"]) % does["width"]
     return f"#{does['index']}.{attempt} {number} {'x' * pad}"
+
+
+TRIALS = 12  # of each sweep
+
+
+def trial_plan(seed, index):
+    """What each trial of a sweep does."""
+    rng = Random(f"{seed}/sweep/{index}")
+    return {"index": index, "kind": "trial", "gap": 0.2, "steps": rng.randint(2, 30), "lines": 2, "width": 40, "metrics": rng.choice((0, 2)), "files": 1}
+
+
+def sweep_definition(does, workspace, notes, job_py):
+    command = f"exec {PYTHON} -I -S {job_py} '{json.dumps({**does, 'notes': str(notes)})}' ${{{{search_space.x}}}}"
+    return {"properties": {
+        "jobType": "Sweep", "experimentName": "survival", "computeId": f"{workspace}/computes/{CLUSTERS[does['index'] % len(CLUSTERS)]}",
+        "searchSpace": {"x": ["choice", [list(range(TRIALS))]]}, "samplingAlgorithm": {"samplingAlgorithmType": "Grid"},
+        "limits": {"jobLimitsType": "Sweep", "maxTotalTrials": TRIALS, "maxConcurrentTrials": 4},
+        "objective": {"goal": "Maximize", "primaryMetric": "none"},
+        "trial": {"command": command, "environmentId": "azureml:host:1"}}}

@@ -36,6 +36,7 @@ class Job:
         self.acked = None         # since boot, when the server said it has it
         self.cancel_at = None     # when it will be asked to cancel it
         self.acked_cancel = None
+        self.trials = []          # of a sweep: their jobs
         self.files = []           # its notes
         self.document = None      # when it had ended
         self.next_look = 0.0
@@ -119,7 +120,8 @@ class Run:
     def counts(self):
         """(running, waiting) now."""
         with self.lock:
-            waiting = sum(1 for job in self.jobs.values() if job.acked and not job.document and job.name not in self.started_jobs)
+            waiting = sum(1 for job in self.jobs.values() if job.acked and not job.document and job.name not in self.started_jobs
+                          and job.does["kind"] not in ("sweep", "trial"))
         return len(self.live), waiting
 
     # ---- threads ----
@@ -157,6 +159,8 @@ class Run:
         rng = random.Random(f"{self.seed}/bursts")
         while not self.over:
             time.sleep(rng.uniform(2, 8))
+            if self.counts()[1] > 2 * WAITING:
+                continue  # nothing ends just now
             for _ in range(rng.randint(10, 60) if self.submitting else 0):
                 self.submit_one(client, self.next_job(brief=True))
 
@@ -167,6 +171,25 @@ class Run:
         self.world.jobs_in_store += 1
         if job.does["kind"] == "cancel-waiting":
             job.cancel_at = job.acked + random.Random(f"{self.seed}/{job.name}").uniform(0, 30)
+
+    def submit_sweeps(self):
+        """Sweeps: their trials are jobs that the server makes by itself."""
+        client = Client(self.world)
+        for number in range(1_000):
+            if self.over or not self.submitting:
+                return
+            does = plans.trial_plan(self.seed, 1_000_000 + number)
+            sweep = Job(f"sweep-{number:03d}", {**does, "kind": "sweep"})
+            sweep.trials = [Job(f"{sweep.name}_{trial}", does) for trial in range(plans.TRIALS)]
+            with self.lock:
+                self.jobs |= {job.name: job for job in (sweep, *sweep.trials)}
+            client.ask("PUT", f"{self.world.workspace}/jobs/{sweep.name}?{API}",
+                       plans.sweep_definition(does, self.world.workspace, self.world.notes, HERE / "job.py"), seconds=600)
+            sweep.acked = since_boot()
+            self.world.jobs_in_store += 1 + plans.TRIALS
+            for trial in sweep.trials:
+                trial.acked = sweep.acked
+            time.sleep(20 if self.long_form else 12)
 
     def cancel(self):
         client = Client(self.world)
@@ -233,17 +256,28 @@ class Run:
             for job in list(self.jobs.values()):
                 if job.document or not job.acked or job.next_look > now:
                     continue
-                if job.name in self.started_jobs or job.acked_cancel:
+                if job.name in self.started_jobs or job.acked_cancel or job.trials:
                     job.looks += 1
                     job.next_look = now + min(0.5 + 0.25 * job.looks, 8)
                     self.to_look.append(job)
             time.sleep(0.1)
 
     def look_at(self, client, job):
-        _, text, _ = client.ask("GET", f"{self.world.workspace}/jobs/{job.name}?{API}")
+        status, text, _ = client.ask("GET", f"{self.world.workspace}/jobs/{job.name}?{API}", allowed=(404,))
+        if status == 404:
+            # A trial that its sweep had not made when it was canceled never comes to be.
+            if job.does["kind"] == "trial" and job.acked_cancel and not job.files and self.jobs[job.name.rsplit("_", 1)[0]].document:
+                with self.lock:
+                    self.jobs.pop(job.name, None)
+            elif job.does["kind"] != "trial":
+                self.violation(job.name, "was acknowledged and is not there")
+                job.document = {"properties": {"status": "?", "properties": {"turnout.attempts": "0"}}}
+            return
         document = json.loads(text)
         if job.document or document["properties"]["status"] not in checker.TERMINAL:
             return
+        if job.trials:
+            return self.sweep_ended(job, document)
         self.scan()
         job.document = document
         attempts = self.attempts(job)
@@ -254,13 +288,22 @@ class Run:
             self.statuses[document["properties"]["status"]] += 1
             self.retried += int(document["properties"]["properties"]["turnout.attempts"]) > 1
 
+    def sweep_ended(self, sweep, document):
+        status = document["properties"]["status"]
+        if status == "Completed" and not all(trial.files for trial in sweep.trials):
+            self.violation(sweep.name, "Completed, and not every trial ran")
+        if status == "Failed" or (status == "Canceled" and not sweep.acked_cancel):
+            self.violation(sweep.name, f"{status}: {json.dumps(document['properties'].get('error'))}")
+        sweep.document = document
+        with self.lock:
+            self.ended += 1
+            self.statuses[status] += 1
+
     def attempts(self, job):
         return checker.attempts_of([(number, path.read_text()) for number, path in job.files])
 
     def data_violations(self, client, job, attempts):
         """Its logs, metrics and outputs, as soon as it has ended: they are complete by then."""
-        facts = job.document["properties"]["properties"]
-        count = int(facts["turnout.attempts"])
         ends = checker.check_end(job, attempts, self.faults)
         history = f"/history/v1.0{self.world.workspace}/runs/{job.name}"
         _, text, _ = client.ask("GET", f"{history}/details")
@@ -288,7 +331,7 @@ class Run:
             if attempt.metrics:
                 _, text, _ = client.ask("GET", f"/mlflow/v2.0{self.world.workspace}/api/2.0/mlflow/metrics/get-history?run_id={job.name}&metric_key=m{number}")
                 yield from checker.check_metrics(attempt, [(m["step"], m["value"]) for m in json.loads(text).get("metrics", [])])
-        last = attempts.get(count)
+        last = checker.last_of(job, attempts)
         if job.document["properties"]["status"] == "Completed" and last:
             for number in last.files:
                 status, text, _ = client.ask("GET", f"{history}/artifacts/contentinfo?path=outputs/f{number}.txt", allowed=(404,))
@@ -302,7 +345,7 @@ class Run:
                         break
                     time.sleep(0.2)
                     status, text = client.once("GET", "/" + address)
-                if text.decode() != f"{job.name} {count} {number}\n" * (10 + number):
+                if text.decode() != f"{job.name} {last.number} {number}\n" * (10 + number):
                     yield f"outputs/f{number}.txt is not what the job wrote (HTTP status {status}, {text[:60]!r})"
 
     def progress(self):
@@ -395,7 +438,7 @@ class Run:
         return not any(name in group and self.under_way() & group for group in faults.EXCLUSIVE)
 
     def strike(self, name, hold, seed):
-        self.wait_until(10 if self.long_form else 5, self.busy)
+        self.wait_until(15 if self.long_form else 5, self.busy)
         if not self.may_strike(name):  # what is healed meanwhile may have begun it anew
             self.wait_until(60, lambda: self.may_strike(name))
         active = self.under_way()
@@ -418,7 +461,7 @@ class Run:
         self.submitting = True
         for _ in range(4):
             self.thread(self.submit)
-        for what in (self.submit_bursts, self.cancel, self.watch, self.choose, self.look, self.look, self.progress):
+        for what in (self.submit_bursts, self.submit_sweeps, self.cancel, self.watch, self.choose, self.look, self.look, self.progress):
             self.thread(what)
         if not self.wait_until(90, self.busy):
             self.violation("start", f"not {RUNNING} running and {WAITING} waiting within 90 s")
@@ -452,9 +495,12 @@ class Run:
             self.heal_due(all_of_them=True)
         client = Client(self.world)
         for job in list(self.jobs.values()):
-            if job.acked and not job.document and not job.acked_cancel and (job.name not in self.started_jobs or job.does["kind"] == "long"):
+            if job.acked and not job.document and not job.acked_cancel and job.does["kind"] != "trial" and (
+                    job.name not in self.started_jobs or job.does["kind"] == "long"):
                 self.cancel_one(client, job)
-        left = lambda: [job for job in self.jobs.values() if not job.document]
+                for trial in job.trials:
+                    trial.acked_cancel = job.acked_cancel
+        left = lambda: [job for job in list(self.jobs.values()) if not job.document]
         if not self.wait_until(180, lambda: not left()):
             for job in left():
                 _, text = client.once("GET", f"{self.world.workspace}/jobs/{job.name}?{API}")
@@ -479,8 +525,9 @@ class Run:
             for member in ("turnout.attempts", "turnout.cause", "turnout.exit_code"):
                 if before["properties"].get(member) != now["properties"].get(member):
                     self.violation(job.name, f"had ended with {member} {before['properties'].get(member)}, now it is {now['properties'].get(member)}")
-            for text in checker.check_story(job, self.attempts(job), self.faults):
+            for text in checker.check_story(job, self.attempts(job), self.faults) if not job.trials else ():
                 self.violation(job.name, text)
+        self.check_events(client)
         alive = self.world.processes().tasks
         if alive:
             self.violation("orphans", f"processes of jobs that have ended: {alive}")
@@ -490,6 +537,32 @@ class Run:
         rest = self.world.processes().all()
         if done.returncode or rest:
             self.violation("down", f"turnout down --all ended with {done.returncode} and left processes {rest}: {done.stdout}{done.stderr}")
+
+    def check_events(self, client):
+        """What was told while it happened is what became of each job."""
+        told, after = {}, "0.0"
+        while True:
+            _, text, _ = client.ask("GET", f"{self.world.workspace}/events?{API}&after={after}&limit=1000&kind=job")
+            page = json.loads(text)
+            for event in page["value"]:
+                told.setdefault(event["name"], []).append(event)
+            if not page["more"] and not page["value"]:
+                break
+            after = page["next"]
+        for job in self.jobs.values():
+            if not job.acked or not job.document:
+                continue
+            events = told.get(job.name, [])
+            words = [event["what"] for event in events]
+            if not words or words[0] != "submitted" or words.count("submitted") != 1 or words[-1] != "ended" or words.count("ended") != 1:
+                self.violation(job.name, f"its events are {words}")
+            elif events[-1].get("status") != job.document["properties"]["status"]:
+                self.violation(job.name, f"its last event says {events[-1].get('status')}")
+        for job in random.Random(self.seed).sample(list(self.jobs.values()), min(40, len(self.jobs))):
+            _, text, _ = client.ask("GET", f"{self.world.workspace}/events?{API}&job={job.name}&limit=1000")
+            own = [event["what"] for event in json.loads(text)["value"]]
+            if own != [event["what"] for event in told.get(job.name, [])]:
+                self.violation(job.name, f"asked for its events it has {own}, in the list of all {[event['what'] for event in told.get(job.name, [])]}")
 
     def report(self):
         kinds = {}
