@@ -55,6 +55,10 @@ constexpr const char* kMustHappen[] = {
     "provider request lost", "provisioning failed", "server crashed", "server's machine rebooted",
     "silent link given up by the agent", "status Canceled", "status Failed", "supervisor killed",
     "task fenced by the supervisor", "wall clock set",
+    "a rank ended before the others", "attempt ended: preempted", "attempt taken back before it began",
+    "compared with what would be recovered", "complete log of a rank compared", "given to a backlog",
+    "leased while others of several priorities wait", "more bases than a node keeps", "preempt: ok",
+    "revoke came in time", "revoke came too late", "several tasks at a time on a node", "task of a gang started",
 };
 
 int usage() {
