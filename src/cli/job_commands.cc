@@ -92,6 +92,22 @@ int job_create(Context& context) {
     return follow_job(context, api, job->at("name").as_string());
 }
 
+// The trials of a sweep, with what was tried and what came of it.
+static int list_trials(Context& context, client::Api& api, const std::string& sweep, std::size_t limit) {
+    const std::string path = "/history/v1.0" + api.in_workspace("/runs/" + percent_encode(sweep) + "/children?top=" + std::to_string(std::min<std::size_t>(limit, 10'000)));
+    const Result<Json> children = api.get(path);
+    if (!children) return context.fail(children.error());
+    Json entities = Json::array();
+    for (const Json& run : children->at("value").items()) {
+        Json entity = Json::object({{"name", run.at("runId")}, {"status", run.at("status")}});
+        if (const Result<Json> parameters = parse_json(run.at("tags").at("hyperparameters").as_view())) entity.set("parameters", *parameters);
+        entity.set("started", run.at("startTimeUtc"));
+        entity.set("ended", run.at("endTimeUtc"));
+        entities.push(std::move(entity));
+    }
+    return context.show(entities, children->at("value"), {"name", "status", "parameters", "started", "ended"});
+}
+
 int job_list(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
@@ -104,6 +120,7 @@ int job_list(Context& context) {
         if (!number.is_int() || number.as_int() < 1) return context.fail({Code::InvalidArgument, "Usage", "--max-results takes a number from 1", ""});
         limit = static_cast<std::size_t>(number.as_int());
     }
+    if (const std::string parent = args.get("--parent-job-name"); !parent.empty()) return list_trials(context, api, parent, limit);
     const std::string status = args.get("--status");
     const std::string experiment = args.get("--experiment-name");
     const bool filtered = !status.empty() || !experiment.empty();
@@ -261,6 +278,12 @@ Result<void> download(Context& context, client::Api& api, const std::string& nam
     const std::string status = job.at("properties").at("status").as_string();
     if (status != "Completed" && status != "Failed" && status != "Canceled")
         return fail(Code::FailedPrecondition, "JobNotEnded", "job '" + name + "' is " + status + ": its outputs can be downloaded when it has ended (`turnout job stream -n " + name + "`)");
+    if (job.at("properties").at("jobType").as_view() == "Sweep") {
+        const std::string best = spec::at_path(job, "properties.properties.best_child_run_id").as_string();
+        if (best.empty()) return fail(Code::FailedPrecondition, "NoBestTrial", "no trial of sweep '" + name + "' has completed with its metric: there is no best one to download");
+        context.note("the best trial is " + best);
+        return download(context, api, best);
+    }
     const std::string output = args.get("--output-name");
     const bool all = args.has("--all");
     if (output.empty()) {

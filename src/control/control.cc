@@ -483,6 +483,8 @@ void Control::put_compute(Compute compute, Reply<Put> reply) {
         state.provision_not_before = Span{};
         s.scheduler->hold_provisioning(state.handle, Span{});
         s.touched.insert(&state);
+        for (const auto& [sweep_key, sweep] : s.sweeps)  // more nodes may soon need more trials
+            if (sweep.job->compute == &state) s.touched_sweeps.insert(sweep.job->handle);
         s.gathering.computes.insert(compute_key);
         s.compute_event(state.compute, created ? "created" : "changed");
         s.reply<Put>(std::move(reply), created ? Put::Created : Put::Updated);

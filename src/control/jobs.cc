@@ -105,6 +105,22 @@ Result<StoredJob> join_job(Store& store, const Record& definition) {
     return stored;
 }
 
+Result<std::optional<JobRecord>> read_trial(Store& store, const JobRecord& sweep, std::string_view name) {
+    const std::string job_key = key_of(sweep.workspace, name);
+    const std::optional<Record> row = TURNOUT_TRY(store.get(Table::Job, job_key));
+    if (!row) return std::optional<JobRecord>();
+    const Json json = TURNOUT_TRY(parse_json(row->value));
+    JobRecord job = TURNOUT_TRY(job_from_json(json));
+    if (job.trial.sweep != sweep.name) return std::optional<JobRecord>();
+    const std::optional<Record> state = TURNOUT_TRY(store.get(Table::JobState, job_key));
+    if (state) {
+        const Json document = TURNOUT_TRY(parse_json(state->value));
+        static_cast<JobState&>(job) = TURNOUT_TRY(job_state_from_json(document));
+    }
+    join_trial(job, sweep);
+    return std::optional(std::move(job));
+}
+
 Result<std::optional<StoredJob>> read_job(Store& store, std::string_view wsid, std::string_view name) {
     const std::optional<Record> row = TURNOUT_TRY(store.get(Table::Job, key_of(wsid, name)));
     if (!row) return std::optional<StoredJob>();

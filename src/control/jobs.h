@@ -28,6 +28,8 @@ Result<std::optional<StoredJob>> read_job(Store& store, std::string_view wsid, s
 Result<StoredJob> join_job(Store& store, const Record& definition);
 // What tracking asks for (Tracking::set_trials).
 Result<std::optional<TrialRun>> find_trial(Store& store, std::string_view wsid, std::string_view name);
+// A trial, when its sweep has been read; nullopt: there is none of that name.
+Result<std::optional<JobRecord>> read_trial(Store& store, const JobRecord& sweep, std::string_view name);
 // What a trial has from its sweep.
 void join_trial(JobRecord& trial, const JobRecord& sweep);
 // What the next attempt of it runs, whole, without token.

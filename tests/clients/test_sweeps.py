@@ -205,7 +205,18 @@ def test_the_command_line(server, tmp_path):
     assert "3 of 3 trials ended: 3 completed" in done.stdout, done.stdout + done.stderr
     name = re.search(r"(\w+)_2 Completed", done.stdout)[1]
     shown = json.loads(server.turnout("job", "show", "-n", name, "-o", "json").stdout)
+    trials = json.loads(server.turnout("job", "list", "--parent-job-name", name, "-o", "json").stdout)
+    assert [(each["name"], each["parameters"]["n"]) for each in trials] == [(f"{name}_{n}", str(n + 1)) for n in range(3)]
+    assert server.turnout("job", "download", "-n", name, check=False).returncode != 0, "no trial logged the metric"
     assert shown["type"] == "sweep" and shown["search_space"]["n"]["values"] == [1, 2, 3] and shown["status"] == "Completed"
+
+
+def test_delete_takes_the_trials_along(server, tmp_path):
+    (tmp_path / "sweep.yml").write_text(YAML)
+    server.turnout("job", "create", "-f", tmp_path / "sweep.yml", "--set", "name=gone", "--stream")
+    server.turnout("job", "delete", "-n", "gone", "-y")
+    assert server.turnout("job", "show", "-n", "gone_0", check=False).returncode != 0
+    server.turnout("job", "create", "-f", tmp_path / "sweep.yml", "--set", "name=gone", "--stream")
 
 
 def test_kill_9_half_way(own_server, monkeypatch, tmp_path):

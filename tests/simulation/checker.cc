@@ -1,5 +1,8 @@
 #include "checker.h"
 
+#include "control/jobs.h"
+#include "model/sweep.h"
+
 #include <algorithm>
 
 #include "base/text.h"
@@ -66,11 +69,18 @@ const JobRecord* Checker::job(const MemoryStore::State& state, const std::string
     Parsed& parsed = parsed_[name];
     if (parsed.definition != found->second.revision) {
         parsed.job = job_from_json(parse_json(found->second.value).value()).value();
+        if (!parsed.job.trial.sweep.empty())
+            if (const auto sweep = rows(state, Table::Job).find(std::string(kWorkspace) + "/" + parsed.job.trial.sweep); sweep != rows(state, Table::Job).end())
+                join_trial(parsed.job, job_from_json(parse_json(sweep->second.value).value()).value());
         parsed.definition = found->second.revision;
         parsed.state = 0;
     }
     if (parsed.state != revision)
-        static_cast<JobState&>(parsed.job) = job_state_from_json(parse_json(became->second.value).value()).value();
+    {
+        const Json document = parse_json(became->second.value).value();
+        static_cast<JobState&>(parsed.job) = job_state_from_json(document).value();
+        parsed.job.sweep = sweep_progress_from_json(document.at("sweep"));
+    }
     parsed.state = revision;
     return &parsed.job;
 }
@@ -152,7 +162,7 @@ void Checker::check_job(const MemoryStore::State& state, const std::string& name
     const auto before = seen_.find(name);
     const JobRecord* found = job(state, name);
     const bool listed_live = rows(state, Table::JobLive).contains(std::string(kWorkspace) + "/" + name);
-    if (before != seen_.end() && waits(before->second) && before->second.node_count == 1) {
+    if (before != seen_.end() && waits(before->second) && before->second.node_count == 1 && before->second.type == JobType::Command) {
         auto& waiting = waiting_[before->second.compute];
         const auto level = waiting.find(scripts.at(name).priority);
         level->second.erase(name);
@@ -182,8 +192,9 @@ void Checker::check_job(const MemoryStore::State& state, const std::string& name
         require(attempt.nodes.size() == static_cast<std::size_t>(script->second.nodes), [&] { return "an attempt of " + name + " is on " + std::to_string(attempt.nodes.size()) + " nodes, not on " + std::to_string(script->second.nodes); });
         require(std::set<std::string>(attempt.nodes.begin(), attempt.nodes.end()).size() == attempt.nodes.size(), [&] { return "two ranks of " + name + " are on one node"; });
     }
+    if (now.type == JobType::Sweep) check_sweep(state, now);
     // One that waits in a node's backlog is Queued and has an attempt.
-    require(live(now) ? !over : over || now.status == JobStatus::Queued, [&] { return "job " + name + " is " + status + (live(now) ? " with" : " without") + " a live attempt"; });
+    else require(live(now) ? !over : over || now.status == JobStatus::Queued, [&] { return "job " + name + " is " + status + (live(now) ? " with" : " without") + " a live attempt"; });
     check_nodes_of(state, now);
 
     Span sum{};
@@ -205,7 +216,7 @@ void Checker::check_job(const MemoryStore::State& state, const std::string& name
     }
     if (over && (before == seen_.end() || !is_terminal(before->second.status))) check_end(now);
     count_leases(now);
-    if (waits(now) && now.node_count == 1) waiting_[now.compute][script->second.priority].insert(name);
+    if (waits(now) && now.node_count == 1 && now.type == JobType::Command) waiting_[now.compute][script->second.priority].insert(name);
     seen_.insert_or_assign(name, now);
 }
 
@@ -251,8 +262,34 @@ void Checker::check_change(const JobRecord& then, const JobRecord& now) {
         require(then.status == now.status && then.ended == now.ended && then.cause == now.cause, [&] { return "job " + name + " was " + std::string(name_of(then.status)) + " and became " + std::string(name_of(now.status)); });
 }
 
+// What it counts is what became of its trials, in every durable state.
+void Checker::check_sweep(const MemoryStore::State& state, const JobRecord& sweep) {
+    const SweepProgress& progress = sweep.sweep;
+    const auto before = seen_.find(sweep.name);
+    require(before == seen_.end() || before->second.sweep.created <= progress.created, [&] { return "trials of " + sweep.name + " were forgotten"; });
+    std::int64_t completed = 0, failed = 0, canceled = 0;
+    for (std::int64_t index = 0; index < progress.created; ++index) {
+        const JobRecord* trial = job(state, trial_name(sweep.name, index));
+        require(trial != nullptr, [&] { return "trial " + std::to_string(index) + " of " + sweep.name + " is not there"; });
+        if (!trial) continue;
+        require(trial->trial.index == index, [&] { return trial->name + " is another trial"; });
+        completed += trial->status == JobStatus::Completed;
+        failed += trial->status == JobStatus::Failed;
+        canceled += trial->status == JobStatus::Canceled;
+    }
+    require(completed == progress.completed && failed == progress.failed && canceled == progress.canceled, [&] { return "sweep " + sweep.name + " counts wrong: " + to_json(progress).dump(); });
+    if (!is_terminal(sweep.status)) return;
+    require(progress.live() == 0, [&] { return "sweep " + sweep.name + " is over before its trials"; });
+    require(!job(state, trial_name(sweep.name, progress.created)), [&] { return "sweep " + sweep.name + " has a trial more than it knows"; });
+    const auto total = parse_sweep(sweep.definition, sweep.name)->limits.max_total_trials;
+    if (sweep.status == JobStatus::Completed) require(progress.completed > 0 && progress.created == total, [&] { return "sweep " + sweep.name + " is Completed too early"; });
+    if (sweep.status == JobStatus::Failed) require(progress.completed == 0 && (progress.created == total || gives_up(progress)), [&] { return "sweep " + sweep.name + " Failed too early"; });
+    ++coverage_["sweep " + std::string(name_of(sweep.status))];
+}
+
 void Checker::check_end(const JobRecord& job) {
     const Script& script = scripts.at(job.name);
+    if (job.type == JobType::Sweep && job.status != JobStatus::Canceled) return;  // check_sweep
     if (job.status == JobStatus::Completed) require(script.exit_code == 0 && script.fails_in == 0, [&] { return "job " + job.name + " fails, and is Completed"; });
     if (job.status == JobStatus::Canceled) require(may_be_canceled_.contains(job.name), [&] { return "job " + job.name + " is Canceled, and nobody asked for it"; });
     if (job.status != JobStatus::Failed) return;

@@ -36,7 +36,8 @@ struct Script {
     int failing_rank = -1;  // the one that ends with exit_code; -1: every one
     int priority = 0;
     std::string principal = "client", experiment;
-    agent_protocol::TaskSpec task;  // as it is submitted
+    agent_protocol::TaskSpec task;  // as it is submitted; of a trial, as it comes to a node
+    Json sweep;                     // definition of a sweep; null: a command
 
     int exit_code_of(int rank) const { return failing_rank < 0 || failing_rank == rank ? exit_code : 0; }
 };
@@ -117,6 +118,7 @@ private:
     void check_job(const MemoryStore::State& state, const std::string& key, bool told);
     void check_change(const JobRecord& then, const JobRecord& now);
     void check_nodes_of(const MemoryStore::State& state, const JobRecord& job);
+    void check_sweep(const MemoryStore::State& state, const JobRecord& sweep);
     void check_end(const JobRecord& job);
     void check_attempt_end(const MemoryStore::State& state, const JobRecord& job, const JobAttempt& attempt);
     void check_log(const MemoryStore::State& state, const JobRecord& job, const JobAttempt& attempt, int rank);

@@ -67,6 +67,7 @@ void World::submit(std::string name, std::string compute, Json definition) {
         job.definition = definition;
         job.compute = compute;
         job.task = script.task;
+        if (!script.sweep.is_null()) job.type = JobType::Sweep;
         if (mutation.gang_smaller && job.task.node_count > 1) --job.task.node_count;
         job.priority = mutation.priority_ignored ? 0 : script.priority;
         job.principal = script.principal;
@@ -167,6 +168,48 @@ void World::plan_job(int number, Span when) {
     }
 }
 
+// One command with many values of one parameter; every trial has a script of its own.
+void World::plan_sweep(int number, Span when) {
+    const std::string name = "sweep" + std::to_string(number);
+    const int total = static_cast<int>(dice.between(1, short_tasks ? 60 : 12));
+    Json values = Json::array();
+    for (int i = 0; i < total; ++i) values.push(i * 10);
+    Script& script = checker.scripts[name];
+    script.sweep = Json::object({{"jobType", "Sweep"},
+                                 {"searchSpace", Json::object({{"n", Json::array({"choice", Json::array({values})})}})},
+                                 {"samplingAlgorithm", Json::object({{"samplingAlgorithmType", "Grid"}})},
+                                 {"objective", Json::object({{"goal", "minimize"}, {"primaryMetric", "loss"}})},
+                                 {"limits", Json::object({{"maxConcurrentTrials", dice.between(1, 20)}})}});
+    script.task.command = "try ${{search_space.n}}";
+    script.task.variables = {{"AZUREML_RUN_ID", std::string(agent_protocol::kJobPlaceholder)}};
+    if (priorities) script.priority = static_cast<int>(dice.between(-1, 2));
+    const bool bad = dice.chance(0.1);
+    for (int i = 0; i < total; ++i) {
+        const std::string trial = name + "_" + std::to_string(i), value = std::to_string(i * 10);
+        Script& one = checker.scripts[trial];
+        one.exit_code = bad || dice.chance(0.1) ? 1 : 0;
+        one.runs = short_tasks ? dice.pause(1ms, 20ms) : dice.pause(1ms, 2min);
+        one.lines = static_cast<int>(dice.between(0, 2));
+        one.priority = script.priority;
+        one.task.command = "try " + value;
+        one.task.parameters = {{"n", value}};
+        one.task.variables = {{"AZUREML_RUN_ID", trial}, {"AZUREML_SWEEP_n", value}};
+    }
+    const std::string compute = computes[static_cast<std::size_t>(dice.between(0, static_cast<std::int64_t>(computes.size()) - 1))];
+    timeline.in(when, [=, this, definition = script.sweep] { submit(name, compute, definition); }, {always});
+    if (!dice.chance(0.3)) return;
+    timeline.in(when + (short_tasks ? dice.pause(1ms, 5s) : dice.pause(1ms, 5min)), [=, this] {
+        checker.wants_ended(name);
+        for (int i = 0; i < total; ++i) checker.wants_ended(name + "_" + std::to_string(i));
+        ask([this, name](Server& at, Control::Reply<void> reply) {
+            at.control.cancel_job(kWorkspace, name, [this, name, reply](Result<void> result) {
+                if (result && server) checker.cancel_acknowledged(server->store.durable(), name);
+                reply(std::move(result));
+            });
+        }, [this, name](Result<void> r) { say("client", "cancel " + name + ": " + (r ? "ok" : r.error().reason)); });
+    }, {always});
+}
+
 void World::plan_client() {
     const int clusters = many_bases ? 1 : static_cast<int>(dice.between(1, 3));
     for (int i = 1; i <= clusters; ++i) {
@@ -186,6 +229,7 @@ void World::plan_client() {
         if (dice.chance(0.05)) burst = sometime();
         plan_job(i, short_tasks && dice.chance(0.8) ? burst + dice.pause(1us, 500ms) : sometime());
     }
+    for (int i = many_bases || !dice.chance(0.3) ? 0 : static_cast<int>(dice.between(1, 2)); i > 0; --i) plan_sweep(i, sometime());
     for (int i = many_bases ? 0 : static_cast<int>(dice.between(0, 3)); i > 0; --i)
         timeline.in(sometime(), [this, name = any()] { put(some_cluster(name)); }, {always});
     if (!many_bases && dice.chance(0.2)) {

@@ -53,7 +53,7 @@ constexpr const char* kMustHappen[] = {
     "delete compute: ok", "delete job: ok", "journal rewritten", "lease with token", "link cut", "link stalled",
     "machine vanished", "node rebooted", "partition", "provider answer lost", "provider request doubled",
     "provider request lost", "provisioning failed", "server crashed", "server's machine rebooted",
-    "silent link given up by the agent", "status Canceled", "status Failed", "supervisor killed",
+    "silent link given up by the agent", "status Canceled", "sweep Canceled", "sweep Completed", "sweep Failed", "status Failed", "supervisor killed",
     "task fenced by the supervisor", "wall clock set",
     "a rank ended before the others", "attempt ended: preempted", "attempt taken back before it began",
     "compared with what would be recovered", "complete log of a rank compared", "given to a backlog",

@@ -425,9 +425,12 @@ void World::compare_recovered() {
     }
     for (const auto& [name, script] : checker.scripts) {
         const auto mine = server->control.explain(kWorkspace, name), theirs = other.explain(kWorkspace, name);
+        // It makes trials at once that this one holds back for a moment, after a commit that failed.
+        if (!mine && theirs && !copy.get(Table::Job, std::string(kWorkspace) + "/" + name)->has_value()) continue;
         checker.require(mine.has_value() == theirs.has_value(), [&] { return "job " + name + (mine ? " lives, and after a restart it would not" : " is over, and after a restart it would live"); });
         if (!mine || !theirs) continue;
-        checker.require(mine->counts.waiting == theirs->counts.waiting, [&] { return std::to_string(mine->counts.waiting) + " jobs wait, and after a restart " + std::to_string(theirs->counts.waiting) + " would"; });
+        const bool makes_trials = std::ranges::any_of(checker.scripts, [](const auto& one) { return !one.second.sweep.is_null(); });
+        checker.require(makes_trials ? mine->counts.waiting <= theirs->counts.waiting : mine->counts.waiting == theirs->counts.waiting, [&] { return std::to_string(mine->counts.waiting) + " jobs wait, and after a restart " + std::to_string(theirs->counts.waiting) + " would"; });
     }
 }
 

@@ -97,6 +97,7 @@ struct World {
     void plan_client();
     Compute some_cluster(const std::string& name);
     void put(Compute compute);
+    void plan_sweep(int number, Span when);
     void plan_job(int number, Span when);
     void submit(std::string name, std::string compute, Json definition);
     void ask(std::function<void(Server&, Control::Reply<void>)> what, std::function<void(Result<void>)> answered);

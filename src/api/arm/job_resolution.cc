@@ -785,15 +785,6 @@ Result<void> read_variables(const Context& context, const Json& properties, cons
     return {};
 }
 
-// A trial's own part is shown where the client wrote it.
-Error in_trial(Error error) {
-    constexpr std::string_view before = "properties.";
-    for (const std::string_view member : {"command", "codeId", "environmentId", "environmentVariables", "distribution"})
-        if (error.subject.starts_with(before) && std::string_view(error.subject).substr(before.size()).starts_with(member))
-            error.subject.insert(before.size(), "trial.");
-    return error;
-}
-
 }  // namespace
 
 Result<std::string> job_compute(const Json& properties, const Workspace& workspace) {
@@ -834,30 +825,6 @@ JobMeta job_meta(const Json& properties, std::string_view name) {
     for (const auto& [key, value] : properties.at("properties").members())
         if (!key.starts_with("turnout.") && !value.is_null()) meta.properties.set(key, value);
     return meta;
-}
-
-// All trials are this job, but for their names and parameters: it is resolved under the placeholder of
-// a name, which each trial replaces by its own.
-static Result<JobSubmission> resolve_sweep(Services& services, const Call& call, const Workspace& workspace,
-                                    const std::string& name, const Json& properties) {
-    const Sweep sweep = TURNOUT_TRY(parse_sweep(properties, name));
-    if (!properties.at("trial").is_object())
-        return refuse("InvalidSweep", "a sweep needs a trial: its command and environment", "trial");
-    TURNOUT_TRY(check_search_space_references(properties));
-    Json trial = trial_of(properties);
-    trial.erase("displayName");
-    trial.set("searchSpace", properties.at("searchSpace"));  // the command names it
-    auto job = resolve_job(services, call, workspace, std::string(agent_protocol::kJobPlaceholder), trial);
-    if (!job) return Failure(in_trial(job.error()));
-    for (auto& [variable, value] : job->task.variables)
-        if (variable == "AZUREML_ROOT_RUN_ID") value = name;
-    job->type = JobType::Sweep;
-    job->name = name;
-    job->definition = TURNOUT_TRY(job_definition(properties, workspace));
-    job->meta = job_meta(properties, name);
-    if (sweep.sampling.kind != Sampling::Kind::Grid)
-        job->meta.properties.set("turnout.seed", std::to_string(sweep.sampling.seed));
-    return job;
 }
 
 Result<JobSubmission> resolve_job(Services& services, const Call& call, const Workspace& workspace,

@@ -24,7 +24,9 @@ JobMeta job_meta(const Json& properties, std::string_view name);
 // Name of the compute that computeId means; "serverless" if it is absent or "local".
 Result<std::string> job_compute(const Json& properties, const Workspace& workspace);
 
-// A new job. `task.mlflow_experiment_id` and AZUREML_EXPERIMENT_ID are still to be set.
+// A new job; of a sweep, `task` is that of its trials. `task.mlflow_experiment_id` and AZUREML_EXPERIMENT_ID are still to be set.
+Result<JobSubmission> resolve_sweep(Services& services, const Call& call, const Workspace& workspace,
+                                    const std::string& name, const Json& properties);
 Result<JobSubmission> resolve_job(Services& services, const Call& call, const Workspace& workspace,
                                   const std::string& name, const Json& properties);
 

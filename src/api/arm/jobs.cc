@@ -7,6 +7,7 @@
 #include "api/arm/job_view.h"
 #include "api/arm/resource.h"
 #include "base/lru.h"
+#include "model/sweep.h"
 #include "control/jobs.h"
 #include "tracking/tracking.h"
 
@@ -320,6 +321,17 @@ Answer cancel_job(Services& services, Call& call) {
 Answer delete_job(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const JobRecord job, find(services, workspace, call.param("name")));
+    // Its trials have from it what they are: they go first.
+    if (job.type == JobType::Sweep && is_terminal(job.status))
+        for (std::int64_t index = 0; index < job.sweep.created; ++index) {
+            const std::string trial = trial_name(job.name, index);
+            TURNOUT_CO_TRY(const auto row, services.store.get(Table::Job, workspace.id + "/" + trial));
+            if (!row) continue;
+            TURNOUT_CO_TRY_VOID(co_await services.tracking.remove_job(workspace.id, trial));
+            TURNOUT_CO_TRY_VOID(co_await asked<void>([&](auto reply) {
+                services.control.delete_job(workspace.id, trial, std::move(reply));
+            }));
+        }
     // Its run and logs first: a new job of this name must not find them, whenever the server dies.
     if (is_terminal(job.status)) {
         TURNOUT_CO_TRY_VOID(co_await services.tracking.remove_job(workspace.id, job.name));

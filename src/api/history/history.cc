@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::size_t kMaxIds = 1000;
 constexpr std::int64_t kMaxChildren = 10'000;
+constexpr std::int64_t kTurn = 200;
 
 std::string history(std::string_view rest) { return "/history/v1.0" + std::string(kWorkspacePattern) + std::string(rest); }
 
@@ -82,9 +83,17 @@ Answer get_children(Services& services, Call& call) {
         std::int64_t top = whole_or(call.query_value("$top"), whole_or(call.query_value("top"), kMaxChildren));
         top = std::clamp<std::int64_t>(top, 1, kMaxChildren);
         for (; index < sweep.sweep.created && static_cast<std::int64_t>(value.items().size()) < top; ++index) {
-            const auto view = load_run_view(services, asked.workspace.id, trial_name(sweep.name, index));
-            if (view) value.push(history_document(*view));
-            else if (view.error().code != Code::NotFound) co_return Failure(view.error());  // else: deleted
+            const std::string name = trial_name(sweep.name, index);
+            RunView view;
+            TURNOUT_CO_TRY(view.job, read_trial(services.store, sweep, name));
+            if (!view.job) continue;  // deleted
+            TURNOUT_CO_TRY(view.run, services.tracking.find_run(asked.workspace.id, name));
+            value.push(history_document(view));
+            if (index % kTurn == 0) {  // other requests have their turn
+                Later<bool> turn;
+                services.loop.post([settle = turn.settle()] { settle(true); });
+                co_await turn;
+            }
         }
         if (index < sweep.sweep.created) body.set("continuationToken", std::to_string(index));
     }
