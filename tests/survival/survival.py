@@ -559,8 +559,12 @@ class Run:
             elif events[-1].get("status") != job.document["properties"]["status"]:
                 self.violation(job.name, f"its last event says {events[-1].get('status')}")
         for job in random.Random(self.seed).sample(list(self.jobs.values()), min(40, len(self.jobs))):
-            _, text, _ = client.ask("GET", f"{self.world.workspace}/events?{API}&job={job.name}&limit=1000")
-            own = [event["what"] for event in json.loads(text)["value"]]
+            own, page, query = [], {"more": True}, ""
+            while page["more"]:
+                _, text, _ = client.ask("GET", f"{self.world.workspace}/events?{API}&job={job.name}&limit=1000{query}")
+                page = json.loads(text)
+                own += [event["what"] for event in page["value"]]
+                query = f"&after={page['next']}"
             if own != [event["what"] for event in told.get(job.name, [])]:
                 self.violation(job.name, f"asked for its events it has {own}, in the list of all {[event['what'] for event in told.get(job.name, [])]}")
 
