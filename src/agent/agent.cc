@@ -194,7 +194,7 @@ Result<void> Agent::State::begin() {
     }
     std::vector<std::string> names;
     for (const auto& id : core->attempts()) names.push_back(attempt_folder_name(id));
-    loop.blocking([others = folders.others(names)] {
+    loop.blocking([others = folders.put_aside_others(names)] {
         for (const auto& path : others) remove_tree(path);
     }, [] {});
     supervisor->begin();

@@ -16,6 +16,7 @@ namespace turnout::agent {
 namespace {
 
 constexpr std::size_t kSpare = 80;
+constexpr std::string_view kAside = ".aside-";
 // The kernel's times of files go forward in steps of at most 10 ms: a change within the step in
 // which a folder was looked at leaves its time as it was.
 constexpr std::int64_t kTimeStep = 20'000'000;
@@ -105,14 +106,24 @@ bool Folders::keep(AttemptFolder folder, bool untouched) {
     return true;
 }
 
-std::vector<std::string> Folders::others(const std::vector<std::string>& names) const {
-    std::vector<std::string> paths;
+std::vector<std::string> Folders::put_aside_others(const std::vector<std::string>& names) const {
+    std::vector<std::string> found, paths;
     DIR* entries = opendir(root_.c_str());
     if (!entries) return paths;
-    while (const dirent* entry = readdir(entries))
-        if (entry->d_name[0] != '.' && std::find(names.begin(), names.end(), entry->d_name) == names.end())
-            paths.push_back(root_ + "/" + entry->d_name);
+    while (const dirent* entry = readdir(entries)) {
+        const std::string name = entry->d_name;
+        if (name == "." || name == ".." || std::find(names.begin(), names.end(), name) != names.end()) continue;
+        found.push_back(name);
+    }
     closedir(entries);
+    for (const std::string& name : found) {
+        std::string path = root_ + "/" + name;
+        if (!name.starts_with(kAside)) {  // the names of attempts do not begin with a dot
+            std::string aside = root_ + "/" + std::string(kAside) + std::to_string(getpid()) + "-" + std::to_string(paths.size());
+            if (rename(path.c_str(), aside.c_str()) == 0) path = std::move(aside);
+        }
+        paths.push_back(std::move(path));
+    }
     return paths;
 }
 

@@ -45,8 +45,9 @@ public:
     // The attempt is over, and its folder known to be untouched or not. False if it cannot be used
     // again: it is to be removed.
     bool keep(AttemptFolder folder, bool untouched);
-    // Paths of what belongs to none of these names: an earlier life left it.
-    std::vector<std::string> others(const std::vector<std::string>& names) const;
+    // Moves what belongs to none of these names out of the way, since an earlier life left it, and an
+    // attempt of that name may be leased again at once. Paths of what can be removed at leisure.
+    std::vector<std::string> put_aside_others(const std::vector<std::string>& names) const;
 
 private:
     std::string root_;

@@ -930,8 +930,12 @@ static int spawn(struct task *t, const char *cwd, char **argv, char **env) {
         setsid();
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != own_pid) _exit(127);  // we died before the line above took hold
-        if (dup2(dev_null, 0) < 0 || dup2(fds[1], 1) < 0 || dup2(fds[1], 2) < 0 || chdir(cwd) != 0) {
+        if (dup2(dev_null, 0) < 0 || dup2(fds[1], 1) < 0 || dup2(fds[1], 2) < 0) {
             error = errno;
+            _exit(127);
+        }
+        if (chdir(cwd) != 0) {
+            error = ESTALE;  // not ENOENT: a missing folder is the node's failure, a missing program the user's
             _exit(127);
         }
         sigprocmask(SIG_SETMASK, &none, NULL);
