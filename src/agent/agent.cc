@@ -12,7 +12,9 @@
 #include <thread>
 
 #include "agent/journal.h"
+#include "agent/launch.h"
 #include "agent/mlflow.h"
+#include "agent/ranks.h"
 #include "agent/segments.h"
 #include "base/text.h"
 #include "io/posix/http_client.h"
@@ -27,6 +29,7 @@ constexpr std::size_t kJournalLimit = 2 << 20;   // then it is rewritten
 constexpr std::size_t kMaxOutbox = 64 << 20;     // an unread link is closed: it is told anew
 constexpr std::uint64_t kTrimEvery = 64 << 20;   // of a task's log: then old segments may go
 constexpr Span kUploadEvery = 10s;
+constexpr Span kLookAtLogs = 100ms;
 constexpr Span kFirstPause = 50ms;
 constexpr Span kLongestPause = 5s;
 constexpr Span kLookAtLink = 10s;
@@ -64,6 +67,7 @@ struct Agent::State : std::enable_shared_from_this<State> {
     std::map<AttemptId, WorkPtr> works;
     std::map<AttemptId, std::uint64_t> serials;
     std::map<AttemptId, std::uint64_t> trimmed;
+    std::map<std::string, std::uint64_t> trimmed_files;  // logs of processes, by path
     std::unique_ptr<http::Stream> link;
     std::string outbox;
     bool writing = false;
@@ -126,6 +130,9 @@ struct Agent::State : std::enable_shared_from_this<State> {
     void complain(const AttemptId& id, std::string text);
     void build(WorkPtr work);
     void join_builder(const AttemptId& id);
+    bool look_at_logs(const WorkPtr& work);
+    void explain(const AttemptId& id, TaskExit& exit);
+    static Task<void> follow_logs(std::shared_ptr<State> self, WorkPtr work);
     void on_listed(std::vector<SupervisedTask> tasks);
     void on_exited(const AttemptId& id, TaskExit exit);
     void trim_log(const LogAck& ack);
@@ -191,6 +198,7 @@ Result<void> Agent::State::begin() {
         struct stat st;
         if (stat(work->environment_log().c_str(), &st) == 0 && st.st_size > 0)
             core->log_grew(id, kEnvironmentLog, static_cast<std::uint64_t>(st.st_size));
+        if (look_at_logs(work)) start(follow_logs(self, work), [] {});
     }
     std::vector<std::string> names;
     for (const auto& id : core->attempts()) names.push_back(attempt_folder_name(id));
@@ -334,21 +342,24 @@ void Agent::State::carry_out(effect::StartTask& effect) {
     if (!work->prepared)
         if (auto found = environment::find_prepared(work->task.environment, environments); found && *found) work->prepared = std::move(**found);
     auto request = start_request(settings, *work, mlflow, effect.preamble);
-    if (request)
+    if (request) {
         supervisor->start_task(*request);
-    else
+        if (look_at_logs(work)) start(follow_logs(shared_from_this(), work), [] {});
+    } else {
         core->task_started(effect.id, Failure(request.error()));
+    }
 }
 
 void Agent::State::carry_out(effect::ShipLog& effect) {
     if (!link) return;
     LogChunk chunk{effect.id, effect.stream, effect.offset, ""};
-    if (effect.stream == kStdLog) {
+    auto work = work_of(effect.id);
+    if (work && effect.stream == stream_name(work->task, kStdLog)) {
         auto serial = serials.find(effect.id);
         auto bytes = serial == serials.end() ? Result<std::string>(std::string()) : segments.read(serial->second, effect.offset, effect.length);
         if (bytes) chunk.bytes = std::move(*bytes);
-    } else if (auto work = work_of(effect.id)) {
-        auto file = open_listed(work->environment_log(), work->folder);
+    } else if (work) {
+        auto file = open_listed(process_log_path(*work, effect.stream).value_or(work->environment_log()), work->folder);
         chunk.bytes.resize(effect.length);
         ssize_t n = file ? pread(file->get(), chunk.bytes.data(), effect.length, static_cast<off_t>(effect.offset)) : 0;
         chunk.bytes.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
@@ -418,6 +429,7 @@ void Agent::State::carry_out(effect::Forget& effect) {
     if (found != works.end()) {
         WorkPtr work = std::move(found->second);
         works.erase(found);
+        for (const auto& [stream, path] : process_logs(*work)) trimmed_files.erase(path);
         work->wanted = false;
         work->cancel = true;
         kept = work->own && !work->shipping && folders.keep(std::move(*work->own), work->untouched);
@@ -521,8 +533,11 @@ void Agent::State::on_listed(std::vector<SupervisedTask> tasks) {
                 supervisor->forget(task.id);
             continue;
         }
-        if (known && task.state.exit && task.state.exit->exit_code != 0)
-            task.state.exit->last_lines = segments.last_lines(task.serial, task.state.exit->log_length, 20);
+        if (known && task.state.exit) {
+            if (task.state.exit->exit_code != 0)
+                task.state.exit->last_lines = segments.last_lines(task.serial, task.state.exit->log_length, 20);
+            explain(task.id, *task.state.exit);
+        }
         states.push_back(std::move(task.state));
     }
     core->supervisor_listed(states);
@@ -531,12 +546,48 @@ void Agent::State::on_listed(std::vector<SupervisedTask> tasks) {
 void Agent::State::on_exited(const AttemptId& id, TaskExit exit) {
     if (auto serial = serials.find(id); serial != serials.end() && exit.exit_code != 0)
         exit.last_lines = segments.last_lines(serial->second, exit.log_length, 20);
+    explain(id, exit);
     core->task_exited(id, exit);
+}
+
+// How far the logs are that the supervisor does not read; whether there are any.
+bool Agent::State::look_at_logs(const WorkPtr& work) {
+    const auto logs = process_logs(*work);
+    for (const auto& [stream, path] : logs) {
+        struct stat st;
+        if (stat(path.c_str(), &st) == 0 && st.st_size > 0) core->log_grew(work->id, stream, static_cast<std::uint64_t>(st.st_size));
+    }
+    return !logs.empty();
+}
+
+Task<void> Agent::State::follow_logs(std::shared_ptr<State> self, WorkPtr work) {
+    while (!self->closing && work->wanted && self->works.contains(work->id)) {
+        co_await self->loop.sleep(kLookAtLogs);
+        if (self->closing || !self->works.contains(work->id)) co_return;
+        (void)self->look_at_logs(work);
+        self->drain();
+    }
+}
+
+// Of several processes; all that they wrote is known before their end is.
+void Agent::State::explain(const AttemptId& id, TaskExit& exit) {
+    auto work = work_of(id);
+    if (!work || !look_at_logs(work)) return;
+    explain_exit(*work, exit);
 }
 
 void Agent::State::trim_log(const LogAck& ack) {
     auto serial = serials.find(ack.id);
-    if (ack.stream != kStdLog || serial == serials.end()) return;
+    if (serial == serials.end()) return;
+    auto work = work_of(ack.id);
+    if (!work) return;
+    if (auto path = process_log_path(*work, ack.stream)) {
+        auto& given_back = trimmed_files[*path];
+        if (ack.offset < given_back + kTrimEvery) return;
+        given_back = ack.offset;
+        return trim_process_log(*path, ack.offset);
+    }
+    if (ack.stream != stream_name(work->task, kStdLog)) return;
     auto& done = trimmed[ack.id];
     if (ack.offset < done + kTrimEvery) return;
     done = ack.offset;

@@ -521,6 +521,105 @@ TEST_F(AgentTest, MlflowAppendsAreKeptWhileTheServerIsAwayAndShippedInOrderOnce)
     EXPECT_NE(appends[4].second.find("\"value\":4"), std::string::npos);
 }
 
+TaskSpec& several(TaskSpec& task, int processes) {
+    task.distribution = "PyTorch";
+    task.processes = processes;
+    return task;
+}
+
+TEST_F(AgentTest, SeveralProcessesEachWithItsLog) {
+    auto id = lease("echo notice $RANK $LOCAL_RANK/$WORLD_SIZE $MASTER_ADDR; for i in $(seq 2000); do echo \"$RANK line $i\"; done; echo x > /dev/stdout; echo $RANK > outputs/of-$RANK",
+                    [](TaskSpec& task) { several(task, 3); });
+    EXPECT_EQ(end_of(id).cause, Cause::None) << ends[id].message;
+    EXPECT_FALSE(gap);
+    for (int rank = 0; rank < 3; ++rank) {
+        const std::string r = std::to_string(rank);
+        std::string wanted = "notice " + r + " " + r + "/3 127.0.0.1\n";
+        for (int i = 1; i <= 2000; ++i) wanted += r + " line " + std::to_string(i) + "\n";
+        wanted += "x\n";
+        EXPECT_EQ((logs[{id, "user_logs/std_log_process_" + r + ".txt"}]), wanted);
+        EXPECT_EQ(blobs["artifacts/dcid." + id.job + "/outputs/of-" + r], r + "\n");
+    }
+    EXPECT_FALSE((logs.contains({id, kStd})));
+}
+
+TEST_F(AgentTest, OneProcessThatFailsEndsTheOthers) {
+    auto id = lease("if [ $RANK = 1 ]; then echo the reason; exit 7; fi; sleep 1000 & echo waits; wait", [](TaskSpec& task) { several(task, 3); });
+    auto ending = end_of(id);
+    EXPECT_EQ(ending.cause, Cause::UserCode);
+    EXPECT_EQ(ending.exit_code, 7);
+    EXPECT_EQ(ending.message, "process 1: the command ended with exit code 7");
+    EXPECT_EQ(ending.last_lines, std::vector<std::string>{"the reason"});
+    EXPECT_TRUE(processes_with("ws/" + id.job + "/1").empty());
+
+    auto killed = lease("[ $RANK = 0 ] && kill -SEGV $$; sleep 1000", [](TaskSpec& task) { several(task, 2); });
+    EXPECT_EQ(end_of(killed).signal, SIGSEGV);
+    EXPECT_NE(ends[killed].message.find("process 0: the command was killed by signal 11"), std::string::npos) << ends[killed].message;
+
+    auto unknown = lease("no-such-program", [](TaskSpec& task) { several(task, 2); });
+    EXPECT_EQ(end_of(unknown).exit_code, 127);
+}
+
+TEST_F(AgentTest, CancelOfSeveralProcessesLetsThemEndByThemselves) {
+    auto id = lease("exec python3 -uc 'import signal, sys, time\nsignal.signal(15, lambda *_: (print(\"asked\"), time.sleep(0.2), print(\"saved\"), sys.exit(0)))\nprint(\"ready\")\nwhile True: time.sleep(1)'", [](TaskSpec& task) { several(task, 2); });
+    auto log_of = [&](int rank) { return logs[{id, "user_logs/std_log_process_" + std::to_string(rank) + ".txt"}]; };
+    ASSERT_TRUE(until([&] { return log_of(0) == "ready\n" && log_of(1) == "ready\n"; }));
+    say(Cancel{id, Cause::Canceled, 20s});
+    EXPECT_EQ(end_of(id).cause, Cause::Canceled);
+    for (int rank : {0, 1}) EXPECT_EQ(log_of(rank), "ready\nasked\nsaved\n");
+}
+
+TEST_F(AgentTest, LogsOfSeveralProcessesOutliveTheAgent) {
+    const std::string go = folder + "/go";
+    auto id = lease("echo $RANK begins; while [ ! -e " + go + " ]; do sleep 0.01; done; for i in $(seq 3000); do echo $RANK $i; done; exit $RANK", [](TaskSpec& task) { several(task, 2); });
+    const std::string second = "user_logs/std_log_process_1.txt";
+    ASSERT_TRUE(until([&] { return logs[{id, second}] == "1 begins\n"; }));
+    kill_agent();
+    std::ofstream(go) << "x";
+    ASSERT_TRUE(until([&] { return processes_with("ws/" + id.job + "/1").empty(); }));
+    start_agent();
+    EXPECT_EQ(end_of(id).message, "process 1: the command ended with exit code 1");
+    std::string wanted = "1 begins\n";
+    for (int i = 1; i <= 3000; ++i) wanted += "1 " + std::to_string(i) + "\n";
+    EXPECT_EQ((logs[{id, second}]), wanted);
+    EXPECT_EQ(ends[id].last_lines.back(), "1 3000");
+    EXPECT_FALSE(gap);
+}
+
+// Not the first node: its streams have names of their own, and the server said where to meet.
+TEST_F(AgentTest, AnotherNodesRank) {
+    auto id = lease("echo $RANK $NODE_RANK $MASTER_ADDR:$MASTER_PORT $OMPI_COMM_WORLD_RANK/$OMPI_COMM_WORLD_SIZE", [](TaskSpec& task) {
+        task.distribution = "Mpi";
+        task.node_count = 2;
+        task.rank = 1;
+        task.master_address = "10.1.2.3";
+        task.master_port = 4567;
+    });
+    EXPECT_EQ(end_of(id).cause, Cause::None);
+    EXPECT_EQ((logs[{id, "user_logs/std_log_process_1.txt"}]), "1 1 10.1.2.3:4567 1/2\n");
+    auto broken = lease("true", [](TaskSpec& task) {
+        task.node_count = 2;
+        task.rank = 1;
+        task.environment.kind = TaskEnvironment::Kind::UserManaged;
+        task.environment.hash = "x";
+        task.environment.interpreter = "/nowhere/python3";
+        task.environment.notices = {"a notice"};
+    });
+    EXPECT_EQ(end_of(broken).cause, Cause::Environment);
+    EXPECT_NE((logs[{broken, "user_logs/std_log_process_1.txt"}].find("/nowhere/python3")), std::string::npos);
+}
+
+TEST_F(AgentTest, LimitsOfProcessorsAndSharedMemory) {
+    auto id = lease("nproc; df -B1 --output=size /dev/shm | tail -1 | tr -d ' '; exit 3", [](TaskSpec& task) {
+        task.cpu_limit_millicores = 1000;
+        task.shm_size_bytes = 8 << 20;
+    });
+    EXPECT_EQ(end_of(id).exit_code, 3);
+    const std::string text = log(id);
+    // Where the machine allows no mount of its own, the job is told so.
+    EXPECT_TRUE(text == "1\n8388608\n" || text.starts_with("turnout: shm_size is not set")) << text;
+}
+
 TEST_F(AgentTest, LeaveEndsTheNode) {
     auto id = lease("echo ready; sleep 1000");
     ASSERT_TRUE(until([&] { return log(id) == "ready\n"; }));

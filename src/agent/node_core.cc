@@ -6,6 +6,7 @@
 
 #include "agent/attempt.h"
 #include "agent/bases.h"
+#include "agent/ranks.h"
 #include "base/text.h"
 
 namespace turnout::agent {
@@ -257,7 +258,7 @@ struct NodeCore::State {
     }
     void say_last_words(const AttemptId& id, Attempt& attempt) {
         if (!listed) return;
-        auto& log = attempt.streams[std::string(kStdLog)];
+        auto& log = attempt.streams[stream_name(*attempt.task, kStdLog)];
         if (log.length < attempt.last_words.size())
             emit(effect::AppendLog{id, attempt.last_words});
     }
@@ -319,7 +320,7 @@ struct NodeCore::State {
     }
 
     void exited(const AttemptId& id, Attempt& attempt, const TaskExit& exit) {
-        auto& log = attempt.streams[std::string(kStdLog)];
+        auto& log = attempt.streams[stream_name(*attempt.task, kStdLog)];
         log.length = std::max(log.length, exit.log_length);
         if (attempt.discard) {
             emit(effect::Abort{id});
@@ -350,6 +351,8 @@ struct NodeCore::State {
             ending.cause = Cause::UserCode;
             ending.message = "the command ended with exit code " + std::to_string(exit.exit_code);
         }
+        if (ending.cause == Cause::UserCode && exit.process >= 0)
+            ending.message = "process " + std::to_string(exit.process) + ": " + ending.message;
         ending.exit_code = exit.lost ? -1 : exit.exit_code;
         ending.signal = exit.signal;
         ending.peak_memory_bytes = exit.peak_memory_bytes;
@@ -624,7 +627,7 @@ struct NodeCore::State {
                 bool done = std::all_of(streams.begin(), streams.end(), [](const auto& item) {
                     return item.second.acked >= item.second.length;
                 });
-                auto log = streams.find(kStdLog);
+                auto log = streams.find(stream_name(*attempt.task, kStdLog));
                 std::uint64_t said = log == streams.end() ? 0 : log->second.length;
                 // A restart of the machine may have torn what was said; nothing is added to that.
                 if (done && (attempt.rebooted || said >= attempt.last_words.size())) enter(id, attempt, Stage::Ended);
@@ -858,7 +861,7 @@ void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {
         auto found = known.find(id);
         const TaskState* task = found == known.end() ? nullptr : found->second;
         if (task) {
-            auto& log = attempt.streams[std::string(kStdLog)];
+            auto& log = attempt.streams[stream_name(*attempt.task, kStdLog)];
             log.length = std::max(log.length, task->log_length);
         }
         if (attempt.stage == Stage::Flushing && !attempt.last_words.empty())
@@ -927,7 +930,7 @@ void NodeCore::log_grew(const AttemptId& id, std::string_view stream, std::uint6
     State& s = *state_;
     auto* attempt = s.find(id);
     if (!attempt || s.quitting) return;
-    auto& log = attempt->streams[std::string(stream)];
+    auto& log = attempt->streams[stream_name(*attempt->task, stream)];
     log.length = std::max(log.length, length);
     s.pump();
 }

@@ -39,6 +39,7 @@ using agent_protocol::AttemptId;
 using agent_protocol::Cause;
 using agent_protocol::TaskSpec;
 
+// What this node calls its own streams; the server knows some of them by other names (ranks.h).
 inline constexpr std::string_view kStdLog = "user_logs/std_log.txt";
 inline constexpr std::string_view kEnvironmentLog = "azureml-logs/20_environment.txt";
 inline constexpr std::size_t kLogChunk = 64 << 10;
@@ -61,6 +62,7 @@ struct TaskExit {
     bool lost = false;             // the supervisor died with it: nobody knows how it ended
     bool memory_exceeded = false;  // the supervisor killed it at its memory limit
     bool fenced = false;           // the supervisor killed it because the server was away too long
+    int process = -1;              // of several on this node: the rank that failed first
     Span started{};
     Span ended{};
     std::int64_t peak_memory_bytes = 0;
@@ -114,7 +116,7 @@ struct AppendLog {  // the node's own words in std_log, if that is still empty: 
 };
 struct ShipLog {  // read these bytes of the stream and send them as one LogChunk
     AttemptId id;
-    std::string stream;
+    std::string stream;  // as the server knows it (stream_name)
     std::uint64_t offset = 0;
     std::size_t length = 0;  // at most kLogChunk
 };
@@ -164,6 +166,7 @@ public:
     // Since boot. InvalidArgument, NotFound: the command cannot be run; Canceled: it was dropped while it waited.
     void task_started(const AttemptId& id, Result<Span> started);
     void task_exited(const AttemptId& id, const TaskExit& exit);
+    // `stream`: kStdLog, kEnvironmentLog, or the server's name of one.
     void log_grew(const AttemptId& id, std::string_view stream, std::uint64_t length);
 
     // ---- completions. Unavailable never comes here: whoever carries an effect out goes on trying. ----

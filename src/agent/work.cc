@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 
+#include "agent/launch.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/text.h"
@@ -412,6 +413,7 @@ Result<StartRequest> start_request(const AgentSettings& settings, Work& work, co
     variables["PATH"] = path;
     for (const auto& [name, value] : variables)
         if (good_variable(name, value)) request.environment.push_back(name + "=" + value);
+    TURNOUT_TRY(wrap_command(settings, work, request));
     return request;
 }
 

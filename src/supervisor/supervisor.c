@@ -1250,7 +1250,10 @@ static void kill_everything(void) {
     }
 }
 
+int launch(int argc, char **argv);  // launch.c
+
 int main(int argc, char **argv) {
+    if (argc > 2 && !strcmp(argv[1], "launch")) return launch(argc, argv);
     if (argc != 2) {
         dprintf(2, "usage: turnout-supervisor FOLDER\n");
         return 2;

@@ -145,7 +145,10 @@ TEST(Mlflow, WhatAnAgentRepeatsIsAppliedOnce) {
     EXPECT_EQ(log(3, "1:2"), 200);
     EXPECT_EQ(log(4, "2:1"), 400);  // not this attempt
     EXPECT_EQ(log(4, "nonsense"), 400);
-    EXPECT_EQ(server.tracking.metric_history(server.workspace.id, "job-1", "a", 9)->size(), 2u);
+    EXPECT_EQ(log(4, "1:3:x"), 400);
+    EXPECT_EQ(log(5, "1:1:1"), 200);  // another node's first
+    EXPECT_EQ(log(6, "1:1:1"), 200);
+    EXPECT_EQ(server.tracking.metric_history(server.workspace.id, "job-1", "a", 9)->size(), 3u);
 }
 
 TEST(Mlflow, ArtifactsAreOneTreeWithTheJobs) {

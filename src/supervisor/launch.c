@@ -1,0 +1,256 @@
+// `turnout-supervisor launch …`: what a task runs as when there is something to do around its
+// command: limits of processors and of shared memory, or several processes (the ranks of a
+// distributed job), each with variables and a log of its own.
+//
+//   launch END-FILE CPUS FIRST-CPU SHM-BYTES N  N x (RANK LOG COUNT COUNT x NAME=VALUE)  ARGV…
+//
+// CPUS 0 and SHM-BYTES 0 are no limit. LOG "-" is our own output. One process without a log file
+// takes our place. Else we wait for all of them: when one fails, the others get TERM and, ten
+// seconds later, KILL; we end with the code of the one that failed first, and END-FILE says
+// "RANK CODE SIGNAL". What the processes print comes to us through pipes, so that nobody but us
+// holds a log open: a program that truncates its stdout cannot harm it.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+int launch(int argc, char **argv);
+
+enum { GRACE_MS = 10000, DRAIN_MS = 10000, MAX_PROCESSES = 1024 };
+
+struct process {
+    const char *rank;
+    const char *log;
+    char **variables;
+    int count;
+    pid_t pid;  // 0 when it has ended
+    pid_t group;
+    int pipe;   // -1 when there is none (any more)
+    int file;
+};
+
+static long long now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void write_text(const char *path, const char *text) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0) return;
+    if (write(fd, text, strlen(text)) < 0) perror(path);
+    close(fd);
+}
+
+// So many of the processors that we may use, from `first` on.
+static void limit_processors(int count, int first) {
+    cpu_set_t allowed, wanted;
+    if (count <= 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    int there = CPU_COUNT(&allowed);
+    if (there <= count) return;
+    int numbers[CPU_SETSIZE], n = 0;
+    for (int i = 0; i < CPU_SETSIZE; ++i)
+        if (CPU_ISSET(i, &allowed)) numbers[n++] = i;
+    CPU_ZERO(&wanted);
+    for (int i = 0; i < count; ++i) CPU_SET(numbers[(first + i) % n], &wanted);
+    if (sched_setaffinity(0, sizeof wanted, &wanted) != 0)
+        dprintf(2, "turnout: the job may use all processors: %s\n", strerror(errno));
+}
+
+// A /dev/shm of our own with that size. Where the machine does not allow it, its own is used.
+static void limit_shared_memory(long long bytes) {
+    if (bytes <= 0) return;
+    unsigned user = getuid(), group = getgid();
+    char text[128];
+    int fine = unshare(CLONE_NEWNS) == 0;
+    if (!fine && unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) {
+        write_text("/proc/self/setgroups", "deny");
+        snprintf(text, sizeof text, "%u %u 1\n", user, user);
+        write_text("/proc/self/uid_map", text);
+        snprintf(text, sizeof text, "%u %u 1\n", group, group);
+        write_text("/proc/self/gid_map", text);
+        fine = 1;
+    }
+    snprintf(text, sizeof text, "size=%lld,mode=1777", bytes);
+    if (fine && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+        mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, text) == 0)
+        return;
+    dprintf(2, "turnout: shm_size is not set, since this node does not allow it (%s): /dev/shm is the machine's\n", strerror(errno));
+}
+
+static void become(struct process *p, char **command) {
+    for (int i = 0; i < p->count; ++i) putenv(p->variables[i]);
+    execvp(command[0], command);
+    dprintf(2, "cannot run '%s': %s\n", command[0], strerror(errno));
+    _exit(errno == ENOENT ? 127 : 126);
+}
+
+static int begin(struct process *p, char **command, const sigset_t *before) {
+    int ends[2] = {-1, -1};
+    p->pipe = p->file = -1;
+    if (strcmp(p->log, "-") != 0) {
+        p->file = open(p->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+        if (p->file < 0 || pipe2(ends, O_CLOEXEC) != 0) return -1;
+        fcntl(ends[0], F_SETFL, O_NONBLOCK);
+        p->pipe = ends[0];
+    }
+    pid_t self = getpid();
+    p->pid = fork();
+    if (p->pid == 0) {
+        setpgid(0, 0);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != self) _exit(127);
+        if (ends[1] >= 0 && (dup2(ends[1], 1) < 0 || dup2(ends[1], 2) < 0)) _exit(127);
+        sigprocmask(SIG_SETMASK, before, NULL);
+        become(p, command);
+    }
+    if (ends[1] >= 0) close(ends[1]);
+    if (p->pid < 0) return -1;
+    setpgid(p->pid, p->pid);
+    p->group = p->pid;
+    return 0;
+}
+
+// What it has printed goes to its log. A full disk lets it wait, as the supervisor does.
+static void take(struct process *p) {
+    char bytes[64 << 10];
+    for (;;) {
+        ssize_t n = read(p->pipe, bytes, sizeof bytes);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EAGAIN) return;
+        if (n <= 0) {
+            close(p->pipe);
+            p->pipe = -1;
+            return;
+        }
+        for (ssize_t done = 0; done < n;) {
+            ssize_t written = write(p->file, bytes + done, (size_t)(n - done));
+            if (written > 0) {
+                done += written;
+            } else if (errno != EINTR) {
+                struct timespec pause = {0, 200000000};
+                nanosleep(&pause, NULL);
+            }
+        }
+        if (n < (ssize_t)sizeof bytes) return;
+    }
+}
+
+static void signal_all(struct process *all, int n, int number) {
+    for (int i = 0; i < n; ++i)
+        if (all[i].pid > 0) kill(-all[i].group, number);
+}
+
+int launch(int argc, char **argv) {
+    static struct process all[MAX_PROCESSES];
+    int at = 2;
+    if (argc < 8) return 2;
+    const char *end_file = argv[at++];
+    int cpus = atoi(argv[at++]), first_cpu = atoi(argv[at++]);
+    long long shm = atoll(argv[at++]);
+    int n = atoi(argv[at++]);
+    if (n < 1 || n > MAX_PROCESSES) return 2;
+    for (int i = 0; i < n; ++i) {
+        if (at + 3 >= argc) return 2;
+        all[i].rank = argv[at++];
+        all[i].log = argv[at++];
+        all[i].count = atoi(argv[at++]);
+        all[i].variables = argv + at;
+        if (all[i].count < 0 || all[i].count >= argc - at) return 2;
+        at += all[i].count;
+    }
+    if (at >= argc) return 2;
+    char **command = argv + at;
+    limit_processors(cpus, first_cpu);
+    limit_shared_memory(shm);
+    if (n == 1 && !strcmp(all[0].log, "-")) become(&all[0], command);
+
+    sigset_t mine, before;
+    sigemptyset(&mine);
+    sigaddset(&mine, SIGCHLD);
+    // The whole tree gets what a cancel sends: we only have to stay until the others have ended.
+    sigaddset(&mine, SIGTERM);
+    sigaddset(&mine, SIGINT);
+    sigprocmask(SIG_BLOCK, &mine, &before);
+    int signals = signalfd(-1, &mine, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (signals < 0) return 125;
+    prctl(PR_SET_NAME, "turnout-launch");
+
+    int left = 0, code = 0, told = 0, stopping = 0;
+    long long kill_at = 0, drained_at = 0;
+    for (int i = 0; i < n; ++i) all[i].pipe = all[i].file = -1;
+    for (int i = 0; i < n && !code; ++i) {
+        if (begin(&all[i], command, &before) != 0) {
+            dprintf(2, "turnout: process %s cannot be started: %s\n", all[i].rank, strerror(errno));
+            all[i].pid = 0;
+            code = 125;
+            signal_all(all, n, SIGTERM);
+            kill_at = now_ms() + GRACE_MS;
+            break;
+        }
+        ++left;
+    }
+    for (;;) {
+        struct pollfd wait[MAX_PROCESSES + 1];
+        struct process *of[MAX_PROCESSES + 1];
+        int waits = 0, open_pipes = 0;
+        wait[waits++] = (struct pollfd){.fd = signals, .events = POLLIN};
+        for (int i = 0; i < n; ++i)
+            if (all[i].pipe >= 0) {
+                of[waits] = &all[i];
+                wait[waits++] = (struct pollfd){.fd = all[i].pipe, .events = POLLIN};
+                ++open_pipes;
+            }
+        if (!left && !open_pipes) break;
+        long long limit = left ? kill_at : drained_at, patience = limit ? limit - now_ms() : -1;
+        if (limit && patience < 0) patience = 0;
+        if (poll(wait, (nfds_t)waits, (int)patience) < 0 && errno != EINTR) return 125;
+        struct signalfd_siginfo info;
+        while (read(signals, &info, sizeof info) == sizeof info)
+            if (info.ssi_signo != SIGCHLD) stopping = 1;
+        for (int i = 1; i < waits; ++i)
+            if (wait[i].revents) take(of[i]);
+        int status;
+        for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+            for (int i = 0; i < n; ++i) {
+                if (all[i].pid != pid) continue;
+                all[i].pid = 0;
+                --left;
+                int signal_number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+                int ended = signal_number ? 128 + signal_number : WEXITSTATUS(status);
+                if (ended && !told) {
+                    char text[128];
+                    snprintf(text, sizeof text, "%s %d %d\n", all[i].rank, ended, signal_number);
+                    write_text(end_file, text);
+                    told = 1;
+                    if (!code) code = ended;
+                    if (stopping) continue;  // they have been told, and how long they have is not ours to say
+                    signal_all(all, n, SIGTERM);
+                    kill_at = now_ms() + GRACE_MS;
+                }
+            }
+        if (left && kill_at && now_ms() >= kill_at) {
+            signal_all(all, n, SIGKILL);
+            kill_at = now_ms() + GRACE_MS;
+        }
+        if (!left && !drained_at) {
+            // What they left behind would hold the pipes; it ends with the job anyway.
+            for (int i = 0; i < n; ++i)
+                if (all[i].group > 0) kill(-all[i].group, SIGKILL);
+            drained_at = now_ms() + DRAIN_MS;
+        }
+        if (!left && now_ms() >= drained_at) break;
+    }
+    return code;
+}
