@@ -10,8 +10,8 @@ namespace turnout::cli {
 
 namespace {
 
-constexpr const char* kLog = "user_logs/std_log.txt";
-constexpr const char* kSweepLog = "azureml-logs/hyperdrive.txt";
+// What is followed: a sweep's own words, a job's log, or that of the first of its processes.
+constexpr const char* kLogs[] = {"azureml-logs/hyperdrive.txt", "user_logs/std_log_process_0.txt", "user_logs/std_log.txt"};
 constexpr const char* kBuildLog = "azureml-logs/20_environment.txt";
 
 bool has_ended(std::string_view status) { return status == "Completed" || status == "Failed" || status == "Canceled"; }
@@ -91,7 +91,9 @@ struct Follower {
             // A failed build is explained by its log.
             if (const std::string build = files.at(kBuildLog).as_string(); !build.empty() && status == "Preparing")
                 if (const Result<bool> pumped = pump(build, build_offset, 1, true); !pumped && pumped.error().code == Code::Unavailable) continue;
-            const std::string url = files.at(files.has(kSweepLog) ? kSweepLog : kLog).as_string();
+            std::string url;
+            for (const char* log : kLogs)
+                if (url.empty()) url = files.at(log).as_string();
             if (url.empty()) {
                 if (has_ended(status)) return job;
                 api.loop().run(api.loop().sleep(500ms));

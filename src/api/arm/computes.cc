@@ -1,5 +1,6 @@
 // Computes: AmlCompute clusters on the default pool.
 #include <algorithm>
+#include <charconv>
 
 #include "api/arm/regions.h"
 #include "api/arm/resource.h"
@@ -9,6 +10,8 @@ namespace turnout::api::arm {
 namespace {
 
 constexpr int kMaxNodes = 1000;
+constexpr int kMaxJobsPerNode = 64;
+constexpr std::string_view kJobsPerNode = "turnout.jobs_per_node";
 constexpr Span kDefaultIdle = 120s;
 constexpr Span kLongestIdle = std::chrono::hours(24 * 7);
 constexpr std::size_t kMaxComputes = 10'000;
@@ -194,6 +197,22 @@ Result<void> read_scale_settings(const Json& settings, Compute& compute) {
     return {};
 }
 
+// Azure has no member for this: a tag of the compute says how many small jobs share a node.
+Result<void> read_jobs_per_node(const Json& tags, Compute& compute) {
+    compute.jobs_per_node = 1;
+    const Json& tag = tags.at(kJobsPerNode);
+    if (tag.is_null()) return {};
+    int number = 0;
+    const std::string text = tag.is_int() ? tag.dump() : tag.as_string();
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end != text.data() + text.size() || number < 1 || number > kMaxJobsPerNode)
+        return invalid("the tag " + std::string(kJobsPerNode) + " must be a number from 1 to " + std::to_string(kMaxJobsPerNode) +
+                           ", not '" + text.substr(0, 40) + "'",
+                       "tags." + std::string(kJobsPerNode));
+    compute.jobs_per_node = number;
+    return {};
+}
+
 Result<void> read_size(const Services& services, const Json& properties, Compute& compute) {
     const std::string wanted = properties.at("vmSize").as_string();
     const std::string field = "properties.properties.vmSize";
@@ -288,6 +307,7 @@ Result<Compute> read_compute(const Services& services, const Workspace& workspac
     compute.max_nodes = 1;
     compute.idle_before_scale_down = kDefaultIdle;
     TURNOUT_TRY(read_scale_settings(inner.at("scaleSettings"), compute));
+    TURNOUT_TRY(read_jobs_per_node(compute.envelope.at("tags"), compute));
 
     if (before) {
         compute.created = before->created;
@@ -344,6 +364,7 @@ Answer patch_compute(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(read_scale_settings(scale, compute));
     if (body.at("tags").is_object()) compute.envelope.set("tags", body.at("tags"));
     TURNOUT_CO_TRY([[maybe_unused]] const auto price, price_per_hour(compute));
+    TURNOUT_CO_TRY_VOID(read_jobs_per_node(compute.envelope.at("tags"), compute));
     co_return co_await save(services, workspace, std::move(compute));
 }
 

@@ -5,6 +5,7 @@
 #include <functional>
 #include <set>
 
+#include "api/arm/job_placement.h"
 #include "api/arm/reference.h"
 #include "api/arm/resource.h"
 #include "base/hash.h"
@@ -678,7 +679,9 @@ Result<void> read_compute(const Context& context, const std::string& compute, co
                               "computeId");
             if (const VmSize* size = find_vm_size(found->vm_size))
                 limit_to(context.services, *size, task);
-            return {};
+            TURNOUT_TRY(check_instance_type(resources, compute, found->vm_size));
+            return check_node_count(task.node_count, compute, found->max_nodes,
+                                    context.services.info.pool.slots);
         }
         std::vector<std::string> names;
         for (const Record& other : TURNOUT_TRY(context.services.store.scan(
@@ -695,6 +698,7 @@ Result<void> read_compute(const Context& context, const std::string& compute, co
         return refuse("ComputeNotFound", "compute '" + compute + "' does not exist" + known,
                       "computeId");
     }
+    TURNOUT_TRY(check_node_count(task.node_count, compute, 0, context.services.info.pool.slots));
     const std::string wanted = resources.at("instanceType").as_string();
     if (wanted.empty()) return {};
     const VmSize* size = find_vm_size(wanted);
@@ -728,15 +732,6 @@ Result<void> check_runs_here(const Json& properties) {
                       "a job cannot be made of a component yet: give its command, code and "
                       "environment themselves",
                       "componentId");
-    const Json& distribution = properties.at("distribution");
-    if (distribution.is_object() && !distribution.members().empty())
-        return refuse("DistributionNotSupported",
-                      "distributed jobs do not run yet: leave 'distribution' out", "distribution");
-    const Json& count = properties.at("resources").at("instanceCount");
-    if (!count.is_null() && (!count.is_int() || count.as_int() != 1))
-        return refuse("DistributionNotSupported",
-                      "jobs on " + count.dump() + " nodes do not run yet: instance_count must be 1",
-                      "resources.instanceCount");
     for (const auto& [name, service] : properties.at("services").members()) {
         const std::string kind = service.at("jobServiceType").as_string(name);
         if (!service.is_null() && kind != "Studio" && kind != "Tracking")
@@ -843,7 +838,9 @@ Result<JobSubmission> resolve_job(Services& services, const Call& call, const Wo
 
     TaskSpec& task = job.task;
     task.command = TURNOUT_TRY(read_command(properties));
+    TURNOUT_TRY(read_processes(properties.at("resources"), properties.at("distribution"), task));
     TURNOUT_TRY(read_compute(context, job.compute, properties.at("resources"), task));
+    job.priority = TURNOUT_TRY(read_priority(properties.at("queueSettings")));
     task.environment = TURNOUT_TRY(read_environment(context, properties));
     TURNOUT_TRY(read_code(context, properties, task));
     task.inputs = TURNOUT_TRY(read_inputs(context, properties.at("inputs")));

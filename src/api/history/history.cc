@@ -49,7 +49,7 @@ Answer get_details(Services& services, Call& call) {
         files.set(path, call.plain_origin + sign_log_link(services.authority.link_key(), asked.workspace.id, asked.view.id(), path, services.clock.now()));
     };
     // A job's own log from the first, so that one can wait at it for its first line.
-    if (asked.view.job) add(asked.view.job->type == JobType::Sweep ? kSweepLog : "user_logs/std_log.txt");
+    if (asked.view.job) add(asked.view.job->type == JobType::Sweep ? kSweepLog : first_log_of(*asked.view.job));
     TURNOUT_CO_TRY(const auto streams, services.tracking.log_streams(asked.workspace.id, asked.view.id()));
     for (const auto& [path, length] : streams) add(path);
     Json json = history_document(asked.view);

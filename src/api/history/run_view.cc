@@ -178,6 +178,14 @@ Json history_document(const RunView& view) {
     return json;
 }
 
+std::string_view first_log_of(const JobRecord& job) {
+    const Json& distribution = job.definition.at("distribution");
+    const std::int64_t processes = distribution.has("workerCount") || distribution.has("parameterServerCount")
+                                       ? distribution.at("workerCount").as_int(job.node_count) + distribution.at("parameterServerCount").as_int()
+                                       : job.node_count * distribution.at("processCountPerInstance").as_int(1);
+    return processes > 1 ? "user_logs/std_log_process_0.txt" : "user_logs/std_log.txt";
+}
+
 std::string artifact_prefix(std::string_view run_id) { return "ExperimentRun/dcid." + std::string(run_id) + "/"; }
 
 }  // namespace turnout::api

@@ -46,6 +46,9 @@ Json error_of(const JobRecord& job);
 // Run history's description of a run.
 Json history_document(const RunView& view);
 
+// The log that stands for a job: its only process's, or that of the first one.
+std::string_view first_log_of(const JobRecord& job);
+
 // Where a run's artifacts are: the prefix in artifact_container(wsid), ending with "/".
 std::string artifact_prefix(std::string_view run_id);
 

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "api/history/run_view.h"
 #include "api/portal/page_assets.h"
 #include "base/text.h"
 
@@ -302,7 +303,7 @@ std::string render_page(const PageData& data, std::string_view nonce) {
     out += "<header class=\"top\">" + std::string(kPageLogo) + "<span>Turnout</span></header><main>";
     for (const auto& [id, html] : fragments(data)) out += "<section id=\"" + id + "\">" + html + "</section>";
     out += "<section class=\"log\"><h2>Log</h2><pre id=\"log\" tabindex=\"0\" data-length=\"" + std::to_string(data.log_length) + "\">";
-    if (data.log_tail.size() < data.log_length) out += "… the beginning is in user_logs/std_log.txt …\n";
+    if (data.log_tail.size() < data.log_length) out += "… the beginning is in " + std::string(first_log_of(data.job)) + " …\n";
     out += text(plain_text(data.log_tail)) + "</pre></section></main><script nonce=\"" + std::string(nonce) + "\">";
     out += kPageScript;
     out += "</script></body></html>\n";

@@ -24,7 +24,7 @@ struct PageData {
     std::vector<std::pair<std::string, std::vector<Metric>>> histories;  // by metric; may be cut
     std::vector<std::pair<std::string, std::uint64_t>> artifacts;        // path beneath the run, size
     bool more_artifacts = false;
-    std::string log_tail;          // the end of std_log.txt
+    std::string log_tail;          // the end of first_log_of(job)
     std::uint64_t log_length = 0;  // of the whole of it
     std::string base;              // "/studio/jobs/{wsid}/{job}"
     std::string query;             // "?se=…&sig=…", with which the page was asked for

@@ -13,7 +13,6 @@
 namespace turnout::api {
 namespace {
 
-constexpr std::string_view kStdLog = "user_logs/std_log.txt";
 constexpr std::size_t kLogTail = 64 << 10;
 constexpr std::size_t kMaxCharts = 24;
 constexpr std::size_t kMaxPoints = 2'000;
@@ -77,10 +76,11 @@ Answer get_page(Services& services, Call& call) {
     }
     TURNOUT_CO_TRY(auto data, page_data(services, call));
     const std::string wsid = call.param("wsid");
-    TURNOUT_CO_TRY(data.log_length, services.tracking.log_length(wsid, data.job.name, kStdLog));
+    const std::string log(first_log_of(data.job));
+    TURNOUT_CO_TRY(data.log_length, services.tracking.log_length(wsid, data.job.name, log));
     if (data.log_length > 0) {
         const std::uint64_t from = data.log_length - std::min<std::uint64_t>(data.log_length, kLogTail);
-        TURNOUT_CO_TRY(data.log_tail, services.tracking.read_log(wsid, data.job.name, kStdLog, from, kLogTail));
+        TURNOUT_CO_TRY(data.log_tail, services.tracking.read_log(wsid, data.job.name, log, from, kLogTail));
         if (from > 0) {
             if (const std::size_t line = data.log_tail.find('\n'); line != std::string::npos) data.log_tail.erase(0, line + 1);
         }
@@ -115,7 +115,9 @@ Answer get_data(Services& services, Call& call) {
 
 Answer get_page_log(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(check_reader(services, call));
-    co_return co_await send_log(services, call, call.param("wsid"), call.param("job"), std::string(kStdLog));
+    TURNOUT_CO_TRY(const auto job, load_job(services.store, call.param("wsid"), call.param("job")));
+    if (!job) co_return not_found("job '" + call.param("job") + "' does not exist", "job");
+    co_return co_await send_log(services, call, call.param("wsid"), call.param("job"), std::string(first_log_of(*job)));
 }
 
 Answer get_artifact(Services& services, Call& call) {
