@@ -64,6 +64,8 @@ protected:
     std::map<AttemptId, Ending> ends;
     std::map<AttemptId, std::vector<Phase>> phases;
     std::map<std::string, std::string> blobs;  // "container/name"
+    std::map<std::string, std::string> ranks;  // of the nodes that wrote them
+    std::multiset<std::string> puts;
     std::map<std::string, std::string> tars;
     std::vector<std::pair<std::string, std::string>> appends;  // sequence, body
     bool mlflow_away = false;
@@ -160,8 +162,19 @@ protected:
         }
         if (path.starts_with("/blob/") && request.method == "PUT") {
             auto bytes = co_await body.all(64 << 20);
-            if (bytes) blobs[path.substr(6)] = *bytes;
+            const std::string name = path.substr(6);
+            const bool there = blobs.contains(name);
+            if ((request.headers.get("If-None-Match") == "*" && there) || (request.headers.has("If-Match") && request.headers.get("If-Match") != "\"" + blobs[name] + "\"")) {
+                response.status = there ? 409 : 412;
+                co_return response;
+            }
+            puts.insert(name);
+            if (bytes) blobs[name] = *bytes;
+            ranks[name] = request.headers.get("x-ms-meta-turnout_rank");
             response.status = 201;
+        } else if (path.starts_with("/blob/") && request.method == "HEAD") {
+            response.headers.set("ETag", "\"" + blobs[path.substr(6)] + "\"");
+            if (const std::string& rank = ranks[path.substr(6)]; !rank.empty()) response.headers.set("x-ms-meta-turnout_rank", rank);
         } else if (path.starts_with("/blob/") && request.query.find("comp=list") != std::string::npos) {
             response.body = "<?xml version=\"1.0\"?><EnumerationResults><Blobs>";
             std::string container = path.substr(6) + "/";
@@ -618,6 +631,42 @@ TEST_F(AgentTest, LimitsOfProcessorsAndSharedMemory) {
     const std::string text = log(id);
     // Where the machine allows no mount of its own, the job is told so.
     EXPECT_TRUE(text == "1\n8388608\n" || text.starts_with("turnout: shm_size is not set")) << text;
+}
+
+TEST_F(AgentTest, AnotherAttemptBeginsWithWhatTheEarlierWrote) {
+    const std::string prefix = "artifacts/dcid.prefilled/";
+    blobs[prefix + "outputs/steps/state"] = "7";
+    blobs[prefix + "outputs/same"] = "same";
+    blobs[prefix + "user_logs/std_log.txt"] = "no output";
+    blobs["store/target/checkpoint"] = "c";
+    blobs["store/one"] = "f";
+    auto id = lease("cat outputs/steps/state ${{outputs.data}}/checkpoint ${{outputs.file}}; ls; echo -n 8 > outputs/steps/state; echo -n new > ${{outputs.data}}/new", [](TaskSpec& task) {
+        task.artifacts = {"artifacts", "dcid.prefilled"};
+        task.prefill_outputs = true;
+        task.outputs.push_back({"data", "uri_folder", "rw_mount", {"store", "target/"}});
+        task.outputs.push_back({"file", "uri_file", "rw_mount", {"store", "one"}});
+    });
+    puts.clear();
+    EXPECT_EQ(end_of(id).cause, Cause::None) << ends[id].message;
+    EXPECT_EQ(log(id), "7cflogs\noutputs\n");
+    EXPECT_EQ(blobs[prefix + "outputs/steps/state"], "8");
+    EXPECT_EQ(puts, (std::multiset<std::string>{prefix + "outputs/steps/state", "store/target/new"})) << "what did not change is not sent again";
+}
+
+TEST_F(AgentTest, OfSeveralNodesTheLowestRanksFileStays) {
+    const std::string outputs = "artifacts/gang/outputs/";
+    blobs[outputs + "of-first"] = "0";
+    blobs[outputs + "of-last"] = "2";
+    ranks[outputs + "of-last"] = "2";
+    auto id = lease("for name in of-first of-last mine; do echo -n 1 > outputs/$name; done", [](TaskSpec& task) {
+        task.artifacts = {"artifacts", "gang"};
+        task.node_count = 3;
+        task.rank = 1;
+    });
+    EXPECT_EQ(end_of(id).cause, Cause::None) << ends[id].message;
+    EXPECT_EQ(blobs[outputs + "of-first"], "0");
+    EXPECT_EQ(blobs[outputs + "of-last"], "1");
+    EXPECT_EQ(blobs[outputs + "mine"], "1");
 }
 
 TEST_F(AgentTest, LeaveEndsTheNode) {

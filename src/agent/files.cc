@@ -215,6 +215,13 @@ Result<Fd> create_beneath(int folder, std::string_view relative, unsigned mode) 
     return file;
 }
 
+Result<void> remove_beneath(int folder, std::string_view relative) {
+    auto safe = TURNOUT_TRY(checked_relative_path(relative, "name of a file"));
+    Fd parent = TURNOUT_TRY(parent_beneath(folder, safe));
+    if (unlinkat(parent.get(), safe.substr(safe.rfind('/') + 1).c_str(), 0) != 0 && errno != ENOENT) return failed("removing", safe);
+    return {};
+}
+
 Result<void> make_folder_beneath(int folder, std::string_view relative) {
     auto safe = TURNOUT_TRY(checked_relative_path(relative, "name of a folder"));
     Fd parent = TURNOUT_TRY(parent_beneath(folder, safe + "/x"));

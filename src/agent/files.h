@@ -24,6 +24,8 @@ void remove_tree(const std::string& path);
 // Creates `relative` beneath the open folder for writing, with the folders it needs. No part of
 // the way may be a link, so nothing outside the folder is ever touched, whatever the name says.
 Result<Fd> create_beneath(int folder, std::string_view relative, unsigned mode);
+// Removes the file or link of that name, in the same way; absent is fine.
+Result<void> remove_beneath(int folder, std::string_view relative);
 Result<void> make_folder_beneath(int folder, std::string_view relative);
 
 // A writable copy: shares blocks where the file system can (reflink), never hard links. Files keep

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 
 #include "agent/files.h"
 #include "agent/tar.h"
@@ -17,6 +18,8 @@ namespace {
 constexpr std::size_t kMaxList = 16 << 20;
 constexpr std::size_t kMaxError = 64 << 10;
 constexpr std::size_t kPiece = 256 << 10;
+constexpr const char* kRankOfWriter = "x-ms-meta-turnout_rank";
+constexpr int kTriesAgainstOthers = 5;
 
 class FileBody final : public http::BodyReader {
 public:
@@ -204,12 +207,31 @@ Task<Result<void>> Server::get_blob(std::string container, std::string name, std
     }
 }
 
-Task<Result<void>> Server::put_blob(std::string container, std::string name, std::string path, std::string inside, std::uint64_t size, Secret token) {
+Task<Result<void>> Server::put_blob(std::string container, std::string name, std::string path, std::string inside, std::uint64_t size, Secret token, int rank) {
+    std::vector<std::pair<std::string, std::string>> headers;
+    if (rank == 0) co_return co_await put_once(container, name, path, inside, size, token, headers);
+    headers = {{kRankOfWriter, std::to_string(rank)}, {"If-None-Match", "*"}};
+    for (int tries = 0; tries < kTriesAgainstOthers; ++tries) {
+        auto put = co_await put_once(container, name, path, inside, size, token, headers);
+        if (put || (put.error().code != Code::Conflict && put.error().code != Code::FailedPrecondition)) co_return put;
+        http::ClientRequest look;
+        look.method = "HEAD";
+        look.url = blob_url(container, name);
+        TURNOUT_CO_TRY(auto there, co_await ask(std::move(look), token));
+        // A rank below ours, or the first node, which says nothing of itself.
+        if (std::atoi(std::string(there.headers.get(kRankOfWriter)).c_str()) < rank) co_return Result<void>();
+        headers.back() = {"If-Match", std::string(there.headers.get("ETag"))};
+    }
+    co_return fail(Code::Unavailable, "BlobBusy", "blob '" + name + "' is being written by several nodes at a time", name);
+}
+
+Task<Result<void>> Server::put_once(std::string container, std::string name, std::string path, std::string inside, std::uint64_t size, Secret token, std::vector<std::pair<std::string, std::string>> headers) {
     TURNOUT_CO_TRY(Fd file, open_listed(path, inside));
     http::ClientRequest request;
     request.method = "PUT";
     request.url = blob_url(container, name);
     request.headers.set("x-ms-blob-type", "BlockBlob");
+    for (const auto& [header, value] : headers) request.headers.set(header, value);
     request.headers.set("Content-Type", "application/octet-stream");
     if (size <= kPiece) {
         FileBody body(std::move(file), size, path);

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "agent/launch.h"
+#include "agent/prefill.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/text.h"
@@ -31,12 +32,6 @@ std::string boot_id() {
 std::string without_slash(std::string text) {
     while (text.ends_with('/')) text.pop_back();
     return text;
-}
-
-// The name of a blob in a folder, or of the folder itself.
-std::string joined(const std::string& prefix, const std::string& name) {
-    std::string base = without_slash(prefix);
-    return base.empty() ? name : base + "/" + name;
 }
 
 Failure not_wanted() { return fail(Code::Canceled, "Canceled", "no longer wanted"); }
@@ -137,8 +132,6 @@ Task<Result<std::string>> fetch_input(Server& server, std::string cache, WorkPtr
     co_return target;
 }
 
-std::string output_path(const Work& work, const TaskOutput& output) { return work.folder + "/named/" + output.name; }
-
 struct Upload {
     std::string path, container, blob;
     FileEntry file;
@@ -183,8 +176,7 @@ std::vector<Upload> changes(Work& work) {
         } else if (S_ISREG(st.st_mode)) {
             FileEntry file{output.name, static_cast<std::uint64_t>(st.st_size),
                            std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec, st.st_ino};
-            std::string prefix = output.target.prefix;
-            add(path, output.target.container, prefix.empty() || prefix.ends_with('/') ? joined(prefix, output.name) : prefix, file);
+            add(path, output.target.container, blob_of_file(output), file);
         }
     }
     return uploads;
@@ -192,7 +184,7 @@ std::vector<Upload> changes(Work& work) {
 
 Task<Result<void>> upload_one(Server& server, WorkPtr work, Upload upload) {
     if (!work->wanted) co_return not_wanted();
-    auto put = co_await server.put_blob(upload.container, upload.blob, upload.path, work->folder, upload.file.size, work->task.run_token);
+    auto put = co_await server.put_blob(upload.container, upload.blob, upload.path, work->folder, upload.file.size, work->task.run_token, work->task.rank);
     if (put) {
         work->uploaded[upload.path] = upload.file;
     } else if (put.error().reason == "FileError" && put.error().code == Code::NotFound) {
@@ -220,7 +212,7 @@ Task<Result<void>> tell_left_out(Server& server, WorkPtr work) {
     remove_tree(path + ".new");  // the command could have put a link there
     TURNOUT_CO_TRY_VOID(write_file(path, text));
     co_return co_await server.put_blob(work->task.artifacts.container, joined(work->task.artifacts.prefix, "system_logs/not_uploaded.txt"),
-                                       path, work->folder, text.size(), work->task.run_token);
+                                       path, work->folder, text.size(), work->task.run_token, work->task.rank);
 }
 
 // A variable that cannot reach a process as it is would be a surprise later.
@@ -239,6 +231,18 @@ std::string folder_for(const AgentSettings& settings, const std::string& interpr
 }
 
 }  // namespace
+
+std::string output_path(const Work& work, const TaskOutput& output) { return work.folder + "/named/" + output.name; }
+
+std::string joined(const std::string& prefix, const std::string& name) {
+    std::string base = without_slash(prefix);
+    return base.empty() ? name : base + "/" + name;
+}
+
+std::string blob_of_file(const TaskOutput& output) {
+    const std::string& prefix = output.target.prefix;
+    return prefix.empty() || prefix.ends_with('/') ? joined(prefix, output.name) : prefix;
+}
 
 bool allowed_variable(std::string_view name) {
     static constexpr std::array kExact = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "SHELL",
@@ -293,6 +297,20 @@ Task<Result<void>> fetch_snapshot(Server& server, const AgentSettings& settings,
 }
 
 Task<Result<void>> fetch_inputs(Server& server, const AgentSettings& settings, WorkPtr work) {
+    if (work->task.prefill_outputs) {
+        Backoff again(server.loop(), 100ms, 10s);
+        for (;;) {
+            auto prefilled = co_await prefill_outputs(server, work);
+            if (prefilled) break;
+            if (prefilled.error().code != Code::Unavailable) {
+                Error error = prefilled.error();
+                error.message = "the outputs of the earlier attempt could not be fetched: " + error.message;
+                co_return Failure(std::move(error));
+            }
+            if (!work->wanted) co_return not_wanted();
+            co_await again.wait();
+        }
+    }
     Substitutions values;
     for (std::size_t i = 0; i < work->task.inputs.size(); ++i) {
         TaskInput input = work->task.inputs[i];

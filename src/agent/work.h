@@ -82,6 +82,13 @@ Task<Result<void>> ship_outputs(Server& server, WorkPtr work);
 // Folders that lead to the environment's programs, for the beginning of PATH, each with a ':' after it.
 std::string path_begin(const AgentSettings& settings, const environment::Prepared& prepared);
 
+// Where the command finds a named output.
+std::string output_path(const Work& work, const agent_protocol::TaskOutput& output);
+// The name of a blob in a folder, or of the folder itself.
+std::string joined(const std::string& prefix, const std::string& name);
+// A single output of type uri_file is one blob: its name.
+std::string blob_of_file(const agent_protocol::TaskOutput& output);
+
 struct MlflowAddress {
     std::string origin;  // "http://127.0.0.1:port"; "" = none
 };

@@ -118,6 +118,21 @@ TEST(Describe, CommandJobToRest) {
     EXPECT_EQ(p.at("resources").dump(), R"({"instanceCount":1,"shmSize":"2g"})");
 }
 
+TEST(Describe, DistributedJobs) {
+    const auto rest = [](std::string_view more) {
+        const Checked job = check_text("job", "command: ls\nenvironment: azureml:e:1\n" + std::string(more));
+        EXPECT_EQ(job.problems, "") << more;
+        return job.rest.at("properties");
+    };
+    EXPECT_EQ(rest("distribution: {type: pytorch, process_count_per_instance: 2}\n").at("distribution").dump(),
+              R"({"distributionType":"PyTorch","processCountPerInstance":2})");
+    EXPECT_EQ(rest("distribution: {type: tensorflow, worker_count: 2, parameter_server_count: 1}\n").at("distribution").dump(),
+              R"({"distributionType":"TensorFlow","workerCount":2,"parameterServerCount":1})");
+    EXPECT_EQ(rest("resources: {instance_count: 2}\n").at("resources").at("instanceCount").as_int(), 2);
+    EXPECT_EQ(rest("queue_settings: {job_tier: standard, priority: high}\n").at("queueSettings").dump(),
+              R"({"jobTier":"Standard","priority":3})");
+}
+
 TEST(Describe, CommandJobRoundTrip) {
     const Checked first = check_text("job", kJob);
     ASSERT_EQ(first.problems, "");
@@ -141,8 +156,7 @@ TEST(Describe, ProblemsNamePlaceKeyAndWhatWasExpected) {
     };
     EXPECT_EQ(with("limits:\n  timeout: soon\n"),
               "f.yml:4:3: limits.timeout: expected a whole number of seconds, found text 'soon'");
-    EXPECT_EQ(with("resources: {instance_count: 2}\n"),
-              "f.yml:3:13: resources.instance_count: jobs on more than one node do not run yet: expected 1, found 2");
+    EXPECT_EQ(with("resources: {instance_count: 0}\n"), "f.yml:3:13: resources.instance_count: expected at least 1, found 0");
     EXPECT_EQ(with("inputs:\n  a:\n    type: uri_fle\n    path: titanic.csv\n"),
               "f.yml:5:5: inputs.a.type: expected one of uri_file, uri_folder, mltable, mlflow_model, custom_model, "
               "triton_model, found 'uri_fle', did you mean 'uri_file'?");
@@ -150,7 +164,9 @@ TEST(Describe, ProblemsNamePlaceKeyAndWhatWasExpected) {
               "f.yml:6:5: inputs.a.path: expected a file on this machine, but '/here/absent.csv' does not exist");
     EXPECT_EQ(with("code: nowhere\n"),
               "f.yml:3:1: code: expected a folder on this machine, but '/here/nowhere' does not exist");
-    EXPECT_NE(with("distribution: {type: pytorch}\n").find("distributed jobs do not run yet"), std::string::npos);
+    EXPECT_NE(with("distribution: {type: ray}\n").find("distribution.type: ray does not run"), std::string::npos);
+    EXPECT_NE(with("distribution: {type: pytorch, worker_count: 2}\n").find("worker_count: is for tensorflow"), std::string::npos);
+    EXPECT_NE(with("distribution: {type: mpi, process_count_per_instance: 0}\n").find("expected at least 1, found 0"), std::string::npos);
     EXPECT_NE(with("services: {v: {type: vs_code}}\n").find("vs_code) do not run yet"), std::string::npos);
     EXPECT_NE(with("compute: '< your compute name >'\n").find("f.yml:3:1: compute: expected the name"), std::string::npos);
     EXPECT_NE(with("outputs: {o: {path: out}}\n").find("expected a datastore path"), std::string::npos);

@@ -45,10 +45,10 @@ Field refused(std::string yaml, std::string help, std::string why) {
 const Description& job_resources() {
     static const Description description = {
         .kind = "job", .type = "", .title = "resources", .help = "",
-        .fields = {field("instance_count", "instanceCount", Kind::Whole, "Nodes the job runs on; 1 today."),
-                   text("instance_type", "instanceType", "VM size or instance type asked for."),
+        .fields = {field("instance_count", "instanceCount", Kind::Whole, "Nodes that the job runs on at a time; 1 if absent."),
+                   text("instance_type", "instanceType", "VM size; on a cluster it must be the size of its nodes."),
                    field("locations", "locations", Kind::TextList, "Regions; they name pools."),
-                   text("shm_size", "shmSize", "Shared memory of a container, such as `2g`."),
+                   text("shm_size", "shmSize", "Size of /dev/shm for the command, such as `2g`; the machine's own if absent, or if the node does not allow it (the log says so)."),
                    field("max_instance_count", "maxInstanceCount", Kind::Whole, "Most nodes an elastic job may have."),
                    special("docker_args", docker_args_shape(), "Extra arguments of `docker run`."),
                    field("properties", "properties", Kind::AnyMap, "Free-form settings.")}};
@@ -67,11 +67,13 @@ const Description& distribution() {
     static const Description description = {
         .kind = "job", .type = "", .title = "distribution", .help = "",
         .fields = {choice("type", "distributionType",
-                          {{"pytorch", "PyTorch"}, {"mpi", "Mpi"}, {"tensorflow", "TensorFlow"}, {"ray", "Ray"}},
-                          "Framework.", Need::Required),
-                   field("process_count_per_instance", "processCountPerInstance", Kind::Whole, "Processes on each node."),
-                   field("worker_count", "workerCount", Kind::Whole, "TensorFlow workers."),
-                   field("parameter_server_count", "parameterServerCount", Kind::Whole, "TensorFlow parameter servers.")}};
+                          {{"pytorch", "PyTorch"}, {"mpi", "Mpi"}, {"tensorflow", "TensorFlow"},
+                           {"ray", "Ray", "ray does not run: nothing here starts a Ray cluster; start Ray in the command, with pytorch or mpi for the variables of the nodes"}},
+                          "Which variables the processes get to find each other.", Need::Required),
+                   field("process_count_per_instance", "processCountPerInstance", Kind::Whole, "Processes on each node; 1 if absent."),
+                   field("worker_count", "workerCount", Kind::Whole, "TensorFlow workers; the number of nodes if absent."),
+                   field("parameter_server_count", "parameterServerCount", Kind::Whole, "TensorFlow parameter servers; 0 if absent. The job is over when they have ended, too.")},
+        .check = check_distribution};
     return description;
 }
 
@@ -127,8 +129,8 @@ const Description& queue_settings() {
         .kind = "job", .type = "", .title = "queue_settings", .help = "",
         .fields = {choice("job_tier", "jobTier",
                           {{"spot", "Spot"}, {"basic", "Basic"}, {"standard", "Standard"}, {"premium", "Premium"}, {"null", "Null"}},
-                          "Tier of a serverless job."),
-                   special("priority", priority_shape(), "Priority of a serverless job.")}};
+                          "Kept and shown."),
+                   special("priority", priority_shape(), "Which of the jobs that wait for a compute begin first; `medium` if absent.")}};
     return description;
 }
 
@@ -220,7 +222,7 @@ const char* const kNoExpiry = "assets do not expire by themselves here: remove t
 const Description& command_job() {
     static const Description description = {
         .kind = "job", .type = "command", .title = "a command job",
-        .help = "`turnout job create -f job.yml`: one command, run on one node of a compute. For many of them with different "
+        .help = "`turnout job create -f job.yml`: one command, run on a node of a compute, or on several at a time. For many of them with different "
                 "parameters see a sweep job; other job types (pipeline, spark …) are refused by name.",
         .fields =
             {text("name", "name", "Unique name; made up if absent.", Need::Optional, "--name"),
@@ -239,10 +241,9 @@ const Description& command_job() {
              special("compute", compute_shape(), "Where it runs; `serverless` if absent."),
              object("resources", "properties.resources", job_resources(), "What it asks for."),
              object("limits", "properties.limits", job_limits(), "Limits."),
-             object("distribution", "properties.distribution", distribution(), "Distributed training.",
-                    "distributed jobs do not run yet: remove 'distribution' to run it as one process on one node"),
+             object("distribution", "properties.distribution", distribution(), "Distributed training: the command is started once per process."),
              object("identity", "properties.identity", job_identity(), "Identity."),
-             object("queue_settings", "properties.queueSettings", queue_settings(), "Serverless queue."),
+             object("queue_settings", "properties.queueSettings", queue_settings(), "Its place in the queue."),
              special("services", services_shape(), "Interactive services; links to the job's page when shown."),
              field("tags", "properties.tags", Kind::TextMap, "Tags."),
              field("properties", "properties.properties", Kind::TextMap, "Properties; they are only ever added to."),
@@ -266,8 +267,7 @@ const Description& sweep_trial() {
                    special("environment", environment_shape(), "what the command runs in, such as azureml:NAME@latest", Need::Required),
                    field("environment_variables", "properties.environmentVariables", Kind::TextMap, "Environment variables of the command."),
                    object("resources", "properties.resources", job_resources(), "What each trial asks for."),
-                   object("distribution", "properties.distribution", distribution(), "Distributed training.",
-                          "distributed trials do not run yet: remove 'distribution' to run each as one process on one node")}};
+                   object("distribution", "properties.distribution", distribution(), "Distributed training: each trial's command is started once per process.")}};
     return description;
 }
 
@@ -323,7 +323,8 @@ const Description& aml_compute() {
              field("idle_time_before_scale_down", "properties.properties.scaleSettings.nodeIdleTimeBeforeScaleDown", Kind::Seconds,
                    "How long an idle node stays; 120 if absent.", "--idle-time-before-scale-down"),
              text("description", "properties.description", "Text for people.", Need::Optional, "--description"),
-             field("tags", "tags", Kind::TextMap, "Tags. `turnout.price_per_hour` is what an hour of a node costs: ledgers then tell a cost."),
+             field("tags", "tags", Kind::TextMap, "Tags. `turnout.jobs_per_node: \"4\"` lets each node run so many jobs at a time, 1 if absent; "
+                   "`turnout.price_per_hour` is what an hour of a node costs: ledgers then tell a cost."),
              special("identity", compute_identity_shape(), "Kept and shown; nodes have no Azure identity."),
              special("ssh_public_access_enabled", ssh_access_shape(), "SSH login of the nodes."),
              refused("ssh_settings", "SSH login.", "nodes have no SSH login of their own here: remove the key"),
