@@ -622,6 +622,24 @@ TEST_F(AgentTest, AnotherNodesRank) {
     EXPECT_NE((logs[{broken, "user_logs/std_log_process_1.txt"}].find("/nowhere/python3")), std::string::npos);
 }
 
+// Another node of the same attempt, on the same machine.
+TEST_F(AgentTest, ProcessesOfAnotherNodeAreLeftAlone) {
+    const std::string go = folder + "/go";
+    auto id = lease("sleep 1000 & echo ready; while [ ! -e " + go + " ]; do sleep 0.01; done", [](TaskSpec& task) { task.node_count = 2; });
+    const std::string log_name = "user_logs/std_log_process_0.txt", marker = "ws/" + id.job + "/1";
+    ASSERT_TRUE(until([&] { return logs[{id, log_name}] == "ready\n"; }));
+    std::string name = "TURNOUT_ATTEMPT=" + marker, elsewhere = "TURNOUT_NODE_FOLDER=" + folder, program = "/bin/sleep", time = "1000";
+    char* argv[] = {program.data(), time.data(), nullptr};
+    char* env[] = {name.data(), elsewhere.data(), nullptr};
+    pid_t other = 0;
+    ASSERT_EQ(posix_spawn(&other, program.c_str(), nullptr, nullptr, argv, env), 0);
+    std::ofstream(go) << "x";
+    EXPECT_EQ(end_of(id).cause, Cause::None);
+    EXPECT_EQ(processes_with(marker), std::vector<int>{other});
+    kill(other, SIGKILL);
+    waitpid(other, nullptr, 0);
+}
+
 TEST_F(AgentTest, LimitsOfProcessorsAndSharedMemory) {
     auto id = lease("nproc; df -B1 --output=size /dev/shm | tail -1 | tr -d ' '; exit 3", [](TaskSpec& task) {
         task.cpu_limit_millicores = 1000;

@@ -668,16 +668,27 @@ static void scan(void) {
     closedir(dir);
 }
 
-// Whether /proc/PID/environ has exactly "TURNOUT_ATTEMPT=id".
+// Whether that folder is the one that we serve.
+static int is_own_folder(const char *folder) {
+    struct stat theirs, ours;
+    return stat(folder, &theirs) == 0 && stat(".", &ours) == 0 && theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+}
+
+// Whether /proc/PID/environ has exactly "TURNOUT_ATTEMPT=id". The nodes of one attempt may be on one
+// machine: then TURNOUT_NODE_FOLDER tells their processes apart.
 static int has_marker(pid_t pid, const char *id) {
     static char text[256 << 10];
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/environ", pid);
     size_t size = read_file(path, text, sizeof text - 1);
     text[size] = 0;
-    for (size_t at = 0; at < size; at += strlen(text + at) + 1)
-        if (!strncmp(text + at, "TURNOUT_ATTEMPT=", 16) && !strcmp(text + at + 16, id)) return 1;
-    return 0;
+    int found = 0;
+    const char *folder = NULL;
+    for (size_t at = 0; at < size; at += strlen(text + at) + 1) {
+        found = found || (!strncmp(text + at, "TURNOUT_ATTEMPT=", 16) && !strcmp(text + at + 16, id));
+        if (!strncmp(text + at, "TURNOUT_NODE_FOLDER=", 20)) folder = text + at + 20;
+    }
+    return found && (!folder || is_own_folder(folder));
 }
 
 static int is_leader(pid_t pid) {

@@ -90,7 +90,7 @@ def test_tensorflow(run, ml_client, tmp_path):
     job = run("echo $TF_CONFIG", instance_count=2, distribution=TensorFlowDistribution(worker_count=2, parameter_server_count=1))
     logs, _ = logs_of(ml_client, job.name, tmp_path)
     assert job.status == "Completed", logs
-    configs = [json.loads(logs[f"std_log_process_{rank}.txt"]) for rank in range(3)]
+    configs = [json.loads(logs[f"std_log_process_{rank}.txt"].splitlines()[-1]) for rank in range(3)]
     assert [config["task"] for config in configs] == [{"type": "worker", "index": 0}, {"type": "worker", "index": 1}, {"type": "ps", "index": 0}]
     assert all(config["cluster"] == configs[0]["cluster"] for config in configs)
     places = configs[0]["cluster"]["worker"] + configs[0]["cluster"]["ps"]
@@ -105,7 +105,7 @@ def test_mpi(run, ml_client, tmp_path):
     logs, _ = logs_of(ml_client, job.name, tmp_path)
     assert job.status == "Completed", logs
     for rank in range(3):
-        assert re.fullmatch(rf"{rank} 3 {rank} 127\.0\.0\.1:\d+\n", logs[f"std_log_process_{rank}.txt"])
+        assert re.fullmatch(rf"{rank} 3 {rank} 127\.0\.0\.1:\d+", logs[f"std_log_process_{rank}.txt"].splitlines()[-1])
 
 
 @pytest.mark.parametrize("bad", [1, 2])
