@@ -254,7 +254,7 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
         std::string says;
     };
     const std::vector<Row> table = {
-        {Json::object({{"jobType", "Sweep"}}), "JobTypeNotSupported", "'Sweep' do not run yet"},
+        {Json::object({{"jobType", "Sweep"}}), "InvalidSweep", "searchSpace"},
         {Json::object({{"jobType", "Pipeline"}}), "JobTypeNotSupported", "Pipeline"},
         {Json::object({{"jobType", Json()}}), "JobTypeNotSupported", "no jobType"},
         {Json::object({{"command", " "}}), "MissingCommand", "command"},
