@@ -26,6 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bytes.h"
+
 enum {
     PROTOCOL = 1,
     MAX_CONNECTIONS = 8,
@@ -45,122 +47,6 @@ enum {
 
 #define LOG_MAGIC 0x474f4c54u /* "TLOG" */
 static const char JOURNAL_HEAD[16] = "TURNOUT-EXITS 1\n";
-
-// ---- bytes ----
-
-struct buffer {
-    unsigned char *data;
-    size_t size, room;
-};
-
-static void die(const char *what) {
-    dprintf(2, "turnout-supervisor: %s: %s\n", what, strerror(errno));
-    _exit(1);
-}
-
-static void *must(void *memory) {
-    if (!memory) die("out of memory");
-    return memory;
-}
-
-static void put(struct buffer *b, const void *bytes, size_t size) {
-    if (b->size + size > b->room) {
-        b->room = (b->size + size) * 2 + 256;
-        b->data = must(realloc(b->data, b->room));
-    }
-    memcpy(b->data + b->size, bytes, size);
-    b->size += size;
-}
-static void put8(struct buffer *b, uint8_t v) { put(b, &v, 1); }
-static void put32(struct buffer *b, uint32_t v) { put(b, &v, 4); }
-static void put64(struct buffer *b, uint64_t v) { put(b, &v, 8); }
-static void put_text(struct buffer *b, const void *bytes, size_t size) {
-    put32(b, (uint32_t)size);
-    put(b, bytes, size);
-}
-
-struct reader {
-    const unsigned char *at, *end;
-    int bad;
-};
-static const unsigned char *get(struct reader *r, size_t size) {
-    static const unsigned char zeros[8];
-    if (r->bad || (size_t)(r->end - r->at) < size) {
-        r->bad = 1;
-        return zeros;
-    }
-    r->at += size;
-    return r->at - size;
-}
-static uint8_t get8(struct reader *r) { return *get(r, 1); }
-static uint32_t get32(struct reader *r) {
-    uint32_t v;
-    memcpy(&v, get(r, 4), 4);
-    return v;
-}
-static uint64_t get64(struct reader *r) {
-    uint64_t v;
-    memcpy(&v, get(r, 8), 8);
-    return v;
-}
-static const char *get_bytes(struct reader *r, uint32_t *size) {
-    *size = get32(r);
-    if (r->bad || (size_t)(r->end - r->at) < *size) {
-        r->bad = 1;
-        *size = 0;
-        return "";
-    }
-    r->at += *size;
-    return (const char *)r->at - *size;
-}
-// A C string where the bytes are: it moves over its length to make room for the NUL. NUL inside is refused.
-static char *get_text_here(struct reader *r) {
-    uint32_t size;
-    char *bytes = (char *)get_bytes(r, &size);
-    if (r->bad || memchr(bytes, 0, size)) {
-        r->bad = 1;
-        return "";
-    }
-    memmove(bytes - 1, bytes, size);
-    bytes[size - 1] = 0;
-    return bytes - 1;
-}
-// A C string of its own; NUL inside is refused.
-static char *get_text(struct reader *r) {
-    uint32_t size;
-    const char *bytes = get_bytes(r, &size);
-    if (memchr(bytes, 0, size)) r->bad = 1;
-    char *text = must(malloc((size_t)size + 1));
-    memcpy(text, bytes, size);
-    text[size] = 0;
-    return text;
-}
-
-static uint32_t crc32_of(const void *bytes, size_t size) {
-    static uint32_t table[256];
-    if (!table[1])
-        for (uint32_t i = 0; i < 256; ++i) {
-            uint32_t c = i;
-            for (int k = 0; k < 8; ++k) c = c & 1 ? 0xedb88320u ^ (c >> 1) : c >> 1;
-            table[i] = c;
-        }
-    uint32_t crc = ~0u;
-    const unsigned char *p = bytes;
-    while (size--) crc = table[(crc ^ *p++) & 255] ^ (crc >> 8);
-    return ~crc;
-}
-
-static uint64_t hash_of(const char *text) {
-    uint64_t h = 14695981039346656037ull;
-    while (*text) h = (h ^ (unsigned char)*text++) * 1099511628211ull;
-    return h;
-}
-
-static uint64_t now_us(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_BOOTTIME, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
 
 // ---- state: one process, one node; everything lives as long as the process ----
 
@@ -280,19 +166,6 @@ static void put_exit(struct buffer *b, const struct task *t) {
     put64(b, t->log_length);
 }
 
-static int write_all(int fd, const void *bytes, size_t size) {
-    const char *at = bytes;
-    while (size) {
-        ssize_t n = write(fd, at, size);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return -1;
-        at += n;
-        size -= (size_t)n;
-    }
-    return 0;
-}
-
-// Records go to the file together: before a task is started, and before anybody is told of them.
 static void put_record(struct buffer *out, const struct buffer *payload) {
     put32(out, (uint32_t)payload->size);
     put32(out, crc32_of(payload->data, payload->size));
@@ -1220,9 +1093,10 @@ static void accept_one(int listener) {
 // What an earlier supervisor left running. Its leaders died with it; the rest carries the marker.
 static void kill_leftovers(void) {
     uint64_t begin = now_us();
-    int left = 1;
-    while (left && now_us() - begin < 10 * 1000000) {
-        left = 0;
+    // Two looks that find nothing: a process has no environment to be known by in the moment of its exec.
+    int clean = 0;
+    while (clean < 2 && now_us() - begin < 10 * 1000000) {
+        int left = 0;
         int scanned = 0;
         for (struct task *t = tasks; t; t = t->next) {
             if (t->state != RUNNING) continue;
@@ -1233,7 +1107,9 @@ static void kill_leftovers(void) {
                 if (processes[i].member) kill(processes[i].pid, SIGKILL);
             left = 1;
         }
-        if (left) {
+        if (scanned == 0) break;
+        clean = left ? 0 : clean + 1;
+        if (clean < 2) {
             struct timespec pause = {0, 5000000};
             nanosleep(&pause, NULL);
         }
