@@ -351,6 +351,10 @@ std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant cr
         book(LedgerEntry::UserCode, until(attempt.finalizing.value_or(attempt.running ? attempt.ended.value_or(end) : at)));
         book(LedgerEntry::Outputs, until(attempt.ended.value_or(end)));
     }
+    if (job.attempts.empty() && job.started) {  // a sweep: its trials run, it has no node itself
+        book(LedgerEntry::Queue, until(*job.started));
+        book(LedgerEntry::UserCode, until(end));
+    }
     book(job.attempts.empty() ? LedgerEntry::Queue : again(job.attempts.back()), until(end));
     return entries;
 }
