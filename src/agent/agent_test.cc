@@ -109,7 +109,8 @@ protected:
     // Folders without content may stay, for others.
     int files_of_attempts() {
         int count = 0;
-        for (const auto& entry : fs::recursive_directory_iterator(folder + "/node/attempts")) count += !entry.is_directory();
+        std::error_code gone;  // the agent may be removing what is looked at
+        for (fs::recursive_directory_iterator at(folder + "/node/attempts", gone), end; at != end; at.increment(gone)) count += !at->is_directory(gone);
         return count;
     }
     void kill_supervisor() {

@@ -291,8 +291,8 @@ def test_reference_to_an_absent_input(rest, host, cluster):
 
 
 @pytest.mark.parametrize("change, word", [
-    ({"resources": {"instanceCount": 2}}, "instance"),
-    ({"distribution": {"distributionType": "PyTorch", "processCountPerInstance": 2}}, "distribution"),
+    ({"resources": {"instanceCount": 99}}, "instance"),
+    ({"distribution": {"distributionType": "Ray"}}, "distribution"),
     ({"jobType": "Sweep"}, "searchSpace"),
     ({"jobType": "Pipeline"}, "Pipeline"),
     ({"jobType": "Nonsense"}, "Nonsense"),
