@@ -169,7 +169,10 @@ def check_story(job, attempts, faults):
     if status == "Canceled":
         return
     if last is None:
-        # It never began. Then something of ours failed, as often as the limit allows.
+        # It never began. Then something of ours failed, as often as the limit allows; or a SIGTERM to
+        # everything met its interpreter before it could write anything down.
+        if cause == "user_code" and code == 143 and faults.lasted("SIGTERM everything"):
+            return
         if cause not in ("internal", "node_lost") or count < 3:
             yield f"{status} ({cause}) after {count} attempts, and the last never began"
         elif not faults.lasted("disk full"):
