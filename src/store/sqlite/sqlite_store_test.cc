@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "store/sqlite/database.h"
 #include "store/sqlite/migrations.h"
 #include "store/test_loop.h"
@@ -66,6 +67,57 @@ TEST_F(SqliteStoreTest, ANewerDatabaseIsRefused) {
     const auto again = open_sqlite_store(loop, path);
     ASSERT_FALSE(again);
     EXPECT_EQ(again.error().reason, "NewerDatabase");
+}
+
+// What a server of schema 1 left: one job that has ended and one that waits, each in one row.
+TEST_F(SqliteStoreTest, ADatabaseOfSchema1IsBroughtForward) {
+    sqlite3* db = nullptr;
+    ASSERT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
+    const std::string task = R"({"command":"echo \"it's\"","environment":{"name":"host:1"}})";
+    const auto job = [&](const std::string& name, const std::string& rest) {
+        return R"({"workspace":"ws","name":")" + name + R"(","definition":{"command":"echo"},"experiment":"exp","compute":"cc","principal":"me","created":5,"task":)" + task + "," + rest + "}";
+    };
+    const std::string ended = job("ended", R"("status":"Failed","started":6,"ended":9,"cancelRequested":true,"cause":"user_code","error":"it broke","attempts":[{"number":1,"node":"node-1","leased":6,"ended":9,"ending":{"cause":"user_code","exitCode":3}}])");
+    const std::string waits = job("waits", R"("status":"Queued","cancelRequested":false,"cause":"none","attempts":[])");
+    std::string sql = "CREATE TABLE store_revision(reserved INTEGER NOT NULL); INSERT INTO store_revision VALUES(10);";
+    for (const char* table : {"meta", "job", "job_live"})
+        sql += "CREATE TABLE " + std::string(table) + "(key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL);";
+    sql += "INSERT INTO meta VALUES('schema', CAST('1' AS BLOB), 0); INSERT INTO job_live VALUES('ws/waits', '', 4);";
+    const auto quote = [](std::string text) {
+        for (std::size_t at = 0; (at = text.find('\'', at)) != std::string::npos; at += 2) text.insert(at, 1, '\'');
+        return "CAST('" + text + "' AS BLOB)";
+    };
+    sql += "INSERT INTO job VALUES('ws/ended', " + quote(ended) + ", 3); INSERT INTO job VALUES('ws/waits', " + quote(waits) + ", 4);";
+    ASSERT_EQ(sqlite3_exec(db, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(db);
+    sqlite3_close(db);
+
+    const auto store = open();
+    const auto row = [&](Table table, const std::string& key) {
+        const auto found = store->get(table, key);
+        EXPECT_TRUE(found && *found) << name_of(table) << " " << key;
+        return *found ? parse_json((*found)->value).value_or(Json()) : Json();
+    };
+    const Json state = row(Table::JobState, "ws/ended");
+    EXPECT_EQ(state.at("status").as_view(), "Failed");
+    EXPECT_EQ(state.at("ended").as_int(), 9);
+    EXPECT_TRUE(state.at("cancelRequested").as_bool());
+    EXPECT_EQ(state.at("cause").as_view(), "user_code");
+    EXPECT_EQ(state.at("error").as_view(), "it broke");
+    EXPECT_EQ(state.at("attempts").items().at(0).at("ending").at("exitCode").as_int(), 3);
+    EXPECT_FALSE(row(Table::JobState, "ws/waits").at("cancelRequested").as_bool());
+    for (const std::string name : {"ended", "waits"}) {
+        const Json definition = row(Table::Job, "ws/" + name);
+        EXPECT_EQ(definition.at("definition").at("command").as_view(), "echo");
+        EXPECT_EQ(definition.at("environment").as_view(), "host:1");
+        for (const char* moved : {"task", "status", "attempts", "cause", "error"}) EXPECT_FALSE(definition.has(moved)) << moved;
+        EXPECT_EQ(row(Table::TaskBase, "ws/" + definition.at("taskBase").as_string()), *parse_json(task));
+    }
+    const Json live = row(Table::JobLive, "ws/waits");
+    EXPECT_EQ(live.at("compute").as_view(), "cc");
+    EXPECT_EQ(live.at("sharer").as_view(), "me/exp");
+    EXPECT_EQ(live.at("created").as_int(), 5);
+    EXPECT_EQ(live.at("base").as_view(), row(Table::Job, "ws/waits").at("taskBase").as_view());
+    EXPECT_EQ(::access((path + ".before-2").c_str(), F_OK), 0) << "a copy of it is kept";
 }
 
 // Reads of one turn share a transaction: it must not hide what was committed meanwhile.
