@@ -28,6 +28,7 @@ protected:
     int listings = 0, gone = 0;
 
     void SetUp() override {
+        for (int number : {SIGHUP, SIGPIPE}) ::signal(number, SIG_IGN);  // as the agent does
         char name[] = "/tmp/turnout-supervisor-test-XXXXXX";
         folder = mkdtemp(name);
         program = (fs::read_symlink("/proc/self/exe").parent_path() / "turnout-supervisor").string();
@@ -121,6 +122,15 @@ TEST_F(SupervisorTest, ExitCodesSignalsAndOutput) {
     link->signal(term, SIGTERM);
     ASSERT_TRUE(until([&] { return exits.contains(term); }));
     EXPECT_EQ(exits[term].signal, SIGTERM);
+}
+
+// The agent ignores some; a shell cannot undo that for what it runs.
+TEST_F(SupervisorTest, TasksHaveTheDefaultSignals) {
+    for (int number : {SIGHUP, SIGPIPE}) {
+        auto id = run("signal" + std::to_string(number), {"sh", "-c", "kill -" + std::to_string(number) + " $$; exit 3"});
+        ASSERT_TRUE(until([&] { return exits.contains(id); }));
+        EXPECT_EQ(exits[id].signal, number);
+    }
 }
 
 TEST_F(SupervisorTest, AnIdStartsOnce) {

@@ -1146,6 +1146,8 @@ int main(int argc, char **argv) {
         return 2;
     }
     umask(077);
+    // What our starter ignores, its tasks must not: `yes | head` ends by SIGPIPE.
+    for (int number = 1; number < NSIG; ++number) signal(number, SIG_DFL);
     if (chdir(argv[1]) != 0) die(argv[1]);
     int lock = open("supervisor.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (lock < 0) die("supervisor.lock");
