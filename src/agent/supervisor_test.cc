@@ -330,5 +330,19 @@ TEST_F(SupervisorTest, TheFenceDropsWhatWaits) {
     EXPECT_FALSE(exists(folder + "/ran"));
 }
 
+TEST_F(SupervisorTest, NothingIsBegunBeyondTheFence) {
+    link->fence(Span(1));
+    AttemptId id{"ws", "late-" + std::to_string(getpid()), 1};
+    StartRequest request{id, folder, 0, "", {"sh", "-c", "echo x >> ran"}, {"PATH=/usr/bin:/bin"}};
+    link->start_task(request);
+    ASSERT_TRUE(until([&] { return started.contains(id); }));
+    ASSERT_FALSE(started.at(id));
+    EXPECT_EQ(started.at(id).error().code, Code::Canceled);
+    link->start_task(request);  // waits, and goes on when the fence is set anew
+    link->fence(Span(0));
+    ASSERT_TRUE(until([&] { return exits.contains(id); }));
+    EXPECT_EQ(*read_file(folder + "/ran"), "x\n");
+}
+
 }  // namespace
 }  // namespace turnout::agent

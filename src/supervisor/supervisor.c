@@ -42,6 +42,7 @@ enum {
     DRAIN_KILL_US = 10 * 1000000, // how long a dead leader's tree is hunted
     DRAIN_PIPE_US = 1000000,      // how long its pipe is read once nobody is left
     FULL_DISK_US = 60 * 1000000,  // how long an ended task's last output waits for disk space
+    FENCE_AGAIN_US = 5 * 1000000, // behind the fence what still lives is killed this often
     IDLE_US = 600 * 1000000,      // without tasks and agent it ends by itself
 };
 
@@ -106,7 +107,8 @@ static off_t journal_size, segment_size;
 static uint64_t forgotten[FORGOTTEN];
 static unsigned forgotten_count;
 static uint16_t forgotten_marks[1 << 16];  // how many of them have these low bits
-static uint64_t fence;
+static uint64_t fence;     // 0: none. From then on nothing runs or is begun, until it is set anew
+static uint64_t fence_at;  // when what lives beyond it is killed next
 static int quitting;
 static uint64_t idle_since;
 static int dev_null, children_file = -1;
@@ -910,8 +912,10 @@ static void start_now(struct start *s) {
     if (t->log_length) tell_all_output(t);
 }
 
+static int is_fenced(void) { return fence && now_us() >= fence; }
+
 static void start_waiting(void) {
-    while (waiting && !quitting && (!slots || (uint32_t)active_count() < slots)) {
+    while (waiting && !quitting && !is_fenced() && (!slots || (uint32_t)active_count() < slots)) {
         struct start *s = waiting;
         waiting = s->next;
         start_now(s);
@@ -1047,7 +1051,10 @@ static void request(struct connection *c, const unsigned char *bytes, size_t siz
             free(id);
             break;
         }
-        case 'D': fence = get64(&r); break;
+        case 'D':
+            fence = fence_at = get64(&r);
+            start_waiting();
+            break;
         case 'Q': quitting = 1; break;
         default: drop(c); break;
     }
@@ -1135,6 +1142,13 @@ static void kill_everything(void) {
         struct timespec pause = {0, 5000000};
         nanosleep(&pause, NULL);
     }
+}
+
+// The milliseconds to wait for that time, at most `longest`.
+static int64_t wait_until(uint64_t time, uint64_t now, int64_t longest) {
+    if (time <= now) return 0;
+    uint64_t wait = (time - now) / 1000 + 1;
+    return wait < (uint64_t)longest ? (int64_t)wait : longest;
 }
 
 int launch(int argc, char **argv);  // launch.c
@@ -1228,10 +1242,8 @@ int main(int argc, char **argv) {
         }
         uint64_t now = now_us();
         int64_t wait = 60 * 1000;
-        if (running) {
-            wait = next_sample > now ? (int64_t)(next_sample - now) / 1000 + 1 : 0;
-            if (fence && (int64_t)(fence - now) / 1000 + 1 < wait) wait = fence > now ? (int64_t)(fence - now) / 1000 + 1 : 0;
-        }
+        if (running) wait = wait_until(next_sample, now, wait);
+        if (fence && (running || waiting)) wait = wait_until(fence_at, now, wait);
         if (stalled && wait > 200) wait = 200;
         if (draining && wait > 5) wait = 5;
         int ready = poll(fds, n, (int)wait);
@@ -1264,14 +1276,14 @@ int main(int argc, char **argv) {
             if (c->fd < 0 || c->fd != fds[2 + i].fd) continue;
             if (fds[2 + i].revents & (POLLIN | POLLHUP | POLLERR)) receive(c);
         }
-        if (running && fence && now >= fence) {
+        if (fence && (running || waiting) && now >= fence_at) {
             for (struct task *t = tasks; t; t = t->next)
                 if (t->state == RUNNING) {
                     t->flags |= FENCED;
                     signal_tree(t, SIGKILL);
                 }
             while (waiting) drop_start(&waiting);
-            fence = now + 5 * 1000000;  // until they are gone, or it is set anew
+            fence_at = now + FENCE_AGAIN_US;
         }
         if (running && now >= next_sample) sample(now);
         flush_all(ready <= 0);
