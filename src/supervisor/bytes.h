@@ -135,5 +135,3 @@ static inline int write_all(int fd, const void *bytes, size_t size) {
     }
     return 0;
 }
-
-// Records go to the file together: before a task is started, and before anybody is told of them.
