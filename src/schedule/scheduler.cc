@@ -238,6 +238,7 @@ void Scheduler::put_cluster(Handle handle, const Cluster& as) {
     for (NodeState* node : all) {
         node->drain = Drain::No;
         s.attach(*node);
+        for (std::size_t i = 0; i < std::min(node->tasks.size(), c.at_a_time()); ++i) s.keep_where_it_is(node->tasks[i]);
     }
     s.set_gang_limits();
     s.touch(c);
@@ -299,6 +300,8 @@ void Scheduler::left(Handle handle, Handle from, Span now, std::optional<Span> r
         node.gang = false;
         node.since = now;
     });
+    // Its turn has come: what was said to take it back came too late, or soon shows in `left`.
+    if (node.tasks.size() >= c.at_a_time()) s.keep_where_it_is(node.tasks[c.at_a_time() - 1]);
     c.freed.push_back(from);
     c.line.turn(*task.sharer, -1, 0);
     if (!task.placed->nodes.empty()) return;
@@ -306,7 +309,7 @@ void Scheduler::left(Handle handle, Handle from, Span now, std::optional<Span> r
         c.duration = averaged(c.duration, std::max(Span{}, *ran));
         ++c.ended;
     }
-    if (task.placed->revoking) --c.revoking;
+    s.keep_where_it_is(index);
     s.forget(index);
 }
 
@@ -331,8 +334,11 @@ void Scheduler::node_is(Handle handle, NodeIs is, Span now) {
     State& s = *state_;
     s.saw(now);
     NodeState& node = s.node(handle);
-    if (node.is == is) return;
     ClusterState& c = *node.cluster;
+    // What it was told before may not have reached it.
+    if (is == NodeIs::Ready)
+        for (const TaskIndex index : node.tasks) s.keep_where_it_is(index);
+    if (node.is == is) return s.touch(c);
     if (node.is == NodeIs::Starting && is == NodeIs::Ready) c.start = averaged(c.start, now - node.since);
     s.change(node, [&] {
         node.is = is;
@@ -531,6 +537,12 @@ bool Scheduler::State::revoke_newest(ClusterState& c, NodeState& node, Decisions
         return true;
     }
     return false;
+}
+
+// It is not being taken back, or no longer.
+void Scheduler::State::keep_where_it_is(TaskIndex index) {
+    Task& task = tasks[index];
+    if (std::exchange(task.placed->revoking, false)) --task.cluster->revoking;
 }
 
 // Tasks that wait on a node although they need not.

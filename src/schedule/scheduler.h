@@ -53,8 +53,9 @@ struct Decisions {
     std::vector<std::pair<Handle, int>> provision;  // cluster, nodes to get now
     std::vector<Handle> release;                    // nodes to let go: nothing runs on them; they are Leaving now
     std::vector<Handle> preempt;                    // tasks on low-priority nodes that must give way; said once per task
-    // Tasks in a node's backlog that another node could begin at once; said once per task. If it has
-    // not begun there it comes back by `left` and add_task; if it has, nothing happens.
+    // Tasks in a node's backlog that another node could begin at once; said once per task, and again
+    // when its node became Ready anew. If it has not begun there it comes back by `left` and
+    // add_task; if it has, nothing happens.
     std::vector<std::pair<Handle, Handle>> revoke;  // task, node
     std::optional<Span> next;                       // since boot: plan again then, even if nothing happens
     bool empty() const { return assign.empty() && provision.empty() && release.empty() && preempt.empty() && revoke.empty(); }
@@ -104,6 +105,7 @@ public:
 
     // ---- nodes ----
     void add_node(Handle node, Handle cluster, NodeIs is, Span now);
+    // Ready: also each time its agent has said Hello, for then it may not know what it was told before.
     void node_is(Handle node, NodeIs is, Span now);
     void remove_node(Handle node);                        // nothing is on it
 

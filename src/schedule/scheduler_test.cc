@@ -57,6 +57,8 @@ struct World {
     }
     void set(Handle handle, NodeIs is) {
         nodes.at(handle).is = is;
+        if (is == NodeIs::Ready)  // from now on it may be said again
+            for (const Handle task : nodes.at(handle).tasks) jobs.at(task).revoking = false;
         scheduler.node_is(handle, is, now);
     }
     void gone(Handle handle) {
@@ -343,6 +345,45 @@ TEST(Scheduler, TakesBackWhatAnotherNodeCouldBegin) {
     w.end(6, std::nullopt, true);
     w.plan();
     EXPECT_EQ(w.nodes.at(b).tasks, std::vector<Handle>{6});
+}
+
+TEST(Scheduler, WhatANodeDidNotHearIsSaidAgainWhenItIsBack) {
+    World w(2);
+    w.put(1, cluster(0, 2));
+    const Handle a = w.node(1);
+    w.add(1, 1);
+    w.plan();
+    w.end(1, 10ms);
+    for (Handle task = 2; task <= 6; ++task) w.add(task, 1);
+    w.plan();
+    w.node(1);
+    const std::vector<std::pair<Handle, Handle>> back{{6, a}};
+    EXPECT_EQ(w.plan().revoke, back);
+    w.set(a, NodeIs::Unreachable);  // before it could be told
+    EXPECT_TRUE(w.plan().revoke.empty());
+    w.set(a, NodeIs::Ready);
+    EXPECT_EQ(w.plan().revoke, back);
+    w.set(a, NodeIs::Ready);  // it said Hello once more, and nobody noticed that it had been away
+    EXPECT_EQ(w.plan().revoke, back);
+}
+
+TEST(Scheduler, ATaskThatBeganBeforeItCouldBeTakenBackIsNotWaitedFor) {
+    World w(3);
+    w.put(1, cluster(0, 3));
+    const Handle a = w.node(1);
+    w.add(1, 1);
+    w.plan();
+    w.end(1, 20ms);
+    for (Handle task = 2; task <= 5; ++task) w.add(task, 1);
+    w.plan();
+    ASSERT_EQ(w.nodes.at(a).tasks.size(), 4u);
+    w.node(1);
+    EXPECT_EQ(w.plan().revoke, (std::vector<std::pair<Handle, Handle>>{{5, a}}));
+    for (Handle task = 2; task <= 4; ++task) w.end(task, 20ms);  // and 5 begins
+    for (Handle task = 6; task <= 9; ++task) w.add(task, 1);
+    w.plan();  // two nodes share them
+    w.node(1);
+    EXPECT_FALSE(w.plan().revoke.empty()) << "the new node could begin one, and nothing comes to it otherwise";
 }
 
 TEST(Scheduler, ABacklogThatDoesNotMoveComesBack) {

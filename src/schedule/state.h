@@ -148,6 +148,7 @@ struct Scheduler::State {
     bool assign_gang(ClusterState& cluster, TaskIndex index, Span now, Decisions& out);
     void take_back(ClusterState& cluster, Span now, Decisions& out);
     bool revoke_newest(ClusterState& cluster, NodeState& node, Decisions& out);
+    void keep_where_it_is(TaskIndex index);
     void let_idle_go(ClusterState& cluster, Span now, Decisions& out);
     bool gives(const ClusterState& cluster) const;
     void claim(ClusterState& cluster);
