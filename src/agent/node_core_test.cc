@@ -687,6 +687,17 @@ TEST_F(NodeCoreTest, FailuresNameTheirCause) {
     }
 }
 
+// The supervisor says them into an empty log only: a shorter complaint of the node may stand there.
+TEST_F(NodeCoreTest, LastWordsAreNotWaitedForInALogWithOthers) {
+    ready();
+    lease();
+    core->log_grew(kId, kStdLog, 3);
+    core->snapshot_done(kId, Failure(invalid("the code is not there").error()));
+    EXPECT_TRUE(all<effect::AppendLog>().empty());
+    core->from_server(LogAck{kId, std::string(kStdLog), 3});
+    EXPECT_EQ(sent<EndReport>().size(), 1u);
+}
+
 TEST_F(NodeCoreTest, ExitCausesAndLastLines) {
     ready();
     run();

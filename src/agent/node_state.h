@@ -257,8 +257,7 @@ struct NodeCore::State {
     }
     void say_last_words(const AttemptId& id, Attempt& attempt) {
         if (!listed) return;
-        auto& log = attempt.streams[stream_name(*attempt.task, kStdLog)];
-        if (log.length < attempt.last_words.size())
+        if (attempt.streams[stream_name(*attempt.task, kStdLog)].length == 0)
             emit(effect::AppendLog{id, attempt.last_words});
     }
 
@@ -628,8 +627,8 @@ struct NodeCore::State {
                 });
                 auto log = streams.find(stream_name(*attempt.task, kStdLog));
                 std::uint64_t said = log == streams.end() ? 0 : log->second.length;
-                // A restart of the machine may have torn what was said; nothing is added to that.
-                if (done && (attempt.rebooted || said >= attempt.last_words.size())) enter(id, attempt, Stage::Ended);
+                // They are said into an empty log only; what a restart of the machine tore stays as it is.
+                if (done && (attempt.rebooted || said > 0 || attempt.last_words.empty())) enter(id, attempt, Stage::Ended);
                 break;
             }
             case Stage::Ended: break;

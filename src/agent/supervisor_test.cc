@@ -1,6 +1,7 @@
 // The real supervisor, spoken to as the agent does.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -342,6 +343,24 @@ TEST_F(SupervisorTest, NothingIsBegunBeyondTheFence) {
     link->fence(Span(0));
     ASSERT_TRUE(until([&] { return exits.contains(id); }));
     EXPECT_EQ(*read_file(folder + "/ran"), "x\n");
+}
+
+TEST_F(SupervisorTest, WordsWaitForRoomOnTheDisk) {
+    auto loud = run("loud", {"sh", "-c", "head -c 100000 /dev/zero"});
+    ASSERT_TRUE(until([&] { return exits.contains(loud); }));
+    const pid_t supervisor = supervisor_pid();
+    // Its log segment cannot grow any more, its journal can.
+    const rlimit full{100'000, RLIM_INFINITY}, roomy{RLIM_INFINITY, RLIM_INFINITY};
+    ASSERT_EQ(prlimit(supervisor, RLIMIT_FSIZE, &full, nullptr), 0);
+    AttemptId words{"ws", "words", 1};
+    link->append(words, "never ran\n", true);
+    link->append(words, "twice\n", true);
+    link->append(words, "more\n", false);
+    ASSERT_TRUE(until([&] { return tasks.contains(words); }));
+    EXPECT_EQ(tasks[words].state.log_length, 0u);
+    ASSERT_EQ(prlimit(supervisor, RLIMIT_FSIZE, &roomy, nullptr), 0);
+    ASSERT_TRUE(until([&] { return tasks[words].state.log_length == 15; }));
+    EXPECT_EQ(log_of(words), "never ran\nmore\n");
 }
 
 }  // namespace

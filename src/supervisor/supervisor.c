@@ -214,9 +214,9 @@ static void put_forget(struct buffer *out, uint64_t serial, uint64_t hash) {
     free(b.data);
 }
 // In the file when this returns 0; else it was never said.
-static int journal_start(const struct task *t, char kind) {
+static int journal_start(const struct task *t) {
     size_t before = journal_out.size;
-    put_start(&journal_out, t, kind);
+    put_start(&journal_out, t, 'S');
     if (journal_flush() == 0) return 0;
     journal_out.size = before;
     return -1;
@@ -598,6 +598,15 @@ static void finish(struct task *t) {
         if (connections[i].fd >= 0 && connections[i].listed) tell_exit(&connections[i], t);
 }
 
+// Puts the bytes into its log. Where there is no room they wait here: the pipe fills, and the task
+// waits too. Nothing is lost. Returns whether its log has grown.
+static int log_or_keep(struct task *t, const void *bytes, size_t size) {
+    if (!t->pending.size && write_log(t, bytes, size) == 0) return 1;
+    if (!t->pending.size) t->pending_since = now_us();
+    put(&t->pending, bytes, size);
+    return 0;
+}
+
 // Reads what the pipe holds. Returns 1 if there may be more.
 static int read_pipe(struct task *t) {
     static unsigned char bytes[READ_SIZE];
@@ -615,13 +624,7 @@ static int read_pipe(struct task *t) {
         t->pipe = -1;
         return 0;
     }
-    if (write_log(t, bytes, (size_t)n) != 0) {
-        // No room: the bytes wait here, the pipe fills, and the task waits too. Nothing is lost.
-        put(&t->pending, bytes, (size_t)n);
-        t->pending_since = now_us();
-        return 1;
-    }
-    tell_all_output(t);
+    if (log_or_keep(t, bytes, (size_t)n)) tell_all_output(t);
     return 1;
 }
 
@@ -803,7 +806,7 @@ static void start_now(struct start *s) {
     t->state = RUNNING;
     t->started = now_us();
     t->limit = s->limit;
-    int error = journal_start(t, 'S') == 0 ? spawn(t, s->cwd, s->argv, s->env) : ENOSPC;
+    int error = journal_start(t) == 0 ? spawn(t, s->cwd, s->argv, s->env) : ENOSPC;
     if (error) {
         // It never ran; the id stays refused, as every id that was asked for once.
         put_forget(&journal_out, t->serial, hash_of(s->id));
@@ -815,10 +818,7 @@ static void start_now(struct start *s) {
     }
     t->started = now_us();
     t->sample_at = t->started + 200000;
-    if (write_log(t, s->preamble, s->preamble_size) != 0) {
-        put(&t->pending, s->preamble, s->preamble_size);
-        t->pending_since = now_us();
-    }
+    log_or_keep(t, s->preamble, s->preamble_size);
     tell_start(NULL, s->id, STARTED, 0, t->started);
     if (t->log_length) tell_all_output(t);
 }
@@ -890,7 +890,7 @@ static void on_list(struct connection *c) {
     free(b.data);
 }
 
-static void on_append(struct connection *c, struct reader *r) {
+static void on_append(struct reader *r) {
     char *id = get_text(r);
     uint8_t only_if_empty = get8(r);
     uint32_t size;
@@ -900,12 +900,12 @@ static void on_append(struct connection *c, struct reader *r) {
         if (!t) {
             t = add_task(must(strdup(id)), next_serial++);
             t->state = WORDS;
-            journal_start(t, 'A');
+            put_start(&journal_out, t, 'A');
+            journal_due = 1;
         }
-        if (!only_if_empty || !t->log_length) write_log(t, bytes, size);
+        if (!only_if_empty || !(t->log_length || t->pending.size)) log_or_keep(t, bytes, size);
         tell_all_output(t);
     }
-    (void)c;
     free(id);
 }
 
@@ -939,7 +939,7 @@ static void request(struct connection *c, const unsigned char *bytes, size_t siz
             start_waiting();
             break;
         case 'L': on_list(c); break;
-        case 'A': on_append(c, &r); break;
+        case 'A': on_append(&r); break;
         case 'F': on_forget(&r); break;
         case 'K': {
             id = get_text(&r);
@@ -1115,6 +1115,7 @@ int main(int argc, char **argv) {
     sigaddset(&watched, SIGINT);
     sigaddset(&watched, SIGHUP);
     sigaddset(&watched, SIGPIPE);
+    sigaddset(&watched, SIGXFSZ);  // a limit for the size of files is a full disk to us
     sigprocmask(SIG_SETMASK, &watched, NULL);
     int signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0) die("signalfd");
