@@ -261,6 +261,7 @@ Result<void> Control::State::recover_jobs() {
         return std::tie(trial_a, a.facts.created, a.facts.index, a.key) < std::tie(trial_b, b.facts.created, b.facts.index, b.key);
     });
     jobs.reserve(live.size());
+    std::vector<JobEntry*> placed;
     for (Live& one : live) {
         if (!one.facts.sweep.empty()) {
             const auto sweep = sweeps.find(key(one.key.substr(0, one.key.find('/')), one.facts.sweep));
@@ -275,28 +276,27 @@ Result<void> Control::State::recover_jobs() {
             TURNOUT_TRY(recover_sweep(job));
             continue;
         }
-        if (!job.state.placed()) {
-            enqueue(job);
-            continue;
-        }
-        const JobAttempt& attempt = job.state.attempts.back();
+        if (job.state.placed()) placed.push_back(&job);
+        else enqueue(job);
+    }
+    // A node runs what it has in the order in which it was given.
+    std::sort(placed.begin(), placed.end(), [](const JobEntry* a, const JobEntry* b) {
+        // Of those that one plan gave, the higher priority came first.
+        return std::tie(a->state.attempts.back().leased, b->priority, a->handle) < std::tie(b->state.attempts.back().leased, a->priority, b->handle);
+    });
+    for (JobEntry* job : placed) {
+        const JobAttempt& attempt = job->state.attempts.back();
         std::vector<Handle> on;
         for (std::size_t rank = 0; rank < attempt.nodes.size(); ++rank) {
             if (std::find(attempt.ended_ranks.begin(), attempt.ended_ranks.end(), static_cast<int>(rank)) != attempt.ended_ranks.end()) continue;
-            const auto node = nodes.find(compute_key + "/" + attempt.nodes[rank]);
-            if (node == nodes.end()) return internal("stored job '" + *job.key + "' without its node");
-            node->second.leases.push_back({&job, attempt.number, static_cast<int>(rank)});
+            const auto node = nodes.find(job->compute->key() + "/" + attempt.nodes[rank]);
+            if (node == nodes.end()) return internal("stored job '" + *job->key + "' without its node");
+            node->second.leases.push_back({job, attempt.number, static_cast<int>(rank)});
             on.push_back(node->second.handle);
         }
-        scheduler->restore_task(job.handle, job.compute->handle, demand_of(job), on);
+        scheduler->restore_task(job->handle, job->compute->handle, demand_of(*job), on);
     }
     for (auto& [sweep_key, sweep] : sweeps) TURNOUT_TRY(recover_metrics(sweep));
-    // In the order in which they were given.
-    for (auto& [id, node] : nodes)
-        std::sort(node.leases.begin(), node.leases.end(), [](const Lease& a, const Lease& b) {
-            const Instant first = a.job->state.attempts.back().leased, second = b.job->state.attempts.back().leased;
-            return std::tie(first, a.job->handle) < std::tie(second, b.job->handle);
-        });
     return {};
 }
 
@@ -478,7 +478,11 @@ void Control::put_compute(Compute compute, Reply<Put> reply) {
         const bool created = known == s.computes.end();
         compute.created = created ? s.clock.now() : known->second.compute.created;
         compute.modified = s.clock.now();
+        const bool other_share = !created && known->second.compute.jobs_per_node != compute.jobs_per_node;
         State::ComputeState& state = s.add_compute(std::move(compute));
+        if (other_share)  // its nodes learn the number when they say Hello
+            for (const NodeId& id : state.nodes)
+                if (s.nodes.at(id).connected) s.effect([&s, id] { s.effects.disconnect(id); });
         state.failures = 0;
         state.provision_not_before = Span{};
         s.scheduler->hold_provisioning(state.handle, Span{});

@@ -109,6 +109,21 @@ TEST(ControlNodes, NothingIsSaidOfANodeThatHasGoneMeanwhile) {
     EXPECT_EQ(w.said(), Lines{"provision ws/c/node-2"});
 }
 
+TEST(ControlNodes, ANewNumberOfJobsAtATimeComesToTheNodesThatAreThere) {
+    World w;
+    const NodeId node = w.ready();
+    Compute compute = World::cluster("c", 0, 1);
+    compute.jobs_per_node = 3;
+    w.put(compute);
+    EXPECT_EQ(w.said(), Lines{"disconnect ws/c/node-1"}) << "its next Hello is answered with the number";
+    w.put(compute);
+    EXPECT_EQ(w.said(), Lines{});
+    w.disconnect(node);
+    compute.jobs_per_node = 2;
+    w.put(compute);
+    EXPECT_EQ(w.said(), Lines{}) << "it says Hello anyway";
+}
+
 TEST(ControlReconnect, TheLeaseIsSaidAgain) {
     World w;
     const NodeId node = w.ready();
@@ -306,6 +321,32 @@ TEST(ControlRecover, RebuildsEverything) {
     w.settle();
     said = w.said();
     EXPECT_TRUE(std::find(said.begin(), said.end(), "release ws/c/node-1") != said.end());
+}
+
+TEST(ControlRecover, ANodeHasItsJobsInTheOrderInWhichItGotThem) {
+    World w;
+    const NodeId node = w.ready("first");
+    ap::EndReport report;
+    report.id = World::attempt("first");
+    report.ending.durations.user_code = 10ms;  // so short that the next ones wait on the node
+    w.control->agent_says(node, report);
+    for (const char* name : {"a", "b"}) {
+        w.clock.pass(1s);
+        ASSERT_EQ(w.submit(name, "c"), "created");
+    }
+    w.clock.pass(1s);
+    report.id = World::attempt("a");
+    report.ending.cause = ap::Cause::Internal;
+    w.control->agent_says(node, report);  // it is given again, behind b
+    w.settle();
+    ASSERT_EQ(w.job("a")->attempts.size(), 2u);
+    for (int lives = 0; lives < 2; ++lives) {
+        EXPECT_EQ(w.node(node)->job, "b");
+        ASSERT_TRUE(w.control->waiting("ws", "a"));
+        EXPECT_EQ(w.control->waiting("ws", "a")->what, schedule::Waiting::For::Nodes);
+        w.restart();
+        w.connect(node, {World::attempt("b"), World::attempt("a", 2)});
+    }
 }
 
 TEST(ControlRecover, AStoreThatCannotBeReadRefusesUntilItCan) {
