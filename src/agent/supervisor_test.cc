@@ -363,5 +363,22 @@ TEST_F(SupervisorTest, WordsWaitForRoomOnTheDisk) {
     EXPECT_EQ(log_of(words), "never ran\nmore\n");
 }
 
+TEST_F(SupervisorTest, ASerialIsNeverGivenTwice) {
+    auto kept = run("kept", {"echo", "kept"}), gone_one = run("gone", {"echo", "of another"});
+    ASSERT_TRUE(until([&] { return exits.contains(kept) && exits.contains(gone_one); }));
+    link->forget(gone_one);
+    run("nosuch", {"no-such-program"});  // with its record the other one is written, too
+    for (int i = 0; i < 2; ++i) {  // the first rewrites its journal, the second has nothing else
+        kill(supervisor_pid(), SIGKILL);
+        int before = listings;
+        ASSERT_TRUE(until([&] { return listings > before; }));
+    }
+    auto late = run("late", {"echo", "late"});
+    ASSERT_TRUE(until([&] { return exits.contains(late); }));
+    EXPECT_GT(tasks[late].serial, tasks[gone_one].serial);
+    EXPECT_EQ(exits[late].log_length, 5u);
+    EXPECT_EQ(log_of(late), "late\n");
+}
+
 }  // namespace
 }  // namespace turnout::agent

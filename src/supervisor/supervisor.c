@@ -235,7 +235,8 @@ static void rewrite_journal(void) {
     struct buffer all = {0};
     put(&all, JOURNAL_HEAD, 16);
     unsigned count = forgotten_count < FORGOTTEN ? forgotten_count : FORGOTTEN;
-    for (unsigned i = 0; i < count; ++i) put_forget(&all, 0, forgotten[(forgotten_count - count + i) % FORGOTTEN]);
+    // Each with the last serial that was given: none is ever given twice.
+    for (unsigned i = 0; i < count; ++i) put_forget(&all, next_serial - 1, forgotten[(forgotten_count - count + i) % FORGOTTEN]);
     for (struct task *t = tasks; t; t = t->next) {
         put_start(&all, t, t->state == WORDS ? 'A' : 'S');
         if (t->state == ENDED) put_end(&all, t);
@@ -374,6 +375,7 @@ static void read_segments(void) {
             if (magic != LOG_MAGIC || get32(&r) != crc32_of(head, 24)) break;
             if (at + 32 + (off_t)length > st.st_size) break;
             struct task *t = find_serial(serial);
+            if (serial >= next_serial) next_serial = serial + 1;  // the machine may have lost its record
             if (t) {
                 if (offset + length > t->log_length) t->log_length = offset + length;
                 if (number < t->first_segment) {
