@@ -178,6 +178,24 @@ TEST(Text, Basics) {
     EXPECT_EQ(join(std::vector<std::string>{"a", "", "b"}, ", "), "a, , b");
 }
 
+TEST(Text, WholeNumbers) {
+    EXPECT_EQ(parse_whole_number("0"), 0);
+    EXPECT_EQ(parse_whole_number("-7"), -7);
+    EXPECT_EQ(parse_whole_number("-9223372036854775808"), std::numeric_limits<std::int64_t>::min());
+    for (const std::string_view text : {"", " 1", "1 ", "+1", "1.0", "1e3", "0x1", "x", "9223372036854775808"})
+        EXPECT_EQ(parse_whole_number(text), std::nullopt) << text;
+}
+
+TEST(Text, ReplaceAll) {
+    const auto replaced = [](std::string text, std::string_view what, std::string_view by) {
+        replace_all(text, what, by);
+        return text;
+    };
+    EXPECT_EQ(replaced("a.b.", ".", ".."), "a..b..");
+    EXPECT_EQ(replaced("aaa", "aa", "b"), "ba");
+    EXPECT_EQ(replaced("", "x", "y"), "");
+}
+
 TEST(Text, PercentDecode) {
     EXPECT_EQ(percent_decode("a%20b+%C3%a4%2e"), "a b+\xC3\xA4.");
     EXPECT_EQ(percent_decode("%252e"), "%2e");  // once

@@ -18,6 +18,11 @@ bool equal_ignoring_case(std::string_view a, std::string_view b);
 std::string_view trim(std::string_view text);
 std::vector<std::string> split(std::string_view text, char separator);
 std::string join(std::span<const std::string> parts, std::string_view separator);
+// Every `what`, from the left; what it is replaced by is not looked at again.
+void replace_all(std::string& text, std::string_view what, std::string_view by);
+
+// "42" or "-7": digits from end to end, of a number that 64 bits hold.
+std::optional<std::int64_t> parse_whole_number(std::string_view text);
 
 // %XX decoding, once. A broken escape or an encoded NUL is refused.
 Result<std::string> percent_decode(std::string_view text);

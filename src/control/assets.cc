@@ -1,7 +1,6 @@
 #include "control/assets.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "base/text.h"
 
@@ -146,12 +145,8 @@ Json identity_of(std::string_view kind, const Json& properties) {
 }
 
 std::optional<std::int64_t> as_number(std::string_view version) {
-    std::int64_t number = 0;
-    const auto parsed = std::from_chars(version.data(), version.data() + version.size(), number);
-    if (version.empty() || parsed.ec != std::errc() ||
-        parsed.ptr != version.data() + version.size() || number < 0)
-        return std::nullopt;
-    return number;
+    const std::optional<std::int64_t> number = parse_whole_number(version);
+    return number && *number >= 0 ? number : std::nullopt;
 }
 
 Failure busy(std::string_view what) {

@@ -515,11 +515,6 @@ Result<TaskSpec> with_members(TaskSpec task, const Json& json) {
     return members.finish(std::move(task));
 }
 
-void replace_all(std::string& text, std::string_view what, std::string_view with) {
-    for (std::size_t at = text.size() < what.size() ? std::string::npos : text.find(what); at != std::string::npos; at = text.find(what, at + with.size()))
-        text.replace(at, what.size(), with);
-}
-
 template <class Each>
 void for_each_text(BlobFolder& folder, const Each& each) {
     each(folder.container);

@@ -1,6 +1,5 @@
 // Computes: AmlCompute clusters on the default pool.
 #include <algorithm>
-#include <charconv>
 
 #include "api/arm/regions.h"
 #include "api/arm/resource.h"
@@ -202,14 +201,13 @@ Result<void> read_jobs_per_node(const Json& tags, Compute& compute) {
     compute.jobs_per_node = 1;
     const Json& tag = tags.at(kJobsPerNode);
     if (tag.is_null()) return {};
-    int number = 0;
     const std::string text = tag.is_int() ? tag.dump() : tag.as_string();
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error != std::errc() || end != text.data() + text.size() || number < 1 || number > kMaxJobsPerNode)
+    const std::optional<std::int64_t> number = parse_whole_number(text);
+    if (!number || *number < 1 || *number > kMaxJobsPerNode)
         return invalid("the tag " + std::string(kJobsPerNode) + " must be a number from 1 to " + std::to_string(kMaxJobsPerNode) +
                            ", not '" + text.substr(0, 40) + "'",
                        "tags." + std::string(kJobsPerNode));
-    compute.jobs_per_node = number;
+    compute.jobs_per_node = static_cast<int>(*number);
     return {};
 }
 

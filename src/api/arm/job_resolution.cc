@@ -436,12 +436,6 @@ Result<std::vector<TaskInput>> read_inputs(const Context& context, const Json& i
     return read;
 }
 
-void replace_all(std::string& text, std::string_view what, std::string_view by) {
-    for (std::size_t at = text.find(what); at != std::string::npos;
-         at = text.find(what, at + by.size()))
-        text.replace(at, what.size(), by);
-}
-
 Result<BlobFolder> output_target(const Context& context, const std::string& name,
                                  const Json& output, const std::string& type) {
     const bool file = type == "uri_file";

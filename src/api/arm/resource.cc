@@ -1,7 +1,6 @@
 #include "api/arm/resource.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "control/jobs.h"
 
@@ -90,12 +89,8 @@ std::string asset_name(const Call& call, std::string_view parameter) {
 
 std::size_t page_size(const Call& call) {
     for (const std::string_view name : {"$top", "count", "maxResults"}) {
-        const std::string_view text = call.query_value(name);
-        std::size_t wanted = 0;
-        const auto parsed = std::from_chars(text.data(), text.data() + text.size(), wanted);
-        if (!text.empty() && parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() &&
-            wanted > 0)
-            return std::min(wanted, kPageSize);
+        const std::optional<std::int64_t> wanted = parse_whole_number(call.query_value(name));
+        if (wanted && *wanted > 0) return std::min(static_cast<std::size_t>(*wanted), kPageSize);
     }
     return kPageSize;
 }

@@ -1,7 +1,6 @@
 // GET /logs/{wsid}/{job}/{path...}: a log as text, by signed link. The SDK fetches it whole again
 // and again; our CLI goes on from an offset and waits there for more.
 #include <algorithm>
-#include <charconv>
 
 #include "api/history/log_link.h"
 #include "api/history/run_view.h"
@@ -23,10 +22,8 @@ std::string signature(const Secret& key, std::string_view wsid, std::string_view
 }
 
 std::optional<std::int64_t> to_number(std::string_view text) {
-    std::int64_t number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (text.empty() || error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
-    return number;
+    const std::optional<std::int64_t> number = parse_whole_number(text);
+    return number && *number >= 0 ? number : std::nullopt;
 }
 
 class LogReader : public http::BodyReader {

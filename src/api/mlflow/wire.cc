@@ -77,11 +77,7 @@ std::optional<std::int64_t> to_int64(const Json& value) {
         if (std::floor(number) == number && std::abs(number) < 9.2e18) return static_cast<std::int64_t>(number);
         return std::nullopt;
     }
-    const std::string_view text = value.as_view();
-    std::int64_t number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-    return number;
+    return parse_whole_number(value.as_view());
 }
 
 std::optional<double> to_double(const Json& value) {
