@@ -142,6 +142,13 @@ private:
     std::shared_ptr<Node> root_;
 };
 
+// A number of the query; without it `fallback`. What is no whole number from `least` on is refused
+// by name.
+Result<std::int64_t> whole_number_of(const Call& call, std::string_view name, std::int64_t fallback,
+                                     std::int64_t least);
+// Other requests have their turn: who reads many rows awaits it now and then.
+Task<void> next_turn(Loop& loop);
+
 http::Response json_response(int status, const Json& body);
 http::Response error_response(const Error& error);  // ARM's shape and the code's HTTP status
 // ARM path of a workspace:

@@ -372,6 +372,24 @@ Task<http::Response> Router::handle(Services& services, const http::Request& req
     co_return response;
 }
 
+Result<std::int64_t> whole_number_of(const Call& call, std::string_view name, std::int64_t fallback,
+                                     std::int64_t least) {
+    const std::string_view text = call.query_value(name);
+    if (text.empty()) return fallback;
+    const std::optional<std::int64_t> number = parse_whole_number(text);
+    if (!number || *number < least)
+        return invalid(std::string(name) + " is '" + std::string(text.substr(0, 40)) +
+                           "': expected a whole number from " + std::to_string(least),
+                       std::string(name));
+    return *number;
+}
+
+Task<void> next_turn(Loop& loop) {
+    Later<bool> turn;
+    loop.post([settle = turn.settle()] { settle(true); });
+    co_await turn;
+}
+
 http::Response json_response(int status, const Json& body) {
     http::Response response;
     response.status = status;

@@ -11,7 +11,7 @@
 namespace turnout::api::arm {
 namespace {
 
-constexpr std::size_t kMostEvents = 1000;     // of one answer
+constexpr std::int64_t kMostEvents = 1000;    // of one answer
 constexpr std::size_t kMostRows = 20'000;     // that are read for one answer
 constexpr std::size_t kRowsAtATime = 500;
 constexpr std::int64_t kLongestWait = 60;     // seconds
@@ -36,16 +36,6 @@ Result<Place> parse_place(std::string_view text) {
         if (index.ec == std::errc() && index.ptr == end) return place;
     }
     return invalid("after is '" + std::string(text.substr(0, 40)) + "': expected the id of an event, such as 37.2", "after");
-}
-
-Result<std::int64_t> whole(const Call& call, std::string_view name, std::int64_t fallback, std::int64_t least, std::int64_t most) {
-    const std::string_view text = call.query_value(name);
-    if (text.empty()) return fallback;
-    std::int64_t value = 0;
-    const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (read.ec != std::errc() || read.ptr != text.data() + text.size() || value < least)
-        return invalid(std::string(name) + " is '" + std::string(text.substr(0, 40)) + "': expected a whole number from " + std::to_string(least), std::string(name));
-    return std::min(value, most);
 }
 
 struct Filter {
@@ -88,13 +78,14 @@ Json shown_event(const Json& event, const Place& place) {
     return out;
 }
 
-// What matches behind `after`, oldest first.
-Result<Page> forward(Store& store, const Filter& filter, Place after, std::size_t limit) {
+// What matches behind `after`, oldest first. Nothing is committed between the last look at the rows
+// and its end: who finds no event then can wait for the next commit and miss none.
+Task<Result<Page>> forward(Services& services, Filter filter, Place after, std::size_t limit) {
     Page page;
     page.last = after;
     std::size_t rows = 0;
     for (std::string from = hex16(after.row);;) {
-        const std::vector<Record> records = TURNOUT_TRY(store.scan(Table::Event, {from, "", kRowsAtATime}));
+        TURNOUT_CO_TRY(const std::vector<Record> records, services.store.scan(Table::Event, {from, "", kRowsAtATime}));
         for (const Record& record : records) {
             const std::uint64_t row = row_of(record);
             ++rows;
@@ -102,13 +93,13 @@ Result<Page> forward(Store& store, const Filter& filter, Place after, std::size_
                 if (row > after.row) page.last = {row, SIZE_MAX};
                 continue;
             }
-            const Json events = TURNOUT_TRY(parse_json(record.value));
+            TURNOUT_CO_TRY(const Json events, parse_json(record.value));
             for (std::size_t i = 0; i < events.items().size(); ++i) {
                 const Place place{row, i};
                 if (place <= after || !filter.matches(events.items()[i])) continue;
                 if (page.events.size() == limit) {
                     page.more = true;
-                    return page;
+                    co_return page;
                 }
                 page.events.push_back(shown_event(events.items()[i], place));
                 page.last = place;
@@ -121,36 +112,39 @@ Result<Page> forward(Store& store, const Filter& filter, Place after, std::size_
             break;
         }
         from = records.back().key + '\0';
+        co_await next_turn(services.loop);
     }
-    return page;
+    co_return page;
 }
 
 // The newest that match, oldest first.
-Result<Page> newest(Store& store, const Filter& filter, std::size_t limit) {
+Task<Result<Page>> newest(Services& services, Filter filter, std::size_t limit) {
     Page page;
     std::size_t rows = 0;
     Range range = with_prefix("", kRowsAtATime);
     range.reverse = true;
     while (page.events.size() < limit && rows < kMostRows) {
-        const std::vector<Record> records = TURNOUT_TRY(store.scan(Table::Event, range));
+        TURNOUT_CO_TRY(const std::vector<Record> records, services.store.scan(Table::Event, range));
         for (const Record& record : records) {
             const std::uint64_t row = row_of(record);
             page.last = std::max(page.last, Place{row, SIZE_MAX});
             ++rows;
             if (page.events.size() == limit) break;
             if (!filter.may_match(record.value)) continue;
-            const Json events = TURNOUT_TRY(parse_json(record.value));
+            TURNOUT_CO_TRY(const Json events, parse_json(record.value));
             for (std::size_t i = events.items().size(); i-- > 0 && page.events.size() < limit;)
                 if (filter.matches(events.items()[i])) page.events.push_back(shown_event(events.items()[i], {row, i}));
         }
         if (records.size() < kRowsAtATime) break;
         range.to = records.back().key;
+        co_await next_turn(services.loop);
     }
     std::reverse(page.events.begin(), page.events.end());
-    return page;
+    co_return page;
 }
 
-// The place before the first event at or after `at`, if the clock was not set meanwhile.
+// The place before the first event at or after `at`, if the clock was not set meanwhile; the very
+// first place if no event is older.
 Result<Place> before(Store& store, Instant at) {
     Range newest_row = with_prefix("", 1);
     newest_row.reverse = true;
@@ -167,6 +161,7 @@ Result<Place> before(Store& store, Instant at) {
         if (early) low = std::max(middle + 1, row_of(row.front()));
         else high = middle;
     }
+    if (low == row_of(first.front())) return Place{};
     return Place{low - 1, SIZE_MAX};
 }
 
@@ -183,16 +178,17 @@ public:
             if (const auto followers = self.lock()) followers->wake_all();
         });
     }
-    // Until a row behind `seen` is there, or `patience` is over.
-    Task<void> wait(std::uint64_t seen, Span patience) {
-        if (last_ > seen || waiting_.size() >= kMostFollowers) co_return;
+    // Until a row behind `seen` is there, or `patience` is over. False: nobody else can wait now.
+    Task<bool> wait(std::uint64_t seen, Span patience) {
+        if (last_ > seen) co_return true;
+        if (waiting_.size() >= kMostFollowers) co_return false;
         const Later<bool> woken;
         const std::uint64_t id = ++ids_;
         const Loop::TimerId timer = loop_.after(patience, [id, self = weak_from_this()] {
             if (const auto followers = self.lock()) followers->wake(id);
         });
         waiting_.emplace(id, Waiting{woken.settle(), timer});
-        co_await woken;
+        co_return co_await woken;
     }
 
 private:
@@ -222,9 +218,10 @@ private:
 Answer get_events(Services& services, Call& call, std::shared_ptr<Followers> followers) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const Filter filter, filter_of(call, workspace));
-    TURNOUT_CO_TRY(const std::int64_t limit, whole(call, "limit", 100, 1, kMostEvents));
-    TURNOUT_CO_TRY(const std::int64_t patience, whole(call, "wait", 0, 0, kLongestWait));
-    const auto most = static_cast<std::size_t>(limit);
+    TURNOUT_CO_TRY(const std::int64_t limit, whole_number_of(call, "limit", 100, 1));
+    TURNOUT_CO_TRY(const std::int64_t wanted_patience, whole_number_of(call, "wait", 0, 0));
+    const auto most = static_cast<std::size_t>(std::min(limit, kMostEvents));
+    const Span patience = std::chrono::seconds(std::min(wanted_patience, kLongestWait));
     const std::string_view after = call.query_value("after");
     Page page;
     if (after.empty() && !filter.job.empty()) {
@@ -234,23 +231,25 @@ Answer get_events(Services& services, Call& call, std::shared_ptr<Followers> fol
         if (job) {
             TURNOUT_CO_TRY(start, before(services.store, job->record.created));
         }
-        TURNOUT_CO_TRY(page, forward(services.store, filter, start, most));
+        TURNOUT_CO_TRY(page, co_await forward(services, filter, start, most));
         // Where the clock was set, rows are not in the order of time, and it may have begun earlier.
-        if (page.events.empty() || page.events.front().at("what").as_view() != "submitted") {
-            TURNOUT_CO_TRY(page, forward(services.store, filter, Place{}, most));
+        const bool from_its_begin = !page.events.empty() && page.events.front().at("what").as_view() == "submitted";
+        const bool can_match = filter.kind.empty() || filter.kind == "job";
+        if (can_match && !from_its_begin && start > Place{}) {
+            TURNOUT_CO_TRY(page, co_await forward(services, filter, Place{}, most));
         }
     } else if (after.empty()) {
-        TURNOUT_CO_TRY(page, newest(services.store, filter, most));
+        TURNOUT_CO_TRY(page, co_await newest(services, filter, most));
     } else {
         TURNOUT_CO_TRY(Place place, parse_place(after));
-        const Instant until = services.clock.now() + std::chrono::seconds(patience);
+        const Instant until = services.clock.now() + patience;
         for (;;) {
-            TURNOUT_CO_TRY(page, forward(services.store, filter, place, most));
+            TURNOUT_CO_TRY(page, co_await forward(services, filter, place, most));
             const Span left = until - services.clock.now();
             if (!page.events.empty() || page.more || left <= Span{}) break;
             place = page.last;
             const std::uint64_t seen = place.row;
-            co_await followers->wait(seen, std::min<Span>(left, std::chrono::seconds(patience)));
+            if (!co_await followers->wait(seen, std::min(left, patience))) break;
         }
     }
     Json value = Json::array();

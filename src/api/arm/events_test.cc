@@ -40,6 +40,18 @@ protected:
         return reply.json;
     }
 
+    http::Request following(const std::string& query) const {
+        http::Request request;
+        request.method = "GET";
+        request.path = world.workspace_path() + "/events";
+        request.query = "api-version=2024-01-01&" + query;
+        request.target = request.path + "?" + request.query;
+        request.peer = {http::Carrier::Tls, true, "127.0.0.1:5000"};
+        request.headers.set("Host", "localhost:8443");
+        request.headers.set("Authorization", "Bearer " + world.user);
+        return request;
+    }
+
     World world;
 };
 
@@ -91,14 +103,7 @@ TEST_F(Events, RefusesWhatItDoesNotUnderstand) {
 
 TEST_F(Events, AFollowerIsWokenByTheCommit) {
     const std::string next = get("").at("next").as_string();
-    http::Request request;
-    request.method = "GET";
-    request.path = world.workspace_path() + "/events";
-    request.query = "api-version=2024-01-01&wait=30&job=a&after=" + next;
-    request.target = request.path + "?" + request.query;
-    request.peer = {http::Carrier::Tls, true, "127.0.0.1:5000"};
-    request.headers.set("Host", "localhost:8443");
-    request.headers.set("Authorization", "Bearer " + world.user);
+    http::Request request = following("wait=30&job=a&after=" + next);
     TextBody body("");
     auto answer = begin(world.router.handle(world.services, request, body));
     world.loop.pass(5s);
@@ -113,13 +118,47 @@ TEST_F(Events, AFollowerIsWokenByTheCommit) {
 
     auto nothing = begin(world.router.handle(world.services, request, body));
     EXPECT_TRUE(nothing.done()) << "what is there already is not waited for";
-    request.query = "api-version=2024-01-01&wait=30&job=never&after=" + next;
+    request = following("wait=30&job=never&after=" + next);
     auto never = begin(world.router.handle(world.services, request, body));
     world.loop.pass(29s);
     EXPECT_FALSE(never.done());
     world.loop.pass(2s);
     ASSERT_TRUE(never.done());
     EXPECT_EQ(lines(*parse_json((*never).body)), "");
+}
+
+TEST_F(Events, TwoHundredMayWaitAndOneMoreIsAnsweredAtOnce) {
+    const http::Request request = following("wait=30&after=" + get("").at("next").as_string());
+    TextBody body("");
+    std::vector<decltype(begin(world.router.handle(world.services, request, body)))> answers;
+    for (int i = 0; i < 200; ++i) answers.push_back(begin(world.router.handle(world.services, request, body)));
+    for (const auto& answer : answers) EXPECT_FALSE(answer.done());
+    auto one_more = begin(world.router.handle(world.services, request, body));
+    ASSERT_TRUE(one_more.done());
+    EXPECT_EQ((*one_more).status, 200);
+    EXPECT_EQ(lines(*parse_json((*one_more).body)), "");
+    world.loop.pass(31s);
+    for (const auto& answer : answers) EXPECT_TRUE(answer.done());
+}
+
+TEST_F(Events, OfAJobAreOnlyThoseOfKindJob) {
+    submit("a", "one");
+    EXPECT_EQ(lines(get("?job=a&kind=job")), "job a submitted\n");
+    EXPECT_EQ(lines(get("?job=a&kind=node")), "");
+}
+
+// More rows than are read before others have their turn.
+TEST_F(Events, ManyAreReadInParts) {
+    std::string expected;
+    for (int i = 0; i < 600; ++i) {
+        const std::string name = "c" + std::to_string(i);
+        make_compute(name);
+        expected += "compute " + name + " created\n";
+    }
+    submit("last", "two");
+    EXPECT_EQ(lines(get("?job=last")), "job last submitted\n");
+    EXPECT_EQ(lines(get("?compute=one")), "compute one created\n");
+    EXPECT_EQ(lines(get("?kind=compute&limit=1000&after=0.0")), "compute one created\ncompute two created\n" + expected);
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 // Run history and the little of the data plane that the SDK needs to stream and download a job.
 #include <algorithm>
-#include <charconv>
 
 #include "control/jobs.h"
 #include "api/history/log_link.h"
@@ -15,15 +14,9 @@ namespace {
 
 constexpr std::size_t kMaxIds = 1000;
 constexpr std::int64_t kMaxChildren = 10'000;
-constexpr std::int64_t kTurn = 200;
+constexpr std::int64_t kTurn = 200;  // children until other requests have theirs
 
 std::string history(std::string_view rest) { return "/history/v1.0" + std::string(kWorkspacePattern) + std::string(rest); }
-
-std::int64_t whole_or(std::string_view text, std::int64_t fallback) {
-    std::int64_t number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    return text.empty() || error != std::errc() || end != text.data() + text.size() ? fallback : number;
-}
 
 struct Asked {
     Workspace workspace;
@@ -74,26 +67,23 @@ Answer post_rundata(Services& services, Call& call) {
 
 Answer get_children(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Asked asked, asked_run(services, call));
+    TURNOUT_CO_TRY(std::int64_t index, whole_number_of(call, "continuationtoken", 0, 0));
+    TURNOUT_CO_TRY(const std::int64_t few, whole_number_of(call, "top", kMaxChildren, 1));
+    TURNOUT_CO_TRY(std::int64_t top, whole_number_of(call, "$top", few, 1));
+    top = std::min(top, kMaxChildren);
     Json value = Json::array();
     Json body = Json::object();
     if (asked.view.job && asked.view.job->type == JobType::Sweep) {
         // In the order of their index. The SDK asks for no second page, so that one holds many.
         const JobRecord& sweep = *asked.view.job;
-        std::int64_t index = whole_or(call.query_value("continuationtoken"), 0);
-        std::int64_t top = whole_or(call.query_value("$top"), whole_or(call.query_value("top"), kMaxChildren));
-        top = std::clamp<std::int64_t>(top, 1, kMaxChildren);
         for (; index < sweep.sweep.created && static_cast<std::int64_t>(value.items().size()) < top; ++index) {
+            if (index % kTurn == kTurn - 1) co_await next_turn(services.loop);
             const std::string name = trial_name(sweep.name, index);
             RunView view;
             TURNOUT_CO_TRY(view.job, read_trial(services.store, sweep, name));
             if (!view.job) continue;  // deleted
             TURNOUT_CO_TRY(view.run, services.tracking.find_run(asked.workspace.id, name));
             value.push(history_document(view));
-            if (index % kTurn == 0) {  // other requests have their turn
-                Later<bool> turn;
-                services.loop.post([settle = turn.settle()] { settle(true); });
-                co_await turn;
-            }
         }
         if (index < sweep.sweep.created) body.set("continuationToken", std::to_string(index));
     }

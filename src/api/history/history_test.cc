@@ -144,6 +144,18 @@ TEST(History, RundataNamesOutputsThatResolve) {
     EXPECT_TRUE(server.get(server.history("/runs/job-1/serviceinstances/0")).json().at("instances").is_object());
 }
 
+TEST(History, WhichChildrenIsAskedInWholeNumbers) {
+    TestServer server;
+    server.put_job("job-1");
+    const std::string at = server.history("/runs/job-1/children?");
+    EXPECT_EQ(server.get(at + "continuationtoken=0&$top=5").status, 200);
+    for (const std::string query : {"continuationtoken=-9223372036854775808", "continuationtoken=x", "$top=0", "$top=1.5", "top=-1"}) {
+        const Reply reply = server.get(at + query);
+        EXPECT_EQ(reply.status, 400) << query;
+        EXPECT_EQ(reply.json().at("error").at("target").as_string(), query.substr(0, query.find('='))) << reply.body;
+    }
+}
+
 TEST(History, ARunIsPatched) {
     TestServer server;
     server.put_job("job-1", JobStatus::Completed);

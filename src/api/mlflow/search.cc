@@ -124,13 +124,6 @@ Result<bool> fits(Services& services, const std::string& wsid, const Search& sea
     return std::all_of(search.conditions.begin(), search.conditions.end(), [&](const Condition& condition) { return holds(condition, run_cell(view, condition.column)); });
 }
 
-// Lets other requests run.
-Task<void> breathe(Loop& loop) {
-    Later<bool> turn;
-    loop.post([settle = turn.settle()] { settle(true); });
-    co_await turn;
-}
-
 // One experiment, newest first: the common case goes on from where the last page ended.
 Answer search_newest(Services& services, std::string wsid, Search search, std::string after) {
     Json runs = Json::array();
@@ -146,7 +139,7 @@ Answer search_newest(Services& services, std::string wsid, Search search, std::s
         }
         next = page.next;
         if (next.empty() || runs.items().size() >= search.limit) break;
-        co_await breathe(services.loop);
+        co_await next_turn(services.loop);
     }
     Json body = Json::object();
     body.set("runs", std::move(runs));
@@ -170,7 +163,7 @@ Answer search_ordered(Services& services, std::string wsid, Search search, std::
                 found.push_back(std::move(item));
             }
             next = page.next;
-            co_await breathe(services.loop);
+            co_await next_turn(services.loop);
         } while (!next.empty());
     }
     std::sort(found.begin(), found.end(), [&](const Found& a, const Found& b) {
