@@ -99,8 +99,6 @@ Result<void> wrap_command(const AgentSettings& settings, const Work& work, Start
             std::erase_if(request.environment, [&](const std::string& item) { return item.starts_with(name + "="); });
             request.environment.push_back(name + "=" + value);
         }
-    // The supervisors of the other nodes may be on this machine, and know the attempt by the same name.
-    if (task.node_count > 1) request.environment.push_back("TURNOUT_NODE_FOLDER=" + settings.folder);
     if (ranks.size() == 1 && processors == 0 && task.shm_size_bytes <= 0) return {};
 
     (void)unlink(end_file(work).c_str());

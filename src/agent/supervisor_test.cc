@@ -85,7 +85,8 @@ protected:
     }
     AttemptId run(const std::string& job, std::vector<std::string> argv, std::int64_t memory = 0, std::string preamble = "") {
         AttemptId id{"ws", job + "-" + std::to_string(getpid()), 1};
-        StartRequest request{id, folder, memory, std::move(preamble), std::move(argv), {"PATH=/usr/bin:/bin", "TURNOUT_ATTEMPT=" + task_name(id)}};
+        StartRequest request{id, folder, memory, std::move(preamble), std::move(argv),
+                             {"PATH=/usr/bin:/bin", "TURNOUT_ATTEMPT=" + task_name(id), "TURNOUT_NODE_FOLDER=" + folder}};
         started.erase(id);
         link->start_task(request);
         EXPECT_TRUE(until([&] { return started.contains(id); }));

@@ -422,7 +422,9 @@ Result<StartRequest> start_request(const AgentSettings& settings, Work& work, co
         }
     }
     variables["TMPDIR"] = work.folder + "/tmp";
+    // The supervisor knows its tasks' processes by these.
     variables["TURNOUT_ATTEMPT"] = task_name(work.id);
+    variables["TURNOUT_NODE_FOLDER"] = settings.folder;
     std::string path = variables.contains("PATH") ? variables["PATH"] : "/usr/local/bin:/usr/bin:/bin";
     if (work.prepared && !work.prepared->bin.empty()) {
         path = (work.path_begin ? *work.path_begin : path_begin(settings, *work.prepared)) + path;

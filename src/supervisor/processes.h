@@ -69,8 +69,8 @@ static inline int is_own_folder(const char *folder) {
     return stat(folder, &theirs) == 0 && stat(".", &ours) == 0 && theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
 }
 
-// Whether /proc/PID/environ has exactly "TURNOUT_ATTEMPT=id". The nodes of one attempt may be on one
-// machine: then TURNOUT_NODE_FOLDER tells their processes apart.
+// Whether /proc/PID/environ has exactly "TURNOUT_ATTEMPT=id", and TURNOUT_NODE_FOLDER is ours: the nodes
+// of one attempt may be on one machine, and so may two servers that know an attempt of that name.
 static inline int has_marker(pid_t pid, const char *id) {
     static char text[256 << 10];
     char path[64];
@@ -83,7 +83,7 @@ static inline int has_marker(pid_t pid, const char *id) {
         found = found || (!strncmp(text + at, "TURNOUT_ATTEMPT=", 16) && !strcmp(text + at + 16, id));
         if (!strncmp(text + at, "TURNOUT_NODE_FOLDER=", 20)) folder = text + at + 20;
     }
-    return found && (!folder || is_own_folder(folder));
+    return found && folder && is_own_folder(folder);
 }
 
 static inline uint64_t proportional_memory(void) {
