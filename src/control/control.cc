@@ -12,6 +12,7 @@ namespace ap = agent_protocol;
 namespace {
 constexpr std::string_view kCountersKey = "control";
 constexpr std::uint64_t kEventsKept = 200'000;  // rows: commits that changed something
+constexpr Span kLongestPause = 30s;  // after failed commits
 }
 
 Control::Control(const Clock& clock, Store& store, Effects& effects, Settings settings)
@@ -32,14 +33,16 @@ void Control::State::commit_gathered() {
     while (!in_flight) {
         if (gathering.refused.empty() && (gathering.changed() || plan_wanted) && clock.since_boot() < commit_not_before) {
             effects.wake(commit_not_before);
-            return;
+            if (gathering.changed() || gathering.after.empty()) return;
+            release(std::exchange(gathering.after, {}));  // they rest on nothing that is not durable
+            continue;
         }
         advance_sweeps();
         plan();  // once for all the inputs that came since the last commit began
         if (gathering.after.empty() && !gathering.changed()) return;
         auto turn = std::make_shared<Turn>(std::exchange(gathering, {}));
         if (!turn->changed()) {
-            release(turn->after);  // everything before is durable, so these may leave at once
+            release(std::move(turn->after));  // everything before is durable, so these may leave at once
             continue;
         }
         in_flight = turn;
@@ -52,7 +55,7 @@ void Control::State::commit_gathered() {
 }
 
 // In order even when what leaves calls back into control.
-void Control::State::release(std::vector<std::function<void()>>& leaving) {
+void Control::State::release(std::vector<std::function<void()>> leaving) {
     for (auto& one : leaving) outgoing.push_back(std::move(one));
     if (releasing) return;
     releasing = true;
@@ -67,8 +70,9 @@ void Control::State::release(std::vector<std::function<void()>>& leaving) {
 void Control::State::committed(std::shared_ptr<Turn> turn, Result<std::uint64_t> result) {
     in_flight.reset();
     if (result) {
+        if (std::exchange(failed_commits, 0) > 0) schedule_not_before = Span{};
         forget_ended(*turn);
-        release(turn->after);
+        release(std::move(turn->after));
         if (turn->event_row != 0 && events_listener) events_listener(turn->event_row);
         commit_gathered();
         return;
@@ -76,11 +80,16 @@ void Control::State::committed(std::shared_ptr<Turn> turn, Result<std::uint64_t>
     // What was not durable never happened: refuse all who wait on it, and read what is true.
     std::vector<std::function<void(Error)>> refused = std::move(turn->refused);
     for (auto& one : gathering.refused) refused.push_back(std::move(one));
-    gathering = {};
-    schedule_not_before = clock.since_boot() + 1s;
-    if (Result<void> recovered = recover(); !recovered) broken = recovered.error();
+    recover();  // if that fails too, `tick` goes on with it
+    hold_back();
     for (auto& one : refused) one(result.error());
     end_turn();
+}
+
+// Called when recovery is over, which may take long itself: the processor is to have a rest.
+void Control::State::hold_back() {
+    const Span pause = std::min<Span>(kLongestPause, 1s * (1 << std::min(failed_commits++, 5)));
+    schedule_not_before = commit_not_before = clock.since_boot() + pause;
 }
 
 Batch Control::State::serialise(Turn& turn) {
@@ -166,7 +175,7 @@ Result<void> each_row(Store& store, Table table, const std::function<Result<void
 }
 }  // namespace
 
-Result<void> Control::State::recover() {
+void Control::State::forget_all() {
     computes.clear();
     nodes.clear();
     jobs.clear();
@@ -186,7 +195,23 @@ Result<void> Control::State::recover() {
     scheduler.emplace(settings.slots);
     plan_at.reset();
     last_handle = 0;
+}
 
+Result<void> Control::State::recover() {
+    forget_all();
+    Result<void> read = read_store();
+    if (read) {
+        broken.reset();
+        // What was asked for stays asked for, whether the commit that was to record it failed or not.
+        if (stopping) cancel_all([](const JobEntry&) { return true; }, "");
+    } else {
+        forget_all();  // half of it would be wrong
+        broken = read.error();
+    }
+    return read;
+}
+
+Result<void> Control::State::read_store() {
     const std::optional<Record> counters = TURNOUT_TRY(store.get(Table::Meta, kCountersKey));
     if (counters) {
         const Json json = TURNOUT_TRY(parse_json(counters->value));
@@ -231,7 +256,6 @@ Result<void> Control::State::recover() {
         effect([this, id = id] { effects.disconnect(id); });  // an agent that is still there says Hello anew
     }
     plan_wanted = true;
-    broken.reset();
     return {};
 }
 
@@ -301,9 +325,10 @@ Result<void> Control::State::recover_jobs() {
 }
 
 Result<void> Control::recover() {
-    TURNOUT_TRY(state_->recover());
-    state_->end_turn();
-    return {};
+    Result<void> recovered = state_->recover();
+    if (recovered) state_->end_turn();
+    else state_->hold_back();
+    return recovered;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -664,10 +689,11 @@ void Control::node_gone(const NodeId& id) {
 
 void Control::tick() {
     State& s = *state_;
-    if (s.broken) {
-        if (Result<void> recovered = s.recover(); !recovered) return;
-    }
     const Span now = s.clock.since_boot();
+    if (s.broken) {
+        if (now < s.schedule_not_before) return;
+        if (!s.recover()) return s.hold_back();
+    }
     if (s.schedule_not_before <= now) s.schedule_not_before = Span{};
     while (!s.deadlines.empty() && s.deadlines.begin()->first <= now) {
         const NodeId id = s.deadlines.begin()->second;
@@ -680,6 +706,7 @@ void Control::tick() {
 }
 
 std::optional<Span> Control::next_tick() const {
+    if (state_->broken) return state_->schedule_not_before;
     std::optional<Span> next;
     const auto consider = [&](Span at) {
         if (!next || at < *next) next = at;
@@ -692,7 +719,6 @@ std::optional<Span> Control::next_tick() const {
     if (state_->plan_at && !state_->in_flight)
         consider(std::max({*state_->plan_at, state_->schedule_not_before, state_->commit_not_before}));
     if (state_->schedule_not_before != Span{}) consider(state_->schedule_not_before);
-    if (state_->broken) consider(state_->clock.since_boot() + 1s);
     return next;
 }
 

@@ -378,8 +378,20 @@ TEST(ControlRecover, AStoreThatCannotBeReadRefusesUntilItCan) {
     EXPECT_EQ(store.queued(), 0u);
     control.tick();
     EXPECT_EQ(answers, (Lines{"created", "Io", "Io"}));
+    // It knows nothing, and says so.
+    EXPECT_EQ(control.waiting_for("ws", "j"), "");
+    EXPECT_FALSE(control.explain("ws", "j"));
+    EXPECT_TRUE(control.nodes_of("ws", "c").empty());
+    EXPECT_EQ(control.live_nodes("ws", "c").count, 0);
+    for (int i = 0; i < 20; ++i) {
+        ASSERT_TRUE(control.next_tick());
+        ASSERT_GT(*control.next_tick(), clock.boot);
+        ASSERT_LE(*control.next_tick(), clock.boot + 30s);
+        clock.pass(*control.next_tick() - clock.boot);
+        control.tick();
+    }
     store.sick = false;
-    clock.pass(1s);
+    clock.pass(*control.next_tick() - clock.boot);
     control.tick();
     while (store.queued()) store.flush();
     control.submit(World::submission("j", "c"), note);
@@ -471,6 +483,36 @@ TEST(ControlStop, EverythingEndsAndNothingBegins) {
     w.restart();
     w.settle();
     EXPECT_EQ(w.count(Table::Node), 1u);  // the next start goes on
+}
+
+TEST(ControlStop, GoesOnAfterACommitThatFailed) {
+    World w;
+    w.put(World::cluster("c", 0, 1));
+    const Error full{Code::ResourceExhausted, "DiskFull", "no space left", ""};
+    for (const char* name : {"a", "b"}) w.submit(name, "c");
+    w.connect("ws/c/node-1");
+    w.phase("ws/c/node-1", "a", ap::Phase::Running);
+    w.said();
+    w.store->fail_next(full);
+    std::string answer = "no answer";
+    w.control->stop_everything([&](Result<void> r) { answer = World::said_ok(r); });
+    w.settle();
+    EXPECT_EQ(w.status("b"), JobStatus::Queued);
+    w.pass(5s);
+    EXPECT_EQ(w.status("b"), JobStatus::Canceled);
+    EXPECT_EQ(w.status("a"), JobStatus::CancelRequested);
+    w.said();
+    w.connect("ws/c/node-1", {World::attempt("a")});
+    EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 welcome", "send ws/c/node-1 cancel a#1 canceled"}));
+    w.ends("ws/c/node-1", "a", ap::Cause::Canceled);
+    EXPECT_EQ(w.node("ws/c/node-1")->state, NodeState::Leaving);
+    w.store->fail_next(full);
+    w.gone("ws/c/node-1");
+    EXPECT_EQ(answer, "no answer") << "that it is gone was not recorded";
+    w.pass(5s);
+    w.gone("ws/c/node-1");
+    EXPECT_EQ(answer, "ok");
+    EXPECT_EQ(w.count(Table::Node), 0u);
 }
 
 // Every status a job can be in, and every input, legal or not: never a crash, and afterwards the

@@ -267,8 +267,31 @@ TEST(ControlTurns, AFullDiskDoesNotMakeItSpin) {
     w.settle();
     EXPECT_EQ(answer, "DiskFull");
     ASSERT_TRUE(w.control->next_tick());
-    EXPECT_EQ(*w.control->next_tick(), w.clock.boot + 1s);
+    EXPECT_EQ(*w.control->next_tick(), w.clock.boot + 2s) << "longer from one failure to the next";
     w.pass(60s);  // ends: no endless loop of failing commits
+}
+
+TEST(ControlTurns, WhatNodesSayDoesNotMakeItSpinEither) {
+    World w;
+    const NodeId node = w.ready();
+    int tries = 0;
+    for (int i = 0; i < 100; ++i) w.store->fail_next(Error{Code::ResourceExhausted, "DiskFull", "no space left", ""});
+    for (; w.clock.boot < 1h + 10min; w.clock.pass(1s)) {  // as the server does: a tick now and then, whatever is due
+        w.control->agent_connected(node, {});
+        w.control->agent_says(node, ap::EndReport{World::attempt("j"), {}});
+        w.control->tick();
+        tries += w.store->queued() > 0;
+        w.settle();
+    }
+    EXPECT_GT(tries, 10);
+    EXPECT_LT(tries, 30) << "each of them reads everything anew";
+    EXPECT_EQ(w.status("j"), JobStatus::Preparing);
+    w.store = std::make_unique<MemoryStore>(w.store->crash());
+    w.control = std::make_unique<Control>(w.clock, *w.store, w.effects, w.settings);
+    ASSERT_TRUE(w.control->recover());
+    w.connect(node, {World::attempt("j")});
+    w.ends(node, "j");
+    EXPECT_EQ(w.status("j"), JobStatus::Completed);
 }
 
 TEST(ControlScale, NodesComeAndGoWithTheWork) {

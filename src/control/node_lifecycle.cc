@@ -97,7 +97,9 @@ void Control::State::plan() {
         for (auto& [id, node] : nodes)
             if (node.leases.empty()) release_node(node);
     if (!stopped.empty() && nodes.empty())
-        for (Reply<void>& waiting : std::exchange(stopped, {})) reply<void>(std::move(waiting), Result<void>{});
+        effect([this] {
+            for (const Reply<void>& waiting : std::exchange(stopped, {})) waiting(Result<void>{});
+        });
 }
 
 void Control::State::book_waits(ComputeState& compute) {

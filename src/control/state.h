@@ -164,14 +164,16 @@ struct Control::State {
     std::shared_ptr<Turn> in_flight;  // null while nothing is being committed
     Span commit_not_before{};         // unless a client waits: reports of nodes share a commit
     int reports = 0;                  // of nodes since the last commit began
-    // After a failed commit nothing is planned until then, so that a full disk costs one try a
-    // second and not a processor. 0 = no such wait.
+    // After a failed commit nothing is planned until then, nor written that no client waits for, so
+    // that a full disk does not cost a processor: each try ends in reading the whole state anew.
+    // 0 = no such wait.
     Span schedule_not_before{};
+    int failed_commits = 0;  // since the last good one
     std::deque<std::function<void()>> outgoing;  // effects and replies whose turn is durable
     bool releasing = false;
     bool stopping = false;                // stop_everything: nothing new is begun
     std::vector<Reply<void>> stopped;     // answered when the last node is gone
-    std::optional<Error> broken;        // recovery failed: everything is refused with it
+    std::optional<Error> broken;  // recovery failed: everything is refused with it, and nothing is known
     std::shared_ptr<int> alive = std::make_shared<int>(0);  // shared with callbacks that may outlive us
 
     State(const Clock& c, Store& s, Effects& e, Settings given)
@@ -181,10 +183,13 @@ struct Control::State {
     void end_turn();  // at the end of every input: plan, then commit or run
     void commit_gathered();
     void committed(std::shared_ptr<Turn> turn, Result<std::uint64_t> result);
-    void release(std::vector<std::function<void()>>& leaving);
+    void release(std::vector<std::function<void()>> leaving);
     Batch serialise(Turn& turn);
     void forget_ended(const Turn& turn);
+    void hold_back();  // after a commit, or a recovery, that failed
+    void forget_all();
     Result<void> recover();
+    Result<void> read_store();
     Result<void> recover_jobs();
     template <class T>
     void reply(Reply<T> to, Result<T> with) {

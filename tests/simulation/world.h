@@ -134,6 +134,7 @@ struct World {
     MemoryStore::State durable;  // while no server lives
     std::unique_ptr<SqliteDisk> sqlite;  // the same state in a real database
     bool power_failed = false;           // in the middle of a commit
+    std::optional<Span> commit_failed;   // when one failed last
     std::unique_ptr<Server> server;
     std::map<NodeId, std::unique_ptr<Machine>> machines;
     std::map<NodeId, Span> busy_until;  // one request at a time on a machine
