@@ -30,6 +30,7 @@ constexpr std::size_t kMaxOutbox = 64 << 20;     // an unread link is closed: it
 constexpr std::uint64_t kTrimEvery = 64 << 20;   // of a task's log: then old segments may go
 constexpr Span kUploadEvery = 10s;
 constexpr Span kLookAtLogs = 100ms;
+constexpr Span kLookAtHolders = 20ms;  // of an attempt that is forgotten
 constexpr Span kFirstPause = 50ms;
 constexpr Span kLongestPause = 5s;
 constexpr Span kLookAtLink = 10s;
@@ -133,6 +134,7 @@ struct Agent::State : std::enable_shared_from_this<State> {
     bool look_at_logs(const WorkPtr& work);
     void explain(const AttemptId& id, TaskExit& exit);
     static Task<void> follow_logs(std::shared_ptr<State> self, WorkPtr work);
+    static Task<void> remove_folder(std::shared_ptr<State> self, WorkPtr work);
     void on_listed(std::vector<SupervisedTask> tasks);
     void on_exited(const AttemptId& id, TaskExit exit);
     void trim_log(const LogAck& ack);
@@ -425,18 +427,24 @@ void Agent::State::carry_out(effect::Forget& effect) {
     }
     trimmed.erase(effect.id);
     auto found = works.find(effect.id);
-    bool kept = false;
-    if (found != works.end()) {
-        WorkPtr work = std::move(found->second);
-        works.erase(found);
-        for (const auto& [stream, path] : process_logs(*work)) trimmed_files.erase(path);
-        work->wanted = false;
-        work->cancel = true;
-        kept = work->own && !work->shipping && folders.keep(std::move(*work->own), work->untouched);
+    if (found == works.end()) {
+        std::string folder = settings.folder + "/attempts/" + attempt_folder_name(effect.id);
+        return loop.blocking([folder] { remove_tree(folder); }, [] {});
     }
-    if (kept) return;
-    std::string folder = settings.folder + "/attempts/" + attempt_folder_name(effect.id);
-    loop.blocking([folder] { remove_tree(folder); }, [] {});
+    WorkPtr work = std::move(found->second);
+    works.erase(found);
+    for (const auto& [stream, path] : process_logs(*work)) trimmed_files.erase(path);
+    work->wanted = false;
+    work->cancel = true;
+    // Another attempt may have the folder if nobody writes into it any more.
+    if (work->own && work.use_count() == 1 && folders.keep(std::move(*work->own), work->untouched)) return;
+    start(remove_folder(shared_from_this(), std::move(work)), [] {});
+}
+
+// Whoever still works in it has been told to stop, and would make it anew.
+Task<void> Agent::State::remove_folder(std::shared_ptr<State> self, WorkPtr work) {
+    while (work.use_count() > 1 && !self->closing) co_await self->loop.sleep(kLookAtHolders);
+    self->loop.blocking([folder = work->folder] { remove_tree(folder); }, [] {});
 }
 
 void Agent::State::carry_out(effect::Quit&) {

@@ -70,6 +70,8 @@ protected:
     std::map<std::string, std::string> tars;
     std::vector<std::pair<std::string, std::string>> appends;  // sequence, body
     bool mlflow_away = false;
+    bool blobs_held = false;  // who asks for one waits
+    int blobs_asked = 0;
     std::optional<Lease> repeated;  // said after every Hello
 
     void SetUp() override {
@@ -185,6 +187,8 @@ protected:
                     response.body += "<Blob><Name>" + name.substr(container.size()) + "</Name><Properties><Content-Length>" + std::to_string(bytes.size()) + "</Content-Length><Etag>e</Etag></Properties></Blob>";
             response.body += "</Blobs><NextMarker/></EnumerationResults>";
         } else if (path.starts_with("/blob/")) {
+            ++blobs_asked;
+            while (blobs_held) co_await loop.sleep(5ms);
             response.body = blobs[path.substr(6)];
         } else if (path.starts_with("/turnout/blobs/")) {
             response.body = tars[path + "?" + request.query];
@@ -680,6 +684,28 @@ TEST_F(AgentTest, AnotherAttemptBeginsWithWhatTheEarlierWrote) {
     EXPECT_EQ(log(id), "7cflogs\noutputs\n");
     EXPECT_EQ(blobs[prefix + "outputs/steps/state"], "8");
     EXPECT_EQ(puts, (std::multiset<std::string>{prefix + "outputs/steps/state", "store/target/new"})) << "what did not change is not sent again";
+}
+
+// What is under way for a forgotten attempt does not reach the next one by way of its folder.
+TEST_F(AgentTest, AFolderIsNotUsedAgainWhileItIsWrittenTo) {
+    blobs["artifacts/earlier/outputs/state"] = "7";
+    blobs_held = true;
+    auto canceled = lease("true", [](TaskSpec& task) {
+        task.artifacts = {"artifacts", "earlier"};
+        task.prefill_outputs = true;
+    });
+    ASSERT_TRUE(until([&] { return blobs_asked == 1; }));
+    say(Cancel{canceled, Cause::Canceled, 1s});
+    EXPECT_EQ(end_of(canceled).cause, Cause::Canceled);
+    const std::string go = folder + "/go";
+    auto next = lease("echo ready; while [ ! -e " + go + " ]; do sleep 0.01; done; ls outputs");
+    ASSERT_TRUE(until([&] { return log(next) == "ready\n"; }));
+    blobs_held = false;
+    // The canceled one's folder goes when its download is over.
+    EXPECT_TRUE(until([&] { return std::distance(fs::directory_iterator(folder + "/node/attempts"), {}) == 1; }));
+    std::ofstream(go) << "x";
+    EXPECT_EQ(end_of(next).cause, Cause::None);
+    EXPECT_EQ(log(next), "ready\n");
 }
 
 TEST_F(AgentTest, OfSeveralNodesTheLowestRanksFileStays) {

@@ -123,6 +123,7 @@ Task<Result<std::string>> fetch_input(Server& server, std::string cache, WorkPtr
                                     : Result<std::string>(input.uri);
     }
     if (!copy) co_return source;
+    if (!work->wanted) co_return not_wanted();
     std::string folder = work->folder + "/inputs/" + input.name;
     remove_tree(folder);
     bool whole = is_folder(source);
