@@ -132,6 +132,7 @@ struct Agent::State : std::enable_shared_from_this<State> {
     void build(WorkPtr work);
     void join_builder(const AttemptId& id);
     bool look_at_logs(const WorkPtr& work);
+    void follow(const WorkPtr& work);
     void explain(const AttemptId& id, TaskExit& exit);
     static Task<void> follow_logs(std::shared_ptr<State> self, WorkPtr work);
     static Task<void> remove_folder(std::shared_ptr<State> self, WorkPtr work);
@@ -200,7 +201,7 @@ Result<void> Agent::State::begin() {
         struct stat st;
         if (stat(work->environment_log().c_str(), &st) == 0 && st.st_size > 0)
             core->log_grew(id, kEnvironmentLog, static_cast<std::uint64_t>(st.st_size));
-        if (look_at_logs(work)) start(follow_logs(self, work), [] {});
+        follow(work);
     }
     std::vector<std::string> names;
     for (const auto& id : core->attempts()) names.push_back(attempt_folder_name(id));
@@ -346,7 +347,7 @@ void Agent::State::carry_out(effect::StartTask& effect) {
     auto request = start_request(settings, *work, mlflow, effect.preamble);
     if (request) {
         supervisor->start_task(*request);
-        if (look_at_logs(work)) start(follow_logs(shared_from_this(), work), [] {});
+        follow(work);
     } else {
         core->task_started(effect.id, Failure(request.error()));
     }
@@ -566,6 +567,10 @@ bool Agent::State::look_at_logs(const WorkPtr& work) {
         if (stat(path.c_str(), &st) == 0 && st.st_size > 0) core->log_grew(work->id, stream, static_cast<std::uint64_t>(st.st_size));
     }
     return !logs.empty();
+}
+
+void Agent::State::follow(const WorkPtr& work) {
+    if (look_at_logs(work) && !std::exchange(work->followed, true)) start(follow_logs(shared_from_this(), work), [] {});
 }
 
 Task<void> Agent::State::follow_logs(std::shared_ptr<State> self, WorkPtr work) {

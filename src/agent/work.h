@@ -61,6 +61,7 @@ struct Work {
     std::map<std::string, FileEntry> uploaded;
     std::set<std::string> left_out;  // of outputs/, logs/ and the named outputs: cannot be uploaded
     bool untouched = false;  // its command is over and left its folder as it was made
+    bool followed = false;   // the logs of its processes are looked at again and again
     bool shipping = false;
     bool finishing = false;
 
