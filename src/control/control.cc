@@ -459,9 +459,7 @@ void Control::preempt_job(std::string workspace, std::string name, Reply<void> r
                                              "job '" + name + "' is on no node just now: there is nothing to take away from it", name));
         return s.end_turn();
     }
-    live->second.preempting = true;
-    s.job_event(live->second, "preempting", "asked for by a person");
-    s.tell_stop(live->second, ap::Cause::Preempted, s.settings.preemption_grace);
+    s.preempt(live->second, "asked for by a person");
     s.reply<void>(std::move(reply), Result<void>{});
     s.end_turn();
 }
@@ -625,7 +623,7 @@ void Control::agent_connected(const NodeId& id, const ap::Hello& hello) {
             ending.exit_code = -1;
             ending.message = rebooted ? "the node was restarted" : "the node lost its state";
             s.end_rank(node, lease, std::move(ending));
-        } else if (lease.job->preempting && !canceled) {
+        } else if (lease.job->state.preempting() && !canceled) {
             s.send(id, ap::Cancel{{node.node.workspace, std::string(lease.job->name()), lease.attempt}, ap::Cause::Preempted, s.settings.preemption_grace});
         } else {
             s.send_lease(node, lease);

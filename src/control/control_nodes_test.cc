@@ -288,6 +288,37 @@ TEST(ControlLost, ACanceledJobOnALostNodeIsCanceled) {
     EXPECT_EQ(w.count(Table::Node), 0u);
 }
 
+TEST(ControlLost, APreemptedJobOfSeveralNodesHasItsGraceOnEachOfThemOverARestart) {
+    World w;
+    w.put(World::cluster("c", 2, 2));
+    JobSubmission gang = World::submission("g", "c");
+    gang.task.node_count = 2;
+    w.control->submit(std::move(gang), [](Result<Put>) {});
+    const NodeId first = "ws/c/node-1", second = "ws/c/node-2";
+    w.connect(first);
+    w.connect(second);
+    ASSERT_EQ(w.status("g"), JobStatus::Preparing);
+    const bool in_order = w.job("g")->current()->nodes.front() == "node-1";
+    const NodeId rank0 = in_order ? first : second, rank1 = in_order ? second : first;
+    w.phase(rank0, "g", ap::Phase::Running);
+    w.said();
+    std::string answer;
+    w.control->preempt_job("ws", "g", [&](Result<void> r) { answer = World::said_ok(r); });
+    w.settle();
+    EXPECT_EQ(answer, "ok");
+    EXPECT_EQ(w.said(), (Lines{"send " + rank0 + " cancel g#1 preempted", "send " + rank1 + " cancel g#1 preempted"}));
+    w.ends(rank0, "g", ap::Cause::Preempted);
+    EXPECT_EQ(w.said(), Lines{"send " + rank0 + " end_ack g#1"}) << "the other one still saves what it has";
+    w.restart();
+    EXPECT_TRUE(w.node(rank1)->gives_way);
+    w.said();
+    w.connect(rank1, {World::attempt("g")});
+    EXPECT_EQ(w.said(), (Lines{"send " + rank1 + " welcome", "send " + rank1 + " cancel g#1 preempted"}));
+    w.ends(rank1, "g", ap::Cause::Preempted);
+    EXPECT_EQ(w.job("g")->attempts[0].ending->cause, ap::Cause::Preempted);
+    EXPECT_FALSE(w.job("g")->attempts[0].preempting);
+}
+
 TEST(ControlRecover, RebuildsEverything) {
     World w(3);
     w.put(World::cluster("c", 0, 2));

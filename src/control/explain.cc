@@ -36,7 +36,7 @@ std::string Control::waiting_for(const std::string& workspace, const std::string
     }
     if (!job.state.placed()) return "";
     const JobAttempt& attempt = job.state.attempts.back();
-    if (job.preempting) return "its node is needed elsewhere: it is being stopped and goes back into the queue";
+    if (job.state.preempting()) return "its node is needed elsewhere: it is being stopped and goes back into the queue";
     if (job.state.status == JobStatus::Running || job.state.status == JobStatus::Finalizing) {
         const auto node = s.nodes.find(job.compute->key() + "/" + attempt.nodes.front());
         if (node != s.nodes.end() && !node->second.connected)
@@ -63,7 +63,7 @@ std::vector<Node> Control::nodes_of(const std::string& workspace, const std::str
             node.backlog = std::max(0, static_cast<int>(entry.leases.size()) - found->second.compute.jobs_per_node);
             if (node.state == NodeState::Idle) node.state = NodeState::Running;
         }
-        for (const State::Lease& lease : entry.leases) node.gives_way = node.gives_way || lease.job->preempting;
+        for (const State::Lease& lease : entry.leases) node.gives_way = node.gives_way || lease.job->state.preempting();
         all.push_back(std::move(node));
     }
     return all;

@@ -123,7 +123,6 @@ schedule::Demand Control::State::demand_of(const JobEntry& job) {
 
 void Control::State::enqueue(JobEntry& job) {
     job.waits = true;
-    job.preempting = false;
     if (job.is_trial()) trial_waits(job, true);
     book_waits(*job.compute);
     job.waits_from = job.compute->waits;
@@ -218,6 +217,13 @@ void Control::State::tell_stop(const JobEntry& job, ap::Cause cause, Span grace,
         cancel.only_if_waiting = only_if_waiting;
         send(job.compute->key() + "/" + attempt.nodes[rank], std::move(cancel));
     }
+}
+
+void Control::State::preempt(JobEntry& job, std::string_view why) {
+    if (std::exchange(job.state.attempts.back().preempting, true)) return;
+    gathering.states.insert(*job.key);
+    job_event(job, "preempting", why);
+    tell_stop(job, ap::Cause::Preempted, settings.preemption_grace);
 }
 
 void Control::State::request_cancel(JobEntry& job) {
@@ -317,8 +323,10 @@ void Control::State::end_rank(NodeEntry& node, Lease lease, ap::Ending ending) {
         ap::Ending last = attempt.ending ? std::move(*attempt.ending) : std::move(ending);
         return end_attempt(job, std::move(last));
     }
+    if (!first_bad || job.state.preempting()) return;  // all of them were told, and have their grace
     // One that fails ends the job: the others would wait for it.
-    if (first_bad) tell_stop(job, ap::Cause::Canceled, job.state.cancel_requested ? settings.cancel_grace : Span(5s));
+    if (ending.cause == ap::Cause::Preempted) preempt(job, ending.message);
+    else tell_stop(job, ap::Cause::Canceled, job.state.cancel_requested ? settings.cancel_grace : Span(5s));
 }
 
 void Control::State::end_attempt(JobEntry& job, ap::Ending ending) {

@@ -72,12 +72,7 @@ void Control::State::plan() {
         for (const auto& [compute, count] : decisions.provision)
             for (int i = 0; i < count; ++i) provision_node(*compute_of.at(compute));
         for (const Handle handle : decisions.release) let_go(*node_of.at(handle));
-        for (const Handle handle : decisions.preempt) {
-            JobEntry& job = *job_of.at(handle);
-            job.preempting = true;
-            job_event(job, "preempting", "a dedicated cluster needs the slot");
-            tell_stop(job, ap::Cause::Preempted, settings.preemption_grace);
-        }
+        for (const Handle handle : decisions.preempt) preempt(*job_of.at(handle), "a dedicated cluster needs the slot");
         for (const auto& [task, node] : decisions.revoke)
             tell_stop(*job_of.at(task), ap::Cause::Preempted, Span{}, true);
         if (decisions.empty() && !plan_wanted) break;

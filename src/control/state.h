@@ -72,7 +72,6 @@ struct Control::State {
         int nodes = 1;
         JobType type = JobType::Command;
         bool waits = false;       // known to the scheduler as waiting
-        bool preempting = false;  // was told to give way
         Waits waits_from;         // of its compute when it began to wait
 
         bool is_trial() const { return sweep != nullptr && type == JobType::Command; }
@@ -228,6 +227,7 @@ struct Control::State {
     void give(JobEntry& job, const std::vector<Handle>& to);  // a new attempt on these nodes
     void send_lease(NodeEntry& node, const Lease& lease);
     void tell_stop(const JobEntry& job, agent_protocol::Cause cause, Span grace, bool only_if_waiting = false);
+    void preempt(JobEntry& job, std::string_view why);  // its attempt is to give way, if it was not told so
     void request_cancel(JobEntry& job);
     void phase_reported(NodeEntry& node, const agent_protocol::PhaseReport& report);
     void end_reported(NodeEntry& node, const agent_protocol::EndReport& report);

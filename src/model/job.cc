@@ -123,6 +123,7 @@ void write(std::string& out, const JobAttempt& attempt) {
     write_instant(json, "finalizing", attempt.finalizing);
     write_instant(json, "ended", attempt.ended);
     if (!attempt.detail.empty()) json.text("detail", attempt.detail);
+    if (attempt.preempting && !attempt.ended) json.yes("preempting");
     if (attempt.ending) write(json.member("ending"), *attempt.ending);
     if (attempt.waited_quota > Span{}) json.number("waitedQuota", attempt.waited_quota.count());
     if (attempt.waited_node_start > Span{}) json.number("waitedNodeStart", attempt.waited_node_start.count());
@@ -141,6 +142,7 @@ Result<JobAttempt> attempt_from(const Json& json) {
     attempt.finalizing = get_instant(json, "finalizing");
     attempt.ended = get_instant(json, "ended");
     attempt.detail = json.at("detail").as_string();
+    attempt.preempting = json.at("preempting").as_bool();
     if (json.has("ending")) attempt.ending = TURNOUT_TRY(ending_from(json.at("ending")));
     attempt.waited_quota = Span(json.at("waitedQuota").as_int());
     attempt.waited_node_start = Span(json.at("waitedNodeStart").as_int());

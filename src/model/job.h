@@ -46,6 +46,7 @@ struct JobAttempt {
     Instant leased{};
     std::optional<Instant> preparing, running, finalizing, ended;
     std::string detail;  // what it does just now, from the agent
+    bool preempting = false;  // it was told to give way; of one that has ended not stored
     // How it ended. Of several nodes the first bad end; present before `ended` while the other
     // nodes are being stopped.
     std::optional<agent_protocol::Ending> ending;
@@ -70,6 +71,7 @@ struct JobState {
     const JobAttempt* current() const { return attempts.empty() ? nullptr : &attempts.back(); }
     // It has an attempt that is not over.
     bool placed() const { return !attempts.empty() && !attempts.back().ended; }
+    bool preempting() const { return placed() && attempts.back().preempting; }
 };
 
 enum class JobType { Command, Sweep };

@@ -256,6 +256,7 @@ void Checker::check_change(const JobRecord& then, const JobRecord& now) {
         if (was.number != is.number) continue;  // the last one was taken back, and there is another
         require(was.nodes == is.nodes && was.leased == is.leased, [&] { return "an attempt of " + name + " moved to other nodes"; });
         require(std::all_of(was.ended_ranks.begin(), was.ended_ranks.end(), [&](int rank) { return has_ended(is, static_cast<std::size_t>(rank)); }), [&] { return "the end of a rank of " + name + " was forgotten"; });
+        require(!was.preempting || is.preempting || is.ended, [&] { return "that " + name + " is to give way was forgotten"; });
         require(!was.ended || (was.ended == is.ended && was.ending->cause == is.ending->cause), [&] { return "an ended attempt of " + name + " changed"; });
     }
     if (is_terminal(then.status))
