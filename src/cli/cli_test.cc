@@ -120,6 +120,14 @@ TEST(Arguments, RowsDecideWhatIsTaken) {
     EXPECT_NE(refusal({"exec"}).find("takes a program"), std::string::npos);
 }
 
+TEST(Output, NothingSteersTheTerminal) {
+    EXPECT_EQ(harmless("a\nb\tc"), "a b c");
+    EXPECT_EQ(harmless("\x1b[31m \x7f \xC2\x9B" "2J \xC2\xA0 \xC3\xA9"), "?[31m ? ?2J \xC2\xA0 \xC3\xA9");
+    EXPECT_EQ(padded("\xC3\xA9", 3), "\xC3\xA9  ") << "characters are counted, not bytes";
+    EXPECT_EQ(left_padded("12", 4), "  12");
+    EXPECT_EQ(local_time("soon\n", "%H"), "soon ");
+}
+
 TEST(Output, Formats) {
     const Json list = *parse_json(R"([{"name":"a","n":1,"deep":{"x":1}},{"name":"b\u001b[31m","n":null}])");
     EXPECT_EQ(format(list, Format::Table), "Name    N\n------  -\na       1\nb?[31m\n") << "no control character reaches the terminal";

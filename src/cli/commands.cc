@@ -138,14 +138,14 @@ int run_cli(int argc, char** argv, ServerCommands hooks) {
     }
     if (arguments->command == nullptr) {
         const std::string group = arguments->operands.empty() || arguments->operands[0][0] == '-' || arguments->operands[0] == "help" ? "" : arguments->operands[0];
-        std::fputs(help_of(table, group).c_str(), stdout);
+        print(help_of(table, group));
         return words.empty() ? 2 : 0;
     }
     if (arguments->help) {
-        std::fputs(help_of(*arguments->command).c_str(), stdout);
+        print(help_of(*arguments->command));
         return 0;
     }
-    // A closed pipe (`turnout job list | head`) ends the command quietly, but never the server.
+    // What a closed pipe does is up to the write: it ends a command (`print`), but never the server.
     if (arguments->command->run != server_up && arguments->command->run != exec_in_environment) ::signal(SIGPIPE, SIG_IGN);
     Context context(*arguments, hooks, table);
     return arguments->command->run(context);

@@ -40,8 +40,7 @@ Result<client::Api*> Context::api() {
 }
 
 void Context::out(std::string_view text) {
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
+    print(text);
 }
 
 void Context::note(std::string_view text) {
@@ -53,10 +52,7 @@ void Context::status(const std::string& text) {
     if (text == last_status_) return;
     last_status_ = text;
     if (!error_terminal_) return;
-    std::string line = text.substr(0, 160);
-    for (char& c : line)
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
-    std::fprintf(stderr, "\r\x1b[K%s", line.c_str());
+    std::fprintf(stderr, "\r\x1b[K%s", harmless(text.substr(0, 160)).c_str());
     std::fflush(stderr);
 }
 

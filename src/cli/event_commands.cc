@@ -1,28 +1,10 @@
 // `turnout events`: what happened, one line each, and what happens next.
-#include <ctime>
-
 #include "base/text.h"
 #include "cli/commands.h"
 
 namespace turnout::cli {
 
 namespace {
-
-// "Nov 22 14:05:09", of this machine's time zone.
-std::string local_time(const std::string& iso) {
-    const Result<Instant> at = parse_iso8601(iso);
-    if (!at) return iso;
-    const std::time_t seconds = static_cast<std::time_t>(at->micros / 1'000'000);
-    std::tm parts{};
-    if (localtime_r(&seconds, &parts) == nullptr) return iso;
-    char text[64];
-    return std::string(text, std::strftime(text, sizeof text, "%b %e %H:%M:%S", &parts));
-}
-
-std::string padded(std::string text, std::size_t width) {
-    if (text.size() < width) text.resize(width, ' ');
-    return text;
-}
 
 // "Nov 22 14:05:09  job      quick_fox    ended        Failed on node-1, exit code 3, cause user_code: …"
 std::string line_of(const Json& event) {
@@ -38,12 +20,11 @@ std::string line_of(const Json& event) {
     if (event.at("attempt").as_int() > 1) facts.push_back("attempt " + std::to_string(event.at("attempt").as_int()));
     if (event.at("exit_code").as_int() > 0) facts.push_back("exit code " + std::to_string(event.at("exit_code").as_int()));
     if (!event.at("cause").as_string().empty()) facts.push_back("cause " + event.at("cause").as_string());
-    std::string line = local_time(event.at("at").as_string()) + "  " + padded(kind, 7) + "  " + padded(event.at("name").as_string(), 30) + "  " +
+    std::string line = local_time(event.at("at").as_string(), "%b %e %H:%M:%S") + "  " + padded(kind, 7) + "  " + padded(event.at("name").as_string(), 30) + "  " +
                        padded(event.at("what").as_string(), 10) + "  " + join(facts, ", ");
     const std::string message = event.at("message").as_string();
     if (!message.empty()) line += (facts.empty() ? "" : ": ") + message;
-    for (char& c : line)
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';  // nothing from a server may steer the terminal
+    line = harmless(line);
     while (line.ends_with(' ')) line.pop_back();
     return line + "\n";
 }
@@ -76,10 +57,12 @@ int show_events(Context& context) {
     Json all = Json::array();
     std::string next;
     for (int failures = 0;;) {
-        Result<Json> page = api.get(path + (next.empty() ? "" : "&after=" + next + (follow ? "&wait=30" : "")));
+        const Instant asked = api.now();
+        const bool waits = follow && !next.empty();
+        Result<Json> page = api.get(path + (next.empty() ? "" : "&after=" + next) + (waits ? "&wait=10" : ""));
         if (!page) {
             // A follower outlives the server.
-            if (!follow || next.empty() || page.error().code != Code::Unavailable || ++failures > 600) return context.fail(page.error());
+            if (!waits || page.error().code != Code::Unavailable || ++failures > 600) return context.fail(page.error());
             context.status("the server does not answer; trying again");
             api.loop().run(api.loop().sleep(1s));
             continue;
@@ -93,6 +76,10 @@ int show_events(Context& context) {
         next = page->at("next").as_string();
         const bool enough = args.has("--max-results") || !args.has("--job") || !page->at("more").as_bool();
         if (!follow && enough) break;
+        if (!waits || page->at("more").as_bool() || !page->at("value").items().empty()) continue;
+        end_if_nobody_reads();
+        // So many follow already that the server did not let this one wait.
+        if (api.now() - asked < 1s) api.loop().run(api.loop().sleep(1s));
     }
     return people ? 0 : context.show(all);
 }

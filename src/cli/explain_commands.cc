@@ -1,7 +1,6 @@
 // `turnout job explain`, `job ledger`, `compute ledger`: why a job waits, and where the time went.
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 
 #include "base/text.h"
 #include "cli/commands.h"
@@ -16,31 +15,9 @@ constexpr std::pair<const char*, const char*> kWords[] = {
     {"environment", "environment"},    {"inputs", "inputs"},            {"user_code", "your code"},        {"outputs", "outputs"},
     {"retry", "earlier attempts"},     {"preempted", "lost to preemption"}};
 
-// Nothing from a server may steer the terminal.
-std::string plain(std::string text) {
-    for (char& c : text)
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
-    return text;
-}
+std::string text_of(const Json& object, std::string_view member) { return harmless(object.at(member).as_view()); }
 
-std::string text_of(const Json& object, std::string_view member) { return plain(object.at(member).as_string()); }
-
-std::string padded(std::string text, std::size_t width) {
-    if (text.size() < width) text.resize(width, ' ');
-    return text;
-}
-
-std::string left_padded(const std::string& text, std::size_t width) { return text.size() < width ? std::string(width - text.size(), ' ') + text : text; }
-
-std::string clock_time(const std::string& iso) {
-    const Result<Instant> at = parse_iso8601(iso);
-    if (!at) return iso;
-    const std::time_t seconds = static_cast<std::time_t>(at->micros / 1'000'000);
-    std::tm parts{};
-    if (localtime_r(&seconds, &parts) == nullptr) return iso;
-    char text[32];
-    return std::string(text, std::strftime(text, sizeof text, "%H:%M:%S", &parts));
-}
+std::string clock_time(const std::string& iso) { return local_time(iso, "%H:%M:%S"); }
 
 std::string fixed(double value, int digits) {
     char text[64];
@@ -88,7 +65,7 @@ std::string attempts_of(const Json& job) {
     std::string out = "\nattempts\n";
     for (const Json& attempt : job.at("attempts").items()) {
         std::vector<std::string> nodes;
-        for (const Json& node : attempt.at("nodes").items()) nodes.push_back(plain(node.as_string()));
+        for (const Json& node : attempt.at("nodes").items()) nodes.push_back(harmless(node.as_view()));
         const bool ended = !attempt.at("ended").is_null();
         std::string line = "  " + left_padded(std::to_string(attempt.at("attempt").as_int()), 2) + "  " + padded(join(nodes, ", "), 10) + "  " +
                            clock_time(text_of(attempt, "leased")) + "  " + padded(to_words(Span(attempt.at("micros").as_int())), 12) + "  ";
@@ -117,7 +94,7 @@ std::string picture_of_job(const Json& job) {
     }
     if (!now.at("wouldStartNow").items().empty()) {
         out += "\nwhat would start it now\n";
-        for (const Json& way : now.at("wouldStartNow").items()) out += "  - " + plain(way.as_string()) + "\n";
+        for (const Json& way : now.at("wouldStartNow").items()) out += "  - " + harmless(way.as_view()) + "\n";
     }
     if (now.is_object()) {
         const std::int64_t slots = now.at("slots").as_int();
@@ -141,7 +118,7 @@ std::string picture_of_totals(const Json& totals) {
     out += ": " + plural(jobs.at("ended").as_int(), "job") + " ended: " + with_commas(jobs.at("completed").as_int()) + " Completed, " + with_commas(jobs.at("failed").as_int()) + " Failed, " +
            with_commas(jobs.at("canceled").as_int()) + " Canceled; " + plural(totals.at("attempts").as_int(), "attempt") + ", " + plural(totals.at("preemptions").as_int(), "preemption") + "\n";
     std::string causes;
-    for (const auto& [cause, count] : totals.at("causes").members()) causes += (causes.empty() ? "" : ", ") + plain(cause) + " " + with_commas(count.as_int());
+    for (const auto& [cause, count] : totals.at("causes").members()) causes += (causes.empty() ? "" : ", ") + harmless(cause) + " " + with_commas(count.as_int());
     if (!causes.empty()) out += "causes: " + causes + "\n";
     if (totals.at("totalMicros").as_int() > 0) out += "\ntime of these jobs\n" + bars(totals.at("micros"));
     const Json& nodes = totals.at("nodes");

@@ -1,7 +1,13 @@
 #include "cli/output.h"
 
+#include <poll.h>
+#include <unistd.h>
+
 #include <algorithm>
-#include <charconv>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
 
 #include "base/text.h"
 #include "base/time.h"
@@ -10,6 +16,8 @@
 namespace turnout::cli {
 
 namespace {
+
+constexpr int kNobodyReads = 128 + 13;  // SIGPIPE
 
 std::string cell(const Json& value) {
     if (value.is_null()) return "";
@@ -25,10 +33,8 @@ std::string cell(const Json& value) {
 // second: "2026-11-22 12:56:34Z".
 std::string readable(std::string text) {
     if (text.size() > 9 && text.ends_with(" s") && text[text.size() - 9] == '.') {
-        std::int64_t micros = 0;
-        std::string digits = text.substr(0, text.size() - 9) + text.substr(text.size() - 8, 6);
-        const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), micros);
-        if (error == std::errc() && end == digits.data() + digits.size()) return to_words(Span(micros));
+        const std::string digits = text.substr(0, text.size() - 9) + text.substr(text.size() - 8, 6);
+        if (const std::optional<std::int64_t> micros = parse_whole_number(digits)) return to_words(Span(*micros));
     }
     if (text.size() < 20 || text.size() > 27 || text.back() != 'Z') return text;
     constexpr std::string_view shape = "dddd-dd-ddTdd:dd:dd";
@@ -46,13 +52,6 @@ std::string table_cell(const Json& value) { return readable(cell(value)); }
 // Characters that a terminal shows, not bytes.
 std::size_t width_of(std::string_view text) {
     return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
-}
-
-// Nothing from a server may steer the terminal.
-std::string harmless(std::string text) {
-    for (char& c : text)
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
-    return text;
 }
 
 std::string title_of(std::string_view key) {
@@ -78,8 +77,7 @@ std::string table(const std::vector<std::string>& titles, const std::vector<std:
     const auto line = [&](const std::vector<std::string>& row) {
         std::string text;
         for (std::size_t i = 0; i < row.size(); ++i) {
-            text += row[i];
-            if (i + 1 < row.size()) text.append(widths[i] - width_of(row[i]) + 2, ' ');
+            text += i + 1 < row.size() ? padded(row[i], widths[i] + 2) : row[i];
         }
         while (text.ends_with(' ')) text.pop_back();
         out += text + "\n";
@@ -184,6 +182,59 @@ std::string format(const Json& value, Format how, const std::vector<std::string>
         case Format::None: return "";
     }
     return "";
+}
+
+void print(std::string_view text) {
+    if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
+    // Not exit(): other threads may run, and what is left in the buffer can go nowhere.
+    if (errno == EPIPE) ::_exit(kNobodyReads);
+    std::fprintf(stderr, "error: standard output cannot be written: %s\n", std::strerror(errno));
+    ::_exit(1);
+}
+
+void end_if_nobody_reads() {
+    pollfd out{STDOUT_FILENO, 0, 0};
+    if (::poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0) ::_exit(kNobodyReads);
+}
+
+std::string harmless(std::string_view text) {
+    std::string out;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const auto byte = static_cast<unsigned char>(text[i]);
+        const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
+        if (byte == '\n' || byte == '\t' || byte == '\r') {
+            out += ' ';
+        } else if (byte < 0x20 || byte == 0x7F) {
+            out += '?';
+        } else if (byte == 0xC2 && next >= 0x80 && next < 0xA0) {  // the control characters above ASCII
+            out += '?';
+            ++i;
+        } else {
+            out += text[i];
+        }
+    }
+    return out;
+}
+
+std::string padded(std::string text, std::size_t width) {
+    const std::size_t has = width_of(text);
+    if (has < width) text.append(width - has, ' ');
+    return text;
+}
+
+std::string left_padded(const std::string& text, std::size_t width) {
+    const std::size_t has = width_of(text);
+    return has < width ? std::string(width - has, ' ') + text : text;
+}
+
+std::string local_time(const std::string& iso, const char* shape) {
+    const Result<Instant> at = parse_iso8601(iso);
+    if (!at) return harmless(iso);
+    const std::time_t seconds = static_cast<std::time_t>(at->micros / 1'000'000);
+    std::tm parts{};
+    if (localtime_r(&seconds, &parts) == nullptr) return harmless(iso);
+    char text[64];
+    return std::string(text, std::strftime(text, sizeof text, shape, &parts));
 }
 
 std::string error_text(const Error& error) { return "error: " + error.message + "\n"; }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -15,6 +16,21 @@ Result<Format> parse_format(const std::string& text, bool terminal);
 
 // `columns` of a table, when the command has a choice of its own; else all members that are scalars.
 std::string format(const Json& value, Format format, const std::vector<std::string>& columns = {});
+
+// Writes to standard output, at once. If nobody reads it any more (`turnout job list | head`), the
+// command is over: the process ends with 141, as a shell reports of the programs that SIGPIPE ends.
+// What cannot be written otherwise (a full disk) is told, and the process ends with 1.
+void print(std::string_view text);
+// The same end for a command that waits and has nothing to write: only if nobody reads any more.
+void end_if_nobody_reads();
+
+// Nothing from a server may steer the terminal: one line, without control characters.
+std::string harmless(std::string_view text);
+// Filled up with blanks to so many characters.
+std::string padded(std::string text, std::size_t width);
+std::string left_padded(const std::string& text, std::size_t width);
+// An ISO 8601 time as strftime's `shape` has it, in this machine's time zone; else the text itself.
+std::string local_time(const std::string& iso, const char* shape);
 
 // "error: ..." with a hint where there is one.
 std::string error_text(const Error& error);

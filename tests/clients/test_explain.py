@@ -156,6 +156,26 @@ def test_events_are_told_and_followed(explained, submit):
     assert "cause user_code" in explained.turnout("events", "--job", "ex_events", "-o", "table").stdout
 
 
+def test_what_nobody_reads_ends(explained):
+    import subprocess
+
+    from conftest import PLAIN_ENV, TURNOUT
+
+    # It finds out when it has something to write, or when it has waited for a while.
+    follower = subprocess.Popen([TURNOUT, "events", "-f", "-o", "json"], stdout=subprocess.PIPE, text=True,
+                                env={**PLAIN_ENV, "TURNOUT_DATA": str(explained.data)})
+    assert json.loads(follower.stdout.readline())["id"]
+    follower.stdout.close()
+    try:
+        assert follower.wait(60) == 141
+    finally:
+        follower.kill()
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([TURNOUT, "compute", "list"], stdout=full, stderr=subprocess.PIPE, text=True,
+                              env={**PLAIN_ENV, "TURNOUT_DATA": str(explained.data)})
+    assert done.returncode == 1 and "No space left" in done.stderr
+
+
 COUNTS = "i=0; while [ $i -lt 1000 ]; do echo line $i; i=$((i+1)); sleep 0.1; done"
 
 
