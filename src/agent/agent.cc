@@ -42,11 +42,6 @@ std::int64_t memory_of_machine() {
     return sysinfo(&info) == 0 ? static_cast<std::int64_t>(info.totalram) * info.mem_unit : 0;
 }
 
-std::string read_boot_id() {
-    auto text = read_file("/proc/sys/kernel/random/boot_id", 64);
-    return text ? std::string(trim(*text)) : "";
-}
-
 }  // namespace
 
 struct Agent::State : std::enable_shared_from_this<State> {
@@ -167,7 +162,7 @@ Result<void> Agent::State::begin() {
     NodeFacts facts;
     facts.node = settings.node;
     facts.build = settings.build;
-    facts.boot_id = read_boot_id();
+    facts.boot_id = boot_id();
     facts.pid = getpid();
     facts.cores = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
     facts.memory_bytes = memory_of_machine();

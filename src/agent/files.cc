@@ -18,7 +18,7 @@
 namespace turnout::agent {
 namespace {
 
-// Calls `each` for every name in an open folder.
+// Calls `each` for every name in an open folder. False if it could not be read to its end; then errno.
 bool for_names(int folder, const std::function<void(const char*)>& each) {
     int copy = dup(folder);
     DIR* dir = copy < 0 ? nullptr : fdopendir(copy);
@@ -28,12 +28,15 @@ bool for_names(int folder, const std::function<void(const char*)>& each) {
     }
     rewinddir(dir);
     std::vector<std::string> names;
+    errno = 0;
     while (dirent* entry = readdir(dir))
         if (std::strcmp(entry->d_name, ".") && std::strcmp(entry->d_name, ".."))
             names.emplace_back(entry->d_name);
+    const int error = errno;
     closedir(dir);
     for (const auto& name : names) each(name.c_str());
-    return true;
+    errno = error;
+    return error == 0;
 }
 
 void remove_beneath(int parent, const char* name, int depth) {
@@ -69,12 +72,13 @@ Result<void> copy_bytes(int from, int to, const std::string& path) {
 Result<void> copy_beneath(int from, int to, const std::string& path, int depth) {
     if (depth > 200) return invalid("folders are nested too deep", path);
     Result<void> result;
-    for_names(from, [&](const char* name) {
+    const bool all = for_names(from, [&](const char* name) {
         if (!result) return;
         std::string inner = path + "/" + name;
         struct stat st;
-        if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return;
-        if (S_ISDIR(st.st_mode)) {
+        if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+            result = failed("copying", inner);
+        } else if (S_ISDIR(st.st_mode)) {
             Fd source(openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
             if (mkdirat(to, name, 0755) != 0 && errno != EEXIST) result = failed("creating", inner);
             Fd target(openat(to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
@@ -92,6 +96,7 @@ Result<void> copy_beneath(int from, int to, const std::string& path, int depth) 
                 result = copy_bytes(source.get(), target.get(), inner);
         }
     });
+    if (result && !all) return failed("copying", path);
     return result;
 }
 
@@ -197,6 +202,11 @@ Result<void> write_file(const std::string& path, std::string_view bytes, unsigne
     TURNOUT_TRY(write_all(fd.get(), bytes));
     if (rename(beside.c_str(), path.c_str()) != 0) return failed("renaming", beside);
     return {};
+}
+
+std::string boot_id() {
+    auto text = read_file("/proc/sys/kernel/random/boot_id", 64);
+    return text ? std::string(trim(*text)) : "";
 }
 
 bool exists(const std::string& path) {

@@ -17,6 +17,7 @@ Result<std::string> read_file(const std::string& path, std::size_t limit = 64 <<
 // All or nothing: written beside it, then renamed.
 Result<void> write_file(const std::string& path, std::string_view bytes, unsigned mode = 0600);
 Result<void> write_all(int fd, std::string_view bytes);
+std::string boot_id();  // names this life of the machine
 bool exists(const std::string& path);  // follows links
 // The whole tree, read-only folders too. Never follows a link. Absent is fine.
 void remove_tree(const std::string& path);

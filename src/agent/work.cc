@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 
+#include "agent/cache.h"
 #include "agent/launch.h"
 #include "agent/prefill.h"
 #include "base/hash.h"
@@ -24,37 +25,12 @@ constexpr std::size_t kParallel = 8;
 constexpr std::string_view kShell = "/bin/bash";
 constexpr std::size_t kMaxOutputs = 200'000;
 
-std::string boot_id() {
-    auto text = read_file("/proc/sys/kernel/random/boot_id", 64);
-    return text ? std::string(trim(*text)) : "";
-}
-
 std::string without_slash(std::string text) {
     while (text.ends_with('/')) text.pop_back();
     return text;
 }
 
 Failure not_wanted() { return fail(Code::Canceled, "Canceled", "no longer wanted"); }
-
-// A cache entry is a folder that was renamed into place; the mark beside it names the boot in which
-// it was written, since after a crash of the machine its bytes may be missing.
-bool cached(const std::string& folder) {
-    auto mark = read_file(folder + ".complete", 128);
-    return mark && *mark == boot_id() && exists(folder);
-}
-
-Result<void> put_in_cache(const std::string& built, const std::string& folder) {
-    if (cached(folder)) {
-        remove_tree(built);
-        return {};
-    }
-    remove_tree(folder);
-    if (rename(built.c_str(), folder.c_str()) != 0) {
-        if (exists(folder)) return {};  // another node was faster
-        return failed("renaming", built);
-    }
-    return write_file(folder + ".complete", boot_id(), 0644);
-}
 
 std::string building_name(const Work& work, std::string_view what) {
     return "building-" + std::to_string(getpid()) + "-" + attempt_folder_name(work.id) + "-" + std::string(what);
@@ -84,7 +60,7 @@ Task<Result<std::string>> fetch_blobs(Server& server, std::string cache, WorkPtr
     std::string folder = cache + "/inputs/" + to_hex(sha256(definition));
     std::string prefix = without_slash(from.prefix);
     bool single = blobs.size() == 1 && blobs[0].name == prefix;
-    if (!cached(folder)) {
+    if (!is_cached(folder)) {
         std::string building = cache + "/inputs/" + building_name(*work, input.name.substr(0, 64));
         remove_tree(building);
         TURNOUT_CO_TRY_VOID(make_folders(building, 0755));
@@ -274,7 +250,7 @@ Task<Result<void>> fetch_snapshot(Server& server, const AgentSettings& settings,
     bool cacheable = !hash.empty() && hash.find('/') == std::string::npos && hash[0] != '.';
     std::string kept = settings.cache + "/snapshots/" + hash;
     Backoff backoff(server.loop(), 100ms, 10s);
-    while (!cacheable || !cached(kept)) {
+    while (!cacheable || !is_cached(kept)) {
         if (!work->wanted) co_return not_wanted();
         std::string target = cacheable ? settings.cache + "/snapshots/" + building_name(*work, "code") : work->work();
         remove_tree(target);
