@@ -17,7 +17,8 @@ constexpr const char* kSteps[] = {
     // 2: the row of a job was split into what was submitted, its state, and its task.
     R"(CREATE TABLE job_state(key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL);
 CREATE TABLE task_base(key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL);
-CREATE TEMP TABLE old AS SELECT key, CAST(value AS TEXT) AS json, revision FROM job;
+CREATE TEMP TABLE old(key TEXT NOT NULL PRIMARY KEY, json TEXT NOT NULL, revision INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO old SELECT key, CAST(value AS TEXT), revision FROM job ORDER BY key;
 INSERT INTO task_base SELECT json_extract(json, '$.workspace') || '/of-' || json_extract(json, '$.name'),
     CAST(json_extract(json, '$.task') AS BLOB), revision FROM old WHERE json_type(json, '$.task') = 'object';
 INSERT INTO job_state SELECT key, CAST(json_object('status', json_extract(json, '$.status'),
