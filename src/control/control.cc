@@ -501,6 +501,9 @@ void Control::put_compute(Compute compute, Reply<Put> reply) {
         const bool created = known == s.computes.end();
         compute.created = created ? s.clock.now() : known->second.compute.created;
         compute.modified = s.clock.now();
+        // Checked where it came in.
+        const auto price = price_per_hour(compute);
+        if (!created && price && *price != known->second.price) s.book_cost(known->second);
         const bool other_share = !created && known->second.compute.jobs_per_node != compute.jobs_per_node;
         State::ComputeState& state = s.add_compute(std::move(compute));
         if (other_share)  // its nodes learn the number when they say Hello

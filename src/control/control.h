@@ -156,6 +156,7 @@ public:
     struct LiveNodes {
         int count = 0;
         Span life{}, starting{}, used{};
+        double cost = 0;  // of that life what the totals do not have yet
     };
     LiveNodes live_nodes(const std::string& workspace, const std::string& compute) const;
 

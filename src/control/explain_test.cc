@@ -147,6 +147,48 @@ TEST(Ledger, APreemptedAttemptIsCountedOnce) {
     EXPECT_GE(totals(w, "ws/compute/c").time[static_cast<std::size_t>(LedgerEntry::Preempted)], 10s);
 }
 
+TEST(Ledger, AJobOfSeveralNodesUsesAllOfThem) {
+    World w(4);
+    Compute cluster = World::cluster("c", 2, 2);
+    cluster.jobs_per_node = 4;
+    w.put(cluster);
+    JobSubmission gang = World::submission("g", "c");
+    gang.task.node_count = 2;
+    w.control->submit(std::move(gang), [](Result<Put>) {});
+    const NodeId first = "ws/c/node-1", second = "ws/c/node-2";
+    w.connect(first);
+    w.connect(second);
+    for (const NodeId& node : {first, second}) w.phase(node, "g", ap::Phase::Running);
+    w.clock.pass(1min);
+    EXPECT_EQ(w.control->live_nodes("ws", "c").used, 2min);
+    for (const NodeId& node : {first, second}) w.ends(node, "g");
+    EXPECT_EQ(totals(w, "ws/compute/c").used_dedicated, 2min);
+}
+
+TEST(Ledger, ANewPriceHoldsFromNowOn) {
+    World w(4);
+    const auto priced = [](const std::string& price) {
+        Compute cluster = World::cluster("c", 1, 1);
+        cluster.envelope.set("tags", Json::object({{"turnout.price_per_hour", price}}));
+        return cluster;
+    };
+    w.put(priced("3600"));  // one a second
+    w.connect("ws/c/node-1");
+    w.clock.pass(10s);
+    EXPECT_NEAR(w.control->live_nodes("ws", "c").cost, 10, 1e-6);
+    w.put(priced("36000"));
+    EXPECT_NEAR(totals(w, "ws/compute/c").cost, 10, 1e-6);
+    w.clock.pass(10s);
+    w.put(priced("36000"));
+    w.restart();
+    EXPECT_NEAR(w.control->live_nodes("ws", "c").cost, 100, 1e-6);
+    w.put(World::cluster("c", 0, 1));  // it costs nothing any more
+    w.clock.pass(10s);
+    w.gone("ws/c/node-1");
+    EXPECT_NEAR(totals(w, "ws/compute/c").cost, 110, 1e-6);
+    EXPECT_EQ(totals(w, "ws/compute/c").node_life, 30s);
+}
+
 TEST(Ledger, APriceIsANumber) {
     Compute compute = World::cluster("c", 0, 1);
     EXPECT_FALSE(*price_per_hour(compute));

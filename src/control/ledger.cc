@@ -9,8 +9,14 @@ namespace {
 
 std::string compute_totals(const Compute& compute) { return compute.workspace + "/compute/" + compute.name; }
 
-double cost_of(Span span, double price_per_hour) {
-    return static_cast<double>(span.count()) / 3.6e9 * price_per_hour;
+double cost_of(Span span, std::optional<double> price_per_hour) {
+    return static_cast<double>(span.count()) / 3.6e9 * price_per_hour.value_or(0);
+}
+
+// Of one of its nodes: where several jobs share a node each has its part, but a job of several nodes
+// has its nodes to itself.
+Span used_by(const JobAttempt& attempt, const Compute& compute, Instant now) {
+    return time_on_node(attempt, now) / (attempt.nodes.size() > 1 ? 1 : compute.jobs_per_node);
 }
 
 }  // namespace
@@ -34,8 +40,7 @@ void Control::State::book_job(const JobEntry& job) {
 
 void Control::State::book_attempt(const JobEntry& job, const JobAttempt& attempt) {
     const ComputeState& compute = *job.compute;
-    // Of a node that several jobs share, each has its part.
-    const Span used = time_on_node(attempt, clock.now()) * static_cast<std::int64_t>(attempt.nodes.size()) / compute.compute.jobs_per_node;
+    const Span used = used_by(attempt, compute.compute, clock.now()) * static_cast<std::int64_t>(attempt.nodes.size());
     const std::string experiment = std::string(job.workspace()) + "/experiment/" + experiment_of.at(job.sharer);
     for (const std::string& totals_key : {compute_totals(compute.compute), experiment}) {
         Totals& sums = totals_of(totals_key);
@@ -44,7 +49,7 @@ void Control::State::book_attempt(const JobEntry& job, const JobAttempt& attempt
         (compute.compute.tier == Tier::LowPriority ? sums.used_low_priority : sums.used_dedicated) += used;
     }
     // A compute costs what its nodes live; an experiment what its jobs use of them.
-    if (compute.price) totals_of(experiment).cost += cost_of(used, *compute.price);
+    totals_of(experiment).cost += cost_of(used, compute.price);
 }
 
 void Control::State::book_node(const ComputeState& compute, const Node& node) {
@@ -53,7 +58,17 @@ void Control::State::book_node(const ComputeState& compute, const Node& node) {
     ++sums.nodes;
     sums.node_life += now - node.created;
     sums.node_starting += std::clamp(node.ready.value_or(now), node.created, now) - node.created;
-    if (compute.price) sums.cost += cost_of(now - node.created, *compute.price);
+    sums.cost += cost_of(std::max(Span{}, now - node.unpaid_from()), compute.price);
+}
+
+void Control::State::book_cost(ComputeState& compute) {
+    const Instant now = clock.now();
+    for (const NodeId& id : compute.nodes) {
+        Node& node = nodes.at(id).node;
+        totals_of(compute_totals(compute.compute)).cost += cost_of(std::max(Span{}, now - node.unpaid_from()), compute.price);
+        node.paid_until = now;
+        gathering.nodes.insert(id);
+    }
 }
 
 Control::LiveNodes Control::live_nodes(const std::string& workspace, const std::string& compute) const {
@@ -62,14 +77,14 @@ Control::LiveNodes Control::live_nodes(const std::string& workspace, const std::
     const auto found = s.computes.find(State::key(workspace, compute));
     if (found == s.computes.end()) return live;
     const Instant now = s.clock.now();
-    const int at_a_time = found->second.compute.jobs_per_node;
     for (const NodeId& id : found->second.nodes) {
         const State::NodeEntry& entry = s.nodes.at(id);
         const Instant until = std::max(now, entry.node.created);
         ++live.count;
         live.life += until - entry.node.created;
         live.starting += std::clamp(entry.node.ready.value_or(until), entry.node.created, until) - entry.node.created;
-        for (const State::Lease& lease : entry.leases) live.used += time_on_node(lease.job->state.attempts.back(), until) / at_a_time;
+        live.cost += cost_of(std::max(Span{}, now - entry.node.unpaid_from()), found->second.price);
+        for (const State::Lease& lease : entry.leases) live.used += used_by(lease.job->state.attempts.back(), found->second.compute, until);
     }
     return live;
 }

@@ -209,6 +209,7 @@ struct Control::State {
     void book_job(const JobEntry& job);                               // it has ended
     void book_attempt(const JobEntry& job, const JobAttempt& attempt);  // it has ended, or was lost
     void book_node(const ComputeState& compute, const Node& node);      // it is gone
+    void book_cost(ComputeState& compute);                              // of its nodes so far, at the price until now
     Result<void> recover_totals();
 
     // ---- jobs (job_lifecycle.cc) ----

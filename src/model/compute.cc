@@ -84,6 +84,7 @@ Json to_json(const Node& node) {
     json.set("created", node.created.micros);
     json.set("stateSince", node.state_since.micros);
     if (node.ready) json.set("ready", node.ready->micros);
+    if (node.paid_until) json.set("paidUntil", node.paid_until->micros);
     json.set("bootId", node.boot_id);
     json.set("problem", node.problem);
     json.set("handle", node.handle);
@@ -102,6 +103,7 @@ Result<Node> node_from_json(const Json& json) {
     node.created = Instant{json.at("created").as_int()};
     node.state_since = Instant{json.at("stateSince").as_int()};
     if (json.has("ready")) node.ready = Instant{json.at("ready").as_int()};
+    if (json.has("paidUntil")) node.paid_until = Instant{json.at("paidUntil").as_int()};
     node.boot_id = json.at("bootId").as_string();
     node.problem = json.at("problem").as_string();
     node.handle = json.at("handle");

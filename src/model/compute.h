@@ -1,6 +1,7 @@
 // Computes and their nodes.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -50,6 +51,7 @@ struct Node {
     Instant created{};
     Instant state_since{};
     std::optional<Instant> ready;  // its agent's first word
+    std::optional<Instant> paid_until;  // its cost until then is in the totals; nothing: none is
     std::string job;         // live only: the job whose attempt it has, "" if none
     int attempt = 0;         // live only
     int backlog = 0;         // live only: attempts that wait there for their turn
@@ -59,6 +61,7 @@ struct Node {
     std::string problem;     // why it is unusable
     Json handle;             // the provider's own, opaque (pid, folder …)
 
+    Instant unpaid_from() const { return std::max(created, paid_until.value_or(created)); }
     NodeId id() const { return workspace + "/" + compute + "/" + name; }
 };
 

@@ -177,7 +177,7 @@ Answer compute_ledger(Services& services, Call& call) {
         TURNOUT_CO_TRY(const Compute compute, compute_from_json(document));
         low = compute.tier == Tier::LowPriority;
         TURNOUT_CO_TRY(price, price_per_hour(compute));
-        if (price) cost += static_cast<double>(live.life.count()) / 3.6e9 * *price;
+        cost += live.cost;
         body.set("tier", low ? "low_priority" : "dedicated");
     }
     body.set("nodes", Json::object({{"live", live.count},
