@@ -229,7 +229,13 @@ void NodeCore::supervisor_gone() {
 void NodeCore::task_started(const AttemptId& id, Result<Span> started) {
     State& s = *state_;
     auto* attempt = s.find(id);
-    if (!attempt || attempt->stage != Stage::Starting || s.quitting) return;
+    if (s.quitting) return;
+    if (!attempt) {
+        // Asked for by an earlier life, and forgotten since.
+        if (started) s.emit(effect::SignalTask{id, SIGKILL});
+        return;
+    }
+    if (attempt->stage != Stage::Starting) return;
     if (started) {
         s.begun(id, *attempt, *started);
     } else if (attempt->stop || attempt->discard) {

@@ -371,6 +371,15 @@ TEST_F(NodeCoreTest, StartThatWasNeverHeardOfIsAskedAgain) {
     EXPECT_EQ(all<effect::StartTask>().size(), 1u);
 }
 
+TEST_F(NodeCoreTest, ATaskThatNobodyKnowsIsKilled) {
+    ready();
+    core->task_started(kId, clock.since_boot());
+    auto signals = all<effect::SignalTask>();
+    ASSERT_EQ(signals.size(), 1u);
+    EXPECT_EQ(signals[0].id, kId);
+    EXPECT_EQ(signals[0].signal, SIGKILL);
+}
+
 TEST_F(NodeCoreTest, SupervisorLostTheTask) {
     bring_to(Running);
     core->supervisor_gone();

@@ -2,8 +2,11 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -379,6 +382,24 @@ TEST_F(SupervisorTest, ASerialIsNeverGivenTwice) {
     EXPECT_GT(tasks[late].serial, tasks[gone_one].serial);
     EXPECT_EQ(exits[late].log_length, 5u);
     EXPECT_EQ(log_of(late), "late\n");
+}
+
+// A dead agent's requests may still be unread when the next one has its list.
+TEST_F(SupervisorTest, OnlyTheLastToListIsHeard) {
+    link.reset();
+    Fd earlier(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    folder.copy(address.sun_path, sizeof address.sun_path - 1);
+    std::strcat(address.sun_path, "/supervisor.sock");
+    ASSERT_EQ(::connect(earlier.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    const timeval patience{20, 0};
+    setsockopt(earlier.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    ASSERT_EQ(send(earlier.get(), "\1\0\0\0L", 5, 0), 5);
+    char bytes[64];
+    ASSERT_EQ(recv(earlier.get(), bytes, sizeof bytes, 0), 5) << "an empty list";
+    connect();
+    EXPECT_EQ(recv(earlier.get(), bytes, sizeof bytes, 0), 0);
 }
 
 }  // namespace

@@ -862,6 +862,9 @@ static void on_start(struct connection *c, const struct reader *payload) {
 }
 
 static void on_list(struct connection *c) {
+    // An earlier agent's: what it asked for and we have not read yet must not happen behind the new one's back.
+    for (int i = 0; i < MAX_CONNECTIONS; ++i)
+        if (connections[i].fd >= 0 && connections[i].listed && &connections[i] != c) drop(&connections[i]);
     c->listed = 1;
     struct buffer b = {0};
     for (struct task *t = tasks; t; t = t->next) {
