@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cstdio>
+
 #include "agent/files.h"
 #include "base/hash.h"
 #include "base/text.h"
@@ -62,14 +64,18 @@ Result<void> Journal::sync() const {
 }
 
 Result<void> Journal::rewrite(const std::vector<std::string>& lines) {
-    added_.clear();
     std::string bytes;
     for (const auto& line : lines) bytes += journal_line(line);
-    TURNOUT_TRY(write_file(path_, bytes));
-    Fd file(::open(path_.c_str(), O_RDWR | O_APPEND | O_CLOEXEC));
-    if (!file) return failed("opening", path_);
+    const std::string beside = path_ + ".new";
+    // The descriptor that writes it stays: after the rename nothing may fail, or what is appended
+    // would go into a file without a name.
+    Fd file(::open(beside.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
+    if (!file) return failed("opening", beside);
+    TURNOUT_TRY(write_all(file.get(), bytes));
+    if (rename(beside.c_str(), path_.c_str()) != 0) return failed("renaming", beside);
     file_ = std::move(file);
     size_ = bytes.size();
+    added_.clear();
     return {};
 }
 

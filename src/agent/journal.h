@@ -25,7 +25,7 @@ public:
     Result<void> flush();
     // To the disk. Blocking; safe to call from another thread while lines are appended.
     Result<void> sync() const;
-    // All lines replaced, by rename.
+    // All lines replaced, by rename. If it fails, all is as before.
     Result<void> rewrite(const std::vector<std::string>& lines);
     std::size_t size() const { return size_; }
 

@@ -198,6 +198,8 @@ void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {
         }
         if (attempt.stage == Stage::Flushing && !attempt.last_words.empty())
             s.say_last_words(id, attempt);
+        // The record of its start was lost; that it was started was not.
+        if (task && attempt.stage < Stage::Starting) s.enter(id, attempt, Stage::Starting);
         if (!attempt.has_process()) continue;
         if (attempt.stop) attempt.stop->termed = false, attempt.stop->killed.reset();
         if (task && task->waiting) {

@@ -380,6 +380,24 @@ TEST_F(NodeCoreTest, ATaskThatNobodyKnowsIsKilled) {
     EXPECT_EQ(signals[0].signal, SIGKILL);
 }
 
+// The node's journal lost what came after the lease; the supervisor's did not.
+TEST_F(NodeCoreTest, WhatTheSupervisorBeganIsNotBegunAgain) {
+    for (const bool ended : {false, true}) {
+        journal.clear();
+        start("boot-1");
+        ready();
+        lease();
+        seen.clear();
+        TaskState task{kId, clock.since_boot(), 0, std::nullopt};
+        if (ended) task.exit = exit_with(0);
+        core->supervisor_listed({task});
+        EXPECT_EQ(core->running(kId), !ended);
+        prepare();  // what was under way for it does not matter any more
+        EXPECT_TRUE(all<effect::StartTask>().empty());
+        EXPECT_EQ(all<effect::ShipOutputs>().size(), ended ? 1u : 0u);
+    }
+}
+
 TEST_F(NodeCoreTest, SupervisorLostTheTask) {
     bring_to(Running);
     core->supervisor_gone();

@@ -133,6 +133,26 @@ TEST_F(Parts, OutputsFollowLinksOnlyInside) {
     EXPECT_EQ(names, (std::vector<std::string>{"deep/f", "in"}));
 }
 
+TEST_F(Parts, AJournalThatCannotBeRewrittenGoesOnAsItIs) {
+    const std::string path = folder + "/journal";
+    std::vector<std::string> lines;
+    {
+        auto journal = Journal::open(path, lines);
+        ASSERT_TRUE(journal && journal->append("one"));
+        ASSERT_TRUE(make_folders(path + ".new"));
+        journal->add("two");
+        EXPECT_FALSE(journal->rewrite({"new"}));
+        ASSERT_TRUE(journal->flush());
+        ASSERT_TRUE(Journal::open(path, lines));
+        EXPECT_EQ(std::exchange(lines, {}), (std::vector<std::string>{"one", "two"}));
+        remove_tree(path + ".new");
+        EXPECT_TRUE(journal->rewrite({"one", "two", "three"}));
+        ASSERT_TRUE(journal->append("four"));
+    }
+    ASSERT_TRUE(Journal::open(path, lines));
+    EXPECT_EQ(lines, (std::vector<std::string>{"one", "two", "three", "four"}));
+}
+
 TEST_F(Parts, JournalKeepsWhatWasWhole) {
     std::string path = folder + "/j";
     std::vector<std::string> lines;
