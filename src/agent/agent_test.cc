@@ -65,7 +65,7 @@ protected:
     std::map<AttemptId, Ending> ends;
     std::map<AttemptId, std::vector<Phase>> phases;
     std::map<std::string, std::string> blobs;  // "container/name"
-    std::map<std::string, std::string> ranks;  // of the nodes that wrote them
+    std::map<std::string, std::string> writers;  // of them, as they said
     std::multiset<std::string> puts;
     std::map<std::string, std::string> tars;
     std::vector<std::pair<std::string, std::string>> appends;  // sequence, body
@@ -174,11 +174,15 @@ protected:
             }
             puts.insert(name);
             if (bytes) blobs[name] = *bytes;
-            ranks[name] = request.headers.get("x-ms-meta-turnout_rank");
+            writers[name] = request.headers.get("x-ms-meta-turnout_writer");
             response.status = 201;
         } else if (path.starts_with("/blob/") && request.method == "HEAD") {
+            if (!blobs.contains(path.substr(6))) {
+                response.status = 404;
+                co_return response;
+            }
             response.headers.set("ETag", "\"" + blobs[path.substr(6)] + "\"");
-            if (const std::string& rank = ranks[path.substr(6)]; !rank.empty()) response.headers.set("x-ms-meta-turnout_rank", rank);
+            if (const std::string& writer = writers[path.substr(6)]; !writer.empty()) response.headers.set("x-ms-meta-turnout_writer", writer);
         } else if (path.starts_with("/blob/") && request.query.find("comp=list") != std::string::npos) {
             response.body = "<?xml version=\"1.0\"?><EnumerationResults><Blobs>";
             std::string container = path.substr(6) + "/";
@@ -710,18 +714,21 @@ TEST_F(AgentTest, AFolderIsNotUsedAgainWhileItIsWrittenTo) {
 
 TEST_F(AgentTest, OfSeveralNodesTheLowestRanksFileStays) {
     const std::string outputs = "artifacts/gang/outputs/";
-    blobs[outputs + "of-first"] = "0";
-    blobs[outputs + "of-last"] = "2";
-    ranks[outputs + "of-last"] = "2";
-    auto id = lease("for name in of-first of-last mine; do echo -n 1 > outputs/$name; done", [](TaskSpec& task) {
+    auto id = lease("for name in of-first of-last of-earlier of-nobody mine; do echo -n 1 > outputs/$name; done", [](TaskSpec& task) {
         task.artifacts = {"artifacts", "gang"};
         task.node_count = 3;
         task.rank = 1;
     });
+    for (const char* name : {"of-first", "of-last", "of-earlier", "of-nobody"}) blobs[outputs + name] = "there";
+    writers[outputs + "of-first"] = "ws/" + id.job + "/1/0";
+    writers[outputs + "of-last"] = "ws/" + id.job + "/1/2";
+    writers[outputs + "of-earlier"] = "ws/" + id.job + "/0/0";
     EXPECT_EQ(end_of(id).cause, Cause::None) << ends[id].message;
-    EXPECT_EQ(blobs[outputs + "of-first"], "0");
-    EXPECT_EQ(blobs[outputs + "of-last"], "1");
-    EXPECT_EQ(blobs[outputs + "mine"], "1");
+    EXPECT_EQ(blobs[outputs + "of-first"], "there");
+    for (const char* name : {"of-last", "of-earlier", "of-nobody", "mine"}) {
+        EXPECT_EQ(blobs[outputs + name], "1") << name;
+        EXPECT_EQ(writers[outputs + name], "ws/" + id.job + "/1/1") << name;
+    }
 }
 
 TEST_F(AgentTest, LeaveEndsTheNode) {

@@ -18,7 +18,7 @@ namespace {
 constexpr std::size_t kMaxList = 16 << 20;
 constexpr std::size_t kMaxError = 64 << 10;
 constexpr std::size_t kPiece = 256 << 10;
-constexpr const char* kRankOfWriter = "x-ms-meta-turnout_rank";
+constexpr const char* kWriter = "x-ms-meta-turnout_writer";
 constexpr int kTriesAgainstOthers = 5;
 
 class FileBody final : public http::BodyReader {
@@ -85,10 +85,18 @@ Error error_of(int status, const std::string& body, const std::string& what) {
     Code code = status == 404                                        ? Code::NotFound
                 : status == 401                                      ? Code::Unauthenticated
                 : status == 403                                      ? Code::PermissionDenied
-                : status == 409                                      ? Code::Conflict
+                : status == 409 || status == 412                     ? Code::Conflict
                 : status == 408 || status == 429 || status >= 500    ? Code::Unavailable
                                                                      : Code::InvalidArgument;
     return Error{code, reason, what + ": " + message, "", nullptr};
+}
+
+int rank_of(std::string_view writer) { return std::atoi(std::string(writer.substr(writer.rfind('/') + 1)).c_str()); }
+
+// Whether what `theirs` wrote stays, although `ours` has a blob of that name too: it is of the same
+// attempt, and of a lower rank. What has another writer, or none, is of an earlier attempt or job.
+bool goes_before(std::string_view theirs, std::string_view ours) {
+    return theirs.substr(0, theirs.rfind('/')) == ours.substr(0, ours.rfind('/')) && rank_of(theirs) < rank_of(ours);
 }
 
 // Tasks side by side. Shared by the ends of the tasks and by the one who waits.
@@ -207,20 +215,21 @@ Task<Result<void>> Server::get_blob(std::string container, std::string name, std
     }
 }
 
-Task<Result<void>> Server::put_blob(std::string container, std::string name, std::string path, std::string inside, std::uint64_t size, Secret token, int rank) {
+Task<Result<void>> Server::put_blob(std::string container, std::string name, std::string path, std::string inside, std::uint64_t size, Secret token, std::string writer) {
     std::vector<std::pair<std::string, std::string>> headers;
-    if (rank == 0) co_return co_await put_once(container, name, path, inside, size, token, headers);
-    headers = {{kRankOfWriter, std::to_string(rank)}, {"If-None-Match", "*"}};
+    if (!writer.empty()) headers.emplace_back(kWriter, writer);
+    if (rank_of(writer) == 0) co_return co_await put_once(container, name, path, inside, size, token, headers);
+    headers.emplace_back();
     for (int tries = 0; tries < kTriesAgainstOthers; ++tries) {
-        auto put = co_await put_once(container, name, path, inside, size, token, headers);
-        if (put || (put.error().code != Code::Conflict && put.error().code != Code::FailedPrecondition)) co_return put;
         http::ClientRequest look;
         look.method = "HEAD";
         look.url = blob_url(container, name);
-        TURNOUT_CO_TRY(auto there, co_await ask(std::move(look), token));
-        // A rank below ours, or the first node, which says nothing of itself.
-        if (std::atoi(std::string(there.headers.get(kRankOfWriter)).c_str()) < rank) co_return Result<void>();
-        headers.back() = {"If-Match", std::string(there.headers.get("ETag"))};
+        auto there = co_await ask(std::move(look), token);
+        if (!there && there.error().code != Code::NotFound) co_return Failure(there.error());
+        if (there && goes_before(there->headers.get(kWriter), writer)) co_return Result<void>();
+        headers.back() = there ? std::pair("If-Match", std::string(there->headers.get("ETag"))) : std::pair("If-None-Match", std::string("*"));
+        auto put = co_await put_once(container, name, path, inside, size, token, headers);
+        if (put || put.error().code != Code::Conflict) co_return put;
     }
     co_return fail(Code::Unavailable, "BlobBusy", "blob '" + name + "' is being written by several nodes at a time", name);
 }

@@ -38,9 +38,9 @@ public:
     Task<Result<void>> get_tar(std::string container, std::string prefix, std::string folder, Secret token);
     // One blob into a new file beneath the folder.
     Task<Result<void>> get_blob(std::string container, std::string name, std::string folder, std::string relative, Secret token);
-    // The first `size` bytes of a file that really lies beneath `inside` as a blob. Of several nodes
-    // that write a blob of one name the lowest rank's stays.
-    Task<Result<void>> put_blob(std::string container, std::string name, std::string path, std::string inside, std::uint64_t size, Secret token, int rank = 0);
+    // The first `size` bytes of a file that really lies beneath `inside` as a blob. `writer`, if the
+    // attempt has several nodes, is "ATTEMPT/RANK": of those that write one name the lowest rank's stays.
+    Task<Result<void>> put_blob(std::string container, std::string name, std::string path, std::string inside, std::uint64_t size, Secret token, std::string writer = "");
 
     Loop& loop() { return loop_; }
 

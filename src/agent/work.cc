@@ -159,9 +159,14 @@ std::vector<Upload> changes(Work& work) {
     return uploads;
 }
 
+// See Server::put_blob.
+std::string writer_of(const Work& work) {
+    return work.task.node_count > 1 ? percent_encode(task_name(work.id), "/") + "/" + std::to_string(work.task.rank) : "";
+}
+
 Task<Result<void>> upload_one(Server& server, WorkPtr work, Upload upload) {
     if (!work->wanted) co_return not_wanted();
-    auto put = co_await server.put_blob(upload.container, upload.blob, upload.path, work->folder, upload.file.size, work->task.run_token, work->task.rank);
+    auto put = co_await server.put_blob(upload.container, upload.blob, upload.path, work->folder, upload.file.size, work->task.run_token, writer_of(*work));
     if (put) {
         work->uploaded[upload.path] = upload.file;
     } else if (put.error().reason == "FileError" && put.error().code == Code::NotFound) {
@@ -189,7 +194,7 @@ Task<Result<void>> tell_left_out(Server& server, WorkPtr work) {
     remove_tree(path + ".new");  // the command could have put a link there
     TURNOUT_CO_TRY_VOID(write_file(path, text));
     co_return co_await server.put_blob(work->task.artifacts.container, joined(work->task.artifacts.prefix, "system_logs/not_uploaded.txt"),
-                                       path, work->folder, text.size(), work->task.run_token, work->task.rank);
+                                       path, work->folder, text.size(), work->task.run_token, writer_of(*work));
 }
 
 // A variable that cannot reach a process as it is would be a surprise later.
