@@ -1,33 +1,46 @@
 """What must hold of a job, told from its own notes and from what the server says of it."""
-from plans import line
+import faults
+from plans import CHEAP, content, line, output
 
 CAUSES = {"user_code", "out_of_memory", "timeout", "canceled", "preempted", "node_lost", "environment", "input", "internal"}
+TRIED_AGAIN = {"internal", "node_lost"}  # and preempted, which does not count
 TERMINAL = ("Completed", "Failed", "Canceled")
-CANCEL_GRACE = 30 + 15  # what a canceled command is given, and time to notice
+MOST_ATTEMPTS = 3
+GRACE = 30              # what a command is given between TERM and KILL
+# Seconds in which nothing that hinders it was wrong.
+CANCEL_STARTS = 2       # from the acknowledgement of a cancel until nothing of the job begins
+CANCEL_ENDS = GRACE + 15
+LIMIT_ENDS = 10         # from a time limit until TERM
+OUTLIVES = 5            # what a command leaves behind
+SHIPPED = 10 + 5        # from a file in outputs/ until it is safe
 
 
-class Attempt:
-    """One attempt as its processes told it: files `{job}.{attempt}.{pid}`."""
+class Command:
+    """The command of one node: files `{job}.{attempt}.{pid}` of its leader and of its children."""
 
-    def __init__(self, number):
-        self.number = number
+    def __init__(self, number, rank):
+        self.number, self.rank = number, rank
         self.leaders = 0
         self.start = self.last = self.exit_at = self.term_at = None
+        self.leader_last = self.child_last = None
         self.code = None
         self.lines = []       # (since boot, lines printed by then)
         self.metrics = {}     # step -> ok, maybe, sent
-        self.files = []
-        self.found = []
+        self.files = []       # (since boot, number)
+        self.found = []       # in outputs/ when it began
         self.signal = None
         self.hog = False
         self.trouble = None
 
     def read(self, text):
-        leader = False
         for row in text.splitlines():
             at, role, what, *rest = row.split(" ")
             at = float(at)
             self.last = max(self.last or at, at)
+            if role == "L":
+                self.leader_last = max(self.leader_last or at, at)
+            else:
+                self.child_last = max(self.child_last or at, at)
             if role == "L" and what == "start":
                 self.leaders += 1
                 self.start = at if self.start is None else min(self.start, at)
@@ -40,7 +53,7 @@ class Attempt:
             elif what == "metric-maybe":
                 self.metrics[int(rest[0])] = "maybe"
             elif what == "file":
-                self.files.append(int(rest[0]))
+                self.files.append((at, int(rest[0])))
             elif what == "found":
                 self.found = rest
             elif what == "term" and self.term_at is None:
@@ -54,18 +67,47 @@ class Attempt:
             elif what == "trouble":
                 self.trouble = " ".join(rest)
 
+    def own_end(self):
+        """The exit code of an end that was its own doing; None if that is not known."""
+        if self.exit_at is None:
+            return 128 + self.signal if self.signal else None
+        return None if self.term_at else self.code
+
+
+class Attempt:
+    """One attempt: a command on each of its nodes."""
+
+    def __init__(self, number):
+        self.number = number
+        self.commands = {}  # rank -> Command
+
+    def all(self):
+        return self.commands.values()
+
+    @property
+    def start(self):
+        return min(command.start for command in self.all())
+
+    @property
+    def last(self):
+        return max(command.last for command in self.all())
+
 
 def attempts_of(files):
-    """`files`: [(attempt number, text)]"""
+    """`files`: [(attempt number, text)]. The first row of each says who writes it: `at role start pid id rank`."""
     attempts = {}
     for number, text in files:
-        attempts.setdefault(number, Attempt(number)).read(text)
-    # Where nothing stands yet, a process was killed before it did anything.
-    return {number: attempt for number, attempt in attempts.items() if attempt.start is not None}
+        first = text.partition("\n")[0].split(" ")
+        # Where nothing stands yet, a process was killed before it did anything.
+        if first[2:3] != ["start"]:
+            continue
+        rank = int(first[5])
+        attempts.setdefault(number, Attempt(number)).commands.setdefault(rank, Command(number, rank)).read(text)
+    return attempts
 
 
-def check_log(does, attempt, text, whole, sure_until=None):
-    """Violations of one attempt's log. `whole`: the command ended by itself, so all of it is there.
+def check_log(does, command, text, whole, sure_until=None):
+    """Violations of one command's log. `whole`: its supervisor saw it end, so all of it is there.
     Else what it printed until `sure_until`, in seconds since boot."""
     rows = text.split("\n")
     own, others = [], []
@@ -76,145 +118,208 @@ def check_log(does, attempt, text, whole, sure_until=None):
             others.append(row)
     if others:
         yield f"the log has {len(others)} lines that the command did not print, first {others[0][:100]!r}"
+    # One that was stopped may have printed more than it noted, and half a line.
+    stopped = not command.exit_at or command.term_at
     for number, (at, row) in enumerate(own):
-        wanted = line(does, attempt.number, number)
+        wanted = line(does, command.number, command.rank, number)
         if row == wanted and at + 1 < len(rows):
             continue
-        torn = at + 1 == len(rows) and wanted.startswith(row) and (not whole or attempt.term_at)
+        torn = at + 1 == len(rows) and wanted.startswith(row) and (not whole or stopped)
         if not torn:
             yield f"line {number} of the log is {row[:60]!r}, not {wanted[:60]!r}"
             return
         own.pop()
-    printed = attempt.lines[-1][1] if attempt.lines else 0
-    # TERM may have come between a print and its note.
-    if whole and not printed <= len(own) <= printed + (does["lines"] if attempt.term_at else 0):
+    printed = command.lines[-1][1] if command.lines else 0
+    if whole and len(own) < printed:
         yield f"the log has {len(own)} of {printed} lines"
+    most = printed if whole and not stopped else printed + does["lines"]
+    if len(own) > most:
+        yield f"the log has {len(own)} lines, at most {most} were printed"
     if not whole:
-        sure = max((count for at, count in attempt.lines if sure_until is not None and at < sure_until), default=0)
+        sure = max((count for at, count in command.lines if sure_until is not None and at < sure_until), default=0)
         if len(own) < sure:
-            yield f"the log has {len(own)} lines, at least {sure} were printed {attempt.last - sure_until:.1f} s before the end"
-        if len(own) > printed + does["lines"]:
-            yield f"the log has {len(own)} lines, at most {printed + does['lines']} were printed"
+            yield f"the log has {len(own)} lines, at least {sure} were printed {command.last - sure_until:.1f} s before the end"
 
 
-def check_metrics(attempt, values):
+def check_metrics(command, values):
     """`values`: [(step, value)] that the server has of this attempt."""
     steps = [step for step, value in values]
     for step, value in values:
         if value != step * 1.5:
-            yield f"metric m{attempt.number} step {step} is {value}"
+            yield f"metric m{command.number} step {step} is {value}"
     for step in set(steps):
         if steps.count(step) > 1:
-            yield f"metric m{attempt.number} step {step} is there {steps.count(step)} times"
-        if step not in attempt.metrics:
-            yield f"metric m{attempt.number} step {step} was never logged"
-    lost = [step for step, state in attempt.metrics.items() if state == "ok" and step not in steps]
+            yield f"metric m{command.number} step {step} is there {steps.count(step)} times"
+        if step not in command.metrics:
+            yield f"metric m{command.number} step {step} was never logged"
+    lost = [step for step, state in command.metrics.items() if state == "ok" and step not in steps]
     if lost:
-        yield f"metric m{attempt.number} was accepted and is lost: steps {lost}"
+        yield f"metric m{command.number} was accepted and is lost: steps {lost}"
+
+
+def check_output(job, command, number, text):
+    if text != content(job.name, command.number, command.rank, number):
+        yield f"{output(command.rank, number)} is not what the job wrote ({text[:60]!r})"
+
+
+def nodes_of(job, number):
+    """{(cluster, node)} of that attempt."""
+    return {(job.does["cluster"], node) for row in job.told if row["attempt"] == number for node in row["nodes"]}
+
+
+def taken(job, attempt, history):
+    """Whether a fault ended it: one that struck a node of its own while it lived."""
+    return history.took(nodes_of(job, attempt.number), attempt.start, attempt.last)
 
 
 def last_of(job, attempts):
-    """The attempt that the job ended with; None if that one never began. Attempts that were taken back
-    from a node's stock before they began have a number and are not counted."""
-    facts = job.document["properties"]["properties"]
-    ran = facts.get("turnout.cause") in (None, "user_code", "timeout", "out_of_memory") or len(attempts) >= int(facts["turnout.attempts"])
-    return attempts[max(attempts)] if attempts and ran else None
+    """The attempt that the job ended with; None if that one never began."""
+    return attempts.get(job.told[-1]["attempt"]) if job.told else None
 
 
-def check_story(job, attempts, faults):
-    """Violations of status, cause, exit code, attempts and times. `job`: see survival.Job; `faults`:
-    what happened when."""
-    does, status = job.does, job.document["properties"]["status"]
-    facts = job.document["properties"]["properties"]
-    cause, count = facts.get("turnout.cause"), int(facts["turnout.attempts"])
-    last = last_of(job, attempts)
-
+def check_story(job, attempts, history):
+    """Violations of status, cause, exit code, attempts and times. `job`: see history.Job."""
+    status = job.document["properties"]["status"]
+    cause = job.document["properties"]["properties"].get("turnout.cause")
     if status == "Completed" and cause:
         yield f"Completed with cause {cause}"
     if status != "Completed" and cause not in CAUSES:
         yield f"{status} with cause {cause!r}, which is not in the closed list"
-    if len(attempts) > count:
-        yield f"attempts {sorted(attempts)} ran and the server knows of {count}"
+    yield from check_attempts(job, attempts, history)
+    yield from check_times(job, attempts, history)
+    if status != "Canceled":
+        yield from check_ending(job, attempts, history)
+    elif not job.acked_cancel:
+        yield "Canceled, and nobody had asked for that"
+
+
+def check_attempts(job, attempts, history):
+    told = {row["attempt"]: row.get("cause") for row in job.told}
     for number, attempt in attempts.items():
-        if attempt.trouble:
-            yield f"attempt {number} could not do its work: {attempt.trouble}"
-        if attempt.leaders > 1:
-            yield f"attempt {number} was started {attempt.leaders} times"
+        if number not in told:
+            yield f"attempt {number} ran, and the server knows of {sorted(told)}"
+        if len(attempt.commands) > job.does.get("nodes", 1):
+            yield f"attempt {number} ran on {len(attempt.commands)} nodes"
+        for command in attempt.all():
+            of = f"attempt {number}" + (f", rank {command.rank}," if "nodes" in job.does else "")
+            if command.trouble:
+                yield f"{of} could not do its work: {command.trouble}"
+            if command.leaders > 1:
+                yield f"{of} was started {command.leaders} times"
     order = sorted(attempts)
     for before, after in zip(order, order[1:]):
         if attempts[before].last >= attempts[after].start:
             yield (f"attempt {before} was alive at {attempts[before].last:.3f}, after attempt {after} "
                    f"had begun at {attempts[after].start:.3f}")
-
-    # Attempts before the last one: only what is not the user's doing is tried again.
+    # Only what is not the user's doing is tried again.
     for number in order:
-        attempt = attempts[number]
-        if last and number == last.number:
-            continue
-        if not faults.may_have_ended(attempt):
-            how = f"exit code {attempt.code}" if attempt.exit_at else "nothing noted of its end"
-            yield f"attempt {number} was followed by another ({how}), and no fault had ended it"
-    if job.acked_cancel:
-        for number in order:
-            attempt = attempts[number]
-            if faults.undisturbed(job.acked_cancel, attempt.start) > 2:
-                yield f"attempt {number} began {attempt.start - job.acked_cancel:.1f} s after the cancel was acknowledged"
-            if faults.undisturbed(job.acked_cancel, attempt.last) > CANCEL_GRACE:
-                yield f"attempt {number} ran {attempt.last - job.acked_cancel:.1f} s after the cancel was acknowledged"
-    elif status == "Canceled":
-        yield "Canceled, and nobody had asked for that"
+        attempt, why = attempts[number], told.get(number)
+        if why == "preempted":
+            history.holds("preempted", 0, 0)
+            if job.does["cluster"] != CHEAP:
+                yield f"attempt {number} was preempted on a cluster that nobody takes from"
+            elif not any(command.term_at for command in attempt.all()) and not taken(job, attempt, history):
+                yield f"attempt {number} was preempted, and nobody had told it to end"
+        elif why in TRIED_AGAIN:
+            if not taken(job, attempt, history):
+                yield f"attempt {number} ended by {why}, and no fault had ended it"
+        elif number in told and number != job.told[-1]["attempt"]:
+            yield f"attempt {number} was followed by another, and had ended by {why}"
+    yield from check_found(job, attempts, history)
 
-    ended_by_fault = last is not None and faults.may_have_ended(last)
+
+def check_found(job, attempts, history):
+    """An attempt finds what earlier ones had written, once that was safe."""
+    for number, attempt in attempts.items():
+        safe = {output(command.rank, file) for earlier in attempts.values() if earlier.number < number for command in earlier.all()
+                for at, file in command.files
+                if history.undisturbed(at, command.leader_last, faults.PART | faults.HINDER, nodes_of(job, earlier.number)) > SHIPPED}
+        for command in attempt.all() if safe else ():
+            missing = safe - {f"outputs/{name}" for name in command.found}
+            if not history.holds("an earlier attempt's files that the next did not find", len(missing), 0):
+                yield f"attempt {number} began without {sorted(missing)}, which an earlier one had written"
+
+
+def check_times(job, attempts, history):
+    """What was to end did so in time."""
+    limit = job.does.get("limit")
+    if limit and job.does.get("ignore_term"):
+        limit += GRACE
+    for number, attempt in attempts.items():
+        nodes = nodes_of(job, number)
+        if job.acked_cancel:
+            after = history.undisturbed(job.acked_cancel, attempt.start, faults.PART, nodes)
+            if not history.holds("s from cancel to the last start", after, CANCEL_STARTS):
+                yield f"attempt {number} began {attempt.start - job.acked_cancel:.1f} s after the cancel was acknowledged"
+            after = history.undisturbed(job.acked_cancel, attempt.last, faults.PART, nodes)
+            if not history.holds("s from cancel to the end", after, CANCEL_ENDS):
+                yield f"attempt {number} ran {attempt.last - job.acked_cancel:.1f} s after the cancel was acknowledged"
+        for command in attempt.all():
+            if limit:
+                over = history.undisturbed(command.start + limit, command.leader_last, faults.HINDER, nodes)
+                if not history.holds("s beyond a time limit", over, LIMIT_ENDS):
+                    yield f"attempt {number} ran {command.leader_last - command.start:.1f} s, with a limit of {limit} s"
+            if command.child_last:
+                ended = command.exit_at or command.leader_last
+                over = history.undisturbed(ended, command.child_last, faults.HINDER, nodes)
+                if not history.holds("s that a child outlived its command", over, OUTLIVES):
+                    yield f"attempt {number}: a process outlived its command by {command.child_last - ended:.1f} s"
+
+
+def check_ending(job, attempts, history):
+    """Status, cause and exit code of a job that nobody canceled are those of its last attempt."""
+    does, properties = job.does, job.document["properties"]
+    status, facts = properties["status"], properties["properties"]
+    cause = facts.get("turnout.cause")
     code = int(facts["turnout.exit_code"]) if "turnout.exit_code" in facts else None
-    if status == "Canceled":
+    says = f"{status} ({cause}, exit code {code})"
+    last = last_of(job, attempts)
+    if cause == "preempted":
+        yield f"{says}: it is to be tried again"
+    elif cause in TRIED_AGAIN:
+        failures = sum(row.get("cause") in TRIED_AGAIN for row in job.told)
+        if failures < MOST_ATTEMPTS:
+            yield f"{says} after {failures} attempts that failed: it is to be tried again"
+        if last is None and not history.disk_was_full(job.acked, job.seen):
+            yield f"{says}: the last attempt failed before it began, and the disk was not full"
+        return
+    # A SIGTERM to everything may meet a command at any moment, also before it wrote anything down.
+    told_to_end = bool(job.told) and history.told_to_end(job.name, job.told[-1]["attempt"])
+    if told_to_end and cause == "user_code" and code == 143 and (last is None or any(command.own_end() is None for command in last.all())):
         return
     if last is None:
-        # It never began. Then something of ours failed, as often as the limit allows; or a SIGTERM to
-        # everything met its interpreter before it could write anything down.
-        if cause == "user_code" and code == 143 and faults.lasted("SIGTERM everything"):
-            return
-        if cause not in ("internal", "node_lost") or count < 3:
-            yield f"{status} ({cause}) after {count} attempts, and the last never began"
-        elif not faults.lasted("disk full"):
-            yield f"{status} ({cause}): {count} attempts failed before they began, and the disk was never full"
-    elif cause in ("internal", "node_lost", "preempted"):
-        if count < 3:
-            yield f"Failed ({cause}) after {count} attempts: it is to be tried again"
-        if not ended_by_fault and not faults.lasted("disk full"):
-            yield f"Failed ({cause}), and no fault had ended it"
-    elif last.exit_at and last.code == 0:
-        if status != "Completed":
-            yield f"{status} ({cause}), and the command ended with 0"
-        elif code != 0:
-            yield f"exit code {code} of a command that ended with 0"
-    elif last.exit_at and cause != "timeout":
-        if cause != "user_code" or code != last.code:
-            yield f"{status} ({cause}, exit code {code}), and the command ended with {last.code}"
-        if last.term_at and not ended_by_fault:
-            yield "the command was told to end, by nobody"
+        yield f"{says}, and the last attempt never began"
+        return
+    own = [command.own_end() for command in last.all()]
+    if own == [0] * does.get("nodes", 1):
+        if any(command.hog for command in last.all()):
+            yield f"{says} of a command that used too much memory and was left alone"
+        elif status != "Completed" or code != 0:
+            yield f"{says}, and the command ended with 0"
     elif cause == "timeout":
-        if "timeout" not in does["kind"]:
-            yield "Failed (timeout) without a limit"
-    elif last.signal:
-        if cause != "user_code" or code != 128 + last.signal:
-            yield f"{status} ({cause}, exit code {code}), and the command was killed by signal {last.signal}"
-    elif last.hog:
+        if "limit" not in does:
+            yield f"{says} without a limit"
+    elif any(command.hog for command in last.all()):
         if cause != "out_of_memory":
-            yield f"{status} ({cause}) of a command that used too much memory"
-    elif ended_by_fault:
-        yield f"{status} ({cause}, exit code {code}), and a fault had ended the command: that is not the user's"
+            yield f"{says} of a command that used too much memory"
+    elif any(own):
+        if cause != "user_code" or code not in own:
+            yield f"{says}, and the command ended with {own}"
+    elif taken(job, last, history):
+        yield f"{says}, and a fault had ended the command: that is not the user's"
+    elif any(command.term_at for command in last.all()):
+        yield f"{says}: the command was told to end, by nobody"
     else:
-        yield f"{status} ({cause}, exit code {code}), and the command noted no end"
+        yield f"{says}, and the command noted no end"
 
 
-def check_end(job, attempts, faults):
-    """{attempt number: (whether its log has to be whole, else until when it has to be there)}"""
-    facts, last = job.document["properties"]["properties"], last_of(job, attempts)
+def check_end(job, attempts, history):
+    """{attempt number: (whether its logs have to be whole, {rank: until when they have to be there})}"""
+    causes = {row["attempt"]: row.get("cause") for row in job.told}
     ends = {}
     for number, attempt in attempts.items():
-        whole = (bool(attempt.exit_at) and attempt is last and
-                 facts.get("turnout.cause") not in ("internal", "node_lost") and not faults.may_have_ended(attempt))
+        whole = causes.get(number, "internal") not in TRIED_AGAIN and not taken(job, attempt, history)
         # What it printed last may have been in the pipe of a supervisor that was killed, or that could
         # not write because the disk was full.
-        ends[number] = (whole, min(attempt.last, faults.disk_filled_before(attempt.last)) - 1.0)
+        ends[number] = whole, {command.rank: min(command.last, history.disk_filled_before(command.last)) - 1.0 for command in attempt.all()}
     return ends

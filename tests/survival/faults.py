@@ -1,8 +1,10 @@
-"""What goes wrong, and how long it stays so. Each fault does its harm and gives back what heals it,
-or None when there is nothing to heal. `run` says what is under way (see survival.py)."""
+"""What goes wrong, and how long it stays so. Each fault does its harm, notes in its row whom it struck
+(history.Fault), and gives back what heals it, or None when there is nothing to heal. `run` says what
+is under way (see survival.py)."""
 import os
 import signal
 import time
+from pathlib import Path
 
 from world import ServerEnded, kill
 
@@ -10,16 +12,16 @@ from world import ServerEnded, kill
 def bring_back(run):
     """Starts the server. On a full disk it may refuse to: it is asked again later."""
     try:
-        run.world.start()
+        seconds = run.world.start()
     except ServerEnded as why:
         if not run.disk_is_full and not run.disk_was_full():
             raise
         run.say(f"the server did not start on the full disk: {str(why).strip().splitlines()[-1]}")
-        run.heal_later("server", 1.0, lambda: bring_back(run))
+        run.heal_later(1.0, lambda: bring_back(run))
         return
     run.server_up = True
-    seconds, jobs = run.world.recoveries[-1]
-    if jobs >= 10_000 and seconds > 2 and not run.disk_was_full():
+    jobs = run.world.jobs_in_store
+    if seconds and jobs >= 10_000 and seconds > 2 and not run.disk_was_full():
         run.violation("recovery", f"the server took {seconds:.2f} s to start with {jobs} jobs in the store, more than 2 s")
 
 
@@ -30,11 +32,11 @@ def end_server(run, number):
     return lambda: bring_back(run)
 
 
-def server_kill(run, rng):
+def server_kill(run, rng, row):
     return end_server(run, signal.SIGKILL)
 
 
-def server_term(run, rng):
+def server_term(run, rng, row):
     return end_server(run, signal.SIGTERM)
 
 
@@ -43,27 +45,59 @@ def some(rng, pids, most):
     return rng.sample(pids, min(len(pids), rng.randint(1, most)))
 
 
-def agent_kill(run, rng):
-    for pid in some(rng, run.world.processes().agents, 5):
+def some_agents(run, rng, row, most):
+    found = run.world.processes().agents
+    chosen = some(rng, found, most)
+    row.agents |= {tuple(found[pid].split("/")[-2:]) for pid in chosen}
+    return chosen
+
+
+def agent_kill(run, rng, row):
+    for pid in some_agents(run, rng, row, 5):
         kill(pid, signal.SIGKILL)
 
 
-def both_kill(run, rng):
-    agents = some(rng, run.world.processes().agents, 20)
+def both_kill(run, rng, row):
+    agents = some_agents(run, rng, row, 20)
     heal = end_server(run, signal.SIGKILL)
     for pid in agents:
         kill(pid, signal.SIGKILL)
     return heal
 
 
-def supervisor_kill(run, rng):
-    for pid in some(rng, run.world.processes().supervisors, 2):
+def hold(run, row, supervisors):
+    """Stops those supervisors, so that none of their tasks begins or ends unseen, and notes whose they
+    are. The processes then."""
+    for pid in supervisors:
+        kill(pid, signal.SIGSTOP)
+    found = run.world.processes()
+    for _ in range(20):  # a task that is just being started has its supervisor's command line
+        if len(set(found.supervisors.values())) == len(found.supervisors):
+            break
+        time.sleep(0.01)
+        found = run.world.processes()
+    row.nodes |= {node_of(found.supervisors[pid]) for pid in supervisors if pid in found.supervisors}
+    return found
+
+
+def node_of(folder):
+    """(cluster, node) of a node's folder."""
+    return tuple(Path(folder).name.rsplit("_", 2)[1:])
+
+
+def supervisor_kill(run, rng, row):
+    chosen = some(rng, run.world.processes().supervisors, 2)
+    hold(run, row, chosen)
+    for pid in chosen:
         kill(pid, signal.SIGKILL)
 
 
-def node_kill(run, rng):
-    found = run.world.processes()
-    for pid in some(rng, found.supervisors, 2):
+def node_kill(run, rng, row):
+    chosen = some(rng, run.world.processes().supervisors, 2)
+    found = hold(run, row, chosen)
+    for pid in chosen:
+        if pid not in found.supervisors:
+            continue
         agents, supervisors, tasks = found.of_node(found.supervisors[pid])
         # All at one moment: nobody may see how the others end.
         for one in agents + supervisors + tasks:
@@ -72,25 +106,25 @@ def node_kill(run, rng):
             kill(one, signal.SIGKILL)
 
 
-def agent_stop(run, rng):
-    agents = some(rng, run.world.processes().agents, 6)
+def agent_stop(run, rng, row):
+    agents = some_agents(run, rng, row, 6)
     for pid in agents:
         kill(pid, signal.SIGSTOP)
     return lambda: [kill(pid, signal.SIGCONT) for pid in agents]
 
 
-def server_stop(run, rng):
+def server_stop(run, rng, row):
     pid = run.world.process.pid
     kill(pid, signal.SIGSTOP)
     return lambda: kill(pid, signal.SIGCONT)
 
 
-def link_refuse(run, rng):
+def link_refuse(run, rng, row):
     run.world.relay.say("refuse")
     return lambda: run.world.relay.say("open")
 
 
-def link_hole(run, rng):
+def link_hole(run, rng, row):
     run.world.relay.say("hole")
     reset = rng.random() < 0.5
 
@@ -101,11 +135,11 @@ def link_hole(run, rng):
     return heal
 
 
-def link_reset(run, rng):
+def link_reset(run, rng, row):
     run.world.relay.say("reset")
 
 
-def disk_full(run, rng):
+def disk_full(run, rng, row):
     run.disk_is_full = True
     run.world.fill_disk()
 
@@ -116,23 +150,30 @@ def disk_full(run, rng):
     return heal
 
 
-def clock_back(run, rng):
+def clock_back(run, rng, row):
     run.world.clock.set(-rng.uniform(0.05, 30))
     return lambda: run.world.clock.set(0)
 
 
-def clock_forward(run, rng):
+def clock_forward(run, rng, row):
     run.world.clock.set(rng.uniform(0.05, 30))
     return lambda: run.world.clock.set(0)
 
 
-def term_all(run, rng):
-    found = run.world.processes()
+def term_all(run, rng, row):
+    found = hold(run, row, list(run.world.processes().supervisors))
+    row.nodes |= {node_of(folder) for folder in found.supervisors.values()}  # also of one that began meanwhile
+    for attempt in found.tasks.values():
+        _, job, number = attempt.rsplit("/", 2)
+        row.told.add((job, int(number)))
     run.server_up = False
     run.world.started.clear()
     os.kill(run.world.process.pid, signal.SIGTERM)
-    for pid in found.all():
+    everything = found.all()
+    rng.shuffle(everything)
+    for pid in everything:
         kill(pid, signal.SIGTERM)
+        kill(pid, signal.SIGCONT)
     return end_server(run, signal.SIGTERM)
 
 
@@ -156,8 +197,12 @@ FAULTS = {
 }
 NEED_SERVER = {"kill -9 server", "SIGTERM server", "kill -9 server and agents", "SIGSTOP server", "SIGTERM everything"}
 LINK = {"link refuses", "link swallows", "link cut once"}
-# After these a task may be gone by no fault of its own. Nothing else may touch one.
-END_TASKS = {"kill -9 supervisors", "kill -9 whole nodes", "SIGTERM everything"}
+OF_AGENTS = {"kill -9 agents", "SIGSTOP agents"}  # these concern a few nodes, the others all
+# Meanwhile server and nodes do not hear each other.
+PART = LINK | NEED_SERVER | OF_AGENTS
+# Meanwhile a node may do less than it should: its agent is away, or nobody is there to start it again,
+# or nothing can be written.
+HINDER = NEED_SERVER | OF_AGENTS | {"disk full"}
 EXCLUSIVE = [LINK, {"server clock back", "server clock forward"}, {"disk full"}, NEED_SERVER]
 
 
@@ -172,6 +217,7 @@ def schedule(rng, long_form, seconds):
             if at > seconds:
                 return plan
             hold = FAULTS[name][2 if long_form else 1]
-            # Mostly short, now and then for as long as it may be.
-            lasts = hold[0] + (hold[1] - hold[0]) * rng.random() ** 3 if hold else 0.0
+            # Mostly short, now and then for as long as it may be. While the link is cut nothing begins, and
+            # too little runs soon: of those the long ones are rarer.
+            lasts = hold[0] + (hold[1] - hold[0]) * rng.random() ** (8 if name in LINK else 3) if hold else 0.0
             plan.append((at, name, lasts, rng.getrandbits(32)))

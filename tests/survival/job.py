@@ -2,6 +2,7 @@
 
 Everything it does it also writes down in a file of its own, where no fault reaches it:
 `NOTES/{job}.{attempt}.{pid}`, a line each: seconds since boot, who (L leader, C child), what.
+Of a job of several nodes each does this, by its rank.
 A line about what was done is written after it was done, so the truth is at most one step ahead.
 """
 import json
@@ -15,6 +16,7 @@ import time
 plan = json.loads(sys.argv[1])
 attempt_id = os.environ["TURNOUT_ATTEMPT"]
 _, job, attempt = attempt_id.rsplit("/", 2)
+rank = int(os.environ.get("NODE_RANK", "0"))
 role = "L"
 notes = -1
 
@@ -27,13 +29,13 @@ def open_notes():
     global notes
     path = f"{plan['notes']}/{job}.{attempt}.{os.getpid()}"
     notes = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    note(f"start {os.getpid()} {attempt_id}")
+    note(f"start {os.getpid()} {attempt_id} {rank}")
 
 
 def line(number):
     """Line `number` of this attempt's log: the checker makes the same text."""
     pad = (number * 7919 + plan["index"]) % plan["width"]
-    return f"#{plan['index']}.{attempt} {number} {'x' * pad}\n"
+    return f"#{plan['index']}.{attempt}.{rank} {number} {'x' * pad}\n"
 
 
 written = 0
@@ -81,8 +83,8 @@ def log_metric(step):
 def write_file(number):
     while True:
         try:
-            with open(f"outputs/f{number}.txt", "w") as out:
-                out.write(f"{job} {attempt} {number}\n" * (10 + number))
+            with open(f"outputs/f{number}-{rank}.txt", "w") as out:
+                out.write(f"{job} {attempt} {rank} {number}\n" * (10 + number))
             return note(f"file {number}")
         except OSError as why:  # the node's disk is full
             note(f"file-later {number} {why.errno}")
@@ -133,8 +135,9 @@ def main():
         child(session)
     for number in range(plan.get("files", 0)):
         write_file(number)
-    metrics = plan.get("metrics", 0)
-    for step in range(plan["steps"]):
+    fails = "exit" in plan and plan.get("exit_rank", rank) == rank
+    metrics = plan.get("metrics", 0) if rank == 0 else 0
+    for step in range(plan["exit_steps"] if fails and "exit_steps" in plan else plan["steps"]):
         say(plan["lines"])
         if step < metrics:
             log_metric(step)
@@ -153,7 +156,7 @@ def main():
         for _ in range(20):
             time.sleep(0.25)
             note("beat")
-    end(plan.get("exit", 0))
+    end(plan["exit"] if fails else 0)
 
 
 try:

@@ -7,11 +7,14 @@ outputs are what the job itself wrote down.
 """
 import argparse
 import heapq
+import itertools
 import json
 import os
+import queue
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,55 +27,22 @@ from pathlib import Path
 import checker
 import faults
 import plans
+from history import History, Job
 from world import API, HERE, Client, Refused, World, kill, since_boot
 
-SLOTS = {"c1": 22, "c2": 22, "c3": 22, plans.BRIEF: 4}
+# name: (nodes, more of its properties, its tags)
+COMPUTES = {
+    **{name: (22, {}, {}) for name in plans.MAIN}, plans.BRIEF: (4, {}, {}),
+    plans.SHARED: (2, {}, {"turnout.jobs_per_node": "4"}),
+    plans.CHEAP: (8, {"vmPriority": "LowPriority"}, {}),
+    plans.RUSH: (6, {"idle": "PT2S"}, {}),
+    "shelf": (0, {}, {}),
+}
+# What the others leave is the cheap cluster's, until there is a rush.
+SLOTS = sum(nodes for name, (nodes, _, _) in COMPUTES.items() if name != plans.RUSH)
 RUNNING, WAITING = 50, 500  # at least so many, when something happens
-
-
-class Job:
-    def __init__(self, name, does):
-        self.name, self.does = name, does
-        self.acked = None         # since boot, when the server said it has it
-        self.cancel_at = None     # when it will be asked to cancel it
-        self.acked_cancel = None
-        self.trials = []          # of a sweep: their jobs
-        self.files = []           # its notes
-        self.document = None      # when it had ended
-        self.next_look = 0.0
-        self.looks = 0
-
-
-class Faults:
-    """What happened when, for the checker."""
-
-    def __init__(self):
-        self.rows = []  # [kind, since boot, healed since boot, running, waiting]
-
-    def add(self, kind, running, waiting):
-        self.rows.append([kind, since_boot(), None, running, waiting])
-        return self.rows[-1]
-
-    def may_have_ended(self, attempt):
-        """Whether a fault that ends tasks came when that attempt ended."""
-        end = attempt.exit_at or attempt.last
-        return any(kind in faults.END_TASKS and end - 2 < at < end + 2 for kind, at, *_ in self.rows)
-
-    def disk_filled_before(self, at):
-        """When the disk became full that was full then, or just before; else `at`."""
-        return min((since for kind, since, healed, *_ in self.rows
-                    if kind == "disk full" and since <= at <= (healed or at) + 2), default=at)
-
-    def lasted(self, kind):
-        return any(row[0] == kind for row in self.rows)
-
-    def undisturbed(self, begin, end):
-        """Seconds of that time in which nothing was wrong, or had been within 10 s."""
-        at, total = begin, 0.0
-        for _, since, healed, *_ in sorted(self.rows, key=lambda row: row[1]):
-            total += max(0.0, min(since, end) - at)
-            at = max(at, (healed or end) + 10)
-        return total + max(0.0, end - at)
+PATIENCE = 120              # seconds; then it happens with less
+BELOW = 0.1                 # of the faults may strike so
 
 
 class Run:
@@ -80,19 +50,19 @@ class Run:
         self.long_form = arguments.minutes is not None
         self.seconds = arguments.minutes * 60 if self.long_form else 40.0
         self.seed = arguments.seed
-        self.world = World(arguments.turnout, folder, sum(SLOTS.values()), 1500 if self.long_form else 600)
+        self.world = World(arguments.turnout, folder, SLOTS, 1500 if self.long_form else 600)
         self.lock = threading.Lock()
         self.jobs = {}
         self.next_index = 0
         self.submitting = False
         self.over = False
-        self.faults = Faults()
+        self.history = History()
         self.violations = []
-        self.heals = []
+        self.heals, self.heal_order = [], itertools.count()
         self.server_up = False
         self.disk_is_full, self.disk_freed = False, -1e9
         self.begun = time.monotonic()
-        self.live = set()      # leaders' pids that run now
+        self.live = set()      # jobs that run now
         self.to_look = deque()
         self.ended = 0
         self.seen = set()      # files of notes
@@ -141,15 +111,26 @@ class Run:
     def submit(self):
         client = Client(self.world)
         while not self.over:
-            if not self.submitting or self.counts()[1] >= WAITING + 25:
+            if self.submitting and self.counts()[1] < WAITING + 25:
+                self.submit_one(client, self.next_job())
+            else:
                 time.sleep(0.05)
-                continue
-            self.submit_one(client, self.next_job())
 
-    def next_job(self, brief=False):
+    def submit_cheap(self):
+        """As many as that cluster can begin, so that its nodes are at work when they are taken."""
+        client = Client(self.world)
+        while not self.over:
+            with self.lock:
+                ready = sum(1 for job in self.jobs.values() if job.does["cluster"] == plans.CHEAP and not job.document and job.name not in self.started_jobs)
+            if self.submitting and ready < 10:
+                self.submit_one(client, self.next_job(plans.CHEAP))
+            else:
+                time.sleep(0.2)
+
+    def next_job(self, cluster=None):
         with self.lock:
             index, self.next_index = self.next_index, self.next_index + 1
-            does = plans.plan(self.seed, index, self.long_form, brief)
+            does = plans.plan(self.seed, index, self.long_form, cluster)
             job = self.jobs[f"job-{index:05d}"] = Job(f"job-{index:05d}", does)
             return job
 
@@ -162,7 +143,16 @@ class Run:
             if self.counts()[1] > 2 * WAITING:
                 continue  # nothing ends just now
             for _ in range(rng.randint(10, 60) if self.submitting else 0):
-                self.submit_one(client, self.next_job(brief=True))
+                self.submit_one(client, self.next_job(plans.BRIEF))
+
+    def submit_rushes(self):
+        """Waves of work for a dedicated cluster that has no nodes left: it takes them from the cheap one."""
+        client = Client(self.world)
+        rng = random.Random(f"{self.seed}/rushes")
+        while not self.over:
+            time.sleep(rng.uniform(15, 40) if self.long_form else rng.uniform(8, 14))
+            for _ in range(rng.randint(6, 12) if self.submitting else 0):
+                self.submit_one(client, self.next_job(plans.RUSH))
 
     def submit_one(self, client, job):
         body = plans.definition(job.does, self.world.workspace, self.world.notes, HERE / "job.py")
@@ -226,7 +216,7 @@ class Run:
             live = set()
             for pid, job in list(self.pids.items()):
                 if kill(pid, 0):
-                    live.add(pid)
+                    live.add(job.name)
                 else:
                     del self.pids[pid]
                     job.next_look = time.monotonic() + 0.3
@@ -248,17 +238,19 @@ class Run:
                 self.look_at(client, job)
             except Refused as why:
                 self.violation(job.name, str(why))
-                job.document = job.document or {"properties": {"status": "?", "properties": {"turnout.attempts": "0"}}}
+                job.document = job.document or {"properties": {"status": "?", "properties": {}}}
+            job.queued = False
 
     def choose(self):
         while not self.over:
             now = time.monotonic()
             for job in list(self.jobs.values()):
-                if job.document or not job.acked or job.next_look > now:
+                if job.document or job.queued or not job.acked or job.next_look > now:
                     continue
                 if job.name in self.started_jobs or job.acked_cancel or job.trials:
                     job.looks += 1
                     job.next_look = now + min(0.5 + 0.25 * job.looks, 8)
+                    job.queued = True
                     self.to_look.append(job)
             time.sleep(0.1)
 
@@ -271,22 +263,24 @@ class Run:
                     self.jobs.pop(job.name, None)
             elif job.does["kind"] != "trial":
                 self.violation(job.name, "was acknowledged and is not there")
-                job.document = {"properties": {"status": "?", "properties": {"turnout.attempts": "0"}}}
+                job.document = {"properties": {"status": "?", "properties": {}}}
             return
         document = json.loads(text)
         if job.document or document["properties"]["status"] not in checker.TERMINAL:
             return
         if job.trials:
             return self.sweep_ended(job, document)
+        job.seen = since_boot()
+        _, text, _ = client.ask("GET", f"{self.world.workspace}/jobs/{job.name}/explain?{API}")
         self.scan()
-        job.document = document
+        job.told, job.document = json.loads(text)["attempts"], document
         attempts = self.attempts(job)
         for text in self.data_violations(client, job, attempts):
             self.violation(job.name, text)
         with self.lock:
             self.ended += 1
             self.statuses[document["properties"]["status"]] += 1
-            self.retried += int(document["properties"]["properties"]["turnout.attempts"]) > 1
+            self.retried += len(job.told) > 1
 
     def sweep_ended(self, sweep, document):
         status = document["properties"]["status"]
@@ -304,49 +298,59 @@ class Run:
 
     def data_violations(self, client, job, attempts):
         """Its logs, metrics and outputs, as soon as it has ended: they are complete by then."""
-        ends = checker.check_end(job, attempts, self.faults)
+        ends = checker.check_end(job, attempts, self.history)
         history = f"/history/v1.0{self.world.workspace}/runs/{job.name}"
         _, text, _ = client.ask("GET", f"{history}/details")
-        streams = {path: "/" + link.split("/", 3)[3] for path, link in json.loads(text)["logFiles"].items() if path.endswith("user_logs/std_log.txt")}
-        logs = {}
+        streams = {path: "/" + link.split("/", 3)[3] for path, link in json.loads(text)["logFiles"].items() if "user_logs/std_log" in path}
+        logs = {}  # (attempt, rank) -> its text
         for stream, link in streams.items():
             _, text, _ = client.ask("GET", link)
             text = text.decode()
             first = next((row for row in text.split("\n") if row.startswith("#")), None)
-            number = int(first.split(" ")[0].split(".")[1]) if first else None
-            if stream.startswith("retries/") and number not in (None, int(stream.split("/")[1])):
-                yield f"{stream} is the log of attempt {number}"
-            if number in logs and number is not None:
-                yield f"two logs are of attempt {number}"
-            logs[number] = text
-        for number, attempt in attempts.items():
-            printed = attempt.lines[-1][1] if attempt.lines else 0
-            whole, sure_until = ends[number]
-            if number not in logs:
-                if any(count for at, count in attempt.lines if whole or at < sure_until):
-                    yield f"the log of attempt {number} is not kept ({printed} lines; there are {sorted(streams)})"
+            if first is None:
                 continue
-            for text in checker.check_log(job.does, attempt, logs[number], whole, sure_until):
-                yield f"attempt {number}: {text}"
-            if attempt.metrics:
-                _, text, _ = client.ask("GET", f"/mlflow/v2.0{self.world.workspace}/api/2.0/mlflow/metrics/get-history?run_id={job.name}&metric_key=m{number}")
-                yield from checker.check_metrics(attempt, [(m["step"], m["value"]) for m in json.loads(text).get("metrics", [])])
+            _, number, rank = map(int, first[1:].split(" ")[0].split("."))
+            if stream.startswith("retries/") and number != int(stream.split("/")[1]):
+                yield f"{stream} is the log of attempt {number}"
+            if not stream.endswith(f"std_log_process_{rank}.txt" if "nodes" in job.does else "std_log.txt"):
+                yield f"{stream} is the log of rank {rank}"
+            if (number, rank) in logs:
+                yield f"two logs are of attempt {number}, rank {rank}"
+            logs[number, rank] = text
+        for number, attempt in attempts.items():
+            whole, sure_until = ends[number]
+            for command in attempt.all():
+                log = logs.get((number, command.rank))
+                if log is not None:
+                    for text in checker.check_log(job.does, command, log, whole, sure_until[command.rank]):
+                        yield f"attempt {number}, rank {command.rank}: {text}"
+                elif any(count for at, count in command.lines if whole or at < sure_until[command.rank]):
+                    yield f"the log of attempt {number}, rank {command.rank} is not kept ({command.lines[-1][1]} lines; there are {sorted(streams)})"
+                if command.metrics:
+                    _, text, _ = client.ask("GET", f"/mlflow/v2.0{self.world.workspace}/api/2.0/mlflow/metrics/get-history?run_id={job.name}&metric_key=m{number}")
+                    yield from checker.check_metrics(command, [(m["step"], m["value"]) for m in json.loads(text).get("metrics", [])])
         last = checker.last_of(job, attempts)
         if job.document["properties"]["status"] == "Completed" and last:
-            for number in last.files:
-                status, text, _ = client.ask("GET", f"{history}/artifacts/contentinfo?path=outputs/f{number}.txt", allowed=(404,))
-                if status == 404:
-                    yield f"outputs/f{number}.txt is not there"
-                    continue
-                address = json.loads(text)["contentUri"].split("/", 3)[3]
-                status, text = client.once("GET", "/" + address)
-                for _ in range(600):
-                    if status in (200, 403, 404):
-                        break
-                    time.sleep(0.2)
-                    status, text = client.once("GET", "/" + address)
-                if text.decode() != f"{job.name} {last.number} {number}\n" * (10 + number):
-                    yield f"outputs/f{number}.txt is not what the job wrote (HTTP status {status}, {text[:60]!r})"
+            for command in last.all():
+                for _, number in command.files:
+                    yield from self.output_violations(client, job, history, command, number)
+
+    def output_violations(self, client, job, history, command, number):
+        path = plans.output(command.rank, number)
+        status, text, _ = client.ask("GET", f"{history}/artifacts/contentinfo?path={path}", allowed=(404,))
+        if status == 404:
+            yield f"{path} is not there"
+            return
+        address = "/" + json.loads(text)["contentUri"].split("/", 3)[3]
+        status, text = client.once("GET", address)
+        for _ in range(600):
+            if status in (200, 403, 404):
+                break
+            time.sleep(0.2)
+            status, text = client.once("GET", address)
+        if status != 200:
+            yield f"{path}: HTTP status {status}"
+        yield from checker.check_output(job, command, number, text.decode())
 
     def progress(self):
         last = 0.0
@@ -357,8 +361,7 @@ class Run:
             if time.monotonic() - last >= (10 if self.long_form else 5):
                 last = time.monotonic()
                 running, waiting = self.counts()
-                kinds = Counter(row[0] for row in self.faults.rows)
-                self.say(f"running {running}, waiting {waiting}, ended {self.ended} ({self.retried} after a retry), faults {sum(kinds.values())}, "
+                self.say(f"running {running}, waiting {waiting}, ended {self.ended} ({self.retried} after a retry), faults {len(self.history.faults)}, "
                          f"idle connections {len(self.world.idle)}, violations {len(self.violations)}")
 
     # ---- the run ----
@@ -369,34 +372,29 @@ class Run:
         client = Client(self.world)
         ws = self.world.workspace
         client.ask("PUT", f"{ws}/environments/host/versions/1?{API}", {"properties": {"image": "docker.io/library/debian:12"}})
-        for name, nodes in {**SLOTS, "shelf": 0}.items():
-            client.ask("PUT", f"{ws}/computes/{name}?{API}", {"location": "westus", "properties": {"computeType": "AmlCompute", "properties": {
-                "vmSize": "STANDARD_A1_V2", "vmPriority": "Dedicated",
-                "scaleSettings": {"minNodeCount": 0, "maxNodeCount": nodes, "nodeIdleTimeBeforeScaleDown": "PT120S"}}}})
+        for name, (nodes, more, tags) in COMPUTES.items():
+            client.ask("PUT", f"{ws}/computes/{name}?{API}", {"location": "westus", "tags": tags, "properties": {"computeType": "AmlCompute", "properties": {
+                "vmSize": "STANDARD_A1_V2", "vmPriority": more.get("vmPriority", "Dedicated"),
+                "scaleSettings": {"minNodeCount": 0, "maxNodeCount": nodes, "nodeIdleTimeBeforeScaleDown": more.get("idle", "PT120S")}}}})
 
     def populate(self, count):
         """Jobs that have ended, so that the store is a used one."""
-        numbers = iter(range(count))
+        numbers = queue.SimpleQueue()
+        for number in range(count):
+            numbers.put(number)
 
         def some():
             client = Client(self.world)
-            for number in numbers:
-                name = f"old-{number:05d}"
+            while True:
+                try:
+                    name = f"old-{numbers.get_nowait():05d}"
+                except queue.Empty:
+                    return
                 body = {"properties": {"jobType": "Command", "command": "true", "environmentId": "azureml:host:1", "experimentName": "old",
                                        "computeId": f"{self.world.workspace}/computes/shelf"}}
                 client.ask("PUT", f"{self.world.workspace}/jobs/{name}?{API}", body)
                 client.ask("POST", f"{self.world.workspace}/jobs/{name}/cancel?{API}", {})
-        lock = threading.Lock()
-        source = numbers
 
-        class Shared:
-            def __iter__(self):
-                return self
-
-            def __next__(self):
-                with lock:
-                    return next(source)
-        numbers = Shared()
         threads = [threading.Thread(target=some) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -413,15 +411,15 @@ class Run:
             time.sleep(0.1)
         return True
 
-    def heal_later(self, name, seconds, what, row=None):
-        heapq.heappush(self.heals, (time.monotonic() + seconds, len(self.heals), random.random(), name, what, row))
+    def heal_later(self, seconds, what, fault=None):
+        heapq.heappush(self.heals, (time.monotonic() + seconds, next(self.heal_order), what, fault))
 
     def heal_due(self, all_of_them=False):
         while self.heals and (all_of_them or self.heals[0][0] <= time.monotonic()):
-            _, _, _, name, what, row = heapq.heappop(self.heals)
+            _, _, what, fault = heapq.heappop(self.heals)
             what()
-            if row:
-                row[2] = since_boot()
+            if fault:
+                fault.healed = since_boot()
             if all_of_them:
                 time.sleep(0.2)
 
@@ -429,31 +427,54 @@ class Run:
         running, waiting = self.counts()
         return running >= RUNNING and waiting >= WAITING
 
-    def under_way(self):
-        return {row[0] for row in self.faults.rows if row[2] is None}
-
     def may_strike(self, name):
         if name in faults.NEED_SERVER and not self.server_up:
             return False
-        return not any(name in group and self.under_way() & group for group in faults.EXCLUSIVE)
+        return not any(name in group and self.history.under_way() & group for group in faults.EXCLUSIVE)
 
     def strike(self, name, hold, seed):
-        self.wait_until(15 if self.long_form else 5, self.busy)
-        if not self.may_strike(name):  # what is healed meanwhile may have begun it anew
-            self.wait_until(60, lambda: self.may_strike(name))
-        active = self.under_way()
-        row = self.faults.add(name, *self.counts())
+        active = self.history.under_way()
+        fault = self.history.add(name, *self.counts())
         self.say(f"{name}" + (f" for {hold:.1f} s" if hold else "") + (f", while {', '.join(active)}" if active else ""))
-        heal = faults.FAULTS[name][0](self, random.Random(seed))
+        heal = faults.FAULTS[name][0](self, random.Random(seed), fault)
         if heal:
-            self.heal_later(name, hold, heal, row)
+            self.heal_later(hold, heal, fault)
         else:
-            row[2] = since_boot()
+            fault.healed = since_boot()
+
+    def strike_all(self, plan):
+        """The faults at their time, by a clock that stands still while too little runs or waits."""
+        begun = last = busy_at = time.monotonic()
+        clock = 0.0
+        put_off = []  # what cannot be together with what is under way comes as soon as it can
+        while last - begun < self.seconds and (plan or put_off):
+            self.heal_due()
+            before, last = last, time.monotonic()
+            if self.busy():
+                busy_at = last
+            elif last - busy_at < PATIENCE:
+                time.sleep(0.05)
+                continue
+            clock += last - before
+            due = next((row for row in put_off if self.may_strike(row[1])), None)
+            if due:
+                put_off.remove(due)
+                self.strike(*due[1:])
+            elif plan and plan[0][0] <= clock:
+                due = plan.popleft()
+                if self.may_strike(due[1]):
+                    self.strike(*due[1:])
+                else:
+                    put_off.append(due)
+            else:
+                time.sleep(0.05)
 
     def carry_out(self):
-        self.say(f"seed {self.seed}; the data is in {self.world.folder}" + ("" if self.world.disk else "; no mount is allowed here, so the disk does not fill"))
+        self.say(f"seed {self.seed}; the data is in {self.world.folder}")
+        if not self.world.disk:
+            self.violation("test", "no mount is allowed here, so the disk does not fill")
         if self.world.clock.trouble:
-            self.say("the server's clock is not set: " + self.world.clock.trouble)
+            self.violation("test", "the server's clock is not set: " + self.world.clock.trouble)
         self.prepare()
         old = 10_000 if self.long_form else 300
         self.populate(old)
@@ -461,32 +482,24 @@ class Run:
         self.submitting = True
         for _ in range(4):
             self.thread(self.submit)
-        for what in (self.submit_bursts, self.submit_sweeps, self.cancel, self.watch, self.choose, self.look, self.look, self.progress):
+        for what in (self.submit_cheap, self.submit_bursts, self.submit_rushes, self.submit_sweeps, self.cancel, self.watch, self.choose, self.look, self.look, self.progress):
             self.thread(what)
         if not self.wait_until(90, self.busy):
             self.violation("start", f"not {RUNNING} running and {WAITING} waiting within 90 s")
-        begun = time.monotonic()
-        plan = deque(faults.schedule(random.Random(f"{self.seed}/faults"), self.long_form, self.seconds))
-        if not self.world.disk:
-            plan = deque(row for row in plan if row[1] != "disk full")
-        if self.world.clock.trouble:
-            plan = deque(row for row in plan if "clock" not in row[1])
-        put_off = []  # what cannot be together with what is under way comes as soon as it can
-        while time.monotonic() - begun < self.seconds and (plan or put_off):
-            self.heal_due()
-            due = next((row for row in put_off if self.may_strike(row[1])), None)
-            if due:
-                put_off.remove(due)
-            elif plan and begun + plan[0][0] <= time.monotonic():
-                due = plan.popleft()
-                if not self.may_strike(due[1]):
-                    put_off.append(due)
-                    continue
-            else:
-                time.sleep(0.05)
-                continue
-            self.strike(*due[1:])
+        plan = faults.schedule(random.Random(f"{self.seed}/faults"), self.long_form, self.seconds)
+        self.strike_all(deque(row for row in plan if self.world.disk or row[1] != "disk full"))
         self.finish()
+
+    def check_faults(self):
+        """Whether the run was what it is meant to be."""
+        below = [fault for fault in self.history.faults if fault.running < RUNNING or fault.waiting < WAITING]
+        if len(below) > BELOW * len(self.history.faults):
+            self.violation("test", f"{len(below)} of {len(self.history.faults)} faults struck with less than {RUNNING} running and {WAITING} waiting")
+        if self.long_form:
+            for kind in sorted(set(faults.FAULTS) - {fault.kind for fault in self.history.faults}):
+                self.violation("test", f"'{kind}' never came")
+            if "preempted" not in self.history.judged:
+                self.violation("test", "no attempt was preempted")
 
     def finish(self):
         self.submitting = False
@@ -506,7 +519,7 @@ class Run:
                 _, text = client.once("GET", f"{self.world.workspace}/jobs/{job.name}?{API}")
                 self.violation(job.name, f"has not ended 180 s after the last fault: {text[-1500:].decode()}")
         # What was said of a job that had ended stays so, over one more death of the server.
-        faults.server_kill(self, random.Random(0))()
+        faults.end_server(self, signal.SIGKILL)()
         self.over = True
         self.scan()
         for job in self.jobs.values():
@@ -525,9 +538,10 @@ class Run:
             for member in ("turnout.attempts", "turnout.cause", "turnout.exit_code"):
                 if before["properties"].get(member) != now["properties"].get(member):
                     self.violation(job.name, f"had ended with {member} {before['properties'].get(member)}, now it is {now['properties'].get(member)}")
-            for text in checker.check_story(job, self.attempts(job), self.faults) if not job.trials else ():
+            for text in checker.check_story(job, self.attempts(job), self.history) if not job.trials else ():
                 self.violation(job.name, text)
         self.check_events(client)
+        self.check_faults()
         alive = self.world.processes().tasks
         if alive:
             self.violation("orphans", f"processes of jobs that have ended: {alive}")
@@ -570,22 +584,30 @@ class Run:
 
     def report(self):
         kinds = {}
-        for kind, at, healed, running, waiting in self.faults.rows:
-            kinds.setdefault(kind, []).append((healed - at if healed else 0.0, running, waiting))
+        for fault in self.history.faults:
+            kinds.setdefault(fault.kind, []).append(((fault.healed or fault.at) - fault.at, fault.running, fault.waiting))
         print(f"\n{'fault':<28}{'times':>6}{'with 50/500':>13}{'running, least':>16}{'waiting, least':>16}{'longest s':>11}")
         for kind, rows in sorted(kinds.items()):
             full = sum(1 for _, running, waiting in rows if running >= RUNNING and waiting >= WAITING)
             print(f"{kind:<28}{len(rows):>6}{full:>13}{min(r for _, r, _ in rows):>16}{min(w for _, _, w in rows):>16}{max(h for h, _, _ in rows):>11.1f}")
+        print(f"\n{'rule':<58}{'judged':>8}{'worst':>8}{'allowed':>9}")
+        for rule, (times, worst, allowed) in sorted(self.history.judged.items()):
+            print(f"{rule:<58}{times:>8}{worst:>8.2f}{allowed:>9}")
         idle = sorted(self.idle_seen) or [0]
         again = ", ".join(f"{count} {'without answer' if status == 0 else f'HTTP {status}'}" for status, count in sorted(self.world.again.items()))
         print(f"\nidle connections: {idle[len(idle) // 2]} in the median; requests that were sent again: {again or 'none'}")
-        seconds = sorted(seconds for seconds, _ in self.world.recoveries)
+        seconds = sorted(self.world.recoveries)
         print(f"jobs {len(self.jobs)}: " + ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items())) +
               f"; {self.retried} after a retry; attempts {sum(len(self.attempts(job)) for job in self.jobs.values())}")
+        for what, some in (("on two nodes", lambda job: "nodes" in job.does), ("on nodes that jobs share", lambda job: job.does["cluster"] == plans.SHARED),
+                           ("of low priority", lambda job: job.does["cluster"] == plans.CHEAP)):
+            those = [job for job in self.jobs.values() if job.told and some(job)]
+            print(f"{what}: {len(those)} jobs that began, {sum(len(job.told) > 1 for job in those)} after a retry, "
+                  f"{sum(row.get('cause') == 'preempted' for job in those for row in job.told)} attempts preempted")
         if seconds:
             print(f"starts of the server {len(seconds)}: until it answered {seconds[len(seconds) // 2]:.2f} s median, {seconds[-1]:.2f} s longest, "
                   f"with up to {self.world.jobs_in_store} jobs in the store")
-        print(f"seed {self.seed}, {(time.monotonic() - self.begun) / 60:.1f} minutes, {len(self.faults.rows)} faults: "
+        print(f"seed {self.seed}, {(time.monotonic() - self.begun) / 60:.1f} minutes, {len(self.history.faults)} faults: "
               + (f"{len(self.violations)} VIOLATIONS" if self.violations else "no violation"), flush=True)
 
 

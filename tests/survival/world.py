@@ -141,7 +141,7 @@ class World:
         self.port = 0
         self.started = threading.Event()  # a server answers
         self.again = Counter()  # status of an answer after which was asked again: 0 if there was none
-        self.recoveries = [] # (seconds from start to the first answer, jobs in the store)
+        self.recoveries = []    # seconds from start to the first answer
         self.jobs_in_store = 0
         self.idle = []
 
@@ -152,6 +152,7 @@ class World:
         return {**plain, **self.clock.environment()}
 
     def start(self):
+        """Seconds until it answered; None if its first answer was another than 200."""
         if self.relay:
             self.relay.unplug()
         begun = time.monotonic()
@@ -178,9 +179,11 @@ class World:
             self.relay = Relay(self.data)
         self.relay.plug()
         status, _ = Client(self).once("GET", f"{self.workspace}/jobs?{API}&$top=1")
-        if status == 200:
-            self.recoveries.append((time.monotonic() - begun, self.jobs_in_store))
+        seconds = time.monotonic() - begun if status == 200 else None
+        if seconds:
+            self.recoveries.append(seconds)
         self.started.set()
+        return seconds
 
     def end_server(self, number):
         self.started.clear()
