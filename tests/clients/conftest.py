@@ -143,14 +143,24 @@ def server(folder):
     server.stop()
 
 
-@pytest.fixture
-def own_server(tmp_path_factory):
-    """A server for one test, which may kill it."""
+def server_of_its_own():
     path = Path(tempfile.mkdtemp(prefix="turnout-"))
     server = Server(path / "data").start()
     yield server
     server.stop()
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def own_server():
+    """A server for one test, which may kill it."""
+    yield from server_of_its_own()
+
+
+@pytest.fixture(scope="module")
+def module_server():
+    """A server for the tests of one file."""
+    yield from server_of_its_own()
 
 
 def client_for(server):
