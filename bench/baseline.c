@@ -3,6 +3,7 @@
 //     baseline spawn N            microseconds from posix_spawn of `echo` to its first byte, N times
 //     baseline fdatasync N FILE   microseconds of an append of 4 KiB and its fdatasync, N times
 //     baseline loop N K ARGV...   commands per second: N times ARGV by posix_spawn, K at a time
+//     baseline once N ARGV...     microseconds from posix_spawn of ARGV to its exit, N times
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <spawn.h>
@@ -48,6 +49,16 @@ static int sync_once(int fd, const char* block) {
     return 0;
 }
 
+static int exit_once(char** arguments) {
+    int status;
+    pid_t child;
+    double begin = now();
+    if (posix_spawnp(&child, arguments[0], NULL, NULL, arguments, environ) != 0) return 1;
+    if (waitpid(child, &status, 0) < 0 || status != 0) return 1;
+    printf("%.1f\n", now() - begin);
+    return 0;
+}
+
 // Nothing but processes: no pipe, no log, no record of the exit.
 static int loop(int total, int in_flight, char** arguments) {
     int started = 0, ended = 0, status;
@@ -82,6 +93,11 @@ int main(int count, char** arguments) {
         return 0;
     }
     if (count > 4 && strcmp(arguments[1], "loop") == 0) return loop(rounds, atoi(arguments[3]), arguments + 4);
-    fprintf(stderr, "usage: baseline spawn N | fdatasync N FILE | loop N K ARGV...\n");
+    if (count > 3 && strcmp(arguments[1], "once") == 0) {
+        for (int i = 0; i < rounds; ++i)
+            if (exit_once(arguments + 3) != 0) return 1;
+        return 0;
+    }
+    fprintf(stderr, "usage: baseline spawn N | fdatasync N FILE | loop N K ARGV... | once N ARGV...\n");
     return 2;
 }

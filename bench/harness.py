@@ -48,6 +48,11 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def megabytes(mebibytes):
+    """As the targets are told: 10^6 bytes."""
+    return mebibytes * (1 << 20) / 1e6
+
+
 def pss_mib(pid):
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):

@@ -5,7 +5,7 @@
 //     load get KEY=VALUE...   GETs one path, or those of a file in turn, on one connection
 //
 // origin=http://HOST:PORT path=/…/jobs/ version=API-VERSION body=FILE (`@NAME@` in it becomes the
-// job's name) paths=FILE (get: one on a line) prefix=NAME first=0 count=N connections=8 wait=0|1 (put: until the last has ended).
+// job's name) paths=FILE (get: one on a line) prefix=NAME first=0 count=N connections=8 wait=0|1 (put: until the last ones have ended).
 // The token is in $TURNOUT_LOAD_TOKEN. The result is one line of JSON; progress goes to stderr.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -178,7 +178,7 @@ std::string quantiles(std::vector<double> seconds) {
     return text;
 }
 
-// The job's status, from the text of its answer: `"status":"` occurs once in front of a name.
+// The job's status, from the text of its answer: the job's own status is the first one in the answer.
 std::string_view status_of(std::string_view body) {
     constexpr std::string_view mark = R"("status":")";
     const std::size_t at = body.find(mark);
@@ -209,6 +209,7 @@ int put(const Options& options) {
     latencies.reserve(static_cast<std::size_t>(count));
     int sent = 0, answered = 0;
     const double begin = now();
+    const double begun = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
     double chunk_began = begin;
     for (auto& connection : connections) connection->send(options.put(options.name(first + sent++)));
     while (answered < count) {
@@ -230,13 +231,13 @@ int put(const Options& options) {
     }
     const double submitted = now();
     if (options.number("wait", 0) != 0) {
-        // Jobs start in their order, more or less: wait for the last, then look at those before it.
+        // Jobs start in their order, more or less: when the last ones have ended there is little left.
+        // What it took is told by the ends that the server has recorded.
         for (int back = 0; back < std::min(count, 64); ++back)
             while (!has_ended(*connections[0], options, options.name(first + count - 1 - back))) std::this_thread::sleep_for(10ms);
     }
-    const double ended = now();
-    std::printf("{\"count\": %d, \"submit_seconds\": %.6f, \"submit_rate\": %.2f, \"seconds\": %.6f, \"rate\": %.2f, \"put_ms\": %s, \"chunk_rates\": [",
-                count, submitted - begin, count / (submitted - begin), ended - begin, count / (ended - begin), quantiles(std::move(latencies)).c_str());
+    std::printf("{\"count\": %d, \"begun\": %.6f, \"submit_seconds\": %.6f, \"submit_rate\": %.2f, \"put_ms\": %s, \"chunk\": %d, \"chunk_rates\": [", count, begun,
+                submitted - begin, count / (submitted - begin), quantiles(std::move(latencies)).c_str(), kChunk);
     for (std::size_t i = 0; i < chunks.size(); ++i) std::printf("%s%.1f", i == 0 ? "" : ", ", chunks[i]);
     std::printf("]}\n");
     return 0;

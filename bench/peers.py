@@ -146,7 +146,8 @@ def figure_slurm():
             begin = time.perf_counter()
             slurm.call("srun", "-n1", "/bin/true")
             single.append((time.perf_counter() - begin) * 1000)
-        out = result(f"Slurm 22.05: an array of {count:,} `/bin/true`, {NODES} nodes with 32 CPUs declared each", beside,
+        version = slurm.call("sinfo", "--version").strip().replace("slurm-wlm", "Slurm")
+        out = result(f"{version}: an array of {count:,} `/bin/true`, {NODES} nodes with 32 CPUs declared each", beside,
                      f"; `srun` one at a time p50 {median(single):.0f} ms, p99 {quantile(single, 0.99):.0f} ms")
         out["raw"].update({"count": count, "srun_p50_ms": median(single), "srun_ms": single})
         return out
@@ -165,6 +166,7 @@ def run():
     pid = os.posix_spawn("/bin/true", ["/bin/true"], os.environ)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 ray.get([run.remote() for _ in range(100)])
+print(ray.__version__, flush=True)
 for line in sys.stdin:
     begin = time.perf_counter()
     codes = ray.get([run.remote() for _ in range(count)])
@@ -181,6 +183,7 @@ def figure_ray():
     process = subprocess.Popen([str(RAY), "-c", RAY_SCRIPT, str(count), folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                stderr=subprocess.DEVNULL, text=True, start_new_session=True, env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"})
     try:
+        version = process.stdout.readline().strip()
         beside = Beside(["/bin/true"], count)
         for _ in range(Scale.rounds):
             process.stdin.write("go\n")
@@ -191,7 +194,7 @@ def figure_ray():
             beside.add(float(line))
         process.stdin.close()
         process.wait(60)
-        return result(f"Ray 2.60: {count:,} tasks that each run `/bin/true`, 2 CPUs (no log, nothing durable)", beside)
+        return result(f"Ray {version}: {count:,} tasks that each run `/bin/true`, 2 CPUs (no log, nothing durable)", beside)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -31,7 +31,7 @@ class Canvas:
 
 
 def ratios(canvas, known):
-    names = (("sweep", "Turnout, sweep", OURS, 0.85), ("shell", "Turnout, sweep through a shell", OURS, None), ("jobs", "Turnout, jobs by REST", OURS, 0.6),
+    names = (("sweep", "Turnout, sweep", OURS, 0.85), ("shell", "Turnout, sweep through a shell", OURS, 0.85), ("jobs", "Turnout, jobs by REST", OURS, 0.6),
              ("hq", "HyperQueue", OTHERS, None), ("ray", "Ray", OTHERS, None), ("slurm", "Slurm array", OTHERS, None))
     rows = [(label, known[name]["raw"], colour, target) for name, label, colour, target in names if known.get(name, {}).get("raw", {}).get("ratio")]
     if not rows:
@@ -86,7 +86,7 @@ def draw(known, where):
     if len(held.get("chunk_rates", [])) > 1:
         rates = held["chunk_rates"]
         group = max(1, len(rates) // 50)
-        points = [((i + group) * 10_000, sum(rates[i:i + group]) / group) for i in range(0, len(rates) - group + 1, group)]
+        points = [((i + group) * held["chunk"], sum(rates[i:i + group]) / group) for i in range(0, len(rates) - group + 1, group)]
         chart(canvas, f"Submitting {held['count']:,} jobs that wait", [("jobs/s", points)], "jobs held", "jobs/s")
         seconds = held["memory"]
         if len(seconds) > 1:

@@ -1,15 +1,11 @@
-// How many short commands nodes run a second, against a bare posix_spawn loop of the same command:
-// real agents and supervisors, fed over the Unix socket by a server that lives in this program.
+// How many short commands nodes run a second: real agents and supervisors, fed over the Unix socket by
+// a server that lives in this program.
 //
-//     bench_node [--tasks 4000] [--nodes 1] [--slots 1] [--ahead 32] [--command /bin/true]
+//     bench-node [--tasks 4000] [--nodes 1] [--slots 1] [--ahead 32] [--command /bin/true]
 //
-// One line of JSON: tasks a second of both, their ratio, and the processor time of agents and
-// supervisors for each task, and of the loop (it forks, as the supervisor does).
-#include <fcntl.h>
-#include <poll.h>
+// One line of JSON: tasks a second, and the processor time of agents and supervisors for each task.
 #include <signal.h>
 #include <spawn.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,67 +70,11 @@ std::vector<int> processes_of(const std::string& program, const std::string& fol
     return found;
 }
 
-double own_processor_time() {
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 + static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-}
-
-struct Bare {
-    double per_second = 0;
-    double own_us = 0;  // of the loop itself for each task
-};
-
-// The floor: the same command with as much environment and a pipe for its output, as many at a time.
-Bare bare_loop(const Options& options) {
-    std::vector<std::string> texts;
-    for (int i = 0; i < 25; ++i) texts.push_back("VARIABLE_" + std::to_string(i) + "=" + std::string(40, 'x'));
-    std::vector<char*> environment;
-    for (auto& text : texts) environment.push_back(text.data());
-    environment.push_back(nullptr);
-    std::string program = options.command;
-    char* argv[] = {program.data(), nullptr};
-    struct Running {
-        pid_t pid = 0;
-        int pipe = -1;
-    };
-    std::vector<Running> running(static_cast<std::size_t>(options.nodes * options.slots));
-    int begun = 0, ended = 0;
-    const double start = seconds(), own = own_processor_time();
-    while (ended < options.tasks) {
-        for (auto& one : running) {
-            if (one.pid || begun == options.tasks) continue;
-            int fds[2];
-            if (pipe2(fds, O_CLOEXEC) != 0) std::abort();
-            posix_spawn_file_actions_t actions;
-            posix_spawn_file_actions_init(&actions);
-            posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
-            if (posix_spawn(&one.pid, program.c_str(), &actions, nullptr, argv, environment.data()) != 0) std::abort();
-            posix_spawn_file_actions_destroy(&actions);
-            close(fds[1]);
-            one.pipe = fds[0];
-            ++begun;
-        }
-        const pid_t pid = waitpid(-1, nullptr, 0);
-        for (auto& one : running) {
-            if (one.pid != pid) continue;
-            char bytes[4096];
-            while (read(one.pipe, bytes, sizeof bytes) > 0) {
-            }
-            close(one.pipe);
-            one = {};
-            ++ended;
-        }
-    }
-    return {options.tasks / (seconds() - start), (own_processor_time() - own) / options.tasks};
-}
-
 class Bench {
 public:
     explicit Bench(Options options) : options_(std::move(options)) {}
 
     int run() {
-        const Bare before = bare_loop(options_);
         char name[] = "/tmp/turnout-bench-node-XXXXXX";
         folder_ = mkdtemp(name);
         std::ofstream(folder_ + "/token") << "node-token\n";
@@ -160,12 +100,9 @@ public:
             loop_.run_until([&] { return waitpid(node.pid, nullptr, WNOHANG) != 0 || !poke(); });
         listener_.reset();
         agent::remove_tree(folder_);
-        const Bare after = bare_loop(options_);
-        const double bare = (before.per_second + after.per_second) / 2;
         std::printf("{\"command\": \"%s\", \"tasks\": %d, \"nodes\": %d, \"slots\": %d, \"ahead\": %d, \"tasks_per_s\": %.0f, "
-                    "\"bare_per_s\": %.0f, \"ratio\": %.3f, \"bare_us\": %.1f, \"agent_us\": %.1f, \"supervisor_us\": %.1f, \"failed\": %d}\n",
-                    options_.command.c_str(), options_.tasks, options_.nodes, options_.slots, options_.ahead, rate, bare, rate / bare,
-                    (before.own_us + after.own_us) / 2, agent_us, supervisor_us, failed_);
+                    "\"agent_us\": %.1f, \"supervisor_us\": %.1f, \"failed\": %d}\n",
+                    options_.command.c_str(), options_.tasks, options_.nodes, options_.slots, options_.ahead, rate, agent_us, supervisor_us, failed_);
         return failed_ == 0 ? 0 : 1;
     }
 
@@ -306,7 +243,7 @@ int main(int argc, char** argv) {
         } else if (i + 1 < argc && name == "--command") {
             options.command = argv[i + 1];
         } else {
-            std::cerr << "usage: bench_node [--tasks N] [--nodes N] [--slots N] [--ahead N] [--command PROGRAM]\n";
+            std::cerr << "usage: bench-node [--tasks N] [--nodes N] [--slots N] [--ahead N] [--command PROGRAM]\n";
             return 2;
         }
     }
