@@ -77,11 +77,11 @@ std::vector<Command> build_table() {
          {{"--follow", "-f", "", "Goes on with what happens next, until Ctrl-C.", false}, {"--job", "", "NAME", "Only of this job.", false},
           {"--compute", "", "NAME", "Only of this compute, its nodes and its jobs.", false}, {"--kind", "", "KIND", "Only of a `job`, `node` or `compute`.", false}, kMaxResults}, show_events},
 
-        {{"drill", "preempt"}, "Takes its node away from a running job, as a dedicated cluster would.\nEnds with a verdict: what was lost, what resumed, how long it took; exit code 0 if all is well.", {kName}, drill_preempt, "[JOB]"},
-        {{"drill", "kill-node"}, "Kills every process of the node of a running job at one moment.\nEnds with a verdict: what was lost, what resumed, how long it took; exit code 0 if all is well.", {kName}, drill_kill_node, "[JOB]"},
-        {{"drill", "partition"}, "Cuts the link between the server and the node of a running job, and heals it.\nEnds with a verdict: what was lost, what resumed, how long it took; exit code 0 if all is well.",
+        {{"drill", "preempt"}, "Takes its node away from a running job, as a dedicated cluster would.\nEnds with a verdict: what was lost, what resumed, how long it took; exit code 0 if it passed.", {kName}, drill_preempt, "[JOB]"},
+        {{"drill", "kill-node"}, "Kills every process of the node of a running job at one moment.\nEnds with a verdict: what was lost, what resumed, how long it took; exit code 0 if it passed.", {kName}, drill_kill_node, "[JOB]"},
+        {{"drill", "partition"}, "Cuts the link between the server and the node of a running job, and heals it.\nEnds with a verdict: what was lost, what resumed, how long it took; exit code 0 if it passed.",
          {kName, kSeconds}, drill_partition, "[JOB]"},
-        {{"drill", "fill-disk"}, "Fills the file system of a running job's node, and frees it again.\nRefused where others would suffer. Ends with a verdict; exit code 0 if all is well.",
+        {{"drill", "fill-disk"}, "Fills the file system of a running job's node, and frees it again.\nRefused where others would suffer. Ends with a verdict; exit code 0 if it passed.",
          {kName, kSeconds, {"--yes", "-y", "", "Needed: it really fills that file system.", false}}, drill_fill_disk, "[JOB]"},
 
         {{"compute", "create"}, "Makes a compute cluster.", with({kFile, kSet, kNoWait}, options_of(spec::aml_compute())), compute_create},

@@ -1,6 +1,7 @@
 // `turnout drill …`: harm to a running job of one's own, and what came of it. What the server knew
 // before (log bytes, metrics, the attempt) is compared with what it knows afterwards.
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/text.h"
@@ -10,8 +11,8 @@ namespace turnout::cli {
 
 namespace {
 
-constexpr const char* kLog = "user_logs/std_log.txt";
-constexpr std::size_t kMostLog = 16 << 20;   // bytes that are compared
+constexpr std::string_view kLogs = "user_logs/";  // of a job's commands: one for each process
+constexpr std::size_t kMostLog = 16 << 20;   // bytes that are compared, of all of them
 constexpr std::size_t kMostMetrics = 50;     // whose points are compared
 constexpr Span kPatience = 300s;             // until it has resumed
 constexpr Span kCatchUp = 30s;               // until what was under way has arrived
@@ -19,9 +20,15 @@ constexpr Span kCatchUp = 30s;               // until what was under way has arr
 struct Seen {
     std::string status, node;
     std::int64_t attempt = 0;
-    std::string log;               // of that attempt
-    std::set<std::string> points;  // of metrics, each as text
+    std::map<std::string, std::string> logs;  // of that attempt: path -> bytes
+    std::set<std::string> points;             // of metrics, each as text
 };
+
+std::size_t bytes_of(const std::map<std::string, std::string>& logs) {
+    std::size_t bytes = 0;
+    for (const auto& [path, log] : logs) bytes += log.size();
+    return bytes;
+}
 
 struct Drill {
     Context& context;
@@ -42,20 +49,46 @@ struct Drill {
         }
         return seen;
     }
-    // That attempt's log as far as the server has it.
-    Result<std::string> log_of(std::int64_t attempt, std::int64_t current) const {
+    // path -> link
+    Result<Json> log_files() const {
         const Json details = TURNOUT_TRY(api.get("/history/v1.0" + api.in_workspace("/runs/" + percent_encode(name) + "/details")));
-        const std::string path = attempt == current ? kLog : "retries/" + std::to_string(attempt) + "/" + kLog;
-        // Until the next attempt has logged something, the last log is still this one's.
-        std::string url = details.at("logFiles").at(path).as_string();
-        if (url.empty()) url = details.at("logFiles").at(kLog).as_string();
+        return details.at("logFiles");
+    }
+    Result<std::string> read_log(const std::string& url, std::size_t most) const {
         std::string log;
-        while (!url.empty() && log.size() < kMostLog) {
+        while (!url.empty() && log.size() < most) {
             const auto [bytes, headers] = TURNOUT_TRY(api.fetch(url + (url.find('?') == std::string::npos ? "?" : "&") + "wait=0&offset=" + std::to_string(log.size())));
             if (bytes.empty()) break;
             log += bytes;
         }
+        if (log.size() > most) log.resize(most);
         return log;
+    }
+    // The logs of the last attempt as far as the server has them.
+    Result<std::map<std::string, std::string>> logs() const {
+        const Json files = TURNOUT_TRY(log_files());
+        std::map<std::string, std::string> urls;
+        for (const auto& [path, url] : files.members())
+            if (path.starts_with(kLogs)) urls.emplace(path, url.as_string());
+        std::map<std::string, std::string> found;
+        for (const auto& [path, url] : urls) found.emplace(path, TURNOUT_TRY(read_log(url, kMostLog / urls.size())));
+        return found;
+    }
+    // How many of the bytes that were known are not there any more, or are others.
+    Result<std::size_t> lost_of_logs(const Seen& before, std::int64_t attempt_now) const {
+        const Json files = TURNOUT_TRY(log_files());
+        // Until the next attempt has logged something, the last logs are still this one's.
+        const std::string moved = "retries/" + std::to_string(before.attempt) + "/";
+        bool has_moved = false;
+        for (const auto& [path, url] : files.members()) has_moved = has_moved || path.starts_with(moved);
+        std::size_t lost = 0;
+        for (const auto& [path, known] : before.logs) {
+            const std::string& url = files.at(attempt_now != before.attempt && has_moved ? moved + path : path).as_string();
+            const std::string now = TURNOUT_TRY(read_log(url, known.size()));
+            const auto apart = std::mismatch(known.begin(), known.end(), now.begin(), now.end()).first;
+            lost += static_cast<std::size_t>(known.end() - apart);
+        }
+        return lost;
     }
     Result<std::set<std::string>> points() const {
         const std::string mlflow = "/mlflow/v1.0" + api.in_workspace("/api/2.0/mlflow/");
@@ -101,7 +134,7 @@ struct Drill {
 
     Result<Json> run() {
         Seen before = TURNOUT_TRY(state());
-        before.log = TURNOUT_TRY(log_of(before.attempt, before.attempt));
+        before.logs = TURNOUT_TRY(logs());
         before.points = TURNOUT_TRY(points());
         Json order = Json::object({{"kind", kind}});
         if (!begins_anew()) order.set("seconds", seconds);
@@ -112,29 +145,29 @@ struct Drill {
         const Span took = api.now() - begin;
 
         // What was under way may come a little later.
-        std::size_t log_lost = before.log.size();
+        const std::size_t log_known = bytes_of(before.logs);
+        std::size_t log_lost = log_known;
         std::set<std::string> points_lost = before.points;
         for (const Instant asked = api.now(); api.now() - asked < kCatchUp; rest(500ms)) {
-            const Result<std::string> log = log_of(before.attempt, after.attempt);
+            const Result<std::size_t> lost = lost_of_logs(before, after.attempt);
             const Result<std::set<std::string>> now = points();
-            if (log) {
-                const auto apart = std::mismatch(before.log.begin(), before.log.end(), log->begin(), log->end()).first;
-                log_lost = static_cast<std::size_t>(before.log.end() - apart);
-            }
+            if (lost) log_lost = *lost;
             if (now) {
                 points_lost.clear();
                 std::set_difference(before.points.begin(), before.points.end(), now->begin(), now->end(), std::inserter(points_lost, points_lost.end()));
             }
-            if (log && now && log_lost == 0 && points_lost.empty()) break;
+            if (lost && now && log_lost == 0 && points_lost.empty()) break;
         }
 
         const bool same = after.attempt == before.attempt;
         const bool well = after.status == "Running" || after.status == "Finalizing" || after.status == "Completed";
         const bool as_expected = begins_anew() ? well && !(same && after.status == "Running") : well && same;
-        const bool passed = as_expected && log_lost == 0 && points_lost.empty();
-        Json verdict = Json::object({{"drill", kind}, {"job", name}, {"verdict", passed ? "passed" : "failed"}, {"done", harm}});
+        // Where nothing was known, nothing could be lost: that proves nothing.
+        const bool proves = log_known > 0 || !before.points.empty();
+        const bool well_kept = as_expected && log_lost == 0 && points_lost.empty();
+        Json verdict = Json::object({{"drill", kind}, {"job", name}, {"verdict", !well_kept ? "failed" : proves ? "passed" : "inconclusive"}, {"done", harm}});
         verdict.set("lost", Json::object({{"log_bytes", static_cast<std::int64_t>(log_lost)}, {"metric_points", static_cast<std::int64_t>(points_lost.size())}}));
-        verdict.set("known_before", Json::object({{"log_bytes", static_cast<std::int64_t>(before.log.size())}, {"metric_points", static_cast<std::int64_t>(before.points.size())}}));
+        verdict.set("known_before", Json::object({{"log_bytes", static_cast<std::int64_t>(log_known)}, {"logs", static_cast<std::int64_t>(before.logs.size())}, {"metric_points", static_cast<std::int64_t>(before.points.size())}}));
         verdict.set("before", Json::object({{"status", before.status}, {"attempt", before.attempt}, {"node", before.node}}));
         verdict.set("after", Json::object({{"status", after.status}, {"attempt", after.attempt}, {"node", after.node}}));
         verdict.set("seconds", static_cast<double>(took.count() / 1000) / 1000);
@@ -159,8 +192,11 @@ std::string picture(const Json& verdict) {
     else out += "the file system of " + node + " was filled with " + to_size_words(static_cast<std::uint64_t>(done.at("bytes").as_int())) + " for " + seconds;
     out += "\n  lost     ";
     const std::int64_t bytes = lost.at("log_bytes").as_int(), points = lost.at("metric_points").as_int();
-    const std::string all = counted(known.at("log_bytes").as_int(), "byte") + " of its log and " + counted(known.at("metric_points").as_int(), "point") + " of its metrics";
-    if (bytes == 0 && points == 0) out += "nothing of what was known before: " + all + " are there";
+    const std::int64_t logs = known.at("logs").as_int();
+    const std::string all = counted(known.at("log_bytes").as_int(), "byte") + " of its " + (logs > 1 ? with_commas(logs) + " logs" : "log") + " and " +
+                            counted(known.at("metric_points").as_int(), "point") + " of its metrics";
+    if (known.at("log_bytes").as_int() == 0 && known.at("metric_points").as_int() == 0) out += "nothing was known before, so nothing is proved: drill again once the job has logged something";
+    else if (bytes == 0 && points == 0) out += "nothing of what was known before: " + all + " are there";
     else out += counted(bytes, "byte") + " of its log and " + counted(points, "point") + " of its metrics, of " + all;
     out += "\n  resumed  ";
     const std::int64_t attempt = after.at("attempt").as_int();
@@ -169,7 +205,7 @@ std::string picture(const Json& verdict) {
     else if (status == "Running" || status == "Finalizing" || status == "Completed") out += "the same attempt went on, on " + after.at("node").as_string();
     else out += "it did not";
     out += ", after " + to_words(took) + "\n  job      is " + status + "\n";
-    if (verdict.at("verdict").as_view() == "passed" && (kind == "preempt" || kind == "kill-node"))
+    if (verdict.at("verdict").as_view() != "failed" && (kind == "preempt" || kind == "kill-node"))
         out += "  note     what the command itself had in memory is gone: an attempt begins anew, with the outputs of the last one in place\n";
     return out;
 }

@@ -25,9 +25,9 @@ def explained(module_server):
 
 @pytest.fixture
 def submit(explained, tmp_path):
-    def run(name, command, compute="ex"):
+    def run(name, command, compute="ex", distribution=None):
         file = tmp_path / f"{name}.yml"
-        file.write_text(JOB.format(command=json.dumps(command), compute=compute))
+        file.write_text(JOB.format(command=json.dumps(command), compute=compute) + (f"distribution: {json.dumps(distribution)}\n" if distribution else ""))
         explained.turnout("job", "create", "-f", file, "-n", name)
         return name
 
@@ -180,6 +180,16 @@ def test_a_drill_ends_with_a_verdict(explained, submit, kind):
         assert as_json(explained.turnout("compute", "ledger", "ex"))["preemptions"] >= 1
     if kind == "kill-node":
         assert as_json(explained.turnout("job", "explain", name))["attempts"][0]["cause"] in ("node_lost", "internal")
+    explained.turnout("job", "cancel", "-n", name)
+    until(explained, name, "Canceled")
+
+
+def test_a_drill_looks_at_the_log_of_each_process(explained, submit):
+    name = submit("ex_drill_processes", COUNTS, distribution={"type": "mpi", "process_count_per_instance": 2})
+    until(explained, name, "Running")
+    eventually("it has logged", lambda: as_json(explained.turnout("job", "explain", name))["micros"]["user_code"] > 2_000_000, 30)
+    verdict = as_json(explained.turnout("drill", "preempt", name, "-o", "json", check=False, timeout=400))
+    assert verdict["verdict"] == "passed" and verdict["known_before"]["logs"] == 2 and verdict["known_before"]["log_bytes"] > 0
     explained.turnout("job", "cancel", "-n", name)
     until(explained, name, "Canceled")
 
