@@ -402,5 +402,22 @@ TEST_F(SupervisorTest, OnlyTheLastToListIsHeard) {
     EXPECT_EQ(recv(earlier.get(), bytes, sizeof bytes, 0), 0);
 }
 
+TEST_F(SupervisorTest, WhatKilledProcessesSaidLastIsKept) {
+    const std::string script = "if [ $RANK = 1 ]; then echo $$ $PPID > pids; while [ ! -e go ]; do sleep 0.01; done; echo last words; touch said; fi; exec sleep 1000";
+    auto id = run("ranks", {program, "launch", folder + "/end", "0", "0", "0", "2", "0", "-", "1", "RANK=0", "1", folder + "/log", "1", "RANK=1", "sh", "-c", script});
+    pid_t process = 0, launcher = 0;
+    ASSERT_TRUE(until([&] { return std::sscanf(read_file(folder + "/pids").value_or("").c_str(), "%d %d", &process, &launcher) == 2; }));
+    kill(launcher, SIGSTOP);  // what is said from now on is in its pipe
+    std::ofstream(folder + "/go") << "x";
+    ASSERT_TRUE(until([&] { return exists(folder + "/said"); }));
+    link->signal(id, SIGKILL);
+    ASSERT_TRUE(until([&] { return read_file("/proc/" + std::to_string(process) + "/stat").value_or(") Z").contains(") Z"); }));
+    kill(launcher, SIGCONT);
+    ASSERT_TRUE(until([&] { return exits.contains(id); }));
+    EXPECT_EQ(exits[id].exit_code, 137);
+    EXPECT_EQ(read_file(folder + "/log").value_or(""), "last words\n");
+    EXPECT_TRUE(read_file(folder + "/end").value_or("").ends_with(" 137 9\n"));
+}
+
 }  // namespace
 }  // namespace turnout::agent

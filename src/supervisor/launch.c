@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-int launch(int argc, char **argv);
+#include "launch.h"
 
 enum { GRACE_MS = 10000, DRAIN_MS = 10000, MAX_PROCESSES = 1024 };
 
@@ -185,7 +185,7 @@ int launch(int argc, char **argv) {
     sigprocmask(SIG_BLOCK, &mine, &before);
     int signals = signalfd(-1, &mine, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0) return 125;
-    prctl(PR_SET_NAME, "turnout-launch");
+    prctl(PR_SET_NAME, LAUNCHER_NAME);
 
     int left = 0, code = 0, told = 0, stopping = 0;
     long long kill_at = 0, drained_at = 0;

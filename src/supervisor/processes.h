@@ -14,11 +14,13 @@
 #include <unistd.h>
 
 #include "bytes.h"
+#include "launch.h"
 
 struct process {
     pid_t pid, parent, session;
     uint64_t rss;
     char member, stray;
+    char launcher;  // of several processes: it ends by itself when they have ended
 };
 static struct process *processes;
 static size_t process_count, process_room;
@@ -57,7 +59,8 @@ static inline void scan(void) {
             process_room = process_room * 2 + 64;
             processes = (struct process *)must(realloc(processes, process_room * sizeof *processes));
         }
-        struct process found = {atoi(entry->d_name), parent, session, (uint64_t)(rss > 0 ? rss : 0) * (uint64_t)page, 0, 0};
+        struct process found = {atoi(entry->d_name), parent, session, (uint64_t)(rss > 0 ? rss : 0) * (uint64_t)page, 0, 0, 0};
+        found.launcher = strstr(text, "(" LAUNCHER_NAME ")") != NULL;
         processes[process_count++] = found;
     }
     closedir(dir);

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "bytes.h"
+#include "launch.h"
 #include "processes.h"
 
 enum {
@@ -42,6 +43,7 @@ enum {
     FORGOTTEN = 4096,             // ids that stay refused after they were forgotten
     DRAIN_KILL_US = 10 * 1000000, // how long a dead leader's tree is hunted
     DRAIN_PIPE_US = 1000000,      // how long its pipe is read once nobody is left
+    LAUNCHER_US = 1000000,        // how long the launcher of killed processes has for what they said last
     FULL_DISK_US = 60 * 1000000,  // how long an ended task's last output waits for disk space
     FENCE_AGAIN_US = 5 * 1000000, // behind the fence what still lives is killed this often
     IDLE_US = 600 * 1000000,      // without tasks and agent it ends by itself
@@ -64,6 +66,7 @@ struct task {
     pid_t pid;
     int pipe;  // -1 once it is closed
     uint64_t started, ended, exited_at, alone_at;
+    uint64_t killed_at;       // when its tree was told to end at once
     uint64_t log_length;
     uint32_t first_segment;   // of its log
     uint64_t first_position;  // in that segment
@@ -537,15 +540,24 @@ static int find_members(const struct task *t, int markers) {
     return count;
 }
 
-static int signal_tree(const struct task *t, int number) {
+// Unlike a plain difference: 0 when `since` was taken later than `now`.
+static uint64_t elapsed(uint64_t now, uint64_t since) { return now > since ? now - since : 0; }
+
+// Returns how many processes it found.
+static int signal_tree(struct task *t, int number) {
+    if (number == SIGKILL && !t->killed_at) t->killed_at = now_us();
+    // What its processes said last is still with their launcher: it is killed only if it does not end by itself.
+    int spare = number == SIGKILL && elapsed(now_us(), t->killed_at) < LAUNCHER_US;
     // A tree that forks while it is killed needs more than one look.
     int count = 0;
     for (int round = 0; round < (number == SIGKILL ? 4 : 1); ++round) {
         scan();
         count = find_members(t, 1);
         if (!count) break;
-        for (size_t i = 0; i < process_count; ++i)
-            if (processes[i].member) kill(processes[i].pid, number);
+        for (size_t i = 0; i < process_count; ++i) {
+            const struct process *p = &processes[i];
+            if (p->member && !(spare && p->launcher && p->pid == t->pid)) kill(p->pid, number);
+        }
     }
     return count;
 }
@@ -629,9 +641,6 @@ static int read_pipe(struct task *t) {
     if (log_or_keep(t, bytes, (size_t)n)) tell_all_output(t);
     return 1;
 }
-
-// Unlike a plain difference: 0 when `since` was taken later than `now`.
-static uint64_t elapsed(uint64_t now, uint64_t since) { return now > since ? now - since : 0; }
 
 // After the leader ended: its tree is killed, the rest of the pipe is read, then it has ended.
 static void drain(struct task *t, uint64_t now) {
@@ -1066,8 +1075,6 @@ static int64_t wait_until(uint64_t time, uint64_t now, int64_t longest) {
     uint64_t wait = (time - now) / 1000 + 1;
     return wait < (uint64_t)longest ? (int64_t)wait : longest;
 }
-
-int launch(int argc, char **argv);  // launch.c
 
 int main(int argc, char **argv) {
     if (argc > 2 && !strcmp(argv[1], "launch")) return launch(argc, argv);
