@@ -22,6 +22,7 @@ struct AgentLinks::Link {
     ap::FrameReader frames;
     std::string outgoing;
     bool writing = false;
+    bool flushing = false;  // it will be written out in this turn of the loop
     bool closed = false;
     bool greeted = false;
     int unanswered = 0;  // pings since it last said anything
@@ -120,7 +121,12 @@ void AgentLinks::send(const NodeId& node, const ap::ToAgent& message) {
     if (found == links_.end() || found->second->closed || !found->second->greeted) return;
     found->second->outgoing += ap::encode(message);
     if (found->second->outgoing.size() > kMaxOutgoing) return disconnect(node);
-    flush(found->second);
+    // What one turn of the loop has to say leaves together.
+    if (std::exchange(found->second->flushing, true)) return;
+    loop_.post([this, link = found->second, alive = std::weak_ptr<int>(alive_)] {
+        link->flushing = false;
+        if (alive.lock()) flush(link);
+    });
 }
 
 void AgentLinks::disconnect(const NodeId& node) {

@@ -81,7 +81,7 @@ public:
         // At least so long after the last commit begins the next one, when only nodes wait for it,
         // not a client; the second when many of them do. What comes meanwhile shares it.
         Span commit_pause = 2ms;
-        Span busy_commit_pause = 8ms;
+        Span busy_commit_pause = 16ms;
         // The bearer token of an attempt; put into its lease on the way out, never stored.
         std::function<Secret(const agent_protocol::AttemptId&)> run_token = {};
     };

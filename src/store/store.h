@@ -16,6 +16,7 @@
 
 #include "base/result.h"
 #include "base/task.h"
+#include "base/time.h"
 
 namespace turnout {
 
@@ -70,6 +71,9 @@ struct Write {
 
 struct Batch {
     std::vector<Write> writes;
+    // It may wait so long after the commit before it, for others to share the next one. What is
+    // committed after a quiet time waits for nothing.
+    Span patience{};
     void put(Table table, std::string key, std::string value, Expect expect = std::nullopt) {
         writes.push_back({table, std::move(key), std::move(value), expect});
     }

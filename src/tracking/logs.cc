@@ -16,6 +16,9 @@ constexpr std::size_t kMaxCommit = 1 << 20;  // bytes of one commit
 constexpr std::size_t kMaxWaiting = 16 << 20;
 constexpr std::size_t kRowsPerScan = 16;
 constexpr std::size_t kMaxListed = 10'000;
+constexpr Span kStretch = 16ms;
+constexpr int kManyCommits = 8;  // in a stretch: then they wait for each other
+constexpr Span kPatience = 16ms;
 constexpr std::string_view kArtifacts = "ExperimentRun/dcid.";
 constexpr std::string_view kRetries = "retries/";
 
@@ -124,6 +127,19 @@ void Tracking::append_log(agent_protocol::LogChunk chunk, std::function<void(Res
     state_->pump_log(stream);
 }
 
+// A line that somebody waits for is durable at once; where many short tasks end, what they said goes
+// to the disk together.
+Span Tracking::State::log_patience() {
+    const std::int64_t stretch = clock.since_boot() / kStretch;
+    if (stretch != log_stretch) {
+        log_commits_before = stretch == log_stretch + 1 ? log_commits : 0;
+        log_commits = 0;
+        log_stretch = stretch;
+    }
+    ++log_commits;
+    return std::max(log_commits, log_commits_before) >= kManyCommits ? kPatience : Span{};
+}
+
 // One commit of a stream at a time: chunks that arrive meanwhile go together into the next one, so
 // a failed commit can never leave a gap behind it.
 void Tracking::State::pump_log(std::shared_ptr<LogStream> stream) {
@@ -153,6 +169,7 @@ void Tracking::State::pump_log(std::shared_ptr<LogStream> stream) {
         }
         if (loaded && !fresh.empty()) {
             Batch batch;
+            batch.patience = log_patience();
             const std::uint64_t new_length = stream->length + fresh.size();
             std::uint64_t at = stream->length;
             if (!stream->tail.empty()) {

@@ -100,6 +100,11 @@ struct Tracking::State : std::enable_shared_from_this<Tracking::State> {
     std::unordered_map<std::string, std::shared_ptr<LogStream>> busy_streams;
     std::unordered_map<std::string, std::vector<std::shared_ptr<LogWaiter>>> waiters;  // by job
 
+    // Commits of logs in this stretch of time and in the one before it, see log_patience.
+    std::int64_t log_stretch = 0;
+    int log_commits = 0, log_commits_before = 0;
+
+    Span log_patience();
     std::shared_ptr<LogStream> stream_of(const std::string& prefix, const std::string& job_key);
     Result<void> load_stream(LogStream& stream);
     void pump_log(std::shared_ptr<LogStream> stream);

@@ -209,11 +209,12 @@ public:
                                                    " bytes is too large for the store");
             bytes += size + 64;
         }
-        bool idle = false;
+        bool news = false;
         {
             std::lock_guard lock(mutex_);
             if (queued_bytes_ + bytes <= kMaxQueuedBytes || queue_.empty()) {
-                idle = queue_.empty();
+                news = queue_.empty() || batch.patience < patience_;
+                patience_ = queue_.empty() ? batch.patience : std::min(patience_, batch.patience);
                 queued_bytes_ += bytes;
                 queue_.push_back({std::move(batch), std::move(done), bytes});
                 done = nullptr;
@@ -222,7 +223,7 @@ public:
         if (done)
             return refuse(std::move(done),
                           "too many writes are waiting for the disk; try again later");
-        if (idle) wake_.notify_one();
+        if (news) wake_.notify_one();
     }
 
 private:
@@ -247,8 +248,14 @@ private:
                 }
                 continue;
             }
+            if (const auto begin = last_commit_ + patience_; !stopping_ && queued_bytes_ < kMaxGroupBytes &&
+                                                             std::chrono::steady_clock::now() < begin) {
+                wake_.wait_until(lock, begin);
+                continue;
+            }
             std::deque<Waiting> group = take_group();
             lock.unlock();
+            last_commit_ = std::chrono::steady_clock::now();
             commit_group(std::move(group));
             if (wal_frames_ >= kMaxWalFrames) checkpoint();
             lock.lock();
@@ -262,6 +269,7 @@ private:
             bytes += queue_[count++].bytes;
         queued_bytes_ -= bytes;
         if (count == queue_.size()) return std::exchange(queue_, {});
+        patience_ = Span{};  // those that are left have waited already
         std::deque<Waiting> group;
         for (; count > 0; --count) {
             group.push_back(std::move(queue_.front()));
@@ -414,6 +422,8 @@ private:
     std::condition_variable wake_;
     std::deque<Waiting> queue_;     // under mutex_
     std::size_t queued_bytes_ = 0;  // under mutex_
+    Span patience_{};               // under mutex_: the least of the queue's
+    std::chrono::steady_clock::time_point last_commit_{};  // when it began
     bool stopping_ = false;         // under mutex_
     std::thread thread_;
 };

@@ -152,6 +152,26 @@ TEST_F(SqliteStoreTest, TheSchemaIsWrittenDown) {
     EXPECT_EQ((*schema)->value, std::to_string(sqlite::kSchemaVersion));
 }
 
+TEST_F(SqliteStoreTest, APatientBatchGoesWithTheNextThatIsNot) {
+    auto store = open();
+    ASSERT_TRUE(put(*store, "first", "1"));
+    std::vector<std::string> done;
+    const auto patient = [&](std::string key) {
+        Batch batch;
+        batch.put(Table::Job, key, "1");
+        batch.patience = 1h;
+        store->commit(std::move(batch), [&done, key](Result<std::uint64_t> result) { done.push_back(key + (result ? "" : " failed")); });
+    };
+    patient("second");
+    patient("third");
+    EXPECT_TRUE(done.empty());
+    ASSERT_TRUE(put(*store, "fourth", "1"));
+    EXPECT_EQ(done, (std::vector<std::string>{"second", "third"}));
+    patient("fifth");
+    store.reset();  // does not wait for company
+    EXPECT_TRUE(*open()->get(Table::Job, "fifth"));
+}
+
 TEST_F(SqliteStoreTest, DestroyingCommitsWhatIsQueued) {
     auto store = open();
     int told = 0;
