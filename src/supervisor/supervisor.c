@@ -46,6 +46,7 @@ enum {
     LAUNCHER_US = 1000000,        // how long the launcher of killed processes has for what they said last
     FULL_DISK_US = 60 * 1000000,  // how long an ended task's last output waits for disk space
     FENCE_AGAIN_US = 5 * 1000000, // behind the fence what still lives is killed this often
+    NEWS_US = 4000,               // how long news waits while the agent has starts in stock here
     IDLE_US = 600 * 1000000,      // without tasks and agent it ends by itself
 };
 
@@ -100,6 +101,7 @@ struct start {
 
 static struct task *tasks;
 static struct start *waiting;
+static uint64_t news_since;  // there is something for the agent since then; 0 = nothing
 static uint32_t slots;  // so many tasks at a time; 0: no limit
 static struct connection connections[MAX_CONNECTIONS];
 static uint64_t next_serial = 1;
@@ -456,6 +458,7 @@ static void queue(struct connection *c, char type, const struct buffer *payload)
     put32(&c->out, (uint32_t)payload->size + 1);
     put8(&c->out, (uint8_t)type);
     put(&c->out, payload->data, payload->size);
+    if (!news_since) news_since = now_us();
 }
 
 static void tell_output(struct connection *c, const struct task *t) {
@@ -484,10 +487,23 @@ static void tell_exit(struct connection *c, const struct task *t) {
     free(b.data);
 }
 
+// Unlike a plain difference: 0 when `since` was taken later than `now`.
+static uint64_t elapsed(uint64_t now, uint64_t since) { return now > since ? now - since : 0; }
+
+// While enough starts wait here for their turn, news may wait too: the agent hears of several commands
+// at once, and has not to be woken for each. Returns the microseconds that are left of that wait.
+static uint64_t news_wait(uint64_t now) {
+    if (!news_since || !waiting || !waiting->next || !waiting->next->next) return 0;
+    uint64_t passed = elapsed(now, news_since);
+    return passed < NEWS_US ? NEWS_US - passed : 0;
+}
+
 // All that was queued, in one go; nothing leaves before the journal has it. What was forgotten may
 // wait for a quiet moment or for the next record: at worst it is forgotten once more.
 static void flush_all(int quiet) {
     if ((journal_due || quiet) && journal_flush() != 0) return;
+    if (news_wait(now_us())) return;
+    news_since = 0;
     for (int i = 0; i < MAX_CONNECTIONS; ++i) {
         struct connection *c = &connections[i];
         flush(c);
@@ -1144,12 +1160,13 @@ int main(int argc, char **argv) {
             fds = must(realloc(fds, room * sizeof *fds));
             polled = must(realloc(polled, room * sizeof *polled));
         }
+        uint64_t held = news_wait(now_us());
         size_t n = 0;
         fds[n++] = (struct pollfd){signals, POLLIN, 0};
         fds[n++] = (struct pollfd){listener, POLLIN, 0};
         for (int i = 0; i < MAX_CONNECTIONS; ++i) {
             struct connection *c = &connections[i];
-            fds[n++] = (struct pollfd){c->fd, (short)(POLLIN | (c->sent < c->out.size ? POLLOUT : 0)), 0};
+            fds[n++] = (struct pollfd){c->fd, (short)(POLLIN | (!held && c->sent < c->out.size ? POLLOUT : 0)), 0};
         }
         int running = 0, draining = 0, stalled = journal_out.size != 0;
         uint64_t next_sample = UINT64_MAX;
@@ -1170,6 +1187,7 @@ int main(int argc, char **argv) {
         if (fence && (running || waiting)) wait = wait_until(fence_at, now, wait);
         if (stalled && wait > 200) wait = 200;
         if (draining && wait > 5) wait = 5;
+        if (held && wait > (int64_t)held / 1000 + 1) wait = (int64_t)held / 1000 + 1;
         int ready = poll(fds, n, (int)wait);
         if (ready < 0 && errno != EINTR) die("poll");
         now = now_us();
