@@ -107,31 +107,39 @@ std::string real_path(const std::string& path) {
 
 void list_beneath(int folder, const std::string& path, const std::string& full,
                   const std::string& inside, std::size_t limit, int depth, std::vector<FileEntry>& out,
-                  std::vector<std::string>* links_left_out) {
-    if (depth > 200) return;
-    for_names(folder, [&](const char* name) {
-        if (out.size() >= limit) return;
+                  LeftOut& left_out) {
+    if (depth > 200) {
+        left_out.more = true;
+        return;
+    }
+    const bool all = for_names(folder, [&](const char* name) {
         struct stat st;
-        if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return;
+        if (left_out.more && out.size() >= limit) return;
+        if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return;  // removed meanwhile
         std::string relative = path.empty() ? name : path + "/" + name;
         std::string whole = full + "/" + name;
         if (S_ISDIR(st.st_mode)) {
             Fd inner(openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-            if (inner) list_beneath(inner.get(), relative, whole, inside, limit, depth + 1, out, links_left_out);
+            if (inner) list_beneath(inner.get(), relative, whole, inside, limit, depth + 1, out, left_out);
+            else if (errno != ENOENT) left_out.more = true;
             return;
         }
         if (S_ISLNK(st.st_mode)) {
             char real[PATH_MAX];
             if (!realpath(whole.c_str(), real) || !std::string_view(real).starts_with(inside + "/") ||
                 stat(real, &st) != 0 || !S_ISREG(st.st_mode)) {
-                if (links_left_out) links_left_out->push_back(relative);
+                left_out.links.push_back(relative);
                 return;
             }
         }
-        if (S_ISREG(st.st_mode))
+        if (!S_ISREG(st.st_mode)) return;
+        if (out.size() < limit)
             out.push_back({relative, static_cast<std::uint64_t>(st.st_size),
                            std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec, st.st_ino});
+        else
+            left_out.more = true;
     });
+    if (!all) left_out.more = true;
 }
 
 // Opens the folder in which the last part of `relative` lies, creating what is missing.
@@ -268,10 +276,13 @@ void make_read_only(const std::string& path) {
 }
 
 std::vector<FileEntry> list_files(const std::string& folder, const std::string& inside, std::size_t limit,
-                                  std::vector<std::string>* links_left_out) {
+                                  LeftOut* left_out) {
     std::vector<FileEntry> files;
+    LeftOut unasked;
+    LeftOut& left = left_out ? *left_out : unasked;
     Fd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (fd) list_beneath(fd.get(), "", folder, real_path(inside), limit, 0, files, links_left_out);
+    if (fd) list_beneath(fd.get(), "", folder, real_path(inside), limit, 0, files, left);
+    else if (errno != ENOENT) left.more = true;
     return files;
 }
 

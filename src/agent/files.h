@@ -42,11 +42,15 @@ struct FileEntry {
     std::int64_t modified_ns = 0;
     std::uint64_t inode = 0;
 };
-// Regular files beneath `folder`, at most `limit`. A link counts if what it leads to is a regular
-// file beneath `inside`; folders are not followed by links. Links that do not count are added to
-// `links_left_out`, if that is given.
+// What list_files does not tell of.
+struct LeftOut {
+    std::vector<std::string> links;  // that do not count
+    bool more = false;               // there were more than the limit, or some could not be looked at
+};
+// Regular files beneath `folder`, at most `limit`; none if there is no such folder. A link counts if
+// what it leads to is a regular file beneath `inside`; folders are not followed by links.
 std::vector<FileEntry> list_files(const std::string& folder, const std::string& inside, std::size_t limit,
-                                  std::vector<std::string>* links_left_out = nullptr);
+                                  LeftOut* left_out = nullptr);
 // Opens what list_files found, for reading. What has become something else since then, or leads out
 // of `inside` now, is not found: a task may change its folder at any moment.
 Result<Fd> open_listed(const std::string& path, const std::string& inside);

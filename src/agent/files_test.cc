@@ -41,16 +41,30 @@ TEST_F(JobFolder, WhatLeadsOutIsNotListedAndNamed) {
     fs::create_symlink("nothing", job + "/outputs/nothing");
     fs::create_symlink("../values", job + "/outputs/inside");
     ASSERT_EQ(::mkfifo((job + "/outputs/pipe").c_str(), 0600), 0);
-    std::vector<std::string> left_out;
+    LeftOut left;
     std::set<std::string> names;
-    for (const auto& file : list_files(job + "/outputs", job, 100, &left_out)) names.insert(file.path);
+    for (const auto& file : list_files(job + "/outputs", job, 100, &left)) names.insert(file.path);
     EXPECT_EQ(names, (std::set<std::string>{"a", "d/b", "inside"}));
-    EXPECT_EQ(std::set<std::string>(left_out.begin(), left_out.end()), (std::set<std::string>{"secret", "d/up", "elsewhere", "folder", "nothing"}));
+    EXPECT_FALSE(left.more);
+    EXPECT_EQ(std::set<std::string>(left.links.begin(), left.links.end()), (std::set<std::string>{"secret", "d/up", "elsewhere", "folder", "nothing"}));
+}
+
+TEST_F(JobFolder, WhatIsBeyondTheLimitIsNoted) {
+    for (std::size_t limit : {0, 1, 2, 3}) {
+        LeftOut left;
+        EXPECT_EQ(list_files(job + "/outputs", job, limit, &left).size(), std::min<std::size_t>(limit, 2));
+        EXPECT_EQ(left.more, limit < 2) << limit;
+    }
+    LeftOut left;
+    EXPECT_TRUE(list_files(job + "/nothing", job, 100, &left).empty());
+    EXPECT_FALSE(left.more);
 }
 
 TEST_F(JobFolder, ALinkAsTheFolderIsNotFollowed) {
     fs::create_symlink(root + "/elsewhere", job + "/logs");
-    EXPECT_TRUE(list_files(job + "/logs", job, 100).empty());
+    LeftOut left;
+    EXPECT_TRUE(list_files(job + "/logs", job, 100, &left).empty());
+    EXPECT_TRUE(left.more);
 }
 
 TEST_F(JobFolder, WhatWasListedIsOpenedOnlyIfItIsStillThere) {

@@ -118,9 +118,13 @@ struct Upload {
 std::vector<Upload> changes(Work& work) {
     std::vector<Upload> uploads;
     work.left_out.clear();
-    std::vector<std::string> links;
-    auto leave_out_links = [&](const std::string& folder) {
-        for (const auto& link : std::exchange(links, {})) work.left_out.insert(folder + "/" + link);
+    // What can be uploaded of a folder; the rest is noted.
+    auto files_of = [&](const std::string& folder) {
+        LeftOut left;
+        auto files = list_files(folder, work.folder, kMaxOutputs, &left);
+        for (const auto& link : left.links) work.left_out.insert(folder + "/" + link);
+        if (left.more) work.left_out.insert(folder + "/...");
+        return files;
     };
     auto add = [&](const std::string& path, const std::string& container, const std::string& blob, const FileEntry& file) {
         // A name that is no path for the server cannot be a blob.
@@ -137,9 +141,8 @@ std::vector<Upload> changes(Work& work) {
     if (!work.task.artifacts.container.empty())
         for (std::string name : {"outputs", "logs"}) {
             std::string folder = work.work() + "/" + name;
-            for (const auto& file : list_files(folder, work.folder, kMaxOutputs, &links))
+            for (const auto& file : files_of(folder))
                 add(folder + "/" + file.path, work.task.artifacts.container, joined(work.task.artifacts.prefix, name + "/" + file.path), file);
-            leave_out_links(folder);
         }
     for (const auto& output : work.task.outputs) {
         if (output.target.container.empty()) continue;
@@ -147,9 +150,8 @@ std::vector<Upload> changes(Work& work) {
         struct stat st;
         if (lstat(path.c_str(), &st) != 0) continue;
         if (S_ISDIR(st.st_mode)) {
-            for (const auto& file : list_files(path, work.folder, kMaxOutputs, &links))
+            for (const auto& file : files_of(path))
                 add(path + "/" + file.path, output.target.container, joined(output.target.prefix, file.path), file);
-            leave_out_links(path);
         } else if (S_ISREG(st.st_mode)) {
             FileEntry file{output.name, static_cast<std::uint64_t>(st.st_size),
                            std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec, st.st_ino};
@@ -180,7 +182,8 @@ Task<Result<void>> tell_left_out(Server& server, WorkPtr work) {
     constexpr std::size_t kTold = 1000;
     if (work->left_out.empty() || work->task.artifacts.container.empty()) co_return Result<void>();
     std::string text = "Not uploaded: links to folders or to what is not the job's own, and names with backslashes, "
-                       "control characters or bytes that are not UTF-8.\n";
+                       "control characters or bytes that are not UTF-8. A name that ends in /... is a folder of which not\n"
+                       "everything was uploaded: it has more than " + std::to_string(kMaxOutputs) + " files, or some that cannot be read.\n";
     std::size_t told = 0;
     for (const std::string& path : work->left_out) {
         if (told++ == kTold) break;
