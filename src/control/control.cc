@@ -163,18 +163,6 @@ void Control::State::send(const NodeId& node, ap::ToAgent message) {
 // ---------------------------------------------------------------------------------------------
 // Recovery
 
-namespace {
-Result<void> each_row(Store& store, Table table, const std::function<Result<void>(const Record&)>& use) {
-    Range range = with_prefix("", 1000);
-    for (;;) {
-        const std::vector<Record> page = TURNOUT_TRY(store.scan(table, range));
-        for (const Record& record : page) TURNOUT_TRY(use(record));
-        if (page.size() < range.limit) return {};
-        range.from = page.back().key + '\0';
-    }
-}
-}  // namespace
-
 void Control::State::forget_all() {
     computes.clear();
     nodes.clear();
@@ -204,6 +192,7 @@ Result<void> Control::State::recover() {
         broken.reset();
         // What was asked for stays asked for, whether the commit that was to record it failed or not.
         if (stopping) cancel_all([](const JobEntry&) { return true; }, "");
+        for (auto& [sweep_key, sweep] : sweeps) stop_given_up(sweep);
     } else {
         forget_all();  // half of it would be wrong
         broken = read.error();
@@ -229,7 +218,7 @@ Result<void> Control::State::read_store() {
         add_compute(std::move(compute));
         return {};
     };
-    TURNOUT_TRY(each_row(store, Table::Compute, load_compute));
+    TURNOUT_TRY(each_row(store, Table::Compute, with_prefix(""), load_compute));
     const auto load_node = [this](const Record& record) -> Result<void> {
         const Json json = TURNOUT_TRY(parse_json(record.value));
         Node node = TURNOUT_TRY(node_from_json(json));
@@ -242,7 +231,7 @@ Result<void> Control::State::read_store() {
         add_node(computes.at(compute_key), std::move(node), is);
         return {};
     };
-    TURNOUT_TRY(each_row(store, Table::Node, load_node));
+    TURNOUT_TRY(each_row(store, Table::Node, with_prefix(""), load_node));
     TURNOUT_TRY(recover_jobs());
     TURNOUT_TRY(recover_totals());
 
@@ -278,7 +267,7 @@ Result<void> Control::State::recover_jobs() {
         if (!is_terminal(one.state.status)) live.push_back(std::move(one));
         return {};
     };
-    TURNOUT_TRY(each_row(store, Table::JobLive, load));
+    TURNOUT_TRY(each_row(store, Table::JobLive, with_prefix(""), load));
     // A sweep before its trials, which have what they share from it.
     std::sort(live.begin(), live.end(), [](const Live& a, const Live& b) {
         const bool trial_a = !a.facts.sweep.empty(), trial_b = !b.facts.sweep.empty();
@@ -375,7 +364,8 @@ void Control::submit(JobSubmission job, Reply<Put> reply) {
         return s.end_turn();
     }
 
-    if (const Result<void> named = s.check_trial_names(job); !named) {
+    Result<Sweep> sweep = job.type == JobType::Sweep ? parse_sweep(job.definition, job.name) : Result<Sweep>(Sweep{});
+    if (const Result<void> named = s.check_trial_names(job, sweep ? sweep->limits.max_total_trials : 0); !named) {
         s.reply<Put>(std::move(reply), Failure(named.error()));
         return s.end_turn();
     }
@@ -408,11 +398,9 @@ void Control::submit(JobSubmission job, Reply<Put> reply) {
     }
     for (Write& write : job.together) s.gathering.together.push_back(std::move(write));
     s.job_event(entry, "submitted");
-    if (entry.type == JobType::Command) {
-        s.enqueue(entry);
-    } else if (Result<void> added = s.add_sweep(entry, record, {}, job.task.mlflow_experiment_id); !added) {
-        s.end_job(entry, JobStatus::Failed, ap::Cause::Input, added.error().message, record.created);
-    }
+    if (entry.type == JobType::Command) s.enqueue(entry);
+    else if (sweep) s.add_sweep(entry, record, std::move(*sweep), {}, job.task.mlflow_experiment_id);
+    else s.end_job(entry, JobStatus::Failed, ap::Cause::Input, sweep.error().message, record.created);
     s.reply<Put>(std::move(reply), Put::Created);
     s.end_turn();
 }
@@ -547,10 +535,7 @@ void Control::State::cancel_all(const std::function<bool(const JobEntry&)>& whic
     for (auto& [job_key, job] : jobs)
         if (!is_terminal(job.state.status) && which(job)) found.emplace_back(job.handle, &job);
     std::sort(found.begin(), found.end());
-    for (const auto& [handle, job] : found) {
-        if (!why.empty()) job->state.error_message = why;
-        request_cancel(*job);
-    }
+    for (const auto& [handle, job] : found) request_cancel(*job, why);
 }
 
 void Control::stop_everything(Reply<void> reply) {

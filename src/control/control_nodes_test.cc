@@ -319,6 +319,15 @@ TEST(ControlLost, APreemptedJobOfSeveralNodesHasItsGraceOnEachOfThemOverARestart
     EXPECT_FALSE(w.job("g")->attempts[0].preempting);
 }
 
+TEST(ControlLost, WhyAJobWasCanceledIsTheFirstReason) {
+    World w;
+    const NodeId node = w.ready();
+    w.cancel("j");  // a person's wish
+    w.remove_compute("c");
+    w.ends(node, "j", ap::Cause::Canceled);
+    EXPECT_EQ(w.job("j")->error_message, "");
+}
+
 TEST(ControlRecover, RebuildsEverything) {
     World w(3);
     w.put(World::cluster("c", 0, 2));

@@ -226,15 +226,16 @@ void Control::State::preempt(JobEntry& job, std::string_view why) {
     tell_stop(job, ap::Cause::Preempted, settings.preemption_grace);
 }
 
-void Control::State::request_cancel(JobEntry& job) {
+void Control::State::request_cancel(JobEntry& job, const std::string& why) {
     if (job.state.cancel_requested || is_terminal(job.state.status)) return;
     job.state.cancel_requested = true;
+    if (!why.empty()) job.state.error_message = why;
     gathering.states.insert(*job.key);
     if (job.type == JobType::Sweep) {
         job.state.status = JobStatus::CancelRequested;
         job_event(job, "canceling");
         job.sweep->progress.cancel_requested = true;
-        return stop_sweep(*job.sweep);
+        return stop_sweep(*job.sweep, why);
     }
     if (!job.state.placed()) {
         dequeue(job);

@@ -91,16 +91,11 @@ Control::LiveNodes Control::live_nodes(const std::string& workspace, const std::
 
 Result<void> Control::State::recover_totals() {
     totals.clear();
-    Range range = with_prefix("", 1000);
-    for (;;) {
-        const std::vector<Record> page = TURNOUT_TRY(store.scan(Table::Ledger, range));
-        for (const Record& record : page) {
-            const Json json = TURNOUT_TRY(parse_json(record.value));
-            totals[record.key] = TURNOUT_TRY(totals_from_json(json));
-        }
-        if (page.size() < range.limit) return {};
-        range.from = page.back().key + '\0';
-    }
+    return each_row(store, Table::Ledger, with_prefix(""), [&](const Record& record) -> Result<void> {
+        const Json json = TURNOUT_TRY(parse_json(record.value));
+        totals[record.key] = TURNOUT_TRY(totals_from_json(json));
+        return {};
+    });
 }
 
 }  // namespace turnout

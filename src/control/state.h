@@ -91,6 +91,7 @@ struct Control::State {
         // What trials logged of the primary metric, and how far it was read.
         std::optional<EarlyTermination> metrics;
         std::unordered_map<std::int64_t, std::string> read_to;
+        std::set<std::int64_t> given_up;  // by the policy, and not told yet
         std::int64_t told = 0;  // ended trials that its log knows of
         std::string lines;      // for its log
         bool said_end = false;
@@ -229,7 +230,8 @@ struct Control::State {
     void send_lease(NodeEntry& node, const Lease& lease);
     void tell_stop(const JobEntry& job, agent_protocol::Cause cause, Span grace, bool only_if_waiting = false);
     void preempt(JobEntry& job, std::string_view why);  // its attempt is to give way, if it was not told so
-    void request_cancel(JobEntry& job);
+    // `why`, for people; "" = somebody asked for it. Nothing if it is over or was canceled before.
+    void request_cancel(JobEntry& job, const std::string& why = "");
     void phase_reported(NodeEntry& node, const agent_protocol::PhaseReport& report);
     void end_reported(NodeEntry& node, const agent_protocol::EndReport& report);
     // That rank of the current attempt is over; the node is free of it.
@@ -238,9 +240,9 @@ struct Control::State {
     void end_job(JobEntry& job, JobStatus status, agent_protocol::Cause cause, std::string message, Instant at);
 
     // ---- sweeps (sweep_lifecycle.cc) ----
-    // Why trials of that name cannot be made: other jobs have their names.
-    Result<void> check_trial_names(const JobSubmission& sweep);
-    Result<void> add_sweep(JobEntry& job, const JobRecord& record, SweepProgress progress, std::string experiment);
+    // Why a job of that name cannot be made, or `trials` of them if it is a sweep: others have their names.
+    Result<void> check_trial_names(const JobSubmission& job, std::int64_t trials);
+    void add_sweep(JobEntry& job, const JobRecord& record, Sweep sweep, SweepProgress progress, std::string experiment);
     Result<void> recover_sweep(JobEntry& job);
     Result<void> recover_metrics(SweepState& sweep);
     void advance_sweeps();  // new trials, and the end
@@ -248,10 +250,11 @@ struct Control::State {
     void add_trial(SweepState& sweep);
     void trial_waits(JobEntry& trial, bool waits);
     void trial_over(JobEntry& trial);
-    void stop_sweep(SweepState& sweep);
+    void stop_sweep(SweepState& sweep, const std::string& why);
+    void stop_given_up(SweepState& sweep);
     void sweep_says(SweepState& sweep, const std::string& text);
     void time_out_sweeps();
-    Result<bool> read_metrics(SweepState& sweep, JobEntry& trial);
+    Result<void> read_metrics(SweepState& sweep, JobEntry& trial);
     void drop_sweep(const std::string& job_key);
 
     // ---- computes and nodes (node_lifecycle.cc) ----

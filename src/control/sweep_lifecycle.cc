@@ -42,6 +42,25 @@ std::optional<std::int64_t> trial_number(std::string_view name) {
     return number;
 }
 
+// Of the keys after `key` the first that can be that of a trial whose number is less than `trials`,
+// when its digits begin at `from`. So a million jobs of similar names are passed over in few steps.
+std::string next_trial_key(const std::string& key, std::size_t from, std::int64_t trials) {
+    std::int64_t number = 0;
+    std::size_t end = from;
+    const auto after_all_that_begin_so = [&] {
+        std::string next = key.substr(0, end);
+        ++next.back();
+        return next;
+    };
+    while (end < key.size() && key[end] >= '0' && key[end] <= '9') {
+        number = number * 10 + (key[end++] - '0');
+        const bool leading_zero = number == 0 && end < key.size() && key[end] >= '0' && key[end] <= '9';
+        if (number >= trials || leading_zero) return after_all_that_begin_so();
+    }
+    if (end == key.size()) return key + '\0';
+    return key[end] < '0' ? key.substr(0, end) + '0' : after_all_that_begin_so();
+}
+
 std::string_view policy_words(EarlyTerminationPolicy::Kind kind) {
     switch (kind) {
         case EarlyTerminationPolicy::Kind::None: return "";
@@ -54,9 +73,9 @@ std::string_view policy_words(EarlyTerminationPolicy::Kind kind) {
 
 }  // namespace
 
-// Nobody else has, or gets, the name of a trial: of a sweep that lives by the look-up here, of one
-// that begins by the look at what there is.
-Result<void> Control::State::check_trial_names(const JobSubmission& job) {
+// Trials get the names of no other jobs: a job that comes later is refused if a sweep that lives may
+// have that name, and a sweep if a job that is there has one of its trials'.
+Result<void> Control::State::check_trial_names(const JobSubmission& job, std::int64_t trials) {
     if (const auto number = trial_number(job.name)) {
         const auto sweep = sweeps.find(key(job.workspace, job.name.substr(0, job.name.rfind('_'))));
         if (sweep != sweeps.end() && *number < sweep->second.sweep.limits.max_total_trials)
@@ -65,35 +84,33 @@ Result<void> Control::State::check_trial_names(const JobSubmission& job) {
                             "': choose another name",
                         "name");
     }
-    if (job.type != JobType::Sweep) return {};
+    if (trials == 0) return {};
     const std::string prefix = key(job.workspace, job.name) + "_";
-    const auto has_trials_name = [&](const std::string& other) {
-        return trial_number(other) && other.rfind('_') + 1 == prefix.size();
-    };
-    const auto taken = [&](const std::string& other) {
+    // What the store has may be on its way out, and what is on its way in it does not have yet.
+    const auto check = [&](const std::string& other) -> Result<void> {
+        const auto number = trial_number(other);
+        if (!number || *number >= trials || other.rfind('_') + 1 != prefix.size() || !TURNOUT_TRY(find_job(other))) return {};
         return fail(Code::Conflict, "ResourceExists",
                     "job '" + other.substr(other.find('/') + 1) + "' exists, and a trial of sweep '" + job.name +
                         "' would have its name: choose another name",
                     "name");
     };
-    Range range = with_prefix(prefix, 1000);
+    Range next{prefix + "0", prefix + ":", 1};  // ':' comes after '9'
     for (;;) {
-        const std::vector<Record> rows = TURNOUT_TRY(store.scan(Table::Job, range));
-        for (const Record& row : rows)
-            if (has_trials_name(row.key)) return taken(row.key);
-        if (rows.size() < range.limit) break;
-        range.from = rows.back().key + '\0';
+        const std::vector<Record> row = TURNOUT_TRY(store.scan(Table::Job, next));
+        if (row.empty()) break;
+        TURNOUT_TRY(check(row[0].key));
+        next.from = next_trial_key(row[0].key, prefix.size(), trials);
     }
     for (const Turn* turn : {const_cast<const Turn*>(&gathering), const_cast<const Turn*>(in_flight.get())}) {
         if (!turn) continue;
         for (auto row = turn->new_jobs.lower_bound(prefix); row != turn->new_jobs.end() && row->first.starts_with(prefix); ++row)
-            if (has_trials_name(row->first)) return taken(row->first);
+            TURNOUT_TRY(check(row->first));
     }
     return {};
 }
 
-Result<void> Control::State::add_sweep(JobEntry& job, const JobRecord& record, SweepProgress progress, std::string experiment) {
-    Sweep parsed = TURNOUT_TRY(parse_sweep(record.definition, record.name));
+void Control::State::add_sweep(JobEntry& job, const JobRecord& record, Sweep parsed, SweepProgress progress, std::string experiment) {
     SweepState& sweep = sweeps[*job.key];
     sweep.job = &job;
     job.sweep = &sweep;
@@ -106,13 +123,12 @@ Result<void> Control::State::add_sweep(JobEntry& job, const JobRecord& record, S
     sweep.facts.sweep = record.name;
     if (const auto& timeout = sweep.sweep.limits.timeout; timeout && !progress.cancel_requested && !progress.timed_out) {
         // By the wall clock, so that a restart does not give it more time.
-        const Span left = record.created + *timeout - clock.now();
+        const Span left = *timeout - (clock.now() - record.created);
         sweep.deadline = clock.since_boot() + std::clamp(left, Span{1}, *timeout);
         sweep_deadlines.emplace(sweep.deadline, job.handle);
     }
     sweep.told = progress.ended();
     touched_sweeps.insert(job.handle);
-    return {};
 }
 
 Result<void> Control::State::recover_sweep(JobEntry& job) {
@@ -127,28 +143,39 @@ Result<void> Control::State::recover_sweep(JobEntry& job) {
         progress = sweep_progress_from_json(document.at("sweep"));
     }
     const ap::TaskSpec task = TURNOUT_TRY(read_task(store, record));
-    return add_sweep(job, record, progress, task.mlflow_experiment_id);
+    add_sweep(job, record, TURNOUT_TRY(parse_sweep(record.definition, record.name)), progress, task.mlflow_experiment_id);
+    return {};
 }
 
-// What the trials had logged before the restart. The policy looks at every history, the best score
-// is stored: without a policy only trials that live matter. What was to be stopped has been.
+// What the trials had logged before the restart. The policy looks at every history; without one only
+// trials that live matter, for the best score is stored. Its answers are known, and were carried
+// out, but perhaps for what each trial logged last: that is asked again when all else is there.
 Result<void> Control::State::recover_metrics(SweepState& sweep) {
-    const bool all = sweep.sweep.policy.kind != EarlyTerminationPolicy::Kind::None;
-    if (all) {
-        for (std::int64_t index = 0; index < sweep.progress.created; ++index) {
-            if (sweep.live.contains(index)) continue;
-            const std::string prefix = metric_prefix(key(sweep.job->workspace(), trial_name(sweep.job->name(), index)), sweep.sweep.objective.primary_metric);
-            Range range = with_prefix(prefix, 1000);
-            for (;;) {
-                const std::vector<Record> rows = TURNOUT_TRY(store.scan(Table::Metric, range));
-                for (const Record& row : rows)
-                    sweep.metrics->observe(index, TURNOUT_TRY(decode_metric(sweep.sweep.objective.primary_metric, row)).value);
-                if (rows.size() < range.limit) break;
-                range.from = rows.back().key + '\0';
+    const std::string& metric = sweep.sweep.objective.primary_metric;
+    std::vector<std::pair<std::int64_t, double>> latest;
+    const std::int64_t from = sweep.sweep.policy.kind == EarlyTerminationPolicy::Kind::None ? sweep.progress.created : 0;
+    const auto read = [&](std::int64_t index, bool lives) {
+        const std::string prefix = metric_prefix(key(sweep.job->workspace(), trial_name(sweep.job->name(), index)), metric);
+        return each_row(store, Table::Metric, with_prefix(prefix), [&, index, lives](const Record& row) -> Result<void> {
+            const double value = TURNOUT_TRY(decode_metric(metric, row)).value;
+            if (!lives) {
+                sweep.metrics->observe(index, value);
+                return {};
             }
-        }
+            if (latest.empty() || latest.back().first != index) latest.emplace_back(index, value);
+            else sweep.metrics->observe(index, std::exchange(latest.back().second, value));
+            sweep.read_to[index] = row.key;
+            return {};
+        });
+    };
+    for (std::int64_t index = from; index < sweep.progress.created; ++index) {
+        if (sweep.live.contains(index)) continue;
+        TURNOUT_TRY(read(index, false));
+        sweep.metrics->forget(index);
     }
-    for (const auto& [index, trial] : sweep.live) TURNOUT_TRY(read_metrics(sweep, *trial));
+    for (const auto& [index, trial] : sweep.live) TURNOUT_TRY(read(index, true));
+    for (const auto& [index, value] : latest)
+        if (sweep.metrics->observe(index, value)) sweep.given_up.insert(index);
     return {};
 }
 
@@ -258,15 +285,17 @@ void Control::State::trial_over(JobEntry& trial) {
     }
     sweep.live.erase(trial.index);
     sweep.read_to.erase(trial.index);
+    sweep.given_up.erase(trial.index);
+    sweep.metrics->forget(trial.index);
     trial_ended(sweep.sweep, sweep.progress, trial.index, trial.state.status, score, trial.state.stopped_early);
     gathering.states.insert(*sweep.job->key);
     touched_sweeps.insert(sweep.job->handle);
 }
 
 // Ends the trials that wait, and tells the others to stop; the sweep is over when they are.
-void Control::State::stop_sweep(SweepState& sweep) {
+void Control::State::stop_sweep(SweepState& sweep, const std::string& why) {
     const std::map<std::int64_t, JobEntry*> live = sweep.live;
-    for (const auto& [index, trial] : live) request_cancel(*trial);
+    for (const auto& [index, trial] : live) request_cancel(*trial, why);
     gathering.states.insert(*sweep.job->key);
     touched_sweeps.insert(sweep.job->handle);
 }
@@ -285,27 +314,32 @@ void Control::State::time_out_sweeps() {
         job.state.error_message = "the sweep ran out of its time limit of " + to_words(*job.sweep->sweep.limits.timeout);
         job.state.status = JobStatus::CancelRequested;
         job_event(job, "canceling", job.state.error_message);
-        stop_sweep(*job.sweep);
+        stop_sweep(*job.sweep, job.state.error_message);
     }
 }
 
-// What is new of the primary metric of a trial that lives; whether the policy stops it for that.
-Result<bool> Control::State::read_metrics(SweepState& sweep, JobEntry& trial) {
+// What is new of the primary metric of a trial that lives. Trials that the policy stops for that are
+// then among those given up, even if the rest could not be read.
+Result<void> Control::State::read_metrics(SweepState& sweep, JobEntry& trial) {
     const std::string& metric = sweep.sweep.objective.primary_metric;
-    Range range = with_prefix(metric_prefix(*trial.key, metric), 1000);
-    std::string& read_to = sweep.read_to[trial.index];
-    bool stop = false;
-    for (;;) {
-        if (!read_to.empty()) range.from = read_to + '\0';
-        const std::vector<Record> rows = TURNOUT_TRY(store.scan(Table::Metric, range));
-        for (const Record& row : rows) {
-            stop = sweep.metrics->observe(trial.index, TURNOUT_TRY(decode_metric(metric, row)).value) || stop;
-            read_to = row.key;
-        }
-        if (rows.size() < range.limit) break;
+    Range range = with_prefix(metric_prefix(*trial.key, metric));
+    if (const auto read = sweep.read_to.find(trial.index); read != sweep.read_to.end()) range.from = read->second + '\0';
+    return each_row(store, Table::Metric, range, [&](const Record& row) -> Result<void> {
+        const double value = TURNOUT_TRY(decode_metric(metric, row)).value;
+        if (sweep.metrics->observe(trial.index, value)) sweep.given_up.insert(trial.index);
+        sweep.read_to[trial.index] = row.key;
+        return {};
+    });
+}
+
+void Control::State::stop_given_up(SweepState& sweep) {
+    const std::string why = "stopped early by the sweep's " + std::string(policy_words(sweep.sweep.policy.kind)) + " policy";
+    for (const std::int64_t index : std::exchange(sweep.given_up, {})) {
+        const auto trial = sweep.live.find(index);
+        if (trial == sweep.live.end() || trial->second->state.cancel_requested) continue;
+        trial->second->state.stopped_early = true;
+        request_cancel(*trial->second, why);
     }
-    if (read_to.empty()) sweep.read_to.erase(trial.index);
-    return stop;
 }
 
 void Control::metrics_logged(const std::string& workspace, const std::string& run) {
@@ -313,12 +347,10 @@ void Control::metrics_logged(const std::string& workspace, const std::string& ru
     if (s.broken) return;
     const auto found = s.jobs.find(State::key(workspace, run));
     if (found == s.jobs.end() || !found->second.is_trial() || is_terminal(found->second.state.status)) return;
-    State::JobEntry& trial = found->second;
-    // What cannot be read now is read with the next value.
-    if (!s.read_metrics(*trial.sweep, trial).value_or(false) || trial.state.cancel_requested) return;
-    trial.state.stopped_early = true;
-    trial.state.error_message = "stopped early by the sweep's " + std::string(policy_words(trial.sweep->sweep.policy.kind)) + " policy";
-    s.request_cancel(trial);
+    State::SweepState& sweep = *found->second.sweep;
+    [[maybe_unused]] const Result<void> read = s.read_metrics(sweep, found->second);  // else with the next value
+    if (sweep.given_up.empty()) return;
+    s.stop_given_up(sweep);
     s.end_turn();
 }
 

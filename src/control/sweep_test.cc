@@ -194,6 +194,24 @@ TEST_F(Sweeps, ThePolicyStopsWhatIsWorse) {
     EXPECT_EQ(w.job("s")->sweep.stopped_early, 1);
 }
 
+TEST_F(Sweeps, WhatThePolicyDecidedSurvivesACrashBeforeItsCommit) {
+    ready();
+    Json definition = json(kGrid);
+    definition.set("earlyTermination", json(R"({"policyType":"Bandit","slackAmount":0.2,"evaluationInterval":1})"));
+    submit("s", definition.dump());
+    log("s_0", 0.9);
+    Batch batch;
+    batch.put(Table::Metric, metric_key("ws/s_1", {"acc", 0.1, 1'000, 0}), "0.1");
+    w.store->commit(std::move(batch), [](Result<std::uint64_t>) {});
+    w.settle();
+    w.control->metrics_logged("ws", "s_1");
+    w.restart();
+    w.settle();
+    EXPECT_EQ(w.status("s_1"), JobStatus::CancelRequested);
+    EXPECT_TRUE(w.job("s_1")->stopped_early);
+    EXPECT_EQ(w.status("s_0"), JobStatus::Preparing);
+}
+
 TEST_F(Sweeps, NamesOfTrialsAreTheSweeps) {
     ready();
     submit("s");
@@ -204,6 +222,41 @@ TEST_F(Sweeps, NamesOfTrialsAreTheSweeps) {
     EXPECT_EQ(submit("t"), "ResourceExists");
     EXPECT_EQ(submit("s"), "unchanged");
     EXPECT_EQ(submit("s_7"), "created");
+}
+
+TEST_F(Sweeps, OnlyNamesThatItWillGiveAreInItsWay) {
+    ready();
+    for (const char* other : {"t_2024", "t_6", "t_03", "t_3x", "t_3-1", "t_1_1", "t_00", "t_12345678", "u_0", "t"})
+        ASSERT_EQ(w.submit(other, "c"), "created") << other;
+    ASSERT_EQ(w.cancel("t"), "ok");
+    w.connect(first, {});
+    for (const char* job : {"t", "t_2024", "t_6"}) w.cancel(job);
+    for (const NodeId& node : {first, second})
+        for (const char* job : {"t", "t_2024", "t_6"}) w.ends(node, job, ap::Cause::Canceled);
+    ASSERT_EQ(w.remove("t"), "ok");
+    EXPECT_EQ(submit("t"), "created") << "six trials, t_0 to t_5";
+
+    // One that is on its way out, and one on its way in.
+    ASSERT_EQ(w.submit("v_5", "c"), "created");
+    w.cancel("v_5");
+    w.control->delete_job("ws", "v_5", [](Result<void>) {});
+    std::string answer;
+    w.control->submit(sweep_of("v", kGrid), [&](Result<Put> r) { answer = World::said_put(r); });
+    w.settle();
+    EXPECT_EQ(answer, "created");
+    w.control->submit(World::submission("x_4", "c"), [](Result<Put>) {});
+    w.control->submit(sweep_of("x", kGrid), [&](Result<Put> r) { answer = World::said_put(r); });
+    w.settle();
+    EXPECT_EQ(answer, "ResourceExists");
+}
+
+TEST_F(Sweeps, ATimeLimitWithoutEndIsNone) {
+    ready();
+    Json definition = json(kGrid);
+    definition["limits"].set("timeout", "P106751991DT4H");
+    ASSERT_EQ(submit("s", definition.dump()), "created");
+    w.pass(100h);
+    EXPECT_EQ(w.status("s"), JobStatus::Running);
 }
 
 TEST_F(Sweeps, GivesUpWhenTheFirstTrialsAllFail) {
@@ -248,6 +301,7 @@ TEST_F(Sweeps, AClusterThatGoesTakesItsSweepsAlong) {
     ends("s_1", ap::Cause::Canceled);
     EXPECT_EQ(w.status("s"), JobStatus::Canceled);
     EXPECT_EQ(w.job("s")->error_message, "compute 'c' was deleted");
+    EXPECT_EQ(w.job("s_0")->error_message, "compute 'c' was deleted");
 }
 
 }  // namespace

@@ -30,6 +30,9 @@ public:
     // The best value of a trial so far.
     std::optional<double> best_of(std::int64_t trial) const;
 
+    // That trial has ended and logs no more. What the others are held against stays.
+    void forget(std::int64_t trial) { trials_.erase(trial); }
+
 private:
     struct Seen {
         std::int64_t intervals = 0;

@@ -241,12 +241,15 @@ Result<std::int64_t> whole_of(const Json& json, const std::string& place, std::i
     return json.as_int();
 }
 
+// As good as no limit, and so short that no sum with an instant overflows.
+constexpr Span kLongest = 24h * 3'650;
+
 Result<std::optional<Span>> duration_of(const Json& json, const std::string& place) {
     if (json.is_null()) return std::nullopt;
     const auto span = parse_duration(json.as_view());
     if (!span || *span <= 0s)
         return refuse(place, "expected a duration longer than nothing, such as PT1H, found " + shown(json));
-    return *span;
+    return std::min(*span, kLongest);
 }
 
 std::int64_t seed_of(std::string_view name) {

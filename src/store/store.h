@@ -115,4 +115,8 @@ public:
     Task<Result<std::uint64_t>> commit(Batch batch);  // the same for coroutines (store.cc)
 };
 
+// Every row of the range, in pages of its limit, until `use` fails. Not one moment's state: a row
+// that is written meanwhile may be seen.
+Result<void> each_row(Store& store, Table table, Range range, const std::function<Result<void>(const Record&)>& use);
+
 }  // namespace turnout
