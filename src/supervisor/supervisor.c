@@ -556,9 +556,6 @@ static int find_members(const struct task *t, int markers) {
     return count;
 }
 
-// Unlike a plain difference: 0 when `since` was taken later than `now`.
-static uint64_t elapsed(uint64_t now, uint64_t since) { return now > since ? now - since : 0; }
-
 // Returns how many processes it found.
 static int signal_tree(struct task *t, int number) {
     if (number == SIGKILL && !t->killed_at) t->killed_at = now_us();
