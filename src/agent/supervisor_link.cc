@@ -255,16 +255,19 @@ Task<void> SupervisorLink::State::serve(std::shared_ptr<State> self) {
             if (n <= 0) break;
             self->in.append(bytes, static_cast<std::size_t>(n));
             std::size_t at = 0;
+            bool sound = true;
             while (!self->closed && self->in.size() - at >= 4) {
                 std::uint32_t size;
                 std::memcpy(&size, self->in.data() + at, 4);
-                if (size < 1 || size > kMaxFrame || self->in.size() - at - 4 < size) break;
+                sound = size >= 1 && size <= kMaxFrame;
+                if (!sound || self->in.size() - at - 4 < size) break;
                 std::string frame = self->in.substr(at + 4, size);
                 at += 4 + size;
                 self->take(frame);
             }
             self->in.erase(0, at);
             if (!self->closed && self->events.told) self->events.told();
+            if (!sound) break;  // a new connection has a new list
         }
         self->disconnect();
     }

@@ -6,7 +6,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -98,6 +97,20 @@ protected:
     std::string log_of(const AttemptId& id) {
         const auto& task = tasks[id];
         return segments->read(task.serial, 0, task.state.log_length).value_or("?");
+    }
+    static sockaddr_un address_in(const std::string& where) {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        (where + "/supervisor.sock").copy(address.sun_path, sizeof address.sun_path - 1);
+        return address;
+    }
+    // The other side has closed it; what it said before is dropped.
+    static bool ended(int socket) {
+        char bytes[256];
+        ssize_t n = 0;
+        while ((n = recv(socket, bytes, sizeof bytes, MSG_DONTWAIT)) > 0) {
+        }
+        return n == 0 || errno != EAGAIN;
     }
     pid_t supervisor_pid() {
         for (const auto& entry : fs::directory_iterator("/proc")) {
@@ -384,15 +397,36 @@ TEST_F(SupervisorTest, ASerialIsNeverGivenTwice) {
     EXPECT_EQ(log_of(late), "late\n");
 }
 
+// What cannot be the supervisor's is not waited through: a new connection begins with a list.
+TEST_F(SupervisorTest, WhatCannotBeAFrameEndsTheConnection) {
+    const std::string other = folder + "/other";
+    ASSERT_TRUE(make_folders(other));
+    Fd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const sockaddr_un address = address_in(other);
+    ASSERT_EQ(bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(listen(listener.get(), 8), 0);
+    bool listed = false;
+    SupervisorLink::Events events;
+    events.listed = [&](std::vector<SupervisedTask>) { listed = true; };
+    events.gone = [] {};
+    SupervisorLink strange(loop, other, program, std::move(events));
+    strange.begin();
+    using namespace std::string_view_literals;
+    for (const auto said : {"\0\0\0\0"sv, "\0\0\0\7l"sv, "\1\0\0\0l"sv}) {
+        Fd accepted;
+        ASSERT_TRUE(until([&] { return bool(accepted = Fd(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC))); }));
+        ASSERT_EQ(send(accepted.get(), said.data(), said.size(), MSG_NOSIGNAL), static_cast<ssize_t>(said.size()));
+        if (said == "\1\0\0\0l"sv) EXPECT_TRUE(until([&] { return listed; }));
+        else EXPECT_TRUE(until([&] { return ended(accepted.get()); }));
+    }
+}
+
 // A dead agent's requests may still be unread when the next one has its list.
 TEST_F(SupervisorTest, OnlyTheLastToListIsHeard) {
     link.reset();
     Fd earlier(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    folder.copy(address.sun_path, sizeof address.sun_path - 1);
-    std::strcat(address.sun_path, "/supervisor.sock");
-    ASSERT_EQ(::connect(earlier.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    const sockaddr_un address = address_in(folder);
+    ASSERT_EQ(::connect(earlier.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
     const timeval patience{20, 0};
     setsockopt(earlier.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     ASSERT_EQ(send(earlier.get(), "\1\0\0\0L", 5, 0), 5);
