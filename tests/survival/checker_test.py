@@ -21,7 +21,7 @@ def history_of(*faults):
     history = History()
     for kind, at, healed, nodes, told in faults:
         fault = Fault(kind, 60, 600)
-        fault.at, fault.healed, fault.told = at, healed, set(told)
+        fault.at, fault.struck, fault.healed, fault.told = at, at + 0.1, healed, set(told)
         fault.nodes = fault.agents = {("c1", node) for node in nodes}
         history.faults.append(fault)
     return history

@@ -1,4 +1,4 @@
-"""What goes wrong, and how long it stays so. Each fault does its harm, notes in its row whom it struck
+"""What goes wrong, and how long it stays so. Each fault does its harm, notes in `fault` whom it struck
 (history.Fault), and gives back what heals it, or None when there is nothing to heal. `run` says what
 is under way (see survival.py)."""
 import os
@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from world import ServerEnded, kill
+from world import ServerEnded, kill, since_boot
 
 
 def bring_back(run):
@@ -32,11 +32,11 @@ def end_server(run, number):
     return lambda: bring_back(run)
 
 
-def server_kill(run, rng, row):
+def server_kill(run, rng, fault):
     return end_server(run, signal.SIGKILL)
 
 
-def server_term(run, rng, row):
+def server_term(run, rng, fault):
     return end_server(run, signal.SIGTERM)
 
 
@@ -45,38 +45,38 @@ def some(rng, pids, most):
     return rng.sample(pids, min(len(pids), rng.randint(1, most)))
 
 
-def some_agents(run, rng, row, most):
+def some_agents(run, rng, fault, most):
     found = run.world.processes().agents
     chosen = some(rng, found, most)
-    row.agents |= {tuple(found[pid].split("/")[-2:]) for pid in chosen}
+    fault.agents |= {tuple(found[pid].split("/")[-2:]) for pid in chosen}
     return chosen
 
 
-def agent_kill(run, rng, row):
-    for pid in some_agents(run, rng, row, 5):
+def agent_kill(run, rng, fault):
+    for pid in some_agents(run, rng, fault, 5):
         kill(pid, signal.SIGKILL)
 
 
-def both_kill(run, rng, row):
-    agents = some_agents(run, rng, row, 20)
+def both_kill(run, rng, fault):
+    agents = some_agents(run, rng, fault, 20)
     heal = end_server(run, signal.SIGKILL)
     for pid in agents:
         kill(pid, signal.SIGKILL)
     return heal
 
 
-def hold(run, row, supervisors):
+def hold(run, fault, supervisors):
     """Stops those supervisors, so that none of their tasks begins or ends unseen, and notes whose they
     are. The processes then."""
     for pid in supervisors:
         kill(pid, signal.SIGSTOP)
     found = run.world.processes()
-    for _ in range(20):  # a task that is just being started has its supervisor's command line
-        if len(set(found.supervisors.values())) == len(found.supervisors):
+    for _ in range(20):
+        if not found.starting:
             break
         time.sleep(0.01)
         found = run.world.processes()
-    row.nodes |= {node_of(found.supervisors[pid]) for pid in supervisors if pid in found.supervisors}
+    fault.nodes |= {node_of(found.supervisors[pid]) for pid in supervisors if pid in found.supervisors}
     return found
 
 
@@ -85,16 +85,17 @@ def node_of(folder):
     return tuple(Path(folder).name.rsplit("_", 2)[1:])
 
 
-def supervisor_kill(run, rng, row):
+def supervisor_kill(run, rng, fault):
     chosen = some(rng, run.world.processes().supervisors, 2)
-    hold(run, row, chosen)
+    hold(run, fault, chosen)
     for pid in chosen:
         kill(pid, signal.SIGKILL)
+    fault.struck = since_boot()
 
 
-def node_kill(run, rng, row):
+def node_kill(run, rng, fault):
     chosen = some(rng, run.world.processes().supervisors, 2)
-    found = hold(run, row, chosen)
+    found = hold(run, fault, chosen)
     for pid in chosen:
         if pid not in found.supervisors:
             continue
@@ -104,27 +105,28 @@ def node_kill(run, rng, row):
             kill(one, signal.SIGSTOP)
         for one in tasks + supervisors + agents:
             kill(one, signal.SIGKILL)
+    fault.struck = since_boot()
 
 
-def agent_stop(run, rng, row):
-    agents = some_agents(run, rng, row, 6)
+def agent_stop(run, rng, fault):
+    agents = some_agents(run, rng, fault, 6)
     for pid in agents:
         kill(pid, signal.SIGSTOP)
     return lambda: [kill(pid, signal.SIGCONT) for pid in agents]
 
 
-def server_stop(run, rng, row):
+def server_stop(run, rng, fault):
     pid = run.world.process.pid
     kill(pid, signal.SIGSTOP)
     return lambda: kill(pid, signal.SIGCONT)
 
 
-def link_refuse(run, rng, row):
+def link_refuse(run, rng, fault):
     run.world.relay.say("refuse")
     return lambda: run.world.relay.say("open")
 
 
-def link_hole(run, rng, row):
+def link_hole(run, rng, fault):
     run.world.relay.say("hole")
     reset = rng.random() < 0.5
 
@@ -135,11 +137,11 @@ def link_hole(run, rng, row):
     return heal
 
 
-def link_reset(run, rng, row):
+def link_reset(run, rng, fault):
     run.world.relay.say("reset")
 
 
-def disk_full(run, rng, row):
+def disk_full(run, rng, fault):
     run.disk_is_full = True
     run.world.fill_disk()
 
@@ -150,22 +152,22 @@ def disk_full(run, rng, row):
     return heal
 
 
-def clock_back(run, rng, row):
+def clock_back(run, rng, fault):
     run.world.clock.set(-rng.uniform(0.05, 30))
     return lambda: run.world.clock.set(0)
 
 
-def clock_forward(run, rng, row):
+def clock_forward(run, rng, fault):
     run.world.clock.set(rng.uniform(0.05, 30))
     return lambda: run.world.clock.set(0)
 
 
-def term_all(run, rng, row):
-    found = hold(run, row, list(run.world.processes().supervisors))
-    row.nodes |= {node_of(folder) for folder in found.supervisors.values()}  # also of one that began meanwhile
+def term_all(run, rng, fault):
+    found = hold(run, fault, list(run.world.processes().supervisors))
+    fault.nodes |= {node_of(folder) for folder in found.supervisors.values()}  # also of one that began meanwhile
     for attempt in found.tasks.values():
         _, job, number = attempt.rsplit("/", 2)
-        row.told.add((job, int(number)))
+        fault.told.add((job, int(number)))
     run.server_up = False
     run.world.started.clear()
     os.kill(run.world.process.pid, signal.SIGTERM)
@@ -174,6 +176,7 @@ def term_all(run, rng, row):
     for pid in everything:
         kill(pid, signal.SIGTERM)
         kill(pid, signal.SIGCONT)
+    fault.struck = since_boot()
     return end_server(run, signal.SIGTERM)
 
 

@@ -27,6 +27,7 @@ class Fault:
     def __init__(self, kind, running, waiting):
         self.kind, self.at, self.healed = kind, since_boot(), None
         self.running, self.waiting = running, waiting  # jobs, when it struck
+        self.struck = NEVER  # since boot, when all that was to be killed was
         self.nodes = set()   # (cluster, node) whose tasks it ended
         self.agents = set()  # (cluster, node) whose agents it struck
         self.told = set()    # (job, attempt) whose processes it told to end
@@ -59,7 +60,7 @@ class History:
         for fault in self.faults:
             if fault.kind == "disk full" and fault.at < until and (fault.healed or NEVER) > end:
                 until = max(until, (fault.healed or NEVER) + 3)
-        return any(fault.nodes & nodes and begin - 1 < fault.at < until for fault in self.faults)
+        return any(fault.nodes & nodes and begin < fault.struck and fault.at < until for fault in self.faults)
 
     def told_to_end(self, job, number):
         return any((job, number) in fault.told for fault in self.faults)

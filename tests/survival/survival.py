@@ -484,8 +484,8 @@ class Run:
             self.thread(self.submit)
         for what in (self.submit_cheap, self.submit_bursts, self.submit_rushes, self.submit_sweeps, self.cancel, self.watch, self.choose, self.look, self.look, self.progress):
             self.thread(what)
-        if not self.wait_until(90, self.busy):
-            self.violation("start", f"not {RUNNING} running and {WAITING} waiting within 90 s")
+        if not self.wait_until(180, self.busy):
+            self.violation("start", f"not {RUNNING} running and {WAITING} waiting within 180 s")
         plan = faults.schedule(random.Random(f"{self.seed}/faults"), self.long_form, self.seconds)
         self.strike_all(deque(row for row in plan if self.world.disk or row[1] != "disk full"))
         self.finish()

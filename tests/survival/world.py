@@ -44,6 +44,7 @@ class Processes:
     def __init__(self, data, notes):
         self.agents = {}       # pid -> node id
         self.supervisors = {}  # pid -> node folder
+        self.starting = []     # tasks that have their supervisor's command line still
         self.tasks = {}        # pid -> attempt id
         data, notes = str(data).encode(), str(notes).encode()
         for entry in os.scandir("/proc"):
@@ -61,6 +62,13 @@ class Processes:
                 for item in read(f"/proc/{entry.name}/environ").split(b"\0"):
                     if item.startswith(b"TURNOUT_ATTEMPT="):
                         self.tasks[pid] = item[16:].decode()
+
+        for pid in self.supervisors:
+            fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+            if fields and int(fields[1]) in self.supervisors:
+                self.starting.append(pid)
+        for pid in self.starting:
+            del self.supervisors[pid]
 
     def all(self):
         return [*self.tasks, *self.supervisors, *self.agents]
