@@ -128,7 +128,7 @@ protected:
         if (point >= Ended) core->from_server(LogAck{kId, std::string(kStdLog), 10});
     }
     // What lasts so long is in the journal.
-    void let_it_last() { pass(20ms); }
+    void let_it_last() { pass(50ms); }
 };
 
 TEST_F(NodeCoreTest, AWholeLifeInOrder) {
@@ -149,14 +149,14 @@ TEST_F(NodeCoreTest, AWholeLifeInOrder) {
     EXPECT_EQ(all<effect::StartTask>()[0].preamble, "notice\n");
     Span started = clock.time;
     core->task_started(kId, started);
-    pass(20ms);
+    pass(50ms);
     EXPECT_EQ(sent<PhaseReport>().back().phase, Phase::Running);
     core->log_grew(kId, kStdLog, 100'000);
     auto ships = all<effect::ShipLog>();
     ASSERT_EQ(ships.size(), 2u);
     EXPECT_EQ(ships[1].offset, kLogChunk);
     EXPECT_EQ(ships[1].length, 100'000 - kLogChunk);
-    clock.time += 4s - 20ms;
+    clock.time += 4s - 50ms;
     auto exit = exit_with(0, 100'010);
     exit.started = started;
     core->task_exited(kId, exit);

@@ -201,9 +201,35 @@ Task<Result<void>> tell_left_out(Server& server, WorkPtr work) {
 }
 
 // A variable that cannot reach a process as it is would be a surprise later.
-bool good_variable(const std::string& name, const std::string& value) {
-    return !name.empty() && name.find_first_of(std::string_view("=\0", 2)) == std::string::npos && value.find('\0') == std::string::npos;
-}
+// Environment variables as a list of NAME=value. There are some tens, and each task has a list of its
+// own: a list that is searched costs less than a tree that is built.
+class Variables {
+public:
+    explicit Variables(std::vector<std::string>& list) : list_(list) {}
+    // What cannot be a variable is left out.
+    void set(std::string_view name, std::string_view value) {
+        if (name.empty() || name.find_first_of(std::string_view("=\0", 2)) != std::string_view::npos || value.find('\0') != std::string_view::npos) return;
+        std::string* item = find(name);
+        if (!item) item = &list_.emplace_back();
+        item->clear();
+        item->reserve(name.size() + 1 + value.size());
+        item->append(name).append(1, '=').append(value);
+    }
+    // Valid until the next `set`.
+    std::optional<std::string_view> get(std::string_view name) const {
+        const std::string* item = find(name);
+        if (!item) return std::nullopt;
+        return std::string_view(*item).substr(name.size() + 1);
+    }
+
+private:
+    std::string* find(std::string_view name) const {
+        for (std::string& item : list_)
+            if (item.size() > name.size() && item[name.size()] == '=' && item.starts_with(name)) return &item;
+        return nullptr;
+    }
+    std::vector<std::string>& list_;
+};
 
 // A folder with `python` and `python3` that lead to the interpreter, for machines that only have one.
 std::string folder_for(const AgentSettings& settings, const std::string& interpreter) {
@@ -366,6 +392,7 @@ Result<StartRequest> start_request(const AgentSettings& settings, Work& work, co
         TURNOUT_TRY(make_folders(output.type == "uri_file" ? work.folder + "/named" : output_path(work, output), 0755));
 
     StartRequest request;
+    request.environment.reserve(settings.environment.size() + task.environment.variables.size() + task.variables.size() + 24);
     request.id = work.id;
     request.cwd = work.work();
     request.memory_limit = task.memory_limit_bytes;
@@ -374,50 +401,46 @@ Result<StartRequest> start_request(const AgentSettings& settings, Work& work, co
     if (request.argv[0] == kShell && !exists(std::string(kShell))) request.argv[0] = "sh";
 
     // Later ones win: the machine's, the environment's, Azure ML's and the job's, then what must hold.
-    std::map<std::string, std::string> variables;
+    Variables variables(request.environment);
     for (const auto& item : settings.environment) {
-        auto equals = item.find('=');
-        std::string name = item.substr(0, equals);
-        if (equals != std::string::npos && allowed_variable(name) && name != "TURNOUT_UV") variables[name] = item.substr(equals + 1);
+        const auto equals = item.find('=');
+        const std::string_view name = std::string_view(item).substr(0, equals);
+        if (equals != std::string::npos && name != "TURNOUT_UV") variables.set(name, std::string_view(item).substr(equals + 1));
     }
     const std::string& job = work.id.job;
-    variables["PYTHONUNBUFFERED"] = "1";
-    variables["AZUREML_RUN_ID"] = job;
-    variables["AZUREML_ROOT_RUN_ID"] = job;
-    for (const auto& [name, value] : task.environment.variables)
-        if (good_variable(name, value)) variables[name] = value;
-    for (const auto& [name, value] : task.variables)
-        if (good_variable(name, value)) variables[name] = value;
-    for (const auto& [name, value] : work.values.inputs) variables["AZURE_ML_INPUT_" + name] = value;
-    for (const auto& [name, value] : work.values.outputs) variables["AZURE_ML_OUTPUT_" + name] = value;
+    variables.set("PYTHONUNBUFFERED", "1");
+    variables.set("AZUREML_RUN_ID", job);
+    variables.set("AZUREML_ROOT_RUN_ID", job);
+    for (const auto& [name, value] : task.environment.variables) variables.set(name, value);
+    for (const auto& [name, value] : task.variables) variables.set(name, value);
+    for (const auto& [name, value] : work.values.inputs) variables.set("AZURE_ML_INPUT_" + name, value);
+    for (const auto& [name, value] : work.values.outputs) variables.set("AZURE_ML_OUTPUT_" + name, value);
     if (!mlflow.origin.empty() && !task.mlflow_path.empty()) {
         std::string path = task.mlflow_path;
         while (path.starts_with('/')) path.erase(0, 1);
-        variables["MLFLOW_TRACKING_URI"] = mlflow.origin + "/" + without_slash(path);
-        variables["MLFLOW_TRACKING_TOKEN"] = task.run_token.reveal();
-        variables["MLFLOW_RUN_ID"] = job;
-        if (!task.mlflow_experiment_id.empty()) variables["MLFLOW_EXPERIMENT_ID"] = task.mlflow_experiment_id;
-        variables["MLFLOW_DISABLE_TELEMETRY"] = "true";
+        variables.set("MLFLOW_TRACKING_URI", mlflow.origin + "/" + without_slash(path));
+        variables.set("MLFLOW_TRACKING_TOKEN", task.run_token.reveal());
+        variables.set("MLFLOW_RUN_ID", job);
+        if (!task.mlflow_experiment_id.empty()) variables.set("MLFLOW_EXPERIMENT_ID", task.mlflow_experiment_id);
+        variables.set("MLFLOW_DISABLE_TELEMETRY", "true");
         // The page that it would name is behind the listener, which ends with the job.
-        variables.try_emplace("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true");
+        if (!variables.get("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT")) variables.set("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true");
         // The listener is on this machine, whatever proxy leads out of it.
         for (const char* name : {"no_proxy", "NO_PROXY"}) {
-            std::string& list = variables[name];
-            list += (list.empty() ? "" : ",") + std::string("127.0.0.1,localhost");
+            const std::string list(variables.get(name).value_or(""));
+            variables.set(name, list + (list.empty() ? "" : ",") + "127.0.0.1,localhost");
         }
     }
-    variables["TMPDIR"] = work.folder + "/tmp";
+    variables.set("TMPDIR", work.folder + "/tmp");
     // The supervisor knows its tasks' processes by these.
-    variables["TURNOUT_ATTEMPT"] = task_name(work.id);
-    variables["TURNOUT_NODE_FOLDER"] = settings.folder;
-    std::string path = variables.contains("PATH") ? variables["PATH"] : "/usr/local/bin:/usr/bin:/bin";
+    variables.set("TURNOUT_ATTEMPT", task_name(work.id));
+    variables.set("TURNOUT_NODE_FOLDER", settings.folder);
+    std::string path(variables.get("PATH").value_or("/usr/local/bin:/usr/bin:/bin"));
     if (work.prepared && !work.prepared->bin.empty()) {
         path = (work.path_begin ? *work.path_begin : path_begin(settings, *work.prepared)) + path;
-        if (!work.prepared->folder.empty()) variables["VIRTUAL_ENV"] = work.prepared->folder;
+        if (!work.prepared->folder.empty()) variables.set("VIRTUAL_ENV", work.prepared->folder);
     }
-    variables["PATH"] = path;
-    for (const auto& [name, value] : variables)
-        if (good_variable(name, value)) request.environment.push_back(name + "=" + value);
+    variables.set("PATH", path);
     TURNOUT_TRY(wrap_command(settings, work, request));
     return request;
 }
