@@ -89,6 +89,13 @@ void NodeCore::restore(const std::vector<std::string>& lines) {
         if (attempt.discard && !attempt.stop)
             attempt.stop = Stop{Cause::NodeLost, now, Span::zero(), false, std::nullopt};
     }
+    // Its ending was to be the next line: the node did not understand the task, or it was canceled
+    // before it came.
+    for (const AttemptId& id : attempts()) {
+        Attempt& attempt = *s.find(id);
+        if (attempt.task == no_task() && attempt.stage < Stage::Starting)
+            s.fail(id, attempt, Cause::Internal, "the node does not understand this task", -1);
+    }
     // The machine restarted, and with it went what was not yet on the disk: perhaps the record that
     // a command had begun, or the end of its log. So nothing leased before it goes on, and nothing
     // that was not all delivered counts as done.

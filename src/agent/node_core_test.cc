@@ -352,6 +352,30 @@ TEST_F(NodeCoreTest, LeasesShareABaseThatIsWrittenDownOnce) {
     EXPECT_TRUE(all<effect::AppendLog>()[0].text.contains("base 'h'")) << all<effect::AppendLog>()[0].text;
 }
 
+// The lease and its ending are two lines, and the last one may be torn.
+TEST_F(NodeCoreTest, WhatWasNotUnderstoodIsNotPreparedInTheNextLife) {
+    for (const bool canceled : {false, true}) {
+        journal.clear();
+        start("boot-1");
+        ready();
+        if (canceled) core->from_server(Cancel{kId, Cause::Canceled, 1s});
+        else core->from_server(Lease{kId, Json::object({{"command", "echo"}}), "unknown base"});
+        take();
+        while (!journal.back().contains("\"boot_id\":\"boot-1\"") || journal.back().contains("\"contact\"")) journal.pop_back();
+        restart();
+        seen.clear();
+        ready();
+        pass(1s);
+        EXPECT_TRUE(all<effect::FetchSnapshot>().empty());
+        ASSERT_EQ(all<effect::AppendLog>().size(), 1u);
+        const auto words = all<effect::AppendLog>()[0].text;
+        core->log_grew(kId, kStdLog, words.size());
+        core->from_server(LogAck{kId, std::string(kStdLog), words.size()});
+        ASSERT_EQ(sent<EndReport>().size(), 1u);
+        EXPECT_EQ(sent<EndReport>()[0].ending.cause, Cause::Internal);
+    }
+}
+
 TEST_F(NodeCoreTest, TheBasesSentLastAreKept) {
     ready();
     auto base = [](std::size_t i) { return Base{"h" + std::to_string(i), Json::object({{"command", "echo"}})}; };

@@ -412,10 +412,17 @@ struct NodeCore::State {
         }
     }
     Result<TaskSpec> task_of(const Lease& lease) {
-        if (lease.base.empty()) return task_from_json(lease.task);
-        const Bases::Kept* base = bases.find(lease.base);
-        if (!base) return not_found("the server did not send its base '" + lease.base + "'", lease.base);
-        return expand_task(TURNOUT_TRY(base->task), lease.task, lease.id);
+        TaskSpec task;
+        if (lease.base.empty()) {
+            task = TURNOUT_TRY(task_from_json(lease.task));
+        } else {
+            const Bases::Kept* base = bases.find(lease.base);
+            if (!base) return not_found("the server did not send its base '" + lease.base + "'", lease.base);
+            task = TURNOUT_TRY(base->task);
+            task = TURNOUT_TRY(expand_task(std::move(task), lease.task, lease.id));
+        }
+        if (task.command.empty()) return invalid("it has no command");
+        return task;
     }
     void on(const Base& base) { bases.keep(base); }
     void on(const Lease& lease) {
