@@ -61,7 +61,7 @@ inline ServerInfo test_info() {
 
 inline Control::Settings each_input_its_own_commit() {
     Control::Settings settings;
-    settings.commit_pause = settings.busy_commit_pause = Span{};
+    settings.commit_pause = settings.busy_commit_pause = settings.client_pause = Span{};
     return settings;
 }
 

@@ -29,10 +29,17 @@ void Control::State::end_turn() {
     commit_gathered();
 }
 
+// When the turn that is being gathered may be committed: reports of nodes share a commit, and a client
+// waits a moment for those that wrote together with it before. 0 = at once.
+Span Control::State::commit_from() const {
+    if (gathering.refused.empty()) return commit_not_before;
+    return gathering.refused.size() < clients_before ? company_until : Span{};
+}
+
 void Control::State::commit_gathered() {
     while (!in_flight) {
-        if (gathering.refused.empty() && (gathering.changed() || plan_wanted) && clock.since_boot() < commit_not_before) {
-            effects.wake(commit_not_before);
+        if (const Span from = commit_from(); (gathering.changed() || plan_wanted) && clock.since_boot() < from) {
+            effects.wake(from);
             if (gathering.changed() || gathering.after.empty()) return;
             release(std::exchange(gathering.after, {}));  // they rest on nothing that is not durable
             continue;
@@ -71,6 +78,8 @@ void Control::State::committed(std::shared_ptr<Turn> turn, Result<std::uint64_t>
     in_flight.reset();
     if (result) {
         if (std::exchange(failed_commits, 0) > 0) schedule_not_before = Span{};
+        if (!turn->refused.empty()) clients_before = turn->refused.size();
+        company_until = clock.since_boot() + settings.client_pause;
         forget_ended(*turn);
         release(std::move(turn->after));
         if (turn->event_row != 0 && events_listener) events_listener(turn->event_row);
@@ -699,11 +708,11 @@ std::optional<Span> Control::next_tick() const {
     };
     if (!state_->deadlines.empty()) consider(state_->deadlines.begin()->first);
     if (!state_->in_flight && (state_->gathering.changed() || (state_->plan_wanted && state_->schedule_not_before == Span{})))
-        consider(state_->commit_not_before);
+        consider(state_->commit_from());
     if (!state_->sweep_deadlines.empty()) consider(state_->sweep_deadlines.begin()->first);
     // While a commit is under way nothing is planned; its end does that. Nor before the next one may begin.
     if (state_->plan_at && !state_->in_flight)
-        consider(std::max({*state_->plan_at, state_->schedule_not_before, state_->commit_not_before}));
+        consider(std::max({*state_->plan_at, state_->schedule_not_before, state_->commit_from()}));
     if (state_->schedule_not_before != Span{}) consider(state_->schedule_not_before);
     return next;
 }

@@ -82,6 +82,8 @@ public:
         // not a client; the second when many of them do. What comes meanwhile shares it.
         Span commit_pause = 2ms;
         Span busy_commit_pause = 16ms;
+        // So long after a commit the next one waits for as many clients as shared the last.
+        Span client_pause = 2ms;
         // The bearer token of an attempt; put into its lease on the way out, never stored.
         std::function<Secret(const agent_protocol::AttemptId&)> run_token = {};
     };

@@ -205,6 +205,37 @@ TEST(ControlTurns, ReportsOfNodesShareACommitAndClientsDoNotWaitForIt) {
     EXPECT_EQ(w.status("a"), JobStatus::Completed);
 }
 
+TEST(ControlTurns, AClientWaitsAMomentForThoseItSharedTheLastCommitWith) {
+    World w;
+    w.settings.client_pause = 2ms;
+    w.start();
+    w.put(World::cluster("c", 0, 1));
+    w.pass(1s);
+    int answered = 0;
+    const auto submit = [&](std::string name) {
+        w.control->submit(World::submission(std::move(name), "c"), [&](Result<Put> r) { answered += r.has_value(); });
+    };
+    submit("a");  // is committed by itself; the others share the next one
+    submit("b");
+    submit("c");
+    w.settle();
+    EXPECT_EQ(answered, 3);
+    submit("d");
+    w.settle();
+    EXPECT_EQ(answered, 3);
+    ASSERT_TRUE(w.control->next_tick());
+    EXPECT_LE(*w.control->next_tick(), w.clock.boot + 2ms);
+    submit("e");
+    w.settle();
+    EXPECT_EQ(answered, 5);
+    submit("f");
+    w.pass(2ms);  // nobody else came
+    EXPECT_EQ(answered, 6);
+    submit("g");
+    w.settle();
+    EXPECT_EQ(answered, 7);
+}
+
 TEST(ControlTurns, APlanThatIsDueWaitsForTheCommitWithoutTicking) {
     World w(2);
     w.settings.commit_pause = 5ms;

@@ -163,6 +163,8 @@ struct Control::State {
     Turn gathering;
     std::shared_ptr<Turn> in_flight;  // null while nothing is being committed
     Span commit_not_before{};         // unless a client waits: reports of nodes share a commit
+    std::size_t clients_before = 0;   // that waited for the last commit which had any
+    Span company_until{};             // so long the next one waits for as many
     int reports = 0;                  // of nodes since the last commit began
     // After a failed commit nothing is planned until then, nor written that no client waits for, so
     // that a full disk does not cost a processor: each try ends in reading the whole state anew.
@@ -182,6 +184,7 @@ struct Control::State {
     // ---- turns (control.cc) ----
     void end_turn();  // at the end of every input: plan, then commit or run
     void commit_gathered();
+    Span commit_from() const;
     void committed(std::shared_ptr<Turn> turn, Result<std::uint64_t> result);
     void release(std::vector<std::function<void()>> leaving);
     Batch serialise(Turn& turn);

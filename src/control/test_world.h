@@ -66,7 +66,7 @@ public:
 struct World {
     explicit World(int slots = 2) {
         settings.slots = slots;
-        settings.commit_pause = settings.busy_commit_pause = Span{};  // each input is its own commit
+        settings.commit_pause = settings.busy_commit_pause = settings.client_pause = Span{};  // each input is its own commit
         start();
     }
     void start(MemoryStore::State state = {}) {
