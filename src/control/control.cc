@@ -277,10 +277,10 @@ Result<void> Control::State::recover_jobs() {
         return {};
     };
     TURNOUT_TRY(each_row(store, Table::JobLive, with_prefix(""), load));
-    // A sweep before its trials, which have what they share from it.
+    // Sweeps first: their trials have what they share from them, and they wait for no node themselves.
     std::sort(live.begin(), live.end(), [](const Live& a, const Live& b) {
-        const bool trial_a = !a.facts.sweep.empty(), trial_b = !b.facts.sweep.empty();
-        return std::tie(trial_a, a.facts.created, a.facts.index, a.key) < std::tie(trial_b, b.facts.created, b.facts.index, b.key);
+        const bool job_a = a.facts.type != JobType::Sweep, job_b = b.facts.type != JobType::Sweep;
+        return std::tie(job_a, a.facts.created, a.facts.index, a.key) < std::tie(job_b, b.facts.created, b.facts.index, b.key);
     });
     jobs.reserve(live.size());
     std::vector<JobEntry*> placed;

@@ -124,6 +124,18 @@ TEST_F(Sweeps, ARestartHalfWayContinuesWhereItWas) {
     EXPECT_EQ(w.job("s_5")->trial.parameters.dump(), R"({"lr":"6"})");
 }
 
+TEST_F(Sweeps, ARestartKeepsTheOrderAmongTrialsAndJobs) {
+    w.put(World::cluster("c", 0, 0));
+    ASSERT_EQ(submit("s"), "created");
+    w.clock.pass(1s);
+    ASSERT_EQ(w.submit("later", "c"), "created");
+    for (int lives = 0; lives < 2; ++lives) {
+        ASSERT_TRUE(w.control->waiting("ws", "later"));
+        EXPECT_EQ(w.control->waiting("ws", "later")->ahead, 2u);
+        w.restart();
+    }
+}
+
 TEST_F(Sweeps, ACrashBeforeTheCommitLeavesNothingHalfDone) {
     ready();
     std::string answer = "no answer";

@@ -228,7 +228,9 @@ Scheduler::~Scheduler() = default;
 
 void Scheduler::put_cluster(Handle handle, const Cluster& as) {
     State& s = *state_;
-    ClusterState& c = s.clusters.try_emplace(handle, handle, s.tasks).first->second;
+    const auto [at, fresh] = s.clusters.try_emplace(handle, handle, s.tasks);
+    ClusterState& c = at->second;
+    if (!fresh && c.as == as) return s.touch(c);  // so what is kept for a gang stays
     s.stop_reserving(c);
     std::vector<NodeState*> all;
     for (NodeList& list : c.by_load) all.insert(all.end(), list.begin(), list.end());
@@ -503,6 +505,7 @@ bool Scheduler::State::assign_gang(ClusterState& c, TaskIndex index, Span now, D
         Decisions::Assign placed{task.handle, {}};
         for (const NodeState* node : on) placed.nodes.push_back(node->handle);
         delist(index);
+        if (reserves) c.reserved_for = 0;  // if it comes back it has had its turn
         put_on(index, on, now);
         out.assign.push_back(std::move(placed));
         return true;
@@ -512,7 +515,8 @@ bool Scheduler::State::assign_gang(ClusterState& c, TaskIndex index, Span now, D
         stop_reserving(c);
         c.line.remove(index);
         c.reserving = index;
-        c.reserving_since = ++stamp;
+        // One that had to let go for a moment keeps its place among the clusters.
+        if (std::exchange(c.reserved_for, task.handle) != task.handle) c.reserving_since = ++stamp;
     }
     // Idle nodes first; where several tasks share a node, then those that are nearest to it.
     while (c.reserved.size() < wanted || (c.reserved_used > 0 && !c.by_load[0].empty())) {

@@ -30,6 +30,7 @@ struct Cluster {
     bool low_priority = false;  // gives way to dedicated clusters
     bool deleting = false;      // starts nothing, keeps nothing
     int jobs_per_node = 1;      // tasks that run at a time on a node of it
+    bool operator==(const Cluster&) const = default;
 };
 
 // What a task asks for.

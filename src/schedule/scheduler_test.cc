@@ -314,6 +314,27 @@ TEST(Scheduler, TwoGangsThatShareThePoolDoNotWaitForEachOther) {
     EXPECT_EQ(ended, 2);
 }
 
+TEST(Scheduler, WhatIsKeptForAGangStaysWhenItsClusterIsToldWhatItWas) {
+    World w(4);
+    w.put(1, cluster(0, 2));
+    w.put(2, cluster(0, 2));
+    for (const Handle in : {1, 1, 2, 2}) w.node(in);
+    w.add(1, 1), w.add(2, 1), w.add(3, 2), w.add(4, 2);
+    EXPECT_EQ(w.plan().assign.size(), 4u);
+    w.add(11, 1, {.nodes = 2});
+    w.plan();
+    w.end(1, 10s);
+    w.plan();
+    const std::string kept = "waits for 2 nodes at once: 1 is free, kept for it; the compute has its 2 nodes";
+    EXPECT_EQ(w.why(11).substr(0, kept.size()), kept);
+    w.put(1, cluster(0, 2));
+    EXPECT_EQ(w.why(11).substr(0, kept.size()), kept);
+    w.put(1, cluster(0, 3));  // this one looks at it anew
+    w.add(12, 1);
+    w.plan();
+    EXPECT_TRUE(w.waits(12));
+}
+
 TEST(Scheduler, ShortTasksGetABacklogAndUnknownOnesNone) {
     World w(2);
     w.put(1, cluster(0, 1));

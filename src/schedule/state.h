@@ -49,6 +49,7 @@ struct ClusterState {
     int gang_limit = 0;
     TaskIndex reserving = no_task;  // the gang that was first in line and found too few nodes; not in line
     std::uint64_t reserving_since = 0;
+    Handle reserved_for = 0;        // that gang, or the last one
     std::size_t singles = 0;        // waiting tasks of one node
     long gang_ranks = 0;            // nodes that the waiting gangs ask for together, within the limit
 
