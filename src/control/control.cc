@@ -313,7 +313,8 @@ Result<void> Control::State::recover_jobs() {
             if (std::find(attempt.ended_ranks.begin(), attempt.ended_ranks.end(), static_cast<int>(rank)) != attempt.ended_ranks.end()) continue;
             const auto node = nodes.find(job->compute->key() + "/" + attempt.nodes[rank]);
             if (node == nodes.end()) return internal("stored job '" + *job->key + "' without its node");
-            node->second.leases.push_back({job, attempt.number, static_cast<int>(rank)});
+            // Who of several nodes has reported is not stored.
+            node->second.leases.push_back({job, attempt.number, static_cast<int>(rank), attempt.preparing.has_value()});
             on.push_back(node->second.handle);
         }
         scheduler->restore_task(job->handle, job->compute->handle, demand_of(*job), on);
@@ -609,10 +610,9 @@ void Control::agent_connected(const NodeId& id, const ap::Hello& hello) {
         s.set_state(node, NodeState::Idle);
     }
     for (const State::Lease& lease : std::vector<State::Lease>(node.leases)) {
-        const JobAttempt& attempt = lease.job->state.attempts.back();
         const bool there = known.contains({node.node.workspace, std::string(lease.job->name()), lease.attempt});
         const bool canceled = lease.job->state.cancel_requested;
-        if (!there && (attempt.preparing || rebooted || canceled)) {
+        if (!there && (lease.begun || rebooted || canceled)) {
             // It had begun and the node does not know it any more: its processes are gone. Or it
             // never got there, and is not wanted any more.
             ap::Ending ending;

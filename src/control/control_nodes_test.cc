@@ -140,6 +140,40 @@ TEST(ControlReconnect, TheLeaseIsSaidAgain) {
     EXPECT_EQ(w.job("j")->attempts.size(), 1u);
 }
 
+TEST(ControlReconnect, ARankThatNeverGotItsLeaseGetsItThoughTheFirstHasBegun) {
+    World w;
+    w.put(World::cluster("c", 2, 2));
+    JobSubmission gang = World::submission("g", "c");
+    gang.task.node_count = 2;
+    w.control->submit(std::move(gang), [](Result<Put>) {});
+    w.connect("ws/c/node-1");
+    w.connect("ws/c/node-2");
+    const bool in_order = w.job("g")->current()->nodes.front() == "node-1";
+    const NodeId rank0 = in_order ? "ws/c/node-1" : "ws/c/node-2", rank1 = in_order ? "ws/c/node-2" : "ws/c/node-1";
+    w.phase(rank0, "g", ap::Phase::Preparing);
+    w.disconnect(rank1);
+    w.said();
+    w.connect(rank1);
+    EXPECT_EQ(w.said(), (Lines{"send " + rank1 + " welcome", "send " + rank1 + " lease g#1"}));
+    w.phase(rank1, "g", ap::Phase::Preparing);
+    w.disconnect(rank1);
+    w.connect(rank1);  // and now it has lost it
+    EXPECT_EQ(w.job("g")->current()->ended_ranks, std::vector<int>{1});
+}
+
+TEST(ControlReconnect, AJobWhoseTaskIsNotInTheStoreFails) {
+    World w;
+    w.put(World::cluster("c", 0, 1));
+    w.submit("j", "c");
+    Batch batch;
+    batch.erase(Table::TaskBase, w.store->scan(Table::TaskBase, with_prefix(""))->front().key);
+    w.store->commit(std::move(batch), [](Result<std::uint64_t>) {});
+    w.settle();
+    w.connect("ws/c/node-1");
+    EXPECT_EQ(w.status("j"), JobStatus::Failed);
+    EXPECT_EQ(w.job("j")->error_message, "the job's task is not in the store (3 attempts)");
+}
+
 TEST(ControlReconnect, WhatTheNodeLostIsTriedAgain) {
     // Begun, and the node does not know it any more; or the node was restarted before it began.
     for (const bool begun : {true, false}) {

@@ -184,7 +184,15 @@ void Control::State::send_lease(NodeEntry& node, const Lease& lease) {
         std::uint64_t& sent = to.bases[job.base];  // 0: never
         if (sent == 0 || to.bases_sent - sent >= ap::kBasesKept) {
             Result<std::optional<Record>> row = store.get(Table::TaskBase, key(job.base->workspace, job.base->hash));
-            Result<Json> task = !row ? Result<Json>(Failure(row.error())) : *row ? parse_json((*row)->value) : Result<Json>(internal("the job's task is not in the store"));
+            if (row && !*row) {  // and never will be: the node is not to wait for it
+                ap::Ending ending;
+                ending.cause = ap::Cause::Internal;
+                ending.exit_code = -1;
+                ending.message = "the job's task is not in the store";
+                end_rank(to, *held, std::move(ending));
+                return end_turn();
+            }
+            Result<Json> task = !row ? Result<Json>(Failure(row.error())) : parse_json((*row)->value);
             if (!task) {
                 // It cannot be read just now: the node is asked to say Hello again, and is told then.
                 effects.disconnect(id);
@@ -247,10 +255,10 @@ void Control::State::request_cancel(JobEntry& job, const std::string& why) {
 }
 
 void Control::State::phase_reported(NodeEntry& node, const ap::PhaseReport& report) {
-    const Lease* lease = node.find(report.id);
-    // Of an attempt that is not this node's any more (its EndReport will be answered), or of a node
-    // that does not speak for the job.
-    if (!lease || lease->rank != 0) return;
+    Lease* lease = node.find(report.id);
+    if (!lease) return;  // of an attempt that is not this node's any more: its EndReport will be answered
+    lease->begun = true;
+    if (lease->rank != 0) return;  // another one speaks for the job
     JobEntry& job = *lease->job;
     JobAttempt& attempt = job.state.attempts.back();
     const Instant now = clock.now();

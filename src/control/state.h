@@ -100,6 +100,7 @@ struct Control::State {
         JobEntry* job = nullptr;  // alive as long as the lease is
         int attempt = 0;
         int rank = 0;
+        bool begun = false;  // as far as one knows: the node has reported of it
     };
     struct NodeEntry {
         Node node;
@@ -110,7 +111,7 @@ struct Control::State {
         Span last_contact{};  // since boot: of the connection, or of our own start
         Span deadline{};      // the next moment `tick` looks at it; 0 = none
         int tries = 0;
-        // Bases that the agent was sent on this link, and as the how manieth.
+        // Bases that the agent was sent on this link, and its number in the order of sending.
         std::unordered_map<const TaskBase*, std::uint64_t> bases;
         std::uint64_t bases_sent = 0;
 
