@@ -9,6 +9,7 @@ namespace turnout::cli {
 namespace {
 
 const std::vector<std::string> kColumns = {"name", "display_name", "status", "cause", "compute", "experiment_name", "created"};
+const std::vector<std::string> kTrialColumns = {"name", "status", "cause", "parameters", "created"};
 
 // What az shows, and what a table needs besides: when, and why it waits.
 Json job_entity(const Json& rest) {
@@ -18,6 +19,7 @@ Json job_entity(const Json& rest) {
     if (!properties.at("turnout.waiting_for").as_string().empty()) entity.set("waiting_for", properties.at("turnout.waiting_for"));
     for (const char* const known : {"cause", "preemptions", "place_in_queue", "expected_start"})
         if (!properties.at("turnout." + std::string(known)).is_null()) entity.set(known, properties.at("turnout." + std::string(known)));
+    if (!spec::at_path(rest, "properties.parameters").is_null()) entity.set("parameters", spec::at_path(rest, "properties.parameters"));
     if (!spec::at_path(rest, "properties.error").is_null()) entity.set("error", spec::at_path(rest, "properties.error"));
     return entity;
 }
@@ -92,50 +94,73 @@ int job_create(Context& context) {
     return follow_job(context, api, job->at("name").as_string());
 }
 
-// The trials of a sweep, with what was tried and what came of it.
-static int list_trials(Context& context, client::Api& api, const std::string& sweep, std::size_t limit) {
-    const std::string path = "/history/v1.0" + api.in_workspace("/runs/" + percent_encode(sweep) + "/children?top=" + std::to_string(std::min<std::size_t>(limit, 10'000)));
-    const Result<Json> children = api.get(path);
-    if (!children) return context.fail(children.error());
-    Json entities = Json::array();
-    for (const Json& run : children->at("value").items()) {
-        Json entity = Json::object({{"name", run.at("runId")}, {"status", run.at("status")}});
-        if (const Result<Json> parameters = parse_json(run.at("tags").at("hyperparameters").as_view())) entity.set("parameters", *parameters);
-        entity.set("started", run.at("startTimeUtc"));
-        entity.set("ended", run.at("endTimeUtc"));
-        entities.push(std::move(entity));
+namespace {
+
+// Which jobs of a list are wanted.
+struct Wanted {
+    std::string status, experiment;
+    std::string view;  // of the archived ones: ActiveOnly, ArchivedOnly or All
+    std::size_t limit = 50;
+
+    bool filters() const { return !status.empty() || !experiment.empty(); }
+    bool has_status(const Json& value) const { return status.empty() || equal_ignoring_case(value.as_view(), status); }
+    bool has_experiment(const Json& job) const { return experiment.empty() || job.at("properties").at("experimentName").as_view() == experiment; }
+    bool has_archived(bool archived) const { return view == "All" || archived == (view == "ArchivedOnly"); }
+};
+
+// All jobs but trials, the newest first.
+Result<Json> list_jobs(client::Api& api, const Wanted& wanted) {
+    const Json jobs = TURNOUT_TRY(api.list(api.in_workspace("/jobs?listViewType=" + wanted.view), wanted.filters() ? SIZE_MAX : wanted.limit));
+    Json found = Json::array();
+    for (const Json& job : jobs.items()) {
+        if (found.items().size() == wanted.limit) break;
+        if (wanted.has_status(job.at("properties").at("status")) && wanted.has_experiment(job)) found.push(job);
     }
-    return context.show(entities, children->at("value"), {"name", "status", "parameters", "started", "ended"});
+    return found;
 }
+
+// The trials of a sweep, in their order.
+Result<Json> list_trials(client::Api& api, const std::string& sweep, const Wanted& wanted) {
+    const Json parent = TURNOUT_TRY(api.get(job_path(api, sweep)));
+    if (parent.at("properties").at("jobType").as_view() != "Sweep")
+        return invalid("job '" + sweep + "' is no sweep: it has no trials", "--parent-job-name");
+    Json found = Json::array();
+    if (!wanted.has_experiment(parent)) return found;
+    const std::string path = "/history/v1.0" + api.in_workspace("/runs/" + percent_encode(sweep) + "/children?top=" + std::to_string(std::min<std::size_t>(wanted.filters() ? SIZE_MAX : wanted.limit, 1000)));
+    for (std::string token; found.items().size() < wanted.limit;) {
+        const Json page = TURNOUT_TRY(api.get(path + (token.empty() ? "" : "&continuationtoken=" + percent_encode(token))));
+        for (const Json& run : page.at("value").items()) {
+            if (found.items().size() == wanted.limit) break;
+            // What is said here is enough to pass one over; what is shown is the job.
+            if (wanted.has_status(run.at("status")) && wanted.has_archived(run.at("hidden").as_bool()))
+                found.push(TURNOUT_TRY(api.get(job_path(api, run.at("runId").as_string()))));
+        }
+        token = page.at("continuationToken").as_string();
+        if (token.empty()) break;
+    }
+    return found;
+}
+
+}  // namespace
 
 int job_list(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
     client::Api& api = **opened;
     const Arguments& args = context.args();
-    const std::string view = args.has("--archived-only") ? "ArchivedOnly" : args.has("--include-archived") ? "All" : "ActiveOnly";
-    std::size_t limit = args.has("--all-results") ? SIZE_MAX : 50;
+    Wanted wanted{args.get("--status"), args.get("--experiment-name"), args.has("--archived-only") ? "ArchivedOnly" : args.has("--include-archived") ? "All" : "ActiveOnly"};
+    if (args.has("--all-results")) wanted.limit = SIZE_MAX;
     if (args.has("--max-results")) {
         const Json number = yaml_scalar(args.get("--max-results"));
         if (!number.is_int() || number.as_int() < 1) return context.fail({Code::InvalidArgument, "Usage", "--max-results takes a number from 1", ""});
-        limit = static_cast<std::size_t>(number.as_int());
+        wanted.limit = static_cast<std::size_t>(number.as_int());
     }
-    if (const std::string parent = args.get("--parent-job-name"); !parent.empty()) return list_trials(context, api, parent, limit);
-    const std::string status = args.get("--status");
-    const std::string experiment = args.get("--experiment-name");
-    const bool filtered = !status.empty() || !experiment.empty();
-    const Result<Json> jobs = api.list(api.in_workspace("/jobs?listViewType=" + view), filtered ? SIZE_MAX : limit);
+    const std::string parent = args.get("--parent-job-name");
+    const Result<Json> jobs = parent.empty() ? list_jobs(api, wanted) : list_trials(api, parent, wanted);
     if (!jobs) return context.fail(jobs.error());
-    Json entities = Json::array(), rests = Json::array();
-    for (const Json& job : jobs->items()) {
-        const Json& properties = job.at("properties");
-        if (!status.empty() && !equal_ignoring_case(properties.at("status").as_view(), status)) continue;
-        if (!experiment.empty() && properties.at("experimentName").as_view() != experiment) continue;
-        if (entities.items().size() >= limit) break;
-        entities.push(job_entity(job));
-        rests.push(job);
-    }
-    return context.show(entities, rests, kColumns);
+    Json entities = Json::array();
+    for (const Json& job : jobs->items()) entities.push(job_entity(job));
+    return context.show(entities, *jobs, parent.empty() ? kColumns : kTrialColumns);
 }
 
 int job_show(Context& context) {
