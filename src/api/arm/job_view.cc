@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "api/arm/resource.h"
+#include "api/history/run_view.h"
 #include "api/studio_link.h"
 #include "model/sweep.h"
 
@@ -68,29 +69,6 @@ Json properties_of(const JobRecord& job, const JobViewer& viewer, std::string_vi
     for (const auto& [entry, span] : ledger(job, now))
         set("ledger." + std::string(name_of(entry)), in_seconds(span));
     return properties;
-}
-
-// Who has to act is in the code, as in run history.
-Json error_of(const JobRecord& job) {
-    using agent_protocol::Cause;
-    const bool ours = job.cause == Cause::Internal || job.cause == Cause::NodeLost ||
-                      job.cause == Cause::Preempted;
-    Json details = Json::array();
-    std::string message = job.error_message;
-    if (const JobAttempt* last = job.current(); last && last->ending) {
-        if (message.empty()) message = last->ending->message;
-        if (last->ending->exit_code > 0)
-            details.push(Json::object(
-                {{"code", "ExitCode"}, {"message", std::to_string(last->ending->exit_code)}}));
-        if (!last->ending->last_lines.empty())
-            details.push(Json::object(
-                {{"code", "LastLines"}, {"message", join(last->ending->last_lines, "\n")}}));
-    }
-    details.push(
-        Json::object({{"code", "Cause"}, {"message", agent_protocol::name_of(job.cause)}}));
-    return Json::object({{"code", ours ? "ServiceError" : "UserError"},
-                         {"message", message.empty() ? "the job failed" : message},
-                         {"details", std::move(details)}});
 }
 
 }  // namespace

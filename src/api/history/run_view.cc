@@ -105,24 +105,31 @@ std::int64_t end_ms_of(const RunView& view) {
 }
 
 Json error_of(const JobRecord& job) {
-    if (!is_terminal(job.status) || job.status == JobStatus::Completed) return {};
     Json details = Json::array();
     std::string message = job.error_message;
     if (const JobAttempt* last = job.current(); last && last->ending) {
         const agent_protocol::Ending& ending = *last->ending;
         if (message.empty()) message = ending.message;
-        if (ending.exit_code != 0)
+        if (ending.exit_code > 0)  // -1: the command never ran
             details.push(Json::object({{"code", "ExitCode"}, {"message", std::to_string(ending.exit_code)}}));
         if (!ending.last_lines.empty())
             details.push(Json::object({{"code", "LastLines"}, {"message", join(ending.last_lines, "\n")}}));
     }
     if (message.empty()) message = job.status == JobStatus::Canceled ? "the job was canceled" : "the job failed";
     details.push(Json::object({{"code", "Cause"}, {"message", agent_protocol::name_of(job.cause)}}));
-    return Json::object({{"error", Json::object({{"code", error_code_of(job.cause)},
-                                                 {"message", message},
-                                                 {"messageParameters", Json::object()},
-                                                 {"details", std::move(details)}})}});
+    return Json::object({{"code", error_code_of(job.cause)}, {"message", message}, {"details", std::move(details)}});
 }
+
+namespace {
+
+Json error_member_of(const JobRecord& job) {
+    if (!is_terminal(job.status) || job.status == JobStatus::Completed) return {};
+    Json error = error_of(job);
+    error.set("messageParameters", Json::object());
+    return Json::object({{"error", std::move(error)}});
+}
+
+}  // namespace
 
 Json history_document(const RunView& view) {
     Json json = Json::object({{"runId", view.id()}, {"rootRunId", view.id()}, {"parentRunId", Json()}});
@@ -156,7 +163,7 @@ Json history_document(const RunView& view) {
         }
         json.set("properties", std::move(properties));
         json.set("outputs", std::move(outputs));
-        json.set("error", error_of(job));
+        json.set("error", error_member_of(job));
     } else {
         const Run& run = *view.run;
         json.set("runType", "mlflow");

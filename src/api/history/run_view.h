@@ -40,7 +40,7 @@ std::string mlflow_status_of(const RunView& view);  // MLflow's: a job's status 
 std::int64_t start_ms_of(const RunView& view);
 std::int64_t end_ms_of(const RunView& view);        // 0 = not ended
 
-// {"error":{"code","message","details"}} of a job that failed or was canceled, else null.
+// {"code","message","details"} of a job that did not end well; the code says who has to act.
 Json error_of(const JobRecord& job);
 
 // Run history's description of a run.
