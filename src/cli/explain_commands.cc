@@ -4,16 +4,11 @@
 
 #include "base/text.h"
 #include "cli/commands.h"
+#include "model/job.h"
 
 namespace turnout::cli {
 
 namespace {
-
-// As on the job's page.
-constexpr std::pair<const char*, const char*> kWords[] = {
-    {"queue", "waiting for its turn"}, {"quota", "waiting for a slot"}, {"node_start", "starting a node"}, {"snapshot", "code snapshot"},
-    {"environment", "environment"},    {"inputs", "inputs"},            {"user_code", "your code"},        {"outputs", "outputs"},
-    {"retry", "earlier attempts"},     {"preempted", "lost to preemption"}};
 
 std::string text_of(const Json& object, std::string_view member) { return harmless(object.at(member).as_view()); }
 
@@ -34,11 +29,12 @@ std::string bars(const Json& micros) {
     std::int64_t total = 0;
     for (const auto& [entry, span] : micros.members()) total += span.as_int();
     std::string out;
-    for (const auto& [entry, words] : kWords) {
-        const std::int64_t span = micros.at(entry).as_int();
+    for (std::size_t i = 0; i < kLedgerEntryCount; ++i) {
+        const auto entry = static_cast<LedgerEntry>(i);
+        const std::int64_t span = micros.at(name_of(entry)).as_int();
         if (span <= 0) continue;
         const std::int64_t filled = std::max<std::int64_t>(1, (span * width + total / 2) / total);
-        out += "  " + padded(words, 22) + padded(std::string(static_cast<std::size_t>(std::min(filled, width)), '#'), width + 1) +
+        out += "  " + padded(std::string(words_of(entry)), 22) + padded(std::string(static_cast<std::size_t>(std::min(filled, width)), '#'), width + 1) +
                left_padded(fixed(100.0 * static_cast<double>(span) / static_cast<double>(total), 1), 6) + " %  " + to_words(Span(span)) + "\n";
     }
     return out + "  " + padded("all", 22) + padded("", width + 1) + left_padded("100.0", 6) + " %  " + to_words(Span(total)) + "\n";
@@ -79,6 +75,16 @@ std::string attempts_of(const Json& job) {
     return out;
 }
 
+// Why nobody can say when it starts.
+std::string why_no_estimate(std::string_view waits_for) {
+    if (waits_for == "deleting") return "never: the compute is being deleted";
+    if (waits_for == "no_nodes") return "not before the compute may have nodes: raise its max_instances";
+    if (waits_for == "gang") return "nobody can say: several nodes have to be free at the same time";
+    if (waits_for == "backoff") return "nobody can say: the last try to start a node failed";
+    if (waits_for == "node_start") return "nobody can say yet: no node of this compute has started so far";
+    return "nobody can say yet: how long the jobs before it take is not known";
+}
+
 std::string picture_of_job(const Json& job) {
     const Json& now = job.at("now");
     std::string out = "job " + text_of(job, "name") + " is " + text_of(job, "status") + " on " + text_of(job, "compute");
@@ -90,7 +96,7 @@ std::string picture_of_job(const Json& job) {
         if (!now.at("placeInQueue").is_null()) out += padded("place", 8) + with_commas(now.at("placeInQueue").as_int()) + " of " + with_commas(std::max(now.at("placeInQueue").as_int(), now.at("waitingJobs").as_int())) + " in the queue\n";
         if (!text_of(now, "expectedStart").empty())
             out += padded("start", 8) + "expected at about " + clock_time(text_of(now, "expectedStart")) + ", in " + to_words(std::chrono::round<std::chrono::seconds>(Span(static_cast<std::int64_t>(now.at("expectedInSeconds").as_double() * 1e6)))) + "\n";
-        else if (!now.at("placeInQueue").is_null()) out += padded("start", 8) + "nobody can say yet: no job of this compute has ended\n";
+        else if (!now.at("placeInQueue").is_null()) out += padded("start", 8) + why_no_estimate(now.at("waitsFor").as_view()) + "\n";
     }
     if (!now.at("wouldStartNow").items().empty()) {
         out += "\nwhat would start it now\n";

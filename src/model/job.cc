@@ -33,7 +33,7 @@ constexpr Names<JobType, 2> kJobTypes{{
     {JobType::Sweep, "Sweep"},
 }};
 
-constexpr Names<LedgerEntry, 10> kLedgerEntries{{
+constexpr Names<LedgerEntry, kLedgerEntryCount> kLedgerEntries{{
     {LedgerEntry::Queue, "queue"},
     {LedgerEntry::Quota, "quota"},
     {LedgerEntry::NodeStart, "node_start"},
@@ -44,6 +44,19 @@ constexpr Names<LedgerEntry, 10> kLedgerEntries{{
     {LedgerEntry::Outputs, "outputs"},
     {LedgerEntry::Retry, "retry"},
     {LedgerEntry::Preempted, "preempted"},
+}};
+
+constexpr Names<LedgerEntry, kLedgerEntryCount> kLedgerWords{{
+    {LedgerEntry::Queue, "waiting for its turn"},
+    {LedgerEntry::Quota, "waiting for a slot"},
+    {LedgerEntry::NodeStart, "starting a node"},
+    {LedgerEntry::Snapshot, "code snapshot"},
+    {LedgerEntry::Environment, "environment"},
+    {LedgerEntry::Inputs, "inputs"},
+    {LedgerEntry::UserCode, "your code"},
+    {LedgerEntry::Outputs, "outputs"},
+    {LedgerEntry::Retry, "earlier attempts"},
+    {LedgerEntry::Preempted, "lost to preemption"},
 }};
 
 void write_instant(JsonText& json, std::string_view key, const std::optional<Instant>& at) {
@@ -162,6 +175,9 @@ bool is_terminal(JobStatus status) {
 }
 std::string_view name_of(LedgerEntry entry) {
     return name_in(kLedgerEntries, entry);
+}
+std::string_view words_of(LedgerEntry entry) {
+    return name_in(kLedgerWords, entry);
 }
 
 std::string_view name_of(JobType type) {

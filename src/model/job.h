@@ -37,7 +37,9 @@ struct JobMeta {
 
 // Every microsecond from `created` to `ended` belongs to exactly one of these.
 enum class LedgerEntry { Queue, Quota, NodeStart, Snapshot, Environment, Inputs, UserCode, Outputs, Retry, Preempted };
+inline constexpr std::size_t kLedgerEntryCount = 10;
 std::string_view name_of(LedgerEntry entry);
+std::string_view words_of(LedgerEntry entry);  // for people: "waiting for its turn"
 
 struct JobAttempt {
     int number = 0;
@@ -129,7 +131,7 @@ int preemptions(const JobState& job);
 struct Totals {
     std::int64_t completed = 0, failed = 0, canceled = 0;  // jobs
     std::map<std::string, std::int64_t, std::less<>> causes;  // jobs by the cause of their end, other than Completed
-    std::array<Span, 10> time{};                            // of those jobs, by LedgerEntry
+    std::array<Span, kLedgerEntryCount> time{};             // of those jobs, by LedgerEntry
     std::int64_t attempts = 0, preemptions = 0;
     Span used_dedicated{}, used_low_priority{};             // time of nodes that attempts used
     std::int64_t nodes = 0;

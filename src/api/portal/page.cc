@@ -55,22 +55,6 @@ std::string_view tone_of(JobStatus status) {
     return "wait";
 }
 
-std::string_view title_of(LedgerEntry entry) {
-    switch (entry) {
-        case LedgerEntry::Queue: return "waiting for a node";
-        case LedgerEntry::Quota: return "waiting for a slot of the pool";
-        case LedgerEntry::NodeStart: return "starting a node";
-        case LedgerEntry::Snapshot: return "code snapshot";
-        case LedgerEntry::Environment: return "environment";
-        case LedgerEntry::Inputs: return "inputs";
-        case LedgerEntry::UserCode: return "your code";
-        case LedgerEntry::Outputs: return "outputs";
-        case LedgerEntry::Retry: return "earlier attempts";
-        case LedgerEntry::Preempted: return "lost to preemption";
-    }
-    return "";
-}
-
 std::string_view title_of(agent_protocol::Cause cause) {
     if (cause == agent_protocol::Cause::UserCode) return "your code:";
     if (cause == agent_protocol::Cause::None || cause == agent_protocol::Cause::Canceled) return "";
@@ -114,9 +98,7 @@ std::string notice(const PageData& data) {
     if (job.status == JobStatus::Completed) return out;
     const JobAttempt* last = job.current();
     const agent_protocol::Ending* ending = last && last->ending ? &*last->ending : nullptr;
-    std::string message = !job.error_message.empty() ? job.error_message : ending ? ending->message : "";
-    if (message.empty()) message = job.status == JobStatus::Canceled ? "The job was canceled." : "The job failed.";
-    out += "<div class=\"error\"><p class=\"why\"><b>" + std::string(title_of(job.cause)) + "</b> " + text(message) + "</p>";
+    out += "<div class=\"error\"><p class=\"why\"><b>" + std::string(title_of(job.cause)) + "</b> " + text(error_of(job).at("message").as_view()) + "</p>";
     if (ending && ending->exit_code > 0) out += "<p>exit code " + std::to_string(ending->exit_code) + "</p>";
     if (ending && !ending->last_lines.empty()) out += "<pre>" + text(plain_text(join(ending->last_lines, "\n"))) + "</pre>";
     return out + "</div>";
@@ -135,10 +117,10 @@ std::string timeline(const PageData& data) {
     for (const auto& [entry, span] : entries) {
         if (span.count() <= 0) continue;
         const double w = static_cast<double>(span.count()) / total * width;
-        const std::string words = std::string(title_of(entry)) + ": " + to_words(span);
+        const std::string words = std::string(words_of(entry)) + ": " + to_words(span);
         const std::string mark = "e-" + std::string(name_of(entry));
         bar += "<rect class=\"" + mark + "\" x=\"" + fixed(x) + "\" y=\"0\" width=\"" + fixed(std::max(w, 1.0)) + "\" height=\"28\"><title>" + words + "</title></rect>";
-        legend += "<li><svg class=\"dot\" viewBox=\"0 0 10 10\"><rect class=\"" + mark + "\" width=\"10\" height=\"10\" rx=\"2\"/></svg>" + std::string(title_of(entry)) + " <b>" + to_words(span) + "</b></li>";
+        legend += "<li><svg class=\"dot\" viewBox=\"0 0 10 10\"><rect class=\"" + mark + "\" width=\"10\" height=\"10\" rx=\"2\"/></svg>" + std::string(words_of(entry)) + " <b>" + to_words(span) + "</b></li>";
         x += w;
     }
     return "<h2>Where the time went</h2>" + bar + "</svg>" + legend + "</ul>";
