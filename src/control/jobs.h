@@ -44,7 +44,7 @@ struct SplitTask {
 };
 // Parts that agent_protocol::expand_task puts together again for the same name.
 SplitTask split_task(const agent_protocol::TaskSpec& task, std::string_view job);
-// The task of all trials of a sweep: names no job but by the placeholder, and is a base as it is.
+// The task of all trials of a sweep: names no job but by the stand-in ${{turnout.job}}, and is a base as it is.
 SplitTask base_of_trials(const agent_protocol::TaskSpec& task);
 
 // ---- what is kept of a job in memory while it lives ----

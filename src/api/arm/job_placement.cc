@@ -3,6 +3,7 @@
 #include <array>
 #include <charconv>
 
+#include "api/arm/resource.h"
 #include "base/text.h"
 
 namespace turnout::api::arm {
@@ -17,12 +18,11 @@ Failure refuse(std::string reason, std::string message, std::string field) {
     return fail(Code::InvalidArgument, std::move(reason), std::move(message), "properties." + std::move(field));
 }
 
-Result<int> whole(const Json& value, std::int64_t fallback, std::int64_t least, std::int64_t most, const std::string& field) {
+// `reason`: what is invalid, when it is refused.
+Result<int> whole(const Json& value, std::int64_t fallback, std::int64_t least, std::int64_t most, const std::string& field, const char* reason = "InvalidDistribution") {
     if (value.is_null()) return static_cast<int>(fallback);
     if (!value.is_int() || value.as_int() < least || value.as_int() > most)
-        return refuse("InvalidDistribution",
-                      field + " must be a whole number from " + std::to_string(least) + " to " + std::to_string(most) + ", not " + value.dump().substr(0, 40),
-                      field);
+        return not_as_expected(reason, field, "a whole number from " + with_commas(least) + " to " + with_commas(most), value);
     return static_cast<int>(value.as_int());
 }
 
@@ -36,14 +36,14 @@ Result<std::int64_t> read_size(const Json& value, const std::string& field) {
     const std::size_t place = unit.empty() ? 0 : kUnits.find(unit);
     if (!value.is_string() || error != std::errc() || number <= 0 || unit.size() > 1 || place == std::string_view::npos ||
         number > (std::int64_t{1} << 50) >> (10 * place))
-        return refuse("InvalidShmSize", "shm_size must be a number above 0 and one of b, k, m, g, such as '2g', not '" + (value.is_string() ? text : value.dump()).substr(0, 40) + "'", field);
+        return not_as_expected("InvalidShmSize", field, "a number above 0 and one of b, k, m, g, such as \"2g\"", value);
     return number << (10 * place);
 }
 
 }  // namespace
 
 Result<void> read_processes(const Json& resources, const Json& distribution, TaskSpec& task) {
-    task.node_count = TURNOUT_TRY(whole(resources.at("instanceCount"), 1, 1, kMostNodes, "resources.instanceCount"));
+    task.node_count = TURNOUT_TRY(whole(resources.at("instanceCount"), 1, 1, kMostNodes, "resources.instanceCount", "InvalidResources"));
     if (const Json& size = resources.at("shmSize"); !size.is_null() && !size.as_view().empty())
         task.shm_size_bytes = TURNOUT_TRY(read_size(size, "resources.shmSize"));
     if (!distribution.is_object() || distribution.members().empty()) return {};
@@ -56,7 +56,7 @@ Result<void> read_processes(const Json& resources, const Json& distribution, Tas
                       "distribution Ray does not run: nothing here starts a Ray cluster. Start Ray in the command, with PyTorch or Mpi for the variables of the nodes",
                       field + ".distributionType");
     if (task.distribution.empty())
-        return refuse("InvalidDistribution", "the distribution's type must be PyTorch, TensorFlow or Mpi, not '" + type.substr(0, 40) + "'", field + ".distributionType");
+        return not_as_expected("InvalidDistribution", field + ".distributionType", "PyTorch, TensorFlow or Mpi", distribution.at("distributionType"));
     if (task.distribution != "TensorFlow") {
         task.processes = TURNOUT_TRY(whole(distribution.at("processCountPerInstance"), 1, 1, kMostProcesses, field + ".processCountPerInstance"));
         return {};
@@ -104,15 +104,14 @@ Result<int> read_priority(const Json& queue_settings) {
         bool known = tier.as_view().empty();
         for (const std::string_view each : {"Null", "Spot", "Basic", "Standard", "Premium"}) known = known || equal_ignoring_case(tier.as_view(), each);
         if (!known)
-            return refuse("InvalidQueueSettings", "job_tier must be Spot, Basic, Standard or Premium, not '" + tier.as_string(tier.dump()).substr(0, 40) + "'",
-                          "queueSettings.jobTier");
+            return not_as_expected("InvalidQueueSettings", "queueSettings.jobTier", "Spot, Basic, Standard or Premium", tier);
     }
     const Json& priority = queue_settings.at("priority");
     if (priority.is_null()) return 0;
     constexpr std::array<std::string_view, 3> kNames{"low", "medium", "high"};
     for (int i = 0; i < 3; ++i)
         if ((priority.is_int() && priority.as_int() == i + 1) || equal_ignoring_case(priority.as_view(), kNames[static_cast<std::size_t>(i)])) return i - 1;
-    return refuse("InvalidQueueSettings", "priority must be 1 (low), 2 (medium) or 3 (high), not " + priority.dump().substr(0, 40), "queueSettings.priority");
+    return not_as_expected("InvalidQueueSettings", "queueSettings.priority", "1 (low), 2 (medium) or 3 (high)", priority);
 }
 
 }  // namespace turnout::api::arm

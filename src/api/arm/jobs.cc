@@ -272,32 +272,53 @@ Answer put_job(Services& services, Call& call) {
     co_return json_response(200, body_of(services, call, workspace, saved));
 }
 
+// An object of texts.
+Result<void> check_texts(const Json& value, const std::string& place) {
+    if (!value.is_object()) return not_as_expected("InvalidArgument", place, "an object of texts", value);
+    for (const auto& [key, text] : value.members())
+        if (!text.is_string())
+            return not_as_expected("InvalidArgument", place + "." + key.substr(0, 64), "a text", text);
+    return {};
+}
+
+// null leaves a member as it is, but for the description, which it takes away.
+Result<JobMeta> changed_meta(JobMeta meta, const Json& changes) {
+    for (const auto& [name, value] : changes.members()) {
+        const bool text = name == "displayName" || name == "description";
+        if (text && !value.is_string() && !value.is_null())
+            return not_as_expected("InvalidArgument", name, "a text", value);
+        if (name == "displayName") {
+            meta.display_name = value.as_string(meta.display_name);
+        } else if (name == "description") {
+            meta.description = value.as_string();
+        } else if (name == "isArchived") {
+            if (!value.is_bool() && !value.is_null())
+                return not_as_expected("InvalidArgument", name, "true or false", value);
+            meta.archived = value.as_bool(meta.archived);
+        } else if (name == "tags" || name == "properties") {
+            if (value.is_null()) continue;
+            TURNOUT_TRY(check_texts(value, name));
+            if (name == "tags") meta.tags = value;
+            else
+                for (const auto& [key, added] : value.members())
+                    if (!key.starts_with("turnout.")) meta.properties.set(key, added);
+        } else if (name != "jobType") {
+            return invalid("'" + name.substr(0, 64) +
+                               "' of a job cannot be changed: only displayName, description, tags, "
+                               "properties and isArchived can",
+                           "properties." + name.substr(0, 64));
+        }
+    }
+    return meta;
+}
+
 Answer patch_job(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json(kMaxBody));
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const JobRecord job, find(services, workspace, call.param("name")));
     const Json& changes = body.at("properties");
     if (!changes.is_object()) co_return invalid("the body needs 'properties'", "properties");
-    JobMeta meta = job.meta;
-    for (const auto& [name, value] : changes.members()) {
-        if (name == "displayName") {
-            meta.display_name = value.as_string(meta.display_name);
-        } else if (name == "description") {
-            meta.description = value.as_string();
-        } else if (name == "isArchived") {
-            meta.archived = value.as_bool(meta.archived);
-        } else if (name == "tags" && value.is_object()) {
-            meta.tags = value;
-        } else if (name == "properties") {
-            for (const auto& [key, text] : value.members())
-                if (!key.starts_with("turnout.")) meta.properties.set(key, text);
-        } else if (name != "jobType") {
-            co_return invalid("'" + name.substr(0, 64) +
-                                  "' of a job cannot be changed: only displayName, description, "
-                                  "tags, properties and isArchived can",
-                              "properties." + name.substr(0, 64));
-        }
-    }
+    TURNOUT_CO_TRY(JobMeta meta, changed_meta(job.meta, changes));
     TURNOUT_CO_TRY([[maybe_unused]] const Put put, co_await asked<Put>([&](auto reply) {
                        services.control.update_job(workspace.id, job.name, std::move(meta),
                                                    std::move(reply));

@@ -319,9 +319,9 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
         {Json::object({{"computeId", "cpu-cluster"},
                        {"resources", Json::object({{"instanceCount", 3}})}}),
          "TooManyNodes", "'cpu-cluster' has at most 2"},
-        {Json::object({{"resources", Json::object({{"instanceCount", 0}})}}), "InvalidDistribution",
-         "from 1 to"},
-        {Json::object({{"resources", Json::object({{"shmSize", "2 gb"}})}}), "InvalidShmSize", "'2g'"},
+        {Json::object({{"resources", Json::object({{"instanceCount", 0}})}}), "InvalidResources",
+         "resources.instanceCount: expected a whole number from 1 to 1,000, found 0"},
+        {Json::object({{"resources", Json::object({{"shmSize", "2 gb"}})}}), "InvalidShmSize", "\"2g\""},
         {Json::object({{"resources", Json::object({{"shmSize", "0g"}})}}), "InvalidShmSize", "above 0"},
         {Json::object({{"computeId", "cpu-cluster"},
                        {"resources", Json::object({{"instanceType", "STANDARD_DS3_V2"}})}}),
@@ -414,6 +414,13 @@ TEST_F(Jobs, PutAgainChangesOnlyWhatMayChange) {
                         Json::object({{"properties", Json::object({{"command", "x"}})}}))
                   .status,
               400);
+    for (const auto& [member, wrong] : {std::pair<const char*, const char*>{"displayName", "5"}, {"description", "[]"}, {"isArchived", "\"yes\""},
+                                        {"tags", "[]"}, {"tags", "{\"a\":5}"}, {"properties", "\"x\""}, {"properties", "{\"a\":{}}"}}) {
+        const Reply wrong_type = world.send("PATCH", "/jobs/j", Json::object({{"properties", Json::object({{member, *parse_json(wrong)}})}}));
+        EXPECT_EQ(wrong_type.status, 400) << member << " " << wrong;
+        EXPECT_TRUE(wrong_type.message().starts_with(member) && wrong_type.message().find("expected ") != std::string::npos) << wrong_type.message();
+    }
+    EXPECT_EQ(world.send("GET", "/jobs/j").properties().at("displayName").as_string(), "new");
     EXPECT_EQ(world.send("GET", "/jobs").json.at("value").items().size(), 0u);
     EXPECT_EQ(world.send("GET", "/jobs?listViewType=ArchivedOnly").json.at("value").items().size(),
               1u);
@@ -472,6 +479,29 @@ TEST_F(Jobs, EndAsTheyAreTold) {
     world.loop.settle();
     EXPECT_EQ(world.send("GET", "/jobs/j").status, 404);
     EXPECT_EQ(world.send("POST", "/jobs/j/cancel").status, 404);
+}
+
+// One job has one error, wherever it is asked for.
+TEST_F(Jobs, OneThatNeverRanHasNoExitCode) {
+    ASSERT_EQ(put("j").status, 201);
+    JobRecord job = record("j");
+    job.status = JobStatus::Failed;
+    job.ended = job.created + 5s;
+    job.cause = agent_protocol::Cause::Environment;
+    JobAttempt attempt;
+    attempt.number = 1;
+    attempt.nodes = {"node-1"};
+    attempt.leased = job.created + 1s;
+    attempt.ended = job.ended;
+    attempt.ending = agent_protocol::Ending{job.cause, -1, 0, "it could not be prepared", {"no such package"}, 0, {}};
+    job.attempts.push_back(attempt);
+    save(job);
+    const Json error = world.send("GET", "/jobs/j").properties().at("error");
+    EXPECT_EQ(error.dump(), R"({"code":"UserError","message":"it could not be prepared","details":[)"
+                            R"({"code":"LastLines","message":"no such package"},{"code":"Cause","message":"environment"}]})");
+    Json history = world.send_raw("GET", "/history/v1.0" + world.workspace_path() + "/runs/j", "", world.user).json.at("error").at("error");
+    history.erase("messageParameters");
+    EXPECT_EQ(history.dump(), error.dump());
 }
 
 TEST_F(Jobs, FailedOnesSayWhy) {

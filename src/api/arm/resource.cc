@@ -87,6 +87,15 @@ std::string asset_name(const Call& call, std::string_view parameter) {
     return std::string(name);
 }
 
+Failure not_as_expected(std::string reason, const std::string& place, std::string_view expected,
+                        const Json& found) {
+    std::string text = found.is_null() ? "nothing" : found.dump();
+    if (text.size() > 80) text = text.substr(0, 77) + "...";
+    return fail(Code::InvalidArgument, std::move(reason),
+                place + ": expected " + std::string(expected) + ", found " + text,
+                "properties." + place);
+}
+
 std::size_t page_size(const Call& call) {
     for (const std::string_view name : {"$top", "count", "maxResults"}) {
         const std::optional<std::int64_t> wanted = parse_whole_number(call.query_value(name));

@@ -43,6 +43,11 @@ http::Response page_of(const Call& call, std::size_t count,
                        const std::function<std::string(std::size_t)>& key,
                        const std::function<Json(std::size_t)>& item);
 
+// "resources.instanceCount: expected a whole number from 1 to 1,000, found 0"; `place` is below the
+// body's properties.
+Failure not_as_expected(std::string reason, const std::string& place, std::string_view expected,
+                        const Json& found);
+
 // $top or count or max results of the query, at most a page.
 std::size_t page_size(const Call& call);
 // The absolute URL of this very request with another $skip token.

@@ -16,8 +16,8 @@ Error in_trial(Error error) {
 
 }  // namespace
 
-// All trials are this job, but for their names and parameters: it is resolved under the placeholder of
-// a name, which each trial replaces by its own.
+// All trials are this job, but for their names and parameters: it is resolved under the stand-in
+// ${{turnout.job}} for a name, which each trial replaces by its own.
 Result<JobSubmission> resolve_sweep(Services& services, const Call& call, const Workspace& workspace,
                                     const std::string& name, const Json& properties) {
     const Sweep sweep = TURNOUT_TRY(parse_sweep(properties, name));
