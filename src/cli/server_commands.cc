@@ -393,7 +393,8 @@ int print_reference(Context& context) {
     page += "\n" + std::string(kCauses) + "# Commands\n\n";
     for (const Command& command : context.commands()) {
         if (command.hidden) continue;
-        page += "## turnout " + join(command.words, " ") + "\n\n" + command.help + "\n";
+        const std::string operand = command.takes_rest ? " -- PROGRAM …" : command.operand.empty() ? "" : " " + command.operand;
+        page += "## turnout " + join(command.words, " ") + operand + "\n\n" + command.help + "\n";
         if (!command.options.empty()) {
             page += "\n| option | meaning |\n|---|---|\n";
             for (const Option& option : command.options)
