@@ -380,6 +380,23 @@ TEST_F(SupervisorTest, WordsWaitForRoomOnTheDisk) {
     EXPECT_EQ(log_of(words), "never ran\nmore\n");
 }
 
+TEST_F(SupervisorTest, AFullDiskKeepsNoProcessAlive) {
+    auto loud = run("loud", {"sh", "-c", "head -c 100000 /dev/zero"});
+    ASSERT_TRUE(until([&] { return exits.contains(loud); }));
+    const pid_t supervisor = supervisor_pid();
+    const rlimit full{100'000, RLIM_INFINITY}, roomy{RLIM_INFINITY, RLIM_INFINITY};
+    ASSERT_EQ(prlimit(supervisor, RLIMIT_FSIZE, &full, nullptr), 0);
+    auto parent = run("parent", {"sh", "-c", "setsid sleep 1000 & echo $! > child; echo the last"});
+    ASSERT_TRUE(until([&] {
+        const auto child = read_file(folder + "/child", 16);
+        return child && !child->empty() && kill(std::atoi(child->c_str()), 0) != 0;
+    }));
+    EXPECT_FALSE(exits.contains(parent));  // its last line has no room yet
+    ASSERT_EQ(prlimit(supervisor, RLIMIT_FSIZE, &roomy, nullptr), 0);
+    ASSERT_TRUE(until([&] { return exits.contains(parent); }));
+    EXPECT_EQ(log_of(parent), "the last\n");
+}
+
 TEST_F(SupervisorTest, ASerialIsNeverGivenTwice) {
     auto kept = run("kept", {"echo", "kept"}), gone_one = run("gone", {"echo", "of another"});
     ASSERT_TRUE(until([&] { return exits.contains(kept) && exits.contains(gone_one); }));

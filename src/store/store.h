@@ -71,8 +71,8 @@ struct Write {
 
 struct Batch {
     std::vector<Write> writes;
-    // It may wait so long after the commit before it, for others to share the next one. What is
-    // committed after a quiet time waits for nothing.
+    // After its commit the next one may wait so long for others to share it, unless one comes that
+    // has no patience. What is committed after a quiet time waits for nothing.
     Span patience{};
     void put(Table table, std::string key, std::string value, Expect expect = std::nullopt) {
         writes.push_back({table, std::move(key), std::move(value), expect});

@@ -66,7 +66,7 @@ struct task {
     enum state state;
     pid_t pid;
     int pipe;  // -1 once it is closed
-    uint64_t started, ended, exited_at, alone_at;
+    uint64_t started, ended, draining_since, alone_at;
     uint64_t killed_at;       // when its tree was told to end at once
     uint64_t log_length;
     uint32_t first_segment;   // of its log
@@ -655,23 +655,24 @@ static int read_pipe(struct task *t) {
     return 1;
 }
 
-// After the leader ended: its tree is killed, the rest of the pipe is read, then it has ended.
+// After the leader ended: its tree is killed, the rest of the pipe is read, then it has ended. While
+// the disk is full the tree is killed all the same, and the rest waits.
 static void drain(struct task *t, uint64_t now) {
+    int waited = t->pending.size != 0;
+    if (waited) read_pipe(t);
     while (!t->pending.size && t->pipe >= 0) {
         uint64_t before = t->log_length;
         if (!read_pipe(t) || t->log_length == before) break;
-        if (elapsed(now_us(), t->exited_at) > DRAIN_KILL_US) break;
+        if (elapsed(now_us(), t->draining_since) > DRAIN_KILL_US) break;
     }
-    if (t->pending.size) {
-        read_pipe(t);
-        if (t->pending.size && elapsed(now, t->pending_since) < FULL_DISK_US) return;
-    }
-    if (has_strays() && elapsed(now, t->exited_at) < DRAIN_KILL_US && signal_tree(t, SIGKILL)) {
+    if (has_strays() && elapsed(now, t->draining_since) < DRAIN_KILL_US && signal_tree(t, SIGKILL)) {
         t->alone_at = 0;
         return;
     }
     if (!t->alone_at) t->alone_at = now;
-    if (t->pipe >= 0 && elapsed(now, t->alone_at) < DRAIN_PIPE_US && elapsed(now, t->exited_at) < DRAIN_KILL_US) return;
+    if (t->pending.size && elapsed(now, t->pending_since) < FULL_DISK_US) return;
+    if (waited && !t->pending.size) t->draining_since = t->alone_at = now;  // the time before was the disk's
+    if (t->pipe >= 0 && elapsed(now, t->alone_at) < DRAIN_PIPE_US && elapsed(now, t->draining_since) < DRAIN_KILL_US) return;
     finish(t);
 }
 
@@ -694,7 +695,7 @@ static void reap(void) {
         owner->cpu += cpu;
         uint64_t peak = (uint64_t)usage.ru_maxrss * 1024;
         if (peak > owner->peak) owner->peak = peak;
-        owner->ended = owner->exited_at = now_us();
+        owner->ended = owner->draining_since = now_us();
         owner->signal = WIFSIGNALED(status) ? (uint32_t)WTERMSIG(status) : 0;
         owner->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + (int32_t)owner->signal;
         owner->state = DRAINING;

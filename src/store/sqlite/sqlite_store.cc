@@ -248,17 +248,14 @@ private:
                 }
                 continue;
             }
-            if (const auto begin = last_commit_ + patience_; !stopping_ && queued_bytes_ < kMaxGroupBytes &&
-                                                             std::chrono::steady_clock::now() < begin) {
-                wake_.wait_until(lock, begin);
-                continue;
-            }
             std::deque<Waiting> group = take_group();
             lock.unlock();
-            last_commit_ = std::chrono::steady_clock::now();
+            Span rest{};
+            for (const Waiting& one : group) rest = std::max(rest, one.batch.patience);
             commit_group(std::move(group));
             if (wal_frames_ >= kMaxWalFrames) checkpoint();
             lock.lock();
+            if (rest > Span{}) wake_.wait_for(lock, rest, [this] { return stopping_ || (!queue_.empty() && patience_ == Span{}); });
         }
     }
 
@@ -422,8 +419,7 @@ private:
     std::condition_variable wake_;
     std::deque<Waiting> queue_;     // under mutex_
     std::size_t queued_bytes_ = 0;  // under mutex_
-    Span patience_{};               // under mutex_: the least of the queue's
-    std::chrono::steady_clock::time_point last_commit_{};  // when it began
+    Span patience_{};               // under mutex_: the least of the queue's, unless it is empty
     bool stopping_ = false;         // under mutex_
     std::thread thread_;
 };
