@@ -64,7 +64,7 @@ Result<std::optional<JobRecord>> Control::State::find_job(const std::string& job
     return std::optional(with_state(std::move(stored.record)));
 }
 
-// Into memory, and on its nodes or into the queue as its state says.
+// Into memory only: the caller puts it into the queue, or on its nodes.
 Control::State::JobEntry& Control::State::add_job(std::string job_key, JobFacts facts, JobState state) {
     const auto [place, inserted] = jobs.try_emplace(std::move(job_key));
     TURNOUT_CHECK(inserted, "a job is known once: " + place->first);

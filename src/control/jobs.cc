@@ -10,8 +10,6 @@ namespace ap = agent_protocol;
 
 namespace {
 
-
-
 std::string key_of(std::string_view wsid, std::string_view name) {
     return std::string(wsid) + "/" + std::string(name);
 }

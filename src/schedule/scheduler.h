@@ -55,8 +55,8 @@ struct Decisions {
     std::vector<Handle> release;                    // nodes to let go: nothing runs on them; they are Leaving now
     std::vector<Handle> preempt;                    // tasks on low-priority nodes that must give way; said once per task
     // Tasks in a node's backlog that another node could begin at once; said once per task, and again
-    // when its node became Ready anew. If it has not begun there it comes back by `left` and
-    // add_task; if it has, nothing happens.
+    // when its node is Ready anew. The caller has one that has not begun given back (`left`, then
+    // `add_task`), and lets be one that has.
     std::vector<std::pair<Handle, Handle>> revoke;  // task, node
     std::optional<Span> next;                       // since boot: plan again then, even if nothing happens
     bool empty() const { return assign.empty() && provision.empty() && release.empty() && preempt.empty() && revoke.empty(); }

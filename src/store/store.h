@@ -31,7 +31,7 @@ enum class Table {
     Compute,         // control: "{wsid}/{name}"
     Node,            // control: "{wsid}/{compute}/{node}"
     Job,             // control: "{wsid}/{name}": what was submitted
-    JobState,        // control: "{wsid}/{name}": what became of it; absent until it first has a node
+    JobState,        // control: "{wsid}/{name}": what became of it; absent of one that waits and was never given a node
     TaskBase,        // control: "{wsid}/{sha256}": a task that jobs share
     JobCreated,      // control: "{wsid}/{16 hex of ~created micros}/{name}": newest first
     JobLive,         // control: "{wsid}/{name}" of every job that has not ended -> JobFacts: recovery
