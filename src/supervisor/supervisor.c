@@ -493,7 +493,7 @@ static uint64_t elapsed(uint64_t now, uint64_t since) { return now > since ? now
 // While enough starts wait here for their turn, news may wait too: the agent hears of several commands
 // at once, and has not to be woken for each. Returns the microseconds that are left of that wait.
 static uint64_t news_wait(uint64_t now) {
-    if (!news_since || !waiting || !waiting->next || !waiting->next->next) return 0;
+    if (quitting || !news_since || !waiting || !waiting->next || !waiting->next->next) return 0;
     uint64_t passed = elapsed(now, news_since);
     return passed < NEWS_US ? NEWS_US - passed : 0;
 }
