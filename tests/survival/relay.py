@@ -126,6 +126,7 @@ def listen():
         listener.bind(LISTEN)
         os.chmod(LISTEN, 0o600)
         listener.listen(512)
+        listener.setblocking(False)
         poll.register(listener, selectors.EVENT_READ, None)
 
 
@@ -160,6 +161,7 @@ while True:
                 word, _, typed = typed.partition(b"\n")
                 command(word.decode().strip())
         elif key.data is None:
-            accept()
+            if key.fileobj is listener:  # a command of this round may have put another in its place
+                accept()
         elif key.data in pairs:
             carry(key.data, events)
