@@ -11,7 +11,7 @@ namespace ap = agent_protocol;
 
 namespace {
 constexpr std::string_view kCountersKey = "control";
-constexpr std::uint64_t kEventsKept = 200'000;  // rows: commits that changed something
+constexpr std::uint64_t kEventsKept = 200'000;  // rows
 constexpr Span kLongestPause = 30s;  // after failed commits
 }
 
@@ -149,9 +149,9 @@ Batch Control::State::serialise(Turn& turn) {
         counters.set("nodes", static_cast<std::int64_t>(last_node));
         batch.put(Table::Meta, std::string(kCountersKey), counters.dump());
     }
-    if (!turn.events.empty()) {
+    for (const std::string& events : turn.events) {
         turn.event_row = ++last_event;
-        batch.put(Table::Event, hex16(last_event), "[" + turn.events + "]");
+        batch.put(Table::Event, hex16(last_event), "[" + events + "]");
         if (last_event > kEventsKept) batch.erase(Table::Event, hex16(last_event - kEventsKept));
     }
     return batch;

@@ -205,6 +205,26 @@ TEST(ControlTurns, ReportsOfNodesShareACommitAndClientsDoNotWaitForIt) {
     EXPECT_EQ(w.status("a"), JobStatus::Completed);
 }
 
+TEST(ControlTurns, ATurnInWhichMuchHappensHasSeveralRowsOfEvents) {
+    World w;
+    w.put(World::cluster("c", 0, 1));
+    constexpr std::size_t kJobs = 8000;
+    for (std::size_t i = 0; i < kJobs; ++i) w.control->submit(World::submission("j" + std::to_string(i), "c"), [](Result<Put>) {});
+    w.settle();
+    const std::size_t before = w.store->scan(Table::Event, with_prefix("", 100'000))->size();
+    w.control->delete_compute("ws", "c", [](Result<void>) {});
+    w.settle();
+    const std::vector<Record> rows = w.store->scan(Table::Event, with_prefix("", 100'000)).value();
+    EXPECT_GE(rows.size(), before + 2);
+    std::size_t ended = 0;
+    for (const Record& row : rows) {
+        EXPECT_LT(row.value.size(), std::size_t{1} << 21);
+        const Json events = parse_json(row.value).value();
+        for (const Json& event : events.items()) ended += event.at("what").as_view() == "ended";
+    }
+    EXPECT_EQ(ended, kJobs);
+}
+
 TEST(ControlTurns, AClientWaitsAMomentForThoseItSharedTheLastCommitWith) {
     World w;
     w.settings.client_pause = 2ms;

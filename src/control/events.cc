@@ -1,11 +1,14 @@
 // What happened, in the order in which it did: one row of Table::Event for each commit, a JSON
-// array. People follow it, nothing is decided by it.
+// array; several where so much happened at once that a row would be unwieldy. People follow it,
+// nothing is decided by it.
 #include "base/json_text.h"
 #include "control/state.h"
 
 namespace turnout {
 
 namespace {
+
+constexpr std::size_t kFullRow = 1 << 20;  // no event is added to a row of that size
 
 // One more event of the commit that is being gathered.
 class EventText : public JsonText {
@@ -22,8 +25,14 @@ public:
 
 }  // namespace
 
+std::string& Control::State::event_text() {
+    std::vector<std::string>& rows = gathering.events;
+    if (rows.empty() || rows.back().size() >= kFullRow) rows.emplace_back();
+    return rows.back();
+}
+
 void Control::State::job_event(const JobEntry& job, std::string_view what, std::string_view message) {
-    EventText event(gathering.events, clock.now(), "job", job.workspace(), job.name(), what);
+    EventText event(event_text(), clock.now(), "job", job.workspace(), job.name(), what);
     event.text("compute", job.compute->compute.name);
     event.text("status", name_of(job.state.status));
     if (!job.state.attempts.empty()) {
@@ -40,13 +49,13 @@ void Control::State::job_event(const JobEntry& job, std::string_view what, std::
 }
 
 void Control::State::node_event(const Node& node, std::string_view what, std::string_view message) {
-    EventText event(gathering.events, clock.now(), "node", node.workspace, node.name, what);
+    EventText event(event_text(), clock.now(), "node", node.workspace, node.name, what);
     event.text("compute", node.compute);
     event.maybe("message", message);
 }
 
 void Control::State::compute_event(const Compute& compute, std::string_view what) {
-    const EventText event(gathering.events, clock.now(), "compute", compute.workspace, compute.name, what);
+    const EventText event(event_text(), clock.now(), "compute", compute.workspace, compute.name, what);
 }
 
 void Control::on_events(std::function<void(std::uint64_t)> listener) {

@@ -151,8 +151,8 @@ struct Control::State {
         std::set<std::string> totals;    // keys that changed
         std::map<std::string, std::string> bases;  // key -> new row in Table::TaskBase
         std::vector<Write> together;  // of the new jobs
-        std::string events;           // JSON objects with commas between
-        std::uint64_t event_row = 0;  // where they are stored; 0 = there are none
+        std::vector<std::string> events;  // by row: JSON objects with commas between
+        std::uint64_t event_row = 0;      // the last of their rows; 0 = there are none
         bool counters = false;
         std::vector<std::function<void()>> after;         // effects and replies, in order
         std::vector<std::function<void(Error)>> refused;  // if the commit fails
@@ -205,6 +205,7 @@ struct Control::State {
     void send(const NodeId& node, agent_protocol::ToAgent message);
 
     // What happened, for people who follow: rows of Table::Event (events.cc).
+    std::string& event_text();  // where the next one is put
     void job_event(const JobEntry& job, std::string_view what, std::string_view message = {});
     void node_event(const Node& node, std::string_view what, std::string_view message = {});
     void compute_event(const Compute& compute, std::string_view what);
