@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -544,6 +545,38 @@ TEST_F(AgentTest, MlflowAppendsAreKeptWhileTheServerIsAwayAndShippedInOrderOnce)
     EXPECT_NE(appends[4].second.find("\"value\":4"), std::string::npos);
 }
 
+TEST_F(AgentTest, AnAppendThatFoundNoRoomTakesNoNumber) {
+    const std::string go = folder + "/go";
+    auto id = lease("echo ready; while [ ! -e " + go + " ]; do sleep 0.01; done");
+    ASSERT_TRUE(until([&] { return log(id) == "ready\n"; }));
+    auto post = [&](int value) {
+        http::ClientRequest request;
+        request.method = "POST";
+        request.url = "/mlflow/v1.0/x/api/2.0/mlflow/runs/log-metric";
+        request.headers.set("Authorization", "Bearer run-token");
+        request.body = R"({"run_id":")" + id.job + R"(","key":"m","value":)" + std::to_string(value) + R"(,"timestamp":1,"step":0})";
+        auto gate = http::make_client(loop, {.origin = "http://" + *read_file(folder + "/node/mlflow.address")});
+        auto response = loop.run(gate->send(std::move(request)));
+        return response ? response->status : 0;
+    };
+    const rlimit full{10, RLIM_INFINITY}, roomy{RLIM_INFINITY, RLIM_INFINITY};
+    ASSERT_EQ(prlimit(agent, RLIMIT_FSIZE, &full, nullptr), 0);
+    EXPECT_EQ(post(1), 500);
+    ASSERT_EQ(prlimit(agent, RLIMIT_FSIZE, &roomy, nullptr), 0);
+    kill_agent();
+    start_agent();
+    ASSERT_TRUE(until([&] { return hellos >= 2; }));
+    EXPECT_EQ(post(2), 200);
+    EXPECT_EQ(post(3), 200);
+    std::ofstream(go) << "x";
+    EXPECT_EQ(end_of(id).cause, Cause::None);
+    ASSERT_EQ(appends.size(), 2u);
+    for (int i = 0; i < 2; ++i) {
+        EXPECT_EQ(appends[i].first, "1:" + std::to_string(i + 1));
+        EXPECT_NE(appends[i].second.find("\"value\":" + std::to_string(i + 2)), std::string::npos);
+    }
+}
+
 TaskSpec& several(TaskSpec& task, int processes) {
     task.distribution = "PyTorch";
     task.processes = processes;
@@ -688,6 +721,23 @@ TEST_F(AgentTest, AnotherAttemptBeginsWithWhatTheEarlierWrote) {
     EXPECT_EQ(log(id), "7cflogs\noutputs\n");
     EXPECT_EQ(blobs[prefix + "outputs/steps/state"], "8");
     EXPECT_EQ(puts, (std::multiset<std::string>{prefix + "outputs/steps/state", "store/target/new"})) << "what did not change is not sent again";
+}
+
+// Of several nodes each has what the earlier attempt wrote: it is no node's own, in no life of the agent.
+TEST_F(AgentTest, WhatAnEarlierAttemptWroteIsNotSentAgainByAnAgentThatWasKilled) {
+    const std::string prefix = "artifacts/dcid.prefilled/", go = folder + "/go";
+    blobs[prefix + "outputs/of-another"] = "1";
+    auto id = lease("echo ready; echo -n mine > outputs/mine; while [ ! -e " + go + " ]; do sleep 0.01; done", [](TaskSpec& task) {
+        task.artifacts = {"artifacts", "dcid.prefilled"};
+        task.prefill_outputs = true;
+    });
+    ASSERT_TRUE(until([&] { return log(id) == "ready\n"; }));
+    kill_agent();
+    puts.clear();
+    start_agent();
+    std::ofstream(go) << "x";
+    EXPECT_EQ(end_of(id).cause, Cause::None) << ends[id].message;
+    EXPECT_EQ(puts, (std::multiset<std::string>{prefix + "outputs/mine"}));
 }
 
 // What is under way for a forgotten attempt does not reach the next one by way of its folder.

@@ -251,16 +251,24 @@ Task<http::Response> MlflowGate::accept(std::shared_ptr<Run> run, std::string pa
 Task<void> MlflowGate::store(std::shared_ptr<Run> run, Server& server) {
     while (!run->arriving.empty()) {
         auto group = std::exchange(run->arriving, {});
-        auto fine = std::make_shared<bool>(true);  // shared with the pool's thread
-        for (auto& [append, settle] : group) *fine = *fine && run->journal->append(std::to_string(append.number) + " " + append.path + " " + append.body).has_value();
-        std::function<void()> sync = [run, fine] { *fine = run->journal->sync().has_value(); };
-        if (*fine) co_await blocking(server.loop(), std::move(sync));
-        for (auto& [append, settle] : group) {
-            // Its number is in the journal, whatever the sync said: it is shipped like the others.
-            run->pending_bytes += append.body.size();
-            run->pending.push_back(std::move(append));
+        // Shared with the pool's thread.
+        auto fine = std::make_shared<bool>(true);
+        std::size_t written = 0;
+        for (const auto& [append, settle] : group) {
+            if (!run->journal->append(std::to_string(append.number) + " " + append.path + " " + append.body)) break;
+            ++written;
         }
-        for (auto& [append, settle] : group) (*settle)(*fine);
+        // What could not be written down never was, and its number is given to the next one: by these
+        // numbers the server knows what it has.
+        if (written < group.size()) run->next = group[written].first.number;
+        std::function<void()> sync = [run, fine] { *fine = run->journal->sync().has_value(); };
+        if (written > 0) co_await blocking(server.loop(), std::move(sync));
+        for (std::size_t i = 0; i < written; ++i) {
+            // Its number is in the journal, whatever the sync said: it is shipped like the others.
+            run->pending_bytes += group[i].first.body.size();
+            run->pending.push_back(std::move(group[i].first));
+        }
+        for (std::size_t i = 0; i < group.size(); ++i) (*group[i].second)(i < written && *fine);
     }
     run->storing = false;
 }

@@ -7,12 +7,25 @@
 #include <utility>
 
 #include "agent/files.h"
+#include "base/json.h"
 #include "base/text.h"
 
 namespace turnout::agent {
 namespace {
 
 constexpr std::size_t kParallel = 8;
+constexpr std::size_t kMaxList = 64 << 20;
+
+std::string list_of(const Work& work) { return work.folder + "/prefilled"; }
+
+// So that the agent's next life, too, knows what is not the command's own: of several nodes one would
+// otherwise send it again, over what another has written anew.
+Result<void> write_list(const Work& work) {
+    Json files = Json::array();
+    for (const auto& [path, file] : work.uploaded)
+        files.push(Json::array({path.substr(work.folder.size()), file.path, static_cast<std::int64_t>(file.size), file.modified_ns, static_cast<std::int64_t>(file.inode)}));
+    return write_file(list_of(work), files.dump());
+}
 
 // One blob into `folder`/`relative`, in place of what the code snapshot may have put there.
 Task<Result<void>> fetch_one(Server& server, WorkPtr work, std::string container, std::string blob, std::string folder, std::string relative) {
@@ -72,7 +85,19 @@ Task<Result<void>> prefill_outputs(Server& server, WorkPtr work) {
         if (!there) continue;
         TURNOUT_CO_TRY_VOID(co_await fetch_one(server, work, output.target.container, blob, folder, output.name));
     }
-    co_return Result<void>();
+    co_return write_list(*work);
+}
+
+void remember_prefilled(Work& work) {
+    if (!work.task.prefill_outputs || !exists(list_of(work))) return;
+    const auto text = read_file(list_of(work), kMaxList);
+    const auto list = text ? parse_json(*text) : Result<Json>(Json::array());
+    if (!list) return;
+    for (const Json& file : list->items())
+        if (file.items().size() == 5)
+            work.uploaded.try_emplace(work.folder + file.items()[0].as_string(),
+                                      FileEntry{file.items()[1].as_string(), static_cast<std::uint64_t>(file.items()[2].as_int()),
+                                                file.items()[3].as_int(), static_cast<std::uint64_t>(file.items()[4].as_int())});
 }
 
 }  // namespace turnout::agent

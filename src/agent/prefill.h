@@ -12,5 +12,7 @@ namespace turnout::agent {
 // Fetches outputs/ and the named outputs into the attempt's folder. What is not changed afterwards
 // is not uploaded again. May be repeated.
 Task<Result<void>> prefill_outputs(Server& server, WorkPtr work);
+// Adds to `uploaded` what an earlier life of the agent fetched, as it was then.
+void remember_prefilled(Work& work);
 
 }  // namespace turnout::agent

@@ -114,8 +114,7 @@ protected:
     }
     pid_t supervisor_pid() {
         for (const auto& entry : fs::directory_iterator("/proc")) {
-            std::ifstream file(entry.path() / "cmdline", std::ios::binary);
-            std::string text((std::istreambuf_iterator<char>(file)), {});
+            const std::string text = read_file(entry.path() / "cmdline", 64 << 10).value_or("");  // it may be gone
             if (text.find("turnout-supervisor") != std::string::npos && text.find(folder) != std::string::npos) return std::atoi(entry.path().filename().c_str());
         }
         return 0;

@@ -117,6 +117,7 @@ struct Upload {
 // Files of the attempt that are not uploaded as they are now.
 std::vector<Upload> changes(Work& work) {
     std::vector<Upload> uploads;
+    if (!std::exchange(work.remembered, true)) remember_prefilled(work);
     work.left_out.clear();
     // What can be uploaded of a folder; the rest is noted.
     auto files_of = [&](const std::string& folder) {

@@ -59,6 +59,7 @@ struct Work {
     bool values_known = false;
     // What is uploaded already, by path: unchanged files are not sent again.
     std::map<std::string, FileEntry> uploaded;
+    bool remembered = false;  // what an earlier life of the agent put there is among them
     std::set<std::string> left_out;  // of outputs/, logs/ and the named outputs: cannot be uploaded
     bool untouched = false;  // its command is over and left its folder as it was made
     bool followed = false;   // the logs of its processes are looked at again and again
