@@ -495,6 +495,23 @@ TEST_F(NodeCoreTest, TimeLimit) {
     EXPECT_EQ(sent<EndReport>().at(0).ending.cause, Cause::Timeout);
 }
 
+TEST_F(NodeCoreTest, WhatEndedBeforeItWasToGiveWayEndedByItself) {
+    for (const bool before : {true, false}) {
+        journal.clear();
+        seen.clear();
+        start("boot-1");
+        bring_to(Running);
+        pass(10s);
+        TaskExit exit = exit_with(0);
+        exit.started = clock.time - 10s;
+        exit.ended = clock.time + (before ? -1ms : 1ms);
+        core->from_server(Cancel{kId, Cause::Preempted, 30s});
+        core->task_exited(kId, exit);
+        core->outputs_shipped(kId, {});
+        EXPECT_EQ(sent<EndReport>().at(0).ending.cause, before ? Cause::None : Cause::Preempted);
+    }
+}
+
 TEST_F(NodeCoreTest, LostContactKillsAndSurvivesARestart) {
     bring_to(Running);
     core->server_disconnected();

@@ -327,6 +327,10 @@ struct NodeCore::State {
         // A task may be over before its start was heard of.
         if (attempt.stage == Stage::Starting) begun(id, attempt, exit.lost ? now() : exit.started);
         Ending ending;
+        // One that was over before it was to give way, or before its limit was met, ended by itself.
+        if (attempt.stop && !exit.lost && exit.ended > Span::zero() && exit.ended < attempt.stop->asked &&
+            (attempt.stop->cause == Cause::Preempted || attempt.stop->cause == Cause::Timeout))
+            attempt.stop.reset();
         if (attempt.stop) {
             ending = stopped_ending(attempt);
         } else if (exit.fenced) {
