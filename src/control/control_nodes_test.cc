@@ -143,9 +143,7 @@ TEST(ControlReconnect, TheLeaseIsSaidAgain) {
 TEST(ControlReconnect, ARankThatNeverGotItsLeaseGetsItThoughTheFirstHasBegun) {
     World w;
     w.put(World::cluster("c", 2, 2));
-    JobSubmission gang = World::submission("g", "c");
-    gang.task.node_count = 2;
-    w.control->submit(std::move(gang), [](Result<Put>) {});
+    w.control->submit(World::gang("g", "c", 2), [](Result<Put>) {});
     w.connect("ws/c/node-1");
     w.connect("ws/c/node-2");
     const bool in_order = w.job("g")->current()->nodes.front() == "node-1";
@@ -325,9 +323,7 @@ TEST(ControlLost, ACanceledJobOnALostNodeIsCanceled) {
 TEST(ControlLost, APreemptedJobOfSeveralNodesHasItsGraceOnEachOfThemOverARestart) {
     World w;
     w.put(World::cluster("c", 2, 2));
-    JobSubmission gang = World::submission("g", "c");
-    gang.task.node_count = 2;
-    w.control->submit(std::move(gang), [](Result<Put>) {});
+    w.control->submit(World::gang("g", "c", 2), [](Result<Put>) {});
     const NodeId first = "ws/c/node-1", second = "ws/c/node-2";
     w.connect(first);
     w.connect(second);

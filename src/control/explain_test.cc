@@ -152,9 +152,7 @@ TEST(Ledger, AJobOfSeveralNodesUsesAllOfThem) {
     Compute cluster = World::cluster("c", 2, 2);
     cluster.jobs_per_node = 4;
     w.put(cluster);
-    JobSubmission gang = World::submission("g", "c");
-    gang.task.node_count = 2;
-    w.control->submit(std::move(gang), [](Result<Put>) {});
+    w.control->submit(World::gang("g", "c", 2), [](Result<Put>) {});
     const NodeId first = "ws/c/node-1", second = "ws/c/node-2";
     w.connect(first);
     w.connect(second);

@@ -123,6 +123,11 @@ struct World {
         job.principal = "me";
         return job;
     }
+    static JobSubmission gang(std::string name, std::string compute, int nodes) {
+        JobSubmission job = submission(std::move(name), std::move(compute));
+        job.task.node_count = nodes;
+        return job;
+    }
     std::string submit(std::string name, std::string compute) {
         std::string answer = "no answer";
         control->submit(submission(std::move(name), std::move(compute)), [&](Result<Put> r) { answer = said_put(r); });
