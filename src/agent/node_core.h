@@ -43,6 +43,7 @@ using agent_protocol::TaskSpec;
 inline constexpr std::string_view kStdLog = "user_logs/std_log.txt";
 inline constexpr std::string_view kEnvironmentLog = "azureml-logs/20_environment.txt";
 inline constexpr std::size_t kLogChunk = 64 << 10;
+inline constexpr Span kTimeoutGrace = 30s;  // between TERM and KILL when the time limit is met
 
 // What the node says of itself.
 struct NodeFacts {
@@ -61,6 +62,7 @@ struct TaskExit {
     int signal = 0;
     bool lost = false;             // the supervisor died with it: nobody knows how it ended
     bool memory_exceeded = false;  // the supervisor killed it at its memory limit
+    bool timed_out = false;        // its time limit was met while it ran
     bool fenced = false;           // the supervisor killed it because the server was away too long
     int process = -1;              // of several on this node: the rank that failed first
     Span started{};
@@ -97,7 +99,9 @@ struct PrepareEnvironment {  // environment_done
 struct FetchInputs {  // inputs_done
     AttemptId id;
 };
-struct StartTask {  // task_started, later task_exited. The supervisor refuses an id it has seen.
+// task_started, later task_exited. The supervisor refuses an id it has seen, and keeps the task's
+// limits of memory and time.
+struct StartTask {
     AttemptId id;
     std::string preamble;  // first bytes of std_log, written only if the command could be started
 };

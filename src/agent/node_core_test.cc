@@ -484,15 +484,33 @@ TEST_F(NodeCoreTest, EverySupervisorIsToldTheFence) {
 TEST_F(NodeCoreTest, TimeLimit) {
     ready();
     run(kId, 60s);
-    pass(59s);
-    EXPECT_TRUE(all<effect::SignalTask>().empty());
-    pass(1s);
-    ASSERT_EQ(all<effect::SignalTask>().size(), 1u);
-    pass(30s);
-    ASSERT_EQ(all<effect::SignalTask>().size(), 2u);
-    core->task_exited(kId, exit_with(137));
+    pass(61s);
+    EXPECT_TRUE(all<effect::SignalTask>().empty()) << "the supervisor keeps it";
+    TaskExit exit = exit_with(143);
+    exit.timed_out = true;
+    core->task_exited(kId, exit);
     core->outputs_shipped(kId, {});
     EXPECT_EQ(sent<EndReport>().at(0).ending.cause, Cause::Timeout);
+}
+
+TEST_F(NodeCoreTest, WhatMetItsLimitBeforeItWasToGiveWayDoesNotRunAgain) {
+    for (const bool before : {true, false}) {
+        journal.clear();
+        seen.clear();
+        start("boot-1");
+        ready();
+        run(kId, 60s);
+        TaskExit exit = exit_with(143);
+        exit.started = clock.time;
+        exit.timed_out = true;
+        pass(before ? 61s : 59s);
+        core->from_server(Cancel{kId, Cause::Preempted, 30s});
+        pass(2s);
+        exit.ended = clock.time;
+        core->task_exited(kId, exit);
+        core->outputs_shipped(kId, {});
+        EXPECT_EQ(sent<EndReport>().at(0).ending.cause, before ? Cause::Timeout : Cause::Preempted);
+    }
 }
 
 TEST_F(NodeCoreTest, WhatEndedBeforeItWasToGiveWayEndedByItself) {

@@ -21,7 +21,6 @@ inline constexpr Span kDetailDelay = 250ms;   // a step shorter than this is not
 inline constexpr Span kLasting = 50ms;        // a phase shorter than this is not worth a report or a record
 inline constexpr Span kWaiting = 1s;          // nor is a shorter wait for the command before it
 inline constexpr int kAhead = 8;              // so many starts wait at the supervisor for their turn
-inline constexpr Span kTimeoutGrace = 30s;    // between TERM and KILL when the time limit is met
 inline constexpr Span kRepeatKill = 5s;
 inline constexpr std::uint64_t kLogWindow = 8 * kLogChunk;
 inline constexpr std::size_t kTombstones = 1000;
@@ -266,10 +265,6 @@ struct NodeCore::State {
         ending.cause = attempt.stop->cause;
         ending.exit_code = -1;
         switch (ending.cause) {
-            case Cause::Timeout:
-                ending.message = "the command ran longer than its limit of " +
-                                 to_words(attempt.task->timeout) + " and was stopped";
-                break;
             case Cause::NodeLost:
                 ending.message = "the node was out of contact with the server for longer than " +
                                  to_words(lost_after) + " and stopped its work";
@@ -327,9 +322,10 @@ struct NodeCore::State {
         // A task may be over before its start was heard of.
         if (attempt.stage == Stage::Starting) begun(id, attempt, exit.lost ? now() : exit.started);
         Ending ending;
-        // One that was over before it was to give way, or before its limit was met, ended by itself.
-        if (attempt.stop && !exit.lost && exit.ended > Span::zero() && exit.ended < attempt.stop->asked &&
-            (attempt.stop->cause == Cause::Preempted || attempt.stop->cause == Cause::Timeout))
+        // One that was over, or had to end, before it was to give way does not run again.
+        const Span over = exit.timed_out ? exit.started + attempt.task->timeout : exit.ended;
+        if (attempt.stop && !exit.lost && over > Span::zero() && over < attempt.stop->asked &&
+            attempt.stop->cause == Cause::Preempted)
             attempt.stop.reset();
         if (attempt.stop) {
             ending = stopped_ending(attempt);
@@ -339,6 +335,9 @@ struct NodeCore::State {
         } else if (exit.lost) {
             ending.cause = Cause::Internal;
             ending.message = "the node's supervisor ended unexpectedly; the command was killed with it";
+        } else if (exit.timed_out) {
+            ending.cause = Cause::Timeout;
+            ending.message = "the command ran longer than its limit of " + to_words(attempt.task->timeout) + " and was stopped";
         } else if (exit.memory_exceeded) {
             ending.cause = Cause::OutOfMemory;
             ending.message =
@@ -564,8 +563,6 @@ struct NodeCore::State {
         auto at = [&](Span when) { next = std::min(next, when); };
         if (attempt.record_at) at(*attempt.record_at);
         if (welcomed && attempt.report_at) at(*attempt.report_at);
-        if (attempt.stage == Stage::Running && attempt.task->timeout > Span::zero() && !attempt.stop)
-            at(attempt.running_since + attempt.task->timeout);
         if (attempt.stop && listed && attempt.has_process())
             at(attempt.stop->killed ? *attempt.stop->killed + kRepeatKill : attempt.stop->kill_at());
         if (attempt.stop && attempt.stage == Stage::Outputs && attempt.ending.cause == Cause::None)
@@ -608,9 +605,6 @@ struct NodeCore::State {
                 }
                 break;
             case Stage::Running:
-                if (attempt.task->timeout > Span::zero() &&
-                    now() >= attempt.running_since + attempt.task->timeout && !attempt.stop)
-                    request_stop(id, attempt, Cause::Timeout, kTimeoutGrace);
                 signal(id, attempt);
                 break;
             case Stage::Outputs:

@@ -23,7 +23,7 @@ constexpr std::size_t kMaxFrame = 4 << 20;
 constexpr Span kFirstPause = 20ms;
 constexpr Span kLongestPause = 5s;
 
-enum Flag { kLost = 1, kMemory = 2, kFenced = 4 };
+enum Flag { kLost = 1, kMemory = 2, kFenced = 4, kTimeout = 8 };
 enum TaskStateNumber { kRunning = 0, kDraining = 1, kEnded = 2, kWords = 3, kWaiting = 4 };
 enum StartResult { kStarted = 0, kKnown = 1, kFailed = 2, kDropped = 3 };
 
@@ -96,6 +96,7 @@ TaskExit read_exit(Reader& reader) {
     exit.lost = flags & kLost;
     exit.memory_exceeded = flags & kMemory;
     exit.fenced = flags & kFenced;
+    exit.timed_out = flags & kTimeout;
     exit.started = span_of(reader.number<std::uint64_t>());
     exit.ended = span_of(reader.number<std::uint64_t>());
     exit.peak_memory_bytes = static_cast<std::int64_t>(reader.number<std::uint64_t>());
@@ -387,6 +388,8 @@ void SupervisorLink::start_task(const StartRequest& request) {
                      .text(request.preamble)
                      .texts(request.argv)
                      .texts(request.environment)
+                     .number(static_cast<std::uint64_t>(std::max(Span::zero(), request.time_limit).count()))
+                     .number(static_cast<std::uint64_t>(std::max(Span::zero(), request.grace).count()))
                      .frame());
 }
 void SupervisorLink::signal(const AttemptId& id, int number) {

@@ -37,6 +37,8 @@ struct StartRequest {
     std::string preamble;
     std::vector<std::string> argv;
     std::vector<std::string> environment;  // "NAME=value"
+    Span time_limit{};  // zero: none
+    Span grace{};       // between TERM and KILL when it is met
 };
 
 class SupervisorLink {

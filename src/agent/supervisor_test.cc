@@ -236,6 +236,38 @@ TEST_F(SupervisorTest, ATerminatedSupervisorsTasksAreLost) {
     EXPECT_TRUE(exits[id].lost);
 }
 
+TEST_F(SupervisorTest, ATimeLimitIsKeptWithoutAnAgent) {
+    const auto limited = [&](const std::string& job, std::string command, Span grace) {
+        AttemptId id{"ws", job, 1};
+        StartRequest request;
+        request.id = id;
+        request.cwd = folder;
+        request.argv = {"sh", "-c", std::move(command)};
+        request.environment = {"PATH=/usr/bin:/bin", "TURNOUT_ATTEMPT=" + task_name(id), "TURNOUT_NODE_FOLDER=" + folder};
+        request.time_limit = 200ms;
+        request.grace = grace;
+        link->start_task(request);
+        EXPECT_TRUE(until([&] { return started.contains(id); }));
+        return id;
+    };
+    const auto obeys = limited("obeys", "trap 'echo told; exit 5' TERM; while :; do sleep 0.01; done", 60s);
+    const auto stays = limited("stays", "trap '' TERM; sleep 1000 & while :; do sleep 0.01; done", 100ms);
+    const auto quick = limited("quick", "exit 3", 60s);
+    link.reset();
+    usleep(600'000);
+    connect();
+    ASSERT_TRUE(until([&] { return exits.contains(obeys) && exits.contains(stays) && exits.contains(quick); }));
+    EXPECT_TRUE(exits[obeys].timed_out);
+    EXPECT_EQ(exits[obeys].exit_code, 5);
+    EXPECT_TRUE(log_of(obeys).ends_with("told\n"));
+    EXPECT_GE(exits[obeys].ended - exits[obeys].started, 200ms);
+    EXPECT_TRUE(exits[stays].timed_out);
+    EXPECT_EQ(exits[stays].signal, SIGKILL);
+    EXPECT_GE(exits[stays].ended - exits[stays].started, 300ms);
+    EXPECT_FALSE(exits[quick].timed_out);
+    EXPECT_EQ(exits[quick].exit_code, 3);
+}
+
 TEST_F(SupervisorTest, FenceKillsAndWordsAreKept) {
     auto id = run("fenced", {"sleep", "1000"});
     link->fence(Span(1));

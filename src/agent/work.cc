@@ -397,6 +397,8 @@ Result<StartRequest> start_request(const AgentSettings& settings, Work& work, co
     request.id = work.id;
     request.cwd = work.work();
     request.memory_limit = task.memory_limit_bytes;
+    request.time_limit = task.timeout;
+    request.grace = kTimeoutGrace;
     request.preamble = std::move(preamble);
     request.argv = to_argv(command, kShell);
     if (request.argv[0] == kShell && !exists(std::string(kShell))) request.argv[0] = "sh";

@@ -45,7 +45,7 @@ enum {
     DRAIN_PIPE_US = 1000000,      // how long its pipe is read once nobody is left
     LAUNCHER_US = 1000000,        // how long the launcher of killed processes has for what they said last
     FULL_DISK_US = 60 * 1000000,  // how long an ended task's last output waits for disk space
-    FENCE_AGAIN_US = 5 * 1000000, // behind the fence what still lives is killed this often
+    KILL_AGAIN_US = 5 * 1000000,  // what lives behind the fence, or beyond its time and grace, is killed this often
     NEWS_US = 4000,               // how long news waits while the agent has starts in stock here
     IDLE_US = 600 * 1000000,      // without tasks and agent it ends by itself
 };
@@ -56,7 +56,7 @@ static const char JOURNAL_HEAD[16] = "TURNOUT-EXITS 1\n";
 // ---- state: one process, one node; everything lives as long as the process ----
 
 enum state { RUNNING, DRAINING, ENDED, WORDS, WAITING };  // WORDS: never started, has only log text
-enum { LOST = 1, MEMORY = 2, FENCED = 4 };
+enum { LOST = 1, MEMORY = 2, FENCED = 4, TIMEOUT = 8 };
 enum { STARTED, KNOWN, FAILED, DROPPED };  // what became of a start
 
 struct task {
@@ -76,6 +76,8 @@ struct task {
     uint8_t flags;
     uint64_t peak, cpu, limit;
     uint64_t sample_at;       // when its memory is looked at next
+    uint64_t grace;           // between TERM and KILL when its time is up
+    uint64_t stop_at;         // when its time is up, and then when it is killed (again); 0: never
     struct buffer pending;  // output that did not fit on the disk
     uint64_t pending_since;
 };
@@ -93,7 +95,7 @@ struct start {
     struct start *next;
     unsigned char *frame;  // what the pointers below point into
     char *id, *cwd;
-    uint64_t limit;
+    uint64_t limit, time_limit, grace;
     const char *preamble;
     uint32_t preamble_size;
     char **argv, **env;
@@ -527,16 +529,18 @@ static int active_count(void) {
     return count;
 }
 
-// Marks the task's processes in `processes`: its session, its descendants, what was handed to us
-// when a parent died, and (with `markers`) whatever carries its marker. Returns how many.
-static int find_members(const struct task *t, int markers) {
+// Marks the task's processes in `processes`: its session, its descendants, and what was handed to us
+// when a parent died and carries its marker; with `everywhere`, whatever on this machine does. What
+// a task starts stays beneath us, whatever dies, so only an earlier supervisor's are sought there:
+// the environment of a busy process can take long to read. Returns how many.
+static int find_members(const struct task *t, int everywhere) {
     pid_t self = getpid();
     int only = active_count() <= 1;
     for (size_t i = 0; i < process_count; ++i) {
         struct process *p = &processes[i];
         p->member = p->pid != self && t->pid > 0 && (p->pid == t->pid || p->session == t->pid);
         p->stray = p->parent == self && !is_leader(p->pid);
-        if (!p->member && p->pid != self && (p->stray || markers))
+        if (!p->member && p->pid != self && (p->stray || everywhere))
             p->member = (p->stray && only) || has_marker(p->pid, t->id);
     }
     int changed = 1, count = 0;
@@ -565,7 +569,7 @@ static int signal_tree(struct task *t, int number) {
     int count = 0;
     for (int round = 0; round < (number == SIGKILL ? 4 : 1); ++round) {
         scan();
-        count = find_members(t, 1);
+        count = find_members(t, 0);
         if (!count) break;
         for (size_t i = 0; i < process_count; ++i) {
             const struct process *p = &processes[i];
@@ -612,6 +616,15 @@ static void sample(uint64_t now) {
         }
         t->sample_at = now + (limited ? 500000 : 2000000);
     }
+}
+
+// TERM when its time is up, KILL after the grace, with or without an agent.
+static void keep_time(struct task *t, uint64_t now) {
+    if (t->state != RUNNING || !t->stop_at || now < t->stop_at) return;
+    int met = t->flags & TIMEOUT;
+    t->flags |= TIMEOUT;
+    signal_tree(t, met ? SIGKILL : SIGTERM);
+    t->stop_at = now + (met ? KILL_AGAIN_US : t->grace);
 }
 
 static void finish(struct task *t) {
@@ -843,6 +856,8 @@ static void start_now(struct start *s) {
     }
     t->started = now_us();
     t->sample_at = t->started + 200000;
+    t->grace = s->grace;
+    if (s->time_limit) t->stop_at = t->started + s->time_limit;
     log_or_keep(t, s->preamble, s->preamble_size);
     tell_start(NULL, s->id, STARTED, 0, t->started);
     if (t->log_length) tell_all_output(t);
@@ -871,6 +886,10 @@ static void on_start(struct connection *c, const struct reader *payload) {
     s->preamble = get_bytes(&r, &s->preamble_size);
     s->argv = get_list_here(&r);
     s->env = get_list_here(&r);
+    if (r.at < r.end) {
+        s->time_limit = get64(&r);
+        s->grace = get64(&r);
+    }
     struct task *t = r.bad ? NULL : find(s->id);
     struct start **place = find_waiting(s->id);
     if (r.bad || !s->argv[0] || !*s->id || strlen(s->id) > MAX_ID)
@@ -1167,11 +1186,12 @@ int main(int argc, char **argv) {
             fds[n++] = (struct pollfd){c->fd, (short)(POLLIN | (!held && c->sent < c->out.size ? POLLOUT : 0)), 0};
         }
         int running = 0, draining = 0, stalled = journal_out.size != 0;
-        uint64_t next_sample = UINT64_MAX;
+        uint64_t next_sample = UINT64_MAX, next_stop = UINT64_MAX;
         size_t first_pipe = n;
         for (struct task *t = tasks; t; t = t->next) {
             running |= t->state == RUNNING;
             if (t->state == RUNNING && t->sample_at < next_sample) next_sample = t->sample_at;
+            if (t->state == RUNNING && t->stop_at && t->stop_at < next_stop) next_stop = t->stop_at;
             draining |= t->state == DRAINING;
             stalled |= t->pending.size != 0;
             if (t->pipe >= 0 && !t->pending.size) {
@@ -1181,7 +1201,7 @@ int main(int argc, char **argv) {
         }
         uint64_t now = now_us();
         int64_t wait = 60 * 1000;
-        if (running) wait = wait_until(next_sample, now, wait);
+        if (running) wait = wait_until(next_sample < next_stop ? next_sample : next_stop, now, wait);
         if (fence && (running || waiting)) wait = wait_until(fence_at, now, wait);
         if (stalled && wait > 200) wait = 200;
         if (draining && wait > 5) wait = 5;
@@ -1223,9 +1243,11 @@ int main(int argc, char **argv) {
                     signal_tree(t, SIGKILL);
                 }
             while (waiting) drop_start(&waiting);
-            fence_at = now + FENCE_AGAIN_US;
+            fence_at = now + KILL_AGAIN_US;
         }
         if (running && now >= next_sample) sample(now);
+        if (now >= next_stop)
+            for (struct task *t = tasks; t; t = t->next) keep_time(t, now);
         flush_all(ready <= 0);
         if (journal_size > JOURNAL_SIZE) rewrite_journal();
         int connected = 0;

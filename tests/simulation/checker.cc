@@ -1,5 +1,6 @@
 #include "checker.h"
 
+#include "agent/node_core.h"
 #include "control/jobs.h"
 #include "model/sweep.h"
 
@@ -309,6 +310,12 @@ void Checker::check_attempt_end(const MemoryStore::State& state, const JobRecord
     const AttemptId id{kWorkspace, job.name, attempt.number};
     // Which rank of a gang it was that failed first is not recorded; that all went well says it of each.
     if (cause == ap::Cause::UserCode && !gang) check_log(state, job, attempt, 0);
+    if (cause == ap::Cause::Timeout) {
+        const Span limit = scripts.at(job.name).task.timeout;
+        Span ran{};
+        for (int rank = 0; rank < static_cast<int>(attempt.nodes.size()); ++rank) ran = std::max(ran, ended_[{id, rank}].ran);
+        require(limit > Span{} && ran >= limit * 98 / 100, [&] { return text(id) + " ended at its time limit after " + to_words(ran); });
+    }
     if (cause != ap::Cause::None) return;
     require(!gang || attempt.ended_ranks.size() == attempt.nodes.size(), [&] { return text(id) + " ended before all its ranks did"; });
     for (int rank = 0; rank < static_cast<int>(attempt.nodes.size()); ++rank) check_log(state, job, attempt, rank);
@@ -464,6 +471,7 @@ void Checker::task_starts(const AttemptId& id, int rank, const NodeId& where) {
     for (const auto& [other_rank, other] : others)
         require(other == id && other_rank != rank, [&] { return text(id, rank) + " was started on " + where + " while " + text(other, other_rank) + " runs"; });
     others.emplace(rank, id);
+    started_[{id, rank}] = timeline_.now();
 
     auto& here = on_[where];
     const bool gang = scripts.at(id.job).nodes > 1;
@@ -485,7 +493,9 @@ void Checker::task_starts(const AttemptId& id, int rank, const NodeId& where) {
 void Checker::task_ends(const AttemptId& id, int rank, const NodeId& where, int exit_code, bool by_itself) {
     running_[id.job].erase(rank);
     on_[where].erase(id.job);
-    ended_[{id, rank}] = {exit_code, by_itself};
+    const Span ran = timeline_.now() - started_[{id, rank}], limit = scripts.at(id.job).task.timeout;
+    ended_[{id, rank}] = {exit_code, by_itself, ran};
+    require(limit == Span{} || ran <= (limit + agent::kTimeoutGrace) * 102 / 100, [&] { return text(id, rank) + " ran " + to_words(ran) + ", with a limit of " + to_words(limit); });
 }
 
 void Checker::settled(const MemoryStore::State& state) {

@@ -104,6 +104,7 @@ private:
     struct Ended {
         int exit_code = 0;
         bool by_itself = false;
+        Span ran{};
     };
     struct Parsed {  // a job as its rows say, and their revisions
         JobRecord job;
@@ -148,6 +149,7 @@ private:
     };
     std::map<NodeId, Bases> bases_;
     std::map<Rank, NodeId> starts_;
+    std::map<Rank, Span> started_;
     std::map<std::string, std::map<int, AttemptId>> running_;  // live tasks of a job, by rank
     std::map<NodeId, std::map<std::string, bool>> on_;         // live tasks on a node: job -> is a gang
     std::map<Rank, Ended> ended_;

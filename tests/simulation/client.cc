@@ -124,6 +124,7 @@ void World::plan_job(int number, Span when) {
         script.principal = dice.chance(0.5) ? "ana" : "ben";
         script.experiment = dice.chance(0.5) ? "one" : "two";
     }
+    if (dice.chance(0.1)) script.task.timeout = std::max<Span>(1ms, script.runs * dice.between(20, 150) / 100);
     script.task.command = name;
     script.task.node_count = script.nodes;
     script.task.variables = {{"AZUREML_RUN_ID", name}};

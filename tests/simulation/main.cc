@@ -28,6 +28,7 @@ const std::map<std::string, bool Mutation::*> kMutations{
     {"priority-ignored", &Mutation::priority_ignored},           {"more-at-once", &Mutation::more_at_once},
     {"backlog-without-limit", &Mutation::backlog_without_limit}, {"gang-smaller", &Mutation::gang_smaller},
     {"cancel-forgotten", &Mutation::cancel_forgotten},           {"events-lost", &Mutation::events_lost},
+    {"limit-not-kept", &Mutation::limit_not_kept},
 };
 
 bool real_database = false;
@@ -49,7 +50,7 @@ std::optional<std::uint64_t> first_failure(std::uint64_t from, std::uint64_t to,
 // Many worlds in which one of these never happened prove less than they seem to.
 constexpr const char* kMustHappen[] = {
     "agent killed", "agent quit", "attempt ended: canceled", "attempt ended: internal", "attempt ended: node_lost",
-    "attempt ended: user_code", "cancel: ok", "client message lost", "commit failed", "complete log compared",
+    "attempt ended: timeout", "attempt ended: user_code", "cancel: ok", "client message lost", "commit failed", "complete log compared",
     "delete compute: ok", "delete job: ok", "journal rewritten", "lease with token", "link cut", "link stalled",
     "machine vanished", "node rebooted", "partition", "provider answer lost", "provider request doubled",
     "provider request lost", "provisioning failed", "server crashed", "server's machine rebooted",

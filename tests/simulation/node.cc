@@ -194,11 +194,13 @@ void Machine::carry_out(agent::Effect effect) {
     } else if (auto* outputs = std::get_if<ef::ShipOutputs>(&effect)) {
         operate(outputs->id, 4);
     } else if (auto* begin = std::get_if<ef::StartTask>(&effect)) {
+        Start start{begin->id, begin->preamble, {}};
         if (const auto task = agent_->core->task(begin->id)) {
             if (task->rank > 0) ranks_[begin->id] = task->rank;
             world_.checker.task_arrived(begin->id, *task);
+            start.time_limit = task->timeout;
         }
-        tell_supervisor([this, begin = *begin] { start_task(begin.id, begin.preamble); });
+        tell_supervisor([this, start] { start_task(start); });
     } else if (auto* signal = std::get_if<ef::SignalTask>(&effect)) {
         tell_supervisor([this, signal = *signal] { signal_task(signal.id, signal.signal); });
     } else if (auto* slots = std::get_if<ef::SetSlots>(&effect)) {
@@ -354,7 +356,7 @@ void Machine::connect_supervisor() {
         for (const auto& [id, process] : supervisor_->tasks)
             if (!world_.mutation.supervisor_forgets)
                 list.push_back({id, process.started, log_length(id), process.exit});
-        for (const auto& [id, preamble] : supervisor_->waiting) list.push_back({id, {}, 0, std::nullopt, true});
+        for (const Start& start : supervisor_->waiting) list.push_back({start.id, {}, 0, std::nullopt, true});
         supervisor_->listening = true;
         tell_agent([this, list = std::move(list)] { agent_->core->supervisor_listed(list); });
     });
@@ -395,7 +397,8 @@ void Machine::tell_agent(std::function<void()> what) {
     }, {life_, agent_->life, supervisor_->life});
 }
 
-void Machine::start_task(const AttemptId& id, const std::string& preamble) {
+void Machine::start_task(const Start& start) {
+    const AttemptId& id = start.id;
     const auto known = supervisor_->tasks.find(id);
     if (known != supervisor_->tasks.end() && !world_.mutation.supervisor_forgets) {
         ++world_.coverage["second start refused"];
@@ -404,8 +407,8 @@ void Machine::start_task(const AttemptId& id, const std::string& preamble) {
         return;
     }
     auto& waiting = supervisor_->waiting;
-    if (std::any_of(waiting.begin(), waiting.end(), [&](const auto& item) { return item.first == id; })) return;
-    waiting.emplace_back(id, preamble);
+    if (std::any_of(waiting.begin(), waiting.end(), [&](const Start& item) { return item.id == id; })) return;
+    waiting.push_back(start);
     begin_waiting();
     if (!waiting.empty()) ++world_.coverage["start waited at the supervisor"];
 }
@@ -415,21 +418,23 @@ void Machine::begin_waiting() {
         return std::count_if(supervisor_->tasks.begin(), supervisor_->tasks.end(), [](const auto& task) { return !task.second.exit; });
     };
     while (!supervisor_->waiting.empty() && running() < supervisor_->slots) {
-        auto [id, preamble] = std::move(supervisor_->waiting.front());
+        const Start start = std::move(supervisor_->waiting.front());
         supervisor_->waiting.pop_front();
-        begin_task(id, preamble);
+        begin_task(start);
     }
 }
 
-void Machine::begin_task(const AttemptId& id, const std::string& preamble) {
+void Machine::begin_task(const Start& start) {
+    const AttemptId& id = start.id;
     world_.say(id_.c_str(), "starts " + text(id));
     world_.checker.task_starts(id, rank(id), id_);
     Process& process = supervisor_->tasks[id];
     process.life = born();
     process.started = clock_.since_boot();
     journal({id, Entry::What::Started, process.started, {}});
-    if (log_length(id) == 0) print(id, preamble);
+    if (log_length(id) == 0) print(id, start.preamble);
     tell_agent([this, id, at = process.started] { agent_->core->task_started(id, at); });
+    if (start.time_limit > Span{} && !world_.mutation.limit_not_kept) arm_limit(id, start.time_limit);
     const Script& script = world_.checker.scripts.at(id.job);
     const Lives lives{life_, supervisor_->life, process.life};
     for (int line = 0; line < script.lines; ++line)
@@ -445,7 +450,7 @@ void Machine::task_prints(const AttemptId& id) {
 
 void Machine::signal_task(const AttemptId& id, int signal) {
     auto& waiting = supervisor_->waiting;
-    const auto place = std::find_if(waiting.begin(), waiting.end(), [&](const auto& item) { return item.first == id; });
+    const auto place = std::find_if(waiting.begin(), waiting.end(), [&](const Start& item) { return item.id == id; });
     if (place != waiting.end()) {
         ++world_.coverage["waiting start dropped"];
         waiting.erase(place);
@@ -468,6 +473,7 @@ void Machine::end_task(const AttemptId& id, int exit_code, int signal, bool fenc
     exit.exit_code = exit_code;
     exit.signal = signal;
     exit.fenced = fenced;
+    exit.timed_out = process.timed_out;
     exit.started = process.started;
     exit.ended = clock_.since_boot();
     exit.log_length = log_length(id);
@@ -483,9 +489,9 @@ void Machine::arm_fence() {
     if (supervisor_->fence == Span::max()) return;
     world_.timeline.in(clock_.until(supervisor_->fence), [this] {
         if (clock_.since_boot() < supervisor_->fence) return;
-        for (const auto& [id, preamble] : std::exchange(supervisor_->waiting, {})) {
+        for (const Start& start : std::exchange(supervisor_->waiting, {})) {
             ++world_.coverage["waiting start dropped at the fence"];
-            tell_agent([this, id = id] { agent_->core->task_started(id, fail(Code::Canceled, "Dropped", "dropped")); });
+            tell_agent([this, id = start.id] { agent_->core->task_started(id, fail(Code::Canceled, "Dropped", "dropped")); });
         }
         std::vector<AttemptId> running;
         for (const auto& [id, process] : supervisor_->tasks)
@@ -495,6 +501,19 @@ void Machine::arm_fence() {
             end_task(id, 128 + SIGKILL, SIGKILL, true, false);
         }
     }, {life_, supervisor_->life});
+}
+
+// TERM when it is met, KILL after the grace, whoever lives.
+void Machine::arm_limit(const AttemptId& id, Span limit) {
+    Process& process = supervisor_->tasks.at(id);
+    world_.timeline.in(clock_.until(process.started + limit), [this, id, limit] {
+        ++world_.coverage["time limit met"];
+        supervisor_->tasks.at(id).timed_out = true;
+        signal_task(id, SIGTERM);
+        world_.timeline.in(clock_.until(supervisor_->tasks.at(id).started + limit + agent::kTimeoutGrace), [this, id] {
+            signal_task(id, SIGKILL);
+        }, {life_, supervisor_->life, supervisor_->tasks.at(id).life});
+    }, {life_, supervisor_->life, process.life});
 }
 
 void Machine::journal(Entry entry) {

@@ -37,6 +37,7 @@ struct Mutation {
     bool gang_smaller = false;            // a gang is given a node less than it asks for
     bool cancel_forgotten = false;        // the wish to cancel is not stored
     bool events_lost = false;             // what happened is not written down
+    bool limit_not_kept = false;          // a command runs as long as it likes
 };
 
 class Machine {
@@ -77,12 +78,18 @@ private:
         Life life;
         Span started{};
         int printed = 0;
+        bool timed_out = false;
         std::optional<agent::TaskExit> exit;
+    };
+    struct Start {
+        AttemptId id;
+        std::string preamble;
+        Span time_limit{};
     };
     struct Supervisor {
         Life life = born();
         std::map<AttemptId, Process> tasks;
-        std::deque<std::pair<AttemptId, std::string>> waiting;  // for their turn, with their preambles
+        std::deque<Start> waiting;  // for their turn
         int slots = 1;
         Span fence = Span::max();
         bool listening = false;  // an agent is connected and has been told the list
@@ -114,13 +121,14 @@ private:
     void start_supervisor();
     void tell_supervisor(std::function<void()> what);   // agent -> supervisor
     void tell_agent(std::function<void()> what);        // supervisor -> agent
-    void start_task(const AttemptId& id, const std::string& preamble);
-    void begin_task(const AttemptId& id, const std::string& preamble);
+    void start_task(const Start& start);
+    void begin_task(const Start& start);
     void begin_waiting();
     void task_prints(const AttemptId& id);
     void signal_task(const AttemptId& id, int signal);
     void end_task(const AttemptId& id, int exit_code, int signal, bool fenced, bool by_itself);
     void arm_fence();
+    void arm_limit(const AttemptId& id, Span limit);
     void journal(Entry entry);
     void print(const AttemptId& id, std::string_view bytes);
     std::uint64_t log_length(const AttemptId& id) const;

@@ -148,11 +148,9 @@ class Story(unittest.TestCase):
     def test_times(self):
         forever = (1, "1.0 L start 5 w/j/1 0\n40.0 L lines 3\n")
         self.assertTrue(self.wrong([forever], "Failed", "timeout", told=["timeout"], limit=4))
-        self.assertEqual(self.wrong([forever], "Failed", "timeout", told=["timeout"], limit=4, faults=[("SIGSTOP agents", 3.0, 39.0, ["n1"], [])]), [])
-        self.assertTrue(self.wrong([forever], "Failed", "timeout", told=["timeout"], limit=4, faults=[self.cut_link]), "a node needs no server for that")
-        killed, silent = ("kill -9 agents", 3.0, 3.0, ["n1"], []), ("link swallows", 2.0, 33.0, [], [])
-        self.assertTrue(self.wrong([forever], "Failed", "timeout", told=["timeout"], limit=4, faults=[killed]), "the agent is started again")
-        self.assertEqual(self.wrong([forever], "Failed", "timeout", told=["timeout"], limit=4, faults=[silent, killed]), [])
+        stopped = ("SIGSTOP agents", 3.0, 39.0, ["n1"], [])
+        for fault in (stopped, self.cut_link):
+            self.assertTrue(self.wrong([forever], "Failed", "timeout", told=["timeout"], limit=4, faults=[fault]), "it needs no agent and no server for that")
         self.assertEqual(self.wrong([forever], "Failed", "timeout", told=["timeout"], limit=4, ignore_term=True), [])
         self.assertTrue(self.wrong([self.done], "Failed", "timeout", told=["timeout"]), "it has no limit")
         child = (1, "1.5 C start 6 w/j/1 0\n30.0 C beat\n")

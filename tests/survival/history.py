@@ -81,10 +81,5 @@ class History:
                 total += max(0.0, min(fault.at, end) - at)
                 # An agent waits as long between attempts to connect as it has been trying, at most 5 s.
                 over = NEVER if fault.healed is None else fault.healed + min(5.0, fault.healed - fault.at) + 1
-                if fault.kind in faults.OF_AGENTS:
-                    # Over a link that swallows everything the server cannot know that an agent is gone.
-                    for link in self.faults:
-                        if link.kind == "link swallows" and link.at <= fault.at <= (link.healed or NEVER):
-                            over = max(over, (link.healed or NEVER) + 6)
                 at = max(at, over)
         return total + max(0.0, end - at)
