@@ -45,6 +45,7 @@ enum {
     DRAIN_PIPE_US = 1000000,      // how long its pipe is read once nobody is left
     LAUNCHER_US = 1000000,        // how long the launcher of killed processes has for what they said last
     FULL_DISK_US = 60 * 1000000,  // how long an ended task's last output waits for disk space
+    FRAME_SIZE = 8 << 10,         // of a usual start: its memory is used again
     KILL_AGAIN_US = 5 * 1000000,  // what lives behind the fence, or beyond its time and grace, is killed this often
     NEWS_US = 4000,               // how long news waits while the agent has starts in stock here
     IDLE_US = 600 * 1000000,      // without tasks and agent it ends by itself
@@ -94,6 +95,7 @@ struct connection {
 struct start {
     struct start *next;
     unsigned char *frame;  // what the pointers below point into
+    size_t frame_size;
     char *id, *cwd;
     uint64_t limit, time_limit, grace;
     const char *preamble;
@@ -723,8 +725,9 @@ static char *resolve(const char *name, char **env, const char *cwd) {
     char *path = must(malloc(PATH_MAX));
     if (strchr(name, '/')) {
         int n = name[0] == '/' ? snprintf(path, PATH_MAX, "%s", name) : snprintf(path, PATH_MAX, "%s/%s", cwd, name);
-        if (n < PATH_MAX && access(path, X_OK) == 0) return path;
+        if (n < PATH_MAX) return path;
         free(path);
+        errno = ENAMETOOLONG;
         return NULL;
     }
     const char *list = "/usr/local/bin:/usr/bin:/bin";
@@ -806,10 +809,19 @@ static char **get_list_here(struct reader *r) {
     return list;
 }
 
+static unsigned char *spare_frames[16];
+static unsigned spare_count;
+
+static unsigned char *take_frame(size_t size) {
+    if (size > FRAME_SIZE) return must(malloc(size));
+    return spare_count ? spare_frames[--spare_count] : must(malloc(FRAME_SIZE));
+}
+
 static void free_start(struct start *s) {
     free(s->argv);
     free(s->env);
-    free(s->frame);
+    if (s->frame_size <= FRAME_SIZE && spare_count < sizeof spare_frames / sizeof *spare_frames) spare_frames[spare_count++] = s->frame;
+    else free(s->frame);
     free(s);
 }
 
@@ -877,7 +889,8 @@ static void start_waiting(void) {
 static void on_start(struct connection *c, const struct reader *payload) {
     size_t size = (size_t)(payload->end - payload->at);
     struct start *s = must(calloc(1, sizeof *s));
-    s->frame = must(malloc(size + 1));
+    s->frame_size = size + 1;
+    s->frame = take_frame(s->frame_size);
     memcpy(s->frame, payload->at, size);
     struct reader r = {s->frame, s->frame + size, 0};
     s->id = get_text_here(&r);
