@@ -430,7 +430,7 @@ TEST_F(NodeCoreTest, SupervisorLostTheTask) {
     core->supervisor_listed({{kId, clock.time, 0, lost}});
     core->outputs_shipped(kId, {});
     ASSERT_EQ(sent<EndReport>().size(), 1u);
-    EXPECT_EQ(sent<EndReport>()[0].ending.cause, Cause::Internal);
+    EXPECT_EQ(sent<EndReport>()[0].ending.cause, Cause::NodeLost);
 }
 
 TEST_F(NodeCoreTest, MachineRestarted) {

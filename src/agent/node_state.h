@@ -333,8 +333,8 @@ struct NodeCore::State {
             attempt.stop = Stop{Cause::NodeLost, now(), Span{}, true, now()};
             ending = stopped_ending(attempt);
         } else if (exit.lost) {
-            ending.cause = Cause::Internal;
-            ending.message = "the node's supervisor ended unexpectedly; the command was killed with it";
+            ending.cause = Cause::NodeLost;
+            ending.message = "the node's supervisor was ended from outside, and the command with it";
         } else if (exit.timed_out) {
             ending.cause = Cause::Timeout;
             ending.message = "the command ran longer than its limit of " + to_words(attempt.task->timeout) + " and was stopped";

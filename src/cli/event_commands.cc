@@ -6,6 +6,8 @@ namespace turnout::cli {
 
 namespace {
 
+constexpr std::int64_t kMostEvents = 1000;  // that the server gives at a time
+
 // "Nov 22 14:05:09  job      quick_fox    ended        Failed on node-1, exit code 3, cause user_code: …"
 std::string line_of(const Json& event) {
     const std::string& kind = event.at("kind").as_string();
@@ -48,12 +50,13 @@ int show_events(Context& context) {
     std::size_t limit = args.has("--job") ? SIZE_MAX : 50;
     if (args.has("--max-results")) {
         const Json number = yaml_scalar(args.get("--max-results"));
-        if (!number.is_int() || number.as_int() < 1) return context.fail({Code::InvalidArgument, "Usage", "--max-results takes a number from 1", "--max-results"});
+        if (!number.is_int() || number.as_int() < 1 || number.as_int() > kMostEvents)
+            return context.fail({Code::InvalidArgument, "Usage", "--max-results is '" + args.get("--max-results") + "': expected a number from 1 to " + std::to_string(kMostEvents), "--max-results"});
         limit = static_cast<std::size_t>(number.as_int());
     }
     const bool follow = args.has("--follow");
     const bool people = *format == Format::Table;
-    const std::string path = api.in_workspace("/events?limit=" + std::to_string(std::min<std::size_t>(limit, 1000)) + query_of(args));
+    const std::string path = api.in_workspace("/events?limit=" + std::to_string(std::min<std::size_t>(limit, kMostEvents)) + query_of(args));
     Json all = Json::array();
     std::string next;
     for (int failures = 0;;) {

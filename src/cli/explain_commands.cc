@@ -72,6 +72,8 @@ std::string attempts_of(const Json& job) {
         if (attempt.at("peakMemoryBytes").as_int() > 0) line += "  (at most " + to_size_words(static_cast<std::uint64_t>(attempt.at("peakMemoryBytes").as_int())) + " of memory)";
         out += line + "\n";
     }
+    if (const std::int64_t folded = job.at("foldedAttempts").as_int(); folded > 0)
+        out += "  (" + plural(static_cast<std::size_t>(folded), "attempt") + " between them that had to give way too)\n";
     return out;
 }
 

@@ -15,7 +15,7 @@ API has it as the property `turnout.cause`, and `turnout job explain` tells it o
 | `timeout` | It ran longer than its `limits.timeout`. | no |
 | `canceled` | Somebody canceled it, or its compute was deleted. | no |
 | `preempted` | Its low-priority node had to give way to a dedicated cluster. | yes, without limit |
-| `node_lost` | Its node ended, or could not be reached for hours. | yes, 3 attempts in all |
+| `node_lost` | Its node ended, its processes were killed, or it could not be reached for hours. | yes, 3 attempts in all |
 | `environment` | Its environment could not be prepared; the build log says why. | no |
 | `input` | An input or its code could not be fetched. | no |
 | `internal` | Turnout itself failed. | yes, 3 attempts in all |

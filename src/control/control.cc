@@ -180,6 +180,7 @@ void Control::State::forget_all() {
     sweep_deadlines.clear();
     touched_sweeps.clear();
     bases.clear();
+    idle_bases.clear();
     compute_of.clear();
     node_of.clear();
     job_of.clear();

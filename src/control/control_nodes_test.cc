@@ -1,4 +1,8 @@
 // Control: nodes that come, go and get lost, recovery, and the table of every status against every input.
+#include <deque>
+
+#include "base/hash.h"
+#include "base/text.h"
 #include "control/test_world.h"
 
 namespace turnout {
@@ -172,6 +176,39 @@ TEST(ControlReconnect, AJobWhoseTaskIsNotInTheStoreFails) {
     EXPECT_EQ(w.job("j")->error_message, "the job's task is not in the store (3 attempts)");
 }
 
+TEST(ControlNodes, TheTaskOfAJobIsSentAnewWhenItWasForgotten) {
+    World w;
+    const NodeId node = w.ready();
+    w.ends(node, "j");
+    std::deque<std::string> kept;  // as a node keeps them
+    std::size_t bases = 0, leases = 0;
+    w.effects.sent = [&](const ap::ToAgent& message) {
+        if (const auto* base = std::get_if<ap::Base>(&message)) {
+            ++bases;
+            EXPECT_EQ(base->hash, to_hex(sha256(base->task.dump())));
+            EXPECT_EQ(std::count(kept.begin(), kept.end(), base->hash), 0) << "it has it";
+            kept.push_back(base->hash);
+            if (kept.size() > ap::kBasesKept) kept.pop_front();
+        } else if (const auto* lease = std::get_if<ap::Lease>(&message)) {
+            ++leases;
+            EXPECT_EQ(std::count(kept.begin(), kept.end(), lease->base), 1);
+        }
+    };
+    // More tasks than control remembers, and each twice: at once, and when it is long forgotten.
+    for (const std::string round : {"a", "b"})
+        for (int i = 0; i < 1300; ++i)
+            for (const std::string again : {"1", "2"}) {
+                JobSubmission job = World::submission(round + std::to_string(i) + "-" + again, "c");
+                job.task.variables = {{"SEED", std::to_string(i)}};
+                const std::string name = job.name;
+                w.control->submit(std::move(job), [](Result<Put> r) { EXPECT_TRUE(r); });
+                w.settle();
+                w.ends(node, name);
+            }
+    EXPECT_EQ(leases, 5200u);
+    EXPECT_EQ(bases, 2600u);
+}
+
 TEST(ControlReconnect, WhatTheNodeLostIsTriedAgain) {
     // Begun, and the node does not know it any more; or the node was restarted before it began.
     for (const bool begun : {true, false}) {
@@ -262,6 +299,38 @@ TEST(ControlLost, PreemptionIsNoFailure) {
     EXPECT_EQ(w.status("j"), JobStatus::Preparing);
     w.ends(node, "j", ap::Cause::None, 7);
     EXPECT_EQ(w.status("j"), JobStatus::Completed);
+}
+
+TEST(ControlLost, OfManyPreemptionsTheFirstAndTheLastAreKeptAndAllCount) {
+    World w;
+    const NodeId node = w.ready();
+    const auto sums = [&](const JobRecord& job) { return ledger(job, w.clock.now()); };
+    for (int number = 1; number <= 200; ++number) {
+        w.phase(node, "j", ap::Phase::Running, number);
+        w.clock.pass(10s);
+        w.ends(node, "j", number == 100 ? ap::Cause::NodeLost : ap::Cause::Preempted, number);
+        w.clock.pass(1s);
+    }
+    const JobRecord job = *w.job("j");
+    EXPECT_LE(job.attempts.size(), 64u);
+    EXPECT_EQ(job.attempts.size() + static_cast<std::size_t>(job.folded_attempts), 201u);
+    EXPECT_EQ(job.attempts[19].number, 20);
+    EXPECT_EQ(job.attempts.back().number, 201);
+    EXPECT_EQ(preemptions(job), 199);
+    EXPECT_EQ(std::count_if(job.attempts.begin(), job.attempts.end(), [](const JobAttempt& one) { return one.ending && one.ending->cause == ap::Cause::NodeLost; }), 1);
+    Span total{};
+    for (const auto& [entry, span] : sums(job)) {
+        total += span;
+        if (entry == LedgerEntry::Retry || entry == LedgerEntry::Preempted) {
+            EXPECT_EQ(span, entry == LedgerEntry::Retry ? 11s : 199 * 11s - 1s);  // the last second is the next one's
+        }
+    }
+    EXPECT_EQ(total, w.clock.now() - job.created);
+    w.restart();
+    w.connect(node, {World::attempt("j", 201)});
+    w.ends(node, "j", ap::Cause::None, 201);
+    EXPECT_EQ(w.status("j"), JobStatus::Completed);
+    EXPECT_EQ(preemptions(*w.job("j")), 199);
 }
 
 TEST(ControlLost, WhatIsTakenBackBeforeItBeganIsToldAsTheAttemptThatItWas) {

@@ -12,6 +12,8 @@ namespace ap = agent_protocol;
 
 namespace {
 
+constexpr std::size_t kIdleBases = 1024;  // tasks of ended jobs that are remembered: the next job's is often one of them
+
 // The same for every rank and every time it is said: each gang of a node's address its own, as far
 // as that goes without asking the machine.
 int master_port(std::string_view job_key, int attempt) {
@@ -82,8 +84,11 @@ Control::State::JobEntry& Control::State::add_job(std::string job_key, JobFacts 
     if (base.hash.empty()) {
         base.hash = std::move(facts.base);
         base.workspace = workspace;
+        base.number = ++last_base;
     }
     job.base = &base;
+    ++base.live_jobs;
+    if (base.idle) idle_bases.erase(*std::exchange(base.idle, std::nullopt));
     if (!facts.own.members().empty()) job.own = facts.own.dump();
     if (!facts.sweep.empty())
         if (const auto sweep = sweeps.find(key(workspace, facts.sweep)); sweep != sweeps.end()) {
@@ -109,7 +114,13 @@ void Control::State::drop_job(const std::string& job_key) {
     if (found == jobs.end()) return;
     if (found->second.type == JobType::Sweep) drop_sweep(job_key);
     job_of.erase(found->second.handle);
+    TaskBase& base = *found->second.base;
     jobs.erase(found);
+    if (--base.live_jobs > 0) return;
+    base.idle = idle_bases.insert(idle_bases.end(), key(base.workspace, base.hash));
+    if (idle_bases.size() <= kIdleBases) return;
+    bases.erase(idle_bases.front());
+    idle_bases.pop_front();
 }
 
 schedule::Demand Control::State::demand_of(const JobEntry& job) {
@@ -181,7 +192,7 @@ void Control::State::send_lease(NodeEntry& node, const Lease& lease) {
         if (!now->second.welcomed) return;  // it said Hello anew: it is given its leases after the Welcome
         NodeEntry& to = now->second;
         JobEntry& job = *held->job;
-        std::uint64_t& sent = to.bases[job.base];  // 0: never
+        std::uint64_t& sent = to.bases[job.base->number];  // 0: never
         if (sent == 0 || to.bases_sent - sent >= ap::kBasesKept) {
             Result<std::optional<Record>> row = store.get(Table::TaskBase, key(job.base->workspace, job.base->hash));
             if (row && !*row) {  // and never will be: the node is not to wait for it
@@ -199,6 +210,8 @@ void Control::State::send_lease(NodeEntry& node, const Lease& lease) {
                 return;
             }
             sent = ++to.bases_sent;
+            if (to.bases.size() > 2 * ap::kBasesKept)  // the node has forgotten half of them
+                std::erase_if(to.bases, [&](const auto& one) { return one.second == 0 || to.bases_sent - one.second >= ap::kBasesKept; });
             effects.send(id, ap::Base{job.base->hash, std::move(*task)});
         }
         Json own = Json::object();
@@ -386,6 +399,7 @@ void Control::State::end_attempt(JobEntry& job, ap::Ending ending) {
     // It was only taken out of a node's backlog: as if it had never been given, but for its number,
     // which the node remembers.
     if (cause == ap::Cause::Preempted && never_began) job.state.attempts.pop_back();
+    fold_attempts(job.state);
     enqueue(job);
 }
 

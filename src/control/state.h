@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -54,6 +55,9 @@ struct Control::State {
         std::string hash;
         std::string workspace;
         bool stored = false;  // or in a turn that is on its way
+        std::uint64_t number = 0;   // never given to another one
+        std::size_t live_jobs = 0;
+        std::optional<std::list<std::string>::iterator> idle;  // its place among those without a live job
     };
     struct SweepState;
     // A job that lives. Kept small: a million of them may wait.
@@ -111,8 +115,8 @@ struct Control::State {
         Span last_contact{};  // since boot: of the connection, or of our own start
         Span deadline{};      // the next moment `tick` looks at it; 0 = none
         int tries = 0;
-        // Bases that the agent was sent on this link, and its number in the order of sending.
-        std::unordered_map<const TaskBase*, std::uint64_t> bases;
+        // Bases that the agent was sent on this link, by their number, and which in the order of sending.
+        std::unordered_map<std::uint64_t, std::uint64_t> bases;
         std::uint64_t bases_sent = 0;
 
         Lease* find(const agent_protocol::AttemptId& id);
@@ -121,7 +125,9 @@ struct Control::State {
     std::unordered_map<NodeId, NodeEntry> nodes;           // all that hold a slot
     std::unordered_map<std::string, JobEntry> jobs;        // all that live, and some that just ended
     std::unordered_map<std::string, SweepState> sweeps;    // by the job's key
-    std::unordered_map<std::string, TaskBase> bases;       // "{wsid}/{hash}"
+    std::unordered_map<std::string, TaskBase> bases;       // "{wsid}/{hash}": of live jobs, and some more
+    std::list<std::string> idle_bases;                     // their keys, the longest idle first
+    std::uint64_t last_base = 0;
     std::unordered_map<Handle, ComputeState*> compute_of;
     std::unordered_map<Handle, NodeEntry*> node_of;
     std::unordered_map<Handle, JobEntry*> job_of;

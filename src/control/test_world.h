@@ -49,6 +49,7 @@ inline std::string text(const ap::ToAgent& message) {
 class Written : public Effects {
 public:
     void send(const NodeId& node, ap::ToAgent message) override {
+        if (sent) sent(message);
         // A base is part of the lease that follows it.
         if (!std::holds_alternative<ap::Base>(message)) say("send " + node + " " + text(message));
     }
@@ -61,6 +62,7 @@ public:
     }
     std::vector<std::string> lines;
     std::function<void(const std::string&)> also;
+    std::function<void(const ap::ToAgent&)> sent;
 };
 
 struct World {

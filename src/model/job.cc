@@ -241,6 +241,7 @@ void write(std::string& out, const JobState& state) {
     out += ']';
     if (state.last_attempt != (state.attempts.empty() ? 0 : state.attempts.back().number))
         json.number("lastAttempt", state.last_attempt);
+    if (state.folded_attempts > 0) json.number("foldedAttempts", state.folded_attempts);
     if (state.cause != ap::Cause::None) json.text("cause", ap::name_of(state.cause));
     if (!state.error_message.empty()) json.text("error", state.error_message);
     if (state.stopped_early) json.yes("stoppedEarly");
@@ -292,6 +293,7 @@ Result<JobState> job_state_from_json(const Json& json) {
     for (const Json& attempt : json.at("attempts").items())
         state.attempts.push_back(TURNOUT_TRY(attempt_from(attempt)));
     state.last_attempt = static_cast<int>(json.at("lastAttempt").as_int(state.attempts.empty() ? 0 : state.attempts.back().number));
+    state.folded_attempts = static_cast<int>(json.at("foldedAttempts").as_int());
     if (json.has("cause")) state.cause = TURNOUT_TRY(ap::parse_cause(json.at("cause").as_view()));
     state.error_message = json.at("error").as_string();
     state.stopped_early = json.at("stoppedEarly").as_bool();
@@ -389,10 +391,25 @@ Span time_on_node(const JobAttempt& attempt, Instant now) {
     return std::max(Span{}, attempt.ended.value_or(now) - *began);
 }
 
+namespace {
+constexpr std::size_t kFirstAttempts = 20, kLastAttempts = 40;
+
+bool was_preempted(const JobAttempt& attempt) { return attempt.ending && attempt.ending->cause == ap::Cause::Preempted; }
+}  // namespace
+
+void fold_attempts(JobState& job) {
+    auto& all = job.attempts;
+    if (all.size() <= kFirstAttempts + kLastAttempts) return;
+    for (std::size_t i = kFirstAttempts; i + kLastAttempts < all.size(); ++i) {
+        if (!was_preempted(all[i - 1]) || !was_preempted(all[i])) continue;
+        all.erase(all.begin() + static_cast<std::ptrdiff_t>(i));
+        ++job.folded_attempts;
+        return;  // one comes at a time
+    }
+}
+
 int preemptions(const JobState& job) {
-    return static_cast<int>(std::count_if(job.attempts.begin(), job.attempts.end(), [](const JobAttempt& attempt) {
-        return attempt.ending && attempt.ending->cause == ap::Cause::Preempted;
-    }));
+    return job.folded_attempts + static_cast<int>(std::count_if(job.attempts.begin(), job.attempts.end(), was_preempted));
 }
 
 Json to_json(const Totals& totals) {

@@ -65,6 +65,7 @@ struct JobState {
     bool cancel_requested = false;
     std::vector<JobAttempt> attempts;  // the last one is the current one
     int last_attempt = 0;  // number of the last one that was made; some left no trace but that
+    int folded_attempts = 0;  // preempted ones that are not among `attempts` any more
     // Set when it ended other than Completed.
     agent_protocol::Cause cause = agent_protocol::Cause::None;
     std::string error_message;
@@ -124,6 +125,9 @@ inline std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, In
 Span time_on_node(const JobAttempt& attempt, Instant now);
 // Of the node's work, not of its wait: preempted attempts that had begun.
 int preemptions(const JobState& job);
+// For a job that is preempted again and again: of many attempts the first and the last ones are kept.
+// Preempted ones between others of their kind are only counted, so the ledger stays what it was.
+void fold_attempts(JobState& job);
 
 // Sums over what is over, of a compute or of an experiment: jobs that have ended, attempts that have
 // ended, and (of a compute) nodes that have gone. A row in the store, written in the commit that

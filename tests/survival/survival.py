@@ -42,6 +42,7 @@ COMPUTES = {
 SLOTS = sum(nodes for name, (nodes, _, _) in COMPUTES.items() if name != plans.RUSH)
 RUNNING, WAITING = 50, 500  # at least so many, when something happens
 PATIENCE = 120              # seconds; then it happens with less
+LINK_PATIENCE = 15          # with less than that a cut link is not worth more seconds: it heals
 BELOW = 0.1                 # of the faults may strike so
 
 
@@ -414,6 +415,10 @@ class Run:
     def heal_later(self, seconds, what, fault=None):
         heapq.heappush(self.heals, (time.monotonic() + seconds, next(self.heal_order), what, fault))
 
+    def heal_now(self, kinds):
+        self.heals = [(0.0 if fault and fault.kind in kinds else at, order, what, fault) for at, order, what, fault in self.heals]
+        heapq.heapify(self.heals)
+
     def heal_due(self, all_of_them=False):
         while self.heals and (all_of_them or self.heals[0][0] <= time.monotonic()):
             _, _, what, fault = heapq.heappop(self.heals)
@@ -452,6 +457,12 @@ class Run:
             before, last = last, time.monotonic()
             if self.busy():
                 busy_at = last
+            elif faults.LINK & self.history.under_way():
+                if last - busy_at > LINK_PATIENCE:
+                    self.heal_now(faults.LINK)
+                    busy_at = last
+                time.sleep(0.05)
+                continue
             elif last - busy_at < PATIENCE:
                 time.sleep(0.05)
                 continue

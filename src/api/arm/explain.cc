@@ -105,6 +105,7 @@ Answer explain_job(Services& services, Call& call) {
     Json attempts = Json::array();
     for (const JobAttempt& attempt : job.attempts) attempts.push(attempt_of(attempt, now));
     body.set("attempts", std::move(attempts));
+    if (job.folded_attempts > 0) body.set("foldedAttempts", job.folded_attempts);
     body.set("preemptions", preemptions(job));
     body.set("created", to_iso8601(job.created));
     if (job.ended) body.set("ended", to_iso8601(*job.ended));

@@ -35,7 +35,7 @@ Json properties_of(const JobRecord& job, const JobViewer& viewer, std::string_vi
     }
     set("environment", job.environment);
     if (!job.notices.empty()) set("notices", join(job.notices, "\n"));
-    set("attempts", std::to_string(job.attempts.size()));
+    set("attempts", std::to_string(job.attempts.size() + static_cast<std::size_t>(job.folded_attempts)));
     if (const int count = preemptions(job); count > 0) set("preemptions", std::to_string(count));
     if (const JobAttempt* attempt = job.current()) {
         set("node", join(attempt->nodes, ", "));
