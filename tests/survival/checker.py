@@ -10,7 +10,7 @@ GRACE = 30              # what a command is given between TERM and KILL
 # Seconds in which nothing that hinders it was wrong.
 CANCEL_STARTS = 2       # from the acknowledgement of a cancel until nothing of the job begins
 CANCEL_ENDS = GRACE + 15
-LIMIT_ENDS = 10         # from a time limit until TERM
+LIMIT_ENDS = 5          # from a time limit until TERM
 OUTLIVES = 5            # what a command leaves behind
 SHIPPED = 10 + 5        # from a file in outputs/ until it is safe
 
