@@ -425,7 +425,7 @@ TEST_F(AgentTest, KilledSupervisorTakesItsTasksAndSaysSo) {
     auto id = lease("setsid sleep 1000 & echo ready; sleep 1000");
     ASSERT_TRUE(until([&] { return log(id) == "ready\n"; }));
     kill_supervisor();
-    EXPECT_EQ(end_of(id).cause, Cause::Internal);
+    EXPECT_EQ(end_of(id).cause, Cause::NodeLost);
     EXPECT_TRUE(processes_with("ws/" + id.job + "/1").empty());
     EXPECT_EQ(log(id), "ready\n");
     auto next = lease("echo again");
@@ -480,7 +480,7 @@ TEST_F(AgentTest, WhatWaitedAtAKilledSupervisorRunsAfterwards) {
     for (int i = 0; i < 12; ++i) more.push_back(lease("echo x >> " + ran));
     ASSERT_TRUE(until([&] { return phases[more.back()].size() == 1; }));
     kill_supervisor();
-    EXPECT_EQ(end_of(first).cause, Cause::Internal);
+    EXPECT_EQ(end_of(first).cause, Cause::NodeLost);
     for (const auto& id : more) EXPECT_EQ(end_of(id).cause, Cause::None) << ends[id].message;
     EXPECT_EQ(read_file(ran)->size(), 2 * more.size());
 }

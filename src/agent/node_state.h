@@ -269,7 +269,7 @@ struct NodeCore::State {
                 ending.message = "the node was out of contact with the server for longer than " +
                                  to_words(lost_after) + " and stopped its work";
                 break;
-            case Cause::Preempted: ending.message = "the node was needed elsewhere"; break;
+            case Cause::Preempted: ending.message = "it was told to give way"; break;
             default: ending.message = "canceled"; break;
         }
         return ending;

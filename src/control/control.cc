@@ -449,6 +449,14 @@ void Control::cancel_job(std::string workspace, std::string name, Reply<void> re
     s.end_turn();
 }
 
+void Control::drilled(const std::string& workspace, const std::string& name, const std::string& what) {
+    State& s = *state_;
+    const auto live = s.jobs.find(State::key(workspace, name));
+    if (s.broken || live == s.jobs.end()) return;
+    s.job_event(live->second, "drill", what);
+    s.end_turn();
+}
+
 void Control::preempt_job(std::string workspace, std::string name, Reply<void> reply) {
     State& s = *state_;
     if (s.broken) return reply(Failure(*s.broken));

@@ -103,6 +103,8 @@ public:
     // Ok when the wish is recorded; the job is over when its status says so.
     void cancel_job(std::string workspace, std::string name, Reply<void> reply);
     void delete_job(std::string workspace, std::string name, Reply<void> reply);  // ended jobs only
+    // For the events: that harm was done to it on purpose, and which.
+    void drilled(const std::string& workspace, const std::string& name, const std::string& what);
     // Takes the node away from it as a dedicated cluster would: TERM, grace, back into the queue.
     // FailedPrecondition if it is on no node.
     void preempt_job(std::string workspace, std::string name, Reply<void> reply);

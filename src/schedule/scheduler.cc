@@ -90,6 +90,7 @@ void Scheduler::State::detach(NodeState& node) {
     if (node.drain != Drain::No) --c.draining, --draining;
     else if ((ready && load > 0) || node.is == NodeIs::Unreachable) --c.used;
     if (node.drain == Drain::Given) given.erase(node.handle);
+    if (node.drain == Drain::Over) c.over.erase(node.handle);
     if (node.reserved) load == 0 ? --c.reserved_idle : --c.reserved_used;
     else if (ready && !node.gang && node.drain == Drain::No && load < c.at_a_time())
         c.room -= static_cast<long>(c.at_a_time() - load);
@@ -112,6 +113,7 @@ void Scheduler::State::attach(NodeState& node) {
     if (node.drain != Drain::No) ++c.draining, ++draining;
     else if ((ready && load > 0) || node.is == NodeIs::Unreachable) ++c.used;
     if (node.drain == Drain::Given) given.insert(node.handle);
+    if (node.drain == Drain::Over) c.over.insert(node.handle);
     if (node.reserved) load == 0 ? ++c.reserved_idle : ++c.reserved_used;
     else if (ready && !node.gang && node.drain == Drain::No && load < c.at_a_time())
         c.room += static_cast<long>(c.at_a_time() - load);
@@ -400,6 +402,13 @@ void Scheduler::State::trim(ClusterState& c, Decisions& out) {
         }
         if (!node) break;
         change(*node, [&] { node->drain = Drain::Over; });
+    }
+    // Not those that were chosen go, but those that are done first.
+    while (!c.over.empty() && !c.by_load[0].empty()) {
+        NodeState& stays = node(*c.over.begin());
+        NodeState& goes = *c.by_load[0].front();
+        change(stays, [&] { stays.drain = Drain::No; });
+        release(goes, out);
     }
 }
 

@@ -335,6 +335,26 @@ TEST(Scheduler, WhatIsKeptForAGangStaysWhenItsClusterIsToldWhatItWas) {
     EXPECT_TRUE(w.waits(12));
 }
 
+TEST(Scheduler, OfTooManyNodesThoseGoThatAreDoneFirst) {
+    for (const Handle first : {1, 2}) {
+        World w(2);
+        w.put(1, cluster(0, 2));
+        w.add(1, 1);
+        w.add(2, 1);
+        const Handle a = w.node(1), b = w.node(1);
+        w.plan();
+        ASSERT_EQ(w.nodes.at(a).tasks.size() + w.nodes.at(b).tasks.size(), 2u);
+        w.put(1, cluster(0, 1));
+        EXPECT_TRUE(w.plan().release.empty());
+        const Handle on = *w.jobs.at(first).on.begin();
+        w.end(first, 5s);
+        EXPECT_EQ(w.plan().release, std::vector<Handle>{on});
+        w.gone(on);
+        w.end(3 - first, 5s);
+        EXPECT_TRUE(w.plan().release.empty()) << "one it may have";
+    }
+}
+
 TEST(Scheduler, ShortTasksGetABacklogAndUnknownOnesNone) {
     World w(2);
     w.put(1, cluster(0, 1));

@@ -65,6 +65,7 @@ struct ClusterState {
     int revoking = 0;          // tasks that are being taken back
     std::set<std::pair<Span, Handle>> backlogs;  // nodes with a backlog by when it last moved
     std::vector<Handle> freed;                   // nodes whose load fell since the last plan
+    std::set<Handle> over;                       // nodes with Drain::Over
     int promised = 0;          // by the plan that is being made, or was made last
 
     // What it wants and does not have: see State::claim.

@@ -28,6 +28,10 @@ Answer drill(Services& services, Call& call) {
     const JobRecord& job = stored->record;
     if (job.status != JobStatus::Running)
         co_return fail(Code::FailedPrecondition, "JobNotRunning", "job '" + name + "' is " + std::string(name_of(job.status)) + ": a drill needs one that is Running", "job");
+    if (job.type == JobType::Sweep)
+        co_return fail(Code::FailedPrecondition, "JobIsASweep", "job '" + name + "' is a sweep and on no node itself: a drill needs one of its trials that is Running", "job");
+    if (!job.placed())  // it ended just now, and will be tried again
+        co_return fail(Code::FailedPrecondition, "JobNotOnNode", "job '" + name + "' is on no node just now", "job");
     const JobAttempt& attempt = *job.current();
     const NodeId node = workspace.id + "/" + job.compute + "/" + attempt.nodes.front();
     Json answer = Json::object({{"kind", kind}, {"job", name}, {"node", attempt.nodes.front()}, {"attempt", attempt.number}});
@@ -39,6 +43,7 @@ Answer drill(Services& services, Call& call) {
     if (services.drills == nullptr)
         co_return fail(Code::FailedPrecondition, "DrillNotSupported", "the nodes of this server are not its own to harm: only 'preempt' works here", "kind");
     Drills& drills = *services.drills;
+    services.control.drilled(workspace.id, name, kind + " on " + attempt.nodes.front() + (kind == "kill-node" ? "" : " for " + to_words(how_long)));
     if (kind == "kill-node") {
         const auto ask = [&](auto reply) { drills.kill_node(node, std::move(reply)); };
         TURNOUT_CO_TRY(const int killed, co_await asked<int>(ask));
