@@ -167,19 +167,24 @@ struct NodeCore::State {
 
     // ---- life of an attempt ----
 
-    void enter(const AttemptId& id, Attempt& attempt, Stage stage) {
-        Span spent = std::max(Span::zero(), now() - attempt.since);
-        switch (attempt.stage) {
-            case Stage::Snapshot: attempt.durations.snapshot += spent; break;
-            case Stage::Environment: attempt.durations.environment += spent; break;
-            case Stage::Inputs: attempt.durations.inputs += spent; break;
-            case Stage::Ready:  // it waits for its turn: nothing of its own
-            case Stage::Starting: break;
-            case Stage::Running: attempt.durations.user_code += spent; break;
+    // What it did since it is in its stage is added.
+    static void book(Durations& durations, Stage stage, Span spent) {
+        switch (stage) {
+            case Stage::Snapshot: durations.snapshot += spent; break;
+            case Stage::Environment: durations.environment += spent; break;
+            case Stage::Inputs: durations.inputs += spent; break;
+            case Stage::Ready:
+            case Stage::Starting: durations.waiting += spent; break;
+            case Stage::Running: durations.user_code += spent; break;
             case Stage::Outputs:
-            case Stage::Flushing: attempt.durations.outputs += spent; break;
+            case Stage::Flushing: durations.outputs += spent; break;
             case Stage::Ended: break;
         }
+    }
+    Span in_stage(const Attempt& attempt) const { return std::max(Span::zero(), now() - attempt.since); }
+
+    void enter(const AttemptId& id, Attempt& attempt, Stage stage) {
+        book(attempt.durations, attempt.stage, in_stage(attempt));
         Phase before = phase_of(attempt.stage);
         // Whatever follows from a command's end follows again after a restart, since the supervisor
         // knows the end until the attempt is forgotten: no line for what passes quickly. What was
@@ -217,6 +222,7 @@ struct NodeCore::State {
         if (attempt.stage == Stage::Ended) return send(EndReport{id, attempt.ending});
         PhaseReport phase{id, phase_of(attempt.stage), attempt.detail, Span{}, attempt.durations};
         if (phase.detail.empty()) phase.detail = default_detail(attempt);
+        book(phase.durations, attempt.stage, in_stage(attempt));
         if (attempt.stage == Stage::Running)
             phase.running_for = std::max(Span::zero(), now() - attempt.running_since);
         send(std::move(phase));
@@ -365,12 +371,11 @@ struct NodeCore::State {
         attempt.ending = std::move(ending);
         // The command's own time is what the supervisor measured, not when it was heard of: the end
         // may have been heard late, or the start.
-        Span in_stage = std::max(Span::zero(), now() - attempt.since);
         if (!exit.lost && exit.ended >= exit.started && exit.ended > Span::zero()) {
-            Span late = attempt.durations.user_code + in_stage - (exit.ended - exit.started);
+            Span late = attempt.durations.user_code + in_stage(attempt) - (exit.ended - exit.started);
             attempt.since += late;
             if (late < Span::zero())
-                attempt.durations.inputs = std::max(Span::zero(), attempt.durations.inputs + late);
+                attempt.durations.waiting = std::max(Span::zero(), attempt.durations.waiting + late);
             enter(id, attempt, Stage::Outputs);
             attempt.since -= std::max(Span::zero(), late);
         } else {

@@ -599,6 +599,46 @@ TEST(ControlLedger, AddsUpThroughRetries) {
     EXPECT_GE(*job.ended, job.created);
 }
 
+TEST(ControlLedger, WhatPassedQuicklyIsBookedByTheNodesDurations) {
+    for (const bool reported : {true, false}) {
+        World w;
+        const NodeId node = w.ready("other");
+        w.ends(node, "other");
+        w.submit("j", "c");
+        ap::Durations spent;
+        spent.snapshot = 2ms;
+        spent.waiting = 3ms;
+        if (reported) {  // late: it has run for 50 ms
+            w.clock.pass(60ms);
+            ap::PhaseReport report{World::attempt("j"), ap::Phase::Running, "", 50ms, spent};
+            report.durations.user_code = 50ms;
+            w.control->agent_says(node, report);
+            w.settle();
+            w.clock.pass(1s);
+        } else {
+            w.clock.pass(160ms);
+        }
+        ap::EndReport end;
+        end.id = World::attempt("j");
+        end.ending.durations = spent;
+        end.ending.durations.user_code = 100ms;
+        end.ending.durations.outputs = 4ms;
+        w.control->agent_says(node, end);
+        w.settle();
+        std::map<LedgerEntry, Span> booked;
+        Span total{};
+        for (const auto& [entry, span] : ledger(*w.job("j"), w.clock.now())) {
+            booked[entry] += span;
+            total += span;
+        }
+        EXPECT_EQ(booked[LedgerEntry::Snapshot], 2ms);
+        EXPECT_EQ(booked[LedgerEntry::Queue], 3ms);
+        EXPECT_EQ(booked[LedgerEntry::UserCode], 100ms);
+        EXPECT_EQ(booked[LedgerEntry::NodeStart], reported ? 5ms : 0ms);  // the way of the lease
+        EXPECT_EQ(total, reported ? 1060ms : 160ms);
+    }
+}
+
 TEST(ControlStop, EverythingEndsAndNothingBegins) {
     World w(3);
     w.put(World::cluster("c", 1, 2));

@@ -283,24 +283,26 @@ void Control::State::phase_reported(NodeEntry& node, const ap::PhaseReport& repo
         at = std::max(when, attempt.leased);
         changed = true;
     };
+    // What passes quickly is reported late or not at all: its instants follow from the node's durations.
+    const ap::Durations& spent = report.durations;
     std::string_view what;
     switch (report.phase) {
         case ap::Phase::Ended:  // the EndReport carries it
         case ap::Phase::Finalizing:
-            reached(attempt.preparing, now);
-            if (report.durations.user_code > Span{}) reached(attempt.running, now - report.durations.user_code);
-            reached(attempt.finalizing, now);
+            reached(attempt.finalizing, now - spent.outputs);
+            if (spent.user_code > Span{}) reached(attempt.running, now - spent.outputs - spent.user_code);
+            reached(attempt.preparing, now - spent.outputs - spent.user_code - spent.before());
             status = JobStatus::Finalizing;
             what = "finalizing";
             break;
         case ap::Phase::Running:
-            reached(attempt.preparing, now);
             reached(attempt.running, now - report.running_for);
+            reached(attempt.preparing, *attempt.running - spent.before());
             status = JobStatus::Running;
             what = "running";
             break;
         case ap::Phase::Preparing:
-            reached(attempt.preparing, now);
+            reached(attempt.preparing, now - spent.before());
             status = JobStatus::Preparing;
             what = "preparing";
             break;
@@ -356,11 +358,14 @@ void Control::State::end_attempt(JobEntry& job, ap::Ending ending) {
     const Instant now = clock.now();
     attempt.ended = now;
     attempt.detail.clear();
-    if (!attempt.running && ending.durations.user_code > Span{}) {
+    // What is left of the time between the lease and now was the way of its end to us: it counts as
+    // outputs, which it waited for.
+    if (const ap::Durations& spent = ending.durations; spent.user_code > Span{}) {
         attempt.preparing = attempt.preparing.value_or(attempt.leased);
-        attempt.running = std::max(attempt.leased, now - ending.durations.outputs - ending.durations.user_code);
-        attempt.finalizing = std::max(*attempt.running, now - ending.durations.outputs);
+        if (!attempt.running)
+            attempt.running = std::max(attempt.leased, std::min(*attempt.preparing + spent.before(), now - spent.outputs - spent.user_code));
         if (!job.state.started) job.state.started = attempt.running;
+        if (!attempt.finalizing) attempt.finalizing = std::max(*attempt.running, std::min(*attempt.running + spent.user_code, now - spent.outputs));
     }
     const ap::Cause cause = ending.cause;
     const std::string message = ending.message;

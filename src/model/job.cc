@@ -70,8 +70,8 @@ std::optional<Instant> get_instant(const Json& json, std::string_view key) {
 
 ap::Durations durations_from(const Json& json) {
     return {Span(json.at("snapshot").as_int()), Span(json.at("environment").as_int()),
-            Span(json.at("inputs").as_int()), Span(json.at("userCode").as_int()),
-            Span(json.at("outputs").as_int())};
+            Span(json.at("inputs").as_int()), Span(json.at("waiting").as_int()),
+            Span(json.at("userCode").as_int()), Span(json.at("outputs").as_int())};
 }
 
 // Only what says something: the row of a job that went well stays short.
@@ -94,6 +94,7 @@ void write(std::string& out, const ap::Ending& ending) {
         .number("snapshot", spent.snapshot.count())
         .number("environment", spent.environment.count())
         .number("inputs", spent.inputs.count())
+        .number("waiting", spent.waiting.count())
         .number("userCode", spent.user_code.count())
         .number("outputs", spent.outputs.count());
 }

@@ -155,6 +155,7 @@ Result<Durations> durations_from_json(const Json& json) {
     members.span("snapshot", durations.snapshot);
     members.span("environment", durations.environment);
     members.span("inputs", durations.inputs);
+    members.span("waiting", durations.waiting);
     members.span("user_code", durations.user_code);
     members.span("outputs", durations.outputs);
     return members.finish(durations);
@@ -342,6 +343,7 @@ public:
         inner.number("snapshot", durations.snapshot.count())
             .number("environment", durations.environment.count())
             .number("inputs", durations.inputs.count())
+            .number("waiting", durations.waiting.count())
             .number("user_code", durations.user_code.count())
             .number("outputs", durations.outputs.count())
             .end();

@@ -53,8 +53,11 @@ struct Durations {
     Span snapshot{};
     Span environment{};
     Span inputs{};
+    Span waiting{};  // for its turn on the node
     Span user_code{};
     Span outputs{};
+    // Of the node, before the command.
+    Span before() const { return snapshot + environment + inputs + waiting; }
 };
 
 struct Ending {
@@ -84,7 +87,7 @@ struct PhaseReport {  // sent at each change, and for every live attempt after W
     Phase phase = Phase::Preparing;
     std::string detail;   // what it does just now: "building environment (uv: resolving)"
     Span running_for{};   // since the user's code started; 0 before
-    Durations durations;  // so far
+    Durations durations;  // so far, what it does just now included
 };
 struct EndReport {  // repeated after every Welcome until EndAck
     AttemptId id;

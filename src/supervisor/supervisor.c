@@ -854,7 +854,7 @@ static void start_now(struct start *s) {
     // Intent before action: after a crash here the id counts as started.
     struct task *t = add_task(must(strdup(s->id)), next_serial++);
     t->state = RUNNING;
-    t->started = now_us();
+    t->started = now_us();  // not after the spawn: it may be over by then
     t->limit = s->limit;
     int error = journal_start(t) == 0 ? spawn(t, s->cwd, s->argv, s->env) : ENOSPC;
     if (error) {
@@ -866,7 +866,6 @@ static void start_now(struct start *s) {
         tell_start(NULL, s->id, FAILED, error, 0);
         return;
     }
-    t->started = now_us();
     t->sample_at = t->started + 200000;
     t->grace = s->grace;
     if (s->time_limit) t->stop_at = t->started + s->time_limit;
