@@ -339,7 +339,7 @@ void Control::State::end_rank(NodeEntry& node, Lease lease, ap::Ending ending) {
     const bool bad = ending.cause != ap::Cause::None;
     const bool first_bad = bad && !(attempt.ending && attempt.ending->cause != ap::Cause::None);
     if (first_bad) {
-        if (!ending.message.empty()) ending.message = "node " + std::to_string(lease.rank) + ": " + ending.message;
+        if (!ending.message.empty()) ending.message = node.node.name + ": " + ending.message;
         attempt.ending = ending;
     }
     if (attempt.ended_ranks.size() == attempt.nodes.size()) {

@@ -251,6 +251,7 @@ void Control::State::advance_sweeps() {
         if ((end && !sweep.said_end) || (!told_one_by_one && sweep.progress.ended() >= sweep.told + total / 100)) {
             sweep.told = sweep.progress.ended();
             sweep_says(sweep, sweep_words(sweep.sweep, sweep.progress));
+            if (end && !end->message.empty()) sweep_says(sweep, end->message);
         }
         // Its log is complete before it is over: it ends in the turn after the one that says so.
         const bool over = end && std::exchange(sweep.said_end, true);
@@ -264,7 +265,9 @@ void Control::State::advance_sweeps() {
         ap::Cause cause = ap::Cause::None;
         if (end->status == JobStatus::Failed) cause = ap::Cause::UserCode;
         if (end->status == JobStatus::Canceled) cause = sweep.progress.timed_out ? ap::Cause::Timeout : ap::Cause::Canceled;
-        end_job(job, end->status, cause, end->message.empty() ? job.state.error_message : end->message, clock.now());
+        std::string message = end->message.empty() ? job.state.error_message : end->message;
+        if (end->status == JobStatus::Failed) message += ". See the log of " + trial_name(job.name(), 0);
+        end_job(job, end->status, cause, std::move(message), clock.now());
     }
 }
 

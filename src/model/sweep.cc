@@ -537,14 +537,15 @@ std::optional<SweepEnd> sweep_end(const Sweep& sweep, const SweepProgress& progr
     if (progress.cancel_requested || progress.timed_out) return SweepEnd{JobStatus::Canceled, ""};
     const bool given_up = gives_up(progress);
     if (!given_up && progress.created < sweep.limits.max_total_trials) return std::nullopt;
-    if (progress.completed > 0) return SweepEnd{JobStatus::Completed, ""};
+    if (progress.completed > 0)
+        return SweepEnd{JobStatus::Completed, progress.best >= 0 ? "" : "no trial that completed has logged the primary metric '" + sweep.objective.primary_metric + "', so there is no best one"};
     if (progress.failed == 0) return SweepEnd{JobStatus::Canceled, ""};
     std::string message = "no trial completed: " + with_commas(progress.failed) + " failed";
     if (progress.canceled > 0) message += ", " + with_commas(progress.canceled) + " were canceled";
     if (given_up && progress.created < sweep.limits.max_total_trials)
         message += "; the other " + with_commas(sweep.limits.max_total_trials - progress.created) +
                    " were not started";
-    return SweepEnd{JobStatus::Failed, message + ". See the log of trial 0"};
+    return SweepEnd{JobStatus::Failed, message};
 }
 
 std::string sweep_words(const Sweep& sweep, const SweepProgress& progress) {

@@ -235,7 +235,12 @@ Result<std::optional<RunRecord>> Tracking::State::trial_record(const std::string
     run.tags.set("mlflow.user", run.user);
     run.tags.set("mlflow.parentRunId", trial->sweep);
     run.tags.set("mlflow.rootRunId", trial->sweep);
-    run.tags.set("hyperparameters", trial->parameters.dump());
+    Json given = Json::object();  // numbers as such, as Azure ML's clients expect
+    for (const auto& [name, value] : trial->parameters.members()) {
+        const Result<Json> number = parse_json(value.as_view());
+        given.set(name, number && number->is_number() ? *number : value);
+    }
+    run.tags.set("hyperparameters", given.dump());
     record.created = trial->created;
     record.revision = kAbsent;
     return std::optional(std::move(record));

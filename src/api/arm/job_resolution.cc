@@ -802,6 +802,10 @@ Result<Json> job_definition(const Json& properties, const Workspace& workspace) 
     return definition;
 }
 
+bool is_own_property(std::string_view name) {
+    return name.starts_with("turnout.") || name == "best_child_run_id" || name == "score" || name == "best_metric_status" || name == "best_data_container_id";
+}
+
 JobMeta job_meta(const Json& properties, std::string_view name) {
     JobMeta meta;
     meta.display_name = properties.at("displayName").as_string();
@@ -812,7 +816,7 @@ JobMeta job_meta(const Json& properties, std::string_view name) {
     meta.archived = properties.at("isArchived").as_bool();
     if (properties.at("tags").is_object()) meta.tags = properties.at("tags");
     for (const auto& [key, value] : properties.at("properties").members())
-        if (!key.starts_with("turnout.") && !value.is_null()) meta.properties.set(key, value);
+        if (!is_own_property(key) && !value.is_null()) meta.properties.set(key, value);
     return meta;
 }
 

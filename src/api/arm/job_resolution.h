@@ -21,6 +21,9 @@ Result<Json> job_definition(const Json& properties, const Workspace& workspace);
 // What may change later. Absent names get their defaults.
 JobMeta job_meta(const Json& properties, std::string_view name);
 
+// Properties of a job that are this server's to write: what a client sends under these names is dropped.
+bool is_own_property(std::string_view name);
+
 // Name of the compute that computeId means; "serverless" if it is absent or "local".
 Result<std::string> job_compute(const Json& properties, const Workspace& workspace);
 

@@ -301,7 +301,7 @@ Result<JobMeta> changed_meta(JobMeta meta, const Json& changes) {
             if (name == "tags") meta.tags = value;
             else
                 for (const auto& [key, added] : value.members())
-                    if (!key.starts_with("turnout.")) meta.properties.set(key, added);
+                    if (!is_own_property(key)) meta.properties.set(key, added);
         } else if (name != "jobType") {
             return invalid("'" + name.substr(0, 64) +
                                "' of a job cannot be changed: only displayName, description, tags, "
