@@ -102,6 +102,11 @@ int up(const UpArguments& arguments) {
     const Result<Instance> instance = open_instance(arguments.data);
     if (!instance) return report(instance.error());
     if (const auto running = find_running(*instance)) {
+        if (arguments.slots > 0 || !arguments.python.empty() || !arguments.uv.empty() || (!arguments.listen.empty() && !running->url.ends_with("//" + arguments.listen))) {
+            std::fprintf(stderr, "error: turnout is already up at %s, pid %d, and keeps the options that it was started with: `turnout down` first\n",
+                         running->url.c_str(), static_cast<int>(running->process.pid));
+            return 1;
+        }
         std::printf("turnout is already up, pid %d\n", static_cast<int>(running->process.pid));
         print_where(instance->folder, running->url, running->plain_url);
         return 0;

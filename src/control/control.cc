@@ -133,7 +133,10 @@ Batch Control::State::serialise(Turn& turn) {
         batch.put(Table::JobState, job_key, std::move(row));
         if (is_terminal(state.status)) batch.erase(Table::JobLive, job_key);
     }
-    for (const std::string& totals_key : turn.totals) batch.put(Table::Ledger, totals_key, to_json(totals.at(totals_key)).dump());
+    for (const std::string& totals_key : turn.totals) {
+        if (const auto found = totals.find(totals_key); found != totals.end()) batch.put(Table::Ledger, totals_key, to_json(found->second).dump());
+        else batch.erase(Table::Ledger, totals_key);
+    }
     for (const std::string& compute_key : turn.computes) {
         const auto found = computes.find(compute_key);
         if (found == computes.end()) batch.erase(Table::Compute, compute_key);
@@ -485,6 +488,7 @@ void Control::delete_job(std::string workspace, std::string name, Reply<void> re
                            "job '" + name + "' has not ended; cancel it first", name));
     } else {
         s.gathering.erased_jobs[job_key].insert(State::created_key(workspace, name, (*known)->created));
+        if ((*known)->type == JobType::Sweep) s.forget_totals(**known);
         s.drop_job(job_key);
         s.gathering.states.erase(job_key);
         s.gathering.new_jobs.erase(job_key);

@@ -155,6 +155,7 @@ public:
     std::optional<Explanation> explain(const std::string& workspace, const std::string& job) const;
     // Where a waiting job stands; nothing if it does not wait for a place.
     std::optional<schedule::Waiting> waiting(const std::string& workspace, const std::string& job) const;
+    Waited waited(const std::string& workspace, const std::string& job) const;  // so far; nothing of one that does not wait
     // The nodes of a compute that are there: how long they have lived, started, and been used by the
     // attempts that run now, all in all.
     struct LiveNodes {

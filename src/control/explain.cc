@@ -145,25 +145,26 @@ std::optional<Control::Explanation> Control::explain(const std::string& workspac
     const std::size_t turn = why.waiting.ahead + 1;
     const auto ends = [&] {
         if (running.empty()) return;
+        const std::string unless = s.scheduler->would_lose_slot(job.compute->handle) ? ", unless another compute that has fewer nodes gets the slot" : "";
         if (turn > 1) {
-            ways.push_back("the end of " + plural(turn, "job") + " of this compute");
+            ways.push_back("the end of " + plural(turn, "job") + " of this compute" + unless);
             return;
         }
         std::string text = "the end of ";
         for (std::size_t i = 0; i < std::min(running.size(), kMostNamed); ++i) text += (i == 0 ? "" : " or ") + running[i];
         if (running.size() > kMostNamed) text += " or any other of the " + std::to_string(running.size()) + " that run";
-        ways.push_back(text);
+        ways.push_back(text + unless);
     };
     const auto at_a_time = static_cast<std::size_t>(compute.jobs_per_node);
     const int more = job.nodes > 1 ? std::max(1, job.nodes - why.counts.idle - why.counts.starting) : static_cast<int>((turn + at_a_time - 1) / at_a_time);
     const auto raise = [&](int to) {
-        if (compute.implicit) return std::string("more slots of the pool: `turnout up --slots N`");
+        if (compute.implicit) return std::string("more slots of the pool: `turnout down`, then `turnout up --slots N`");
         return "max_instances " + std::to_string(to) + " instead of " + std::to_string(compute.max_nodes) + ": `turnout compute update -n " +
                compute.name + " --max-instances " + std::to_string(to) + "`";
     };
     const auto slots_needed = [&](int count) {
         return plural(static_cast<std::size_t>(count), "more slot") + " of the pool (it has " + std::to_string(s.scheduler->slots()) +
-               "): `turnout up --slots " + std::to_string(s.scheduler->slots() + count) + "` on a machine that can carry them";
+               "): `turnout down`, then `turnout up --slots " + std::to_string(s.scheduler->slots() + count) + "` on a machine that can carry them";
     };
     const auto holders = [&] {
         std::vector<std::string> named;
@@ -212,6 +213,7 @@ std::optional<Control::Explanation> Control::explain(const std::string& workspac
                 if (turn > 1) ways.push_back("the start of " + plural(turn - 1, "job") + " before it, and then " + plural(static_cast<std::size_t>(job.nodes), "node") + " free at once");
                 else if (!running.empty()) ways.push_back("the end of " + plural(static_cast<std::size_t>(more), "job") + " of this compute, so that " + std::to_string(job.nodes) + " nodes are free at once");
                 if (why.counts.present() >= compute.max_nodes && why.free_slots >= more) ways.push_back(raise(compute.max_nodes + more));
+                if (why.counts.present() < job.nodes && why.free_slots < more) holders();
             }
             break;
         case For::Deleting: ways.push_back("nothing here: cancel it and submit it to another compute"); break;

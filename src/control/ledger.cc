@@ -8,6 +8,7 @@ namespace turnout {
 namespace {
 
 std::string compute_totals(const Compute& compute) { return compute.workspace + "/compute/" + compute.name; }
+std::string sweep_totals(std::string_view workspace, std::string_view sweep) { return std::string(workspace) + "/sweep/" + std::string(sweep); }
 
 double cost_of(Span span, std::optional<double> price_per_hour) {
     return static_cast<double>(span.count()) / 3.6e9 * price_per_hour.value_or(0);
@@ -26,12 +27,27 @@ Totals& Control::State::totals_of(const std::string& totals_key) {
     return totals[totals_key];
 }
 
+std::string Control::State::experiment_totals(const JobEntry& job) const {
+    return std::string(job.workspace()) + "/experiment/" + experiment_of.at(job.sharer);
+}
+
+// Where it counts.
+std::vector<Totals*> Control::State::totals_with(const JobEntry& job) {
+    std::vector<Totals*> all{&totals_of(compute_totals(job.compute->compute)), &totals_of(experiment_totals(job))};
+    if (job.is_trial()) all.push_back(&totals_of(sweep_totals(job.workspace(), job.sweep->job->name())));
+    return all;
+}
+
+void Control::State::forget_totals(const JobRecord& sweep) {
+    const std::string totals_key = sweep_totals(sweep.workspace, sweep.name);
+    if (totals.erase(totals_key) > 0) gathering.totals.insert(totals_key);
+}
+
 void Control::State::book_job(const JobEntry& job) {
     if (job.type != JobType::Command) return;  // its trials are booked
     const auto entries = ledger(job.state, Instant{job.created}, *job.state.ended);
-    const std::string experiment = std::string(job.workspace()) + "/experiment/" + experiment_of.at(job.sharer);
-    for (const std::string& totals_key : {compute_totals(job.compute->compute), experiment}) {
-        Totals& sums = totals_of(totals_key);
+    for (Totals* const each : totals_with(job)) {
+        Totals& sums = *each;
         ++(job.state.status == JobStatus::Completed ? sums.completed : job.state.status == JobStatus::Failed ? sums.failed : sums.canceled);
         if (job.state.cause != agent_protocol::Cause::None) ++sums.causes[std::string(agent_protocol::name_of(job.state.cause))];
         for (const auto& [entry, span] : entries) sums.time[static_cast<std::size_t>(entry)] += span;
@@ -41,15 +57,14 @@ void Control::State::book_job(const JobEntry& job) {
 void Control::State::book_attempt(const JobEntry& job, const JobAttempt& attempt) {
     const ComputeState& compute = *job.compute;
     const Span used = used_by(attempt, compute.compute, clock.now()) * static_cast<std::int64_t>(attempt.nodes.size());
-    const std::string experiment = std::string(job.workspace()) + "/experiment/" + experiment_of.at(job.sharer);
-    for (const std::string& totals_key : {compute_totals(compute.compute), experiment}) {
-        Totals& sums = totals_of(totals_key);
-        ++sums.attempts;
-        if (attempt.ending && attempt.ending->cause == agent_protocol::Cause::Preempted) ++sums.preemptions;
-        (compute.compute.tier == Tier::LowPriority ? sums.used_low_priority : sums.used_dedicated) += used;
+    const std::vector<Totals*> all = totals_with(job);
+    for (Totals* const sums : all) {
+        ++sums->attempts;
+        if (attempt.ending && attempt.ending->cause == agent_protocol::Cause::Preempted) ++sums->preemptions;
+        (compute.compute.tier == Tier::LowPriority ? sums->used_low_priority : sums->used_dedicated) += used;
     }
-    // A compute costs what its nodes live; an experiment what its jobs use of them.
-    totals_of(experiment).cost += cost_of(used, compute.price);
+    // A compute costs what its nodes live; an experiment and a sweep what their jobs use of them.
+    for (std::size_t i = 1; i < all.size(); ++i) all[i]->cost += cost_of(used, compute.price);
 }
 
 void Control::State::book_node(const ComputeState& compute, const Node& node) {

@@ -97,6 +97,19 @@ void Control::State::plan() {
         });
 }
 
+Waited Control::waited(const std::string& workspace, const std::string& name) const {
+    const State& s = *state_;
+    const auto found = s.jobs.find(State::key(workspace, name));
+    if (found == s.jobs.end() || !found->second.waits) return {};
+    const State::JobEntry& job = found->second;
+    const State::ComputeState& compute = *job.compute;
+    Waited waited{compute.waits.quota - job.waits_from.quota, compute.waits.node_start - job.waits_from.node_start};
+    const Span since = s.clock.since_boot() - compute.waiting_at;
+    if (compute.waiting_for == schedule::Waiting::For::Quota) waited.quota += since;
+    if (compute.waiting_for == schedule::Waiting::For::NodeStart) waited.node_start += since;
+    return waited;
+}
+
 void Control::State::book_waits(ComputeState& compute) {
     const Span now = clock.since_boot();
     const Span passed = now - compute.waiting_at;

@@ -106,6 +106,23 @@ TEST_F(Sweeps, GoesOnUntilAllTrialsHaveEndedAndNamesTheBest) {
     EXPECT_EQ(w.count(Table::JobLive), 0u);
 }
 
+TEST_F(Sweeps, WhatItsTrialsTookIsAddedUpUntilItIsDeleted) {
+    ready();
+    submit("s");
+    for (int i = 0; i < 6; ++i) ends("s_" + std::to_string(i));
+    const auto row = w.store->get(Table::Ledger, "ws/sweep/s");
+    ASSERT_TRUE(row && *row);
+    const Totals totals = *totals_from_json(*parse_json((*row)->value));
+    EXPECT_EQ(totals.completed, 6);
+    EXPECT_EQ(totals.attempts, 6);
+    EXPECT_EQ(totals.used_dedicated, 6min);
+    EXPECT_EQ(w.job("s")->error_message, "no trial that completed has logged the primary metric 'acc', so there is no best one");
+    w.restart();
+    EXPECT_EQ(w.remove("s"), "ok");
+    EXPECT_FALSE(*w.store->get(Table::Ledger, "ws/sweep/s"));
+    EXPECT_TRUE(*w.store->get(Table::Ledger, "ws/experiment/"));
+}
+
 TEST_F(Sweeps, ARestartHalfWayContinuesWhereItWas) {
     ready();
     submit("s");

@@ -301,7 +301,7 @@ Result<JobState> job_state_from_json(const Json& json) {
     return state;
 }
 
-std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant created, Instant now) {
+std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant created, Instant now, Waited so_far) {
     const Instant end = std::max(job.ended.value_or(now), created);
     std::vector<std::pair<LedgerEntry, Span>> entries;
     const auto book = [&](LedgerEntry entry, Span span) {
@@ -328,17 +328,19 @@ std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant cr
     const auto again = [](const JobAttempt& attempt) {
         return attempt.ending && attempt.ending->cause == ap::Cause::Preempted ? LedgerEntry::Preempted : LedgerEntry::Retry;
     };
+    const auto book_wait = [&](Span wait, Waited of) {
+        const Span quota = std::min(of.quota, wait);
+        const Span node_start = std::min(of.node_start, wait - quota);
+        book(LedgerEntry::Quota, quota);
+        book(LedgerEntry::NodeStart, node_start);
+        book(LedgerEntry::Queue, wait - quota - node_start);
+    };
     for (std::size_t i = 0; i < job.attempts.size(); ++i) {
         const JobAttempt& attempt = job.attempts[i];
         // One that was over before the job was is not the one that counts.
         const bool last = i + 1 == job.attempts.size() && !(attempt.ended && !job.ended);
         if (i == 0) {
-            const Span waited = until(attempt.leased);
-            const Span quota = std::min(attempt.waited_quota, waited);
-            const Span node_start = std::min(attempt.waited_node_start, waited - quota);
-            book(LedgerEntry::Quota, quota);
-            book(LedgerEntry::NodeStart, node_start);
-            book(LedgerEntry::Queue, waited - quota - node_start);
+            book_wait(until(attempt.leased), {attempt.waited_quota, attempt.waited_node_start});
         } else {
             book(again(job.attempts[i - 1]), until(attempt.leased));
         }
@@ -376,7 +378,8 @@ std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant cr
         book(LedgerEntry::Queue, until(*job.started));
         book(LedgerEntry::UserCode, until(end));
     }
-    book(job.attempts.empty() ? LedgerEntry::Queue : again(job.attempts.back()), until(end));
+    if (job.attempts.empty()) book_wait(until(end), so_far);
+    else book(again(job.attempts.back()), until(end));
     return entries;
 }
 

@@ -115,10 +115,15 @@ std::string state_text(const JobState& state);
 Result<JobRecord> job_from_json(const Json& definition);  // with the state of a job that waits
 Result<JobState> job_state_from_json(const Json& state);
 
+// Of the wait of a job that has no attempt yet, what was not simply the queue.
+struct Waited {
+    Span quota{};       // the pool had no free slot
+    Span node_start{};  // a node of the cluster was starting
+};
 // Adds up exactly to (ended or now) - created.
-std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant created, Instant now);
-inline std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, Instant now) {
-    return ledger(job, job.created, now);
+std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant created, Instant now, Waited waited = {});
+inline std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, Instant now, Waited waited = {}) {
+    return ledger(job, job.created, now, waited);
 }
 
 // How long each of its nodes was busy with it; an attempt that waited in a node's backlog was not.

@@ -369,15 +369,23 @@ Result<void> parse_limits(const Json& json, Sweep& sweep) {
     SweepLimits& limits = sweep.limits;
     const std::int64_t wanted =
         TURNOUT_TRY(whole_of(json.at("maxTotalTrials"), "limits.maxTotalTrials", 0, 1, kMaxTrials));
+    std::int64_t size = 1;
+    bool choices = true;
+    for (const auto& [name, expression] : sweep.space) {
+        size = product(size, expression.combinations);
+        choices = choices && continuous_of(expression).empty();
+    }
     if (sweep.sampling.kind == Sampling::Kind::Grid) {
-        std::int64_t size = 1;
-        for (const auto& [name, expression] : sweep.space) size = product(size, expression.combinations);
         if (wanted == 0 && size > kMaxTrials)
             return refuse("limits.maxTotalTrials",
                           "the grid has more than 1,000,000 combinations: expected a limit");
         limits.max_total_trials = wanted == 0 ? size : std::min(wanted, size);
     } else {
         limits.max_total_trials = wanted == 0 ? kDefaultTrials : wanted;
+        if (choices && size <= kMaxTrials && sweep.sampling.kind == Sampling::Kind::Random) {
+            sweep.cells = size;
+            limits.max_total_trials = std::min(limits.max_total_trials, size);
+        }
     }
     limits.max_concurrent_trials = TURNOUT_TRY(
         whole_of(json.at("maxConcurrentTrials"), "limits.maxConcurrentTrials",

@@ -75,6 +75,7 @@ struct Sweep {
     Objective objective;
     SweepLimits limits;  // resolved: max_total_trials is how many there will be
     EarlyTerminationPolicy policy;
+    std::int64_t cells = 0;  // combinations of a space of choices alone, which are drawn once each; 0: of another one, or of too large a one
 };
 
 // The "properties" of a job of type Sweep. `name` is the job's: the seed comes from it if none is

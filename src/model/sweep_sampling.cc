@@ -1,6 +1,7 @@
 // From an index to parameters.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "model/sweep.h"
 
@@ -163,6 +164,21 @@ Json cell(const SearchExpression& expression, std::int64_t index) {
     return group;
 }
 
+// The place of `index` in an order of 0 … size - 1 that the seed decides: four rounds of Feistel on the
+// next power of four, gone on with until the result is one of them.
+std::int64_t shuffled(std::int64_t index, std::int64_t size, std::uint64_t seed) {
+    int half = 1;
+    while (std::int64_t{1} << (2 * half) < size) ++half;
+    const std::uint64_t mask = (std::uint64_t{1} << half) - 1;
+    auto x = static_cast<std::uint64_t>(index % size);  // from without it might never come in
+    do {
+        std::uint64_t left = x >> half, right = x & mask;
+        for (std::uint64_t round = 0; round < 4; ++round) left = std::exchange(right, left ^ (mixed(mixed(seed ^ round) ^ right) & mask));
+        x = left << half | right;
+    } while (x >= static_cast<std::uint64_t>(size));
+    return static_cast<std::int64_t>(x);
+}
+
 std::string text_of(const Json& value) {
     if (value.is_string()) return value.as_string();
     if (value.is_bool()) return value.as_bool() ? "True" : "False";
@@ -174,7 +190,8 @@ std::string text_of(const Json& value) {
 Parameters trial_parameters(const Sweep& sweep, std::int64_t index) {
     Parameters out;
     out.reserve(sweep.space.size());
-    if (sweep.sampling.kind == Sampling::Kind::Grid) {
+    if (sweep.cells > 0) index = shuffled(index, sweep.cells, static_cast<std::uint64_t>(sweep.sampling.seed));
+    if (sweep.sampling.kind == Sampling::Kind::Grid || sweep.cells > 0) {
         // As nested loops would: the last parameter changes fastest.
         for (auto each = sweep.space.rbegin(); each != sweep.space.rend(); ++each) {
             const std::int64_t size = each->second.combinations;

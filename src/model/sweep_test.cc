@@ -270,6 +270,27 @@ TEST(SweepSampling, ATrialDependsOnDefinitionSeedAndIndexAlone) {
     EXPECT_EQ(values.size(), 1000u);
 }
 
+TEST(SweepSampling, RandomChoicesAreDrawnOnceEach) {
+    for (const int first : {1, 2, 3, 7, 50}) {
+        std::string values;
+        for (int i = 0; i < first; ++i) values += (i > 0 ? "," : "") + std::to_string(i);
+        const std::string space = R"({"a":["choice",[[)" + values + R"(]]],"b":["choice",[["x",{"y":["choice",[[1,2]]]},"z"]]]})";
+        const Sweep sweep = sweep_of(with_space(space));
+        const std::int64_t cells = first * 4;
+        EXPECT_EQ(sweep.limits.max_total_trials, cells) << "there are no more";
+        std::set<Parameters> seen;
+        std::vector<std::string> order;
+        for (std::int64_t i = 0; i < cells; ++i) {
+            seen.insert(trial_parameters(sweep, i));
+            order.push_back(trial_parameters(sweep, i)[0].second);
+        }
+        EXPECT_EQ(static_cast<std::int64_t>(seen.size()), cells);
+        if (first == 50) {
+            EXPECT_FALSE(std::is_sorted(order.begin(), order.end())) << "in no order";
+        }
+    }
+}
+
 TEST(SweepSampling, SobolIsJoeAndKuos) {
     // By scipy.stats.qmc.Sobol(d=129, scramble=False, bits=32).
     const std::map<std::uint32_t, std::vector<std::uint32_t>> known = {

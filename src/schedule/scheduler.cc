@@ -441,6 +441,8 @@ bool Scheduler::State::gives(const ClusterState& c) const {
     return entitled > incoming();
 }
 
+bool Scheduler::would_lose_slot(Handle handle) const { return state_->gives(std::as_const(*state_).cluster(handle)); }
+
 void Scheduler::State::settle(ClusterState& c, Span now, Decisions& out) {
     c.dirty = true;  // what is changed here need not be looked at again
     if (c.as.deleting) stop_reserving(c);

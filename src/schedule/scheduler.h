@@ -116,6 +116,8 @@ public:
     // In words, for people: "all 4 nodes of the compute are in use; 12 jobs ahead".
     std::string explain(Handle task, Span now) const;
     Counts counts(Handle cluster) const;
+    // Whether another cluster has a better right to the slot of a node that becomes free there now.
+    bool would_lose_slot(Handle cluster) const;
     int slots() const;
     int free_slots() const;
 

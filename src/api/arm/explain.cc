@@ -109,17 +109,7 @@ Answer explain_job(Services& services, Call& call) {
     body.set("preemptions", preemptions(job));
     body.set("created", to_iso8601(job.created));
     if (job.ended) body.set("ended", to_iso8601(*job.ended));
-    body.set("micros", micros_of(ledger(job, now)));
-    co_return json_response(200, body);
-}
-
-Answer job_ledger(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY(const JobRecord job, job_of(services, workspace, call.param("name")));
-    const Instant until = std::max(job.ended.value_or(services.clock.now()), job.created);
-    Json body = Json::object({{"name", job.name}, {"status", turnout::name_of(job.status)}, {"created", to_iso8601(job.created)}, {"until", to_iso8601(until)}});
-    body.set("micros", micros_of(ledger(job, until)));
-    body.set("totalMicros", static_cast<std::int64_t>((until - job.created).count()));
+    body.set("micros", micros_of(ledger(job, now, services.control.waited(workspace.id, job.name))));
     co_return json_response(200, body);
 }
 
@@ -192,6 +182,28 @@ Answer compute_ledger(Services& services, Call& call) {
     co_return json_response(200, body);
 }
 
+// Of an experiment or a sweep, which have no nodes of their own.
+Json used_body(std::string_view kind, const std::string& name, const Totals& totals) {
+    Json body = totals_body(kind, name, totals);
+    body.set("nodes", Json::object({{"usedMicros", used_by_tier(totals.used_dedicated, totals.used_low_priority)}}));
+    if (totals.cost > 0) body.set("cost", totals.cost);
+    return body;
+}
+
+Answer job_ledger(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    TURNOUT_CO_TRY(const JobRecord job, job_of(services, workspace, call.param("name")));
+    const Instant until = std::max(job.ended.value_or(services.clock.now()), job.created);
+    Json body = Json::object({{"name", job.name}, {"status", turnout::name_of(job.status)}, {"created", to_iso8601(job.created)}, {"until", to_iso8601(until)}});
+    body.set("micros", micros_of(ledger(job, until, services.control.waited(workspace.id, job.name))));
+    body.set("totalMicros", static_cast<std::int64_t>((until - job.created).count()));
+    if (job.type == JobType::Sweep) {
+        TURNOUT_CO_TRY(const auto stored, totals_of(services, workspace.id + "/sweep/" + job.name));
+        body.set("trials", used_body("sweep", job.name, stored.value_or(Totals{})));
+    }
+    co_return json_response(200, body);
+}
+
 Answer experiment_ledger(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     const std::string& name = call.param("name");
@@ -201,10 +213,7 @@ Answer experiment_ledger(Services& services, Call& call) {
         if (!experiment) co_return not_found("experiment '" + name + "' does not exist", "experiment");
     }
     const Totals totals = stored.value_or(Totals{});
-    Json body = totals_body("experiment", name, totals);
-    body.set("nodes", Json::object({{"usedMicros", used_by_tier(totals.used_dedicated, totals.used_low_priority)}}));
-    if (totals.cost > 0) body.set("cost", totals.cost);
-    co_return json_response(200, body);
+    co_return json_response(200, used_body("experiment", name, totals));
 }
 
 }  // namespace

@@ -83,7 +83,7 @@ Result<void> check_node_count(int wanted, const std::string& compute, int most, 
                       "resources.instanceCount");
     if (wanted > slots)
         return refuse("TooManyNodes",
-                      asks + "this server has room for " + std::to_string(slots) + " at a time: start it with more (`turnout up --slots " +
+                      asks + "this server has room for " + std::to_string(slots) + " at a time: start it with more (`turnout down`, then `turnout up --slots " +
                           std::to_string(wanted) + "`) or lower instance_count",
                       "resources.instanceCount");
     return {};

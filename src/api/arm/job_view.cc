@@ -67,7 +67,7 @@ Json properties_of(const JobRecord& job, const JobViewer& viewer, std::string_vi
     if (job.cause != agent_protocol::Cause::None)
         set("cause", std::string(agent_protocol::name_of(job.cause)));
     if (job.status != JobStatus::Failed) set("reason", job.error_message);  // else it is the error's
-    for (const auto& [entry, span] : ledger(job, now))
+    for (const auto& [entry, span] : ledger(job, now, viewer.waited))
         set("ledger." + std::string(name_of(entry)), in_seconds(span));
     return properties;
 }

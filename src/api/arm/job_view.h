@@ -19,6 +19,7 @@ struct JobViewer {
     const Secret& link_key;  // signs the link to the studio page
     Instant now{};
     std::optional<schedule::Waiting> waiting{};  // where the job stands, if it waits for a place
+    Waited waited{};                             // for what, so far
 };
 
 // `waiting_for`: why it has no slot just now; "" if it has one.

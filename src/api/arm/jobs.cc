@@ -26,7 +26,7 @@ JobViewer viewer_of(const Services& services, const Call& call, const JobRecord&
     std::optional<schedule::Waiting> waiting;
     if (!is_terminal(job.status)) waiting = services.control.waiting(job.workspace, job.name);
     return {call.origin, tls_host(services, call), services.authority.link_key(),
-            services.clock.now(), waiting};
+            services.clock.now(), waiting, services.control.waited(job.workspace, job.name)};
 }
 
 // Why it has no slot just now.
