@@ -20,8 +20,9 @@ std::vector<Curated> make_table() {
     // What training scripts on Azure ML take for granted, in its light form.
     const Lines base{"numpy>=1.24,<3", "pandas>=2,<3", "scipy>=1.10,<2", "matplotlib>=3.7,<4", "joblib>=1.2,<2",
                      "mlflow-skinny>=2.14,<4"};
-    const Lines sklearn = with({"scikit-learn>=1.3,<2"}, base);
-    const Lines sklearn15 = with({"scikit-learn==1.5.*"}, base);
+    // mlflow.sklearn writes its models by skops.
+    const Lines sklearn = with({"scikit-learn>=1.3,<2", "skops>=0.10,<1"}, base);
+    const Lines sklearn15 = with({"scikit-learn==1.5.*", "skops>=0.10,<1"}, base);
     const Lines lightgbm = with({"lightgbm>=4,<5", "scikit-learn>=1.3,<2"}, base);
     const Lines xgboost = with({"xgboost>=2,<4", "scikit-learn>=1.3,<2"}, base);
     const Lines torch = with({"torch>=2,<3", "torchvision>=0.15,<1"}, base);
@@ -85,6 +86,13 @@ std::span<const Curated> curated_environments() {
 const Curated* find_curated(std::string_view name) {
     for (const Curated& curated : curated_environments())
         if (equal_ignoring_case(curated.name, name)) return &curated;
+    // Jobs say AzureML-sklearn-1.5 where the registry has sklearn-1.5, and the other way round.
+    const auto bare = [](std::string_view text) {
+        constexpr std::string_view prefix = "AzureML-";
+        return equal_ignoring_case(text.substr(0, prefix.size()), prefix) ? text.substr(prefix.size()) : text;
+    };
+    for (const Curated& curated : curated_environments())
+        if (equal_ignoring_case(bare(curated.name), bare(name))) return &curated;
     return nullptr;
 }
 

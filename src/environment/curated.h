@@ -23,7 +23,7 @@ struct Curated {
 
 // In the order in which listings show them.
 std::span<const Curated> curated_environments();
-// Without regard to case.
+// Without regard to case, and to the prefix "AzureML-".
 const Curated* find_curated(std::string_view name);
 
 // `version`: "1" … "N", or "latest" or "" for the last. NotFound names what exists and the nearest.

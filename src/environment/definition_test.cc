@@ -99,6 +99,9 @@ TEST(Curated, NamesVersionsAndLabels) {
     EXPECT_FALSE(resolve_curated("sklearn-1.5", "0"));
     EXPECT_FALSE(resolve_curated("sklearn-1.5", "31"));
     EXPECT_FALSE(resolve_curated("sklearn-1.5", "x"));
+    // As jobs of public examples name what the registry has without the prefix.
+    for (const char* name : {"AzureML-sklearn-1.5", "sklearn-1.5", "azureml-SKLEARN-1.5"}) EXPECT_EQ(resolve_curated(name, "latest")->name, "sklearn-1.5:30") << name;
+    EXPECT_EQ(resolve_curated("sklearn-0.24-ubuntu18.04-py37-cpu", "")->name, "AzureML-sklearn-0.24-ubuntu18.04-py37-cpu:48");
     auto unknown = resolve_curated("AzureML-sklearn-0.24-ubuntu18.04-py37-gpu", "1");
     ASSERT_FALSE(unknown);
     EXPECT_NE(unknown.error().message.find("did you mean"), std::string::npos);
