@@ -313,9 +313,9 @@ std::optional<std::string> nearest(std::string_view wanted, std::span<const std:
     return *best;
 }
 
-std::string did_you_mean(std::string_view wanted, std::span<const std::string> candidates) {
+std::string did_you_mean(std::string_view wanted, std::span<const std::string> candidates, std::string_view otherwise) {
     const std::optional<std::string> near = nearest(wanted, candidates);
-    return near ? ", did you mean '" + *near + "'?" : std::string();
+    return near ? ", did you mean '" + *near + "'?" : std::string(otherwise);
 }
 
 Result<std::string> checked_relative_path(std::string_view path, std::string_view what) {

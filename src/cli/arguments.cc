@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "base/text.h"
 
@@ -17,6 +18,14 @@ const Option* find_option(const Command& command, std::string_view text) {
 }
 
 std::string words_of(const Command& command) { return join(command.words, " "); }
+
+// Where a word that stands alone was probably meant to go.
+std::string option_for(const Command& command, const std::string& word) {
+    const bool file = word.ends_with(".yml") || word.ends_with(".yaml");
+    if (file && find_option(command, "--file") != nullptr) return "files go after an option: `-f " + word + "`";
+    if (find_option(command, "--name") != nullptr) return "names go after an option: `-n " + word + "`";
+    return "values go after an option, see `turnout " + words_of(command) + " --help`";
+}
 
 }  // namespace
 
@@ -69,10 +78,10 @@ Result<Arguments> parse_arguments(const std::vector<Command>& commands, const st
         if (!verbs.empty()) {
             const std::vector<std::string> known(verbs.begin(), verbs.end());
             if (arguments.size() == 1) return usage("`turnout " + arguments[0] + "` needs one of: " + join(known, ", "));
-            return usage("`turnout " + arguments[0] + "` has no '" + arguments[1] + "'" + did_you_mean(arguments[1], known) + " It has: " + join(known, ", "));
+            return usage("`turnout " + arguments[0] + "` has no '" + arguments[1] + "'" + did_you_mean(arguments[1], known, ".") + " It has: " + join(known, ", "));
         }
         const std::vector<std::string> known(groups.begin(), groups.end());
-        return usage("there is no command '" + arguments[0] + "'" + did_you_mean(arguments[0], known) + " See `turnout --help`");
+        return usage("there is no command '" + arguments[0] + "'" + did_you_mean(arguments[0], known, ".") + " See `turnout --help`.");
     }
     const Command& command = *out.command;
     for (std::size_t i = used; i < arguments.size(); ++i) {
@@ -96,8 +105,8 @@ Result<Arguments> parse_arguments(const std::vector<Command>& commands, const st
             std::vector<std::string> known;
             for (const std::vector<Option>* options : {&command.options, &common_options()})
                 for (const Option& each : *options) known.push_back(each.name);
-            return usage("`turnout " + words_of(command) + "` has no option '" + name + "'" + did_you_mean(name, known) +
-                         " See `turnout " + words_of(command) + " --help`");
+            return usage("`turnout " + words_of(command) + "` has no option '" + name + "'" + did_you_mean(name, known, ".") +
+                         " See `turnout " + words_of(command) + " --help`.");
         }
         std::string value = "true";
         if (!option->value.empty()) {
@@ -122,10 +131,14 @@ Result<Arguments> parse_arguments(const std::vector<Command>& commands, const st
     if (out.help) return out;
     if (!command.takes_rest) {
         if (command.operand.empty() && !out.operands.empty())
-            return usage("`turnout " + words_of(command) + "` takes no '" + out.operands[0] + "': names go after an option, such as `-n " + out.operands[0] + "`");
-        const bool optional = command.operand.starts_with('[');
-        if (!command.operand.empty() && out.operands.size() != 1 && !(optional && out.operands.empty()))
+            return usage("`turnout " + words_of(command) + "` takes no '" + out.operands[0] + "': " + option_for(command, out.operands[0]));
+        if (command.operand == kNameOperand) {
+            const std::size_t names = out.operands.size() + (out.has("--name") ? 1 : 0);
+            if (names > 1) return usage("`turnout " + words_of(command) + "` takes one name, found '" + join(out.operands, "', '") + "'" + (out.has("--name") ? " and -n " + out.get("--name") : ""));
+            if (!out.operands.empty()) out.values["--name"] = std::exchange(out.operands, {});
+        } else if (!command.operand.empty() && out.operands.size() != 1) {
             return usage("`turnout " + words_of(command) + "` takes one " + command.operand);
+        }
     } else if (out.operands.empty()) {
         return usage("`turnout " + words_of(command) + "` takes a program: turnout " + words_of(command) + " -- PROGRAM ARGUMENTS");
     }

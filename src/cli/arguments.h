@@ -21,12 +21,14 @@ struct Option {
 
 class Context;
 
+inline constexpr const char* kNameOperand = "[NAME]";  // the same as --name
+
 struct Command {
     std::vector<std::string> words;  // {"job", "create"}
     std::string help;
     std::vector<Option> options;
     int (*run)(Context& context) = nullptr;
-    std::string operand = {};    // "URL": one positional argument, "[JOB]": it may be left out, "" = none
+    std::string operand = {};    // "URL": one positional argument; "[NAME]": the same as --name; "" = none
     bool takes_rest = false;     // everything after `--`, or from the first operand, is a program and its arguments
     bool hidden = false;
 };

@@ -26,8 +26,7 @@ std::string container_path(client::Api& api, const Kind& kind, const std::string
 }
 
 Result<std::string> required_name(Context& context) {
-    std::string name = context.args().get("--name");
-    if (name.empty()) return invalid("which " + context.args().command->words[0] + "? give -n NAME", "--name");
+    std::string name = TURNOUT_TRY(context.name());
     if (name.starts_with("azureml:")) name.erase(0, 8);
     return name;
 }
@@ -232,11 +231,12 @@ int workspace_show(Context& context) {
 int workspace_delete(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    if (!context.args().has("--name")) return context.fail({Code::InvalidArgument, "Usage", "which workspace? give -n NAME", "--name"});
+    const Result<std::string> name = context.name();
+    if (!name) return context.fail(name.error());
     const Result<client::Reply> reply = (*opened)->send("DELETE", workspace_path(context, **opened) + "?forceToPurge=false");
     if (!reply) return context.fail(reply.error());
     if (const Result<void> done = (*opened)->finish(*reply); !done) return context.fail(done.error());
-    context.note("workspace " + context.args().get("--name") + " is deleted");
+    context.note("workspace " + *name + " is deleted");
     return 0;
 }
 

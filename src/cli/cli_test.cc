@@ -78,6 +78,12 @@ TEST(Set, PutsTypedValuesAnywhere) {
     EXPECT_NE(after_set("", {"nothing"}).find("expected KEY=VALUE"), std::string::npos);
 }
 
+TEST(Set, NamesOfTagsAndPropertiesMayHoldPoints) {
+    EXPECT_EQ(after_set("tags: {a: b}\n", {"tags.turnout.price_per_hour=2", "tags.a.b=c"}), R"({"tags":{"a":"b","turnout.price_per_hour":2,"a.b":"c"}})");
+    EXPECT_EQ(after_set("", {"properties.x.y=z"}), R"({"properties":{"x.y":"z"}})");
+    EXPECT_EQ(after_set("", {"resources.properties.x=z"}), R"({"resources":{"properties":{"x":"z"}}})");
+}
+
 TEST(Set, KeepsTheTextAndSaysWhereItCameFrom) {
     Result<YamlDocument> document = parse_yaml("inputs:\n  lr: 0.1\n", "f.yml");
     ASSERT_TRUE(apply_set(*document, "inputs.lr=0.20"));
@@ -87,7 +93,8 @@ TEST(Set, KeepsTheTextAndSaysWhereItCameFrom) {
 }
 
 std::vector<Command> small_table() {
-    return {{{"job", "create"}, "c", {{"--file", "-f", "FILE", "h", false}, {"--set", "", "K=V", "h", true}, {"--stream", "-s", "", "h", false}}, nullptr},
+    return {{{"job", "create"}, "c", {{"--file", "-f", "FILE", "h", false}, {"--name", "-n", "N", "h", false}, {"--set", "", "K=V", "h", true}, {"--stream", "-s", "", "h", false}}, nullptr},
+            {{"job", "show"}, "s", {{"--name", "-n", "N", "h", false}}, nullptr, kNameOperand},
             {{"exec"}, "e", {}, nullptr, "", true},
             {{"login"}, "l", {}, nullptr, "URL"}};
 }
@@ -116,8 +123,23 @@ TEST(Arguments, RowsDecideWhatIsTaken) {
     EXPECT_NE(refusal({"job", "create", "-f"}).find("needs a value"), std::string::npos);
     EXPECT_NE(refusal({"job", "create", "--stream=yes"}).find("takes no value"), std::string::npos);
     EXPECT_NE(refusal({"job", "create", "name"}).find("-n name"), std::string::npos);
+    EXPECT_NE(refusal({"job", "create", "job.yml"}).find("-f job.yml"), std::string::npos);
+    EXPECT_EQ(refusal({"nonsense"}), "there is no command 'nonsense'. See `turnout --help`.");
     EXPECT_NE(refusal({"login"}).find("takes one URL"), std::string::npos);
     EXPECT_NE(refusal({"exec"}).find("takes a program"), std::string::npos);
+}
+
+TEST(Arguments, ANameNeedsNoOption) {
+    const std::vector<Command> table = small_table();
+    for (const std::vector<std::string>& words : {std::vector<std::string>{"job", "show", "a"}, {"job", "show", "-n", "a"}, {"job", "show", "-o", "json", "a"}}) {
+        const Result<Arguments> parsed = parse_arguments(table, words);
+        ASSERT_TRUE(parsed) << parsed.error().message;
+        EXPECT_EQ(parsed->get("--name"), "a");
+        EXPECT_TRUE(parsed->operands.empty());
+    }
+    EXPECT_EQ(parse_arguments(table, {"job", "show", "a", "b"}).error().message, "`turnout job show` takes one name, found 'a', 'b'");
+    EXPECT_EQ(parse_arguments(table, {"job", "show", "a", "-n", "b"}).error().message, "`turnout job show` takes one name, found 'a' and -n b");
+    EXPECT_TRUE(parse_arguments(table, {"job", "show"})) << "which one is asked for by the command itself";
 }
 
 TEST(Output, NothingSteersTheTerminal) {

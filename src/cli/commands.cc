@@ -1,6 +1,7 @@
 // The table of commands. A new one is a row here and a function in one of the *_commands.cc files.
 #include <signal.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "cli/commands.h"
@@ -64,9 +65,9 @@ std::vector<Command> build_table() {
         {{"job", "download"}, "Downloads a job's artifacts and outputs.",
          {kName, {"--download-path", "-p", "FOLDER", "Where to; the current folder if absent.", false},
           {"--output-name", "", "NAME", "One named output only.", false}, {"--all", "", "", "Artifacts and every named output.", false}}, job_download},
-        {{"job", "explain"}, "Tells why a job waits, what would start it now, and how its time was spent.", {kName}, job_explain, "[JOB]"},
+        {{"job", "explain"}, "Tells why a job waits, what would start it now, and how its time was spent.", {kName}, job_explain},
         {{"job", "ledger"}, "Shows where a job's time went: every microsecond belongs to one cause.\nWith --experiment the sums over the ended jobs of an experiment.",
-         {kName, {"--experiment", "", "NAME", "Sums over its ended jobs, and the node time that they used.", false}}, job_ledger, "[JOB]"},
+         {kName, {"--experiment", "", "NAME", "Sums over its ended jobs, and the node time that they used.", false}}, job_ledger},
         {{"job", "update"}, "Changes display_name, description, tags or properties.", {kName, kSet}, job_update},
         {{"job", "archive"}, "Hides a job from lists.", {kName}, job_archive},
         {{"job", "restore"}, "Shows an archived job in lists again.", {kName}, job_restore},
@@ -77,19 +78,19 @@ std::vector<Command> build_table() {
          {{"--follow", "-f", "", "Goes on with what happens next, until Ctrl-C.", false}, {"--job", "", "NAME", "Only of this job.", false},
           {"--compute", "", "NAME", "Only of this compute, its nodes and its jobs.", false}, {"--kind", "", "KIND", "Only of a `job`, `node` or `compute`.", false}, kMaxResults}, show_events},
 
-        {{"drill", "preempt"}, "Takes its node away from a running job, as a dedicated cluster would.\nEnds with a verdict: what was lost, what resumed, how long it took; exit code 0 if it passed.", {kName}, drill_preempt, "[JOB]"},
-        {{"drill", "kill-node"}, "Kills every process of the node of a running job at one moment.\nEnds with a verdict: what was lost, what resumed, how long it took; exit code 0 if it passed.", {kName}, drill_kill_node, "[JOB]"},
+        {{"drill", "preempt"}, "Takes its node away from a running job, as a dedicated cluster would.\nEnds with a verdict: what was lost, what resumed, how long it took; exit code 0 if it passed.", {kName}, drill_preempt},
+        {{"drill", "kill-node"}, "Kills every process of the node of a running job at one moment.\nEnds with a verdict: what was lost, what resumed, how long it took; exit code 0 if it passed.", {kName}, drill_kill_node},
         {{"drill", "partition"}, "Cuts the link between the server and the node of a running job, and heals it.\nEnds with a verdict: what was lost, what resumed, how long it took; exit code 0 if it passed.",
-         {kName, kSeconds}, drill_partition, "[JOB]"},
+         {kName, kSeconds}, drill_partition},
         {{"drill", "fill-disk"}, "Fills the file system of a running job's node, and frees it again.\nRefused where others would suffer. Ends with a verdict; exit code 0 if it passed.",
-         {kName, kSeconds, {"--yes", "-y", "", "Needed: it really fills that file system.", false}}, drill_fill_disk, "[JOB]"},
+         {kName, kSeconds, {"--yes", "-y", "", "Needed: it really fills that file system.", false}}, drill_fill_disk},
 
         {{"compute", "create"}, "Makes a compute cluster.", with({kFile, kSet, kNoWait}, options_of(spec::aml_compute())), compute_create},
         {{"compute", "list"}, "Lists computes.", {{"--type", "", "TYPE", "Only of this type.", false}}, compute_list},
         {{"compute", "show"}, "Shows a compute.", {kName}, compute_show},
         {{"compute", "update"}, "Changes a cluster's limits.", with({kName, kSet, kNoWait}, options_of(spec::aml_compute())), compute_update},
         {{"compute", "delete"}, "Deletes a compute.", {kName, kYes, kNoWait}, compute_delete},
-        {{"compute", "ledger"}, "Shows where a cluster's time went: its ended jobs, its nodes, what they cost.\nThe tag turnout.price_per_hour of the cluster is the price of one node.", {kName}, compute_ledger, "[COMPUTE]"},
+        {{"compute", "ledger"}, "Shows where a cluster's time went: its ended jobs, its nodes, what they cost.\nThe tag turnout.price_per_hour of the cluster is the price of one node.", {kName}, compute_ledger},
         {{"compute", "list-nodes"}, "Lists the nodes of a cluster.", {kName}, compute_list_nodes},
         {{"compute", "list-sizes"}, "Lists VM sizes.", {{"--location", "-l", "REGION", "Region.", false}}, compute_list_sizes},
         {{"compute", "list-usage"}, "Lists usage against limits.", {{"--location", "-l", "REGION", "Region.", false}}, compute_list_usage},
@@ -122,6 +123,10 @@ std::vector<Command> build_table() {
         {{"workspace", "validate"}, "Checks a YAML file, without the server.", {kFile, kSet}, validate},
     };
     table.insert(table.end(), rest.begin(), rest.end());
+    // A name needs no -n, unless a file is what a command is about.
+    for (Command& command : table)
+        if (command.words.back() != "create" && std::any_of(command.options.begin(), command.options.end(), [](const Option& option) { return option.name == "--name"; }))
+            command.operand = kNameOperand;
     return table;
 }
 

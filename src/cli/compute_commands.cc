@@ -19,12 +19,6 @@ Result<Json> with_location(client::Api& api, Json rest) {
     return rest;
 }
 
-Result<std::string> required_name(Context& context) {
-    const std::string name = context.args().get("--name");
-    if (name.empty()) return invalid("which compute? give -n NAME", "--name");
-    return name;
-}
-
 Result<Json> put_and_wait(Context& context, client::Api& api, const std::string& name, const Json& rest) {
     client::Reply reply = TURNOUT_TRY(api.send("PUT", compute_path(api, name), &rest));
     if (context.args().has("--no-wait")) return reply.body;
@@ -77,7 +71,7 @@ int compute_list(Context& context) {
 int compute_show(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    const Result<std::string> name = required_name(context);
+    const Result<std::string> name = context.name();
     if (!name) return context.fail(name.error());
     const Result<Json> compute = (*opened)->get(compute_path(**opened, *name));
     if (!compute) return context.fail(compute.error());
@@ -88,7 +82,7 @@ int compute_update(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
     client::Api& api = **opened;
-    const Result<std::string> name = required_name(context);
+    const Result<std::string> name = context.name();
     if (!name) return context.fail(name.error());
     const Result<Json> before = api.get(compute_path(api, *name));
     if (!before) return context.fail(before.error());
@@ -125,7 +119,7 @@ int compute_delete(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
     client::Api& api = **opened;
-    const Result<std::string> name = required_name(context);
+    const Result<std::string> name = context.name();
     if (!name) return context.fail(name.error());
     const Result<client::Reply> reply = api.send("DELETE", compute_path(api, *name) + "?underlyingResourceAction=Delete");
     if (!reply) return context.fail(reply.error());
@@ -140,7 +134,7 @@ int compute_list_nodes(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
     client::Api& api = **opened;
-    const Result<std::string> name = required_name(context);
+    const Result<std::string> name = context.name();
     if (!name) return context.fail(name.error());
     const Result<Json> answer = api.post(compute_path(api, *name) + "/listNodes");
     if (!answer) return context.fail(answer.error());

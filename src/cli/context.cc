@@ -31,6 +31,14 @@ Result<client::Settings> Context::settings() const {
     return settings;
 }
 
+Result<std::string> Context::name() const {
+    const std::vector<std::string>& words = args_.command->words;
+    const std::string what = words[0] == "drill" ? "job" : words[0] == "data" ? "data asset" : words[0];
+    const std::string name = args_.get("--name");
+    if (name.empty()) return invalid("which " + what + "? give its name: `turnout " + join(words, " ") + " NAME`", "--name");
+    return name;
+}
+
 Result<client::Api*> Context::api() {
     if (!api_) {
         client::Settings chosen = TURNOUT_TRY(settings());
@@ -112,6 +120,25 @@ std::vector<Option> options_of(const spec::Description& description) {
     return options;
 }
 
+namespace {
+// a.b[0].c, and a.0 as az writes it. Names of tags and properties may hold points themselves.
+std::vector<std::string> parts_of_key(const std::string& path) {
+    for (const std::string_view group : {"tags", "properties"})
+        if (path.starts_with(group) && path.size() > group.size() + 1 && path[group.size()] == '.') return {std::string(group), path.substr(group.size() + 1)};
+    std::vector<std::string> parts;
+    std::string part;
+    for (const char c : path) {
+        if (c == '.' || c == '[' || c == ']') {
+            if (!part.empty()) parts.push_back(std::exchange(part, {}));
+        } else {
+            part += c;
+        }
+    }
+    if (!part.empty()) parts.push_back(part);
+    return parts;
+}
+}  // namespace
+
 Result<void> apply_set(YamlDocument& document, const std::string& assignment) {
     const std::size_t equals = assignment.find('=');
     const auto refuse = [&](const std::string& why) { return invalid("--set " + assignment + ": " + why, "--set"); };
@@ -128,18 +155,8 @@ Result<void> apply_set(YamlDocument& document, const std::string& assignment) {
         value = yaml_scalar(value_text);
         if (!value.is_string() && !value.is_null()) written.emplace("", value_text);
     }
-    // a.b[0].c, and a.0 as az writes it
-    std::string path = assignment.substr(0, equals);
-    std::vector<std::string> parts;
-    std::string part;
-    for (const char c : path) {
-        if (c == '.' || c == '[' || c == ']') {
-            if (!part.empty()) parts.push_back(std::exchange(part, {}));
-        } else {
-            part += c;
-        }
-    }
-    if (!part.empty()) parts.push_back(part);
+    const std::string path = assignment.substr(0, equals);
+    const std::vector<std::string> parts = parts_of_key(path);
     if (parts.empty()) return refuse("expected a key before '='");
     Json* here = &document.value;
     std::string pointer;

@@ -24,6 +24,8 @@ public:
     // Opened when first asked for, with -g, -w and --subscription in place of the defaults.
     Result<client::Api*> api();
     Result<client::Settings> settings() const;
+    // What the command is about: -n NAME, or the name alone.
+    Result<std::string> name() const;
 
     // Prints an entity (or a list of them) after --query, in the format asked for. `rest` is the same
     // as the server sent it: a query that finds nothing in the one is tried on the other, so that

@@ -214,13 +214,13 @@ int drill(Context& context, const std::string& kind) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
     const Arguments& args = context.args();
-    const std::string name = args.operands.empty() ? args.get("--name") : args.operands.front();
-    if (name.empty()) return context.fail({Code::InvalidArgument, "Usage", "which job? give its name", "--name"});
+    const Result<std::string> name = context.name();
+    if (!name) return context.fail(name.error());
     if (kind == "fill-disk" && !args.has("--yes"))
         return context.fail({Code::InvalidArgument, "Usage", "this really fills the file system of the job's node: say --yes", "--yes"});
     const Result<Format> format = context.output_format();
     if (!format) return context.fail(format.error());
-    Drill drill{context, **opened, kind, name};
+    Drill drill{context, **opened, kind, *name};
     if (args.has("--seconds")) {
         const Json number = yaml_scalar(args.get("--seconds"));
         if (!number.is_int() || number.as_int() < 1) return context.fail({Code::InvalidArgument, "Usage", "--seconds takes a number from 1", "--seconds"});

@@ -40,14 +40,6 @@ std::string bars(const Json& micros) {
     return out + "  " + padded("all", 22) + padded("", width + 1) + left_padded("100.0", 6) + " %  " + to_words(Span(total)) + "\n";
 }
 
-// -n NAME, or the name alone.
-Result<std::string> name_given(Context& context, const std::string& noun) {
-    if (!context.args().operands.empty()) return context.args().operands.front();
-    const std::string name = context.args().get("--name");
-    if (name.empty()) return invalid("which " + noun + "? give its name", "--name");
-    return name;
-}
-
 int show_either(Context& context, const Json& json, const std::function<std::string(const Json&)>& picture) {
     const Result<Format> format = context.output_format();
     if (!format) return context.fail(format.error());
@@ -161,7 +153,7 @@ std::string picture_of_totals(const Json& totals) {
 int job_explain(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    const Result<std::string> name = name_given(context, "job");
+    const Result<std::string> name = context.name();
     if (!name) return context.fail(name.error());
     const Result<Json> job = (*opened)->get((*opened)->in_workspace("/jobs/" + percent_encode(*name) + "/explain"));
     if (!job) return context.fail(job.error());
@@ -174,13 +166,13 @@ int job_ledger(Context& context) {
     client::Api& api = **opened;
     const std::string experiment = context.args().get("--experiment");
     if (!experiment.empty()) {
-        if (!context.args().operands.empty() || context.args().has("--name"))
+        if (context.args().has("--name"))
             return context.fail({Code::InvalidArgument, "Usage", "a job or --experiment, not both", "--experiment"});
         const Result<Json> totals = api.get(api.in_workspace("/experiments/" + percent_encode(experiment) + "/ledger"));
         if (!totals) return context.fail(totals.error());
         return show_either(context, *totals, picture_of_totals);
     }
-    const Result<std::string> name = name_given(context, "job");
+    const Result<std::string> name = context.name();
     if (!name) return context.fail(name.error());
     const Result<Json> ledger = api.get(api.in_workspace("/jobs/" + percent_encode(*name) + "/ledger"));
     if (!ledger) return context.fail(ledger.error());
@@ -190,7 +182,7 @@ int job_ledger(Context& context) {
 int compute_ledger(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    const Result<std::string> name = name_given(context, "compute");
+    const Result<std::string> name = context.name();
     if (!name) return context.fail(name.error());
     const Result<Json> totals = (*opened)->get((*opened)->in_workspace("/computes/" + percent_encode(*name) + "/ledger"));
     if (!totals) return context.fail(totals.error());
