@@ -1,4 +1,6 @@
 // `turnout events`: what happened, one line each, and what happens next.
+#include <deque>
+
 #include "base/text.h"
 #include "cli/commands.h"
 
@@ -31,6 +33,16 @@ std::string line_of(const Json& event) {
     return line + "\n";
 }
 
+// Nothing happened to it because there is no such thing.
+Result<void> check_they_exist(client::Api& api, const Arguments& args) {
+    if (args.has("--job"))
+        if (const Result<Json> job = api.get(api.in_workspace("/jobs/" + percent_encode(args.get("--job")))); !job) return Failure(job.error());
+    const std::string compute = args.get("--compute");
+    if (!compute.empty() && compute != "serverless")
+        if (const Result<Json> found = api.get(api.in_workspace("/computes/" + percent_encode(compute))); !found) return Failure(found.error());
+    return {};
+}
+
 std::string query_of(const Arguments& args) {
     std::string query;
     for (const char* const name : {"job", "compute", "kind"})
@@ -47,21 +59,31 @@ int show_events(Context& context) {
     if (!format) return context.fail(format.error());
     client::Api& api = **opened;
     const Arguments& args = context.args();
-    std::size_t limit = args.has("--job") ? SIZE_MAX : 50;
-    if (args.has("--max-results")) {
+    std::int64_t limit = args.has("--job") ? kMostEvents : 50;
+    const bool limited = args.has("--max-results");
+    if (limited) {
         const Json number = yaml_scalar(args.get("--max-results"));
         if (!number.is_int() || number.as_int() < 1 || number.as_int() > kMostEvents)
             return context.fail({Code::InvalidArgument, "Usage", "--max-results is '" + args.get("--max-results") + "': expected a number from 1 to " + std::to_string(kMostEvents), "--max-results"});
-        limit = static_cast<std::size_t>(number.as_int());
+        limit = number.as_int();
     }
+    // A job's own come from the first on: which are the newest is known when all have come.
+    const bool of_job = args.has("--job");
     const bool follow = args.has("--follow");
     const bool people = *format == Format::Table;
-    const std::string path = api.in_workspace("/events?limit=" + std::to_string(std::min<std::size_t>(limit, kMostEvents)) + query_of(args));
+    const std::string path = api.in_workspace("/events?limit=" + std::to_string(of_job ? kMostEvents : limit) + query_of(args));
     Json all = Json::array();
+    const auto tell = [&](const Json& event) {
+        if (people) context.out(line_of(event));
+        else if (follow) context.out(event.dump() + "\n");  // one a line: whoever reads it cannot wait for the end
+        else all.push(event);
+    };
+    std::deque<Json> first;  // screen
+    bool first_told = false;
     std::string next;
     for (int failures = 0;;) {
         const Instant asked = api.now();
-        const bool waits = follow && !next.empty();
+        const bool waits = follow && first_told;
         Result<Json> page = api.get(path + (next.empty() ? "" : "&after=" + next) + (waits ? "&wait=10" : ""));
         if (!page) {
             // A follower outlives the server.
@@ -71,15 +93,23 @@ int show_events(Context& context) {
             continue;
         }
         failures = 0;
-        for (const Json& event : page->at("value").items()) {
-            if (people) context.out(line_of(event));
-            else if (follow) context.out(event.dump() + "\n");  // one a line: whoever reads it cannot wait for the end
-            else all.push(event);
-        }
+        const bool more = page->at("more").as_bool();
         next = page->at("next").as_string();
-        const bool enough = args.has("--max-results") || !args.has("--job") || !page->at("more").as_bool();
-        if (!follow && enough) break;
-        if (!waits || page->at("more").as_bool() || !page->at("value").items().empty()) continue;
+        if (!first_told) {
+            for (const Json& event : page->at("value").items()) {
+                first.push_back(event);
+                if (of_job && limited && first.size() > static_cast<std::size_t>(limit)) first.pop_front();
+            }
+            if (of_job && more) continue;
+            if (first.empty())
+                if (const Result<void> exist = check_they_exist(api, args); !exist) return context.fail(exist.error());
+            for (const Json& event : first) tell(event);
+            first_told = true;
+            if (!follow) break;
+            continue;
+        }
+        for (const Json& event : page->at("value").items()) tell(event);
+        if (more || !page->at("value").items().empty()) continue;
         end_if_nobody_reads();
         // So many follow already that the server did not let this one wait.
         if (api.now() - asked < 1s) api.loop().run(api.loop().sleep(1s));

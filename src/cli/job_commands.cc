@@ -3,13 +3,14 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "client/files.h"
+#include "model/job.h"
 
 namespace turnout::cli {
 
 namespace {
 
 const std::vector<std::string> kColumns = {"name", "display_name", "status", "cause", "compute", "experiment_name", "created"};
-const std::vector<std::string> kTrialColumns = {"name", "status", "cause", "parameters", "created"};
+const std::vector<std::string> kTrialColumns = {"name", "status", "cause", "parameters", "best", "score", "created", "reason"};
 
 // What az shows, and what a table needs besides: when, and why it waits.
 Json job_entity(const Json& rest) {
@@ -17,7 +18,7 @@ Json job_entity(const Json& rest) {
     const Json& properties = spec::at_path(rest, "properties.properties");
     if (!rest.at("systemData").at("createdAt").is_null()) entity.set("created", rest.at("systemData").at("createdAt"));
     if (!properties.at("turnout.waiting_for").as_string().empty()) entity.set("waiting_for", properties.at("turnout.waiting_for"));
-    for (const char* const known : {"cause", "preemptions", "place_in_queue", "expected_start"})
+    for (const char* const known : {"cause", "reason", "preemptions", "place_in_queue", "expected_start"})
         if (!properties.at("turnout." + std::string(known)).is_null()) entity.set(known, properties.at("turnout." + std::string(known)));
     if (!spec::at_path(rest, "properties.parameters").is_null()) entity.set("parameters", spec::at_path(rest, "properties.parameters"));
     if (!spec::at_path(rest, "properties.error").is_null()) entity.set("error", spec::at_path(rest, "properties.error"));
@@ -25,12 +26,6 @@ Json job_entity(const Json& rest) {
 }
 
 std::string job_path(client::Api& api, const std::string& name) { return api.in_workspace("/jobs/" + percent_encode(name)); }
-
-Result<std::string> required_name(Context& context) {
-    const std::string name = context.args().get("--name");
-    if (name.empty()) return invalid("which job? give -n NAME", "--name");
-    return name;
-}
 
 std::string studio_url(const Json& rest) {
     return spec::at_path(rest, "properties.services.Studio.endpoint").as_string();
@@ -47,6 +42,11 @@ std::string made_up_name(client::Api& api) {
     return std::string(first[digit(0)]) + "_" + second[digit(1)] + "_" + tail;
 }
 
+// A job that was there before: nothing began, which looks the same otherwise.
+void say_it_was_there(Context& context, const Json& job) {
+    context.note("job '" + job.at("name").as_string() + "' exists already with this definition and is " + job.at("properties").at("status").as_string() + ": nothing was submitted");
+}
+
 Result<Json> create(Context& context, client::Api& api) {
     Loaded loaded = TURNOUT_TRY(load(context, "job"));
     if (Result<void> prepared = prepare(context, loaded); !prepared) return Failure(prepared.error());
@@ -61,7 +61,9 @@ Result<Json> create(Context& context, client::Api& api) {
             experiment += (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ? c : '-';
         spec::set_path(rest, "properties.experimentName", experiment.empty() || experiment == "-" ? "Default" : experiment);
     }
-    return api.put(job_path(api, name), rest);
+    client::Reply reply = TURNOUT_TRY(api.send("PUT", job_path(api, name), &rest));
+    if (reply.status == 200) say_it_was_there(context, reply.body);  // 201: created
+    return std::move(reply.body);
 }
 
 // Opens the page in a browser where there is one.
@@ -101,6 +103,7 @@ struct Wanted {
     std::string status, experiment;
     std::string view;  // of the archived ones: ActiveOnly, ArchivedOnly or All
     std::size_t limit = 50;
+    bool limit_given = false;
 
     bool filters() const { return !status.empty() || !experiment.empty(); }
     bool has_status(const Json& value) const { return status.empty() || equal_ignoring_case(value.as_view(), status); }
@@ -108,65 +111,110 @@ struct Wanted {
     bool has_archived(bool archived) const { return view == "All" || archived == (view == "ArchivedOnly"); }
 };
 
+// What was found, and whether there is more than was asked for.
+struct Listed {
+    Json jobs = Json::array();
+    bool more = false;
+    std::string best, score;  // of a sweep's trials
+};
+
 // All jobs but trials, the newest first.
-Result<Json> list_jobs(client::Api& api, const Wanted& wanted) {
-    const Json jobs = TURNOUT_TRY(api.list(api.in_workspace("/jobs?listViewType=" + wanted.view), wanted.filters() ? SIZE_MAX : wanted.limit));
-    Json found = Json::array();
+Result<Listed> list_jobs(client::Api& api, const Wanted& wanted) {
+    const std::size_t enough = wanted.filters() || wanted.limit == SIZE_MAX ? SIZE_MAX : wanted.limit + 1;
+    const Json jobs = TURNOUT_TRY(api.list(api.in_workspace("/jobs?listViewType=" + wanted.view), enough));
+    Listed found;
     for (const Json& job : jobs.items()) {
-        if (found.items().size() == wanted.limit) break;
-        if (wanted.has_status(job.at("properties").at("status")) && wanted.has_experiment(job)) found.push(job);
+        if (!wanted.has_status(job.at("properties").at("status")) || !wanted.has_experiment(job)) continue;
+        if (found.jobs.items().size() == wanted.limit) {
+            found.more = true;
+            break;
+        }
+        found.jobs.push(job);
     }
     return found;
 }
 
-// The trials of a sweep, in their order.
-Result<Json> list_trials(client::Api& api, const std::string& sweep, const Wanted& wanted) {
+// The trials of a sweep, the newest first: trial 7 is the eighth that was made, and the history
+// tells from any of them on.
+Result<Listed> list_trials(client::Api& api, const std::string& sweep, const Wanted& wanted) {
+    constexpr std::int64_t window = 1000;
     const Json parent = TURNOUT_TRY(api.get(job_path(api, sweep)));
     if (parent.at("properties").at("jobType").as_view() != "Sweep")
         return invalid("job '" + sweep + "' is no sweep: it has no trials", "--parent-job-name");
-    Json found = Json::array();
+    const Json& own = parent.at("properties").at("properties");
+    Listed found{.best = own.at("best_child_run_id").as_string(), .score = own.at("score").as_string()};
     if (!wanted.has_experiment(parent)) return found;
-    const std::string path = "/history/v1.0" + api.in_workspace("/runs/" + percent_encode(sweep) + "/children?top=" + std::to_string(std::min<std::size_t>(wanted.filters() ? SIZE_MAX : wanted.limit, 1000)));
-    for (std::string token; found.items().size() < wanted.limit;) {
-        const Json page = TURNOUT_TRY(api.get(path + (token.empty() ? "" : "&continuationtoken=" + percent_encode(token))));
-        for (const Json& run : page.at("value").items()) {
-            if (found.items().size() == wanted.limit) break;
+    const std::string path = "/history/v1.0" + api.in_workspace("/runs/" + percent_encode(sweep) + "/children?");
+    for (std::int64_t end = yaml_scalar(own.at("turnout.trials.created").as_view()).as_int(); end > 0 && !found.more;) {
+        const std::int64_t begin = std::max<std::int64_t>(0, end - window);
+        const Json page = TURNOUT_TRY(api.get(path + "top=" + std::to_string(end - begin) + "&continuationtoken=" + std::to_string(begin)));
+        const Json::Array& runs = page.at("value").items();
+        for (std::size_t i = runs.size(); i-- > 0 && !found.more;) {
             // What is said here is enough to pass one over; what is shown is the job.
-            if (wanted.has_status(run.at("status")) && wanted.has_archived(run.at("hidden").as_bool()))
-                found.push(TURNOUT_TRY(api.get(job_path(api, run.at("runId").as_string()))));
+            const Json& run = runs[i];
+            if (!wanted.has_status(run.at("status")) || !wanted.has_archived(run.at("hidden").as_bool())) continue;
+            found.more = found.jobs.items().size() == wanted.limit;
+            if (!found.more) found.jobs.push(TURNOUT_TRY(api.get(job_path(api, run.at("runId").as_string()))));
         }
-        token = page.at("continuationToken").as_string();
-        if (token.empty()) break;
+        end = begin;
     }
     return found;
+}
+
+// "failed" is Failed; a status that no job can have would find nothing, without a word.
+Result<std::string> read_status(const std::string& text) {
+    std::vector<std::string> known;
+    for (const JobStatus status : {JobStatus::NotStarted, JobStatus::Queued, JobStatus::Preparing, JobStatus::Provisioning, JobStatus::Starting, JobStatus::Running, JobStatus::Finalizing,
+                                   JobStatus::CancelRequested, JobStatus::Completed, JobStatus::Failed, JobStatus::Canceled, JobStatus::NotResponding, JobStatus::Paused})
+        if (known.emplace_back(name_of(status)); equal_ignoring_case(known.back(), text)) return known.back();
+    return invalid("--status: expected one of " + join(known, ", ") + ", found '" + text + "'" + did_you_mean(text, known), "--status");
+}
+
+Result<Wanted> wanted_jobs(const Arguments& args) {
+    Wanted wanted;
+    if (args.has("--status")) wanted.status = TURNOUT_TRY(read_status(args.get("--status")));
+    wanted.experiment = args.get("--experiment-name");
+    wanted.view = args.has("--archived-only") ? "ArchivedOnly" : args.has("--include-archived") ? "All" : "ActiveOnly";
+    if (args.has("--all-results")) wanted.limit = SIZE_MAX;
+    wanted.limit_given = args.has("--max-results");
+    if (!wanted.limit_given) return wanted;
+    const Json number = yaml_scalar(args.get("--max-results"));
+    if (!number.is_int() || number.as_int() < 1) return invalid("--max-results: expected a number from 1, found '" + args.get("--max-results") + "'", "--max-results");
+    wanted.limit = static_cast<std::size_t>(number.as_int());
+    return wanted;
 }
 
 }  // namespace
 
 int job_list(Context& context) {
+    const Result<Wanted> wanted = wanted_jobs(context.args());
+    if (!wanted) return context.fail(wanted.error());
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
     client::Api& api = **opened;
-    const Arguments& args = context.args();
-    Wanted wanted{args.get("--status"), args.get("--experiment-name"), args.has("--archived-only") ? "ArchivedOnly" : args.has("--include-archived") ? "All" : "ActiveOnly"};
-    if (args.has("--all-results")) wanted.limit = SIZE_MAX;
-    if (args.has("--max-results")) {
-        const Json number = yaml_scalar(args.get("--max-results"));
-        if (!number.is_int() || number.as_int() < 1) return context.fail({Code::InvalidArgument, "Usage", "--max-results takes a number from 1", ""});
-        wanted.limit = static_cast<std::size_t>(number.as_int());
-    }
-    const std::string parent = args.get("--parent-job-name");
-    const Result<Json> jobs = parent.empty() ? list_jobs(api, wanted) : list_trials(api, parent, wanted);
-    if (!jobs) return context.fail(jobs.error());
+    const std::string parent = context.args().get("--parent-job-name");
+    const Result<Listed> listed = parent.empty() ? list_jobs(api, *wanted) : list_trials(api, parent, *wanted);
+    if (!listed) return context.fail(listed.error());
     Json entities = Json::array();
-    for (const Json& job : jobs->items()) entities.push(job_entity(job));
-    return context.show(entities, *jobs, parent.empty() ? kColumns : kTrialColumns);
+    for (const Json& job : listed->jobs.items()) {
+        Json entity = job_entity(job);
+        if (!listed->best.empty() && job.at("name").as_view() == listed->best) {
+            entity.set("best", true);
+            entity.set("score", listed->score);
+        }
+        entities.push(std::move(entity));
+    }
+    const int shown = context.show(entities, listed->jobs, parent.empty() ? kColumns : kTrialColumns);
+    // Who gave a number knows.
+    if (listed->more && !wanted->limit_given)
+        context.note("the newest " + std::to_string(wanted->limit) + " are shown, and there are more: --max-results N or --all-results shows them");
+    return shown;
 }
 
 int job_show(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    const Result<std::string> name = required_name(context);
+    const Result<std::string> name = context.name();
     if (!name) return context.fail(name.error());
     const Result<Json> job = (*opened)->get(job_path(**opened, *name));
     if (!job) return context.fail(job.error());
@@ -177,7 +225,7 @@ int job_show(Context& context) {
 int job_stream(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    const Result<std::string> name = required_name(context);
+    const Result<std::string> name = context.name();
     if (!name) return context.fail(name.error());
     return follow_job(context, **opened, *name);
 }
@@ -185,7 +233,7 @@ int job_stream(Context& context) {
 int job_cancel(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    const Result<std::string> name = required_name(context);
+    const Result<std::string> name = context.name();
     if (!name) return context.fail(name.error());
     client::Api& api = **opened;
     const Json nothing = Json::object();
@@ -204,7 +252,7 @@ namespace {
 int change_job(Context& context, const Json& properties) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    const Result<std::string> name = required_name(context);
+    const Result<std::string> name = context.name();
     if (!name) return context.fail(name.error());
     const Result<Json> job = (*opened)->patch(job_path(**opened, *name), Json::object({{"properties", properties}}));
     if (!job) return context.fail(job.error());
@@ -217,7 +265,7 @@ namespace {
 int set_archived(Context& context, bool archived) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    const Result<std::string> name = required_name(context);
+    const Result<std::string> name = context.name();
     if (!name) return context.fail(name.error());
     const Result<Json> job = (*opened)->patch(job_path(**opened, *name), Json::object({{"properties", Json::object({{"isArchived", archived}})}}));
     if (!job) return context.fail(job.error());
@@ -233,7 +281,7 @@ int job_update(Context& context) {
     // --set display_name=…, description=…, tags.a=…, properties.b=…
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    const Result<std::string> name = required_name(context);
+    const Result<std::string> name = context.name();
     if (!name) return context.fail(name.error());
     if (!context.args().has("--set")) return context.fail({Code::InvalidArgument, "Usage", "what to change? give --set, such as --set display_name=words or --set tags.kind=test", "--set"});
     const Result<Json> job = (*opened)->get(job_path(**opened, *name));
@@ -264,7 +312,7 @@ int job_update(Context& context) {
 int job_delete(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    const Result<std::string> name = required_name(context);
+    const Result<std::string> name = context.name();
     if (!name) return context.fail(name.error());
     client::Api& api = **opened;
     const Result<client::Reply> reply = api.send("DELETE", job_path(api, *name));
@@ -341,7 +389,7 @@ Result<void> download(Context& context, client::Api& api, const std::string& nam
 int job_download(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    const Result<std::string> name = required_name(context);
+    const Result<std::string> name = context.name();
     if (!name) return context.fail(name.error());
     const Result<void> done = download(context, **opened, *name);
     return done ? 0 : context.fail(done.error());

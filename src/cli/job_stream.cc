@@ -115,6 +115,37 @@ struct Follower {
     }
 };
 
+// The last words of a process whose log is not the one on the screen: which one it was, only the
+// error's message tells ("node 1: process 3: …"; with one process on a node the node's number).
+std::string last_words(const Json& error) {
+    const std::string& message = error.at("message").as_string();
+    std::string rank;
+    for (const std::string_view word : {"process ", "node "}) {
+        const std::size_t at = message.find(word);
+        if (!rank.empty() || at == std::string::npos || (at > 0 && !message.starts_with("node "))) continue;
+        const std::string rest = message.substr(at + word.size());
+        const std::string digits = rest.substr(0, rest.find(':'));
+        if (rest.size() > digits.size() && parse_whole_number(digits)) rank = digits;
+    }
+    if (rank.empty() || rank == "0") return "";
+    for (const Json& detail : error.at("details").items()) {
+        if (detail.at("code").as_view() != "LastLines") continue;
+        std::string out = "user_logs/std_log_process_" + rank + ".txt:";
+        for (const std::string& line : split(detail.at("message").as_view(), '\n')) out += "\n    " + harmless(line);
+        return out;
+    }
+    return "";
+}
+
+// What a sweep was made for.
+std::string best_of(const Json& properties) {
+    const Json& own = properties.at("properties");
+    const std::string metric = properties.at("objective").at("primaryMetric").as_string();
+    const std::string best = own.at("best_child_run_id").as_string();
+    if (best.empty()) return "there is no best trial: none has completed with a value of " + metric;
+    return "the best trial is " + best + ", " + metric + " = " + own.at("score").as_string();
+}
+
 }  // namespace
 
 int follow_job(Context& context, client::Api& api, const std::string& name) {
@@ -138,8 +169,9 @@ int follow_job(Context& context, client::Api& api, const std::string& name) {
     if (!follower.ends_line) context.out("\n");
     const Json& properties = job->at("properties");
     const std::string status = properties.at("status").as_string();
-    std::string line = "job " + name + " " + status;
     const Json& own = properties.at("properties");
+    std::string line = "job " + name + " " + status;
+    if (const std::string reason = own.at("turnout.reason").as_string(); !reason.empty()) line += ": " + harmless(reason);
     std::string times;
     for (const auto& [key, value] : own.members())
         if (key.starts_with("turnout.ledger.") && value.as_view() != "0.000000 s") {
@@ -149,8 +181,10 @@ int follow_job(Context& context, client::Api& api, const std::string& name) {
         }
     if (!times.empty()) line += " (" + times + ")";
     context.note(line);
+    if (status == "Completed" && properties.at("jobType").as_view() == "Sweep") context.note(best_of(properties));
     if (status == "Completed") return 0;
     if (const std::string why = properties.at("error").at("message").as_string(); !why.empty()) context.note("error: " + why);
+    if (const std::string last = last_words(properties.at("error")); !last.empty()) context.note(last);
     const Json code = yaml_scalar(own.at("turnout.exit_code").as_string());
     const std::int64_t exit_code = code.is_int() ? code.as_int() : 1;
     return exit_code >= 1 && exit_code <= 255 ? static_cast<int>(exit_code) : 1;

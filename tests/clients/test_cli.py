@@ -72,6 +72,53 @@ def test_show_query_and_formats(cli, job_file):
     assert cli("job", "list", "--query", "[0].name", "-o", "tsv").stdout.strip() in [job["name"] for job in listed]
 
 
+def test_the_same_job_again_is_said_to_be_none(cli, job_file):
+    first = cli("job", "create", "-f", job_file("true"), "-n", "once", "--stream")
+    assert "exists already" not in first.stderr
+    again = cli("job", "create", "-f", job_file("true"), "-n", "once")
+    assert as_json(again)["status"] == "Completed"
+    assert "job 'once' exists already with this definition and is Completed: nothing was submitted" in again.stderr
+
+
+def test_filters_that_can_match_nothing_are_refused(cli, job_file):
+    done = cli("job", "list", "--status", "Compleeted")
+    assert done.returncode == 2 and "did you mean 'Completed'" in done.stderr
+    assert as_json(cli("job", "list", "--status", "completed")) is not None
+    for options, words in ((["--job", "nosuch"], "job 'nosuch' does not exist"), (["-f", "--job", "nosuch"], "job 'nosuch' does not exist"), (["--compute", "nosuch"], "compute 'nosuch' does not exist")):
+        done = cli("events", *options)
+        assert done.returncode == 3 and words in done.stderr, options
+    cli("job", "create", "-f", job_file("true"), "-n", "eventful", "--stream", check=True)
+    newest = as_json(cli("events", "--job", "eventful", "-r", "1"))
+    assert [event["what"] for event in newest] == ["ended"]
+
+
+def test_a_name_needs_no_option(cli, job_file):
+    name = as_json(cli("job", "create", "-f", job_file("true")))["name"]
+    assert cli("job", "stream", name).returncode == 0
+    assert as_json(cli("job", "show", name))["name"] == name
+    assert as_json(cli("compute", "show", "cpu-cluster"))["name"] == "cpu-cluster"
+    done = cli("job", "cancel")
+    assert done.returncode == 2 and "turnout job cancel NAME" in done.stderr
+
+
+def test_names_of_tags_hold_points(cli):
+    cli("compute", "create", "-n", "tagged", "--type", "amlcompute", "--set", "tags.a=1", check=True)
+    assert as_json(cli("compute", "update", "tagged", "--set", "tags.turnout.price_per_hour=2"))["tags"] == {"a": "1", "turnout.price_per_hour": "2"}
+    cli("compute", "delete", "tagged", check=True)
+
+
+def test_a_failed_process_is_quoted(cli, tmp_path):
+    (tmp_path / "job.yml").write_text("""
+command: 'echo from $RANK; [ $RANK = 0 ] || exit 7; sleep 20'
+environment: {image: x}
+compute: cpu-cluster
+distribution: {type: pytorch, process_count_per_instance: 2}
+""")
+    done = cli("job", "create", "-f", tmp_path / "job.yml", "--stream")
+    assert done.returncode == 7
+    assert "user_logs/std_log_process_1.txt:\n    from 1\n" in done.stderr
+
+
 def test_cancel(cli, job_file):
     name = as_json(cli("job", "create", "-f", job_file("sleep 600")))["name"]
     assert cli("job", "cancel", "-n", name).returncode == 0

@@ -206,7 +206,7 @@ def test_the_command_line(server, tmp_path):
     name = re.search(r"(\w+)_2 Completed", done.stdout)[1]
     shown = json.loads(server.turnout("job", "show", "-n", name, "-o", "json").stdout)
     trials = json.loads(server.turnout("job", "list", "--parent-job-name", name, "-o", "json").stdout)
-    assert [(each["name"], each["parameters"]["n"]) for each in trials] == [(f"{name}_{n}", str(n + 1)) for n in range(3)]
+    assert [(each["name"], each["parameters"]["n"]) for each in trials] == [(f"{name}_{n}", str(n + 1)) for n in (2, 1, 0)]
     # They are jobs as in any other list, and go through the same filters.
     assert {"display_name", "status", "type", "experiment_name", "created"} <= set(trials[0]) and trials[0]["status"] == "Completed"
     def listed(*options):
@@ -214,9 +214,9 @@ def test_the_command_line(server, tmp_path):
         return [each["name"] for each in json.loads(done.stdout)]
 
     assert listed("--status", "failed") == [] and listed("--experiment-name", "other") == [] and listed("--archived-only") == []
-    assert listed("--status", "completed", "-r", "2") == [f"{name}_0", f"{name}_1"]
+    assert listed("--status", "completed", "-r", "2") == [f"{name}_2", f"{name}_1"]
     server.turnout("job", "archive", "-n", f"{name}_1")
-    assert listed() == [f"{name}_0", f"{name}_2"] and listed("--archived-only") == [f"{name}_1"] and len(listed("--include-archived")) == 3
+    assert listed() == [f"{name}_2", f"{name}_0"] and listed("--archived-only") == [f"{name}_1"] and len(listed("--include-archived")) == 3
     done = server.turnout("job", "list", "--parent-job-name", f"{name}_0", check=False)
     assert done.returncode == 2 and "no sweep" in done.stderr
     assert server.turnout("job", "list", "--parent-job-name", "nobody", check=False).returncode == 3
