@@ -366,9 +366,16 @@ TEST(Time, Words) {
     EXPECT_EQ(to_words(0s), "0 s");
     EXPECT_EQ(to_words(7us), "7 us");
     EXPECT_EQ(to_words(340ms), "340 ms");
-    EXPECT_EQ(to_words(12s + 470ms), "12.4 s");
+    EXPECT_EQ(to_words(5'831us), "6 ms") << "to the nearest";
+    EXPECT_EQ(to_words(999'499us), "999 ms");
+    EXPECT_EQ(to_words(999'500us), "1 s");
+    EXPECT_EQ(to_words(1s + 950ms), "2 s");
+    EXPECT_EQ(to_words(12s + 470ms), "12.5 s");
     EXPECT_EQ(to_words(12s), "12 s");
-    EXPECT_EQ(to_words(59s + 999ms), "59.9 s");
+    EXPECT_EQ(to_words(59s + 949ms), "59.9 s");
+    EXPECT_EQ(to_words(59s + 999ms), "1 min");
+    EXPECT_EQ(to_words(59min + 59s + 600ms), "1 h");
+    EXPECT_EQ(to_words(Span::max()), "106751991 d 4 h");
     EXPECT_EQ(to_words(65s), "1 min 5 s");
     EXPECT_EQ(to_words(63min), "1 h 3 min");
     EXPECT_EQ(to_words(49h), "2 d 1 h");

@@ -239,30 +239,31 @@ std::string to_duration(Span span) {
 std::string to_words(Span span) {
     const std::uint64_t whole = magnitude(span);
     std::string out = span.count() < 0 ? "-" : "";
-    const auto two = [whole, &out](std::int64_t big, const char* big_name, std::int64_t small,
-                                   const char* small_name) {
-        out += std::to_string(whole / static_cast<std::uint64_t>(big)) + " " + big_name;
-        const std::uint64_t rest =
-            whole % static_cast<std::uint64_t>(big) / static_cast<std::uint64_t>(small);
-        if (rest > 0) out += " " + std::to_string(rest) + " " + small_name;
+    // To the nearest, in the unit that the rounded span itself has: 59.98 s are 1 min.
+    const auto in = [whole](std::int64_t unit) {
+        const auto size = static_cast<std::uint64_t>(unit);
+        return whole / size + (whole % size >= size - size / 2 ? 1 : 0);
+    };
+    const auto two = [&out](std::uint64_t count, std::uint64_t in_big, const char* big_name, const char* small_name) {
+        out += std::to_string(count / in_big) + " " + big_name;
+        if (count % in_big > 0) out += " " + std::to_string(count % in_big) + " " + small_name;
     };
     if (whole == 0) {
         out += "0 s";
     } else if (whole < 1'000) {
         out += std::to_string(whole) + " us";
-    } else if (whole < second) {
-        out += std::to_string(whole / 1'000) + " ms";
-    } else if (whole < minute) {
-        out += std::to_string(whole / second);
-        if (const std::uint64_t tenth = whole % second / 100'000; tenth > 0)
-            out += "." + std::to_string(tenth);
+    } else if (in(1'000) < 1'000) {
+        out += std::to_string(in(1'000)) + " ms";
+    } else if (const std::uint64_t tenths = in(second / 10); tenths < 600) {
+        out += std::to_string(tenths / 10);
+        if (tenths % 10 > 0) out += "." + std::to_string(tenths % 10);
         out += " s";
-    } else if (whole < hour) {
-        two(minute, "min", second, "s");
-    } else if (whole < day) {
-        two(hour, "h", minute, "min");
+    } else if (in(second) < 3'600) {
+        two(in(second), 60, "min", "s");
+    } else if (in(minute) < 1'440) {
+        two(in(minute), 60, "h", "min");
     } else {
-        two(day, "d", hour, "h");
+        two(in(hour), 24, "d", "h");
     }
     return out;
 }
