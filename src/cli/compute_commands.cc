@@ -49,7 +49,7 @@ int compute_create(Context& context) {
     Result<Json> located = with_location(api, std::move(rest));
     if (!located) return context.fail(located.error());
     const Result<Json> compute = put_and_wait(context, api, name, *located);
-    if (!compute) return context.fail(compute.error());
+    if (!compute) return context.fail(spec::in_words_of(*loaded->description, loaded->document, compute.error()));
     return context.show(compute_entity(*compute), *compute);
 }
 
@@ -111,7 +111,7 @@ int compute_update(Context& context) {
     for (const char* key : {"location", "identity"})
         if (!rest.has(key) && !before->at(key).is_null()) rest.set(key, before->at(key));
     const Result<Json> compute = put_and_wait(context, api, *name, rest);
-    if (!compute) return context.fail(compute.error());
+    if (!compute) return context.fail(spec::in_words_of(spec::aml_compute(), document, compute.error()));
     return context.show(compute_entity(*compute), *compute);
 }
 

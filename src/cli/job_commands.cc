@@ -61,9 +61,10 @@ Result<Json> create(Context& context, client::Api& api) {
             experiment += (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ? c : '-';
         spec::set_path(rest, "properties.experimentName", experiment.empty() || experiment == "-" ? "Default" : experiment);
     }
-    client::Reply reply = TURNOUT_TRY(api.send("PUT", job_path(api, name), &rest));
-    if (reply.status == 200) say_it_was_there(context, reply.body);  // 201: created
-    return std::move(reply.body);
+    Result<client::Reply> reply = api.send("PUT", job_path(api, name), &rest);
+    if (!reply) return Failure(spec::in_words_of(*loaded.description, loaded.document, reply.error()));
+    if (reply->status == 200) say_it_was_there(context, reply->body);  // 201: created
+    return std::move(reply->body);
 }
 
 // Opens the page in a browser where there is one.

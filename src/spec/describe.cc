@@ -55,6 +55,20 @@ std::string choices_text(const std::vector<Choice>& choices) {
     return out;
 }
 
+// "a whole number of seconds from 1", "a whole number from 0 to 1,000".
+std::string range_words(const Field& field) {
+    std::string out = field.kind == Kind::Seconds ? "a whole number of seconds" : "a whole number";
+    if (field.least > INT64_MIN) out += " from " + with_commas(field.least);
+    if (field.most < INT64_MAX) out += " to " + with_commas(field.most);
+    return out;
+}
+
+void check_number(const Field& field, Reading& reading, const std::string& pointer, const Json& value) {
+    const std::int64_t least = field.kind == Kind::Seconds ? std::max<std::int64_t>(0, field.least) : field.least;
+    if (const auto number = whole_of(value); !number || *number < least || *number > field.most)
+        reading.refuse(pointer, expected(range_words(field), value));
+}
+
 void check_field(const Field& field, Reading& reading, const std::string& pointer, const Json& value) {
     if (field.need == Need::ReadOnly || value.is_null()) return;  // the server's to say
     if (!field.refused.empty()) {
@@ -63,13 +77,10 @@ void check_field(const Field& field, Reading& reading, const std::string& pointe
     }
     switch (field.kind) {
         case Kind::Text: reading.expect_text(pointer, value); return;
-        case Kind::Whole: reading.expect_whole(pointer, value); return;
+        case Kind::Whole:
+        case Kind::Seconds: check_number(field, reading, pointer, value); return;
         case Kind::Number: reading.expect_number(pointer, value); return;
         case Kind::Flag: reading.expect_flag(pointer, value); return;
-        case Kind::Seconds:
-            if (const auto seconds = whole_of(value); !seconds || *seconds < 0)
-                reading.refuse(pointer, expected("a whole number of seconds", value));
-            return;
         case Kind::Choice: {
             if (!reading.expect_text(pointer, value)) return;
             const std::string text = reading.text(pointer);
@@ -285,26 +296,68 @@ void check(const Description& description, Reading& reading, const std::string& 
 
 namespace {
 // "--set inputs.lr" and "--min-instances" say it already.
-bool names_key(const Problem& problem) {
-    if (problem.key.empty()) return true;
-    std::string_view place = problem.place;
+bool names_key(std::string_view place, std::string_view key) {
+    if (key.empty()) return true;
     for (const std::string_view start : {"--set ", "--"})
         if (place.starts_with(start)) {
             place.remove_prefix(start.size());
-            return std::ranges::equal(place, problem.key, [](char a, char b) { return a == b || (a == '-' && b == '_'); });
+            return std::ranges::equal(place, key, [](char a, char b) { return a == b || (a == '-' && b == '_'); });
         }
     return false;
 }
 }  // namespace
+
+std::string at_its_place(const std::string& place, const std::string& key, const std::string& message) {
+    return place + ": " + (names_key(place, key) ? "" : key + ": ") + message;
+}
 
 Result<void> result_of(const Reading& reading) {
     if (reading.problems.empty()) return {};
     std::string text;
     for (const Problem& problem : reading.problems) {
         if (!text.empty()) text += '\n';
-        text += problem.place + ": " + (names_key(problem) ? "" : problem.key + ": ") + problem.message;
+        text += at_its_place(problem.place, problem.key, problem.message);
     }
     return fail(Code::InvalidArgument, "ValidationError", std::move(text), reading.problems.front().key);
+}
+
+namespace {
+std::string_view last_part(std::string_view path) { return path.substr(path.rfind('.') + 1); }
+
+// The key that stands for "properties.environmentId": a field says so, or the names are alike.
+std::string pointer_of(const Description& description, const YamlDocument& document, std::string_view rest) {
+    for (const Field& field : description.fields)
+        if (!field.rest.empty() && field.rest == rest && document.value.has(field.yaml)) return pointer_to("", field.yaml);
+    if (!rest.starts_with("properties.")) return "";
+    std::string pointer;
+    const Json* here = &document.value;
+    for (const std::string& part : split(rest.substr(11), '.')) {
+        const std::string snake = camel_to_snake(part);
+        const Json* inner = nullptr;
+        for (const std::string& key : {part, snake, snake.ends_with("_id") ? snake.substr(0, snake.size() - 3) : snake}) {
+            if (inner != nullptr || (inner = here->find(key)) == nullptr) continue;
+            pointer = pointer_to(pointer, key);
+        }
+        if (inner == nullptr) break;
+        here = inner;
+    }
+    return pointer;
+}
+}  // namespace
+
+Error in_words_of(const Description& description, const YamlDocument& document, Error error) {
+    const std::string pointer = pointer_of(description, document, error.subject);
+    if (pointer.empty()) return error;
+    // "limits.timeout: expected …" names its part itself.
+    std::string_view part = error.subject;
+    if (part.starts_with("properties.")) part.remove_prefix(11);
+    if (error.message.starts_with(std::string(part) + ": ")) error.message.erase(0, part.size() + 2);
+    for (const Field& field : description.fields)
+        if (const std::string_view leaf = last_part(field.rest); camel_to_snake(leaf) != leaf) replace_all(error.message, leaf, field.yaml);
+    // "environment 'x' does not exist" needs no "environment: " before it.
+    const std::string key = dotted(pointer);
+    error.message = at_its_place(document.place(pointer), error.message.starts_with(key + " ") ? "" : key, error.message);
+    return error;
 }
 
 Json to_rest(const Description& description, const YamlDocument& document, const std::string& pointer,

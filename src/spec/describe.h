@@ -7,6 +7,7 @@
 // The descriptions themselves are in resources.cc. Pure: the file system comes as an argument.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -77,6 +78,9 @@ public:
     std::vector<std::string> inline_environments;  // pointers
 };
 
+// "job.yml:3:5: inputs.lr: expected …", the key once: an option of its name says it already.
+std::string at_its_place(const std::string& place, const std::string& key, const std::string& message);
+
 // "expected a whole number, found the text 'two'".
 std::string expected(std::string_view what, const Json& found);
 
@@ -117,6 +121,7 @@ struct Field {
     std::vector<Choice> choices = {};
     const Description* object = nullptr;  // of an Object; of a Special, for the reference page
     Special special = {};
+    std::int64_t least = INT64_MIN, most = INT64_MAX;  // of a Whole or Seconds
 };
 
 struct Description {
@@ -139,6 +144,10 @@ struct Description {
 void check(const Description& description, Reading& reading, const std::string& pointer = "");
 // All problems as one error: a line "place: key: message" each.
 Result<void> result_of(const Reading& reading);
+
+// What the server refuses names a part of the REST document; here at its place in what was written,
+// and by the name that it has there. As it is if that part was not written.
+Error in_words_of(const Description& description, const YamlDocument& document, Error error);
 
 // The REST document of a checked part whose uploads and labels are resolved.
 Json to_rest(const Description& description, const YamlDocument& document, const std::string& pointer,

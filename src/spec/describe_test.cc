@@ -155,8 +155,14 @@ TEST(Describe, ProblemsNamePlaceKeyAndWhatWasExpected) {
         return check_text("job", "command: ls\nenvironment: azureml:e:1\n" + std::string(more)).problems;
     };
     EXPECT_EQ(with("limits:\n  timeout: soon\n"),
-              "f.yml:4:3: limits.timeout: expected a whole number of seconds, found text 'soon'");
-    EXPECT_EQ(with("resources: {instance_count: 0}\n"), "f.yml:3:13: resources.instance_count: expected at least 1, found 0");
+              "f.yml:4:3: limits.timeout: expected a whole number of seconds from 1, found text 'soon'");
+    EXPECT_EQ(with("limits: {timeout: 0}\n"), "f.yml:3:10: limits.timeout: expected a whole number of seconds from 1, found a number '0'");
+    EXPECT_EQ(with("resources: {shm_size: lots}\n"),
+              "f.yml:3:13: resources.shm_size: expected a number above 0 and one of b, k, m, g, such as 2g, found text 'lots'");
+    for (const char* size : {"2g", "64M", "1024", "'2'"}) EXPECT_EQ(with("resources: {shm_size: " + std::string(size) + "}\n"), "") << size;
+    EXPECT_EQ(with("name: a/b\n"),
+              "f.yml:3:1: name: expected 1 to 255 letters, digits, '.', '_' and '-', beginning with a letter, a digit or '_', found 'a/b'");
+    EXPECT_EQ(with("resources: {instance_count: 0}\n"), "f.yml:3:13: resources.instance_count: expected a whole number from 1, found a number '0'");
     EXPECT_EQ(with("inputs:\n  a:\n    type: uri_fle\n    path: titanic.csv\n"),
               "f.yml:5:5: inputs.a.type: expected one of uri_file, uri_folder, mltable, mlflow_model, custom_model, "
               "triton_model, found 'uri_fle', did you mean 'uri_file'?");
@@ -177,6 +183,22 @@ TEST(Describe, ProblemsNamePlaceKeyAndWhatWasExpected) {
     EXPECT_NE(check_text("job", "").problems.find("is empty"), std::string::npos);
 }
 
+TEST(Describe, WhatTheServerRefusesIsToldInTheFilesWords) {
+    const auto told = [](const Description& description, const char* yaml, std::string subject, std::string message) {
+        const Result<YamlDocument> document = parse_yaml(yaml, "f.yml");
+        return in_words_of(description, *document, {Code::InvalidArgument, "X", std::move(message), std::move(subject), nullptr}).message;
+    };
+    const char* const cluster = "name: c2\ntype: amlcompute\nsize: foo\n";
+    EXPECT_EQ(told(aml_compute(), cluster, "properties.properties.vmSize", "vmSize 'foo' is not known"), "f.yml:3:1: size 'foo' is not known");
+    EXPECT_EQ(told(aml_compute(), cluster, "properties.properties.scaleSettings.maxNodeCount", "no"), "no") << "it was not written";
+    const char* const job = "command: ls\nenvironment: azureml:e:1\nresources:\n  instance_count: 5000\n";
+    EXPECT_EQ(told(command_job(), job, "properties.environmentId", "environment 'e' does not exist"), "f.yml:2:1: environment 'e' does not exist");
+    EXPECT_EQ(told(command_job(), job, "properties.resources.instanceCount", "resources.instanceCount: expected a whole number from 1 to 1,000, found 5000"),
+              "f.yml:4:3: resources.instance_count: expected a whole number from 1 to 1,000, found 5000");
+    EXPECT_EQ(told(command_job(), job, "", "no"), "no");
+    EXPECT_EQ(told(command_job(), job, "name", "job 'x' exists"), "job 'x' exists");
+}
+
 TEST(Describe, OtherTypesAreRefusedByName) {
     EXPECT_EQ(check_text("job", "type: pipeline\n").problems, "f.yml:1:1: type: 'pipeline' does not run yet: expected command or sweep");
     EXPECT_NE(check_text("job", "$schema: https://x/latest/pipelineJob.schema.json\n").problems.find("'pipelineJob' does not run yet"), std::string::npos);
@@ -188,7 +210,7 @@ TEST(Describe, OtherTypesAreRefusedByName) {
 
 TEST(Describe, ComputeRoundTrip) {
     const Checked cluster = check_text("compute",
-        "name: c\ntype: amlcompute\nsize: STANDARD_DS3_v2\nmin_instances: 0\nmax_instances: 2\n"
+        "name: c2\ntype: amlcompute\nsize: STANDARD_DS3_v2\nmin_instances: 0\nmax_instances: 2\n"
         "idle_time_before_scale_down: 120\ntier: low_priority\nlocation: westus\n");
     ASSERT_EQ(cluster.problems, "");
     EXPECT_TRUE(cluster.rest.at("properties").equal_unordered(*parse_json(
@@ -202,8 +224,8 @@ TEST(Describe, ComputeRoundTrip) {
     EXPECT_TRUE(check_text("compute", to_yaml(entity)).rest.equal_unordered(cluster.rest));
     const Checked minimal = check_text("compute", "name: minimal-example\ntype: amlcompute\n");
     EXPECT_EQ(at_path(minimal.rest, "properties.properties.scaleSettings.maxNodeCount").as_int(), 1);
-    EXPECT_NE(check_text("compute", "name: c\ntype: amlcompute\nmin_instances: 3\nmax_instances: 2\n").problems.find("at most max_instances"), std::string::npos);
-    EXPECT_EQ(at_path(check_text("compute", "name: c\ntype: amlcompute\nidentity: {type: user_assigned, user_assigned_identities: [{resource_id: r}]}\n").rest, "identity").dump(),
+    EXPECT_NE(check_text("compute", "name: c2\ntype: amlcompute\nmin_instances: 3\nmax_instances: 2\n").problems.find("at most max_instances"), std::string::npos);
+    EXPECT_EQ(at_path(check_text("compute", "name: c2\ntype: amlcompute\nidentity: {type: user_assigned, user_assigned_identities: [{resource_id: r}]}\n").rest, "identity").dump(),
               R"({"type":"UserAssigned","userAssignedIdentities":{"r":{}}})");
 }
 

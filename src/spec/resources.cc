@@ -21,6 +21,12 @@ Field choice(std::string yaml, std::string rest, std::vector<Choice> choices, st
 Field object(std::string yaml, std::string rest, const Description& description, std::string help, std::string refused = {}) {
     return {.yaml = std::move(yaml), .rest = std::move(rest), .kind = Kind::Object, .help = std::move(help), .refused = std::move(refused), .object = &description};
 }
+// A whole number, or one of seconds.
+Field between(std::int64_t least, Field field, std::int64_t most = INT64_MAX) {
+    field.least = least;
+    field.most = most;
+    return field;
+}
 Field needed(Field field) {
     field.need = Need::Required;
     return field;
@@ -40,25 +46,28 @@ Field refused(std::string yaml, std::string help, std::string why) {
     return {.yaml = std::move(yaml), .kind = Kind::AnyMap, .help = std::move(help), .refused = std::move(why)};
 }
 
+constexpr std::int64_t kMostNodes = 1000;  // of a cluster, as the server has it
+
 // ---- parts of a command job ----
 
 const Description& job_resources() {
     static const Description description = {
         .kind = "job", .type = "", .title = "resources", .help = "",
-        .fields = {field("instance_count", "instanceCount", Kind::Whole, "Nodes that the job runs on at a time; 1 if absent."),
+        .fields = {between(1, field("instance_count", "instanceCount", Kind::Whole, "Nodes that the job runs on at a time; 1 if absent.")),
                    text("instance_type", "instanceType", "VM size; on a cluster it must be the size of its nodes."),
-                   field("locations", "locations", Kind::TextList, "Regions; they name pools."),
+                   field("locations", "locations", Kind::TextList, "Regions: kept and shown, without effect."),
                    text("shm_size", "shmSize", "Size of /dev/shm for the command, such as `2g`; the machine's own if absent, or if the node does not allow it (the log says so)."),
-                   field("max_instance_count", "maxInstanceCount", Kind::Whole, "Most nodes an elastic job may have."),
-                   special("docker_args", docker_args_shape(), "Extra arguments of `docker run`."),
-                   field("properties", "properties", Kind::AnyMap, "Free-form settings.")}};
+                   field("max_instance_count", "maxInstanceCount", Kind::Whole, "Most nodes of an elastic job: kept and shown, without effect."),
+                   special("docker_args", docker_args_shape(), "Extra arguments of `docker run`: kept and shown, without effect."),
+                   field("properties", "properties", Kind::AnyMap, "Free-form settings.")},
+        .check = check_job_resources};
     return description;
 }
 
 const Description& job_limits() {
     static const Description description = {
         .kind = "job", .type = "", .title = "limits", .help = "",
-        .fields = {field("timeout", "timeout", Kind::Seconds, "Longest run time; then the job is stopped.")},
+        .fields = {between(1, field("timeout", "timeout", Kind::Seconds, "Longest run time; then the job is stopped."))},
         .constants = {{"jobLimitsType", "Command"}}};
     return description;
 }
@@ -82,8 +91,8 @@ const Description& sweep_limits() {
         .kind = "job", .type = "", .title = "limits", .help = "",
         .fields = {field("max_total_trials", "maxTotalTrials", Kind::Whole, "Most trials; the whole grid, or 1000, if absent."),
                    field("max_concurrent_trials", "maxConcurrentTrials", Kind::Whole, "Most trials at one time; as many as there are if absent."),
-                   field("timeout", "timeout", Kind::Seconds, "Longest time of the sweep; then it is canceled with its trials."),
-                   field("trial_timeout", "trialTimeout", Kind::Seconds, "Longest run time of one trial; then the trial is stopped.")},
+                   between(1, field("timeout", "timeout", Kind::Seconds, "Longest time of the sweep; then it is canceled with its trials.")),
+                   between(1, field("trial_timeout", "trialTimeout", Kind::Seconds, "Longest run time of one trial; then the trial is stopped."))},
         .constants = {{"jobLimitsType", "Sweep"}},
         .check = check_sweep_limits};
     return description;
@@ -103,11 +112,11 @@ const Description& early_termination() {
         .fields = {choice("type", "policyType",
                           {{"bandit", "Bandit"}, {"median_stopping", "MedianStopping"}, {"truncation_selection", "TruncationSelection"}},
                           "the policy", Need::Required),
-                   field("evaluation_interval", "evaluationInterval", Kind::Whole, "How many values of the metric between evaluations; 1 if absent."),
-                   field("delay_evaluation", "delayEvaluation", Kind::Whole, "How many values to wait before the first one."),
+                   between(0, field("evaluation_interval", "evaluationInterval", Kind::Whole, "How many values of the metric between evaluations; 1 if absent.")),
+                   between(0, field("delay_evaluation", "delayEvaluation", Kind::Whole, "How many values to wait before the first one.")),
                    field("slack_factor", "slackFactor", Kind::Number, "Bandit: allowed distance from the best trial, as a ratio."),
                    field("slack_amount", "slackAmount", Kind::Number, "Bandit: allowed distance from the best trial."),
-                   field("truncation_percentage", "truncationPercentage", Kind::Whole, "Truncation selection: how many of the trials are stopped, 1 to 99.")},
+                   between(1, field("truncation_percentage", "truncationPercentage", Kind::Whole, "Truncation selection: how many of the trials are stopped, 1 to 99."), 99)},
         .check = check_early_termination};
     return description;
 }
@@ -163,19 +172,16 @@ void check_environment(Reading& reading, const std::string& pointer, const Json&
 void check_cluster(Reading& reading, const std::string& pointer, const Json& value) {
     const Json& least = value.at("min_instances");
     const Json& most = value.at("max_instances");
-    for (const char* key : {"min_instances", "max_instances"})
-        if (value.at(key).is_int() && value.at(key).as_int() < 0)
-            reading.refuse(pointer_to(pointer, key), "expected 0 or more, found " + value.at(key).dump());
     if (least.is_int() && most.is_int() && least.as_int() > most.as_int())
         reading.refuse(pointer_to(pointer, "min_instances"),
                        "expected at most max_instances (" + most.dump() + "), found " + least.dump());
     const std::string name = value.at("name").as_string();
     const bool letter = !name.empty() && ((name[0] >= 'a' && name[0] <= 'z') || (name[0] >= 'A' && name[0] <= 'Z'));
     if (value.at("name").is_string() &&
-        (!letter || name.size() > 32 ||
+        (!letter || name.size() < 2 || name.size() > 32 || name.back() == '-' ||
          name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != std::string::npos))
         reading.refuse(pointer_to(pointer, "name"),
-                       "expected up to 32 letters, digits and '-', beginning with a letter, found '" + name + "'");
+                       "expected 2 to 32 letters, digits and '-', beginning with a letter and not ending with '-', found '" + name + "'");
 }
 
 void finish_cluster(const Json&, Json& rest) {
@@ -318,8 +324,8 @@ const Description& aml_compute() {
              text("size", "properties.properties.vmSize", "VM size: the limits of a node; STANDARD_DS3_v2 if absent.", Need::Optional, "--size"),
              choice("tier", "properties.properties.vmPriority", {{"dedicated", "Dedicated"}, {"low_priority", "LowPriority"}},
                     "`low_priority` nodes give way when a dedicated cluster needs their slots: the job is asked to end, goes back into the queue, and starts again.", Need::Optional, "--tier"),
-             field("min_instances", "properties.properties.scaleSettings.minNodeCount", Kind::Whole, "Nodes that stay; 0 if absent.", "--min-instances"),
-             field("max_instances", "properties.properties.scaleSettings.maxNodeCount", Kind::Whole, "Most nodes; 1 if absent.", "--max-instances"),
+             between(0, field("min_instances", "properties.properties.scaleSettings.minNodeCount", Kind::Whole, "Nodes that stay; 0 if absent.", "--min-instances"), kMostNodes),
+             between(0, field("max_instances", "properties.properties.scaleSettings.maxNodeCount", Kind::Whole, "Most nodes; 1 if absent.", "--max-instances"), kMostNodes),
              field("idle_time_before_scale_down", "properties.properties.scaleSettings.nodeIdleTimeBeforeScaleDown", Kind::Seconds,
                    "How long an idle node stays; 120 if absent.", "--idle-time-before-scale-down"),
              text("description", "properties.description", "Text for people.", Need::Optional, "--description"),
@@ -560,8 +566,7 @@ Result<const Description*> description_for(std::string_view kind, const YamlDocu
     const Description& description = served(kind);
     const auto refuse = [&](std::string_view pointer, std::string message) {
         return fail(Code::InvalidArgument, "ValidationError",
-                    document.place(pointer) + ": " + std::string(pointer.empty() ? "" : dotted(pointer) + ": ") + std::move(message),
-                    dotted(pointer));
+                    at_its_place(document.place(pointer), dotted(pointer), message), dotted(pointer));
     };
     // A schema that names something else entirely.
     const std::string schema = schema_word(document);

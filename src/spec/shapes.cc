@@ -544,24 +544,7 @@ void check_references(Reading& reading, const std::string& pointer, const std::s
 void check_command_job(Reading& reading, const std::string& pointer, const Json& value) {
     check_references(reading, pointer_to(pointer, "command"), value.at("command").as_string(),
                      {{"inputs", &value.at("inputs")}, {"outputs", &value.at("outputs")}});
-    const Json& count = value.at("resources").at("instance_count");
-    if (count.is_int() && count.as_int() < 1)
-        reading.refuse(pointer_to(pointer_to(pointer, "resources"), "instance_count"), "expected at least 1, found " + count.dump());
-}
-
-void check_distribution(Reading& reading, const std::string& pointer, const Json& value) {
-    const bool tensorflow = equal_ignoring_case(value.at("type").as_view(), "tensorflow");
-    for (const char* key : {"process_count_per_instance", "worker_count", "parameter_server_count"}) {
-        const Json& count = value.at(key);
-        if (count.is_null()) continue;
-        const bool of_tensorflow = std::string_view(key) != "process_count_per_instance";
-        const int least = std::string_view(key) == "parameter_server_count" ? 0 : 1;
-        if (of_tensorflow != tensorflow)
-            reading.refuse(pointer_to(pointer, key), tensorflow ? "is for pytorch and mpi: tensorflow takes worker_count and parameter_server_count"
-                                                                : "is for tensorflow: pytorch and mpi take process_count_per_instance");
-        else if (count.is_int() && count.as_int() < least)
-            reading.refuse(pointer_to(pointer, key), "expected at least " + std::to_string(least) + ", found " + count.dump());
-    }
+    check_job_name(reading, pointer_to(pointer, "name"), value.at("name"));
 }
 
 void finish_command_job(const Json& value, Json& rest) {

@@ -19,6 +19,8 @@ Special outputs_shape();
 Special services_shape();
 Special priority_shape();
 Special docker_args_shape();
+void check_job_name(Reading& reading, const std::string& pointer, const Json& value);
+void check_job_resources(Reading& reading, const std::string& pointer, const Json& value);
 void check_distribution(Reading& reading, const std::string& pointer, const Json& value);
 void check_command_job(Reading& reading, const std::string& pointer, const Json& value);
 void finish_command_job(const Json& value, Json& rest);

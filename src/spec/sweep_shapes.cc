@@ -1,6 +1,8 @@
 // The parts of a sweep job that YAML and REST shape differently.
 #include <array>
+#include <cmath>
 #include <cstdlib>
+#include <numbers>
 
 #include "base/text.h"
 #include "spec/resources.h"
@@ -105,6 +107,20 @@ void check_expression(Reading& reading, const std::string& pointer, const Json& 
     for (const char* key : {"sigma", "q"})
         if (const Json number = number_of(value.at(key)); number.is_number() && number.as_double() <= 0)
             reading.refuse(pointer_to(pointer, key), "expected more than 0, found " + number.dump());
+    const Json upper = number_of(value.at("upper"));
+    if (upper.is_number() && (upper.as_double() < 1 || upper.as_double() != std::floor(upper.as_double())))
+        reading.refuse(pointer_to(pointer, "upper"), "expected a whole number from 1, found " + upper.dump());
+}
+
+// The values of some distributions are powers: those that no double can hold would all be the same.
+void check_power(Reading& reading, const std::string& pointer, const Json& expression, double base) {
+    const std::string type = to_lower(expression.at("type").as_view());
+    const bool uniform = type == "loguniform" || type == "qloguniform";
+    if (!uniform && type != "lognormal" && type != "qlognormal") return;
+    const double largest = uniform ? number_of(expression.at("max_value")).as_double() : number_of(expression.at("mu")).as_double() + 9 * number_of(expression.at("sigma")).as_double();
+    if (!std::isfinite(std::pow(base, largest)))
+        reading.refuse(pointer_to(pointer, uniform ? "max_value" : "mu"),
+                       "expected an exponent (the values are powers of " + Json(base).dump() + "), found " + number_of(expression.at(uniform ? "max_value" : "mu")).dump() + ", whose power is too large");
 }
 
 Json expression_to_rest(const Json& value) {
@@ -278,6 +294,21 @@ Special sampling_shape() {
                 }};
 }
 
+namespace {
+// One of the two, larger than 0; a 0 beside it is what the SDK sends for nothing.
+void check_slack(Reading& reading, const std::string& pointer, const Json& value, double factor, double amount) {
+    if (factor > 0 && amount > 0) return reading.refuse(pointer_to(pointer, "slack_amount"), "expected either slack_factor or slack_amount, found both");
+    bool refused = false;
+    for (const auto& [key, slack] : {std::pair{"slack_factor", factor}, std::pair{"slack_amount", amount}}) {
+        const bool useless = slack == 0 && factor <= 0 && amount <= 0;
+        if (value.at(key).is_null() || (slack >= 0 && !useless)) continue;
+        reading.refuse(pointer_to(pointer, key), "expected a number larger than 0, found " + value.at(key).dump());
+        refused = true;
+    }
+    if (!refused && factor <= 0 && amount <= 0) reading.refuse(pointer, "expected slack_factor or slack_amount, larger than 0, found neither");
+}
+}  // namespace
+
 void check_early_termination(Reading& reading, const std::string& pointer, const Json& value) {
     const std::string type = to_lower(reading.text(pointer_to(pointer, "type")));
     const auto only_for = [&](const std::string& key, std::string_view policy) {
@@ -288,13 +319,9 @@ void check_early_termination(Reading& reading, const std::string& pointer, const
     only_for("slack_amount", "bandit");
     only_for("truncation_percentage", "truncation_selection");
     const auto number = [&](const char* key) { return number_of(value.at(key)).as_double(); };
-    if (type == "bandit" && (number("slack_factor") > 0) == (number("slack_amount") > 0))
-        reading.refuse(pointer, "expected slack_factor or slack_amount, larger than 0, found " +
-                                    std::string(number("slack_factor") > 0 ? "both" : "neither"));
-    if (type == "truncation_selection" && (number("truncation_percentage") < 1 || number("truncation_percentage") > 99))
-        reading.refuse(pointer, "expected truncation_percentage from 1 to 99");
-    for (const char* key : {"evaluation_interval", "delay_evaluation", "slack_factor", "slack_amount"})
-        if (number(key) < 0) reading.refuse(pointer_to(pointer, key), "expected 0 or more, found " + value.at(key).dump());
+    if (type == "truncation_selection" && value.at("truncation_percentage").is_null())
+        reading.refuse(pointer, "key 'truncation_percentage' is missing: expected a whole number from 1 to 99");
+    if (type == "bandit") check_slack(reading, pointer, value, number("slack_factor"), number("slack_amount"));
 }
 
 void check_sweep_limits(Reading& reading, const std::string& pointer, const Json& value) {
@@ -307,7 +334,10 @@ void check_sweep_job(Reading& reading, const std::string& pointer, const Json& v
     const std::string trial = pointer_to(pointer, "trial");
     check_references(reading, pointer_to(trial, "command"), value.at("trial").at("command").as_string(),
                      {{"inputs", &value.at("inputs")}, {"outputs", &value.at("outputs")}, {"search_space", &value.at("search_space")}});
+    check_job_name(reading, pointer_to(pointer, "name"), value.at("name"));
     const Json& sampling = value.at("sampling_algorithm");
+    const double base = number_of(sampling.at("logbase")).as_double(std::numbers::e);
+    for (const auto& [name, expression] : value.at("search_space").members()) check_power(reading, pointer_to(pointer_to(pointer, "search_space"), name), expression, base);
     const std::string_view algorithm = sampling.is_object() ? sampling.at("type").as_view() : sampling.as_view();
     if (equal_ignoring_case(algorithm, "grid"))
         for (const auto& [name, expression] : value.at("search_space").members())

@@ -156,6 +156,16 @@ TEST(SweepShapes, ProblemsNamePlaceKeyAndWhatWasExpected) {
               "f.yml:9:1: early_termination: expected slack_factor or slack_amount, larger than 0, found neither");
     EXPECT_EQ(with("early_termination: {type: median_stopping, slack_factor: 0.1}\n"),
               "f.yml:9:44: early_termination.slack_factor: belongs to the policy bandit, found 'median_stopping'");
+    EXPECT_EQ(with("early_termination: {type: bandit, slack_factor: -1}\n"),
+              "f.yml:9:35: early_termination.slack_factor: expected a number larger than 0, found -1");
+    EXPECT_EQ(with("early_termination: {type: bandit, slack_factor: 1, slack_amount: 1}\n"),
+              "f.yml:9:52: early_termination.slack_amount: expected either slack_factor or slack_amount, found both");
+    EXPECT_EQ(with("early_termination: {type: bandit, slack_factor: 0, slack_amount: 1}\n"), "") << "as the SDK sends it";
+    EXPECT_EQ(with("early_termination: {type: truncation_selection}\n"),
+              "f.yml:9:1: early_termination: key 'truncation_percentage' is missing: expected a whole number from 1 to 99");
+    EXPECT_EQ(with("early_termination: {type: truncation_selection, truncation_percentage: 100}\n"),
+              "f.yml:9:49: early_termination.truncation_percentage: expected a whole number from 1 to 99, found a number '100'");
+    EXPECT_EQ(with("limits: {trial_timeout: 0}\n"), "f.yml:9:10: limits.trial_timeout: expected a whole number of seconds from 1, found a number '0'");
     EXPECT_EQ(with("limits: {max_total_trials: 0}\n"),
               "f.yml:9:10: limits.max_total_trials: expected 1 to 1,000,000, found 0");
     EXPECT_EQ(with("compute: local\n"),
@@ -170,6 +180,9 @@ TEST(SweepShapes, ProblemsNamePlaceKeyAndWhatWasExpected) {
     EXPECT_EQ(space("{type: uniform, min_value: 3, max_value: 2}"),
               "f.yml:7:23: search_space.lr.min_value: expected at most max_value (2), found 3");
     EXPECT_EQ(space("{type: normal, mu: low, sigma: 1}"), "f.yml:7:22: search_space.lr.mu: expected a number, found text 'low'");
+    EXPECT_EQ(space("{type: randint, upper: 0}"), "f.yml:7:23: search_space.lr.upper: expected a whole number from 1, found 0");
+    EXPECT_EQ(space("{type: loguniform, min_value: 1, max_value: 1000}"),
+              "f.yml:7:40: search_space.lr.max_value: expected an exponent (the values are powers of 2.718281828459045), found 1000, whose power is too large");
     EXPECT_EQ(space("{type: choice, values: []}"), "f.yml:7:22: search_space.lr.values: is empty: expected at least one value");
     EXPECT_EQ(space("{type: uniform, min_value: 1e-3, max_value: 1}"), "") << "as people write it";
     EXPECT_EQ(space("5"), "f.yml:7:3: search_space.lr: expected an expression such as {type: uniform, min_value: 0.1, max_value: 1}, found a number '5'");

@@ -146,7 +146,7 @@ Result<void> check_name(std::string_view name) {
     if (!fits)
         return fail(Code::InvalidArgument, "InvalidComputeName",
                     "compute name '" + std::string(name.substr(0, 64)) +
-                        "' must have 2 to 32 letters, digits and '-', beginning with a letter and "
+                        "': expected 2 to 32 letters, digits and '-', beginning with a letter and "
                         "not ending with '-'",
                     "name");
     if (name == "serverless" || name == "local")
