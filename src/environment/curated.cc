@@ -102,7 +102,7 @@ Result<TaskEnvironment> resolve_curated(std::string_view name, std::string_view 
         std::vector<std::string> names;
         for (const Curated& known : curated_environments()) names.emplace_back(known.name);
         return not_found("curated environment '" + std::string(name) + "' does not exist" + did_you_mean(name, names) +
-                             " ('azureml' has: " + join(names, ", ") + ")",
+                             "; 'azureml' has:\n  " + join(names, "\n  "),
                          std::string(name));
     }
     int number = curated->versions;

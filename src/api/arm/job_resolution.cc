@@ -550,6 +550,20 @@ Result<void> read_code(const Context& context, const Json& properties, TaskSpec&
     return {};
 }
 
+// What an unknown environment may have been meant to be, given the workspace's own.
+std::string instead_of(const std::string& name, std::vector<std::string> own) {
+    std::vector<std::string> curated;
+    for (const auto& each : environment::curated_environments()) curated.emplace_back(each.name);
+    std::vector<std::string> all = own;
+    all.insert(all.end(), curated.begin(), curated.end());
+    if (const std::string meant = did_you_mean(name, all); !meant.empty()) return meant;
+    if (name.starts_with("AzureML-")) return "; the curated ones are:\n  " + join(curated, "\n  ");
+    constexpr std::size_t few = 5;
+    if (own.size() > few) own.resize(few);
+    return (own.empty() ? "" : "; there are " + join(own, ", ")) +
+           std::string(": register it with `turnout environment create`, or name a curated one such as azureml:AzureML-sklearn-1.0-ubuntu20.04-py38-cpu@latest");
+}
+
 Result<TaskEnvironment> environment_of_asset(const Context& context, const Reference& reference) {
     const auto asset = TURNOUT_TRY(context.services.assets.resolve(
         context.workspace.id, "environments", reference.name, reference.version));
@@ -559,12 +573,8 @@ Result<TaskEnvironment> environment_of_asset(const Context& context, const Refer
                  context.services.assets.list_containers(context.workspace.id, "environments")))
             if (container.name != "CliV2AnonymousEnvironment") names.push_back(container.name);
         const bool known = std::ranges::find(names, reference.name) != names.end();
-        for (const auto& curated : environment::curated_environments())
-            names.emplace_back(curated.name);
-        std::string words = known ? "has no version '" + reference.version + "'"
-                                  : "does not exist" + did_you_mean(reference.name, names);
-        if (names.size() > 12) names.resize(12);
-        if (words == "does not exist") words += "; there are " + join(names, ", ");
+        const std::string words = known ? "has no version '" + reference.version + "'"
+                                        : "does not exist" + instead_of(reference.name, std::move(names));
         return refuse("EnvironmentNotFound", "environment '" + reference.name + "' " + words,
                       "environmentId");
     }
