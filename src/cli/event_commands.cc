@@ -27,7 +27,7 @@ std::string line_of(const Json& event) {
     std::string line = local_time(event.at("at").as_string(), "%b %e %H:%M:%S") + "  " + padded(kind, 7) + "  " + padded(event.at("name").as_string(), 30) + "  " +
                        padded(event.at("what").as_string(), 10) + "  " + join(facts, ", ");
     const std::string message = event.at("message").as_string();
-    if (!message.empty()) line += (facts.empty() ? "" : ": ") + message;
+    if (!message.empty() && message != event.at("cause").as_string()) line += (facts.empty() ? "" : ": ") + message;
     line = harmless(line);
     while (line.ends_with(' ')) line.pop_back();
     return line + "\n";

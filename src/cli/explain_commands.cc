@@ -19,7 +19,10 @@ std::string fixed(double value, int digits) {
     return std::string(text, static_cast<std::size_t>(std::snprintf(text, sizeof text, "%.*f", digits, value)));
 }
 
-std::string hours_of(std::int64_t micros) { return fixed(static_cast<double>(micros) / 3.6e9, 3) + " h"; }
+// "1.50 h", as a price is for hours; what is shorter would be 0.00 of them.
+std::string hours_of(std::int64_t micros) {
+    return Span(micros) < 1h ? to_words(Span(micros)) : fixed(static_cast<double>(micros) / 3.6e9, 2) + " h";
+}
 
 std::string plural(std::int64_t count, const std::string& noun) { return with_commas(count) + " " + noun + (count == 1 ? "" : "s"); }
 
@@ -60,7 +63,8 @@ std::string attempts_of(const Json& job) {
         if (!ended) line += text_of(attempt, "running").empty() ? "not begun" : "runs";
         else line += attempt.at("cause").is_null() ? "went well" : text_of(attempt, "cause");
         if (ended && !attempt.at("cause").is_null() && attempt.at("exitCode").as_int() > 0) line += ", exit code " + std::to_string(attempt.at("exitCode").as_int());
-        if (!text_of(attempt, "message").empty()) line += ": " + text_of(attempt, "message");
+        // The message of a canceled one is the cause again.
+        if (!text_of(attempt, "message").empty() && text_of(attempt, "message") != text_of(attempt, "cause")) line += ": " + text_of(attempt, "message");
         if (attempt.at("peakMemoryBytes").as_int() > 0) line += "  (at most " + to_size_words(static_cast<std::uint64_t>(attempt.at("peakMemoryBytes").as_int())) + " of memory)";
         out += line + "\n";
     }
@@ -79,6 +83,23 @@ std::string why_no_estimate(std::string_view waits_for) {
     return "nobody can say yet: how long the jobs before it take is not known";
 }
 
+std::string expected_start(const Json& now) {
+    const auto seconds = std::chrono::round<std::chrono::seconds>(Span(static_cast<std::int64_t>(now.at("expectedInSeconds").as_double() * 1e6)));
+    if (seconds < 1s) return "expected within a second";
+    return "expected at about " + clock_time(text_of(now, "expectedStart")) + ", in " + to_words(seconds);
+}
+
+std::string slots_in_use(std::int64_t used, std::int64_t all) {
+    return std::to_string(used) + " of the pool's " + plural(all, "slot") + (used == 1 ? " is" : " are") + " in use";
+}
+
+// "busy       runs job a"; an idle one does nothing else.
+std::string state_and_doing(const Json& node) {
+    const std::string state = text_of(node, "state"), doing = text_of(node, "doing");
+    if (doing.empty() || doing == "is " + state) return state;
+    return padded(state, 9) + "  " + doing;
+}
+
 std::string picture_of_job(const Json& job) {
     const Json& now = job.at("now");
     std::string out = "job " + text_of(job, "name") + " is " + text_of(job, "status") + " on " + text_of(job, "compute");
@@ -88,8 +109,7 @@ std::string picture_of_job(const Json& job) {
     if (!text_of(now, "text").empty()) {
         out += "\n" + padded(now.at("placeInQueue").is_null() ? "now" : "waits", 8) + text_of(now, "text") + "\n";
         if (!now.at("placeInQueue").is_null()) out += padded("place", 8) + with_commas(now.at("placeInQueue").as_int()) + " of " + with_commas(std::max(now.at("placeInQueue").as_int(), now.at("waitingJobs").as_int())) + " in the queue\n";
-        if (!text_of(now, "expectedStart").empty())
-            out += padded("start", 8) + "expected at about " + clock_time(text_of(now, "expectedStart")) + ", in " + to_words(std::chrono::round<std::chrono::seconds>(Span(static_cast<std::int64_t>(now.at("expectedInSeconds").as_double() * 1e6)))) + "\n";
+        if (!text_of(now, "expectedStart").empty()) out += padded("start", 8) + expected_start(now) + "\n";
         else if (!now.at("placeInQueue").is_null()) out += padded("start", 8) + why_no_estimate(now.at("waitsFor").as_view()) + "\n";
     }
     if (!now.at("wouldStartNow").items().empty()) {
@@ -99,8 +119,8 @@ std::string picture_of_job(const Json& job) {
     if (now.is_object()) {
         const std::int64_t slots = now.at("slots").as_int();
         out += "\nnodes of " + text_of(job, "compute") + " (" + std::to_string(now.at("nodes").items().size()) + " of at most " + std::to_string(now.at("maxNodes").as_int()) + "; " +
-               std::to_string(slots - now.at("freeSlots").as_int()) + " of the pool's " + std::to_string(slots) + " slots are in use)\n";
-        for (const Json& node : now.at("nodes").items()) out += "  " + padded(text_of(node, "node"), 10) + "  " + padded(text_of(node, "state"), 9) + "  " + text_of(node, "doing") + "\n";
+               slots_in_use(slots - now.at("freeSlots").as_int(), slots) + ")\n";
+        for (const Json& node : now.at("nodes").items()) out += "  " + padded(text_of(node, "node"), 10) + "  " + state_and_doing(node) + "\n";
         if (now.at("nodes").items().empty()) out += "  none\n";
     }
     return out + attempts_of(job) + "\nwhere the time went\n" + bars(job.at("micros"));
@@ -123,13 +143,13 @@ std::string picture_of_totals(const Json& totals) {
     if (totals.at("totalMicros").as_int() > 0) out += "\ntime of these jobs\n" + bars(totals.at("micros"));
     const Json& nodes = totals.at("nodes");
     out += "\nnodes\n";
-    const auto line = [&](const std::string& what, const std::string& value) { out += "  " + padded(what, 22) + value + "\n"; };
+    const auto line = [&](const std::string& what, const std::string& value) { out += "  " + padded(what, 24) + value + "\n"; };
     if (compute) line("count", std::to_string(nodes.at("live").as_int()) + " now, " + with_commas(nodes.at("gone").as_int()) + " before");
     const Json& hours = compute ? nodes.at("lifeMicros") : nodes.at("usedMicros");
     std::int64_t life = 0;
     for (const auto& [tier, micros] : hours.members()) {
         life += micros.as_int();
-        if (micros.as_int() > 0) line(compute ? tier + " node time" : "used, " + tier, hours_of(micros.as_int()) + "  (" + to_words(Span(micros.as_int())) + ")");
+        if (micros.as_int() > 0) line(compute ? tier + " node time" : "used, " + tier, hours_of(micros.as_int()));
     }
     if (compute && life > 0) {
         const auto share = [&](const std::string& what, std::string_view member) {

@@ -115,35 +115,39 @@ struct Follower {
     }
 };
 
-// The last words of a process whose log is not the one on the screen: which one it was, only the
-// error's message tells ("node 1: process 3: …"; with one process on a node the node's number).
-std::string last_words(const Json& error) {
-    const std::string& message = error.at("message").as_string();
-    std::string rank;
-    for (const std::string_view word : {"process ", "node "}) {
-        const std::size_t at = message.find(word);
-        if (!rank.empty() || at == std::string::npos || (at > 0 && !message.starts_with("node "))) continue;
-        const std::string rest = message.substr(at + word.size());
-        const std::string digits = rest.substr(0, rest.find(':'));
-        if (rest.size() > digits.size() && parse_whole_number(digits)) rank = digits;
-    }
-    if (rank.empty() || rank == "0") return "";
-    for (const Json& detail : error.at("details").items()) {
+// Which of a job's processes failed: "node-2: process 3: …", or with one process on each node
+// "node-2: …", whose place among the nodes is the process's number. 0 if it is not told.
+std::int64_t failed_process(const Json& properties) {
+    const std::string& message = properties.at("error").at("message").as_string();
+    const std::string node = message.substr(0, message.find(": "));
+    const std::vector<std::string> nodes = split(properties.at("properties").at("turnout.node").as_view(), ',');
+    for (const std::string& part : split(message, ':'))
+        if (const std::string_view words = trim(part); words.starts_with("process "))
+            return parse_whole_number(words.substr(8)).value_or(0);
+    for (std::size_t i = 0; i < nodes.size(); ++i)
+        if (trim(nodes[i]) == node) return static_cast<std::int64_t>(i);
+    return 0;
+}
+
+// The last words of a process whose log is not the one on the screen.
+std::string last_words(const Json& properties) {
+    const std::int64_t process = failed_process(properties);
+    if (process <= 0) return "";
+    for (const Json& detail : properties.at("error").at("details").items()) {
         if (detail.at("code").as_view() != "LastLines") continue;
-        std::string out = "user_logs/std_log_process_" + rank + ".txt:";
+        std::string out = "user_logs/std_log_process_" + std::to_string(process) + ".txt:";
         for (const std::string& line : split(detail.at("message").as_view(), '\n')) out += "\n    " + harmless(line);
         return out;
     }
     return "";
 }
 
-// What a sweep was made for.
+// What a sweep was made for; that it has none, its reason says.
 std::string best_of(const Json& properties) {
     const Json& own = properties.at("properties");
-    const std::string metric = properties.at("objective").at("primaryMetric").as_string();
     const std::string best = own.at("best_child_run_id").as_string();
-    if (best.empty()) return "there is no best trial: none has completed with a value of " + metric;
-    return "the best trial is " + best + ", " + metric + " = " + own.at("score").as_string();
+    if (best.empty()) return "";
+    return "the best trial is " + best + ", " + properties.at("objective").at("primaryMetric").as_string() + " = " + own.at("score").as_string();
 }
 
 }  // namespace
@@ -181,10 +185,10 @@ int follow_job(Context& context, client::Api& api, const std::string& name) {
         }
     if (!times.empty()) line += " (" + times + ")";
     context.note(line);
-    if (status == "Completed" && properties.at("jobType").as_view() == "Sweep") context.note(best_of(properties));
+    if (const std::string best = best_of(properties); status == "Completed" && !best.empty()) context.note(best);
     if (status == "Completed") return 0;
     if (const std::string why = properties.at("error").at("message").as_string(); !why.empty()) context.note("error: " + why);
-    if (const std::string last = last_words(properties.at("error")); !last.empty()) context.note(last);
+    if (const std::string last = last_words(properties); !last.empty()) context.note(last);
     const Json code = yaml_scalar(own.at("turnout.exit_code").as_string());
     const std::int64_t exit_code = code.is_int() ? code.as_int() : 1;
     return exit_code >= 1 && exit_code <= 255 ? static_cast<int>(exit_code) : 1;
