@@ -41,7 +41,7 @@ std::vector<std::string> Arguments::all(const std::string& name) const {
 
 const std::vector<Option>& common_options() {
     static const std::vector<Option> options = {
-        {"--data", "", "FOLDER", "The server's data folder; TURNOUT_DATA if absent.", false},
+        {"--data", "", "FOLDER", "The server's data folder; TURNOUT_DATA if absent, else ~/.local/share/turnout.", false},
         {"--workspace-name", "-w", "NAME", "Workspace.", false},
         {"--resource-group", "-g", "NAME", "Resource group.", false},
         {"--subscription", "", "ID", "Subscription.", false},

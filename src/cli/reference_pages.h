@@ -3,7 +3,41 @@
 
 namespace turnout::cli {
 
-inline constexpr const char* kCauses = R"(# Why a job ended
+inline constexpr const char* kCauses = R"(# Distributions of a search space
+
+`search_space: {lr: {type: loguniform, min_value: -5, max_value: 0}}`. The values of the `log` ones are powers of
+e, or of `logbase` of the sampling algorithm: what is given are the exponents, so that this is from e^-5 = 0.0067
+to e^0 = 1. `q` rounds to its multiples.
+
+| type | keys | values |
+|---|---|---|
+| `choice` | `values` | One of a list: texts, numbers, booleans, or mappings of several parameters. The only one for `grid`. |
+| `randint` | `upper` | A whole number from 0 to upper - 1. |
+| `uniform` | `min_value`, `max_value` | Between the two, each as likely. |
+| `quniform` | `min_value`, `max_value`, `q` | The same, rounded. |
+| `loguniform` | `min_value`, `max_value` | exp(min_value) to exp(max_value), each order of magnitude as likely. |
+| `qloguniform` | `min_value`, `max_value`, `q` | The same, rounded. |
+| `normal` | `mu`, `sigma` | Around mu, with standard deviation sigma. |
+| `qnormal` | `mu`, `sigma`, `q` | The same, rounded. |
+| `lognormal` | `mu`, `sigma` | exp of such a value. |
+| `qlognormal` | `mu`, `sigma`, `q` | The same, rounded. |
+
+# Slots, clusters and priorities
+
+A slot is the room for one node. The default pool, this machine, has as many as it has cores, at least 2; `turnout
+up --slots N` gives it another number. A node holds one slot from its start until it has left, whatever its size.
+
+`queue_settings.priority` orders the jobs that wait for the same cluster. Clusters share the slots of the pool
+fairly, whatever their jobs' priorities: when a slot becomes free, a cluster that has fewer nodes than another may
+get it first. Only dedicated clusters go before `low_priority` ones, whose nodes give way to them.
+
+# What a download holds
+
+`turnout job download NAME` writes `artifacts/` (logs, and what the job left in `outputs/`), and with `--all`
+`named-outputs/OUTPUT/`. `artifacts/retries/N/` has the logs of attempt N when the job began anew after it, because
+its node was lost or had to give way; the logs outside are those of the last attempt.
+
+# Why a job ended
 
 A job that did not go well has exactly one of these causes: `turnout job show` and `job list` show it, the
 API has it as the property `turnout.cause`, and `turnout job explain` tells it of every attempt.
@@ -52,7 +86,36 @@ Beneath the path of the workspace, with a user's token:
 
 Properties of a job besides `turnout.ledger.*`: `turnout.waiting_for`, `turnout.place_in_queue`,
 `turnout.expected_start`, `turnout.attempts`, `turnout.preemptions`, `turnout.node`, `turnout.cause`,
-`turnout.exit_code`, `turnout.peak_memory_bytes`.
+`turnout.exit_code`, `turnout.peak_memory_bytes`, `turnout.reason` (why it was canceled, or why a sweep has no
+best trial).
+
+)";
+
+inline constexpr const char* kCommandLine = R"(# The command line
+
+`turnout NOUN VERB` with the nouns and verbs of `az ml`. A name goes after `-n` or stands alone: `turnout job show
+NAME`. `--set` overrides one value, `--set resources.shm_size=2g`; after `tags.` and `properties.` the rest is one
+name, points and all. `turnout NOUN VERB --help` tells the options.
+
+## Exit codes
+
+| code | meaning |
+|---|---|
+| 0 | It was done. |
+| 1 | A drill did not pass; a job ended badly without an exit code of its own; output could not be written. |
+| 2 | What was asked for is not right: an option, a file, a value. The text names the place and what was expected. |
+| 3 | There is no such job, compute, asset … |
+| 4 | The name exists with another definition, or somebody else changed it. |
+| 5 | Not in this state: no server has run here, the job has not ended. |
+| 6 | The key is wrong, or it may not do this. |
+| 7 | A limit is reached. |
+| 8 | The server does not answer. |
+| 70 | An error of Turnout itself. |
+| 130 | Ctrl-C. A followed job goes on. |
+| 141 | Nobody reads the output any more (`turnout job list \| head`). |
+
+`job create --stream` and `job stream` end with the exit code of the job's command: 143 (128 + SIGTERM) if it was
+stopped while it ran, by a cancel or its time limit; 1 if it failed or was canceled before it ran.
 
 )";
 

@@ -388,18 +388,24 @@ int print_version(Context& context) {
     return 0;
 }
 
+namespace {
+std::string table_of(const std::vector<Option>& options) {
+    if (options.empty()) return "";
+    std::string table = "\n| option | meaning |\n|---|---|\n";
+    for (const Option& option : options)
+        table += "| `" + (option.brief.empty() ? "" : option.brief + "`, `") + option.name + (option.value.empty() ? "" : " " + option.value) + "` | " + option.help + (option.many ? " May be repeated." : "") + " |\n";
+    return table;
+}
+}  // namespace
+
 int print_reference(Context& context) {
     std::string page = spec::reference_page();
-    page += "\n" + std::string(kCauses) + "# Commands\n\n";
+    page += "\n" + std::string(kCauses) + std::string(kCommandLine) + "## Options of every command\n" + table_of(common_options()) + "\n# Commands\n\n";
     for (const Command& command : context.commands()) {
         if (command.hidden) continue;
         const std::string operand = command.takes_rest ? " -- PROGRAM …" : command.operand.empty() ? "" : " " + command.operand;
         page += "## turnout " + join(command.words, " ") + operand + "\n\n" + command.help + "\n";
-        if (!command.options.empty()) {
-            page += "\n| option | meaning |\n|---|---|\n";
-            for (const Option& option : command.options)
-                page += "| `" + (option.brief.empty() ? "" : option.brief + "`, `") + option.name + (option.value.empty() ? "" : " " + option.value) + "` | " + option.help + (option.many ? " May be repeated." : "") + " |\n";
-        }
+        page += table_of(command.options);
         page += "\n";
     }
     if (const std::string file = context.args().get("--file"); !file.empty()) {

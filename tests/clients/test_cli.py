@@ -107,6 +107,17 @@ def test_names_of_tags_hold_points(cli):
     cli("compute", "delete", "tagged", check=True)
 
 
+def test_refusals_speak_of_what_was_written(cli, tmp_path, job_file):
+    done = cli("compute", "create", "-n", "sized", "--size", "STANDARD_DS3_v3")
+    assert done.returncode == 2 and done.stderr.startswith("error: --size: size 'STANDARD_DS3_v3' is not known, did you mean"), done.stderr
+    done = cli("compute", "create", "-n", "sized", "--max-instances", "100000")
+    assert "--max-instances: expected a whole number from 0 to 1,000, found a number '100000'" in done.stderr
+    done = cli("job", "create", "-f", job_file("true"), "-n", "bad name/x")
+    assert "--name: expected 1 to 255 letters, digits" in done.stderr
+    done = cli("job", "create", "-f", job_file("true"), "--set", "environment=azureml:nosuch:1")
+    assert done.returncode == 2 and done.stderr.startswith("error: --set environment: environment 'nosuch' does not exist"), done.stderr
+
+
 def test_a_failed_process_is_quoted(cli, tmp_path):
     (tmp_path / "job.yml").write_text("""
 command: 'echo from $RANK; [ $RANK = 0 ] || exit 7; sleep 20'
