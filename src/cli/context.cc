@@ -36,6 +36,7 @@ Result<std::string> Context::name() const {
     const std::string what = words[0] == "drill" ? "job" : words[0] == "data" ? "data asset" : words[0];
     const std::string name = args_.get("--name");
     if (name.empty()) return invalid("which " + what + "? give its name: `turnout " + join(words, " ") + " NAME`", "--name");
+    if (name.find('/') != std::string::npos) return invalid(what + " '" + name + "': expected a name, which has no '/'", "--name");
     return name;
 }
 
