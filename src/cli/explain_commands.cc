@@ -126,15 +126,11 @@ std::string picture_of_job(const Json& job) {
     return out + attempts_of(job) + "\nwhere the time went\n" + bars(job.at("micros"));
 }
 
-std::string picture_of_ledger(const Json& ledger) {
-    return "job " + text_of(ledger, "name") + " is " + text_of(ledger, "status") + "\n\n" + bars(ledger.at("micros"));
-}
-
-// Of a compute or an experiment.
+// Of a compute, an experiment or a sweep.
 std::string picture_of_totals(const Json& totals) {
     const bool compute = totals.has("compute");
     const Json& jobs = totals.at("jobs");
-    std::string out = compute ? "compute " + text_of(totals, "compute") : "experiment " + text_of(totals, "experiment");
+    std::string out = compute ? "compute " + text_of(totals, "compute") : totals.has("sweep") ? std::string("its trials") : "experiment " + text_of(totals, "experiment");
     out += ": " + plural(jobs.at("ended").as_int(), "job") + " ended: " + with_commas(jobs.at("completed").as_int()) + " Completed, " + with_commas(jobs.at("failed").as_int()) + " Failed, " +
            with_commas(jobs.at("canceled").as_int()) + " Canceled; " + plural(totals.at("attempts").as_int(), "attempt") + ", " + plural(totals.at("preemptions").as_int(), "preemption") + "\n";
     std::string causes;
@@ -166,6 +162,11 @@ std::string picture_of_totals(const Json& totals) {
         line("cost", "unknown: tag turnout.price_per_hour says what a node's hour costs");
     }
     return out;
+}
+
+std::string picture_of_ledger(const Json& ledger) {
+    std::string out = "job " + text_of(ledger, "name") + " is " + text_of(ledger, "status") + "\n\n" + bars(ledger.at("micros"));
+    return ledger.has("trials") ? out + "\n" + picture_of_totals(ledger.at("trials")) : out;
 }
 
 }  // namespace
