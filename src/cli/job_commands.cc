@@ -116,6 +116,7 @@ struct Wanted {
 struct Listed {
     Json jobs = Json::array();
     bool more = false;
+    std::int64_t all = 0;     // 0 if nobody has counted them
     std::string best, score;  // of a sweep's trials
 };
 
@@ -145,8 +146,10 @@ Result<Listed> list_trials(client::Api& api, const std::string& sweep, const Wan
     const Json& own = parent.at("properties").at("properties");
     Listed found{.best = own.at("best_child_run_id").as_string(), .score = own.at("score").as_string()};
     if (!wanted.has_experiment(parent)) return found;
+    const std::int64_t created = yaml_scalar(own.at("turnout.trials.created").as_view()).as_int();
+    if (!wanted.filters()) found.all = created;
     const std::string path = "/history/v1.0" + api.in_workspace("/runs/" + percent_encode(sweep) + "/children?");
-    for (std::int64_t end = yaml_scalar(own.at("turnout.trials.created").as_view()).as_int(); end > 0 && !found.more;) {
+    for (std::int64_t end = created; end > 0 && !found.more;) {
         const std::int64_t begin = std::max<std::int64_t>(0, end - window);
         const Json page = TURNOUT_TRY(api.get(path + "top=" + std::to_string(end - begin) + "&continuationtoken=" + std::to_string(begin)));
         const Json::Array& runs = page.at("value").items();
@@ -208,7 +211,7 @@ int job_list(Context& context) {
     const int shown = context.show(entities, listed->jobs, parent.empty() ? kColumns : kTrialColumns);
     // Who gave a number knows.
     if (listed->more && !wanted->limit_given)
-        context.note("the newest " + std::to_string(wanted->limit) + " are shown, and there are more: --max-results N or --all-results shows them");
+        context.note("the newest " + std::to_string(wanted->limit) + (listed->all > 0 ? " of " + with_commas(listed->all) + " are shown" : " are shown, and there are more") + ": --max-results N or --all-results shows the others");
     return shown;
 }
 
