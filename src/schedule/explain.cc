@@ -63,12 +63,12 @@ std::optional<Span> expected(const ClusterState& c, const Task& task, std::size_
     return ends[last % ends.size()] + *c.duration * static_cast<std::int64_t>(last / ends.size());
 }
 
-// "40 s", "3 min": a guess is not told to the millisecond.
-std::string about(Span span) {
+// "in about 40 s", "in about 3 min": a guess is not told to the millisecond.
+std::string in_about(Span span) {
     const auto seconds = std::chrono::round<std::chrono::seconds>(span);
-    if (span < 1s) return "less than a second";
-    if (seconds < 120s) return to_words(seconds);
-    return to_words(std::chrono::round<std::chrono::minutes>(span));
+    if (span < 1s) return "in less than a second";
+    if (seconds < 120s) return "in about " + to_words(seconds);
+    return "in about " + to_words(std::chrono::round<std::chrono::minutes>(span));
 }
 
 }  // namespace
@@ -124,7 +124,7 @@ std::string Scheduler::explain(Handle handle, Span now) const {
         if (why.what == Waiting::For::Nothing) return "";
         std::string text = "it is next on its node";
         if (why.ahead > 0) text = "it waits on its node; " + jobs(why.ahead) + " ahead";
-        return why.expected ? text + "; expected in about " + about(*why.expected) : text;
+        return why.expected ? text + "; expected " + in_about(*why.expected) : text;
     }
     const auto unreachable = [&] {
         return c.unreachable > 0 ? ", " + std::to_string(c.unreachable) + " of them not reachable" : "";
@@ -159,7 +159,7 @@ std::string Scheduler::explain(Handle handle, Span now) const {
         }
         case Waiting::For::NodeStart:
             if (static_cast<std::size_t>(c.starting) * c.at_a_time() > why.ahead)
-                return why.expected ? "a node is starting; expected in about " + about(*why.expected) : "a node is starting";
+                return why.expected ? "a node is starting; expected " + in_about(*why.expected) : "a node is starting";
             text = "a node is being requested";
             break;
         case Waiting::For::Nodes:
@@ -169,7 +169,7 @@ std::string Scheduler::explain(Handle handle, Span now) const {
         case Waiting::For::Backoff: text = "starting a node failed; it is tried again shortly"; break;
     }
     if (why.ahead > 0) text += "; " + jobs(why.ahead) + " ahead";
-    if (why.expected) text += "; expected in about " + about(*why.expected);
+    if (why.expected) text += "; expected " + in_about(*why.expected);
     return text;
 }
 

@@ -199,6 +199,10 @@ TEST(Describe, WhatTheServerRefusesIsToldInTheFilesWords) {
     EXPECT_EQ(told(command_job(), job, "name", "job 'x' exists"), "job 'x' exists");
 }
 
+TEST(Describe, WhatIsShownOfAJobMayBeCreatedAgain) {
+    EXPECT_EQ(check_text("job", "command: ls\nenvironment: azureml:e:1\nstatus: Queued\ncreated: \"2026-11-22\"\nwaiting_for: a node\nplace_in_queue: 3\ncause: canceled\nerror: {code: UserError}\n").problems, "");
+}
+
 TEST(Describe, OtherTypesAreRefusedByName) {
     EXPECT_EQ(check_text("job", "type: pipeline\n").problems, "f.yml:1:1: type: 'pipeline' does not run yet: expected command or sweep");
     EXPECT_NE(check_text("job", "$schema: https://x/latest/pipelineJob.schema.json\n").problems.find("'pipelineJob' does not run yet"), std::string::npos);

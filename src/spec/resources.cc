@@ -46,6 +46,15 @@ Field refused(std::string yaml, std::string help, std::string why) {
     return {.yaml = std::move(yaml), .kind = Kind::AnyMap, .help = std::move(help), .refused = std::move(why)};
 }
 
+// What is shown of a job besides Azure ML's keys; a definition that was shown may be created again.
+std::vector<Field> with_what_is_shown(std::vector<Field> fields) {
+    for (const auto& [key, help] : {std::pair{"created", "When it was submitted."}, {"waiting_for", "Why it has no node yet."}, {"place_in_queue", "Its place there."},
+                                    {"expected_start", "When it is expected to start."}, {"preemptions", "How often it had to give way."}, {"cause", "Why it ended other than well."},
+                                    {"reason", "The same in words; why it was canceled."}, {"error", "The same as Azure ML tells it."}})
+        fields.push_back(shown(key, "", help));
+    return fields;
+}
+
 constexpr std::int64_t kMostNodes = 1000;  // of a cluster, as the server has it
 
 // ---- parts of a command job ----
@@ -230,7 +239,7 @@ const Description& command_job() {
         .kind = "job", .type = "command", .title = "a command job",
         .help = "`turnout job create -f job.yml`: one command, run on a node of a compute, or on several at a time. For many of them with different "
                 "parameters see a sweep job; other job types (pipeline, spark …) are refused by name.",
-        .fields =
+        .fields = with_what_is_shown(
             {text("name", "name", "Unique name; made up if absent.", Need::Optional, "--name"),
              text("display_name", "properties.displayName", "Name for people."),
              choice("type", "properties.jobType", {{"command", "Command"}, {"pipeline", "Pipeline"}, {"automl", "AutoML"}, {"spark", "Spark"}},
@@ -258,7 +267,7 @@ const Description& command_job() {
              special("creation_context", creation_context_shape(), "Who made it, when.", Need::ReadOnly),
              special("id", resource_id_shape(true), "Resource id.", Need::ReadOnly),
              shown("log_files", "properties.logFiles", "Log files."),
-             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)},
+             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)}),
         .constants = {{"properties.jobType", "Command"}},
         .check = check_command_job,
         .finish_rest = finish_command_job};
@@ -282,7 +291,7 @@ const Description& sweep_job() {
         .kind = "job", .type = "sweep", .title = "a sweep job",
         .help = "`turnout job create -f sweep.yml`: one command tried with many parameters; each trial is a job of its own, "
                 "named after the sweep: NAME_0, NAME_1 …",
-        .fields =
+        .fields = with_what_is_shown(
             {text("name", "name", "Unique name; made up if absent.", Need::Optional, "--name"),
              text("display_name", "properties.displayName", "Name for people."),
              choice("type", "properties.jobType", {{"sweep", "Sweep"}}, "`sweep`", Need::Required),
@@ -291,7 +300,7 @@ const Description& sweep_job() {
              text("description", "properties.description", "Text for people."),
              documented(special("trial", trial_shape(), "the command that is tried", Need::Required), sweep_trial()),
              special("search_space", search_space_shape(), "the parameters, each with its expression", Need::Required),
-             special("sampling_algorithm", sampling_shape(), "How parameters are chosen; `random` if absent."),
+             special("sampling_algorithm", sampling_shape(), "How parameters are chosen; `random` if absent. Of a space of choices alone each combination is drawn once."),
              needed(object("objective", "properties.objective", objective(), "which trial is best")),
              object("early_termination", "properties.earlyTermination", early_termination(), "When a trial is stopped because others do better."),
              object("limits", "properties.limits", sweep_limits(), "How many trials, how long."),
@@ -306,7 +315,7 @@ const Description& sweep_job() {
              field("properties", "properties.properties", Kind::TextMap, "Properties; they are only ever added to. `best_child_run_id` and `score` when shown."),
              special("creation_context", creation_context_shape(), "Who made it, when.", Need::ReadOnly),
              special("id", resource_id_shape(true), "Resource id.", Need::ReadOnly),
-             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)},
+             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)}),
         .constants = {{"properties.jobType", "Sweep"}},
         .check = check_sweep_job};
     return description;

@@ -511,8 +511,16 @@ Result<YamlDocument> parse_yaml(std::string_view text, std::string file, YamlLim
 
 namespace {
 
+// Readers of YAML 1.1, such as PyYAML, take these for booleans, times and numbers to the base 60.
+bool means_more_in_yaml_1_1(std::string_view text) {
+    for (const char* word : {"y", "n", "yes", "no", "on", "off"})
+        if (equal_ignoring_case(text, word)) return true;
+    return text[0] >= '0' && text[0] <= '9' && text.find_first_of("-:") != std::string_view::npos &&
+           text.find_first_not_of("0123456789-:.,TtZz+ _") == std::string_view::npos;
+}
+
 bool plain_is_safe(std::string_view text) {
-    if (text.empty() || !yaml_scalar(text).is_string()) return false;
+    if (text.empty() || means_more_in_yaml_1_1(text) || !yaml_scalar(text).is_string()) return false;
     if (text.front() == ' ' || text.back() == ' ') return false;
     if (std::string_view("-?:,[]{}#&*!|>'\"%@`").find(text.front()) != std::string_view::npos) return false;
     if (text == "<<" || text == "---" || text == "...") return false;

@@ -111,6 +111,9 @@ TEST(Yaml, WritesWhatItReads) {
     EXPECT_EQ(read(to_yaml(value)).dump(), value.dump()) << to_yaml(value);
     EXPECT_EQ(to_yaml(Json::object({{"a", Json::array({Json::object({{"b", 1}, {"c", "x"}})})}})),
               "a:\n  - b: 1\n    c: x\n");
+    for (const char* text : {"2026-11-22T20:57:05.512406Z", "2026-11-22", "12:30:45", "yes", "Off", "n"})
+        EXPECT_EQ(to_yaml(Json::object({{"a", text}})), "a: \"" + std::string(text) + "\"\n") << "it is a text for other readers, too";
+    for (const char* text : {"node-1", "1 min", "azureml:e:1", "note"}) EXPECT_EQ(to_yaml(Json::object({{"a", text}})), "a: " + std::string(text) + "\n");
 }
 
 }  // namespace

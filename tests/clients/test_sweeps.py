@@ -105,8 +105,8 @@ def test_mlflow_finds_the_trials(ml_client, tmp_path):
     experiment = client.get_experiment_by_name("sweeps").experiment_id
     runs = client.search_runs([experiment], f"tags.mlflow.parentRunId = '{done.name}'", order_by=["metrics.acc DESC"])
     assert len(runs) == 4 and runs[0].info.run_id == done.properties["best_child_run_id"]
-    assert runs[0].data.params == {"lr": 0.5, "kind": "b"}
-    assert json.loads(runs[0].data.tags["hyperparameters"]) == {"lr": "0.5", "kind": "b"}
+    assert runs[0].data.params == {"lr": "0.5", "kind": "b"}
+    assert json.loads(runs[0].data.tags["hyperparameters"]) == {"lr": 0.5, "kind": "b"}
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
