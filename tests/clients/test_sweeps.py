@@ -156,9 +156,11 @@ for step in range(60):
     assert ml_client.jobs.get(done.name + "_1").status == "Canceled"
 
 
-def test_cancel(ml_client, tmp_path):
+def test_cancel(ml_client, server, tmp_path):
     name = ml_client.create_or_update(sweep_of(tmp_path, "import time\ntime.sleep(600)\n", max_total_trials=6, max_concurrent_trials=4)).name
     eventually("a trial runs", lambda: ml_client.jobs.get(name + "_0").status == "Running")
+    done = server.turnout("drill", "preempt", name, check=False)
+    assert done.returncode != 0 and "is a sweep" in done.stderr
     ml_client.jobs.begin_cancel(name).result()
     assert wait_for(ml_client, name).status == "Canceled"
     assert {child.status for child in ml_client.jobs.list(parent_job_name=name)} == {"Canceled"}
