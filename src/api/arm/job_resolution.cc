@@ -812,8 +812,9 @@ Result<Json> job_definition(const Json& properties, const Workspace& workspace) 
     return definition;
 }
 
-bool is_own_property(std::string_view name) {
-    return name.starts_with("turnout.") || name == "best_child_run_id" || name == "score" || name == "best_metric_status" || name == "best_data_container_id";
+bool is_own_property(std::string_view name, JobType type) {
+    if (name.starts_with("turnout.")) return true;
+    return type == JobType::Sweep && (name == "best_child_run_id" || name == "score" || name == "best_metric_status" || name == "best_data_container_id");
 }
 
 JobMeta job_meta(const Json& properties, std::string_view name) {
@@ -825,8 +826,9 @@ JobMeta job_meta(const Json& properties, std::string_view name) {
     meta.description = properties.at("description").as_string();
     meta.archived = properties.at("isArchived").as_bool();
     if (properties.at("tags").is_object()) meta.tags = properties.at("tags");
+    const JobType type = equal_ignoring_case(properties.at("jobType").as_view(), "sweep") ? JobType::Sweep : JobType::Command;
     for (const auto& [key, value] : properties.at("properties").members())
-        if (!is_own_property(key) && !value.is_null()) meta.properties.set(key, value);
+        if (!is_own_property(key, type) && !value.is_null()) meta.properties.set(key, value);
     return meta;
 }
 

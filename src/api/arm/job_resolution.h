@@ -22,7 +22,7 @@ Result<Json> job_definition(const Json& properties, const Workspace& workspace);
 JobMeta job_meta(const Json& properties, std::string_view name);
 
 // Properties of a job that are this server's to write: what a client sends under these names is dropped.
-bool is_own_property(std::string_view name);
+bool is_own_property(std::string_view name, JobType type);
 
 // Name of the compute that computeId means; "serverless" if it is absent or "local".
 Result<std::string> job_compute(const Json& properties, const Workspace& workspace);

@@ -282,7 +282,7 @@ Result<void> check_texts(const Json& value, const std::string& place) {
 }
 
 // null leaves a member as it is, but for the description, which it takes away.
-Result<JobMeta> changed_meta(JobMeta meta, const Json& changes) {
+Result<JobMeta> changed_meta(JobMeta meta, JobType type, const Json& changes) {
     for (const auto& [name, value] : changes.members()) {
         const bool text = name == "displayName" || name == "description";
         if (text && !value.is_string() && !value.is_null())
@@ -301,7 +301,7 @@ Result<JobMeta> changed_meta(JobMeta meta, const Json& changes) {
             if (name == "tags") meta.tags = value;
             else
                 for (const auto& [key, added] : value.members())
-                    if (!is_own_property(key)) meta.properties.set(key, added);
+                    if (!is_own_property(key, type)) meta.properties.set(key, added);
         } else if (name != "jobType") {
             return invalid("'" + name.substr(0, 64) +
                                "' of a job cannot be changed: only displayName, description, tags, "
@@ -318,7 +318,7 @@ Answer patch_job(Services& services, Call& call) {
     TURNOUT_CO_TRY(const JobRecord job, find(services, workspace, call.param("name")));
     const Json& changes = body.at("properties");
     if (!changes.is_object()) co_return invalid("the body needs 'properties'", "properties");
-    TURNOUT_CO_TRY(JobMeta meta, changed_meta(job.meta, changes));
+    TURNOUT_CO_TRY(JobMeta meta, changed_meta(job.meta, job.type, changes));
     TURNOUT_CO_TRY([[maybe_unused]] const Put put, co_await asked<Put>([&](auto reply) {
                        services.control.update_job(workspace.id, job.name, std::move(meta),
                                                    std::move(reply));

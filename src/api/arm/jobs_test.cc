@@ -426,6 +426,22 @@ TEST_F(Jobs, PutAgainChangesOnlyWhatMayChange) {
               1u);
 }
 
+TEST_F(Jobs, PropertiesOfTheServersOwnAreNotTaken) {
+    const Json given = Json::object({{"mine", "1"}, {"score", "7"}, {"best_child_run_id", "other_0"}, {"turnout.cause", "x"}});
+    ASSERT_EQ(put("command", Json::object({{"properties", given}})).status, 201);
+    const Json sweep = Json::object({{"jobType", "Sweep"},
+                                     {"searchSpace", *parse_json(R"({"x":["choice",[[1,2]]]})")},
+                                     {"samplingAlgorithm", Json::object({{"samplingAlgorithmType", "Grid"}})},
+                                     {"objective", Json::object({{"goal", "Maximize"}, {"primaryMetric", "acc"}})},
+                                     {"trial", Json::object({{"command", "train"}, {"environmentId", kCurated}})},
+                                     {"properties", given}});
+    ASSERT_EQ(put("sweep", sweep).status, 201);
+    EXPECT_EQ(record("command").meta.properties.dump(), R"({"mine":"1","score":"7","best_child_run_id":"other_0"})");
+    EXPECT_EQ(record("sweep").meta.properties.dump(), R"({"mine":"1"})");
+    ASSERT_EQ(world.send("PATCH", "/jobs/sweep", Json::object({{"properties", Json::object({{"properties", given}})}})).status, 200);
+    EXPECT_EQ(record("sweep").meta.properties.dump(), R"({"mine":"1"})");
+}
+
 TEST_F(Jobs, AreListedNewestFirstInPages) {
     for (int i = 0; i < 120; ++i) {
         world.loop.pass(1s);
