@@ -27,13 +27,9 @@ Totals& Control::State::totals_of(const std::string& totals_key) {
     return totals[totals_key];
 }
 
-std::string Control::State::experiment_totals(const JobEntry& job) const {
-    return std::string(job.workspace()) + "/experiment/" + experiment_of.at(job.sharer);
-}
-
-// Where it counts.
+// Where it counts: first at its compute.
 std::vector<Totals*> Control::State::totals_with(const JobEntry& job) {
-    std::vector<Totals*> all{&totals_of(compute_totals(job.compute->compute)), &totals_of(experiment_totals(job))};
+    std::vector<Totals*> all{&totals_of(compute_totals(job.compute->compute)), &totals_of(std::string(job.workspace()) + "/experiment/" + experiment_of.at(job.sharer))};
     if (job.is_trial()) all.push_back(&totals_of(sweep_totals(job.workspace(), job.sweep->job->name())));
     return all;
 }

@@ -218,7 +218,6 @@ struct Control::State {
 
     // What is over is added up (ledger.cc), in the commit that records its end.
     Totals& totals_of(const std::string& totals_key);
-    std::string experiment_totals(const JobEntry& job) const;
     std::vector<Totals*> totals_with(const JobEntry& job);
     void forget_totals(const JobRecord& sweep);  // it is deleted
     void book_job(const JobEntry& job);                               // it has ended
