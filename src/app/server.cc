@@ -167,7 +167,7 @@ private:
     AsioLoop loop_;
     ServerEffects effects_;
     ServerDrills drills_{loop_};
-    std::unique_ptr<SqliteStore> store_;
+    std::unique_ptr<Store> store_;
     std::unique_ptr<Blobs> blobs_;
     std::unique_ptr<Tracking> tracking_;
     std::unique_ptr<Assets> assets_;

@@ -43,7 +43,7 @@ struct MemoryFixture : Fixture {
 
 struct SqliteFixture : Fixture {
     Folder folder;
-    std::unique_ptr<SqliteStore> sqlite;
+    std::unique_ptr<Store> sqlite;
     SqliteFixture() { reopen(); }
     Store& store() override { return *sqlite; }
     void reopen() override {

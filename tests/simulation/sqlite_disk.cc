@@ -3,7 +3,7 @@
 namespace turnout::simulation {
 
 std::string SqliteDisk::open() {
-    Result<std::unique_ptr<SqliteStore>> opened = open_sqlite_store(loop_, "t.db", {.vfs = disk_.name()});
+    Result<std::unique_ptr<Store>> opened = open_sqlite_store(loop_, "t.db", {.vfs = disk_.name()});
     if (!opened) return "the database cannot be opened: " + opened.error().message;
     store_ = std::move(*opened);
     return "";

@@ -31,7 +31,7 @@ public:
 private:
     UnsyncedVfs disk_;
     TestLoop loop_;
-    std::unique_ptr<SqliteStore> store_;
+    std::unique_ptr<Store> store_;
 };
 
 }  // namespace turnout::simulation

@@ -18,12 +18,34 @@ Failure failure_of(sqlite3* db, int status, std::string_view what) {
                 return fail(Code::ResourceExhausted, "DiskFull",
                             std::move(message) + "; free some space on the data folder's disk");
             return fail(Code::Unavailable, "StorageError", std::move(message));
+        case SQLITE_CORRUPT:
+        case SQLITE_NOTADB: return damaged(message);
         case SQLITE_ERROR:
         case SQLITE_MISUSE:
         case SQLITE_RANGE:
         case SQLITE_INTERNAL: return internal(std::move(message));
         default: return fail(Code::Unavailable, "StorageError", std::move(message));
     }
+}
+
+Failure damaged(const std::string& what) {
+    return fail(Code::Unavailable, "DatabaseDamaged",
+                "the database is damaged (" + what +
+                    "): stop the server, keep its folder, and restore a backup into another one "
+                    "(`turnout restore`)");
+}
+
+Result<Database> open_database(const std::string& path, const std::string& vfs, int flags) {
+    sqlite3* raw = nullptr;
+    const int status =
+        sqlite3_open_v2(path.c_str(), &raw, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                        vfs.empty() ? nullptr : vfs.c_str());
+    Database db(raw);
+    if (status != SQLITE_OK) return failure_of(raw, status, "cannot open '" + path + "'");
+    sqlite3_busy_timeout(raw, 10'000);
+    int keep = 1;
+    sqlite3_file_control(raw, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
+    return db;
 }
 
 Result<void> execute(sqlite3* db, const std::string& sql) {

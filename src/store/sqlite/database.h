@@ -20,9 +20,12 @@ struct FinalizeStatement {
 using Database = std::unique_ptr<sqlite3, CloseDatabase>;
 using Statement = std::unique_ptr<sqlite3_stmt, FinalizeStatement>;
 
-// What `db` just complained about. Disk full is ResourceExhausted, the rest is Unavailable, except
-// what can only be a defect of ours.
+// What `db` just complained about. Disk full is ResourceExhausted, the rest is Unavailable (reason
+// "DatabaseDamaged" where that is what it is), except what can only be a defect of ours.
 Failure failure_of(sqlite3* db, int status, std::string_view what);
+Failure damaged(const std::string& what);
+
+Result<Database> open_database(const std::string& path, const std::string& vfs, int flags);
 
 Result<void> execute(sqlite3* db, const std::string& sql);
 Result<Statement> prepare(sqlite3* db, std::string_view sql);

@@ -37,7 +37,7 @@ TEST(PowerCut, EveryAcknowledgedBatchSurvivesAndNoneInPart) {
             disk.cut_after(life == 3 ? 1'000'000 : random() % 400);
             auto opened = open_sqlite_store(loop, "t.db", {.vfs = disk.name()});
             if (opened) {
-                SqliteStore& store = **opened;
+                Store& store = **opened;
                 // What an earlier life was told is there, whole.
                 const auto jobs = store.scan(Table::Job, {.limit = 10'000});
                 const auto live = store.scan(Table::JobLive, {.limit = 10'000});

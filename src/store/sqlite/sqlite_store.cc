@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "store/sqlite/database.h"
+#include "store/sqlite/intact.h"
 #include "store/sqlite/migrations.h"
 #include "store/sqlite/row_cache.h"
 
@@ -87,19 +88,6 @@ Result<FileHandle> lock_folder(const std::string& path) {
                     folder_of(path));
     }
     return file;
-}
-
-Result<Database> open_database(const std::string& path, const SqliteOptions& options, int flags) {
-    sqlite3* raw = nullptr;
-    const int status =
-        sqlite3_open_v2(path.c_str(), &raw, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
-                        options.vfs.empty() ? nullptr : options.vfs.c_str());
-    Database db(raw);
-    if (status != SQLITE_OK) return failure_of(raw, status, "cannot open '" + path + "'");
-    sqlite3_busy_timeout(raw, 10'000);
-    int keep = 1;
-    sqlite3_file_control(raw, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
-    return db;
 }
 
 // The space that the ballast file holds for bad times. Used by the writer's thread only.
@@ -197,7 +185,7 @@ public:
         }
         wake_.notify_one();
         thread_.join();
-        if (wal_frames_ > 0) checkpoint();
+        close_cleanly(db_.get());
     }
 
     void add(Batch batch, Store::Done done) {
@@ -424,19 +412,16 @@ private:
     std::thread thread_;
 };
 
-class OpenSqliteStore final : public SqliteStore {
+class SqliteStore final : public Store {
 public:
-    OpenSqliteStore(Loop& loop, std::string path, SqliteOptions options, FileHandle lock,
-                    Database reader, std::unique_ptr<RowCache> cache,
+    SqliteStore(Loop& loop, FileHandle lock, Database reader, std::unique_ptr<RowCache> cache,
                     std::unique_ptr<Writer> writer)
         : loop_(loop),
-          path_(std::move(path)),
-          options_(std::move(options)),
           lock_(std::move(lock)),
           reader_(std::move(reader)),
           cache_(std::move(cache)),
           writer_(std::move(writer)) {}
-    ~OpenSqliteStore() override { end_reading(); }
+    ~SqliteStore() override { end_reading(); }
 
     Result<std::optional<Record>> get(Table table, std::string_view key) override {
         if (!RowCache::keeps(table)) return read(table, key);
@@ -497,11 +482,6 @@ public:
         writer_->add(std::move(batch), std::move(done));
     }
 
-    Result<void> backup(std::string file) const override {
-        const Database db = TURNOUT_TRY(open_database(path_, options_, SQLITE_OPEN_READWRITE));
-        return execute(db.get(), "VACUUM INTO " + quoted(file));
-    }
-
 private:
     // What is read in one turn of the loop shares a transaction, until a commit comes between: its
     // locks and the pages it has read are paid for once. It ends with the turn, so that it is in
@@ -535,8 +515,6 @@ private:
     }
 
     Loop& loop_;
-    const std::string path_;
-    const SqliteOptions options_;
     FileHandle lock_;
     Database reader_;
     Statement begin_, end_;
@@ -585,7 +563,7 @@ void sync_folder(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::string& path,
+Result<std::unique_ptr<Store>> open_sqlite_store(Loop& loop, const std::string& path,
                                                        SqliteOptions options) {
     // Without a count of its memory SQLite takes no lock for each allocation. Refused, without harm,
     // once SQLite is in use.
@@ -593,9 +571,10 @@ Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::st
     const bool real_files = options.vfs.empty();
     FileHandle lock;
     if (real_files) lock = TURNOUT_TRY(lock_folder(path));
+    const bool log_is_there = TURNOUT_TRY(has_log(path, options.vfs));
 
     Database writer =
-        TURNOUT_TRY(open_database(path, options, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+        TURNOUT_TRY(open_database(path, options.vfs, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
     TURNOUT_TRY(
         execute(writer.get(),
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
@@ -604,14 +583,16 @@ Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::st
     if (options.max_pages > 0)
         TURNOUT_TRY(
             execute(writer.get(), "PRAGMA max_page_count=" + std::to_string(options.max_pages)));
+    if (!options.accept_lost_log) TURNOUT_TRY(check_log(writer.get(), path, log_is_there));
     TURNOUT_TRY(migrate(writer.get(), real_files ? path : ""));
+    TURNOUT_TRY(mark_in_use(writer.get()));
     const std::uint64_t reserved = TURNOUT_TRY(reserve_revisions(writer.get()));
     if (real_files) {
         preallocate_wal(path);
         sync_folder(path);
     }
 
-    Database reader = TURNOUT_TRY(open_database(path, options, SQLITE_OPEN_READWRITE));
+    Database reader = TURNOUT_TRY(open_database(path, options.vfs, SQLITE_OPEN_READWRITE));
     // Not mapped into memory: SQLite would unmap and map the file anew after every commit.
     TURNOUT_TRY(execute(reader.get(),
                         "PRAGMA query_only=ON; PRAGMA cache_size=-1024;"
@@ -622,9 +603,8 @@ Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::st
     auto cache = std::make_unique<RowCache>();
     auto thread =
         std::make_unique<Writer>(loop, std::move(writer), std::move(ballast), reserved, *cache);
-    return std::make_unique<OpenSqliteStore>(loop, path, std::move(options), std::move(lock),
-                                             std::move(reader), std::move(cache),
-                                             std::move(thread));
+    return std::make_unique<SqliteStore>(loop, std::move(lock), std::move(reader),
+                                         std::move(cache), std::move(thread));
 }
 
 }  // namespace turnout

@@ -12,7 +12,8 @@
 // than kLowSpaceBatch bytes are refused. I/O errors are Unavailable.
 //
 // The lock file `{path}.lock` keeps a second process out. Destroying the store commits what is
-// queued first and posts the `done`s; they may run after it is gone.
+// queued first and posts the `done`s; they may run after it is gone. Then the log is empty, and the
+// file alone is the whole database.
 #pragma once
 
 #include <cstdint>
@@ -34,20 +35,16 @@ struct SqliteOptions {
     // be free (unset: what the file system says).
     std::uint32_t max_pages = 0;
     std::function<std::uint64_t()> free_space = nullptr;
+    // Opens it as it is even if the log that it needs is lost.
+    bool accept_lost_log = false;
 };
 
 inline constexpr std::size_t kLowSpaceBatch = 64 << 10;
 
-class SqliteStore : public Store {
-public:
-    // A consistent copy into `file`, which must not exist, while the store goes on. Blocks for as
-    // long as copying takes: call it through Loop::blocking. Safe from any thread.
-    virtual Result<void> backup(std::string file) const = 0;
-};
-
 // Creates the file, or migrates it forward (after a backup beside it). Errors:
-// FailedPrecondition: written by a newer turnout, or in use by another process; Unavailable: I/O.
-Result<std::unique_ptr<SqliteStore>> open_sqlite_store(Loop& loop, const std::string& path,
-                                                       SqliteOptions options = {});
+// FailedPrecondition: written by a newer turnout, in use by another process, or without the log that
+// it needs (intact.h); Unavailable: I/O, or damaged.
+Result<std::unique_ptr<Store>> open_sqlite_store(Loop& loop, const std::string& path,
+                                                 SqliteOptions options = {});
 
 }  // namespace turnout

@@ -16,6 +16,7 @@
 
 #include "base/json.h"
 #include "store/sqlite/database.h"
+#include "store/sqlite/intact.h"
 #include "store/sqlite/migrations.h"
 #include "store/test_loop.h"
 
@@ -33,7 +34,7 @@ protected:
     }
     void TearDown() override { std::filesystem::remove_all(folder); }
 
-    std::unique_ptr<SqliteStore> open(SqliteOptions options = {.ballast_bytes = 1 << 20}) {
+    std::unique_ptr<Store> open(SqliteOptions options = {.ballast_bytes = 1 << 20}) {
         auto opened = open_sqlite_store(loop, path, std::move(options));
         EXPECT_TRUE(opened) << opened.error().message;
         return opened ? std::move(*opened) : nullptr;
@@ -189,13 +190,89 @@ TEST_F(SqliteStoreTest, DestroyingCommitsWhatIsQueued) {
 TEST_F(SqliteStoreTest, BackupIsAWholeStore) {
     auto store = open();
     ASSERT_TRUE(put(*store, "a", "1"));
-    ASSERT_TRUE(store->backup(folder + "/copy's.db"));
+    ASSERT_TRUE(copy_database(path, folder + "/copy's.db"));
     ASSERT_TRUE(put(*store, "b", "2"));
     const auto copy = open_sqlite_store(loop, folder + "/copy's.db", {.ballast_bytes = 0});
     ASSERT_TRUE(copy);
     EXPECT_TRUE(*(*copy)->get(Table::Job, "a"));
     EXPECT_FALSE(*(*copy)->get(Table::Job, "b"));
-    EXPECT_FALSE(store->backup(folder + "/copy's.db")) << "exists";
+    EXPECT_FALSE(copy_database(path, folder + "/copy's.db")) << "exists";
+}
+
+// What is left of a database after a kill -9, or after somebody copied its files.
+class SqliteFilesTest : public SqliteStoreTest {
+protected:
+    // Copies of the database's file and, if wanted, of its log, in a folder of their own.
+    std::string copy_files(const std::string& name, bool with_log) {
+        std::filesystem::create_directory(folder + "/" + name);
+        std::string copy = folder + "/" + name + "/turnout.db";
+        std::filesystem::copy_file(path, copy);
+        if (with_log) std::filesystem::copy_file(path + "-wal", copy + "-wal");
+        return copy;
+    }
+    void overwrite(const std::string& file, std::size_t at, const std::string& bytes) {
+        const int fd = ::open(file.c_str(), O_WRONLY | O_CLOEXEC);
+        ASSERT_EQ(::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(at)),
+                  static_cast<ssize_t>(bytes.size()));
+        ::close(fd);
+    }
+};
+
+TEST_F(SqliteFilesTest, ALostLogIsNoticed) {
+    auto store = open();
+    ASSERT_TRUE(put(*store, "a", "1"));
+    const std::string alone = copy_files("alone", false);
+    const std::string both = copy_files("both", true);
+    const std::string zeroed = copy_files("zeroed", true);
+    overwrite(zeroed + "-wal", 0, std::string(4096, '\0'));
+
+    for (const std::string& lost : {alone, zeroed}) {
+        const auto opened = open_sqlite_store(loop, lost, {.ballast_bytes = 0});
+        ASSERT_FALSE(opened) << lost;
+        EXPECT_EQ(opened.error().reason, "DatabaseLogLost");
+        EXPECT_FALSE(copy_database(lost, folder + "/never.db"));
+        // Asking changes nothing, and who wants to can go on.
+        EXPECT_FALSE(open_sqlite_store(loop, lost, {.ballast_bytes = 0}));
+        auto accepted = open_sqlite_store(loop, lost, {.ballast_bytes = 0, .accept_lost_log = true});
+        ASSERT_TRUE(accepted);
+        EXPECT_FALSE(*(*accepted)->get(Table::Job, "a"));
+        accepted->reset();
+        EXPECT_TRUE(open_sqlite_store(loop, lost, {.ballast_bytes = 0}));
+    }
+    const auto whole = open_sqlite_store(loop, both, {.ballast_bytes = 0});
+    ASSERT_TRUE(whole) << whole.error().message;
+    EXPECT_TRUE(*(*whole)->get(Table::Job, "a"));
+}
+
+TEST_F(SqliteFilesTest, AfterACleanEndTheFileAloneIsTheDatabase) {
+    auto store = open();
+    ASSERT_TRUE(put(*store, "a", "1"));
+    store.reset();
+    EXPECT_EQ(std::filesystem::file_size(path + "-wal"), 0u);
+    const auto alone = open_sqlite_store(loop, copy_files("alone", false), {.ballast_bytes = 0});
+    ASSERT_TRUE(alone) << alone.error().message;
+    EXPECT_TRUE(*(*alone)->get(Table::Job, "a"));
+}
+
+TEST_F(SqliteFilesTest, DamageIsNamed) {
+    auto store = open();
+    for (int i = 0; i < 200; ++i) ASSERT_TRUE(put(*store, std::to_string(i), std::string(3000, 'x')));
+    store.reset();
+    EXPECT_TRUE(verify_database(path));
+    const std::size_t size = std::filesystem::file_size(path);
+    const std::string noise = copy_files("noise", false), cut = copy_files("cut", false),
+                      other = copy_files("other", false);
+    overwrite(noise, size / 8192 * 4096, std::string(8192, '\x5a'));
+    std::filesystem::resize_file(cut, size / 2);
+    overwrite(other, 0, "this is no database at all");
+    for (const std::string& bad : {noise, cut, other}) {
+        const auto found = verify_database(bad);
+        ASSERT_FALSE(found) << bad;
+        EXPECT_EQ(found.error().reason, "DatabaseDamaged") << found.error().message;
+    }
+    const auto opened = open_sqlite_store(loop, other, {.ballast_bytes = 0});
+    ASSERT_FALSE(opened);
+    EXPECT_EQ(opened.error().reason, "DatabaseDamaged");
 }
 
 TEST_F(SqliteStoreTest, AFullDiskKeepsRoomForSmallChanges) {
