@@ -59,6 +59,7 @@ struct ServerInfo {
     std::string tls_origin;    // "https://127.0.0.1:8443": fallback when a request has no Host
     std::string plain_origin;  // "http://127.0.0.1:8080": only loopback peers are told of it
     std::string data_folder;
+    std::string fault;  // what is wrong with the server itself, for people; "" = nothing
     // The default pool: this machine.
     struct Pool {
         int slots = 2;

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "app/backup.h"
 #include "app/up.h"
 #include "cli/cli.h"
 
@@ -21,7 +22,10 @@ int main(int argc, char** argv) {
         arguments.python = options.python;
         arguments.uv = options.uv;
         arguments.detach = options.detach;
+        arguments.accept_loss = options.accept_loss;
         return turnout::up(arguments);
     };
+    server.back_up = turnout::back_up;
+    server.restore = turnout::restore;
     return turnout::cli::run_cli(argc, argv, std::move(server));
 }

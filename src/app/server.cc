@@ -29,6 +29,7 @@
 #include "io/tls/tls_server.h"
 #include "provider/local/harm.h"
 #include "provider/local/local_provider.h"
+#include "store/sqlite/intact.h"
 #include "store/sqlite/sqlite_store.h"
 #include "tracking/tracking.h"
 
@@ -156,6 +157,7 @@ private:
     void add_own_routes();
     void keep_ticking();
     void keep_collecting();
+    void verify_storage();
     Task<Result<http::Response>> shutdown(api::Call& call);
 
     ServerOptions options_;
@@ -191,21 +193,30 @@ Result<void> Server::run() {
     TURNOUT_TRY(control_->recover());
     keep_ticking();
     keep_collecting();
+    loop_.after(1s, [this] { verify_storage(); });
     for (const int signal : {SIGTERM, SIGINT}) loop_.on_signal(signal, [this] { loop_.stop(); });
     TURNOUT_TRY(announce());
     malloc_trim(0);
     loop_.run();
     // Crash-only: what was acknowledged is durable and nodes go on, so nothing needs saying goodbye,
-    // and no destructor meets a request that is still under way.
+    // and no other destructor meets a request that is still under way.
     unlink(instance_.running().c_str());
     unlink(instance_.agent_socket().c_str());
+    store_.reset();  // what is under way is recorded, and the database is one file again
     std::fflush(nullptr);
     _exit(0);
 }
 
 Result<void> Server::open() {
     instance_ = TURNOUT_TRY(open_instance(options_.data));
-    store_ = TURNOUT_TRY(open_sqlite_store(loop_, instance_.database()));
+    if (access(instance_.keys().c_str(), F_OK) == 0 && access(instance_.database().c_str(), F_OK) != 0 && !options_.accept_loss)
+        return fail(Code::FailedPrecondition, "DatabaseLost",
+                    "the database '" + instance_.database() + "' is missing, although a server has used this folder: put it back, or restore a "
+                    "backup (`turnout restore`); to begin with an empty one, start once with `turnout up --accept-loss`",
+                    instance_.database());
+    SqliteOptions storage;
+    storage.accept_lost_log = options_.accept_loss;
+    store_ = TURNOUT_TRY(open_sqlite_store(loop_, instance_.database(), std::move(storage)));
     TURNOUT_TRY(unpack_agent(instance_));
     blobs_ = TURNOUT_TRY(open_blobs(*store_, clock_, random_, loop_, instance_.blobs()));
     tracking_ = std::make_unique<Tracking>(*store_, clock_, random_, loop_);
@@ -376,6 +387,17 @@ Result<void> Server::announce() {
 void Server::keep_collecting() {
     start(blobs_->collect(clock_.now()), [](const auto&) {});
     loop_.after(std::chrono::hours(1), [this] { keep_collecting(); });
+}
+
+// Damage that no request has met yet is found before it is copied over the last good backup.
+void Server::verify_storage() {
+    const auto found = std::make_shared<Result<void>>();  // shared with the pool's thread
+    loop_.blocking([found, path = instance_.database()] { *found = verify_database(path); },
+                   [this, found] {
+                       if (*found || found->error().reason != "DatabaseDamaged") return;
+                       services_->info.fault = found->error().message;
+                       std::fprintf(stderr, "error: %s\n", services_->info.fault.c_str());
+                   });
 }
 
 void Server::keep_ticking() {

@@ -14,6 +14,7 @@ struct ServerOptions {
     int slots = 0;                // of the default pool; 0 = max(2, cores)
     std::string python;           // the pool's interpreter, "" = python3 of PATH
     std::string uv;               // "" = TURNOUT_UV, beside the executable, PATH
+    bool accept_loss = false;     // starts although a part of the database is lost
     std::function<void(const std::string& url, const std::string& plain_url)> ready;  // once it answers
 };
 

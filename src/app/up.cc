@@ -76,6 +76,7 @@ int up_detached(const UpArguments& arguments, const Instance& instance) {
     pass("--slots", arguments.slots > 0 ? std::to_string(arguments.slots) : "");
     pass("--python", arguments.python);
     pass("--uv", arguments.uv);
+    if (arguments.accept_loss) request.arguments.emplace_back("--accept-loss");
     for (char** entry = environ; *entry; ++entry) request.environment.emplace_back(*entry);
     request.directory = "/";
     request.output = request.error = log;
@@ -119,6 +120,7 @@ int up(const UpArguments& arguments) {
     options.slots = arguments.slots;
     options.python = arguments.python;
     options.uv = arguments.uv;
+    options.accept_loss = arguments.accept_loss;
     options.ready = [data = instance->folder](const std::string& url, const std::string& plain_url) {
         print_where(data, url, plain_url);
     };

@@ -13,6 +13,7 @@ struct UpArguments {
     std::string python;
     std::string uv;
     bool detach = false;
+    bool accept_loss = false;  // of a part of the database
 };
 
 // The exit code of the process. Prints where the server is and how to use it.

@@ -1,6 +1,7 @@
 // `turnout …`: commands are rows of a table (commands.cc); app/main.cc calls `run_cli`.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -15,11 +16,20 @@ struct UpOptions {
     std::string python;  // interpreter of the default pool, "" = python3 of PATH
     std::string uv;      // "" = found
     int slots = 0;       // of the default pool, 0 = its own choice
+    bool accept_loss = false;  // start although a part of the database is lost
 };
+
+// What a backup holds; `copied_…` is what was not there yet.
+struct BackupReport {
+    std::uint64_t contents = 0, bytes = 0, copied_contents = 0, copied_bytes = 0;
+};
+using Saying = std::function<void(const std::string&)>;
 
 // What only the executable with the server in it can do.
 struct ServerCommands {
     std::function<int(const UpOptions& options)> up;
+    std::function<Result<BackupReport>(const std::string& data, const std::string& folder, const Saying& say)> back_up;
+    std::function<Result<BackupReport>(const std::string& folder, const std::string& data, bool check_only, const Saying& say)> restore;
     std::string version;
 };
 

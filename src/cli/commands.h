@@ -63,6 +63,8 @@ int validate(Context& context);
 
 // ---- the server and this machine (server_commands.cc) ----
 int server_up(Context& context);
+int server_backup(Context& context);
+int server_restore(Context& context);
 int server_down(Context& context);
 int server_status(Context& context);
 int print_environment(Context& context);

@@ -85,6 +85,7 @@ int server_up(Context& context) {
     options.detach = args.has("--detach");
     options.python = args.get("--python");
     options.uv = args.get("--uv");
+    options.accept_loss = args.has("--accept-loss");
     if (args.has("--slots")) {
         const Json slots = yaml_scalar(args.get("--slots"));
         if (!slots.is_int() || slots.as_int() < 1 || slots.as_int() > 10'000) return context.fail({Code::InvalidArgument, "Usage", "--slots takes a number from 1", "--slots"});
@@ -143,7 +144,9 @@ int server_status(Context& context) {
         bool ready = false;
         if (const Result<client::Api*> opened = context.api()) {
             client::Api& api = **opened;
-            ready = api.get("/health").has_value();
+            const Result<Json> health = api.get("/health");
+            ready = health.has_value();
+            if (!ready) out.set("fault", health.error().message);
             if (ready) {
                 if (const std::string what = what_runs(api); !what.empty()) out.set("under_way", what);
                 for (const auto& [key, value] : {std::pair<const char*, std::string>{"subscription_id", api.settings().subscription_id},

@@ -147,6 +147,8 @@ Answer get_workspace_discovery(Services&, Call& call) {
 }
 
 Answer get_health(Services& services, Call&) {
+    if (!services.info.fault.empty())
+        co_return fail(Code::Unavailable, "ServerFault", services.info.fault);
     co_return json_response(200,
                             Json::object({{"status", "ok"}, {"version", services.info.version}}));
 }
