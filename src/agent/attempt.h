@@ -132,6 +132,7 @@ struct Attempt {
     bool rebooted = false;   // the machine restarted under it
     std::map<std::string, Stream, std::less<>> streams;
     bool revoked = false;    // it is to end unless its command has begun
+    bool careful = false;    // its start, or that of one beside it, took the supervisor with it
     std::optional<Span> report_at;  // next PhaseReport or EndReport
     std::optional<Span> record_at;  // its stage is not in the journal yet; it is once the stage has lasted
 

@@ -193,6 +193,8 @@ void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {
         else
             s.emit(effect::SignalTask{task.id, SIGKILL});
     }
+    std::size_t unknown = 0;  // starts that were asked for and are not known there
+    for (const auto& [id, attempt] : s.attempts) unknown += attempt.stage == Stage::Starting && attempt.issued && !known.contains(id);
     for (Attempt* known_attempt : s.in_order()) {
         Attempt& attempt = *known_attempt;
         const AttemptId id = *attempt.id;
@@ -217,9 +219,7 @@ void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {
         } else if (task) {
             if (attempt.stage == Stage::Starting) s.begun(id, attempt, task->started);
         } else if (attempt.stage == Stage::Starting) {
-            attempt.issued = false;  // it was never heard of: ask (again), unless it is to stop
-            if (attempt.stop) s.stop_before_start(id, attempt);
-            else if (attempt.revoked) s.end_revoked(id, attempt);
+            s.start_lost(id, attempt, unknown == 1);  // asked for again, unless it is to stop
         } else {
             TaskExit lost;
             lost.lost = true;

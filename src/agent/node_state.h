@@ -23,6 +23,8 @@ inline constexpr Span kWaiting = 1s;          // nor is a shorter wait for the c
 inline constexpr int kAhead = 8;              // so many starts wait at the supervisor for their turn
 inline constexpr Span kRepeatKill = 5s;
 inline constexpr std::uint64_t kLogWindow = 8 * kLogChunk;
+inline constexpr int kLossesBeforeAlone = 2;  // with the supervisor; then the job has the node for itself
+inline constexpr std::size_t kLossesKept = 256;
 inline constexpr std::size_t kTombstones = 1000;
 inline constexpr std::size_t kMaxMessage = 8 << 10;
 inline constexpr std::size_t kMaxLastLine = 2 << 10;
@@ -41,6 +43,10 @@ struct NodeCore::State {
     std::uint64_t next_order = 0;
     std::deque<AttemptId> buried;       // acknowledged ends, newest last
     std::set<AttemptId> buried_set;
+    // How often commands of a job were lost together with the supervisor, which one of them may have
+    // ended: by workspace and job, in this life.
+    std::map<std::pair<std::string, std::string>, int> losses;
+    int careful = 0;  // attempts that are `careful`
     std::vector<Effect> effects;
     bool linked = false;
     bool welcomed = false;
@@ -97,6 +103,7 @@ struct NodeCore::State {
         count(attempt, -1);
         if (attempt.timer) timers.erase({*attempt.timer, attempt.order});
         if (attempt.dirty) std::replace(dirty.begin(), dirty.end(), &attempt, static_cast<Attempt*>(nullptr));
+        not_careful(attempt);
         bases.leave(attempt.base);
         attempts.erase(found);
     }
@@ -112,7 +119,56 @@ struct NodeCore::State {
     void move_to(Attempt& attempt, Stage stage) {
         count(attempt, -1);
         attempt.stage = stage;
+        if (stage > Stage::Starting) not_careful(attempt);
         count(attempt, 1);
+    }
+
+    // ---- commands that take their supervisor with them ----
+
+    void be_careful(Attempt& attempt) {
+        if (!std::exchange(attempt.careful, true)) ++careful;
+    }
+    void not_careful(Attempt& attempt) {
+        if (std::exchange(attempt.careful, false)) --careful;
+    }
+    void lost_with_supervisor(const AttemptId& id) {
+        if (losses.size() >= kLossesKept) losses.clear();
+        ++losses[{id.workspace, id.job}];
+    }
+    // The ranks of a gang wait for each other: none of them waits for a node of its own.
+    bool wants_node_alone(const Attempt& attempt) const {
+        if (losses.empty() || attempt.task->node_count > 1) return false;
+        const auto found = losses.find({attempt.id->workspace, attempt.id->job});
+        return found != losses.end() && found->second >= kLossesBeforeAlone;
+    }
+    // Whether the supervisor may be asked to start it now. After it died, those that it had not begun
+    // are begun one by one, so that it shows which of them it was; and who was lost with it again and
+    // again runs alone, so that nobody else is.
+    bool may_ask(const Attempt& attempt) const {
+        if (losses.empty() && careful == 0) return true;
+        int others = 0;
+        for (const auto& [id, other] : attempts) {
+            if (&other == &attempt || !other.has_process()) continue;
+            const bool asked = other.stage == Stage::Running || other.issued;
+            if (!asked && other.order > attempt.order) continue;
+            if (wants_node_alone(other) || (asked && wants_node_alone(attempt))) return false;
+            const bool open = !asked || other.stage == Stage::Starting;
+            if (open && (other.careful || (asked && attempt.careful))) return false;
+            others += asked;
+        }
+        return !attempt.careful || others < max_running;
+    }
+    // The supervisor that has just said what it knows does not know that start. `alone`: of all that
+    // it does not know it was the only one that the supervisor before was asked for.
+    void start_lost(const AttemptId& id, Attempt& attempt, bool alone) {
+        if (std::exchange(attempt.issued, false)) {
+            lost_with_supervisor(id);
+            if (alone && !attempt.stop && !attempt.revoked)
+                return fail(id, attempt, Cause::NodeLost, "the node's supervisor ended when it was asked to start the command", -1);
+            be_careful(attempt);
+        }
+        if (attempt.stop) stop_before_start(id, attempt);
+        else if (attempt.revoked) end_revoked(id, attempt);
     }
 
     // ---- journal lines: a message of the protocol and what the node adds to it ----
@@ -327,6 +383,8 @@ struct NodeCore::State {
         }
         // A task may be over before its start was heard of.
         if (attempt.stage == Stage::Starting) begun(id, attempt, exit.lost ? now() : exit.started);
+        if (exit.lost) lost_with_supervisor(id);
+        else losses.erase({id.workspace, id.job});
         Ending ending;
         // One that was over, or had to end, before it was to give way does not run again.
         const Span over = exit.timed_out ? exit.started + attempt.task->timeout : exit.ended;
@@ -340,7 +398,7 @@ struct NodeCore::State {
             ending = stopped_ending(attempt);
         } else if (exit.lost) {
             ending.cause = Cause::NodeLost;
-            ending.message = "the node's supervisor was ended from outside, and the command with it";
+            ending.message = "the node's supervisor was ended, from outside or by a command, and the command with it";
         } else if (exit.timed_out) {
             ending.cause = Cause::Timeout;
             ending.message = "the command ran longer than its limit of " + to_words(attempt.task->timeout) + " and was stopped";
@@ -492,6 +550,7 @@ struct NodeCore::State {
     void revoke(const AttemptId& id, Attempt& attempt) {
         if (attempt.stop || attempt.stage >= Stage::Running) return;
         if (attempt.stage < Stage::Starting) return end_revoked(id, attempt);
+        if (listed && !attempt.issued) return end_revoked(id, attempt);
         // Only the supervisor knows whether it has begun. While it is away, `revoked` waits for its list.
         attempt.revoked = true;
         if (listed && attempt.issued) emit(effect::SignalTask{id, 0});
@@ -538,6 +597,9 @@ struct NodeCore::State {
     void pump() {
         if (quitting) return;
         check_contact();
+        if (careful > 0 || !losses.empty())  // who waited for others may be next
+            for (Attempt* attempt : in_order())
+                if (attempt->stage == Stage::Starting && !attempt->issued) touch(*attempt);
         for (std::size_t i = 0; i < dirty.size(); ++i)
             if (dirty[i]) step(*dirty[i]->id, *dirty[i]);
         while (listed && !ready.empty() && processes < max_running + kAhead) {
@@ -604,7 +666,7 @@ struct NodeCore::State {
                     signal(id, attempt);
                 } else if (attempt.stop) {
                     return stop_before_start(id, attempt);
-                } else {
+                } else if (may_ask(attempt)) {
                     attempt.issued = true;
                     emit(effect::StartTask{id, preamble(attempt)});
                 }

@@ -177,6 +177,19 @@ TEST_F(SupervisorTest, ProgramsThatCannotRunAreNamed) {
     EXPECT_EQ(started.at(denied).error().code, Code::InvalidArgument);
 }
 
+TEST_F(SupervisorTest, EmptyTextsAreTexts) {
+    auto beside = run("beside", {"sleep", "1000"});
+    auto id = run("empty", {"sh", "-c", "printf '<%s>' \"$#\" \"$@\" \"$A\"", "sh", "", "x", ""});
+    ASSERT_TRUE(until([&] { return exits.contains(id); }));
+    EXPECT_EQ(exits[id].exit_code, 0);
+    EXPECT_EQ(log_of(id), "<3><><x><><>");
+    auto none = run("none", {""});
+    ASSERT_TRUE(started.contains(none));
+    EXPECT_FALSE(started.at(none).has_value());
+    EXPECT_EQ(gone, 0);
+    EXPECT_FALSE(exits.contains(beside)) << "a neighbour is not to notice";
+}
+
 TEST_F(SupervisorTest, NobodyListensAndNothingIsLost) {
     std::string go = folder + "/go";
     auto id = run("alone", {"sh", "-c", "while [ ! -e " + go + " ]; do sleep 0.01; done; i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 5"});

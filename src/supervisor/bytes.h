@@ -26,6 +26,7 @@ static inline void *must(void *memory) {
 }
 
 static inline void put(struct buffer *b, const void *bytes, size_t size) {
+    if (!size) return;  // then there need be no bytes
     if (b->size + size > b->room) {
         b->room = (b->size + size) * 2 + 256;
         b->data = (unsigned char *)must(realloc(b->data, b->room));
@@ -83,9 +84,10 @@ static inline char *get_text_here(struct reader *r) {
         r->bad = 1;
         return (char *)"";
     }
-    memmove(bytes - 1, bytes, size);
-    bytes[size - 1] = 0;
-    return bytes - 1;
+    char *text = bytes - 1;
+    memmove(text, bytes, size);
+    text[size] = 0;
+    return text;
 }
 // A C string of its own; NUL inside is refused.
 static inline char *get_text(struct reader *r) {

@@ -885,7 +885,8 @@ static void start_waiting(void) {
     }
 }
 
-static void on_start(struct connection *c, const struct reader *payload) {
+// The start that a frame asks for; NULL if the frame does not hold together.
+static struct start *read_start(const struct reader *payload) {
     size_t size = (size_t)(payload->end - payload->at);
     struct start *s = must(calloc(1, sizeof *s));
     s->frame_size = size + 1;
@@ -902,11 +903,24 @@ static void on_start(struct connection *c, const struct reader *payload) {
         s->time_limit = get64(&r);
         s->grace = get64(&r);
     }
-    struct task *t = r.bad ? NULL : find(s->id);
+    if (!r.bad && s->argv[0] && *s->id && strlen(s->id) <= MAX_ID) return s;
+    free_start(s);
+    return NULL;
+}
+
+static void on_start(struct connection *c, const struct reader *payload) {
+    struct start *s = read_start(payload);
+    if (!s) {
+        // Whoever asked is told, if it can be said of what.
+        struct reader r = *payload;
+        char *id = get_text(&r);
+        if (!r.bad && *id && strlen(id) <= MAX_ID) tell_start(c, id, FAILED, EINVAL, 0);
+        free(id);
+        return;
+    }
+    struct task *t = find(s->id);
     struct start **place = find_waiting(s->id);
-    if (r.bad || !s->argv[0] || !*s->id || strlen(s->id) > MAX_ID)
-        tell_start(c, s->id, FAILED, EINVAL, 0);
-    else if (t || was_forgotten(s->id))
+    if (t || was_forgotten(s->id))
         tell_start(c, s->id, KNOWN, 0, t ? t->started : 0);
     else if (!*place) {
         *place = s;

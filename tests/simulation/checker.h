@@ -31,6 +31,7 @@ struct Script {
     int lines = 0;
     bool ignores_term = false;
     int fails_in = 0;  // 1 snapshot, 2 environment, 3 inputs, 4 outputs; 0 nowhere
+    int ends_supervisor = 0;  // 1: when that is to start it, 2: while it runs
     std::string preamble;
     int nodes = 1;
     int failing_rank = -1;  // the one that ends with exit_code; -1: every one

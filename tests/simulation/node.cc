@@ -406,6 +406,10 @@ void Machine::start_task(const Start& start) {
         if (known->second.exit) tell_agent([this, id, exit = *known->second.exit] { agent_->core->task_exited(id, exit); });
         return;
     }
+    if (world_.checker.scripts.at(id.job).ends_supervisor == 1) {
+        ++world_.coverage["a start took the supervisor with it"];
+        return kill_supervisor();
+    }
     auto& waiting = supervisor_->waiting;
     if (std::any_of(waiting.begin(), waiting.end(), [&](const Start& item) { return item.id == id; })) return;
     waiting.push_back(start);
@@ -437,6 +441,11 @@ void Machine::begin_task(const Start& start) {
     if (start.time_limit > Span{} && !world_.mutation.limit_not_kept) arm_limit(id, start.time_limit);
     const Script& script = world_.checker.scripts.at(id.job);
     const Lives lives{life_, supervisor_->life, process.life};
+    if (script.ends_supervisor == 2)
+        world_.timeline.in(script.runs / 2, [this] {
+            ++world_.coverage["a command took the supervisor with it"];
+            kill_supervisor();
+        }, lives);
     for (int line = 0; line < script.lines; ++line)
         world_.timeline.in(script.runs * (line + 1) / (script.lines + 1), [this, id] { task_prints(id); }, lives);
     world_.timeline.in(script.runs + 1us, [this, id, code = script.exit_code_of(rank(id))] { end_task(id, code, 0, false, true); }, lives);
