@@ -340,12 +340,9 @@ void Agent::State::carry_out(effect::StartTask& effect) {
     if (!work->prepared)
         if (auto found = environment::find_prepared(work->task.environment, environments); found && *found) work->prepared = std::move(**found);
     auto request = start_request(settings, *work, mlflow, effect.preamble);
-    if (request) {
-        supervisor->start_task(*request);
-        follow(work);
-    } else {
-        core->task_started(effect.id, Failure(request.error()));
-    }
+    const Result<void> asked = request ? supervisor->start_task(*request) : Result<void>(Failure(request.error()));
+    if (asked) follow(work);
+    else core->task_started(effect.id, Failure(asked.error()));
 }
 
 void Agent::State::carry_out(effect::ShipLog& effect) {

@@ -198,19 +198,20 @@ TEST_F(NodeCoreTest, LeasesShareABaseThatIsWrittenDownOnce) {
     auto own = [](const char* x) { return Json::object({{"parameters", Json::array({Json::array({"x", x})})}}); };
     core->from_server(Lease{kId, own("1"), "h"});
     core->from_server(Lease{other, own("2"), "h"});
-    EXPECT_EQ(core->task(kId)->command, "echo job 1");
-    EXPECT_EQ(core->task(other)->command, "echo other 2");
+    const auto told = [&](const AttemptId& id) { return core->task(id)->command + " " + core->task(id)->parameters.at(0).second; };
+    EXPECT_EQ(told(kId), "echo job ${{search_space.x}} 1");
+    EXPECT_EQ(told(other), "echo other ${{search_space.x}} 2");
     take();
     auto bases = [](const std::vector<std::string>& lines) {
         return std::count_if(lines.begin(), lines.end(), [](const auto& line) { return line.contains("\"base\",\"hash\""); });
     };
     EXPECT_EQ(bases(journal), 1);
     restart();
-    EXPECT_EQ(core->task(other)->command, "echo other 2");
+    EXPECT_EQ(told(other), "echo other ${{search_space.x}} 2");
     journal = core->snapshot();
     EXPECT_EQ(bases(journal), 1);
     restart();
-    EXPECT_EQ(core->task(kId)->command, "echo job 1");
+    EXPECT_EQ(told(kId), "echo job ${{search_space.x}} 1");
 
     // Nobody uses it any more: it goes with the next link, and then it is not known.
     ready();

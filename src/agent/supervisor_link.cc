@@ -15,6 +15,7 @@
 #include <map>
 
 #include "agent/files.h"
+#include "base/text.h"
 
 namespace turnout::agent {
 namespace {
@@ -113,6 +114,8 @@ Failure start_failure(int error, const std::string& program) {
     if (error == EACCES || error == ENOEXEC)
         return fail(Code::InvalidArgument, "CommandNotExecutable",
                     what + std::strerror(error) + " (is it executable, with a #! line?)", program);
+    if (error == E2BIG)
+        return invalid(what + "its arguments and environment variables are longer than the system allows (128 KiB each, about 2 MiB together)", program);
     return internal(what + std::strerror(error), program);
 }
 
@@ -378,10 +381,9 @@ void SupervisorLink::release() {
     if (state_->socket && !state_->closed) state_->begin_flush();
 }
 
-void SupervisorLink::start_task(const StartRequest& request) {
+Result<void> SupervisorLink::start_task(const StartRequest& request) {
     std::string name = task_name(request.id);
-    state_->programs[name] = request.argv.empty() ? "" : request.argv[0];
-    state_->send(Writer('S')
+    std::string frame = Writer('S')
                      .text(name)
                      .text(request.cwd)
                      .number(static_cast<std::uint64_t>(std::max<std::int64_t>(0, request.memory_limit)))
@@ -390,14 +392,22 @@ void SupervisorLink::start_task(const StartRequest& request) {
                      .texts(request.environment)
                      .number(static_cast<std::uint64_t>(std::max(Span::zero(), request.time_limit).count()))
                      .number(static_cast<std::uint64_t>(std::max(Span::zero(), request.grace).count()))
-                     .frame());
+                     .frame();
+    if (frame.size() > kMaxFrame)  // it would end the connection, and with it much else
+        return invalid("the command and its environment variables have " + to_size_words(frame.size()) + " together; at most " +
+                           to_size_words(kMaxFrame) + " can be started",
+                       "command");
+    state_->programs[name] = request.argv.empty() ? "" : request.argv[0];
+    state_->send(std::move(frame));
+    return {};
 }
 void SupervisorLink::signal(const AttemptId& id, int number) {
     state_->send(Writer('K').text(task_name(id)).number(static_cast<std::uint32_t>(number)).frame());
 }
 void SupervisorLink::slots(int count) { state_->send(Writer('N').number(static_cast<std::uint32_t>(count)).frame()); }
 void SupervisorLink::append(const AttemptId& id, std::string_view text, bool only_if_empty) {
-    state_->send(Writer('A').text(task_name(id)).number(static_cast<std::uint8_t>(only_if_empty)).text(text).frame());
+    // Of more the beginning: it is words for people.
+    state_->send(Writer('A').text(task_name(id)).number(static_cast<std::uint8_t>(only_if_empty)).text(text.substr(0, kMaxFrame / 2)).frame());
 }
 void SupervisorLink::forget(const AttemptId& id) { state_->send(Writer('F').text(task_name(id)).frame()); }
 void SupervisorLink::trim(const AttemptId& id, std::uint32_t segment) {

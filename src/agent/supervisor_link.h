@@ -65,8 +65,9 @@ public:
     void hold();
     void release();
 
-    // Dropped without a connection: what matters is asked again after `listed`.
-    void start_task(const StartRequest& request);
+    // Dropped without a connection: what matters is asked again after `listed`. InvalidArgument: it has
+    // more text than one message may have.
+    Result<void> start_task(const StartRequest& request);
     // To the whole tree. One that waits for its turn is dropped: `started` with Canceled; 0 does just that.
     void signal(const AttemptId& id, int number);
     void slots(int count);  // so many run at a time; more wait

@@ -90,7 +90,7 @@ protected:
         StartRequest request{id, folder, memory, std::move(preamble), std::move(argv),
                              {"PATH=/usr/bin:/bin", "TURNOUT_ATTEMPT=" + task_name(id), "TURNOUT_NODE_FOLDER=" + folder}};
         started.erase(id);
-        link->start_task(request);
+        EXPECT_TRUE(link->start_task(request));
         EXPECT_TRUE(until([&] { return started.contains(id); }));
         return id;
     }
@@ -259,7 +259,7 @@ TEST_F(SupervisorTest, ATimeLimitIsKeptWithoutAnAgent) {
         request.environment = {"PATH=/usr/bin:/bin", "TURNOUT_ATTEMPT=" + task_name(id), "TURNOUT_NODE_FOLDER=" + folder};
         request.time_limit = 200ms;
         request.grace = grace;
-        link->start_task(request);
+        EXPECT_TRUE(link->start_task(request));
         EXPECT_TRUE(until([&] { return started.contains(id); }));
         return id;
     };

@@ -354,7 +354,7 @@ Task<Result<void>> fetch_inputs(Server& server, const AgentSettings& settings, W
     work->values_known = true;
     // A placeholder without a value is told before the command is begun.
     TURNOUT_CO_TRY_VOID(find_values(settings, *work));
-    auto command = substitute(work->task.command, work->values);
+    auto command = invocation(work->task.command, work->values, kShell);
     if (!command) co_return Failure(command.error());
     co_return Result<void>();
 }
@@ -370,6 +370,7 @@ Result<void> find_values(const AgentSettings&, Work& work) {
             return invalid("'" + output.name + "' cannot be the name of an output", output.name);
         work.values.outputs[output.name] = output_path(work, output);
     }
+    for (const auto& [name, value] : work.task.parameters) work.values.search_space[name] = value;
     return {};
 }
 
@@ -384,7 +385,7 @@ std::string path_begin(const AgentSettings& settings, const environment::Prepare
 Result<StartRequest> start_request(const AgentSettings& settings, Work& work, const MlflowAddress& mlflow, std::string preamble) {
     TURNOUT_TRY(find_values(settings, work));
     const TaskSpec& task = work.task;
-    std::string command = TURNOUT_TRY(substitute(task.command, work.values));
+    Invocation command = TURNOUT_TRY(invocation(task.command, work.values, exists(std::string(kShell)) ? kShell : "sh"));
     if (!work.own || task.code) {
         for (const char* name : {"/outputs", "/logs"}) TURNOUT_TRY(make_folders(work.work() + name, 0755));
         TURNOUT_TRY(make_folders(work.folder + "/tmp", 0700));
@@ -400,8 +401,11 @@ Result<StartRequest> start_request(const AgentSettings& settings, Work& work, co
     request.time_limit = task.timeout;
     request.grace = kTimeoutGrace;
     request.preamble = std::move(preamble);
-    request.argv = to_argv(command, kShell);
-    if (request.argv[0] == kShell && !exists(std::string(kShell))) request.argv[0] = "sh";
+    request.argv = std::move(command.argv);
+    if (!command.script.empty()) {
+        TURNOUT_TRY(write_file(work.folder + "/command.sh", command.script));
+        request.argv.push_back(work.folder + "/command.sh");
+    }
 
     // Later ones win: the machine's, the environment's, Azure ML's and the job's, then what must hold.
     Variables variables(request.environment);

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "agent/command.h"
+#include "spec/command.h"
 #include "agent/files.h"
 #include "agent/folders.h"
 #include "agent/node_core.h"

@@ -73,7 +73,7 @@ TEST_F(Sweeps, TrialsAreJobsThatHaveWhatTheyShareFromTheSweep) {
     EXPECT_EQ(trial->meta.display_name, "s_0");
     const auto task = read_task(*w.store, *trial);
     ASSERT_TRUE(task);
-    EXPECT_EQ(task->command, "train --lr 1");
+    EXPECT_EQ(task->command, "train --lr ${{search_space.lr}}") << "a value is put in where it is known how it is to be quoted";
     EXPECT_EQ(task->variables, (std::vector<std::pair<std::string, std::string>>{{"AZUREML_RUN_ID", "s_0"}, {"AZUREML_SWEEP_lr", "1"}}));
     EXPECT_EQ(w.count(Table::TaskBase), 1u);
     EXPECT_EQ(w.count(Table::JobCreated), 1u) << "trials are listed with their sweep";

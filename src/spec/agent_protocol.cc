@@ -561,29 +561,6 @@ void for_each_text(TaskSpec& task, const Each& each) {
     each(task.master_address);
 }
 
-// In one pass: what a value brings in is not looked at again.
-std::string with_parameters(std::string_view command,
-                            const std::vector<std::pair<std::string, std::string>>& parameters) {
-    constexpr std::string_view kOpen = "${{";
-    constexpr std::string_view kPrefix = "search_space.";
-    std::string out;
-    for (;;) {
-        std::size_t open = command.find(kOpen);
-        std::size_t close = open == std::string_view::npos ? open : command.find("}}", open);
-        if (close == std::string_view::npos) break;
-        std::string_view expression = trim(command.substr(open + kOpen.size(), close - open - kOpen.size()));
-        const std::string* value = nullptr;
-        if (expression.starts_with(kPrefix))
-            for (const auto& [name, text] : parameters)
-                if (name == expression.substr(kPrefix.size())) value = &text;
-        out += command.substr(0, open);
-        if (value) out += *value;
-        else out += command.substr(open, close + 2 - open);
-        command.remove_prefix(close + 2);
-    }
-    return out.append(command);
-}
-
 // An offset plus what follows it must stay a number.
 void check_offset(Members& members, std::uint64_t offset) {
     if (offset > (std::uint64_t{1} << 62)) members.wrong("offset", "a number in range");
@@ -792,9 +769,8 @@ Json to_json(const TaskSpec& task) {
 Result<TaskSpec> task_from_json(const Json& json) { return with_members(TaskSpec{}, json); }
 
 Result<TaskSpec> expand_task(TaskSpec base, const Json& own, const AttemptId& id) {
+    for_each_text(base, [&](std::string& text) { replace_all(text, kJobPlaceholder, id.job); });
     TaskSpec task = TURNOUT_TRY(with_members(std::move(base), own));
-    for_each_text(task, [&](std::string& text) { replace_all(text, kJobPlaceholder, id.job); });
-    if (!task.parameters.empty()) task.command = with_parameters(task.command, task.parameters);
     for (const auto& [name, value] : task.parameters) task.variables.emplace_back("AZUREML_SWEEP_" + name, value);
     return task;
 }

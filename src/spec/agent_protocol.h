@@ -204,7 +204,7 @@ struct TaskEnvironment {
 };
 
 struct TaskSpec {
-    std::string command;  // with ${{inputs.x}} and ${{outputs.y}} still in it
+    std::string command;  // with ${{inputs.x}}, ${{outputs.y}} and ${{search_space.z}} still in it
     std::optional<BlobFolder> code;
     std::string code_hash;  // cache key of the snapshot on the node
     TaskEnvironment environment;
@@ -241,9 +241,9 @@ Result<TaskSpec> task_from_json(const Json& json);
 // Stands for the job's name in the texts of a Base.
 inline constexpr std::string_view kJobPlaceholder = "${{turnout.job}}";
 
-// The task of one attempt: `own` (the task of its lease) replaces whole members of `base`; then the
-// job's name is put in for kJobPlaceholder in every text, and the parameters, as they are, for
-// ${{search_space.name}} in the command; they are variables AZUREML_SWEEP_name too. An expression without a parameter stays.
+// The task of one attempt: the job's name is put in for kJobPlaceholder in every text of `base`, then
+// `own` (the task of its lease) replaces whole members of it. The parameters are variables
+// AZUREML_SWEEP_name too.
 Result<TaskSpec> expand_task(TaskSpec base, const Json& own, const AttemptId& id);
 
 }  // namespace turnout::agent_protocol

@@ -150,7 +150,7 @@ TEST(AgentProtocol, AnOwnTaskReplacesMembersOfItsBase) {
                                    {"prefill_outputs", true}});
     const auto task = expand_task(base, own, kId);
     ASSERT_TRUE(task) << task.error().message;
-    EXPECT_EQ(task->command, "python t.py --name brave_engine_1 --a 1e-3 --b ${{search_space.a}} $x ${{inputs.x}}");
+    EXPECT_EQ(task->command, "python t.py --name brave_engine_1 --a ${{search_space.a}} --b ${{ search_space.b }} ${{inputs.x}}");
     EXPECT_EQ(task->variables[0].second, "brave_engine_1");
     EXPECT_EQ(task->variables[1].second, "kept");
     EXPECT_EQ(task->artifacts.prefix, "ExperimentRun/dcid.brave_engine_1");

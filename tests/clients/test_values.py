@@ -79,3 +79,50 @@ def test_a_command_that_ends_its_supervisor_is_given_up(shop):
     assert job["properties"]["turnout.cause"] == "node_lost" and attempts(shop, culprit) == 3
     assert "supervisor" in job["error"]["message"]
     assert shop.ended(neighbour)["status"] == "Completed"
+
+
+NASTY = ["two words", "a;echo INJECTED", "$HOME", "*", "it's", "", "[64, 32]", "${{inputs.same}}", "${{inputs.none}}", "a}}b", "plain", "`id`", '"', "\\", "a\nb"]
+
+
+def test_swept_values_are_one_word_each(shop, tmp_path):
+    code = tmp_path / "src"
+    code.mkdir()
+    (code / "t.py").write_text("import json, os, sys\nprint('ARGV', json.dumps([sys.argv[1:], os.environ['AZUREML_SWEEP_k']]))\n")
+    name = shop.submit(f"""type: sweep
+trial:
+  command: python3 t.py ${{{{search_space.k}}}} "<${{{{search_space.k}}}}>" '${{{{search_space.k}}}}' ${{{{inputs.same}}}} $[[--o ${{{{search_space.k}}}}]] end | cat
+  code: {code}
+  environment: {{image: debian:12}}
+sampling_algorithm: grid
+inputs: {{same: "in put ${{{{search_space.k}}}}"}}
+search_space:
+  k: {{type: choice, values: {json.dumps(NASTY)}}}
+objective: {{goal: maximize, primary_metric: score}}
+limits: {{max_total_trials: 20, max_concurrent_trials: 4, timeout: 100}}""")
+    shop.ended(name)
+    for index, value in enumerate(NASTY):
+        log = shop.log(f"{name}_{index}")
+        line = next(line for line in log.splitlines() if line.startswith("ARGV "))
+        assert json.loads(line[5:]) == [[value, f"<{value}>", value, "in put ${{search_space.k}}", "--o", value, "end"], value]
+        assert "\nINJECTED" not in log
+
+
+def test_long_commands_run(shop):
+    words = " ".join(f"word-{n:06d}" for n in range(20_000))  # 240 kB
+    name = shop.submit(f"command: for word in {words}; do last=$word; done; echo $last ${{{{inputs.x}}}} | cat\ninputs: {{x: two words}}\n" + ENVIRONMENT)
+    assert shop.ended(name)["status"] == "Completed"
+    assert "word-019999 two words" in shop.log(name)
+
+
+@pytest.mark.parametrize("text, place, words", [
+    ("command: env\nenvironment_variables: {LONG: %s}" % ("x" * 131072), "environment_variables.LONG", "128"),
+    ("command: env\nenvironment_variables: {%s}" % ", ".join(f"V{n}: {'x' * 120000}" for n in range(10)), "environment_variables", "together"),
+    ("command: echo ${{inputs.x}}\ninputs: {x: %s}" % ("x" * 131072), "inputs.x", "128"),
+    ("command: python3 -c %s" % ("x" * 131072), "command", "word 3"),
+    ("command: echo %s | cat\ninputs: {x: %s}" % ("${{inputs.x}} " * 10000, "x" * 100000), "command", "longer than 2"),
+    ("command: echo $((${{inputs.x}} + 1))\ninputs: {x: 'a[$(id)]'}", "command", "calculates"),
+], ids=["variable", "variables", "input", "word", "expansion", "calculation"])
+def test_what_cannot_run_is_refused_with_its_place(shop, text, place, words):
+    told = shop.refused(text + "\n" + ENVIRONMENT)
+    assert place in told and words in told, told
+    assert len(told) < 3000

@@ -193,7 +193,7 @@ void World::plan_sweep(int number, Span when) {
         one.runs = short_tasks ? dice.pause(1ms, 20ms) : dice.pause(1ms, 2min);
         one.lines = static_cast<int>(dice.between(0, 2));
         one.priority = script.priority;
-        one.task.command = "try " + value;
+        one.task.command = script.task.command;
         one.task.parameters = {{"n", value}};
         one.task.variables = {{"AZUREML_RUN_ID", trial}, {"AZUREML_SWEEP_n", value}};
     }

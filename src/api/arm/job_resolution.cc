@@ -5,6 +5,7 @@
 #include <functional>
 #include <set>
 
+#include "api/arm/job_limits.h"
 #include "api/arm/job_placement.h"
 #include "api/arm/reference.h"
 #include "api/arm/resource.h"
@@ -856,6 +857,7 @@ Result<JobSubmission> resolve_job(Services& services, const Call& call, const Wo
     task.inputs = TURNOUT_TRY(read_inputs(context, properties.at("inputs")));
     task.outputs = TURNOUT_TRY(read_outputs(context, properties.at("outputs")));
     TURNOUT_TRY(read_variables(context, properties, job.meta, task));
+    TURNOUT_TRY(check_limits(task));
     if (const Json& timeout = properties.at("limits").at("timeout"); !timeout.is_null()) {
         const auto span = parse_duration(timeout.as_view());
         if (!span || *span <= 0s)

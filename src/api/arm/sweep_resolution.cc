@@ -1,4 +1,5 @@
 // From the definition of a sweep to the one task that all its trials are.
+#include "api/arm/job_limits.h"
 #include "api/arm/job_resolution.h"
 #include "model/sweep.h"
 
@@ -24,6 +25,7 @@ Result<JobSubmission> resolve_sweep(Services& services, const Call& call, const 
     if (!properties.at("trial").is_object())
         return fail(Code::InvalidArgument, "InvalidSweep", "a sweep needs a trial: its command and environment", "properties.trial");
     TURNOUT_TRY(check_search_space_references(properties));
+    TURNOUT_TRY(check_sweep_limits(properties));
     Json trial = trial_of(properties);
     trial.erase("displayName");
     trial.set("searchSpace", properties.at("searchSpace"));  // the command names it
