@@ -147,8 +147,22 @@ private:
 // by name.
 Result<std::int64_t> whole_number_of(const Call& call, std::string_view name, std::int64_t fallback,
                                      std::int64_t least);
-// Other requests have their turn: who reads many rows awaits it now and then.
-Task<void> next_turn(Loop& loop);
+// What a handler may do in one go: one that looks at many rows lets other requests have their turn
+// now and then, and ends when its client has left.
+//   if (turn.over()) { TURNOUT_CO_TRY_VOID(co_await turn.pass()); }
+class Turn {
+public:
+    Turn(Services& services, const Call& call);
+    bool over();  // asked for each row or so
+    Task<Result<void>> pass();
+
+private:
+    const Clock& clock_;
+    Loop& loop_;
+    Stop* stop_;
+    Span began_;
+    int steps_ = 0;
+};
 
 http::Response json_response(int status, const Json& body);
 http::Response error_response(const Error& error);  // ARM's shape and the code's HTTP status

@@ -384,10 +384,30 @@ Result<std::int64_t> whole_number_of(const Call& call, std::string_view name, st
     return *number;
 }
 
-Task<void> next_turn(Loop& loop) {
+namespace {
+constexpr Span kLongestTurn = 5ms;
+constexpr int kMostSteps = 500;
+}  // namespace
+
+Turn::Turn(Services& services, const Call& call)
+    : clock_(services.clock),
+      loop_(services.loop),
+      stop_(call.request.stop),
+      began_(clock_.since_boot()) {}
+
+bool Turn::over() {
+    return ++steps_ >= kMostSteps || clock_.since_boot() - began_ >= kLongestTurn;
+}
+
+Task<Result<void>> Turn::pass() {
     Later<bool> turn;
-    loop.post([settle = turn.settle()] { settle(true); });
+    loop_.post([settle = turn.settle()] { settle(true); });
     co_await turn;
+    if (stop_ && stop_->stopped())
+        co_return fail(Code::Canceled, "ClientLeft", "whoever asked has left");
+    steps_ = 0;
+    began_ = clock_.since_boot();
+    co_return Result<void>();
 }
 
 http::Response json_response(int status, const Json& body) {

@@ -98,6 +98,32 @@ TEST(Router, AnswersInArmsShape) {
                      .headers.has("x-ms-client-request-id"));
 }
 
+TEST(Router, AHandlerHasItsTurnAndEndsWhenItsClientHasLeft) {
+    World world;
+    TestStop client;
+    http::Request request;
+    request.stop = &client;
+    TextBody body("");
+    const Call call{request, body, {}, {}, {}, {}, {}};
+    Turn turn(world.services, call);
+    EXPECT_FALSE(turn.over());
+    world.loop.pass(6ms);
+    EXPECT_TRUE(turn.over());
+    auto passed = begin(turn.pass());
+    EXPECT_FALSE(passed.done()) << "others first";
+    world.loop.settle();
+    ASSERT_TRUE(passed.done());
+    EXPECT_TRUE(*passed);
+    EXPECT_FALSE(turn.over());
+    for (int i = 0; i < 600; ++i) turn.over();
+    EXPECT_TRUE(turn.over()) << "many steps are a turn, too";
+    client.stop();
+    auto left = begin(turn.pass());
+    world.loop.settle();
+    ASSERT_TRUE(left.done());
+    EXPECT_EQ((*left).error().code, Code::Canceled);
+}
+
 TEST(Router, BuildsLinksFromWhatTheClientUsed) {
     World world;
     add(world, "GET", "/t");

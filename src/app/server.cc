@@ -82,6 +82,7 @@ public:
     void release(const Node& node) override { provider->release(node); }
     void disconnect(const NodeId& node) override { links->disconnect(node); }
     void wake(Span at) override { tick_at(at); }
+    void job_ended(const std::string& workspace, const std::string& job) override { tracking->job_ended(workspace, job); }
 
     // A sweep's own log, in the order in which it is said. Lines that are on their way when the server
     // dies are lost; what they tell is in the trials' rows.

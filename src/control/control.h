@@ -45,6 +45,8 @@ public:
     virtual void disconnect(const NodeId& node) = 0;
     // `tick` is wanted then (since boot). A hint: who ticks at `next_tick` anyway may ignore it.
     virtual void wake(Span) {}
+    // That job's end is durable.
+    virtual void job_ended(const std::string& /*workspace*/, const std::string& /*job*/) {}
     // Lines for the log of a sweep; may be lost.
     virtual void sweep_says(const std::string& /*workspace*/, const std::string& /*job*/, const std::string& /*text*/) {}
 };

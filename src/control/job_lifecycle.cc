@@ -420,6 +420,7 @@ void Control::State::end_job(JobEntry& job, JobStatus status, ap::Cause cause, s
     --job.compute->live_jobs;
     book_job(job);
     plan_wanted = true;
+    effect([this, workspace = std::string(job.workspace()), name = std::string(job.name())] { effects.job_ended(workspace, name); });
     if (job.is_trial()) trial_over(job);
 }
 

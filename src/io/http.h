@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "base/secret.h"
+#include "base/stop.h"
 #include "base/task.h"
 #include "base/time.h"
 
@@ -47,6 +48,7 @@ struct Request {
     Headers headers;
     Peer peer;
     std::optional<std::uint64_t> content_length;  // absent if chunked or without body
+    Stop* stop = nullptr;  // the client has left: what it waits for is not wanted any more
 };
 
 // Pieces of a body; "" is the end. An error ends the connection.
@@ -94,6 +96,10 @@ struct Limits {
     Span header_timeout = 30s;   // from accept or previous response's next first byte, to the end of the header
     Span idle_timeout = 120s;    // keep-alive without a request
     Span body_timeout = 120s;    // between two pieces
+    Span handshake_timeout = 10s;
+    // Where `connections` are there already, those that have asked for nothing for so long are closed
+    // for new ones: first of the address that has most of them, first those that never asked.
+    Span patience = 1s;
 };
 
 // A listening socket. Destroying it stops accepting and ends its connections; a handler that is

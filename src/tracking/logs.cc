@@ -342,36 +342,47 @@ Result<std::string> Tracking::read_log(std::string_view wsid, std::string_view j
     return bytes;
 }
 
-void Tracking::State::wake(const std::string& job_key) {
+void Tracking::State::wake(const std::string& job_key, bool over) {
     const auto found = waiters.find(job_key);
     if (found == waiters.end()) return;
     const auto list = std::move(found->second);
     waiters.erase(found);
-    for (const auto& waiter : list) waiter->fire();
+    for (const auto& waiter : list) {
+        waiter->over = over;
+        waiter->fire();
+    }
 }
 
-Task<Result<std::uint64_t>> Tracking::wait_log(std::string wsid, std::string job, std::string path, std::uint64_t offset, Span patience) {
+void Tracking::job_ended(std::string_view wsid, std::string_view job) { state_->wake(key_of(wsid, job), true); }
+
+Task<Result<std::uint64_t>> Tracking::wait_log(std::string wsid, std::string job, std::string path, std::uint64_t offset, Span patience, Stop* stop) {
     const auto state = state_;
     const std::string job_key = key_of(wsid, job);
     const Span deadline = state->clock.since_boot() + patience;
-    for (;;) {
+    for (bool over = false;;) {
         if (state->closed) co_return fail(Code::Unavailable, "ShuttingDown", "the server is shutting down: try again");
         TURNOUT_CO_TRY(const std::string prefix, state->rows_of(job_key, path));
         TURNOUT_CO_TRY(const std::uint64_t length, state->length_of(prefix, job_key));
         const Span left = deadline - state->clock.since_boot();
-        if (length > offset || left <= Span(0)) co_return length;
+        if (over || length > offset || left <= Span(0) || (stop && stop->stopped())) co_return length;
         Later<bool> woken;
         const auto waiter = std::make_shared<LogWaiter>(woken.settle(), state->loop);
-        waiter->timer = state->loop.after(left, [state, waiter, job_key] {
-            waiter->timer = 0;
+        const auto give_up = [state, waiter, job_key] {
             if (const auto list = state->waiters.find(job_key); list != state->waiters.end()) {
                 std::erase(list->second, waiter);
                 if (list->second.empty()) state->waiters.erase(list);
             }
             waiter->fire();
+        };
+        waiter->timer = state->loop.after(left, [waiter, give_up] {
+            waiter->timer = 0;
+            give_up();
         });
+        if (stop) stop->on_stop(give_up);
         state->waiters[job_key].push_back(waiter);
         co_await woken;
+        if (stop) stop->on_stop({});
+        over = waiter->over;
     }
 }
 

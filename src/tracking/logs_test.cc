@@ -194,6 +194,22 @@ TEST_F(LogTest, AWaitingReaderWakesAfterTheCommit) {
     ASSERT_TRUE(beyond.done());
     EXPECT_EQ(**beyond, 5u);
 
+    auto to_the_end = begin(tracking->wait_log(ws, "job", std_log, 5, 1h));
+    auto of_another = begin(tracking->wait_log(ws, "other", std_log, 0, 1h));
+    tracking->job_ended(ws, "job");
+    ASSERT_TRUE(to_the_end.done());
+    EXPECT_EQ(**to_the_end, 5u);
+    EXPECT_FALSE(of_another.done());
+    tracking->job_ended(ws, "other");
+
+    TestStop client;
+    auto until_it_leaves = begin(tracking->wait_log(ws, "job", std_log, 5, 1h, &client));
+    EXPECT_FALSE(until_it_leaves.done());
+    client.stop();
+    EXPECT_TRUE(until_it_leaves.done());
+    EXPECT_FALSE(client.watched());
+    EXPECT_EQ(loop.timers(), 0u);
+
     auto at_shutdown = begin(tracking->wait_log(ws, "job", std_log, 5, 1h));
     tracking.reset();
     ASSERT_TRUE(at_shutdown.done());

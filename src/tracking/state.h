@@ -58,6 +58,7 @@ struct LogWaiter {
     Loop& loop;
     Loop::TimerId timer = 0;
     bool woken = false;
+    bool over = false;  // there is nothing more to wait for
     void fire() {
         if (std::exchange(woken, true)) return;
         if (timer != 0) loop.cancel(timer);
@@ -111,7 +112,7 @@ struct Tracking::State : std::enable_shared_from_this<Tracking::State> {
     void log_committed(std::shared_ptr<LogStream> stream, std::vector<LogAppend> taken,
                        std::uint64_t new_length, std::string new_tail, std::uint64_t new_tail_offset,
                        Result<std::uint64_t> revision);
-    void wake(const std::string& job_key);
+    void wake(const std::string& job_key, bool over = false);
     // The attempt whose logs are shown under their plain paths; 0 if there are none.
     Result<int> current_attempt(const std::string& job_key);
     // Prefix of the rows behind an artifact path; "" if there cannot be any.

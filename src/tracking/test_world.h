@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "base/stop.h"
 #include "io/loop.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -81,6 +82,22 @@ public:
 
 private:
     std::uint64_t state_ = 1;
+};
+
+// A client that leaves when the test says so.
+class TestStop : public Stop {
+public:
+    bool stopped() override { return stopped_; }
+    void on_stop(std::function<void()> call) override { call_ = std::move(call); }
+    void stop() {
+        stopped_ = true;
+        if (call_) std::exchange(call_, {})();
+    }
+    bool watched() const { return static_cast<bool>(call_); }
+
+private:
+    bool stopped_ = false;
+    std::function<void()> call_;
 };
 
 // Calls something that a crash will leave waiting for ever; the leak checker takes no offence.

@@ -12,6 +12,7 @@
 
 #include "base/json.h"
 #include "base/result.h"
+#include "base/stop.h"
 #include "base/task.h"
 #include "base/time.h"
 #include "blob/blobs.h"
@@ -145,8 +146,11 @@ public:
     Result<std::uint64_t> log_length(std::string_view wsid, std::string_view job, std::string_view path);
     // At most `limit` bytes from `offset`; "" at the end. NotFound if there is no such stream.
     Result<std::string> read_log(std::string_view wsid, std::string_view job, std::string_view path, std::uint64_t offset, std::uint64_t limit);
-    // Waits until the stream is longer than `offset`, or `patience` is over. Current length.
-    Task<Result<std::uint64_t>> wait_log(std::string wsid, std::string job, std::string path, std::uint64_t offset, Span patience);
+    // Waits until the stream is longer than `offset`, the job has ended, `patience` is over, or it is
+    // told to stop. Current length.
+    Task<Result<std::uint64_t>> wait_log(std::string wsid, std::string job, std::string path, std::uint64_t offset, Span patience, Stop* stop = nullptr);
+    // Whoever waits for more of that job's logs need not any longer. After the commit of its end.
+    void job_ended(std::string_view wsid, std::string_view job);
 
     // Everything of a deleted job: its run, metrics and logs.
     Task<Result<void>> remove_job(std::string wsid, std::string job);

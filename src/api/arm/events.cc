@@ -80,7 +80,8 @@ Json shown_event(const Json& event, const Place& place) {
 
 // What matches behind `after`, oldest first. Nothing is committed between the last look at the rows
 // and its end: who finds no event then can wait for the next commit and miss none.
-Task<Result<Page>> forward(Services& services, Filter filter, Place after, std::size_t limit) {
+Task<Result<Page>> forward(Services& services, const Call& call, Filter filter, Place after, std::size_t limit) {
+    Turn turn(services, call);
     Page page;
     page.last = after;
     std::size_t rows = 0;
@@ -112,13 +113,14 @@ Task<Result<Page>> forward(Services& services, Filter filter, Place after, std::
             break;
         }
         from = records.back().key + '\0';
-        co_await next_turn(services.loop);
+        TURNOUT_CO_TRY_VOID(co_await turn.pass());
     }
     co_return page;
 }
 
 // The newest that match, oldest first.
-Task<Result<Page>> newest(Services& services, Filter filter, std::size_t limit) {
+Task<Result<Page>> newest(Services& services, const Call& call, Filter filter, std::size_t limit) {
+    Turn turn(services, call);
     Page page;
     std::size_t rows = 0;
     Range range = with_prefix("", kRowsAtATime);
@@ -137,7 +139,7 @@ Task<Result<Page>> newest(Services& services, Filter filter, std::size_t limit) 
         }
         if (records.size() < kRowsAtATime) break;
         range.to = records.back().key;
-        co_await next_turn(services.loop);
+        TURNOUT_CO_TRY_VOID(co_await turn.pass());
     }
     std::reverse(page.events.begin(), page.events.end());
     co_return page;
@@ -178,17 +180,22 @@ public:
             if (const auto followers = self.lock()) followers->wake_all();
         });
     }
-    // Until a row behind `seen` is there, or `patience` is over. False: nobody else can wait now.
-    Task<bool> wait(std::uint64_t seen, Span patience) {
+    // Until a row behind `seen` is there, `patience` is over, or the client has left. False: nobody
+    // else can wait now.
+    Task<bool> wait(std::uint64_t seen, Span patience, Stop* stop) {
         if (last_ > seen) co_return true;
         if (waiting_.size() >= kMostFollowers) co_return false;
         const Later<bool> woken;
         const std::uint64_t id = ++ids_;
-        const Loop::TimerId timer = loop_.after(patience, [id, self = weak_from_this()] {
+        const auto give_up = [id, self = weak_from_this()] {
             if (const auto followers = self.lock()) followers->wake(id);
-        });
+        };
+        const Loop::TimerId timer = loop_.after(patience, give_up);
+        if (stop) stop->on_stop(give_up);
         waiting_.emplace(id, Waiting{woken.settle(), timer});
-        co_return co_await woken;
+        const bool waited = co_await woken;
+        if (stop) stop->on_stop({});
+        co_return waited;
     }
 
 private:
@@ -231,25 +238,26 @@ Answer get_events(Services& services, Call& call, std::shared_ptr<Followers> fol
         if (job) {
             TURNOUT_CO_TRY(start, before(services.store, job->record.created));
         }
-        TURNOUT_CO_TRY(page, co_await forward(services, filter, start, most));
+        TURNOUT_CO_TRY(page, co_await forward(services, call, filter, start, most));
         // Where the clock was set, rows are not in the order of time, and it may have begun earlier.
         const bool from_its_begin = !page.events.empty() && page.events.front().at("what").as_view() == "submitted";
         const bool can_match = filter.kind.empty() || filter.kind == "job";
         if (can_match && !from_its_begin && start > Place{}) {
-            TURNOUT_CO_TRY(page, co_await forward(services, filter, Place{}, most));
+            TURNOUT_CO_TRY(page, co_await forward(services, call, filter, Place{}, most));
         }
     } else if (after.empty()) {
-        TURNOUT_CO_TRY(page, co_await newest(services, filter, most));
+        TURNOUT_CO_TRY(page, co_await newest(services, call, filter, most));
     } else {
         TURNOUT_CO_TRY(Place place, parse_place(after));
         const Instant until = services.clock.now() + patience;
         for (;;) {
-            TURNOUT_CO_TRY(page, co_await forward(services, filter, place, most));
+            TURNOUT_CO_TRY(page, co_await forward(services, call, filter, place, most));
             const Span left = until - services.clock.now();
-            if (!page.events.empty() || page.more || left <= Span{}) break;
+            Stop* const stop = call.request.stop;
+            if (!page.events.empty() || page.more || left <= Span{} || (stop && stop->stopped())) break;
             place = page.last;
             const std::uint64_t seen = place.row;
-            if (!co_await followers->wait(seen, std::min(left, patience))) break;
+            if (!co_await followers->wait(seen, std::min(left, patience), stop)) break;
         }
     }
     Json value = Json::array();

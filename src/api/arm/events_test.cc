@@ -127,6 +127,19 @@ TEST_F(Events, AFollowerIsWokenByTheCommit) {
     EXPECT_EQ(lines(*parse_json((*never).body)), "");
 }
 
+TEST_F(Events, AFollowerThatLeavesMakesRoom) {
+    TestStop client;
+    http::Request request = following("wait=30&after=" + get("").at("next").as_string());
+    request.stop = &client;
+    TextBody body("");
+    auto answer = begin(world.router.handle(world.services, request, body));
+    world.loop.pass(1s);
+    EXPECT_FALSE(answer.done());
+    client.stop();
+    EXPECT_TRUE(answer.done());
+    EXPECT_FALSE(client.watched());
+}
+
 TEST_F(Events, TwoHundredMayWaitAndOneMoreIsAnsweredAtOnce) {
     const http::Request request = following("wait=30&after=" + get("").at("next").as_string());
     TextBody body("");

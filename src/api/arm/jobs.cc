@@ -161,6 +161,7 @@ Answer list_jobs(Services& services, Call& call, ShownJobs& jobs) {
     std::size_t count = 0;
     std::string last;
     bool more = false;
+    Turn turn(services, call);
     for (std::size_t scanned = 0; !more;) {
         TURNOUT_CO_TRY(const auto keys, services.store.scan(Table::JobCreated, range));
         for (const Record& created : keys) {
@@ -185,6 +186,9 @@ Answer list_jobs(Services& services, Call& call, ShownJobs& jobs) {
                 }
             }
             last = created.key.substr(prefix.size());
+            if (turn.over()) {
+                TURNOUT_CO_TRY_VOID(co_await turn.pass());
+            }
         }
         if (keys.size() < range.limit) break;
         if (scanned >= kMaxScanned) more = true;

@@ -14,7 +14,6 @@ namespace {
 
 constexpr std::size_t kMaxIds = 1000;
 constexpr std::int64_t kMaxChildren = 10'000;
-constexpr std::int64_t kTurn = 200;  // children until other requests have theirs
 
 std::string history(std::string_view rest) { return "/history/v1.0" + std::string(kWorkspacePattern) + std::string(rest); }
 
@@ -76,8 +75,11 @@ Answer get_children(Services& services, Call& call) {
     if (asked.view.job && asked.view.job->type == JobType::Sweep) {
         // In the order of their index. The SDK asks for no second page, so that one holds many.
         const JobRecord& sweep = *asked.view.job;
+        Turn turn(services, call);
         for (; index < sweep.sweep.created && static_cast<std::int64_t>(value.items().size()) < top; ++index) {
-            if (index % kTurn == kTurn - 1) co_await next_turn(services.loop);
+            if (turn.over()) {
+                TURNOUT_CO_TRY_VOID(co_await turn.pass());
+            }
             const std::string name = trial_name(sweep.name, index);
             RunView view;
             TURNOUT_CO_TRY(view.job, read_trial(services.store, sweep, name));

@@ -80,7 +80,7 @@ TEST(History, ALongPollWaitsForLinesAndForTheEnd) {
     server.loop.after(20ms, [&] {
         Batch batch;
         turnout::put_job(batch, job);
-        server.store.commit(std::move(batch), [](auto) {});
+        server.store.commit(std::move(batch), [&](auto) { server.tracking.job_ended(server.workspace.id, "job-1"); });
     });
     const Reply end = server.send("GET", log + "&offset=6&wait=30");
     EXPECT_EQ(end.body, "");

@@ -13,7 +13,6 @@ namespace {
 constexpr std::int64_t kDay = 86'400;
 constexpr std::uint64_t kPiece = 256 << 10;
 constexpr std::int64_t kMaxWaitSeconds = 60;
-constexpr Span kLookAgain = 100ms;  // a job's end does not wake who waits for its log
 
 std::string signature(const Secret& key, std::string_view wsid, std::string_view job, std::string_view expiry) {
     std::string message = "job-logs\n";  // newlines cannot be in any of the three
@@ -105,9 +104,10 @@ Task<Result<http::Response>> send_log(Services& services, Call& call, std::strin
         if (!record) co_return not_found("job '" + job + "' does not exist", "job");
         complete = is_terminal(record->status);
         const Span left = deadline - services.clock.since_boot();
-        const Span patience = complete ? Span(0) : std::clamp(left, Span(0), kLookAgain);
-        TURNOUT_CO_TRY(length, co_await services.tracking.wait_log(wsid, job, path, offset, patience));
-        if (length > offset || complete || left <= Span(0)) break;
+        const Span patience = complete ? Span(0) : std::max(left, Span(0));
+        Stop* const stop = call.request.stop;
+        TURNOUT_CO_TRY(length, co_await services.tracking.wait_log(wsid, job, path, offset, patience, stop));
+        if (length > offset || complete || left <= Span(0) || (stop && stop->stopped())) break;
     }
     if (length == 0 && complete && !path.starts_with("user_logs/"))
         co_return not_found("job '" + job + "' has no log '" + path + "'", "path");

@@ -147,6 +147,8 @@ Result<void> read_values(Reader& reader, Condition& condition) {
     }
     if (!is_text(token)) return unexpected(token, "a number, or a text in quotes");
     condition.texts.push_back(token.text);
+    if (condition.compare == Compare::Like) condition.like = LikePattern(token.text);
+    if (condition.compare == Compare::ILike) condition.like = LikePattern(to_lower(token.text));
     return {};
 }
 
@@ -197,27 +199,6 @@ Result<Order> parse_order(std::string_view text) {
     return order;
 }
 
-bool matches_like(std::string_view text, std::string_view pattern) {
-    std::size_t t = 0, p = 0;
-    std::size_t star = std::string_view::npos, mark = 0;
-    while (t < text.size()) {
-        if (p < pattern.size() && pattern[p] == '%') {
-            star = p++;
-            mark = t;
-        } else if (p < pattern.size() && (pattern[p] == '_' || pattern[p] == text[t])) {
-            ++p;
-            ++t;
-        } else if (star != std::string_view::npos) {
-            p = star + 1;
-            t = ++mark;
-        } else {
-            return false;
-        }
-    }
-    while (p < pattern.size() && pattern[p] == '%') ++p;
-    return p == pattern.size();
-}
-
 bool holds(const Condition& condition, const Cell& cell) {
     if (const double* number = std::get_if<double>(&cell)) {
         switch (condition.compare) {
@@ -242,8 +223,8 @@ bool holds(const Condition& condition, const Cell& cell) {
         case Compare::In: return among;
         case Compare::NotEqual:
         case Compare::NotIn: return !among;
-        case Compare::Like: return matches_like(*text, condition.texts[0]);
-        case Compare::ILike: return matches_like(to_lower(*text), to_lower(condition.texts[0]));
+        case Compare::Like: return condition.like.matches(*text);
+        case Compare::ILike: return condition.like.matches(to_lower(*text));
         case Compare::Less:
         case Compare::LessEqual:
         case Compare::Greater:

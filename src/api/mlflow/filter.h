@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "api/mlflow/like.h"
 #include "base/result.h"
 
 namespace turnout::api::mlflow {
@@ -25,6 +26,7 @@ struct Condition {
     Column column;
     Compare compare = Compare::Equal;
     std::vector<std::string> texts;  // one, or more for IN
+    LikePattern like;                // of LIKE and ILIKE
     double number = 0;               // of a number
     bool is_number = false;
 };
@@ -42,7 +44,5 @@ Result<std::vector<Condition>> parse_filter(std::string_view text);
 Result<Order> parse_order(std::string_view text);
 
 bool holds(const Condition& condition, const Cell& cell);
-// SQL's: % is any text, _ is any one byte.
-bool matches_like(std::string_view text, std::string_view pattern);
 
 }  // namespace turnout::api::mlflow

@@ -220,7 +220,7 @@ TEST(Mlflow, RunsAreSearched) {
 }
 
 TEST(Filter, Like) {
-    using mlflow::matches_like;
+    const auto matches_like = [](std::string_view text, std::string_view pattern) { return mlflow::LikePattern(pattern).matches(text); };
     EXPECT_TRUE(matches_like("abc", "a%"));
     EXPECT_TRUE(matches_like("abc", "%b%"));
     EXPECT_TRUE(matches_like("abc", "a_c"));
@@ -229,6 +229,44 @@ TEST(Filter, Like) {
     EXPECT_FALSE(matches_like("abc", "b%"));
     EXPECT_FALSE(matches_like("abc", "ab"));
     EXPECT_FALSE(matches_like("", "_"));
+    EXPECT_TRUE(matches_like("größe", "gr__e")) << "a character may have several bytes";
+    EXPECT_TRUE(matches_like("損失", "_失"));
+    EXPECT_FALSE(matches_like("é", "__"));
+    EXPECT_TRUE(matches_like("a\xff" "b", "a_b")) << "what is no UTF-8 counts byte by byte";
+
+    // Against the definition, on every short text and pattern.
+    const std::function<bool(std::string_view, std::string_view)> by_definition = [&](std::string_view text, std::string_view pattern) {
+        if (pattern.empty()) return text.empty();
+        if (pattern[0] == '%') return by_definition(text, pattern.substr(1)) || (!text.empty() && by_definition(text.substr(1), pattern));
+        return !text.empty() && (pattern[0] == '_' || pattern[0] == text[0]) && by_definition(text.substr(1), pattern.substr(1));
+    };
+    const auto word = [](int number, int length, std::string_view letters) {
+        std::string out;
+        for (; length > 0; --length, number /= static_cast<int>(letters.size())) out += letters[static_cast<std::size_t>(number) % letters.size()];
+        return out;
+    };
+    for (int length = 0, patterns = 1; length <= 5; ++length, patterns *= 4)
+        for (int p = 0; p < patterns; ++p) {
+            const std::string pattern = word(p, length, "ab%_");
+            for (int t = 0; t < 64; ++t)
+                ASSERT_EQ(matches_like(word(t, 6, "ab"), pattern), by_definition(word(t, 6, "ab"), pattern)) << pattern << " and " << word(t, 6, "ab");
+        }
+    // More than one word of bits, and the patterns that are slow where every way is tried.
+    const std::string many = std::string(99, 'a') + "b";
+    EXPECT_TRUE(matches_like("c" + std::string(500, 'a') + "b" + std::string(3'000, 'a') + "b", "%" + many + "%" + many));
+    EXPECT_FALSE(matches_like("c" + std::string(500, 'a') + "b" + std::string(98, 'a') + "b", "%" + many + "%" + many));
+    std::string slow;
+    for (int i = 0; i < 3'000; ++i) slow += "%a_";
+    for (int i = 0; i < 1'000; ++i) ASSERT_FALSE(matches_like(std::string(8'000, 'a'), slow + "b%"));
+}
+
+TEST(Search, AnExperimentNamedTwiceIsLookedAtOnce) {
+    TestServer server;
+    const std::string experiment = server.post(server.mlflow("experiments/create"), Json::object({{"name", "once"}})).json().at("experiment_id").as_string();
+    server.post(server.mlflow("runs/create"), Json::object({{"experiment_id", experiment}}));
+    const Json order = Json::array({"attributes.run_name ASC"});
+    const Json found = server.post(server.mlflow("runs/search"), Json::object({{"experiment_ids", Json::array({experiment, experiment})}, {"order_by", order}})).json();
+    EXPECT_EQ(found.at("runs").items().size(), 1u) << found.dump();
 }
 
 // The real client, when there is one: TURNOUT_TEST_PYTHON names a Python with mlflow-skinny.

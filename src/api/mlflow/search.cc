@@ -1,6 +1,7 @@
 // runs/search and experiments/search.
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "api/mlflow/filter.h"
 #include "api/mlflow/wire.h"
@@ -11,7 +12,7 @@ namespace {
 
 constexpr std::size_t kMaxResults = 50'000;
 constexpr std::size_t kDefaultResults = 1'000;
-constexpr std::size_t kPage = 200;  // runs read before other requests have their turn
+constexpr std::size_t kPage = 200;  // runs read at a time
 constexpr std::size_t kMaxOrders = 10;
 
 enum class View { Active, Deleted, All };
@@ -108,11 +109,11 @@ Result<Search> parse_search(const Json& body) {
     Search search;
     search.conditions = TURNOUT_TRY(parse_filter(body.at("filter").as_view()));
     for (const Condition& condition : search.conditions) TURNOUT_TRY(check_run_column(condition.column));
+    if (body.at("order_by").items().size() > kMaxOrders) return invalid("at most 10 columns can be ordered by", "order_by");
     for (const Json& item : body.at("order_by").items()) {
         search.orders.push_back(TURNOUT_TRY(parse_order(item.as_view())));
         TURNOUT_TRY(check_run_column(search.orders.back().column));
     }
-    if (search.orders.size() > kMaxOrders) return invalid("at most 10 columns can be ordered by", "order_by");
     search.view = TURNOUT_TRY(parse_view(body.at("run_view_type")));
     search.limit = TURNOUT_TRY(parse_limit(body));
     return search;
@@ -125,7 +126,8 @@ Result<bool> fits(Services& services, const std::string& wsid, const Search& sea
 }
 
 // One experiment, newest first: the common case goes on from where the last page ended.
-Answer search_newest(Services& services, std::string wsid, Search search, std::string after) {
+Answer search_newest(Services& services, const Call& call, std::string wsid, Search search, std::string after) {
+    Turn turn(services, call);
     Json runs = Json::array();
     std::string next = after;
     for (;;) {
@@ -136,10 +138,12 @@ Answer search_newest(Services& services, std::string wsid, Search search, std::s
             view.run = std::move(run);
             TURNOUT_CO_TRY(const bool good, fits(services, wsid, search, view));
             if (good) runs.push(run_document(view));
+            if (turn.over()) {
+                TURNOUT_CO_TRY_VOID(co_await turn.pass());
+            }
         }
         next = page.next;
         if (next.empty() || runs.items().size() >= search.limit) break;
-        co_await next_turn(services.loop);
     }
     Json body = Json::object();
     body.set("runs", std::move(runs));
@@ -147,7 +151,8 @@ Answer search_newest(Services& services, std::string wsid, Search search, std::s
     co_return json_response(200, body);
 }
 
-Answer search_ordered(Services& services, std::string wsid, Search search, std::size_t offset) {
+Answer search_ordered(Services& services, const Call& call, std::string wsid, Search search, std::size_t offset) {
+    Turn turn(services, call);
     std::vector<Found> found;
     for (const std::string& experiment : search.experiments) {
         std::string next;
@@ -157,13 +162,15 @@ Answer search_ordered(Services& services, std::string wsid, Search search, std::
                 RunView view;
                 view.run = std::move(run);
                 TURNOUT_CO_TRY(const bool good, fits(services, wsid, search, view));
+                if (turn.over()) {
+                    TURNOUT_CO_TRY_VOID(co_await turn.pass());
+                }
                 if (!good) continue;
                 Found item{{}, start_ms_of(view), view.run->id};
                 for (const Order& order : search.orders) item.cells.push_back(run_cell(view, order.column));
                 found.push_back(std::move(item));
             }
             next = page.next;
-            co_await next_turn(services.loop);
         } while (!next.empty());
     }
     std::sort(found.begin(), found.end(), [&](const Found& a, const Found& b) {
@@ -185,6 +192,9 @@ Answer search_ordered(Services& services, std::string wsid, Search search, std::
             TURNOUT_CO_TRY(view.job, load_job(services.store, wsid, found[at].id));
         }
         runs.push(run_document(view));
+        if (turn.over()) {
+            TURNOUT_CO_TRY_VOID(co_await turn.pass());
+        }
     }
     Json body = Json::object();
     body.set("runs", std::move(runs));
@@ -196,17 +206,22 @@ Answer search_runs(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     TURNOUT_CO_TRY(Search search, parse_search(body));
+    std::set<std::string> named;  // each is looked at once
+    Turn turn(services, call);
     for (const Json& id : body.at("experiment_ids").items()) {
         const std::string wanted = id.is_string() ? id.as_string() : id.dump();
         TURNOUT_CO_TRY(const Experiment experiment, co_await experiment_of_id(services, workspace.id, wanted));
-        search.experiments.push_back(experiment.id);
+        if (named.insert(experiment.id).second) search.experiments.push_back(experiment.id);
+        if (turn.over()) {
+            TURNOUT_CO_TRY_VOID(co_await turn.pass());
+        }
     }
     if (search.experiments.empty()) co_return invalid("'experiment_ids' names no experiment", "experiment_ids");
     const bool newest = search.orders.empty() || (search.orders.size() == 1 && search.orders[0].column.entity == Entity::Attribute && search.orders[0].column.name == "start_time" && !search.orders[0].ascending);
     const std::string token = body.at("page_token").as_string();
-    if (newest && search.experiments.size() == 1) co_return co_await search_newest(services, workspace.id, std::move(search), token);
+    if (newest && search.experiments.size() == 1) co_return co_await search_newest(services, call, workspace.id, std::move(search), token);
     TURNOUT_CO_TRY(const std::size_t offset, parse_offset(token));
-    co_return co_await search_ordered(services, workspace.id, std::move(search), offset);
+    co_return co_await search_ordered(services, call, workspace.id, std::move(search), offset);
 }
 
 Cell experiment_cell(const Experiment& experiment, const Column& column) {
@@ -231,6 +246,7 @@ Answer search_experiments(Services& services, Call& call) {
         TURNOUT_CO_TRY_VOID(check_experiment_column(condition.column));
     }
     std::vector<Order> orders;
+    if (body.at("order_by").items().size() > kMaxOrders) co_return invalid("at most 10 columns can be ordered by", "order_by");
     for (const Json& item : body.at("order_by").items()) {
         TURNOUT_CO_TRY(const Order order, parse_order(item.as_view()));
         TURNOUT_CO_TRY_VOID(check_experiment_column(order.column));
@@ -241,9 +257,16 @@ Answer search_experiments(Services& services, Call& call) {
     TURNOUT_CO_TRY(const std::size_t limit, parse_limit(body));
     TURNOUT_CO_TRY(const std::size_t offset, parse_offset(body.at("page_token").as_view()));
     TURNOUT_CO_TRY(auto experiments, services.tracking.list_experiments(workspace.id));
-    std::erase_if(experiments, [&](const Experiment& experiment) {
-        return view == View::Deleted || !std::all_of(conditions.begin(), conditions.end(), [&](const Condition& condition) { return holds(condition, experiment_cell(experiment, condition.column)); });
-    });
+    std::vector<Experiment> all;
+    std::swap(all, experiments);
+    Turn turn(services, call);
+    for (Experiment& experiment : all) {
+        const auto fulfilled = [&](const Condition& condition) { return holds(condition, experiment_cell(experiment, condition.column)); };
+        if (view != View::Deleted && std::all_of(conditions.begin(), conditions.end(), fulfilled)) experiments.push_back(std::move(experiment));
+        if (turn.over()) {
+            TURNOUT_CO_TRY_VOID(co_await turn.pass());
+        }
+    }
     std::stable_sort(experiments.begin(), experiments.end(), [&](const Experiment& a, const Experiment& b) {
         for (const Order& order : orders) {
             bool decided = false;

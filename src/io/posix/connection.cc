@@ -1,5 +1,6 @@
 #include "io/posix/connection.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -147,6 +148,11 @@ bool Connection::readable_now() {
     char byte = 0;
     const ssize_t got = ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return got >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
+bool Connection::peer_left() const {
+    pollfd look{socket_.get(), POLLRDHUP, 0};
+    return aborted_ || ::poll(&look, 1, 0) == 1;
 }
 
 Connection::Attempt Connection::try_read(char* to, std::size_t size) {

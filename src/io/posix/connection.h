@@ -43,6 +43,8 @@ public:
     bool quiet();
     // Bytes of the peer's program have arrived that nobody has read (or the end).
     virtual bool readable_now();
+    // The peer has ended its side, or the connection is broken.
+    bool peer_left() const;
 
     AsioLoop& loop() { return loop_; }
 

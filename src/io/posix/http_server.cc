@@ -7,7 +7,9 @@
 #include <cstring>
 #include <ctime>
 #include <optional>
+#include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 #include "base/text.h"
 #include "io/posix/http_parser.h"
@@ -45,11 +47,12 @@ struct Shared : std::enable_shared_from_this<Shared> {
     // Deadlines are looked at now and then instead of setting a timer for each read.
     Span tick() const {
         const Span least =
-            std::min({limits.header_timeout, limits.idle_timeout, limits.body_timeout, linger_for});
+            std::min({limits.header_timeout, limits.idle_timeout, limits.body_timeout, limits.handshake_timeout, linger_for});
         return std::clamp<Span>(least / 4, 5ms, 1s);
     }
     void start_ticking();
     void sweep();
+    bool make_room();
 
     // The accepting coroutine rests for a while, less if the listener closes.
     std::optional<Later<bool>::Settle> resting;
@@ -80,7 +83,7 @@ struct Shared : std::enable_shared_from_this<Shared> {
 
 // One connection from accept to its end. Shared by its coroutine and by the stream of an upgrade,
 // whichever ends last.
-class Session : public std::enable_shared_from_this<Session> {
+class Session : public std::enable_shared_from_this<Session>, public Stop {
 public:
     Session(std::shared_ptr<Shared> shared, std::unique_ptr<Connection> connection, Peer peer)
         : shared_(std::move(shared)),
@@ -88,9 +91,10 @@ public:
           reader_(Role::Request, shared_->limits.header_bytes),
           body_(*this) {
         request_.peer = std::move(peer);
+        request_.stop = this;
         shared_->sessions.insert(this);
     }
-    ~Session() { shared_->sessions.erase(this); }
+    ~Session() override { shared_->sessions.erase(this); }
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 
@@ -104,6 +108,24 @@ public:
         if (!armed_ || now < deadline_) return;
         armed_ = false;
         connection_->expire();
+    }
+
+    bool stopped() override { return connection_->peer_left(); }
+    void on_stop(std::function<void()> call) override { on_stop_ = std::move(call); }
+    bool has_on_stop() const { return static_cast<bool>(on_stop_); }
+    void look_at_peer() {
+        if (on_stop_ && stopped()) std::exchange(on_stop_, {})();
+    }
+
+    // For who needs its place: asks for nothing since then.
+    std::optional<Ticks> silent_since() const {
+        if (serving_ || connection_->aborted()) return std::nullopt;
+        return silent_since_;
+    }
+    bool never_asked() const { return fresh_; }
+    std::string_view peer_host() const {
+        const std::string_view address = request_.peer.address;
+        return address.substr(0, address.rfind(':'));
     }
 
 private:
@@ -147,6 +169,9 @@ private:
     bool body_failed_ = false;
     bool idle_ = true;   // between two requests
     bool fresh_ = true;  // before the first one
+    bool serving_ = false;  // a request has come, its response has not left
+    Ticks silent_since_ = std::chrono::steady_clock::now();
+    std::function<void()> on_stop_;
     bool armed_ = false;
     Ticks deadline_{};
 };
@@ -162,8 +187,38 @@ void Shared::start_ticking() {
 void Shared::sweep() {
     ticking = false;
     const Ticks now = std::chrono::steady_clock::now();
-    for (Session* session : sessions) session->look_at_deadline(now);
+    std::vector<Session*> watched;
+    for (Session* session : sessions) {
+        session->look_at_deadline(now);
+        if (session->has_on_stop()) watched.push_back(session);
+    }
+    for (Session* session : watched)  // which may end another
+        if (sessions.contains(session)) session->look_at_peer();
     if (!sessions.empty()) start_ticking();
+}
+
+// Ends some connections that ask for nothing, where all places are taken.
+bool Shared::make_room() {
+    const Ticks since = std::chrono::steady_clock::now() - limits.patience;
+    std::vector<Session*> silent;
+    bool any_fresh = false;
+    for (Session* session : sessions)
+        if (const auto at = session->silent_since(); at && *at <= since) {
+            silent.push_back(session);
+            any_fresh |= session->never_asked();
+        }
+    if (any_fresh) std::erase_if(silent, [](Session* one) { return !one->never_asked(); });
+    std::unordered_map<std::string_view, std::size_t> of_peer;
+    for (Session* session : silent) ++of_peer[session->peer_host()];
+    // Several at a time, so that looking at all of them is not the price of each newcomer.
+    const std::size_t count = std::min(silent.size(), limits.connections / 64 + 1);
+    std::partial_sort(silent.begin(), silent.begin() + static_cast<std::ptrdiff_t>(count), silent.end(),
+                      [&](Session* a, Session* b) {
+                          const std::size_t of_a = of_peer[a->peer_host()], of_b = of_peer[b->peer_host()];
+                          return of_a != of_b ? of_a > of_b : *a->silent_since() < *b->silent_since();
+                      });
+    for (std::size_t i = 0; i < count; ++i) silent[i]->abort();
+    return count > 0;
 }
 
 // `first` is small; `second` goes in slices, so that a slow peer has the time for each of them.
@@ -182,12 +237,15 @@ Task<Result<void>> Session::write(std::string_view first, std::string_view secon
 Task<Result<bool>> Session::read_head() {
     reader_.begin();
     bool began = !reader_.empty();
+    serving_ = false;
+    silent_since_ = std::chrono::steady_clock::now();
     Ticks header_deadline = std::chrono::steady_clock::now() + shared_->limits.header_timeout;
     for (;;) {
         Result<bool> complete = reader_.parse_head();
         if (!complete) co_return complete;
         if (*complete) {
             fresh_ = false;
+            serving_ = true;
             co_return true;
         }
         idle_ = !began;
@@ -457,7 +515,7 @@ Task<bool> Session::send_stream(std::unique_ptr<BodyReader> stream, std::string 
 }
 
 Task<void> Session::serve() {
-    arm(shared_->limits.header_timeout);
+    arm(std::min(shared_->limits.handshake_timeout, shared_->limits.header_timeout));
     Result<void> ready = co_await connection_->prepare();
     disarm();
     if (!ready) co_return;
@@ -471,6 +529,7 @@ Task<void> Session::serve() {
         fill_request();
         const bool keep_alive = reader_.head().keep_alive;
         Response response = co_await shared_->handler(request_, body_);
+        on_stop_ = {};
         if (connection_->aborted()) co_return;  // the response dies here, its stream with it
         bool drained = true;
         if (!reader_.done() && response.status != 101) drained = co_await drain();
@@ -523,7 +582,7 @@ private:
         int in_a_row = 0;
         while (!shared->closing) {
             if (shared->sessions.size() >= shared->limits.connections) {
-                co_await shared->rest(20ms);
+                co_await shared->rest(shared->make_room() ? Span(0) : 20ms);
                 continue;
             }
             Result<Accepted> next = accept_one(socket->get());

@@ -70,6 +70,7 @@ struct Site {
     bool handler_ended = false;
     Peer last_peer;
     std::optional<Later<bool>> gate;
+    bool stop_seen = false;
     std::unique_ptr<Stream> kept;
 
     Task<Response> handle(const Request& request, BodyReader& body) {
@@ -113,6 +114,12 @@ struct Site {
             co_await *gate;
             handler_ended = true;
             response.stream = std::make_unique<PatternBody>(100'000'000, 1 << 20, &stream_destroyed);
+        } else if (request.path == "/until-left") {
+            const Later<bool> left;
+            request.stop->on_stop([settle = left.settle()] { settle(true); });
+            EXPECT_FALSE(request.stop->stopped());
+            co_await left;
+            stop_seen = request.stop->stopped();
         } else if (request.path == "/ignore") {
             response.body = "did not look";
         } else if (request.path == "/empty") {
@@ -538,6 +545,18 @@ TEST_F(HttpTest, PeerLeavesWhileTheHandlerWaits) {
     loop.run_until([&] { return site.stream_destroyed && listener->connections() == 0; });
 }
 
+TEST_F(HttpTest, AHandlerIsToldThatItsPeerLeft) {
+    {
+        ClientRequest request = get(origin + "/until-left");
+        request.timeout = 30ms;
+        ASSERT_FALSE(loop.run(client->send(std::move(request))));
+    }
+    loop.run_until([&] { return site.stop_seen && listener->connections() == 0; });
+    // One that closes its own direction only still gets the answer, only sooner.
+    site.stop_seen = false;
+    EXPECT_EQ(raw("GET /until-left HTTP/1.1\r\nHost: h\r\n\r\n", "\1", true).substr(0, 12), "HTTP/1.1 200");
+}
+
 TEST_F(HttpTest, PeerLeavesDuringTheResponse) {
     auto response = loop.run(client->send(get(origin + "/chunked?500000000")));
     ASSERT_TRUE(response);
@@ -617,6 +636,48 @@ TEST_F(HttpTest, ConnectionLimitMakesOthersWait) {
         return done == 6;
     });
     EXPECT_EQ(most, 2u);
+}
+
+// Connections that say nothing are as many as there may be; a client comes, and later another.
+TEST_F(HttpTest, SilentConnectionsMakeRoom) {
+    Limits limits;
+    limits.connections = 8;
+    limits.patience = 20ms;
+    serve(limits);
+    const auto where = *parse_host_port(listener->address());
+    const auto connect_from = [&](std::uint32_t host) {
+        Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+        sockaddr_in at{};
+        at.sin_family = AF_INET;
+        at.sin_addr.s_addr = htonl(host);
+        EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&at), sizeof at), 0);
+        at.sin_port = htons(where.port);
+        at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        (void)!::connect(fd.get(), reinterpret_cast<sockaddr*>(&at), sizeof at);
+        return fd;
+    };
+    const auto is_open = [](const Fd& fd) {
+        char byte = 0;
+        return ::recv(fd.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN;
+    };
+    const std::uint32_t few = INADDR_LOOPBACK + 1, crowd = INADDR_LOOPBACK + 2;
+    const Fd lonely = connect_from(few);
+    loop.run_until([&] { return listener->connections() == 1; });
+    std::vector<Fd> silent;
+    for (int i = 0; i < 7; ++i) silent.push_back(connect_from(crowd));
+    loop.run_until([&] { return listener->connections() == 8; });
+    EXPECT_EQ(ask(get(origin + "/hello?a")).body, "hello a");
+    EXPECT_TRUE(is_open(lonely)) << "it is the oldest, but its address has no other";
+    EXPECT_FALSE(is_open(silent[0])) << "the oldest of those that are many";
+    EXPECT_TRUE(is_open(silent[6]));
+    // The one that has asked before is kept for its next request.
+    silent.push_back(connect_from(crowd));
+    const auto newcomer = make_client(loop, {});
+    auto second = loop.run(call(*newcomer, get(origin + "/hello?b")));
+    ASSERT_TRUE(second) << second.error().message;
+    EXPECT_EQ(second->body, "hello b");
+    EXPECT_TRUE(is_open(lonely));
+    EXPECT_EQ(ask(get(origin + "/hello?c")).body, "hello c");
 }
 
 TEST_F(HttpTest, ClientErrorsSayWhat) {
