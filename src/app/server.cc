@@ -21,6 +21,7 @@
 #include "control/control.h"
 #include "control/drills.h"
 #include "control/jobs.h"
+#include "environment/uv.h"
 #include "io/posix/asio_loop.h"
 #include "io/posix/files.h"
 #include "io/posix/http_server.h"
@@ -38,6 +39,13 @@ namespace turnout {
 namespace {
 
 constexpr std::string_view kDefaultTls = "127.0.0.1:8443";
+
+std::string folder_of_executable() {
+    char path[4096];
+    const ssize_t size = readlink("/proc/self/exe", path, sizeof path);
+    const std::string text(path, size > 0 ? static_cast<std::size_t>(size) : 0);
+    return text.substr(0, text.rfind('/'));
+}
 
 std::string port_of(const std::string& address) {
     return address.substr(address.rfind(':') + 1);
@@ -150,6 +158,7 @@ public:
 
 private:
     Result<void> open();
+    Result<void> find_uv();
     Result<void> prepare_credentials();
     Result<void> prepare_workspace();
     Result<void> listen();
@@ -219,6 +228,7 @@ Result<void> Server::open() {
     storage.accept_lost_log = options_.accept_loss;
     store_ = TURNOUT_TRY(open_sqlite_store(loop_, instance_.database(), std::move(storage)));
     TURNOUT_TRY(unpack_agent(instance_));
+    TURNOUT_TRY(find_uv());
     blobs_ = TURNOUT_TRY(open_blobs(*store_, clock_, random_, loop_, instance_.blobs()));
     tracking_ = std::make_unique<Tracking>(*store_, clock_, random_, loop_);
     blobs_->set_virtual(tracking_.get());
@@ -231,7 +241,6 @@ Result<void> Server::open() {
     local.server_socket = instance_.agent_socket();
     local.nodes_folder = instance_.nodes();
     local.cache_folder = instance_.cache();
-    local.uv = options_.uv;
     local.python = options_.python;
     local.node_token = [this](const NodeId& id) {
         api::Principal node;
@@ -274,6 +283,19 @@ Result<void> Server::open() {
     tracking_->set_trials([this](std::string_view wsid, std::string_view run) { return find_trial(*store_, wsid, run); });
     tracking_->set_observer([this](const std::string& wsid, const std::string& run) { control_->metrics_logged(wsid, run); });
     effects_.tracking = tracking_.get();
+    return {};
+}
+
+// What builds environments is found here, where `up` was called with its own surroundings, and left
+// beside the agents' executable: they look there, in this life of the server and in the next ones.
+Result<void> Server::find_uv() {
+    environment::Settings settings;
+    settings.uv = options_.uv;
+    settings.beside = folder_of_executable();
+    for (char** item = environ; *item; ++item) settings.environment.emplace_back(*item);
+    if (!options_.uv.empty() && environment::find_uv(settings).empty())
+        return fail(Code::InvalidArgument, "NoUv", "--uv: there is no program '" + options_.uv + "'", "--uv");
+    environment::remember_uv(instance_.folder + "/bin", settings);
     return {};
 }
 

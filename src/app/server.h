@@ -13,7 +13,7 @@ struct ServerOptions {
     std::string listen;           // "HOST:PORT" for HTTPS; "" = the kept port, else 127.0.0.1:8443 or a free one
     int slots = 0;                // of the default pool; 0 = max(2, cores)
     std::string python;           // the pool's interpreter, "" = python3 of PATH
-    std::string uv;               // "" = TURNOUT_UV, beside the executable, PATH
+    std::string uv;               // "" = TURNOUT_UV, beside the executable, the project's .venv, PATH, the one used before
     bool accept_loss = false;     // starts although a part of the database is lost
     std::function<void(const std::string& url, const std::string& plain_url)> ready;  // once it answers
 };

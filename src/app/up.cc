@@ -44,6 +44,8 @@ void print_where(const std::string& data, const std::string& url, const std::str
                 geteuid() == 0 ? " (root)" : "");
     std::printf("  use it    eval \"$(turnout env --data %s)\"   or   turnout exec --data %s -- python script.py\n",
                 data.c_str(), data.c_str());
+    if (access((data + "/bin/uv").c_str(), X_OK) != 0)
+        std::printf("  no uv     the first environment fetches it from the package index; else: turnout up --uv PATH\n");
     std::printf("  stop it   turnout down --data %s\n", data.c_str());
     std::fflush(stdout);
 }

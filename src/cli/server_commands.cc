@@ -137,6 +137,13 @@ int server_status(Context& context) {
     const std::string data = client::data_folder(context.args().get("--data"));
     const std::optional<Running> running = find_running(data);
     Json out = Json::object({{"running", running.has_value()}, {"data_folder", data}});
+    if (const std::string uv = data + "/bin/uv"; ::access(uv.c_str(), X_OK) == 0) {
+        char* path = ::realpath(uv.c_str(), nullptr);
+        out.set("uv", path ? path : uv);
+        std::free(path);
+    } else {
+        out.set("uv", "none yet: the first environment fetches it from the package index; else `turnout up --uv PATH`");
+    }
     if (running) {
         out.set("pid", static_cast<std::int64_t>(running->pid));
         for (const auto& [key, value] : running->document.members())

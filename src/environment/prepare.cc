@@ -2,144 +2,28 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <sys/file.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cctype>
 #include <cerrno>
-#include <climits>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
-#include <fstream>
 
 #include "base/json.h"
 #include "base/text.h"
+#include "environment/programs.h"
+#include "environment/uv.h"
 
 namespace turnout::environment {
 namespace {
 
 using agent_protocol::TaskEnvironment;
 
-constexpr std::size_t kTailLines = 30;
 constexpr std::string_view kMark = ".turnout-complete";
-
-struct Descriptor {
-    int fd = -1;
-    explicit Descriptor(int f) : fd(f) {}
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    ~Descriptor() {
-        if (fd >= 0) close(fd);
-    }
-};
 
 Failure environment_failed(std::string message, std::string subject) {
     return fail(Code::FailedPrecondition, "EnvironmentFailed", std::move(message), std::move(subject));
-}
-
-std::string variable(const Settings& settings, std::string_view name) {
-    for (const auto& item : settings.environment)
-        if (item.size() > name.size() && item.starts_with(name) && item[name.size()] == '=')
-            return item.substr(name.size() + 1);
-    return "";
-}
-
-bool executable(const std::string& path) {
-    struct stat st;
-    return stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && access(path.c_str(), X_OK) == 0;
-}
-
-// A program by its path, or by its name along PATH. "" if there is none.
-std::string find_program(const std::string& name, const Settings& settings) {
-    if (name.find('/') != std::string::npos) return executable(name) ? name : "";
-    std::string path = variable(settings, "PATH");
-    for (const auto& folder : split(path.empty() ? "/usr/local/bin:/usr/bin:/bin" : path, ':'))
-        if (std::string candidate = folder + "/" + name; !folder.empty() && executable(candidate)) return candidate;
-    return "";
-}
-
-struct Ran {
-    int status = -1;  // exit code
-    std::deque<std::string> tail;
-    bool canceled = false;
-};
-
-// Runs a program, its output to `log`; killed with its group when `cancel` is set.
-Result<Ran> run(const std::vector<std::string>& argv, const std::vector<std::string>& environment,
-                const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel) {
-    int fds[2];
-    if (pipe2(fds, O_CLOEXEC) != 0) return internal(std::string("pipe: ") + std::strerror(errno));
-    Descriptor from(fds[0]);
-    std::vector<char*> args, vars;
-    for (const auto& item : argv) args.push_back(const_cast<char*>(item.c_str()));
-    for (const auto& item : environment) vars.push_back(const_cast<char*>(item.c_str()));
-    args.push_back(nullptr);
-    vars.push_back(nullptr);
-    pid_t self = getpid();
-    pid_t pid;
-    {
-        Descriptor to(fds[1]);
-        pid = fork();
-        if (pid == 0) {
-            sigset_t none;
-            sigemptyset(&none);
-            sigprocmask(SIG_SETMASK, &none, nullptr);
-            setpgid(0, 0);
-            prctl(PR_SET_PDEATHSIG, SIGKILL);
-            if (getppid() != self) _exit(127);
-            int null = open("/dev/null", O_RDONLY);
-            if (null < 0 || dup2(null, 0) < 0 || dup2(fds[1], 1) < 0 || dup2(fds[1], 2) < 0) _exit(127);
-            execve(args[0], args.data(), vars.data());
-            _exit(127);
-        }
-    }
-    if (pid < 0) return internal(std::string("fork: ") + std::strerror(errno));
-    setpgid(pid, pid);
-    Ran ran;
-    std::string line;
-    for (;;) {
-        pollfd ready{from.fd, POLLIN, 0};
-        int n = poll(&ready, 1, 100);
-        if (cancel && !ran.canceled) {
-            ran.canceled = true;
-            kill(-pid, SIGKILL);
-        }
-        if (n <= 0) continue;
-        char bytes[8192];
-        ssize_t size = read(from.fd, bytes, sizeof bytes);
-        if (size < 0 && errno == EINTR) continue;
-        if (size <= 0) break;
-        std::string_view part(bytes, static_cast<std::size_t>(size));
-        log(part);
-        for (char c : part) {
-            if (c != '\n') {
-                line += c;
-                continue;
-            }
-            if (!trim(line).empty()) ran.tail.push_back(line);
-            line.clear();
-            if (ran.tail.size() > kTailLines) ran.tail.pop_front();
-        }
-    }
-    if (!trim(line).empty()) ran.tail.push_back(line);
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    ran.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    return ran;
-}
-
-std::string joined(const std::deque<std::string>& lines) {
-    std::string text;
-    for (const auto& line : lines)
-        if (!line.starts_with("Using Python ")) text += (text.empty() ? "" : "\n") + line;
-    return text;
 }
 
 Result<void> make_folder(const std::string& path) {
@@ -243,26 +127,6 @@ Json definition_of(const TaskEnvironment& environment) {
                          {"requirements", std::move(requirements)}});
 }
 
-// A setting of pip: the environment's, else the last one of its files. "" if there is none.
-std::string pip_setting(const Settings& settings, std::string name) {
-    std::string variable_name = "PIP_";
-    for (char c : name) variable_name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-    if (auto value = variable(settings, variable_name); !value.empty()) return value;
-    std::string home = variable(settings, "HOME"), found;
-    for (const std::string& path : {std::string("/etc/pip.conf"), home + "/.pip/pip.conf", home + "/.config/pip/pip.conf", variable(settings, "PIP_CONFIG_FILE")}) {
-        std::ifstream file(path);
-        std::string section;
-        for (std::string line; std::getline(file, line);) {
-            std::string_view text = trim(line);
-            if (text.starts_with('[')) section = std::string(text);
-            auto equals = text.find('=');
-            if (equals == std::string_view::npos || (section != "[global]" && section != "[install]")) continue;
-            if (trim(text.substr(0, equals)) == name) found = std::string(trim(text.substr(equals + 1)));
-        }
-    }
-    return found;
-}
-
 // uv does not read pip's configuration, and a machine may reach its packages only through it. Its
 // own settings come first.
 void add_pip_settings(const Settings& settings, std::vector<std::string>& variables) {
@@ -280,11 +144,13 @@ void add_pip_settings(const Settings& settings, std::vector<std::string>& variab
 Result<void> build(const TaskEnvironment& environment, const Settings& settings, const std::string& folder,
                    const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel) {
     std::string uv = find_uv(settings);
-    if (uv.empty())
-        return environment_failed("environment '" + environment.name +
-                                      "' has to be built, but 'uv' is not on this machine: put it beside "
-                                      "turnout-agent or in PATH, or name it with TURNOUT_UV",
+    // One that was named is meant: no other takes its place.
+    if (uv.empty() && (!settings.uv.empty() || !variable(settings, "TURNOUT_UV").empty()))
+        return environment_failed("environment '" + environment.name + "' has to be built, but uv is not at '" +
+                                      (settings.uv.empty() ? variable(settings, "TURNOUT_UV") : settings.uv) +
+                                      "', where --uv or TURNOUT_UV says",
                                   "uv");
+    if (uv.empty()) uv = TURNOUT_TRY(fetch_uv(settings, log, cancel));
     remove_beneath(AT_FDCWD, folder.c_str());
     std::vector<std::string> variables = settings.environment;
     add_pip_settings(settings, variables);
@@ -336,13 +202,6 @@ Result<void> build(const TaskEnvironment& environment, const Settings& settings,
 }
 
 }  // namespace
-
-std::string find_uv(const Settings& settings) {
-    if (!settings.uv.empty()) return executable(settings.uv) ? settings.uv : "";
-    if (auto named = variable(settings, "TURNOUT_UV"); !named.empty()) return executable(named) ? named : "";
-    if (!settings.beside.empty() && executable(settings.beside + "/uv")) return settings.beside + "/uv";
-    return find_program("uv", settings);
-}
 
 Result<std::optional<Prepared>> find_prepared(const TaskEnvironment& environment, const Settings& settings) {
     if (environment.kind == TaskEnvironment::Kind::UserManaged) {

@@ -42,7 +42,4 @@ Result<std::optional<Prepared>> find_prepared(const agent_protocol::TaskEnvironm
 Result<Prepared> prepare(const agent_protocol::TaskEnvironment& environment, const Settings& settings,
                          const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel);
 
-// setting, else TURNOUT_UV of settings.environment, else beside the agent, else PATH. "" if absent.
-std::string find_uv(const Settings& settings);
-
 }  // namespace turnout::environment

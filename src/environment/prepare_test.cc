@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "environment/definition.h"
+#include "environment/uv.h"
 
 extern "C" char** environ;
 
@@ -75,12 +76,103 @@ TEST_F(PrepareTest, TheMachinesInterpreter) {
     EXPECT_NE(missing.error().message.find("/no/such/python"), std::string::npos);
 }
 
-TEST_F(PrepareTest, WithoutUvTheErrorSaysWhatToDo) {
+TEST_F(PrepareTest, ANamedUvThatIsNotThereIsSaidAndNotReplaced) {
     settings.uv = "/no/such/uv";
     auto failed = make(venv({"x"}));
     ASSERT_FALSE(failed);
     EXPECT_EQ(failed.error().code, Code::FailedPrecondition);
-    EXPECT_NE(failed.error().message.find("TURNOUT_UV"), std::string::npos);
+    EXPECT_NE(failed.error().message.find("uv is not at '/no/such/uv'"), std::string::npos) << failed.error().message;
+}
+
+// A server and a node without any uv: where theirs is looked for, and how it is remembered.
+class UvTest : public PrepareTest {
+protected:
+    std::string project, bin;
+    void SetUp() override {
+        PrepareTest::SetUp();
+        project = folder + "/project";
+        bin = folder + "/data/bin";
+        fs::create_directories(project + "/build");
+        fs::create_directories(bin);
+        std::erase_if(settings.environment, [](const std::string& item) {
+            return item.starts_with("TURNOUT_UV=") || item.starts_with("PATH=") || item.starts_with("UV_") || item.starts_with("PIP_");
+        });
+        settings.environment.push_back("PATH=" + folder + "/path");
+        fs::create_directories(folder + "/path");
+        fs::create_symlink("/usr/bin/python3", folder + "/path/python3");
+        settings.beside = project + "/build";
+    }
+    void program(const std::string& path, const std::string& text = "#!/bin/sh\n") {
+        fs::create_directories(fs::path(path).parent_path());
+        std::ofstream(path) << text;
+        fs::permissions(path, fs::perms::owner_all);
+    }
+    // An index of one wheel whose program says `says`; `digest` "" = the right one.
+    void index(const std::string& says, std::string digest = "") {
+        std::ofstream(folder + "/index.py") << R"py(import hashlib, os, platform, sys, zipfile
+folder, says, digest = sys.argv[1:]
+libc = "manylinux_2_17" if platform.libc_ver()[0] == "glibc" else "musllinux_1_1"
+os.makedirs(folder + "/uv", exist_ok=True)
+links = ""
+for version in ("9.2.0", "9.10.1"):
+    name = f"uv-{version}-py3-none-{libc}_{platform.machine()}.whl"
+    with zipfile.ZipFile(f"{folder}/uv/{name}", "w") as z:
+        z.writestr(f"uv-{version}.data/scripts/uv", f"#!/bin/sh\necho {says} {version}\n")
+    right = hashlib.sha256(open(f"{folder}/uv/{name}", "rb").read()).hexdigest()
+    links += f'<a href="{name}#sha256={digest or right}">{name}</a>\n'
+open(folder + "/uv/index.html", "w").write(links)
+)py";
+        ASSERT_EQ(std::system(("/usr/bin/python3 " + folder + "/index.py " + folder + "/simple '" + says + "' '" + digest + "'").c_str()), 0);
+    }
+    Result<std::string> fetch() {
+        settings.environment.push_back("UV_DEFAULT_INDEX=file://" + folder + "/simple");
+        return fetch_uv(settings, [this](std::string_view text) { log += text; }, cancel);
+    }
+};
+
+TEST_F(UvTest, FoundBesideInTheProjectAndOnThePathAndRemembered) {
+    EXPECT_EQ(find_uv(settings), "");
+    EXPECT_EQ(remember_uv(bin, settings), "");
+    program(folder + "/path/uv");
+    EXPECT_EQ(find_uv(settings), folder + "/path/uv");
+    program(project + "/.venv/bin/uv");
+    EXPECT_EQ(find_uv(settings), project + "/.venv/bin/uv");
+    program(project + "/build/uv");
+    EXPECT_EQ(find_uv(settings), project + "/build/uv");
+    EXPECT_EQ(remember_uv(bin, settings), bin + "/uv");
+    EXPECT_EQ(fs::read_symlink(bin + "/uv"), project + "/build/uv");
+    // Its folder is not on the next start's PATH: the agents' link still leads to it.
+    Settings other = settings;
+    other.beside = folder + "/elsewhere";
+    other.environment = {"PATH=/no/such"};
+    EXPECT_EQ(find_uv(other), "");
+    EXPECT_EQ(remember_uv(bin, other), bin + "/uv");
+    // A link whose target went away is none.
+    fs::remove(project + "/build/uv");
+    EXPECT_EQ(remember_uv(bin, other), "");
+    other.beside = bin;
+    EXPECT_EQ(find_uv(other), "");
+}
+
+TEST_F(UvTest, TheNewestWheelOfTheIndexIsFetchedOnceAndCheckedByItsHash) {
+    settings.beside = bin;
+    index("fetched");
+    auto fetched = fetch();
+    ASSERT_TRUE(fetched) << fetched.error().message;
+    EXPECT_EQ(*fetched, bin + "/uv");
+    EXPECT_EQ(find_uv(settings), bin + "/uv");
+    EXPECT_EQ(std::system((*fetched + " | grep -qx 'fetched 9.10.1'").c_str()), 0);
+    fs::remove_all(folder + "/simple");
+    EXPECT_TRUE(fetch());
+
+    fs::remove(bin + "/uv");
+    index("forged", std::string(64, 'a'));
+    auto forged = fetch();
+    ASSERT_FALSE(forged);
+    EXPECT_NE(forged.error().message.find("SHA-256"), std::string::npos) << forged.error().message;
+    EXPECT_NE(forged.error().message.find("turnout up --uv PATH"), std::string::npos);
+    EXPECT_FALSE(fs::exists(bin + "/uv"));
+    EXPECT_FALSE(fs::exists(bin + "/uv.part"));
 }
 
 TEST_F(PrepareTest, BuiltOnceThenReusedAndHalfBuiltOnesAreRebuilt) {

@@ -1,0 +1,47 @@
+// Programs of this machine, found and run for the preparation of environments.
+#pragma once
+
+#include <unistd.h>
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "environment/prepare.h"
+
+namespace turnout::environment {
+
+struct Descriptor {
+    int fd = -1;
+    explicit Descriptor(int f) : fd(f) {}
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    ~Descriptor() {
+        if (fd >= 0) close(fd);
+    }
+};
+
+// Of settings.environment; "" if it is not there.
+std::string variable(const Settings& settings, std::string_view name);
+bool executable(const std::string& path);
+// A program by its path, or by its name along PATH. "" if there is none.
+std::string find_program(const std::string& name, const Settings& settings);
+// A setting of pip: the environment's, else the last one of its files. "" if there is none.
+std::string pip_setting(const Settings& settings, std::string_view name);
+
+struct Ran {
+    int status = -1;  // exit code
+    std::deque<std::string> tail;  // its last lines
+    bool canceled = false;
+};
+
+// Runs a program, its output to `log`; killed with its group when `cancel` is set.
+Result<Ran> run(const std::vector<std::string>& argv, const std::vector<std::string>& environment,
+                const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel);
+std::string joined(const std::deque<std::string>& lines);
+
+}  // namespace turnout::environment
