@@ -347,13 +347,23 @@ std::string pointer_of(const Description& description, const YamlDocument& docum
 
 Error in_words_of(const Description& description, const YamlDocument& document, Error error) {
     const std::string pointer = pointer_of(description, document, error.subject);
-    if (pointer.empty()) return error;
+    const auto in_words = [&](std::string& message) {
+        for (const Field& field : description.fields) {
+            const std::string_view leaf = last_part(field.rest);
+            if (camel_to_snake(leaf) == leaf || message.find(leaf) == std::string::npos) continue;
+            replace_all(message, leaf, field.yaml);
+            for (const Choice& choice : field.choices) replace_all(message, "'" + choice.rest + "'", "'" + choice.yaml + "'");
+        }
+    };
+    if (pointer.empty()) {  // what the file leaves out has no place, but words
+        if (std::ranges::any_of(description.fields, [&](const Field& field) { return !field.rest.empty() && field.rest == error.subject; })) in_words(error.message);
+        return error;
+    }
     // "limits.timeout: expected …" names its part itself.
     std::string_view part = error.subject;
     if (part.starts_with("properties.")) part.remove_prefix(11);
     if (error.message.starts_with(std::string(part) + ": ")) error.message.erase(0, part.size() + 2);
-    for (const Field& field : description.fields)
-        if (const std::string_view leaf = last_part(field.rest); camel_to_snake(leaf) != leaf) replace_all(error.message, leaf, field.yaml);
+    in_words(error.message);
     // "environment 'x' does not exist" needs no "environment: " before it.
     const std::string key = dotted(pointer);
     error.message = at_its_place(document.place(pointer), error.message.starts_with(key + " ") ? "" : key, error.message);

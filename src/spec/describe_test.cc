@@ -191,6 +191,7 @@ TEST(Describe, WhatTheServerRefusesIsToldInTheFilesWords) {
     const char* const cluster = "name: c2\ntype: amlcompute\nsize: foo\n";
     EXPECT_EQ(told(aml_compute(), cluster, "properties.properties.vmSize", "vmSize 'foo' is not known"), "f.yml:3:1: size 'foo' is not known");
     EXPECT_EQ(told(aml_compute(), cluster, "properties.properties.scaleSettings.maxNodeCount", "no"), "no") << "it was not written";
+    EXPECT_EQ(told(aml_compute(), cluster, "properties.properties.vmPriority", "exists with vmPriority 'LowPriority', not 'Dedicated'"), "exists with tier 'low_priority', not 'dedicated'");
     const char* const job = "command: ls\nenvironment: azureml:e:1\nresources:\n  instance_count: 5000\n";
     EXPECT_EQ(told(command_job(), job, "properties.environmentId", "environment 'e' does not exist"), "f.yml:2:1: environment 'e' does not exist");
     EXPECT_EQ(told(command_job(), job, "properties.resources.instanceCount", "resources.instanceCount: expected a whole number from 1 to 1,000, found 5000"),

@@ -249,11 +249,15 @@ TEST(Computes, TheTutorialsClusterLives) {
 
     EXPECT_EQ(world.send("GET", "/computes").json.at("value").items().size(), 1u);
     EXPECT_EQ(world.send("POST", "/computes/cpu-cluster/stop").code(), "OperationNotSupported");
-    EXPECT_EQ(world
-                  .send("PUT", "/computes/cpu-cluster",
-                        cluster(Json::object({{"vmSize", "STANDARD_D2_V2"}})))
-                  .code(),
-              "ComputeUpdateNotSupported");
+    // What cannot change is named: each setting that differs, and no other.
+    const Reply larger = world.send("PUT", "/computes/cpu-cluster", cluster(Json::object({{"vmSize", "STANDARD_D2_V2"}})));
+    EXPECT_EQ(larger.code(), "ComputeUpdateNotSupported");
+    EXPECT_NE(larger.text.find("exists with vmSize 'STANDARD_DS3_v2', not 'STANDARD_D2_V2';"), std::string::npos) << larger.text;
+    EXPECT_NE(larger.text.find("properties.properties.vmSize"), std::string::npos) << larger.text;
+    const Reply dearer = world.send("PUT", "/computes/cpu-cluster", cluster(Json::object({{"vmPriority", "Dedicated"}})));
+    EXPECT_EQ(dearer.code(), "ComputeUpdateNotSupported");
+    EXPECT_NE(dearer.text.find("exists with vmPriority 'LowPriority', not 'Dedicated';"), std::string::npos) << dearer.text;
+    EXPECT_NE(dearer.text.find("properties.properties.vmPriority"), std::string::npos) << dearer.text;
 
     const Reply deleted =
         world.send("DELETE", "/computes/cpu-cluster?underlyingResourceAction=Delete");

@@ -3,6 +3,7 @@
 
 #include "api/arm/regions.h"
 #include "api/arm/resource.h"
+#include "base/text.h"
 #include "model/compute.h"
 
 namespace turnout::api::arm {
@@ -309,13 +310,17 @@ Result<Compute> read_compute(const Services& services, const Workspace& workspac
 
     if (before) {
         compute.created = before->created;
-        if (!equal_ignoring_case(before->vm_size, compute.vm_size) || before->tier != compute.tier)
+        const auto word = [](Tier tier) { return tier == Tier::LowPriority ? "LowPriority" : "Dedicated"; };
+        std::vector<std::string> differs;
+        if (!equal_ignoring_case(before->vm_size, compute.vm_size))
+            differs.push_back("vmSize '" + before->vm_size + "', not '" + compute.vm_size + "'");
+        if (before->tier != compute.tier)
+            differs.push_back(std::string("vmPriority '") + word(before->tier) + "', not '" + word(compute.tier) + "'");
+        if (!differs.empty())
             return fail(Code::Conflict, "ComputeUpdateNotSupported",
-                        "compute '" + name + "' exists with vmSize '" + before->vm_size +
-                            "' and priority " +
-                            (before->tier == Tier::LowPriority ? "LowPriority" : "Dedicated") +
-                            ", which stay: delete it first, or choose another name",
-                        "properties.properties.vmSize");
+                        "compute '" + name + "' exists with " + join(differs, ", and ") +
+                            "; that cannot change: ask for what it has, delete it first, or choose another name",
+                        std::string("properties.properties.") + (differs[0].starts_with("vmSize") ? "vmSize" : "vmPriority"));
     }
     return compute;
 }
