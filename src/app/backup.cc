@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "app/instance.h"
+#include "app/version.h"
 #include "base/hash.h"
 #include "base/text.h"
 #include "base/time.h"
@@ -196,7 +197,7 @@ Result<BackupReport> back_up(const std::string& data, const std::string& folder,
     Json manifest = Json::object();
     manifest.set("format", 1);
     manifest.set("made", to_iso8601(PosixClock().now()));
-    manifest.set("version", TURNOUT_VERSION);
+    manifest.set("version", version());
     manifest.set("data_folder", data);
     manifest.set("database_sha256", database_hash);
     manifest.set("contents", static_cast<std::int64_t>(report.contents));

@@ -6,11 +6,12 @@
 
 #include "app/backup.h"
 #include "app/up.h"
+#include "app/version.h"
 #include "cli/cli.h"
 
 int main(int argc, char** argv) {
     turnout::cli::ServerCommands server;
-    server.version = TURNOUT_VERSION;
+    server.version = turnout::version();
     server.up = [](const turnout::cli::UpOptions& options) {
         char self[PATH_MAX];
         const ssize_t length = readlink("/proc/self/exe", self, sizeof self);
@@ -22,6 +23,7 @@ int main(int argc, char** argv) {
         arguments.python = options.python;
         arguments.uv = options.uv;
         arguments.detach = options.detach;
+        arguments.restart = options.restart;
         arguments.accept_loss = options.accept_loss;
         return turnout::up(arguments);
     };

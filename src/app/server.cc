@@ -14,6 +14,7 @@
 #include "api/agent/agent_routes.h"
 #include "api/api.h"
 #include "app/instance.h"
+#include "app/version.h"
 #include "base/text.h"
 #include "blob/blobs.h"
 #include "control/agent_links.h"
@@ -374,7 +375,7 @@ Result<void> Server::listen() {
     ports.set("plain", plain_->address());
     TURNOUT_TRY(write_document(instance_.ports(), ports, 0600));
 
-    services_->info.version = TURNOUT_VERSION;
+    services_->info.version = version();
     services_->info.tls_origin = "https://" + tls_->address();
     services_->info.plain_origin = "http://" + plain_->address();
     services_->info.data_folder = instance_.folder;

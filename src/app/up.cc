@@ -1,5 +1,6 @@
 #include "app/up.h"
 
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,8 +11,11 @@
 
 #include "app/instance.h"
 #include "app/server.h"
+#include "app/version.h"
+#include "base/text.h"
 #include "io/posix/files.h"
 #include "io/posix/processes.h"
+#include "spec/yaml.h"
 
 namespace turnout {
 
@@ -21,7 +25,7 @@ using namespace std::chrono_literals;
 
 struct Running {
     ProcessId process;
-    std::string url, plain_url;
+    std::string url, plain_url, version;
 };
 
 // The server of that data folder, if one runs.
@@ -33,8 +37,42 @@ std::optional<Running> find_running(const Instance& instance) {
     running.process.start_ticks = static_cast<std::uint64_t>(document->at("start_time").as_int());
     running.url = document->at("url").as_string();
     running.plain_url = document->at("plain_url").as_string();
+    running.version = document->at("version").as_string();
     if (!is_alive(running.process)) return std::nullopt;
     return running;
+}
+
+// Whether its executable is another file than ours: a build that came after it is, whatever it calls itself.
+bool runs_another_build(const Running& running) {
+    struct stat ours {}, its {};
+    return stat("/proc/self/exe", &ours) == 0 && stat(("/proc/" + std::to_string(running.process.pid) + "/exe").c_str(), &its) == 0 &&
+           (ours.st_dev != its.st_dev || ours.st_ino != its.st_ino);
+}
+
+// The options that it was started with, where others are not given.
+void take_options(const Running& running, UpArguments& arguments) {
+    const Result<std::string> line = read_file("/proc/" + std::to_string(running.process.pid) + "/cmdline");
+    if (!line) return;
+    const std::vector<std::string> words = split(*line, '\0');
+    const auto option = [&](std::string_view name) -> std::string {
+        for (std::size_t i = 0; i < words.size(); ++i) {
+            if (words[i] == name && i + 1 < words.size()) return words[i + 1];
+            if (words[i].starts_with(std::string(name) + "=")) return words[i].substr(name.size() + 1);
+        }
+        return {};
+    };
+    if (arguments.listen.empty()) arguments.listen = option("--listen");
+    if (arguments.python.empty()) arguments.python = option("--python");
+    if (arguments.uv.empty()) arguments.uv = option("--uv");
+    if (arguments.slots <= 0) arguments.slots = static_cast<int>(yaml_scalar(option("--slots")).as_int());
+}
+
+Result<void> stop(const Running& running, const Instance& instance) {
+    if (Result<void> sent = send_signal(running.process, SIGTERM); !sent && is_alive(running.process)) return sent;
+    for (int i = 0; i < 6000 && is_alive(running.process); ++i) std::this_thread::sleep_for(10ms);
+    if (!is_alive(running.process)) return {};
+    return fail(Code::Unavailable, "StillRunning",
+                "the server (process " + std::to_string(running.process.pid) + ") does not stop; see " + instance.folder + "/server.log");
 }
 
 void print_where(const std::string& data, const std::string& url, const std::string& plain_url) {
@@ -104,24 +142,37 @@ int up_detached(const UpArguments& arguments, const Instance& instance) {
 int up(const UpArguments& arguments) {
     const Result<Instance> instance = open_instance(arguments.data);
     if (!instance) return report(instance.error());
-    if (const auto running = find_running(*instance)) {
+    UpArguments restarted = arguments;
+    std::string earlier;
+    auto running = find_running(*instance);
+    if (running && arguments.restart && runs_another_build(*running)) {
+        earlier = running->version;
+        take_options(*running, restarted);
+        if (const Result<void> stopped = stop(*running, *instance); !stopped) return report(stopped.error());
+        running.reset();
+    }
+    if (running) {
         if (arguments.slots > 0 || !arguments.python.empty() || !arguments.uv.empty() || (!arguments.listen.empty() && !running->url.ends_with("//" + arguments.listen))) {
             std::fprintf(stderr, "error: turnout is already up at %s, pid %d, and keeps the options that it was started with: `turnout down` first\n",
                          running->url.c_str(), static_cast<int>(running->process.pid));
             return 1;
         }
         std::printf("turnout is already up, pid %d\n", static_cast<int>(running->process.pid));
+        if (runs_another_build(*running))
+            std::printf("it runs another build, %s; `turnout up --detach --restart` starts this one, %s\n", running->version.c_str(), version());
         print_where(instance->folder, running->url, running->plain_url);
         return 0;
     }
-    if (arguments.detach) return up_detached(arguments, *instance);
+    if (!earlier.empty())
+        std::printf("turnout ran another build, %s: it is restarted with this one, %s; running jobs go on\n", earlier.c_str(), version());
+    if (arguments.detach) return up_detached(restarted, *instance);
 
     ServerOptions options;
     options.data = instance->folder;
-    options.listen = arguments.listen;
-    options.slots = arguments.slots;
-    options.python = arguments.python;
-    options.uv = arguments.uv;
+    options.listen = restarted.listen;
+    options.slots = restarted.slots;
+    options.python = restarted.python;
+    options.uv = restarted.uv;
     options.accept_loss = arguments.accept_loss;
     options.ready = [data = instance->folder](const std::string& url, const std::string& plain_url) {
         print_where(data, url, plain_url);

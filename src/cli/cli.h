@@ -16,6 +16,7 @@ struct UpOptions {
     std::string python;  // interpreter of the default pool, "" = python3 of PATH
     std::string uv;      // "" = found
     int slots = 0;       // of the default pool, 0 = its own choice
+    bool restart = false;      // of a server that runs another build
     bool accept_loss = false;  // start although a part of the database is lost
 };
 

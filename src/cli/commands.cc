@@ -36,6 +36,7 @@ std::vector<Command> build_table() {
         {{"up"}, "Starts the server.\nIt stays in the foreground unless --detach is given.",
          {{"--listen", "", "HOST:PORT", "Where HTTPS is served; port 0 picks a free one and keeps it.", false},
           {"--detach", "-d", "", "Goes on in the background once it answers.", false},
+          {"--restart", "", "", "A server that runs another build than this one is stopped first, and this one started with its options; running jobs go on.", false},
           {"--slots", "", "N", "Slots of the default pool: how many nodes it has room for; as many as the machine has cores, at least 2, if absent.", false},
           {"--python", "", "PATH", "Interpreter of the default pool.", false},
           {"--uv", "", "PATH", "The uv executable that prepares environments.", false},

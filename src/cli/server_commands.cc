@@ -85,6 +85,7 @@ int server_up(Context& context) {
     options.detach = args.has("--detach");
     options.python = args.get("--python");
     options.uv = args.get("--uv");
+    options.restart = args.has("--restart");
     options.accept_loss = args.has("--accept-loss");
     if (args.has("--slots")) {
         const Json slots = yaml_scalar(args.get("--slots"));
