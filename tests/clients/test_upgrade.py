@@ -38,10 +38,10 @@ def test_another_build_takes_over_with_the_same_options_and_the_job_goes_on(data
 
     up(earlier, "--slots", "3", "--listen", "127.0.0.1:0")
     before = status()
-    server.turnout("compute", "create", "-n", "c", "--type", "amlcompute", "--size", "STANDARD_DS3_v2", "--max-instances", "1")
+    server.turnout("compute", "create", "-n", "cc", "--type", "amlcompute", "--size", "STANDARD_DS3_v2", "--max-instances", "1")
     (tmp_path / "job.yml").write_text(
         "command: until [ -e " + str(tmp_path / "go") + " ]; do sleep 0.1; done; echo went on\n"
-        "environment: {image: debian}\ncompute: azureml:c\n")
+        "environment: {image: debian}\ncompute: azureml:cc\n")
     name = server.turnout("job", "create", "-f", tmp_path / "job.yml", "--query", "name", "-o", "tsv").stdout.strip()
     eventually("the job runs", lambda: server.turnout("job", "show", name, "--query", "status", "-o", "tsv").stdout.strip() == "Running")
 
