@@ -39,6 +39,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             if (!frame) return 0;  // the connection would end
             if (!*frame) break;
             if (auto message = decode_to_server(**frame)) round_trip(*message, decode_to_server);
+            const Unreadable seen = look_at_unreadable(**frame);
+            TURNOUT_CHECK(!seen.id || !seen.id->job.empty(), "an attempt without a name");
             if (auto message = decode_to_agent(**frame)) {
                 round_trip(*message, decode_to_agent);
                 if (const auto* lease = std::get_if<Lease>(&*message)) {

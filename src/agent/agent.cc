@@ -604,6 +604,7 @@ void Agent::State::trim_log(const LogAck& ack) {
 
 void Agent::State::put(std::string frame) {
     if (!link) return;
+    if (!fits(frame)) return say("a message of " + std::to_string(frame.size()) + " bytes is too large for the server");
     outbox += frame;
     if (outbox.size() > kMaxOutbox) return link->close();
     if (!draining) begin_writing();
@@ -667,8 +668,9 @@ Task<void> Agent::State::serve_link(std::shared_ptr<State> self) {
                 }
                 auto message = decode_to_agent(**frame);
                 if (!message) {
-                    // A newer server may say what this agent does not know.
                     self->say("a message of the server was not understood: " + message.error().message);
+                    // A newer server may say what this agent does not know; but nobody waits for it in vain.
+                    if (const Unreadable seen = look_at_unreadable(**frame); seen.id) self->core->unreadable(*seen.id, message.error().message);
                     continue;
                 }
                 welcomed = true;

@@ -177,6 +177,14 @@ void NodeCore::from_server(const ToAgent& message) {
     s.pump();
 }
 
+void NodeCore::unreadable(const AttemptId& id, const std::string& why) {
+    State& s = *state_;
+    if (s.quitting) return;
+    s.refuse(id, "the node cannot read what it was told of this job: " + why);
+    s.heard();
+    s.pump();
+}
+
 void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {
     State& s = *state_;
     if (s.quitting) return;

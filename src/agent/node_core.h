@@ -163,6 +163,8 @@ public:
     void server_connected();
     void server_disconnected();
     void from_server(const agent_protocol::ToAgent& message);
+    // A message about that attempt that nobody can read: the attempt ends, and the server hears why.
+    void unreadable(const AttemptId& id, const std::string& why);
 
     // ---- the supervisor ----
     void supervisor_listed(const std::vector<TaskState>& tasks);

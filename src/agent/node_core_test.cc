@@ -263,6 +263,30 @@ TEST_F(NodeCoreTest, TheBasesSentLastAreKept) {
     EXPECT_EQ(core->task({"ws", "second", 1})->command, "echo");
 }
 
+TEST_F(NodeCoreTest, WhatCannotBeReadEndsItsAttempt) {
+    ready();
+    core->unreadable(kId, "lease.task must be an object");
+    core->log_grew(kId, kStdLog, 10);
+    core->from_server(LogAck{kId, std::string(kStdLog), 10});
+    auto reports = sent<EndReport>();
+    ASSERT_EQ(reports.size(), 1u);
+    EXPECT_EQ(reports[0].ending.cause, Cause::Internal);
+    EXPECT_NE(reports[0].ending.message.find("must be an object"), std::string::npos);
+    restart();
+    ready();
+    EXPECT_EQ(sent<EndReport>().size(), 2u) << "it is said until it is heard";
+    core->from_server(EndAck{kId});
+    EXPECT_TRUE(core->attempts().empty());
+    core->unreadable(kId, "again");
+    EXPECT_TRUE(core->attempts().empty());
+}
+
+TEST_F(NodeCoreTest, WhatCannotBeReadLeavesARunningCommandAlone) {
+    bring_to(Running);
+    core->unreadable(kId, "what");
+    EXPECT_TRUE(core->running(kId));
+}
+
 TEST_F(NodeCoreTest, ATaskThatNobodyKnowsIsKilled) {
     ready();
     core->task_started(kId, clock.since_boot());

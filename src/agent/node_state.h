@@ -520,6 +520,23 @@ struct NodeCore::State {
                  "the node does not understand this task: " + task.error().message, -1);
         }
     }
+    // Ends an attempt that it was told of in words that mean nothing here.
+    void refuse(const AttemptId& id, std::string why) {
+        if (auto* known = find(id)) {  // what was meant is not known: it is not to go on as if nothing was
+            if (known->has_process() || known->stage >= Stage::Outputs) return report(id, *known);
+            if (known->issued) emit(effect::Abort{id});
+            return fail(id, *known, Cause::Internal, std::move(why), -1);
+        }
+        if (buried_set.contains(id)) return;
+        Attempt attempt;
+        attempt.order = next_order++;
+        attempt.boot_id = facts.boot_id;
+        attempt.task_json = Json::object();
+        attempt.since = now();
+        auto& placed = add(id, std::move(attempt));
+        record(lease_line(id, placed));
+        fail(id, placed, Cause::Internal, std::move(why), -1);
+    }
     void on(const Cancel& cancel) {
         auto* attempt = find(cancel.id);
         if (!attempt) {

@@ -82,7 +82,20 @@ Task<void> AgentLinks::serve(NodeId node, std::unique_ptr<http::Stream> stream) 
 }
 
 Result<void> AgentLinks::take(Link& link, const ap::FrameReader::Frame& frame) {
-    ap::ToServer message = TURNOUT_TRY(ap::decode_to_server(frame));
+    Result<ap::ToServer> decoded = ap::decode_to_server(frame);
+    if (!decoded) {
+        // It would be said again on the next link, and end that too. So it ends what it is about.
+        const ap::Unreadable seen = ap::look_at_unreadable(frame);
+        if (!link.greeted || !seen.id || !link.node.starts_with(seen.id->workspace + "/")) return Failure(decoded.error());
+        if (seen.type != "end" && seen.type != "log") return {};
+        ap::EndReport report{*seen.id, {}};
+        report.ending.cause = ap::Cause::Internal;
+        report.ending.exit_code = -1;
+        report.ending.message = "the server cannot read what the node told of this job: " + decoded.error().message;
+        control_->agent_says(link.node, report);
+        return {};
+    }
+    ap::ToServer message = std::move(*decoded);
     if (auto* hello = std::get_if<ap::Hello>(&message)) {
         if (hello->node != link.node) return invalid("the agent's token is of another node", hello->node);
         if (hello->protocol != ap::kVersion)
@@ -119,7 +132,20 @@ void AgentLinks::send(const NodeId& node, const ap::ToAgent& message) {
     // Before its Hello a link gets nothing: what was meant for the node's earlier life would come to
     // one that does not expect it, and all that matters is said again after the Hello.
     if (found == links_.end() || found->second->closed || !found->second->greeted) return;
-    found->second->outgoing += ap::encode(message);
+    const std::string frame = ap::encode(message);
+    if (!ap::fits(frame)) {  // the node would end the link, and be told the same on the next one
+        if (const auto* lease = std::get_if<ap::Lease>(&message))
+            loop_.post([this, node, id = lease->id, alive = std::weak_ptr<int>(alive_)] {
+                if (!alive.lock()) return;
+                ap::EndReport report{id, {}};
+                report.ending.cause = ap::Cause::Input;
+                report.ending.exit_code = -1;
+                report.ending.message = "the job is larger than what a node can be told";
+                control_->agent_says(node, report);
+            });
+        return;
+    }
+    found->second->outgoing += frame;
     if (found->second->outgoing.size() > kMaxOutgoing) return disconnect(node);
     // What one turn of the loop has to say leaves together.
     if (std::exchange(found->second->flushing, true)) return;

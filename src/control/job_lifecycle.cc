@@ -195,11 +195,12 @@ void Control::State::send_lease(NodeEntry& node, const Lease& lease) {
         std::uint64_t& sent = to.bases[job.base->number];  // 0: never
         if (sent == 0 || to.bases_sent - sent >= ap::kBasesKept) {
             Result<std::optional<Record>> row = store.get(Table::TaskBase, key(job.base->workspace, job.base->hash));
-            if (row && !*row) {  // and never will be: the node is not to wait for it
+            const bool absent = row && !*row, too_large = row && *row && (*row)->value.size() > ap::kMaxJson - 1024;
+            if (absent || too_large) {  // and always will be: the node is not to wait for it
                 ap::Ending ending;
-                ending.cause = ap::Cause::Internal;
+                ending.cause = absent ? ap::Cause::Internal : ap::Cause::Input;
                 ending.exit_code = -1;
-                ending.message = "the job's task is not in the store";
+                ending.message = absent ? "the job's task is not in the store" : "the job's task is larger than what a node can be told";
                 end_rank(to, *held, std::move(ending));
                 return end_turn();
             }

@@ -85,6 +85,10 @@ Result<void> Control::State::check_trial_names(const JobSubmission& job, std::in
                         "name");
     }
     if (trials == 0) return {};
+    if (const std::size_t longest = trial_name(job.name, trials - 1).size(); longest > kMaxJobName)
+        return invalid("the name of the sweep has " + std::to_string(job.name.size()) + " characters: with '_" + std::to_string(trials - 1) +
+                           "' for its last trial at most " + std::to_string(kMaxJobName) + " are possible",
+                       "name");
     const std::string prefix = key(job.workspace, job.name) + "_";
     // What the store has may be on its way out, and what is on its way in it does not have yet.
     const auto check = [&](const std::string& other) -> Result<void> {

@@ -253,6 +253,12 @@ TEST_F(Sweeps, NamesOfTrialsAreTheSweeps) {
     EXPECT_EQ(submit("s_7"), "created");
 }
 
+TEST_F(Sweeps, ItsNameLeavesRoomForThoseOfItsTrials) {
+    ready();
+    EXPECT_EQ(submit(std::string(254, 'x')), "InvalidArgument");
+    EXPECT_EQ(submit(std::string(253, 'y')), "created");
+}
+
 TEST_F(Sweeps, OnlyNamesThatItWillGiveAreInItsWay) {
     ready();
     for (const char* other : {"t_2024", "t_6", "t_03", "t_3x", "t_3-1", "t_1_1", "t_00", "t_12345678", "u_0", "t"})

@@ -24,6 +24,8 @@ std::string_view name_of(JobStatus status);
 Result<JobStatus> parse_job_status(std::string_view text);
 bool is_terminal(JobStatus status);  // Completed Failed Canceled
 
+inline constexpr std::size_t kMaxJobName = 255;
+
 // What may change after submission.
 struct JobMeta {
     std::string display_name;

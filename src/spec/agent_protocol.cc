@@ -11,7 +11,6 @@ namespace turnout::agent_protocol {
 namespace {
 
 constexpr std::size_t kMaxAttempts = 100'000;
-constexpr std::size_t kMaxListed = 10'000;
 
 constexpr std::array<std::pair<Phase, std::string_view>, 4> kPhases{{
     {Phase::Preparing, "preparing"},
@@ -142,8 +141,8 @@ Json to_json(const AttemptId& id) {
 Result<AttemptId> attempt_from_json(const Json& json) {
     Members members(json, "id");
     AttemptId id;
-    members.required_text("workspace", id.workspace, 255);
-    members.required_text("job", id.job, 255);
+    members.required_text("workspace", id.workspace, kMaxIdText);
+    members.required_text("job", id.job, kMaxIdText);
     members.number("attempt", id.attempt);
     if (id.attempt < 0) members.wrong("attempt", "a number that is not negative");
     return members.finish(std::move(id));
@@ -181,7 +180,7 @@ Result<BlobFolder> folder_from_json(const Json& json) {
     Members members(json, "blobs");
     BlobFolder folder;
     members.text("container", folder.container, 255);
-    members.text("prefix", folder.prefix, 2048);
+    members.text("prefix", folder.prefix, kMaxBlobName);
     return members.finish(std::move(folder));
 }
 
@@ -618,6 +617,19 @@ Result<std::optional<FrameReader::Frame>> FrameReader::next() {
         read_ = 0;
     }
     return std::optional<Frame>(std::move(frame));
+}
+
+bool fits(std::string_view frame) {
+    return frame.size() >= 8 && read_length(frame) <= kMaxJson && read_length(frame.substr(4)) <= kMaxTail;
+}
+
+Unreadable look_at_unreadable(const FrameReader::Frame& frame) {
+    Unreadable seen;
+    const auto json = parse_json(frame.json);
+    if (!json || !json->is_object()) return seen;
+    seen.type = json->at("type").as_string();
+    if (auto id = attempt_from_json(json->at("id"))) seen.id = std::move(*id);
+    return seen;
 }
 
 Result<ToServer> decode_to_server(const FrameReader::Frame& frame) {

@@ -30,6 +30,12 @@ inline constexpr int kVersion = 1;
 inline constexpr std::size_t kMaxJson = 16 << 20;
 inline constexpr std::size_t kMaxTail = 1 << 20;
 
+// Of the texts of an AttemptId; whoever makes names keeps to less.
+inline constexpr std::size_t kMaxIdText = 512;
+// Names of blobs and the number of lines that a task may have.
+inline constexpr std::size_t kMaxBlobName = 2048;
+inline constexpr std::size_t kMaxListed = 10'000;
+
 // One attempt of one job, everywhere.
 struct AttemptId {
     std::string workspace;  // id of the workspace
@@ -148,6 +154,10 @@ using ToAgent = std::variant<Welcome, Base, Lease, Cancel, LogAck, EndAck, Leave
 std::string encode(const ToServer& message);  // a whole frame
 std::string encode(const ToAgent& message);
 
+// Whether the other side will take the frame. One that is too large would end the link, again and
+// again: what it says has to be ended by who would send it.
+bool fits(std::string_view frame);
+
 // Cuts frames out of a byte stream.
 class FrameReader {
 public:
@@ -165,6 +175,13 @@ private:
 };
 Result<ToServer> decode_to_server(const FrameReader::Frame& frame);
 Result<ToAgent> decode_to_agent(const FrameReader::Frame& frame);
+
+// What can be said of a message that cannot be decoded: an attempt must not wait for it without end.
+struct Unreadable {
+    std::string type;
+    std::optional<AttemptId> id;
+};
+Unreadable look_at_unreadable(const FrameReader::Frame& frame);
 
 // ---- what a lease carries ----
 

@@ -241,5 +241,28 @@ TEST(AgentProtocol, UnknownMembersAreIgnoredAndNamesRoundTrip) {
         EXPECT_EQ(parse_cause(name_of(static_cast<Cause>(i))), static_cast<Cause>(i));
 }
 
+TEST(AgentProtocol, OfAnUnreadableMessageOneKnowsWhomItIsAbout) {
+    const auto look = [](std::string json) { return look_at_unreadable({std::move(json), ""}); };
+    const std::string lease = R"({"type":"lease","id":{"workspace":"ws","job":"j","attempt":2},"task":7})";
+    EXPECT_FALSE(decode_to_agent({lease, ""}));
+    EXPECT_EQ(look(lease).type, "lease");
+    EXPECT_EQ(look(lease).id, (AttemptId{"ws", "j", 2}));
+    EXPECT_FALSE(look(R"({"type":"lease","id":{"workspace":"ws","job":"","attempt":2}})").id);
+    for (const char* other : {"", "7", "[]", "{}", R"({"id":7})"}) EXPECT_FALSE(look(other).id);
+    // The longest name that a server gives is read.
+    Lease longest{{std::string(kMaxIdText, 'w'), std::string(kMaxIdText, 'j'), 1}, Json::object(), ""};
+    FrameReader reader;
+    reader.feed(encode(ToAgent(longest)));
+    EXPECT_TRUE(decode_to_agent(**reader.next()));
+}
+
+TEST(AgentProtocol, TheSizeOfAFrameIsKnownToWhoSendsIt) {
+    LogChunk chunk{{"ws", "j", 1}, "user_logs/std_log.txt", 0, std::string(kMaxTail, 'x')};
+    EXPECT_TRUE(fits(encode(ToServer(chunk))));
+    chunk.bytes += 'x';
+    EXPECT_FALSE(fits(encode(ToServer(chunk))));
+    EXPECT_FALSE(fits(encode(ToAgent(Lease{{"ws", "j", 1}, Json::object({{"command", std::string(kMaxJson, 'x')}}), ""}))));
+}
+
 }  // namespace
 }  // namespace turnout::agent_protocol

@@ -126,3 +126,9 @@ def test_what_cannot_run_is_refused_with_its_place(shop, text, place, words):
     told = shop.refused(text + "\n" + ENVIRONMENT)
     assert place in told and words in told, told
     assert len(told) < 3000
+
+
+def test_a_sweeps_name_leaves_room_for_its_trials(shop):
+    told = shop.refused(f"type: sweep\nname: {'s' * 254}\ntrial:\n  command: echo ${{{{search_space.k}}}}\n  environment: {{image: debian:12}}\nsampling_algorithm: grid\n"
+                        "search_space: {k: {type: choice, values: [1, 2]}}\nobjective: {goal: maximize, primary_metric: score}\nlimits: {max_total_trials: 2}")
+    assert "254 characters" in told and "255" in told, told

@@ -292,7 +292,7 @@ void Checker::check_sweep(const MemoryStore::State& state, const JobRecord& swee
 void Checker::check_end(const JobRecord& job) {
     const Script& script = scripts.at(job.name);
     if (job.type == JobType::Sweep && job.status != JobStatus::Canceled) return;  // check_sweep
-    if (job.status == JobStatus::Completed) require(script.exit_code == 0 && script.fails_in == 0 && script.ends_supervisor == 0, [&] { return "job " + job.name + " fails, and is Completed"; });
+    if (job.status == JobStatus::Completed) require(script.exit_code == 0 && script.fails_in == 0 && script.ends_supervisor == 0 && !script.unreadable && !script.unreadable_end, [&] { return "job " + job.name + " fails, and is Completed"; });
     if (job.status == JobStatus::Canceled) require(may_be_canceled_.contains(job.name), [&] { return "job " + job.name + " is Canceled, and nobody asked for it"; });
     if (job.status != JobStatus::Failed) return;
     if (job.cause == ap::Cause::UserCode)

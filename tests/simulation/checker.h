@@ -31,6 +31,8 @@ struct Script {
     int lines = 0;
     bool ignores_term = false;
     int fails_in = 0;  // 1 snapshot, 2 environment, 3 inputs, 4 outputs; 0 nowhere
+    bool unreadable = false;  // its leases come to nodes as what they cannot read
+    bool unreadable_end = false;  // or its ends to the server
     int ends_supervisor = 0;  // 1: when that is to start it, 2: while it runs
     std::string preamble;
     int nodes = 1;

@@ -115,6 +115,7 @@ void World::plan_job(int number, Span when) {
     script.ignores_term = dice.chance(0.2);
     if (dice.chance(0.1)) script.fails_in = static_cast<int>(dice.between(1, 4));
     else if (dice.chance(0.02)) script.ends_supervisor = static_cast<int>(dice.between(1, 2));
+    else if (dice.chance(0.02)) (dice.chance(0.5) ? script.unreadable : script.unreadable_end) = true;
     if (dice.chance(0.3)) script.preamble = "notice for " + name + "\n";
     if (dice.chance(gangs)) {
         script.nodes = static_cast<int>(dice.between(2, std::min(4, slots)));

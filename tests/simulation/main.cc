@@ -55,7 +55,7 @@ constexpr const char* kMustHappen[] = {
     "machine vanished", "node rebooted", "partition", "provider answer lost", "provider request doubled",
     "provider request lost", "provisioning failed", "server crashed", "server's machine rebooted",
     "silent link given up by the agent", "status Canceled", "sweep Canceled", "sweep Completed", "sweep Failed", "status Failed", "supervisor killed",
-    "task fenced by the supervisor", "wall clock set", "a start took the supervisor with it", "a command took the supervisor with it",
+    "task fenced by the supervisor", "wall clock set", "a start took the supervisor with it", "a command took the supervisor with it", "a lease could not be read", "an end could not be read",
     "a rank ended before the others", "attempt ended: preempted", "attempt taken back before it began",
     "compared with what would be recovered", "complete log of a rank compared", "given to a backlog",
     "leased while others of several priorities wait", "more bases than a node keeps", "preempt: ok",

@@ -177,7 +177,11 @@ void Machine::carry_out(agent::Effect effect) {
     const Lives lives{life_, agent_->life};
     if (auto* send = std::get_if<ef::Send>(&effect)) {
         if (!agent_->connection) return;
-        const std::string frame = ap::encode(send->message);
+        std::string frame = ap::encode(send->message);
+        if (const auto* end = std::get_if<ap::EndReport>(&send->message); end && world_.checker.scripts.at(end->id.job).unreadable_end) {
+            ++world_.coverage["an end could not be read"];
+            frame[frame.find("\"cause\":\"") + 9] = 'X';
+        }
         if (world_.verbose) world_.say(id_.c_str(), frame.substr(8, 200));
         agent_->connection->send(1, frame);
     } else if (auto* record = std::get_if<ef::Record>(&effect)) {
@@ -326,7 +330,14 @@ void Machine::from_server(std::string bytes) {
         const Result<std::optional<ap::FrameReader::Frame>> frame = agent_->frames.next();
         if (!frame || !*frame) return;
         Result<ap::ToAgent> message = ap::decode_to_agent(**frame);
-        if (!message) return world_.checker.violate("the agent cannot read a frame: " + message.error().message);
+        if (!message) {
+            const ap::Unreadable seen = ap::look_at_unreadable(**frame);
+            if (!seen.id || !world_.checker.scripts.at(seen.id->job).unreadable) return world_.checker.violate("the agent cannot read a frame: " + message.error().message);
+            ++world_.coverage["a lease could not be read"];
+            agent_->core->unreadable(*seen.id, message.error().message);
+            pump();
+            continue;
+        }
         if (auto* ack = std::get_if<ap::LogAck>(&*message)) ack->stream = streams_[ack->id];
         if (const auto* cancel = std::get_if<ap::Cancel>(&*message); cancel && cancel->only_if_waiting) {
             const bool begun = agent_->core->running(cancel->id);

@@ -148,6 +148,7 @@ void Server::send(const NodeId& node, ap::ToAgent message) {
         return;
     }
     world.checker.leaves(store.durable(), node, message);
+    if (auto* lease = std::get_if<ap::Lease>(&message); lease && world.checker.scripts.at(lease->id.job).unreadable) lease->task = Json("?");
     links.send(node, message);
     if (!std::holds_alternative<ap::Lease>(message)) return;
     if (const auto base = held_.extract(node)) {

@@ -14,6 +14,8 @@ using agent_protocol::TaskSpec;
 constexpr std::size_t kMaxVariables = 1 << 20;
 // A node is told a task in one message, and keeps it in its journal.
 constexpr std::size_t kMaxTask = 8 << 20;
+// The name of a trial may still become part of it.
+constexpr std::size_t kMaxPath = agent_protocol::kMaxBlobName - 512;
 
 Failure refuse(std::string reason, std::string message, std::string field) {
     return fail(Code::InvalidArgument, std::move(reason), std::move(message), "properties." + std::move(field));
@@ -66,6 +68,13 @@ Result<void> check_limits(const TaskSpec& task) {
     }
     if (const auto made = invocation(task.command, values, "bash"); !made)
         return refuse("InvalidCommand", made.error().message, "command");
+    const auto long_path = [](const std::optional<agent_protocol::BlobFolder>& at) { return at && at->prefix.size() > kMaxPath; };
+    for (const auto& input : task.inputs)
+        if (long_path(input.blobs)) return refuse("PathTooLong", "the path of input '" + input.name + "' has more than " + std::to_string(kMaxPath) + " bytes", "inputs." + input.name + ".uri");
+    for (const auto& output : task.outputs)
+        if (long_path(output.target)) return refuse("PathTooLong", "the path of output '" + output.name + "' has more than " + std::to_string(kMaxPath) + " bytes", "outputs." + output.name + ".uri");
+    if (const std::size_t lines = task.environment.requirements.size(); lines > agent_protocol::kMaxListed)
+        return refuse("EnvironmentTooLarge", "the environment asks for " + std::to_string(lines) + " packages, at most " + std::to_string(agent_protocol::kMaxListed) + " are possible", "environmentId");
     // Only the texts that may be long: writing the whole task down for each job would take too long.
     std::size_t size = task.command.size() + total;
     for (const std::string& line : task.environment.requirements) size += line.size();
