@@ -316,7 +316,7 @@ void Agent::State::carry_out(effect::PrepareEnvironment& effect) {
         work->prepared = std::move(**found);
         found_key = key;
         found_prepared = *work->prepared;
-        found_path = path_begin(settings, found_prepared);
+        found_path = path_begin(settings, found_prepared, !wanted.interpreter.empty());
         work->path_begin = found_path;
         found_at = clock.since_boot();
     }

@@ -12,6 +12,7 @@
 #include <cstdlib>
 
 #include "agent/files.h"
+#include "agent/layer.h"
 #include "agent/ranks.h"
 #include "base/text.h"
 
@@ -99,12 +100,14 @@ Result<void> wrap_command(const AgentSettings& settings, const Work& work, Start
             std::erase_if(request.environment, [&](const std::string& item) { return item.starts_with(name + "="); });
             request.environment.push_back(name + "=" + value);
         }
-    if (ranks.size() == 1 && processors == 0 && task.shm_size_bytes <= 0) return {};
+    const bool overlay = has_overlay(work);
+    if (ranks.size() == 1 && processors == 0 && task.shm_size_bytes <= 0 && !overlay) return {};
 
     (void)unlink(end_file(work).c_str());
     std::vector<std::string> argv{settings.supervisor, "launch", end_file(work), std::to_string(processors),
                                   std::to_string(processors * number_of_node(settings.node)),
-                                  std::to_string(task.shm_size_bytes), std::to_string(ranks.size())};
+                                  std::to_string(task.shm_size_bytes), overlay ? work.prepared->folder : "-",
+                                  overlay ? overlay_of(work) : "-", std::to_string(ranks.size())};
     const auto logs = process_logs(work);
     for (std::size_t i = 0; i < ranks.size(); ++i) {
         argv.push_back(std::to_string(ranks[i]));

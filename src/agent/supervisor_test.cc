@@ -499,7 +499,7 @@ TEST_F(SupervisorTest, OnlyTheLastToListIsHeard) {
 
 TEST_F(SupervisorTest, WhatKilledProcessesSaidLastIsKept) {
     const std::string script = "if [ $RANK = 1 ]; then echo $$ $PPID > pids; while [ ! -e go ]; do sleep 0.01; done; echo last words; touch said; fi; exec sleep 1000";
-    auto id = run("ranks", {program, "launch", folder + "/end", "0", "0", "0", "2", "0", "-", "1", "RANK=0", "1", folder + "/log", "1", "RANK=1", "sh", "-c", script});
+    auto id = run("ranks", {program, "launch", folder + "/end", "0", "0", "0", "-", "-", "2", "0", "-", "1", "RANK=0", "1", folder + "/log", "1", "RANK=1", "sh", "-c", script});
     pid_t process = 0, launcher = 0;
     ASSERT_TRUE(until([&] { return std::sscanf(read_file(folder + "/pids").value_or("").c_str(), "%d %d", &process, &launcher) == 2; }));
     kill(launcher, SIGSTOP);  // what is said from now on is in its pipe

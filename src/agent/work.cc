@@ -9,6 +9,7 @@
 
 #include "agent/cache.h"
 #include "agent/launch.h"
+#include "agent/layer.h"
 #include "agent/prefill.h"
 #include "base/hash.h"
 #include "base/json.h"
@@ -232,7 +233,7 @@ private:
     std::vector<std::string>& list_;
 };
 
-// A folder with `python` and `python3` that lead to the interpreter, for machines that only have one.
+// A folder with `python` and `python3` that lead to an interpreter that the user named.
 std::string folder_for(const AgentSettings& settings, const std::string& interpreter) {
     std::string folder = settings.folder + "/interpreters/" + to_hex(sha256(interpreter)).substr(0, 12);
     if (exists(folder + "/python")) return folder;
@@ -374,12 +375,12 @@ Result<void> find_values(const AgentSettings&, Work& work) {
     return {};
 }
 
-std::string path_begin(const AgentSettings& settings, const environment::Prepared& prepared) {
+std::string path_begin(const AgentSettings& settings, const environment::Prepared& prepared, bool named) {
     if (prepared.bin.empty()) return "";
     std::string path = prepared.bin + ":";
-    if (!exists(prepared.bin + "/python") || prepared.folder.empty())
-        if (auto folder = folder_for(settings, prepared.interpreter); !folder.empty()) path = folder + ":" + path;
-    return path;
+    if (!prepared.folder.empty() && geteuid() == 0) return path;  // see has_overlay
+    const std::string folder = named ? folder_for(settings, prepared.interpreter) : layer_programs(settings, prepared);
+    return folder.empty() ? path : folder + ":" + path;
 }
 
 Result<StartRequest> start_request(const AgentSettings& settings, Work& work, const MlflowAddress& mlflow, std::string preamble) {
@@ -444,8 +445,17 @@ Result<StartRequest> start_request(const AgentSettings& settings, Work& work, co
     variables.set("TURNOUT_NODE_FOLDER", settings.folder);
     std::string path(variables.get("PATH").value_or("/usr/local/bin:/usr/bin:/bin"));
     if (work.prepared && !work.prepared->bin.empty()) {
-        path = (work.path_begin ? *work.path_begin : path_begin(settings, *work.prepared)) + path;
-        if (!work.prepared->folder.empty()) variables.set("VIRTUAL_ENV", work.prepared->folder);
+        const bool named = !task.environment.interpreter.empty();
+        const std::string rest = path;
+        path = (work.path_begin ? *work.path_begin : path_begin(settings, *work.prepared, named)) + rest;
+        if (!named) variables.set("TURNOUT_LAYER", layer_of(work));
+        if (has_overlay(work)) {
+            variables.set("VIRTUAL_ENV", work.prepared->folder);
+            // For a node that turns out to have no overlays; see supervisor/launch.c.
+            variables.set("TURNOUT_LAYER_PATH", layer_of(work) + "/bin:" + layer_programs(settings, *work.prepared) + ":" + path);
+        } else if (!named) {
+            path = layer_of(work) + "/bin:" + path;
+        }
     }
     variables.set("PATH", path);
     TURNOUT_TRY(wrap_command(settings, work, request));

@@ -82,7 +82,8 @@ Task<Result<void>> upload_changes(Server& server, WorkPtr work);
 Task<Result<void>> ship_outputs(Server& server, WorkPtr work);
 
 // Folders that lead to the environment's programs, for the beginning of PATH, each with a ':' after it.
-std::string path_begin(const AgentSettings& settings, const environment::Prepared& prepared);
+// `named`: its interpreter is one that the user named, and is used as it is.
+std::string path_begin(const AgentSettings& settings, const environment::Prepared& prepared, bool named);
 
 // Where the command finds a named output.
 std::string output_path(const Work& work, const agent_protocol::TaskOutput& output);

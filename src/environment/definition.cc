@@ -213,7 +213,7 @@ std::string hash_of(const TaskEnvironment& environment) {
     std::vector<std::string> lines = environment.requirements;
     std::sort(lines.begin(), lines.end());
     lines.erase(std::unique(lines.begin(), lines.end()), lines.end());
-    std::string text = "venv 1\npython " + environment.python_version + "\n";
+    std::string text = "venv 2\npython " + environment.python_version + "\n";
     for (const auto& line : lines) text += line + "\n";
     return to_hex(sha256(text));
 }

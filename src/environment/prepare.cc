@@ -141,6 +141,28 @@ void add_pip_settings(const Settings& settings, std::vector<std::string>& variab
     add("UV_INSECURE_HOST", pip_setting(settings, "trusted-host"));
 }
 
+// What conda puts into every environment, pip's options for the rest, and the definition's own lines.
+// A package that the definition pins itself is left to it.
+struct Seeds {
+    std::vector<std::string> lines;
+    bool offline = false;  // the definition names its packages' place and forbids the index
+};
+Seeds seeds_of(const std::vector<std::string>& requirements) {
+    Seeds seeds;
+    std::vector<std::string> packages{"pip", "setuptools<81", "wheel"};  // pkg_resources is in setuptools until 81
+    for (const auto& line : requirements) {
+        if (line.starts_with("-")) {
+            seeds.lines.push_back(line);
+            if (line.starts_with("--no-index")) seeds.offline = true;
+            continue;
+        }
+        const std::string name = to_lower(line.substr(0, line.find_first_of(" <>=!~;[@")));
+        std::erase_if(packages, [&](const std::string& seed) { return seed.substr(0, seed.find('<')) == name && line.size() > name.size(); });
+    }
+    seeds.lines.insert(seeds.lines.end(), packages.begin(), packages.end());
+    return seeds;
+}
+
 Result<void> build(const TaskEnvironment& environment, const Settings& settings, const std::string& folder,
                    const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel) {
     std::string uv = find_uv(settings);
@@ -179,6 +201,16 @@ Result<void> build(const TaskEnvironment& environment, const Settings& settings,
         return environment_failed("the venv of environment '" + environment.name + "' could not be made\n" + words,
                                   environment.name);
     }
+    const Seeds seeds = seeds_of(environment.requirements);
+    if (!write_text(folder + "/turnout-seeds.txt", join(seeds.lines, "\n") + "\n"))
+        return internal("writing '" + folder + "': " + std::strerror(errno));
+    Ran seeded = TURNOUT_TRY(run({uv, "pip", "install", "--python", folder + "/bin/python", "-r", folder + "/turnout-seeds.txt"},
+                                 variables, log, cancel));
+    if (seeded.canceled) return fail(Code::Canceled, "Canceled", "canceled");
+    if (seeded.status != 0 && !seeds.offline)
+        return environment_failed(joined(seeded.tail) + "\npip, setuptools and wheel of environment '" + environment.name + "' could not be installed",
+                                  environment.name);
+    if (seeded.status != 0) log("this environment has no pip, setuptools and wheel: its definition forbids the index, and they are not where it looks\n");
     if (!environment.requirements.empty()) {
         std::string file = folder + "/turnout-requirements.txt", text;
         for (const auto& line : environment.requirements) text += line + "\n";
@@ -189,8 +221,7 @@ Result<void> build(const TaskEnvironment& environment, const Settings& settings,
                                         variables, log, cancel));
         if (installed.canceled) return fail(Code::Canceled, "Canceled", "canceled");
         if (installed.status != 0)
-            return environment_failed("the packages of environment '" + environment.name +
-                                          "' could not be installed\n" + joined(installed.tail),
+            return environment_failed(joined(installed.tail) + "\nthe packages of environment '" + environment.name + "' could not be installed",
                                       environment.name);
     }
     // The mark comes last; with it the folder is complete.

@@ -195,6 +195,20 @@ TEST_F(PrepareTest, BuiltOnceThenReusedAndHalfBuiltOnesAreRebuilt) {
     EXPECT_EQ((*again)->folder, built->folder);
 }
 
+// As conda has them; what the definition pins is its own.
+TEST_F(PrepareTest, PipSetuptoolsAndWheelAreThere) {
+    if (no_uv()) GTEST_SKIP() << "no uv: set TURNOUT_UV";
+    for (const auto& [name, version] : {std::pair<std::string, std::string>{"pip", "23.1"}, {"pip", "9.9"}, {"setuptools", "80.1"}, {"setuptools", "82.0"}, {"wheel", "0.4"}, {"tinypackage", "1.2"}})
+        write_wheel(name, version);
+    const auto has = [&](const TaskEnvironment& environment, const std::string& text) {
+        auto built = make(environment);
+        ASSERT_TRUE(built) << built.error().message;
+        EXPECT_EQ(std::system((built->interpreter + " -c 'import pip, setuptools, wheel; assert (pip.version, setuptools.version, wheel.version) == " + text + "'").c_str()), 0) << log;
+    };
+    has(venv({"tinypackage"}), R"(("23.1", "80.1", "0.4"))");
+    has(venv({"pip==9.9", "setuptools>81", "tinypackage"}), R"(("9.9", "82.0", "0.4"))");
+}
+
 TEST_F(PrepareTest, FailuresAreTheResolversOwnWords) {
     if (no_uv()) GTEST_SKIP() << "no uv: set TURNOUT_UV";
     write_wheel("tinypackage", "1.2");

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -39,6 +40,8 @@ struct process {
     int pipe;   // -1 when there is none (any more)
     int file;
 };
+
+#define LAYER_PATH "TURNOUT_LAYER_PATH"
 
 static long long now_ms(void) {
     struct timespec t;
@@ -68,9 +71,10 @@ static void limit_processors(int count, int first) {
         dprintf(2, "turnout: the job may use all processors: %s\n", strerror(errno));
 }
 
-// A /dev/shm of our own with that size. Where the machine does not allow it, its own is used.
-static void limit_shared_memory(long long bytes) {
-    if (bytes <= 0) return;
+// Mounts of our own from here on. Once.
+static int own_mounts(void) {
+    static int done = -1;
+    if (done >= 0) return done;
     unsigned user = getuid(), group = getgid();
     char text[128];
     int fine = unshare(CLONE_NEWNS) == 0;
@@ -82,11 +86,44 @@ static void limit_shared_memory(long long bytes) {
         write_text("/proc/self/gid_map", text);
         fine = 1;
     }
+    return done = fine && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
+// A /dev/shm of our own with that size. Where the machine does not allow it, its own is used.
+static void limit_shared_memory(long long bytes) {
+    if (bytes <= 0) return;
+    char text[128];
     snprintf(text, sizeof text, "size=%lld,mode=1777", bytes);
-    if (fine && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-        mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, text) == 0)
-        return;
+    if (own_mounts() && mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, text) == 0) return;
     dprintf(2, "turnout: shm_size is not set, since this node does not allow it (%s): /dev/shm is the machine's\n", strerror(errno));
+}
+
+// What the task changes in `folder` goes to `layer` and is seen by it alone. Where that is not
+// possible its programs are found along LAYER_PATH, which leads through a venv of its own, and the
+// folder is closed to writing if it can be.
+static void protect(const char *folder, const char *layer) {
+    if (!strcmp(folder, "-")) return;
+    char upper[4096], work[4096], options[3 * 4096];
+    snprintf(upper, sizeof upper, "%s/upper", layer);
+    snprintf(work, sizeof work, "%s/work", layer);
+    const int mounts = own_mounts();
+    int overlay = 0;
+    if (mounts && (mkdir(layer, 0755) == 0 || errno == EEXIST) && (mkdir(upper, 0755) == 0 || errno == EEXIST) &&
+        (mkdir(work, 0755) == 0 || errno == EEXIST))
+        // Volatile: nobody reads it after the task, so it need not reach the disk when the task ends,
+        // which takes milliseconds. Kernels before 5.10 do not know the word.
+        for (int i = 0; i < 2 && !overlay; ++i) {
+            snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s%s", folder, upper, work, i == 0 ? ",volatile" : "");
+            overlay = mount("overlay", folder, "overlay", 0, options) == 0;
+        }
+    const char *path = getenv(LAYER_PATH);
+    if (!overlay) {
+        if (path) setenv("PATH", path, 1);
+        unsetenv("VIRTUAL_ENV");
+        if (mounts && mount(folder, folder, NULL, MS_BIND, NULL) == 0)
+            mount(NULL, folder, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
+    }
+    unsetenv(LAYER_PATH);
 }
 
 static void become(struct process *p, char **command) {
@@ -155,10 +192,11 @@ static void signal_all(struct process *all, int n, int number) {
 int launch(int argc, char **argv) {
     static struct process all[MAX_PROCESSES];
     int at = 2;
-    if (argc < 8) return 2;
+    if (argc < 10) return 2;
     const char *end_file = argv[at++];
     int cpus = atoi(argv[at++]), first_cpu = atoi(argv[at++]);
     long long shm = atoll(argv[at++]);
+    const char *environment = argv[at++], *layer = argv[at++];
     int n = atoi(argv[at++]);
     if (n < 1 || n > MAX_PROCESSES) return 2;
     for (int i = 0; i < n; ++i) {
@@ -174,6 +212,7 @@ int launch(int argc, char **argv) {
     char **command = argv + at;
     limit_processors(cpus, first_cpu);
     limit_shared_memory(shm);
+    protect(environment, layer);
     if (n == 1 && !strcmp(all[0].log, "-")) become(&all[0], command);
 
     sigset_t mine, before;
