@@ -77,8 +77,13 @@ TEST(Router, AnswersInArmsShape) {
             .send_raw("GET", world.workspace_path() + "/schedules?api-version=2023-06-01-preview",
                       "", world.user)
             .message()
-            .find("'schedules'"),
+            .find("'schedules' of a workspace are not there yet"),
         std::string::npos);
+    EXPECT_EQ(world
+                  .send_raw("GET", world.workspace_path() + "/shcedules?api-version=2023-06-01", "",
+                            world.user)
+                  .code(),
+              "RouteNotFound");
     add(world, "PUT", "/t/{x}");
     add(world, "GET", "/t/{x}");
     const Reply missing = world.send_raw("GET", "/nothing", "", "");

@@ -51,6 +51,11 @@ const std::vector<Option>& common_options() {
     return options;
 }
 
+// Nouns of `az ml` that have no command here yet.
+constexpr std::string_view kNotYet[] = {"component",        "online-endpoint", "online-deployment", "batch-endpoint", "batch-deployment",
+                                        "schedule",         "connection",      "registry",          "serverless-endpoint", "feature-set",
+                                        "feature-store",    "feature-store-entity", "marketplace-subscription", "workspace-hub", "capability-host", "flow", "run"};
+
 Result<Arguments> parse_arguments(const std::vector<Command>& commands, const std::vector<std::string>& arguments) {
     Arguments out;
     const auto usage = [](std::string message) { return fail(Code::InvalidArgument, "Usage", std::move(message)); };
@@ -80,6 +85,8 @@ Result<Arguments> parse_arguments(const std::vector<Command>& commands, const st
             if (arguments.size() == 1) return usage("`turnout " + arguments[0] + "` needs one of: " + join(known, ", "));
             return usage("`turnout " + arguments[0] + "` has no '" + arguments[1] + "'" + did_you_mean(arguments[1], known, ".") + " It has: " + join(known, ", "));
         }
+        if (std::find(std::begin(kNotYet), std::end(kNotYet), arguments[0]) != std::end(kNotYet))
+            return usage("`turnout " + arguments[0] + "` is not there yet: the command of `az ml` is known, this server does not have what it is about.");
         const std::vector<std::string> known(groups.begin(), groups.end());
         return usage("there is no command '" + arguments[0] + "'" + did_you_mean(arguments[0], known, ".") + " See `turnout --help`.");
     }

@@ -125,6 +125,7 @@ TEST(Arguments, RowsDecideWhatIsTaken) {
     EXPECT_NE(refusal({"job", "create", "name"}).find("-n name"), std::string::npos);
     EXPECT_NE(refusal({"job", "create", "job.yml"}).find("-f job.yml"), std::string::npos);
     EXPECT_EQ(refusal({"nonsense"}), "there is no command 'nonsense'. See `turnout --help`.");
+    EXPECT_NE(refusal({"component", "create"}).find("`turnout component` is not there yet"), std::string::npos);
     EXPECT_NE(refusal({"login"}).find("takes one URL"), std::string::npos);
     EXPECT_NE(refusal({"exec"}).find("takes a program"), std::string::npos);
 }

@@ -50,6 +50,9 @@ int compute_create(Context& context) {
     if (!located) return context.fail(located.error());
     const Result<Json> compute = put_and_wait(context, api, name, *located);
     if (!compute) return context.fail(spec::in_words_of(*loaded->description, loaded->document, compute.error()));
+    for (const char* key : {"ssh_settings", "ssh_public_access_enabled"})
+        if (const Json& given = loaded->document.value.at(key); given.is_object() || given.as_bool())
+            context.note(std::string(key) + " has no effect yet: nodes have no SSH login of their own");
     return context.show(compute_entity(*compute), *compute);
 }
 

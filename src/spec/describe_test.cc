@@ -173,7 +173,9 @@ TEST(Describe, ProblemsNamePlaceKeyAndWhatWasExpected) {
     EXPECT_NE(with("distribution: {type: ray}\n").find("distribution.type: ray does not run"), std::string::npos);
     EXPECT_NE(with("distribution: {type: pytorch, worker_count: 2}\n").find("worker_count: is for tensorflow"), std::string::npos);
     EXPECT_NE(with("distribution: {type: mpi, process_count_per_instance: 0}\n").find("expected at least 1, found 0"), std::string::npos);
-    EXPECT_NE(with("services: {v: {type: vs_code}}\n").find("vs_code) do not run yet"), std::string::npos);
+    EXPECT_NE(with("services: {v: [vs_code]}\n").find("services"), std::string::npos);
+    EXPECT_EQ(check_text("job", "command: c\nenvironment: azureml:e:1\nservices: {v: {type: vs_code}}\n").rest.at("properties").at("services").dump(),
+              R"({"v":{"jobServiceType":"vs_code"}})");
     EXPECT_NE(with("compute: '< your compute name >'\n").find("f.yml:3:1: compute: expected the name"), std::string::npos);
     EXPECT_NE(with("outputs: {o: {path: out}}\n").find("expected a datastore path"), std::string::npos);
     EXPECT_EQ(check_text("job", "command: ls ${{inputs.lr}}\ninputs: {lrs: 1}\nenvironment: azureml:e:1\n").problems,

@@ -259,7 +259,7 @@ const Description& command_job() {
              object("distribution", "properties.distribution", distribution(), "Distributed training: the command is started once per process."),
              object("identity", "properties.identity", job_identity(), "Identity."),
              object("queue_settings", "properties.queueSettings", queue_settings(), "Its place in the queue."),
-             special("services", services_shape(), "Interactive services; links to the job's page when shown."),
+             special("services", services_shape(), "Interactive services are accepted and have no effect yet; links to the job's page when shown."),
              field("tags", "properties.tags", Kind::TextMap, "Tags."),
              field("properties", "properties.properties", Kind::TextMap, "Properties; they are only ever added to."),
              refused("parent_job_name", "Parent.", "parent jobs belong to pipelines, which do not run yet"),
@@ -341,8 +341,8 @@ const Description& aml_compute() {
              field("tags", "tags", Kind::TextMap, "Tags. `turnout.jobs_per_node: \"4\"` lets each node run so many jobs at a time, 1 if absent; "
                    "`turnout.price_per_hour` is what an hour of a node costs: ledgers then tell a cost."),
              special("identity", compute_identity_shape(), "Kept and shown; nodes have no Azure identity."),
-             special("ssh_public_access_enabled", ssh_access_shape(), "SSH login of the nodes."),
-             refused("ssh_settings", "SSH login.", "nodes have no SSH login of their own here: remove the key"),
+             special("ssh_public_access_enabled", ssh_access_shape(), "Accepted, and has no effect yet: nodes have no SSH login of their own."),
+             special("ssh_settings", ssh_settings_shape(), "Accepted, and has no effect yet: nodes have no SSH login of their own."),
              refused("network_settings", "Virtual network.", "nodes are in the network of the machines they run on: remove the key"),
              field("enable_node_public_ip", "properties.properties.enableNodePublicIp", Kind::Flag, "Kept and shown."),
              refused("resource_id", "Resource to attach.", "a cluster is made, not attached: remove the key"),
@@ -617,7 +617,7 @@ bool is_arm_id(std::string_view text) {
 }
 
 bool is_remote_path(std::string_view text) {
-    for (const std::string_view scheme : {"azureml://", "https://", "http://", "wasbs://", "wasb://", "abfss://", "abfs://", "adl://"})
+    for (const std::string_view scheme : {"azureml://", "runs:/", "https://", "http://", "wasbs://", "wasb://", "abfss://", "abfs://", "adl://"})
         if (text.starts_with(scheme)) return true;
     return false;
 }

@@ -441,19 +441,27 @@ Special outputs_shape() {
             }};
 }
 
+// Those that the server shows: they are its own to write.
+bool is_shown_service(std::string_view name) { return name == "Studio" || name == "Tracking" || name == "Local"; }
+
 Special services_shape() {
     return {.shape = "mapping",
             .check =
                 [](Reading& reading, const std::string& pointer, const Json& value) {
                     if (!reading.expect_mapping(pointer, value)) return;
                     for (const auto& [name, service] : value.members())
-                        if (name != "Studio" && name != "Tracking" && name != "Local")  // shown by the server
-                            reading.refuse(pointer_to(pointer, name),
-                                           "interactive services (" +
-                                               service.at("type").as_string("vs_code, jupyter_lab, ssh") +
-                                               ") do not run yet: remove the key");
+                        if (!is_shown_service(name) && !service.is_null())
+                            reading.expect_mapping(pointer_to(pointer, name), service);
                 },
-            .to_rest = [](const YamlDocument&, const std::string&, const Json&, const Scope&, Json&) {},
+            // Sent, so that the job's log says that they have no effect yet.
+            .to_rest =
+                [](const YamlDocument&, const std::string&, const Json& value, const Scope&, Json& rest) {
+                    Json services = Json::object();
+                    for (const auto& [name, service] : value.members())
+                        if (!is_shown_service(name))
+                            services.set(name, Json::object({{"jobServiceType", service.at("type").as_string(name)}}));
+                    if (!services.members().empty()) set_path(rest, "properties.services", std::move(services));
+                },
             .from_rest =
                 [](const Json& rest) -> Json {
                     const Json& services = at_path(rest, "properties.services");
@@ -811,12 +819,19 @@ Special compute_identity_shape() {
                 }};
 }
 
+Special ssh_settings_shape() {
+    return {.shape = "mapping",
+            .check = [](Reading& reading, const std::string& pointer, const Json& value) { reading.expect_mapping(pointer, value); },
+            // Not sent: a password in it would be of no use there.
+            .to_rest = [](const YamlDocument&, const std::string&, const Json&, const Scope&, Json&) {},
+            .from_rest = [](const Json&) -> Json { return {}; }};
+}
+
 Special ssh_access_shape() {
     return {.shape = "true or false",
             .check =
                 [](Reading& reading, const std::string& pointer, const Json& value) {
-                    if (reading.expect_flag(pointer, value) && value.as_bool())
-                        reading.refuse(pointer, "nodes have no SSH login of their own here: remove the key, or give false");
+                    (void)reading.expect_flag(pointer, value);
                 },
             .to_rest =
                 [](const YamlDocument&, const std::string&, const Json&, const Scope&, Json& rest) {

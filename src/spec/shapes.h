@@ -55,6 +55,7 @@ Special model_path_shape();
 
 // ---- computes and datastores ----
 Special compute_identity_shape();
+Special ssh_settings_shape();
 Special ssh_access_shape();
 Special credentials_shape();
 

@@ -307,8 +307,6 @@ TEST(Computes, RefusesWhatDoesNotRunAndSaysWhy) {
         {"c1", cluster(Json::object({{"vmSize", Json()}})), "InvalidArgument", "vmSize"},
         {"c1", cluster(Json::object({{"osType", "Windows"}})), "InvalidArgument", "Linux"},
         {"c1", cluster(Json::object({{"vmPriority", "Spot"}})), "InvalidArgument", "LowPriority"},
-        {"c1", cluster(Json::object({{"remoteLoginPortPublicAccess", "Enabled"}})),
-         "RemoteLoginNotSupported", "SSH"},
         {"c1", located("westsu"), "LocationNotAvailable", "did you mean 'westus'"},
         {"c1", scaled(Json::object({{"minNodeCount", 3}, {"maxNodeCount", 2}})), "InvalidArgument",
          "minNodeCount (3)"},
@@ -329,6 +327,13 @@ TEST(Computes, RefusesWhatDoesNotRunAndSaysWhy) {
         EXPECT_NE(reply.message().find(row.says), std::string::npos) << reply.message();
     }
     EXPECT_EQ(world.send("GET", "/computes").json.at("value").items().size(), 0u);
+    const Reply ssh =
+        world.send("PUT", "/computes/with-ssh",
+                   cluster(Json::object({{"remoteLoginPortPublicAccess", "Enabled"},
+                                         {"userAccountCredentials", Json::object({{"adminUserPassword", "p"}})}})));
+    EXPECT_EQ(ssh.status, 201) << ssh.text;
+    EXPECT_EQ(ssh.properties().at("properties").at("remoteLoginPortPublicAccess").as_string(), "Disabled")
+        << "what is shown is what there is";
     for (const std::string location : {"", "West US", "swedencentral"}) {
         Json body = located(location);
         EXPECT_LT(world.send("PUT", "/computes/fine", body).status, 300) << location;
@@ -477,7 +482,7 @@ TEST(Assets, DataAndModelsNameExistingPlaces) {
               400);
     EXPECT_EQ(put("data", "dataUri", "azureml://datastores/workspaceblobstore/paths/a").status,
               201);
-    const Reply model = put("models", "modelUri", "azureml://jobs/j/outputs/model/paths/m");
+    const Reply model = put("models", "modelUri", "azureml://datastores/workspaceblobstore/paths/m");
     ASSERT_EQ(model.status, 201) << model.text;
     EXPECT_TRUE(model.properties().at("flavors").is_object());
     EXPECT_EQ(world.send("GET", "/data/x").properties().at("dataType").as_string(), "uri_file");

@@ -6,8 +6,10 @@
 #include "api/arm/reference.h"
 #include "api/arm/registry.h"
 #include "api/arm/resource.h"
+#include "api/data_uri.h"
 #include "base/hash.h"
 #include "blob/blobs.h"
+#include "control/jobs.h"
 #include "environment/definition.h"
 
 namespace turnout::api::arm {
@@ -63,9 +65,36 @@ void complete_environment(const Call&, Json& properties) {
 
 // ---- data and models
 
-Result<void> check_location(Services& services, const Workspace& workspace, const std::string& uri,
+// What a job made is kept as the place where it is: clients read no other form.
+Result<void> locate_output(Services& services, const Workspace& workspace,
+                           const Reference& reference, Json& properties, const std::string& field) {
+    const auto output =
+        TURNOUT_TRY(uri_of_output(services, workspace, reference.job, reference.output));
+    if (!output) {
+        const bool known = TURNOUT_TRY(read_job(services.store, workspace.id, reference.job))
+                               .has_value();
+        return missing("'" + reference.text + "': job '" + reference.job + "' " +
+                           (known ? "has no output '" + reference.output + "'" : "does not exist"),
+                       field);
+    }
+    properties.set(field, output->uri + reference.path);
+    return {};
+}
+
+// `uri` of the same place as `before` is kept in the words of the first time.
+bool same_place(const Workspace& workspace, const std::string& before, const std::string& uri) {
+    const auto one = parse_reference(before, workspace), other = parse_reference(uri, workspace);
+    return one && other && one->form == Reference::Form::Path &&
+           other->form == Reference::Form::Path && one->datastore == other->datastore &&
+           one->path == other->path;
+}
+
+Result<void> check_location(Services& services, const Workspace& workspace, Json& properties,
                             const std::string& field) {
+    const std::string uri = properties.at(field).as_string();
     const Reference reference = TURNOUT_TRY(parse_reference(uri, workspace));
+    if (reference.form == Reference::Form::JobOutput)
+        return locate_output(services, workspace, reference, properties, field);
     if (reference.form == Reference::Form::Local)
         return missing("'" + uri +
                            "' is a path of the client's machine: clients upload such files and "
@@ -73,7 +102,7 @@ Result<void> check_location(Services& services, const Workspace& workspace, cons
                        field);
     if (reference.form == Reference::Form::Path) {
         std::vector<std::string> names;
-        for (auto& [name, properties] : TURNOUT_TRY(services.assets.list_datastores(workspace.id)))
+        for (auto& [name, other] : TURNOUT_TRY(services.assets.list_datastores(workspace.id)))
             names.push_back(name);
         if (std::ranges::find(names, reference.datastore) == names.end())
             return missing("datastore '" + reference.datastore + "' does not exist" +
@@ -92,7 +121,7 @@ Result<void> check_data(Services& services, const Workspace& workspace, const st
             "dataType");
     const std::string uri = properties.at("dataUri").as_string();
     if (uri.empty()) return missing("a data asset needs a dataUri", "dataUri");
-    return check_location(services, workspace, uri, "dataUri");
+    return check_location(services, workspace, properties, "dataUri");
 }
 
 void complete_data(const Call&, Json& properties) {
@@ -104,7 +133,7 @@ Result<void> check_model(Services& services, const Workspace& workspace, const s
                          Json& properties) {
     const std::string uri = properties.at("modelUri").as_string();
     if (uri.empty()) return missing("a model needs a modelUri", "modelUri");
-    return check_location(services, workspace, uri, "modelUri");
+    return check_location(services, workspace, properties, "modelUri");
 }
 
 void complete_model(const Call& call, Json& properties) {
@@ -151,6 +180,9 @@ constexpr std::array<Kind, 5> kKinds = {{
     {"codes", "code", check_code, complete_code},
 }};
 
+// Members that say where data is.
+constexpr std::array<std::string_view, 2> kPlaces = {"dataUri", "modelUri"};
+
 // ---- bodies
 
 std::string id_of(const Workspace& workspace, const Kind& kind, std::string_view name) {
@@ -184,6 +216,9 @@ Json version_body(const Call& call, const Workspace& workspace, const Kind& kind
     properties.set("isArchived", version.archived);
     if (!properties.at("isAnonymous").is_bool()) properties.set("isAnonymous", false);
     kind.complete(call, properties);
+    for (const std::string_view uri : kPlaces)
+        if (properties.at(uri).is_string())
+            properties.set(uri, long_uri(workspace, properties.at(uri).as_view()));
     Json body = envelope(id_of(workspace, kind, version.name) + "/versions/" + version.version,
                          version.version, "workspaces/" + std::string(kind.name) + "/versions",
                          std::move(properties));
@@ -357,6 +392,12 @@ Answer put_version(Services& services, Call& call, const Kind& kind) {
     TURNOUT_CO_TRY_VOID(check_asset_name(version.name, kind.one));
     TURNOUT_CO_TRY_VOID(kind.check(services, workspace, version.name, version.properties));
     const std::string name = version.name;
+    TURNOUT_CO_TRY(const auto before, services.assets.find_version(workspace.id, kind.name, name,
+                                                                   version.version));
+    for (const std::string_view uri : kPlaces)
+        if (before && same_place(workspace, before->properties.at(uri).as_string(),
+                                 version.properties.at(uri).as_string()))
+            version.properties.set(uri, before->properties.at(uri));
     TURNOUT_CO_TRY(const bool is_new,
                    co_await services.assets.put_version(workspace.id, std::string(kind.name),
                                                         std::move(version)));

@@ -296,12 +296,12 @@ Result<Compute> read_compute(const Services& services, const Workspace& workspac
         !equal_ignoring_case(os, "Linux"))
         return invalid("nodes run Linux, not '" + os.substr(0, 40) + "'",
                        "properties.properties.osType");
-    if (equal_ignoring_case(inner.at("remoteLoginPortPublicAccess").as_view(), "Enabled"))
-        return fail(Code::InvalidArgument, "RemoteLoginNotSupported",
-                    "nodes have no SSH port of their own: leave ssh_public_access_enabled out",
-                    "properties.properties.remoteLoginPortPublicAccess");
-    // Write-only, and of no use here: nobody logs in to a node.
-    if (Json* kept = compute.definition.find("properties")) kept->erase("userAccountCredentials");
+    // SSH login has no effect yet: what is shown says so. The credentials are write-only.
+    if (Json* kept = compute.definition.find("properties")) {
+        kept->erase("userAccountCredentials");
+        if (equal_ignoring_case(inner.at("remoteLoginPortPublicAccess").as_view(), "Enabled"))
+            kept->set("remoteLoginPortPublicAccess", "Disabled");
+    }
     compute.min_nodes = 0;
     compute.max_nodes = 1;
     compute.idle_before_scale_down = kDefaultIdle;

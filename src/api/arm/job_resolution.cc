@@ -9,6 +9,7 @@
 #include "api/arm/job_placement.h"
 #include "api/arm/reference.h"
 #include "api/arm/resource.h"
+#include "api/data_uri.h"
 #include "base/hash.h"
 #include "blob/blobs.h"
 #include "control/jobs.h"
@@ -75,13 +76,6 @@ std::vector<std::string> names_of(const Json& object) {
     std::vector<std::string> names;
     for (const auto& [name, value] : object.members()) names.push_back(name);
     return names;
-}
-
-std::string long_uri(const Workspace& workspace, std::string_view datastore,
-                     std::string_view path) {
-    return "azureml://subscriptions/" + workspace.subscription + "/resourcegroups/" +
-           workspace.resource_group + "/workspaces/" + workspace.name + "/datastores/" +
-           std::string(datastore) + "/paths/" + std::string(path);
 }
 
 // ---- the command
@@ -307,7 +301,9 @@ Result<Place> place_of(const Context& context, const Reference& reference, std::
             const std::string container =
                 TURNOUT_TRY(container_of(context, reference.datastore, field));
             return place_in(context, container, reference.path,
-                            long_uri(context.workspace, reference.datastore, reference.path), type,
+                            workspace_uri(context.workspace) + "/datastores/" + reference.datastore +
+                                "/paths/" + reference.path,
+                            type,
                             "'" + reference.text + "'", field);
         }
         case Reference::Form::JobOutput: return place_of_output(context, reference, type, field);
@@ -463,11 +459,7 @@ Result<BlobFolder> output_target(const Context& context, const std::string& name
                           uri.substr(0, 300) + "'",
                       field);
     const std::string container = TURNOUT_TRY(container_of(context, reference->datastore, field));
-    if (reference->path.empty())
-        return refuse(
-            "InvalidOutput",
-            "output '" + name + "' needs a path inside of datastore '" + reference->datastore + "'",
-            field);
+    if (reference->path.empty()) return BlobFolder{container, ""};  // a file: by the output's name
     return BlobFolder{container, reference->path + (file ? "" : "/")};
 }
 
@@ -737,15 +729,18 @@ Result<void> check_runs_here(const Json& properties) {
                       "a job cannot be made of a component yet: give its command, code and "
                       "environment themselves",
                       "componentId");
+    return {};
+}
+
+// What was asked for and is not there yet, but changes nothing of what the job computes.
+void add_notices(const Json& properties, TaskSpec& task) {
     for (const auto& [name, service] : properties.at("services").members()) {
         const std::string kind = service.at("jobServiceType").as_string(name);
-        if (!service.is_null() && kind != "Studio" && kind != "Tracking")
-            return refuse("ServiceNotSupported",
-                          "the service '" + name.substr(0, 64) + "' of type '" +
-                              kind.substr(0, 40) + "' does not run yet: leave 'services' out",
-                          "services." + name);
+        if (service.is_null() || kind == "Studio" || kind == "Tracking" || kind == "Local") continue;
+        task.environment.notices.push_back("the interactive service '" + name.substr(0, 64) + "' (" +
+                                           kind.substr(0, 40) +
+                                           ") has no effect yet: the job runs without it");
     }
-    return {};
 }
 
 Result<void> read_variables(const Context& context, const Json& properties, const JobMeta& meta,
@@ -853,6 +848,7 @@ Result<JobSubmission> resolve_job(Services& services, const Call& call, const Wo
     TURNOUT_TRY(read_compute(context, job.compute, properties.at("resources"), task));
     job.priority = TURNOUT_TRY(read_priority(properties.at("queueSettings")));
     task.environment = TURNOUT_TRY(read_environment(context, properties));
+    add_notices(properties, task);
     TURNOUT_TRY(read_code(context, properties, task));
     task.inputs = TURNOUT_TRY(read_inputs(context, properties.at("inputs")));
     task.outputs = TURNOUT_TRY(read_outputs(context, properties.at("outputs")));

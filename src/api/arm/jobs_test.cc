@@ -235,6 +235,53 @@ TEST_F(Jobs, InputsAndOutputsFindTheirPlaces) {
     const Reply next = from("azureml://jobs/j/outputs/model");
     ASSERT_EQ(next.status, 201) << next.text;
     EXPECT_EQ(task_of("next").inputs[0].blobs->prefix, "azureml/j/model/");
+    // As a model they are kept as the place where they are, in the form that clients read.
+    const std::string paths = "azureml://subscriptions/" + world.workspace.subscription +
+                              "/resourcegroups/" + world.workspace.resource_group +
+                              "/workspaces/" + world.workspace.name + "/datastores/";
+    const auto model = [&](const std::string& version, const std::string& uri) {
+        return world.send("PUT", "/models/m/versions/" + version,
+                          Json::object({{"properties", Json::object({{"modelUri", uri}})}}));
+    };
+    const auto place_of = [&](const std::string& version, const std::string& uri) {
+        const Reply reply = model(version, uri);
+        EXPECT_LT(reply.status, 300) << reply.text;
+        return reply.properties().at("modelUri").as_string();
+    };
+    EXPECT_EQ(place_of("1", "azureml://jobs/j/outputs/model/"),
+              paths + "workspaceblobstore/paths/azureml/j/model/");
+    EXPECT_EQ(place_of("2", "azureml://jobs/j/outputs/artifacts/paths/model/"),
+              paths + "workspaceartifactstore/paths/ExperimentRun/dcid.j/model");
+    EXPECT_EQ(place_of("3", "runs:/j/model"),
+              paths + "workspaceartifactstore/paths/ExperimentRun/dcid.j/model");
+    EXPECT_EQ(place_of("4", "azureml://datastores/workspaceblobstore/paths/a/b/"),
+              paths + "workspaceblobstore/paths/a/b/");
+    EXPECT_EQ(place_of("4", paths + "workspaceblobstore/paths/a/b/"),
+              paths + "workspaceblobstore/paths/a/b/")
+        << "the same place in other words is no other model";
+    EXPECT_EQ(model("4", paths + "workspaceblobstore/paths/a/c").status, 409);
+    EXPECT_NE(model("5", "runs:/nobody/model").message().find("job 'nobody' does not exist"),
+              std::string::npos);
+    EXPECT_NE(model("5", "azureml://jobs/j/outputs/modell").message().find("no output 'modell'"),
+              std::string::npos);
+}
+
+TEST_F(Jobs, AnOutputMayBeTheRootOfADatastore) {
+    const Reply made = put(
+        "root", Json::object({{"outputs", Json::object({{"o", Json::object({{"uri", "azureml://datastores/workspaceblobstore/paths/"}})}})}}));
+    ASSERT_EQ(made.status, 201) << made.text;
+    EXPECT_EQ(task_of("root").outputs[0].target.container, store);
+    EXPECT_EQ(task_of("root").outputs[0].target.prefix, "");
+}
+
+TEST_F(Jobs, InteractiveServicesAreAcceptedAndSaidToHaveNoEffect) {
+    const Reply made = put(
+        "services", Json::object({{"services", Json::object({{"ssh", Json::object({{"jobServiceType", "SSH"}})}})}}));
+    ASSERT_EQ(made.status, 201) << made.text;
+    const auto notices = task_of("services").environment.notices;
+    ASSERT_FALSE(notices.empty());
+    EXPECT_EQ(notices.back(), "the interactive service 'ssh' (SSH) has no effect yet: the job runs without it");
+    EXPECT_FALSE(made.properties().at("services").has("ssh"));
 }
 
 TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
@@ -309,7 +356,6 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
         {output("../up", Json::object()), "InvalidName", "output name"},
         {output("a/b", Json::object()), "InvalidName", "output name"},
         {output("o", Json::object({{"uri", "/etc"}})), "InvalidOutput", "datastore"},
-        {output("o", Json::object({{"uri", place}})), "InvalidOutput", "path inside"},
         {output("o", Json::object({{"uri", place + "../x"}})), "InvalidArgument", ""},
         {output("o", Json::object({{"mode", "Direct"}})), "InvalidMode", "rw_mount or upload"},
         {output("o", Json::object({{"assetName", "a"}})), "OutputRegistrationNotSupported",
@@ -347,9 +393,6 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
          "timeout"},
         {Json::object({{"limits", Json::object({{"timeout", "PT0S"}})}}), "InvalidTimeout",
          "timeout"},
-        {Json::object(
-             {{"services", Json::object({{"ssh", Json::object({{"jobServiceType", "SSH"}})}})}}),
-         "ServiceNotSupported", "ssh"},
         {Json::object({{"environmentVariables", Json::object({{"a=b", "c"}})}}), "InvalidVariable",
          "a=b"},
     };

@@ -169,6 +169,15 @@ Result<Reference> parse_reference(std::string_view text, const Workspace& here) 
         TURNOUT_TRY(check_words(reference, text));
         return reference;
     }
+    if (rest.starts_with("runs:/")) {  // as MLflow names what a run logged
+        rest.remove_prefix(6);
+        reference.form = Reference::Form::JobOutput;
+        reference.job = next_part(rest);
+        reference.output = "artifacts";
+        if (reference.job.empty()) return unreadable(text);
+        reference.path = TURNOUT_TRY(checked_path(rest));
+        return reference;
+    }
     if (has_scheme(rest) && !rest.starts_with("file:")) {
         reference.form = Reference::Form::Url;
         return reference;

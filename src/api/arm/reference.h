@@ -16,7 +16,7 @@ struct Reference {
         Path,  // azureml://datastores/D/paths/P, also with subscription, group and workspace before
         Asset,      // azureml:N:V, azureml:N@latest, the ARM id of a version
         Registry,   // azureml://registries/R/KIND/N/versions/V or /labels/latest
-        JobOutput,  // azureml://jobs/J/outputs/O[/paths/P]
+        JobOutput,  // azureml://jobs/J/outputs/O[/paths/P], runs:/J/P
         Url,        // http:, https:, and other schemes of the outside
         Local,      // a path or file: URL on the client's machine
     } form = Form::Local;

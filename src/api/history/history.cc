@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "control/jobs.h"
+#include "api/data_uri.h"
 #include "api/history/log_link.h"
 #include "api/history/run_view.h"
 #include "base/text.h"
@@ -167,40 +168,16 @@ Answer patch_run(Services& services, Call& call) {
 
 // ---- data plane ----
 
-std::string workspace_uri(const Workspace& workspace) {
-    return "azureml://subscriptions/" + workspace.subscription + "/resourcegroups/" + workspace.resource_group + "/workspaces/" + workspace.name;
-}
-
-// Where a named output of a job is, as a datastore URI; nullopt if there is no such output.
-Result<std::optional<Json>> resolve_output(Services& services, const Workspace& workspace, std::string_view job_name, std::string_view output_name) {
-    auto job = TURNOUT_TRY(load_job(services.store, workspace.id, job_name));
-    if (job && job->type == JobType::Sweep && job->sweep.best >= 0)  // its outputs are those of the best trial
-        job = TURNOUT_TRY(load_job(services.store, workspace.id, trial_name(job_name, job->sweep.best)));
-    if (!job) return std::optional<Json>();
-    const agent_protocol::TaskSpec task = TURNOUT_TRY(read_task(services.store, *job));
-    for (const auto& output : task.outputs) {
-        if (output.name != output_name) continue;
-        std::string datastore;
-        for (const auto& [name, properties] : TURNOUT_TRY(services.assets.list_datastores(workspace.id)))
-            if (properties.at("containerName").as_view() == output.target.container) datastore = name;
-        if (output.target.container == artifact_container(workspace.id)) datastore = "workspaceartifactstore";
-        if (output.target.container == blobstore_container(workspace.id)) datastore = "workspaceblobstore";
-        if (datastore.empty()) return std::optional<Json>();
-        std::string path = output.target.prefix;
-        if (output.type == "uri_folder" && !path.ends_with('/')) path += '/';
-        return std::optional(Json::object({{"uri", workspace_uri(workspace) + "/datastores/" + datastore + "/paths/" + path}, {"type", output.type}}));
-    }
-    return std::optional<Json>();
-}
-
 // "azureml://jobs/{job}/outputs/{name}", "azureml:{name}:{version}", or a path that ends with
 // ".../data/{name}/versions/{version}".
 Result<std::optional<Json>> resolve_data(Services& services, const Workspace& workspace, std::string_view id) {
     constexpr std::string_view of_job = "azureml://jobs/";
     if (id.starts_with(of_job)) {
         const auto parts = split(id.substr(of_job.size()), '/');
-        if (parts.size() >= 3 && parts[1] == "outputs") return resolve_output(services, workspace, parts[0], parts[2]);
-        return std::optional<Json>();
+        if (parts.size() < 3 || parts[1] != "outputs") return std::optional<Json>();
+        const auto output = TURNOUT_TRY(uri_of_output(services, workspace, parts[0], parts[2]));
+        if (!output) return std::optional<Json>();
+        return std::optional(Json::object({{"uri", output->uri}, {"type", output->type}}));
     }
     std::string name, version;
     if (const auto parts = split(id, '/'); parts.size() >= 4 && parts[parts.size() - 4] == "data" && parts[parts.size() - 2] == "versions") {
@@ -215,8 +192,7 @@ Result<std::optional<Json>> resolve_data(Services& services, const Workspace& wo
     const auto asset = TURNOUT_TRY(services.assets.resolve(workspace.id, "data", name, version));
     if (!asset) return std::optional<Json>();
     const std::string uri = asset->properties.at("dataUri").as_string();
-    constexpr std::string_view short_form = "azureml://datastores/";
-    return std::optional(Json::object({{"uri", uri.starts_with(short_form) ? workspace_uri(workspace) + uri.substr(9) : uri}, {"type", asset->properties.at("dataType")}}));
+    return std::optional(Json::object({{"uri", long_uri(workspace, uri)}, {"type", asset->properties.at("dataType")}}));
 }
 
 Answer resolve_uris(Services& services, Call& call) {

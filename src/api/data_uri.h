@@ -1,0 +1,30 @@
+// Where data is, in the long form that Azure gives and clients parse:
+// azureml://subscriptions/S/resourcegroups/R/workspaces/W/datastores/D/paths/P.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "api/api.h"
+#include "control/assets.h"
+
+namespace turnout::api {
+
+// "azureml://subscriptions/…/workspaces/W"
+std::string workspace_uri(const Workspace& workspace);
+
+// "azureml://datastores/D/paths/P" with this workspace in it; all else as it is.
+std::string long_uri(const Workspace& workspace, std::string_view uri);
+
+struct OutputUri {
+    std::string uri;  // of a folder with a '/' at its end
+    std::string type;
+};
+
+// Where a job's named output is; "artifacts" and "default" are what it left in `outputs` and `logs`.
+// The outputs of a sweep are those of its best trial. nullopt: no such job, or no such output.
+Result<std::optional<OutputUri>> uri_of_output(Services& services, const Workspace& workspace,
+                                               std::string_view job, std::string_view output);
+
+}  // namespace turnout::api
