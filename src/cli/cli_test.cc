@@ -151,6 +151,49 @@ TEST(Output, NothingSteersTheTerminal) {
     EXPECT_EQ(local_time("soon\n", "%H"), "soon ");
 }
 
+TEST(Output, WidthIsWhatATerminalShows) {
+    EXPECT_EQ(width_of("abc"), 3U);
+    EXPECT_EQ(width_of("日本"), 4U) << "East Asian wide";
+    EXPECT_EQ(width_of("한"), 2U);
+    EXPECT_EQ(width_of("🚀"), 2U);
+    EXPECT_EQ(width_of("e\xCC\x81"), 1U) << "a combining accent";
+    EXPECT_EQ(width_of("👩\xE2\x80\x8D🔬"), 4U) << "a joiner takes no place, as wcwidth has it";
+    EXPECT_EQ(width_of("\xFFz"), 2U) << "no UTF-8: a byte is a character";
+    EXPECT_EQ(padded("日", 4), "日  ");
+    EXPECT_EQ(shortened("abcdef", 6), "abcdef");
+    EXPECT_EQ(shortened("abcdefg", 6), "abcde…");
+    EXPECT_EQ(shortened("日本語", 5), "日本…");
+    EXPECT_EQ(shortened("日本語", 4), "日…") << "never half a character";
+    EXPECT_EQ(shortened("abc", 0), "");
+}
+
+TEST(Output, TablesFitTheScreen) {
+    const Json list = *parse_json(R"([{"name":"quick_fox_0123456789","status":"Running","why":"","note":"a long sentence that says 日本語 and more than fits on it","last":"also something long, dispensable"}])");
+    const std::vector<std::string> columns = {"name", "status", "why", "note", "last"};
+    for (const std::size_t width : {40, 60, 80, 200}) {
+        const std::string text = format(list, Format::Table, columns, {width, false});
+        for (const std::string& line : split(text, '\n')) EXPECT_LE(width_of(line), width) << text;
+        EXPECT_NE(text.find("quick_fox_0123456789  Running"), std::string::npos) << "the name is whole, for it is copied: " << text;
+        EXPECT_EQ(text.find("Why"), std::string::npos) << "nothing is in it";
+    }
+    EXPECT_EQ(format(list, Format::Table, columns, {40, false}).find("Last"), std::string::npos);
+    EXPECT_NE(format(list, Format::Table, columns, {80, false}).find("…"), std::string::npos);
+    EXPECT_EQ(format(list, Format::Table, columns).find("…"), std::string::npos) << "a file gets all of it";
+    EXPECT_NE(format(list, Format::Table, columns, {80, true}).find("\x1b[36mRunning  \x1b[0m"), std::string::npos);
+    const Json one = *parse_json(R"({"name":"a","words":"one two three four five six seven eight nine ten","url":"https://a/very/long/address/that/has/no/blank/in/it"})");
+    EXPECT_EQ(format(one, Format::Table, {}, {40, false}),
+              "Key    Value\n-----  ---------------------------------\nname   a\nwords  one two three four five six seven\n       eight nine ten\n"
+              "url    https://a/very/long/address/that/has/no/blank/in/it\n");
+}
+
+TEST(Output, AgesAreRoundedDown) {
+    EXPECT_EQ(age_words(59'999ms), "59 s");
+    EXPECT_EQ(age_words(60s), "1 min");
+    EXPECT_EQ(age_words(47h + 59min), "47 h");
+    EXPECT_EQ(age_words(49h), "2 d");
+    EXPECT_EQ(age_words(-3s), "0 s");
+}
+
 TEST(Output, Formats) {
     const Json list = *parse_json(R"([{"name":"a","n":1,"deep":{"x":1}},{"name":"b\u001b[31m","n":null}])");
     EXPECT_EQ(format(list, Format::Table), "Name    N\n------  -\na       1\nb?[31m\n") << "no control character reaches the terminal";
@@ -159,8 +202,10 @@ TEST(Output, Formats) {
     EXPECT_EQ(format(*parse_json(R"([["a",1],["b",2]])"), Format::Tsv), "a\t1\nb\t2\n");
     EXPECT_EQ(format(*parse_json(R"({"a":{"b":1}})"), Format::Yaml), "a:\n  b: 1\n");
     EXPECT_EQ(format(*parse_json(R"({"a":{"b":1},"c":"d"})"), Format::Table), "Key  Value\n---  -----\na.b  1\nc    d\n");
+    ::setenv("TZ", "UTC0", 1);
+    ::tzset();
     const Json times = *parse_json(R"({"at":"2026-11-22T12:56:34.334122Z","took":"37.109058 s","is":"12 s"})");
-    EXPECT_EQ(format(times, Format::Table), "Key   Value\n----  --------------------\nat    2026-11-22 12:56:34Z\ntook  37.1 s\nis    12 s\n");
+    EXPECT_EQ(format(times, Format::Table), "Key   Value\n----  -----------------------\nat    2026-11-22 12:56:34 UTC\ntook  37.1 s\nis    12 s\n");
     EXPECT_EQ(format(Json::array(), Format::Table), "");
     EXPECT_FALSE(parse_format("xml", false));
     EXPECT_EQ(*parse_format("", false), Format::Json);

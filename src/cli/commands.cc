@@ -62,6 +62,8 @@ std::vector<Command> build_table() {
          {kFile, kName, kSet, {"--stream", "-s", "", "Follows its log to the end.", false}, {"--web", "", "", "Prints the link of its page, and opens it where there is a browser.", false}}, job_create},
         {{"job", "list"}, "Lists jobs, the newest first.",
          {kMaxResults, {"--all-results", "", "", "All of them; 50 otherwise.", false}, {"--status", "", "STATUS", "Only those with this status.", false},
+          {"--compute", "", "NAME", "Only those of this compute.", false}, {"--user", "", "NAME", "Only those that this user submitted.", false}, {"--mine", "", "", "Only your own.", false},
+          {"--metrics", "", "NAMES", "The latest values of these metrics as columns, such as loss,accuracy; `all` of them.", false},
           {"--experiment-name", "", "NAME", "Only those of this experiment.", false},
           {"--parent-job-name", "", "NAME", "The trials of this sweep.", false}, kArchivedOnly, kIncludeArchived}, job_list},
         {{"job", "show"}, "Shows a job.", {kName, {"--web", "", "", "Prints the link of its page, and opens it where there is a browser.", false}}, job_show},

@@ -15,7 +15,7 @@
 namespace turnout::cli {
 
 Context::Context(Arguments arguments, const ServerCommands& hooks, const std::vector<Command>& commands)
-    : args_(std::move(arguments)), hooks_(hooks), commands_(commands), terminal_(::isatty(1) == 1), error_terminal_(::isatty(2) == 1) {}
+    : args_(std::move(arguments)), hooks_(hooks), commands_(commands), terminal_(::isatty(1) == 1), error_terminal_(::isatty(2) == 1), screen_(screen_of(1)), error_screen_(screen_of(2)) {}
 
 Result<client::Settings> Context::settings() const {
     client::Settings settings = TURNOUT_TRY(client::load_settings(args_.get("--data")));
@@ -61,7 +61,7 @@ void Context::status(const std::string& text) {
     if (text == last_status_) return;
     last_status_ = text;
     if (!error_terminal_) return;
-    std::fprintf(stderr, "\r\x1b[K%s", harmless(text.substr(0, 160)).c_str());
+    std::fprintf(stderr, "\r\x1b[K%s", shortened(harmless(text), error_screen_.columns - 1).c_str());
     std::fflush(stderr);
 }
 
@@ -92,14 +92,14 @@ int Context::show(const Json& entity, const Json& rest, const std::vector<std::s
     const Result<Format> how = parse_format(args_.get("--output"), terminal_);
     if (!how) return fail(how.error());
     if (!args_.has("--query")) {
-        out(format(entity, *how, columns));
+        out(format(entity, *how, columns, screen_));
         return 0;
     }
     Result<Json> answer = query(args_.get("--query"), entity);
     if (!answer) return fail(answer.error());
     if (found_nothing(*answer) && !rest.is_null())
         if (Result<Json> other = query(args_.get("--query"), rest); other && !found_nothing(*other)) answer = std::move(other);
-    out(format(*answer, *how));
+    out(format(*answer, *how, {}, screen_));
     return 0;
 }
 

@@ -31,6 +31,11 @@ public:
     // as the server sent it: a query that finds nothing in the one is tried on the other, so that
     // `properties.status` works as well as `status`.
     int show(const Json& entity, const Json& rest = {}, const std::vector<std::string>& columns = {});
+    // Nobody asked for a format or a part, and a person reads: an answer may be in words.
+    bool answers_a_person() const { return terminal_ && !args_.has("--output") && !args_.has("--query"); }
+    // Shows rows that were made for a table.
+    void show_table(const Json& rows, const std::vector<std::string>& columns) { out(format(rows, Format::Table, columns, screen_)); }
+    Screen screen() const { return screen_; }
     // The format asked for: on a terminal, unless -o says otherwise, what people read.
     Result<Format> output_format() const;
     int fail(const Error& error);
@@ -51,6 +56,7 @@ private:
     const std::vector<Command>& commands_;
     std::unique_ptr<client::Api> api_;
     bool terminal_ = false, error_terminal_ = false;
+    Screen screen_, error_screen_;
     std::string last_status_;
 };
 

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::int64_t kMostEvents = 1000;  // that the server gives at a time
 
-// "Nov 22 14:05:09  job      quick_fox    ended        Failed on node-1, exit code 3, cause user_code: …"
+// "Nov 22 14:05:09 CET  job      quick_fox    ended      Failed on node-1, exit code 3, cause user_code: …"
 std::string line_of(const Json& event) {
     const std::string& kind = event.at("kind").as_string();
     std::vector<std::string> facts;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <set>
 
 #include "base/text.h"
 #include "cli/commands.h"
@@ -9,8 +10,9 @@ namespace turnout::cli {
 
 namespace {
 
-const std::vector<std::string> kColumns = {"name", "display_name", "status", "cause", "compute", "experiment_name", "created"};
-const std::vector<std::string> kTrialColumns = {"name", "status", "cause", "parameters", "best", "score", "created", "reason"};
+// Of a table, the dispensable ones last.
+const std::vector<std::string> kColumns = {"name", "status", "cause", "age", "duration", "compute", "experiment_name", "user", "display_name"};
+const std::vector<std::string> kTrialColumns = {"name", "status", "cause", "best", "score", "parameters", "age", "duration", "reason"};
 
 // What az shows, and what a table needs besides: when, and why it waits.
 Json job_entity(const Json& rest) {
@@ -75,6 +77,22 @@ void open_page(Context& context, const std::string& url) {
     if (std::system(command.c_str()) != 0) context.note("no browser could be started");
 }
 
+// What a person wants to know of a new job, in four lines.
+void tell_submitted(Context& context, const Json& job) {
+    const std::string name = harmless(job.at("name").as_view());
+    const Json& properties = job.at("properties");
+    const Json& own = properties.at("properties");
+    std::string waits = own.at("turnout.waiting_for").as_string();
+    if (waits.empty()) waits = own.at("turnout.detail").as_string();
+    if (waits.empty()) waits = "nothing";
+    if (const Json place = yaml_scalar(own.at("turnout.place_in_queue").as_view()); place.as_int() > 1)
+        waits += ", place " + with_commas(place.as_int()) + " in the queue";
+    context.out("job        " + name + " is " + (context.screen().colour ? in_colour(properties.at("status").as_view(), properties.at("status").as_string()) : properties.at("status").as_string()) + "\n" +
+                "waits for  " + harmless(waits) + "\n" +
+                "page       " + harmless(studio_url(job)) + "\n" +
+                "follow     turnout job stream " + name + "\n");
+}
+
 }  // namespace
 
 int job_create(Context& context) {
@@ -92,7 +110,9 @@ int job_create(Context& context) {
         // In the log they stand anyway.
         const std::string notices = spec::at_path(*job, "properties.properties").at("turnout.notices").as_string();
         if (!notices.empty()) context.note(notices);
-        return context.show(job_entity(*job), *job);
+        if (!context.answers_a_person()) return context.show(job_entity(*job), *job);
+        tell_submitted(context, *job);
+        return 0;
     }
     return follow_job(context, api, job->at("name").as_string());
 }
@@ -101,15 +121,26 @@ namespace {
 
 // Which jobs of a list are wanted.
 struct Wanted {
-    std::string status, experiment;
+    std::string status, experiment, compute, user;
     std::string view;  // of the archived ones: ActiveOnly, ArchivedOnly or All
     std::size_t limit = 50;
     bool limit_given = false;
 
-    bool filters() const { return !status.empty() || !experiment.empty(); }
+    bool filters() const { return !status.empty() || !experiment.empty() || !compute.empty() || !user.empty(); }
     bool has_status(const Json& value) const { return status.empty() || equal_ignoring_case(value.as_view(), status); }
-    bool has_experiment(const Json& job) const { return experiment.empty() || job.at("properties").at("experimentName").as_view() == experiment; }
     bool has_archived(bool archived) const { return view == "All" || archived == (view == "ArchivedOnly"); }
+    bool has_all_but_status(const Json& job) const {
+        const Json& properties = job.at("properties");
+        return (experiment.empty() || properties.at("experimentName").as_view() == experiment) &&
+               (compute.empty() || properties.at("properties").at("turnout.compute").as_view() == compute);
+    }
+    // The server looks: it need not send what is not wanted.
+    std::string query() const {
+        std::string text = "listViewType=" + view;
+        for (const auto& [key, value] : {std::pair("status", &status), std::pair("experimentName", &experiment), std::pair("compute", &compute), std::pair("createdBy", &user)})
+            if (!value->empty()) text += "&" + std::string(key) + "=" + percent_encode(*value);
+        return text;
+    }
 };
 
 // What was found, and whether there is more than was asked for.
@@ -122,18 +153,37 @@ struct Listed {
 
 // All jobs but trials, the newest first.
 Result<Listed> list_jobs(client::Api& api, const Wanted& wanted) {
-    const std::size_t enough = wanted.filters() || wanted.limit == SIZE_MAX ? SIZE_MAX : wanted.limit + 1;
-    const Json jobs = TURNOUT_TRY(api.list(api.in_workspace("/jobs?listViewType=" + wanted.view), enough));
+    const std::size_t enough = wanted.limit == SIZE_MAX ? SIZE_MAX : wanted.limit + 1;
     Listed found;
-    for (const Json& job : jobs.items()) {
-        if (!wanted.has_status(job.at("properties").at("status")) || !wanted.has_experiment(job)) continue;
-        if (found.jobs.items().size() == wanted.limit) {
-            found.more = true;
-            break;
-        }
-        found.jobs.push(job);
-    }
+    found.jobs = TURNOUT_TRY(api.list(api.in_workspace("/jobs?" + wanted.query() + (enough == SIZE_MAX ? "" : "&%24top=" + std::to_string(enough))), enough));
+    found.more = found.jobs.items().size() > wanted.limit;
+    if (found.more) found.jobs.items().resize(wanted.limit);
     return found;
+}
+
+// 0: runs, 1: is on its way, 2: waits, 3: has ended.
+int rank_of(std::string_view status) {
+    if (status == "Running" || status == "Finalizing") return 0;
+    if (status == "Completed" || status == "Failed" || status == "Canceled") return 3;
+    return status == "Queued" || status == "NotStarted" ? 2 : 1;
+}
+
+// For a person: what runs comes first, also if many that wait are newer, then what waits, then what
+// is over.
+Result<void> put_live_first(client::Api& api, const Wanted& wanted, Listed& found) {
+    if (wanted.status.empty() && found.more) {
+        Wanted placed = wanted;
+        placed.status = "Running,Finalizing,Preparing,Provisioning,Starting,CancelRequested,NotResponding";
+        const Json live = TURNOUT_TRY(api.list(api.in_workspace("/jobs?" + placed.query()), wanted.limit));
+        std::set<std::string> known;
+        for (const Json& job : found.jobs.items()) known.insert(job.at("name").as_string());
+        for (const Json& job : live.items())
+            if (known.insert(job.at("name").as_string()).second) found.jobs.push(job);
+    }
+    const auto rank = [](const Json& job) { return rank_of(job.at("properties").at("status").as_view()); };
+    std::stable_sort(found.jobs.items().begin(), found.jobs.items().end(), [&](const Json& a, const Json& b) { return rank(a) < rank(b); });
+    if (found.jobs.items().size() > wanted.limit) found.jobs.items().resize(wanted.limit);
+    return {};
 }
 
 // The trials of a sweep, the newest first: trial 7 is the eighth that was made, and the history
@@ -145,7 +195,7 @@ Result<Listed> list_trials(client::Api& api, const std::string& sweep, const Wan
         return invalid("job '" + sweep + "' is no sweep: it has no trials", "--parent-job-name");
     const Json& own = parent.at("properties").at("properties");
     Listed found{.best = own.at("best_child_run_id").as_string(), .score = own.at("score").as_string()};
-    if (!wanted.has_experiment(parent)) return found;
+    if (!wanted.has_all_but_status(parent)) return found;
     const std::int64_t created = yaml_scalar(own.at("turnout.trials.created").as_view()).as_int();
     if (!wanted.filters()) found.all = created;
     const std::string path = "/history/v1.0" + api.in_workspace("/runs/" + percent_encode(sweep) + "/children?");
@@ -177,6 +227,9 @@ Result<std::string> read_status(const std::string& text) {
 Result<Wanted> wanted_jobs(const Arguments& args) {
     Wanted wanted;
     if (args.has("--status")) wanted.status = TURNOUT_TRY(read_status(args.get("--status")));
+    wanted.compute = args.get("--compute");
+    if (args.has("--mine") && args.has("--user")) return invalid("--mine or --user, not both", "--user");
+    wanted.user = args.has("--mine") ? "@me" : args.get("--user");
     wanted.experiment = args.get("--experiment-name");
     wanted.view = args.has("--archived-only") ? "ArchivedOnly" : args.has("--include-archived") ? "All" : "ActiveOnly";
     if (args.has("--all-results")) wanted.limit = SIZE_MAX;
@@ -188,6 +241,41 @@ Result<Wanted> wanted_jobs(const Arguments& args) {
     return wanted;
 }
 
+// What only a table shows: how old it is, and how long it has run.
+void add_times(Json& entity, const Json& job, Instant now) {
+    const Json& own = job.at("properties").at("properties");
+    if (const Result<Instant> created = parse_iso8601(job.at("systemData").at("createdAt").as_view())) entity.set("age", age_words(now - *created));
+    if (const Result<Instant> started = parse_iso8601(own.at("turnout.started").as_view())) {
+        const Result<Instant> ended = parse_iso8601(own.at("turnout.ended").as_view());
+        entity.set("duration", to_words((ended ? *ended : now) - *started));
+    }
+    entity.set("compute", own.at("turnout.compute"));
+    entity.set("user", job.at("systemData").at("createdBy"));
+    if (entity.at("display_name").as_view() == job.at("name").as_view()) entity.set("display_name", "");
+}
+
+// The latest values of these metrics (of all, for "all") as columns behind the status.
+Result<void> add_metrics(client::Api& api, const std::string& name, const std::string& wanted, Json& entity, std::vector<std::string>& columns) {
+    const Result<Json> run = api.get("/mlflow/v1.0" + api.in_workspace("/api/2.0/mlflow/runs/get?run_id=" + percent_encode(name)));
+    if (!run && run.error().code == Code::NotFound) return {};  // nothing was logged
+    if (!run) return Failure(run.error());
+    std::vector<std::string> names = split(wanted, ',');
+    Json metrics = Json::object();
+    for (const Json& metric : spec::at_path(*run, "run.data.metrics").items()) {
+        const std::string key = metric.at("key").as_string();
+        if (wanted != "all" && std::find(names.begin(), names.end(), key) == names.end()) continue;
+        metrics.set(key, metric.at("value"));
+    }
+    if (wanted == "all") names.clear();
+    for (const auto& [key, value] : metrics.members()) {
+        entity.set("metrics." + key, value);
+        if (wanted == "all") names.push_back(key);
+    }
+    for (std::size_t i = names.size(); i-- > 0;)
+        if (const std::string column = "metrics." + names[i]; std::find(columns.begin(), columns.end(), column) == columns.end()) columns.insert(columns.begin() + 2, column);
+    return {};
+}
+
 }  // namespace
 
 int job_list(Context& context) {
@@ -197,8 +285,16 @@ int job_list(Context& context) {
     if (!opened) return context.fail(opened.error());
     client::Api& api = **opened;
     const std::string parent = context.args().get("--parent-job-name");
-    const Result<Listed> listed = parent.empty() ? list_jobs(api, *wanted) : list_trials(api, parent, *wanted);
+    const Result<Format> format = context.output_format();
+    if (!format) return context.fail(format.error());
+    if (!parent.empty() && !wanted->user.empty())
+        return context.fail({Code::InvalidArgument, "Usage", "the trials of a sweep are all of who submitted it: leave out --user and --mine", "--user"});
+    Result<Listed> listed = parent.empty() ? list_jobs(api, *wanted) : list_trials(api, parent, *wanted);
     if (!listed) return context.fail(listed.error());
+    const bool people = parent.empty() && *format == Format::Table && !context.args().has("--query");
+    if (people)
+        if (const Result<void> sorted = put_live_first(api, *wanted, *listed); !sorted) return context.fail(sorted.error());
+    std::vector<std::string> columns = parent.empty() ? kColumns : kTrialColumns;
     Json entities = Json::array();
     for (const Json& job : listed->jobs.items()) {
         Json entity = job_entity(job);
@@ -206,9 +302,14 @@ int job_list(Context& context) {
             entity.set("best", true);
             entity.set("score", listed->score);
         }
+        if (context.args().has("--metrics")) {
+            const Result<void> added = add_metrics(api, job.at("name").as_string(), context.args().get("--metrics"), entity, columns);
+            if (!added) return context.fail(added.error());
+        }
+        if (*format == Format::Table && !context.args().has("--query")) add_times(entity, job, api.now());
         entities.push(std::move(entity));
     }
-    const int shown = context.show(entities, listed->jobs, parent.empty() ? kColumns : kTrialColumns);
+    const int shown = context.show(entities, listed->jobs, columns);
     // Who gave a number knows.
     if (listed->more && !wanted->limit_given)
         context.note("the newest " + std::to_string(wanted->limit) + (listed->all > 0 ? " of " + with_commas(listed->all) + " are shown" : " are shown, and there are more") + ": --max-results N or --all-results shows the others");

@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <numeric>
+#include <utility>
 
 #include "base/text.h"
 #include "base/time.h"
@@ -29,8 +31,8 @@ std::string cell(const Json& value) {
     return value.dump();
 }
 
-// A table is for people: "37.109058 s" is "37.1 s", and a time goes without its fraction of a
-// second: "2026-11-22 12:56:34Z".
+// A table is for people: "37.109058 s" is "37.1 s", and a time is that of this machine without its
+// fraction of a second: "2026-11-22 13:56:34 CET".
 std::string readable(std::string text) {
     if (text.size() > 9 && text.ends_with(" s") && text[text.size() - 9] == '.') {
         const std::string digits = text.substr(0, text.size() - 9) + text.substr(text.size() - 8, 6);
@@ -41,18 +43,12 @@ std::string readable(std::string text) {
     for (std::size_t i = 0; i < shape.size(); ++i)
         if (shape[i] == 'd' ? text[i] < '0' || text[i] > '9' : text[i] != shape[i]) return text;
     if (text[19] != '.' && text[19] != 'Z') return text;
-    text[10] = ' ';
-    return text.substr(0, 19) + "Z";
+    return local_time(text);
 }
 
 bool is_scalar(const Json& value) { return !value.is_object() && !value.is_array(); }
 
 std::string table_cell(const Json& value) { return readable(cell(value)); }
-
-// Characters that a terminal shows, not bytes.
-std::size_t width_of(std::string_view text) {
-    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
-}
 
 std::string title_of(std::string_view key) {
     std::string title;
@@ -68,29 +64,83 @@ std::string title_of(std::string_view key) {
     return title;
 }
 
-std::string table(const std::vector<std::string>& titles, const std::vector<std::vector<std::string>>& rows) {
+constexpr std::size_t kGap = 2;      // between columns
+constexpr std::size_t kNarrow = 10;  // no column is cut to less
+
+using Rows = std::vector<std::vector<std::string>>;
+
+// Leaves out and cuts until all columns fit: see `format`.
+void fit(std::vector<std::string>& titles, Rows& rows, std::vector<std::size_t>& widths, std::size_t columns) {
+    const auto drop = [&](std::size_t column) {
+        const auto erase = [&](auto& list) { list.erase(list.begin() + static_cast<std::ptrdiff_t>(column)); };
+        erase(titles);
+        erase(widths);
+        for (auto& row : rows) erase(row);
+    };
+    for (std::size_t i = titles.size(); i-- > 1;)
+        if (std::all_of(rows.begin(), rows.end(), [i](const auto& row) { return row[i].empty(); })) drop(i);
+    const auto all = [&] { return std::accumulate(widths.begin(), widths.end(), (widths.size() - 1) * kGap); };
+    while (all() > columns) {
+        std::size_t least = widths[0];  // what it takes if all others are cut as far as they may be
+        for (std::size_t i = 1; i < widths.size(); ++i) least += kGap + std::min(widths[i], std::max(kNarrow, width_of(titles[i])));
+        if (least > columns && widths.size() > 2) {
+            drop(widths.size() - 1);
+            continue;
+        }
+        std::size_t widest = 0;
+        for (std::size_t i = 1; i < widths.size(); ++i)
+            if (widths[i] > std::max(kNarrow, width_of(titles[i])) && (widest == 0 || widths[i] > widths[widest])) widest = i;
+        if (widest == 0) break;  // the terminal folds what is left
+        --widths[widest];
+    }
+    for (auto& row : rows)
+        for (std::size_t i = 1; i < row.size(); ++i) row[i] = shortened(row[i], widths[i]);
+}
+
+std::string table(std::vector<std::string> titles, Rows rows, Screen screen, std::size_t longest_rule = SIZE_MAX) {
     std::vector<std::size_t> widths;
     for (const std::string& title : titles) widths.push_back(width_of(title));
     for (const auto& row : rows)
         for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));
+    if (screen.columns > 0) fit(titles, rows, widths, screen.columns);
     std::string out;
-    const auto line = [&](const std::vector<std::string>& row) {
+    const auto line = [&](const std::vector<std::string>& row, bool colour) {
         std::string text;
         for (std::size_t i = 0; i < row.size(); ++i) {
-            text += i + 1 < row.size() ? padded(row[i], widths[i] + 2) : row[i];
+            const std::string filled = i + 1 < row.size() ? padded(row[i], widths[i]) + std::string(kGap, ' ') : row[i];
+            text += colour ? in_colour(row[i], filled) : filled;
         }
         while (text.ends_with(' ')) text.pop_back();
         out += text + "\n";
     };
-    line(titles);
+    line(titles, false);
     std::vector<std::string> rule;
-    for (const std::size_t width : widths) rule.emplace_back(width, '-');
-    line(rule);
-    for (const auto& row : rows) line(row);
+    for (const std::size_t width : widths) rule.emplace_back(std::min(width, longest_rule), '-');
+    line(rule, false);
+    for (const auto& row : rows) line(row, screen.colour);
     return out;
 }
 
-std::string as_table(const Json& value, const std::vector<std::string>& wanted) {
+// A key and its value: what is longer than the screen goes on beneath itself, at a blank if it can.
+std::string key_table(const Rows& rows, Screen screen) {
+    if (screen.columns == 0) return table({"Key", "Value"}, rows, screen);
+    std::size_t key_width = 3;
+    for (const auto& row : rows) key_width = std::max(key_width, width_of(row[0]));
+    key_width = std::min(key_width, screen.columns / 2);
+    const std::size_t room = screen.columns - key_width - kGap;
+    Rows folded;
+    for (const auto& row : rows) {
+        std::string key = shortened(row[0], key_width), line;
+        for (const std::string& word : split(row[1], ' ')) {
+            if (!line.empty() && width_of(line) + 1 + width_of(word) > room) folded.push_back({std::exchange(key, ""), std::exchange(line, word)});
+            else line += (line.empty() ? "" : " ") + word;
+        }
+        folded.push_back({key, line});
+    }
+    return table({"Key", "Value"}, std::move(folded), {0, screen.colour}, room);
+}
+
+std::string as_table(const Json& value, const std::vector<std::string>& wanted, Screen screen) {
     if (is_scalar(value)) return value.is_null() ? "" : harmless(table_cell(value)) + "\n";
     if (value.is_object()) {
         std::vector<std::vector<std::string>> rows;
@@ -102,7 +152,7 @@ std::string as_table(const Json& value, const std::vector<std::string>& wanted) 
                     if (is_scalar(part)) rows.push_back({key + "." + inner, harmless(table_cell(part))});
             }
         }
-        return table({"Key", "Value"}, rows);
+        return key_table(rows, screen);
     }
     const Json::Array& items = value.items();
     if (items.empty()) return "";
@@ -137,7 +187,7 @@ std::string as_table(const Json& value, const std::vector<std::string>& wanted) 
         for (const std::string& key : keys) row.push_back(harmless(table_cell(item.at(key))));
         rows.push_back(std::move(row));
     }
-    return table(titles, rows);
+    return table(std::move(titles), std::move(rows), screen);
 }
 
 std::string as_tsv(const Json& value) {
@@ -173,10 +223,10 @@ Result<Format> parse_format(const std::string& text, bool terminal) {
     return invalid("--output is one of json, table, tsv, yaml, none; not '" + text + "'", "--output");
 }
 
-std::string format(const Json& value, Format how, const std::vector<std::string>& columns) {
+std::string format(const Json& value, Format how, const std::vector<std::string>& columns, Screen screen) {
     switch (how) {
         case Format::Json: return value.dump_pretty(2) + "\n";
-        case Format::Table: return as_table(value, columns);
+        case Format::Table: return as_table(value, columns, screen);
         case Format::Tsv: return as_tsv(value);
         case Format::Yaml: return to_yaml(value);
         case Format::None: return "";
@@ -216,17 +266,6 @@ std::string harmless(std::string_view text) {
     return out;
 }
 
-std::string padded(std::string text, std::size_t width) {
-    const std::size_t has = width_of(text);
-    if (has < width) text.append(width - has, ' ');
-    return text;
-}
-
-std::string left_padded(const std::string& text, std::size_t width) {
-    const std::size_t has = width_of(text);
-    return has < width ? std::string(width - has, ' ') + text : text;
-}
-
 std::string local_time(const std::string& iso, const char* shape) {
     const Result<Instant> at = parse_iso8601(iso);
     if (!at) return harmless(iso);
@@ -234,7 +273,15 @@ std::string local_time(const std::string& iso, const char* shape) {
     std::tm parts{};
     if (localtime_r(&seconds, &parts) == nullptr) return harmless(iso);
     char text[64];
-    return std::string(text, std::strftime(text, sizeof text, shape, &parts));
+    return std::string(text, std::strftime(text, sizeof text, (std::string(shape) + " %Z").c_str(), &parts));
+}
+
+std::string age_words(Span span) {
+    const std::int64_t seconds = std::max<std::int64_t>(0, span.count() / 1'000'000);
+    if (seconds < 60) return std::to_string(seconds) + " s";
+    if (seconds < 3'600) return std::to_string(seconds / 60) + " min";
+    if (seconds < 2 * 86'400) return std::to_string(seconds / 3'600) + " h";
+    return std::to_string(seconds / 86'400) + " d";
 }
 
 std::string error_text(const Error& error) { return "error: " + error.message + "\n"; }

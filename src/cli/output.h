@@ -7,6 +7,8 @@
 
 #include "base/json.h"
 #include "base/result.h"
+#include "base/time.h"
+#include "cli/screen.h"
 
 namespace turnout::cli {
 
@@ -14,8 +16,10 @@ enum class Format { Json, Table, Tsv, Yaml, None };
 
 Result<Format> parse_format(const std::string& text, bool terminal);
 
-// `columns` of a table, when the command has a choice of its own; else all members that are scalars.
-std::string format(const Json& value, Format format, const std::vector<std::string>& columns = {});
+// `columns` of a table, when the command has a choice of its own, the dispensable ones last; else all
+// members that are scalars. On a screen a table fits: columns with nothing in them are left out, wide
+// ones are cut but for the first, and the last ones go where that is not enough.
+std::string format(const Json& value, Format format, const std::vector<std::string>& columns = {}, Screen screen = {});
 
 // Writes to standard output, at once. If nobody reads it any more (`turnout job list | head`), the
 // command is over: the process ends with 141, as a shell reports of the programs that SIGPIPE ends.
@@ -26,11 +30,11 @@ void end_if_nobody_reads();
 
 // Nothing from a server may steer the terminal: one line, without control characters.
 std::string harmless(std::string_view text);
-// Filled up with blanks to so many characters.
-std::string padded(std::string text, std::size_t width);
-std::string left_padded(const std::string& text, std::size_t width);
-// An ISO 8601 time as strftime's `shape` has it, in this machine's time zone; else the text itself.
-std::string local_time(const std::string& iso, const char* shape);
+// An ISO 8601 time in the one zone in which times are shown, that of this machine, as strftime's
+// `shape` has it with the zone behind; else the text itself.
+std::string local_time(const std::string& iso, const char* shape = "%Y-%m-%d %H:%M:%S");
+// "12 s", "3 min", "5 h", "2 d": how old something is, to the nearest below.
+std::string age_words(Span span);
 
 // "error: ..." with a hint where there is one.
 std::string error_text(const Error& error);

@@ -137,6 +137,8 @@ public:
 
     // ---- reads of what is not stored: live, for properties and `explain` ----
     std::string waiting_for(const std::string& workspace, const std::string& job) const;
+    // The names of the jobs that are on nodes now, and of the sweeps that live; no trials.
+    std::vector<std::string> placed_jobs(const std::string& workspace) const;
     // Nodes of a compute as they are now, with the job that runs on each; by name.
     std::vector<Node> nodes_of(const std::string& workspace, const std::string& compute) const;
     // Why that job does not run yet, from the scheduler's own index.

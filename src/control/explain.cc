@@ -1,5 +1,6 @@
 // What people ask: why a job waits, what would start it, what the nodes do. Reads only.
 #include <algorithm>
+#include <set>
 
 #include "control/state.h"
 
@@ -46,6 +47,17 @@ std::string Control::waiting_for(const std::string& workspace, const std::string
     if (!attempt.detail.empty()) return attempt.detail;
     if (job.state.status == JobStatus::Queued) return "next on node " + attempt.nodes.front() + ", behind a short job";
     return "the node prepares the job";
+}
+
+std::vector<std::string> Control::placed_jobs(const std::string& workspace) const {
+    const State& s = *state_;
+    std::set<std::string> names;
+    for (const auto& [id, entry] : s.nodes)
+        for (const State::Lease& lease : entry.leases)
+            if (lease.job->workspace() == workspace && !lease.job->is_trial()) names.emplace(lease.job->name());
+    for (const auto& [key, sweep] : s.sweeps)
+        if (sweep.job->workspace() == workspace && sweep.job->state.status != JobStatus::Queued) names.emplace(sweep.job->name());
+    return {names.begin(), names.end()};
 }
 
 std::vector<Node> Control::nodes_of(const std::string& workspace, const std::string& compute) const {

@@ -1,9 +1,16 @@
 """`turnout X` is `az ml X`: verbs, flags, output and exit codes."""
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
 
 import pytest
 
-from conftest import eventually
+from conftest import PLAIN_ENV, TURNOUT, eventually
 
 JOB = """\
 $schema: https://azuremlschemas.azureedge.net/latest/commandJob.schema.json
@@ -34,6 +41,31 @@ def cli(server, cluster):
     return run
 
 
+@pytest.fixture
+def screen(server, cluster):
+    """What a person sees on a terminal of 80 columns: (exit code, text)."""
+
+    def run(*arguments, **variables):
+        leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        command = [TURNOUT, *map(str, arguments)]
+        process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env={**PLAIN_ENV, "TURNOUT_DATA": str(server.data), "TERM": "xterm", "TZ": "UTC0", **variables})
+        os.close(follower)
+        text = b""
+        while True:
+            try:
+                part = os.read(leader, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            text += part
+        os.close(leader)
+        return process.wait(timeout=60), text.decode().replace("\r\n", "\n")
+
+    return run
+
+
 def as_json(done):
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -42,6 +74,29 @@ def as_json(done):
 def test_create_prints_json_when_piped(cli, job_file):
     made = as_json(cli("job", "create", "-f", job_file("echo hi")))
     assert made["name"] and made["display_name"] == "from the cli"
+
+
+def test_create_on_a_terminal_says_four_lines(screen, job_file):
+    code, text = screen("job", "create", "-f", job_file("true"), "-n", "four_lines", NO_COLOR="1")
+    lines = [line for line in text.splitlines() if not line.startswith(("environment", "uploaded", "unchanged"))]
+    assert code == 0 and len(lines) == 4, text
+    assert re.match(r"job +four_lines is [A-Z][a-z]+$", lines[0])
+    assert re.match(r"waits for +\w", lines[1]) and re.match(r"page +https://", lines[2])
+    assert lines[3].endswith("turnout job stream four_lines")
+
+
+def test_tables_fit_a_terminal(cli, screen, job_file):
+    name = as_json(cli("job", "create", "-f", job_file("true"), "--set", "display_name=" + "日本語" * 20))["name"]
+    eventually("the job completes", lambda: as_json(cli("job", "show", name))["status"] == "Completed")
+    code, text = screen("job", "list", NO_COLOR="1")
+    assert code == 0 and "\x1b" not in text
+    assert all(len(line) <= 80 for line in text.splitlines()), text
+    row = next(line for line in text.splitlines() if line.startswith(name))
+    assert re.search(r"Completed +\d+ (s|min) ", row), row
+    assert "\x1b[32mCompleted" in screen("job", "list")[1]
+    assert name in cli("job", "list", "--mine", "--compute", "cpu-cluster", "-o", "json").stdout
+    assert cli("job", "list", "--user", "nobody", "-o", "json").stdout.strip() == "[]"
+    assert re.search(r"\d\d:\d\d:\d\d UTC", screen("events", "--job", name)[1]), "times tell their zone"
 
 
 def test_stream_ends_with_zero(cli, job_file):

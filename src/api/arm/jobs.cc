@@ -124,12 +124,26 @@ Answer get_job(Services& services, Call& call, ShownJobs& jobs) {
     co_return response;
 }
 
+// Azure's filters, and ours: a status (several with commas), a compute, who submitted it ("@me").
 bool has_filter(const Call& call) {
-    return !call.query_value("jobType").empty() || !call.query_value("experimentName").empty() ||
-           !call.query_value("tag").empty();
+    for (const char* const name : {"jobType", "experimentName", "tag", "status", "compute", "createdBy"})
+        if (!call.query_value(name).empty()) return true;
+    return false;
 }
 
 bool matches(const Call& call, const JobRecord& job) {
+    if (const auto statuses = call.query_value("status"); !statuses.empty()) {
+        const std::vector<std::string> wanted = split(statuses, ',');
+        if (std::none_of(wanted.begin(), wanted.end(), [&](const std::string& status) {
+                return equal_ignoring_case(status, name_of(job.status));
+            }))
+            return false;
+    }
+    if (const auto compute = call.query_value("compute"); !compute.empty() && job.compute != compute)
+        return false;
+    if (const auto who = call.query_value("createdBy");
+        !who.empty() && job.principal != (who == "@me" ? std::string_view(call.principal.name) : who))
+        return false;
     if (const auto type = call.query_value("jobType");
         !type.empty() && !equal_ignoring_case(type, name_of(job.type)))
         return false;
@@ -143,6 +157,43 @@ bool matches(const Call& call, const JobRecord& job) {
             return false;
     }
     return true;
+}
+
+// Only jobs that are on a node, or sweeps that have begun, have one of these statuses.
+bool asks_for_placed(const Call& call) {
+    const auto statuses = call.query_value("status");
+    if (statuses.empty()) return false;
+    for (const std::string& text : split(statuses, ',')) {
+        const Result<JobStatus> status = parse_job_status(text);
+        if (!status || is_terminal(*status) || *status == JobStatus::Queued ||
+            *status == JobStatus::NotStarted)
+            return false;
+    }
+    return true;
+}
+
+// Those few are known without looking at all the jobs that wait or have ended. On one page.
+Answer list_placed(Services& services, Call& call, ShownJobs& jobs) {
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    TURNOUT_CO_TRY(const ListView view, list_view(call));
+    std::vector<std::pair<std::int64_t, std::string>> found;  // created, body
+    for (const std::string& name : services.control.placed_jobs(workspace.id)) {
+        TURNOUT_CO_TRY(const auto record, services.store.get(Table::Job, workspace.id + "/" + name));
+        if (!record) continue;
+        TURNOUT_CO_TRY(const StoredJob job, join_job(services.store, *record));
+        if (!matches(call, job.record)) continue;
+        TURNOUT_CO_TRY(const ShownJobs::Shown* shown, jobs.show(services, call, workspace, *record));
+        if (arm::shown(view, shown->archived))
+            found.emplace_back(-job.record.created.micros, shown->body);
+    }
+    std::sort(found.begin(), found.end());
+    http::Response response;
+    response.headers.set("Content-Type", "application/json; charset=utf-8");
+    response.body = R"({"value":[)";
+    for (std::size_t i = 0; i < found.size(); ++i)
+        response.body += (i > 0 ? "," : "") + found[i].second;
+    response.body += "]}";
+    co_return response;
 }
 
 // Newest first. The token of a page is the key of its last job.
@@ -375,7 +426,10 @@ void add_job_routes(Router& router, Services& services) {
     router.add("GET", in_workspace("/jobs/{name}"), Access::User,
                [&services, shown](Call& call) { return get_job(services, call, *shown); });
     router.add("GET", in_workspace("/jobs"), Access::User,
-               [&services, shown](Call& call) { return list_jobs(services, call, *shown); });
+               [&services, shown](Call& call) {
+                return asks_for_placed(call) ? list_placed(services, call, *shown)
+                                             : list_jobs(services, call, *shown);
+            });
     row(router, services, "PUT", in_workspace("/jobs/{name}"), Access::User, put_job);
     row(router, services, "PATCH", in_workspace("/jobs/{name}"), Access::User, patch_job);
     row(router, services, "DELETE", in_workspace("/jobs/{name}"), Access::User, delete_job);

@@ -72,6 +72,27 @@ protected:
     std::string store = blobstore_container(world.workspace.id);
 };
 
+// A list can be asked for less than all: by status, compute and who it was.
+TEST_F(Jobs, ListsAreFiltered) {
+    ASSERT_EQ(put("a").status, 201);  // at one moment of the world's clock: in the order of their names
+    ASSERT_EQ(put("b", Json::object({{"computeId", "azureml:cpu-cluster"}})).status, 201);
+    const auto names = [&](const std::string& query) {
+        std::string all;
+        const Reply reply = world.send("GET", "/jobs?" + query);
+        for (const Json& job : reply.json.at("value").items()) all += job.at("name").as_string();
+        return std::to_string(reply.status) + " " + all;
+    };
+    EXPECT_EQ(names("status=queued"), "200 ab");
+    EXPECT_EQ(names("status=Failed,Queued"), "200 ab");
+    EXPECT_EQ(names("status=Failed"), "200 ");
+    EXPECT_EQ(names("status=Running,Preparing"), "200 ") << "none is on a node: known without a look at those that wait";
+    EXPECT_EQ(names("compute=cpu-cluster"), "200 b");
+    EXPECT_EQ(names("compute=serverless"), "200 a");
+    EXPECT_EQ(names("createdBy=@me"), "200 ab");
+    EXPECT_EQ(names("createdBy=nobody"), "200 ");
+    EXPECT_EQ(names("createdBy=@me&compute=cpu-cluster&status=Queued&%24top=5"), "200 b");
+}
+
 TEST_F(Jobs, TheTutorialsJobIsResolved) {
     const Reply made =
         put("brave_fig_1", Json::object({
