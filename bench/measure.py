@@ -11,6 +11,7 @@ from pathlib import Path
 
 import peers
 import plot
+import readme
 import runtime
 from harness import ROOT, Connection, Server, baseline, cpu_seconds, free_port, machine, median, megabytes, processes_with, pss_mib, quantile
 
@@ -425,6 +426,8 @@ def main():
         (folder / "latest.md").write_text(table(known, where))
         (folder / "latest.svg").write_text(plot.draw(known, where))
         kept.write_text(json.dumps({"machine": where, "results": results}, indent=4) + "\n")
+        if all(one in known for one in every[:len(FIGURES) + len(runtime.FIGURES)]):
+            readme.main()
     print("\n" + table(known, where))
 
 
