@@ -1,0 +1,272 @@
+"""usage: ./test examples [PATH] [--only TEXT] [--ways unchanged,local] [--timeout SECONDS] [--keep FOLDER]
+
+PATH is a checkout of Azure/azureml-examples. Every YAML file of `az ml` in it is validated; the
+command and sweep jobs of cli/jobs run on a server of this build, in two ways: as they are, and with
+data of the internet replaced by local files of the same form. Prints both tables.
+
+Fails if a validation crashes or hangs, or if fewer jobs complete than the goals below say (checked
+when all were asked for). One job at a time: their environments are large.
+"""
+import argparse
+import collections
+import csv
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+TURNOUT = os.environ.get("TURNOUT", str(ROOT / "build" / "turnout"))
+GOALS = {"unchanged": 20, "local": 33}
+SCHEMA = re.compile(r"^\s*\$schema:\s*\S*/(\w+?)\.schema\.json", re.MULTILINE)
+HEAVY = ("torch", "tensorflow", "deepspeed", "nebula", "spark", "dask")
+# What the file describes, by the end of its schema's name, and the word of the command for it.
+KINDS = [("Job", "job"), ("Component", "component"), ("OnlineEndpoint", "online-endpoint"), ("OnlineDeployment", "online-deployment"),
+         ("batchEndpoint", "batch-endpoint"), ("BatchDeployment", "batch-deployment"), ("batchDeployment", "batch-deployment"),
+         ("chedule", "schedule"), ("ompute", "compute"), ("nvironment", "environment"), ("asset", "data"), ("data", "data"), ("model", "model"),
+         ("azureBlob", "datastore"), ("azureFile", "datastore"), ("azureDataLakeGen1", "datastore"), ("azureDataLakeGen2", "datastore"),
+         ("orkspace", "workspace"), ("egistry", "registry"), ("onnection", "connection"), ("amlCompute", "compute")]
+DATA = re.compile(r"(?:https?|wasbs?)://\S+")
+
+
+def kind_of(path, text):
+    found = SCHEMA.search(text)
+    if found is None:
+        return None, None
+    schema = found.group(1)
+    for end, kind in KINDS:
+        if schema.endswith(end) or schema.startswith(end):
+            return schema, kind
+    return schema, None
+
+
+class Server:
+    def __init__(self, data):
+        self.data = data
+        self.env = {name: value for name, value in os.environ.items()
+                    if not name.startswith(("TURNOUT_", "MLFLOW_", "AZUREML_", "IDENTITY_", "ARM_CLOUD"))}
+        self.env["TURNOUT_UV"] = str(Path(sys.executable).parent / "uv")
+        self.env["TURNOUT_DATA"] = str(data)
+
+    def run(self, *words, cwd=None, timeout=120, check=False):
+        done = subprocess.run([TURNOUT, *map(str, words)], cwd=cwd, env=self.env, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, errors="replace", timeout=timeout)
+        if check and done.returncode != 0:
+            sys.exit(f"turnout {' '.join(map(str, words))}: {done.stderr}")
+        return done
+
+
+def validate(server, files):
+    """Rows of EXAMPLES' first table: (schema) -> accepted, refused, not there yet; and the reasons."""
+    rows, reasons, broken = collections.defaultdict(collections.Counter), collections.Counter(), []
+    for path in files:
+        schema, kind = kind_of(path, path.read_text(errors="replace"))
+        if schema is None or kind is None:
+            continue
+        try:
+            done = server.run(kind, "validate", "-f", path, cwd=path.parent, timeout=20)
+        except subprocess.TimeoutExpired:
+            broken.append(f"{path}: validate hangs")
+            continue
+        if done.returncode not in (0, 2):
+            broken.append(f"{path}: validate ends with {done.returncode}: {done.stderr.strip()[:200]}")
+        absent = "is not there yet" in done.stderr
+        rows[schema]["accepted" if done.returncode == 0 else "not there yet" if absent else "refused"] += 1
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines() or ["(no reason)"]
+            reasons[re.sub(r"^error: \S+:\d+:\d+: ", "", lines[0])[:140]] += 1
+    return rows, reasons, broken
+
+
+def print_table(head, rows):
+    rows = [head] + [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    print(flush=True)
+
+
+def job_files(checkout):
+    """Command and sweep jobs, those without heavy environments first."""
+    found = []
+    for path in (checkout / "cli" / "jobs").rglob("*.yml"):
+        text = path.read_text(errors="replace")
+        schema, _ = kind_of(path, text)
+        plain = schema is None and re.search(r"^command:", text, re.MULTILINE) and re.search(r"^environment:", text, re.MULTILINE)
+        if schema in ("commandJob", "sweepJob") or plain:
+            found.append(path)
+    return sorted(found, key=lambda path: (any(word in str(path) for word in HEAVY), str(path)))
+
+
+def local_data(folder, checkout):
+    """Files of the same form as those that the jobs name on the internet."""
+    folder.mkdir()
+    shutil.copy(checkout / "cli/assets/data/example-data/iris.csv", folder / "iris.csv")
+    chance = random.Random(1)
+    with open(folder / "diabetes.csv", "w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6", "target"])
+        for _ in range(442):
+            row = [chance.gauss(0, 0.05) for _ in range(10)]
+            writer.writerow([f"{value:.5f}" for value in row] + [f"{150 + 900 * row[2] + chance.gauss(0, 30):.0f}"])
+    return folder
+
+
+def made_local(text, data):
+    """The text with its data local, or None if one of them has no local form here."""
+    missing = []
+
+    def replace(found):
+        name = found.group(0).rstrip("'\"").rstrip("/").rsplit("/", 1)[-1]
+        if "$schema" in text[:found.start()].rsplit("\n", 1)[-1]:
+            return found.group(0)
+        if (data / name).is_file():
+            return str(data / name)
+        if name.startswith("datasets@"):
+            return str(data)
+        missing.append(found.group(0))
+        return found.group(0)
+
+    lines = []
+    for line in text.splitlines(keepends=True):
+        bare = line.lstrip()
+        if bare.startswith("path:"):
+            line = DATA.sub(lambda found: replace(found), line)
+        lines.append(line)
+    return None if missing else "".join(lines)
+
+
+def prepare(server, checkout, jobs, work):
+    """Clusters and assets that the jobs name, as the examples' own scripts make them."""
+    names = set()
+    for path in jobs:
+        for found in re.finditer(r"^\s*compute:\s*(?:azureml:)?([a-zA-Z][a-zA-Z0-9-]+)\s*(?:#.*)?$", path.read_text(errors="replace"), re.MULTILINE):
+            names.add(found.group(1))
+    for name in sorted(names - {"local", "serverless"}):
+        server.run("compute", "create", "-n", name, "--type", "amlcompute", "--max-instances", "4", check=True)
+    samples = checkout / "cli/assets/data/sample-data"
+    for name in ("sampledata", "local-folder-example"):
+        server.run("data", "create", "-n", name, "--type", "uri_folder", "--path", samples, check=True)
+    # Into the place in the datastore that the jobs name: by a job that writes there.
+    seed = work / "seed.yml"
+    seed.write_text(yaml.safe_dump({
+        "command": "cp ${{inputs.x}}/* ${{outputs.y}}/", "environment": {"image": "python:3"},
+        "inputs": {"x": {"type": "uri_folder", "path": str(checkout / "cli/assets/data/example-data")}},
+        "outputs": {"y": {"type": "uri_folder", "path": "azureml://datastores/workspaceblobstore/paths/example-data/"}}}))
+    done = server.run("job", "create", "-f", seed, "--stream", timeout=600)
+    if done.returncode != 0:
+        sys.exit(f"the examples' data cannot be placed: {done.stdout[-500:]}{done.stderr[-500:]}")
+
+
+def run_job(server, path, timeout):
+    """(status, first line of the reason)"""
+    name = f"ex_{os.getpid()}_{time.monotonic_ns()}"
+    done = server.run("job", "create", "-f", path, "-n", name, cwd=path.parent, timeout=300)
+    if done.returncode != 0:
+        return "refused", re.sub(r"^error: ", "", (done.stderr.strip().splitlines() or [""])[0])[:150]
+    deadline = time.monotonic() + timeout
+    while True:
+        shown = server.run("job", "show", "-n", name, "-o", "json")
+        job = json.loads(shown.stdout) if shown.returncode == 0 else {}
+        status = job.get("status", "?")
+        if status in ("Completed", "Failed", "Canceled"):
+            break
+        if time.monotonic() > deadline:
+            server.run("job", "cancel", "-n", name)
+            return "too long", f"was {status} after {timeout:g} s"
+        time.sleep(1)
+    error = job.get("error") or {}
+    message = error.get("message", "") if isinstance(error, dict) else str(error)
+    return status, "" if status == "Completed" else (message.strip().splitlines() or [str(job.get("cause", ""))])[0][:150]
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./test examples")
+    parser.add_argument("path", nargs="?", type=Path)
+    parser.add_argument("--only", default="", help="only job files whose path has this text")
+    parser.add_argument("--ways", default="unchanged,local")
+    parser.add_argument("--timeout", type=float, default=1800, help="seconds for one job")
+    parser.add_argument("--keep", type=Path, help="a data folder that stays, with its environments")
+    parser.add_argument("--no-validate", action="store_true")
+    parser.add_argument("--notes", type=Path)
+    args = parser.parse_args()
+
+    def note(result, name, reason=""):
+        if args.notes:
+            with open(args.notes, "a") as out:
+                out.write(f"{result}\t{name}\t{reason}\n")
+        else:
+            print(f"{result}: {name} {reason}")
+
+    if args.path is None:
+        print("skipped: give the path of a checkout of github.com/Azure/azureml-examples: ./test examples PATH")
+        note("passed", "public examples: skipped, no checkout was given")
+        return 0
+    checkout = args.path.resolve()
+    if not (checkout / "cli" / "jobs").is_dir():
+        note("failed", "public examples", f"{checkout} is no checkout of azureml-examples: there is no cli/jobs")
+        return 1
+    work = Path(tempfile.mkdtemp(prefix="examples."))
+    # Jobs write beside their files (caches, notebooks): not into what was given.
+    copy = work / "checkout"
+    shutil.copytree(checkout, copy, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+    server = Server((args.keep or work / "data").resolve())
+    failed = False
+    if not args.no_validate:
+        rows, reasons, broken = validate(server, sorted(copy.rglob("*.yml")) + sorted(copy.rglob("*.yaml")))
+        columns = ["accepted", "refused", "not there yet"]
+        print_table(["schema", *columns], [[schema, *(rows[schema][column] for column in columns)] for schema in sorted(rows)]
+                    + [["all", *(sum(row[column] for row in rows.values()) for column in columns)]])
+        print_table(["files", "first reason"], [[count, reason] for reason, count in reasons.most_common()])
+        note("failed" if broken else "passed", "public examples: validate", "; ".join(broken)[:500])
+        failed = bool(broken)
+    jobs = [path for path in job_files(copy) if args.only in str(path.relative_to(copy))]
+    try:
+        server.run("up", "--detach", "--listen", "127.0.0.1:0", check=True)
+        prepare(server, copy, jobs, work)
+        data = local_data(work / "local-data", copy)
+        ways = args.ways.split(",")
+        results = {}
+        for path in jobs:
+            text = path.read_text(errors="replace")
+            for way in ways:
+                shown = path.relative_to(copy)
+                if way == "local":
+                    local = made_local(text, data)
+                    if local == text and "unchanged" in ways:
+                        results[shown, way] = results[shown, "unchanged"]
+                        continue
+                    if local is None:
+                        results[shown, way] = ("not run", "its data has no local form here")
+                        continue
+                    here = path.with_name(path.stem + ".local.yml")
+                    here.write_text(local)
+                    results[shown, way] = run_job(server, here, args.timeout)
+                else:
+                    results[shown, way] = run_job(server, path, args.timeout)
+                print(f"{shown}  {way}: {' '.join(results[shown, way])}", flush=True)
+        print()
+        print_table(["job file", *ways, "reason"], [[path.relative_to(copy), *(results[path.relative_to(copy), way][0] for way in ways),
+                                                    results[path.relative_to(copy), ways[-1]][1]] for path in jobs])
+        for way in ways:
+            completed = sum(1 for (_, of), result in results.items() if of == way and result[0] == "Completed")
+            enough = args.only != "" or completed >= GOALS[way]
+            print(f"{way}: {completed} of {len(jobs)} completed (goal: {GOALS[way]})")
+            note("passed" if enough else "failed", f"public examples: {way}", f"{completed} of {len(jobs)} completed, the goal is {GOALS[way]}")
+            failed = failed or not enough
+    finally:
+        server.run("down", "--all")
+        shutil.rmtree(work, ignore_errors=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
