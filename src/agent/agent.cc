@@ -468,9 +468,7 @@ void Agent::State::join_builder(const AttemptId& id) {
 namespace {
 // What a line of the installer's output means to a person who waits: " (…)" or nothing.
 std::string doing_of(std::string_view line) {
-    // It goes on silently after these two.
-    if (line.starts_with("Resolved ")) return " (downloading packages)";
-    if (line.starts_with("Installed ")) return " (compiling the packages' bytecode)";
+    if (line.starts_with("Resolved ")) return " (downloading packages)";  // it goes on silently
     for (const char* dull : {"Using ", "Creating ", "Activate ", "building environment", "+ ", "environment "})
         if (line.starts_with(dull)) return "";
     return " (" + std::string(line.substr(0, 200)) + ")";

@@ -19,15 +19,14 @@ Lines with(Lines first, const Lines& more) {
 std::vector<Curated> make_table() {
     // What training scripts on Azure ML take for granted, in its light form.
     const Lines base{"numpy>=1.24,<3", "pandas>=2,<3", "scipy>=1.10,<2", "matplotlib>=3.7,<4", "joblib>=1.2,<2",
-                     "mlflow-skinny>=2.14,<4"};
-    // mlflow.sklearn writes its models by skops.
-    const Lines sklearn = with({"scikit-learn>=1.3,<2", "skops>=0.10,<1"}, base);
-    const Lines sklearn15 = with({"scikit-learn==1.5.*", "skops>=0.10,<1"}, base);
+                     "mlflow-skinny>=2.14,<3"};
+    const Lines sklearn = with({"scikit-learn>=1.3,<2"}, base);
+    const Lines sklearn15 = with({"scikit-learn==1.5.*"}, base);
     const Lines lightgbm = with({"lightgbm>=4,<5", "scikit-learn>=1.3,<2"}, base);
     const Lines xgboost = with({"xgboost>=2,<4", "scikit-learn>=1.3,<2"}, base);
     const Lines torch = with({"torch>=2,<3", "torchvision>=0.15,<1"}, base);
     const Lines tensorflow = with({"tensorflow>=2.16,<3"}, base);
-    const Lines minimal{"mlflow-skinny>=2.14,<4", "numpy>=1.24,<3"};
+    const Lines minimal{"mlflow-skinny>=2.14,<3", "numpy>=1.24,<3"};
 
     return {
         {"AzureML-sklearn-0.24-ubuntu18.04-py37-cpu", "Scikit-learn for training on a CPU.",
@@ -58,9 +57,13 @@ std::vector<Curated> make_table() {
          "AzureML-acpt-pytorch-1.13-py38-cuda11.7-gpu asks for Python 3.8 and PyTorch 1.13; here it is the machine's Python 3 with PyTorch 2"},
         {"acpt-pytorch-2.2-cuda12.1", "PyTorch 2 for training.", "mcr.microsoft.com/azureml/curated/acpt-pytorch-2.2-cuda12.1", 30, torch,
          "acpt-pytorch-2.2-cuda12.1 asks for PyTorch 2.2 in a container; here it is the machine's Python 3 with a current PyTorch 2"},
+        {"acpt-pytorch-2.8-cuda12.6", "PyTorch 2.8 for training.", "mcr.microsoft.com/azureml/curated/acpt-pytorch-2.8-cuda12.6", 30,
+         with({"torch==2.8.*", "torchvision==0.23.*"}, base), ""},
         {"AzureML-tensorflow-2.7-ubuntu20.04-py38-cuda11-gpu", "TensorFlow for training.",
          "mcr.microsoft.com/azureml/curated/tensorflow-2.7-ubuntu20.04-py38-cuda11-gpu", 30, tensorflow,
          "AzureML-tensorflow-2.7-ubuntu20.04-py38-cuda11-gpu asks for Python 3.8 and TensorFlow 2.7; here it is the machine's Python 3 with a current TensorFlow 2"},
+        {"tensorflow-2.12-cuda11", "TensorFlow for training.", "mcr.microsoft.com/azureml/curated/tensorflow-2.12-cuda11", 30, tensorflow,
+         "tensorflow-2.12-cuda11 asks for TensorFlow 2.12; here it is the machine's Python 3 with a current TensorFlow 2"},
         {"tensorflow-2.16-cuda12", "TensorFlow 2.16 for training.", "mcr.microsoft.com/azureml/curated/tensorflow-2.16-cuda12", 20,
          with({"tensorflow==2.16.*"}, base), ""},
         {"AzureML-minimal-ubuntu18.04-py37-cpu-inference", "A small Python environment.",
@@ -71,6 +74,13 @@ std::vector<Curated> make_table() {
          "minimal-ubuntu20.04-py38-cpu-inference asks for Python 3.8; here it is the machine's Python 3"},
         {"minimal-py311-inference", "A small Python environment.", "mcr.microsoft.com/azureml/curated/minimal-py311-inference", 20, minimal,
          "minimal-py311-inference asks for Python 3.11; here it is the machine's Python 3"},
+        {"model-evaluation", "Evaluates models.", "mcr.microsoft.com/azureml/curated/model-evaluation", 60, sklearn,
+         "model-evaluation is here the usual packages with scikit-learn, without Azure's own evaluation package"},
+        {"responsibleai-tabular", "Explains models of tabular data.", "mcr.microsoft.com/azureml/curated/responsibleai-tabular", 30, sklearn,
+         "responsibleai-tabular is here the usual packages with scikit-learn, without the responsibleai packages"},
+        {"ai-ml-automl", "The packages of automated ML.", "mcr.microsoft.com/azureml/curated/ai-ml-automl", 30,
+         with({"lightgbm>=4,<5", "xgboost>=2,<4", "scikit-learn>=1.3,<2"}, base),
+         "ai-ml-automl is here the usual packages with scikit-learn, LightGBM and XGBoost, without Azure's own automl packages"},
         {"python-sdk-v2", "A small Python environment.", "mcr.microsoft.com/azureml/curated/python-sdk-v2", 20, base,
          "python-sdk-v2 is here the usual packages for training, without the SDK itself"},
     };

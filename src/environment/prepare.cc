@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 
 #include "base/json.h"
 #include "base/text.h"
@@ -163,6 +165,91 @@ Seeds seeds_of(const std::vector<std::string>& requirements) {
     return seeds;
 }
 
+// Compiles the packages' bytecode while nobody needs the processor. It ends with the agent.
+constexpr std::string_view kCompile = R"py(
+import compileall, os, sys
+folder, agent = sys.argv[1], int(sys.argv[2])
+os.nice(19)
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+for path, folders, files in os.walk(os.path.join(folder, "lib")):
+    if not any(name.endswith(".py") for name in files): continue
+    os.kill(agent, 0)
+    compiled = os.path.join(path, "__pycache__")
+    for each in (path, compiled):
+        if os.path.isdir(each): os.chmod(each, 0o755)
+    compileall.compile_dir(path, 0, quiet=2)
+    for each in (compiled, path):
+        if os.path.isdir(each): os.chmod(each, 0o555)
+)py";
+
+// Whether what tasks change in an environment goes elsewhere: see agent/layer.h.
+bool tasks_have_overlays() {
+    if (geteuid() != 0) return false;
+    constexpr unsigned long long kMayMount = 1ULL << 21;  // CAP_SYS_ADMIN
+    bool mounts = false, overlays = false;
+    std::ifstream status("/proc/self/status"), systems("/proc/filesystems");
+    for (std::string line; std::getline(status, line);)
+        if (line.starts_with("CapEff:")) mounts = (std::strtoull(line.c_str() + 7, nullptr, 16) & kMayMount) != 0;
+    for (std::string line; std::getline(systems, line);) overlays = overlays || line.ends_with("\toverlay");
+    return mounts && overlays;
+}
+
+// pyenv's shims answer to every version and then fail: its versions are looked for themselves.
+void without_shims(std::vector<std::string>& variables) {
+    for (auto& item : variables) {
+        if (!item.starts_with("PATH=")) continue;
+        std::vector<std::string> kept;
+        for (auto& folder : split(item.substr(5), ':'))
+            if (!folder.ends_with("/shims")) kept.push_back(std::move(folder));
+        item = "PATH=" + join(kept, ":");
+    }
+}
+
+std::vector<int> numbers_of(std::string_view version) {
+    std::vector<int> numbers;
+    for (const auto& part : split(version, '.')) {
+        if (part.empty() || part.size() > 6 || part.find_first_not_of("0123456789") != std::string::npos) return {};
+        numbers.push_back(std::stoi(part));
+    }
+    return numbers;
+}
+
+std::vector<std::pair<std::vector<int>, std::string>> pyenv_pythons(const Settings& settings) {
+    std::vector<std::pair<std::vector<int>, std::string>> found;
+    std::string root = variable(settings, "PYENV_ROOT");
+    if (root.empty()) root = variable(settings, "HOME") + "/.pyenv";
+    if (DIR* dir = opendir((root + "/versions").c_str())) {
+        while (const dirent* entry = readdir(dir))
+            if (auto numbers = numbers_of(entry->d_name); !numbers.empty())
+                if (std::string path = root + "/versions/" + entry->d_name + "/bin/python"; executable(path)) found.emplace_back(std::move(numbers), path);
+        closedir(dir);
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+}
+
+// The newest of pyenv's that is of that version: "3.8" or exactly "3.8.10". "" if there is none.
+std::string pyenv_python(const std::string& version, const Settings& settings) {
+    const auto wanted = numbers_of(version);
+    std::string path;
+    if (wanted.size() < 2) return path;
+    for (const auto& [numbers, python] : pyenv_pythons(settings))
+        if (numbers.size() >= wanted.size() && std::equal(wanted.begin(), wanted.end(), numbers.begin())) path = python;
+    return path;
+}
+
+// " (here are …)": what the pin could be changed to.
+std::string known_pythons(const Settings& settings) {
+    std::vector<std::string> known;
+    for (const auto& [numbers, path] : pyenv_pythons(settings)) {
+        const std::string folder = path.substr(0, path.rfind("/bin/"));
+        known.push_back(folder.substr(folder.rfind('/') + 1));
+    }
+    for (int minor = 6; minor < 30; ++minor)
+        if (const std::string name = "3." + std::to_string(minor); executable("/usr/bin/python" + name)) known.push_back(name);
+    return known.empty() ? "" : " (this machine has " + join(known, ", ") + ")";
+}
+
 Result<void> build(const TaskEnvironment& environment, const Settings& settings, const std::string& folder,
                    const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel) {
     std::string uv = find_uv(settings);
@@ -176,19 +263,24 @@ Result<void> build(const TaskEnvironment& environment, const Settings& settings,
     remove_beneath(AT_FDCWD, folder.c_str());
     std::vector<std::string> variables = settings.environment;
     add_pip_settings(settings, variables);
-    variables.push_back("UV_PYTHON_DOWNLOADS=never");
+    // An interpreter that this machine has comes before one that has to be fetched.
+    variables.push_back("UV_PYTHON_PREFERENCE=system");
+    variables.push_back("UV_PYTHON_INSTALL_DIR=" + settings.cache + "/pythons");
     variables.push_back("UV_NO_PROGRESS=1");
     variables.push_back("NO_COLOR=1");
-    // Never hard links into uv's cache: what a task changes must stay in this venv.
-    variables.push_back("UV_LINK_MODE=copy");
+    // Links into uv's cache are quick, but what a task writes into a file must stay with the task.
+    variables.push_back(tasks_have_overlays() ? "UV_LINK_MODE=hardlink" : "UV_LINK_MODE=copy");
+    without_shims(variables);
 
     std::string python = !environment.python_version.empty() ? environment.python_version
                          : !settings.python.empty()          ? settings.python
                                                              : "python3";
     if (environment.python_version.empty() && python.find('/') == std::string::npos)
         if (auto found = find_program(python, settings); !found.empty()) python = found;
+    if (auto found = pyenv_python(environment.python_version, settings); !found.empty()) python = found;
     log("building environment " + environment.name + " (" + environment.hash.substr(0, 12) + ") with Python " +
-        (environment.python_version.empty() ? "of this machine" : environment.python_version) + "\n");
+        (environment.python_version.empty() ? "of this machine" : environment.python_version) +
+        (python.starts_with('/') && !environment.python_version.empty() ? " of " + python : "") + "\n");
     Ran made = TURNOUT_TRY(run({uv, "venv", "--no-project", "--python", python, folder}, variables, log, cancel));
     if (made.canceled) return fail(Code::Canceled, "Canceled", "canceled");
     if (made.status != 0) {
@@ -196,7 +288,8 @@ Result<void> build(const TaskEnvironment& environment, const Settings& settings,
         if (!environment.python_version.empty())
             return environment_failed("environment '" + environment.name + "' asks for Python " +
                                           environment.python_version +
-                                          ", which this machine does not have: install it, or change the pin\n" + words,
+                                          ", which this machine does not have and which could not be fetched: install it, "
+                                          "or change the pin" + known_pythons(settings) + "\n" + words,
                                       "python=" + environment.python_version);
         return environment_failed("the venv of environment '" + environment.name + "' could not be made\n" + words,
                                   environment.name);
@@ -216,9 +309,7 @@ Result<void> build(const TaskEnvironment& environment, const Settings& settings,
         for (const auto& line : environment.requirements) text += line + "\n";
         log("requirements:\n" + text);
         if (!write_text(file, text)) return internal("writing '" + file + "': " + std::strerror(errno));
-        Ran installed = TURNOUT_TRY(run({uv, "pip", "install", "--python", folder + "/bin/python",
-                                         "--compile-bytecode", "-r", file},
-                                        variables, log, cancel));
+        Ran installed = TURNOUT_TRY(run({uv, "pip", "install", "--python", folder + "/bin/python", "-r", file}, variables, log, cancel));
         if (installed.canceled) return fail(Code::Canceled, "Canceled", "canceled");
         if (installed.status != 0)
             return environment_failed(joined(installed.tail) + "\nthe packages of environment '" + environment.name + "' could not be installed",
@@ -228,6 +319,8 @@ Result<void> build(const TaskEnvironment& environment, const Settings& settings,
     if (!write_text(folder + "/" + std::string(kMark), definition_of(environment).dump_pretty() + "\n"))
         return internal("writing '" + folder + "': " + std::strerror(errno));
     close_folders(folder);
+    // The job need not wait for what makes later jobs' imports quicker.
+    start_detached({folder + "/bin/python", "-I", "-c", std::string(kCompile), folder, std::to_string(getpid())}, settings.environment);
     log("environment " + environment.name + " is ready\n");
     return {};
 }

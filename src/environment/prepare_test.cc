@@ -209,6 +209,38 @@ TEST_F(PrepareTest, PipSetuptoolsAndWheelAreThere) {
     has(venv({"pip==9.9", "setuptools>81", "tinypackage"}), R"(("9.9", "82.0", "0.4"))");
 }
 
+// A shim answers to every version and fails; the versions themselves are found, the newest that fits.
+TEST_F(PrepareTest, PyenvsVersionsAreTakenNotItsShims) {
+    if (no_uv()) GTEST_SKIP() << "no uv: set TURNOUT_UV";
+    settings.uv = find_uv(settings);
+    fs::create_directories(folder + "/pyenv/shims");
+    std::ofstream(folder + "/pyenv/shims/python3.11") << "#!/bin/sh\nexit 1\n";
+    fs::permissions(folder + "/pyenv/shims/python3.11", fs::perms::owner_all);
+    const std::string real = make(user_managed("plain", "/usr/bin/python3"))->interpreter;
+    for (const char* version : {"3.11.9", "3.11.10", "3.12.1"}) {
+        fs::create_directories(folder + "/pyenv/versions/" + version + "/bin");
+        fs::create_symlink(real, folder + "/pyenv/versions/" + version + "/bin/python");
+    }
+    std::erase_if(settings.environment, [](const std::string& item) { return item.starts_with("PATH=") || item.starts_with("PYENV_ROOT="); });
+    settings.environment.push_back("PATH=" + folder + "/pyenv/shims:/usr/bin:/bin");
+    settings.environment.push_back("PYENV_ROOT=" + folder + "/pyenv");
+    for (const auto& [pin, taken] : {std::pair<std::string, std::string>{"3.11", "3.11.10"}, {"3.11.9", "3.11.9"}}) {
+        auto environment = venv({});
+        environment.python_version = pin;
+        environment.hash = hash_of(environment);
+        auto built = make(environment);
+        ASSERT_TRUE(built) << built.error().message;
+        EXPECT_NE(log.find("with Python " + pin + " of " + folder + "/pyenv/versions/" + taken), std::string::npos) << log;
+    }
+    auto environment = venv({});
+    environment.python_version = "3.11.8";
+    environment.hash = hash_of(environment);
+    settings.environment.push_back("UV_PYTHON_DOWNLOADS=never");
+    auto absent = make(environment);
+    ASSERT_FALSE(absent);
+    EXPECT_NE(absent.error().message.find("this machine has 3.11.9, 3.11.10, 3.12.1"), std::string::npos) << absent.error().message;
+}
+
 TEST_F(PrepareTest, FailuresAreTheResolversOwnWords) {
     if (no_uv()) GTEST_SKIP() << "no uv: set TURNOUT_UV";
     write_wheel("tinypackage", "1.2");

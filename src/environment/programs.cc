@@ -104,6 +104,30 @@ Result<Ran> run(const std::vector<std::string>& argv, const std::vector<std::str
     return ran;
 }
 
+void start_detached(const std::vector<std::string>& argv, const std::vector<std::string>& environment) {
+    std::vector<char*> args, vars;
+    for (const auto& item : argv) args.push_back(const_cast<char*>(item.c_str()));
+    for (const auto& item : environment) vars.push_back(const_cast<char*>(item.c_str()));
+    args.push_back(nullptr);
+    vars.push_back(nullptr);
+    const pid_t between = fork();
+    if (between == 0) {
+        // Its parent ends at once, so that it is nobody's zombie.
+        if (fork() != 0) _exit(0);
+        sigset_t none;
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, nullptr);
+        setsid();
+        const int null = open("/dev/null", O_RDWR);
+        if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0) _exit(127);
+        execve(args[0], args.data(), vars.data());
+        _exit(127);
+    }
+    int status = 0;
+    while (between > 0 && waitpid(between, &status, 0) < 0 && errno == EINTR) {
+    }
+}
+
 std::string joined(const std::deque<std::string>& lines) {
     std::string text;
     for (const auto& line : lines)

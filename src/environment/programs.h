@@ -42,6 +42,8 @@ struct Ran {
 // Runs a program, its output to `log`; killed with its group when `cancel` is set.
 Result<Ran> run(const std::vector<std::string>& argv, const std::vector<std::string>& environment,
                 const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel);
+// Starts a program that nobody waits for, without output.
+void start_detached(const std::vector<std::string>& argv, const std::vector<std::string>& environment);
 std::string joined(const std::deque<std::string>& lines);
 
 }  // namespace turnout::environment
