@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
         arguments.program = std::string(self, length > 0 ? static_cast<std::size_t>(length) : 0);
         arguments.data = options.data;
         arguments.listen = options.listen;
+        arguments.plain_listen = options.plain_listen;
         arguments.slots = options.slots;
         arguments.python = options.python;
         arguments.uv = options.uv;

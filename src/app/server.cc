@@ -27,6 +27,7 @@
 #include "io/posix/files.h"
 #include "io/posix/http_server.h"
 #include "io/posix/processes.h"
+#include "io/posix/sockets.h"
 #include "io/tls/certificates.h"
 #include "io/tls/tls_server.h"
 #include "provider/local/harm.h"
@@ -53,6 +54,27 @@ std::string port_of(const std::string& address) {
 }
 std::string host_of(const std::string& address) {
     return address.substr(0, address.rfind(':'));
+}
+
+// The address on which every interface of the machine listens.
+bool is_everywhere(const std::string& host) { return host == "0.0.0.0" || host == "[::]"; }
+
+std::string without_brackets(const std::string& host) {
+    return host.starts_with('[') && host.ends_with(']') ? host.substr(1, host.size() - 2) : host;
+}
+
+// Where this machine itself finds what listens there.
+std::string reached_here(const std::string& address) {
+    const std::string host = host_of(address);
+    if (!is_everywhere(host)) return address;
+    return (host == "[::]" ? "[::1]:" : "127.0.0.1:") + port_of(address);
+}
+
+// A port that was chosen once is kept, since clients know it: another program may have it now.
+Failure kept_port_taken(const Error& why, const std::string& address, const std::string& option) {
+    return fail(Code::FailedPrecondition, "PortTaken",
+                why.message + ". The port " + port_of(address) + " is this server's since it was first started: end the program that has it, or choose "
+                "another with `turnout up " + option + " " + host_of(address) + ":0` (clients then run `turnout env` again)", address);
 }
 
 // Descriptors that stay for files, the database and agents, however many connections there are.
@@ -165,6 +187,7 @@ private:
     Result<void> listen();
     Result<std::unique_ptr<http::Listener>> listen_tls_on(const std::string& address);
     Result<void> announce();
+    std::string login_line() const;
     void add_own_routes();
     void keep_ticking();
     void keep_collecting();
@@ -191,6 +214,7 @@ private:
     std::unique_ptr<api::Services> services_;
     api::Router router_;
     Workspace workspace_;
+    std::string fingerprint_;  // of the authority
     api::ServerInfo::Pool pool_;
     bool tick_due_ = false;
     std::unique_ptr<http::Listener> unix_, plain_, tls_;
@@ -306,9 +330,20 @@ Result<void> Server::prepare_credentials() {
         TURNOUT_TRY(write_file_atomically(instance_.api_key(), key.reveal() + "\n", 0600));
     }
     std::vector<std::string> names = {"localhost", "127.0.0.1", "::1"};
-    if (const std::string host = host_of(options_.listen); !host.empty()) names.push_back(host);
+    std::string host = host_of(options_.listen);
+    if (options_.listen.empty())
+        if (const Result<Json> kept = read_document(instance_.ports())) host = host_of(kept->at("tls").as_string());
+    if (is_everywhere(host)) {
+        for (std::string& name : http::names_of_this_machine()) names.push_back(std::move(name));
+    } else if (!host.empty()) {
+        names.push_back(without_brackets(host));
+    }
     const tls::CertificateFiles files = TURNOUT_TRY(tls::ensure_certificates(instance_.folder, names, clock_.now()));
-    return tls::write_ca_bundle(instance_.ca_bundle(), TURNOUT_TRY(read_file(files.authority)));
+    if (files.new_authority)
+        std::fprintf(stderr, "the certificate authority was not valid at this time (was a clock wrong?): there is a new one, and whoever logged in from elsewhere does it again\n");
+    const std::string authority = TURNOUT_TRY(read_file(files.authority));
+    fingerprint_ = tls::fingerprint(authority);
+    return tls::write_ca_bundle(instance_.ca_bundle(), authority);
 }
 
 Result<void> Server::prepare_workspace() {
@@ -359,15 +394,26 @@ Result<void> Server::listen() {
         tls_ = TURNOUT_TRY(listen_tls_on(options_.listen));
     } else if (const Json* address = kept.find("tls");
                address && (options_.listen.empty() || host_of(options_.listen) == host_of(address->as_string()))) {
-        tls_ = TURNOUT_TRY(listen_tls_on(address->as_string()));
+        Result<std::unique_ptr<http::Listener>> again = listen_tls_on(address->as_string());
+        if (!again && options_.listen.empty()) return kept_port_taken(again.error(), address->as_string(), "--listen");
+        tls_ = again ? std::move(*again) : TURNOUT_TRY(listen_tls_on(options_.listen));
     } else if (!options_.listen.empty()) {
         tls_ = TURNOUT_TRY(listen_tls_on(options_.listen));
     } else {
         Result<std::unique_ptr<http::Listener>> usual = listen_tls_on(std::string(kDefaultTls));
         tls_ = usual ? std::move(*usual) : TURNOUT_TRY(listen_tls_on("127.0.0.1:0"));
     }
-    const std::string plain_address = kept.at("plain").as_string("127.0.0.1:0");
-    plain_ = TURNOUT_TRY(http::listen_plain(loop_, plain_address, handler, limits_));
+    if (!options_.plain_listen.empty()) {
+        const std::string host = host_of(options_.plain_listen);
+        if (host != "localhost" && host != "[::1]" && !host.starts_with("127."))
+            return invalid("--plain-listen is '" + options_.plain_listen + "': without TLS only a loopback address is served, such as 127.0.0.1:0", "--plain-listen");
+        plain_ = TURNOUT_TRY(http::listen_plain(loop_, options_.plain_listen, handler, limits_));
+    } else {
+        const std::string address = kept.at("plain").as_string("127.0.0.1:0");
+        Result<std::unique_ptr<http::Listener>> listening = http::listen_plain(loop_, address, handler, limits_);
+        if (!listening) return kept_port_taken(listening.error(), address, "--plain-listen");
+        plain_ = std::move(*listening);
+    }
     unix_ = TURNOUT_TRY(http::listen_unix(loop_, instance_.agent_socket(), handler, limits_));
 
     Json ports = Json::object();
@@ -376,7 +422,7 @@ Result<void> Server::listen() {
     TURNOUT_TRY(write_document(instance_.ports(), ports, 0600));
 
     services_->info.version = version();
-    services_->info.tls_origin = "https://" + tls_->address();
+    services_->info.tls_origin = "https://" + reached_here(tls_->address());
     services_->info.plain_origin = "http://" + plain_->address();
     services_->info.data_folder = instance_.folder;
     services_->info.pool = pool_;
@@ -386,6 +432,8 @@ Result<void> Server::listen() {
 Result<void> Server::announce() {
     const api::ServerInfo& info = services_->info;
     Json client = Json::object();
+    const std::string identity = folder_identity(instance_.folder);
+    client.set("folder_identity", identity);
     client.set("url", info.tls_origin);
     client.set("plain_url", info.plain_origin);
     client.set("ca_file", instance_.ca());
@@ -402,9 +450,26 @@ Result<void> Server::announce() {
     running.set("url", info.tls_origin);
     running.set("plain_url", info.plain_origin);
     running.set("version", info.version);
+    running.set("listen", tls_->address());
+    running.set("fingerprint", fingerprint_);
+    const std::string login = login_line();
+    if (!login.empty()) running.set("login", login);
+    running.set("folder_identity", identity);
     TURNOUT_TRY(write_document(instance_.running(), running, 0600));
-    if (options_.ready) options_.ready(info.tls_origin, info.plain_origin);
+    if (options_.ready) options_.ready(info.tls_origin, info.plain_origin, login);
     return {};
+}
+
+// What people on other machines type to use this server.
+std::string Server::login_line() const {
+    std::string host = host_of(tls_->address());
+    if (host == "localhost" || host == "[::1]" || host.starts_with("127.")) return {};
+    if (is_everywhere(host)) {
+        const std::vector<std::string> names = http::names_of_this_machine();
+        if (names.empty()) return {};
+        host = names.front().find(':') == std::string::npos ? names.front() : "[" + names.front() + "]";
+    }
+    return "turnout login https://" + host + ":" + port_of(tls_->address()) + " --fingerprint " + fingerprint_;
 }
 
 // Content that no name points at any more goes, after its hold.

@@ -25,19 +25,23 @@ using namespace std::chrono_literals;
 
 struct Running {
     ProcessId process;
-    std::string url, plain_url, version;
+    std::string url, plain_url, version, listen, login;
 };
 
 // The server of that data folder, if one runs.
 std::optional<Running> find_running(const Instance& instance) {
     const Result<Json> document = read_document(instance.running());
     if (!document || document->is_null()) return std::nullopt;
+    // Of the folder that this is a copy of.
+    if (const Json* folder = document->find("folder_identity"); folder && folder->as_view() != folder_identity(instance.folder)) return std::nullopt;
     Running running;
     running.process.pid = static_cast<pid_t>(document->at("pid").as_int());
     running.process.start_ticks = static_cast<std::uint64_t>(document->at("start_time").as_int());
     running.url = document->at("url").as_string();
     running.plain_url = document->at("plain_url").as_string();
     running.version = document->at("version").as_string();
+    running.listen = document->at("listen").as_string();
+    running.login = document->at("login").as_string();
     if (!is_alive(running.process)) return std::nullopt;
     return running;
 }
@@ -62,6 +66,7 @@ void take_options(const Running& running, UpArguments& arguments) {
         return {};
     };
     if (arguments.listen.empty()) arguments.listen = option("--listen");
+    if (arguments.plain_listen.empty()) arguments.plain_listen = option("--plain-listen");
     if (arguments.python.empty()) arguments.python = option("--python");
     if (arguments.uv.empty()) arguments.uv = option("--uv");
     if (arguments.slots <= 0) arguments.slots = static_cast<int>(yaml_scalar(option("--slots")).as_int());
@@ -75,13 +80,14 @@ Result<void> stop(const Running& running, const Instance& instance) {
                 "the server (process " + std::to_string(running.process.pid) + ") does not stop; see " + instance.folder + "/server.log");
 }
 
-void print_where(const std::string& data, const std::string& url, const std::string& plain_url) {
+void print_where(const std::string& data, const std::string& url, const std::string& plain_url, const std::string& login) {
     std::printf("turnout is up: %s (and %s for this machine)\n", url.c_str(), plain_url.c_str());
     std::printf("  data      %s\n", data.c_str());
     std::printf("  jobs      run on this machine as this user%s: one trust domain, they can read what it can\n",
                 geteuid() == 0 ? " (root)" : "");
     std::printf("  use it    eval \"$(turnout env --data %s)\"   or   turnout exec --data %s -- python script.py\n",
                 data.c_str(), data.c_str());
+    if (!login.empty()) std::printf("  others    %s\n            with the key in %s/admin.key\n", login.c_str(), data.c_str());
     if (access((data + "/bin/uv").c_str(), X_OK) != 0)
         std::printf("  no uv     the first environment fetches it from the package index; else: turnout up --uv PATH\n");
     std::printf("  stop it   turnout down --data %s\n", data.c_str());
@@ -113,6 +119,7 @@ int up_detached(const UpArguments& arguments, const Instance& instance) {
         request.arguments.push_back(value);
     };
     pass("--listen", arguments.listen);
+    pass("--plain-listen", arguments.plain_listen);
     pass("--slots", arguments.slots > 0 ? std::to_string(arguments.slots) : "");
     pass("--python", arguments.python);
     pass("--uv", arguments.uv);
@@ -124,7 +131,7 @@ int up_detached(const UpArguments& arguments, const Instance& instance) {
     if (!process) return report(process.error());
     for (;;) {
         if (const auto running = find_running(instance); running && running->process == *process) {
-            print_where(instance.folder, running->url, running->plain_url);
+            print_where(instance.folder, running->url, running->plain_url, running->login);
             return 0;
         }
         reap(process->pid);
@@ -152,7 +159,7 @@ int up(const UpArguments& arguments) {
         running.reset();
     }
     if (running) {
-        if (arguments.slots > 0 || !arguments.python.empty() || !arguments.uv.empty() || (!arguments.listen.empty() && !running->url.ends_with("//" + arguments.listen))) {
+        if (arguments.slots > 0 || !arguments.python.empty() || !arguments.uv.empty() || !arguments.plain_listen.empty() || (!arguments.listen.empty() && running->listen != arguments.listen)) {
             std::fprintf(stderr, "error: turnout is already up at %s, pid %d, and keeps the options that it was started with: `turnout down` first\n",
                          running->url.c_str(), static_cast<int>(running->process.pid));
             return 1;
@@ -160,7 +167,7 @@ int up(const UpArguments& arguments) {
         std::printf("turnout is already up, pid %d\n", static_cast<int>(running->process.pid));
         if (runs_another_build(*running))
             std::printf("it runs another build, %s; `turnout up --detach --restart` starts this one, %s\n", running->version.c_str(), version());
-        print_where(instance->folder, running->url, running->plain_url);
+        print_where(instance->folder, running->url, running->plain_url, running->login);
         return 0;
     }
     if (!earlier.empty())
@@ -170,12 +177,13 @@ int up(const UpArguments& arguments) {
     ServerOptions options;
     options.data = instance->folder;
     options.listen = restarted.listen;
+    options.plain_listen = restarted.plain_listen;
     options.slots = restarted.slots;
     options.python = restarted.python;
     options.uv = restarted.uv;
     options.accept_loss = arguments.accept_loss;
-    options.ready = [data = instance->folder](const std::string& url, const std::string& plain_url) {
-        print_where(data, url, plain_url);
+    options.ready = [data = instance->folder](const std::string& url, const std::string& plain_url, const std::string& login) {
+        print_where(data, url, plain_url, login);
     };
     if (const Result<void> ended = run_server(std::move(options)); !ended) return report(ended.error());
     return 0;

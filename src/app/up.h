@@ -8,7 +8,7 @@ namespace turnout {
 struct UpArguments {
     std::string program;  // this executable
     std::string data;
-    std::string listen;
+    std::string listen, plain_listen;
     int slots = 0;
     std::string python;
     std::string uv;

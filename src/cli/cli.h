@@ -12,6 +12,7 @@ namespace turnout::cli {
 struct UpOptions {
     std::string data;    // folder, resolved
     std::string listen;  // "HOST:PORT", "" = the default or the kept one
+    std::string plain_listen;  // for http, on loopback
     bool detach = false;
     std::string python;  // interpreter of the default pool, "" = python3 of PATH
     std::string uv;      // "" = found

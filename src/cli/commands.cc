@@ -35,6 +35,7 @@ std::vector<Command> build_table() {
     std::vector<Command> table = {
         {{"up"}, "Starts the server.\nIt stays in the foreground unless --detach is given.",
          {{"--listen", "", "HOST:PORT", "Where HTTPS is served; port 0 picks a free one and keeps it.", false},
+          {"--plain-listen", "", "HOST:PORT", "Where this machine's own programs are served without TLS: a loopback address.", false},
           {"--detach", "-d", "", "Goes on in the background once it answers.", false},
           {"--restart", "", "", "A server that runs another build than this one is stopped first, and this one started with its options; running jobs go on.", false},
           {"--slots", "", "N", "Slots of the default pool: how many nodes it has room for; as many as the machine has cores, at least 2, if absent.", false},
@@ -42,7 +43,8 @@ std::vector<Command> build_table() {
           {"--uv", "", "PATH", "The uv executable that prepares environments.", false},
           {"--accept-loss", "", "", "Starts although the database or its log is missing, without what was in it.", false}},
          server_up},
-        {{"down"}, "Stops the server and tells what goes on running.", {{"--all", "", "", "Ends running jobs and nodes too.", false}}, server_down},
+        {{"down"}, "Stops the server and tells what goes on running.", {{"--all", "", "", "Ends running jobs and nodes too, and cancels what waits in the queue.", false},
+                                                                                   {"--yes", "-y", "", "Does not ask before waiting jobs are canceled.", false}}, server_down},
         {{"backup"}, "Copies what the server holds into a folder, while it runs or not: database, content, keys.\nGive the folder of an earlier backup to bring that up to date. Whoever can read a backup can act as any user of the server.", {}, server_backup, "FOLDER"},
         {{"restore"}, "Makes the data folder, which must be empty, from a backup that is checked first.",
          {{"--check", "", "", "Only checks the backup.", false}}, server_restore, "FOLDER"},

@@ -19,6 +19,7 @@
 #include "cli/commands.h"
 #include "cli/reference_pages.h"
 #include "client/files.h"
+#include "io/posix/files.h"
 #include "io/tls/certificates.h"
 
 namespace turnout::cli {
@@ -47,6 +48,8 @@ std::optional<Running> find_running(const std::string& data) {
     if (!text) return std::nullopt;
     const Result<Json> json = parse_json(*text);
     if (!json) return std::nullopt;
+    // Of the folder that this is a copy of.
+    if (const Json* folder = json->find("folder_identity"); folder && folder->as_view() != folder_identity(data)) return std::nullopt;
     Running running{static_cast<pid_t>(json->at("pid").as_int()), json->at("start_time").as_int(), *json};
     if (running.pid <= 1 || start_time_of(running.pid) != running.start_time) return std::nullopt;
     return running;
@@ -74,6 +77,13 @@ std::string what_runs(client::Api& api) {
     return text;
 }
 
+std::size_t waiting_jobs(client::Api& api) {
+    std::size_t count = 0;
+    if (const Result<Json> jobs = api.list(api.in_workspace("/jobs?listViewType=All")))
+        for (const Json& job : jobs->items()) count += job.at("properties").at("status").as_view() == "Queued" ? 1 : 0;
+    return count;
+}
+
 }  // namespace
 
 int server_up(Context& context) {
@@ -82,6 +92,7 @@ int server_up(Context& context) {
     UpOptions options;
     options.data = client::data_folder(args.get("--data"));
     options.listen = args.get("--listen");
+    options.plain_listen = args.get("--plain-listen");
     options.detach = args.has("--detach");
     options.python = args.get("--python");
     options.uv = args.get("--uv");
@@ -107,6 +118,16 @@ int server_down(Context& context) {
     if (const Result<client::Api*> opened = context.api()) {
         client::Api& api = **opened;
         left = what_runs(api);
+        if (all && !context.args().has("--yes"))
+            if (const std::size_t waiting = waiting_jobs(api); waiting > 0) {
+                const std::string jobs = waiting == 1 ? "1 job waits in the queue and would be canceled" : std::to_string(waiting) + " jobs wait in the queue and would be canceled";
+                if (::isatty(0) != 1)
+                    return context.fail({Code::FailedPrecondition, "WouldCancel", jobs + ": give --yes if that is meant; `turnout down` alone keeps them for the next `turnout up`", ""});
+                std::fprintf(stderr, "%s; `turnout down` alone keeps them. Cancel them? (yes/no) ", jobs.c_str());
+                std::string answer;
+                std::getline(std::cin, answer);
+                if (trim(answer) != "yes") return context.fail({Code::Canceled, "NotDone", "nothing was done", ""});
+            }
         if (all) {
             context.status("ending " + (left.empty() ? "everything" : left));
             const Json nothing = Json::object();
@@ -148,7 +169,7 @@ int server_status(Context& context) {
     if (running) {
         out.set("pid", static_cast<std::int64_t>(running->pid));
         for (const auto& [key, value] : running->document.members())
-            if (key != "pid" && key != "start_time") out.set(key, value);
+            if (key != "pid" && key != "start_time" && key != "folder_identity") out.set(key, value);
         bool ready = false;
         if (const Result<client::Api*> opened = context.api()) {
             client::Api& api = **opened;
@@ -165,8 +186,25 @@ int server_status(Context& context) {
         }
         out.set("ready", ready);
     }
+    bool answers = running.has_value();
+    // A server elsewhere that `turnout login` has set up.
+    if (const Result<client::Settings> login = client::read_settings(client::config_file()); login && !context.args().has("--data")) {
+        Json there = Json::object({{"url", login->url}, {"workspace_name", login->workspace_name}, {"kept_in", login->file}});
+        if (const Result<std::string> pem = client::read_file(login->ca_file)) there.set("fingerprint", tls::fingerprint(*pem));
+        const Result<client::Settings> used = context.settings();
+        const bool in_use = used && used->file == login->file;
+        there.set("used_by_commands", in_use);
+        if (in_use) {
+            const Result<client::Api*> opened = context.api();
+            const Result<Json> health = opened ? (*opened)->get("/health") : Result<Json>(Failure(opened.error()));
+            there.set("ready", health.has_value());
+            if (!health) there.set("fault", health.error().message);
+            answers = health.has_value();
+        }
+        out.set("login", std::move(there));
+    }
     const int shown = context.show(out);
-    return shown != 0 ? shown : running ? 0 : 3;
+    return shown != 0 ? shown : answers ? 0 : 3;
 }
 
 std::vector<std::pair<std::string, std::string>> environment_of(const client::Settings& settings) {
@@ -245,19 +283,6 @@ std::string pem_of(X509* certificate) {
     return out;
 }
 
-std::string fingerprint_of(X509* certificate) {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int size = 0;
-    if (X509_digest(certificate, EVP_sha256(), digest, &size) != 1) return {};
-    std::string out;
-    for (unsigned int i = 0; i < size; ++i) {
-        char text[4];
-        std::snprintf(text, sizeof text, "%s%02X", i == 0 ? "" : ":", digest[i]);
-        out += text;
-    }
-    return out;
-}
-
 // The authority at the end of the chain that the server presents, unverified: the person compares
 // its fingerprint.
 struct Presented {
@@ -278,7 +303,7 @@ Result<Presented> presented_authority(const std::string& host, const std::string
         STACK_OF(X509)* chain = SSL_get_peer_cert_chain(ssl);
         X509* last = chain == nullptr || sk_X509_num(chain) == 0 ? nullptr : sk_X509_value(chain, sk_X509_num(chain) - 1);
         if (last != nullptr && X509_check_ca(last) != 0)
-            result = Presented{pem_of(last), fingerprint_of(last)};
+            result = Presented{pem_of(last), tls::fingerprint(pem_of(last))};
         else
             result = fail(Code::FailedPrecondition, "NoAuthority",
                           "the server does not present its certificate authority: copy ca.pem from its data folder and give it with --ca-file");
@@ -391,6 +416,10 @@ int login(Context& context) {
     const Result<client::Settings> settings = log_in(context);
     if (!settings) return context.fail(settings.error());
     context.note("logged in to " + settings->url + ", workspace " + settings->workspace_name + " (kept in " + settings->file + ")");
+    if (const Result<std::string> pem = client::read_file(settings->ca_file)) context.note("its authority has the fingerprint " + tls::fingerprint(*pem));
+    if (const Result<client::Settings> used = client::load_settings(context.args().get("--data")); used && used->file != settings->file)
+        context.note("commands of this shell still go to " + used->url + ", whose data folder is " + used->data +
+                     (std::getenv("TURNOUT_DATA") ? ": `unset TURNOUT_DATA` to use the login" : ": it comes before a login"));
     return 0;
 }
 

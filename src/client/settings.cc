@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "client/files.h"
+#include "io/posix/files.h"
 
 namespace turnout::client {
 
@@ -46,6 +47,7 @@ Result<Settings> read_settings(const std::string& file) {
     settings.subscription_id = get("subscription_id");
     settings.resource_group = get("resource_group");
     settings.workspace_name = get("workspace_name");
+    settings.folder_identity = get("folder_identity");
     settings.file = file;
     if (settings.url.empty()) return invalid(file + ": has no 'url'", file);
     while (settings.url.ends_with('/')) settings.url.pop_back();
@@ -62,11 +64,14 @@ Result<Settings> load_settings(const std::string& data_option) {
     const std::string own = data + "/client.json";
     if (::access(own.c_str(), F_OK) == 0) {
         Settings settings = TURNOUT_TRY(read_settings(own));
+        if (!settings.folder_identity.empty() && settings.folder_identity != folder_identity(data))
+            return fail(Code::FailedPrecondition, "CopiedFolder",
+                        "the data folder '" + data + "' is a copy of another server's, which is not touched from here: give it a server of its own with "
+                        "`turnout up --data " + data + " --listen 127.0.0.1:0 --plain-listen 127.0.0.1:0`", data);
         settings.data = data;
         return settings;
     }
-    const bool named = !data_option.empty() || !environment_variable("TURNOUT_DATA").empty();
-    if (!named && ::access(config_file().c_str(), F_OK) == 0) return read_settings(config_file());
+    if (data_option.empty() && ::access(config_file().c_str(), F_OK) == 0) return read_settings(config_file());
     return fail(Code::FailedPrecondition, "NoServer",
                 "no server has run with the data folder '" + data +
                     "': start one with `turnout up`, or point here to another with `turnout login URL`");

@@ -18,6 +18,7 @@ struct Settings {
     Secret api_key;
     std::string subscription_id, resource_group, workspace_name;
     std::string file;  // this came from
+    std::string folder_identity;  // of the data folder that this was written for
     std::string data;  // data folder, "" for a server elsewhere
 
     std::string workspace_path() const;  // "/subscriptions/…/workspaces/x"
@@ -28,8 +29,8 @@ struct Settings {
 std::string data_folder(const std::string& option);
 std::string config_file();  // ~/.config/turnout/client.json (XDG_CONFIG_HOME)
 
-// The data folder's own settings if there are some; else those of `turnout login`, unless a data
-// folder was named. FailedPrecondition with the next step if there are none.
+// The data folder's own settings if there are some; else those of `turnout login`, unless --data
+// names a folder. FailedPrecondition with the next step if there are none.
 Result<Settings> load_settings(const std::string& data_option);
 Result<Settings> read_settings(const std::string& file);
 Result<void> save_settings(const Settings& settings, const std::string& file);  // mode 0600

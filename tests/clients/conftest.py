@@ -111,7 +111,7 @@ class Server:
         if self.process is None:
             return
         if self.process.poll() is None:
-            self.turnout("down", "--all", check=False)
+            self.turnout("down", "--all", "--yes", check=False)
             try:
                 self.process.wait(30)
             except subprocess.TimeoutExpired:

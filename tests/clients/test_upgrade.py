@@ -17,7 +17,7 @@ def data(tmp_path_factory):
 
     path = Path(tempfile.mkdtemp(prefix="turnout-"))
     yield path / "data"
-    subprocess.run([TURNOUT, "down", "--all", "--data", str(path / "data")], env=PLAIN_ENV, stdin=subprocess.DEVNULL,
+    subprocess.run([TURNOUT, "down", "--all", "--yes", "--data", str(path / "data")], env=PLAIN_ENV, stdin=subprocess.DEVNULL,
                    capture_output=True, timeout=60)
     shutil.rmtree(path, ignore_errors=True)
 

@@ -556,7 +556,7 @@ class Run:
         alive = self.world.processes().tasks
         if alive:
             self.violation("orphans", f"processes of jobs that have ended: {alive}")
-        done = subprocess.run([self.world.turnout, "down", "--all", "--data", str(self.world.data)], capture_output=True, text=True,
+        done = subprocess.run([self.world.turnout, "down", "--all", "--yes", "--data", str(self.world.data)], capture_output=True, text=True,
                               env=self.world.environment(), timeout=120)
         self.world.process.wait(60)
         rest = self.world.processes().all()

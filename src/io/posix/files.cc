@@ -265,6 +265,12 @@ Result<void> AppendFile::sync() {
     return {};
 }
 
+std::string folder_identity(const std::string& path) {
+    struct stat there {};
+    if (::stat(path.c_str(), &there) != 0) return {};
+    return std::to_string(there.st_dev) + ":" + std::to_string(there.st_ino);
+}
+
 Result<void> make_directories(const std::string& path, mode_t mode) {
     if (path.empty()) return invalid("a folder needs a name");
     if (::mkdir(path.c_str(), mode) == 0) return {};

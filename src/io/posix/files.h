@@ -46,6 +46,9 @@ private:
 
 // With parents; `mode` holds for those that are made. Fine if it is there.
 Result<void> make_directories(const std::string& path, mode_t mode = 0755);
+// Which folder that is: another text for its copy, the same after it was moved within its file system.
+// "" if it is not there.
+std::string folder_identity(const std::string& path);
 // A file or a folder with all in it, never through a symbolic link. Fine if it is not there.
 Result<void> remove_tree(const std::string& path);
 

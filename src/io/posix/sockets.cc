@@ -1,6 +1,8 @@
 #include "io/posix/sockets.h"
 
 #include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -8,6 +10,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -176,6 +180,32 @@ Result<SocketAddress> unix_address(const std::string& path) {
     out.family = AF_UNIX;
     out.raw.assign(reinterpret_cast<const char*>(&at), sizeof at);
     out.text = path;
+    return out;
+}
+
+std::vector<std::string> names_of_this_machine() {
+    std::vector<std::string> out;
+    char name[256] = "";
+    const auto is_plain = [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '.'; };
+    if (::gethostname(name, sizeof name - 1) == 0 && name[0] != 0 && std::all_of(name, name + std::strlen(name), is_plain))
+        out.emplace_back(name);
+    ifaddrs* all = nullptr;
+    if (::getifaddrs(&all) != 0) return out;
+    for (const ifaddrs* one = all; one != nullptr; one = one->ifa_next) {
+        if (one->ifa_addr == nullptr || (one->ifa_flags & IFF_UP) == 0) continue;
+        sockaddr_storage address{};
+        char text[INET6_ADDRSTRLEN] = "";
+        if (one->ifa_addr->sa_family == AF_INET) {
+            std::memcpy(&address, one->ifa_addr, sizeof(sockaddr_in));
+            inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(address).sin_addr, text, sizeof text);
+        } else if (one->ifa_addr->sa_family == AF_INET6) {
+            std::memcpy(&address, one->ifa_addr, sizeof(sockaddr_in6));
+            const in6_addr& six = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
+            if (!IN6_IS_ADDR_LINKLOCAL(&six)) inet_ntop(AF_INET6, &six, text, sizeof text);
+        }
+        if (text[0] != 0 && !is_loopback(address)) out.emplace_back(text);
+    }
+    ::freeifaddrs(all);
     return out;
 }
 

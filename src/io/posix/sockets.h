@@ -14,6 +14,9 @@ struct Listening {
     Fd socket;
     std::string address;  // with the real port
 };
+// How other machines may call this one: its host name, and the addresses of its interfaces.
+std::vector<std::string> names_of_this_machine();
+
 Result<Listening> listen_tcp(const std::string& address);
 Result<Listening> listen_unix_socket(const std::string& path);
 

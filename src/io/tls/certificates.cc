@@ -85,6 +85,13 @@ bool is_name(const std::string& name) {
            });
 }
 
+// What cannot be read is not judged.
+bool is_valid_at(X509* certificate, Instant now) {
+    if (certificate == nullptr) return true;
+    time_t today = static_cast<time_t>(now.micros / 1'000'000);
+    return X509_cmp_time(X509_get0_notBefore(certificate), &today) <= 0 && X509_cmp_time(X509_get0_notAfter(certificate), &today) > 0;
+}
+
 std::vector<std::string> with_own_names(const std::vector<std::string>& names) {
     std::vector<std::string> out = {"localhost", "127.0.0.1", "::1"};
     for (const std::string& name : names)
@@ -195,6 +202,21 @@ bool needs_renewal(const std::string& certificate, const std::string& authority_
     return false;
 }
 
+std::string fingerprint(const std::string& pem) {
+    ERR_clear_error();
+    const Certificate certificate = read_certificate(pem);
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int size = 0;
+    if (!certificate || X509_digest(certificate.get(), EVP_sha256(), digest, &size) != 1) return {};
+    std::string out;
+    for (unsigned int i = 0; i < size; ++i) {
+        char text[4];
+        std::snprintf(text, sizeof text, "%s%02X", i == 0 ? "" : ":", digest[i]);
+        out += text;
+    }
+    return out;
+}
+
 Result<CertificateFiles> ensure_certificates(const std::string& folder,
                                              const std::vector<std::string>& names, Instant now) {
     CertificateFiles files{folder + "/ca.pem", folder + "/ca.key",
@@ -202,11 +224,12 @@ Result<CertificateFiles> ensure_certificates(const std::string& folder,
     TURNOUT_TRY(make_directories(folder, 0700));
     Credentials authority;
     const Result<std::string> known = read_file(files.authority, 1 << 20);
-    if (known) {
+    files.new_authority = known && !is_valid_at(read_certificate(*known).get(), now);
+    if (known && !files.new_authority) {
         // A lost key is not replaced in silence: every client would stop trusting the server.
         authority.certificate = *known;
         authority.key = Secret(TURNOUT_TRY(read_file(files.authority_key, 1 << 20)));
-    } else if (known.error().code == Code::NotFound) {
+    } else if (files.new_authority || known.error().code == Code::NotFound) {
         authority = TURNOUT_TRY(create_authority("Turnout local authority", now));
         // The key first: the certificate is the sign that both are there.
         TURNOUT_TRY(write_file_atomically(files.authority_key, authority.key.reveal(), 0600));

@@ -306,6 +306,24 @@ TEST_F(TlsTest, CertificatesAreKeptAndRenewed) {
     EXPECT_FALSE(tls::issue_certificate(*tls::create_authority("x", now), {"a,DNS:evil"}, now));
 }
 
+TEST_F(TlsTest, AnAuthorityOfAWrongClockIsMadeAnew) {
+    const Instant now = clock.now();
+    for (const Span wrong : {3000 * day, -4000 * day}) {
+        const std::string folder = root + "/clock" + std::to_string(wrong.count());
+        const auto made = tls::ensure_certificates(folder, {}, now + wrong);
+        ASSERT_TRUE(made);
+        const std::string authority = *read_file(made->authority);
+        const auto again = tls::ensure_certificates(folder, {}, now);
+        ASSERT_TRUE(again) << again.error().message;
+        EXPECT_TRUE(again->new_authority);
+        EXPECT_NE(*read_file(made->authority), authority);
+        EXPECT_NE(tls::fingerprint(*read_file(made->authority)), tls::fingerprint(authority));
+        EXPECT_FALSE(tls::needs_renewal(*read_file(made->server.certificate), *read_file(made->authority), {}, now));
+        EXPECT_FALSE(tls::ensure_certificates(folder, {}, now)->new_authority) << "once";
+    }
+    EXPECT_EQ(tls::fingerprint("nonsense"), "");
+}
+
 TEST_F(TlsTest, BundleHoldsEachAuthorityOnce) {
     const std::string own = tls::create_authority("mine", clock.now())->certificate;
     const std::string path = root + "/bundle.pem";

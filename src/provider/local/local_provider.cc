@@ -19,18 +19,26 @@ namespace {
 struct AgentHandle {
     ProcessId process;
     std::string boot_id;
+    std::string folder, folder_identity;  // it was started on
 
     bool alive() const { return process.pid > 0 && boot_id == turnout::boot_id() && is_alive(process); }
 };
 
-std::optional<AgentHandle> read_handle(const std::string& path) {
+std::optional<AgentHandle> handle_in(const std::string& path) {
     const Result<std::string> text = read_file(path);
     if (!text) return std::nullopt;
     const Result<Json> json = parse_json(*text);
     if (!json) return std::nullopt;
     return AgentHandle{{static_cast<pid_t>(json->at("pid").as_int()),
                         static_cast<std::uint64_t>(json->at("startTicks").as_int())},
-                       json->at("bootId").as_string()};
+                       json->at("bootId").as_string(), json->at("folder").as_string(), json->at("folderIdentity").as_string()};
+}
+
+// Nothing where the folder is a copy: what is written there is about the processes of another one.
+std::optional<AgentHandle> read_handle(const std::string& folder) {
+    auto handle = handle_in(folder + "/agent.json");
+    if (handle && !handle->folder_identity.empty() && handle->folder_identity != folder_identity(folder)) return std::nullopt;
+    return handle;
 }
 
 // The supervisor holds this lock for as long as it lives, and no task outlives it.
@@ -94,9 +102,12 @@ void LocalProvider::start_agent(const NodeId& id) {
     loop_.blocking(
         [paths, token, argv, outcome] {
             *outcome = [&]() -> Result<void> {
-                if (const auto handle = read_handle(paths.agent())) {
+                if (const auto handle = read_handle(paths.folder)) {
                     reap(handle->process.pid);
-                    if (handle->alive()) return {};
+                    const bool moved = !handle->folder.empty() && handle->folder != paths.folder;
+                    if (handle->alive() && !moved) return {};
+                    // It looks for everything where the folder was. What it has begun goes on without it.
+                    if (moved && handle->alive()) (void)send_signal(handle->process, SIGKILL);
                 }
                 TURNOUT_TRY(make_directories(paths.folder, 0700));
                 TURNOUT_TRY(write_file_atomically(paths.token(), token, 0600));
@@ -111,6 +122,8 @@ void LocalProvider::start_agent(const NodeId& id) {
                 handle.set("pid", static_cast<std::int64_t>(process.pid));
                 handle.set("startTicks", static_cast<std::int64_t>(process.start_ticks));
                 handle.set("bootId", boot_id());
+                handle.set("folder", paths.folder);
+                handle.set("folderIdentity", folder_identity(paths.folder));
                 // If this is lost, the next agent finds the first one's lock on the folder and ends.
                 return write_file_atomically(paths.agent(), handle.dump() + "\n", 0600);
             }();
@@ -141,7 +154,7 @@ void LocalProvider::watch_leaving(const NodeId& id, int round) {
             const Paths paths{folder};
             seen->folder = access(folder.c_str(), F_OK) == 0;
             if (!seen->folder) return;
-            const auto handle = read_handle(paths.agent());
+            const auto handle = read_handle(folder);
             if (handle) reap(handle->process.pid);
             seen->agent = handle && handle->alive();
             seen->supervisor = supervisor_alive(folder);
