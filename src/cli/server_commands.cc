@@ -419,7 +419,7 @@ int login(Context& context) {
     if (const Result<std::string> pem = client::read_file(settings->ca_file)) context.note("its authority has the fingerprint " + tls::fingerprint(*pem));
     if (const Result<client::Settings> used = client::load_settings(context.args().get("--data")); used && used->file != settings->file)
         context.note("commands of this shell still go to " + used->url + ", whose data folder is " + used->data +
-                     (std::getenv("TURNOUT_DATA") ? ": `unset TURNOUT_DATA` to use the login" : ": it comes before a login"));
+                     (!client::environment_variable("TURNOUT_DATA").empty() ? ": `unset TURNOUT_DATA` to use the login" : ": it comes before a login"));
     return 0;
 }
 
