@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstring>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "base/text.h"
@@ -335,9 +336,8 @@ Result<void> Api::upload(const BlobPlace& place, const std::string& prefix, cons
     return in_parallel(files.size(), [&](std::size_t i) { return put_file(place, prefix + files[i].relative, files[i], sent); });
 }
 
-Task<Result<void>> Api::get_file(BlobPlace place, RemoteFile file, std::string path, std::function<void(std::uint64_t)> got) {
+Task<Result<void>> Api::get_file(BlobPlace place, RemoteFile file, std::string temporary, std::string path, std::function<void(std::uint64_t)> got) {
     if (Result<void> made = make_folders(folder_of(path)); !made) co_return made;
-    const std::string temporary = path + ".part";
     http::ClientRequest request;
     request.url = place.at(file.name);
     request.headers.set("x-ms-version", "2023-11-03");
@@ -348,23 +348,26 @@ Task<Result<void>> Api::get_file(BlobPlace place, RemoteFile file, std::string p
         co_return Failure(error_of(response.status, bytes));
     }
     OpenFile open;
-    open.fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    open.fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (open.fd < 0) co_return fail(Code::FailedPrecondition, "FileError", "cannot create '" + temporary + "': " + std::strerror(errno), path);
+    std::uint64_t size = 0;
     while (true) {
         TURNOUT_CO_TRY(const std::string piece, co_await response.body->read());
         if (piece.empty()) break;
+        size += piece.size();
         std::size_t done = 0;
         while (done < piece.size()) {
             const ssize_t put = ::write(open.fd, piece.data() + done, piece.size() - done);
             if (put < 0 && errno == EINTR) continue;
             if (put < 0) {
-                ::unlink(temporary.c_str());
                 co_return fail(Code::FailedPrecondition, "FileError", "cannot write '" + temporary + "': " + std::strerror(errno), path);
             }
             done += static_cast<std::size_t>(put);
         }
         if (got) got(piece.size());
     }
+    if (size < file.size)
+        co_return fail(Code::Unavailable, "Incomplete", "'" + file.name + "' has " + std::to_string(file.size) + " bytes, of which " + std::to_string(size) + " came: download it again", path);
     if (::rename(temporary.c_str(), path.c_str()) != 0)
         co_return fail(Code::FailedPrecondition, "FileError", "cannot create '" + path + "': " + std::strerror(errno), path);
     co_return {};
@@ -373,21 +376,43 @@ Task<Result<void>> Api::get_file(BlobPlace place, RemoteFile file, std::string p
 Result<void> Api::download(const BlobPlace& place, const std::vector<RemoteFile>& files, const std::string& prefix,
                            const std::string& folder, const Progress& progress) {
     std::uint64_t total = 0, done = 0;
-    std::vector<std::string> paths;
+    std::vector<std::string> paths;  // within the folder
     for (const RemoteFile& file : files) {
-        total += file.size;
         std::string relative = file.name.starts_with(prefix) ? file.name.substr(prefix.size()) : file.name;
         while (relative.starts_with('/')) relative.erase(0, 1);
         if (relative.empty()) relative = base_name(file.name);
         // Names come from the server: none leads out of the folder.
-        paths.push_back(folder + "/" + TURNOUT_TRY(checked_relative_path(relative, "blob name")));
+        paths.push_back(TURNOUT_TRY(checked_relative_path(relative, "blob name")));
+    }
+    // Blobs know no folders: one may be called "a" and another "a/b". Such a file cannot be here.
+    const std::set<std::string> names(paths.begin(), paths.end());
+    std::vector<std::size_t> wanted;
+    std::string hidden;
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+        const auto beneath = names.lower_bound(paths[i] + "/");
+        if (beneath != names.end() && beneath->starts_with(paths[i] + "/")) {
+            hidden = paths[i];
+            continue;
+        }
+        wanted.push_back(i);
+        total += files[i].size;
     }
     const auto got = [&](std::uint64_t more) {
         done += more;
         if (progress) progress(done, total);
     };
     if (progress) progress(0, total);
-    return in_parallel(files.size(), [&](std::size_t i) { return get_file(place, files[i], paths[i], got); });
+    if (!wanted.empty()) {
+        const Staging staging = TURNOUT_TRY(Staging::make(folder, paths));
+        TURNOUT_TRY(in_parallel(wanted.size(), [&](std::size_t i) {
+            return get_file(place, files[wanted[i]], staging.file(i), folder + "/" + paths[wanted[i]], got);
+        }));
+    }
+    if (!hidden.empty())
+        return fail(Code::FailedPrecondition, "NameTaken",
+                    "'" + hidden + "' was not downloaded: there are files beneath that name too, and a folder cannot hold both (" +
+                        std::to_string(wanted.size()) + " of " + std::to_string(files.size()) + " were)", hidden);
+    return {};
 }
 
 // ---- uploads ----

@@ -86,7 +86,7 @@ private:
     explicit Api(Settings settings);
     Task<Result<Reply>> exchange(std::string method, std::string url, std::string body, bool json);
     Task<Result<void>> put_file(BlobPlace place, std::string blob, SnapshotFile file, std::function<void(std::uint64_t)> sent);
-    Task<Result<void>> get_file(BlobPlace place, RemoteFile file, std::string path, std::function<void(std::uint64_t)> got);
+    Task<Result<void>> get_file(BlobPlace place, RemoteFile file, std::string temporary, std::string path, std::function<void(std::uint64_t)> got);
     Task<Result<std::pair<int, std::string>>> blob_call(std::string method, std::string url, std::string body, std::vector<std::pair<std::string, std::string>> headers, std::string bearer, http::Headers* reply_headers);
     Result<void> in_parallel(std::size_t count, const std::function<Task<Result<void>>(std::size_t)>& make);
     struct Placed {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <map>
 
 #include "base/text.h"
@@ -144,6 +145,53 @@ TEST_F(ApiTest, ListsAndDownloadsBlobs) {
     ASSERT_TRUE(done) << done.error().message;
     EXPECT_EQ(*read_file(folder_ + "/to/a & b.txt"), "hello");
     EXPECT_EQ(*read_file(folder_ + "/to/sub/c"), "");
+}
+
+// Whatever files are called, none of them is in another's way.
+TEST_F(ApiTest, NoNameOfOursIsOneOfTheirs) {
+    std::vector<RemoteFile> files;
+    const auto add = [&](const std::string& name, const std::string& bytes) {
+        files.push_back({"p/" + name, bytes.size()});
+        answers_["GET /c/p/" + name] = {200, bytes};
+    };
+    for (int i = 0; i < 20; ++i) {
+        const std::string name = "m" + std::to_string(i) + ".bin";
+        add(name, std::string(5000, 'a'));
+        for (const char* suffix : {".part", ".new", ".tmp", ".unfinished"}) add(name + suffix, name + suffix);
+    }
+    for (std::size_t size = 248; size <= 255; ++size) add(std::string(size, 'n'), std::to_string(size));
+    const std::string staging = ".turnout-download-" + std::to_string(::getpid()) + "-0";
+    add(staging, "a file with the name that ours would have");
+    fs::create_directories(folder_ + "/to/.turnout-download-1-0");  // what a killed download left
+    std::ofstream(folder_ + "/to/.turnout-download-1-0/7") << "half";
+
+    const Result<void> done = api().download({.url = url("/c"), .query = {}, .bearer = {}}, files, "p/", folder_ + "/to", {});
+    ASSERT_TRUE(done) << done.error().message;
+    std::size_t found = 0;
+    for (const auto& entry : fs::directory_iterator(folder_ + "/to")) {
+        ++found;
+        const auto answer = answers_.find("GET /c/p/" + entry.path().filename().string());
+        ASSERT_NE(answer, answers_.end()) << entry.path();
+        EXPECT_EQ(*read_file(entry.path()), answer->second.second) << entry.path();
+    }
+    EXPECT_EQ(found, files.size());
+}
+
+TEST_F(ApiTest, AFileAndAFolderOfOneNameAreTold) {
+    for (const char* name : {"a", "a/b", "c"}) answers_[std::string("GET /c/p/") + name] = {200, name};
+    const Result<void> done = api().download({.url = url("/c"), .query = {}, .bearer = {}}, {{"p/a", 1}, {"p/a/b", 3}, {"p/c", 1}}, "p/", folder_ + "/to", {});
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().reason, "NameTaken");
+    EXPECT_EQ(done.error().subject, "a");
+    EXPECT_EQ(*read_file(folder_ + "/to/a/b"), "a/b");
+    EXPECT_EQ(*read_file(folder_ + "/to/c"), "c");
+}
+
+TEST_F(ApiTest, ADownloadThatEndsEarlyIsNoFile) {
+    answers_["GET /c/p/a"] = {200, "half"};
+    const Result<void> done = api().download({.url = url("/c"), .query = {}, .bearer = {}}, {{"p/a", 8}}, "p/", folder_ + "/to", {});
+    ASSERT_FALSE(done);
+    EXPECT_TRUE(fs::is_empty(folder_ + "/to"));
 }
 
 TEST_F(ApiTest, NoNameFromTheServerLeadsOutOfTheFolder) {

@@ -1,13 +1,17 @@
 #include "client/files.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 namespace turnout::client {
 
@@ -55,8 +59,14 @@ Result<void> make_folders(const std::string& path, unsigned mode) {
 Result<void> write_file(const std::string& path, std::string_view bytes, unsigned mode) {
     if (const std::string folder = folder_of(path); !folder.empty() && folder != "/" && folder != ".")
         if (Result<void> made = make_folders(folder); !made) return made;
-    const std::string temporary = path + ".new-" + std::to_string(::getpid());
-    const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, static_cast<mode_t>(mode));
+    // Not the name with something after it: that may be too long, or somebody's own.
+    static std::uint64_t written = 0;
+    std::string temporary;
+    int fd = -1;
+    do {
+        temporary = folder_of(path) + "/.turnout-new-" + std::to_string(::getpid()) + "-" + std::to_string(++written);
+        fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, static_cast<mode_t>(mode));
+    } while (fd < 0 && errno == EEXIST);
     if (fd < 0) return system_failure("cannot create", temporary);
     std::size_t done = 0;
     while (done < bytes.size()) {
@@ -77,6 +87,71 @@ Result<void> write_file(const std::string& path, std::string_view bytes, unsigne
         return failure;
     }
     return {};
+}
+
+namespace {
+
+constexpr std::string_view kStaging = ".turnout-download-";
+
+// A folder of files without folders in it.
+void remove_flat(const std::string& path) {
+    if (DIR* entries = ::opendir(path.c_str())) {
+        while (const dirent* entry = ::readdir(entries))
+            if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0)
+                ::unlinkat(::dirfd(entries), entry->d_name, 0);
+        ::closedir(entries);
+    }
+    ::rmdir(path.c_str());
+}
+
+// The lock of a staging folder, or -1 if another process has it.
+int lock_folder(const std::string& path) {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && ::flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    if (fd >= 0) ::close(fd);
+    return -1;
+}
+
+bool is_first_part(const std::string& name, const std::vector<std::string>& paths) {
+    return std::ranges::any_of(paths, [&](const std::string& path) { return path == name || path.starts_with(name + "/"); });
+}
+
+}  // namespace
+
+Result<Staging> Staging::make(const std::string& folder, const std::vector<std::string>& taken) {
+    TURNOUT_TRY(make_folders(folder));
+    if (DIR* entries = ::opendir(folder.c_str())) {
+        while (const dirent* entry = ::readdir(entries)) {
+            const std::string name = entry->d_name;
+            if (!name.starts_with(kStaging) || is_first_part(name, taken)) continue;
+            const std::string path = folder + "/" + name;
+            if (const int lock = lock_folder(path); lock >= 0) {
+                remove_flat(path);
+                ::close(lock);
+            }
+        }
+        ::closedir(entries);
+    }
+    for (int number = 0; number < 1000; ++number) {
+        const std::string name = std::string(kStaging) + std::to_string(::getpid()) + "-" + std::to_string(number);
+        if (is_first_part(name, taken)) continue;
+        const std::string path = folder + "/" + name;
+        if (::mkdir(path.c_str(), 0700) != 0) {
+            if (errno == EEXIST) continue;
+            return system_failure("cannot make the folder", path);
+        }
+        if (const int lock = lock_folder(path); lock >= 0) return Staging(path, lock);
+        ::rmdir(path.c_str());
+    }
+    return fail(Code::FailedPrecondition, "FileError", "there is no room for a folder of our own in '" + folder + "'", folder);
+}
+
+Staging::Staging(Staging&& other) noexcept : path_(std::move(other.path_)), lock_(std::exchange(other.lock_, -1)) {}
+
+Staging::~Staging() {
+    if (lock_ < 0) return;
+    remove_flat(path_);
+    ::close(lock_);
 }
 
 std::string environment_variable(const char* name) {
