@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "base/text.h"
+#include "io/posix/files.h"
 
 namespace turnout::agent {
 namespace {
@@ -37,21 +38,6 @@ bool for_names(int folder, const std::function<void(const char*)>& each) {
     for (const auto& name : names) each(name.c_str());
     errno = error;
     return error == 0;
-}
-
-void remove_beneath(int parent, const char* name, int depth) {
-    if (unlinkat(parent, name, 0) == 0 || errno == ENOENT) return;
-    if (depth > 200) return;
-    Fd folder(openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!folder && errno == EACCES) {
-        fchmodat(parent, name, 0700, 0);
-        folder = Fd(openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    }
-    if (folder) {
-        fchmod(folder.get(), 0700);
-        for_names(folder.get(), [&](const char* inner) { remove_beneath(folder.get(), inner, depth + 1); });
-    }
-    unlinkat(parent, name, AT_REMOVEDIR);
 }
 
 Result<void> copy_bytes(int from, int to, const std::string& path) {
@@ -222,7 +208,7 @@ bool exists(const std::string& path) {
     return stat(path.c_str(), &st) == 0;
 }
 
-void remove_tree(const std::string& path) { remove_beneath(AT_FDCWD, path.c_str(), 0); }
+void remove_tree(const std::string& path) { (void)turnout::remove_tree(path); }
 
 Result<Fd> create_beneath(int folder, std::string_view relative, unsigned mode) {
     auto safe = TURNOUT_TRY(checked_relative_path(relative, "name of a file"));

@@ -128,6 +128,7 @@ static void protect(const char *folder, const char *layer) {
 
 static void become(struct process *p, char **command) {
     for (int i = 0; i < p->count; ++i) putenv(p->variables[i]);
+    give_up_mounting();
     execvp(command[0], command);
     dprintf(2, "cannot run '%s': %s\n", command[0], strerror(errno));
     _exit(errno == ENOENT ? 127 : 126);

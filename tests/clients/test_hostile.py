@@ -517,3 +517,19 @@ def test_what_a_hostile_job_left(rest, captive):
     # What could not be uploaded is told; where it led was not read.
     told = rest.session.get(f"{base}/artifact/system_logs/not_uploaded.txt?{query}", timeout=20).text.split("\n")
     assert {"work/outputs/" + name for name in ("passwd", "etc", "key", "zero", "loop", "d/up", "a?b")} | {"work/logs/data"} <= set(told)
+
+
+def test_a_job_mounts_nothing_and_its_clean_up_removes_nothing_else(run, tmp_path, ml_client):
+    """Also root: in a namespace of his own anybody may mount, and there it stays."""
+    from conftest import log_of
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis").write_text("years of work")
+    mount = f"mkdir -p m && mount --bind {tmp_path}/mine m && ls m"
+    for text in (f"{mount} || echo refused", f"unshare -rm sh -c '{mount}' || echo refused", f"sh -c '{mount}' || echo refused"):
+        # With a limit of shared memory the launcher itself mounts before the command.
+        for resources in ({}, {"shm_size": "64m"}):
+            job = run(f"cd outputs; {text}; mkdir -p x; mount -t tmpfs none x || echo refused", **resources)
+            assert job.status == "Completed"
+            assert "refused" in log_of(ml_client, job.name, tmp_path / f"{job.name}")
+    assert (tmp_path / "mine" / "thesis").read_text() == "years of work"

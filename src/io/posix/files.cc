@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -39,27 +40,50 @@ struct Removal {
     unsigned long moved = 0;
 };
 
+// The mount in which an open file or folder lies; its device where the kernel does not tell (before 5.8).
+std::uint64_t mount_of(int fd) {
+    struct statx info {};
+    if (::statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_MNT_ID, &info) != 0) return 0;
+    if ((info.stx_mask & STATX_MNT_ID) != 0) return info.stx_mnt_id;
+    return (std::uint64_t{info.stx_dev_major} << 32) | info.stx_dev_minor;
+}
+
+// Opens `name`. What was mounted over it is detached, never looked into: it may be anybody's, and what
+// is to be removed is ours alone.
+Result<Fd> open_own(int parent, const char* name, int flags, const std::string& path) {
+    for (;;) {
+        Fd file(::openat(parent, name, flags | O_NOFOLLOW | O_CLOEXEC));
+        if (!file) return file_failure("cannot remove", path, errno);
+        if (mount_of(file.get()) == mount_of(parent)) return file;
+        const std::string itself = "/proc/self/fd/" + std::to_string(file.get());
+        if (::umount2(itself.c_str(), MNT_DETACH) != 0)
+            return fail(Code::FailedPrecondition, "Mounted",
+                        "'" + path + "' is not removed: something is mounted there, and it cannot be "
+                        "detached: " + std::strerror(errno), path);
+    }
+}
+
 Result<void> remove_entries(Fd folder, const std::string& path, int depth, Removal& removal);
 
 Result<void> remove_folder(int parent, const char* name, const std::string& path, int depth,
                            Removal& removal) {
-    constexpr int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    constexpr int flags = O_RDONLY | O_DIRECTORY;
     if (depth > deepest) {
         const std::string elsewhere = ".removing-" + std::to_string(::getpid()) + "-" +
                                       std::to_string(removal.moved++);
         if (::renameat(parent, name, removal.root, elsewhere.c_str()) == 0) return {};
     }
-    Fd folder(::openat(parent, name, flags));
-    if (!folder && errno == EACCES && ::fchmodat(parent, name, 0700, 0) == 0)
-        folder = Fd(::openat(parent, name, flags));
+    Result<Fd> folder = open_own(parent, name, flags, path);
+    if (!folder && folder.error().code == Code::PermissionDenied && ::fchmodat(parent, name, 0700, 0) == 0)
+        folder = open_own(parent, name, flags, path);
     if (!folder) {
-        if (errno == ENOENT) return {};
-        return file_failure("cannot remove", path, errno);
+        if (folder.error().code == Code::NotFound) return {};
+        return Failure(folder.error());
     }
-    TURNOUT_TRY(remove_entries(std::move(folder), path, depth, removal));
-    if (::unlinkat(parent, name, AT_REMOVEDIR) != 0 && errno != ENOENT)
+    Result<void> emptied = remove_entries(std::move(*folder), path, depth, removal);
+    if (::unlinkat(parent, name, AT_REMOVEDIR) != 0 && errno != ENOENT && emptied)
         return file_failure("cannot remove", path, errno);
-    return {};
+    return emptied;
 }
 
 Result<void> remove_entries(Fd folder, const std::string& path, int depth, Removal& removal) {
@@ -68,6 +92,10 @@ Result<void> remove_entries(Fd folder, const std::string& path, int depth, Remov
     if (!directory) return file_failure("cannot remove", path, errno);
     (void)folder.release();
     if (removal.root < 0) removal.root = fd;
+    Result<void> first;  // what failed; the rest goes all the same
+    const auto note = [&first](Result<void> result) {
+        if (first && !result) first = std::move(result);
+    };
     bool writable = false;
     for (bool again = true; again;) {
         again = false;
@@ -82,18 +110,22 @@ Result<void> remove_entries(Fd folder, const std::string& path, int depth, Remov
                 writable = ::fchmod(fd, 0700) == 0;
                 error = unlink();
             }
+            if (error == EBUSY) {  // a file may be mounted over, too
+                if (const Result<Fd> own = open_own(fd, name.c_str(), O_PATH, whole); !own) note(Failure(own.error()));
+                error = unlink();
+            }
             if (error == EISDIR || error == EPERM) {
                 if (!writable && ::faccessat(fd, ".", W_OK | X_OK, 0) != 0)
                     writable = ::fchmod(fd, 0700) == 0;
-                TURNOUT_TRY(remove_folder(fd, name.c_str(), whole, depth + 1, removal));
+                note(remove_folder(fd, name.c_str(), whole, depth + 1, removal));
                 error = 0;
                 again |= removal.root == fd && removal.moved > 0;
             }
-            if (error != 0 && error != ENOENT) return file_failure("cannot remove", whole, error);
+            if (error != 0 && error != ENOENT) note(file_failure("cannot remove", whole, error));
         }
         if (again) removal.moved = 0;  // what was moved up here is removed in another round
     }
-    return {};
+    return first;
 }
 
 // The checks of a path from outside; the kernel does the rest.
@@ -285,18 +317,22 @@ Result<void> make_directories(const std::string& path, mode_t mode) {
 }
 
 Result<void> remove_tree(const std::string& path) {
-    struct stat info {};
-    if (::lstat(path.c_str(), &info) != 0) {
+    std::string plain = path;
+    while (plain.size() > 1 && plain.ends_with('/')) plain.pop_back();
+    const Fd parent(::open(parent_of(plain).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!parent) {
         if (errno == ENOENT) return {};
         return file_failure("cannot remove", path, errno);
     }
-    if (!S_ISDIR(info.st_mode)) {
-        if (::unlink(path.c_str()) != 0 && errno != ENOENT)
-            return file_failure("cannot remove", path, errno);
-        return {};
+    const std::string name = plain.substr(plain.rfind('/') + 1);
+    if (::unlinkat(parent.get(), name.c_str(), 0) == 0 || errno == ENOENT) return {};
+    if (errno == EBUSY) {
+        const Fd own = TURNOUT_TRY(open_own(parent.get(), name.c_str(), O_PATH, path));
+        if (::unlinkat(parent.get(), name.c_str(), 0) == 0 || errno == ENOENT) return {};
     }
+    if (errno != EISDIR && errno != EPERM) return file_failure("cannot remove", path, errno);
     Removal removal{-1};
-    return remove_folder(AT_FDCWD, path.c_str(), path, 0, removal);
+    return remove_folder(parent.get(), name.c_str(), path, 0, removal);
 }
 
 Result<Fd> open_directory(const std::string& path) {

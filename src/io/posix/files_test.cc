@@ -1,5 +1,11 @@
 #include "io/posix/files.h"
 
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+
+#include <fstream>
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -184,6 +190,39 @@ TEST_F(FilesTest, LocksOnce) {
     }
     EXPECT_TRUE(lock_file(root + "/lock"));
     EXPECT_GT(*free_space(root), 0u);
+}
+
+// In a mount namespace of its own, as a job of root, or of a user in a namespace of his own, could.
+bool remove_with_mounts(const std::string& root) {
+    if (::unshare(CLONE_NEWNS) != 0) {
+        const std::string map = "0 " + std::to_string(::geteuid()) + " 1";
+        if (::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
+        std::ofstream("/proc/self/uid_map") << map;
+    }
+    const auto bind = [](const std::string& from, const std::string& to) {
+        return ::mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr) == 0;
+    };
+    return ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+           bind(root + "/mine", root + "/job/folder") && bind(root + "/mine", root + "/job/folder") &&
+           bind(root + "/mine/thesis", root + "/job/file") &&
+           ::mount("tmpfs", (root + "/job/deep/tmpfs").c_str(), "tmpfs", 0, nullptr) == 0 &&
+           bind(root + "/mine", root + "/whole") && remove_tree(root + "/job").has_value() &&
+           remove_tree(root + "/whole").has_value();
+}
+
+TEST_F(FilesTest, RemovingNeverReachesIntoAMount) {
+    for (const char* folder : {"/mine", "/job/folder", "/job/deep/tmpfs", "/whole"})
+        ASSERT_TRUE(make_directories(root + folder));
+    for (const char* file : {"/mine/thesis", "/job/file", "/job/own", "/job/deep/own"})
+        ASSERT_TRUE(write_file_atomically(root + file, "years of work"));
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(remove_with_mounts(root) ? 0 : 1);
+    int status = -1;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    EXPECT_EQ(*read_file(root + "/mine/thesis"), "years of work");
+    struct stat info {};
+    for (const char* gone : {"/job", "/whole"}) EXPECT_NE(::stat((root + gone).c_str(), &info), 0) << gone;
 }
 
 }  // namespace
