@@ -276,6 +276,29 @@ std::size_t utf8_sequence(std::string_view text, std::size_t at) {
     return length;
 }
 
+std::size_t count_characters(std::string_view text) {
+    return static_cast<std::size_t>(std::ranges::count_if(
+        text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+std::size_t unfinished_utf8(std::string_view text) {
+    for (std::size_t back = 1; back <= std::min<std::size_t>(3, text.size()); ++back) {
+        const auto lead = static_cast<unsigned char>(text[text.size() - back]);
+        if (lead < 0x80) return 0;
+        if (lead < 0xC0) continue;
+        // With what is missing put in, is it a character? The second byte decides the odd cases.
+        std::string whole(text.substr(text.size() - back));
+        for (const char second : {'\x80', '\xA0'}) {
+            std::string tried = whole;
+            if (back == 1) tried += second;
+            tried.append(3, '\x80');
+            if (utf8_sequence(tried, 0) > back) return back;
+        }
+        return 0;
+    }
+    return 0;
+}
+
 bool is_utf8(std::string_view text) {
     std::size_t at = 0;
     while (at < text.size()) {

@@ -39,6 +39,12 @@ std::optional<std::string> from_base64(std::string_view text);
 std::optional<std::string> from_base64url(std::string_view text);
 
 bool is_utf8(std::string_view text);
+// Characters (code points) of UTF-8, as Python's len() counts them: limits are in these.
+std::size_t count_characters(std::string_view text);
+// Bytes of the character of UTF-8 that begins at `at`; 0 if none does.
+std::size_t utf8_sequence(std::string_view text, std::size_t at);
+// How many bytes at the end are the beginning of a character that may still come: 0 to 3.
+std::size_t unfinished_utf8(std::string_view text);
 // The length of the valid UTF-8 sequence that starts at `at`, or 0 if there is none.
 std::size_t utf8_sequence(std::string_view text, std::size_t at);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -10,6 +11,13 @@
 #define LAUNCHER_NAME "turnout-launch"
 
 int launch(int argc, char **argv);
+
+// Whether `program` is the executable that runs here. System calls only.
+static inline int is_this_program(const char *program) {
+    static char own[4096];
+    if (!own[0] && readlink("/proc/self/exe", own, sizeof own - 1) < 0) return 0;
+    return !strcmp(program, own);
+}
 
 // From its next exec on this process, root or not, cannot mount: what a task mounts over its folder
 // would be taken for its own. System calls only: it runs after vfork, too.

@@ -123,7 +123,6 @@ static int quitting;
 static uint64_t idle_since;
 static int dev_null, children_file = -1;
 static pid_t own_pid;
-static char own_program[PATH_MAX];
 static int childless;  // no process hangs under us
 
 static struct task *find(const char *id) {
@@ -763,7 +762,6 @@ static int spawn(struct task *t, const char *cwd, char **argv, char **env) {
         return e;
     }
     fcntl(fds[0], F_SETFL, O_NONBLOCK);
-    int launcher = !strcmp(program, own_program);  // it mounts, and gives that up before its commands
     volatile int error = 0;
     pid_t pid = vfork();
     if (pid == 0) {
@@ -782,7 +780,7 @@ static int spawn(struct task *t, const char *cwd, char **argv, char **env) {
             _exit(127);
         }
         sigprocmask(SIG_SETMASK, &none, NULL);
-        if (!launcher) give_up_mounting();
+        if (!is_this_program(program)) give_up_mounting();  // a launcher mounts, and gives it up then
         execve(program, argv, env);
         error = errno;
         _exit(127);
@@ -1170,7 +1168,6 @@ int main(int argc, char **argv) {
     if (child > 0) _exit(0);
     setsid();
     own_pid = getpid();
-    if (readlink("/proc/self/exe", own_program, sizeof own_program - 1) < 0) die("/proc/self/exe");
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_NAME, "turnout-supervi");
     umask(022);  // of the tasks; what is ours was and is created with its own mode

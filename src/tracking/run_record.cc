@@ -49,9 +49,9 @@ double to_double(const Json& value) {
 Result<void> check_key(std::string_view key, std::string_view what) {
     const std::string subject(what);
     if (key.empty()) return invalid("a " + subject + " has an empty name", subject);
-    if (key.size() > kMaxKeyLength)
-        return invalid("the name of " + subject + " '" + std::string(key.substr(0, 40)) + "…' has " +
-                           std::to_string(key.size()) + " characters; at most " +
+    if (const std::size_t length = count_characters(key); length > kMaxKeyLength)
+        return invalid("the name of " + subject + " '" + shortened(key) + "…' has " +
+                           std::to_string(length) + " characters; at most " +
                            std::to_string(kMaxKeyLength) + " are allowed",
                        subject);
     const std::string named = subject + " name '" + std::string(key) + "'";
@@ -73,10 +73,16 @@ Result<void> check_key(std::string_view key, std::string_view what) {
     return {};
 }
 
-void cut(std::string& value, std::size_t limit) {
-    if (value.size() <= limit) return;
-    while (limit > 0 && (static_cast<unsigned char>(value[limit]) & 0xc0) == 0x80) --limit;
-    value.resize(limit);
+Result<void> check_value(std::string_view key, std::string_view value, std::string_view what,
+                         std::size_t limit) {
+    const std::string subject = std::string(what) + " '" + std::string(key) + "'";
+    if (const std::size_t length = count_characters(value); length > limit)
+        return invalid("the value of " + subject + " has " + std::to_string(length) +
+                           " characters; at most " + std::to_string(limit) +
+                           " are kept: log it as an artifact",
+                       std::string(key));
+    if (!is_utf8(value)) return invalid("the value of " + subject + " is not valid UTF-8", std::string(key));
+    return {};
 }
 
 Result<void> check_count(std::size_t count, std::size_t limit, std::string_view what) {
@@ -222,18 +228,18 @@ Result<void> check_run_status(std::string_view status) {
                    "status");
 }
 
-Result<void> check_batch(LogBatch& batch) {
+Result<void> check_batch(const LogBatch& batch) {
     TURNOUT_TRY(check_count(batch.metrics.size(), kMaxMetricsPerBatch, "metrics"));
     TURNOUT_TRY(check_count(batch.params.size(), kMaxParamsPerBatch, "params"));
     TURNOUT_TRY(check_count(batch.tags.size(), kMaxTagsPerBatch, "tags"));
     for (const Metric& metric : batch.metrics) TURNOUT_TRY(check_key(metric.key, "metric"));
-    for (auto& [key, value] : batch.params) {
+    for (const auto& [key, value] : batch.params) {
         TURNOUT_TRY(check_key(key, "param"));
-        cut(value, kMaxParamValue);
+        TURNOUT_TRY(check_value(key, value, "param", kMaxParamValue));
     }
-    for (auto& [key, value] : batch.tags) {
+    for (const auto& [key, value] : batch.tags) {
         TURNOUT_TRY(check_key(key, "tag"));
-        cut(value, kMaxTagValue);
+        TURNOUT_TRY(check_value(key, value, "tag", kMaxTagValue));
     }
     return {};
 }

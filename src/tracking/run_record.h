@@ -40,8 +40,8 @@ Result<RunRecord> decode_run(const Record& row);
 // Key of a run in Table::RunCreated: newest first.
 std::string run_created_key(std::string_view wsid, std::string_view experiment_id, Instant created, std::string_view run_id);
 
-// Refuses what breaks MLflow's rules and cuts values that are too long, as MLflow does.
-Result<void> check_batch(LogBatch& batch);
+// Refuses what breaks MLflow's rules. Its own server cuts values that are too long; nothing is cut here.
+Result<void> check_batch(const LogBatch& batch);
 // A status that a run can be set to.
 Result<void> check_run_status(std::string_view status);
 

@@ -34,9 +34,9 @@ Result<Experiment> decode_experiment(const Record& row) {
 
 Result<void> check_experiment_name(std::string_view name) {
     if (name.empty()) return invalid("an experiment needs a name", "name");
-    if (name.size() > kMaxExperimentName)
-        return invalid("the experiment's name has " + std::to_string(name.size()) +
-                           " bytes; at most " + std::to_string(kMaxExperimentName) + " are allowed",
+    if (const std::size_t length = count_characters(name); length > kMaxExperimentName)
+        return invalid("the experiment's name has " + std::to_string(length) +
+                           " characters; at most " + std::to_string(kMaxExperimentName) + " are allowed",
                        "name");
     if (!is_utf8(name)) return invalid("the experiment's name is not valid UTF-8", "name");
     return {};
@@ -472,8 +472,8 @@ Task<Result<Run>> Tracking::edit_run(std::string wsid, std::string run_id, RunEd
     if (edit.status) {
         TURNOUT_CO_TRY_VOID(check_run_status(*edit.status));
     }
-    if (edit.name && edit.name->size() > kMaxTagValue)
-        co_return invalid("the run's name is too long: at most " + std::to_string(kMaxTagValue) + " bytes", "run_name");
+    if (edit.name && count_characters(*edit.name) > kMaxTagValue)
+        co_return invalid("the run's name is too long: at most " + std::to_string(kMaxTagValue) + " characters", "run_name");
     const auto apply_edit = [edit, run_id](RunRecord& record, Batch&) -> Result<bool> {
         for (const std::string& tag : edit.erase_tags)
             if (!record.run.tags.has(tag))

@@ -21,11 +21,9 @@ std::string sign_log_link(const Secret& key, std::string_view wsid, std::string_
 Result<void> verify_log_link(const Secret& key, std::string_view wsid, std::string_view job, const std::vector<std::pair<std::string, std::string>>& query, Instant now);
 
 // The answer to a request for a log whose right to read was checked: `offset` and `wait` (seconds,
-// long poll) of the query, Range, ETag = length, X-Turnout-Log-Length, X-Turnout-Log-Complete.
+// long poll) of the query, Range, ETag = length, X-Turnout-Log-Length, X-Turnout-Log-Complete. It is
+// text: each byte that is no UTF-8 is sent as '?', and a log that grows ends at a whole character.
 Task<Result<http::Response>> send_log(Services& services, Call& call, std::string wsid, std::string job, std::string path);
-
-// Bytes [offset, end) of a log, read piece by piece while they are sent.
-std::unique_ptr<http::BodyReader> log_reader(Tracking& tracking, std::string wsid, std::string job, std::string path, std::uint64_t offset, std::uint64_t end);
 
 // A "Range: bytes=…" header against a length: [first, last + 1). nullopt: no usable range was asked
 // for, send all. One behind the end is InvalidArgument "InvalidRange".

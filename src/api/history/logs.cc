@@ -44,6 +44,58 @@ private:
     std::uint64_t offset_, end_;
 };
 
+// A log as text: what is not UTF-8 is '?', byte by byte, so that every offset and length means the
+// same as of the bytes that are kept (those come with the artifacts). Each piece is looked at with its
+// neighbours, so that it reads the same wherever a range begins.
+class LogText : public http::BodyReader {
+public:
+    LogText(std::unique_ptr<http::BodyReader> bytes, std::size_t before, std::uint64_t length)
+        : bytes_(std::move(bytes)), skip_(before), left_(length) {}
+
+    Task<Result<std::string>> read() override {
+        while (left_ > 0) {
+            TURNOUT_CO_TRY(const std::string piece, co_await bytes_->read());
+            held_ += piece;
+            // A character that goes on in the next piece waits for it.
+            const std::size_t whole = piece.empty() ? held_.size() : held_.size() - unfinished_utf8(held_);
+            std::string text = to_text(std::string_view(held_).substr(0, whole));
+            held_.erase(0, whole);
+            const std::size_t dropped = std::min(skip_, text.size());
+            skip_ -= dropped;
+            text.erase(0, dropped);
+            if (text.size() > left_) text.resize(static_cast<std::size_t>(left_));
+            left_ -= text.size();
+            if (!text.empty() || piece.empty()) co_return text;
+        }
+        co_return std::string();
+    }
+
+private:
+    static std::string to_text(std::string_view bytes) {
+        std::string text(bytes);
+        if (is_utf8(bytes)) return text;
+        for (std::size_t at = 0; at < text.size();) {
+            const std::size_t length = utf8_sequence(bytes, at);
+            if (length == 0) text[at] = '?';
+            at += std::max<std::size_t>(length, 1);
+        }
+        return text;
+    }
+
+    std::unique_ptr<http::BodyReader> bytes_;
+    std::size_t skip_;    // bytes of context before what is wanted
+    std::uint64_t left_;  // bytes of text still to come
+    std::string held_;
+};
+
+// How much of a growing log can be shown as text: not a character of which a part has not come yet.
+Result<std::uint64_t> shown_length(Tracking& tracking, const std::string& wsid, const std::string& job, const std::string& path, std::uint64_t length) {
+    const std::uint64_t back = std::min<std::uint64_t>(3, length);
+    if (back == 0) return length;
+    const std::string end = TURNOUT_TRY(tracking.read_log(wsid, job, path, length - back, back));
+    return length - unfinished_utf8(end);
+}
+
 // A log's link, a user's token, or the token of the job itself.
 Result<void> check_reader(Services& services, const Call& call) {
     const std::string& wsid = call.param("wsid");
@@ -97,7 +149,7 @@ Task<Result<http::Response>> send_log(Services& services, Call& call, std::strin
 
     const Span deadline = services.clock.since_boot() + wait;
     bool complete = false;
-    std::uint64_t length = 0;
+    std::uint64_t length = 0, stored = offset;
     for (;;) {
         // Whether the job has ended is looked at first: what it wrote is all there by then.
         TURNOUT_CO_TRY(const auto record, load_job(services.store, wsid, job));
@@ -106,7 +158,11 @@ Task<Result<http::Response>> send_log(Services& services, Call& call, std::strin
         const Span left = deadline - services.clock.since_boot();
         const Span patience = complete ? Span(0) : std::max(left, Span(0));
         Stop* const stop = call.request.stop;
-        TURNOUT_CO_TRY(length, co_await services.tracking.wait_log(wsid, job, path, offset, patience, stop));
+        TURNOUT_CO_TRY(stored, co_await services.tracking.wait_log(wsid, job, path, std::max(offset, stored), patience, stop));
+        length = stored;
+        if (!complete) {
+            TURNOUT_CO_TRY(length, shown_length(services.tracking, wsid, job, path, stored));
+        }
         if (length > offset || complete || left <= Span(0) || (stop && stop->stopped())) break;
     }
     if (length == 0 && complete && !path.starts_with("user_logs/"))
@@ -133,12 +189,10 @@ Task<Result<http::Response>> send_log(Services& services, Call& call, std::strin
     response.headers.set("X-Turnout-Log-Complete", complete ? "true" : "false");
     if (range) response.headers.set("Content-Range", "bytes " + std::to_string(begin) + "-" + std::to_string(end - 1) + "/" + std::to_string(length));
     response.length = end - begin;
-    response.stream = log_reader(services.tracking, wsid, job, path, begin, end);
+    const std::uint64_t before = std::min<std::uint64_t>(3, begin), after = std::min<std::uint64_t>(3, stored - end);
+    response.stream = std::make_unique<LogText>(
+        std::make_unique<LogReader>(services.tracking, wsid, job, path, begin - before, end + after), before, end - begin);
     co_return response;
-}
-
-std::unique_ptr<http::BodyReader> log_reader(Tracking& tracking, std::string wsid, std::string job, std::string path, std::uint64_t offset, std::uint64_t end) {
-    return std::make_unique<LogReader>(tracking, std::move(wsid), std::move(job), std::move(path), offset, end);
 }
 
 Result<std::optional<std::pair<std::uint64_t, std::uint64_t>>> parse_range(std::string_view header, std::uint64_t length) {

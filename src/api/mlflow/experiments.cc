@@ -54,8 +54,8 @@ Answer set_tag(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     const std::string key = body.at("key").as_string();
     const std::string value = body.at("value").as_string();
-    if (key.empty() || key.size() > 250) co_return invalid("the name of an experiment's tag has 1 to 250 characters", "key");
-    if (value.size() > 20'000) co_return invalid("the value of an experiment's tag has at most 20,000 characters", "value");
+    if (key.empty() || count_characters(key) > 250) co_return invalid("the name of an experiment's tag has 1 to 250 characters", "key");
+    if (count_characters(value) > 20'000) co_return invalid("the value of an experiment's tag has at most 20,000 characters", "value");
     TURNOUT_CO_TRY(const Experiment found, co_await experiment_of_id(services, workspace.id, body.at("experiment_id").as_string()));
     Json tags = Json::object();
     tags.set(key, value);
