@@ -576,4 +576,19 @@ TEST(Json, Equality) {
 }
 
 }  // namespace
+TEST(Text, CountsCharactersAsPythonDoes) {
+    EXPECT_EQ(count_characters(""), 0u);
+    EXPECT_EQ(count_characters("abc"), 3u);
+    EXPECT_EQ(count_characters("\u00e9\u65e5\U0001f600"), 3u);
+}
+
+TEST(Text, AnUnfinishedCharacterIsTheBeginningOfOne) {
+    for (const std::string whole : {"\u00e9", "\u65e5", "\ud7ff", "\u0800", "\U0001f600", "\U0010ffff", "\U00010000"})
+        for (std::size_t size = 1; size < whole.size(); ++size)
+            for (const std::string before : {"", "x", "\xff", "\u65e5"})
+                EXPECT_EQ(unfinished_utf8(before + whole.substr(0, size)), size) << whole << size;
+    for (const std::string other : {"", "a", "\u65e5", "\xff", "\x80", "\xc0", "\xc1", "\xf5", "\xed\xa0", "\xe0\x80", "\xf4\x90", "\x80\x80\x80\x80"})
+        EXPECT_EQ(unfinished_utf8(other), 0u) << to_hex(other);
+}
+
 }  // namespace turnout

@@ -49,13 +49,16 @@ double to_double(const Json& value) {
 Result<void> check_key(std::string_view key, std::string_view what) {
     const std::string subject(what);
     if (key.empty()) return invalid("a " + subject + " has an empty name", subject);
-    if (const std::size_t length = count_characters(key); length > kMaxKeyLength)
-        return invalid("the name of " + subject + " '" + shortened(key) + "…' has " +
+    if (!is_utf8(key)) return invalid("a " + subject + " name is not valid UTF-8", subject);
+    if (const std::size_t length = count_characters(key); length > kMaxKeyLength) {
+        std::string_view begin = key.substr(0, 40);
+        begin.remove_suffix(unfinished_utf8(begin));
+        return invalid("the name of " + subject + " '" + std::string(begin) + "…' has " +
                            std::to_string(length) + " characters; at most " +
                            std::to_string(kMaxKeyLength) + " are allowed",
                        subject);
+    }
     const std::string named = subject + " name '" + std::string(key) + "'";
-    if (!is_utf8(key)) return invalid("a " + subject + " name is not valid UTF-8", subject);
     for (const char c : key) {
         const auto byte = static_cast<unsigned char>(c);
         const bool word = byte >= 0x80 || (byte >= '0' && byte <= '9') ||

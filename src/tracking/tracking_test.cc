@@ -124,8 +124,16 @@ TEST_F(TrackingTest, LimitsAndNames) {
     for (const char* bad : {"", "/a", "a/", "a/../b", "..", "a//b", "a\nb", "<b>"})
         EXPECT_EQ(code(metric(bad, 1)), Code::InvalidArgument) << bad;
     EXPECT_EQ(code(metric("train/loss: a-b_c.d", 1)), std::nullopt);
-    EXPECT_EQ(code(param("long", std::string(7000, 'x'))), std::nullopt);
-    EXPECT_EQ(read(id).params.at("long").as_view().size(), 6000u);
+    // Characters, not bytes; what is too long is refused, never cut.
+    std::string accents, kanji;
+    for (int i = 0; i < 6000; ++i) accents += "\u00e9";
+    for (int i = 0; i < 130; ++i) kanji += "\u65e5";
+    EXPECT_EQ(code(param("long", accents)), std::nullopt);
+    EXPECT_EQ(read(id).params.at("long").as_view(), accents);
+    EXPECT_EQ(code(param("longer", accents + "x")), Code::InvalidArgument);
+    EXPECT_FALSE(read(id).params.has("longer"));
+    EXPECT_EQ(code(metric(kanji, 1)), std::nullopt);
+    EXPECT_EQ(code(metric(kanji + kanji, 1)), Code::InvalidArgument);
     EXPECT_EQ(run(tracking->log(ws, "nobody", metric("a", 1))).error().code, Code::NotFound);
 }
 

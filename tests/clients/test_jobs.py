@@ -342,3 +342,36 @@ def test_unknown_location(ml_client):
     with pytest.raises(HttpResponseError) as caught:
         ml_client.begin_create_or_update(AmlCompute(name="far", size="STANDARD_DS3_v2", location="westuss", max_instances=1)).result()
     assert "westuss" in str(caught.value) and "westus" in str(caught.value)
+
+
+HALVES = r"""
+import sys, time
+w = sys.stdout.buffer
+def say(*pieces):
+    for piece in pieces:
+        w.write(piece); w.flush(); time.sleep(0.2)
+snow = "\\u2603".encode()
+say(b"start\\n" + snow[:2]); time.sleep(2); say(snow[2:], b"\\n", b"bad \\xff\\xfe caf\\xe9 end\\n")
+say(*[bytes([b]) for b in "\\u65e5\\u672c".encode()], b"\\x00\\x1b[31m\\n", "\\u640d".encode() * 100_000, b"\\xe9")
+"""
+
+
+def test_any_byte_may_be_printed(ml_client, run, rest, tmp_path, capsys):
+    """The SDK decodes what it gets as UTF-8, at each poll; what is stored is exact."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "halves.py").write_text(HALVES.replace("\\\\", "\\"))
+    job = run("python3 halves.py", code=str(tmp_path / "src"), wait=False)
+    ml_client.jobs.stream(job.name)
+    said = capsys.readouterr().out
+    assert "\u2603\n" in said and "bad ?? caf? end" in said and "\u65e5\u672c" in said
+    from conftest import log_of
+    ml_client.jobs.download(job.name, download_path=tmp_path / "got")
+    stored = next((tmp_path / "got").rglob("std_log.txt")).read_bytes()
+    assert "\u2603".encode() + b"\nbad \xff\xfe caf\xe9 end\n" in stored and stored.endswith("\u640d".encode() + b"\xe9")
+    # A range reads the same wherever it begins, and offsets are those of the stored bytes.
+    url = rest.call("GET", f"/history/v1.0{rest.ws}/runs/{job.name}/details").json()["logFiles"]["user_logs/std_log.txt"]
+    whole = rest.session.get(url).content
+    assert len(whole) == len(stored)
+    for begin in (0, 7, 8, 9, 30, len(whole) - 5):
+        part = rest.session.get(url, headers={"Range": f"bytes={begin}-{begin + 40}"}).content
+        assert part == whole[begin:begin + 41]

@@ -1,4 +1,5 @@
 #include "api/mlflow/wire.h"
+#include "base/text.h"
 
 namespace turnout::api::mlflow {
 namespace {
