@@ -11,6 +11,7 @@
 #include "agent/files.h"
 #include "agent/journal.h"
 #include "agent/mlflow.h"
+#include "agent/segments.h"
 #include "agent/tar.h"
 #include "agent/work.h"
 
@@ -220,6 +221,59 @@ TEST(Work, FoldersAndVariables) {
     EXPECT_FALSE(allowed_variable("AWS_SECRET_ACCESS_KEY"));
     EXPECT_FALSE(allowed_variable("TURNOUT_TOKEN"));
     EXPECT_FALSE(allowed_variable("LD_PRELOAD"));
+}
+
+// One record of a log segment (supervisor/README.md).
+std::string segment_record(std::uint64_t serial, std::uint64_t offset, std::string_view bytes) {
+    std::string record = "TLOG";
+    const auto put = [&](auto number) { record.append(reinterpret_cast<const char*>(&number), sizeof number); };
+    put(static_cast<std::uint32_t>(bytes.size()));
+    put(serial);
+    put(offset);
+    put(std::uint64_t{0});  // the checksum is the supervisor's business
+    return record.append(bytes);
+}
+
+TEST(Segments, ReadingOnCostsWhatIsNew) {
+    const std::string folder = ::testing::TempDir() + "segments_" + std::to_string(getpid());
+    ASSERT_TRUE(make_folders(folder));
+    constexpr int kLines = 100'000;
+    std::string mine, written;
+    std::uint64_t other = 0;
+    for (int i = 0; i < kLines; ++i) {
+        const std::string line = std::to_string(i) + "\n";
+        written += segment_record(7, mine.size(), line);
+        mine += line;
+        if (i % 10 == 0) written += segment_record(8, other++, "x");
+    }
+    ASSERT_TRUE(write_file(folder + "/log-00000001.segment", written.substr(0, 2'000'000)));
+    Segments segments(folder);
+    segments.add(7, 1, 0);
+    segments.add(8, 1, 0);
+    std::string got;
+    const auto read_on = [&] {
+        for (;;) {
+            const auto piece = segments.read(7, got.size(), 100);
+            ASSERT_TRUE(piece);
+            if (piece->empty()) break;
+            got += *piece;
+        }
+    };
+    read_on();  // to the torn record
+    EXPECT_LT(got.size(), mine.size());
+    std::ofstream(folder + "/log-00000001.segment", std::ios::app) << written.substr(2'000'000);
+    read_on();
+    EXPECT_TRUE(got == mine);
+    // Each piece looks again at the record in which the one before it ended.
+    EXPECT_LT(segments.looked_at(), 3u * kLines);
+    // From anywhere, without reading all that is before it.
+    const std::uint64_t before = segments.looked_at();
+    EXPECT_EQ(*segments.read(7, 400'000, 50), mine.substr(400'000, 50));
+    EXPECT_EQ(segments.read(8, 0, 100'000)->size(), other);
+    EXPECT_EQ(*segments.read(7, 123'456, 50), mine.substr(123'456, 50));
+    EXPECT_EQ(segments.read(7, mine.size(), 50)->size(), 0u);
+    EXPECT_LT(segments.looked_at(), before + kLines * 11 / 10 + 30'000);
+    remove_tree(folder);
 }
 
 }  // namespace

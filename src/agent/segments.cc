@@ -1,6 +1,8 @@
 #include "agent/segments.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,8 +15,8 @@
 namespace turnout::agent {
 namespace {
 
-constexpr std::uint64_t kIndexEvery = 256 << 10;
-constexpr std::size_t kWindow = 16 << 10;
+constexpr std::uint64_t kIndexEvery = 256 << 10;  // bytes of a segment
+constexpr std::size_t kWindow = 64 << 10;
 constexpr char kMagic[] = "TLOG";
 
 std::string segment_path(const std::string& folder, std::uint32_t number) {
@@ -25,10 +27,13 @@ std::string segment_path(const std::string& folder, std::uint32_t number) {
 
 std::uint32_t oldest_after(const std::string& folder, std::uint32_t number) {
     std::uint32_t oldest = 0;
-    for (const auto& file : list_files(folder, folder, 100'000)) {
+    DIR* entries = opendir(folder.c_str());
+    if (!entries) return 0;
+    while (const dirent* entry = readdir(entries)) {
         unsigned found = 0;
-        if (std::sscanf(file.path.c_str(), "log-%8u.segment", &found) == 1 && found > number && (oldest == 0 || found < oldest)) oldest = found;
+        if (std::sscanf(entry->d_name, "log-%8u.segment", &found) == 1 && found > number && (oldest == 0 || found < oldest)) oldest = found;
     }
+    closedir(entries);
     return oldest;
 }
 
@@ -42,13 +47,13 @@ T number_at(const char* bytes) {
 }  // namespace
 
 void Segments::add(std::uint64_t serial, std::uint32_t first_segment, std::uint64_t first_position) {
-    auto& places = places_[serial];
+    auto& places = logs_[serial].places;
     if (places.empty()) places.push_back({0, first_segment, first_position});
 }
 
 void Segments::remove(std::uint64_t serial) {
-    places_.erase(serial);
-    if (!places_.empty()) return;
+    logs_.erase(serial);
+    if (!logs_.empty()) return;
     file_.reset();  // a removed segment must not be kept alive by us
     open_ = 0;
 }
@@ -58,7 +63,15 @@ int Segments::open_segment(std::uint32_t number) {
     file_ = Fd(open(segment_path(folder_, number).c_str(), O_RDONLY | O_CLOEXEC));
     open_ = file_ ? number : 0;
     window_.clear();
+    size_ = 0;
     return file_.get();
+}
+
+bool Segments::holds(std::uint64_t end) {
+    if (end <= size_) return true;
+    struct stat st;
+    size_ = fstat(file_.get(), &st) == 0 ? static_cast<std::uint64_t>(st.st_size) : 0;
+    return end <= size_;
 }
 
 bool Segments::next(Place& place, Record& record) {
@@ -77,9 +90,9 @@ bool Segments::next(Place& place, Record& record) {
                 record.serial = number_at<std::uint64_t>(head + 8);
                 record.offset = number_at<std::uint64_t>(head + 16);
                 record.position = place.position + 32;
-                off_t end = static_cast<off_t>(record.position + record.size);
-                if (lseek(fd, 0, SEEK_END) >= end) {
-                    place.position = static_cast<std::uint64_t>(end);
+                if (holds(record.position + record.size)) {
+                    ++looked_at_;
+                    place.position = record.position + record.size;
                     return true;
                 }
             }
@@ -96,45 +109,58 @@ bool Segments::next(Place& place, Record& record) {
     }
 }
 
+bool Segments::take(std::uint64_t position, std::size_t size, std::string& bytes) {
+    if (position >= window_at_ && position < window_at_ + window_.size()) {
+        const std::size_t at = static_cast<std::size_t>(position - window_at_), here = std::min(size, window_.size() - at);
+        bytes.append(window_, at, here);
+        position += here;
+        size -= here;
+    }
+    if (size == 0) return true;
+    const std::size_t old = bytes.size();
+    bytes.resize(old + size);
+    const ssize_t n = pread(file_.get(), bytes.data() + old, size, static_cast<off_t>(position));
+    bytes.resize(old + static_cast<std::size_t>(std::max<ssize_t>(0, n)));
+    return n == static_cast<ssize_t>(size);
+}
+
 Result<std::string> Segments::read(std::uint64_t serial, std::uint64_t offset, std::size_t length) {
-    auto found = places_.find(serial);
-    if (found == places_.end()) return not_found("the log of a task that is not known");
-    auto& places = found->second;
+    auto found = logs_.find(serial);
+    if (found == logs_.end()) return not_found("the log of a task that is not known");
+    auto& [places, reached] = found->second;
     auto after = std::upper_bound(places.begin(), places.end(), offset,
                                   [](std::uint64_t wanted, const Place& p) { return wanted < p.offset; });
     Place place = after == places.begin() ? places.front() : *std::prev(after);
-    window_.clear();  // the file may have grown since
+    if (reached && reached->offset <= offset && reached->offset >= place.offset) place = *reached;
+    window_.clear();  // the file may have grown since, or its torn end may have been cut off
+    size_ = 0;
     std::string bytes;
     Record record;
     while (bytes.size() < length) {
-        Place before = place;
-        if (!next(place, record)) break;
+        if (!next(place, record)) {
+            // The next record of this task comes behind here.
+            if (!bytes.empty()) reached = Place{offset + bytes.size(), place.segment, place.position};
+            break;
+        }
         if (record.serial != serial) continue;
-        before.segment = place.segment;
-        before.position = record.position - 32;
-        before.offset = record.offset;
-        if (record.offset >= places.back().offset + kIndexEvery) places.push_back(before);
+        const Place here{record.offset, place.segment, record.position - 32};
+        const Place& last = places.back();
+        if (here.offset > last.offset && (here.segment > last.segment || here.position >= last.position + kIndexEvery)) places.push_back(here);
         std::uint64_t wanted = offset + bytes.size();
         if (record.offset + record.size <= wanted) continue;
         if (record.offset > wanted) break;  // a hole: never written
-        std::size_t skip = static_cast<std::size_t>(wanted - record.offset);
-        std::size_t take = std::min<std::size_t>(record.size - skip, length - bytes.size());
-        std::size_t old = bytes.size();
-        bytes.resize(old + take);
-        ssize_t n = pread(file_.get(), bytes.data() + old, take, static_cast<off_t>(record.position + skip));
-        if (n != static_cast<ssize_t>(take)) {
-            bytes.resize(old + static_cast<std::size_t>(std::max<ssize_t>(0, n)));
-            break;
-        }
+        const std::size_t skip = static_cast<std::size_t>(wanted - record.offset);
+        if (!take(record.position + skip, std::min<std::size_t>(record.size - skip, length - bytes.size()), bytes)) break;
+        reached = here;
     }
     return bytes;
 }
 
 std::uint32_t Segments::segment_of(std::uint64_t serial, std::uint64_t offset) const {
-    auto found = places_.find(serial);
-    if (found == places_.end()) return 0;
+    auto found = logs_.find(serial);
+    if (found == logs_.end()) return 0;
     std::uint32_t segment = 0;
-    for (const auto& place : found->second)
+    for (const auto& place : found->second.places)
         if (place.offset <= offset) segment = place.segment;
     return segment;
 }

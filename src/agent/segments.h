@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,8 @@ public:
     std::uint32_t segment_of(std::uint64_t serial, std::uint64_t offset) const;
     // The last lines of a log of that length, at most `count`, cut to a sensible length.
     std::vector<std::string> last_lines(std::uint64_t serial, std::uint64_t length, std::size_t count);
+    // How many records were looked at so far: what reading has cost.
+    std::uint64_t looked_at() const { return looked_at_; }
 
 private:
     struct Place {  // a record's header, and which offset of the task's log it begins with
@@ -36,16 +39,26 @@ private:
         std::uint64_t serial = 0, offset = 0, position = 0;  // position of the bytes
         std::uint32_t size = 0;
     };
+    struct Log {
+        std::vector<Place> places;  // sorted by offset
+        std::optional<Place> reached;  // where the last reader stopped: the next one mostly goes on there
+    };
     // The record at `place`, going on to later segments at the end of one. False at the end.
     bool next(Place& place, Record& record);
     int open_segment(std::uint32_t number);
+    // Whether the open segment has bytes up to there.
+    bool holds(std::uint64_t end);
+    // Adds bytes of the open segment; false if they are not all there.
+    bool take(std::uint64_t position, std::size_t size, std::string& bytes);
 
     std::string folder_;
-    std::map<std::uint64_t, std::vector<Place>> places_;  // by serial; sorted by offset
+    std::map<std::uint64_t, Log> logs_;  // by serial
     Fd file_;
     std::uint32_t open_ = 0;
-    std::string window_;  // bytes read ahead of `file_`, for headers
+    std::uint64_t size_ = 0;  // of `file_`, at least
+    std::string window_;      // bytes read ahead of `file_`
     std::uint64_t window_at_ = 0;
+    std::uint64_t looked_at_ = 0;
 };
 
 }  // namespace turnout::agent

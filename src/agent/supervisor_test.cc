@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -120,6 +121,34 @@ protected:
         return 0;
     }
 };
+
+// How many records a task's log has.
+std::size_t records_of(const std::string& folder, std::uint64_t serial) {
+    std::size_t count = 0;
+    for (const auto& entry : fs::directory_iterator(folder)) {
+        if (!entry.path().filename().string().starts_with("log-")) continue;
+        const std::string all = read_file(entry.path()).value_or("");
+        for (std::size_t at = 0; at + 32 <= all.size();) {
+            std::uint32_t size = 0;
+            std::uint64_t owner = 0;
+            std::memcpy(&size, all.data() + at + 4, 4);
+            std::memcpy(&owner, all.data() + at + 8, 8);
+            count += owner == serial;
+            at += 32 + size;
+        }
+    }
+    return count;
+}
+
+TEST_F(SupervisorTest, ManyShortLinesComeTogether) {
+    const int lines = 20'000;
+    auto id = run("lines", {"sh", "-c", "i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done"});
+    ASSERT_TRUE(until([&] { return exits.contains(id); }));
+    std::string wanted;
+    for (int i = 0; i < lines; ++i) wanted += std::to_string(i) + "\n";
+    EXPECT_EQ(log_of(id), wanted);
+    EXPECT_LT(records_of(folder, tasks[id].serial), lines / 4u);
+}
 
 TEST_F(SupervisorTest, ExitCodesSignalsAndOutput) {
     auto id = run("exit", {"sh", "-c", "echo out; echo err >&2; exit 7"}, 0, "first\n");

@@ -47,6 +47,8 @@ enum {
     FULL_DISK_US = 60 * 1000000,  // how long an ended task's last output waits for disk space
     FRAME_SIZE = 8 << 10,         // of a usual start: its memory is used again
     KILL_AGAIN_US = 5 * 1000000,  // what lives behind the fence, or beyond its time and grace, is killed this often
+    CHATTY_US = 2000,             // how long a pipe fills before it is read again, of a task that says much in little pieces
+    CHATTY_SIZE = 4 << 10,        // a smaller piece is a little one
     NEWS_US = 4000,               // how long news waits while the agent has starts in stock here
     IDLE_US = 600 * 1000000,      // without tasks and agent it ends by itself
 };
@@ -68,6 +70,8 @@ struct task {
     pid_t pid;
     int pipe;  // -1 once it is closed
     uint64_t started, ended, draining_since, alone_at;
+    uint64_t read_at;         // when its pipe was read last
+    uint64_t quiet_until;     // it is read again then
     uint64_t killed_at;       // when its tree was told to end at once
     uint64_t log_length;
     uint32_t first_segment;   // of its log
@@ -659,6 +663,11 @@ static int read_pipe(struct task *t) {
     }
     if (t->pipe < 0) return 0;
     ssize_t n = read(t->pipe, bytes, sizeof bytes);
+    // A line now and then is read at once; one after another would each be a record, an event and a
+    // message to the server, so they are let come together.
+    uint64_t now = now_us();
+    if (n > 0 && n < CHATTY_SIZE && now - t->read_at < 2 * CHATTY_US) t->quiet_until = now + CHATTY_US;
+    if (n > 0) t->read_at = now;
     if (n == sizeof bytes) fcntl(t->pipe, F_SETPIPE_SZ, 1 << 20);  // it has much to say
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
     if (n <= 0) {
@@ -1213,7 +1222,7 @@ int main(int argc, char **argv) {
             fds[n++] = (struct pollfd){c->fd, (short)(POLLIN | (!held && c->sent < c->out.size ? POLLOUT : 0)), 0};
         }
         int running = 0, draining = 0, stalled = journal_out.size != 0;
-        uint64_t next_sample = UINT64_MAX, next_stop = UINT64_MAX;
+        uint64_t next_sample = UINT64_MAX, next_stop = UINT64_MAX, next_read = UINT64_MAX, begun = now_us();
         size_t first_pipe = n;
         for (struct task *t = tasks; t; t = t->next) {
             running |= t->state == RUNNING;
@@ -1221,7 +1230,9 @@ int main(int argc, char **argv) {
             if (t->state == RUNNING && t->stop_at && t->stop_at < next_stop) next_stop = t->stop_at;
             draining |= t->state == DRAINING;
             stalled |= t->pending.size != 0;
-            if (t->pipe >= 0 && !t->pending.size) {
+            if (t->pipe >= 0 && !t->pending.size && t->quiet_until > begun) {
+                if (t->quiet_until < next_read) next_read = t->quiet_until;
+            } else if (t->pipe >= 0 && !t->pending.size) {
                 polled[n] = t;
                 fds[n++] = (struct pollfd){t->pipe, POLLIN, 0};
             }
@@ -1230,6 +1241,7 @@ int main(int argc, char **argv) {
         int64_t wait = 60 * 1000;
         if (running) wait = wait_until(next_sample < next_stop ? next_sample : next_stop, now, wait);
         if (fence && (running || waiting)) wait = wait_until(fence_at, now, wait);
+        if (next_read != UINT64_MAX) wait = wait_until(next_read, now, wait);
         if (stalled && wait > 200) wait = 200;
         if (draining && wait > 5) wait = 5;
         if (held && wait > (int64_t)held / 1000 + 1) wait = (int64_t)held / 1000 + 1;
