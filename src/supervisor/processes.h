@@ -1,9 +1,11 @@
 // The machine's processes, as /proc tells of them: who hangs under whom, which carry a task's
-// marker, and how much memory those use that are marked as members of it.
+// marker, and how much memory those use that are marked as members of it. And the program of a new one.
 #pragma once
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -105,4 +107,35 @@ static inline uint64_t proportional_memory(void) {
             total += processes[i].rss;
     }
     return total;
+}
+
+// The program as execvp would find it, by the PATH that the task gets. NULL and errno if none.
+static inline char *resolve(const char *name, char **env, const char *cwd) {
+    char *path = (char *)must(malloc(PATH_MAX));
+    if (strchr(name, '/')) {
+        int n = name[0] == '/' ? snprintf(path, PATH_MAX, "%s", name) : snprintf(path, PATH_MAX, "%s/%s", cwd, name);
+        if (n < PATH_MAX) return path;
+        free(path);
+        errno = ENAMETOOLONG;
+        return NULL;
+    }
+    const char *list = "/usr/local/bin:/usr/bin:/bin";
+    for (char **e = env; *e; ++e)
+        if (!strncmp(*e, "PATH=", 5)) list = *e + 5;
+    int denied = 0;
+    for (const char *at = list;; ++at) {
+        const char *end = strchrnul(at, ':');
+        int n = end == at ? snprintf(path, PATH_MAX, "%s/%s", cwd, name)
+                          : snprintf(path, PATH_MAX, "%.*s/%s", (int)(end - at), at, name);
+        struct stat st;
+        if (n < PATH_MAX && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+            if (access(path, X_OK) == 0) return path;
+            denied = 1;
+        }
+        if (!*end) break;
+        at = end;
+    }
+    free(path);
+    errno = denied ? EACCES : ENOENT;
+    return NULL;
 }

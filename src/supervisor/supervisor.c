@@ -729,37 +729,6 @@ static void reap(void) {
         if (t->state == DRAINING) drain(t, now_us());
 }
 
-// The program as execvp would find it, by the PATH that the task gets. NULL and errno if none.
-static char *resolve(const char *name, char **env, const char *cwd) {
-    char *path = must(malloc(PATH_MAX));
-    if (strchr(name, '/')) {
-        int n = name[0] == '/' ? snprintf(path, PATH_MAX, "%s", name) : snprintf(path, PATH_MAX, "%s/%s", cwd, name);
-        if (n < PATH_MAX) return path;
-        free(path);
-        errno = ENAMETOOLONG;
-        return NULL;
-    }
-    const char *list = "/usr/local/bin:/usr/bin:/bin";
-    for (char **e = env; *e; ++e)
-        if (!strncmp(*e, "PATH=", 5)) list = *e + 5;
-    int denied = 0;
-    for (const char *at = list;; ++at) {
-        const char *end = strchrnul(at, ':');
-        int n = end == at ? snprintf(path, PATH_MAX, "%s/%s", cwd, name)
-                          : snprintf(path, PATH_MAX, "%.*s/%s", (int)(end - at), at, name);
-        struct stat st;
-        if (n < PATH_MAX && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
-            if (access(path, X_OK) == 0) return path;
-            denied = 1;
-        }
-        if (!*end) break;
-        at = end;
-    }
-    free(path);
-    errno = denied ? EACCES : ENOENT;
-    return NULL;
-}
-
 // Starts the leader in its own session, dying with us. Returns 0 or errno.
 static int spawn(struct task *t, const char *cwd, char **argv, char **env) {
     char *program = resolve(argv[0], env, cwd);
