@@ -27,7 +27,7 @@ using namespace agent_protocol;
 
 constexpr std::size_t kJournalLimit = 2 << 20;   // then it is rewritten
 constexpr std::size_t kMaxOutbox = 64 << 20;     // an unread link is closed: it is told anew
-constexpr std::uint64_t kTrimEvery = 64 << 20;   // of a task's log: then old segments may go
+constexpr std::uint64_t kTrimEvery = 16 << 20;   // of a task's log: then old segments may go
 constexpr Span kUploadEvery = 10s;
 constexpr Span kLookAtLogs = 100ms;
 constexpr Span kLookAtHolders = 20ms;  // of an attempt that is forgotten
@@ -595,7 +595,7 @@ void Agent::State::trim_log(const LogAck& ack) {
     if (ack.offset < done + kTrimEvery) return;
     done = ack.offset;
     // The last lines are wanted at the end, so a good piece before the acknowledged place stays.
-    supervisor->trim(ack.id, segments.segment_of(serial->second, ack.offset > (1 << 20) ? ack.offset - (1 << 20) : 0));
+    supervisor->trim(ack.id, segments.segment_of(serial->second, ack.offset > (1 << 20) ? ack.offset - (1 << 20) : 0), ack.offset);
 }
 
 // ---- the link to the server ----

@@ -410,8 +410,8 @@ void SupervisorLink::append(const AttemptId& id, std::string_view text, bool onl
     state_->send(Writer('A').text(task_name(id)).number(static_cast<std::uint8_t>(only_if_empty)).text(text.substr(0, kMaxFrame / 2)).frame());
 }
 void SupervisorLink::forget(const AttemptId& id) { state_->send(Writer('F').text(task_name(id)).frame()); }
-void SupervisorLink::trim(const AttemptId& id, std::uint32_t segment) {
-    state_->send(Writer('T').text(task_name(id)).number(segment).frame());
+void SupervisorLink::trim(const AttemptId& id, std::uint32_t segment, std::uint64_t delivered) {
+    state_->send(Writer('T').text(task_name(id)).number(segment).number(delivered).frame());
 }
 void SupervisorLink::fence(Span deadline) {
     state_->fence = deadline;

@@ -73,7 +73,8 @@ public:
     void slots(int count);  // so many run at a time; more wait
     void append(const AttemptId& id, std::string_view text, bool only_if_empty);
     void forget(const AttemptId& id);
-    void trim(const AttemptId& id, std::uint32_t segment);
+    // It needs no segment below that one; the server has so many bytes of its log.
+    void trim(const AttemptId& id, std::uint32_t segment, std::uint64_t delivered);
     void fence(Span deadline);  // kept for the next connection too
     // Everything of every task is killed and the supervisor ends; `done` when that is so.
     void quit(std::function<void()> done);

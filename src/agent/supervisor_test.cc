@@ -150,6 +150,35 @@ TEST_F(SupervisorTest, ManyShortLinesComeTogether) {
     EXPECT_LT(records_of(folder, tasks[id].serial), lines / 4u);
 }
 
+TEST_F(SupervisorTest, ALogThatNobodyTakesHasALimit) {
+    bool gone_now = false;
+    link->quit([&] { gone_now = true; });
+    ASSERT_TRUE(until([&] { return gone_now; }));
+    const std::string limited = folder + "/limited";
+    ASSERT_TRUE(write_file(limited, "#!/bin/sh\nexec '" + program + "' \"$1\" 1000000\n", 0700));
+    program = limited;
+    link.reset();
+    connect();
+    // It goes on to its end, and says what it says when there is room again.
+    auto id = run("chatty", {"sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' a; touch wrote; while ! [ -e go ]; do sleep 0.02; done; echo later"});
+    ASSERT_TRUE(until([&] { return exists(folder + "/wrote"); }));
+    ASSERT_TRUE(until([&] { return tasks[id].state.log_length > 900'000; }));
+    const std::uint64_t kept = tasks[id].state.log_length;
+    EXPECT_LE(kept, 1'000'000u);
+    link->trim(id, 0, kept);
+    ASSERT_TRUE(write_file(folder + "/go", ""));
+    ASSERT_TRUE(until([&] { return exits.contains(id); }));
+    ASSERT_TRUE(until([&] { return tasks[id].state.log_length == exits[id].log_length; }));
+    EXPECT_EQ(log_of(id), std::string(kept, 'a') + "\nturnout: " + std::to_string(3'000'000 - kept) +
+                              " bytes of the log are left out here: the server had not taken what came before\nlater\n");
+    // What is left out at the very end is said, too.
+    auto last = run("last", {"sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' b"});
+    ASSERT_TRUE(until([&] { return exits.contains(last); }));
+    ASSERT_TRUE(until([&] { return tasks[last].state.log_length == exits[last].log_length; }));
+    EXPECT_TRUE(log_of(last).ends_with(" bytes of the log are left out here: the server had not taken what came before\n"));
+    EXPECT_LT(exits[last].log_length, 1'001'000u);
+}
+
 TEST_F(SupervisorTest, ExitCodesSignalsAndOutput) {
     auto id = run("exit", {"sh", "-c", "echo out; echo err >&2; exit 7"}, 0, "first\n");
     ASSERT_TRUE(until([&] { return exits.contains(id); }));

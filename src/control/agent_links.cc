@@ -121,9 +121,10 @@ void AgentLinks::take_log(Link& link, ap::LogChunk chunk) {
     tracking_.append_log(std::move(chunk), [this, node = link.node, id, stream,
                                             alive = std::weak_ptr<int>(alive_)](Result<std::uint64_t> durable) {
         if (!alive.lock()) return;
-        // Without an acknowledgement the agent sends it again on its next connection.
+        // Without an acknowledgement the agent sends it again: in some seconds, or on its next
+        // connection. A full disk is no reason to cut the link, over which cancels and ends come.
         if (durable) send(node, ap::LogAck{id, stream, *durable});
-        else disconnect(node);
+        else if (durable.error().code != Code::ResourceExhausted) disconnect(node);
     });
 }
 

@@ -2,7 +2,7 @@
 // their exit status, and outlives agent and server. Formats and protocol: README.md beside this
 // file. It stands alone: only the C library.
 //
-//   turnout-supervisor FOLDER      serves FOLDER/supervisor.sock; returns 0 once it listens
+//   turnout-supervisor FOLDER [LOG-LIMIT]      serves FOLDER/supervisor.sock; returns 0 once it listens
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -27,6 +27,8 @@
 #include <unistd.h>
 
 #include "bytes.h"
+#include "disk.h"
+#include "forgotten.h"
 #include "launch.h"
 #include "processes.h"
 
@@ -40,7 +42,6 @@ enum {
     JOURNAL_SIZE = 4 << 20,       // then it is rewritten without what is forgotten
     OUT_SOFT = 256 << 10,         // beyond it "output grew" is only remembered, not queued
     OUT_HARD = 16 << 20,          // beyond it the connection is closed: it lists again
-    FORGOTTEN = 4096,             // ids that stay refused after they were forgotten
     DRAIN_KILL_US = 10 * 1000000, // how long a dead leader's tree is hunted
     DRAIN_PIPE_US = 1000000,      // how long its pipe is read once nobody is left
     LAUNCHER_US = 1000000,        // how long the launcher of killed processes has for what they said last
@@ -49,6 +50,7 @@ enum {
     KILL_AGAIN_US = 5 * 1000000,  // what lives behind the fence, or beyond its time and grace, is killed this often
     CHATTY_US = 2000,             // how long a pipe fills before it is read again, of a task that says much in little pieces
     CHATTY_SIZE = 4 << 10,        // a smaller piece is a little one
+    LOG_LIMIT = 256 << 20,        // bytes of a task's log that the server does not have yet; more are left out
     NEWS_US = 4000,               // how long news waits while the agent has starts in stock here
     IDLE_US = 600 * 1000000,      // without tasks and agent it ends by itself
 };
@@ -74,6 +76,8 @@ struct task {
     uint64_t quiet_until;     // it is read again then
     uint64_t killed_at;       // when its tree was told to end at once
     uint64_t log_length;
+    uint64_t delivered;       // so much of it is known to be at the server
+    uint64_t left_out;        // bytes since the last that was kept
     uint32_t first_segment;   // of its log
     uint64_t first_position;  // in that segment
     int32_t exit_code;
@@ -118,12 +122,10 @@ static struct buffer journal_out;  // records that are not in the file yet
 static int journal_due;            // some of them must be there before anything is told
 static uint32_t segment_number, lowest_segment;
 static off_t journal_size, segment_size;
-static uint64_t forgotten[FORGOTTEN];
-static unsigned forgotten_count;
-static uint16_t forgotten_marks[1 << 16];  // how many of them have these low bits
 static uint64_t fence;     // 0: none. From then on nothing runs or is begun, until it is set anew
 static uint64_t fence_at;  // when what lives beyond it is killed next
 static int quitting;
+static uint64_t log_limit = LOG_LIMIT;
 static uint64_t idle_since;
 static int dev_null, children_file = -1;
 static pid_t own_pid;
@@ -138,14 +140,6 @@ static struct task *find_serial(uint64_t serial) {
     for (struct task *t = tasks; t; t = t->next)
         if (t->serial == serial) return t;
     return NULL;
-}
-static int was_forgotten(const char *id) {
-    uint64_t h = hash_of(id);
-    if (!forgotten_marks[h & 0xffff]) return 0;
-    unsigned count = forgotten_count < FORGOTTEN ? forgotten_count : FORGOTTEN;
-    for (unsigned i = 0; i < count; ++i)
-        if (forgotten[i] == h) return 1;
-    return 0;
 }
 static struct task *add_task(char *id, uint64_t serial) {
     struct task *t = must(calloc(1, sizeof *t));
@@ -234,13 +228,6 @@ static int journal_start(const struct task *t) {
     journal_out.size = before;
     return -1;
 }
-static void remember_forgotten(uint64_t hash) {
-    uint64_t *place = &forgotten[forgotten_count % FORGOTTEN];
-    if (forgotten_count++ >= FORGOTTEN) --forgotten_marks[*place & 0xffff];
-    *place = hash;
-    ++forgotten_marks[hash & 0xffff];
-}
-
 // Without what is forgotten, by rename: a crash leaves the old one or the new one.
 static void rewrite_journal(void) {
     int fd = open("exits.new", O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
@@ -409,6 +396,7 @@ static void read_segments(void) {
 
 static int write_log(struct task *t, const void *bytes, size_t size) {
     if (!size) return 0;
+    if (!has_room(segment, size)) return -1;
     if (segment_size >= SEGMENT_SIZE) {
         if (open_segment(segment_number + 1) != 0) return -1;
         remove_segments();
@@ -633,9 +621,21 @@ static void keep_time(struct task *t, uint64_t now) {
     t->stop_at = now + (met ? KILL_AGAIN_US : t->grace);
 }
 
+// Says in the log what is missing there.
+static int tell_left_out(struct task *t) {
+    if (!t->left_out) return 0;
+    char text[160];
+    int size = snprintf(text, sizeof text, "\nturnout: %llu bytes of the log are left out here: the server had not taken what came before\n",
+                        (unsigned long long)t->left_out);
+    if (write_log(t, text, (size_t)size) != 0) return -1;
+    t->left_out = 0;
+    return 0;
+}
+
 static void finish(struct task *t) {
     if (t->pipe >= 0) close(t->pipe);
     t->pipe = -1;
+    if (t->left_out && tell_left_out(t) == 0) tell_all_output(t);
     t->state = ENDED;
     idle_since = now_us();
     put_end(&journal_out, t);
@@ -644,9 +644,15 @@ static void finish(struct task *t) {
         if (connections[i].fd >= 0 && connections[i].listed) tell_exit(&connections[i], t);
 }
 
-// Puts the bytes into its log. Where there is no room they wait here: the pipe fills, and the task
+// Puts the bytes into its log. What is too far ahead of the server is counted instead. Where there is no room they wait here: the pipe fills, and the task
 // waits too. Nothing is lost. Returns whether its log has grown.
 static int log_or_keep(struct task *t, const void *bytes, size_t size) {
+    if (t->left_out || (t->log_length - t->delivered) + t->pending.size + size > log_limit) {
+        if (t->log_length - t->delivered > log_limit / 2 || t->pending.size || tell_left_out(t) != 0) {
+            t->left_out += size;
+            return 0;
+        }
+    }
     if (!t->pending.size && write_log(t, bytes, size) == 0) return 1;
     if (!t->pending.size) t->pending_since = now_us();
     put(&t->pending, bytes, size);
@@ -1006,6 +1012,10 @@ static void request(struct connection *c, const unsigned char *bytes, size_t siz
             id = get_text(&r);
             uint32_t keep = get32(&r);
             t = r.bad ? NULL : find(id);
+            if (t && r.at < r.end) {
+                uint64_t delivered = get64(&r);
+                if (!r.bad && delivered > t->delivered && delivered <= t->log_length) t->delivered = delivered;
+            }
             if (t && keep > t->first_segment && keep <= segment_number) {
                 t->first_segment = keep;
                 t->first_position = 0;
@@ -1116,10 +1126,11 @@ static int64_t wait_until(uint64_t time, uint64_t now, int64_t longest) {
 
 int main(int argc, char **argv) {
     if (argc > 2 && !strcmp(argv[1], "launch")) return launch(argc, argv);
-    if (argc != 2) {
-        dprintf(2, "usage: turnout-supervisor FOLDER\n");
+    if (argc != 2 && argc != 3) {
+        dprintf(2, "usage: turnout-supervisor FOLDER [LOG-LIMIT]\n");
         return 2;
     }
+    if (argc == 3) log_limit = strtoull(argv[2], NULL, 10);
     umask(077);
     // What our starter ignores, its tasks must not: `yes | head` ends by SIGPIPE.
     for (int number = 1; number < NSIG; ++number) signal(number, SIG_DFL);

@@ -136,6 +136,11 @@ private:
     bool held_ = false;
 };
 
+// The room that the ballast gave is for what people and nodes decide. Logs wait where they are.
+bool adds_to_logs(const Batch& batch) {
+    return std::any_of(batch.writes.begin(), batch.writes.end(), [](const Write& write) { return write.table == Table::Log && write.value; });
+}
+
 struct Waiting {
     Batch batch;
     Store::Done done;
@@ -280,7 +285,7 @@ private:
         }
         for (Waiting& next : group) {
             Result<std::uint64_t> result = 0;
-            if (all && low_on_space && next.bytes > kLowSpaceBatch) {
+            if (all && low_on_space && (next.bytes > kLowSpaceBatch || adds_to_logs(next.batch))) {
                 result = fail(Code::ResourceExhausted, "DiskFull",
                               "the disk of the data folder is full: only small changes are "
                               "recorded until there is space");

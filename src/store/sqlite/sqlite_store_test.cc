@@ -297,6 +297,12 @@ TEST_F(SqliteStoreTest, AFullDiskKeepsRoomForSmallChanges) {
 
     ASSERT_TRUE(put(*store, "job", "Canceled")) << "small changes go on";
     EXPECT_EQ((*store->get(Table::Job, "job"))->value, "Canceled");
+    Batch log;
+    log.put(Table::Log, "job/log", "a line");
+    EXPECT_EQ(loop.wait(store->commit(std::move(log))).error().code, Code::ResourceExhausted) << "logs would eat it bit by bit";
+    Batch removal;
+    removal.erase(Table::Log, "job/log");
+    EXPECT_TRUE(loop.wait(store->commit(std::move(removal))));
     result = put(*store, "big0", std::string(100'000, 'x'));
     ASSERT_FALSE(result) << "large ones would eat the room";
     EXPECT_EQ(result.error().code, Code::ResourceExhausted);
