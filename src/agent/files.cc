@@ -121,7 +121,8 @@ void list_beneath(int folder, const std::string& path, const std::string& full,
         if (!S_ISREG(st.st_mode)) return;
         if (out.size() < limit)
             out.push_back({relative, static_cast<std::uint64_t>(st.st_size),
-                           std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec, st.st_ino});
+                           std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec, st.st_ino,
+                           is_sparse(static_cast<std::uint64_t>(st.st_size), static_cast<std::uint64_t>(st.st_blocks))});
         else
             left_out.more = true;
     });
@@ -196,6 +197,10 @@ Result<void> write_file(const std::string& path, std::string_view bytes, unsigne
     TURNOUT_TRY(write_all(fd.get(), bytes));
     if (rename(beside.c_str(), path.c_str()) != 0) return failed("renaming", beside);
     return {};
+}
+
+bool is_sparse(std::uint64_t size, std::uint64_t blocks_of_512) {
+    return size >= (std::uint64_t{1} << 30) && blocks_of_512 < size / 512 / 8;
 }
 
 std::string boot_id() {

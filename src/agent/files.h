@@ -41,7 +41,9 @@ struct FileEntry {
     std::uint64_t size = 0;
     std::int64_t modified_ns = 0;
     std::uint64_t inode = 0;
+    bool sparse = false;  // large, and most of it was never written
 };
+bool is_sparse(std::uint64_t size, std::uint64_t blocks_of_512);
 // What list_files does not tell of.
 struct LeftOut {
     std::vector<std::string> links;  // that do not count

@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <set>
 
 namespace turnout::agent {
@@ -92,6 +94,19 @@ TEST_F(JobFolder, APipeInTheAgentsPlaceIsEmpty) {
     ASSERT_EQ(::mkfifo((job + "/values.json").c_str(), 0600), 0);
     const auto text = read_file(job + "/values.json");
     EXPECT_TRUE(!text || text->empty());
+}
+
+TEST(Files, ALargeFileOfHolesIsKnown) {
+    const std::string folder = ::testing::TempDir() + "sparse_" + std::to_string(getpid());
+    ASSERT_TRUE(make_folders(folder));
+    ASSERT_TRUE(write_file(folder + "/holes", "x"));
+    ASSERT_TRUE(write_file(folder + "/small", "x"));
+    ASSERT_EQ(truncate((folder + "/holes").c_str(), off_t{1} << 40), 0);
+    ASSERT_EQ(truncate((folder + "/small").c_str(), 1 << 20), 0);
+    std::map<std::string, bool> sparse;
+    for (const auto& file : list_files(folder, folder, 10)) sparse[file.path] = file.sparse;
+    EXPECT_EQ(sparse, (std::map<std::string, bool>{{"holes", true}, {"small", false}}));
+    remove_tree(folder);
 }
 
 }  // namespace

@@ -81,6 +81,7 @@ Error error_of(int status, const std::string& body, const std::string& what) {
         message = xml_text(body, "Message");
         reason = xml_text(body, "Code");
     }
+    if (status == 507) reason = "DiskFull";
     if (message.empty()) message = "HTTP status " + std::to_string(status);
     Code code = status == 404                                        ? Code::NotFound
                 : status == 401                                      ? Code::Unauthenticated

@@ -25,6 +25,8 @@ using agent_protocol::TaskOutput;
 constexpr std::size_t kParallel = 8;
 constexpr std::string_view kShell = "/bin/bash";
 constexpr std::size_t kMaxOutputs = 200'000;
+constexpr int kTriesFullDisk = 12;  // a minute
+constexpr std::string_view kUnreadable = "OutputUnreadable";
 
 std::string without_slash(std::string text) {
     while (text.ends_with('/')) text.pop_back();
@@ -115,22 +117,37 @@ struct Upload {
     FileEntry file;
 };
 
+// What is in the folders of the attempt's outputs, by folder.
+struct Listing {
+    std::vector<FileEntry> files;
+    LeftOut left;
+};
+using Listings = std::map<std::string, Listing>;
+
+std::vector<std::string> folders_of_outputs(const Work& work) {
+    std::vector<std::string> folders;
+    if (!work.task.artifacts.container.empty())
+        for (const char* name : {"/outputs", "/logs"}) folders.push_back(work.work() + name);
+    for (const auto& output : work.task.outputs)
+        if (!output.target.container.empty()) folders.push_back(output_path(work, output));
+    return folders;
+}
+
 // Files of the attempt that are not uploaded as they are now.
-std::vector<Upload> changes(Work& work) {
+std::vector<Upload> changes(Work& work, Listings& listings) {
     std::vector<Upload> uploads;
     if (!std::exchange(work.remembered, true)) remember_prefilled(work);
     work.left_out.clear();
     // What can be uploaded of a folder; the rest is noted.
     auto files_of = [&](const std::string& folder) {
-        LeftOut left;
-        auto files = list_files(folder, work.folder, kMaxOutputs, &left);
+        auto& [files, left] = listings[folder];
         for (const auto& link : left.links) work.left_out.insert(folder + "/" + link);
         if (left.more) work.left_out.insert(folder + "/...");
-        return files;
+        return std::exchange(files, {});
     };
     auto add = [&](const std::string& path, const std::string& container, const std::string& blob, const FileEntry& file) {
-        // A name that is no path for the server cannot be a blob.
-        if (!checked_relative_path(blob, "name of an output")) {
+        // A name that is no path for the server cannot be a blob, and a terabyte of holes is none of bytes.
+        if (file.sparse || !checked_relative_path(blob, "name of an output")) {
             work.left_out.insert(path);
             return;
         }
@@ -150,13 +167,17 @@ std::vector<Upload> changes(Work& work) {
         if (output.target.container.empty()) continue;
         std::string path = output_path(work, output);
         struct stat st;
-        if (lstat(path.c_str(), &st) != 0) continue;
+        if (lstat(path.c_str(), &st) != 0) {
+            if (work.finishing) work.left_out.insert(path);
+            continue;
+        }
         if (S_ISDIR(st.st_mode)) {
             for (const auto& file : files_of(path))
                 add(path + "/" + file.path, output.target.container, joined(output.target.prefix, file.path), file);
         } else if (S_ISREG(st.st_mode)) {
             FileEntry file{output.name, static_cast<std::uint64_t>(st.st_size),
-                           std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec, st.st_ino};
+                           std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec, st.st_ino,
+                           is_sparse(static_cast<std::uint64_t>(st.st_size), static_cast<std::uint64_t>(st.st_blocks))};
             add(path, output.target.container, blob_of_file(output), file);
         }
     }
@@ -174,7 +195,11 @@ Task<Result<void>> upload_one(Server& server, WorkPtr work, Upload upload) {
     if (put) {
         work->uploaded[upload.path] = upload.file;
     } else if (put.error().reason == "FileError" && put.error().code == Code::NotFound) {
-        co_return Result<void>();  // removed meanwhile
+        work->left_out.insert(upload.path);  // removed meanwhile
+        co_return Result<void>();
+    } else if (put.error().reason == "FileError" && put.error().code == Code::PermissionDenied) {
+        const std::string name = upload.path.substr(std::min(upload.path.size(), work->folder.size() + 1));
+        co_return fail(Code::InvalidArgument, std::string(kUnreadable), "'" + name + "' cannot be read: the command took the permission away", name);
     }
     co_return put;
 }
@@ -183,7 +208,8 @@ Task<Result<void>> upload_one(Server& server, WorkPtr work, Upload upload) {
 Task<Result<void>> tell_left_out(Server& server, WorkPtr work) {
     constexpr std::size_t kTold = 1000;
     if (work->left_out.empty() || work->task.artifacts.container.empty()) co_return Result<void>();
-    std::string text = "Not uploaded: links to folders or to what is not the job's own, and names with backslashes, "
+    std::string text = "Not uploaded: links to folders or to what is not the job's own, files of a gigabyte and more that are nearly all holes, "
+                       "what was not there (any more), and names with backslashes, "
                        "control characters or bytes that are not UTF-8. A name that ends in /... is a folder of which not\n"
                        "everything was uploaded: it has more than " + std::to_string(kMaxOutputs) + " files, or some that cannot be read.\n";
     std::size_t told = 0;
@@ -463,8 +489,18 @@ Result<StartRequest> start_request(const AgentSettings& settings, Work& work, co
 }
 
 Task<Result<void>> upload_changes(Server& server, WorkPtr work) {
+    // Of 200,000 links each is followed: that is not done on the loop.
+    auto listings = std::make_shared<Listings>();  // shared with the pool's thread
+    std::function<void()> list = [listings, folders = folders_of_outputs(*work), inside = work->folder] {
+        for (const auto& folder : folders) {
+            Listing& found = (*listings)[folder];
+            found.files = list_files(folder, inside, kMaxOutputs, &found.left);
+        }
+    };
+    co_await blocking(server.loop(), std::move(list));
+    if (!work->wanted) co_return not_wanted();
     std::vector<Task<Result<void>>> tasks;
-    for (auto& upload : changes(*work)) tasks.push_back(upload_one(server, work, std::move(upload)));
+    for (auto& upload : changes(*work, *listings)) tasks.push_back(upload_one(server, work, std::move(upload)));
     if (tasks.empty()) co_return Result<void>();
     co_return co_await in_parallel(std::move(tasks), kParallel);
 }
@@ -477,7 +513,7 @@ Task<Result<void>> ship_outputs(Server& server, WorkPtr work) {
     work->shipping = true;
     Backoff backoff(server.loop(), 100ms, 10s);
     Result<void> result;
-    for (;;) {
+    for (int full = 0;;) {
         if (!work->wanted || work->abandoned) {
             result = not_wanted();
             break;
@@ -485,13 +521,14 @@ Task<Result<void>> ship_outputs(Server& server, WorkPtr work) {
         result = co_await upload_changes(server, work);
         if (result) result = co_await tell_left_out(server, work);
         if (result || result.error().code != Code::Unavailable) break;
+        if (result.error().reason == "DiskFull" && ++full == kTriesFullDisk) break;
         co_await backoff.wait();
     }
     work->shipping = false;
     if (!result && work->wanted) {
         Error error = result.error();
         error.message = "the outputs could not be uploaded: " + error.message;
-        error.code = Code::Internal;
+        if (error.reason != kUnreadable) error.code = Code::Internal;
         co_return Failure(std::move(error));
     }
     co_return result;
