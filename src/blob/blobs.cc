@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <unordered_set>
 #include <utility>
 
 #include "base/hash.h"
@@ -18,6 +19,8 @@ using namespace blob;
 constexpr int kMaxTries = 100;  // of a write that others keep overtaking
 constexpr std::size_t kMaxBlocks = 50'000;
 constexpr std::size_t kMaxBlockId = 64;
+// Of what a block list names a second time: the work of reading a list is that of uploading it.
+constexpr std::uint64_t kMaxRepeated = std::uint64_t(256) << 20;
 constexpr std::size_t kMaxMetadata = 8 << 10;
 
 Failure no_such_blob(std::string_view container, std::string_view name) {
@@ -133,15 +136,16 @@ public:
         co_return overtaken(name);
     }
 
-    Task<Result<BlobInfo>> put_block_list(BlobPut what,
-                                          std::vector<std::string> block_ids) override {
+    Task<Result<BlobInfo>> put_block_list(BlobPut what, std::vector<std::string> block_ids,
+                                          Stop* stop) override {
         TURNOUT_CO_TRY_VOID(check_put(what));
         if (block_ids.size() > kMaxBlocks)
             co_return fail(Code::InvalidArgument, "BlockListTooLong",
                            "a blob has at most 50,000 blocks", "blocklist");
         std::vector<Part> parts;
         std::vector<Received> pinned;
-        std::uint64_t size = 0;
+        std::uint64_t size = 0, again = 0;
+        std::unordered_set<std::string_view> named;
         for (const std::string& id : block_ids) {
             TURNOUT_CO_TRY(const std::optional<Record> record,
                            store_.get(Table::BlobBlock, block_key(what.container, what.name, id)));
@@ -153,6 +157,14 @@ public:
             TURNOUT_CO_TRY(const BlockRow block, block_from(*record));
             if (block.part.size == 0) continue;
             size += block.part.size;
+            if (!named.insert(id).second) again += block.part.size;
+            if (again > kMaxRepeated)
+                co_return fail(Code::InvalidArgument, "InvalidBlockList",
+                               "the block list of blob '" + what.name +
+                                   "' names blocks more than once, for more than " +
+                                   std::to_string(kMaxRepeated >> 20) +
+                                   " MiB that were not uploaded: upload them as blocks of their own",
+                               "blocklist");
             pinned.push_back(contents_.of_part(block.part));
             parts.push_back(block.part);
         }
@@ -163,7 +175,7 @@ public:
             auto stored = co_await commit_put(std::move(what), std::move(content), true);
             co_return std::move(stored);
         }
-        TURNOUT_CO_TRY(std::string sha256, co_await contents_.hash(parts));
+        TURNOUT_CO_TRY(std::string sha256, co_await contents_.hash(parts, stop));
         BlobRow row;
         row.info.sha256 = std::move(sha256);
         row.info.size = size;

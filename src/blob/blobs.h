@@ -70,7 +70,9 @@ public:
     virtual Task<Result<BlobInfo>> put(BlobPut what, http::BodyReader& body) = 0;
     virtual Task<Result<BlobInfo>> put_bytes(BlobPut what, std::string bytes) = 0;
     virtual Task<Result<void>> put_block(std::string container, std::string name, std::string block_id, http::BodyReader& body) = 0;
-    virtual Task<Result<BlobInfo>> put_block_list(BlobPut what, std::vector<std::string> block_ids) = 0;
+    // Refused before anything is read where the list names far more than was uploaded; the reading
+    // ends with the client.
+    virtual Task<Result<BlobInfo>> put_block_list(BlobPut what, std::vector<std::string> block_ids, Stop* stop = nullptr) = 0;
     virtual Task<Result<BlobInfo>> set_metadata(std::string container, std::string name, std::vector<std::pair<std::string, std::string>> metadata) = 0;
     virtual Task<Result<void>> remove(std::string container, std::string name) = 0;
 

@@ -282,6 +282,35 @@ TEST_F(BlobsTest, BlocksBecomeABlob) {
         EXPECT_EQ(rows(table), 0u);
 }
 
+TEST_F(BlobsTest, AListThatNamesFarMoreThanWasUploadedIsRefusedBeforeItIsRead) {
+    ASSERT_TRUE(block("f", "1", noise(1 << 20, 1)));
+    ASSERT_TRUE(block("f", "2", noise(100, 2)));
+    // Gone, so that whoever reads it finds nothing.
+    std::filesystem::remove_all(folder);
+    const auto refused = loop.wait(blobs->put_block_list(
+        {.container = "box", .name = "f"}, std::vector<std::string>(50'000, "1")));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().reason, "InvalidBlockList");
+    EXPECT_EQ(refused.error().code, Code::InvalidArgument);
+    EXPECT_TRUE(loop.wait(blobs->put_block_list({.container = "box", .name = "f"},
+                                                std::vector<std::string>(600, "2"))));
+}
+
+TEST_F(BlobsTest, ReadingABlockListEndsWithItsClient) {
+    struct Left : Stop {
+        int asked = 0;
+        bool stopped() override { return ++asked > 1; }
+        void on_stop(std::function<void()>) override {}
+    } left;
+    for (const char* const id : {"1", "2", "3"}) ASSERT_TRUE(block("f", id, noise(1 << 20, 1)));
+    const auto ended =
+        loop.wait(blobs->put_block_list({.container = "box", .name = "f"}, {"1", "2", "3"}, &left));
+    ASSERT_FALSE(ended);
+    EXPECT_EQ(ended.error().code, Code::Canceled);
+    EXPECT_EQ(left.asked, 2) << "nothing is read after that";
+    EXPECT_EQ(read("f"), "(absent)");
+}
+
 TEST_F(BlobsTest, FewSmallBlocksAndNoneAtAll) {
     ASSERT_TRUE(block("f", "1", "hello "));
     ASSERT_TRUE(block("f", "2", "world"));

@@ -367,7 +367,7 @@ Result<std::string> Contents::read_now(const std::vector<Part>& parts) {
     return bytes;
 }
 
-Task<Result<std::string>> Contents::hash(std::vector<Part> parts) {
+Task<Result<std::string>> Contents::hash(std::vector<Part> parts, Stop* stop) {
     if (parts.size() == 1) co_return parts.front().sha256;
     std::uint64_t size = 0;
     for (const Part& part : parts) size += part.size;
@@ -376,6 +376,8 @@ Task<Result<std::string>> Contents::hash(std::vector<Part> parts) {
     while (true) {
         TURNOUT_CO_TRY(std::string piece, co_await reader.read());
         if (piece.empty()) co_return to_hex(hash->finish());
+        if (stop && stop->stopped())
+            co_return fail(Code::Canceled, "ClientLeft", "the client has left");
         std::function<void()> work = [hash, piece = std::move(piece)] { hash->update(piece); };
         co_await off_loop(loop_, std::move(work));
     }

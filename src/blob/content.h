@@ -84,8 +84,8 @@ public:
                                            std::uint64_t length);
     // The same at once, on the loop: for what is known to be small.
     Result<std::string> read_now(const std::vector<Part>& parts);
-    // SHA-256 of the parts put together.
-    Task<Result<std::string>> hash(std::vector<Part> parts);
+    // SHA-256 of the parts put together; Canceled, if `stop` says so meanwhile.
+    Task<Result<std::string>> hash(std::vector<Part> parts, Stop* stop);
 
     struct Collected {
         std::size_t contents = 0;
