@@ -1,6 +1,8 @@
 // Following a job: its log on stdout as it is written, what it waits for on stderr.
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <optional>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -16,15 +18,24 @@ constexpr const char* kBuildLog = "azureml-logs/20_environment.txt";
 
 bool has_ended(std::string_view status) { return status == "Completed" || status == "Failed" || status == "Canceled"; }
 
-// "Queued: no free slot (12 s)"
-std::string state_of(const Json& job, Span elapsed) {
+constexpr Span kSilence = 10s;  // after so long without a word of the log its job is told of again
+
+// "Queued: no free slot (12 s)", "Running on node-1, no output for 35 s (2 min 10 s)": what it does,
+// where, and for how long; while it runs, since it began to.
+std::string state_of(const Json& job, Instant now, Span silent) {
     const Json& properties = job.at("properties");
     const Json& own = properties.at("properties");
+    const auto seconds = [](Span span) { return to_words(std::chrono::floor<std::chrono::seconds>(std::max(span, Span{}))); };
     std::string text = properties.at("status").as_string();
+    const bool runs = text == "Running";
+    if (const std::string node = own.at("turnout.node").as_string(); !node.empty()) text += " on " + node;
     std::string why = own.at("turnout.waiting_for").as_string();
-    if (why.empty()) why = own.at("turnout.detail").as_string();
+    if (why.empty() && !runs) why = own.at("turnout.detail").as_string();
     if (!why.empty()) text += ": " + why;
-    return text + " (" + to_words(elapsed) + ")";
+    if (silent >= kSilence) text += ", no output for " + seconds(silent);
+    const std::string_view began = runs && !own.at("turnout.started").is_null() ? own.at("turnout.started").as_view() : job.at("systemData").at("createdAt").as_view();
+    const Result<Instant> since = parse_iso8601(began);
+    return since ? text + " (" + seconds(now - *since) + ")" : text;
 }
 
 // What a log's link needs behind it.
@@ -39,11 +50,22 @@ struct Follower {
     std::string job_path, details_path;
     std::uint64_t offset = 0, build_offset = 0;
     bool ends_line = true;
+    std::optional<Instant> last_word = {};  // when the log said something last
+
+    // One line tells of the job until its log begins, and again when that is silent for long.
+    void tell(const Json& job) {
+        const Span silent = last_word ? api.now() - *last_word : Span{};
+        if (!last_word || (ends_line && silent >= kSilence)) context.status(state_of(job, api.now(), silent));
+    }
+    // How long to wait at a log: its next line comes at once anyway, but the line that tells of a
+    // silent job is one of seconds.
+    int patience(bool logging) const { return logging && !context.error_terminal() ? 10 : 1; }
 
     void write(const std::string& bytes) {
         if (bytes.empty()) return;
         context.end_status();
         context.out(bytes);
+        last_word = api.now();
         ends_line = bytes.back() == '\n';
     }
 
@@ -74,13 +96,11 @@ struct Follower {
             }
             failures = 0;
             const std::string status = job->at("properties").at("status").as_string();
-            Span elapsed{};
-            if (const Result<Instant> created = parse_iso8601(job->at("systemData").at("createdAt").as_view())) elapsed = api.now() - *created;
             if (status != shown && status != "Running" && !has_ended(status) && !context.error_terminal())
-                context.note(name + ": " + state_of(*job, elapsed));
+                context.note(name + ": " + state_of(*job, api.now(), Span{}));
             shown = status;
             const bool logging = status == "Running" || status == "Finalizing" || status == "CancelRequested" || has_ended(status);
-            if (!logging) context.status(state_of(*job, elapsed));
+            if (!has_ended(status)) tell(*job);
             const Result<Json> details = api.get(details_path);
             if (!details) {
                 if (has_ended(status)) return job;
@@ -109,7 +129,7 @@ struct Follower {
                 return job;
             }
             // Waiting at the log itself is the quickest way to its next line.
-            const Result<bool> pumped = pump(url, offset, logging ? 10 : 1, false);
+            const Result<bool> pumped = pump(url, offset, patience(logging), false);
             if (!pumped) api.loop().run(api.loop().sleep(500ms));
         }
     }

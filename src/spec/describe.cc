@@ -99,8 +99,12 @@ void check_field(const Field& field, Reading& reading, const std::string& pointe
         case Kind::AnyMap:
             if (!reading.expect_mapping(pointer, value)) return;
             if (field.kind == Kind::TextMap)
-                for (const auto& [key, member] : value.members())
+                for (const auto& [key, member] : value.members()) {
                     if (!member.is_null()) reading.expect_text(pointer_to(pointer, key), member);
+                    // A tag without a value is no tag, but a command would miss its variable.
+                    else if (field.yaml == "environment_variables")
+                        reading.refuse(pointer_to(pointer, key), "expected a text, found nothing: write \"\" for an empty one");
+                }
             return;
         case Kind::TextList:
             if (is_scalar(value)) return;  // one item

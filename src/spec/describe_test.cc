@@ -93,6 +93,13 @@ limits:
 tags: {k: v}
 )";
 
+TEST(Describe, AVariableWithoutAValueIsRefused) {
+    const std::string text = kJob;
+    const std::size_t at = text.find("  N: 1");
+    EXPECT_NE(check_text("job", std::string(text).insert(at, "  LEFT_OUT:\n")).problems.find("environment_variables.LEFT_OUT: expected a text, found nothing: write \"\" for an empty one"), std::string::npos);
+    EXPECT_EQ(check_text("job", std::string(text).insert(at, "  EMPTY: \"\"\n")).problems, "");
+}
+
 TEST(Describe, CommandJobToRest) {
     const Checked job = check_text("job", kJob);
     ASSERT_EQ(job.problems, "");

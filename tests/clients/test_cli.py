@@ -99,6 +99,12 @@ def test_tables_fit_a_terminal(cli, screen, job_file):
     assert re.search(r"\d\d:\d\d:\d\d UTC", screen("events", "--job", name)[1]), "times tell their zone"
 
 
+def test_a_silent_job_is_told_of_on_a_terminal(screen, job_file):
+    code, text = screen("job", "create", "-f", job_file("echo first; sleep 12; echo last"), "--stream")
+    assert code == 0 and text.index("first") < text.index("last"), text
+    assert re.search(r"Running on node-\d+, no output for 10 s \(1\d s\)", text), text
+
+
 def test_stream_ends_with_zero(cli, job_file):
     done = cli("job", "create", "-f", job_file("echo streamed-line"), "--stream")
     assert done.returncode == 0, done.stderr

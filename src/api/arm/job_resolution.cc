@@ -770,7 +770,10 @@ Result<void> read_variables(const Context& context, const Json& properties, cons
             return refuse("InvalidVariable",
                           "'" + name.substr(0, 64) + "' is not a name of an environment variable",
                           "environmentVariables");
-        if (value.is_null()) continue;
+        if (value.is_null())
+            return refuse("InvalidVariable",
+                          "the environment variable '" + name + "' has no value: \"\" is an empty one",
+                          "environmentVariables." + name);
         const std::string text = literal_text(value);
         if (value.is_object() || value.is_array() || text.find('\0') != std::string::npos)
             return refuse("InvalidVariable", "the environment variable '" + name + "' must be text",

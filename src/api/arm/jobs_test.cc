@@ -416,6 +416,8 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
          "timeout"},
         {Json::object({{"environmentVariables", Json::object({{"a=b", "c"}})}}), "InvalidVariable",
          "a=b"},
+        {Json::object({{"environmentVariables", Json::object({{"LOST", Json()}})}}),
+         "InvalidVariable", "'LOST' has no value"},
     };
     for (const Row& row : table) {
         const Reply reply = put("never", row.more);
