@@ -106,11 +106,16 @@ def job_files(checkout):
     return sorted(found, key=lambda path: (any(word in str(path) for word in HEAVY), str(path)))
 
 
-def local_data(folder, checkout):
+def local_data(folder):
     """Files of the same form as those that the jobs name on the internet."""
     folder.mkdir()
-    shutil.copy(checkout / "cli/assets/data/example-data/iris.csv", folder / "iris.csv")
     chance = random.Random(1)
+    with open(folder / "iris.csv", "w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["sepal_length", "sepal_width", "petal_length", "petal_width", "species"])
+        for species, middle in (("setosa", (5.0, 3.4, 1.5, 0.2)), ("versicolor", (5.9, 2.8, 4.3, 1.3)), ("virginica", (6.6, 3.0, 5.6, 2.0))):
+            for _ in range(50):
+                writer.writerow([*(f"{value + chance.gauss(0, 0.2):.1f}" for value in middle), species])
     with open(folder / "diabetes.csv", "w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6", "target"])
@@ -122,25 +127,21 @@ def local_data(folder, checkout):
 
 def made_local(text, data):
     """The text with its data local, or None if one of them has no local form here."""
-    missing = []
-
-    def replace(found):
-        name = found.group(0).rstrip("'\"").rstrip("/").rsplit("/", 1)[-1]
-        if "$schema" in text[:found.start()].rsplit("\n", 1)[-1]:
-            return found.group(0)
-        if (data / name).is_file():
-            return str(data / name)
-        if name.startswith("datasets@"):
-            return str(data)
-        missing.append(found.group(0))
-        return found.group(0)
-
-    lines = []
+    missing, lines = [], []
     for line in text.splitlines(keepends=True):
-        bare = line.lstrip()
-        if bare.startswith("path:"):
-            line = DATA.sub(lambda found: replace(found), line)
-        lines.append(line)
+        is_path = line.lstrip().startswith("path:")
+
+        def replace(found):
+            name = found.group(0).rstrip("'\"").rstrip("/").rsplit("/", 1)[-1]
+            if (data / name).is_file():
+                return str(data / name)
+            if name.startswith("datasets@"):
+                return str(data)
+            if is_path:
+                missing.append(found.group(0))
+            return found.group(0)
+
+        lines.append(line if line.lstrip().startswith("$schema:") else DATA.sub(replace, line))
     return None if missing else "".join(lines)
 
 
@@ -169,9 +170,13 @@ def prepare(server, checkout, jobs, work):
 def run_job(server, path, timeout):
     """(status, first line of the reason)"""
     name = f"ex_{os.getpid()}_{time.monotonic_ns()}"
-    done = server.run("job", "create", "-f", path, "-n", name, cwd=path.parent, timeout=300)
+    try:
+        done = server.run("job", "create", "-f", path, "-n", name, cwd=path.parent, timeout=300)
+    except subprocess.TimeoutExpired:
+        return "refused", "job create did not answer within 300 s"
     if done.returncode != 0:
-        return "refused", re.sub(r"^error: ", "", (done.stderr.strip().splitlines() or [""])[0])[:150]
+        lines = done.stderr.strip().splitlines() or [""]
+        return "refused", re.sub(r"^error: ", "", next((line for line in lines if line.startswith("error: ")), lines[-1]))[:150]
     deadline = time.monotonic() + timeout
     while True:
         shown = server.run("job", "show", "-n", name, "-o", "json")
@@ -232,7 +237,7 @@ def main():
     try:
         server.run("up", "--detach", "--listen", "127.0.0.1:0", check=True)
         prepare(server, copy, jobs, work)
-        data = local_data(work / "local-data", copy)
+        data = local_data(work / "local-data")
         ways = args.ways.split(",")
         results = {}
         for path in jobs:
@@ -259,8 +264,9 @@ def main():
         for way in ways:
             completed = sum(1 for (_, of), result in results.items() if of == way and result[0] == "Completed")
             enough = args.only != "" or completed >= GOALS[way]
-            print(f"{way}: {completed} of {len(jobs)} completed (goal: {GOALS[way]})")
-            note("passed" if enough else "failed", f"public examples: {way}", f"{completed} of {len(jobs)} completed, the goal is {GOALS[way]}")
+            goal = "no goal for a part of them" if args.only else f"the goal is {GOALS[way]}"
+            print(f"{way}: {completed} of {len(jobs)} completed ({goal})")
+            note("passed" if enough else "failed", f"public examples: {way}", f"{completed} of {len(jobs)} completed, {goal}")
             failed = failed or not enough
     finally:
         server.run("down", "--all")
