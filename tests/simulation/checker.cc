@@ -391,9 +391,11 @@ std::set<std::string> Checker::check_events(const std::string& key, const std::s
 void Checker::leaves(const MemoryStore::State& state, const NodeId& node_id, const ap::ToAgent& message) {
     const std::string where = node_id.substr(node_id.rfind('/') + 1);
     if (std::holds_alternative<ap::Welcome>(message)) {
-        // A Hello that was repeated may be answered twice at once, and the first answer counts.
+        // Hellos that the server took in while one commit was under way are answered one after the
+        // other, all on the newest link: what the first answer brought, counts. (An agent that was not
+        // told a base has its job never end, which is found as well.)
         Bases& bases = bases_[node_id];
-        if (bases.welcome != timeline_.now()) bases.sent.clear();
+        if (!bases.welcome || timeline_.now() - *bases.welcome > 1s) bases.sent.clear();
         bases.welcome = timeline_.now();
     } else if (const auto* base = std::get_if<ap::Base>(&message)) {
         auto& sent = bases_[node_id].sent;

@@ -12,17 +12,10 @@ constexpr int kLogHeader = 32;
 constexpr std::string_view kMagic = "\x37\x7f\x06";  // then 0x82 or 0x83, by the checksums' order
 
 Result<bool> says_in_use(sqlite3* db) {
-    Statement table = TURNOUT_TRY(
-        prepare(db, "SELECT 1 FROM sqlite_schema WHERE type='table' AND name='meta'"));
-    int status = sqlite3_step(table.get());
-    if (status == SQLITE_DONE) return false;
-    if (status != SQLITE_ROW) return failure_of(db, status, "reading the schema");
-    table.reset();
-    Statement row = TURNOUT_TRY(prepare(db, "SELECT 1 FROM meta WHERE key='in_use'"));
-    status = sqlite3_step(row.get());
-    if (status != SQLITE_ROW && status != SQLITE_DONE)
-        return failure_of(db, status, "reading from the database");
-    return status == SQLITE_ROW;
+    Statement query = TURNOUT_TRY(prepare(db, "PRAGMA user_version"));
+    const int status = sqlite3_step(query.get());
+    if (status != SQLITE_ROW) return failure_of(db, status, "reading from the database");
+    return sqlite3_column_int(query.get(), 0) != 0;
 }
 
 }  // namespace
@@ -71,13 +64,13 @@ Result<void> check_log(sqlite3* db, const std::string& path, bool log_was_there)
 
 Result<void> mark_in_use(sqlite3* db) {
     if (TURNOUT_TRY(says_in_use(db))) return {};
-    TURNOUT_TRY(execute(db, "INSERT INTO meta VALUES('in_use', CAST('1' AS BLOB), 0)"));
+    TURNOUT_TRY(execute(db, "PRAGMA user_version=1"));
     return execute(db, "PRAGMA wal_checkpoint(PASSIVE)");
 }
 
 void close_cleanly(sqlite3* db) {
     sqlite3_busy_timeout(db, 500);  // somebody who copies the database may read it just now
-    if (!execute(db, "DELETE FROM meta WHERE key='in_use'")) return;
+    if (!execute(db, "PRAGMA user_version=0")) return;
     sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
 }
 
@@ -94,7 +87,7 @@ Result<void> copy_database(const std::string& path, const std::string& file) {
     TURNOUT_TRY(execute(db.get(), "VACUUM INTO " + quoted(file)));
     // A copy needs no log.
     const Database copy = TURNOUT_TRY(open_database(file, "", SQLITE_OPEN_READWRITE));
-    return execute(copy.get(), "DELETE FROM meta WHERE key='in_use'");
+    return execute(copy.get(), "PRAGMA user_version=0");
 }
 
 Result<void> verify_database(const std::string& path) {

@@ -2,8 +2,8 @@
 //
 // What was committed since the last checkpoint is in the log beside the file (`-wal`) alone, and
 // SQLite opens a file whose log is gone without a word, as it was then. So the file says of itself,
-// in its row `in_use` of the table meta, that it is in use and needs its log; the row is checkpointed
-// as soon as it is written, and goes when the store is closed, with the log emptied.
+// by its `user_version` 1, that it is in use and needs its log; that is checkpointed as soon as it is
+// written, and 0 again when the store is closed, with the log emptied.
 #pragma once
 
 #include <string>
