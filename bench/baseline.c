@@ -1,9 +1,9 @@
 // What this machine can do at best, for the benchmark table.
 //
-//     baseline spawn N            microseconds from posix_spawn of `echo` to its first byte, N times
-//     baseline fdatasync N FILE   microseconds of an append of 4 KiB and its fdatasync, N times
-//     baseline loop N K ARGV...   commands per second: N times ARGV by posix_spawn, K at a time
-//     baseline once N ARGV...     microseconds from posix_spawn of ARGV to its exit, N times
+//     baseline spawn N            microseconds from posix_spawn of `echo` to its first byte, N
+//     times baseline fdatasync N FILE   microseconds of an append of 4 KiB and its fdatasync, N
+//     times baseline loop N K ARGV...   commands per second: N times ARGV by posix_spawn, K at a
+//     time baseline once N ARGV...     microseconds from posix_spawn of ARGV to its exit, N times
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <spawn.h>
@@ -92,12 +92,14 @@ int main(int count, char** arguments) {
             if (sync_once(fd, block) != 0) return 1;
         return 0;
     }
-    if (count > 4 && strcmp(arguments[1], "loop") == 0) return loop(rounds, atoi(arguments[3]), arguments + 4);
+    if (count > 4 && strcmp(arguments[1], "loop") == 0)
+        return loop(rounds, atoi(arguments[3]), arguments + 4);
     if (count > 3 && strcmp(arguments[1], "once") == 0) {
         for (int i = 0; i < rounds; ++i)
             if (exit_once(arguments + 3) != 0) return 1;
         return 0;
     }
-    fprintf(stderr, "usage: baseline spawn N | fdatasync N FILE | loop N K ARGV... | once N ARGV...\n");
+    fprintf(stderr,
+            "usage: baseline spawn N | fdatasync N FILE | loop N K ARGV... | once N ARGV...\n");
     return 2;
 }

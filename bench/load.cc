@@ -5,11 +5,12 @@
 //     load get KEY=VALUE...   GETs one path, or those of a file in turn, on one connection
 //
 // origin=http://HOST:PORT path=/…/jobs/ version=API-VERSION body=FILE (`@NAME@` in it becomes the
-// job's name) paths=FILE (get: one on a line) prefix=NAME first=0 count=N connections=8 wait=0|1 (put: until the last ones have ended).
-// The token is in $TURNOUT_LOAD_TOKEN. The result is one line of JSON; progress goes to stderr.
+// job's name) paths=FILE (get: one on a line) prefix=NAME first=0 count=N connections=8 wait=0|1
+// (put: until the last ones have ended). The token is in $TURNOUT_LOAD_TOKEN. The result is one
+// line of JSON; progress goes to stderr.
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <arpa/inet.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -39,7 +40,8 @@ constexpr int kChunk = 10'000;  // jobs whose rate is told as one
 }
 
 double now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
 }
 
 // One keep-alive connection, on which at most one request is under way.
@@ -50,8 +52,10 @@ public:
         sockaddr_in address{};
         address.sin_family = AF_INET;
         address.sin_port = htons(static_cast<std::uint16_t>(port));
-        if (inet_pton(AF_INET, host.c_str(), &address.sin_addr) != 1) die("no IPv4 address: " + host);
-        if (connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) die("cannot connect");
+        if (inet_pton(AF_INET, host.c_str(), &address.sin_addr) != 1)
+            die("no IPv4 address: " + host);
+        if (connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+            die("cannot connect");
         const int on = 1;
         setsockopt(socket_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     }
@@ -125,10 +129,12 @@ struct Options {
         std::snprintf(digits, sizeof digits, "%07d", index);
         return get("prefix", "job-") + digits;
     }
-    std::string request(std::string_view method, const std::string& path, std::string_view content) const {
+    std::string request(std::string_view method, const std::string& path,
+                        std::string_view content) const {
         std::string text(method);
         text += " " + path + " HTTP/1.1\r\nHost: " + host + ":" + std::to_string(port) +
-                "\r\nAuthorization: Bearer " + token + "\r\nContent-Type: application/json\r\nContent-Length: " +
+                "\r\nAuthorization: Bearer " + token +
+                "\r\nContent-Type: application/json\r\nContent-Length: " +
                 std::to_string(content.size()) + "\r\n\r\n";
         text += content;
         return text;
@@ -138,7 +144,8 @@ struct Options {
     }
     std::string put(const std::string& name_) const {
         std::string content = body;
-        for (std::size_t at = 0; (at = content.find("@NAME@", at)) != std::string::npos; at += name_.size())
+        for (std::size_t at = 0; (at = content.find("@NAME@", at)) != std::string::npos;
+             at += name_.size())
             content.replace(at, 6, name_);
         return request("PUT", job_path(name_), content);
     }
@@ -170,15 +177,19 @@ std::string quantiles(std::vector<double> seconds) {
     if (seconds.empty()) return "{}";
     std::sort(seconds.begin(), seconds.end());
     const auto at = [&](double share) {
-        return seconds[std::min(seconds.size() - 1, static_cast<std::size_t>(share * static_cast<double>(seconds.size())))] * 1000;
+        return seconds[std::min(
+                   seconds.size() - 1,
+                   static_cast<std::size_t>(share * static_cast<double>(seconds.size())))] *
+               1000;
     };
     char text[160];
-    std::snprintf(text, sizeof text, "{\"p50\": %.4f, \"p90\": %.4f, \"p99\": %.4f, \"max\": %.4f}", at(0.5), at(0.9), at(0.99),
-                  seconds.back() * 1000);
+    std::snprintf(text, sizeof text, "{\"p50\": %.4f, \"p90\": %.4f, \"p99\": %.4f, \"max\": %.4f}",
+                  at(0.5), at(0.9), at(0.99), seconds.back() * 1000);
     return text;
 }
 
-// The job's status, from the text of its answer: the job's own status is the first one in the answer.
+// The job's status, from the text of its answer: the job's own status is the first one in the
+// answer.
 std::string_view status_of(std::string_view body) {
     constexpr std::string_view mark = R"("status":")";
     const std::size_t at = body.find(mark);
@@ -193,7 +204,8 @@ bool has_ended(Connection& connection, const Options& options, const std::string
     connection.receive_all();
     if (connection.status != 200) die(name + ": " + std::string(connection.body().substr(0, 300)));
     const std::string_view status = status_of(connection.body());
-    if (status == "Failed" || status == "Canceled") die(name + " is " + std::string(status) + ": " + std::string(connection.body()));
+    if (status == "Failed" || status == "Canceled")
+        die(name + " is " + std::string(status) + ": " + std::string(connection.body()));
     return status == "Completed";
 }
 
@@ -209,36 +221,47 @@ int put(const Options& options) {
     latencies.reserve(static_cast<std::size_t>(count));
     int sent = 0, answered = 0;
     const double begin = now();
-    const double begun = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+    const double begun =
+        std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
     double chunk_began = begin;
-    for (auto& connection : connections) connection->send(options.put(options.name(first + sent++)));
+    for (auto& connection : connections)
+        connection->send(options.put(options.name(first + sent++)));
     while (answered < count) {
         if (poll(waiting.data(), waiting.size(), 60'000) <= 0) die("no answer for a minute");
         for (std::size_t i = 0; i < waiting.size(); ++i) {
             Connection& connection = *connections[i];
-            if ((waiting[i].revents & (POLLIN | POLLHUP | POLLERR)) == 0 || !connection.receive()) continue;
+            if ((waiting[i].revents & (POLLIN | POLLHUP | POLLERR)) == 0 || !connection.receive())
+                continue;
             const double at = now();
-            if (connection.status != 201) die("PUT: " + std::to_string(connection.status) + " " + std::string(connection.body().substr(0, 300)));
+            if (connection.status != 201)
+                die("PUT: " + std::to_string(connection.status) + " " +
+                    std::string(connection.body().substr(0, 300)));
             latencies.push_back(at - connection.began);
             if (++answered % kChunk == 0 || answered == count) {
                 const int size = answered % kChunk == 0 ? kChunk : answered % kChunk;
                 chunks.push_back(size / (at - chunk_began));
                 chunk_began = at;
-                std::fprintf(stderr, "   %d of %d jobs submitted, %.0f/s\n", answered, count, chunks.back());
+                std::fprintf(stderr, "   %d of %d jobs submitted, %.0f/s\n", answered, count,
+                             chunks.back());
             }
             if (sent < count) connection.send(options.put(options.name(first + sent++)));
         }
     }
     const double submitted = now();
     if (options.number("wait", 0) != 0) {
-        // Jobs start in their order, more or less: when the last ones have ended there is little left.
-        // What it took is told by the ends that the server has recorded.
+        // Jobs start in their order, more or less: when the last ones have ended there is little
+        // left. What it took is told by the ends that the server has recorded.
         for (int back = 0; back < std::min(count, 64); ++back)
-            while (!has_ended(*connections[0], options, options.name(first + count - 1 - back))) std::this_thread::sleep_for(10ms);
+            while (!has_ended(*connections[0], options, options.name(first + count - 1 - back)))
+                std::this_thread::sleep_for(10ms);
     }
-    std::printf("{\"count\": %d, \"begun\": %.6f, \"submit_seconds\": %.6f, \"submit_rate\": %.2f, \"put_ms\": %s, \"chunk\": %d, \"chunk_rates\": [", count, begun,
-                submitted - begin, count / (submitted - begin), quantiles(std::move(latencies)).c_str(), kChunk);
-    for (std::size_t i = 0; i < chunks.size(); ++i) std::printf("%s%.1f", i == 0 ? "" : ", ", chunks[i]);
+    std::printf(
+        "{\"count\": %d, \"begun\": %.6f, \"submit_seconds\": %.6f, \"submit_rate\": %.2f, "
+        "\"put_ms\": %s, \"chunk\": %d, \"chunk_rates\": [",
+        count, begun, submitted - begin, count / (submitted - begin),
+        quantiles(std::move(latencies)).c_str(), kChunk);
+    for (std::size_t i = 0; i < chunks.size(); ++i)
+        std::printf("%s%.1f", i == 0 ? "" : ", ", chunks[i]);
     std::printf("]}\n");
     return 0;
 }
@@ -256,9 +279,11 @@ int one(const Options& options) {
         acknowledged.push_back(now() - begin);
         while (!has_ended(connection, options, name)) std::this_thread::sleep_for(300us);
         ended.push_back(now() - begin);
-        std::this_thread::sleep_for(5ms);  // one at a time: the one before is over for node and disk
+        std::this_thread::sleep_for(
+            5ms);  // one at a time: the one before is over for node and disk
     }
-    std::printf("{\"count\": %d, \"put_ms\": %s, \"ended_ms\": %s}\n", count, quantiles(std::move(acknowledged)).c_str(), quantiles(std::move(ended)).c_str());
+    std::printf("{\"count\": %d, \"put_ms\": %s, \"ended_ms\": %s}\n", count,
+                quantiles(std::move(acknowledged)).c_str(), quantiles(std::move(ended)).c_str());
     return 0;
 }
 
@@ -267,7 +292,8 @@ int get(const Options& options) {
     Connection connection(options.host, options.port);
     std::vector<std::string> requests;
     std::ifstream paths(options.get("paths"));
-    for (std::string path; std::getline(paths, path);) requests.push_back(options.request("GET", path, ""));
+    for (std::string path; std::getline(paths, path);)
+        requests.push_back(options.request("GET", path, ""));
     if (requests.empty()) requests.push_back(options.request("GET", options.get("path"), ""));
     std::vector<double> took;
     std::size_t bytes = 0;
@@ -282,7 +308,8 @@ int get(const Options& options) {
         }
         bytes = connection.body().size();
     }
-    std::printf("{\"count\": %d, \"status\": 200, \"bytes\": %zu, \"ms\": %s}\n", count, bytes, quantiles(std::move(took)).c_str());
+    std::printf("{\"count\": %d, \"status\": 200, \"bytes\": %zu, \"ms\": %s}\n", count, bytes,
+                quantiles(std::move(took)).c_str());
     return 0;
 }
 

@@ -1,5 +1,5 @@
-// How many short commands nodes run a second: real agents and supervisors, fed over the Unix socket by
-// a server that lives in this program.
+// How many short commands nodes run a second: real agents and supervisors, fed over the Unix socket
+// by a server that lives in this program.
 //
 //     bench-node [--tasks 4000] [--nodes 1] [--slots 1] [--ahead 32] [--command /bin/true]
 //
@@ -49,7 +49,8 @@ double seconds() {
 double processor_time(int pid) {
     double total = 0;
     std::error_code ignored;
-    for (const auto& thread : fs::directory_iterator("/proc/" + std::to_string(pid) + "/task", ignored)) {
+    for (const auto& thread :
+         fs::directory_iterator("/proc/" + std::to_string(pid) + "/task", ignored)) {
         std::ifstream file(thread.path() / "schedstat");
         double nanoseconds = 0;
         file >> nanoseconds;
@@ -78,8 +79,11 @@ public:
         char name[] = "/tmp/turnout-bench-node-XXXXXX";
         folder_ = mkdtemp(name);
         std::ofstream(folder_ + "/token") << "node-token\n";
-        auto listening = http::listen_unix(loop_, folder_ + "/server.sock",
-                                           [this](const http::Request& request, http::BodyReader& body) { return handle(request, body); });
+        auto listening =
+            http::listen_unix(loop_, folder_ + "/server.sock",
+                              [this](const http::Request& request, http::BodyReader& body) {
+                                  return handle(request, body);
+                              });
         if (!listening) {
             std::cerr << listening.error().message << "\n";
             return 1;
@@ -100,9 +104,12 @@ public:
             loop_.run_until([&] { return waitpid(node.pid, nullptr, WNOHANG) != 0 || !poke(); });
         listener_.reset();
         agent::remove_tree(folder_);
-        std::printf("{\"command\": \"%s\", \"tasks\": %d, \"nodes\": %d, \"slots\": %d, \"ahead\": %d, \"tasks_per_s\": %.0f, "
-                    "\"agent_us\": %.1f, \"supervisor_us\": %.1f, \"failed\": %d}\n",
-                    options_.command.c_str(), options_.tasks, options_.nodes, options_.slots, options_.ahead, rate, agent_us, supervisor_us, failed_);
+        std::printf(
+            "{\"command\": \"%s\", \"tasks\": %d, \"nodes\": %d, \"slots\": %d, \"ahead\": %d, "
+            "\"tasks_per_s\": %.0f, "
+            "\"agent_us\": %.1f, \"supervisor_us\": %.1f, \"failed\": %d}\n",
+            options_.command.c_str(), options_.tasks, options_.nodes, options_.slots,
+            options_.ahead, rate, agent_us, supervisor_us, failed_);
         return failed_ == 0 ? 0 : 1;
     }
 
@@ -125,14 +132,24 @@ private:
     void start_agent(int number) {
         Node& node = nodes_[static_cast<std::size_t>(number)];
         node.name = "ws/cpu/node-" + std::to_string(number);
-        const std::string program = (fs::read_symlink("/proc/self/exe").parent_path() / "turnout-agent").string();
-        std::vector<std::string> args{program, "--server", "unix:" + folder_ + "/server.sock", "--node", node.name,
-                                      "--folder", folder_ + "/node-" + std::to_string(number), "--cache", folder_ + "/cache",
-                                      "--token-file", folder_ + "/token"};
+        const std::string program =
+            (fs::read_symlink("/proc/self/exe").parent_path() / "turnout-agent").string();
+        std::vector<std::string> args{program,
+                                      "--server",
+                                      "unix:" + folder_ + "/server.sock",
+                                      "--node",
+                                      node.name,
+                                      "--folder",
+                                      folder_ + "/node-" + std::to_string(number),
+                                      "--cache",
+                                      folder_ + "/cache",
+                                      "--token-file",
+                                      folder_ + "/token"};
         std::vector<char*> argv;
         for (auto& arg : args) argv.push_back(arg.data());
         argv.push_back(nullptr);
-        if (posix_spawn(&node.pid, program.c_str(), nullptr, nullptr, argv.data(), environ) != 0) std::abort();
+        if (posix_spawn(&node.pid, program.c_str(), nullptr, nullptr, argv.data(), environ) != 0)
+            std::abort();
     }
 
     double time_of(const std::string& program) {
@@ -153,16 +170,20 @@ private:
             --left_;
             ++node.leased;
             const std::string job = "sweep_happy_engine_" + std::to_string(++number_);
-            say(node, Lease{{"11111111-2222-3333-4444-555555555555", job, 1},
-                            Json::object({{"parameters", Json::array({Json::array({"x", std::to_string(number_)})})}, {"run_token", "token-" + job + std::string(40, 't')}}),
-                            "base"});
+            say(node,
+                Lease{{"11111111-2222-3333-4444-555555555555", job, 1},
+                      Json::object({{"parameters",
+                                     Json::array({Json::array({"x", std::to_string(number_)})})},
+                                    {"run_token", "token-" + job + std::string(40, 't')}}),
+                      "base"});
         }
     }
 
     void say(Node& node, const ToAgent& message) {
         if (!node.link) return;
         node.outbox += encode(message);
-        if (!std::exchange(node.writing, true)) loop_.post([this, &node] { start(write_out(node), [] {}); });
+        if (!std::exchange(node.writing, true))
+            loop_.post([this, &node] { start(write_out(node), [] {}); });
     }
 
     static Task<void> write_out(Node& node) {
@@ -179,7 +200,9 @@ private:
         response.status = 101;
         response.headers.set("Upgrade", "turnout-agent");
         response.headers.set("Connection", "Upgrade");
-        response.upgraded = [this](std::unique_ptr<http::Stream> stream) { return serve(std::shared_ptr<http::Stream>(std::move(stream))); };
+        response.upgraded = [this](std::unique_ptr<http::Stream> stream) {
+            return serve(std::shared_ptr<http::Stream>(std::move(stream)));
+        };
         co_return response;
     }
 
@@ -202,14 +225,18 @@ private:
                     task.artifacts = {"azureml", "ExperimentRun/dcid.${{turnout.job}}"};
                     task.mlflow_path = "mlflow/v2.0/subscriptions/x/resourceGroups/y";
                     task.mlflow_experiment_id = "1";
-                    for (int i = 0; i < 10; ++i) task.variables.emplace_back("AZUREML_VARIABLE_" + std::to_string(i), "${{turnout.job}}");
+                    for (int i = 0; i < 10; ++i)
+                        task.variables.emplace_back("AZUREML_VARIABLE_" + std::to_string(i),
+                                                    "${{turnout.job}}");
                     say(*node, Welcome{6h, options_.slots});
                     say(*node, Base{"base", to_json(task)});
                     lease_more(*node);
                 } else if (auto* chunk = std::get_if<LogChunk>(&*message)) {
-                    say(*node, LogAck{chunk->id, chunk->stream, chunk->offset + chunk->bytes.size()});
+                    say(*node,
+                        LogAck{chunk->id, chunk->stream, chunk->offset + chunk->bytes.size()});
                 } else if (auto* end = std::get_if<EndReport>(&*message)) {
-                    if (end->ending.cause != Cause::None && ++failed_ == 1) std::cerr << end->ending.message << "\n";
+                    if (end->ending.cause != Cause::None && ++failed_ == 1)
+                        std::cerr << end->ending.message << "\n";
                     say(*node, EndAck{end->id});
                     --node->leased;
                     --wanted_;
@@ -233,8 +260,10 @@ private:
 
 int main(int argc, char** argv) {
     turnout::Options options;
-    std::map<std::string, int*> numbers{
-        {"--tasks", &options.tasks}, {"--nodes", &options.nodes}, {"--slots", &options.slots}, {"--ahead", &options.ahead}};
+    std::map<std::string, int*> numbers{{"--tasks", &options.tasks},
+                                        {"--nodes", &options.nodes},
+                                        {"--slots", &options.slots},
+                                        {"--ahead", &options.ahead}};
     for (int i = 1; i < argc; i += 2) {
         const std::string name = argv[i];
         const auto number = numbers.find(name);
@@ -243,7 +272,8 @@ int main(int argc, char** argv) {
         } else if (i + 1 < argc && name == "--command") {
             options.command = argv[i + 1];
         } else {
-            std::cerr << "usage: bench-node [--tasks N] [--nodes N] [--slots N] [--ahead N] [--command PROGRAM]\n";
+            std::cerr << "usage: bench-node [--tasks N] [--nodes N] [--slots N] [--ahead N] "
+                         "[--command PROGRAM]\n";
             return 2;
         }
     }

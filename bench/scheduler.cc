@@ -1,5 +1,6 @@
 // How fast the product's own scheduler is: a simulated cluster under virtual time, nothing but the
-// scheduler's own work measured. `bench_scheduler [nodes] [tasks] [clusters] [sharers]` prints JSON.
+// scheduler's own work measured. `bench_scheduler [nodes] [tasks] [clusters] [sharers]` prints
+// JSON.
 //
 // All tasks are submitted, then nodes work them off: each end is one event (`left`), each
 // submission is one (`add_task`); the time from the call to the end of the plan it causes counts.
@@ -44,10 +45,14 @@ struct Times {
     void print(const char* name) {
         std::sort(each.begin(), each.end());
         const auto at = [&](double share) {
-            return each.empty() ? 0.0 : 1e6 * static_cast<double>(each[static_cast<std::size_t>(share * static_cast<double>(each.size() - 1))]);
+            return each.empty() ? 0.0
+                                : 1e6 * static_cast<double>(each[static_cast<std::size_t>(
+                                            share * static_cast<double>(each.size() - 1))]);
         };
-        std::printf("  \"%s\": {\"events\": %zu, \"cpu_s\": %.3f, \"p50_us\": %.2f, \"p99_us\": %.2f, \"p999_us\": %.2f, \"max_us\": %.2f},\n",
-                    name, each.size(), total, at(0.5), at(0.99), at(0.999), at(1));
+        std::printf(
+            "  \"%s\": {\"events\": %zu, \"cpu_s\": %.3f, \"p50_us\": %.2f, \"p99_us\": %.2f, "
+            "\"p999_us\": %.2f, \"max_us\": %.2f},\n",
+            name, each.size(), total, at(0.5), at(0.99), at(0.999), at(1));
     }
 };
 
@@ -58,7 +63,9 @@ struct Simulation {
     struct End {
         Span at;
         Handle node;
-        bool operator>(const End& other) const { return std::tie(at, node) > std::tie(other.at, other.node); }
+        bool operator>(const End& other) const {
+            return std::tie(at, node) > std::tie(other.at, other.node);
+        }
     };
 
     Scheduler scheduler;
@@ -68,10 +75,12 @@ struct Simulation {
     Span now = 1s;
     std::size_t placed = 0, ended = 0;
 
-    Simulation(int node_count, int task_count) : scheduler(node_count), nodes(static_cast<std::size_t>(node_count) + 1) {
+    Simulation(int node_count, int task_count)
+        : scheduler(node_count), nodes(static_cast<std::size_t>(node_count) + 1) {
         std::mt19937_64 random(1);
         std::exponential_distribution<double> seconds(1 / 30.0);
-        for (int i = 0; i <= task_count; ++i) durations.push_back(Span(1'000 + static_cast<std::int64_t>(seconds(random) * 1e6)));
+        for (int i = 0; i <= task_count; ++i)
+            durations.push_back(Span(1'000 + static_cast<std::int64_t>(seconds(random) * 1e6)));
     }
 
     void begin(Handle node) { ends.push({now + durations[nodes[node].tasks.front()], node}); }
@@ -87,20 +96,29 @@ struct Simulation {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const auto number = [&](int i, int otherwise) { return count > i ? std::atoi(arguments[i]) : otherwise; };
+    const auto number = [&](int i, int otherwise) {
+        return count > i ? std::atoi(arguments[i]) : otherwise;
+    };
     const int nodes = number(1, 10'000), tasks = number(2, 1'000'000);
     const int clusters = number(3, 100), sharers = number(4, 200);
     Simulation sim(nodes, tasks);
     for (int i = 1; i <= clusters; ++i)
-        sim.scheduler.put_cluster(static_cast<Handle>(i), {.max_nodes = nodes, .idle_before_scale_down = 120s, .low_priority = i % 4 == 0});
+        sim.scheduler.put_cluster(
+            static_cast<Handle>(i),
+            {.max_nodes = nodes, .idle_before_scale_down = 120s, .low_priority = i % 4 == 0});
     for (int i = 1; i <= nodes; ++i)
-        sim.scheduler.add_node(static_cast<Handle>(i), static_cast<Handle>(1 + i % clusters), NodeIs::Ready, sim.now);
+        sim.scheduler.add_node(static_cast<Handle>(i), static_cast<Handle>(1 + i % clusters),
+                               NodeIs::Ready, sim.now);
     sim.scheduler.plan(sim.now);
 
     const auto demand_of = [&](Handle task) {
-        return Demand{.priority = task % 10 == 0, .sharer = 1 + task % static_cast<Handle>(sharers), .order = task};
+        return Demand{.priority = task % 10 == 0,
+                      .sharer = 1 + task % static_cast<Handle>(sharers),
+                      .order = task};
     };
-    const auto cluster_of = [&](Handle task) { return 1 + (task / 7) % static_cast<Handle>(clusters); };
+    const auto cluster_of = [&](Handle task) {
+        return 1 + (task / 7) % static_cast<Handle>(clusters);
+    };
     std::size_t revoked = 0;
 
     Times submitted, left, carried_out;
@@ -117,7 +135,8 @@ int main(int count, char** arguments) {
         if (i == tasks) heap_full = heap();
     }
     const std::size_t at_start = sim.placed;
-    const double bytes = (static_cast<double>(heap_full) - static_cast<double>(heap_before)) / tasks;
+    const double bytes =
+        (static_cast<double>(heap_full) - static_cast<double>(heap_before)) / tasks;
 
     // What a plan decides is carried out at once: nodes change hands, tasks in backlogs come back.
     std::vector<Handle> free_numbers;
@@ -135,7 +154,8 @@ int main(int count, char** arguments) {
         Decisions decisions = sim.scheduler.plan(sim.now);
         left.add(cpu() - before);
         sim.carry_out(decisions);
-        while (!decisions.release.empty() || !decisions.provision.empty() || !decisions.revoke.empty()) {
+        while (!decisions.release.empty() || !decisions.provision.empty() ||
+               !decisions.revoke.empty()) {
             std::vector<std::pair<Handle, Handle>> back;
             for (const auto& [behind, on] : decisions.revoke) {
                 auto& waiting = sim.nodes[on].tasks;
@@ -171,12 +191,15 @@ int main(int count, char** arguments) {
         return 1;
     }
     const double work = left.total + carried_out.total;
-    std::printf("{\n  \"nodes\": %d, \"tasks\": %d, \"clusters\": %d, \"sharers\": %d,\n", nodes, tasks, clusters, sharers);
+    std::printf("{\n  \"nodes\": %d, \"tasks\": %d, \"clusters\": %d, \"sharers\": %d,\n", nodes,
+                tasks, clusters, sharers);
     submitted.print("add_task_to_plan");
     left.print("left_to_plan");
     carried_out.print("carried_out_to_plan");
-    std::printf("  \"placements_per_s\": %.0f,\n", static_cast<double>(sim.placed - at_start) / work);
-    std::printf("  \"placements_per_s_with_submission\": %.0f,\n", static_cast<double>(sim.placed) / (work + submitted.total));
+    std::printf("  \"placements_per_s\": %.0f,\n",
+                static_cast<double>(sim.placed - at_start) / work);
+    std::printf("  \"placements_per_s_with_submission\": %.0f,\n",
+                static_cast<double>(sim.placed) / (work + submitted.total));
     std::printf("  \"revoked\": %zu,\n", revoked);
     std::printf("  \"bytes_per_task\": %.0f\n}\n", bytes);
     return 0;

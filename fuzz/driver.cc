@@ -57,9 +57,44 @@ private:
 };
 
 const std::vector<std::string> kFragments = {
-    "..", "/", "\\", "%2e%2e%2f", "%252e", "%00", std::string(1, '\0'), "\"", "{", "}", "[", "]", ":", ",", "null",
-    "1e309", "-0", "NaN", "\\u0000", "\\ud800", "\xff", "\xc0\xaf", "\xe2\x82", "&", "=", "+", "%", "<<: *a", "&a", "*a", "- ", "\n",
-    "\t", "!!binary ", std::string(4, '\xff'), std::string("\0\0\0\1", 4), std::string(200, '['), std::string(200, '{'),
+    "..",
+    "/",
+    "\\",
+    "%2e%2e%2f",
+    "%252e",
+    "%00",
+    std::string(1, '\0'),
+    "\"",
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    "null",
+    "1e309",
+    "-0",
+    "NaN",
+    "\\u0000",
+    "\\ud800",
+    "\xff",
+    "\xc0\xaf",
+    "\xe2\x82",
+    "&",
+    "=",
+    "+",
+    "%",
+    "<<: *a",
+    "&a",
+    "*a",
+    "- ",
+    "\n",
+    "\t",
+    "!!binary ",
+    std::string(4, '\xff'),
+    std::string("\0\0\0\1", 4),
+    std::string(200, '['),
+    std::string(200, '{'),
 };
 
 std::string mutated(const std::string& from, const std::vector<std::string>& seeds, Dice& dice) {
@@ -67,31 +102,26 @@ std::string mutated(const std::string& from, const std::vector<std::string>& see
     for (std::size_t rounds = 1 + dice.below(4); rounds > 0; --rounds) {
         std::size_t at = dice.below(text.size() + 1);
         switch (dice.below(7)) {
-        case 0:
-            if (!text.empty()) text[dice.below(text.size())] ^= static_cast<char>(1 << dice.below(8));
-            break;
-        case 1:
-            if (!text.empty()) text[dice.below(text.size())] = static_cast<char>(dice.next());
-            break;
-        case 2:
-            text.erase(at, 1 + dice.below(16));
-            break;
-        case 3:
-            text.insert(at, kFragments[dice.below(kFragments.size())]);
-            break;
-        case 4: {  // a piece of the text once more, elsewhere
-            std::string piece = text.substr(dice.below(text.size() + 1), 1 + dice.below(64));
-            text.insert(at, piece);
-            break;
-        }
-        case 5: {  // the end of another seed
-            const std::string& other = seeds[dice.below(seeds.size())];
-            text = text.substr(0, at) + other.substr(dice.below(other.size() + 1));
-            break;
-        }
-        case 6:
-            text.resize(at);
-            break;
+            case 0:
+                if (!text.empty())
+                    text[dice.below(text.size())] ^= static_cast<char>(1 << dice.below(8));
+                break;
+            case 1:
+                if (!text.empty()) text[dice.below(text.size())] = static_cast<char>(dice.next());
+                break;
+            case 2: text.erase(at, 1 + dice.below(16)); break;
+            case 3: text.insert(at, kFragments[dice.below(kFragments.size())]); break;
+            case 4: {  // a piece of the text once more, elsewhere
+                std::string piece = text.substr(dice.below(text.size() + 1), 1 + dice.below(64));
+                text.insert(at, piece);
+                break;
+            }
+            case 5: {  // the end of another seed
+                const std::string& other = seeds[dice.below(seeds.size())];
+                text = text.substr(0, at) + other.substr(dice.below(other.size() + 1));
+                break;
+            }
+            case 6: text.resize(at); break;
         }
     }
     if (text.size() > kLargestInput) text.resize(kLargestInput);
@@ -122,7 +152,8 @@ int main(int count, char** arguments) {
         } else if (argument == "--seed" && i + 1 < count) {
             seed = std::strtoull(arguments[++i], nullptr, 10);
         } else if (std::filesystem::is_directory(argument)) {
-            for (const auto& entry : std::filesystem::directory_iterator(argument)) files.push_back(entry.path());
+            for (const auto& entry : std::filesystem::directory_iterator(argument))
+                files.push_back(entry.path());
         } else {
             files.push_back(argument);
             runs = 0;
@@ -141,7 +172,9 @@ int main(int count, char** arguments) {
     for (const auto& text : seeds) run(text);
     run("");
     Dice dice(seed);
-    for (std::uint64_t i = 0; i < runs; ++i) run(mutated(seeds[dice.below(seeds.size())], seeds, dice));
-    std::printf("%zu seeds and %llu mutations\n", seeds.size(), static_cast<unsigned long long>(runs));
+    for (std::uint64_t i = 0; i < runs; ++i)
+        run(mutated(seeds[dice.below(seeds.size())], seeds, dice));
+    std::printf("%zu seeds and %llu mutations\n", seeds.size(),
+                static_cast<unsigned long long>(runs));
     return 0;
 }

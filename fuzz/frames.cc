@@ -45,7 +45,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                 round_trip(*message, decode_to_agent);
                 if (const auto* lease = std::get_if<Lease>(&*message)) {
                     if (auto task = task_from_json(lease->task)) {
-                        TURNOUT_CHECK(task_from_json(to_json(*task)).has_value(), "a task does not survive its own JSON");
+                        TURNOUT_CHECK(task_from_json(to_json(*task)).has_value(),
+                                      "a task does not survive its own JSON");
                     }
                 }
             }

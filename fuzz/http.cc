@@ -36,10 +36,13 @@ std::string read_all(Role role, std::string_view bytes, std::size_t piece) {
         }
         const MessageHead& head = reader.head();
         const std::string before = seen;
-        seen += "\nhead " + head.method + " " + head.target + " " + std::to_string(head.status) + (head.keep_alive ? " keep" : "") + (head.chunked ? " chunked" : "");
+        seen += "\nhead " + head.method + " " + head.target + " " + std::to_string(head.status) +
+                (head.keep_alive ? " keep" : "") + (head.chunked ? " chunked" : "");
         TURNOUT_CHECK(!(head.chunked && head.content_length), "a body with two lengths");
         for (const auto& [name, value] : head.headers.all()) {
-            TURNOUT_CHECK(name.find_first_of("\r\n") == std::string::npos && value.find_first_of("\r\n") == std::string::npos, "a header with a line break");
+            TURNOUT_CHECK(name.find_first_of("\r\n") == std::string::npos &&
+                              value.find_first_of("\r\n") == std::string::npos,
+                          "a header with a line break");
             seen += "\n" + name + ": " + value;
         }
         seen += "\nbody ";
@@ -56,7 +59,8 @@ std::string read_all(Role role, std::string_view bytes, std::size_t piece) {
             }
         }
         bool bodyless = head.status / 100 == 1 || head.status == 204 || head.status == 304;
-        if (head.content_length && !bodyless) TURNOUT_CHECK(size == *head.content_length, "a body of another size than it said");
+        if (head.content_length && !bodyless)
+            TURNOUT_CHECK(size == *head.content_length, "a body of another size than it said");
         TURNOUT_CHECK(reader.done(), "the end of a body that is not done");
         if (!head.keep_alive) return seen;
     }
@@ -71,7 +75,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
     std::string whole = read_all(role, bytes, bytes.size());
     std::string cut = read_all(role, bytes, 1 + data[0] / 2);
-    if (whole != cut) std::fprintf(stderr, "in one piece:%s\n\nin pieces of %d:%s\n\n", whole.c_str(), 1 + data[0] / 2, cut.c_str());
+    if (whole != cut)
+        std::fprintf(stderr, "in one piece:%s\n\nin pieces of %d:%s\n\n", whole.c_str(),
+                     1 + data[0] / 2, cut.c_str());
     TURNOUT_CHECK(whole == cut, "how the bytes were cut changed what was read");
     return 0;
 }

@@ -14,9 +14,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Instant now{1'800'000'000'000'000};
     auto grant = verify_sas("a key of the fuzz target", *query, now);
     if (!grant) return 0;
-    TURNOUT_CHECK(grant->container == "container" && grant->prefix == "folder/file", "a link to something else");
+    TURNOUT_CHECK(grant->container == "container" && grant->prefix == "folder/file",
+                  "a link to something else");
     TURNOUT_CHECK(grant->permissions == "rl", "a link that allows something else");
     TURNOUT_CHECK(grant->expires > now, "an expired link");
-    TURNOUT_CHECK(allows(*grant, "container", "folder/file", 'r') && !allows(*grant, "container", "folder/file", 'w') && !allows(*grant, "other", "folder/file", 'r'), "what it allows");
+    TURNOUT_CHECK(allows(*grant, "container", "folder/file", 'r') &&
+                      !allows(*grant, "container", "folder/file", 'w') &&
+                      !allows(*grant, "other", "folder/file", 'r'),
+                  "what it allows");
     return 0;
 }

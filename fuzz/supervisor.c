@@ -1,14 +1,17 @@
 // What an agent, or whoever has the socket, may send to a supervisor: any frames, in any order. The
 // supervisor's own file, but for the calls that would start or end a process.
 //
-// The first byte of the input chooses: the rest is a stream of frames; or a start is made of it, with
-// texts that are empty, of one byte, or as long as there is, and must be read as it was written.
+// The first byte of the input chooses: the rest is a stream of frames; or a start is made of it,
+// with texts that are empty, of one byte, or as long as there is, and must be read as it was
+// written.
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/types.h>
 #include <unistd.h>
 
-static pid_t no_process(void) { return -1; }
+static pid_t no_process(void) {
+    return -1;
+}
 static int no_signal(pid_t pid, int number) {
     (void)pid, (void)number;
     return 0;
@@ -18,12 +21,12 @@ static int no_signal(pid_t pid, int number) {
 #define main supervisor_main
 #include "supervisor/supervisor.c"
 #undef main
-int launch(int argc, char **argv) {
+int launch(int argc, char** argv) {
     (void)argc, (void)argv;
     return 0;
 }
 
-static void expect(int holds, const char *what) {
+static void expect(int holds, const char* what) {
     if (holds) return;
     dprintf(2, "the supervisor's decoder: %s\n", what);
     abort();
@@ -52,7 +55,7 @@ static void begin(void) {
 static void reset(void) {
     while (tasks) remove_task(tasks);
     while (waiting) {
-        struct start *s = waiting;
+        struct start* s = waiting;
         waiting = s->next;
         free_start(s);
     }
@@ -73,7 +76,7 @@ static void reset(void) {
 struct source {
     const unsigned char *at, *end;
 };
-static const char *next_text(struct source *from, size_t *size) {
+static const char* next_text(struct source* from, size_t* size) {
     static char text[MAX_FRAME];
     unsigned kind = from->at < from->end ? *from->at++ : 0;
     *size = kind < 64 ? 0 : kind < 128 ? 1 : kind < 250 ? kind : (size_t)(kind - 249) << 17;
@@ -85,7 +88,7 @@ static void round_trip(struct source from) {
     struct buffer b = {0};
     size_t size;
     struct buffer texts = {0};  // as they must come out again: NUL-terminated
-    const char *text = next_text(&from, &size);
+    const char* text = next_text(&from, &size);
     put_text(&b, text, size);
     put(&texts, text, size), put8(&texts, 0);
     int id_fits = size > 0 && size <= MAX_ID;
@@ -107,16 +110,19 @@ static void round_trip(struct source from) {
     put64(&b, 8);
     put64(&b, 9);
     struct reader r = {b.data, b.data + b.size, 0};
-    struct start *s = read_start(&r);
-    expect(!s == !(id_fits && counts[0] > 0), "a start is taken if it has an id and a word, and only then");
+    struct start* s = read_start(&r);
+    expect(!s == !(id_fits && counts[0] > 0),
+           "a start is taken if it has an id and a word, and only then");
     if (s) {
-        const char *expected = (const char *)texts.data;
-        char *firsts[2] = {s->id, s->cwd};
-        for (int i = 0; i < 2; ++i, expected += strlen(expected) + 1) expect(!strcmp(expected, firsts[i]), "id and folder");
-        char **lists[2] = {s->argv, s->env};
+        const char* expected = (const char*)texts.data;
+        char* firsts[2] = {s->id, s->cwd};
+        for (int i = 0; i < 2; ++i, expected += strlen(expected) + 1)
+            expect(!strcmp(expected, firsts[i]), "id and folder");
+        char** lists[2] = {s->argv, s->env};
         for (int list = 0; list < 2; ++list) {
             uint32_t i = 0;
-            for (; lists[list][i]; ++i, expected += strlen(expected) + 1) expect(!strcmp(expected, lists[list][i]), "a word of a list");
+            for (; lists[list][i]; ++i, expected += strlen(expected) + 1)
+                expect(!strcmp(expected, lists[list][i]), "a word of a list");
             expect(i == counts[list], "the number of words");
         }
         expect(s->limit == 7 && s->time_limit == 8 && s->grace == 9, "the numbers");
@@ -126,7 +132,7 @@ static void round_trip(struct source from) {
     free(texts.data);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (size < 1) return 0;
     begin();
     reset();

@@ -20,7 +20,8 @@ struct Place {
     std::string root;
     std::string inside;
     Place() {
-        std::string pattern = std::filesystem::exists("/dev/shm") ? "/dev/shm/fuzz-tar-XXXXXX" : "/tmp/fuzz-tar-XXXXXX";
+        std::string pattern = std::filesystem::exists("/dev/shm") ? "/dev/shm/fuzz-tar-XXXXXX"
+                                                                  : "/tmp/fuzz-tar-XXXXXX";
         TURNOUT_CHECK(::mkdtemp(pattern.data()) != nullptr, "no folder for the run");
         root = pattern;
         inside = root + "/inside";
@@ -49,10 +50,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         if (good) (void)reader.finish();
     }
     bool used = false;
-    for (const auto& entry : std::filesystem::directory_iterator(place.root)) TURNOUT_CHECK(entry.path().filename() == "inside", "a file outside the folder");
+    for (const auto& entry : std::filesystem::directory_iterator(place.root))
+        TURNOUT_CHECK(entry.path().filename() == "inside", "a file outside the folder");
     for (const auto& entry : std::filesystem::recursive_directory_iterator(place.inside)) {
         used = true;
-        TURNOUT_CHECK(entry.symlink_status().type() == std::filesystem::file_type::regular || entry.symlink_status().type() == std::filesystem::file_type::directory, "neither file nor folder");
+        TURNOUT_CHECK(entry.symlink_status().type() == std::filesystem::file_type::regular ||
+                          entry.symlink_status().type() == std::filesystem::file_type::directory,
+                      "neither file nor folder");
     }
     if (used) std::filesystem::remove_all(place.inside);
     return 0;

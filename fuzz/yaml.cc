@@ -12,7 +12,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     limits.nodes = 5'000;  // keeps one exploding document from eating the whole run
     auto document = parse_yaml(text, "fuzz.yml", limits);
     if (!document) {
-        TURNOUT_CHECK(document.error().message.starts_with("fuzz.yml:"), "an error without its place");
+        TURNOUT_CHECK(document.error().message.starts_with("fuzz.yml:"),
+                      "an error without its place");
         return 0;
     }
     for (const auto& [pointer, mark] : document->marks) {

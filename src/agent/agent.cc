@@ -25,9 +25,9 @@ namespace {
 
 using namespace agent_protocol;
 
-constexpr std::size_t kJournalLimit = 2 << 20;   // then it is rewritten
-constexpr std::size_t kMaxOutbox = 64 << 20;     // an unread link is closed: it is told anew
-constexpr std::uint64_t kTrimEvery = 16 << 20;   // of a task's log: then old segments may go
+constexpr std::size_t kJournalLimit = 2 << 20;  // then it is rewritten
+constexpr std::size_t kMaxOutbox = 64 << 20;    // an unread link is closed: it is told anew
+constexpr std::uint64_t kTrimEvery = 16 << 20;  // of a task's log: then old segments may go
 constexpr Span kUploadEvery = 10s;
 constexpr Span kLookAtLogs = 100ms;
 constexpr Span kLookAtHolders = 20ms;  // of an attempt that is forgotten
@@ -38,7 +38,7 @@ constexpr Span kSilentLink = 60s;
 constexpr Span kFoundHolds = 1s;
 
 std::int64_t memory_of_machine() {
-    struct sysinfo info {};
+    struct sysinfo info{};
     return sysinfo(&info) == 0 ? static_cast<std::int64_t>(info.totalram) * info.mem_unit : 0;
 }
 
@@ -85,7 +85,8 @@ struct Agent::State : std::enable_shared_from_this<State> {
           segments(settings.folder),
           folders(settings.folder + "/attempts"),
           server(l, http::make_client(l, client_options(settings))),
-          gate(server, [this](const AttemptId& id, std::string text) { complain(id, std::move(text)); }) {
+          gate(server,
+               [this](const AttemptId& id, std::string text) { complain(id, std::move(text)); }) {
         environments.cache = settings.cache;
         environments.uv = settings.uv;
         environments.python = settings.python;
@@ -143,7 +144,8 @@ struct Agent::State : std::enable_shared_from_this<State> {
     static Task<void> upload_while_running(std::shared_ptr<State> self);
     static Task<void> upload_now(std::shared_ptr<State> self, WorkPtr work);
     static Task<void> finish_outputs(std::shared_ptr<State> self, WorkPtr work);
-    static Task<void> finish_metrics(std::shared_ptr<State> self, WorkPtr work, Result<void> result);
+    static Task<void> finish_metrics(std::shared_ptr<State> self, WorkPtr work,
+                                     Result<void> result);
     static Task<void> watch_link(std::shared_ptr<State> self);
     Span heard_at{};  // last bytes over the link
     void say(const std::string& text) { std::fprintf(stderr, "turnout-agent: %s\n", text.c_str()); }
@@ -156,7 +158,8 @@ Result<void> Agent::State::begin() {
     lock = Fd(open((settings.folder + "/agent.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     if (!lock) return failed("opening", settings.folder + "/agent.lock");
     if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
-        return fail(Code::Conflict, "AgentRuns", "another agent serves the node folder '" + settings.folder + "'");
+        return fail(Code::Conflict, "AgentRuns",
+                    "another agent serves the node folder '" + settings.folder + "'");
     TURNOUT_TRY(listen());
 
     NodeFacts facts;
@@ -176,7 +179,9 @@ Result<void> Agent::State::begin() {
         core->supervisor_gone();
         drain();
     };
-    events.started = [this](const AttemptId& id, Result<Span> started) { core->task_started(id, std::move(started)); };
+    events.started = [this](const AttemptId& id, Result<Span> started) {
+        core->task_started(id, std::move(started));
+    };
     events.output = [this](const SupervisedTask& task) {
         serials[task.id] = task.serial;
         segments.add(task.serial, task.first_segment, task.first_position);
@@ -200,9 +205,11 @@ Result<void> Agent::State::begin() {
     }
     std::vector<std::string> names;
     for (const auto& id : core->attempts()) names.push_back(attempt_folder_name(id));
-    loop.blocking([others = folders.put_aside_others(names)] {
-        for (const auto& path : others) remove_tree(path);
-    }, [] {});
+    loop.blocking(
+        [others = folders.put_aside_others(names)] {
+            for (const auto& path : others) remove_tree(path);
+        },
+        [] {});
     supervisor->begin();
     drain();
     start(serve_link(self), [] {});
@@ -213,7 +220,9 @@ Result<void> Agent::State::begin() {
 
 // The same port in each life: tasks that outlive the agent go on talking to it.
 Result<void> Agent::State::listen() {
-    http::Handler handler = [this](const http::Request& request, http::BodyReader& body) { return gate.handle(request, body); };
+    http::Handler handler = [this](const http::Request& request, http::BodyReader& body) {
+        return gate.handle(request, body);
+    };
     std::string file = settings.folder + "/mlflow.address";
     http::Limits limits;
     limits.connections = 256;
@@ -248,20 +257,22 @@ void Agent::State::arm() {
     if (!next || (timer_at && *timer_at <= *next)) return;
     if (timer) loop.cancel(timer);
     timer_at = next;
-    timer = loop.after(std::max(Span::zero(), *next - clock.since_boot()), [weak = weak_from_this()] {
-        auto self = weak.lock();
-        if (!self || self->closing) return;
-        self->timer = 0;
-        self->timer_at.reset();
-        self->core->tick();
-        self->drain();
-    });
+    timer =
+        loop.after(std::max(Span::zero(), *next - clock.since_boot()), [weak = weak_from_this()] {
+            auto self = weak.lock();
+            if (!self || self->closing) return;
+            self->timer = 0;
+            self->timer_at.reset();
+            self->core->tick();
+            self->drain();
+        });
 }
 
 void Agent::State::write_down() {
     auto written = journal->flush();
     if (!written) {
-        // Without its journal the node must not go on: what it does would be unknown to its next life.
+        // Without its journal the node must not go on: what it does would be unknown to its next
+        // life.
         say("the node's journal cannot be written: " + written.error().message);
         _exit(70);
     }
@@ -281,7 +292,8 @@ WorkPtr Agent::State::work_of(const AttemptId& id) {
             works.erase(id);
             return nullptr;
         }
-        work = std::make_shared<Work>(id, std::move(task), settings.folder + "/attempts/" + attempt_folder_name(id));
+        work = std::make_shared<Work>(id, std::move(task),
+                                      settings.folder + "/attempts/" + attempt_folder_name(id));
     }
     return work;
 }
@@ -290,13 +302,15 @@ void Agent::State::carry_out(effect::FetchSnapshot& effect) {
     auto work = work_of(effect.id);
     if (!work) return;
     if (!work->own)
-        if (auto made = folders.make(work->folder.substr(work->folder.rfind('/') + 1))) work->own = std::move(*made);
-    start(fetch_snapshot(server, settings, work), [self = shared_from_this(), work](Result<void> result) {
-        if (!work->wanted) return;
-        if (result) self->gate.open(work->id, work->task, work->folder);
-        self->core->snapshot_done(work->id, std::move(result));
-        self->drain();
-    });
+        if (auto made = folders.make(work->folder.substr(work->folder.rfind('/') + 1)))
+            work->own = std::move(*made);
+    start(fetch_snapshot(server, settings, work),
+          [self = shared_from_this(), work](Result<void> result) {
+              if (!work->wanted) return;
+              if (result) self->gate.open(work->id, work->task, work->folder);
+              self->core->snapshot_done(work->id, std::move(result));
+              self->drain();
+          });
 }
 
 void Agent::State::carry_out(effect::PrepareEnvironment& effect) {
@@ -304,8 +318,10 @@ void Agent::State::carry_out(effect::PrepareEnvironment& effect) {
     if (!work) return;
     // Many attempts in one turn have the same environment: it is looked for once.
     const TaskEnvironment& wanted = work->task.environment;
-    const std::string key = wanted.hash + "\n" + wanted.interpreter + "\n" + wanted.python_version + (wanted.kind == TaskEnvironment::Kind::Venv ? "v" : "u");
-    if (key == found_key && clock.since_boot() - found_at < kFoundHolds && (wanted.kind != TaskEnvironment::Kind::Venv || !wanted.hash.empty())) {
+    const std::string key = wanted.hash + "\n" + wanted.interpreter + "\n" + wanted.python_version +
+                            (wanted.kind == TaskEnvironment::Kind::Venv ? "v" : "u");
+    if (key == found_key && clock.since_boot() - found_at < kFoundHolds &&
+        (wanted.kind != TaskEnvironment::Kind::Venv || !wanted.hash.empty())) {
         work->prepared = found_prepared;
         work->path_begin = found_path;
         return core->environment_done(work->id, {});
@@ -326,11 +342,12 @@ void Agent::State::carry_out(effect::PrepareEnvironment& effect) {
 void Agent::State::carry_out(effect::FetchInputs& effect) {
     auto work = work_of(effect.id);
     if (!work) return;
-    start(fetch_inputs(server, settings, work), [self = shared_from_this(), work](Result<void> result) {
-        if (!work->wanted) return;
-        self->core->inputs_done(work->id, std::move(result));
-        self->drain();
-    });
+    start(fetch_inputs(server, settings, work),
+          [self = shared_from_this(), work](Result<void> result) {
+              if (!work->wanted) return;
+              self->core->inputs_done(work->id, std::move(result));
+              self->drain();
+          });
 }
 
 void Agent::State::carry_out(effect::StartTask& effect) {
@@ -338,11 +355,16 @@ void Agent::State::carry_out(effect::StartTask& effect) {
     if (!work) return;
     // After a restart the attempt may be asked to start again without having been prepared anew.
     if (!work->prepared)
-        if (auto found = environment::find_prepared(work->task.environment, environments); found && *found) work->prepared = std::move(**found);
+        if (auto found = environment::find_prepared(work->task.environment, environments);
+            found && *found)
+            work->prepared = std::move(**found);
     auto request = start_request(settings, *work, mlflow, effect.preamble);
-    const Result<void> asked = request ? supervisor->start_task(*request) : Result<void>(Failure(request.error()));
-    if (asked) follow(work);
-    else core->task_started(effect.id, Failure(asked.error()));
+    const Result<void> asked =
+        request ? supervisor->start_task(*request) : Result<void>(Failure(request.error()));
+    if (asked)
+        follow(work);
+    else
+        core->task_started(effect.id, Failure(asked.error()));
 }
 
 void Agent::State::carry_out(effect::ShipLog& effect) {
@@ -351,15 +373,21 @@ void Agent::State::carry_out(effect::ShipLog& effect) {
     auto work = work_of(effect.id);
     if (work && effect.stream == stream_name(work->task, kStdLog)) {
         auto serial = serials.find(effect.id);
-        auto bytes = serial == serials.end() ? Result<std::string>(std::string()) : segments.read(serial->second, effect.offset, effect.length);
+        auto bytes = serial == serials.end()
+                         ? Result<std::string>(std::string())
+                         : segments.read(serial->second, effect.offset, effect.length);
         if (bytes) chunk.bytes = std::move(*bytes);
     } else if (work) {
-        auto file = open_listed(process_log_path(*work, effect.stream).value_or(work->environment_log()), work->folder);
+        auto file = open_listed(
+            process_log_path(*work, effect.stream).value_or(work->environment_log()), work->folder);
         chunk.bytes.resize(effect.length);
-        ssize_t n = file ? pread(file->get(), chunk.bytes.data(), effect.length, static_cast<off_t>(effect.offset)) : 0;
+        ssize_t n = file ? pread(file->get(), chunk.bytes.data(), effect.length,
+                                 static_cast<off_t>(effect.offset))
+                         : 0;
         chunk.bytes.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
     }
-    // Without bytes it still asks how far the server is: they may have been shipped in an earlier life.
+    // Without bytes it still asks how far the server is: they may have been shipped in an earlier
+    // life.
     put(encode(ToServer(std::move(chunk))));
 }
 
@@ -374,7 +402,8 @@ Task<void> Agent::State::finish_outputs(std::shared_ptr<State> self, WorkPtr wor
 }
 
 // What was accepted of the attempt's metrics arrives, however the attempt ends.
-Task<void> Agent::State::finish_metrics(std::shared_ptr<State> self, WorkPtr work, Result<void> result) {
+Task<void> Agent::State::finish_metrics(std::shared_ptr<State> self, WorkPtr work,
+                                        Result<void> result) {
     if (work->wanted) (void)co_await self->gate.drained(work->id);
     if (!work->wanted) co_return;
     self->core->outputs_shipped(work->id, std::move(result));
@@ -383,7 +412,8 @@ Task<void> Agent::State::finish_metrics(std::shared_ptr<State> self, WorkPtr wor
 
 void Agent::State::carry_out(effect::AbandonOutputs& effect) {
     auto work = work_of(effect.id);
-    if (work && !std::exchange(work->abandoned, true)) start(finish_metrics(shared_from_this(), work, {}), [] {});
+    if (work && !std::exchange(work->abandoned, true))
+        start(finish_metrics(shared_from_this(), work, {}), [] {});
 }
 
 // What commands that run for long have written so far.
@@ -400,7 +430,8 @@ Task<void> Agent::State::upload_while_running(std::shared_ptr<State> self) {
 }
 
 Task<void> Agent::State::upload_now(std::shared_ptr<State> self, WorkPtr work) {
-    (void)co_await upload_changes(self->server, work);  // what did not work is tried at the next look
+    (void)co_await upload_changes(self->server,
+                                  work);  // what did not work is tried at the next look
     work->shipping = false;
 }
 
@@ -430,7 +461,8 @@ void Agent::State::carry_out(effect::Forget& effect) {
     work->wanted = false;
     work->cancel = true;
     // Another attempt may have the folder if nobody writes into it any more.
-    if (work->own && work.use_count() == 1 && folders.keep(std::move(*work->own), work->untouched)) return;
+    if (work->own && work.use_count() == 1 && folders.keep(std::move(*work->own), work->untouched))
+        return;
     start(remove_folder(shared_from_this(), std::move(work)), [] {});
 }
 
@@ -446,15 +478,19 @@ void Agent::State::carry_out(effect::Quit&) {
         self->closing = true;
         for (auto& [id, thread] : self->builders)
             if (thread.joinable()) thread.join();
-        for (const char* name : {"attempts", "interpreters", "agent.journal", "exits.journal", "mlflow.address", "supervisor.lock", "supervisor.sock"})
+        for (const char* name : {"attempts", "interpreters", "agent.journal", "exits.journal",
+                                 "mlflow.address", "supervisor.lock", "supervisor.sock"})
             remove_tree(self->settings.folder + "/" + name);
         for (const auto& file : list_files(self->settings.folder, self->settings.folder, 100'000))
-            if (file.path.starts_with("log-") && file.path.ends_with(".segment")) remove_tree(self->settings.folder + "/" + file.path);
+            if (file.path.starts_with("log-") && file.path.ends_with(".segment"))
+                remove_tree(self->settings.folder + "/" + file.path);
         self->left();
     });
 }
 
-void Agent::State::complain(const AttemptId& id, std::string text) { supervisor->append(id, text + "\n", false); }
+void Agent::State::complain(const AttemptId& id, std::string text) {
+    supervisor->append(id, text + "\n", false);
+}
 
 // ---- environments ----
 
@@ -469,7 +505,8 @@ namespace {
 // What a line of the installer's output means to a person who waits: " (…)" or nothing.
 std::string doing_of(std::string_view line) {
     if (line.starts_with("Resolved ")) return " (downloading packages)";  // it goes on silently
-    for (const char* dull : {"Using ", "Creating ", "Activate ", "building environment", "+ ", "environment "})
+    for (const char* dull :
+         {"Using ", "Creating ", "Activate ", "building environment", "+ ", "environment "})
         if (line.starts_with(dull)) return "";
     return " (" + std::string(line.substr(0, 200)) + ")";
 }
@@ -479,26 +516,31 @@ void Agent::State::build(WorkPtr work) {
     join_builder(work->id);
     std::weak_ptr<State> weak = weak_from_this();
     builders[work->id] = std::thread([weak, work, settings_ = environments, loop_ = &loop] {
-        Fd file(open(work->environment_log().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+        Fd file(
+            open(work->environment_log().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
         auto log = [&](std::string_view text) {
             if (!file || !write_all(file.get(), text)) return;
             struct stat st;
             if (fstat(file.get(), &st) != 0) return;
             auto last = std::string(trim(text));
-            if (auto line = last.rfind('\n'); line != std::string::npos) last = last.substr(line + 1);
-            loop_->post([weak, id = work->id, length = static_cast<std::uint64_t>(st.st_size), last] {
-                auto self = weak.lock();
-                if (!self || self->closing) return;
-                self->core->log_grew(id, kEnvironmentLog, length);
-                if (!last.empty())
-                    self->core->progress(id, "building environment" + doing_of(last));
-                self->drain();
-            });
+            if (auto line = last.rfind('\n'); line != std::string::npos)
+                last = last.substr(line + 1);
+            loop_->post(
+                [weak, id = work->id, length = static_cast<std::uint64_t>(st.st_size), last] {
+                    auto self = weak.lock();
+                    if (!self || self->closing) return;
+                    self->core->log_grew(id, kEnvironmentLog, length);
+                    if (!last.empty())
+                        self->core->progress(id, "building environment" + doing_of(last));
+                    self->drain();
+                });
         };
-        auto result = std::make_shared<Result<environment::Prepared>>(environment::prepare(work->task.environment, settings_, log, work->cancel));
+        auto result = std::make_shared<Result<environment::Prepared>>(
+            environment::prepare(work->task.environment, settings_, log, work->cancel));
         if (!*result && file) (void)write_all(file.get(), (*result).error().message + "\n");
-        struct stat st {};
-        std::uint64_t length = file && fstat(file.get(), &st) == 0 ? static_cast<std::uint64_t>(st.st_size) : 0;
+        struct stat st{};
+        std::uint64_t length =
+            file && fstat(file.get(), &st) == 0 ? static_cast<std::uint64_t>(st.st_size) : 0;
         loop_->post([weak, work, result, length] {
             auto self = weak.lock();
             if (!self || self->closing) return;
@@ -506,7 +548,8 @@ void Agent::State::build(WorkPtr work) {
             if (length > 0) self->core->log_grew(work->id, kEnvironmentLog, length);
             if (work->wanted) {
                 if (*result) work->prepared = std::move(**result);
-                self->core->environment_done(work->id, *result ? Result<void>() : Result<void>(Failure(result->error())));
+                self->core->environment_done(
+                    work->id, *result ? Result<void>() : Result<void>(Failure(result->error())));
             }
             self->drain();
         });
@@ -534,7 +577,8 @@ void Agent::State::on_listed(std::vector<SupervisedTask> tasks) {
         }
         if (known && task.state.exit) {
             if (task.state.exit->exit_code != 0)
-                task.state.exit->last_lines = segments.last_lines(task.serial, task.state.exit->log_length, 20);
+                task.state.exit->last_lines =
+                    segments.last_lines(task.serial, task.state.exit->log_length, 20);
             explain(task.id, *task.state.exit);
         }
         states.push_back(std::move(task.state));
@@ -554,13 +598,15 @@ bool Agent::State::look_at_logs(const WorkPtr& work) {
     const auto logs = process_logs(*work);
     for (const auto& [stream, path] : logs) {
         struct stat st;
-        if (stat(path.c_str(), &st) == 0 && st.st_size > 0) core->log_grew(work->id, stream, static_cast<std::uint64_t>(st.st_size));
+        if (stat(path.c_str(), &st) == 0 && st.st_size > 0)
+            core->log_grew(work->id, stream, static_cast<std::uint64_t>(st.st_size));
     }
     return !logs.empty();
 }
 
 void Agent::State::follow(const WorkPtr& work) {
-    if (look_at_logs(work) && !std::exchange(work->followed, true)) start(follow_logs(shared_from_this(), work), [] {});
+    if (look_at_logs(work) && !std::exchange(work->followed, true))
+        start(follow_logs(shared_from_this(), work), [] {});
 }
 
 Task<void> Agent::State::follow_logs(std::shared_ptr<State> self, WorkPtr work) {
@@ -595,21 +641,27 @@ void Agent::State::trim_log(const LogAck& ack) {
     if (ack.offset < done + kTrimEvery) return;
     done = ack.offset;
     // The last lines are wanted at the end, so a good piece before the acknowledged place stays.
-    supervisor->trim(ack.id, segments.segment_of(serial->second, ack.offset > (1 << 20) ? ack.offset - (1 << 20) : 0), ack.offset);
+    supervisor->trim(
+        ack.id,
+        segments.segment_of(serial->second, ack.offset > (1 << 20) ? ack.offset - (1 << 20) : 0),
+        ack.offset);
 }
 
 // ---- the link to the server ----
 
 void Agent::State::put(std::string frame) {
     if (!link) return;
-    if (!fits(frame)) return say("a message of " + std::to_string(frame.size()) + " bytes is too large for the server");
+    if (!fits(frame))
+        return say("a message of " + std::to_string(frame.size()) +
+                   " bytes is too large for the server");
     outbox += frame;
     if (outbox.size() > kMaxOutbox) return link->close();
     if (!draining) begin_writing();
 }
 
 void Agent::State::begin_writing() {
-    if (link && !outbox.empty() && !std::exchange(writing, true)) start(write_out(shared_from_this()), [] {});
+    if (link && !outbox.empty() && !std::exchange(writing, true))
+        start(write_out(shared_from_this()), [] {});
 }
 
 Task<void> Agent::State::write_out(std::shared_ptr<State> self) {
@@ -634,7 +686,8 @@ Task<void> Agent::State::serve_link(std::shared_ptr<State> self) {
         auto response = co_await self->server.send(std::move(request), self->settings.token);
         if (self->closing) co_return;
         if (!response || response->status != 101 || !response->stream) {
-            std::string why = response ? "the server answered " + std::to_string(response->status) : response.error().message;
+            std::string why = response ? "the server answered " + std::to_string(response->status)
+                                       : response.error().message;
             if (why != trouble) self->say("no link to the server: " + why);
             trouble = why;
             if (!exists(self->settings.folder)) {  // the node was removed with all that is in it
@@ -645,7 +698,8 @@ Task<void> Agent::State::serve_link(std::shared_ptr<State> self) {
             continue;
         }
         trouble.clear();
-        while (self->writing) co_await self->loop.sleep(1ms);  // the writer of the earlier link ends first
+        while (self->writing)
+            co_await self->loop.sleep(1ms);  // the writer of the earlier link ends first
         self->link = std::move(response->stream);
         self->heard_at = self->clock.since_boot();
         self->outbox.clear();
@@ -666,9 +720,12 @@ Task<void> Agent::State::serve_link(std::shared_ptr<State> self) {
                 }
                 auto message = decode_to_agent(**frame);
                 if (!message) {
-                    self->say("a message of the server was not understood: " + message.error().message);
-                    // A newer server may say what this agent does not know; but nobody waits for it in vain.
-                    if (const Unreadable seen = look_at_unreadable(**frame); seen.id) self->core->unreadable(*seen.id, message.error().message);
+                    self->say("a message of the server was not understood: " +
+                              message.error().message);
+                    // A newer server may say what this agent does not know; but nobody waits for it
+                    // in vain.
+                    if (const Unreadable seen = look_at_unreadable(**frame); seen.id)
+                        self->core->unreadable(*seen.id, message.error().message);
                     continue;
                 }
                 welcomed = true;
@@ -695,7 +752,8 @@ Task<void> Agent::State::watch_link(std::shared_ptr<State> self) {
     for (;;) {
         co_await self->loop.sleep(kLookAtLink);
         if (self->closing) co_return;
-        if (self->link && self->clock.since_boot() - self->heard_at > kSilentLink) self->link->close();
+        if (self->link && self->clock.since_boot() - self->heard_at > kSilentLink)
+            self->link->close();
     }
 }
 
@@ -713,6 +771,8 @@ Agent::~Agent() {
     state_->listener.reset();
 }
 
-Result<void> Agent::begin() { return state_->begin(); }
+Result<void> Agent::begin() {
+    return state_->begin();
+}
 
 }  // namespace turnout::agent

@@ -14,7 +14,8 @@ namespace turnout::agent {
 
 class Agent {
 public:
-    // `left` is called when the node was released and nothing of it runs any more: the process ends.
+    // `left` is called when the node was released and nothing of it runs any more: the process
+    // ends.
     Agent(AsioLoop& loop, AgentSettings settings, std::function<void()> left);
     ~Agent();
 

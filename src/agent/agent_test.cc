@@ -43,7 +43,8 @@ std::vector<int> processes_with(const std::string& marker) {
         if (pid <= 0) continue;
         std::ifstream file(entry.path() / "environ", std::ios::binary);
         std::string text((std::istreambuf_iterator<char>(file)), {});
-        if (("\0" + text).find("TURNOUT_ATTEMPT=" + marker) != std::string::npos) found.push_back(pid);
+        if (("\0" + text).find("TURNOUT_ATTEMPT=" + marker) != std::string::npos)
+            found.push_back(pid);
     }
     return found;
 }
@@ -65,7 +66,7 @@ protected:
     bool gap = false;
     std::map<AttemptId, Ending> ends;
     std::map<AttemptId, std::vector<Phase>> phases;
-    std::map<std::string, std::string> blobs;  // "container/name"
+    std::map<std::string, std::string> blobs;    // "container/name"
     std::map<std::string, std::string> writers;  // of them, as they said
     std::multiset<std::string> puts;
     std::map<std::string, std::string> tars;
@@ -79,7 +80,11 @@ protected:
         char name[] = "/tmp/turnout-agent-test-XXXXXX";
         folder = mkdtemp(name);
         std::ofstream(folder + "/token") << "node-token\n";
-        auto listening = http::listen_unix(loop, folder + "/server.sock", [this](const http::Request& request, http::BodyReader& body) { return handle(request, body); });
+        auto listening =
+            http::listen_unix(loop, folder + "/server.sock",
+                              [this](const http::Request& request, http::BodyReader& body) {
+                                  return handle(request, body);
+                              });
         ASSERT_TRUE(listening) << listening.error().message;
         listener = std::move(*listening);
         start_agent();
@@ -98,8 +103,11 @@ protected:
 
     void start_agent() {
         std::string program = beside("turnout-agent");
-        std::vector<std::string> args{program, "--server", "unix:" + folder + "/server.sock", "--node", "ws/cpu/node-1",
-                                      "--folder", folder + "/node", "--cache", folder + "/cache", "--token-file", folder + "/token"};
+        std::vector<std::string> args{
+            program,          "--server",       "unix:" + folder + "/server.sock",
+            "--node",         "ws/cpu/node-1",  "--folder",
+            folder + "/node", "--cache",        folder + "/cache",
+            "--token-file",   folder + "/token"};
         std::vector<char*> argv;
         for (auto& arg : args) argv.push_back(arg.data());
         argv.push_back(nullptr);
@@ -114,7 +122,9 @@ protected:
     int files_of_attempts() {
         int count = 0;
         std::error_code gone;  // the agent may be removing what is looked at
-        for (fs::recursive_directory_iterator at(folder + "/node/attempts", gone), end; at != end; at.increment(gone)) count += !at->is_directory(gone);
+        for (fs::recursive_directory_iterator at(folder + "/node/attempts", gone), end; at != end;
+             at.increment(gone))
+            count += !at->is_directory(gone);
         return count;
     }
     void kill_supervisor() {
@@ -122,7 +132,9 @@ protected:
         for (const auto& entry : fs::directory_iterator("/proc")) {
             std::ifstream file(entry.path() / "cmdline", std::ios::binary);
             std::string text((std::istreambuf_iterator<char>(file)), {});
-            if (text.find("turnout-supervisor") != std::string::npos && text.find(folder + "/node") != std::string::npos) supervisor = std::atoi(entry.path().filename().c_str());
+            if (text.find("turnout-supervisor") != std::string::npos &&
+                text.find(folder + "/node") != std::string::npos)
+                supervisor = std::atoi(entry.path().filename().c_str());
         }
         ASSERT_GT(supervisor, 0);
         kill(supervisor, SIGKILL);
@@ -130,7 +142,8 @@ protected:
     bool until(std::function<bool()> done) {
         bool late = false;
         auto timer = loop.after(30s, [&] { late = true; });
-        auto poking = std::make_shared<bool>(true);  // the loop is asked again even when nothing happens
+        auto poking =
+            std::make_shared<bool>(true);  // the loop is asked again even when nothing happens
         struct Poker {
             static void go(AsioLoop& l, std::shared_ptr<bool> on) {
                 l.after(20ms, [&l, on] {
@@ -158,7 +171,9 @@ protected:
             response.status = 101;
             response.headers.set("Upgrade", "turnout-agent");
             response.headers.set("Connection", "Upgrade");
-            response.upgraded = [this](std::unique_ptr<http::Stream> stream) { return serve(std::shared_ptr<http::Stream>(std::move(stream))); };
+            response.upgraded = [this](std::unique_ptr<http::Stream> stream) {
+                return serve(std::shared_ptr<http::Stream>(std::move(stream)));
+            };
             co_return response;
         }
         if (request.headers.get("Authorization") != "Bearer run-token") {
@@ -169,7 +184,9 @@ protected:
             auto bytes = co_await body.all(64 << 20);
             const std::string name = path.substr(6);
             const bool there = blobs.contains(name);
-            if ((request.headers.get("If-None-Match") == "*" && there) || (request.headers.has("If-Match") && request.headers.get("If-Match") != "\"" + blobs[name] + "\"")) {
+            if ((request.headers.get("If-None-Match") == "*" && there) ||
+                (request.headers.has("If-Match") &&
+                 request.headers.get("If-Match") != "\"" + blobs[name] + "\"")) {
                 response.status = there ? 409 : 412;
                 co_return response;
             }
@@ -183,13 +200,18 @@ protected:
                 co_return response;
             }
             response.headers.set("ETag", "\"" + blobs[path.substr(6)] + "\"");
-            if (const std::string& writer = writers[path.substr(6)]; !writer.empty()) response.headers.set("x-ms-meta-turnout_writer", writer);
-        } else if (path.starts_with("/blob/") && request.query.find("comp=list") != std::string::npos) {
+            if (const std::string& writer = writers[path.substr(6)]; !writer.empty())
+                response.headers.set("x-ms-meta-turnout_writer", writer);
+        } else if (path.starts_with("/blob/") &&
+                   request.query.find("comp=list") != std::string::npos) {
             response.body = "<?xml version=\"1.0\"?><EnumerationResults><Blobs>";
             std::string container = path.substr(6) + "/";
             for (auto& [name, bytes] : blobs)
                 if (name.starts_with(container))
-                    response.body += "<Blob><Name>" + name.substr(container.size()) + "</Name><Properties><Content-Length>" + std::to_string(bytes.size()) + "</Content-Length><Etag>e</Etag></Properties></Blob>";
+                    response.body += "<Blob><Name>" + name.substr(container.size()) +
+                                     "</Name><Properties><Content-Length>" +
+                                     std::to_string(bytes.size()) +
+                                     "</Content-Length><Etag>e</Etag></Properties></Blob>";
             response.body += "</Blobs><NextMarker/></EnumerationResults>";
         } else if (path.starts_with("/blob/")) {
             ++blobs_asked;
@@ -288,21 +310,25 @@ TEST_F(AgentTest, EchoRunsAndItsOutputsArrive) {
     EXPECT_EQ(ending.cause, Cause::None) << ending.message;
     EXPECT_EQ(log(id), "hello\n");
 
-    auto second = lease("mkdir -p outputs/deep && echo model > 'outputs/deep/a b.txt' && echo l > logs/l && echo d > ${{outputs.data}}/d && echo \"$AZURE_ML_INPUT_x $SECRET_OF_SERVER-\" ${{inputs.x}}", [](TaskSpec& task) {
-        task.outputs.push_back({"data", "uri_folder", "rw_mount", {"store", "target/"}});
-        TaskInput input;
-        input.name = "x";
-        input.type = "literal";
-        input.literal = "a;b";
-        task.inputs.push_back(input);
-        task.environment.notices = {"a notice"};
-    });
+    auto second = lease(
+        "mkdir -p outputs/deep && echo model > 'outputs/deep/a b.txt' && echo l > logs/l && echo d "
+        "> ${{outputs.data}}/d && echo \"$AZURE_ML_INPUT_x $SECRET_OF_SERVER-\" ${{inputs.x}}",
+        [](TaskSpec& task) {
+            task.outputs.push_back({"data", "uri_folder", "rw_mount", {"store", "target/"}});
+            TaskInput input;
+            input.name = "x";
+            input.type = "literal";
+            input.literal = "a;b";
+            task.inputs.push_back(input);
+            task.environment.notices = {"a notice"};
+        });
     EXPECT_EQ(end_of(second).cause, Cause::None) << log(second);
     EXPECT_EQ(log(second), "a notice\na;b - a;b\n");
     EXPECT_EQ(blobs["artifacts/dcid." + second.job + "/outputs/deep/a b.txt"], "model\n");
     EXPECT_EQ(blobs["artifacts/dcid." + second.job + "/logs/l"], "l\n");
     EXPECT_EQ(blobs["store/target/d"], "d\n");
-    EXPECT_TRUE(until([&] { return files_of_attempts() == 0; })) << "acknowledged attempts are deleted";
+    EXPECT_TRUE(until([&] { return files_of_attempts() == 0; }))
+        << "acknowledged attempts are deleted";
 }
 
 TEST_F(AgentTest, InputsAndSnapshot) {
@@ -311,26 +337,29 @@ TEST_F(AgentTest, InputsAndSnapshot) {
     blobs["data/inner.txt"] = "not mine";
     blobs["data/one.csv"] = "1,2";
     std::ofstream(folder + "/local file.txt") << "local";
-    auto id = lease("cat ${{inputs.dir}}/a.txt ${{inputs.dir}}/sub/b.txt ${{inputs.file}} ${{inputs.local}} && ls ${{inputs.dir}} && touch ${{inputs.copy}}/new", [&](TaskSpec& task) {
-        TaskInput input;
-        input.name = "dir";
-        input.type = "uri_folder";
-        input.mode = "ro_mount";
-        input.blobs = BlobFolder{"data", "in/"};
-        task.inputs.push_back(input);
-        input.name = "copy";
-        input.mode = "download";
-        task.inputs.push_back(input);
-        input.name = "file";
-        input.type = "uri_file";
-        input.blobs = BlobFolder{"data", "one.csv"};
-        task.inputs.push_back(input);
-        input.name = "local";
-        input.mode = "direct";
-        input.blobs.reset();
-        input.local_path = folder + "/local file.txt";
-        task.inputs.push_back(input);
-    });
+    auto id = lease(
+        "cat ${{inputs.dir}}/a.txt ${{inputs.dir}}/sub/b.txt ${{inputs.file}} ${{inputs.local}} && "
+        "ls ${{inputs.dir}} && touch ${{inputs.copy}}/new",
+        [&](TaskSpec& task) {
+            TaskInput input;
+            input.name = "dir";
+            input.type = "uri_folder";
+            input.mode = "ro_mount";
+            input.blobs = BlobFolder{"data", "in/"};
+            task.inputs.push_back(input);
+            input.name = "copy";
+            input.mode = "download";
+            task.inputs.push_back(input);
+            input.name = "file";
+            input.type = "uri_file";
+            input.blobs = BlobFolder{"data", "one.csv"};
+            task.inputs.push_back(input);
+            input.name = "local";
+            input.mode = "direct";
+            input.blobs.reset();
+            input.local_path = folder + "/local file.txt";
+            task.inputs.push_back(input);
+        });
     EXPECT_EQ(end_of(id).cause, Cause::None) << log(id);
     EXPECT_EQ(log(id), "AB1,2locala.txt\nsub\n");
 
@@ -370,7 +399,9 @@ TEST_F(AgentTest, FailuresTellExitCodeAndLastLines) {
 }
 
 TEST_F(AgentTest, CancelKillsATreeThatIgnoresTerm) {
-    auto id = lease("trap '' TERM; (trap '' TERM; setsid sleep 1000 & sleep 1000 & wait) & echo ready; while :; do sleep 1; done");
+    auto id = lease(
+        "trap '' TERM; (trap '' TERM; setsid sleep 1000 & sleep 1000 & wait) & echo ready; while "
+        ":; do sleep 1; done");
     ASSERT_TRUE(until([&] { return log(id) == "ready\n"; }));
     std::string name = "ws/" + id.job + "/1";
     EXPECT_TRUE(until([&] { return processes_with(name).size() >= 3; }));
@@ -388,12 +419,14 @@ TEST_F(AgentTest, BackgroundChildrenEndWithTheCommand) {
 
 TEST_F(AgentTest, KilledAgentLosesNothing) {
     std::string go = folder + "/go";
-    auto id = lease("for i in $(seq 1000); do echo line $i; done; while [ ! -e " + go + " ]; do sleep 0.01; done; for i in $(seq 1001 2000); do echo line $i; done");
+    auto id = lease("for i in $(seq 1000); do echo line $i; done; while [ ! -e " + go +
+                    " ]; do sleep 0.01; done; for i in $(seq 1001 2000); do echo line $i; done");
     ASSERT_TRUE(until([&] { return log(id).find("line 10\n") != std::string::npos; }));
     kill_agent();
     std::ofstream(go) << "x";
     std::string marker = "ws/" + id.job + "/1";
-    ASSERT_TRUE(until([&] { return processes_with(marker).empty(); })) << "the task ends without the agent";
+    ASSERT_TRUE(until([&] { return processes_with(marker).empty(); }))
+        << "the task ends without the agent";
     start_agent();
     auto ending = end_of(id);
     EXPECT_EQ(ending.cause, Cause::None) << ending.message;
@@ -436,19 +469,23 @@ TEST_F(AgentTest, AnAttemptSeesNothingOfTheOneBefore) {
     const std::string look = "find .. -mindepth 1 | sort | tr '\\n' ' '";
     const std::string empty = "../tmp ../work ../work/logs ../work/outputs ";
     // What each of them leaves is in the way of giving its folder to the next.
-    for (const char* leave : {"true", "echo x > file", "echo x > outputs/x", "echo x > logs/x", "echo x > $TMPDIR/x", "echo x > ../x",
-                              "mkdir outputs/deep", "rmdir outputs", "chmod 500 .", "ln -s /etc logs/link", "echo x > y; rm y"}) {
+    for (const char* leave :
+         {"true", "echo x > file", "echo x > outputs/x", "echo x > logs/x", "echo x > $TMPDIR/x",
+          "echo x > ../x", "mkdir outputs/deep", "rmdir outputs", "chmod 500 .",
+          "ln -s /etc logs/link", "echo x > y; rm y"}) {
         auto id = lease(look + "; " + leave);
         EXPECT_EQ(end_of(id).cause, Cause::None) << leave;
         EXPECT_EQ(log(id), empty) << "after " << leave;
-        EXPECT_EQ(blobs["artifacts/dcid." + id.job + "/outputs/x"], std::string_view(leave) == "echo x > outputs/x" ? "x\n" : "");
+        EXPECT_EQ(blobs["artifacts/dcid." + id.job + "/outputs/x"],
+                  std::string_view(leave) == "echo x > outputs/x" ? "x\n" : "");
     }
     auto last = lease(look);
     EXPECT_EQ(end_of(last).cause, Cause::None);
     EXPECT_EQ(log(last), empty);
     kill_agent();
     start_agent();
-    EXPECT_TRUE(until([&] { return hellos > 1 && fs::is_empty(folder + "/node/attempts"); })) << "a new life removes what nobody needs";
+    EXPECT_TRUE(until([&] { return hellos > 1 && fs::is_empty(folder + "/node/attempts"); }))
+        << "a new life removes what nobody needs";
 }
 
 // One that runs until it is told, and some behind it that the supervisor holds.
@@ -489,7 +526,8 @@ TEST_F(AgentTest, WhatWaitsCanBeRevokedAndCanceled) {
     const std::string go = folder + "/go", ran = folder + "/ran";
     auto first = lease("echo ready; while [ ! -e " + go + " ]; do sleep 0.01; done");
     ASSERT_TRUE(until([&] { return log(first) == "ready\n"; }));
-    auto revoked = lease("echo revoked >> " + ran), canceled = lease("echo canceled >> " + ran), last = lease("echo last >> " + ran);
+    auto revoked = lease("echo revoked >> " + ran), canceled = lease("echo canceled >> " + ran),
+         last = lease("echo last >> " + ran);
     for (int i = 0; i < 12; ++i) lease("true");
     auto behind = lease("echo behind >> " + ran);  // the agent still has it
     ASSERT_TRUE(until([&] { return phases[behind].size() == 1; }));
@@ -510,7 +548,8 @@ TEST_F(AgentTest, TimeLimitAndMemoryLimit) {
     auto id = lease("sleep 1000", [](TaskSpec& task) { task.timeout = 300ms; });
     auto ending = end_of(id);
     EXPECT_EQ(ending.cause, Cause::Timeout);
-    auto greedy = lease("python3 -c 'x = bytearray(300_000_000); import time; time.sleep(1000)'", [](TaskSpec& task) { task.memory_limit_bytes = 100 << 20; });
+    auto greedy = lease("python3 -c 'x = bytearray(300_000_000); import time; time.sleep(1000)'",
+                        [](TaskSpec& task) { task.memory_limit_bytes = 100 << 20; });
     EXPECT_EQ(end_of(greedy).cause, Cause::OutOfMemory) << ends[greedy].message;
 }
 
@@ -519,7 +558,8 @@ TEST_F(AgentTest, MlflowAppendsAreKeptWhileTheServerIsAwayAndShippedInOrderOnce)
     std::string go = folder + "/go";
     auto id = lease("echo ready; while [ ! -e " + go + " ]; do sleep 0.01; done");
     ASSERT_TRUE(until([&] { return log(id) == "ready\n"; }));
-    auto http_client = http::make_client(loop, {.origin = "http://" + *read_file(folder + "/node/mlflow.address")});
+    auto http_client = http::make_client(
+        loop, {.origin = "http://" + *read_file(folder + "/node/mlflow.address")});
     auto post = [&](std::string path, std::string body, std::string token) {
         http::ClientRequest request;
         request.method = "POST";
@@ -531,11 +571,18 @@ TEST_F(AgentTest, MlflowAppendsAreKeptWhileTheServerIsAwayAndShippedInOrderOnce)
     };
     EXPECT_EQ(post("runs/log-metric", "{}", "wrong"), 401);
     for (int i = 0; i < 5; ++i)
-        EXPECT_EQ(post("runs/log-metric", R"({"run_id":")" + id.job + R"(","key":"m","value":)" + std::to_string(i) + R"(,"timestamp":1,"step":0})", "run-token"), 200);
+        EXPECT_EQ(post("runs/log-metric",
+                       R"({"run_id":")" + id.job + R"(","key":"m","value":)" + std::to_string(i) +
+                           R"(,"timestamp":1,"step":0})",
+                       "run-token"),
+                  200);
     kill_agent();
     start_agent();
     ASSERT_TRUE(until([&] { return hellos >= 2; }));
-    EXPECT_EQ(post("runs/log-batch", R"({"run_id":")" + id.job + R"(","params":[{"key":"p","value":"1"}]})", "run-token"), 200);
+    EXPECT_EQ(
+        post("runs/log-batch",
+             R"({"run_id":")" + id.job + R"(","params":[{"key":"p","value":"1"}]})", "run-token"),
+        200);
     EXPECT_TRUE(appends.empty());
     std::ofstream(go) << "x";
     mlflow_away = false;
@@ -554,8 +601,10 @@ TEST_F(AgentTest, AnAppendThatFoundNoRoomTakesNoNumber) {
         request.method = "POST";
         request.url = "/mlflow/v1.0/x/api/2.0/mlflow/runs/log-metric";
         request.headers.set("Authorization", "Bearer run-token");
-        request.body = R"({"run_id":")" + id.job + R"(","key":"m","value":)" + std::to_string(value) + R"(,"timestamp":1,"step":0})";
-        auto gate = http::make_client(loop, {.origin = "http://" + *read_file(folder + "/node/mlflow.address")});
+        request.body = R"({"run_id":")" + id.job + R"(","key":"m","value":)" +
+                       std::to_string(value) + R"(,"timestamp":1,"step":0})";
+        auto gate = http::make_client(
+            loop, {.origin = "http://" + *read_file(folder + "/node/mlflow.address")});
         auto response = loop.run(gate->send(std::move(request)));
         return response ? response->status : 0;
     };
@@ -584,8 +633,10 @@ TaskSpec& several(TaskSpec& task, int processes) {
 }
 
 TEST_F(AgentTest, SeveralProcessesEachWithItsLog) {
-    auto id = lease("echo notice $RANK $LOCAL_RANK/$WORLD_SIZE $MASTER_ADDR; for i in $(seq 2000); do echo \"$RANK line $i\"; done; echo x > /dev/stdout; echo $RANK > outputs/of-$RANK",
-                    [](TaskSpec& task) { several(task, 3); });
+    auto id = lease(
+        "echo notice $RANK $LOCAL_RANK/$WORLD_SIZE $MASTER_ADDR; for i in $(seq 2000); do echo "
+        "\"$RANK line $i\"; done; echo x > /dev/stdout; echo $RANK > outputs/of-$RANK",
+        [](TaskSpec& task) { several(task, 3); });
     EXPECT_EQ(end_of(id).cause, Cause::None) << ends[id].message;
     EXPECT_FALSE(gap);
     for (int rank = 0; rank < 3; ++rank) {
@@ -600,7 +651,9 @@ TEST_F(AgentTest, SeveralProcessesEachWithItsLog) {
 }
 
 TEST_F(AgentTest, OneProcessThatFailsEndsTheOthers) {
-    auto id = lease("if [ $RANK = 1 ]; then echo the reason; exit 7; fi; sleep 1000 & echo waits; wait", [](TaskSpec& task) { several(task, 3); });
+    auto id =
+        lease("if [ $RANK = 1 ]; then echo the reason; exit 7; fi; sleep 1000 & echo waits; wait",
+              [](TaskSpec& task) { several(task, 3); });
     auto ending = end_of(id);
     EXPECT_EQ(ending.cause, Cause::UserCode);
     EXPECT_EQ(ending.exit_code, 7);
@@ -608,17 +661,26 @@ TEST_F(AgentTest, OneProcessThatFailsEndsTheOthers) {
     EXPECT_EQ(ending.last_lines, std::vector<std::string>{"the reason"});
     EXPECT_TRUE(processes_with("ws/" + id.job + "/1").empty());
 
-    auto killed = lease("[ $RANK = 0 ] && kill -SEGV $$; sleep 1000", [](TaskSpec& task) { several(task, 2); });
+    auto killed = lease("[ $RANK = 0 ] && kill -SEGV $$; sleep 1000",
+                        [](TaskSpec& task) { several(task, 2); });
     EXPECT_EQ(end_of(killed).signal, SIGSEGV);
-    EXPECT_NE(ends[killed].message.find("process 0: the command was killed by signal 11"), std::string::npos) << ends[killed].message;
+    EXPECT_NE(ends[killed].message.find("process 0: the command was killed by signal 11"),
+              std::string::npos)
+        << ends[killed].message;
 
     auto unknown = lease("no-such-program", [](TaskSpec& task) { several(task, 2); });
     EXPECT_EQ(end_of(unknown).exit_code, 127);
 }
 
 TEST_F(AgentTest, CancelOfSeveralProcessesLetsThemEndByThemselves) {
-    auto id = lease("exec python3 -uc 'import signal, sys, time\nsignal.signal(15, lambda *_: (print(\"asked\"), time.sleep(0.2), print(\"saved\"), sys.exit(0)))\nprint(\"ready\")\nwhile True: time.sleep(1)'", [](TaskSpec& task) { several(task, 2); });
-    auto log_of = [&](int rank) { return logs[{id, "user_logs/std_log_process_" + std::to_string(rank) + ".txt"}]; };
+    auto id = lease(
+        "exec python3 -uc 'import signal, sys, time\nsignal.signal(15, lambda *_: "
+        "(print(\"asked\"), time.sleep(0.2), print(\"saved\"), "
+        "sys.exit(0)))\nprint(\"ready\")\nwhile True: time.sleep(1)'",
+        [](TaskSpec& task) { several(task, 2); });
+    auto log_of = [&](int rank) {
+        return logs[{id, "user_logs/std_log_process_" + std::to_string(rank) + ".txt"}];
+    };
     ASSERT_TRUE(until([&] { return log_of(0) == "ready\n" && log_of(1) == "ready\n"; }));
     say(Cancel{id, Cause::Canceled, 20s});
     EXPECT_EQ(end_of(id).cause, Cause::Canceled);
@@ -627,7 +689,10 @@ TEST_F(AgentTest, CancelOfSeveralProcessesLetsThemEndByThemselves) {
 
 TEST_F(AgentTest, LogsOfSeveralProcessesOutliveTheAgent) {
     const std::string go = folder + "/go";
-    auto id = lease("echo $RANK begins; while [ ! -e " + go + " ]; do sleep 0.01; done; for i in $(seq 3000); do echo $RANK $i; done; exit $RANK", [](TaskSpec& task) { several(task, 2); });
+    auto id = lease(
+        "echo $RANK begins; while [ ! -e " + go +
+            " ]; do sleep 0.01; done; for i in $(seq 3000); do echo $RANK $i; done; exit $RANK",
+        [](TaskSpec& task) { several(task, 2); });
     const std::string second = "user_logs/std_log_process_1.txt";
     ASSERT_TRUE(until([&] { return logs[{id, second}] == "1 begins\n"; }));
     kill_agent();
@@ -644,13 +709,16 @@ TEST_F(AgentTest, LogsOfSeveralProcessesOutliveTheAgent) {
 
 // Not the first node: its streams have names of their own, and the server said where to meet.
 TEST_F(AgentTest, AnotherNodesRank) {
-    auto id = lease("echo $RANK $NODE_RANK $MASTER_ADDR:$MASTER_PORT $OMPI_COMM_WORLD_RANK/$OMPI_COMM_WORLD_SIZE", [](TaskSpec& task) {
-        task.distribution = "Mpi";
-        task.node_count = 2;
-        task.rank = 1;
-        task.master_address = "10.1.2.3";
-        task.master_port = 4567;
-    });
+    auto id = lease(
+        "echo $RANK $NODE_RANK $MASTER_ADDR:$MASTER_PORT "
+        "$OMPI_COMM_WORLD_RANK/$OMPI_COMM_WORLD_SIZE",
+        [](TaskSpec& task) {
+            task.distribution = "Mpi";
+            task.node_count = 2;
+            task.rank = 1;
+            task.master_address = "10.1.2.3";
+            task.master_port = 4567;
+        });
     EXPECT_EQ(end_of(id).cause, Cause::None);
     EXPECT_EQ((logs[{id, "user_logs/std_log_process_1.txt"}]), "1 1 10.1.2.3:4567 1/2\n");
     auto broken = lease("true", [](TaskSpec& task) {
@@ -662,14 +730,16 @@ TEST_F(AgentTest, AnotherNodesRank) {
         task.environment.notices = {"a notice"};
     });
     EXPECT_EQ(end_of(broken).cause, Cause::Environment);
-    EXPECT_NE((logs[{broken, "user_logs/std_log_process_1.txt"}].find("/nowhere/python3")), std::string::npos);
+    EXPECT_NE((logs[{broken, "user_logs/std_log_process_1.txt"}].find("/nowhere/python3")),
+              std::string::npos);
 }
 
-// Another node of the same attempt on the same machine, or one of another server that has an attempt
-// of that name.
+// Another node of the same attempt on the same machine, or one of another server that has an
+// attempt of that name.
 TEST_F(AgentTest, ProcessesOfAnotherNodeAreLeftAlone) {
     const std::string go = folder + "/go";
-    auto id = lease("setsid sleep 1000 & echo ready; while [ ! -e " + go + " ]; do sleep 0.01; done");
+    auto id =
+        lease("setsid sleep 1000 & echo ready; while [ ! -e " + go + " ]; do sleep 0.01; done");
     const std::string marker = "ws/" + id.job + "/1";
     ASSERT_TRUE(until([&] { return log(id) == "ready\n"; }));
     std::vector<int> others;
@@ -677,9 +747,11 @@ TEST_F(AgentTest, ProcessesOfAnotherNodeAreLeftAlone) {
         std::string name = "TURNOUT_ATTEMPT=" + marker, program = "/bin/sleep", time = "1000";
         char* argv[] = {program.data(), time.data(), nullptr};
         char* env[] = {name.data(), second.data(), nullptr};
-        ASSERT_EQ(posix_spawn(&others.emplace_back(), program.c_str(), nullptr, nullptr, argv, env), 0);
+        ASSERT_EQ(posix_spawn(&others.emplace_back(), program.c_str(), nullptr, nullptr, argv, env),
+                  0);
     }
-    EXPECT_GE(processes_with(marker).size(), 4u) << "the shell, what it left in a session of its own, and these";
+    EXPECT_GE(processes_with(marker).size(), 4u)
+        << "the shell, what it left in a session of its own, and these";
     std::ofstream(go) << "x";
     EXPECT_EQ(end_of(id).cause, Cause::None);
     auto left = processes_with(marker);
@@ -693,10 +765,11 @@ TEST_F(AgentTest, ProcessesOfAnotherNodeAreLeftAlone) {
 }
 
 TEST_F(AgentTest, LimitsOfProcessorsAndSharedMemory) {
-    auto id = lease("nproc; df -B1 --output=size /dev/shm | tail -1 | tr -d ' '; exit 3", [](TaskSpec& task) {
-        task.cpu_limit_millicores = 1000;
-        task.shm_size_bytes = 8 << 20;
-    });
+    auto id = lease("nproc; df -B1 --output=size /dev/shm | tail -1 | tr -d ' '; exit 3",
+                    [](TaskSpec& task) {
+                        task.cpu_limit_millicores = 1000;
+                        task.shm_size_bytes = 8 << 20;
+                    });
     EXPECT_EQ(end_of(id).exit_code, 3);
     const std::string text = log(id);
     // Where the machine allows no mount of its own, the job is told so.
@@ -710,27 +783,35 @@ TEST_F(AgentTest, AnotherAttemptBeginsWithWhatTheEarlierWrote) {
     blobs[prefix + "user_logs/std_log.txt"] = "no output";
     blobs["store/target/checkpoint"] = "c";
     blobs["store/one"] = "f";
-    auto id = lease("cat outputs/steps/state ${{outputs.data}}/checkpoint ${{outputs.file}}; ls; echo -n 8 > outputs/steps/state; echo -n new > ${{outputs.data}}/new", [](TaskSpec& task) {
-        task.artifacts = {"artifacts", "dcid.prefilled"};
-        task.prefill_outputs = true;
-        task.outputs.push_back({"data", "uri_folder", "rw_mount", {"store", "target/"}});
-        task.outputs.push_back({"file", "uri_file", "rw_mount", {"store", "one"}});
-    });
+    auto id = lease(
+        "cat outputs/steps/state ${{outputs.data}}/checkpoint ${{outputs.file}}; ls; echo -n 8 > "
+        "outputs/steps/state; echo -n new > ${{outputs.data}}/new",
+        [](TaskSpec& task) {
+            task.artifacts = {"artifacts", "dcid.prefilled"};
+            task.prefill_outputs = true;
+            task.outputs.push_back({"data", "uri_folder", "rw_mount", {"store", "target/"}});
+            task.outputs.push_back({"file", "uri_file", "rw_mount", {"store", "one"}});
+        });
     puts.clear();
     EXPECT_EQ(end_of(id).cause, Cause::None) << ends[id].message;
     EXPECT_EQ(log(id), "7cflogs\noutputs\n");
     EXPECT_EQ(blobs[prefix + "outputs/steps/state"], "8");
-    EXPECT_EQ(puts, (std::multiset<std::string>{prefix + "outputs/steps/state", "store/target/new"})) << "what did not change is not sent again";
+    EXPECT_EQ(puts,
+              (std::multiset<std::string>{prefix + "outputs/steps/state", "store/target/new"}))
+        << "what did not change is not sent again";
 }
 
-// Of several nodes each has what the earlier attempt wrote: it is no node's own, in no life of the agent.
+// Of several nodes each has what the earlier attempt wrote: it is no node's own, in no life of the
+// agent.
 TEST_F(AgentTest, WhatAnEarlierAttemptWroteIsNotSentAgainByAnAgentThatWasKilled) {
     const std::string prefix = "artifacts/dcid.prefilled/", go = folder + "/go";
     blobs[prefix + "outputs/of-another"] = "1";
-    auto id = lease("echo ready; echo -n mine > outputs/mine; while [ ! -e " + go + " ]; do sleep 0.01; done", [](TaskSpec& task) {
-        task.artifacts = {"artifacts", "dcid.prefilled"};
-        task.prefill_outputs = true;
-    });
+    auto id = lease(
+        "echo ready; echo -n mine > outputs/mine; while [ ! -e " + go + " ]; do sleep 0.01; done",
+        [](TaskSpec& task) {
+            task.artifacts = {"artifacts", "dcid.prefilled"};
+            task.prefill_outputs = true;
+        });
     ASSERT_TRUE(until([&] { return log(id) == "ready\n"; }));
     kill_agent();
     puts.clear();
@@ -756,7 +837,8 @@ TEST_F(AgentTest, AFolderIsNotUsedAgainWhileItIsWrittenTo) {
     ASSERT_TRUE(until([&] { return log(next) == "ready\n"; }));
     blobs_held = false;
     // The canceled one's folder goes when its download is over.
-    EXPECT_TRUE(until([&] { return std::distance(fs::directory_iterator(folder + "/node/attempts"), {}) == 1; }));
+    EXPECT_TRUE(until(
+        [&] { return std::distance(fs::directory_iterator(folder + "/node/attempts"), {}) == 1; }));
     std::ofstream(go) << "x";
     EXPECT_EQ(end_of(next).cause, Cause::None);
     EXPECT_EQ(log(next), "ready\n");
@@ -764,12 +846,16 @@ TEST_F(AgentTest, AFolderIsNotUsedAgainWhileItIsWrittenTo) {
 
 TEST_F(AgentTest, OfSeveralNodesTheLowestRanksFileStays) {
     const std::string outputs = "artifacts/gang/outputs/";
-    auto id = lease("for name in of-first of-last of-earlier of-nobody mine; do echo -n 1 > outputs/$name; done", [](TaskSpec& task) {
-        task.artifacts = {"artifacts", "gang"};
-        task.node_count = 3;
-        task.rank = 1;
-    });
-    for (const char* name : {"of-first", "of-last", "of-earlier", "of-nobody"}) blobs[outputs + name] = "there";
+    auto id = lease(
+        "for name in of-first of-last of-earlier of-nobody mine; do echo -n 1 > outputs/$name; "
+        "done",
+        [](TaskSpec& task) {
+            task.artifacts = {"artifacts", "gang"};
+            task.node_count = 3;
+            task.rank = 1;
+        });
+    for (const char* name : {"of-first", "of-last", "of-earlier", "of-nobody"})
+        blobs[outputs + name] = "there";
     writers[outputs + "of-first"] = "ws/" + id.job + "/1/0";
     writers[outputs + "of-last"] = "ws/" + id.job + "/1/2";
     writers[outputs + "of-earlier"] = "ws/" + id.job + "/0/0";

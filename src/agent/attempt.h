@@ -17,12 +17,25 @@ namespace turnout::agent {
 using namespace agent_protocol;
 
 // In order: an attempt only moves forward.
-enum class Stage { Snapshot, Environment, Inputs, Ready, Starting, Running, Outputs, Flushing, Ended };
+enum class Stage {
+    Snapshot,
+    Environment,
+    Inputs,
+    Ready,
+    Starting,
+    Running,
+    Outputs,
+    Flushing,
+    Ended
+};
 
-inline constexpr std::string_view kStageNames[] = {"snapshot", "environment", "inputs",   "ready", "starting",
-                                            "running",  "outputs",     "flushing", "ended"};
+inline constexpr std::string_view kStageNames[] = {"snapshot", "environment", "inputs",
+                                                   "ready",    "starting",    "running",
+                                                   "outputs",  "flushing",    "ended"};
 
-inline std::string_view name_of(Stage stage) { return kStageNames[static_cast<int>(stage)]; }
+inline std::string_view name_of(Stage stage) {
+    return kStageNames[static_cast<int>(stage)];
+}
 
 inline std::optional<Stage> parse_stage(std::string_view text) {
     for (std::size_t i = 0; i < std::size(kStageNames); ++i)
@@ -102,7 +115,7 @@ struct Stop {
     Cause cause = Cause::Canceled;
     Span asked{};
     Span grace{};
-    bool termed = false;  // TERM was sent in this life
+    bool termed = false;         // TERM was sent in this life
     std::optional<Span> killed;  // last KILL of this life
     Span kill_at() const { return asked + grace; }
 };
@@ -115,12 +128,13 @@ inline std::shared_ptr<const TaskSpec> no_task() {
 struct Attempt {
     const AttemptId* id = nullptr;  // its key in the core's map
     std::uint64_t order = 0;
-    std::shared_ptr<const TaskSpec> task = no_task();  // shared with whoever carries out its effects
+    std::shared_ptr<const TaskSpec> task =
+        no_task();     // shared with whoever carries out its effects
     Json task_json;    // as it was leased
     std::string base;  // hash of the Base that it was leased with; "" = none
     Stage stage = Stage::Snapshot;
-    Span since{};        // of the stage
-    bool issued = false; // its effect was asked for in this life
+    Span since{};         // of the stage
+    bool issued = false;  // its effect was asked for in this life
     Durations durations;
     std::string detail;
     Span running_since{};
@@ -131,14 +145,15 @@ struct Attempt {
     std::string boot_id;     // of the machine when it was leased
     bool rebooted = false;   // the machine restarted under it
     std::map<std::string, Stream, std::less<>> streams;
-    bool revoked = false;    // it is to end unless its command has begun
-    bool careful = false;    // its start, or that of one beside it, took the supervisor with it
+    bool revoked = false;  // it is to end unless its command has begun
+    bool careful = false;  // its start, or that of one beside it, took the supervisor with it
     std::optional<Span> report_at;  // next PhaseReport or EndReport
-    std::optional<Span> record_at;  // its stage is not in the journal yet; it is once the stage has lasted
+    std::optional<Span>
+        record_at;  // its stage is not in the journal yet; it is once the stage has lasted
 
     // Bookkeeping of the core.
-    bool dirty = false;           // something happened to it since the last look
-    std::optional<Span> timer;    // when it has to be looked at, as it stands in the core's timers
+    bool dirty = false;         // something happened to it since the last look
+    std::optional<Span> timer;  // when it has to be looked at, as it stands in the core's timers
 
     bool live() const { return stage != Stage::Ended; }
     bool has_process() const { return stage == Stage::Starting || stage == Stage::Running; }

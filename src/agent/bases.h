@@ -23,7 +23,8 @@ public:
 
     // Sent by the server, or read from the journal (`recorded`).
     void keep(const agent_protocol::Base& base, bool recorded = false) {
-        auto [place, fresh] = kept_.try_emplace(base.hash, Kept{base.task, agent_protocol::task_from_json(base.task)});
+        auto [place, fresh] = kept_.try_emplace(
+            base.hash, Kept{base.task, agent_protocol::task_from_json(base.task)});
         if (recorded) {
             place->second.recorded = true;
             return;

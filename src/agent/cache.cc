@@ -13,7 +13,9 @@ namespace {
 
 // Names the boot in which the folder was written, since after a crash of the machine its bytes may
 // be missing.
-std::string mark_of(const std::string& folder) { return folder + ".complete"; }
+std::string mark_of(const std::string& folder) {
+    return folder + ".complete";
+}
 
 Result<Fd> lock_beside(const std::string& folder) {
     const std::string path = folder.substr(0, folder.rfind('/')) + "/.lock";
@@ -32,8 +34,8 @@ bool is_cached(const std::string& folder) {
 }
 
 Result<void> put_in_cache(const std::string& built, const std::string& folder) {
-    // A folder without its mark is what a crash left: it is removed. So nobody may see another node's
-    // between its rename and its mark.
+    // A folder without its mark is what a crash left: it is removed. So nobody may see another
+    // node's between its rename and its mark.
     const Fd lock = TURNOUT_TRY(lock_beside(folder));
     if (is_cached(folder)) {
         remove_tree(built);

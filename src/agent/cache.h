@@ -10,8 +10,8 @@ namespace turnout::agent {
 
 // Whether it is there, and whole.
 bool is_cached(const std::string& folder);
-// Moves what was `built` beside it into its place. If another node was faster, its folder stays, since
-// tasks may be reading it, and `built` goes.
+// Moves what was `built` beside it into its place. If another node was faster, its folder stays,
+// since tasks may be reading it, and `built` goes.
 Result<void> put_in_cache(const std::string& built, const std::string& folder);
 
 }  // namespace turnout::agent

@@ -24,7 +24,8 @@ protected:
     std::string build(const std::string& name) {
         std::string folder = root + "/building-" + name;
         EXPECT_TRUE(make_folders(folder + "/deep"));
-        for (const char* file : {"/a", "/b", "/deep/c"}) EXPECT_TRUE(write_file(folder + file, "content"));
+        for (const char* file : {"/a", "/b", "/deep/c"})
+            EXPECT_TRUE(write_file(folder + file, "content"));
         return folder;
     }
 };
@@ -51,10 +52,13 @@ TEST_F(CacheTest, NodesThatFillItTogetherDoNotHarmEachOther) {
     for (int node = 0; node < kNodes; ++node)
         nodes.emplace_back([&, node] {
             for (int entry = 0; entry < kEntries; ++entry) {
-                const std::string folder = root + "/" + std::to_string(entry), name = std::to_string(node) + "-" + std::to_string(entry);
+                const std::string folder = root + "/" + std::to_string(entry),
+                                  name = std::to_string(node) + "-" + std::to_string(entry);
                 const bool fine = is_cached(folder) || put_in_cache(build(name), folder);
                 const std::string copy = root + "/copy-" + name;
-                if (!fine || !copy_tree(folder, copy) || read_file(copy + "/a").value_or("") != "content" || read_file(copy + "/deep/c").value_or("") != "content")
+                if (!fine || !copy_tree(folder, copy) ||
+                    read_file(copy + "/a").value_or("") != "content" ||
+                    read_file(copy + "/deep/c").value_or("") != "content")
                     ++broken;
             }
         });

@@ -19,7 +19,8 @@
 namespace turnout::agent {
 namespace {
 
-// Calls `each` for every name in an open folder. False if it could not be read to its end; then errno.
+// Calls `each` for every name in an open folder. False if it could not be read to its end; then
+// errno.
 bool for_names(int folder, const std::function<void(const char*)>& each) {
     int copy = dup(folder);
     DIR* dir = copy < 0 ? nullptr : fdopendir(copy);
@@ -92,8 +93,8 @@ std::string real_path(const std::string& path) {
 }
 
 void list_beneath(int folder, const std::string& path, const std::string& full,
-                  const std::string& inside, std::size_t limit, int depth, std::vector<FileEntry>& out,
-                  LeftOut& left_out) {
+                  const std::string& inside, std::size_t limit, int depth,
+                  std::vector<FileEntry>& out, LeftOut& left_out) {
     if (depth > 200) {
         left_out.more = true;
         return;
@@ -106,14 +107,17 @@ void list_beneath(int folder, const std::string& path, const std::string& full,
         std::string whole = full + "/" + name;
         if (S_ISDIR(st.st_mode)) {
             Fd inner(openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-            if (inner) list_beneath(inner.get(), relative, whole, inside, limit, depth + 1, out, left_out);
-            else if (errno != ENOENT) left_out.more = true;
+            if (inner)
+                list_beneath(inner.get(), relative, whole, inside, limit, depth + 1, out, left_out);
+            else if (errno != ENOENT)
+                left_out.more = true;
             return;
         }
         if (S_ISLNK(st.st_mode)) {
             char real[PATH_MAX];
-            if (!realpath(whole.c_str(), real) || !std::string_view(real).starts_with(inside + "/") ||
-                stat(real, &st) != 0 || !S_ISREG(st.st_mode)) {
+            if (!realpath(whole.c_str(), real) ||
+                !std::string_view(real).starts_with(inside + "/") || stat(real, &st) != 0 ||
+                !S_ISREG(st.st_mode)) {
                 left_out.links.push_back(relative);
                 return;
             }
@@ -121,8 +125,10 @@ void list_beneath(int folder, const std::string& path, const std::string& full,
         if (!S_ISREG(st.st_mode)) return;
         if (out.size() < limit)
             out.push_back({relative, static_cast<std::uint64_t>(st.st_size),
-                           std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec, st.st_ino,
-                           is_sparse(static_cast<std::uint64_t>(st.st_size), static_cast<std::uint64_t>(st.st_blocks))});
+                           std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec,
+                           st.st_ino,
+                           is_sparse(static_cast<std::uint64_t>(st.st_size),
+                                     static_cast<std::uint64_t>(st.st_blocks))});
         else
             left_out.more = true;
     });
@@ -137,7 +143,8 @@ Result<Fd> parent_beneath(int folder, std::string_view relative) {
         if (slash == std::string_view::npos) return at;
         std::string part(relative.substr(0, slash));
         relative.remove_prefix(slash + 1);
-        if (mkdirat(at.get(), part.c_str(), 0755) != 0 && errno != EEXIST) return failed("creating", part);
+        if (mkdirat(at.get(), part.c_str(), 0755) != 0 && errno != EEXIST)
+            return failed("creating", part);
         Fd next(openat(at.get(), part.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
         if (!next) return failed("opening", part);
         at = std::move(next);
@@ -149,17 +156,19 @@ Result<Fd> parent_beneath(int folder, std::string_view relative) {
 
 Failure failed(std::string_view doing, const std::string& path) {
     int error = errno;
-    Code code = error == ENOENT    ? Code::NotFound
-                : error == ENOSPC  ? Code::ResourceExhausted
-                : error == EACCES  ? Code::PermissionDenied
-                                   : Code::Internal;
-    return fail(code, "FileError", std::string(doing) + " '" + path + "': " + std::strerror(error), path);
+    Code code = error == ENOENT   ? Code::NotFound
+                : error == ENOSPC ? Code::ResourceExhausted
+                : error == EACCES ? Code::PermissionDenied
+                                  : Code::Internal;
+    return fail(code, "FileError", std::string(doing) + " '" + path + "': " + std::strerror(error),
+                path);
 }
 
 Result<void> make_folders(const std::string& path, unsigned mode) {
     for (std::size_t at = 1; at <= path.size(); ++at)
         if (at == path.size() || path[at] == '/')
-            if (mkdir(path.substr(0, at).c_str(), mode) != 0 && errno != EEXIST && !exists(path.substr(0, at)))
+            if (mkdir(path.substr(0, at).c_str(), mode) != 0 && errno != EEXIST &&
+                !exists(path.substr(0, at)))
                 return failed("creating", path.substr(0, at));
     return {};
 }
@@ -176,7 +185,8 @@ Result<std::string> read_file(const std::string& path, std::size_t limit) {
         if (n == 0) return bytes;
         bytes.append(buffer, static_cast<std::size_t>(n));
         if (bytes.size() > limit)
-            return fail(Code::ResourceExhausted, "FileTooLarge", "'" + path + "' is too large", path);
+            return fail(Code::ResourceExhausted, "FileTooLarge", "'" + path + "' is too large",
+                        path);
     }
 }
 
@@ -213,13 +223,16 @@ bool exists(const std::string& path) {
     return stat(path.c_str(), &st) == 0;
 }
 
-void remove_tree(const std::string& path) { (void)turnout::remove_tree(path); }
+void remove_tree(const std::string& path) {
+    (void)turnout::remove_tree(path);
+}
 
 Result<Fd> create_beneath(int folder, std::string_view relative, unsigned mode) {
     auto safe = TURNOUT_TRY(checked_relative_path(relative, "name of a file"));
     Fd parent = TURNOUT_TRY(parent_beneath(folder, safe));
     std::string name = safe.substr(safe.rfind('/') + 1);
-    Fd file(openat(parent.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
+    Fd file(openat(parent.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                   mode));
     if (!file) return failed("creating", safe);
     return file;
 }
@@ -227,7 +240,8 @@ Result<Fd> create_beneath(int folder, std::string_view relative, unsigned mode) 
 Result<void> remove_beneath(int folder, std::string_view relative) {
     auto safe = TURNOUT_TRY(checked_relative_path(relative, "name of a file"));
     Fd parent = TURNOUT_TRY(parent_beneath(folder, safe));
-    if (unlinkat(parent.get(), safe.substr(safe.rfind('/') + 1).c_str(), 0) != 0 && errno != ENOENT) return failed("removing", safe);
+    if (unlinkat(parent.get(), safe.substr(safe.rfind('/') + 1).c_str(), 0) != 0 && errno != ENOENT)
+        return failed("removing", safe);
     return {};
 }
 
@@ -251,7 +265,8 @@ Result<void> copy_file(const std::string& from, const std::string& to) {
     if (!source) return failed("copying", from);
     struct stat st;
     if (fstat(source.get(), &st) != 0) return failed("copying", from);
-    Fd target(open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644 | (st.st_mode & 0111)));
+    Fd target(
+        open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644 | (st.st_mode & 0111)));
     if (!target) return failed("copying to", to);
     return copy_bytes(source.get(), target.get(), from);
 }
@@ -261,19 +276,22 @@ void make_read_only(const std::string& path) {
     if (lstat(path.c_str(), &st) != 0 || S_ISLNK(st.st_mode)) return;
     if (S_ISDIR(st.st_mode)) {
         Fd folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-        if (folder) for_names(folder.get(), [&](const char* name) { make_read_only(path + "/" + name); });
+        if (folder)
+            for_names(folder.get(), [&](const char* name) { make_read_only(path + "/" + name); });
     }
     chmod(path.c_str(), st.st_mode & 07555);
 }
 
-std::vector<FileEntry> list_files(const std::string& folder, const std::string& inside, std::size_t limit,
-                                  LeftOut* left_out) {
+std::vector<FileEntry> list_files(const std::string& folder, const std::string& inside,
+                                  std::size_t limit, LeftOut* left_out) {
     std::vector<FileEntry> files;
     LeftOut unasked;
     LeftOut& left = left_out ? *left_out : unasked;
     Fd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (fd) list_beneath(fd.get(), "", folder, real_path(inside), limit, 0, files, left);
-    else if (errno != ENOENT) left.more = true;
+    if (fd)
+        list_beneath(fd.get(), "", folder, real_path(inside), limit, 0, files, left);
+    else if (errno != ENOENT)
+        left.more = true;
     return files;
 }
 
@@ -286,8 +304,10 @@ Result<Fd> open_listed(const std::string& path, const std::string& inside) {
     const std::string link = "/proc/self/fd/" + std::to_string(file.get());
     const ssize_t length = readlink(link.c_str(), real, sizeof real);
     if (fstat(file.get(), &st) != 0 || !S_ISREG(st.st_mode) || length <= 0 ||
-        !std::string_view(real, static_cast<std::size_t>(length)).starts_with(real_path(inside) + "/"))
-        return fail(Code::NotFound, "FileError", "'" + path + "' is not a file of the job any more", path);
+        !std::string_view(real, static_cast<std::size_t>(length))
+             .starts_with(real_path(inside) + "/"))
+        return fail(Code::NotFound, "FileError", "'" + path + "' is not a file of the job any more",
+                    path);
     return file;
 }
 

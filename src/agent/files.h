@@ -17,7 +17,7 @@ Result<std::string> read_file(const std::string& path, std::size_t limit = 64 <<
 // All or nothing: written beside it, then renamed.
 Result<void> write_file(const std::string& path, std::string_view bytes, unsigned mode = 0600);
 Result<void> write_all(int fd, std::string_view bytes);
-std::string boot_id();  // names this life of the machine
+std::string boot_id();                 // names this life of the machine
 bool exists(const std::string& path);  // follows links
 // The whole tree, read-only folders too. Never follows a link. Absent is fine.
 void remove_tree(const std::string& path);
@@ -47,12 +47,12 @@ bool is_sparse(std::uint64_t size, std::uint64_t blocks_of_512);
 // What list_files does not tell of.
 struct LeftOut {
     std::vector<std::string> links;  // that do not count
-    bool more = false;               // there were more than the limit, or some could not be looked at
+    bool more = false;  // there were more than the limit, or some could not be looked at
 };
-// Regular files beneath `folder`, at most `limit`; none if there is no such folder. A link counts if
-// what it leads to is a regular file beneath `inside`; folders are not followed by links.
-std::vector<FileEntry> list_files(const std::string& folder, const std::string& inside, std::size_t limit,
-                                  LeftOut* left_out = nullptr);
+// Regular files beneath `folder`, at most `limit`; none if there is no such folder. A link counts
+// if what it leads to is a regular file beneath `inside`; folders are not followed by links.
+std::vector<FileEntry> list_files(const std::string& folder, const std::string& inside,
+                                  std::size_t limit, LeftOut* left_out = nullptr);
 // Opens what list_files found, for reading. What has become something else since then, or leads out
 // of `inside` now, is not found: a task may change its folder at any moment.
 Result<Fd> open_listed(const std::string& path, const std::string& inside);

@@ -26,10 +26,14 @@ protected:
     JobFolder() {
         fs::create_directories(job + "/outputs/d");
         fs::create_directories(root + "/elsewhere");
-        for (const char* name : {"secret", "elsewhere/b", "job/outputs/a", "job/outputs/d/b", "job/values"}) std::ofstream(root + "/" + name) << name;
+        for (const char* name :
+             {"secret", "elsewhere/b", "job/outputs/a", "job/outputs/d/b", "job/values"})
+            std::ofstream(root + "/" + name) << name;
     }
     ~JobFolder() override { fs::remove_all(root); }
-    bool opens(const std::string& name) const { return open_listed(job + "/" + name, job).has_value(); }
+    bool opens(const std::string& name) const {
+        return open_listed(job + "/" + name, job).has_value();
+    }
 
     const std::string root = new_folder();
     const std::string job = root + "/job";
@@ -48,13 +52,15 @@ TEST_F(JobFolder, WhatLeadsOutIsNotListedAndNamed) {
     for (const auto& file : list_files(job + "/outputs", job, 100, &left)) names.insert(file.path);
     EXPECT_EQ(names, (std::set<std::string>{"a", "d/b", "inside"}));
     EXPECT_FALSE(left.more);
-    EXPECT_EQ(std::set<std::string>(left.links.begin(), left.links.end()), (std::set<std::string>{"secret", "d/up", "elsewhere", "folder", "nothing"}));
+    EXPECT_EQ(std::set<std::string>(left.links.begin(), left.links.end()),
+              (std::set<std::string>{"secret", "d/up", "elsewhere", "folder", "nothing"}));
 }
 
 TEST_F(JobFolder, WhatIsBeyondTheLimitIsNoted) {
     for (std::size_t limit : {0, 1, 2, 3}) {
         LeftOut left;
-        EXPECT_EQ(list_files(job + "/outputs", job, limit, &left).size(), std::min<std::size_t>(limit, 2));
+        EXPECT_EQ(list_files(job + "/outputs", job, limit, &left).size(),
+                  std::min<std::size_t>(limit, 2));
         EXPECT_EQ(left.more, limit < 2) << limit;
     }
     LeftOut left;

@@ -27,7 +27,9 @@ constexpr std::array kParts = {".", "work", "work/outputs", "work/logs", "tmp"};
 constexpr std::array<mode_t, 5> kModes = {0755, 0755, 0755, 0755, 0700};
 constexpr std::array<int, 5> kInside = {2, 2, 0, 0, 0};  // entries when nothing was added
 
-std::int64_t nanoseconds(const timespec& time) { return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
+std::int64_t nanoseconds(const timespec& time) {
+    return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
 
 bool as_made(int folder) {
     for (std::size_t i = 0; i < kParts.size(); ++i) {
@@ -60,7 +62,9 @@ std::optional<AttemptFolder::Looks> AttemptFolder::look() const {
     return looks;
 }
 
-bool AttemptFolder::untouched() const { return made_ && look() == made_; }
+bool AttemptFolder::untouched() const {
+    return made_ && look() == made_;
+}
 
 Result<AttemptFolder> Folders::make(const std::string& name) {
     AttemptFolder folder;
@@ -76,7 +80,8 @@ Result<AttemptFolder> Folders::make(const std::string& name) {
         remove_tree(folder.path_);
     }
     if (mkdir(path.c_str(), kModes[0]) != 0) {
-        if (errno == EEXIST) return fail(Code::Conflict, "FolderExists", "'" + path + "' exists already", path);
+        if (errno == EEXIST)
+            return fail(Code::Conflict, "FolderExists", "'" + path + "' exists already", path);
         if (errno != ENOENT) return failed("creating", path);
         TURNOUT_TRY(make_folders(root_));
         if (mkdir(path.c_str(), kModes[0]) != 0) return failed("creating", path);
@@ -84,7 +89,8 @@ Result<AttemptFolder> Folders::make(const std::string& name) {
     folder.folder_ = Fd(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!folder.folder_) return failed("opening", path);
     for (std::size_t i = 1; i < kParts.size(); ++i)
-        if (mkdirat(folder.folder_.get(), kParts[i], kModes[i]) != 0) return failed("creating", path + "/" + kParts[i]);
+        if (mkdirat(folder.folder_.get(), kParts[i], kModes[i]) != 0)
+            return failed("creating", path + "/" + kParts[i]);
     folder.path_ = std::move(path);
     folder.made_.reset();
     return folder;
@@ -112,14 +118,17 @@ std::vector<std::string> Folders::put_aside_others(const std::vector<std::string
     if (!entries) return paths;
     while (const dirent* entry = readdir(entries)) {
         const std::string name = entry->d_name;
-        if (name == "." || name == ".." || std::find(names.begin(), names.end(), name) != names.end()) continue;
+        if (name == "." || name == ".." ||
+            std::find(names.begin(), names.end(), name) != names.end())
+            continue;
         found.push_back(name);
     }
     closedir(entries);
     for (const std::string& name : found) {
         std::string path = root_ + "/" + name;
         if (!name.starts_with(kAside)) {  // the names of attempts do not begin with a dot
-            std::string aside = root_ + "/" + std::string(kAside) + std::to_string(getpid()) + "-" + std::to_string(paths.size());
+            std::string aside = root_ + "/" + std::string(kAside) + std::to_string(getpid()) + "-" +
+                                std::to_string(paths.size());
             if (rename(path.c_str(), aside.c_str()) == 0) path = std::move(aside);
         }
         paths.push_back(std::move(path));

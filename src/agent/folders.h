@@ -22,7 +22,8 @@ public:
 
 private:
     friend class Folders;
-    struct Look {  // at one of its folders: changes whenever anything in it is made, removed or renamed
+    struct Look {  // at one of its folders: changes whenever anything in it is made, removed or
+                   // renamed
         std::uint64_t inode = 0;
         std::int64_t changed_ns = 0;
         bool operator==(const Look&) const = default;
@@ -45,8 +46,8 @@ public:
     // The attempt is over, and its folder known to be untouched or not. False if it cannot be used
     // again: it is to be removed.
     bool keep(AttemptFolder folder, bool untouched);
-    // Moves what belongs to none of these names out of the way, since an earlier life left it, and an
-    // attempt of that name may be leased again at once. Paths of what can be removed at leisure.
+    // Moves what belongs to none of these names out of the way, since an earlier life left it, and
+    // an attempt of that name may be leased again at once. Paths of what can be removed at leisure.
     std::vector<std::string> put_aside_others(const std::vector<std::string>& names) const;
 
 private:

@@ -15,11 +15,15 @@ namespace {
 constexpr std::size_t kMaxFile = std::size_t{1} << 30;
 constexpr std::size_t kSum = 8;
 
-std::string sum_of(std::string_view line) { return to_hex(sha256(line)).substr(0, kSum); }
+std::string sum_of(std::string_view line) {
+    return to_hex(sha256(line)).substr(0, kSum);
+}
 
 }  // namespace
 
-std::string journal_line(std::string_view line) { return sum_of(line) + " " + std::string(line) + "\n"; }
+std::string journal_line(std::string_view line) {
+    return sum_of(line) + " " + std::string(line) + "\n";
+}
 
 Result<Journal> Journal::open(std::string path, std::vector<std::string>& lines) {
     Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
@@ -34,7 +38,8 @@ Result<Journal> Journal::open(std::string path, std::vector<std::string>& lines)
         lines.emplace_back(line);
         at = end + 1;
     }
-    if (at < bytes.size() && ftruncate(file.get(), static_cast<off_t>(at)) != 0) return failed("repairing", path);
+    if (at < bytes.size() && ftruncate(file.get(), static_cast<off_t>(at)) != 0)
+        return failed("repairing", path);
     return Journal(std::move(path), std::move(file), at);
 }
 
@@ -43,7 +48,9 @@ Result<void> Journal::append(std::string_view line) {
     return flush();
 }
 
-void Journal::add(std::string_view line) { added_ += journal_line(line); }
+void Journal::add(std::string_view line) {
+    added_ += journal_line(line);
+}
 
 Result<void> Journal::flush() {
     if (added_.empty()) return {};
@@ -51,7 +58,8 @@ Result<void> Journal::flush() {
     auto written = write_all(file_.get(), bytes);
     if (!written) {
         // A torn line would hide those behind it.
-        if (ftruncate(file_.get(), static_cast<off_t>(size_)) != 0) return failed("repairing", path_);
+        if (ftruncate(file_.get(), static_cast<off_t>(size_)) != 0)
+            return failed("repairing", path_);
         return written;
     }
     size_ += bytes.size();

@@ -30,7 +30,8 @@ public:
     std::size_t size() const { return size_; }
 
 private:
-    Journal(std::string path, Fd file, std::size_t size) : path_(std::move(path)), file_(std::move(file)), size_(size) {}
+    Journal(std::string path, Fd file, std::size_t size)
+        : path_(std::move(path)), file_(std::move(file)), size_(size) {}
 
     std::string path_;
     Fd file_;

@@ -70,7 +70,9 @@ int number_of_node(const std::string& node) {
     return std::atoi(node.c_str() + (digits == std::string::npos ? 0 : digits + 1)) % 100'000;
 }
 
-std::string end_file(const Work& work) { return work.folder + "/process_end"; }
+std::string end_file(const Work& work) {
+    return work.folder + "/process_end";
+}
 
 }  // namespace
 
@@ -78,7 +80,8 @@ std::vector<std::pair<std::string, std::string>> process_logs(const Work& work) 
     std::vector<std::pair<std::string, std::string>> logs;
     const auto ranks = ranks_here(work.task);
     for (std::size_t i = 1; i < ranks.size(); ++i)
-        logs.emplace_back(log_of_rank(work.task, ranks[i]), work.folder + "/process_" + std::to_string(ranks[i]) + ".log");
+        logs.emplace_back(log_of_rank(work.task, ranks[i]),
+                          work.folder + "/process_" + std::to_string(ranks[i]) + ".log");
     return logs;
 }
 
@@ -97,22 +100,30 @@ Result<void> wrap_command(const AgentSettings& settings, const Work& work, Start
     const int processors = limited_processors(task);
     if (ranks.size() == 1)
         for (const auto& [name, value] : variables_of_rank(task, ranks[0], meeting)) {
-            std::erase_if(request.environment, [&](const std::string& item) { return item.starts_with(name + "="); });
+            std::erase_if(request.environment,
+                          [&](const std::string& item) { return item.starts_with(name + "="); });
             request.environment.push_back(name + "=" + value);
         }
     const bool overlay = has_overlay(work);
     if (ranks.size() == 1 && processors == 0 && task.shm_size_bytes <= 0 && !overlay) return {};
 
     (void)unlink(end_file(work).c_str());
-    std::vector<std::string> argv{settings.supervisor, "launch", end_file(work), std::to_string(processors),
+    std::vector<std::string> argv{settings.supervisor,
+                                  "launch",
+                                  end_file(work),
+                                  std::to_string(processors),
                                   std::to_string(processors * number_of_node(settings.node)),
-                                  std::to_string(task.shm_size_bytes), overlay ? work.prepared->folder : "-",
-                                  overlay ? overlay_of(work) : "-", std::to_string(ranks.size())};
+                                  std::to_string(task.shm_size_bytes),
+                                  overlay ? work.prepared->folder : "-",
+                                  overlay ? overlay_of(work) : "-",
+                                  std::to_string(ranks.size())};
     const auto logs = process_logs(work);
     for (std::size_t i = 0; i < ranks.size(); ++i) {
         argv.push_back(std::to_string(ranks[i]));
         argv.push_back(i == 0 ? "-" : logs[i - 1].second);
-        const auto variables = ranks.size() == 1 ? std::vector<std::pair<std::string, std::string>>() : variables_of_rank(task, ranks[i], meeting);
+        const auto variables = ranks.size() == 1
+                                   ? std::vector<std::pair<std::string, std::string>>()
+                                   : variables_of_rank(task, ranks[i], meeting);
         argv.push_back(std::to_string(variables.size()));
         for (const auto& [name, value] : variables) argv.push_back(name + "=" + value);
     }
@@ -125,23 +136,28 @@ void trim_process_log(const std::string& path, std::uint64_t offset) {
     if (offset <= kKeptForLastLines) return;
     Fd file(open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
     // Not every file system can; then the log stays until the attempt is forgotten.
-    if (file) (void)fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(offset - kKeptForLastLines));
+    if (file)
+        (void)fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                        static_cast<off_t>(offset - kKeptForLastLines));
 }
 
 void explain_exit(const Work& work, TaskExit& exit) {
     if (exit.lost || exit.exit_code == 0 || ranks_here(work.task).size() == 1) return;
     const auto text = read_file(end_file(work), 128);
     int rank = 0, code = 0, signal = 0;
-    if (!text || std::sscanf(text->c_str(), "%d %d %d", &rank, &code, &signal) != 3 || code != exit.exit_code) return;
+    if (!text || std::sscanf(text->c_str(), "%d %d %d", &rank, &code, &signal) != 3 ||
+        code != exit.exit_code)
+        return;
     exit.process = rank;
     exit.signal = signal;
     const auto path = process_log_path(work, log_of_rank(work.task, rank));
     if (!path) return;  // the supervisor's: the lines are there already
     exit.last_lines.clear();
     Fd file(open(path->c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-    struct stat st {};
+    struct stat st{};
     if (!file || fstat(file.get(), &st) != 0) return;
-    const std::uint64_t size = static_cast<std::uint64_t>(st.st_size), from = size > kTail ? size - kTail : 0;
+    const std::uint64_t size = static_cast<std::uint64_t>(st.st_size),
+                        from = size > kTail ? size - kTail : 0;
     std::string tail(size - from, '\0');
     const ssize_t n = pread(file.get(), tail.data(), tail.size(), static_cast<off_t>(from));
     tail.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
@@ -149,7 +165,8 @@ void explain_exit(const Work& work, TaskExit& exit) {
     if (tail.empty()) return;
     exit.last_lines = split(tail, '\n');
     if (exit.last_lines.size() > kLastLines)
-        exit.last_lines.erase(exit.last_lines.begin(), exit.last_lines.end() - static_cast<std::ptrdiff_t>(kLastLines));
+        exit.last_lines.erase(exit.last_lines.begin(),
+                              exit.last_lines.end() - static_cast<std::ptrdiff_t>(kLastLines));
 }
 
 }  // namespace turnout::agent

@@ -70,19 +70,24 @@ std::string layer_programs(const AgentSettings& settings, const environment::Pre
     places.beside = settings.beside;
     places.environment = settings.environment;
     const std::string uv = environment::find_uv(places);
-    const std::string folder = settings.folder + "/interpreters/" + to_hex(sha256(prepared.interpreter + "\n" + uv)).substr(0, 12);
+    const std::string folder = settings.folder + "/interpreters/" +
+                               to_hex(sha256(prepared.interpreter + "\n" + uv)).substr(0, 12);
     if (exists(folder + "/python")) return folder;
     if (!make_folders(folder, 0755)) return "";
-    const std::string script = "#!/bin/sh\n# Made by turnout-agent: a job's own layer over a Python, made when it is first used.\nPYTHON=" +
-                               quote_for_shell(prepared.interpreter) + "\nUV=" + quote_for_shell(uv) + "\nHERE=" + quote_for_shell(folder) +
-                               std::string(kScript);
+    const std::string script =
+        "#!/bin/sh\n# Made by turnout-agent: a job's own layer over a Python, made when it is "
+        "first used.\nPYTHON=" +
+        quote_for_shell(prepared.interpreter) + "\nUV=" + quote_for_shell(uv) +
+        "\nHERE=" + quote_for_shell(folder) + std::string(kScript);
     if (!write_file(folder + "/layer", script, 0755)) return "";
     std::vector<std::string> names{"pip3", "pip", "python3"};
     // "python3.11" of the same Python, too.
     if (char* real = ::realpath(prepared.interpreter.c_str(), nullptr)) {
         const std::string path = real, name = path.substr(path.rfind('/') + 1);
         ::free(real);
-        if (name.starts_with("python3.") && name.find_first_not_of("0123456789", 8) == std::string::npos) names.push_back(name);
+        if (name.starts_with("python3.") &&
+            name.find_first_not_of("0123456789", 8) == std::string::npos)
+            names.push_back(name);
     }
     names.emplace_back("python");  // last: with it the folder is complete
     for (const auto& name : names)
@@ -90,7 +95,9 @@ std::string layer_programs(const AgentSettings& settings, const environment::Pre
     return folder;
 }
 
-std::string layer_of(const Work& work) { return work.folder + "/python"; }
+std::string layer_of(const Work& work) {
+    return work.folder + "/python";
+}
 
 bool has_overlay(const Work& work) {
     return work.prepared && !work.prepared->folder.empty() && geteuid() == 0 &&
@@ -98,6 +105,8 @@ bool has_overlay(const Work& work) {
            (work.prepared->folder + work.folder).find_first_of(",:\\") == std::string::npos;
 }
 
-std::string overlay_of(const Work& work) { return work.folder + "/environment"; }
+std::string overlay_of(const Work& work) {
+    return work.folder + "/environment";
+}
 
 }  // namespace turnout::agent

@@ -1,10 +1,10 @@
-// What pip installs inside a job stays with that job: neither the machine's Python nor an environment
-// that other jobs use is changed.
+// What pip installs inside a job stays with that job: neither the machine's Python nor an
+// environment that other jobs use is changed.
 //
-// Where the agent may mount (as root), the environment's folder is seen by the job through an overlay
-// whose upper side is the attempt's: all of pip works there, and nothing reaches the folder beneath.
-// Elsewhere, and over the machine's own Python, the first `python` or `pip` that the job starts makes
-// a venv of the attempt that sees the packages beneath it.
+// Where the agent may mount (as root), the environment's folder is seen by the job through an
+// overlay whose upper side is the attempt's: all of pip works there, and nothing reaches the folder
+// beneath. Elsewhere, and over the machine's own Python, the first `python` or `pip` that the job
+// starts makes a venv of the attempt that sees the packages beneath it.
 #pragma once
 
 #include <string>

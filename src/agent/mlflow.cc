@@ -10,10 +10,12 @@ namespace turnout::agent {
 namespace {
 
 constexpr std::size_t kMaxAppend = 4 << 20;
-constexpr std::size_t kMaxPending = 64 << 20;  // beyond it appends are passed on, which waits for the server
-constexpr Span kReadPatience = 20s;            // a read waits so long for earlier appends to arrive
+constexpr std::size_t kMaxPending =
+    64 << 20;                        // beyond it appends are passed on, which waits for the server
+constexpr Span kReadPatience = 20s;  // a read waits so long for earlier appends to arrive
 constexpr std::string_view kApi = "/api/2.0/mlflow/";
-constexpr std::string_view kAppends[] = {"runs/log-batch", "runs/log-metric", "runs/log-parameter", "runs/set-tag"};
+constexpr std::string_view kAppends[] = {"runs/log-batch", "runs/log-metric", "runs/log-parameter",
+                                         "runs/set-tag"};
 
 http::Response error_response(int status, std::string_view code, std::string message) {
     http::Response response;
@@ -24,34 +26,45 @@ http::Response error_response(int status, std::string_view code, std::string mes
 }
 
 http::Response away_response() {
-    auto response = error_response(503, "TEMPORARILY_UNAVAILABLE",
-                                   "the Turnout server is away; metrics, params and tags of this run are kept by the "
-                                   "node meanwhile, but this request needs the server: try again");
+    auto response = error_response(
+        503, "TEMPORARILY_UNAVAILABLE",
+        "the Turnout server is away; metrics, params and tags of this run are kept by the "
+        "node meanwhile, but this request needs the server: try again");
     response.headers.set("Retry-After", "1");
     return response;
 }
 
 bool good_key(const Json& item) {
     std::string_view key = item.at("key").as_view();
-    if (key.empty() || key.size() > 250 || key.front() == '/' || key.back() == '/' || key.find("//") != std::string_view::npos ||
-        key == "." || key == ".." || key.starts_with("./") || key.starts_with("../") || key.find("/../") != std::string_view::npos || key.find("/./") != std::string_view::npos)
+    if (key.empty() || key.size() > 250 || key.front() == '/' || key.back() == '/' ||
+        key.find("//") != std::string_view::npos || key == "." || key == ".." ||
+        key.starts_with("./") || key.starts_with("../") ||
+        key.find("/../") != std::string_view::npos || key.find("/./") != std::string_view::npos)
         return false;
     for (char c : key)
-        if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') && std::string_view("_-. /:").find(c) == std::string_view::npos)
+        if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
+            std::string_view("_-. /:").find(c) == std::string_view::npos)
             return false;
     return true;
 }
 
 bool good_metric(const Json& item) {
     const Json& value = item.at("value");
-    bool number = value.is_number() || value.as_view() == "NaN" || value.as_view() == "Infinity" || value.as_view() == "-Infinity";
+    bool number = value.is_number() || value.as_view() == "NaN" || value.as_view() == "Infinity" ||
+                  value.as_view() == "-Infinity";
     const Json& step = item.at("step");
-    return good_key(item) && number && item.at("timestamp").is_int() && (step.is_null() || step.is_int());
+    return good_key(item) && number && item.at("timestamp").is_int() &&
+           (step.is_null() || step.is_int());
 }
-bool good_param(const Json& item) { return good_key(item) && item.at("value").is_string() && item.at("value").as_view().size() <= 6000; }
+bool good_param(const Json& item) {
+    return good_key(item) && item.at("value").is_string() &&
+           item.at("value").as_view().size() <= 6000;
+}
 bool good_tag(const Json& item) {
     // Tags named mlflow.* may mean something to the server.
-    return good_key(item) && item.at("value").is_string() && item.at("value").as_view().size() <= 5000 && !item.at("key").as_view().starts_with("mlflow.");
+    return good_key(item) && item.at("value").is_string() &&
+           item.at("value").as_view().size() <= 5000 &&
+           !item.at("key").as_view().starts_with("mlflow.");
 }
 
 bool all_good(const Json& list, std::size_t limit, bool (*good)(const Json&)) {
@@ -66,7 +79,6 @@ bool of_run(const Json& body, std::string_view run_id) {
     std::string_view id = body.at("run_id").as_view(), old = body.at("run_uuid").as_view();
     return (id.empty() ? old : id) == run_id && (old.empty() || old == run_id);
 }
-
 
 class BorrowedBody final : public http::BodyReader {  // the handler outlives the request it makes
 public:
@@ -86,7 +98,8 @@ bool can_accept(std::string_view path, const Json& body, std::string_view run_id
     if (path == "runs/set-tag") return good_tag(body);
     if (path != "runs/log-batch") return false;
     const Json &metrics = body.at("metrics"), &params = body.at("params"), &tags = body.at("tags");
-    return all_good(metrics, 1000, good_metric) && all_good(params, 100, good_param) && all_good(tags, 100, good_tag) &&
+    return all_good(metrics, 1000, good_metric) && all_good(params, 100, good_param) &&
+           all_good(tags, 100, good_tag) &&
            metrics.items().size() + params.items().size() + tags.items().size() <= 1000;
 }
 
@@ -102,13 +115,14 @@ struct MlflowGate::Run {
     std::string folder;
     bool closed = false;
     std::optional<Journal> journal;
-    std::uint64_t next = 1;     // number of the next append
-    std::uint64_t shipped = 0;  // all up to this are at the server
-    std::deque<Append> pending; // durable, not shipped
+    std::uint64_t next = 1;      // number of the next append
+    std::uint64_t shipped = 0;   // all up to this are at the server
+    std::deque<Append> pending;  // durable, not shipped
     std::size_t pending_bytes = 0;
     std::deque<std::pair<Append, std::optional<Later<bool>::Settle>>> arriving;  // not durable yet
     bool storing = false, shipping = false;
-    std::vector<std::pair<std::uint64_t, Later<bool>::Settle>> waiting;  // until that number is shipped
+    std::vector<std::pair<std::uint64_t, Later<bool>::Settle>>
+        waiting;                                // until that number is shipped
     std::map<std::string, std::string> params;  // accepted here: a change is the server's to refuse
 
     void wake(bool value) {
@@ -149,7 +163,8 @@ void MlflowGate::open(const AttemptId& id, const TaskSpec& task, std::string fol
         // "number path body"
         Run::Append append;
         auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), append.number);
-        std::size_t path = static_cast<std::size_t>(end - line.data()) + 1, text = line.find(' ', path);
+        std::size_t path = static_cast<std::size_t>(end - line.data()) + 1,
+                    text = line.find(' ', path);
         if (error != std::errc() || text == std::string::npos) continue;
         append.path = line.substr(path, text - path);
         append.body = line.substr(text + 1);
@@ -186,7 +201,9 @@ Task<bool> MlflowGate::drained(AttemptId id) {
 
 std::shared_ptr<MlflowGate::Run> MlflowGate::find(std::string_view authorization) const {
     constexpr std::string_view kBearer = "Bearer ";
-    if (authorization.size() <= kBearer.size() || !equal_ignoring_case(authorization.substr(0, kBearer.size()), kBearer)) return nullptr;
+    if (authorization.size() <= kBearer.size() ||
+        !equal_ignoring_case(authorization.substr(0, kBearer.size()), kBearer))
+        return nullptr;
     std::shared_ptr<Run> match;
     for (const auto& [id, run] : runs_)
         if (run->token.matches(authorization.substr(kBearer.size()))) match = run;
@@ -196,9 +213,12 @@ std::shared_ptr<MlflowGate::Run> MlflowGate::find(std::string_view authorization
 Task<http::Response> MlflowGate::handle(const http::Request& request, http::BodyReader& body) {
     auto run = find(request.headers.get("Authorization"));
     if (!run)
-        co_return error_response(401, "UNAUTHENTICATED", "this listener takes the token of a run on this node (MLFLOW_TRACKING_TOKEN)");
+        co_return error_response(
+            401, "UNAUTHENTICATED",
+            "this listener takes the token of a run on this node (MLFLOW_TRACKING_TOKEN)");
     if (request.path != run->prefix && !request.path.starts_with(run->prefix + "/"))
-        co_return error_response(404, "ENDPOINT_NOT_FOUND", "this listener serves " + run->prefix + " only");
+        co_return error_response(404, "ENDPOINT_NOT_FOUND",
+                                 "this listener serves " + run->prefix + " only");
     std::string_view path = request.path;
     path.remove_prefix(run->prefix.size());
     bool append = false;
@@ -213,22 +233,27 @@ Task<http::Response> MlflowGate::handle(const http::Request& request, http::Body
     if (!text) co_return error_response(413, "INVALID_PARAMETER_VALUE", text.error().message);
     auto json = parse_json(*text);
     std::optional<std::string> whole = std::move(*text);
-    if (!json || run->closed || !can_accept(name, *json, run->id.job) || run->pending_bytes > kMaxPending)
+    if (!json || run->closed || !can_accept(name, *json, run->id.job) ||
+        run->pending_bytes > kMaxPending)
         co_return co_await pass_on(run, request, std::move(whole), body);
     // One line of the journal each: written anew, it has no line breaks.
     std::string line = json->dump();
     // A param that changes its value is refused by the server, which knows all of them.
     std::map<std::string, std::string> params;
-    if (name == "runs/log-parameter") params[json->at("key").as_string()] = json->at("value").as_string();
-    for (const Json& item : json->at("params").items()) params[item.at("key").as_string()] = item.at("value").as_string();
+    if (name == "runs/log-parameter")
+        params[json->at("key").as_string()] = json->at("value").as_string();
+    for (const Json& item : json->at("params").items())
+        params[item.at("key").as_string()] = item.at("value").as_string();
     for (const auto& [key, value] : params)
-        if (auto known = run->params.find(key); known != run->params.end() && known->second != value)
+        if (auto known = run->params.find(key);
+            known != run->params.end() && known->second != value)
             co_return co_await pass_on(run, request, std::move(whole), body);
     run->params.insert(params.begin(), params.end());
     co_return co_await accept(run, std::move(name), std::move(*json), std::move(line));
 }
 
-Task<http::Response> MlflowGate::accept(std::shared_ptr<Run> run, std::string path, Json, std::string text) {
+Task<http::Response> MlflowGate::accept(std::shared_ptr<Run> run, std::string path, Json,
+                                        std::string text) {
     if (!run->journal) {
         std::vector<std::string> lines;
         auto journal = Journal::open(run->folder + "/metrics.journal", lines);
@@ -236,11 +261,15 @@ Task<http::Response> MlflowGate::accept(std::shared_ptr<Run> run, std::string pa
         run->journal = std::move(*journal);
     }
     Later<bool> durable;
-    run->arriving.emplace_back(Run::Append{run->next++, std::move(path), std::move(text)}, durable.settle());
-    if (!std::exchange(run->storing, true)) start(store(run, server_), [this, run] {
-        if (!run->shipping && !run->pending.empty() && !run->closed) start(ship(run), [] {});
-    });
-    if (!co_await durable) co_return error_response(500, "INTERNAL_ERROR", "the node could not write this down (disk full?)");
+    run->arriving.emplace_back(Run::Append{run->next++, std::move(path), std::move(text)},
+                               durable.settle());
+    if (!std::exchange(run->storing, true))
+        start(store(run, server_), [this, run] {
+            if (!run->shipping && !run->pending.empty() && !run->closed) start(ship(run), [] {});
+        });
+    if (!co_await durable)
+        co_return error_response(500, "INTERNAL_ERROR",
+                                 "the node could not write this down (disk full?)");
     http::Response response;
     response.headers.set("Content-Type", "application/json");
     response.body = "{}";
@@ -255,11 +284,13 @@ Task<void> MlflowGate::store(std::shared_ptr<Run> run, Server& server) {
         auto fine = std::make_shared<bool>(true);
         std::size_t written = 0;
         for (const auto& [append, settle] : group) {
-            if (!run->journal->append(std::to_string(append.number) + " " + append.path + " " + append.body)) break;
+            if (!run->journal->append(std::to_string(append.number) + " " + append.path + " " +
+                                      append.body))
+                break;
             ++written;
         }
-        // What could not be written down never was, and its number is given to the next one: by these
-        // numbers the server knows what it has.
+        // What could not be written down never was, and its number is given to the next one: by
+        // these numbers the server knows what it has.
         if (written < group.size()) run->next = group[written].first.number;
         std::function<void()> sync = [run, fine] { *fine = run->journal->sync().has_value(); };
         if (written > 0) co_await blocking(server.loop(), std::move(sync));
@@ -282,13 +313,15 @@ Task<void> MlflowGate::ship(std::shared_ptr<Run> run) {
         request.method = "POST";
         request.url = run->prefix + std::string(kApi) + append.path;
         request.headers.set("Content-Type", "application/json");
-        std::string sequence = std::to_string(run->id.attempt) + ":" + std::to_string(append.number);
+        std::string sequence =
+            std::to_string(run->id.attempt) + ":" + std::to_string(append.number);
         if (run->rank != 0) sequence += ":" + std::to_string(run->rank);
         request.headers.set("x-turnout-sequence", sequence);
         request.body = append.body;
         auto response = co_await server_.send(std::move(request), run->token);
         if (run->closed) break;
-        if (!response || response->status >= 500 || response->status == 429 || response->status == 408) {
+        if (!response || response->status >= 500 || response->status == 429 ||
+            response->status == 408) {
             co_await backoff.wait();
             continue;
         }
@@ -299,8 +332,10 @@ Task<void> MlflowGate::ship(std::shared_ptr<Run> run) {
         if (response->status >= 300) {
             auto json = parse_json(text);
             std::string why = json ? json->at("message").as_string() : "";
-            complain_(run->id, "turnout: MLflow " + run->pending.front().path + " was refused by the server: " +
-                                   (why.empty() ? "HTTP status " + std::to_string(response->status) : why));
+            complain_(run->id,
+                      "turnout: MLflow " + run->pending.front().path +
+                          " was refused by the server: " +
+                          (why.empty() ? "HTTP status " + std::to_string(response->status) : why));
         }
         run->shipped = run->pending.front().number;
         run->pending_bytes -= run->pending.front().body.size();
@@ -313,7 +348,8 @@ Task<void> MlflowGate::ship(std::shared_ptr<Run> run) {
     run->shipping = false;
 }
 
-Task<http::Response> MlflowGate::pass_on(std::shared_ptr<Run> run, const http::Request& request, std::optional<std::string> body, http::BodyReader& rest) {
+Task<http::Response> MlflowGate::pass_on(std::shared_ptr<Run> run, const http::Request& request,
+                                         std::optional<std::string> body, http::BodyReader& rest) {
     // What was appended before is seen by this request.
     Span waited{};
     while (run->shipped + 1 < run->next && !run->closed) {
@@ -326,7 +362,9 @@ Task<http::Response> MlflowGate::pass_on(std::shared_ptr<Run> run, const http::R
     onward.url = request.target;
     for (const auto& [name, value] : request.headers.all()) {
         bool hop = false;
-        for (const char* own : {"host", "connection", "content-length", "transfer-encoding", "expect", "authorization", "upgrade", "keep-alive", "te", "trailer", "proxy-connection", "x-turnout-sequence"})
+        for (const char* own : {"host", "connection", "content-length", "transfer-encoding",
+                                "expect", "authorization", "upgrade", "keep-alive", "te", "trailer",
+                                "proxy-connection", "x-turnout-sequence"})
             hop = hop || equal_ignoring_case(name, own);
         if (!hop) onward.headers.add(name, value);
     }
@@ -346,14 +384,18 @@ Task<http::Response> MlflowGate::pass_on(std::shared_ptr<Run> run, const http::R
     response.status = answer->status;
     for (const auto& [name, value] : answer->headers.all()) {
         bool hop = false;
-        for (const char* own : {"connection", "content-length", "transfer-encoding", "keep-alive", "date"})
+        for (const char* own :
+             {"connection", "content-length", "transfer-encoding", "keep-alive", "date"})
             hop = hop || equal_ignoring_case(name, own);
         if (!hop) response.headers.add(name, value);
     }
     std::string_view length = answer->headers.get("Content-Length");
     std::uint64_t size = 0;
-    if (!length.empty() && std::from_chars(length.data(), length.data() + length.size(), size).ec == std::errc()) response.length = size;
-    if (request.method != "HEAD" && answer->body && answer->status != 204 && answer->status != 304) response.stream = std::move(answer->body);
+    if (!length.empty() &&
+        std::from_chars(length.data(), length.data() + length.size(), size).ec == std::errc())
+        response.length = size;
+    if (request.method != "HEAD" && answer->body && answer->status != 204 && answer->status != 304)
+        response.stream = std::move(answer->body);
     if (response.stream == nullptr && request.method != "HEAD") response.length.reset();
     co_return response;
 }

@@ -1,6 +1,6 @@
 // The agent's MLflow listener on the loopback interface. Appends to the attempt's own run are
-// accepted here: durable in the attempt's journal, answered, then shipped to the server in order and
-// exactly once (the server drops repeated numbers). Everything else is passed on.
+// accepted here: durable in the attempt's journal, answered, then shipped to the server in order
+// and exactly once (the server drops repeated numbers). Everything else is passed on.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +39,10 @@ public:
 private:
     struct Run;
     std::shared_ptr<Run> find(std::string_view authorization) const;
-    Task<http::Response> accept(std::shared_ptr<Run> run, std::string path, Json body, std::string text);
-    Task<http::Response> pass_on(std::shared_ptr<Run> run, const http::Request& request, std::optional<std::string> body, http::BodyReader& rest);
+    Task<http::Response> accept(std::shared_ptr<Run> run, std::string path, Json body,
+                                std::string text);
+    Task<http::Response> pass_on(std::shared_ptr<Run> run, const http::Request& request,
+                                 std::optional<std::string> body, http::BodyReader& rest);
     static Task<void> store(std::shared_ptr<Run> run, Server& server);
     Task<void> ship(std::shared_ptr<Run> run);
 

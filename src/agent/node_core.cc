@@ -24,7 +24,8 @@ void NodeCore::State::restore_line(const Json& line, bool& rebooted) {
             attempt.order = next_order++;
             attempt.boot_id = line.at("boot_id").as_string();
             attempt.since = now();
-            if (auto task = task_of(*lease)) attempt.task = std::make_shared<const TaskSpec>(std::move(*task));
+            if (auto task = task_of(*lease))
+                attempt.task = std::make_shared<const TaskSpec>(std::move(*task));
             attempt.task_json = std::move(lease->task);
             attempt.base = std::move(lease->base);
             bases.use(attempt.base);
@@ -33,7 +34,8 @@ void NodeCore::State::restore_line(const Json& line, bool& rebooted) {
             bases.keep(*base, true);
         } else if (auto* cancel = std::get_if<Cancel>(&*to_agent)) {
             if (auto* attempt = find(cancel->id))
-                attempt->stop = Stop{cancel->cause, Span(line.at("asked").as_int()), cancel->grace, false, std::nullopt};
+                attempt->stop = Stop{cancel->cause, Span(line.at("asked").as_int()), cancel->grace,
+                                     false, std::nullopt};
         } else if (auto* ack = std::get_if<EndAck>(&*to_agent)) {
             auto* attempt = find(ack->id);
             if (attempt && !line.at("final").as_bool()) {
@@ -84,7 +86,8 @@ void NodeCore::restore(const std::vector<std::string>& lines) {
         // Times of another boot mean nothing here.
         if (attempt.rebooted || attempt.since > now) attempt.since = now;
         if (attempt.rebooted || attempt.running_since > now) attempt.running_since = now;
-        if (attempt.stop && (attempt.rebooted || attempt.stop->asked > now)) attempt.stop->asked = now;
+        if (attempt.stop && (attempt.rebooted || attempt.stop->asked > now))
+            attempt.stop->asked = now;
         // A discarded one must not survive only because the record of the wish was the last line.
         if (attempt.discard && !attempt.stop)
             attempt.stop = Stop{Cause::NodeLost, now, Span::zero(), false, std::nullopt};
@@ -111,8 +114,10 @@ void NodeCore::restore(const std::vector<std::string>& lines) {
         attempt.ending.cause = Cause::NodeLost;
         attempt.ending.exit_code = -1;
         attempt.ending.message = "the machine restarted before the job was done";
-        if (attempt.stage == Stage::Flushing) s.record(s.ending_line(id, attempt));
-        else s.end_without_outputs(id, attempt);
+        if (attempt.stage == Stage::Flushing)
+            s.record(s.ending_line(id, attempt));
+        else
+            s.end_without_outputs(id, attempt);
     }
     if (rebooted || s.contact > now) s.contact = now;
     s.touch_all();
@@ -191,7 +196,8 @@ void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {
     s.listed = true;
     s.emit(effect::SetSlots{s.max_running});
     // What was said while it did not listen, or to an earlier one, it does not know.
-    if (s.lost_after > Span::zero() && !s.attempts.empty()) s.emit(effect::SetFence{s.contact + s.lost_after});
+    if (s.lost_after > Span::zero() && !s.attempts.empty())
+        s.emit(effect::SetFence{s.contact + s.lost_after});
     std::map<AttemptId, const TaskState*> known;
     for (const auto& task : tasks) {
         known[task.id] = &task;
@@ -202,7 +208,8 @@ void NodeCore::supervisor_listed(const std::vector<TaskState>& tasks) {
             s.emit(effect::SignalTask{task.id, SIGKILL});
     }
     std::size_t unknown = 0;  // starts that were asked for and are not known there
-    for (const auto& [id, attempt] : s.attempts) unknown += attempt.stage == Stage::Starting && attempt.issued && !known.contains(id);
+    for (const auto& [id, attempt] : s.attempts)
+        unknown += attempt.stage == Stage::Starting && attempt.issued && !known.contains(id);
     for (Attempt* known_attempt : s.in_order()) {
         Attempt& attempt = *known_attempt;
         const AttemptId id = *attempt.id;
@@ -259,10 +266,13 @@ void NodeCore::task_started(const AttemptId& id, Result<Span> started) {
         s.stop_before_start(id, *attempt);
     } else if (started.error().code == Code::Canceled) {
         // Dropped at the wish of this life, or of an earlier one that is not known any more.
-        if (attempt->revoked) s.end_revoked(id, *attempt);
-        else attempt->issued = false;
+        if (attempt->revoked)
+            s.end_revoked(id, *attempt);
+        else
+            attempt->issued = false;
     } else {
-        bool theirs = started.error().code == Code::InvalidArgument || started.error().code == Code::NotFound;
+        bool theirs =
+            started.error().code == Code::InvalidArgument || started.error().code == Code::NotFound;
         s.fail(id, *attempt, theirs ? Cause::UserCode : Cause::Internal, started.error().message,
                theirs ? 127 : -1);
     }
@@ -305,7 +315,8 @@ void NodeCore::outputs_shipped(const AttemptId& id, Result<void> result) {
     auto* attempt = s.find(id);
     if (!attempt || attempt->stage != Stage::Outputs || s.quitting) return;
     if (!result && attempt->ending.cause == Cause::None) {
-        bool theirs = result.error().code == Code::InvalidArgument || result.error().code == Code::NotFound;
+        bool theirs =
+            result.error().code == Code::InvalidArgument || result.error().code == Code::NotFound;
         attempt->ending.cause = theirs ? Cause::UserCode : Cause::Internal;
         attempt->ending.message = clean(result.error().message, kMaxMessage);
     }
@@ -341,11 +352,14 @@ std::optional<Span> NodeCore::next_tick() const {
     Span next = Span::max();
     if (s.linked && s.hello_at) next = *s.hello_at;
     if (!s.timers.empty()) next = std::min(next, s.timers.begin()->first.first);
-    if (s.unfinished > 0 && !s.lost_contact && s.lost_after > Span::zero()) next = std::min(next, s.contact + s.lost_after);
+    if (s.unfinished > 0 && !s.lost_contact && s.lost_after > Span::zero())
+        next = std::min(next, s.contact + s.lost_after);
     return next == Span::max() ? std::optional<Span>() : next;
 }
 
-std::vector<Effect> NodeCore::take_effects() { return std::exchange(state_->effects, {}); }
+std::vector<Effect> NodeCore::take_effects() {
+    return std::exchange(state_->effects, {});
+}
 
 std::shared_ptr<const TaskSpec> NodeCore::task(const AttemptId& id) const {
     auto found = state_->attempts.find(id);
@@ -363,6 +377,8 @@ bool NodeCore::running(const AttemptId& id) const {
     return found != state_->attempts.end() && found->second.stage == Stage::Running;
 }
 
-bool NodeCore::quitting() const { return state_->quitting; }
+bool NodeCore::quitting() const {
+    return state_->quitting;
+}
 
 }  // namespace turnout::agent

@@ -2,7 +2,8 @@
 // no hands: inputs come as calls, what must be done leaves as a list of effects. No socket, no
 // file, no process and no clock but the one it is given, so the simulator runs this very class.
 //
-//   lease ─► snapshot ─► environment ─► inputs ─► start ─► running ─► outputs ─► last log bytes ─► ended ─► forgotten
+//   lease ─► snapshot ─► environment ─► inputs ─► start ─► running ─► outputs ─► last log bytes ─►
+//   ended ─► forgotten
 //
 // How to drive it (the runtime and the simulator do the same):
 //   1. `NodeCore core(facts, clock)`, then `core.restore(lines)` with every journal line that was
@@ -47,7 +48,7 @@ inline constexpr Span kTimeoutGrace = 30s;  // between TERM and KILL when the ti
 
 // What the node says of itself.
 struct NodeFacts {
-    std::string node;     // "{wsid}/{compute}/{node}"
+    std::string node;  // "{wsid}/{compute}/{node}"
     std::string build;
     std::string boot_id;
     std::int64_t pid = 0;
@@ -58,7 +59,7 @@ struct NodeFacts {
 
 // How a task ended, as the supervisor wrote it down. Times are since boot.
 struct TaskExit {
-    int exit_code = 0;             // 128 + signal if it was killed
+    int exit_code = 0;  // 128 + signal if it was killed
     int signal = 0;
     bool lost = false;             // the supervisor died with it: nobody knows how it ended
     bool memory_exceeded = false;  // the supervisor killed it at its memory limit
@@ -105,8 +106,8 @@ struct StartTask {
     AttemptId id;
     std::string preamble;  // first bytes of std_log, written only if the command could be started
 };
-// The whole tree of the task. One that only waits for its turn at the supervisor is dropped instead,
-// and task_started (Canceled) says so; 0 does that and nothing to one that runs.
+// The whole tree of the task. One that only waits for its turn at the supervisor is dropped
+// instead, and task_started (Canceled) says so; 0 does that and nothing to one that runs.
 struct SignalTask {
     AttemptId id;
     int signal = 0;
@@ -127,7 +128,8 @@ struct ShipLog {  // read these bytes of the stream and send them as one LogChun
 struct ShipOutputs {  // outputs_shipped: outputs/, logs/, named outputs, and every pending metric
     AttemptId id;
 };
-struct AbandonOutputs {  // of ShipOutputs: no more files, but every pending metric still; outputs_shipped
+struct AbandonOutputs {  // of ShipOutputs: no more files, but every pending metric still;
+                         // outputs_shipped
     AttemptId id;
 };
 struct Abort {  // preparation or shipping of it stops; its completion is ignored if it still comes
@@ -136,7 +138,8 @@ struct Abort {  // preparation or shipping of it stops; its completion is ignore
 struct Forget {  // acknowledged: delete its folder, let its log bytes go
     AttemptId id;
 };
-struct SetFence {  // the supervisor kills everything at this time since boot, unless set later again
+struct SetFence {  // the supervisor kills everything at this time since boot, unless set later
+                   // again
     Span deadline{};
 };
 struct Quit {};  // the node is released: kill everything, end the supervisor, delete scratch files
@@ -144,9 +147,9 @@ struct Quit {};  // the node is released: kill everything, end the supervisor, d
 
 using Effect =
     std::variant<effect::Send, effect::Record, effect::FetchSnapshot, effect::PrepareEnvironment,
-                 effect::FetchInputs, effect::StartTask, effect::SignalTask, effect::SetSlots, effect::AppendLog,
-                 effect::ShipLog, effect::ShipOutputs, effect::AbandonOutputs, effect::Abort, effect::Forget,
-                 effect::SetFence, effect::Quit>;
+                 effect::FetchInputs, effect::StartTask, effect::SignalTask, effect::SetSlots,
+                 effect::AppendLog, effect::ShipLog, effect::ShipOutputs, effect::AbandonOutputs,
+                 effect::Abort, effect::Forget, effect::SetFence, effect::Quit>;
 
 class NodeCore {
 public:
@@ -163,19 +166,23 @@ public:
     void server_connected();
     void server_disconnected();
     void from_server(const agent_protocol::ToAgent& message);
-    // A message about that attempt that nobody can read: the attempt ends, and the server hears why.
+    // A message about that attempt that nobody can read: the attempt ends, and the server hears
+    // why.
     void unreadable(const AttemptId& id, const std::string& why);
 
     // ---- the supervisor ----
     void supervisor_listed(const std::vector<TaskState>& tasks);
-    void supervisor_gone();  // its connection broke: nothing is asked of it until it is listed again
-    // Since boot. InvalidArgument, NotFound: the command cannot be run; Canceled: it was dropped while it waited.
+    void
+    supervisor_gone();  // its connection broke: nothing is asked of it until it is listed again
+    // Since boot. InvalidArgument, NotFound: the command cannot be run; Canceled: it was dropped
+    // while it waited.
     void task_started(const AttemptId& id, Result<Span> started);
     void task_exited(const AttemptId& id, const TaskExit& exit);
     // `stream`: kStdLog, kEnvironmentLog, or the server's name of one.
     void log_grew(const AttemptId& id, std::string_view stream, std::uint64_t length);
 
-    // ---- completions. Unavailable never comes here: whoever carries an effect out goes on trying. ----
+    // ---- completions. Unavailable never comes here: whoever carries an effect out goes on trying.
+    // ----
     void snapshot_done(const AttemptId& id, Result<void> result);
     void environment_done(const AttemptId& id, Result<void> result);
     void inputs_done(const AttemptId& id, Result<void> result);
@@ -190,9 +197,10 @@ public:
     std::vector<Effect> take_effects();
 
     // ---- reads ----
-    std::shared_ptr<const TaskSpec> task(const AttemptId& id) const;  // nullptr if unknown; may outlive the attempt
-    std::vector<AttemptId> attempts() const;          // known and not forgotten
-    bool running(const AttemptId& id) const;          // its command runs
+    std::shared_ptr<const TaskSpec> task(
+        const AttemptId& id) const;           // nullptr if unknown; may outlive the attempt
+    std::vector<AttemptId> attempts() const;  // known and not forgotten
+    bool running(const AttemptId& id) const;  // its command runs
     bool quitting() const;
 
 private:

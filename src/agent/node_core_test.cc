@@ -195,15 +195,20 @@ TEST_F(NodeCoreTest, LeasesShareABaseThatIsWrittenDownOnce) {
     task.command = "echo ${{turnout.job}} ${{search_space.x}}";
     core->from_server(Base{"h", to_json(task)});
     const AttemptId other{"ws", "other", 1};
-    auto own = [](const char* x) { return Json::object({{"parameters", Json::array({Json::array({"x", x})})}}); };
+    auto own = [](const char* x) {
+        return Json::object({{"parameters", Json::array({Json::array({"x", x})})}});
+    };
     core->from_server(Lease{kId, own("1"), "h"});
     core->from_server(Lease{other, own("2"), "h"});
-    const auto told = [&](const AttemptId& id) { return core->task(id)->command + " " + core->task(id)->parameters.at(0).second; };
+    const auto told = [&](const AttemptId& id) {
+        return core->task(id)->command + " " + core->task(id)->parameters.at(0).second;
+    };
     EXPECT_EQ(told(kId), "echo job ${{search_space.x}} 1");
     EXPECT_EQ(told(other), "echo other ${{search_space.x}} 2");
     take();
     auto bases = [](const std::vector<std::string>& lines) {
-        return std::count_if(lines.begin(), lines.end(), [](const auto& line) { return line.contains("\"base\",\"hash\""); });
+        return std::count_if(lines.begin(), lines.end(),
+                             [](const auto& line) { return line.contains("\"base\",\"hash\""); });
     };
     EXPECT_EQ(bases(journal), 1);
     restart();
@@ -225,7 +230,8 @@ TEST_F(NodeCoreTest, LeasesShareABaseThatIsWrittenDownOnce) {
     core->from_server(Lease{{"ws", "late", 1}, own("3"), "h"});
     pass(1s);
     ASSERT_EQ(all<effect::AppendLog>().size(), 1u);
-    EXPECT_TRUE(all<effect::AppendLog>()[0].text.contains("base 'h'")) << all<effect::AppendLog>()[0].text;
+    EXPECT_TRUE(all<effect::AppendLog>()[0].text.contains("base 'h'"))
+        << all<effect::AppendLog>()[0].text;
 }
 
 // The lease and its ending are two lines, and the last one may be torn.
@@ -234,10 +240,14 @@ TEST_F(NodeCoreTest, WhatWasNotUnderstoodIsNotPreparedInTheNextLife) {
         journal.clear();
         start("boot-1");
         ready();
-        if (canceled) core->from_server(Cancel{kId, Cause::Canceled, 1s});
-        else core->from_server(Lease{kId, Json::object({{"command", "echo"}}), "unknown base"});
+        if (canceled)
+            core->from_server(Cancel{kId, Cause::Canceled, 1s});
+        else
+            core->from_server(Lease{kId, Json::object({{"command", "echo"}}), "unknown base"});
         take();
-        while (!journal.back().contains("\"boot_id\":\"boot-1\"") || journal.back().contains("\"contact\"")) journal.pop_back();
+        while (!journal.back().contains("\"boot_id\":\"boot-1\"") ||
+               journal.back().contains("\"contact\""))
+            journal.pop_back();
         restart();
         seen.clear();
         ready();
@@ -254,7 +264,9 @@ TEST_F(NodeCoreTest, WhatWasNotUnderstoodIsNotPreparedInTheNextLife) {
 
 TEST_F(NodeCoreTest, TheBasesSentLastAreKept) {
     ready();
-    auto base = [](std::size_t i) { return Base{"h" + std::to_string(i), Json::object({{"command", "echo"}})}; };
+    auto base = [](std::size_t i) {
+        return Base{"h" + std::to_string(i), Json::object({{"command", "echo"}})};
+    };
     for (std::size_t i = 0; i <= kBasesKept; ++i) core->from_server(base(i));
     core->from_server(Lease{{"ws", "first", 1}, Json::object(), "h0"});
     core->from_server(Lease{{"ws", "second", 1}, Json::object(), "h1"});
@@ -350,7 +362,8 @@ TEST_F(NodeCoreTest, MachineRestarted) {
                 if (core->attempts().empty()) continue;  // not even the lease was left
                 ASSERT_EQ(sent<EndReport>().size(), 1u);
                 const bool all_there = point == Ended && lost == 0;
-                EXPECT_EQ(sent<EndReport>()[0].ending.cause, all_there ? Cause::None : Cause::NodeLost);
+                EXPECT_EQ(sent<EndReport>()[0].ending.cause,
+                          all_there ? Cause::None : Cause::NodeLost);
             }
         }
     }
@@ -643,9 +656,15 @@ TEST_F(NodeCoreTest, FailuresNameTheirCause) {
     const Case cases[] = {
         {[&] { core->snapshot_done(kId, theirs); }, Cause::Input},
         {[&] { core->snapshot_done(kId, ours); }, Cause::Internal},
-        {[&] { core->snapshot_done(kId, {}), core->environment_done(kId, theirs); }, Cause::Environment},
-        {[&] { core->snapshot_done(kId, {}), core->environment_done(kId, {}), core->inputs_done(kId, theirs); }, Cause::Input},
-        {[&] { prepare(), core->task_started(kId, invalid("'nosuch': not found")); }, Cause::UserCode},
+        {[&] { core->snapshot_done(kId, {}), core->environment_done(kId, theirs); },
+         Cause::Environment},
+        {[&] {
+             core->snapshot_done(kId, {}), core->environment_done(kId, {}),
+                 core->inputs_done(kId, theirs);
+         },
+         Cause::Input},
+        {[&] { prepare(), core->task_started(kId, invalid("'nosuch': not found")); },
+         Cause::UserCode},
     };
     for (const auto& c : cases) {
         journal.clear();
@@ -727,7 +746,8 @@ TEST_F(NodeCoreTest, BrokenJournalLinesAreSkipped) {
     bring_to(Running);
     let_it_last();
     take();
-    journal.insert(journal.begin() + 1, {"", "{", "[]", R"({"message":{"type":"lease"}})", R"({"stage":"x"})"});
+    journal.insert(journal.begin() + 1,
+                   {"", "{", "[]", R"({"message":{"type":"lease"}})", R"({"stage":"x"})"});
     restart();
     EXPECT_EQ(core->attempts().size(), 1u);
     EXPECT_TRUE(core->running(kId));

@@ -1,4 +1,5 @@
-// What the node's core holds and what follows from it, attempt by attempt. Internal to node_core.cc.
+// What the node's core holds and what follows from it, attempt by attempt. Internal to
+// node_core.cc.
 #pragma once
 
 #include <algorithm>
@@ -13,17 +14,20 @@
 
 namespace turnout::agent {
 
-inline constexpr Span kRepeat = 20s;          // reports that were not acknowledged are said again
+inline constexpr Span kRepeat = 20s;  // reports that were not acknowledged are said again
 inline constexpr Span kRepeatHello = 5s;
-inline constexpr Span kResendLog = 5s;        // unacknowledged log bytes are sent again
-inline constexpr Span kRecordContact = 10s;   // how much older than the truth the recorded contact may be
-inline constexpr Span kDetailDelay = 250ms;   // a step shorter than this is not worth a report
-inline constexpr Span kLasting = 50ms;        // a phase shorter than this is not worth a report or a record
-inline constexpr Span kWaiting = 1s;          // nor is a shorter wait for the command before it
-inline constexpr int kAhead = 8;              // so many starts wait at the supervisor for their turn
+inline constexpr Span kResendLog = 5s;  // unacknowledged log bytes are sent again
+inline constexpr Span kRecordContact =
+    10s;  // how much older than the truth the recorded contact may be
+inline constexpr Span kDetailDelay = 250ms;  // a step shorter than this is not worth a report
+inline constexpr Span kLasting =
+    50ms;                             // a phase shorter than this is not worth a report or a record
+inline constexpr Span kWaiting = 1s;  // nor is a shorter wait for the command before it
+inline constexpr int kAhead = 8;      // so many starts wait at the supervisor for their turn
 inline constexpr Span kRepeatKill = 5s;
 inline constexpr std::uint64_t kLogWindow = 8 * kLogChunk;
-inline constexpr int kLossesBeforeAlone = 2;  // with the supervisor; then the job has the node for itself
+inline constexpr int kLossesBeforeAlone =
+    2;  // with the supervisor; then the job has the node for itself
 inline constexpr std::size_t kLossesKept = 256;
 inline constexpr std::size_t kTombstones = 1000;
 inline constexpr std::size_t kMaxMessage = 8 << 10;
@@ -33,18 +37,18 @@ struct NodeCore::State {
     NodeFacts facts;
     const Clock& clock;
     std::map<AttemptId, Attempt> attempts;
-    std::map<std::uint64_t, Attempt*> ready;  // by order: prepared, to be started
+    std::map<std::uint64_t, Attempt*> ready;                    // by order: prepared, to be started
     std::map<std::pair<Span, std::uint64_t>, Attempt*> timers;  // by time and order
-    std::vector<Attempt*> dirty;              // to be looked at; nullptr: gone meanwhile
-    int processes = 0;   // attempts that are asked to start or run
-    int live = 0;        // that have not ended
-    int unfinished = 0;  // that lost contact would end
+    std::vector<Attempt*> dirty;  // to be looked at; nullptr: gone meanwhile
+    int processes = 0;            // attempts that are asked to start or run
+    int live = 0;                 // that have not ended
+    int unfinished = 0;           // that lost contact would end
     Bases bases;
     std::uint64_t next_order = 0;
-    std::deque<AttemptId> buried;       // acknowledged ends, newest last
+    std::deque<AttemptId> buried;  // acknowledged ends, newest last
     std::set<AttemptId> buried_set;
-    // How often commands of a job were lost together with the supervisor, which one of them may have
-    // ended: by workspace and job, in this life.
+    // How often commands of a job were lost together with the supervisor, which one of them may
+    // have ended: by workspace and job, in this life.
     std::map<std::pair<std::string, std::string>, int> losses;
     int careful = 0;  // attempts that are `careful`
     std::vector<Effect> effects;
@@ -86,7 +90,8 @@ struct NodeCore::State {
     std::vector<Attempt*> in_order() {
         std::vector<Attempt*> order;
         for (auto& [id, attempt] : attempts) order.push_back(&attempt);
-        std::sort(order.begin(), order.end(), [](const Attempt* a, const Attempt* b) { return a->order < b->order; });
+        std::sort(order.begin(), order.end(),
+                  [](const Attempt* a, const Attempt* b) { return a->order < b->order; });
         return order;
     }
     Attempt& add(const AttemptId& id, Attempt attempt) {
@@ -102,7 +107,8 @@ struct NodeCore::State {
         Attempt& attempt = found->second;
         count(attempt, -1);
         if (attempt.timer) timers.erase({*attempt.timer, attempt.order});
-        if (attempt.dirty) std::replace(dirty.begin(), dirty.end(), &attempt, static_cast<Attempt*>(nullptr));
+        if (attempt.dirty)
+            std::replace(dirty.begin(), dirty.end(), &attempt, static_cast<Attempt*>(nullptr));
         not_careful(attempt);
         bases.leave(attempt.base);
         attempts.erase(found);
@@ -113,8 +119,10 @@ struct NodeCore::State {
         if (attempt.live()) live += by;
         if (attempt.stage < Stage::Flushing) unfinished += by;
         if (attempt.stage != Stage::Ready) return;
-        if (by > 0) ready.emplace(attempt.order, &attempt);
-        else ready.erase(attempt.order);
+        if (by > 0)
+            ready.emplace(attempt.order, &attempt);
+        else
+            ready.erase(attempt.order);
     }
     void move_to(Attempt& attempt, Stage stage) {
         count(attempt, -1);
@@ -141,9 +149,9 @@ struct NodeCore::State {
         const auto found = losses.find({attempt.id->workspace, attempt.id->job});
         return found != losses.end() && found->second >= kLossesBeforeAlone;
     }
-    // Whether the supervisor may be asked to start it now. After it died, those that it had not begun
-    // are begun one by one, so that it shows which of them it was; and who was lost with it again and
-    // again runs alone, so that nobody else is.
+    // Whether the supervisor may be asked to start it now. After it died, those that it had not
+    // begun are begun one by one, so that it shows which of them it was; and who was lost with it
+    // again and again runs alone, so that nobody else is.
     bool may_ask(const Attempt& attempt) const {
         if (losses.empty() && careful == 0) return true;
         int others = 0;
@@ -158,40 +166,48 @@ struct NodeCore::State {
         }
         return !attempt.careful || others < max_running;
     }
-    // The supervisor that has just said what it knows does not know that start. `alone`: of all that
-    // it does not know it was the only one that the supervisor before was asked for.
+    // The supervisor that has just said what it knows does not know that start. `alone`: of all
+    // that it does not know it was the only one that the supervisor before was asked for.
     void start_lost(const AttemptId& id, Attempt& attempt, bool alone) {
         if (std::exchange(attempt.issued, false)) {
             lost_with_supervisor(id);
             if (alone && !attempt.stop && !attempt.revoked)
-                return fail(id, attempt, Cause::NodeLost, "the node's supervisor ended when it was asked to start the command", -1);
+                return fail(id, attempt, Cause::NodeLost,
+                            "the node's supervisor ended when it was asked to start the command",
+                            -1);
             be_careful(attempt);
         }
-        if (attempt.stop) stop_before_start(id, attempt);
-        else if (attempt.revoked) end_revoked(id, attempt);
+        if (attempt.stop)
+            stop_before_start(id, attempt);
+        else if (attempt.revoked)
+            end_revoked(id, attempt);
     }
 
     // ---- journal lines: a message of the protocol and what the node adds to it ----
 
     std::string lease_line(const AttemptId& id, const Attempt& attempt) const {
-        return line_of(ToAgent(Lease{id, attempt.task_json, attempt.base}), ",\"boot_id\":" + Json(attempt.boot_id).dump());
+        return line_of(ToAgent(Lease{id, attempt.task_json, attempt.base}),
+                       ",\"boot_id\":" + Json(attempt.boot_id).dump());
     }
     std::string base_line(const std::string& hash, const Bases::Kept& base) const {
         return line_of(ToAgent(Base{hash, base.json}));
     }
     std::string stage_line(const AttemptId& id, const Attempt& attempt) const {
         PhaseReport report{id, phase_of(attempt.stage), "", Span{}, attempt.durations};
-        return line_of(ToServer(report), ",\"stage\":\"" + std::string(name_of(attempt.stage)) +
-                                             "\",\"since\":" + std::to_string(attempt.since.count()) +
-                                             ",\"running_since\":" + std::to_string(attempt.running_since.count()));
+        return line_of(ToServer(report),
+                       ",\"stage\":\"" + std::string(name_of(attempt.stage)) +
+                           "\",\"since\":" + std::to_string(attempt.since.count()) +
+                           ",\"running_since\":" + std::to_string(attempt.running_since.count()));
     }
     std::string stop_line(const AttemptId& id, const Stop& stop) const {
-        return line_of(ToAgent(Cancel{id, stop.cause, stop.grace}), ",\"asked\":" + std::to_string(stop.asked.count()));
+        return line_of(ToAgent(Cancel{id, stop.cause, stop.grace}),
+                       ",\"asked\":" + std::to_string(stop.asked.count()));
     }
     std::string ending_line(const AttemptId& id, const Attempt& attempt) const {
         return line_of(ToServer(EndReport{id, attempt.ending}),
-                       ",\"stage\":\"" + std::string(name_of(attempt.stage)) + "\",\"since\":" +
-                           std::to_string(attempt.since.count()) + ",\"words\":" + Json(attempt.last_words).dump());
+                       ",\"stage\":\"" + std::string(name_of(attempt.stage)) +
+                           "\",\"since\":" + std::to_string(attempt.since.count()) +
+                           ",\"words\":" + Json(attempt.last_words).dump());
     }
     std::string end_ack_line(const AttemptId& id, bool final) const {
         return line_of(ToAgent(EndAck{id}), final ? ",\"final\":true" : ",\"final\":false");
@@ -237,7 +253,9 @@ struct NodeCore::State {
             case Stage::Ended: break;
         }
     }
-    Span in_stage(const Attempt& attempt) const { return std::max(Span::zero(), now() - attempt.since); }
+    Span in_stage(const Attempt& attempt) const {
+        return std::max(Span::zero(), now() - attempt.since);
+    }
 
     void enter(const AttemptId& id, Attempt& attempt, Stage stage) {
         book(attempt.durations, attempt.stage, in_stage(attempt));
@@ -252,24 +270,28 @@ struct NodeCore::State {
         attempt.detail.clear();
         if (stage >= Stage::Outputs) attempt.ending.durations = attempt.durations;
         if (stage == Stage::Starting) {
-            record(stage_line(id, attempt));  // the steps before it are repeated after a restart anyway
+            record(stage_line(id,
+                              attempt));  // the steps before it are repeated after a restart anyway
         } else if (stage > Stage::Starting) {
             attempt.record_at = now() + kLasting;
             if (!derived) write_down(id, attempt);
         }
         if (stage == Stage::Ended)
             report(id, attempt);
-        else if (stage == Stage::Ready)  // it waits for its turn: the server knows how many are before it
+        else if (stage ==
+                 Stage::Ready)  // it waits for its turn: the server knows how many are before it
             attempt.report_at = now() + kWaiting;
         else if (phase_of(stage) != before)
             attempt.report_at = now() + kLasting;
         else
-            attempt.report_at = std::min(attempt.report_at.value_or(Span::max()), now() + kDetailDelay);
+            attempt.report_at =
+                std::min(attempt.report_at.value_or(Span::max()), now() + kDetailDelay);
     }
 
     void write_down(const AttemptId& id, Attempt& attempt) {
         if (!std::exchange(attempt.record_at, std::nullopt)) return;
-        record(attempt.stage >= Stage::Outputs ? ending_line(id, attempt) : stage_line(id, attempt));
+        record(attempt.stage >= Stage::Outputs ? ending_line(id, attempt)
+                                               : stage_line(id, attempt));
     }
 
     void report(const AttemptId& id, Attempt& attempt) {
@@ -287,7 +309,8 @@ struct NodeCore::State {
     std::string default_detail(const Attempt& attempt) const {
         switch (attempt.stage) {
             case Stage::Snapshot: return "fetching the code snapshot";
-            case Stage::Environment: return "preparing environment " + attempt.task->environment.name;
+            case Stage::Environment:
+                return "preparing environment " + attempt.task->environment.name;
             case Stage::Inputs: return "fetching inputs";
             case Stage::Ready:
             case Stage::Starting: return "waiting for the node's previous command";
@@ -353,7 +376,8 @@ struct NodeCore::State {
         end_without_outputs(id, attempt);
     }
 
-    void fail(const AttemptId& id, Attempt& attempt, Cause cause, std::string message, int exit_code) {
+    void fail(const AttemptId& id, Attempt& attempt, Cause cause, std::string message,
+              int exit_code) {
         attempt.ending = Ending{};
         attempt.ending.cause = cause;
         attempt.ending.exit_code = exit_code;
@@ -383,8 +407,10 @@ struct NodeCore::State {
         }
         // A task may be over before its start was heard of.
         if (attempt.stage == Stage::Starting) begun(id, attempt, exit.lost ? now() : exit.started);
-        if (exit.lost) lost_with_supervisor(id);
-        else losses.erase({id.workspace, id.job});
+        if (exit.lost)
+            lost_with_supervisor(id);
+        else
+            losses.erase({id.workspace, id.job});
         Ending ending;
         // One that was over, or had to end, before it was to give way does not run again.
         const Span over = exit.timed_out ? exit.started + attempt.task->timeout : exit.ended;
@@ -398,15 +424,19 @@ struct NodeCore::State {
             ending = stopped_ending(attempt);
         } else if (exit.lost) {
             ending.cause = Cause::NodeLost;
-            ending.message = "the node's supervisor was ended, from outside or by a command, and the command with it";
+            ending.message =
+                "the node's supervisor was ended, from outside or by a command, and the command "
+                "with it";
         } else if (exit.timed_out) {
             ending.cause = Cause::Timeout;
-            ending.message = "the command ran longer than its limit of " + to_words(attempt.task->timeout) + " and was stopped";
+            ending.message = "the command ran longer than its limit of " +
+                             to_words(attempt.task->timeout) + " and was stopped";
         } else if (exit.memory_exceeded) {
             ending.cause = Cause::OutOfMemory;
             ending.message =
                 "the command used " +
-                to_size_words(static_cast<std::uint64_t>(std::max<std::int64_t>(0, exit.peak_memory_bytes))) +
+                to_size_words(
+                    static_cast<std::uint64_t>(std::max<std::int64_t>(0, exit.peak_memory_bytes))) +
                 " of memory, more than its limit of " +
                 to_size_words(static_cast<std::uint64_t>(attempt.task->memory_limit_bytes));
         } else if (exit.signal != 0) {
@@ -430,10 +460,12 @@ struct NodeCore::State {
         // The command's own time is what the supervisor measured, not when it was heard of: the end
         // may have been heard late, or the start.
         if (!exit.lost && exit.ended >= exit.started && exit.ended > Span::zero()) {
-            Span late = attempt.durations.user_code + in_stage(attempt) - (exit.ended - exit.started);
+            Span late =
+                attempt.durations.user_code + in_stage(attempt) - (exit.ended - exit.started);
             attempt.since += late;
             if (late < Span::zero())
-                attempt.durations.waiting = std::max(Span::zero(), attempt.durations.waiting + late);
+                attempt.durations.waiting =
+                    std::max(Span::zero(), attempt.durations.waiting + late);
             enter(id, attempt, Stage::Outputs);
             attempt.since -= std::max(Span::zero(), late);
         } else {
@@ -483,7 +515,9 @@ struct NodeCore::State {
             task = TURNOUT_TRY(task_from_json(lease.task));
         } else {
             const Bases::Kept* base = bases.find(lease.base);
-            if (!base) return not_found("the server did not send its base '" + lease.base + "'", lease.base);
+            if (!base)
+                return not_found("the server did not send its base '" + lease.base + "'",
+                                 lease.base);
             task = TURNOUT_TRY(base->task);
             task = TURNOUT_TRY(expand_task(std::move(task), lease.task, lease.id));
         }
@@ -522,7 +556,8 @@ struct NodeCore::State {
     }
     // Ends an attempt that it was told of in words that mean nothing here.
     void refuse(const AttemptId& id, std::string why) {
-        if (auto* known = find(id)) {  // what was meant is not known: it is not to go on as if nothing was
+        if (auto* known =
+                find(id)) {  // what was meant is not known: it is not to go on as if nothing was
             if (known->has_process() || known->stage >= Stage::Outputs) return report(id, *known);
             if (known->issued) emit(effect::Abort{id});
             return fail(id, *known, Cause::Internal, std::move(why), -1);
@@ -543,7 +578,8 @@ struct NodeCore::State {
             Ending ending;
             ending.cause = cancel.cause;
             ending.exit_code = -1;
-            ending.message = cancel.cause == Cause::Preempted ? "preempted before it began" : "canceled before it began";
+            ending.message = cancel.cause == Cause::Preempted ? "preempted before it began"
+                                                              : "canceled before it began";
             if (!buried_set.contains(cancel.id)) {
                 Attempt ended;
                 ended.order = next_order++;
@@ -568,7 +604,8 @@ struct NodeCore::State {
         if (attempt.stop || attempt.stage >= Stage::Running) return;
         if (attempt.stage < Stage::Starting) return end_revoked(id, attempt);
         if (listed && !attempt.issued) return end_revoked(id, attempt);
-        // Only the supervisor knows whether it has begun. While it is away, `revoked` waits for its list.
+        // Only the supervisor knows whether it has begun. While it is away, `revoked` waits for its
+        // list.
         attempt.revoked = true;
         if (listed && attempt.issued) emit(effect::SignalTask{id, 0});
     }
@@ -608,7 +645,8 @@ struct NodeCore::State {
         if (lost_contact || lost_after <= Span::zero() || now() - contact < lost_after) return;
         lost_contact = true;
         for (Attempt* attempt : in_order())
-            if (attempt->stage < Stage::Flushing) request_stop(*attempt->id, *attempt, Cause::NodeLost, Span::zero());
+            if (attempt->stage < Stage::Flushing)
+                request_stop(*attempt->id, *attempt, Cause::NodeLost, Span::zero());
     }
 
     void pump() {
@@ -648,7 +686,8 @@ struct NodeCore::State {
         if (attempt.record_at) at(*attempt.record_at);
         if (welcomed && attempt.report_at) at(*attempt.report_at);
         if (attempt.stop && listed && attempt.has_process())
-            at(attempt.stop->killed ? *attempt.stop->killed + kRepeatKill : attempt.stop->kill_at());
+            at(attempt.stop->killed ? *attempt.stop->killed + kRepeatKill
+                                    : attempt.stop->kill_at());
         if (attempt.stop && attempt.stage == Stage::Outputs && attempt.ending.cause == Cause::None)
             at(attempt.stop->kill_at());
         if (welcomed && listed && attempt.live())
@@ -688,16 +727,15 @@ struct NodeCore::State {
                     emit(effect::StartTask{id, preamble(attempt)});
                 }
                 break;
-            case Stage::Running:
-                signal(id, attempt);
-                break;
+            case Stage::Running: signal(id, attempt); break;
             case Stage::Outputs:
                 if (attempt.stop && attempt.ending.cause == Cause::None &&
                     (attempt.stop->cause != Cause::Preempted || now() >= attempt.stop->kill_at())) {
                     Ending stopped = stopped_ending(attempt);
                     attempt.ending.cause = stopped.cause;
                     attempt.ending.message = stopped.message;
-                    if (stopped.cause == Cause::NodeLost) {  // another attempt has begun, or soon will
+                    if (stopped.cause ==
+                        Cause::NodeLost) {  // another attempt has begun, or soon will
                         emit(effect::Abort{id});
                         enter(id, attempt, Stage::Flushing);
                         return step(id, attempt);
@@ -716,8 +754,10 @@ struct NodeCore::State {
                 });
                 auto log = streams.find(stream_name(*attempt.task, kStdLog));
                 std::uint64_t said = log == streams.end() ? 0 : log->second.length;
-                // They are said into an empty log only; what a restart of the machine tore stays as it is.
-                if (done && (attempt.rebooted || said > 0 || attempt.last_words.empty())) enter(id, attempt, Stage::Ended);
+                // They are said into an empty log only; what a restart of the machine tore stays as
+                // it is.
+                if (done && (attempt.rebooted || said > 0 || attempt.last_words.empty()))
+                    enter(id, attempt, Stage::Ended);
                 break;
             }
             case Stage::Ended: break;
@@ -737,7 +777,8 @@ struct NodeCore::State {
     }
 
     void ship_logs(const AttemptId& id, Attempt& attempt) {
-        if (!linked || !welcomed || !listed || attempt.stage == Stage::Ended || attempt.discard) return;
+        if (!linked || !welcomed || !listed || attempt.stage == Stage::Ended || attempt.discard)
+            return;
         for (auto& [name, stream] : attempt.streams) {
             if (stream.resend_at && now() >= *stream.resend_at) {
                 stream.sent = stream.acked;

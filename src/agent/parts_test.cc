@@ -32,7 +32,9 @@ protected:
 
 std::string tar_entry(std::string name, char type, std::string content, std::string link = "") {
     std::string block(512, '\0');
-    auto put = [&](std::size_t at, const std::string& text) { std::memcpy(block.data() + at, text.data(), text.size()); };
+    auto put = [&](std::size_t at, const std::string& text) {
+        std::memcpy(block.data() + at, text.data(), text.size());
+    };
     auto octal = [](std::size_t value, int width) {
         char text[32];
         std::snprintf(text, sizeof text, "%0*zo", width, value);
@@ -43,7 +45,9 @@ std::string tar_entry(std::string name, char type, std::string content, std::str
     put(124, octal(content.size(), 11));
     block[156] = type;
     put(157, link);
-    put(257, std::string("ustar\0" "00", 8));
+    put(257, std::string("ustar\0"
+                         "00",
+                         8));
     unsigned sum = 8 * ' ';
     for (std::size_t i = 0; i < 512; ++i)
         if (i < 148 || i >= 156) sum += static_cast<unsigned char>(block[i]);
@@ -63,9 +67,11 @@ std::string pax(const std::string& key, const std::string& value) {
 TEST_F(Parts, TarIsUnpackedFromAnyPieces) {
     std::string longest;
     for (int i = 0; i < 40; ++i) longest += "folder-" + std::to_string(i) + "/";
-    std::string bytes = tar_entry("a.txt", '0', "hello") + tar_entry("sub/", '5', "") + tar_entry("sub/empty", '0', "") +
-                        tar_entry("././@LongLink", 'L', longest + "x" + std::string(1, '\0')) + tar_entry("short", '0', "1") +
-                        pax("path", "pax/\xc3\xa9.bin") + tar_entry("y", '0', std::string(5000, 'z')) + kEnd;
+    std::string bytes = tar_entry("a.txt", '0', "hello") + tar_entry("sub/", '5', "") +
+                        tar_entry("sub/empty", '0', "") +
+                        tar_entry("././@LongLink", 'L', longest + "x" + std::string(1, '\0')) +
+                        tar_entry("short", '0', "1") + pax("path", "pax/\xc3\xa9.bin") +
+                        tar_entry("y", '0', std::string(5000, 'z')) + kEnd;
     for (std::size_t piece : {1ul, 100ul, 511ul, bytes.size()}) {
         std::string target = folder + "/t" + std::to_string(piece);
         ASSERT_TRUE(make_folders(target));
@@ -88,9 +94,12 @@ TEST_F(Parts, TarIsUnpackedFromAnyPieces) {
 TEST_F(Parts, HostileTarIsRefused) {
     fs::create_directory_symlink("/tmp", folder + "/link");
     for (const std::string& bytes :
-         {tar_entry("../evil", '0', "x"), tar_entry("/evil", '0', "x"), tar_entry("a/../../evil", '0', "x"), tar_entry("link/turnout-evil", '0', "x"),
-          tar_entry("l", '2', "", "/etc/passwd"), tar_entry("h", '1', "", "a"), tar_entry("dev", '3', ""), tar_entry("a\\b", '0', ""),
-          tar_entry("x", '0', "1") + tar_entry("x", '0', "2"), pax("path", "../../evil") + tar_entry("y", '0', "x"), std::string(512, 'x'),
+         {tar_entry("../evil", '0', "x"), tar_entry("/evil", '0', "x"),
+          tar_entry("a/../../evil", '0', "x"), tar_entry("link/turnout-evil", '0', "x"),
+          tar_entry("l", '2', "", "/etc/passwd"), tar_entry("h", '1', "", "a"),
+          tar_entry("dev", '3', ""), tar_entry("a\\b", '0', ""),
+          tar_entry("x", '0', "1") + tar_entry("x", '0', "2"),
+          pax("path", "../../evil") + tar_entry("y", '0', "x"), std::string(512, 'x'),
           tar_entry("", '0', "x")}) {
         Fd open_folder(open(folder.c_str(), O_RDONLY | O_DIRECTORY));
         TarReader tar(open_folder.get());
@@ -184,33 +193,42 @@ TEST_F(Parts, JournalKeepsWhatWasWhole) {
 }
 
 TEST(Mlflow, OnlyWhatTheServerSurelyTakesIsAcceptedHere) {
-    auto accepts = [](std::string_view path, const char* body) { return can_accept(path, *parse_json(body), "r"); };
-    EXPECT_TRUE(accepts("runs/log-metric", R"({"run_id":"r","key":"a/b c","value":1.5,"timestamp":3,"step":2})"));
-    EXPECT_TRUE(accepts("runs/log-metric", R"({"run_id":"r","run_uuid":"r","key":"k","value":NaN,"timestamp":3})"));
+    auto accepts = [](std::string_view path, const char* body) {
+        return can_accept(path, *parse_json(body), "r");
+    };
+    EXPECT_TRUE(accepts("runs/log-metric",
+                        R"({"run_id":"r","key":"a/b c","value":1.5,"timestamp":3,"step":2})"));
+    EXPECT_TRUE(accepts("runs/log-metric",
+                        R"({"run_id":"r","run_uuid":"r","key":"k","value":NaN,"timestamp":3})"));
     EXPECT_TRUE(accepts("runs/log-parameter", R"({"run_id":"r","key":"k","value":""})"));
-    EXPECT_TRUE(accepts("runs/log-batch", R"({"run_id":"r","metrics":[{"key":"m","value":1,"timestamp":1,"step":0}],"params":[],"tags":[{"key":"t","value":"v"}]})"));
-    for (auto [path, body] : {std::pair{"runs/log-metric", R"({"run_id":"other","key":"k","value":1,"timestamp":3})"},
-                              {"runs/log-metric", R"({"key":"k","value":1,"timestamp":3})"},
-                              {"runs/log-metric", R"({"run_id":"r","key":"","value":1,"timestamp":3})"},
-                              {"runs/log-metric", R"({"run_id":"r","key":"a/../b","value":1,"timestamp":3})"},
-                              {"runs/log-metric", R"({"run_id":"r","key":"k","value":"x","timestamp":3})"},
-                              {"runs/log-metric", R"({"run_id":"r","key":"k","value":1})"},
-                              {"runs/log-parameter", R"({"run_id":"r","key":"k","value":3})"},
-                              {"runs/set-tag", R"({"run_id":"r","key":"mlflow.runName","value":"x"})"},
-                              {"runs/log-batch", R"({"run_id":"r","metrics":{}})"},
-                              {"runs/log-batch", R"({"run_id":"r","metrics":[{}]})"},
-                              {"runs/update", R"({"run_id":"r"})"},
-                              {"runs/log-batch", "[]"}})
+    EXPECT_TRUE(accepts(
+        "runs/log-batch",
+        R"({"run_id":"r","metrics":[{"key":"m","value":1,"timestamp":1,"step":0}],"params":[],"tags":[{"key":"t","value":"v"}]})"));
+    for (auto [path, body] :
+         {std::pair{"runs/log-metric", R"({"run_id":"other","key":"k","value":1,"timestamp":3})"},
+          {"runs/log-metric", R"({"key":"k","value":1,"timestamp":3})"},
+          {"runs/log-metric", R"({"run_id":"r","key":"","value":1,"timestamp":3})"},
+          {"runs/log-metric", R"({"run_id":"r","key":"a/../b","value":1,"timestamp":3})"},
+          {"runs/log-metric", R"({"run_id":"r","key":"k","value":"x","timestamp":3})"},
+          {"runs/log-metric", R"({"run_id":"r","key":"k","value":1})"},
+          {"runs/log-parameter", R"({"run_id":"r","key":"k","value":3})"},
+          {"runs/set-tag", R"({"run_id":"r","key":"mlflow.runName","value":"x"})"},
+          {"runs/log-batch", R"({"run_id":"r","metrics":{}})"},
+          {"runs/log-batch", R"({"run_id":"r","metrics":[{}]})"},
+          {"runs/update", R"({"run_id":"r"})"},
+          {"runs/log-batch", "[]"}})
         EXPECT_FALSE(accepts(path, body)) << body;
     Json many = Json::object({{"run_id", "r"}, {"params", Json::array()}});
-    for (int i = 0; i < 101; ++i) many["params"].push(Json::object({{"key", std::to_string(i)}, {"value", "v"}}));
+    for (int i = 0; i < 101; ++i)
+        many["params"].push(Json::object({{"key", std::to_string(i)}, {"value", "v"}}));
     EXPECT_FALSE(can_accept("runs/log-batch", many, "r"));
 }
 
 TEST(Work, FoldersAndVariables) {
     EXPECT_NE(attempt_folder_name({"w", "job", 1}), attempt_folder_name({"w", "job", 2}));
     EXPECT_NE(attempt_folder_name({"w", "job", 1}), attempt_folder_name({"v", "job", 1}));
-    for (const std::string& job : {std::string(".."), std::string("a/b"), std::string(300, 'x'), std::string("a\0b", 3), std::string(".hidden")}) {
+    for (const std::string& job : {std::string(".."), std::string("a/b"), std::string(300, 'x'),
+                                   std::string("a\0b", 3), std::string(".hidden")}) {
         auto name = attempt_folder_name({"w", job, 1});
         EXPECT_EQ(name.find('/'), std::string::npos);
         EXPECT_NE(name[0], '.');
@@ -226,7 +244,9 @@ TEST(Work, FoldersAndVariables) {
 // One record of a log segment (supervisor/README.md).
 std::string segment_record(std::uint64_t serial, std::uint64_t offset, std::string_view bytes) {
     std::string record = "TLOG";
-    const auto put = [&](auto number) { record.append(reinterpret_cast<const char*>(&number), sizeof number); };
+    const auto put = [&](auto number) {
+        record.append(reinterpret_cast<const char*>(&number), sizeof number);
+    };
     put(static_cast<std::uint32_t>(bytes.size()));
     put(serial);
     put(offset);

@@ -8,20 +8,25 @@
 namespace turnout::agent {
 
 namespace {
-bool is_tensorflow(const TaskSpec& task) { return task.distribution == "TensorFlow"; }
+bool is_tensorflow(const TaskSpec& task) {
+    return task.distribution == "TensorFlow";
+}
 }  // namespace
 
 int world_size(const TaskSpec& task) {
-    const int size = is_tensorflow(task) ? task.worker_count + task.parameter_servers : task.node_count * task.processes;
+    const int size = is_tensorflow(task) ? task.worker_count + task.parameter_servers
+                                         : task.node_count * task.processes;
     return std::max(1, size);
 }
 
 std::vector<int> ranks_here(const TaskSpec& task) {
     std::vector<int> ranks;
     if (is_tensorflow(task)) {
-        for (int rank = task.rank; rank < world_size(task); rank += std::max(1, task.node_count)) ranks.push_back(rank);
+        for (int rank = task.rank; rank < world_size(task); rank += std::max(1, task.node_count))
+            ranks.push_back(rank);
     } else {
-        for (int i = 0; i < std::max(1, task.processes); ++i) ranks.push_back(task.rank * std::max(1, task.processes) + i);
+        for (int i = 0; i < std::max(1, task.processes); ++i)
+            ranks.push_back(task.rank * std::max(1, task.processes) + i);
     }
     if (ranks.empty()) ranks.push_back(task.rank);
     return ranks;
@@ -37,15 +42,21 @@ std::string stream_name(const TaskSpec& task, std::string_view local) {
         if (world_size(task) == 1) return std::string(local);
         return log_of_rank(task, ranks_here(task).front());
     }
-    if (local == kEnvironmentLog && task.rank > 0) return "azureml-logs/20_environment_" + std::to_string(task.rank) + ".txt";
+    if (local == kEnvironmentLog && task.rank > 0)
+        return "azureml-logs/20_environment_" + std::to_string(task.rank) + ".txt";
     return std::string(local);
 }
 
-int ports_needed(const TaskSpec& task) { return is_tensorflow(task) ? 1 + world_size(task) : 1; }
+int ports_needed(const TaskSpec& task) {
+    return is_tensorflow(task) ? 1 + world_size(task) : 1;
+}
 
-std::vector<std::pair<std::string, std::string>> variables_of_rank(const TaskSpec& task, int rank, const Meeting& meeting) {
+std::vector<std::pair<std::string, std::string>> variables_of_rank(const TaskSpec& task, int rank,
+                                                                   const Meeting& meeting) {
     std::vector<std::pair<std::string, std::string>> variables;
-    const auto set = [&](const char* name, std::string value) { variables.emplace_back(name, std::move(value)); };
+    const auto set = [&](const char* name, std::string value) {
+        variables.emplace_back(name, std::move(value));
+    };
     set("AZUREML_NODE_COUNT", std::to_string(task.node_count));
     if (task.distribution.empty() && task.node_count == 1) return variables;
     const std::vector<int> here = ranks_here(task);
@@ -58,19 +69,24 @@ std::vector<std::pair<std::string, std::string>> variables_of_rank(const TaskSpe
         Json workers = Json::array(), servers = Json::array();
         for (int each = 0; each < world_size(task); ++each) {
             const auto at = static_cast<std::size_t>(each) + 1;
-            std::string place = meeting.address + ":" + std::to_string(at < meeting.ports.size() ? meeting.ports[at] : 0);
+            std::string place = meeting.address + ":" +
+                                std::to_string(at < meeting.ports.size() ? meeting.ports[at] : 0);
             (each < task.worker_count ? workers : servers).push(std::move(place));
         }
         Json cluster = Json::object({{"worker", std::move(workers)}});
         if (task.parameter_servers > 0) cluster.set("ps", std::move(servers));
         const bool worker = rank < task.worker_count;
-        set("TF_CONFIG", Json::object({{"cluster", std::move(cluster)},
-                                       {"task", Json::object({{"type", worker ? "worker" : "ps"}, {"index", worker ? rank : rank - task.worker_count}})},
-                                       {"environment", "cloud"}})
-                             .dump());
+        set("TF_CONFIG",
+            Json::object(
+                {{"cluster", std::move(cluster)},
+                 {"task", Json::object({{"type", worker ? "worker" : "ps"},
+                                        {"index", worker ? rank : rank - task.worker_count}})},
+                 {"environment", "cloud"}})
+                .dump());
         return variables;
     }
-    const std::string size = std::to_string(world_size(task)), local_size = std::to_string(here.size());
+    const std::string size = std::to_string(world_size(task)),
+                      local_size = std::to_string(here.size());
     if (task.distribution == "Mpi") {
         set("OMPI_COMM_WORLD_RANK", std::to_string(rank));
         set("OMPI_COMM_WORLD_SIZE", size);

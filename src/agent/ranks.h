@@ -31,6 +31,7 @@ struct Meeting {
 // How many ports a job needs.
 int ports_needed(const agent_protocol::TaskSpec& task);
 // The environment variables of one process, as Azure ML sets them for that kind of distribution.
-std::vector<std::pair<std::string, std::string>> variables_of_rank(const agent_protocol::TaskSpec& task, int rank, const Meeting& meeting);
+std::vector<std::pair<std::string, std::string>> variables_of_rank(
+    const agent_protocol::TaskSpec& task, int rank, const Meeting& meeting);
 
 }  // namespace turnout::agent

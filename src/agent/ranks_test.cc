@@ -19,7 +19,8 @@ TaskSpec task_of(std::string distribution, int nodes, int rank, int processes) {
     return task;
 }
 
-std::map<std::string, std::string> variables(const TaskSpec& task, int rank, const Meeting& meeting) {
+std::map<std::string, std::string> variables(const TaskSpec& task, int rank,
+                                             const Meeting& meeting) {
     const auto list = variables_of_rank(task, rank, meeting);
     return {list.begin(), list.end()};
 }
@@ -30,7 +31,8 @@ TEST(Ranks, OneProcessHasThePlainLog) {
     EXPECT_EQ(ranks_here(task), std::vector{0});
     EXPECT_EQ(stream_name(task, kStdLog), "user_logs/std_log.txt");
     EXPECT_EQ(stream_name(task, kEnvironmentLog), "azureml-logs/20_environment.txt");
-    EXPECT_EQ(variables(task, 0, {}), (std::map<std::string, std::string>{{"AZUREML_NODE_COUNT", "1"}}));
+    EXPECT_EQ(variables(task, 0, {}),
+              (std::map<std::string, std::string>{{"AZUREML_NODE_COUNT", "1"}}));
     EXPECT_EQ(stream_name(task_of("PyTorch", 1, 0, 1), kStdLog), "user_logs/std_log.txt");
 }
 
@@ -41,7 +43,8 @@ TEST(Ranks, PyTorchHasARowOnEachNode) {
     EXPECT_EQ(log_of_rank(task, 5), "user_logs/std_log_process_5.txt");
     EXPECT_EQ(stream_name(task, kStdLog), "user_logs/std_log_process_4.txt");
     EXPECT_EQ(stream_name(task, kEnvironmentLog), "azureml-logs/20_environment_2.txt");
-    EXPECT_EQ(stream_name(task, "user_logs/std_log_process_5.txt"), "user_logs/std_log_process_5.txt");
+    EXPECT_EQ(stream_name(task, "user_logs/std_log_process_5.txt"),
+              "user_logs/std_log_process_5.txt");
     auto found = variables(task, 5, {"10.0.0.4", {6105}});
     EXPECT_EQ(found["RANK"], "5");
     EXPECT_EQ(found["LOCAL_RANK"], "1");
@@ -78,7 +81,8 @@ TEST(Ranks, TensorFlowDealsWorkersAndServersToTheNodes) {
     const Json config = parse_json(variables(task, 3, meeting)["TF_CONFIG"]).value();
     EXPECT_EQ(config.at("cluster").dump(), R"({"worker":["h:2","h:3","h:4"],"ps":["h:5","h:6"]})");
     EXPECT_EQ(config.at("task").dump(), R"({"type":"ps","index":0})");
-    EXPECT_EQ(parse_json(variables(task, 1, meeting)["TF_CONFIG"]).value().at("task").dump(), R"({"type":"worker","index":1})");
+    EXPECT_EQ(parse_json(variables(task, 1, meeting)["TF_CONFIG"]).value().at("task").dump(),
+              R"({"type":"worker","index":1})");
 }
 
 // Without a distribution the command runs once on each node.

@@ -31,7 +31,9 @@ std::uint32_t oldest_after(const std::string& folder, std::uint32_t number) {
     if (!entries) return 0;
     while (const dirent* entry = readdir(entries)) {
         unsigned found = 0;
-        if (std::sscanf(entry->d_name, "log-%8u.segment", &found) == 1 && found > number && (oldest == 0 || found < oldest)) oldest = found;
+        if (std::sscanf(entry->d_name, "log-%8u.segment", &found) == 1 && found > number &&
+            (oldest == 0 || found < oldest))
+            oldest = found;
     }
     closedir(entries);
     return oldest;
@@ -46,7 +48,8 @@ T number_at(const char* bytes) {
 
 }  // namespace
 
-void Segments::add(std::uint64_t serial, std::uint32_t first_segment, std::uint64_t first_position) {
+void Segments::add(std::uint64_t serial, std::uint32_t first_segment,
+                   std::uint64_t first_position) {
     auto& places = logs_[serial].places;
     if (places.empty()) places.push_back({0, first_segment, first_position});
 }
@@ -85,7 +88,8 @@ bool Segments::next(Place& place, Record& record) {
                 window_at_ = place.position;
             }
             const char* head = window_.data() + (place.position - window_at_);
-            if (place.position + 32 <= window_at_ + window_.size() && !std::memcmp(head, kMagic, 4)) {
+            if (place.position + 32 <= window_at_ + window_.size() &&
+                !std::memcmp(head, kMagic, 4)) {
                 record.size = number_at<std::uint32_t>(head + 4);
                 record.serial = number_at<std::uint64_t>(head + 8);
                 record.offset = number_at<std::uint64_t>(head + 16);
@@ -111,7 +115,8 @@ bool Segments::next(Place& place, Record& record) {
 
 bool Segments::take(std::uint64_t position, std::size_t size, std::string& bytes) {
     if (position >= window_at_ && position < window_at_ + window_.size()) {
-        const std::size_t at = static_cast<std::size_t>(position - window_at_), here = std::min(size, window_.size() - at);
+        const std::size_t at = static_cast<std::size_t>(position - window_at_),
+                          here = std::min(size, window_.size() - at);
         bytes.append(window_, at, here);
         position += here;
         size -= here;
@@ -128,8 +133,9 @@ Result<std::string> Segments::read(std::uint64_t serial, std::uint64_t offset, s
     auto found = logs_.find(serial);
     if (found == logs_.end()) return not_found("the log of a task that is not known");
     auto& [places, reached] = found->second;
-    auto after = std::upper_bound(places.begin(), places.end(), offset,
-                                  [](std::uint64_t wanted, const Place& p) { return wanted < p.offset; });
+    auto after =
+        std::upper_bound(places.begin(), places.end(), offset,
+                         [](std::uint64_t wanted, const Place& p) { return wanted < p.offset; });
     Place place = after == places.begin() ? places.front() : *std::prev(after);
     if (reached && reached->offset <= offset && reached->offset >= place.offset) place = *reached;
     window_.clear();  // the file may have grown since, or its torn end may have been cut off
@@ -139,18 +145,23 @@ Result<std::string> Segments::read(std::uint64_t serial, std::uint64_t offset, s
     while (bytes.size() < length) {
         if (!next(place, record)) {
             // The next record of this task comes behind here.
-            if (!bytes.empty()) reached = Place{offset + bytes.size(), place.segment, place.position};
+            if (!bytes.empty())
+                reached = Place{offset + bytes.size(), place.segment, place.position};
             break;
         }
         if (record.serial != serial) continue;
         const Place here{record.offset, place.segment, record.position - 32};
         const Place& last = places.back();
-        if (here.offset > last.offset && (here.segment > last.segment || here.position >= last.position + kIndexEvery)) places.push_back(here);
+        if (here.offset > last.offset &&
+            (here.segment > last.segment || here.position >= last.position + kIndexEvery))
+            places.push_back(here);
         std::uint64_t wanted = offset + bytes.size();
         if (record.offset + record.size <= wanted) continue;
         if (record.offset > wanted) break;  // a hole: never written
         const std::size_t skip = static_cast<std::size_t>(wanted - record.offset);
-        if (!take(record.position + skip, std::min<std::size_t>(record.size - skip, length - bytes.size()), bytes)) break;
+        if (!take(record.position + skip,
+                  std::min<std::size_t>(record.size - skip, length - bytes.size()), bytes))
+            break;
         reached = here;
     }
     return bytes;
@@ -165,7 +176,8 @@ std::uint32_t Segments::segment_of(std::uint64_t serial, std::uint64_t offset) c
     return segment;
 }
 
-std::vector<std::string> Segments::last_lines(std::uint64_t serial, std::uint64_t length, std::size_t count) {
+std::vector<std::string> Segments::last_lines(std::uint64_t serial, std::uint64_t length,
+                                              std::size_t count) {
     std::uint64_t from = length > (32 << 10) ? length - (32 << 10) : 0;
     auto bytes = read(serial, from, static_cast<std::size_t>(length - from));
     std::vector<std::string> lines;
@@ -177,7 +189,8 @@ std::vector<std::string> Segments::last_lines(std::uint64_t serial, std::uint64_
         std::string_view line = cut == std::string_view::npos ? rest : rest.substr(cut + 1);
         // A progress bar rewrites its line; what was last on it counts.
         if (line.ends_with('\r')) line.remove_suffix(1);
-        if (auto back = line.rfind('\r'); back != std::string_view::npos) line = line.substr(back + 1);
+        if (auto back = line.rfind('\r'); back != std::string_view::npos)
+            line = line.substr(back + 1);
         lines.emplace_back(line.substr(0, 2000));
         if (cut == std::string_view::npos) break;
         rest = rest.substr(0, cut);

@@ -25,7 +25,8 @@ public:
     // The segment that holds `offset`: what the task still needs once all before it is shipped.
     std::uint32_t segment_of(std::uint64_t serial, std::uint64_t offset) const;
     // The last lines of a log of that length, at most `count`, cut to a sensible length.
-    std::vector<std::string> last_lines(std::uint64_t serial, std::uint64_t length, std::size_t count);
+    std::vector<std::string> last_lines(std::uint64_t serial, std::uint64_t length,
+                                        std::size_t count);
     // How many records were looked at so far: what reading has cost.
     std::uint64_t looked_at() const { return looked_at_; }
 
@@ -41,7 +42,8 @@ private:
     };
     struct Log {
         std::vector<Place> places;  // sorted by offset
-        std::optional<Place> reached;  // where the last reader stopped: the next one mostly goes on there
+        std::optional<Place>
+            reached;  // where the last reader stopped: the next one mostly goes on there
     };
     // The record at `place`, going on to later segments at the end of one. False at the end.
     bool next(Place& place, Record& record);

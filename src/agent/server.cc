@@ -23,14 +23,18 @@ constexpr int kTriesAgainstOthers = 5;
 
 class FileBody final : public http::BodyReader {
 public:
-    FileBody(Fd file, std::uint64_t left, std::string path) : file_(std::move(file)), left_(left), path_(std::move(path)) {}
+    FileBody(Fd file, std::uint64_t left, std::string path)
+        : file_(std::move(file)), left_(left), path_(std::move(path)) {}
     Task<Result<std::string>> read() override {
         std::string piece(static_cast<std::size_t>(std::min<std::uint64_t>(left_, kPiece)), '\0');
         if (piece.empty()) co_return piece;
         ssize_t n = ::read(file_.get(), piece.data(), piece.size());
         if (n < 0) co_return failed("reading", path_);
-        // It shrank while it was read: not a blob that anybody wrote. The next look will find it again.
-        if (n == 0) co_return fail(Code::Unavailable, "FileChanged", "'" + path_ + "' changed while it was uploaded", path_);
+        // It shrank while it was read: not a blob that anybody wrote. The next look will find it
+        // again.
+        if (n == 0)
+            co_return fail(Code::Unavailable, "FileChanged",
+                           "'" + path_ + "' changed while it was uploaded", path_);
         piece.resize(static_cast<std::size_t>(n));
         left_ -= static_cast<std::uint64_t>(n);
         co_return piece;
@@ -52,7 +56,12 @@ std::string xml_text(std::string_view block, std::string_view tag) {
     std::string text;
     for (std::string_view rest = block.substr(at, end - at); !rest.empty();) {
         bool found = false;
-        for (auto [name, plain] : {std::pair{"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&quot;", '"'}, {"&apos;", '\''}, {"&#39;", '\''}})
+        for (auto [name, plain] : {std::pair{"&amp;", '&'},
+                                   {"&lt;", '<'},
+                                   {"&gt;", '>'},
+                                   {"&quot;", '"'},
+                                   {"&apos;", '\''},
+                                   {"&#39;", '\''}})
             if (rest.starts_with(name)) {
                 text += plain;
                 rest.remove_prefix(std::string_view(name).size());
@@ -83,21 +92,24 @@ Error error_of(int status, const std::string& body, const std::string& what) {
     }
     if (status == 507) reason = "DiskFull";
     if (message.empty()) message = "HTTP status " + std::to_string(status);
-    Code code = status == 404                                        ? Code::NotFound
-                : status == 401                                      ? Code::Unauthenticated
-                : status == 403                                      ? Code::PermissionDenied
-                : status == 409 || status == 412                     ? Code::Conflict
-                : status == 408 || status == 429 || status >= 500    ? Code::Unavailable
-                                                                     : Code::InvalidArgument;
+    Code code = status == 404                                     ? Code::NotFound
+                : status == 401                                   ? Code::Unauthenticated
+                : status == 403                                   ? Code::PermissionDenied
+                : status == 409 || status == 412                  ? Code::Conflict
+                : status == 408 || status == 429 || status >= 500 ? Code::Unavailable
+                                                                  : Code::InvalidArgument;
     return Error{code, reason, what + ": " + message, "", nullptr};
 }
 
-int rank_of(std::string_view writer) { return std::atoi(std::string(writer.substr(writer.rfind('/') + 1)).c_str()); }
+int rank_of(std::string_view writer) {
+    return std::atoi(std::string(writer.substr(writer.rfind('/') + 1)).c_str());
+}
 
 // Whether what `theirs` wrote stays, although `ours` has a blob of that name too: it is of the same
 // attempt, and of a lower rank. What has another writer, or none, is of an earlier attempt or job.
 bool goes_before(std::string_view theirs, std::string_view ours) {
-    return theirs.substr(0, theirs.rfind('/')) == ours.substr(0, ours.rfind('/')) && rank_of(theirs) < rank_of(ours);
+    return theirs.substr(0, theirs.rfind('/')) == ours.substr(0, ours.rfind('/')) &&
+           rank_of(theirs) < rank_of(ours);
 }
 
 // Tasks side by side. Shared by the ends of the tasks and by the one who waits.
@@ -148,13 +160,15 @@ Task<Result<http::ClientResponse>> Server::ask(http::ClientRequest request, Secr
     co_return Failure(error_of(response.status, body, what));
 }
 
-Task<Result<std::vector<RemoteBlob>>> Server::list(std::string container, std::string prefix, Secret token) {
+Task<Result<std::vector<RemoteBlob>>> Server::list(std::string container, std::string prefix,
+                                                   Secret token) {
     std::vector<RemoteBlob> blobs;
     std::string marker;
     while (prefix.ends_with('/')) prefix.pop_back();
     do {
         http::ClientRequest request;
-        request.url = "/blob/" + percent_encode(container) + "?restype=container&comp=list&prefix=" + percent_encode(prefix);
+        request.url = "/blob/" + percent_encode(container) +
+                      "?restype=container&comp=list&prefix=" + percent_encode(prefix);
         if (!marker.empty()) request.url += "&marker=" + percent_encode(marker);
         TURNOUT_CO_TRY(auto response, co_await ask(std::move(request), token));
         TURNOUT_CO_TRY(auto xml, co_await response.body->all(kMaxList));
@@ -169,7 +183,8 @@ Task<Result<std::vector<RemoteBlob>>> Server::list(std::string container, std::s
             std::string size = xml_text(block, "Content-Length");
             std::from_chars(size.data(), size.data() + size.size(), blob.size);
             // "data/a" is not beneath "data/ab", though it begins alike.
-            if (prefix.empty() || blob.name == prefix || blob.name.starts_with(prefix + "/")) blobs.push_back(std::move(blob));
+            if (prefix.empty() || blob.name == prefix || blob.name.starts_with(prefix + "/"))
+                blobs.push_back(std::move(blob));
             rest.remove_prefix(end);
         }
         marker = xml_text(xml, "NextMarker");
@@ -177,11 +192,13 @@ Task<Result<std::vector<RemoteBlob>>> Server::list(std::string container, std::s
     co_return blobs;
 }
 
-Task<Result<void>> Server::get_tar(std::string container, std::string prefix, std::string folder, Secret token) {
+Task<Result<void>> Server::get_tar(std::string container, std::string prefix, std::string folder,
+                                   Secret token) {
     Fd target(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!target) co_return failed("opening", folder);
     http::ClientRequest request;
-    request.url = "/turnout/blobs/" + percent_encode(container) + "/tar?prefix=" + percent_encode(prefix);
+    request.url =
+        "/turnout/blobs/" + percent_encode(container) + "/tar?prefix=" + percent_encode(prefix);
     TURNOUT_CO_TRY(auto response, co_await ask(std::move(request), std::move(token)));
     TarReader tar(target.get());
     for (;;) {
@@ -197,7 +214,8 @@ Task<Result<void>> Server::get_tar(std::string container, std::string prefix, st
     co_return tar.finish();
 }
 
-Task<Result<void>> Server::get_blob(std::string container, std::string name, std::string folder, std::string relative, Secret token) {
+Task<Result<void>> Server::get_blob(std::string container, std::string name, std::string folder,
+                                    std::string relative, Secret token) {
     Fd target(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!target) co_return failed("opening", folder);
     http::ClientRequest request;
@@ -216,10 +234,13 @@ Task<Result<void>> Server::get_blob(std::string container, std::string name, std
     }
 }
 
-Task<Result<void>> Server::put_blob(std::string container, std::string name, std::string path, std::string inside, std::uint64_t size, Secret token, std::string writer) {
+Task<Result<void>> Server::put_blob(std::string container, std::string name, std::string path,
+                                    std::string inside, std::uint64_t size, Secret token,
+                                    std::string writer) {
     std::vector<std::pair<std::string, std::string>> headers;
     if (!writer.empty()) headers.emplace_back(kWriter, writer);
-    if (rank_of(writer) == 0) co_return co_await put_once(container, name, path, inside, size, token, headers);
+    if (rank_of(writer) == 0)
+        co_return co_await put_once(container, name, path, inside, size, token, headers);
     headers.emplace_back();
     for (int tries = 0; tries < kTriesAgainstOthers; ++tries) {
         http::ClientRequest look;
@@ -228,14 +249,18 @@ Task<Result<void>> Server::put_blob(std::string container, std::string name, std
         auto there = co_await ask(std::move(look), token);
         if (!there && there.error().code != Code::NotFound) co_return Failure(there.error());
         if (there && goes_before(there->headers.get(kWriter), writer)) co_return Result<void>();
-        headers.back() = there ? std::pair("If-Match", std::string(there->headers.get("ETag"))) : std::pair("If-None-Match", std::string("*"));
+        headers.back() = there ? std::pair("If-Match", std::string(there->headers.get("ETag")))
+                               : std::pair("If-None-Match", std::string("*"));
         auto put = co_await put_once(container, name, path, inside, size, token, headers);
         if (put || put.error().code != Code::Conflict) co_return put;
     }
-    co_return fail(Code::Unavailable, "BlobBusy", "blob '" + name + "' is being written by several nodes at a time", name);
+    co_return fail(Code::Unavailable, "BlobBusy",
+                   "blob '" + name + "' is being written by several nodes at a time", name);
 }
 
-Task<Result<void>> Server::put_once(std::string container, std::string name, std::string path, std::string inside, std::uint64_t size, Secret token, std::vector<std::pair<std::string, std::string>> headers) {
+Task<Result<void>> Server::put_once(std::string container, std::string name, std::string path,
+                                    std::string inside, std::uint64_t size, Secret token,
+                                    std::vector<std::pair<std::string, std::string>> headers) {
     TURNOUT_CO_TRY(Fd file, open_listed(path, inside));
     http::ClientRequest request;
     request.method = "PUT";

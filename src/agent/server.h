@@ -24,28 +24,37 @@ struct RemoteBlob {
 
 class Server {
 public:
-    Server(Loop& loop, std::unique_ptr<http::Client> client) : loop_(loop), client_(std::move(client)) {}
+    Server(Loop& loop, std::unique_ptr<http::Client> client)
+        : loop_(loop), client_(std::move(client)) {}
 
-    // Any request with that bearer. Not being reachable is Unavailable, whatever the method: what is
-    // sent through here may be repeated.
+    // Any request with that bearer. Not being reachable is Unavailable, whatever the method: what
+    // is sent through here may be repeated.
     Task<Result<http::ClientResponse>> send(http::ClientRequest request, Secret token);
     // The response if its status is 2xx; else its error, with the server's words.
     Task<Result<http::ClientResponse>> ask(http::ClientRequest request, Secret token);
 
     // All blobs beneath the folder (or the one blob of that name), in the server's order.
-    Task<Result<std::vector<RemoteBlob>>> list(std::string container, std::string prefix, Secret token);
+    Task<Result<std::vector<RemoteBlob>>> list(std::string container, std::string prefix,
+                                               Secret token);
     // The tar of a prefix, unpacked into the folder (which exists and is empty).
-    Task<Result<void>> get_tar(std::string container, std::string prefix, std::string folder, Secret token);
+    Task<Result<void>> get_tar(std::string container, std::string prefix, std::string folder,
+                               Secret token);
     // One blob into a new file beneath the folder.
-    Task<Result<void>> get_blob(std::string container, std::string name, std::string folder, std::string relative, Secret token);
-    // The first `size` bytes of a file that really lies beneath `inside` as a blob. `writer`, if the
-    // attempt has several nodes, is "ATTEMPT/RANK": of those that write one name the lowest rank's stays.
-    Task<Result<void>> put_blob(std::string container, std::string name, std::string path, std::string inside, std::uint64_t size, Secret token, std::string writer = "");
+    Task<Result<void>> get_blob(std::string container, std::string name, std::string folder,
+                                std::string relative, Secret token);
+    // The first `size` bytes of a file that really lies beneath `inside` as a blob. `writer`, if
+    // the attempt has several nodes, is "ATTEMPT/RANK": of those that write one name the lowest
+    // rank's stays.
+    Task<Result<void>> put_blob(std::string container, std::string name, std::string path,
+                                std::string inside, std::uint64_t size, Secret token,
+                                std::string writer = "");
 
     Loop& loop() { return loop_; }
 
 private:
-    Task<Result<void>> put_once(std::string container, std::string name, std::string path, std::string inside, std::uint64_t size, Secret token, std::vector<std::pair<std::string, std::string>> headers);
+    Task<Result<void>> put_once(std::string container, std::string name, std::string path,
+                                std::string inside, std::uint64_t size, Secret token,
+                                std::vector<std::pair<std::string, std::string>> headers);
 
     Loop& loop_;
     std::unique_ptr<http::Client> client_;
@@ -57,7 +66,8 @@ Task<Result<void>> in_parallel(std::vector<Task<Result<void>>> tasks, std::size_
 // Pauses between tries, growing.
 class Backoff {
 public:
-    Backoff(Loop& loop, Span first, Span longest) : loop_(loop), next_(first), first_(first), longest_(longest) {}
+    Backoff(Loop& loop, Span first, Span longest)
+        : loop_(loop), next_(first), first_(first), longest_(longest) {}
     Task<void> wait();
     void reset() { next_ = first_; }
 
@@ -66,8 +76,8 @@ private:
     Span next_, first_, longest_;
 };
 
-// Work on the loop's pool, awaited. Give it a named function: g++ 12 destroys a lambda with captures
-// twice when it is written inside the co_await.
+// Work on the loop's pool, awaited. Give it a named function: g++ 12 destroys a lambda with
+// captures twice when it is written inside the co_await.
 Task<void> blocking(Loop& loop, std::function<void()> work);
 
 }  // namespace turnout::agent

@@ -55,7 +55,8 @@ TEST_F(SupervisorDeathTest, TheOnlyStartThatItDoesNotKnowEndedIt) {
     EXPECT_EQ(asked(), Jobs{}) << "it would die again, without end";
     flushed("poison");
     EXPECT_EQ(end_of("poison"), Cause::NodeLost);
-    for (const auto& report : sent<EndReport>()) EXPECT_NE(report.ending.message.find("supervisor"), std::string::npos);
+    for (const auto& report : sent<EndReport>())
+        EXPECT_NE(report.ending.message.find("supervisor"), std::string::npos);
 }
 
 TEST_F(SupervisorDeathTest, OfSeveralStartsEachIsTriedAlone) {
@@ -91,7 +92,8 @@ TEST_F(SupervisorDeathTest, WhoIsLostWithItAgainHasTheNodeForItself) {
         std::vector<TaskState> known{lost("culprit"), lost("neighbour")};
         for (TaskState& one : known) one.id.attempt = round;
         dies(known);
-        for (const char* job : {"culprit", "neighbour"}) core->from_server(EndAck{{"ws", job, round}});
+        for (const char* job : {"culprit", "neighbour"})
+            core->from_server(EndAck{{"ws", job, round}});
     }
     clear();
     for (const char* job : {"culprit", "neighbour", "other"}) {

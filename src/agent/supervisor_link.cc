@@ -87,7 +87,9 @@ private:
     bool bad_ = false;
 };
 
-Span span_of(std::uint64_t micros) { return Span(static_cast<std::int64_t>(micros)); }
+Span span_of(std::uint64_t micros) {
+    return Span(static_cast<std::int64_t>(micros));
+}
 
 TaskExit read_exit(Reader& reader) {
     TaskExit exit;
@@ -110,12 +112,16 @@ Failure start_failure(int error, const std::string& program) {
     std::string what = "the command could not be started: '" + program + "': ";
     if (error == ENOENT)
         return fail(Code::NotFound, "CommandNotFound",
-                    what + "no such program (in the environment's PATH or the job's folder)", program);
+                    what + "no such program (in the environment's PATH or the job's folder)",
+                    program);
     if (error == EACCES || error == ENOEXEC)
         return fail(Code::InvalidArgument, "CommandNotExecutable",
                     what + std::strerror(error) + " (is it executable, with a #! line?)", program);
     if (error == E2BIG)
-        return invalid(what + "its arguments and environment variables are longer than the system allows (128 KiB each, about 2 MiB together)", program);
+        return invalid(what +
+                           "its arguments and environment variables are longer than the system "
+                           "allows (128 KiB each, about 2 MiB together)",
+                       program);
     return internal(what + std::strerror(error), program);
 }
 
@@ -129,7 +135,8 @@ std::optional<AttemptId> parse_task_name(std::string_view name) {
     auto first = name.find('/');
     auto last = name.rfind('/');
     if (first == std::string_view::npos || first == last) return std::nullopt;
-    AttemptId id{std::string(name.substr(0, first)), std::string(name.substr(first + 1, last - first - 1)), 0};
+    AttemptId id{std::string(name.substr(0, first)),
+                 std::string(name.substr(first + 1, last - first - 1)), 0};
     auto number = name.substr(last + 1);
     auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), id.attempt);
     if (error != std::errc() || end != number.data() + number.size()) return std::nullopt;
@@ -173,8 +180,10 @@ bool SupervisorLink::State::connect() {
     Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    std::snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/supervisor.sock", dir.get());
-    if (!fd || ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return false;
+    std::snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/supervisor.sock",
+                  dir.get());
+    if (!fd || ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+        return false;
     fcntl(fd.get(), F_SETFL, O_NONBLOCK);
     socket = std::move(fd);
     watch = loop.watch(socket.get());
@@ -211,8 +220,8 @@ Task<int> SupervisorLink::State::launch(std::shared_ptr<State> self) {
             pid_t pid = 0;
             int error = ETXTBSY;
             for (int i = 0; i < 50 && error == ETXTBSY; ++i) {
-                error = posix_spawn(&pid, program.c_str(), nullptr, &attributes, const_cast<char**>(argv),
-                                    const_cast<char**>(environment));
+                error = posix_spawn(&pid, program.c_str(), nullptr, &attributes,
+                                    const_cast<char**>(argv), const_cast<char**>(environment));
                 if (error == ETXTBSY) usleep(10'000);
             }
             posix_spawnattr_destroy(&attributes);
@@ -238,8 +247,9 @@ Task<void> SupervisorLink::State::serve(std::shared_ptr<State> self) {
             if (self->closed) co_return;
             if (!self->connect()) {
                 if (self->events.trouble)
-                    self->events.trouble("the supervisor '" + self->program + "' did not start: " +
-                                         (status < 0 ? std::strerror(-status) : "status " + std::to_string(status)));
+                    self->events.trouble(
+                        "the supervisor '" + self->program + "' did not start: " +
+                        (status < 0 ? std::strerror(-status) : "status " + std::to_string(status)));
                 co_await self->loop.sleep(pause);
                 pause = std::min(pause * 2, kLongestPause);
                 continue;
@@ -248,7 +258,8 @@ Task<void> SupervisorLink::State::serve(std::shared_ptr<State> self) {
         pause = kFirstPause;
         self->send(Writer('H').number(std::uint32_t{1}).frame());
         if (self->fence)
-            self->send(Writer('D').number(static_cast<std::uint64_t>(self->fence->count())).frame());
+            self->send(
+                Writer('D').number(static_cast<std::uint64_t>(self->fence->count())).frame());
         self->send(Writer('L').frame());
         while (!self->closed && self->socket) {
             bool ready = co_await self->watch->readable();
@@ -279,7 +290,8 @@ Task<void> SupervisorLink::State::serve(std::shared_ptr<State> self) {
 
 Task<void> SupervisorLink::State::flush(std::shared_ptr<State> self) {
     while (!self->closed && self->socket && !self->out.empty()) {
-        ssize_t n = ::send(self->socket.get(), self->out.data(), self->out.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = ::send(self->socket.get(), self->out.data(), self->out.size(),
+                           MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n > 0) {
             self->out.erase(0, static_cast<std::size_t>(n));
         } else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -345,7 +357,8 @@ void SupervisorLink::State::take(std::string_view frame) {
         if (reader.bad()) return;
         if (up) return events.output(task);
         for (auto& listed : listing)
-            if (listed.id == *id) listed.state.log_length = std::max(listed.state.log_length, task.state.log_length);
+            if (listed.id == *id)
+                listed.state.log_length = std::max(listed.state.log_length, task.state.log_length);
     } else {
         auto result = reader.number<std::uint8_t>();
         auto error = static_cast<int>(reader.number<std::uint32_t>());
@@ -356,26 +369,36 @@ void SupervisorLink::State::take(std::string_view frame) {
         if (result == kStarted || (result == kKnown && started > Span::zero()))
             events.started(*id, started);
         else if (result == kDropped)
-            events.started(*id, fail(Code::Canceled, "Dropped", "it was dropped while it waited for its turn"));
+            events.started(*id, fail(Code::Canceled, "Dropped",
+                                     "it was dropped while it waited for its turn"));
         else if (result == kKnown)
-            events.started(*id, internal("the command was asked to start once before and could not"));
+            events.started(*id,
+                           internal("the command was asked to start once before and could not"));
         else
             events.started(*id, start_failure(error, what));
     }
 }
 
-SupervisorLink::SupervisorLink(AsioLoop& loop, std::string folder, std::string program, Events events)
-    : state_(std::make_shared<State>(loop, std::move(folder), std::move(program), std::move(events))) {}
+SupervisorLink::SupervisorLink(AsioLoop& loop, std::string folder, std::string program,
+                               Events events)
+    : state_(std::make_shared<State>(loop, std::move(folder), std::move(program),
+                                     std::move(events))) {}
 
 SupervisorLink::~SupervisorLink() {
     state_->closed = true;
     if (state_->watch) state_->watch->cancel();
 }
 
-void SupervisorLink::begin() { start(State::serve(state_), [] {}); }
-bool SupervisorLink::connected() const { return state_->up; }
+void SupervisorLink::begin() {
+    start(State::serve(state_), [] {});
+}
+bool SupervisorLink::connected() const {
+    return state_->up;
+}
 
-void SupervisorLink::hold() { state_->held = true; }
+void SupervisorLink::hold() {
+    state_->held = true;
+}
 void SupervisorLink::release() {
     state_->held = false;
     if (state_->socket && !state_->closed) state_->begin_flush();
@@ -383,18 +406,20 @@ void SupervisorLink::release() {
 
 Result<void> SupervisorLink::start_task(const StartRequest& request) {
     std::string name = task_name(request.id);
-    std::string frame = Writer('S')
-                     .text(name)
-                     .text(request.cwd)
-                     .number(static_cast<std::uint64_t>(std::max<std::int64_t>(0, request.memory_limit)))
-                     .text(request.preamble)
-                     .texts(request.argv)
-                     .texts(request.environment)
-                     .number(static_cast<std::uint64_t>(std::max(Span::zero(), request.time_limit).count()))
-                     .number(static_cast<std::uint64_t>(std::max(Span::zero(), request.grace).count()))
-                     .frame();
+    std::string frame =
+        Writer('S')
+            .text(name)
+            .text(request.cwd)
+            .number(static_cast<std::uint64_t>(std::max<std::int64_t>(0, request.memory_limit)))
+            .text(request.preamble)
+            .texts(request.argv)
+            .texts(request.environment)
+            .number(static_cast<std::uint64_t>(std::max(Span::zero(), request.time_limit).count()))
+            .number(static_cast<std::uint64_t>(std::max(Span::zero(), request.grace).count()))
+            .frame();
     if (frame.size() > kMaxFrame)  // it would end the connection, and with it much else
-        return invalid("the command and its environment variables have " + to_size_words(frame.size()) + " together; at most " +
+        return invalid("the command and its environment variables have " +
+                           to_size_words(frame.size()) + " together; at most " +
                            to_size_words(kMaxFrame) + " can be started",
                        "command");
     state_->programs[name] = request.argv.empty() ? "" : request.argv[0];
@@ -402,14 +427,23 @@ Result<void> SupervisorLink::start_task(const StartRequest& request) {
     return {};
 }
 void SupervisorLink::signal(const AttemptId& id, int number) {
-    state_->send(Writer('K').text(task_name(id)).number(static_cast<std::uint32_t>(number)).frame());
+    state_->send(
+        Writer('K').text(task_name(id)).number(static_cast<std::uint32_t>(number)).frame());
 }
-void SupervisorLink::slots(int count) { state_->send(Writer('N').number(static_cast<std::uint32_t>(count)).frame()); }
+void SupervisorLink::slots(int count) {
+    state_->send(Writer('N').number(static_cast<std::uint32_t>(count)).frame());
+}
 void SupervisorLink::append(const AttemptId& id, std::string_view text, bool only_if_empty) {
     // Of more the beginning: it is words for people.
-    state_->send(Writer('A').text(task_name(id)).number(static_cast<std::uint8_t>(only_if_empty)).text(text.substr(0, kMaxFrame / 2)).frame());
+    state_->send(Writer('A')
+                     .text(task_name(id))
+                     .number(static_cast<std::uint8_t>(only_if_empty))
+                     .text(text.substr(0, kMaxFrame / 2))
+                     .frame());
 }
-void SupervisorLink::forget(const AttemptId& id) { state_->send(Writer('F').text(task_name(id)).frame()); }
+void SupervisorLink::forget(const AttemptId& id) {
+    state_->send(Writer('F').text(task_name(id)).frame());
+}
 void SupervisorLink::trim(const AttemptId& id, std::uint32_t segment, std::uint64_t delivered) {
     state_->send(Writer('T').text(task_name(id)).number(segment).number(delivered).frame());
 }

@@ -24,9 +24,9 @@ std::optional<AttemptId> parse_task_name(std::string_view name);
 struct SupervisedTask {
     AttemptId id;
     std::uint64_t serial = 0;
-    bool started = false;  // false: only words of the node are in its log
-    TaskState state;       // exit without last_lines
-    std::uint32_t first_segment = 0;   // where its log begins
+    bool started = false;             // false: only words of the node are in its log
+    TaskState state;                  // exit without last_lines
+    std::uint32_t first_segment = 0;  // where its log begins
     std::uint64_t first_position = 0;
 };
 
@@ -37,8 +37,8 @@ struct StartRequest {
     std::string preamble;
     std::vector<std::string> argv;
     std::vector<std::string> environment;  // "NAME=value"
-    Span time_limit{};  // zero: none
-    Span grace{};       // between TERM and KILL when it is met
+    Span time_limit{};                     // zero: none
+    Span grace{};                          // between TERM and KILL when it is met
 };
 
 class SupervisorLink {
@@ -47,7 +47,8 @@ public:
         std::function<void(std::vector<SupervisedTask>)> listed;
         std::function<void()> gone;
         std::function<void(const AttemptId&, Result<Span>)> started;
-        std::function<void(const SupervisedTask&)> output;  // only serial, log_length and where it begins
+        std::function<void(const SupervisedTask&)>
+            output;  // only serial, log_length and where it begins
 
         std::function<void(const AttemptId&, TaskExit)> exited;
         std::function<void()> told;  // after one or several of these that came together
@@ -65,10 +66,11 @@ public:
     void hold();
     void release();
 
-    // Dropped without a connection: what matters is asked again after `listed`. InvalidArgument: it has
-    // more text than one message may have.
+    // Dropped without a connection: what matters is asked again after `listed`. InvalidArgument: it
+    // has more text than one message may have.
     Result<void> start_task(const StartRequest& request);
-    // To the whole tree. One that waits for its turn is dropped: `started` with Canceled; 0 does just that.
+    // To the whole tree. One that waits for its turn is dropped: `started` with Canceled; 0 does
+    // just that.
     void signal(const AttemptId& id, int number);
     void slots(int count);  // so many run at a time; more wait
     void append(const AttemptId& id, std::string_view text, bool only_if_empty);

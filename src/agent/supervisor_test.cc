@@ -35,7 +35,8 @@ protected:
         for (int number : {SIGHUP, SIGPIPE}) ::signal(number, SIG_IGN);  // as the agent does
         char name[] = "/tmp/turnout-supervisor-test-XXXXXX";
         folder = mkdtemp(name);
-        program = (fs::read_symlink("/proc/self/exe").parent_path() / "turnout-supervisor").string();
+        program =
+            (fs::read_symlink("/proc/self/exe").parent_path() / "turnout-supervisor").string();
         connect();
     }
     void TearDown() override {
@@ -60,7 +61,9 @@ protected:
             }
         };
         events.gone = [this] { ++gone; };
-        events.started = [this](const AttemptId& id, Result<Span> result) { started.insert_or_assign(id, std::move(result)); };
+        events.started = [this](const AttemptId& id, Result<Span> result) {
+            started.insert_or_assign(id, std::move(result));
+        };
         events.output = [this](const SupervisedTask& task) {
             segments->add(task.serial, task.first_segment, task.first_position);
             tasks[task.id] = task;
@@ -86,10 +89,16 @@ protected:
         loop.cancel(timer);
         return !late;
     }
-    AttemptId run(const std::string& job, std::vector<std::string> argv, std::int64_t memory = 0, std::string preamble = "") {
+    AttemptId run(const std::string& job, std::vector<std::string> argv, std::int64_t memory = 0,
+                  std::string preamble = "") {
         AttemptId id{"ws", job + "-" + std::to_string(getpid()), 1};
-        StartRequest request{id, folder, memory, std::move(preamble), std::move(argv),
-                             {"PATH=/usr/bin:/bin", "TURNOUT_ATTEMPT=" + task_name(id), "TURNOUT_NODE_FOLDER=" + folder}};
+        StartRequest request{id,
+                             folder,
+                             memory,
+                             std::move(preamble),
+                             std::move(argv),
+                             {"PATH=/usr/bin:/bin", "TURNOUT_ATTEMPT=" + task_name(id),
+                              "TURNOUT_NODE_FOLDER=" + folder}};
         started.erase(id);
         EXPECT_TRUE(link->start_task(request));
         EXPECT_TRUE(until([&] { return started.contains(id); }));
@@ -115,8 +124,11 @@ protected:
     }
     pid_t supervisor_pid() {
         for (const auto& entry : fs::directory_iterator("/proc")) {
-            const std::string text = read_file(entry.path() / "cmdline", 64 << 10).value_or("");  // it may be gone
-            if (text.find("turnout-supervisor") != std::string::npos && text.find(folder) != std::string::npos) return std::atoi(entry.path().filename().c_str());
+            const std::string text =
+                read_file(entry.path() / "cmdline", 64 << 10).value_or("");  // it may be gone
+            if (text.find("turnout-supervisor") != std::string::npos &&
+                text.find(folder) != std::string::npos)
+                return std::atoi(entry.path().filename().c_str());
         }
         return 0;
     }
@@ -142,7 +154,8 @@ std::size_t records_of(const std::string& folder, std::uint64_t serial) {
 
 TEST_F(SupervisorTest, ManyShortLinesComeTogether) {
     const int lines = 20'000;
-    auto id = run("lines", {"sh", "-c", "i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done"});
+    auto id =
+        run("lines", {"sh", "-c", "i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done"});
     ASSERT_TRUE(until([&] { return exits.contains(id); }));
     std::string wanted;
     for (int i = 0; i < lines; ++i) wanted += std::to_string(i) + "\n";
@@ -160,7 +173,9 @@ TEST_F(SupervisorTest, ALogThatNobodyTakesHasALimit) {
     link.reset();
     connect();
     // It goes on to its end, and says what it says when there is room again.
-    auto id = run("chatty", {"sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' a; touch wrote; while ! [ -e go ]; do sleep 0.02; done; echo later"});
+    auto id = run("chatty", {"sh", "-c",
+                             "head -c 3000000 /dev/zero | tr '\\0' a; touch wrote; while ! [ -e go "
+                             "]; do sleep 0.02; done; echo later"});
     ASSERT_TRUE(until([&] { return exists(folder + "/wrote"); }));
     ASSERT_TRUE(until([&] { return tasks[id].state.log_length > 900'000; }));
     const std::uint64_t kept = tasks[id].state.log_length;
@@ -169,13 +184,16 @@ TEST_F(SupervisorTest, ALogThatNobodyTakesHasALimit) {
     ASSERT_TRUE(write_file(folder + "/go", ""));
     ASSERT_TRUE(until([&] { return exits.contains(id); }));
     ASSERT_TRUE(until([&] { return tasks[id].state.log_length == exits[id].log_length; }));
-    EXPECT_EQ(log_of(id), std::string(kept, 'a') + "\nturnout: " + std::to_string(3'000'000 - kept) +
-                              " bytes of the log are left out here: the server had not taken what came before\nlater\n");
+    EXPECT_EQ(log_of(id), std::string(kept, 'a') +
+                              "\nturnout: " + std::to_string(3'000'000 - kept) +
+                              " bytes of the log are left out here: the server had not taken what "
+                              "came before\nlater\n");
     // What is left out at the very end is said, too.
     auto last = run("last", {"sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' b"});
     ASSERT_TRUE(until([&] { return exits.contains(last); }));
     ASSERT_TRUE(until([&] { return tasks[last].state.log_length == exits[last].log_length; }));
-    EXPECT_TRUE(log_of(last).ends_with(" bytes of the log are left out here: the server had not taken what came before\n"));
+    EXPECT_TRUE(log_of(last).ends_with(
+        " bytes of the log are left out here: the server had not taken what came before\n"));
     EXPECT_LT(exits[last].log_length, 1'001'000u);
 }
 
@@ -202,7 +220,8 @@ TEST_F(SupervisorTest, ExitCodesSignalsAndOutput) {
 // The agent ignores some; a shell cannot undo that for what it runs.
 TEST_F(SupervisorTest, TasksHaveTheDefaultSignals) {
     for (int number : {SIGHUP, SIGPIPE}) {
-        auto id = run("signal" + std::to_string(number), {"sh", "-c", "kill -" + std::to_string(number) + " $$; exit 3"});
+        auto id = run("signal" + std::to_string(number),
+                      {"sh", "-c", "kill -" + std::to_string(number) + " $$; exit 3"});
         ASSERT_TRUE(until([&] { return exits.contains(id); }));
         EXPECT_EQ(exits[id].signal, number);
     }
@@ -250,7 +269,10 @@ TEST_F(SupervisorTest, EmptyTextsAreTexts) {
 
 TEST_F(SupervisorTest, NobodyListensAndNothingIsLost) {
     std::string go = folder + "/go";
-    auto id = run("alone", {"sh", "-c", "while [ ! -e " + go + " ]; do sleep 0.01; done; i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 5"});
+    auto id = run("alone", {"sh", "-c",
+                            "while [ ! -e " + go +
+                                " ]; do sleep 0.01; done; i=0; while [ $i -lt 20000 ]; do echo "
+                                "line $i; i=$((i+1)); done; exit 5"});
     link.reset();
     std::ofstream(go) << "x";
     tasks.clear();
@@ -269,13 +291,16 @@ TEST_F(SupervisorTest, NobodyListensAndNothingIsLost) {
         log += *part;
     }
     EXPECT_TRUE(log == wanted);
-    EXPECT_EQ(segments->last_lines(serial, wanted.size(), 2), (std::vector<std::string>{"line 19998", "line 19999"}));
+    EXPECT_EQ(segments->last_lines(serial, wanted.size(), 2),
+              (std::vector<std::string>{"line 19998", "line 19999"}));
 }
 
 TEST_F(SupervisorTest, ManyLogsInOneSegmentStayApart) {
     std::vector<AttemptId> ids;
     for (int i = 0; i < 5; ++i)
-        ids.push_back(run("many" + std::to_string(i), {"sh", "-c", "for j in 1 2 3 4 5 6 7 8 9; do echo " + std::to_string(i) + "-$j; done"}));
+        ids.push_back(run("many" + std::to_string(i), {"sh", "-c",
+                                                       "for j in 1 2 3 4 5 6 7 8 9; do echo " +
+                                                           std::to_string(i) + "-$j; done"}));
     for (int i = 0; i < 5; ++i) {
         ASSERT_TRUE(until([&] { return exits.contains(ids[i]); }));
         std::string wanted;
@@ -285,7 +310,9 @@ TEST_F(SupervisorTest, ManyLogsInOneSegmentStayApart) {
 }
 
 TEST_F(SupervisorTest, KilledSupervisorLeavesNothingRunning) {
-    auto id = run("lost", {"sh", "-c", "setsid sleep 1000 & (trap '' TERM; sleep 1000) & echo ready; sleep 1000"});
+    auto id = run(
+        "lost",
+        {"sh", "-c", "setsid sleep 1000 & (trap '' TERM; sleep 1000) & echo ready; sleep 1000"});
     ASSERT_TRUE(until([&] { return tasks[id].state.log_length == 6; }));
     kill(supervisor_pid(), SIGKILL);
     ASSERT_TRUE(until([&] { return exits.contains(id); }));
@@ -314,20 +341,24 @@ TEST_F(SupervisorTest, ATimeLimitIsKeptWithoutAnAgent) {
         request.id = id;
         request.cwd = folder;
         request.argv = {"sh", "-c", std::move(command)};
-        request.environment = {"PATH=/usr/bin:/bin", "TURNOUT_ATTEMPT=" + task_name(id), "TURNOUT_NODE_FOLDER=" + folder};
+        request.environment = {"PATH=/usr/bin:/bin", "TURNOUT_ATTEMPT=" + task_name(id),
+                               "TURNOUT_NODE_FOLDER=" + folder};
         request.time_limit = 200ms;
         request.grace = grace;
         EXPECT_TRUE(link->start_task(request));
         EXPECT_TRUE(until([&] { return started.contains(id); }));
         return id;
     };
-    const auto obeys = limited("obeys", "trap 'echo told; exit 5' TERM; while :; do sleep 0.01; done", 60s);
-    const auto stays = limited("stays", "trap '' TERM; sleep 1000 & while :; do sleep 0.01; done", 100ms);
+    const auto obeys =
+        limited("obeys", "trap 'echo told; exit 5' TERM; while :; do sleep 0.01; done", 60s);
+    const auto stays =
+        limited("stays", "trap '' TERM; sleep 1000 & while :; do sleep 0.01; done", 100ms);
     const auto quick = limited("quick", "exit 3", 60s);
     link.reset();
     usleep(600'000);
     connect();
-    ASSERT_TRUE(until([&] { return exits.contains(obeys) && exits.contains(stays) && exits.contains(quick); }));
+    ASSERT_TRUE(until(
+        [&] { return exits.contains(obeys) && exits.contains(stays) && exits.contains(quick); }));
     EXPECT_TRUE(exits[obeys].timed_out);
     EXPECT_EQ(exits[obeys].exit_code, 5);
     EXPECT_TRUE(log_of(obeys).ends_with("told\n"));
@@ -357,11 +388,17 @@ TEST_F(SupervisorTest, StartsBeyondTheSlotsWaitForTheirTurn) {
     link->slots(2);
     auto ask = [&](const std::string& job, const std::string& script) {
         AttemptId id{"ws", job + "-" + std::to_string(getpid()), 1};
-        link->start_task({id, folder, 0, "", {"sh", "-c", script}, {"PATH=/usr/bin:/bin", "TURNOUT_ATTEMPT=" + task_name(id)}});
+        link->start_task({id,
+                          folder,
+                          0,
+                          "",
+                          {"sh", "-c", script},
+                          {"PATH=/usr/bin:/bin", "TURNOUT_ATTEMPT=" + task_name(id)}});
         return id;
     };
     auto first = ask("first", "sleep 1000"), second = ask("second", "sleep 1000");
-    auto third = ask("third", "echo third >> order"), fourth = ask("fourth", "echo fourth >> order");
+    auto third = ask("third", "echo third >> order"),
+         fourth = ask("fourth", "echo fourth >> order");
     ASSERT_TRUE(until([&] { return started.contains(first) && started.contains(second); }));
     EXPECT_FALSE(started.contains(third));
     ask("third", "echo again >> order");  // it waits already
@@ -379,7 +416,12 @@ TEST_F(SupervisorTest, WhatWaitsCanBeDroppedAndAskedAgain) {
     auto first = run("first", {"sleep", "1000"});
     for (const int number : {0, SIGTERM}) {
         AttemptId id{"ws", "dropped-" + std::to_string(number), 1};
-        StartRequest request{id, folder, 0, "", {"sh", "-c", "echo x >> ran" + std::to_string(number)}, {"PATH=/usr/bin:/bin"}};
+        StartRequest request{id,
+                             folder,
+                             0,
+                             "",
+                             {"sh", "-c", "echo x >> ran" + std::to_string(number)},
+                             {"PATH=/usr/bin:/bin"}};
         link->start_task(request);
         link->signal(id, number);
         ASSERT_TRUE(until([&] { return started.contains(id); }));
@@ -398,7 +440,8 @@ TEST_F(SupervisorTest, WhatWaitsGoesOnWithoutAnAgentAndIsListed) {
     link->slots(1);
     auto first = run("first", {"sh", "-c", "while [ ! -e go ]; do sleep 0.01; done"});
     AttemptId second{"ws", "second-" + std::to_string(getpid()), 1};
-    link->start_task({second, folder, 0, "", {"sh", "-c", "echo x >> ran"}, {"PATH=/usr/bin:/bin"}});
+    link->start_task(
+        {second, folder, 0, "", {"sh", "-c", "echo x >> ran"}, {"PATH=/usr/bin:/bin"}});
     link.reset();
     connect();
     ASSERT_TRUE(tasks.contains(second));
@@ -418,7 +461,8 @@ TEST_F(SupervisorTest, WhatWaitedAtAKilledSupervisorWasNeverStarted) {
     link->slots(1);
     auto first = run("first", {"sleep", "1000"});
     AttemptId second{"ws", "second-" + std::to_string(getpid()), 1};
-    StartRequest request{second, folder, 0, "", {"sh", "-c", "echo x >> ran"}, {"PATH=/usr/bin:/bin"}};
+    StartRequest request{
+        second, folder, 0, "", {"sh", "-c", "echo x >> ran"}, {"PATH=/usr/bin:/bin"}};
     link->start_task(request);
     link->signal(first, 0);
     link.reset();
@@ -442,7 +486,8 @@ TEST_F(SupervisorTest, TheFenceDropsWhatWaits) {
     link->slots(1);
     auto first = run("first", {"sleep", "1000"});
     AttemptId second{"ws", "second-" + std::to_string(getpid()), 1};
-    link->start_task({second, folder, 0, "", {"sh", "-c", "echo x >> ran"}, {"PATH=/usr/bin:/bin"}});
+    link->start_task(
+        {second, folder, 0, "", {"sh", "-c", "echo x >> ran"}, {"PATH=/usr/bin:/bin"}});
     link->fence(Span(1));
     ASSERT_TRUE(until([&] { return exits.contains(first) && started.contains(second); }));
     EXPECT_FALSE(started.at(second));
@@ -533,10 +578,15 @@ TEST_F(SupervisorTest, WhatCannotBeAFrameEndsTheConnection) {
     using namespace std::string_view_literals;
     for (const auto said : {"\0\0\0\0"sv, "\0\0\0\7l"sv, "\1\0\0\0l"sv}) {
         Fd accepted;
-        ASSERT_TRUE(until([&] { return bool(accepted = Fd(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC))); }));
-        ASSERT_EQ(send(accepted.get(), said.data(), said.size(), MSG_NOSIGNAL), static_cast<ssize_t>(said.size()));
-        if (said == "\1\0\0\0l"sv) EXPECT_TRUE(until([&] { return listed; }));
-        else EXPECT_TRUE(until([&] { return ended(accepted.get()); }));
+        ASSERT_TRUE(until([&] {
+            return bool(accepted = Fd(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)));
+        }));
+        ASSERT_EQ(send(accepted.get(), said.data(), said.size(), MSG_NOSIGNAL),
+                  static_cast<ssize_t>(said.size()));
+        if (said == "\1\0\0\0l"sv)
+            EXPECT_TRUE(until([&] { return listed; }));
+        else
+            EXPECT_TRUE(until([&] { return ended(accepted.get()); }));
     }
 }
 
@@ -545,7 +595,8 @@ TEST_F(SupervisorTest, OnlyTheLastToListIsHeard) {
     link.reset();
     Fd earlier(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const sockaddr_un address = address_in(folder);
-    ASSERT_EQ(::connect(earlier.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(::connect(earlier.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+              0);
     const timeval patience{20, 0};
     setsockopt(earlier.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     ASSERT_EQ(send(earlier.get(), "\1\0\0\0L", 5, 0), 5);
@@ -556,15 +607,27 @@ TEST_F(SupervisorTest, OnlyTheLastToListIsHeard) {
 }
 
 TEST_F(SupervisorTest, WhatKilledProcessesSaidLastIsKept) {
-    const std::string script = "if [ $RANK = 1 ]; then echo $$ $PPID > pids; while [ ! -e go ]; do sleep 0.01; done; echo last words; touch said; fi; exec sleep 1000";
-    auto id = run("ranks", {program, "launch", folder + "/end", "0", "0", "0", "-", "-", "2", "0", "-", "1", "RANK=0", "1", folder + "/log", "1", "RANK=1", "sh", "-c", script});
+    const std::string script =
+        "if [ $RANK = 1 ]; then echo $$ $PPID > pids; while [ ! -e go ]; do sleep 0.01; done; echo "
+        "last words; touch said; fi; exec sleep 1000";
+    auto id = run(
+        "ranks",
+        {program,  "launch", folder + "/end", "0", "0",      "0",  "-",  "-",   "2", "0", "-", "1",
+         "RANK=0", "1",      folder + "/log", "1", "RANK=1", "sh", "-c", script});
     pid_t process = 0, launcher = 0;
-    ASSERT_TRUE(until([&] { return std::sscanf(read_file(folder + "/pids").value_or("").c_str(), "%d %d", &process, &launcher) == 2; }));
+    ASSERT_TRUE(until([&] {
+        return std::sscanf(read_file(folder + "/pids").value_or("").c_str(), "%d %d", &process,
+                           &launcher) == 2;
+    }));
     kill(launcher, SIGSTOP);  // what is said from now on is in its pipe
     std::ofstream(folder + "/go") << "x";
     ASSERT_TRUE(until([&] { return exists(folder + "/said"); }));
     link->signal(id, SIGKILL);
-    ASSERT_TRUE(until([&] { return read_file("/proc/" + std::to_string(process) + "/stat").value_or(") Z").contains(") Z"); }));
+    ASSERT_TRUE(until([&] {
+        return read_file("/proc/" + std::to_string(process) + "/stat")
+            .value_or(") Z")
+            .contains(") Z");
+    }));
     kill(launcher, SIGCONT);
     ASSERT_TRUE(until([&] { return exits.contains(id); }));
     EXPECT_EQ(exits[id].exit_code, 137);

@@ -23,7 +23,8 @@ Result<std::uint64_t> number_field(std::string_view block, std::size_t at, std::
     std::string_view field = block.substr(at, size);
     std::uint64_t value = 0;
     if (static_cast<unsigned char>(field[0]) & 0x80) {
-        for (std::size_t i = size - 8; i < size; ++i) value = value << 8 | static_cast<unsigned char>(field[i]);
+        for (std::size_t i = size - 8; i < size; ++i)
+            value = value << 8 | static_cast<unsigned char>(field[i]);
         return value;
     }
     for (char c : field) {
@@ -55,12 +56,14 @@ Result<void> TarReader::header(std::string_view block) {
     char type = block[156];
     std::string name(text_field(block, 0, 100));
     if (block.substr(257, 5) == "ustar" && block[263] == '0')
-        if (auto prefix = text_field(block, 345, 155); !prefix.empty()) name = std::string(prefix) + "/" + name;
+        if (auto prefix = text_field(block, 345, 155); !prefix.empty())
+            name = std::string(prefix) + "/" + name;
     if (type != 'L' && type != 'x' && type != 'g') {
         if (!next_name_.empty()) name = std::exchange(next_name_, {});
         if (std::exchange(has_next_size_, false)) left_ = next_size_;
     }
-    if (left_ > (std::uint64_t{1} << 50)) return invalid("the archive has an entry that is too large", name);
+    if (left_ > (std::uint64_t{1} << 50))
+        return invalid("the archive has an entry that is too large", name);
     padding_ = (kBlock - left_ % kBlock) % kBlock;
     switch (type) {
         case '0':
@@ -88,7 +91,8 @@ Result<void> TarReader::header(std::string_view block) {
             break;
         case 'g': in_ = In::Skip; break;
         case '1':
-        case '2': return invalid("'" + name + "' is a link; snapshots hold files and folders only", name);
+        case '2':
+            return invalid("'" + name + "' is a link; snapshots hold files and folders only", name);
         default: return invalid("'" + name + "' is neither file nor folder", name);
     }
     if (left_ == 0) {
@@ -114,11 +118,13 @@ Result<void> TarReader::meta_done() {
             return invalid("the archive has a broken extended header");
         std::string_view pair = rest.substr(digits + 1, length - digits - 2);
         auto equals = pair.find('=');
-        if (equals == std::string_view::npos) return invalid("the archive has a broken extended header");
+        if (equals == std::string_view::npos)
+            return invalid("the archive has a broken extended header");
         std::string_view value = pair.substr(equals + 1);
         if (pair.substr(0, equals) == "path") next_name_ = value;
         if (pair.substr(0, equals) == "size") {
-            auto [last, bad] = std::from_chars(value.data(), value.data() + value.size(), next_size_);
+            auto [last, bad] =
+                std::from_chars(value.data(), value.data() + value.size(), next_size_);
             if (bad != std::errc() || last != value.data() + value.size())
                 return invalid("the archive has a broken extended header");
             has_next_size_ = true;
@@ -131,7 +137,8 @@ Result<void> TarReader::meta_done() {
 Result<void> TarReader::feed(std::string_view input) {
     while (!input.empty()) {
         if (padding_ > 0 && left_ == 0) {
-            std::size_t skip = static_cast<std::size_t>(std::min<std::uint64_t>(padding_, input.size()));
+            std::size_t skip =
+                static_cast<std::size_t>(std::min<std::uint64_t>(padding_, input.size()));
             padding_ -= skip;
             input.remove_prefix(skip);
             continue;
@@ -165,7 +172,8 @@ Result<void> TarReader::feed(std::string_view input) {
 Result<void> TarReader::finish() const {
     if (in_ != In::Header || !block_.empty() || left_ != 0)
         return fail(Code::Unavailable, "ArchiveCutShort", "the archive ended before its end");
-    if (!ended_) return fail(Code::Unavailable, "ArchiveCutShort", "the archive ended before its end");
+    if (!ended_)
+        return fail(Code::Unavailable, "ArchiveCutShort", "the archive ended before its end");
     return {};
 }
 

@@ -27,13 +27,13 @@ private:
 
     enum class In { Header, File, Meta, Skip } in_ = In::Header;
     int folder_;
-    std::string block_;        // a header not yet complete
-    std::uint64_t left_ = 0;   // bytes of the current entry
+    std::string block_;       // a header not yet complete
+    std::uint64_t left_ = 0;  // bytes of the current entry
     std::uint64_t padding_ = 0;
     Fd file_;
-    std::string meta_;         // content of a long-name or pax entry
+    std::string meta_;  // content of a long-name or pax entry
     char meta_type_ = 0;
-    std::string next_name_;    // from such an entry
+    std::string next_name_;  // from such an entry
     std::uint64_t next_size_ = 0;
     bool has_next_size_ = false;
     bool ended_ = false;

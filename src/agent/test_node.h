@@ -49,7 +49,8 @@ protected:
     }
     void take() {
         for (auto& effect : core->take_effects()) {
-            if (auto* record = std::get_if<effect::Record>(&effect)) journal.push_back(record->line);
+            if (auto* record = std::get_if<effect::Record>(&effect))
+                journal.push_back(record->line);
             seen.push_back(std::move(effect));
         }
     }
@@ -119,7 +120,17 @@ protected:
         return exit;
     }
     // Brings a new attempt to that point of its life.
-    enum Point { Snapshot, Environment, Inputs, Starting, Running, Outputs, Flushing, Ended, kPoints };
+    enum Point {
+        Snapshot,
+        Environment,
+        Inputs,
+        Starting,
+        Running,
+        Outputs,
+        Flushing,
+        Ended,
+        kPoints
+    };
     void bring_to(Point point) {
         ready();
         lease();

@@ -12,7 +12,6 @@
 #include <string>
 #include <vector>
 
-#include "spec/command.h"
 #include "agent/files.h"
 #include "agent/folders.h"
 #include "agent/node_core.h"
@@ -21,6 +20,7 @@
 #include "base/result.h"
 #include "base/task.h"
 #include "environment/prepare.h"
+#include "spec/command.h"
 
 namespace turnout::agent {
 
@@ -32,8 +32,9 @@ struct AgentSettings {
     Secret token;                    // of the node
     std::string uv, python, beside;  // see environment::Settings
     std::string build;
-    std::string supervisor;          // path of its executable
-    std::vector<std::string> environment;  // "NAME=value": what of ours tasks may see (see allowed_variable)
+    std::string supervisor;  // path of its executable
+    std::vector<std::string>
+        environment;  // "NAME=value": what of ours tasks may see (see allowed_variable)
 };
 
 // Whether tasks get that variable of the agent's own environment. All else stays here: it may hold
@@ -54,15 +55,16 @@ struct Work {
     bool wanted = true;                // false after Abort or Forget: stop what is under way
     std::atomic<bool> cancel = false;  // the same for the thread that builds an environment
     std::optional<environment::Prepared> prepared;
-    std::optional<std::string> path_begin;  // what `prepared` puts before PATH, each with a ':' after it
+    std::optional<std::string>
+        path_begin;  // what `prepared` puts before PATH, each with a ':' after it
     Substitutions values;
     bool values_known = false;
     // What is uploaded already, by path: unchanged files are not sent again.
     std::map<std::string, FileEntry> uploaded;
-    bool remembered = false;  // what an earlier life of the agent put there is among them
+    bool remembered = false;         // what an earlier life of the agent put there is among them
     std::set<std::string> left_out;  // of outputs/, logs/ and the named outputs: cannot be uploaded
-    bool untouched = false;  // its command is over and left its folder as it was made
-    bool followed = false;   // the logs of its processes are looked at again and again
+    bool untouched = false;          // its command is over and left its folder as it was made
+    bool followed = false;           // the logs of its processes are looked at again and again
     bool shipping = false;
     bool finishing = false;
 
@@ -81,9 +83,10 @@ Task<Result<void>> upload_changes(Server& server, WorkPtr work);
 // Until all is uploaded. What cannot be is named in the artifact system_logs/not_uploaded.txt.
 Task<Result<void>> ship_outputs(Server& server, WorkPtr work);
 
-// Folders that lead to the environment's programs, for the beginning of PATH, each with a ':' after it.
-// `named`: its interpreter is one that the user named, and is used as it is.
-std::string path_begin(const AgentSettings& settings, const environment::Prepared& prepared, bool named);
+// Folders that lead to the environment's programs, for the beginning of PATH, each with a ':' after
+// it. `named`: its interpreter is one that the user named, and is used as it is.
+std::string path_begin(const AgentSettings& settings, const environment::Prepared& prepared,
+                       bool named);
 
 // Where the command finds a named output.
 std::string output_path(const Work& work, const agent_protocol::TaskOutput& output);
@@ -96,7 +99,8 @@ struct MlflowAddress {
     std::string origin;  // "http://127.0.0.1:port"; "" = none
 };
 // What the supervisor shall start; errors are the user's (unknown placeholder).
-Result<StartRequest> start_request(const AgentSettings& settings, Work& work, const MlflowAddress& mlflow, std::string preamble);
+Result<StartRequest> start_request(const AgentSettings& settings, Work& work,
+                                   const MlflowAddress& mlflow, std::string preamble);
 
 // The values of `${{…}}`, found again from the folder (after a restart, or before the start).
 Result<void> find_values(const AgentSettings& settings, Work& work);

@@ -52,14 +52,17 @@ public:
 
     Secret mint(const Principal& principal, std::string_view audience, Span life) override {
         const std::int64_t now = clock_.now().micros / 1'000'000;
-        const std::int64_t expires = now + std::chrono::duration_cast<std::chrono::seconds>(life).count();
+        const std::int64_t expires =
+            now + std::chrono::duration_cast<std::chrono::seconds>(life).count();
         std::string claims;  // as text: one is made for every attempt
         {
             JsonText json(claims);
             json.text("aud", audience).number("nbf", now).number("exp", expires);
             json.text("sub", principal.name).text("kind", name_of_kind(principal.kind));
             if (principal.kind == Principal::Kind::Run) {
-                json.text("ws", principal.workspace).text("job", principal.job).number("attempt", principal.attempt);
+                json.text("ws", principal.workspace)
+                    .text("job", principal.job)
+                    .number("attempt", principal.attempt);
             } else {  // what the clients of Azure look for in a token
                 json.text("iss", "turnout/" + keys_.tenant).number("iat", now);
                 json.text("tid", keys_.tenant).text("oid", object_id(keys_.tenant, principal));
@@ -88,8 +91,8 @@ public:
             verified_.erase(known);
             return check_api_key(token);
         }
-        // When it was made is not looked at: only a clock that was set back could tell that from the
-        // future, and running jobs go on with what they were given.
+        // When it was made is not looked at: only a clock that was set back could tell that from
+        // the future, and running jobs go on with what they were given.
         const std::int64_t now = clock_.now().micros / 1'000'000;
         if (now >= verified.expires) return refuse("the token has expired: ask for a new one");
         if (verified.principal.kind == Principal::Kind::Run) TURNOUT_TRY(check_attempt(verified));

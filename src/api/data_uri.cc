@@ -36,8 +36,8 @@ Result<std::optional<OutputUri>> uri_of_output(Services& services, const Workspa
                                                std::string_view job_name, std::string_view name) {
     auto job = TURNOUT_TRY(load_job(services.store, workspace.id, job_name));
     if (job && job->type == JobType::Sweep && job->sweep.best >= 0)
-        job = TURNOUT_TRY(load_job(services.store, workspace.id,
-                                   trial_name(job_name, job->sweep.best)));
+        job = TURNOUT_TRY(
+            load_job(services.store, workspace.id, trial_name(job_name, job->sweep.best)));
     if (!job) return std::optional<OutputUri>();
     const agent_protocol::TaskSpec task = TURNOUT_TRY(read_task(services.store, *job));
     const agent_protocol::BlobFolder* place = nullptr;
@@ -51,9 +51,9 @@ Result<std::optional<OutputUri>> uri_of_output(Services& services, const Workspa
     if (!place) return std::optional<OutputUri>();
     const std::string datastore = TURNOUT_TRY(datastore_of(services, workspace, place->container));
     if (datastore.empty()) return std::optional<OutputUri>();
-    OutputUri found{workspace_uri(workspace) + "/datastores/" + datastore + "/paths/" +
-                        place->prefix,
-                    std::move(type)};
+    OutputUri found{
+        workspace_uri(workspace) + "/datastores/" + datastore + "/paths/" + place->prefix,
+        std::move(type)};
     if (found.type != "uri_file" && !found.uri.ends_with('/')) found.uri += '/';
     return std::optional(std::move(found));
 }

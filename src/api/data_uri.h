@@ -22,8 +22,9 @@ struct OutputUri {
     std::string type;
 };
 
-// Where a job's named output is; "artifacts" and "default" are what it left in `outputs` and `logs`.
-// The outputs of a sweep are those of its best trial. nullopt: no such job, or no such output.
+// Where a job's named output is; "artifacts" and "default" are what it left in `outputs` and
+// `logs`. The outputs of a sweep are those of its best trial. nullopt: no such job, or no such
+// output.
 Result<std::optional<OutputUri>> uri_of_output(Services& services, const Workspace& workspace,
                                                std::string_view job, std::string_view output);
 

@@ -196,10 +196,21 @@ void set_origins(const ServerInfo& info, Call& call) {
 }
 
 // What Azure has in a workspace and this server has not yet.
-constexpr std::string_view kNotYet[] = {
-    "onlineEndpoints", "batchEndpoints",   "serverlessEndpoints", "schedules",      "linkedServices",
-    "featuresets",     "featurestoreEntities", "inferencePools",  "outboundRules",  "marketplaceSubscriptions",
-    "capabilityHosts", "managedNetworks",  "privateEndpointConnections", "connections", "packages"};
+constexpr std::string_view kNotYet[] = {"onlineEndpoints",
+                                        "batchEndpoints",
+                                        "serverlessEndpoints",
+                                        "schedules",
+                                        "linkedServices",
+                                        "featuresets",
+                                        "featurestoreEntities",
+                                        "inferencePools",
+                                        "outboundRules",
+                                        "marketplaceSubscriptions",
+                                        "capabilityHosts",
+                                        "managedNetworks",
+                                        "privateEndpointConnections",
+                                        "connections",
+                                        "packages"};
 
 // Says which kind of resource is not served, if it is one of a workspace.
 Error no_route(std::span<const std::string_view> segments) {
@@ -207,10 +218,13 @@ Error no_route(std::span<const std::string_view> segments) {
     if (segments.size() > 8 && equal_ignoring_case(segments[0], "subscriptions") &&
         equal_ignoring_case(segments[6], "workspaces")) {
         const std::string_view kind = segments[8];
-        if (std::ranges::any_of(kNotYet, [&](auto known) { return equal_ignoring_case(known, kind); }))
+        if (std::ranges::any_of(kNotYet,
+                                [&](auto known) { return equal_ignoring_case(known, kind); }))
             return {Code::NotFound, "NotThereYet",
-                    "'" + std::string(kind) + "' of a workspace are not there yet: this server does "
-                    "not have what was asked of them", "path", nullptr};
+                    "'" + std::string(kind) +
+                        "' of a workspace are not there yet: this server does "
+                        "not have what was asked of them",
+                    "path", nullptr};
         message = "'" + std::string(kind.substr(0, 64)) +
                   "' of a workspace, or what was asked of it, is not known here";
     }

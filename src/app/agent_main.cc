@@ -30,7 +30,8 @@ namespace {
 using namespace turnout;
 
 constexpr char kUsage[] =
-    "usage: turnout-agent --server unix:PATH --node WORKSPACE/COMPUTE/NODE --folder DIR --cache DIR\n"
+    "usage: turnout-agent --server unix:PATH --node WORKSPACE/COMPUTE/NODE --folder DIR --cache "
+    "DIR\n"
     "                     --token-file FILE [--uv PATH] [--python PATH]\n"
     "The agent of one node of a Turnout server. It is started by the server.\n";
 
@@ -49,10 +50,13 @@ std::string own_folder() {
 
 // A running supervisor keeps its file open for execution: one with other bytes gets another name.
 Result<std::string> write_supervisor(const std::string& folder) {
-    std::string_view bytes(turnout_supervisor_begin, static_cast<std::size_t>(turnout_supervisor_end - turnout_supervisor_begin));
+    std::string_view bytes(
+        turnout_supervisor_begin,
+        static_cast<std::size_t>(turnout_supervisor_end - turnout_supervisor_begin));
     std::string path = folder + "/turnout-supervisor-" + to_hex(sha256(bytes)).substr(0, 8);
     struct stat st;
-    if (stat(path.c_str(), &st) == 0 && static_cast<std::size_t>(st.st_size) == bytes.size()) return path;
+    if (stat(path.c_str(), &st) == 0 && static_cast<std::size_t>(st.st_size) == bytes.size())
+        return path;
     TURNOUT_TRY(agent::make_folders(folder));
     TURNOUT_TRY(agent::write_file(path, bytes, 0700));
     return path;
@@ -70,17 +74,22 @@ int main(int argc, char** argv) {
         if (name == "--help") return std::fputs(kUsage, stdout), 0;
         if (name == "--version") return std::puts("turnout-agent " TURNOUT_VERSION), 0;
         bool known = false;
-        for (const char* option : {"--server", "--node", "--folder", "--cache", "--token-file", "--uv", "--python"})
+        for (const char* option :
+             {"--server", "--node", "--folder", "--cache", "--token-file", "--uv", "--python"})
             known = known || name == option;
-        if (!known || i + 1 == argc) return std::fputs(kUsage, stderr), complain("unknown or incomplete option '" + std::string(name) + "'");
+        if (!known || i + 1 == argc)
+            return std::fputs(kUsage, stderr),
+                   complain("unknown or incomplete option '" + std::string(name) + "'");
         options[std::string(name)] = argv[++i];
     }
     for (const char* needed : {"--server", "--node", "--folder", "--cache", "--token-file"})
-        if (options[needed].empty()) return std::fputs(kUsage, stderr), complain(std::string(needed) + " is missing");
+        if (options[needed].empty())
+            return std::fputs(kUsage, stderr), complain(std::string(needed) + " is missing");
 
     agent::AgentSettings settings;
     std::string server = options["--server"];
-    if (!server.starts_with("unix:")) return complain("--server must be unix:PATH, not '" + server + "'");
+    if (!server.starts_with("unix:"))
+        return complain("--server must be unix:PATH, not '" + server + "'");
     settings.server_socket = server.substr(5);
     settings.node = options["--node"];
     settings.folder = options["--folder"];
@@ -89,7 +98,8 @@ int main(int argc, char** argv) {
     settings.python = options["--python"];
     settings.beside = own_folder();
     settings.build = TURNOUT_VERSION;
-    for (std::string* path : {&settings.server_socket, &settings.folder, &settings.cache, &settings.uv}) {
+    for (std::string* path :
+         {&settings.server_socket, &settings.folder, &settings.cache, &settings.uv}) {
         if (path->empty() || path->starts_with('/')) continue;
         char here[4096];
         if (!getcwd(here, sizeof here)) return complain("the current folder has no name");
@@ -100,7 +110,8 @@ int main(int argc, char** argv) {
     settings.token = Secret(std::string(trim(*token)));
     for (char** item = environ; *item; ++item) {
         std::string_view text = *item;
-        if (agent::allowed_variable(text.substr(0, text.find('=')))) settings.environment.emplace_back(text);
+        if (agent::allowed_variable(text.substr(0, text.find('='))))
+            settings.environment.emplace_back(text);
     }
 
     // The agent goes on when the terminal or the server that started it is gone.

@@ -26,7 +26,9 @@ constexpr std::string_view kDatabase = "turnout.db";
 constexpr std::size_t kPiece = 1 << 20;
 constexpr std::size_t kSaidEvery = 100;  // contents
 
-bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+bool exists(const std::string& path) {
+    return ::access(path.c_str(), F_OK) == 0;
+}
 
 // Of the data folder's own small files: what a server makes anew is not worth keeping, and what it
 // says about a process must not be believed elsewhere.
@@ -84,11 +86,11 @@ Result<std::string> copy_file(const std::string& from, const std::string& to, st
 Result<std::vector<std::string>> large_contents(const std::string& database) {
     using namespace sqlite;
     const Database db = TURNOUT_TRY(open_database(database, "", SQLITE_OPEN_READWRITE));
-    Statement query = TURNOUT_TRY(
-        prepare(db.get(),
-                "SELECT DISTINCT substr(key, 3, 64) AS hash FROM blob_use WHERE key >= 'r/' AND key "
-                "< 'r0' AND NOT EXISTS (SELECT 1 FROM blob_data WHERE key = substr(blob_use.key, 3, "
-                "64)) ORDER BY hash"));
+    Statement query = TURNOUT_TRY(prepare(
+        db.get(),
+        "SELECT DISTINCT substr(key, 3, 64) AS hash FROM blob_use WHERE key >= 'r/' AND key "
+        "< 'r0' AND NOT EXISTS (SELECT 1 FROM blob_data WHERE key = substr(blob_use.key, 3, "
+        "64)) ORDER BY hash"));
     std::vector<std::string> found;
     int status = SQLITE_ROW;
     while ((status = sqlite3_step(query.get())) == SQLITE_ROW)
@@ -101,9 +103,10 @@ Result<std::vector<std::string>> large_contents(const std::string& database) {
 Result<Json> manifest_of(const std::string& folder) {
     const std::string path = folder + "/" + std::string(kManifest);
     if (!exists(path))
-        return fail(Code::NotFound, "NotABackup",
-                    "'" + folder + "' holds no finished backup: it has no " + std::string(kManifest),
-                    folder);
+        return fail(
+            Code::NotFound, "NotABackup",
+            "'" + folder + "' holds no finished backup: it has no " + std::string(kManifest),
+            folder);
     Json manifest = TURNOUT_TRY(read_document(path));
     if (manifest.at("format").as_int() != 1)
         return fail(Code::FailedPrecondition, "NotABackup",
@@ -136,7 +139,8 @@ Result<void> forget_taken_ports(const std::string& data) {
 
 }  // namespace
 
-Result<BackupReport> back_up(const std::string& data, const std::string& folder, const Saying& say) {
+Result<BackupReport> back_up(const std::string& data, const std::string& folder,
+                             const Saying& say) {
     const std::string source = data + "/" + std::string(kDatabase);
     if (!exists(source))
         return fail(Code::NotFound, "NoDatabase", "there is no server's database in '" + data + "'",
@@ -145,11 +149,13 @@ Result<BackupReport> back_up(const std::string& data, const std::string& folder,
     if (!fresh && !exists(folder + "/" + std::string(kManifest)) &&
         !exists(folder + "/backup.unfinished"))
         return fail(Code::FailedPrecondition, "NotABackup",
-                    "'" + folder + "' has something else in it: give an empty folder, or one with an "
-                    "earlier backup of this server",
+                    "'" + folder +
+                        "' has something else in it: give an empty folder, or one with an "
+                        "earlier backup of this server",
                     folder);
     if (exists(folder + "/keys.json") && exists(data + "/keys.json") &&
-        TURNOUT_TRY(read_file(folder + "/keys.json")) != TURNOUT_TRY(read_file(data + "/keys.json")))
+        TURNOUT_TRY(read_file(folder + "/keys.json")) !=
+            TURNOUT_TRY(read_file(data + "/keys.json")))
         return fail(Code::FailedPrecondition, "OtherServer",
                     "'" + folder + "' holds a backup of another server", folder);
     TURNOUT_TRY(make_directories(folder, 0700));
@@ -170,7 +176,7 @@ Result<BackupReport> back_up(const std::string& data, const std::string& folder,
     for (std::size_t i = 0; i < contents.size(); ++i) {
         const std::string from = content_path(data, contents[i]);
         const std::string to = content_path(folder, contents[i]);
-        struct stat there {}, here {};
+        struct stat there{}, here{};
         if (::stat(from.c_str(), &here) != 0)
             return content_damaged(from, "is missing, although the database refers to it");
         std::uint64_t size = static_cast<std::uint64_t>(here.st_size);
@@ -223,17 +229,19 @@ Result<BackupReport> restore(const std::string& folder, const std::string& data,
     const Json manifest = TURNOUT_TRY(manifest_of(folder));
     if (!checked_only && exists(data) && !TURNOUT_TRY(list_directory(data)).empty())
         return fail(Code::Conflict, "DataFolder",
-                    "'" + data + "' is not empty: give an empty folder with --data, or move that one "
-                    "away first",
+                    "'" + data +
+                        "' is not empty: give an empty folder with --data, or move that one "
+                        "away first",
                     data);
     const std::string database = folder + "/" + std::string(kDatabase);
     say("checking the database");
     BackupReport report;
     if (TURNOUT_TRY(hash_file(database, -1, report.bytes)) !=
         manifest.at("database_sha256").as_string())
-        return content_damaged(database,
-                               "is not the one that the backup was finished with: it was interrupted, "
-                               "or damaged since; make it anew");
+        return content_damaged(
+            database,
+            "is not the one that the backup was finished with: it was interrupted, "
+            "or damaged since; make it anew");
     TURNOUT_TRY(verify_database(database));
     const std::vector<std::string> contents = TURNOUT_TRY(large_contents(database));
     if (!checked_only) {

@@ -23,8 +23,9 @@ using cli::Saying;  // what is being done, for people: "content 12 of 40, 1.2 GB
 // "ContentDamaged", "DatabaseDamaged", "DatabaseLogLost", "DiskFull".
 Result<BackupReport> back_up(const std::string& data, const std::string& folder, const Saying& say);
 
-// Makes the data folder `data`, which must be empty or absent, from a backup, after everything in it
-// was checked: the database page by page, each content against its hash. `checked_only`: only that.
+// Makes the data folder `data`, which must be empty or absent, from a backup, after everything in
+// it was checked: the database page by page, each content against its hash. `checked_only`: only
+// that.
 Result<BackupReport> restore(const std::string& folder, const std::string& data, bool checked_only,
                              const Saying& say);
 

@@ -15,27 +15,34 @@ namespace turnout {
 Result<Instance> open_instance(const std::string& folder) {
     Instance instance{folder};
     TURNOUT_TRY(make_directories(folder, 0700));
-    struct stat status {};
+    struct stat status{};
     if (stat(folder.c_str(), &status) != 0 || status.st_uid != geteuid())
-        return fail(Code::FailedPrecondition, "DataFolder",
-                    "the data folder " + folder + " belongs to another user; give another one with --data", folder);
+        return fail(
+            Code::FailedPrecondition, "DataFolder",
+            "the data folder " + folder + " belongs to another user; give another one with --data",
+            folder);
     if ((status.st_mode & 077) != 0 && chmod(folder.c_str(), 0700) != 0)
-        return fail(Code::FailedPrecondition, "DataFolder", "the data folder " + folder + " is open to others and cannot be closed", folder);
-    for (const std::string& inner : {instance.blobs(), instance.nodes(), instance.cache(), folder + "/bin"})
+        return fail(Code::FailedPrecondition, "DataFolder",
+                    "the data folder " + folder + " is open to others and cannot be closed",
+                    folder);
+    for (const std::string& inner :
+         {instance.blobs(), instance.nodes(), instance.cache(), folder + "/bin"})
         TURNOUT_TRY(make_directories(inner, 0700));
     return instance;
 }
 
 Result<api::InstanceKeys> load_keys(const Instance& instance, Random& random) {
-    if (access(instance.keys().c_str(), F_OK) == 0) return api::parse_instance_keys(TURNOUT_TRY(read_file(instance.keys())));
+    if (access(instance.keys().c_str(), F_OK) == 0)
+        return api::parse_instance_keys(TURNOUT_TRY(read_file(instance.keys())));
     api::InstanceKeys keys = api::make_instance_keys(random);
     TURNOUT_TRY(write_file_atomically(instance.keys(), api::serialize(keys), 0600));
     return keys;
 }
 
 Result<void> unpack_agent(const Instance& instance) {
-    const std::string_view image(turnout_agent_image_begin,
-                                 static_cast<std::size_t>(turnout_agent_image_end - turnout_agent_image_begin));
+    const std::string_view image(
+        turnout_agent_image_begin,
+        static_cast<std::size_t>(turnout_agent_image_end - turnout_agent_image_begin));
     const Result<std::string> there = read_file(instance.agent_executable());
     if (there && *there == image) return {};
     // By rename: an agent that runs keeps the file it was started from.

@@ -20,16 +20,16 @@ struct Instance {
     std::string cache() const { return folder + "/cache"; }
     std::string agent_executable() const { return folder + "/bin/turnout-agent"; }
     std::string agent_socket() const { return folder + "/agent.sock"; }
-    std::string keys() const { return folder + "/keys.json"; }           // 0600
-    std::string api_key() const { return folder + "/admin.key"; }        // 0600
+    std::string keys() const { return folder + "/keys.json"; }     // 0600
+    std::string api_key() const { return folder + "/admin.key"; }  // 0600
     std::string ca() const { return folder + "/ca.pem"; }
-    std::string ca_key() const { return folder + "/ca.key"; }            // 0600
+    std::string ca_key() const { return folder + "/ca.key"; }  // 0600
     std::string certificate() const { return folder + "/server.pem"; }
     std::string certificate_key() const { return folder + "/server.key"; }  // 0600
-    std::string ca_bundle() const { return folder + "/ca-bundle.pem"; }  // ours and the system's
-    std::string ports() const { return folder + "/ports.json"; }         // chosen once, kept
-    std::string running() const { return folder + "/server.json"; }      // while a server runs
-    std::string client() const { return folder + "/client.json"; }       // how the CLI finds it
+    std::string ca_bundle() const { return folder + "/ca-bundle.pem"; }     // ours and the system's
+    std::string ports() const { return folder + "/ports.json"; }            // chosen once, kept
+    std::string running() const { return folder + "/server.json"; }         // while a server runs
+    std::string client() const { return folder + "/client.json"; }          // how the CLI finds it
 };
 
 // Makes the folder (mode 0700) and those in it.

@@ -1,10 +1,10 @@
 #include "app/server.h"
 
-#include <csignal>
 #include <malloc.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <csignal>
 
 #include <algorithm>
 #include <cstdio>
@@ -57,7 +57,9 @@ std::string host_of(const std::string& address) {
 }
 
 // The address on which every interface of the machine listens.
-bool is_everywhere(const std::string& host) { return host == "0.0.0.0" || host == "[::]"; }
+bool is_everywhere(const std::string& host) {
+    return host == "0.0.0.0" || host == "[::]";
+}
 
 std::string without_brackets(const std::string& host) {
     return host.starts_with('[') && host.ends_with(']') ? host.substr(1, host.size() - 2) : host;
@@ -72,9 +74,13 @@ std::string reached_here(const std::string& address) {
 
 // A port that was chosen once is kept, since clients know it: another program may have it now.
 Failure kept_port_taken(const Error& why, const std::string& address, const std::string& option) {
-    return fail(Code::FailedPrecondition, "PortTaken",
-                why.message + ". The port " + port_of(address) + " is this server's since it was first started: end the program that has it, or choose "
-                "another with `turnout up " + option + " " + host_of(address) + ":0` (clients then run `turnout env` again)", address);
+    return fail(
+        Code::FailedPrecondition, "PortTaken",
+        why.message + ". The port " + port_of(address) +
+            " is this server's since it was first started: end the program that has it, or choose "
+            "another with `turnout up " +
+            option + " " + host_of(address) + ":0` (clients then run `turnout env` again)",
+        address);
 }
 
 // Descriptors that stay for files, the database and agents, however many connections there are.
@@ -90,7 +96,8 @@ http::Limits connection_limits() {
         files.rlim_cur = std::min<rlim_t>(files.rlim_max, 65'536);
         if (setrlimit(RLIMIT_NOFILE, &files) != 0) getrlimit(RLIMIT_NOFILE, &files);
     }
-    const rlim_t left = files.rlim_cur > 2 * kOwnDescriptors ? files.rlim_cur - kOwnDescriptors : files.rlim_cur / 2;
+    const rlim_t left = files.rlim_cur > 2 * kOwnDescriptors ? files.rlim_cur - kOwnDescriptors
+                                                             : files.rlim_cur / 2;
     limits.connections = std::min<std::size_t>(limits.connections, left / 3);  // TLS, plain, agents
     return limits;
 }
@@ -100,33 +107,42 @@ api::ServerInfo::Pool this_machine() {
     api::ServerInfo::Pool pool;
     pool.cores = static_cast<int>(std::thread::hardware_concurrency());
     pool.slots = std::max(2, pool.cores);
-    pool.memory_gb = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE)) / (1 << 30);
-    if (const auto gpus = list_directory("/proc/driver/nvidia/gpus")) pool.gpus = static_cast<int>(gpus->size());
+    pool.memory_gb = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
+                     static_cast<double>(sysconf(_SC_PAGE_SIZE)) / (1 << 30);
+    if (const auto gpus = list_directory("/proc/driver/nvidia/gpus"))
+        pool.gpus = static_cast<int>(gpus->size());
     return pool;
 }
 
 // Carries out what control asks for.
 class ServerEffects : public Effects {
 public:
-    void send(const NodeId& node, agent_protocol::ToAgent message) override { links->send(node, message); }
+    void send(const NodeId& node, agent_protocol::ToAgent message) override {
+        links->send(node, message);
+    }
     void provision(const Node& node) override { provider->provision(node); }
     void release(const Node& node) override { provider->release(node); }
     void disconnect(const NodeId& node) override { links->disconnect(node); }
     void wake(Span at) override { tick_at(at); }
-    void job_ended(const std::string& workspace, const std::string& job) override { tracking->job_ended(workspace, job); }
+    void job_ended(const std::string& workspace, const std::string& job) override {
+        tracking->job_ended(workspace, job);
+    }
 
-    // A sweep's own log, in the order in which it is said. Lines that are on their way when the server
-    // dies are lost; what they tell is in the trials' rows.
-    void sweep_says(const std::string& workspace, const std::string& job, const std::string& text) override {
+    // A sweep's own log, in the order in which it is said. Lines that are on their way when the
+    // server dies are lost; what they tell is in the trials' rows.
+    void sweep_says(const std::string& workspace, const std::string& job,
+                    const std::string& text) override {
         const agent_protocol::AttemptId id{workspace, job, 1};
         const std::string stream(kSweepLog);
         auto [at, first] = sweep_logs_.try_emplace(workspace + "/" + job);
         if (first) at->second = tracking->log_length(workspace, job, stream).value_or(0);
         const std::uint64_t offset = at->second;
         at->second += text.size();
-        tracking->append_log({id, stream, offset, text}, [this, key = at->first](Result<std::uint64_t> length) {
-            if (!length) sweep_logs_.erase(key);  // where it ends now is asked anew
-        });
+        tracking->append_log({id, stream, offset, text},
+                             [this, key = at->first](Result<std::uint64_t> length) {
+                                 if (!length)
+                                     sweep_logs_.erase(key);  // where it ends now is asked anew
+                             });
     }
 
     AgentLinks* links = nullptr;
@@ -135,7 +151,8 @@ public:
     std::function<void(Span)> tick_at;
 
 private:
-    std::unordered_map<std::string, std::uint64_t> sweep_logs_;  // how long they are, with what is under way
+    std::unordered_map<std::string, std::uint64_t>
+        sweep_logs_;  // how long they are, with what is under way
 };
 
 // The nodes of this machine, and what a person may do to them on purpose.
@@ -144,18 +161,24 @@ public:
     explicit ServerDrills(Loop& loop) : loop_(loop) {}
 
     void kill_node(const NodeId& node, Reply<int> reply) override {
-        in_background<int>([folder = provider->folder_of(node)] { return kill_processes_of(folder); }, std::move(reply));
+        in_background<int>(
+            [folder = provider->folder_of(node)] { return kill_processes_of(folder); },
+            std::move(reply));
     }
     void cut_link(const NodeId& node, Span how_long) override { links->cut(node, how_long); }
     void fill_disk(const NodeId& node, Span how_long, Reply<std::uint64_t> reply) override {
         const std::string folder = provider->folder_of(node);
-        in_background<std::uint64_t>([folder] { return fill_file_system(folder, kLeft, {"/", "/tmp", "/var/tmp", "/home", "/root", "/run", "/dev/shm"}); },
-                                     [this, folder, how_long, reply = std::move(reply)](Result<std::uint64_t> filled) {
-                                         loop_.after(how_long, [this, folder] {
-                                             loop_.blocking([folder] { free_file_system(folder); }, [] {});
-                                         });
-                                         reply(std::move(filled));
-                                     });
+        in_background<std::uint64_t>(
+            [folder] {
+                return fill_file_system(
+                    folder, kLeft, {"/", "/tmp", "/var/tmp", "/home", "/root", "/run", "/dev/shm"});
+            },
+            [this, folder, how_long, reply = std::move(reply)](Result<std::uint64_t> filled) {
+                loop_.after(how_long, [this, folder] {
+                    loop_.blocking([folder] { free_file_system(folder); }, [] {});
+                });
+                reply(std::move(filled));
+            });
     }
 
     AgentLinks* links = nullptr;
@@ -166,7 +189,8 @@ private:
 
     template <class T>
     void in_background(std::function<Result<T>()> work, Reply<T> reply) {
-        auto outcome = std::make_shared<std::optional<Result<T>>>();  // shared with the pool's thread
+        auto outcome =
+            std::make_shared<std::optional<Result<T>>>();  // shared with the pool's thread
         loop_.blocking([work = std::move(work), outcome] { outcome->emplace(work()); },
                        [outcome, reply = std::move(reply)] { reply(std::move(**outcome)); });
     }
@@ -233,8 +257,8 @@ Result<void> Server::run() {
     TURNOUT_TRY(announce());
     malloc_trim(0);
     loop_.run();
-    // Crash-only: what was acknowledged is durable and nodes go on, so nothing needs saying goodbye,
-    // and no other destructor meets a request that is still under way.
+    // Crash-only: what was acknowledged is durable and nodes go on, so nothing needs saying
+    // goodbye, and no other destructor meets a request that is still under way.
     unlink(instance_.running().c_str());
     unlink(instance_.agent_socket().c_str());
     store_.reset();  // what is under way is recorded, and the database is one file again
@@ -244,11 +268,15 @@ Result<void> Server::run() {
 
 Result<void> Server::open() {
     instance_ = TURNOUT_TRY(open_instance(options_.data));
-    if (access(instance_.keys().c_str(), F_OK) == 0 && access(instance_.database().c_str(), F_OK) != 0 && !options_.accept_loss)
-        return fail(Code::FailedPrecondition, "DatabaseLost",
-                    "the database '" + instance_.database() + "' is missing, although a server has used this folder: put it back, or restore a "
-                    "backup (`turnout restore`); to begin with an empty one, start once with `turnout up --accept-loss`",
-                    instance_.database());
+    if (access(instance_.keys().c_str(), F_OK) == 0 &&
+        access(instance_.database().c_str(), F_OK) != 0 && !options_.accept_loss)
+        return fail(
+            Code::FailedPrecondition, "DatabaseLost",
+            "the database '" + instance_.database() +
+                "' is missing, although a server has used this folder: put it back, or restore a "
+                "backup (`turnout restore`); to begin with an empty one, start once with `turnout "
+                "up --accept-loss`",
+            instance_.database());
     SqliteOptions storage;
     storage.accept_lost_log = options_.accept_loss;
     store_ = TURNOUT_TRY(open_sqlite_store(loop_, instance_.database(), std::move(storage)));
@@ -258,7 +286,8 @@ Result<void> Server::open() {
     tracking_ = std::make_unique<Tracking>(*store_, clock_, random_, loop_);
     blobs_->set_virtual(tracking_.get());
     assets_ = std::make_unique<Assets>(*store_, clock_, random_);
-    authority_ = api::make_authority(*store_, clock_, random_, TURNOUT_TRY(load_keys(instance_, random_)));
+    authority_ =
+        api::make_authority(*store_, clock_, random_, TURNOUT_TRY(load_keys(instance_, random_)));
     links_ = std::make_unique<AgentLinks>(loop_, *tracking_);
 
     LocalProviderOptions local;
@@ -275,8 +304,9 @@ Result<void> Server::open() {
     };
     provider_ = std::make_unique<LocalProvider>(
         loop_, std::move(local),
-        ProviderEvents{[this](const NodeId& id, Error why) { control_->node_failed(id, std::move(why)); },
-                       [this](const NodeId& id) { control_->node_gone(id); }});
+        ProviderEvents{
+            [this](const NodeId& id, Error why) { control_->node_failed(id, std::move(why)); },
+            [this](const NodeId& id) { control_->node_gone(id); }});
     effects_.tick_at = [this](Span at) {
         if (std::exchange(tick_due_, true)) return;
         loop_.after(std::max(Span{}, at - clock_.since_boot()), [this] {
@@ -305,8 +335,12 @@ Result<void> Server::open() {
     };
     control_ = std::make_unique<Control>(clock_, *store_, effects_, settings);
     links_->set_control(control_.get());
-    tracking_->set_trials([this](std::string_view wsid, std::string_view run) { return find_trial(*store_, wsid, run); });
-    tracking_->set_observer([this](const std::string& wsid, const std::string& run) { control_->metrics_logged(wsid, run); });
+    tracking_->set_trials([this](std::string_view wsid, std::string_view run) {
+        return find_trial(*store_, wsid, run);
+    });
+    tracking_->set_observer([this](const std::string& wsid, const std::string& run) {
+        control_->metrics_logged(wsid, run);
+    });
     effects_.tracking = tracking_.get();
     return {};
 }
@@ -319,7 +353,8 @@ Result<void> Server::find_uv() {
     settings.beside = folder_of_executable();
     for (char** item = environ; *item; ++item) settings.environment.emplace_back(*item);
     if (!options_.uv.empty() && environment::find_uv(settings).empty())
-        return fail(Code::InvalidArgument, "NoUv", "--uv: there is no program '" + options_.uv + "'", "--uv");
+        return fail(Code::InvalidArgument, "NoUv",
+                    "--uv: there is no program '" + options_.uv + "'", "--uv");
     environment::remember_uv(instance_.folder + "/bin", settings);
     return {};
 }
@@ -332,15 +367,19 @@ Result<void> Server::prepare_credentials() {
     std::vector<std::string> names = {"localhost", "127.0.0.1", "::1"};
     std::string host = host_of(options_.listen);
     if (options_.listen.empty())
-        if (const Result<Json> kept = read_document(instance_.ports())) host = host_of(kept->at("tls").as_string());
+        if (const Result<Json> kept = read_document(instance_.ports()))
+            host = host_of(kept->at("tls").as_string());
     if (is_everywhere(host)) {
         for (std::string& name : http::names_of_this_machine()) names.push_back(std::move(name));
     } else if (!host.empty()) {
         names.push_back(without_brackets(host));
     }
-    const tls::CertificateFiles files = TURNOUT_TRY(tls::ensure_certificates(instance_.folder, names, clock_.now()));
+    const tls::CertificateFiles files =
+        TURNOUT_TRY(tls::ensure_certificates(instance_.folder, names, clock_.now()));
     if (files.new_authority)
-        std::fprintf(stderr, "the certificate authority was not valid at this time (was a clock wrong?): there is a new one, and whoever logged in from elsewhere does it again\n");
+        std::fprintf(stderr,
+                     "the certificate authority was not valid at this time (was a clock wrong?): "
+                     "there is a new one, and whoever logged in from elsewhere does it again\n");
     const std::string authority = TURNOUT_TRY(read_file(files.authority));
     fingerprint_ = tls::fingerprint(authority);
     return tls::write_ca_bundle(instance_.ca_bundle(), authority);
@@ -365,16 +404,26 @@ Result<void> Server::prepare_workspace() {
 }
 
 Result<std::unique_ptr<http::Listener>> Server::listen_tls_on(const std::string& address) {
-    return http::listen_tls(loop_, address, http::TlsFiles{instance_.certificate(), instance_.certificate_key()},
-                           [this](const http::Request& request, http::BodyReader& body) {
-                               return router_.handle(*services_, request, body);
-                           },
-                           limits_);
+    return http::listen_tls(
+        loop_, address, http::TlsFiles{instance_.certificate(), instance_.certificate_key()},
+        [this](const http::Request& request, http::BodyReader& body) {
+            return router_.handle(*services_, request, body);
+        },
+        limits_);
 }
 
 Result<void> Server::listen() {
-    services_ = std::make_unique<api::Services>(api::Services{clock_, random_, loop_, *store_, *control_, *blobs_,
-                                                              *assets_, *tracking_, *authority_, {}, &drills_});
+    services_ = std::make_unique<api::Services>(api::Services{clock_,
+                                                              random_,
+                                                              loop_,
+                                                              *store_,
+                                                              *control_,
+                                                              *blobs_,
+                                                              *assets_,
+                                                              *tracking_,
+                                                              *authority_,
+                                                              {},
+                                                              &drills_});
     api::add_discovery_routes(router_, *services_);
     api::add_arm_routes(router_, *services_);
     api::add_blob_routes(router_, *services_);
@@ -393,9 +442,11 @@ Result<void> Server::listen() {
     if (!options_.listen.empty() && port_of(options_.listen) != "0") {
         tls_ = TURNOUT_TRY(listen_tls_on(options_.listen));
     } else if (const Json* address = kept.find("tls");
-               address && (options_.listen.empty() || host_of(options_.listen) == host_of(address->as_string()))) {
+               address && (options_.listen.empty() ||
+                           host_of(options_.listen) == host_of(address->as_string()))) {
         Result<std::unique_ptr<http::Listener>> again = listen_tls_on(address->as_string());
-        if (!again && options_.listen.empty()) return kept_port_taken(again.error(), address->as_string(), "--listen");
+        if (!again && options_.listen.empty())
+            return kept_port_taken(again.error(), address->as_string(), "--listen");
         tls_ = again ? std::move(*again) : TURNOUT_TRY(listen_tls_on(options_.listen));
     } else if (!options_.listen.empty()) {
         tls_ = TURNOUT_TRY(listen_tls_on(options_.listen));
@@ -406,11 +457,15 @@ Result<void> Server::listen() {
     if (!options_.plain_listen.empty()) {
         const std::string host = host_of(options_.plain_listen);
         if (host != "localhost" && host != "[::1]" && !host.starts_with("127."))
-            return invalid("--plain-listen is '" + options_.plain_listen + "': without TLS only a loopback address is served, such as 127.0.0.1:0", "--plain-listen");
+            return invalid(
+                "--plain-listen is '" + options_.plain_listen +
+                    "': without TLS only a loopback address is served, such as 127.0.0.1:0",
+                "--plain-listen");
         plain_ = TURNOUT_TRY(http::listen_plain(loop_, options_.plain_listen, handler, limits_));
     } else {
         const std::string address = kept.at("plain").as_string("127.0.0.1:0");
-        Result<std::unique_ptr<http::Listener>> listening = http::listen_plain(loop_, address, handler, limits_);
+        Result<std::unique_ptr<http::Listener>> listening =
+            http::listen_plain(loop_, address, handler, limits_);
         if (!listening) return kept_port_taken(listening.error(), address, "--plain-listen");
         plain_ = std::move(*listening);
     }
@@ -445,7 +500,8 @@ Result<void> Server::announce() {
 
     Json running = Json::object();
     running.set("pid", static_cast<std::int64_t>(getpid()));
-    running.set("start_time", static_cast<std::int64_t>(identify(getpid()).value_or(ProcessId{}).start_ticks));
+    running.set("start_time",
+                static_cast<std::int64_t>(identify(getpid()).value_or(ProcessId{}).start_ticks));
     running.set("started", to_iso8601(clock_.now()));
     running.set("url", info.tls_origin);
     running.set("plain_url", info.plain_origin);
@@ -467,9 +523,11 @@ std::string Server::login_line() const {
     if (is_everywhere(host)) {
         const std::vector<std::string> names = http::names_of_this_machine();
         if (names.empty()) return {};
-        host = names.front().find(':') == std::string::npos ? names.front() : "[" + names.front() + "]";
+        host = names.front().find(':') == std::string::npos ? names.front()
+                                                            : "[" + names.front() + "]";
     }
-    return "turnout login https://" + host + ":" + port_of(tls_->address()) + " --fingerprint " + fingerprint_;
+    return "turnout login https://" + host + ":" + port_of(tls_->address()) + " --fingerprint " +
+           fingerprint_;
 }
 
 // Content that no name points at any more goes, after its hold.
@@ -498,7 +556,8 @@ void Server::keep_ticking() {
 Task<Result<http::Response>> Server::shutdown(api::Call& call) {
     if (call.query_value("all") == "true") {
         Later<Result<void>> stopped;
-        control_->stop_everything([settle = stopped.settle()](Result<void> result) { settle(std::move(result)); });
+        control_->stop_everything(
+            [settle = stopped.settle()](Result<void> result) { settle(std::move(result)); });
         const Result<void> result = co_await stopped;
         if (!result) co_return Failure(result.error());
     }
@@ -508,7 +567,8 @@ Task<Result<http::Response>> Server::shutdown(api::Call& call) {
 }
 
 void Server::add_own_routes() {
-    router_.add("POST", "/turnout/shutdown", api::Access::User, [this](api::Call& call) { return shutdown(call); });
+    router_.add("POST", "/turnout/shutdown", api::Access::User,
+                [this](api::Call& call) { return shutdown(call); });
 }
 
 }  // namespace

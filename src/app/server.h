@@ -9,15 +9,20 @@
 namespace turnout {
 
 struct ServerOptions {
-    std::string data;             // folder; made if absent
-    std::string listen;           // "HOST:PORT" for HTTPS; "" = the kept port, else 127.0.0.1:8443 or a free one
-    std::string plain_listen;     // the same for http, on loopback only; "" = the kept port, else a free one
-    int slots = 0;                // of the default pool; 0 = max(2, cores)
-    std::string python;           // the pool's interpreter, "" = python3 of PATH
-    std::string uv;               // "" = TURNOUT_UV, beside the executable, the project's .venv, PATH, the one used before
-    bool accept_loss = false;     // starts although a part of the database is lost
+    std::string data;  // folder; made if absent
+    std::string
+        listen;  // "HOST:PORT" for HTTPS; "" = the kept port, else 127.0.0.1:8443 or a free one
+    std::string
+        plain_listen;    // the same for http, on loopback only; "" = the kept port, else a free one
+    int slots = 0;       // of the default pool; 0 = max(2, cores)
+    std::string python;  // the pool's interpreter, "" = python3 of PATH
+    std::string uv;  // "" = TURNOUT_UV, beside the executable, the project's .venv, PATH, the one
+                     // used before
+    bool accept_loss = false;  // starts although a part of the database is lost
     // Once it answers. `login` is what people elsewhere type; "" if nobody elsewhere can reach it.
-    std::function<void(const std::string& url, const std::string& plain_url, const std::string& login)> ready;
+    std::function<void(const std::string& url, const std::string& plain_url,
+                       const std::string& login)>
+        ready;
 };
 
 // Runs until SIGTERM, SIGINT or POST /turnout/shutdown. An error if it could not start.

@@ -33,7 +33,9 @@ std::optional<Running> find_running(const Instance& instance) {
     const Result<Json> document = read_document(instance.running());
     if (!document || document->is_null()) return std::nullopt;
     // Of the folder that this is a copy of.
-    if (const Json* folder = document->find("folder_identity"); folder && folder->as_view() != folder_identity(instance.folder)) return std::nullopt;
+    if (const Json* folder = document->find("folder_identity");
+        folder && folder->as_view() != folder_identity(instance.folder))
+        return std::nullopt;
     Running running;
     running.process.pid = static_cast<pid_t>(document->at("pid").as_int());
     running.process.start_ticks = static_cast<std::uint64_t>(document->at("start_time").as_int());
@@ -46,22 +48,26 @@ std::optional<Running> find_running(const Instance& instance) {
     return running;
 }
 
-// Whether its executable is another file than ours: a build that came after it is, whatever it calls itself.
+// Whether its executable is another file than ours: a build that came after it is, whatever it
+// calls itself.
 bool runs_another_build(const Running& running) {
-    struct stat ours {}, its {};
-    return stat("/proc/self/exe", &ours) == 0 && stat(("/proc/" + std::to_string(running.process.pid) + "/exe").c_str(), &its) == 0 &&
+    struct stat ours{}, its{};
+    return stat("/proc/self/exe", &ours) == 0 &&
+           stat(("/proc/" + std::to_string(running.process.pid) + "/exe").c_str(), &its) == 0 &&
            (ours.st_dev != its.st_dev || ours.st_ino != its.st_ino);
 }
 
 // The options that it was started with, where others are not given.
 void take_options(const Running& running, UpArguments& arguments) {
-    const Result<std::string> line = read_file("/proc/" + std::to_string(running.process.pid) + "/cmdline");
+    const Result<std::string> line =
+        read_file("/proc/" + std::to_string(running.process.pid) + "/cmdline");
     if (!line) return;
     const std::vector<std::string> words = split(*line, '\0');
     const auto option = [&](std::string_view name) -> std::string {
         for (std::size_t i = 0; i < words.size(); ++i) {
             if (words[i] == name && i + 1 < words.size()) return words[i + 1];
-            if (words[i].starts_with(std::string(name) + "=")) return words[i].substr(name.size() + 1);
+            if (words[i].starts_with(std::string(name) + "="))
+                return words[i].substr(name.size() + 1);
         }
         return {};
     };
@@ -69,27 +75,40 @@ void take_options(const Running& running, UpArguments& arguments) {
     if (arguments.plain_listen.empty()) arguments.plain_listen = option("--plain-listen");
     if (arguments.python.empty()) arguments.python = option("--python");
     if (arguments.uv.empty()) arguments.uv = option("--uv");
-    if (arguments.slots <= 0) arguments.slots = static_cast<int>(yaml_scalar(option("--slots")).as_int());
+    if (arguments.slots <= 0)
+        arguments.slots = static_cast<int>(yaml_scalar(option("--slots")).as_int());
 }
 
 Result<void> stop(const Running& running, const Instance& instance) {
-    if (Result<void> sent = send_signal(running.process, SIGTERM); !sent && is_alive(running.process)) return sent;
+    if (Result<void> sent = send_signal(running.process, SIGTERM);
+        !sent && is_alive(running.process))
+        return sent;
     for (int i = 0; i < 6000 && is_alive(running.process); ++i) std::this_thread::sleep_for(10ms);
     if (!is_alive(running.process)) return {};
     return fail(Code::Unavailable, "StillRunning",
-                "the server (process " + std::to_string(running.process.pid) + ") does not stop; see " + instance.folder + "/server.log");
+                "the server (process " + std::to_string(running.process.pid) +
+                    ") does not stop; see " + instance.folder + "/server.log");
 }
 
-void print_where(const std::string& data, const std::string& url, const std::string& plain_url, const std::string& login) {
+void print_where(const std::string& data, const std::string& url, const std::string& plain_url,
+                 const std::string& login) {
     std::printf("turnout is up: %s (and %s for this machine)\n", url.c_str(), plain_url.c_str());
     std::printf("  data      %s\n", data.c_str());
-    std::printf("  jobs      run on this machine as this user%s: one trust domain, they can read what it can\n",
-                geteuid() == 0 ? " (root)" : "");
-    std::printf("  use it    eval \"$(turnout env --data %s)\"   or   turnout exec --data %s -- python script.py\n",
-                data.c_str(), data.c_str());
-    if (!login.empty()) std::printf("  others    %s\n            with the key in %s/admin.key\n", login.c_str(), data.c_str());
+    std::printf(
+        "  jobs      run on this machine as this user%s: one trust domain, they can read what it "
+        "can\n",
+        geteuid() == 0 ? " (root)" : "");
+    std::printf(
+        "  use it    eval \"$(turnout env --data %s)\"   or   turnout exec --data %s -- python "
+        "script.py\n",
+        data.c_str(), data.c_str());
+    if (!login.empty())
+        std::printf("  others    %s\n            with the key in %s/admin.key\n", login.c_str(),
+                    data.c_str());
     if (access((data + "/bin/uv").c_str(), X_OK) != 0)
-        std::printf("  no uv     the first environment fetches it from the package index; else: turnout up --uv PATH\n");
+        std::printf(
+            "  no uv     the first environment fetches it from the package index; else: turnout up "
+            "--uv PATH\n");
     std::printf("  stop it   turnout down --data %s\n", data.c_str());
     std::fflush(stdout);
 }
@@ -136,8 +155,8 @@ int up_detached(const UpArguments& arguments, const Instance& instance) {
         }
         reap(process->pid);
         if (!is_alive(*process)) {
-            std::fprintf(stderr, "error: the server ended while starting; the end of %s:\n%s", log.c_str(),
-                         last_lines(log).c_str());
+            std::fprintf(stderr, "error: the server ended while starting; the end of %s:\n%s",
+                         log.c_str(), last_lines(log).c_str());
             return 1;
         }
         std::this_thread::sleep_for(5ms);
@@ -155,23 +174,33 @@ int up(const UpArguments& arguments) {
     if (running && arguments.restart && runs_another_build(*running)) {
         earlier = running->version;
         take_options(*running, restarted);
-        if (const Result<void> stopped = stop(*running, *instance); !stopped) return report(stopped.error());
+        if (const Result<void> stopped = stop(*running, *instance); !stopped)
+            return report(stopped.error());
         running.reset();
     }
     if (running) {
-        if (arguments.slots > 0 || !arguments.python.empty() || !arguments.uv.empty() || !arguments.plain_listen.empty() || (!arguments.listen.empty() && running->listen != arguments.listen)) {
-            std::fprintf(stderr, "error: turnout is already up at %s, pid %d, and keeps the options that it was started with: `turnout down` first\n",
+        if (arguments.slots > 0 || !arguments.python.empty() || !arguments.uv.empty() ||
+            !arguments.plain_listen.empty() ||
+            (!arguments.listen.empty() && running->listen != arguments.listen)) {
+            std::fprintf(stderr,
+                         "error: turnout is already up at %s, pid %d, and keeps the options that "
+                         "it was started with: `turnout down` first\n",
                          running->url.c_str(), static_cast<int>(running->process.pid));
             return 1;
         }
         std::printf("turnout is already up, pid %d\n", static_cast<int>(running->process.pid));
         if (runs_another_build(*running))
-            std::printf("it runs another build, %s; `turnout up --detach --restart` starts this one, %s\n", running->version.c_str(), version());
+            std::printf(
+                "it runs another build, %s; `turnout up --detach --restart` starts this one, %s\n",
+                running->version.c_str(), version());
         print_where(instance->folder, running->url, running->plain_url, running->login);
         return 0;
     }
     if (!earlier.empty())
-        std::printf("turnout ran another build, %s: it is restarted with this one, %s; running jobs go on\n", earlier.c_str(), version());
+        std::printf(
+            "turnout ran another build, %s: it is restarted with this one, %s; running jobs go "
+            "on\n",
+            earlier.c_str(), version());
     if (arguments.detach) return up_detached(restarted, *instance);
 
     ServerOptions options;
@@ -182,10 +211,12 @@ int up(const UpArguments& arguments) {
     options.python = restarted.python;
     options.uv = restarted.uv;
     options.accept_loss = arguments.accept_loss;
-    options.ready = [data = instance->folder](const std::string& url, const std::string& plain_url, const std::string& login) {
+    options.ready = [data = instance->folder](const std::string& url, const std::string& plain_url,
+                                              const std::string& login) {
         print_where(data, url, plain_url, login);
     };
-    if (const Result<void> ended = run_server(std::move(options)); !ended) return report(ended.error());
+    if (const Result<void> ended = run_server(std::move(options)); !ended)
+        return report(ended.error());
     return 0;
 }
 

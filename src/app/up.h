@@ -13,7 +13,7 @@ struct UpArguments {
     std::string python;
     std::string uv;
     bool detach = false;
-    bool restart = false;  // of a server that runs another build
+    bool restart = false;      // of a server that runs another build
     bool accept_loss = false;  // of a part of the database
 };
 

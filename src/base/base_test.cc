@@ -76,11 +76,15 @@ Task<Result<int>> tried(int value, bool good) {
     TURNOUT_CO_TRY_VOID(co_await nothing(good));
     co_return first + 1;
 }
-Task<int> waits(Later<int> later) { co_return co_await later + 1; }
+Task<int> waits(Later<int> later) {
+    co_return co_await later + 1;
+}
 Task<std::unique_ptr<int>> waits_deep(Later<int> later) {
     co_return std::make_unique<int>(co_await waits(std::move(later)));
 }
-Task<void> marks(Later<int> later, std::shared_ptr<int> mark) { *mark = co_await later; }
+Task<void> marks(Later<int> later, std::shared_ptr<int> mark) {
+    *mark = co_await later;
+}
 
 TEST(Task, ReturnsValuesAndErrors) {
     Result<int> got = 0;
@@ -146,7 +150,9 @@ struct Manual {
     };
     std::coroutine_handle<promise_type> handle;
 };
-Manual drive(Task<void> task) { co_await std::move(task); }
+Manual drive(Task<void> task) {
+    co_await std::move(task);
+}
 
 TEST(Later, SettledAfterTheWaiterWasDestroyed) {
     auto mark = std::make_shared<int>(0);
@@ -182,7 +188,8 @@ TEST(Text, WholeNumbers) {
     EXPECT_EQ(parse_whole_number("0"), 0);
     EXPECT_EQ(parse_whole_number("-7"), -7);
     EXPECT_EQ(parse_whole_number("-9223372036854775808"), std::numeric_limits<std::int64_t>::min());
-    for (const std::string_view text : {"", " 1", "1 ", "+1", "1.0", "1e3", "0x1", "x", "9223372036854775808"})
+    for (const std::string_view text :
+         {"", " 1", "1 ", "+1", "1.0", "1e3", "0x1", "x", "9223372036854775808"})
         EXPECT_EQ(parse_whole_number(text), std::nullopt) << text;
 }
 
@@ -213,8 +220,13 @@ TEST(Text, PercentEncode) {
 
 TEST(Text, ParseQuery) {
     using Pairs = std::vector<std::pair<std::string, std::string>>;
-    EXPECT_EQ(parse_query("a=1&b=x%20y+z&a=2&&c&=d&e=f=g&%3D=%26"),
-              (Pairs{{"a", "1"}, {"b", "x y z"}, {"a", "2"}, {"c", ""}, {"", "d"}, {"e", "f=g"}, {"=", "&"}}));
+    EXPECT_EQ(parse_query("a=1&b=x%20y+z&a=2&&c&=d&e=f=g&%3D=%26"), (Pairs{{"a", "1"},
+                                                                           {"b", "x y z"},
+                                                                           {"a", "2"},
+                                                                           {"c", ""},
+                                                                           {"", "d"},
+                                                                           {"e", "f=g"},
+                                                                           {"=", "&"}}));
     EXPECT_EQ(parse_query(""), Pairs{});
     EXPECT_FALSE(parse_query("a=%"));
     EXPECT_FALSE(parse_query("%00=1"));
@@ -230,7 +242,8 @@ TEST(Text, Encodings) {
     EXPECT_EQ(to_hex("\x01\xAB\xFF"), "01abff");
     EXPECT_EQ(from_hex("01aBFf"), "\x01\xAB\xFF");
     for (auto bad : {"0", "0g", "0x"}) EXPECT_FALSE(from_hex(bad)) << bad;
-    for (auto bad : {"Z", "Zg", "Zg=", "Zg===", "Zh==", "Zm9=", "Z===", "====", "Zg==Zg==", "Zm 8", "-_8="})
+    for (auto bad :
+         {"Z", "Zg", "Zg=", "Zg===", "Zh==", "Zm9=", "Z===", "====", "Zg==Zg==", "Zm 8", "-_8="})
         EXPECT_FALSE(from_base64(bad)) << bad;
     for (auto bad : {"Z", "Zg==", "Zh", "+/8"}) EXPECT_FALSE(from_base64url(bad)) << bad;
     std::mt19937 random(1);
@@ -244,16 +257,19 @@ TEST(Text, Encodings) {
 }
 
 TEST(Text, Utf8) {
-    for (auto good : {""sv, "plain text, long"sv, "\0"sv, "\x7f"sv, "\xC2\x80"sv, "\xDF\xBF"sv, "\xE0\xA0\x80"sv,
-                      "\xED\x9F\xBF"sv, "\xEE\x80\x80"sv, "\xF0\x90\x80\x80"sv, "\xF4\x8F\xBF\xBF"sv})
+    for (auto good : {""sv, "plain text, long"sv, "\0"sv, "\x7f"sv, "\xC2\x80"sv, "\xDF\xBF"sv,
+                      "\xE0\xA0\x80"sv, "\xED\x9F\xBF"sv, "\xEE\x80\x80"sv, "\xF0\x90\x80\x80"sv,
+                      "\xF4\x8F\xBF\xBF"sv})
         EXPECT_TRUE(is_utf8(good)) << to_hex(good);
-    for (auto bad : {"\x80"sv, "\xC0\x80"sv, "\xC1\xBF"sv, "\xC2"sv, "\xE0\x9F\xBF"sv, "\xED\xA0\x80"sv, "\xE2\x82"sv,
-                     "\xF0\x8F\xBF\xBF"sv, "\xF4\x90\x80\x80"sv, "\xF5\x80\x80\x80"sv, "\xFF"sv, "12345678\xC2x"sv})
+    for (auto bad : {"\x80"sv, "\xC0\x80"sv, "\xC1\xBF"sv, "\xC2"sv, "\xE0\x9F\xBF"sv,
+                     "\xED\xA0\x80"sv, "\xE2\x82"sv, "\xF0\x8F\xBF\xBF"sv, "\xF4\x90\x80\x80"sv,
+                     "\xF5\x80\x80\x80"sv, "\xFF"sv, "12345678\xC2x"sv})
         EXPECT_FALSE(is_utf8(bad)) << to_hex(bad);
 }
 
 TEST(Text, Nearest) {
-    const std::vector<std::string> names{"environment", "experiment", "compute", "code", "inputs", "outputs"};
+    const std::vector<std::string> names{"environment", "experiment", "compute",
+                                         "code",        "inputs",     "outputs"};
     EXPECT_EQ(nearest("envrionment", names), "environment");
     EXPECT_EQ(nearest("Compute", names), "compute");
     EXPECT_EQ(nearest("cmpute", names), "compute");
@@ -269,11 +285,34 @@ TEST(Text, Nearest) {
 }
 
 TEST(Text, CheckedRelativePath) {
-    for (auto good : {"a", "a/b.txt", "...", "..a/.b/c..", "a b", "%2e%2e/%2f", "\xC3\xA4/\xE4\xB8\xAD", "C:/x", "~", "-"})
+    for (auto good : {"a", "a/b.txt", "...", "..a/.b/c..", "a b", "%2e%2e/%2f",
+                      "\xC3\xA4/\xE4\xB8\xAD", "C:/x", "~", "-"})
         EXPECT_EQ(checked_relative_path(good, "path"), good);
-    for (auto bad : {""sv, "/"sv, "/etc/passwd"sv, "//a"sv, "a//b"sv, "a/"sv, "."sv, ".."sv, "./a"sv, "../a"sv, "a/."sv,
-                     "a/.."sv, "a/../b"sv, "a/./b"sv, "a\\b"sv, "..\\a"sv, "a\0b"sv, "\0"sv, "a\nb"sv, "a\x7f"sv,
-                     "a\x1b[31m"sv, "\xC2\x85"sv, "\xFF"sv, "\xC0\xAE\xC0\xAE/a"sv, "a/\xED\xA0\x80"sv}) {
+    for (auto bad : {""sv,
+                     "/"sv,
+                     "/etc/passwd"sv,
+                     "//a"sv,
+                     "a//b"sv,
+                     "a/"sv,
+                     "."sv,
+                     ".."sv,
+                     "./a"sv,
+                     "../a"sv,
+                     "a/."sv,
+                     "a/.."sv,
+                     "a/../b"sv,
+                     "a/./b"sv,
+                     "a\\b"sv,
+                     "..\\a"sv,
+                     "a\0b"sv,
+                     "\0"sv,
+                     "a\nb"sv,
+                     "a\x7f"sv,
+                     "a\x1b[31m"sv,
+                     "\xC2\x85"sv,
+                     "\xFF"sv,
+                     "\xC0\xAE\xC0\xAE/a"sv,
+                     "a/\xED\xA0\x80"sv}) {
         const auto result = checked_relative_path(bad, "output path");
         ASSERT_FALSE(result) << to_hex(bad);
         EXPECT_EQ(result.error().code, Code::InvalidArgument);
@@ -283,7 +322,8 @@ TEST(Text, CheckedRelativePath) {
     }
     EXPECT_TRUE(checked_relative_path(std::string(1024, 'a'), "path"));
     EXPECT_FALSE(checked_relative_path(std::string(1025, 'a'), "path"));
-    EXPECT_LT(checked_relative_path(std::string(100'000, 'a'), "path").error().message.size(), 300u);
+    EXPECT_LT(checked_relative_path(std::string(100'000, 'a'), "path").error().message.size(),
+              300u);
 }
 
 TEST(Text, QuotingAndWords) {
@@ -319,11 +359,28 @@ TEST(Time, Iso8601) {
     EXPECT_EQ(parse_iso8601("2026-11-22T08:30:00-01:00"), Instant{1'795'339'800'000'000});
     EXPECT_TRUE(parse_iso8601("2024-02-29T00:00:00Z"));
     EXPECT_TRUE(parse_iso8601("2000-02-29T00:00:00Z"));
-    for (auto bad : {"", "2026", "2026-11-22", "2026-11-22T09:30:00", "2026-11-22 09:30:00Z", "2026-11-22T09:30Z",
-                     "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2026-01-32T00:00:00Z", "2026-01-00T00:00:00Z",
-                     "2025-02-29T00:00:00Z", "1900-02-29T00:00:00Z", "2026-04-31T00:00:00Z", "2026-11-22T24:00:00Z",
-                     "2026-11-22T09:60:00Z", "2026-11-22T09:30:60Z", "2026-11-22T09:30:00.Z", "2026-11-22T09:30:00Zx",
-                     "2026-11-22T09:30:00+0100", "2026-11-22T09:30:00+01:60", "-026-11-22T09:30:00Z", "+2026-11-22T09:30:00Z"})
+    for (auto bad : {"",
+                     "2026",
+                     "2026-11-22",
+                     "2026-11-22T09:30:00",
+                     "2026-11-22 09:30:00Z",
+                     "2026-11-22T09:30Z",
+                     "2026-13-01T00:00:00Z",
+                     "2026-00-01T00:00:00Z",
+                     "2026-01-32T00:00:00Z",
+                     "2026-01-00T00:00:00Z",
+                     "2025-02-29T00:00:00Z",
+                     "1900-02-29T00:00:00Z",
+                     "2026-04-31T00:00:00Z",
+                     "2026-11-22T24:00:00Z",
+                     "2026-11-22T09:60:00Z",
+                     "2026-11-22T09:30:60Z",
+                     "2026-11-22T09:30:00.Z",
+                     "2026-11-22T09:30:00Zx",
+                     "2026-11-22T09:30:00+0100",
+                     "2026-11-22T09:30:00+01:60",
+                     "-026-11-22T09:30:00Z",
+                     "+2026-11-22T09:30:00Z"})
         EXPECT_FALSE(parse_iso8601(bad)) << bad;
     std::mt19937_64 random(2);
     const std::int64_t from = parse_iso8601("0000-01-01T00:00:00Z")->micros;
@@ -339,13 +396,19 @@ TEST(Time, Iso8601) {
                       static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()));
         ASSERT_EQ(to_iso8601(at).substr(0, 10), text);
     }
-    EXPECT_EQ(to_iso8601({std::numeric_limits<std::int64_t>::min()}), "-290308-12-21T19:59:05.224192Z");
+    EXPECT_EQ(to_iso8601({std::numeric_limits<std::int64_t>::min()}),
+              "-290308-12-21T19:59:05.224192Z");
 }
 
 TEST(Time, Durations) {
-    const std::pair<const char*, Span> cases[] = {
-        {"PT2M", 2min}, {"PT1H30M5S", 1h + 30min + 5s}, {"P1DT2H", 26h}, {"P1D", 24h}, {"PT0S", 0s},
-        {"PT0.5S", 500ms}, {"PT1.000001S", 1s + 1us}, {"P2DT3H4M5.25S", 51h + 4min + 5s + 250ms}};
+    const std::pair<const char*, Span> cases[] = {{"PT2M", 2min},
+                                                  {"PT1H30M5S", 1h + 30min + 5s},
+                                                  {"P1DT2H", 26h},
+                                                  {"P1D", 24h},
+                                                  {"PT0S", 0s},
+                                                  {"PT0.5S", 500ms},
+                                                  {"PT1.000001S", 1s + 1us},
+                                                  {"P2DT3H4M5.25S", 51h + 4min + 5s + 250ms}};
     for (const auto& [text, span] : cases) {
         EXPECT_EQ(parse_duration(text), span) << text;
         EXPECT_EQ(to_duration(span), text);
@@ -356,9 +419,36 @@ TEST(Time, Durations) {
     EXPECT_EQ(to_duration(-5s), "-PT5S");
     EXPECT_EQ(to_duration(Span::min()), "-P106751991DT4H54.775808S");
     EXPECT_EQ(parse_duration(to_duration(Span::max())), Span::max());
-    for (auto bad : {"", "P", "PT", "T1H", "1H", "P1", "PT1", "P1H", "PT1D", "P1DT", "PT1M1H", "PT1H1H", "PTH", "PT1H ",
-                     "P1Y", "P1M", "P1Y2M3D", "-PT5S", "PT-5S", "PT+5S", "PT.5S", "PT5.S", "PT0.5H", "PTT1S", "PT1HT1S",
-                     "pt1h", "PT1,5S", "PT9223372036854775808S", "P106751992D", "PT99999999999999999999999S"})
+    for (auto bad : {"",
+                     "P",
+                     "PT",
+                     "T1H",
+                     "1H",
+                     "P1",
+                     "PT1",
+                     "P1H",
+                     "PT1D",
+                     "P1DT",
+                     "PT1M1H",
+                     "PT1H1H",
+                     "PTH",
+                     "PT1H ",
+                     "P1Y",
+                     "P1M",
+                     "P1Y2M3D",
+                     "-PT5S",
+                     "PT-5S",
+                     "PT+5S",
+                     "PT.5S",
+                     "PT5.S",
+                     "PT0.5H",
+                     "PTT1S",
+                     "PT1HT1S",
+                     "pt1h",
+                     "PT1,5S",
+                     "PT9223372036854775808S",
+                     "P106751992D",
+                     "PT99999999999999999999999S"})
         EXPECT_FALSE(parse_duration(bad)) << bad;
 }
 
@@ -387,11 +477,13 @@ TEST(Time, Words) {
 TEST(Hash, KnownAnswers) {
     const std::string abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     EXPECT_EQ(to_hex(sha256("abc")), abc);
-    EXPECT_EQ(to_hex(sha256("")), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    EXPECT_EQ(to_hex(sha256("")),
+              "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     EXPECT_EQ(to_hex(md5("abc")), "900150983cd24fb0d6963f7d28e17f72");
     EXPECT_EQ(to_hex(hmac_sha256("Jefe", "what do ya want for nothing?")),
               "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
-    EXPECT_EQ(to_hex(hmac_sha256({}, {})), "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
+    EXPECT_EQ(to_hex(hmac_sha256({}, {})),
+              "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
     Sha256 stream;
     stream.update("a");
     Sha256 moved = std::move(stream);
@@ -409,33 +501,120 @@ std::string round_trip(std::string_view text) {
 
 TEST(Json, Accepts) {
     const std::pair<std::string_view, std::string_view> cases[] = {
-        {"null", "null"}, {" [ ] ", "[]"}, {"{}", "{}"}, {"[[],{}]", "[[],{}]"},
-        {"\t\r\n[true , false]", "[true,false]"}, {"0", "0"}, {"-0", "0"}, {"-0.0", "-0.0"}, {"1.0", "1.0"},
-        {"1e2", "100.0"}, {"1E+2", "100.0"}, {"1e22", "1e+22"}, {"0.1", "0.1"}, {"5e-324", "5e-324"},
-        {"1e-400", "0.0"}, {"-1e-400", "-0.0"}, {"1e-99999999999999999999", "0.0"},
-        {"0.184467440737095516159", "0.1844674407370955"}, {"9223372036854775807", "9223372036854775807"},
-        {"-9223372036854775808", "-9223372036854775808"}, {"9223372036854775808", "9223372036854775808.0"},
-        {"-9223372036854775809", "-9223372036854775808.0"}, {"123456789012345678901234567890", "1.2345678901234568e+29"},
+        {"null", "null"},
+        {" [ ] ", "[]"},
+        {"{}", "{}"},
+        {"[[],{}]", "[[],{}]"},
+        {"\t\r\n[true , false]", "[true,false]"},
+        {"0", "0"},
+        {"-0", "0"},
+        {"-0.0", "-0.0"},
+        {"1.0", "1.0"},
+        {"1e2", "100.0"},
+        {"1E+2", "100.0"},
+        {"1e22", "1e+22"},
+        {"0.1", "0.1"},
+        {"5e-324", "5e-324"},
+        {"1e-400", "0.0"},
+        {"-1e-400", "-0.0"},
+        {"1e-99999999999999999999", "0.0"},
+        {"0.184467440737095516159", "0.1844674407370955"},
+        {"9223372036854775807", "9223372036854775807"},
+        {"-9223372036854775808", "-9223372036854775808"},
+        {"9223372036854775808", "9223372036854775808.0"},
+        {"-9223372036854775809", "-9223372036854775808.0"},
+        {"123456789012345678901234567890", "1.2345678901234568e+29"},
         {"1.7976931348623157e308", "1.7976931348623157e+308"},
-        {R"("\u0041\n\/\\\"\b\f\r\t")", R"("A\n/\\\"\b\f\r\t")"}, {R"("\u0000\u001f")", R"("\u0000\u001f")"},
-        {R"("\ud83d\ude00")", "\"\xF0\x9F\x98\x80\""}, {"\"\x7f\xC3\xA4\"", "\"\x7f\xC3\xA4\""},
+        {R"("\u0041\n\/\\\"\b\f\r\t")", R"("A\n/\\\"\b\f\r\t")"},
+        {R"("\u0000\u001f")", R"("\u0000\u001f")"},
+        {R"("\ud83d\ude00")", "\"\xF0\x9F\x98\x80\""},
+        {"\"\x7f\xC3\xA4\"", "\"\x7f\xC3\xA4\""},
         {"[NaN,Infinity,-Infinity]", R"(["NaN","Infinity","-Infinity"])"},
-        {R"({"b":1,"a":2,"b":3})", R"({"b":3,"a":2})"}, {R"({"":{"":0}})", R"({"":{"":0}})"},
+        {R"({"b":1,"a":2,"b":3})", R"({"b":3,"a":2})"},
+        {R"({"":{"":0}})", R"({"":{"":0}})"},
         {R"({"a":1,"a":[2],"b":0,"a":{"c":1,"c":2}})", R"({"a":{"c":2},"b":0})"}};
     for (const auto& [text, wanted] : cases) EXPECT_EQ(round_trip(text), wanted) << text;
 }
 
 TEST(Json, Refuses) {
-    for (auto bad : {""sv, " "sv, "["sv, "]"sv, "[1,]"sv, "[,1]"sv, "[1 2]"sv, "{\"a\":1,}"sv, "{a:1}"sv, "{'a':1}"sv,
-                     "{\"a\"}"sv, "{\"a\":}"sv, "{\"a\" 1}"sv, "{1:2}"sv, "[1}"sv, "{\"a\":1]"sv, "01"sv, "-01"sv, "+1"sv, ".5"sv,
-                     "1."sv, "1.e1"sv, "1e"sv, "1e+"sv, "-"sv, "0x1"sv, "1_000"sv, "tru"sv, "TRUE"sv, "nul"sv, "nan"sv, "Inf"sv,
-                     "-Inf"sv, "-NaN"sv, "NaN.5"sv, "NaNe1"sv, "Infe1"sv, "Infinity.0"sv, "-Infinitye5"sv, "1e99999999999999999999"sv,
-                     "1.0000000e315"sv, "+Infinity"sv, "1e400"sv, "-1e400"sv, "1.7976931348623159e308"sv, "\""sv, "\"a"sv,
-                     "\"\\\""sv, "\"\\x41\""sv, "\"\\u12\""sv, "\"\\u12G4\""sv, "\"\\ud800\""sv, "\"\\udc00\""sv,
-                     "\"\\ud800\\u0041\""sv, "\"\\ud800\\ud800\""sv, "{\"\\udc00\":1}"sv, "\"\n\""sv, "\"\t\""sv, "\"\0\""sv,
-                     "\"\xFF\""sv, "\"\xC0\x80\""sv, "\"\xED\xA0\x80\""sv, "\"\xC3\""sv, "[1]x"sv, "[1]]"sv, "1 2"sv, "{}{}"sv,
-                     "[1]\0"sv, "[1]\0x"sv, "\0"sv, "[1\0]"sv, "// c\n1"sv, "[1/**/]"sv, "\xEF\xBB\xBF[]"sv, "[\"a\",\n\"b\" \"c\"]"sv,
-                     "\xA0"sv, "[1,\f2]"sv, "undefined"sv}) {
+    for (auto bad : {""sv,
+                     " "sv,
+                     "["sv,
+                     "]"sv,
+                     "[1,]"sv,
+                     "[,1]"sv,
+                     "[1 2]"sv,
+                     "{\"a\":1,}"sv,
+                     "{a:1}"sv,
+                     "{'a':1}"sv,
+                     "{\"a\"}"sv,
+                     "{\"a\":}"sv,
+                     "{\"a\" 1}"sv,
+                     "{1:2}"sv,
+                     "[1}"sv,
+                     "{\"a\":1]"sv,
+                     "01"sv,
+                     "-01"sv,
+                     "+1"sv,
+                     ".5"sv,
+                     "1."sv,
+                     "1.e1"sv,
+                     "1e"sv,
+                     "1e+"sv,
+                     "-"sv,
+                     "0x1"sv,
+                     "1_000"sv,
+                     "tru"sv,
+                     "TRUE"sv,
+                     "nul"sv,
+                     "nan"sv,
+                     "Inf"sv,
+                     "-Inf"sv,
+                     "-NaN"sv,
+                     "NaN.5"sv,
+                     "NaNe1"sv,
+                     "Infe1"sv,
+                     "Infinity.0"sv,
+                     "-Infinitye5"sv,
+                     "1e99999999999999999999"sv,
+                     "1.0000000e315"sv,
+                     "+Infinity"sv,
+                     "1e400"sv,
+                     "-1e400"sv,
+                     "1.7976931348623159e308"sv,
+                     "\""sv,
+                     "\"a"sv,
+                     "\"\\\""sv,
+                     "\"\\x41\""sv,
+                     "\"\\u12\""sv,
+                     "\"\\u12G4\""sv,
+                     "\"\\ud800\""sv,
+                     "\"\\udc00\""sv,
+                     "\"\\ud800\\u0041\""sv,
+                     "\"\\ud800\\ud800\""sv,
+                     "{\"\\udc00\":1}"sv,
+                     "\"\n\""sv,
+                     "\"\t\""sv,
+                     "\"\0\""sv,
+                     "\"\xFF\""sv,
+                     "\"\xC0\x80\""sv,
+                     "\"\xED\xA0\x80\""sv,
+                     "\"\xC3\""sv,
+                     "[1]x"sv,
+                     "[1]]"sv,
+                     "1 2"sv,
+                     "{}{}"sv,
+                     "[1]\0"sv,
+                     "[1]\0x"sv,
+                     "\0"sv,
+                     "[1\0]"sv,
+                     "// c\n1"sv,
+                     "[1/**/]"sv,
+                     "\xEF\xBB\xBF[]"sv,
+                     "[\"a\",\n\"b\" \"c\"]"sv,
+                     "\xA0"sv,
+                     "[1,\f2]"sv,
+                     "undefined"sv}) {
         const auto result = parse_json(bad);
         ASSERT_FALSE(result) << bad << " gave " << result->dump();
         EXPECT_EQ(result.error().code, Code::InvalidArgument);
@@ -447,7 +626,9 @@ TEST(Json, Refuses) {
 }
 
 TEST(Json, Depth) {
-    const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+    const auto nested = [](std::size_t depth) {
+        return std::string(depth, '[') + std::string(depth, ']');
+    };
     EXPECT_EQ(round_trip(nested(64)), nested(64));
     EXPECT_EQ(round_trip(nested(65)).substr(0, 7), "line 1,");
     EXPECT_NE(round_trip(nested(65)).find("64"), std::string::npos);
@@ -475,7 +656,8 @@ TEST(Json, HugeObjectsAndDuplicates) {
     for (int round = 0; round < 2'000; ++round) {
         Json model = Json::object();
         std::string source = "{";
-        const auto size = static_cast<unsigned>(random() % 40), keys = static_cast<unsigned>(1 + random() % 30);
+        const auto size = static_cast<unsigned>(random() % 40),
+                   keys = static_cast<unsigned>(1 + random() % 30);
         for (unsigned i = 0; i < size; ++i) {
             const std::string key = std::to_string(random() % keys);
             source += (i ? ",\"" : "\"") + key + "\":" + std::to_string(i);
@@ -494,7 +676,9 @@ TEST(Json, DoublesRoundTrip) {
         const auto back = parse_json(text);
         ASSERT_TRUE(back) << text;
         ASSERT_FALSE(back->is_int()) << text;
-        ASSERT_EQ(std::bit_cast<std::uint64_t>(back->as_double()), std::bit_cast<std::uint64_t>(value)) << text;
+        ASSERT_EQ(std::bit_cast<std::uint64_t>(back->as_double()),
+                  std::bit_cast<std::uint64_t>(value))
+            << text;
         if (i % 10 == 0) {  // seventeen digits and many, read as the C library reads them
             char digits[1200];
             std::snprintf(digits, sizeof digits, i % 20 == 0 ? "%.17g" : "%.60e", value);
@@ -513,7 +697,8 @@ TEST(Json, DoublesRoundTrip) {
 }
 
 TEST(Json, Readers) {
-    const Json value = *parse_json(R"({"i":3,"d":2.5,"w":4.0,"s":"x","b":true,"n":null,"a":[1],"big":1e30})");
+    const Json value =
+        *parse_json(R"({"i":3,"d":2.5,"w":4.0,"s":"x","b":true,"n":null,"a":[1],"big":1e30})");
     EXPECT_EQ(value.at("i").as_int(), 3);
     EXPECT_EQ(value.at("i").as_double(), 3.0);
     EXPECT_EQ(value.at("w").as_int(), 4);
@@ -549,8 +734,10 @@ TEST(Json, Building) {
     std::string out = "data: ";
     value.dump_to(out);
     EXPECT_TRUE(out.starts_with("data: {\"list\""));
-    EXPECT_EQ(Json::object({{"a", Json::array({1, 2.5})}, {"e", Json::object()}, {"f", Json::array()}}).dump_pretty(2),
-              "{\n  \"a\": [\n    1,\n    2.5\n  ],\n  \"e\": {},\n  \"f\": []\n}");
+    EXPECT_EQ(
+        Json::object({{"a", Json::array({1, 2.5})}, {"e", Json::object()}, {"f", Json::array()}})
+            .dump_pretty(2),
+        "{\n  \"a\": [\n    1,\n    2.5\n  ],\n  \"e\": {},\n  \"f\": []\n}");
     // Reading through a value that is not const never ends the process nor changes it.
     Json text = "text";
     text.items().push_back(1);
@@ -583,11 +770,13 @@ TEST(Text, CountsCharactersAsPythonDoes) {
 }
 
 TEST(Text, AnUnfinishedCharacterIsTheBeginningOfOne) {
-    for (const std::string whole : {"\u00e9", "\u65e5", "\ud7ff", "\u0800", "\U0001f600", "\U0010ffff", "\U00010000"})
+    for (const std::string whole :
+         {"\u00e9", "\u65e5", "\ud7ff", "\u0800", "\U0001f600", "\U0010ffff", "\U00010000"})
         for (std::size_t size = 1; size < whole.size(); ++size)
             for (const std::string before : {"", "x", "\xff", "\u65e5"})
                 EXPECT_EQ(unfinished_utf8(before + whole.substr(0, size)), size) << whole << size;
-    for (const std::string other : {"", "a", "\u65e5", "\xff", "\x80", "\xc0", "\xc1", "\xf5", "\xed\xa0", "\xe0\x80", "\xf4\x90", "\x80\x80\x80\x80"})
+    for (const std::string other : {"", "a", "\u65e5", "\xff", "\x80", "\xc0", "\xc1", "\xf5",
+                                    "\xed\xa0", "\xe0\x80", "\xf4\x90", "\x80\x80\x80\x80"})
         EXPECT_EQ(unfinished_utf8(other), 0u) << to_hex(other);
 }
 

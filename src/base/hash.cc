@@ -21,12 +21,15 @@ std::string digest(std::string_view bytes, const EVP_MD* kind) {
 }  // namespace
 
 std::string sha256(std::string_view bytes) {
-    // Fetched once: EVP_sha256() makes OpenSSL look for it at each use, which takes longer than a line of text.
+    // Fetched once: EVP_sha256() makes OpenSSL look for it at each use, which takes longer than a
+    // line of text.
     static const EVP_MD* const kind = EVP_MD_fetch(nullptr, "SHA256", nullptr);
     return digest(bytes, kind ? kind : EVP_sha256());
 }
 
-std::string md5(std::string_view bytes) { return digest(bytes, EVP_md5()); }
+std::string md5(std::string_view bytes) {
+    return digest(bytes, EVP_md5());
+}
 
 namespace {
 
@@ -51,7 +54,9 @@ public:
         OPENSSL_cleanse(key_.data(), key_.size());
     }
     bool is_of(std::string_view key) const { return key_ == key; }
-    std::string operator()(std::string_view message) { return finish(outer_, finish(inner_, message)); }
+    std::string operator()(std::string_view message) {
+        return finish(outer_, finish(inner_, message));
+    }
 
 private:
     static EVP_MD_CTX* after(std::string_view key, unsigned char pad) {
@@ -67,7 +72,8 @@ private:
     std::string finish(const EVP_MD_CTX* from, std::string_view message) {
         unsigned char out[EVP_MAX_MD_SIZE];
         unsigned size = 0;
-        TURNOUT_CHECK(EVP_MD_CTX_copy_ex(work_, from) == 1 && EVP_DigestUpdate(work_, message.data(), message.size()) == 1 &&
+        TURNOUT_CHECK(EVP_MD_CTX_copy_ex(work_, from) == 1 &&
+                          EVP_DigestUpdate(work_, message.data(), message.size()) == 1 &&
                           EVP_DigestFinal_ex(work_, out, &size) == 1,
                       "OpenSSL refuses HMAC-SHA256");
         return std::string(reinterpret_cast<const char*>(out), size);

@@ -39,7 +39,8 @@ std::size_t plain_bytes(std::string_view text) {
         std::uint64_t block;
         std::memcpy(&block, text.data() + at, 8);
         const std::uint64_t quote = block ^ (ones * '"'), backslash = block ^ (ones * '\\');
-        if (((block | (block - ones * 0x20) | (quote - ones) | (backslash - ones)) & tops) != 0) break;
+        if (((block | (block - ones * 0x20) | (quote - ones) | (backslash - ones)) & tops) != 0)
+            break;
     }
     return at;
 }
@@ -92,7 +93,8 @@ void write_double(std::string& out, double value) {
         out += value > 0 ? "\"Infinity\"" : "\"-Infinity\"";
     } else {
         std::array<char, 32> digits;
-        const char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
+        const char* const end =
+            std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
         const std::string_view text(digits.data(), static_cast<std::size_t>(end - digits.data()));
         out += text;
         // So that it is read back as a double.
@@ -102,7 +104,8 @@ void write_double(std::string& out, double value) {
 
 void write_int(std::string& out, std::int64_t value) {
     std::array<char, 24> digits;
-    out.append(digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr);
+    out.append(digits.data(),
+               std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr);
 }
 
 // `indent` < 0: compact.
@@ -351,7 +354,9 @@ std::vector<const Json::Member*> by_key(const Json::Object& members) {
 
 }  // namespace
 
-void append_json_string(std::string& out, std::string_view text) { write_string(out, text); }
+void append_json_string(std::string& out, std::string_view text) {
+    write_string(out, text);
+}
 
 Json::Json(std::uint64_t value) {
     if (value <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
@@ -447,9 +452,8 @@ void Json::push(Json item) {
 
 bool Json::erase(std::string_view key) {
     auto* object = std::get_if<Object>(&value_);
-    return object && std::erase_if(*object, [key](const Member& member) {
-               return member.first == key;
-           }) > 0;
+    return object &&
+           std::erase_if(*object, [key](const Member& member) { return member.first == key; }) > 0;
 }
 
 std::string Json::dump() const {
@@ -464,7 +468,9 @@ std::string Json::dump_pretty(int indent) const {
     return out;
 }
 
-void Json::dump_to(std::string& out) const { write(out, *this, -1, 0); }
+void Json::dump_to(std::string& out) const {
+    write(out, *this, -1, 0);
+}
 
 bool Json::equal_unordered(const Json& other) const {
     if (is_array() && other.is_array())
@@ -490,8 +496,7 @@ Result<Json> parse_json(std::string_view text) {
         return refusal_at(text, bad, "not valid UTF-8");
     // Numbers as text, read by std::from_chars: RapidJSON 1.1's own exact reader
     // (kParseFullPrecisionFlag) aborts on NaNe1 and misreads 0.184467440737095516159.
-    constexpr unsigned flags = rapidjson::kParseInsituFlag |
-                               rapidjson::kParseNumbersAsStringsFlag |
+    constexpr unsigned flags = rapidjson::kParseInsituFlag | rapidjson::kParseNumbersAsStringsFlag |
                                rapidjson::kParseNanAndInfFlag;
     // It is parsed where it lies, in a copy; RapidJSON may look 16 bytes further than the end. It
     // recurses, as deep as the builder lets it.
@@ -517,7 +522,8 @@ Result<Json> parse_json(std::string_view text) {
     }
     // To RapidJSON a NUL is the end of its input.
     if (stream.Tell() != text.size())
-        return refusal_at(text, stream.Tell(), "the document root must not be followed by other values");
+        return refusal_at(text, stream.Tell(),
+                          "the document root must not be followed by other values");
     return std::move(builder.root);
 }
 

@@ -74,9 +74,10 @@ public:
     bool erase(std::string_view key);
     void push(Json item);
 
-    std::string dump() const;                // compact; NaN and infinities as strings "NaN", "Infinity", "-Infinity"
+    std::string dump()
+        const;  // compact; NaN and infinities as strings "NaN", "Infinity", "-Infinity"
     std::string dump_pretty(int indent = 4) const;
-    void dump_to(std::string& out) const;    // appends compact text
+    void dump_to(std::string& out) const;  // appends compact text
 
     bool operator==(const Json& other) const = default;  // order of members matters
     bool equal_unordered(const Json& other) const;       // order of members does not

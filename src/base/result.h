@@ -1,4 +1,5 @@
-// Errors are values. A `Result<T>` is a T or one `Error`, whose code says what the caller does next.
+// Errors are values. A `Result<T>` is a T or one `Error`, whose code says what the caller does
+// next.
 #pragma once
 
 #include <expected>
@@ -67,20 +68,20 @@ inline Failure internal(std::string message, std::string subject = {}) {
 
 }  // namespace turnout
 
-#define TURNOUT_CHECK(expression, detail)                                           \
-    do {                                                                            \
-        if (!(expression)) [[unlikely]]                                             \
-            ::turnout::check_failed(__FILE__, __LINE__, #expression, (detail));     \
+#define TURNOUT_CHECK(expression, detail)                                       \
+    do {                                                                        \
+        if (!(expression)) [[unlikely]]                                         \
+            ::turnout::check_failed(__FILE__, __LINE__, #expression, (detail)); \
     } while (false)
 
 // Plain functions only (never with co_await inside: g++ 12 crashes). In coroutines use
 // TURNOUT_CO_TRY (task.h) instead.
-#define TURNOUT_TRY(expression)                                                     \
-    ({                                                                              \
-        auto turnout_try_result = (expression);                                     \
-        if (!turnout_try_result) [[unlikely]]                                       \
-            return ::turnout::Failure(std::move(turnout_try_result).error());       \
-        ::turnout::detail::unwrap(std::move(turnout_try_result));                   \
+#define TURNOUT_TRY(expression)                                               \
+    ({                                                                        \
+        auto turnout_try_result = (expression);                               \
+        if (!turnout_try_result) [[unlikely]]                                 \
+            return ::turnout::Failure(std::move(turnout_try_result).error()); \
+        ::turnout::detail::unwrap(std::move(turnout_try_result));             \
     })
 
 namespace turnout::detail {

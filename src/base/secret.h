@@ -19,8 +19,8 @@ public:
     bool matches(std::string_view candidate) const {
         unsigned char different = value_.size() == candidate.size() ? 0 : 1;
         for (std::size_t i = 0; i < candidate.size(); ++i)
-            different |= static_cast<unsigned char>(
-                (i < value_.size() ? value_[i] : '\0') ^ candidate[i]);
+            different |=
+                static_cast<unsigned char>((i < value_.size() ? value_[i] : '\0') ^ candidate[i]);
         return different == 0;
     }
 

@@ -42,7 +42,9 @@ struct TaskPromiseBase {
     std::suspend_always initial_suspend() noexcept { return {}; }
     FinalAwaiter final_suspend() noexcept { return {}; }
     // Our code throws nothing; what a library throws is caught in the file that includes it.
-    void unhandled_exception() noexcept { check_failed(__FILE__, __LINE__, "no exception", "exception left a coroutine"); }
+    void unhandled_exception() noexcept {
+        check_failed(__FILE__, __LINE__, "no exception", "exception left a coroutine");
+    }
 };
 
 template <class T>
@@ -118,7 +120,9 @@ struct Root {
         std::suspend_never initial_suspend() noexcept { return {}; }
         std::suspend_never final_suspend() noexcept { return {}; }
         void return_void() noexcept {}
-        void unhandled_exception() noexcept { check_failed(__FILE__, __LINE__, "no exception", "exception left a root task"); }
+        void unhandled_exception() noexcept {
+            check_failed(__FILE__, __LINE__, "no exception", "exception left a root task");
+        }
     };
 };
 }  // namespace detail
@@ -191,15 +195,14 @@ private:
 // (a plain statement pair, since g++ 12 crashes on co_await inside a statement expression)
 #define TURNOUT_CO_CONCAT_(a, b) a##b
 #define TURNOUT_CO_CONCAT(a, b) TURNOUT_CO_CONCAT_(a, b)
-#define TURNOUT_CO_TRY(declaration, expression)                                                  \
-    auto TURNOUT_CO_CONCAT(turnout_co_result_, __LINE__) = (expression);                         \
-    if (!TURNOUT_CO_CONCAT(turnout_co_result_, __LINE__))                                        \
-        co_return ::turnout::Failure(                                                            \
-            std::move(TURNOUT_CO_CONCAT(turnout_co_result_, __LINE__)).error());                 \
+#define TURNOUT_CO_TRY(declaration, expression)                                  \
+    auto TURNOUT_CO_CONCAT(turnout_co_result_, __LINE__) = (expression);         \
+    if (!TURNOUT_CO_CONCAT(turnout_co_result_, __LINE__))                        \
+        co_return ::turnout::Failure(                                            \
+            std::move(TURNOUT_CO_CONCAT(turnout_co_result_, __LINE__)).error()); \
     declaration = std::move(*TURNOUT_CO_CONCAT(turnout_co_result_, __LINE__))
 // The same for a Result<void>:  `TURNOUT_CO_TRY_VOID(co_await call());`
-#define TURNOUT_CO_TRY_VOID(expression)                                                          \
-    auto TURNOUT_CO_CONCAT(turnout_co_result_, __LINE__) = (expression);                         \
-    if (!TURNOUT_CO_CONCAT(turnout_co_result_, __LINE__))                                        \
-    co_return ::turnout::Failure(                                                                \
-        std::move(TURNOUT_CO_CONCAT(turnout_co_result_, __LINE__)).error())
+#define TURNOUT_CO_TRY_VOID(expression)                                  \
+    auto TURNOUT_CO_CONCAT(turnout_co_result_, __LINE__) = (expression); \
+    if (!TURNOUT_CO_CONCAT(turnout_co_result_, __LINE__))                \
+    co_return ::turnout::Failure(std::move(TURNOUT_CO_CONCAT(turnout_co_result_, __LINE__)).error())

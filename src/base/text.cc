@@ -13,13 +13,23 @@ constexpr char hex_lower[] = "0123456789abcdef";
 constexpr char hex_upper[] = "0123456789ABCDEF";
 constexpr std::string_view replacement = "\xEF\xBF\xBD";  // U+FFFD
 
-unsigned char byte(char c) { return static_cast<unsigned char>(c); }
+unsigned char byte(char c) {
+    return static_cast<unsigned char>(c);
+}
 
 // By ASCII, whatever the locale.
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_alphanumeric(char c) { return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z'); }
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+char lower(char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+bool is_alphanumeric(char c) {
+    return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z');
+}
+bool is_space(char c) {
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 int hex_value(char c) {
     if (is_digit(c)) return c - '0';
@@ -144,7 +154,9 @@ std::string join(std::span<const std::string> parts, std::string_view separator)
 }
 
 void replace_all(std::string& text, std::string_view what, std::string_view by) {
-    for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size())) text.replace(at, what.size(), by);
+    for (std::size_t at = text.find(what); at != std::string::npos;
+         at = text.find(what, at + by.size()))
+        text.replace(at, what.size(), by);
 }
 
 std::optional<std::int64_t> parse_whole_number(std::string_view text) {
@@ -231,7 +243,9 @@ std::optional<std::string> from_hex(std::string_view hex) {
     return out;
 }
 
-std::string to_base64(std::string_view bytes) { return encode_base64(bytes, base64_alphabet, true); }
+std::string to_base64(std::string_view bytes) {
+    return encode_base64(bytes, base64_alphabet, true);
+}
 
 std::string to_base64url(std::string_view bytes) {
     return encode_base64(bytes, base64url_alphabet, false);
@@ -317,7 +331,8 @@ bool is_utf8(std::string_view text) {
     return true;
 }
 
-std::optional<std::string> nearest(std::string_view wanted, std::span<const std::string> candidates) {
+std::optional<std::string> nearest(std::string_view wanted,
+                                   std::span<const std::string> candidates) {
     // One edit in three characters, three at most; in one or two characters only the case.
     const std::size_t limit = std::min<std::size_t>(wanted.size() / 3, 3);
     const std::string* best = nullptr;
@@ -336,7 +351,8 @@ std::optional<std::string> nearest(std::string_view wanted, std::span<const std:
     return *best;
 }
 
-std::string did_you_mean(std::string_view wanted, std::span<const std::string> candidates, std::string_view otherwise) {
+std::string did_you_mean(std::string_view wanted, std::span<const std::string> candidates,
+                         std::string_view otherwise) {
     const std::optional<std::string> near = nearest(wanted, candidates);
     return near ? ", did you mean '" + *near + "'?" : std::string(otherwise);
 }
@@ -391,14 +407,22 @@ std::string xml_escape(std::string_view text) {
     for (std::size_t at = 0; at < text.size();) {
         const std::size_t length = utf8_sequence(text, at);
         const char c = text[at];
-        if (c == '&') out += "&amp;";
-        else if (c == '<') out += "&lt;";
-        else if (c == '>') out += "&gt;";
-        else if (c == '"') out += "&quot;";
-        else if (c == '\'') out += "&#39;";
-        else if (c == '\r') out += "&#13;";  // a reader would make it a line feed
-        else if (length == 0 || (byte(c) < 0x20 && c != '\t' && c != '\n')) out += replacement;
-        else out += text.substr(at, length);
+        if (c == '&')
+            out += "&amp;";
+        else if (c == '<')
+            out += "&lt;";
+        else if (c == '>')
+            out += "&gt;";
+        else if (c == '"')
+            out += "&quot;";
+        else if (c == '\'')
+            out += "&#39;";
+        else if (c == '\r')
+            out += "&#13;";  // a reader would make it a line feed
+        else if (length == 0 || (byte(c) < 0x20 && c != '\t' && c != '\n'))
+            out += replacement;
+        else
+            out += text.substr(at, length);
         at += std::max<std::size_t>(length, 1);
     }
     return out;

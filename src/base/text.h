@@ -49,13 +49,15 @@ std::size_t unfinished_utf8(std::string_view text);
 std::size_t utf8_sequence(std::string_view text, std::size_t at);
 
 // The candidate nearest to `wanted` by edit distance, if one is near enough to be meant.
-std::optional<std::string> nearest(std::string_view wanted, std::span<const std::string> candidates);
+std::optional<std::string> nearest(std::string_view wanted,
+                                   std::span<const std::string> candidates);
 // ", did you mean 'x'?", or `otherwise`.
-std::string did_you_mean(std::string_view wanted, std::span<const std::string> candidates, std::string_view otherwise = "");
+std::string did_you_mean(std::string_view wanted, std::span<const std::string> candidates,
+                         std::string_view otherwise = "");
 
 // A relative path from outside, made safe: no empty, "." or ".." part, no leading "/", no
-// backslash, no NUL or control character, valid UTF-8, at most 1,024 bytes. Already percent-decoded exactly once
-// by whoever received it; a remaining "%2e" is an ordinary name.
+// backslash, no NUL or control character, valid UTF-8, at most 1,024 bytes. Already percent-decoded
+// exactly once by whoever received it; a remaining "%2e" is an ordinary name.
 Result<std::string> checked_relative_path(std::string_view path, std::string_view what);
 
 std::string quote_for_shell(std::string_view text);  // POSIX sh, minimal

@@ -35,8 +35,10 @@ std::int64_t days_of(std::int64_t year, int month, int day_of_month) {
     if (month <= 2) --year;
     const std::int64_t era = (year >= 0 ? year : year - 399) / 400;
     const std::int64_t year_in_era = year - era * 400;
-    const std::int64_t in_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day_of_month - 1;
-    return era * 146'097 + year_in_era * 365 + year_in_era / 4 - year_in_era / 100 + in_year - 719'468;
+    const std::int64_t in_year =
+        (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day_of_month - 1;
+    return era * 146'097 + year_in_era * 365 + year_in_era / 4 - year_in_era / 100 + in_year -
+           719'468;
 }
 
 int days_in_month(std::int64_t year, int month) {
@@ -44,7 +46,9 @@ int days_in_month(std::int64_t year, int month) {
     return month == 4 || month == 6 || month == 9 || month == 11 ? 30 : 31;
 }
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
 
 // Reads from the front of `rest`.
 bool take(std::string_view& rest, char wanted) {
@@ -80,8 +84,7 @@ bool take_fraction(std::string_view& rest, std::int64_t& micros) {
 
 std::string shown(std::string_view text) {
     std::string out = "'";
-    for (const char c : text.substr(0, 64))
-        out += c < ' ' || c > '~' ? '?' : c;
+    for (const char c : text.substr(0, 64)) out += c < ' ' || c > '~' ? '?' : c;
     out += text.size() > 64 ? "...'" : "'";
     return out;
 }
@@ -132,9 +135,8 @@ Result<Instant> parse_iso8601(std::string_view text) {
     int year = 0, month = 0, day_of_month = 0, hours = 0, minutes = 0, seconds = 0;
     if (!take_digits(rest, 4, year) || !take(rest, '-') || !take_digits(rest, 2, month) ||
         !take(rest, '-') || !take_digits(rest, 2, day_of_month) ||
-        !(take(rest, 'T') || take(rest, 't')) || !take_digits(rest, 2, hours) ||
-        !take(rest, ':') || !take_digits(rest, 2, minutes) || !take(rest, ':') ||
-        !take_digits(rest, 2, seconds))
+        !(take(rest, 'T') || take(rest, 't')) || !take_digits(rest, 2, hours) || !take(rest, ':') ||
+        !take_digits(rest, 2, minutes) || !take(rest, ':') || !take_digits(rest, 2, seconds))
         return refuse();
     std::int64_t fraction = 0;
     if (take(rest, '.') && !take_fraction(rest, fraction)) return refuse();
@@ -165,8 +167,11 @@ Result<Span> parse_duration(std::string_view text) {
         bool of_time;
         std::int64_t micros;
     };
-    static constexpr Unit units[] = {{'W', false, 7 * day}, {'D', false, day}, {'H', true, hour},
-                                     {'M', true, minute},   {'S', true, second}};
+    static constexpr Unit units[] = {{'W', false, 7 * day},
+                                     {'D', false, day},
+                                     {'H', true, hour},
+                                     {'M', true, minute},
+                                     {'S', true, second}};
     std::string_view rest = text;
     if (!take(rest, 'P')) return refuse();
     std::int64_t total = 0;
@@ -227,7 +232,8 @@ std::string to_duration(Span span) {
     if (rest > 0 || span.count() == 0) {
         out += std::to_string(rest / second);
         if (rest % second != 0) {
-            std::string fraction = std::to_string(second + static_cast<std::int64_t>(rest % second));
+            std::string fraction =
+                std::to_string(second + static_cast<std::int64_t>(rest % second));
             fraction.erase(fraction.find_last_not_of('0') + 1);
             (out += '.') += fraction.substr(1);
         }
@@ -244,7 +250,8 @@ std::string to_words(Span span) {
         const auto size = static_cast<std::uint64_t>(unit);
         return whole / size + (whole % size >= size - size / 2 ? 1 : 0);
     };
-    const auto two = [&out](std::uint64_t count, std::uint64_t in_big, const char* big_name, const char* small_name) {
+    const auto two = [&out](std::uint64_t count, std::uint64_t in_big, const char* big_name,
+                            const char* small_name) {
         out += std::to_string(count / in_big) + " " + big_name;
         if (count % in_big > 0) out += " " + std::to_string(count % in_big) + " " + small_name;
     };

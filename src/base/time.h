@@ -19,9 +19,15 @@ struct Instant {
     std::int64_t micros = 0;
     auto operator<=>(const Instant&) const = default;
 };
-inline Instant operator+(Instant at, Span span) { return {at.micros + span.count()}; }
-inline Instant operator-(Instant at, Span span) { return {at.micros - span.count()}; }
-inline Span operator-(Instant a, Instant b) { return Span(a.micros - b.micros); }
+inline Instant operator+(Instant at, Span span) {
+    return {at.micros + span.count()};
+}
+inline Instant operator-(Instant at, Span span) {
+    return {at.micros - span.count()};
+}
+inline Span operator-(Instant a, Instant b) {
+    return Span(a.micros - b.micros);
+}
 
 // "2026-11-22T09:30:00.123456Z" (the form ARM and run history use).
 std::string to_iso8601(Instant at);

@@ -159,12 +159,13 @@ public:
             size += block.part.size;
             if (!named.insert(id).second) again += block.part.size;
             if (again > kMaxRepeated)
-                co_return fail(Code::InvalidArgument, "InvalidBlockList",
-                               "the block list of blob '" + what.name +
-                                   "' names blocks more than once, for more than " +
-                                   std::to_string(kMaxRepeated >> 20) +
-                                   " MiB that were not uploaded: upload them as blocks of their own",
-                               "blocklist");
+                co_return fail(
+                    Code::InvalidArgument, "InvalidBlockList",
+                    "the block list of blob '" + what.name +
+                        "' names blocks more than once, for more than " +
+                        std::to_string(kMaxRepeated >> 20) +
+                        " MiB that were not uploaded: upload them as blocks of their own",
+                    "blocklist");
             pinned.push_back(contents_.of_part(block.part));
             parts.push_back(block.part);
         }

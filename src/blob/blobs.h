@@ -37,8 +37,8 @@ struct BlobPut {
     std::string name;
     std::string content_type = "application/octet-stream";
     std::vector<std::pair<std::string, std::string>> metadata;
-    std::string content_md5;       // base64, checked if given
-    bool only_if_absent = false;   // If-None-Match: *  -> Conflict "BlobAlreadyExists"
+    std::string content_md5;      // base64, checked if given
+    bool only_if_absent = false;  // If-None-Match: *  -> Conflict "BlobAlreadyExists"
     std::optional<std::string> only_if_etag;
 };
 
@@ -54,10 +54,13 @@ class VirtualBlobs {
 public:
     virtual ~VirtualBlobs() = default;
     // Virtual blobs of the container whose names begin with prefix.
-    virtual Result<std::vector<BlobInfo>> list(std::string_view container, std::string_view prefix) = 0;
-    virtual Result<std::optional<BlobInfo>> head(std::string_view container, std::string_view name) = 0;
+    virtual Result<std::vector<BlobInfo>> list(std::string_view container,
+                                               std::string_view prefix) = 0;
+    virtual Result<std::optional<BlobInfo>> head(std::string_view container,
+                                                 std::string_view name) = 0;
     // Bytes [offset, offset+length) clipped to the size.
-    virtual Result<std::string> read(std::string_view container, std::string_view name, std::uint64_t offset, std::uint64_t length) = 0;
+    virtual Result<std::string> read(std::string_view container, std::string_view name,
+                                     std::uint64_t offset, std::uint64_t length) = 0;
 };
 
 // Names of containers: 3 to 63 of [a-z0-9-]. Names of blobs: see checked_relative_path.
@@ -69,25 +72,37 @@ public:
 
     virtual Task<Result<BlobInfo>> put(BlobPut what, http::BodyReader& body) = 0;
     virtual Task<Result<BlobInfo>> put_bytes(BlobPut what, std::string bytes) = 0;
-    virtual Task<Result<void>> put_block(std::string container, std::string name, std::string block_id, http::BodyReader& body) = 0;
+    virtual Task<Result<void>> put_block(std::string container, std::string name,
+                                         std::string block_id, http::BodyReader& body) = 0;
     // Refused before anything is read where the list names far more than was uploaded; the reading
     // ends with the client.
-    virtual Task<Result<BlobInfo>> put_block_list(BlobPut what, std::vector<std::string> block_ids, Stop* stop = nullptr) = 0;
-    virtual Task<Result<BlobInfo>> set_metadata(std::string container, std::string name, std::vector<std::pair<std::string, std::string>> metadata) = 0;
+    virtual Task<Result<BlobInfo>> put_block_list(BlobPut what, std::vector<std::string> block_ids,
+                                                  Stop* stop = nullptr) = 0;
+    virtual Task<Result<BlobInfo>> set_metadata(
+        std::string container, std::string name,
+        std::vector<std::pair<std::string, std::string>> metadata) = 0;
     virtual Task<Result<void>> remove(std::string container, std::string name) = 0;
 
-    virtual Result<std::optional<BlobInfo>> head(std::string_view container, std::string_view name) = 0;
-    // The range clipped to the size; nullopt length = to the end. NotFound if there is no such blob.
-    virtual Result<std::unique_ptr<http::BodyReader>> read(const BlobInfo& blob, std::uint64_t offset, std::optional<std::uint64_t> length) = 0;
-    virtual Result<std::string> read_all(std::string_view container, std::string_view name, std::size_t limit) = 0;
+    virtual Result<std::optional<BlobInfo>> head(std::string_view container,
+                                                 std::string_view name) = 0;
+    // The range clipped to the size; nullopt length = to the end. NotFound if there is no such
+    // blob.
+    virtual Result<std::unique_ptr<http::BodyReader>> read(const BlobInfo& blob,
+                                                           std::uint64_t offset,
+                                                           std::optional<std::uint64_t> length) = 0;
+    virtual Result<std::string> read_all(std::string_view container, std::string_view name,
+                                         std::size_t limit) = 0;
     // Up to `limit` blobs and prefixes together, in order of name, from `marker` on.
-    virtual Result<BlobList> list(std::string_view container, std::string_view prefix, std::string_view delimiter, std::string_view marker, std::size_t limit) = 0;
+    virtual Result<BlobList> list(std::string_view container, std::string_view prefix,
+                                  std::string_view delimiter, std::string_view marker,
+                                  std::size_t limit) = 0;
 
     // Containers come into being with their first blob; this says so beforehand. True = new.
     virtual Task<Result<bool>> create_container(std::string container) = 0;
 
     // Deletes content that nothing has referred to for kHold, and blocks that were never committed
-    // for kBlockLife. To be called now and then; a second call during the first finds nothing to do.
+    // for kBlockLife. To be called now and then; a second call during the first finds nothing to
+    // do.
     static constexpr Span kHold = 24h;
     static constexpr Span kBlockLife = 7 * 24h;
     struct Collected {
@@ -99,14 +114,17 @@ public:
 };
 
 // `folder` holds the large ones; created if absent.
-Result<std::unique_ptr<Blobs>> open_blobs(Store& store, const Clock& clock, Random& random, Loop& loop, std::string folder);
+Result<std::unique_ptr<Blobs>> open_blobs(Store& store, const Clock& clock, Random& random,
+                                          Loop& loop, std::string folder);
 
 // Containers of a workspace, by its id.
 // 3 to 63 of [a-z0-9-], no "-" at either end.
 Result<void> check_container(std::string_view container);
-std::string blobstore_container(std::string_view wsid);  // workspaceblobstore: "azureml-blobstore-{wsid}"
-std::string artifact_container(std::string_view wsid);   // workspaceartifactstore: "azureml-{wsid}"
-std::string code_container(std::string_view wsid, std::string_view guid);  // "{wsid}-{guid}", one per code upload
+std::string blobstore_container(
+    std::string_view wsid);  // workspaceblobstore: "azureml-blobstore-{wsid}"
+std::string artifact_container(std::string_view wsid);  // workspaceartifactstore: "azureml-{wsid}"
+std::string code_container(std::string_view wsid,
+                           std::string_view guid);  // "{wsid}-{guid}", one per code upload
 // The workspace a container belongs to: how a bearer's reach is checked.
 std::string workspace_of_container(std::string_view container);
 
@@ -121,7 +139,10 @@ struct SasGrant {
 std::string sign_sas(std::string_view key, const SasGrant& grant);
 // Verified against the query of a request: PermissionDenied with the reason (expired, wrong
 // signature). The caller checks container, name and permission against the grant.
-Result<SasGrant> verify_sas(std::string_view key, const std::vector<std::pair<std::string, std::string>>& query, Instant now);
-bool allows(const SasGrant& grant, std::string_view container, std::string_view name, char permission);
+Result<SasGrant> verify_sas(std::string_view key,
+                            const std::vector<std::pair<std::string, std::string>>& query,
+                            Instant now);
+bool allows(const SasGrant& grant, std::string_view container, std::string_view name,
+            char permission);
 
 }  // namespace turnout

@@ -287,8 +287,8 @@ TEST_F(BlobsTest, AListThatNamesFarMoreThanWasUploadedIsRefusedBeforeItIsRead) {
     ASSERT_TRUE(block("f", "2", noise(100, 2)));
     // Gone, so that whoever reads it finds nothing.
     std::filesystem::remove_all(folder);
-    const auto refused = loop.wait(blobs->put_block_list(
-        {.container = "box", .name = "f"}, std::vector<std::string>(50'000, "1")));
+    const auto refused = loop.wait(blobs->put_block_list({.container = "box", .name = "f"},
+                                                         std::vector<std::string>(50'000, "1")));
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().reason, "InvalidBlockList");
     EXPECT_EQ(refused.error().code, Code::InvalidArgument);

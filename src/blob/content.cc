@@ -458,7 +458,7 @@ Task<Result<void>> Contents::hold_orphans(Instant now) {
             DIR* entries = ::opendir(folder.c_str());
             if (!entries) return;
             while (const dirent* entry = ::readdir(entries)) {
-                struct stat file {};
+                struct stat file{};
                 const std::string name = entry->d_name;
                 if (name.size() == 64 && ::stat((folder + "/" + name).c_str(), &file) == 0)
                     found->files.emplace_back(name, static_cast<std::uint64_t>(file.st_size));

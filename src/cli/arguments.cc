@@ -13,17 +13,22 @@ namespace {
 const Option* find_option(const Command& command, std::string_view text) {
     for (const std::vector<Option>* options : {&command.options, &common_options()})
         for (const Option& option : *options)
-            if (option.name == text || (!option.brief.empty() && option.brief == text)) return &option;
+            if (option.name == text || (!option.brief.empty() && option.brief == text))
+                return &option;
     return nullptr;
 }
 
-std::string words_of(const Command& command) { return join(command.words, " "); }
+std::string words_of(const Command& command) {
+    return join(command.words, " ");
+}
 
 // Where a word that stands alone was probably meant to go.
 std::string option_for(const Command& command, const std::string& word) {
     const bool file = word.ends_with(".yml") || word.ends_with(".yaml");
-    if (file && find_option(command, "--file") != nullptr) return "files go after an option: `-f " + word + "`";
-    if (find_option(command, "--name") != nullptr) return "names go after an option: `-n " + word + "`";
+    if (file && find_option(command, "--file") != nullptr)
+        return "files go after an option: `-f " + word + "`";
+    if (find_option(command, "--name") != nullptr)
+        return "names go after an option: `-n " + word + "`";
     return "values go after an option, see `turnout " + words_of(command) + " --help`";
 }
 
@@ -31,7 +36,8 @@ std::string option_for(const Command& command, const std::string& word) {
 
 std::string Arguments::get(const std::string& name, std::string fallback) const {
     const auto found = values.find(name);
-    return found == values.end() || found->second.empty() ? std::move(fallback) : found->second.back();
+    return found == values.end() || found->second.empty() ? std::move(fallback)
+                                                          : found->second.back();
 }
 
 std::vector<std::string> Arguments::all(const std::string& name) const {
@@ -41,24 +47,43 @@ std::vector<std::string> Arguments::all(const std::string& name) const {
 
 const std::vector<Option>& common_options() {
     static const std::vector<Option> options = {
-        {"--data", "", "FOLDER", "The server's data folder; TURNOUT_DATA if absent, else ~/.local/share/turnout.", false},
+        {"--data", "", "FOLDER",
+         "The server's data folder; TURNOUT_DATA if absent, else ~/.local/share/turnout.", false},
         {"--workspace-name", "-w", "NAME", "Workspace.", false},
         {"--resource-group", "-g", "NAME", "Resource group.", false},
         {"--subscription", "", "ID", "Subscription.", false},
-        {"--output", "-o", "FORMAT", "json, table, tsv, yaml or none; a table on a terminal, else JSON.", false},
+        {"--output", "-o", "FORMAT",
+         "json, table, tsv, yaml or none; a table on a terminal, else JSON.", false},
         {"--query", "", "JMESPATH", "What to show, such as status or [0].name.", false},
         {"--help", "-h", "", "This text.", false}};
     return options;
 }
 
 // Nouns of `az ml` that have no command here yet.
-constexpr std::string_view kNotYet[] = {"component",        "online-endpoint", "online-deployment", "batch-endpoint", "batch-deployment",
-                                        "schedule",         "connection",      "registry",          "serverless-endpoint", "feature-set",
-                                        "feature-store",    "feature-store-entity", "marketplace-subscription", "workspace-hub", "capability-host", "flow", "run"};
+constexpr std::string_view kNotYet[] = {"component",
+                                        "online-endpoint",
+                                        "online-deployment",
+                                        "batch-endpoint",
+                                        "batch-deployment",
+                                        "schedule",
+                                        "connection",
+                                        "registry",
+                                        "serverless-endpoint",
+                                        "feature-set",
+                                        "feature-store",
+                                        "feature-store-entity",
+                                        "marketplace-subscription",
+                                        "workspace-hub",
+                                        "capability-host",
+                                        "flow",
+                                        "run"};
 
-Result<Arguments> parse_arguments(const std::vector<Command>& commands, const std::vector<std::string>& arguments) {
+Result<Arguments> parse_arguments(const std::vector<Command>& commands,
+                                  const std::vector<std::string>& arguments) {
     Arguments out;
-    const auto usage = [](std::string message) { return fail(Code::InvalidArgument, "Usage", std::move(message)); };
+    const auto usage = [](std::string message) {
+        return fail(Code::InvalidArgument, "Usage", std::move(message));
+    };
     // The longest row of words that the arguments begin with.
     std::size_t used = 0;
     for (const Command& command : commands)
@@ -68,7 +93,9 @@ Result<Arguments> parse_arguments(const std::vector<Command>& commands, const st
             used = command.words.size();
         }
     if (out.command == nullptr) {
-        out.help = std::any_of(arguments.begin(), arguments.end(), [](const std::string& a) { return a == "-h" || a == "--help" || a == "help"; });
+        out.help = std::any_of(arguments.begin(), arguments.end(), [](const std::string& a) {
+            return a == "-h" || a == "--help" || a == "help";
+        });
         if (out.help || arguments.empty()) {
             out.operands = arguments;
             out.help = true;
@@ -78,42 +105,53 @@ Result<Arguments> parse_arguments(const std::vector<Command>& commands, const st
         for (const Command& command : commands) {
             if (command.hidden) continue;
             groups.insert(command.words[0]);
-            if (command.words.size() > 1 && command.words[0] == arguments[0]) verbs.insert(command.words[1]);
+            if (command.words.size() > 1 && command.words[0] == arguments[0])
+                verbs.insert(command.words[1]);
         }
         if (!verbs.empty()) {
             const std::vector<std::string> known(verbs.begin(), verbs.end());
-            if (arguments.size() == 1) return usage("`turnout " + arguments[0] + "` needs one of: " + join(known, ", "));
-            return usage("`turnout " + arguments[0] + "` has no '" + arguments[1] + "'" + did_you_mean(arguments[1], known, ".") + " It has: " + join(known, ", "));
+            if (arguments.size() == 1)
+                return usage("`turnout " + arguments[0] + "` needs one of: " + join(known, ", "));
+            return usage("`turnout " + arguments[0] + "` has no '" + arguments[1] + "'" +
+                         did_you_mean(arguments[1], known, ".") + " It has: " + join(known, ", "));
         }
         if (std::find(std::begin(kNotYet), std::end(kNotYet), arguments[0]) != std::end(kNotYet))
-            return usage("`turnout " + arguments[0] + "` is not there yet: the command of `az ml` is known, this server does not have what it is about.");
+            return usage("`turnout " + arguments[0] +
+                         "` is not there yet: the command of `az ml` is known, this server does "
+                         "not have what it is about.");
         const std::vector<std::string> known(groups.begin(), groups.end());
-        return usage("there is no command '" + arguments[0] + "'" + did_you_mean(arguments[0], known, ".") + " See `turnout --help`.");
+        return usage("there is no command '" + arguments[0] + "'" +
+                     did_you_mean(arguments[0], known, ".") + " See `turnout --help`.");
     }
     const Command& command = *out.command;
     for (std::size_t i = used; i < arguments.size(); ++i) {
         const std::string& argument = arguments[i];
         if (argument == "--") {
-            out.operands.insert(out.operands.end(), arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1, arguments.end());
+            out.operands.insert(out.operands.end(),
+                                arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                                arguments.end());
             break;
         }
         if (argument.size() < 2 || argument[0] != '-') {
             if (command.takes_rest) {
-                out.operands.assign(arguments.begin() + static_cast<std::ptrdiff_t>(i), arguments.end());
+                out.operands.assign(arguments.begin() + static_cast<std::ptrdiff_t>(i),
+                                    arguments.end());
                 break;
             }
             out.operands.push_back(argument);
             continue;
         }
-        const std::size_t equals = argument.starts_with("--") ? argument.find('=') : std::string::npos;
+        const std::size_t equals =
+            argument.starts_with("--") ? argument.find('=') : std::string::npos;
         const std::string name = argument.substr(0, equals);
         const Option* option = find_option(command, name);
         if (option == nullptr) {
             std::vector<std::string> known;
             for (const std::vector<Option>* options : {&command.options, &common_options()})
                 for (const Option& each : *options) known.push_back(each.name);
-            return usage("`turnout " + words_of(command) + "` has no option '" + name + "'" + did_you_mean(name, known, ".") +
-                         " See `turnout " + words_of(command) + " --help`.");
+            return usage("`turnout " + words_of(command) + "` has no option '" + name + "'" +
+                         did_you_mean(name, known, ".") + " See `turnout " + words_of(command) +
+                         " --help`.");
         }
         std::string value = "true";
         if (!option->value.empty()) {
@@ -131,23 +169,29 @@ Result<Arguments> parse_arguments(const std::vector<Command>& commands, const st
         values.push_back(std::move(value));
         // `--set a=1 b=2`, as az takes it
         if (option->many)
-            while (i + 1 < arguments.size() && arguments[i + 1].find('=') != std::string::npos && arguments[i + 1][0] != '-')
+            while (i + 1 < arguments.size() && arguments[i + 1].find('=') != std::string::npos &&
+                   arguments[i + 1][0] != '-')
                 values.push_back(arguments[++i]);
     }
     out.help = out.has("--help");
     if (out.help) return out;
     if (!command.takes_rest) {
         if (command.operand.empty() && !out.operands.empty())
-            return usage("`turnout " + words_of(command) + "` takes no '" + out.operands[0] + "': " + option_for(command, out.operands[0]));
+            return usage("`turnout " + words_of(command) + "` takes no '" + out.operands[0] +
+                         "': " + option_for(command, out.operands[0]));
         if (command.operand == kNameOperand) {
             const std::size_t names = out.operands.size() + (out.has("--name") ? 1 : 0);
-            if (names > 1) return usage("`turnout " + words_of(command) + "` takes one name, found '" + join(out.operands, "', '") + "'" + (out.has("--name") ? " and -n " + out.get("--name") : ""));
+            if (names > 1)
+                return usage("`turnout " + words_of(command) + "` takes one name, found '" +
+                             join(out.operands, "', '") + "'" +
+                             (out.has("--name") ? " and -n " + out.get("--name") : ""));
             if (!out.operands.empty()) out.values["--name"] = std::exchange(out.operands, {});
         } else if (!command.operand.empty() && out.operands.size() != 1) {
             return usage("`turnout " + words_of(command) + "` takes one " + command.operand);
         }
     } else if (out.operands.empty()) {
-        return usage("`turnout " + words_of(command) + "` takes a program: turnout " + words_of(command) + " -- PROGRAM ARGUMENTS");
+        return usage("`turnout " + words_of(command) + "` takes a program: turnout " +
+                     words_of(command) + " -- PROGRAM ARGUMENTS");
     }
     return out;
 }
@@ -156,7 +200,8 @@ namespace {
 std::string lines_of(const std::vector<Option>& options) {
     std::string out;
     for (const Option& option : options) {
-        std::string left = "  " + (option.brief.empty() ? "    " : option.brief + ", ") + option.name + (option.value.empty() ? "" : " " + option.value);
+        std::string left = "  " + (option.brief.empty() ? "    " : option.brief + ", ") +
+                           option.name + (option.value.empty() ? "" : " " + option.value);
         left.resize(std::max<std::size_t>(left.size() + 2, 38), ' ');
         out += left + option.help + (option.many ? " May be repeated." : "") + "\n";
     }
@@ -175,7 +220,8 @@ std::string help_of(const Command& command) {
 }
 
 std::string help_of(const std::vector<Command>& commands, const std::string& group) {
-    std::string out = group.empty() ? "usage: turnout COMMAND [options]\n" : "usage: turnout " + group + " VERB [options]\n";
+    std::string out = group.empty() ? "usage: turnout COMMAND [options]\n"
+                                    : "usage: turnout " + group + " VERB [options]\n";
     std::string last = "\n";
     for (const Command& command : commands) {
         if (command.hidden || (!group.empty() && command.words[0] != group)) continue;

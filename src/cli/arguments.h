@@ -28,8 +28,10 @@ struct Command {
     std::string help;
     std::vector<Option> options;
     int (*run)(Context& context) = nullptr;
-    std::string operand = {};    // "URL": one positional argument; "[NAME]": the same as --name; "" = none
-    bool takes_rest = false;     // everything after `--`, or from the first operand, is a program and its arguments
+    std::string operand =
+        {};  // "URL": one positional argument; "[NAME]": the same as --name; "" = none
+    bool takes_rest =
+        false;  // everything after `--`, or from the first operand, is a program and its arguments
     bool hidden = false;
 };
 
@@ -40,7 +42,8 @@ struct Arguments {
     bool help = false;
 
     bool has(const std::string& name) const { return values.contains(name); }
-    std::string get(const std::string& name, std::string fallback = {}) const;  // the last one given
+    std::string get(const std::string& name,
+                    std::string fallback = {}) const;  // the last one given
     std::vector<std::string> all(const std::string& name) const;
 };
 
@@ -48,7 +51,8 @@ struct Arguments {
 const std::vector<Option>& common_options();
 
 // InvalidArgument with the nearest command or option.
-Result<Arguments> parse_arguments(const std::vector<Command>& commands, const std::vector<std::string>& arguments);
+Result<Arguments> parse_arguments(const std::vector<Command>& commands,
+                                  const std::vector<std::string>& arguments);
 
 std::string help_of(const Command& command);
 std::string help_of(const std::vector<Command>& commands, const std::string& group);  // "" = all

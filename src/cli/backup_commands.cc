@@ -17,7 +17,8 @@ std::string absolute(const std::string& path) {
     return std::string(::realpath(".", here) != nullptr ? here : ".") + "/" + path;
 }
 
-int tell(Context& context, const Result<BackupReport>& report, const std::string& where, bool copied) {
+int tell(Context& context, const Result<BackupReport>& report, const std::string& where,
+         bool copied) {
     context.end_status();
     if (!report) return context.fail(report.error());
     Json out = Json::object();
@@ -31,24 +32,41 @@ int tell(Context& context, const Result<BackupReport>& report, const std::string
 }  // namespace
 
 int server_backup(Context& context) {
-    if (!context.hooks().back_up) return context.fail({Code::FailedPrecondition, "NoServer", "this executable has no server in it", ""});
+    if (!context.hooks().back_up)
+        return context.fail(
+            {Code::FailedPrecondition, "NoServer", "this executable has no server in it", ""});
     const std::string data = client::data_folder(context.args().get("--data"));
     const std::string folder = absolute(context.args().operands[0]);
     if ((folder + "/").starts_with(data + "/"))
-        return context.fail({Code::InvalidArgument, "Usage", "a backup inside of the data folder goes with it: choose a folder elsewhere, best on another disk", folder});
-    const int code = tell(context, context.hooks().back_up(data, folder, [&](const std::string& text) { context.status(text); }), folder, true);
-    if (code == 0) context.note("the backup holds the server's keys: keep it as safe as the server itself");
+        return context.fail({Code::InvalidArgument, "Usage",
+                             "a backup inside of the data folder goes with it: choose a folder "
+                             "elsewhere, best on another disk",
+                             folder});
+    const int code = tell(context,
+                          context.hooks().back_up(
+                              data, folder, [&](const std::string& text) { context.status(text); }),
+                          folder, true);
+    if (code == 0)
+        context.note("the backup holds the server's keys: keep it as safe as the server itself");
     return code;
 }
 
 int server_restore(Context& context) {
-    if (!context.hooks().restore) return context.fail({Code::FailedPrecondition, "NoServer", "this executable has no server in it", ""});
+    if (!context.hooks().restore)
+        return context.fail(
+            {Code::FailedPrecondition, "NoServer", "this executable has no server in it", ""});
     const std::string data = client::data_folder(context.args().get("--data"));
     const std::string folder = absolute(context.args().operands[0]);
     const bool check_only = context.args().has("--check");
-    const int code = tell(context, context.hooks().restore(folder, data, check_only, [&](const std::string& text) { context.status(text); }),
-                          check_only ? folder : data, false);
-    if (code == 0) context.note(check_only ? "the backup is whole" : "start it with `turnout up --data " + data + "`; what ran at the time of the backup is started again");
+    const int code =
+        tell(context,
+             context.hooks().restore(folder, data, check_only,
+                                     [&](const std::string& text) { context.status(text); }),
+             check_only ? folder : data, false);
+    if (code == 0)
+        context.note(check_only ? "the backup is whole"
+                                : "start it with `turnout up --data " + data +
+                                      "`; what ran at the time of the backup is started again");
     return code;
 }
 

@@ -1,5 +1,5 @@
-// How much place characters take on a terminal, from Unicode 14's tables (general category Mn, Me and
-// Cf; East_Asian_Width W and F); gaps without assigned characters are closed. Sorted.
+// How much place characters take on a terminal, from Unicode 14's tables (general category Mn, Me
+// and Cf; East_Asian_Width W and F); gaps without assigned characters are closed. Sorted.
 #pragma once
 
 #include <cstdint>

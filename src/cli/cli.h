@@ -10,13 +10,13 @@
 namespace turnout::cli {
 
 struct UpOptions {
-    std::string data;    // folder, resolved
-    std::string listen;  // "HOST:PORT", "" = the default or the kept one
+    std::string data;          // folder, resolved
+    std::string listen;        // "HOST:PORT", "" = the default or the kept one
     std::string plain_listen;  // for http, on loopback
     bool detach = false;
-    std::string python;  // interpreter of the default pool, "" = python3 of PATH
-    std::string uv;      // "" = found
-    int slots = 0;       // of the default pool, 0 = its own choice
+    std::string python;        // interpreter of the default pool, "" = python3 of PATH
+    std::string uv;            // "" = found
+    int slots = 0;             // of the default pool, 0 = its own choice
     bool restart = false;      // of a server that runs another build
     bool accept_loss = false;  // start although a part of the database is lost
 };
@@ -30,8 +30,12 @@ using Saying = std::function<void(const std::string&)>;
 // What only the executable with the server in it can do.
 struct ServerCommands {
     std::function<int(const UpOptions& options)> up;
-    std::function<Result<BackupReport>(const std::string& data, const std::string& folder, const Saying& say)> back_up;
-    std::function<Result<BackupReport>(const std::string& folder, const std::string& data, bool check_only, const Saying& say)> restore;
+    std::function<Result<BackupReport>(const std::string& data, const std::string& folder,
+                                       const Saying& say)>
+        back_up;
+    std::function<Result<BackupReport>(const std::string& folder, const std::string& data,
+                                       bool check_only, const Saying& say)>
+        restore;
     std::string version;
 };
 

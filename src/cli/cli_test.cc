@@ -20,7 +20,8 @@ std::string ask(std::string_view expression, const char* json) {
 }
 
 TEST(Query, PathsListsAndSelections) {
-    const char* jobs = R"([{"name":"a","n":1,"p":{"x":[1,2]}},{"name":"b","n":3,"p":{"x":[3]}},{"n":2}])";
+    const char* jobs =
+        R"([{"name":"a","n":1,"p":{"x":[1,2]}},{"name":"b","n":3,"p":{"x":[3]}},{"n":2}])";
     EXPECT_EQ(ask("[0].name", jobs), R"("a")");
     EXPECT_EQ(ask("[-1].n", jobs), "2");
     EXPECT_EQ(ask("[7].n", jobs), "null");
@@ -39,7 +40,8 @@ TEST(Query, PathsListsAndSelections) {
     EXPECT_EQ(ask("length(@)", jobs), "3");
     EXPECT_EQ(ask("sort_by(@, &n)[].n", jobs), "[1,2,3]");
     EXPECT_EQ(ask("max_by(@, &n).name", jobs), R"("b")");
-    const char* job = R"({"properties":{"status":"Running","a-b":"dash"},"tags":{"k":"v","l":"w"}})";
+    const char* job =
+        R"({"properties":{"status":"Running","a-b":"dash"},"tags":{"k":"v","l":"w"}})";
     EXPECT_EQ(ask("properties.status", job), R"("Running")");
     EXPECT_EQ(ask("properties.\"a-b\"", job), R"("dash")");
     EXPECT_EQ(ask("tags.*", job), R"(["v","w"])");
@@ -64,24 +66,31 @@ std::string after_set(std::string_view yaml, const std::vector<std::string>& ass
     Result<YamlDocument> document = parse_yaml(yaml, "f.yml");
     EXPECT_TRUE(document);
     for (const std::string& assignment : assignments)
-        if (const Result<void> set = apply_set(*document, assignment); !set) return "error: " + set.error().message;
+        if (const Result<void> set = apply_set(*document, assignment); !set)
+            return "error: " + set.error().message;
     return document->value.dump();
 }
 
 TEST(Set, PutsTypedValuesAnywhere) {
-    EXPECT_EQ(after_set("a: 1\n", {"a=2", "b.c=x", "b.d=true", "e=1.5", "f="}), R"({"a":2,"b":{"c":"x","d":true},"e":1.5,"f":null})");
-    EXPECT_EQ(after_set("l: [1, {x: 2}]\n", {"l[1].x=3", "l[2]=4", "l.0=9"}), R"({"l":[9,{"x":3},4]})");
-    EXPECT_EQ(after_set("a: 1\n", {"a='2'", "b=\"true\"", "c={x: 1, y: [2]}", "d=a=b"}), R"({"a":"2","b":"true","c":{"x":1,"y":[2]},"d":"a=b"})");
+    EXPECT_EQ(after_set("a: 1\n", {"a=2", "b.c=x", "b.d=true", "e=1.5", "f="}),
+              R"({"a":2,"b":{"c":"x","d":true},"e":1.5,"f":null})");
+    EXPECT_EQ(after_set("l: [1, {x: 2}]\n", {"l[1].x=3", "l[2]=4", "l.0=9"}),
+              R"({"l":[9,{"x":3},4]})");
+    EXPECT_EQ(after_set("a: 1\n", {"a='2'", "b=\"true\"", "c={x: 1, y: [2]}", "d=a=b"}),
+              R"({"a":"2","b":"true","c":{"x":1,"y":[2]},"d":"a=b"})");
     EXPECT_EQ(after_set("", {"a.b=1"}), R"({"a":{"b":1}})");
     EXPECT_NE(after_set("a: 1\n", {"a.b=1"}).find("'a' is 1, which has no 'b'"), std::string::npos);
-    EXPECT_NE(after_set("l: []\n", {"l[3]=1"}).find("not an index of a list of 0"), std::string::npos);
+    EXPECT_NE(after_set("l: []\n", {"l[3]=1"}).find("not an index of a list of 0"),
+              std::string::npos);
     EXPECT_NE(after_set("", {"nothing"}).find("expected KEY=VALUE"), std::string::npos);
 }
 
 TEST(Set, NamesOfTagsAndPropertiesMayHoldPoints) {
-    EXPECT_EQ(after_set("tags: {a: b}\n", {"tags.turnout.price_per_hour=2", "tags.a.b=c"}), R"({"tags":{"a":"b","turnout.price_per_hour":2,"a.b":"c"}})");
+    EXPECT_EQ(after_set("tags: {a: b}\n", {"tags.turnout.price_per_hour=2", "tags.a.b=c"}),
+              R"({"tags":{"a":"b","turnout.price_per_hour":2,"a.b":"c"}})");
     EXPECT_EQ(after_set("", {"properties.x.y=z"}), R"({"properties":{"x.y":"z"}})");
-    EXPECT_EQ(after_set("", {"resources.properties.x=z"}), R"({"resources":{"properties":{"x":"z"}}})");
+    EXPECT_EQ(after_set("", {"resources.properties.x=z"}),
+              R"({"resources":{"properties":{"x":"z"}}})");
 }
 
 TEST(Set, KeepsTheTextAndSaysWhereItCameFrom) {
@@ -93,7 +102,13 @@ TEST(Set, KeepsTheTextAndSaysWhereItCameFrom) {
 }
 
 std::vector<Command> small_table() {
-    return {{{"job", "create"}, "c", {{"--file", "-f", "FILE", "h", false}, {"--name", "-n", "N", "h", false}, {"--set", "", "K=V", "h", true}, {"--stream", "-s", "", "h", false}}, nullptr},
+    return {{{"job", "create"},
+             "c",
+             {{"--file", "-f", "FILE", "h", false},
+              {"--name", "-n", "N", "h", false},
+              {"--set", "", "K=V", "h", true},
+              {"--stream", "-s", "", "h", false}},
+             nullptr},
             {{"job", "show"}, "s", {{"--name", "-n", "N", "h", false}}, nullptr, kNameOperand},
             {{"exec"}, "e", {}, nullptr, "", true},
             {{"login"}, "l", {}, nullptr, "URL"}};
@@ -101,51 +116,65 @@ std::vector<Command> small_table() {
 
 TEST(Arguments, RowsDecideWhatIsTaken) {
     const std::vector<Command> table = small_table();
-    const auto parse = [&](std::vector<std::string> words) { return parse_arguments(table, words); };
+    const auto parse = [&](std::vector<std::string> words) {
+        return parse_arguments(table, words);
+    };
     const auto refusal = [&](std::vector<std::string> words) {
         const Result<Arguments> parsed = parse_arguments(table, words);
         return parsed ? std::string() : parsed.error().message;
     };
-    const Result<Arguments> create = parse({"job", "create", "-f", "x.yml", "--set", "a=1", "b=2", "--stream", "--set=c=3", "-o", "json"});
+    const Result<Arguments> create = parse({"job", "create", "-f", "x.yml", "--set", "a=1", "b=2",
+                                            "--stream", "--set=c=3", "-o", "json"});
     ASSERT_TRUE(create) << create.error().message;
     EXPECT_EQ(create->get("--file"), "x.yml");
     EXPECT_EQ(create->all("--set"), (std::vector<std::string>{"a=1", "b=2", "c=3"}));
     EXPECT_TRUE(create->has("--stream"));
     EXPECT_EQ(create->get("--output"), "json");
-    EXPECT_EQ(parse({"exec", "--data", "d", "--", "python", "-c", "x"})->operands, (std::vector<std::string>{"python", "-c", "x"}));
-    EXPECT_EQ(parse({"exec", "python", "--version"})->operands, (std::vector<std::string>{"python", "--version"}));
+    EXPECT_EQ(parse({"exec", "--data", "d", "--", "python", "-c", "x"})->operands,
+              (std::vector<std::string>{"python", "-c", "x"}));
+    EXPECT_EQ(parse({"exec", "python", "--version"})->operands,
+              (std::vector<std::string>{"python", "--version"}));
     EXPECT_EQ(parse({"login", "https://x"})->operands.at(0), "https://x");
     EXPECT_TRUE(parse({"job", "create", "--help"})->help);
     EXPECT_TRUE(parse({})->help);
     EXPECT_NE(refusal({"jop"}).find("did you mean 'job'"), std::string::npos);
     EXPECT_NE(refusal({"job", "creat"}).find("did you mean 'create'"), std::string::npos);
-    EXPECT_NE(refusal({"job", "create", "--fil", "x"}).find("did you mean '--file'"), std::string::npos);
+    EXPECT_NE(refusal({"job", "create", "--fil", "x"}).find("did you mean '--file'"),
+              std::string::npos);
     EXPECT_NE(refusal({"job", "create", "-f"}).find("needs a value"), std::string::npos);
     EXPECT_NE(refusal({"job", "create", "--stream=yes"}).find("takes no value"), std::string::npos);
     EXPECT_NE(refusal({"job", "create", "name"}).find("-n name"), std::string::npos);
     EXPECT_NE(refusal({"job", "create", "job.yml"}).find("-f job.yml"), std::string::npos);
     EXPECT_EQ(refusal({"nonsense"}), "there is no command 'nonsense'. See `turnout --help`.");
-    EXPECT_NE(refusal({"component", "create"}).find("`turnout component` is not there yet"), std::string::npos);
+    EXPECT_NE(refusal({"component", "create"}).find("`turnout component` is not there yet"),
+              std::string::npos);
     EXPECT_NE(refusal({"login"}).find("takes one URL"), std::string::npos);
     EXPECT_NE(refusal({"exec"}).find("takes a program"), std::string::npos);
 }
 
 TEST(Arguments, ANameNeedsNoOption) {
     const std::vector<Command> table = small_table();
-    for (const std::vector<std::string>& words : {std::vector<std::string>{"job", "show", "a"}, {"job", "show", "-n", "a"}, {"job", "show", "-o", "json", "a"}}) {
+    for (const std::vector<std::string>& words : {std::vector<std::string>{"job", "show", "a"},
+                                                  {"job", "show", "-n", "a"},
+                                                  {"job", "show", "-o", "json", "a"}}) {
         const Result<Arguments> parsed = parse_arguments(table, words);
         ASSERT_TRUE(parsed) << parsed.error().message;
         EXPECT_EQ(parsed->get("--name"), "a");
         EXPECT_TRUE(parsed->operands.empty());
     }
-    EXPECT_EQ(parse_arguments(table, {"job", "show", "a", "b"}).error().message, "`turnout job show` takes one name, found 'a', 'b'");
-    EXPECT_EQ(parse_arguments(table, {"job", "show", "a", "-n", "b"}).error().message, "`turnout job show` takes one name, found 'a' and -n b");
-    EXPECT_TRUE(parse_arguments(table, {"job", "show"})) << "which one is asked for by the command itself";
+    EXPECT_EQ(parse_arguments(table, {"job", "show", "a", "b"}).error().message,
+              "`turnout job show` takes one name, found 'a', 'b'");
+    EXPECT_EQ(parse_arguments(table, {"job", "show", "a", "-n", "b"}).error().message,
+              "`turnout job show` takes one name, found 'a' and -n b");
+    EXPECT_TRUE(parse_arguments(table, {"job", "show"}))
+        << "which one is asked for by the command itself";
 }
 
 TEST(Output, NothingSteersTheTerminal) {
     EXPECT_EQ(harmless("a\nb\tc"), "a b c");
-    EXPECT_EQ(harmless("\x1b[31m \x7f \xC2\x9B" "2J \xC2\xA0 \xC3\xA9"), "?[31m ? ?2J \xC2\xA0 \xC3\xA9");
+    EXPECT_EQ(harmless("\x1b[31m \x7f \xC2\x9B"
+                       "2J \xC2\xA0 \xC3\xA9"),
+              "?[31m ? ?2J \xC2\xA0 \xC3\xA9");
     EXPECT_EQ(padded("\xC3\xA9", 3), "\xC3\xA9  ") << "characters are counted, not bytes";
     EXPECT_EQ(left_padded("12", 4), "  12");
     EXPECT_EQ(local_time("soon\n", "%H"), "soon ");
@@ -168,21 +197,27 @@ TEST(Output, WidthIsWhatATerminalShows) {
 }
 
 TEST(Output, TablesFitTheScreen) {
-    const Json list = *parse_json(R"([{"name":"quick_fox_0123456789","status":"Running","why":"","note":"a long sentence that says 日本語 and more than fits on it","last":"also something long, dispensable"}])");
+    const Json list = *parse_json(
+        R"([{"name":"quick_fox_0123456789","status":"Running","why":"","note":"a long sentence that says 日本語 and more than fits on it","last":"also something long, dispensable"}])");
     const std::vector<std::string> columns = {"name", "status", "why", "note", "last"};
     for (const std::size_t width : {40, 60, 80, 200}) {
         const std::string text = format(list, Format::Table, columns, {width, false});
         for (const std::string& line : split(text, '\n')) EXPECT_LE(width_of(line), width) << text;
-        EXPECT_NE(text.find("quick_fox_0123456789  Running"), std::string::npos) << "the name is whole, for it is copied: " << text;
+        EXPECT_NE(text.find("quick_fox_0123456789  Running"), std::string::npos)
+            << "the name is whole, for it is copied: " << text;
         EXPECT_EQ(text.find("Why"), std::string::npos) << "nothing is in it";
     }
     EXPECT_EQ(format(list, Format::Table, columns, {40, false}).find("Last"), std::string::npos);
     EXPECT_NE(format(list, Format::Table, columns, {80, false}).find("…"), std::string::npos);
-    EXPECT_EQ(format(list, Format::Table, columns).find("…"), std::string::npos) << "a file gets all of it";
-    EXPECT_NE(format(list, Format::Table, columns, {80, true}).find("\x1b[36mRunning  \x1b[0m"), std::string::npos);
-    const Json one = *parse_json(R"({"name":"a","words":"one two three four five six seven eight nine ten","url":"https://a/very/long/address/that/has/no/blank/in/it"})");
+    EXPECT_EQ(format(list, Format::Table, columns).find("…"), std::string::npos)
+        << "a file gets all of it";
+    EXPECT_NE(format(list, Format::Table, columns, {80, true}).find("\x1b[36mRunning  \x1b[0m"),
+              std::string::npos);
+    const Json one = *parse_json(
+        R"({"name":"a","words":"one two three four five six seven eight nine ten","url":"https://a/very/long/address/that/has/no/blank/in/it"})");
     EXPECT_EQ(format(one, Format::Table, {}, {40, false}),
-              "Key    Value\n-----  ---------------------------------\nname   a\nwords  one two three four five six seven\n       eight nine ten\n"
+              "Key    Value\n-----  ---------------------------------\nname   a\nwords  one two "
+              "three four five six seven\n       eight nine ten\n"
               "url    https://a/very/long/address/that/has/no/blank/in/it\n");
 }
 
@@ -195,17 +230,23 @@ TEST(Output, AgesAreRoundedDown) {
 }
 
 TEST(Output, Formats) {
-    const Json list = *parse_json(R"([{"name":"a","n":1,"deep":{"x":1}},{"name":"b\u001b[31m","n":null}])");
-    EXPECT_EQ(format(list, Format::Table), "Name    N\n------  -\na       1\nb?[31m\n") << "no control character reaches the terminal";
+    const Json list =
+        *parse_json(R"([{"name":"a","n":1,"deep":{"x":1}},{"name":"b\u001b[31m","n":null}])");
+    EXPECT_EQ(format(list, Format::Table), "Name    N\n------  -\na       1\nb?[31m\n")
+        << "no control character reaches the terminal";
     EXPECT_EQ(format(list, Format::Table, {"n"}), "N\n-\n1\n\n");
     EXPECT_EQ(format(Json("x"), Format::Tsv), "x\n");
     EXPECT_EQ(format(*parse_json(R"([["a",1],["b",2]])"), Format::Tsv), "a\t1\nb\t2\n");
     EXPECT_EQ(format(*parse_json(R"({"a":{"b":1}})"), Format::Yaml), "a:\n  b: 1\n");
-    EXPECT_EQ(format(*parse_json(R"({"a":{"b":1},"c":"d"})"), Format::Table), "Key  Value\n---  -----\na.b  1\nc    d\n");
+    EXPECT_EQ(format(*parse_json(R"({"a":{"b":1},"c":"d"})"), Format::Table),
+              "Key  Value\n---  -----\na.b  1\nc    d\n");
     ::setenv("TZ", "UTC0", 1);
     ::tzset();
-    const Json times = *parse_json(R"({"at":"2026-11-22T12:56:34.334122Z","took":"37.109058 s","is":"12 s"})");
-    EXPECT_EQ(format(times, Format::Table), "Key   Value\n----  -----------------------\nat    2026-11-22 12:56:34 UTC\ntook  37.1 s\nis    12 s\n");
+    const Json times =
+        *parse_json(R"({"at":"2026-11-22T12:56:34.334122Z","took":"37.109058 s","is":"12 s"})");
+    EXPECT_EQ(format(times, Format::Table),
+              "Key   Value\n----  -----------------------\nat    2026-11-22 12:56:34 UTC\ntook  "
+              "37.1 s\nis    12 s\n");
     EXPECT_EQ(format(Json::array(), Format::Table), "");
     EXPECT_FALSE(parse_format("xml", false));
     EXPECT_EQ(*parse_format("", false), Format::Json);
@@ -221,7 +262,8 @@ TEST(Environment, IsSafeForTheShell) {
     settings.api_key = Secret("k'; exit 3; '");
     settings.workspace_name = "w";
     std::string script;
-    for (const auto& [name, value] : environment_of(settings)) script += "export " + name + "=" + quote_for_shell(value) + "\n";
+    for (const auto& [name, value] : environment_of(settings))
+        script += "export " + name + "=" + quote_for_shell(value) + "\n";
     script += "printf '%s|%s' \"$REQUESTS_CA_BUNDLE\" \"$IDENTITY_HEADER\"";
     FILE* shell = ::popen(("sh -c " + quote_for_shell(script)).c_str(), "r");
     ASSERT_NE(shell, nullptr);
@@ -237,12 +279,16 @@ TEST(Environment, HasWhatTheClientsNeed) {
     settings.plain_url = "http://127.0.0.1:2";
     settings.data = "/d";
     std::map<std::string, std::string> variables;
-    for (auto& [name, value] : environment_of(settings)) EXPECT_TRUE(variables.emplace(name, value).second) << name << " twice";
-    EXPECT_EQ(variables["ARM_CLOUD_METADATA_URL"], "https://127.0.0.1:1/metadata/endpoints?api-version=2019-05-01");
+    for (auto& [name, value] : environment_of(settings))
+        EXPECT_TRUE(variables.emplace(name, value).second) << name << " twice";
+    EXPECT_EQ(variables["ARM_CLOUD_METADATA_URL"],
+              "https://127.0.0.1:1/metadata/endpoints?api-version=2019-05-01");
     EXPECT_EQ(variables["IDENTITY_ENDPOINT"], "http://127.0.0.1:2/msi/token");
     EXPECT_EQ(variables["REGISTRY_DISCOVERY_ENDPOINT_URL"], "https://127.0.0.1:1/");
     EXPECT_EQ(variables["AZUREML_RUN_POLLING_INTERVAL_MAX"], "3");
-    for (const char* name : {"AZUREML_CURRENT_CLOUD", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "AZURE_TOKEN_CREDENTIALS", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "IDENTITY_HEADER"})
+    for (const char* name :
+         {"AZUREML_CURRENT_CLOUD", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "AZURE_TOKEN_CREDENTIALS",
+          "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "IDENTITY_HEADER"})
         EXPECT_TRUE(variables.contains(name)) << name;
 }
 

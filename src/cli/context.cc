@@ -14,15 +14,23 @@
 
 namespace turnout::cli {
 
-Context::Context(Arguments arguments, const ServerCommands& hooks, const std::vector<Command>& commands)
-    : args_(std::move(arguments)), hooks_(hooks), commands_(commands), terminal_(::isatty(1) == 1), error_terminal_(::isatty(2) == 1), screen_(screen_of(1)), error_screen_(screen_of(2)) {}
+Context::Context(Arguments arguments, const ServerCommands& hooks,
+                 const std::vector<Command>& commands)
+    : args_(std::move(arguments)),
+      hooks_(hooks),
+      commands_(commands),
+      terminal_(::isatty(1) == 1),
+      error_terminal_(::isatty(2) == 1),
+      screen_(screen_of(1)),
+      error_screen_(screen_of(2)) {}
 
 Result<client::Settings> Context::settings() const {
     client::Settings settings = TURNOUT_TRY(client::load_settings(args_.get("--data")));
     const auto choose = [&](std::string& value, const char* option, const char* variable) {
         if (args_.has(option))
             value = args_.get(option);
-        else if (const std::string named = client::environment_variable(variable); !named.empty() && !args_.has("--data"))
+        else if (const std::string named = client::environment_variable(variable);
+                 !named.empty() && !args_.has("--data"))
             value = named;  // of the server that `turnout env` was asked about
     };
     choose(settings.subscription_id, "--subscription", "TURNOUT_SUBSCRIPTION");
@@ -33,10 +41,15 @@ Result<client::Settings> Context::settings() const {
 
 Result<std::string> Context::name() const {
     const std::vector<std::string>& words = args_.command->words;
-    const std::string what = words[0] == "drill" ? "job" : words[0] == "data" ? "data asset" : words[0];
+    const std::string what = words[0] == "drill"  ? "job"
+                             : words[0] == "data" ? "data asset"
+                                                  : words[0];
     const std::string name = args_.get("--name");
-    if (name.empty()) return invalid("which " + what + "? give its name: `turnout " + join(words, " ") + " NAME`", "--name");
-    if (name.find('/') != std::string::npos) return invalid(what + " '" + name + "': expected a name, which has no '/'", "--name");
+    if (name.empty())
+        return invalid("which " + what + "? give its name: `turnout " + join(words, " ") + " NAME`",
+                       "--name");
+    if (name.find('/') != std::string::npos)
+        return invalid(what + " '" + name + "': expected a name, which has no '/'", "--name");
     return name;
 }
 
@@ -61,7 +74,8 @@ void Context::status(const std::string& text) {
     if (text == last_status_) return;
     last_status_ = text;
     if (!error_terminal_) return;
-    std::fprintf(stderr, "\r\x1b[K%s", shortened(harmless(text), error_screen_.columns - 1).c_str());
+    std::fprintf(stderr, "\r\x1b[K%s",
+                 shortened(harmless(text), error_screen_.columns - 1).c_str());
     std::fflush(stderr);
 }
 
@@ -75,7 +89,8 @@ client::Progress Context::bar(const std::string& what) {
     return [this, what](std::uint64_t done, std::uint64_t total) {
         const std::uint64_t full = 30;
         const std::uint64_t filled = total == 0 ? full : done * full / total;
-        status(what + " [" + std::string(filled, '#') + std::string(full - filled, '.') + "] " + to_size_words(done) + " of " + to_size_words(total));
+        status(what + " [" + std::string(filled, '#') + std::string(full - filled, '.') + "] " +
+               to_size_words(done) + " of " + to_size_words(total));
     };
 }
 
@@ -83,7 +98,8 @@ namespace {
 // Nothing was found: null, or a list of nothing.
 bool found_nothing(const Json& value) {
     if (value.is_null()) return true;
-    return value.is_array() && std::all_of(value.items().begin(), value.items().end(), found_nothing);
+    return value.is_array() &&
+           std::all_of(value.items().begin(), value.items().end(), found_nothing);
 }
 }  // namespace
 
@@ -98,12 +114,15 @@ int Context::show(const Json& entity, const Json& rest, const std::vector<std::s
     Result<Json> answer = query(args_.get("--query"), entity);
     if (!answer) return fail(answer.error());
     if (found_nothing(*answer) && !rest.is_null())
-        if (Result<Json> other = query(args_.get("--query"), rest); other && !found_nothing(*other)) answer = std::move(other);
+        if (Result<Json> other = query(args_.get("--query"), rest); other && !found_nothing(*other))
+            answer = std::move(other);
     out(format(*answer, *how, {}, screen_));
     return 0;
 }
 
-Result<Format> Context::output_format() const { return parse_format(args_.get("--output"), terminal_); }
+Result<Format> Context::output_format() const {
+    return parse_format(args_.get("--output"), terminal_);
+}
 
 int Context::fail(const Error& error) {
     end_status();
@@ -115,7 +134,15 @@ std::vector<Option> options_of(const spec::Description& description) {
     std::vector<Option> options;
     for (const spec::Field& field : description.fields) {
         if (field.flag.empty()) continue;
-        const std::string brief = field.flag == "--name" ? "-n" : field.flag == "--version" ? "-v" : field.flag == "--path" ? "-p" : field.flag == "--type" ? "-t" : field.flag == "--location" ? "-l" : field.flag == "--image" ? "-i" : field.flag == "--conda-file" ? "-c" : field.flag == "--description" ? "-d" : "";
+        const std::string brief = field.flag == "--name"          ? "-n"
+                                  : field.flag == "--version"     ? "-v"
+                                  : field.flag == "--path"        ? "-p"
+                                  : field.flag == "--type"        ? "-t"
+                                  : field.flag == "--location"    ? "-l"
+                                  : field.flag == "--image"       ? "-i"
+                                  : field.flag == "--conda-file"  ? "-c"
+                                  : field.flag == "--description" ? "-d"
+                                                                  : "";
         options.push_back({field.flag, brief, "VALUE", field.help, false});
     }
     return options;
@@ -125,7 +152,8 @@ namespace {
 // a.b[0].c, and a.0 as az writes it. Names of tags and properties may hold points themselves.
 std::vector<std::string> parts_of_key(const std::string& path) {
     for (const std::string_view group : {"tags", "properties"})
-        if (path.starts_with(group) && path.size() > group.size() + 1 && path[group.size()] == '.') return {std::string(group), path.substr(group.size() + 1)};
+        if (path.starts_with(group) && path.size() > group.size() + 1 && path[group.size()] == '.')
+            return {std::string(group), path.substr(group.size() + 1)};
     std::vector<std::string> parts;
     std::string part;
     for (const char c : path) {
@@ -142,12 +170,16 @@ std::vector<std::string> parts_of_key(const std::string& path) {
 
 Result<void> apply_set(YamlDocument& document, const std::string& assignment) {
     const std::size_t equals = assignment.find('=');
-    const auto refuse = [&](const std::string& why) { return invalid("--set " + assignment + ": " + why, "--set"); };
-    if (equals == std::string::npos || equals == 0) return refuse("expected KEY=VALUE, such as resources.shm_size=2g");
+    const auto refuse = [&](const std::string& why) {
+        return invalid("--set " + assignment + ": " + why, "--set");
+    };
+    if (equals == std::string::npos || equals == 0)
+        return refuse("expected KEY=VALUE, such as resources.shm_size=2g");
     std::string value_text = assignment.substr(equals + 1);
     Json value;
     std::map<std::string, std::string> written;
-    if (!value_text.empty() && (value_text[0] == '{' || value_text[0] == '[' || value_text[0] == '"' || value_text[0] == '\'')) {
+    if (!value_text.empty() && (value_text[0] == '{' || value_text[0] == '[' ||
+                                value_text[0] == '"' || value_text[0] == '\'')) {
         Result<YamlDocument> parsed = parse_yaml(value_text, "--set");
         if (!parsed) return refuse(parsed.error().message);
         value = std::move(parsed->value);
@@ -168,26 +200,32 @@ Result<void> apply_set(YamlDocument& document, const std::string& assignment) {
         if (here->is_array()) {
             const Json number = yaml_scalar(key);
             const std::size_t size = here->items().size();
-            if (!number.is_int() || number.as_int() < 0 || static_cast<std::size_t>(number.as_int()) > size)
+            if (!number.is_int() || number.as_int() < 0 ||
+                static_cast<std::size_t>(number.as_int()) > size)
                 return refuse("'" + key + "' is not an index of a list of " + std::to_string(size));
             const std::size_t index = static_cast<std::size_t>(number.as_int());
             if (index == size) here->push(Json());
             here = &here->items()[index];
         } else {
             if (here->is_null()) *here = Json::object();
-            if (!here->is_object()) return refuse("'" + dotted(parent_of(pointer)) + "' is " + here->dump() + ", which has no '" + key + "'");
+            if (!here->is_object())
+                return refuse("'" + dotted(parent_of(pointer)) + "' is " + here->dump() +
+                              ", which has no '" + key + "'");
             here = &(*here)[key];
         }
         if (last) *here = value;
     }
     const auto erase_beneath = [&](auto& map) {
         for (auto it = map.lower_bound(pointer); it != map.end() && it->first.starts_with(pointer);)
-            it = it->first.size() == pointer.size() || it->first[pointer.size()] == '/' ? map.erase(it) : std::next(it);
+            it = it->first.size() == pointer.size() || it->first[pointer.size()] == '/'
+                     ? map.erase(it)
+                     : std::next(it);
     };
     erase_beneath(document.written);
     erase_beneath(document.marks);
     erase_beneath(document.overrides);
-    for (const auto& [beneath, text] : written) document.written.insert_or_assign(pointer + beneath, text);
+    for (const auto& [beneath, text] : written)
+        document.written.insert_or_assign(pointer + beneath, text);
     document.overrides.insert_or_assign(pointer, "--set " + path);
     return {};
 }
@@ -211,7 +249,8 @@ Result<Loaded> load(Context& context, std::string_view kind) {
         loaded.document.value = Json::object();
     }
     YamlDocument& document = loaded.document;
-    const auto put = [&](const std::string& key, const std::string& text, const std::string& option) {
+    const auto put = [&](const std::string& key, const std::string& text,
+                         const std::string& option) {
         const std::string pointer = pointer_to("", key);
         if (document.value.is_null()) document.value = Json::object();
         if (!document.value.is_object()) return;
@@ -229,14 +268,20 @@ Result<Loaded> load(Context& context, std::string_view kind) {
                 if (field.flag.empty() || !args.has(field.flag)) continue;
                 put(field.yaml, args.get(field.flag), field.flag);
                 // Paths on the command line begin where the user is.
-                if ((field.yaml == "path" || field.yaml == "conda_file") && !spec::is_remote_path(args.get(field.flag)) && !args.get(field.flag).starts_with("azureml:"))
+                if ((field.yaml == "path" || field.yaml == "conda_file") &&
+                    !spec::is_remote_path(args.get(field.flag)) &&
+                    !args.get(field.flag).starts_with("azureml:"))
                     document.value.set(field.yaml, client::absolute_path(args.get(field.flag)));
             }
     for (const std::string& assignment : args.all("--set"))
-        if (Result<void> applied = apply_set(document, assignment); !applied) return Failure(applied.error());
+        if (Result<void> applied = apply_set(document, assignment); !applied)
+            return Failure(applied.error());
     if (!args.has("--file") && document.value.members().empty())
-        return invalid("what to create? give a YAML file with -f FILE" + std::string(kind == "job" ? "" : ", or options (see --help)"), "--file");
-    if (!args.has("--file") && kind == "compute" && !document.value.has("type")) put("type", "amlcompute", "--type");
+        return invalid("what to create? give a YAML file with -f FILE" +
+                           std::string(kind == "job" ? "" : ", or options (see --help)"),
+                       "--file");
+    if (!args.has("--file") && kind == "compute" && !document.value.has("type"))
+        put("type", "amlcompute", "--type");
     loaded.description = TURNOUT_TRY(spec::description_for(kind, document));
     const spec::LocalFiles files = client::local_files(folder);
     spec::Reading reading(document, files);
@@ -256,9 +301,15 @@ Result<void> prepare(Context& context, Loaded& loaded) {
         bool uploaded = false;
         std::string where;
         switch (local.role) {
-            case spec::LocalPath::Role::Code: where = TURNOUT_TRY(api.upload_code(local.path, context.bar(what), uploaded)); break;
-            case spec::LocalPath::Role::BuildContext: where = TURNOUT_TRY(api.upload_context(local.path, context.bar(what), uploaded)); break;
-            default: where = TURNOUT_TRY(api.upload_data(local.path, context.bar(what), uploaded)); break;
+            case spec::LocalPath::Role::Code:
+                where = TURNOUT_TRY(api.upload_code(local.path, context.bar(what), uploaded));
+                break;
+            case spec::LocalPath::Role::BuildContext:
+                where = TURNOUT_TRY(api.upload_context(local.path, context.bar(what), uploaded));
+                break;
+            default:
+                where = TURNOUT_TRY(api.upload_data(local.path, context.bar(what), uploaded));
+                break;
         }
         context.end_status();
         context.note((uploaded ? "uploaded " : "unchanged ") + client::base_name(local.path));
@@ -267,16 +318,27 @@ Result<void> prepare(Context& context, Loaded& loaded) {
     for (const spec::Reference& reference : loaded.references) {
         const spec::AssetName name = TURNOUT_TRY(spec::parse_asset_name(reference.text));
         // Curated environments' labels are the server's to resolve.
-        if (name.label.empty() || (reference.kind == "environments" && name.name.starts_with("AzureML-"))) continue;
+        if (name.label.empty() ||
+            (reference.kind == "environments" && name.name.starts_with("AzureML-")))
+            continue;
         if (name.label != "latest")
-            return invalid(loaded.document.place(reference.pointer) + ": " + dotted(reference.pointer) + ": the only label is 'latest', found '" + name.label + "'");
-        const Result<Json> versions = api.list(api.in_workspace("/" + reference.kind + "/" + percent_encode(name.name) + "/versions?listViewType=ActiveOnly&%24orderBy=createdtime%20desc&%24top=1"), 1);
+            return invalid(loaded.document.place(reference.pointer) + ": " +
+                           dotted(reference.pointer) + ": the only label is 'latest', found '" +
+                           name.label + "'");
+        const Result<Json> versions = api.list(
+            api.in_workspace(
+                "/" + reference.kind + "/" + percent_encode(name.name) +
+                "/versions?listViewType=ActiveOnly&%24orderBy=createdtime%20desc&%24top=1"),
+            1);
         if (!versions || versions->items().empty()) {
-            if (!versions && versions.error().code != Code::NotFound) return Failure(versions.error());
+            if (!versions && versions.error().code != Code::NotFound)
+                return Failure(versions.error());
             // The server knows the curated ones too, and names what there is.
             if (reference.kind == "environments") continue;
             return not_found(loaded.document.place(reference.pointer) + ": " +
-                             (versions ? dotted(reference.pointer) + ": every version of '" + name.name + "' is archived" : versions.error().message));
+                             (versions ? dotted(reference.pointer) + ": every version of '" +
+                                             name.name + "' is archived"
+                                       : versions.error().message));
         }
         *part_at(value, reference.pointer) = versions->items()[0].at("id");
     }
@@ -285,7 +347,8 @@ Result<void> prepare(Context& context, Loaded& loaded) {
         Json body = spec::to_rest(spec::environment(), loaded.document, pointer, scope);
         spec::set_path(body, "properties.isAnonymous", true);
         const std::string version = to_hex(sha256(body.dump()));
-        const Json made = TURNOUT_TRY(api.put(api.in_workspace("/environments/CliV2AnonymousEnvironment/versions/" + version), body));
+        const Json made = TURNOUT_TRY(api.put(
+            api.in_workspace("/environments/CliV2AnonymousEnvironment/versions/" + version), body));
         *part_at(value, pointer) = made.at("id");
     }
     return {};

@@ -27,14 +27,19 @@ public:
     // What the command is about: -n NAME, or the name alone.
     Result<std::string> name() const;
 
-    // Prints an entity (or a list of them) after --query, in the format asked for. `rest` is the same
-    // as the server sent it: a query that finds nothing in the one is tried on the other, so that
-    // `properties.status` works as well as `status`.
-    int show(const Json& entity, const Json& rest = {}, const std::vector<std::string>& columns = {});
+    // Prints an entity (or a list of them) after --query, in the format asked for. `rest` is the
+    // same as the server sent it: a query that finds nothing in the one is tried on the other, so
+    // that `properties.status` works as well as `status`.
+    int show(const Json& entity, const Json& rest = {},
+             const std::vector<std::string>& columns = {});
     // Nobody asked for a format or a part, and a person reads: an answer may be in words.
-    bool answers_a_person() const { return terminal_ && !args_.has("--output") && !args_.has("--query"); }
+    bool answers_a_person() const {
+        return terminal_ && !args_.has("--output") && !args_.has("--query");
+    }
     // Shows rows that were made for a table.
-    void show_table(const Json& rows, const std::vector<std::string>& columns) { out(format(rows, Format::Table, columns, screen_)); }
+    void show_table(const Json& rows, const std::vector<std::string>& columns) {
+        out(format(rows, Format::Table, columns, screen_));
+    }
     Screen screen() const { return screen_; }
     // The format asked for: on a terminal, unless -o says otherwise, what people read.
     Result<Format> output_format() const;

@@ -1,9 +1,9 @@
 // Following a job: its log on stdout as it is written, what it waits for on stderr.
+#include <unistd.h>
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <optional>
-#include <unistd.h>
 
 #include "base/text.h"
 #include "cli/commands.h"
@@ -13,34 +13,43 @@ namespace turnout::cli {
 namespace {
 
 // What is followed: a sweep's own words, a job's log, or that of the first of its processes.
-constexpr const char* kLogs[] = {"azureml-logs/hyperdrive.txt", "user_logs/std_log_process_0.txt", "user_logs/std_log.txt"};
+constexpr const char* kLogs[] = {"azureml-logs/hyperdrive.txt", "user_logs/std_log_process_0.txt",
+                                 "user_logs/std_log.txt"};
 constexpr const char* kBuildLog = "azureml-logs/20_environment.txt";
 
-bool has_ended(std::string_view status) { return status == "Completed" || status == "Failed" || status == "Canceled"; }
+bool has_ended(std::string_view status) {
+    return status == "Completed" || status == "Failed" || status == "Canceled";
+}
 
 constexpr Span kSilence = 10s;  // after so long without a word of the log its job is told of again
 
-// "Queued: no free slot (12 s)", "Running on node-1, no output for 35 s (2 min 10 s)": what it does,
-// where, and for how long; while it runs, since it began to.
+// "Queued: no free slot (12 s)", "Running on node-1, no output for 35 s (2 min 10 s)": what it
+// does, where, and for how long; while it runs, since it began to.
 std::string state_of(const Json& job, Instant now, Span silent) {
     const Json& properties = job.at("properties");
     const Json& own = properties.at("properties");
-    const auto seconds = [](Span span) { return to_words(std::chrono::floor<std::chrono::seconds>(std::max(span, Span{}))); };
+    const auto seconds = [](Span span) {
+        return to_words(std::chrono::floor<std::chrono::seconds>(std::max(span, Span{})));
+    };
     std::string text = properties.at("status").as_string();
     const bool runs = text == "Running";
-    if (const std::string node = own.at("turnout.node").as_string(); !node.empty()) text += " on " + node;
+    if (const std::string node = own.at("turnout.node").as_string(); !node.empty())
+        text += " on " + node;
     std::string why = own.at("turnout.waiting_for").as_string();
     if (why.empty() && !runs) why = own.at("turnout.detail").as_string();
     if (!why.empty()) text += ": " + why;
     if (silent >= kSilence) text += ", no output for " + seconds(silent);
-    const std::string_view began = runs && !own.at("turnout.started").is_null() ? own.at("turnout.started").as_view() : job.at("systemData").at("createdAt").as_view();
+    const std::string_view began = runs && !own.at("turnout.started").is_null()
+                                       ? own.at("turnout.started").as_view()
+                                       : job.at("systemData").at("createdAt").as_view();
     const Result<Instant> since = parse_iso8601(began);
     return since ? text + " (" + seconds(now - *since) + ")" : text;
 }
 
 // What a log's link needs behind it.
 std::string with_offset(const std::string& url, std::uint64_t offset, int wait) {
-    return url + (url.find('?') == std::string::npos ? "?" : "&") + "offset=" + std::to_string(offset) + "&wait=" + std::to_string(wait);
+    return url + (url.find('?') == std::string::npos ? "?" : "&") +
+           "offset=" + std::to_string(offset) + "&wait=" + std::to_string(wait);
 }
 
 struct Follower {
@@ -55,7 +64,8 @@ struct Follower {
     // One line tells of the job until its log begins, and again when that is silent for long.
     void tell(const Json& job) {
         const Span silent = last_word ? api.now() - *last_word : Span{};
-        if (!last_word || (ends_line && silent >= kSilence)) context.status(state_of(job, api.now(), silent));
+        if (!last_word || (ends_line && silent >= kSilence))
+            context.status(state_of(job, api.now(), silent));
     }
     // How long to wait at a log: its next line comes at once anyway, but the line that tells of a
     // silent job is one of seconds.
@@ -79,7 +89,9 @@ struct Follower {
         } else {
             write(bytes);
         }
-        return headers.get("x-turnout-log-complete") == "true" && yaml_scalar(headers.get("x-turnout-log-length")).as_int() <= static_cast<std::int64_t>(at);
+        return headers.get("x-turnout-log-complete") == "true" &&
+               yaml_scalar(headers.get("x-turnout-log-length")).as_int() <=
+                   static_cast<std::int64_t>(at);
     }
 
     Result<Json> run() {
@@ -96,10 +108,12 @@ struct Follower {
             }
             failures = 0;
             const std::string status = job->at("properties").at("status").as_string();
-            if (status != shown && status != "Running" && !has_ended(status) && !context.error_terminal())
+            if (status != shown && status != "Running" && !has_ended(status) &&
+                !context.error_terminal())
                 context.note(name + ": " + state_of(*job, api.now(), Span{}));
             shown = status;
-            const bool logging = status == "Running" || status == "Finalizing" || status == "CancelRequested" || has_ended(status);
+            const bool logging = status == "Running" || status == "Finalizing" ||
+                                 status == "CancelRequested" || has_ended(status);
             if (!has_ended(status)) tell(*job);
             const Result<Json> details = api.get(details_path);
             if (!details) {
@@ -109,8 +123,11 @@ struct Follower {
             }
             const Json& files = details->at("logFiles");
             // A failed build is explained by its log.
-            if (const std::string build = files.at(kBuildLog).as_string(); !build.empty() && status == "Preparing")
-                if (const Result<bool> pumped = pump(build, build_offset, 1, true); !pumped && pumped.error().code == Code::Unavailable) continue;
+            if (const std::string build = files.at(kBuildLog).as_string();
+                !build.empty() && status == "Preparing")
+                if (const Result<bool> pumped = pump(build, build_offset, 1, true);
+                    !pumped && pumped.error().code == Code::Unavailable)
+                    continue;
             std::string url;
             for (const char* log : kLogs)
                 if (url.empty()) url = files.at(log).as_string();
@@ -140,7 +157,8 @@ struct Follower {
 std::int64_t failed_process(const Json& properties) {
     const std::string& message = properties.at("error").at("message").as_string();
     const std::string node = message.substr(0, message.find(": "));
-    const std::vector<std::string> nodes = split(properties.at("properties").at("turnout.node").as_view(), ',');
+    const std::vector<std::string> nodes =
+        split(properties.at("properties").at("turnout.node").as_view(), ',');
     for (const std::string& part : split(message, ':'))
         if (const std::string_view words = trim(part); words.starts_with("process "))
             return parse_whole_number(words.substr(8)).value_or(0);
@@ -156,7 +174,8 @@ std::string last_words(const Json& properties) {
     for (const Json& detail : properties.at("error").at("details").items()) {
         if (detail.at("code").as_view() != "LastLines") continue;
         std::string out = "user_logs/std_log_process_" + std::to_string(process) + ".txt:";
-        for (const std::string& line : split(detail.at("message").as_view(), '\n')) out += "\n    " + harmless(line);
+        for (const std::string& line : split(detail.at("message").as_view(), '\n'))
+            out += "\n    " + harmless(line);
         return out;
     }
     return "";
@@ -167,23 +186,36 @@ std::string best_of(const Json& properties) {
     const Json& own = properties.at("properties");
     const std::string best = own.at("best_child_run_id").as_string();
     if (best.empty()) return "";
-    return "the best trial is " + best + ", " + properties.at("objective").at("primaryMetric").as_string() + " = " + own.at("score").as_string();
+    return "the best trial is " + best + ", " +
+           properties.at("objective").at("primaryMetric").as_string() + " = " +
+           own.at("score").as_string();
 }
 
 }  // namespace
 
 int follow_job(Context& context, client::Api& api, const std::string& name) {
-    Follower follower{context, api, name, api.in_workspace("/jobs/" + percent_encode(name)),
-                      "/history/v1.0" + api.in_workspace("/runs/" + percent_encode(name) + "/details"), 0, 0, true};
+    Follower follower{
+        context,
+        api,
+        name,
+        api.in_workspace("/jobs/" + percent_encode(name)),
+        "/history/v1.0" + api.in_workspace("/runs/" + percent_encode(name) + "/details"),
+        0,
+        0,
+        true};
     const Result<Json> first = api.get(follower.job_path);
     if (!first) return context.fail(first.error());
     context.note("job " + name);
-    if (const std::string page = spec::at_path(*first, "properties.services.Studio.endpoint").as_string(); !page.empty())
+    if (const std::string page =
+            spec::at_path(*first, "properties.services.Studio.endpoint").as_string();
+        !page.empty())
         context.note("web view: " + page);
     // Ctrl-C leaves the job alone.
     api.loop().on_signal(SIGINT, [&context, name] {
         context.end_status();
-        std::fprintf(stderr, "\ndetached: job %s goes on. Follow it again with `turnout job stream -n %s`, stop it with `turnout job cancel -n %s`\n",
+        std::fprintf(stderr,
+                     "\ndetached: job %s goes on. Follow it again with `turnout job stream -n %s`, "
+                     "stop it with `turnout job cancel -n %s`\n",
                      name.c_str(), name.c_str(), name.c_str());
         ::_exit(130);
     });
@@ -195,7 +227,8 @@ int follow_job(Context& context, client::Api& api, const std::string& name) {
     const std::string status = properties.at("status").as_string();
     const Json& own = properties.at("properties");
     std::string line = "job " + name + " " + status;
-    if (const std::string reason = own.at("turnout.reason").as_string(); !reason.empty()) line += ": " + harmless(reason);
+    if (const std::string reason = own.at("turnout.reason").as_string(); !reason.empty())
+        line += ": " + harmless(reason);
     std::string times;
     for (const auto& [key, value] : own.members())
         if (key.starts_with("turnout.ledger.") && value.as_view() != "0.000000 s") {
@@ -205,9 +238,11 @@ int follow_job(Context& context, client::Api& api, const std::string& name) {
         }
     if (!times.empty()) line += " (" + times + ")";
     context.note(line);
-    if (const std::string best = best_of(properties); status == "Completed" && !best.empty()) context.note(best);
+    if (const std::string best = best_of(properties); status == "Completed" && !best.empty())
+        context.note(best);
     if (status == "Completed") return 0;
-    if (const std::string why = properties.at("error").at("message").as_string(); !why.empty()) context.note("error: " + why);
+    if (const std::string why = properties.at("error").at("message").as_string(); !why.empty())
+        context.note("error: " + why);
     if (const std::string last = last_words(properties); !last.empty()) context.note(last);
     const Json code = yaml_scalar(own.at("turnout.exit_code").as_string());
     const std::int64_t exit_code = code.is_int() ? code.as_int() : 1;

@@ -35,8 +35,10 @@ std::string cell(const Json& value) {
 // fraction of a second: "2026-11-22 13:56:34 CET".
 std::string readable(std::string text) {
     if (text.size() > 9 && text.ends_with(" s") && text[text.size() - 9] == '.') {
-        const std::string digits = text.substr(0, text.size() - 9) + text.substr(text.size() - 8, 6);
-        if (const std::optional<std::int64_t> micros = parse_whole_number(digits)) return to_words(Span(*micros));
+        const std::string digits =
+            text.substr(0, text.size() - 9) + text.substr(text.size() - 8, 6);
+        if (const std::optional<std::int64_t> micros = parse_whole_number(digits))
+            return to_words(Span(*micros));
     }
     if (text.size() < 20 || text.size() > 27 || text.back() != 'Z') return text;
     constexpr std::string_view shape = "dddd-dd-ddTdd:dd:dd";
@@ -46,9 +48,13 @@ std::string readable(std::string text) {
     return local_time(text);
 }
 
-bool is_scalar(const Json& value) { return !value.is_object() && !value.is_array(); }
+bool is_scalar(const Json& value) {
+    return !value.is_object() && !value.is_array();
+}
 
-std::string table_cell(const Json& value) { return readable(cell(value)); }
+std::string table_cell(const Json& value) {
+    return readable(cell(value));
+}
 
 std::string title_of(std::string_view key) {
     std::string title;
@@ -70,26 +76,35 @@ constexpr std::size_t kNarrow = 10;  // no column is cut to less
 using Rows = std::vector<std::vector<std::string>>;
 
 // Leaves out and cuts until all columns fit: see `format`.
-void fit(std::vector<std::string>& titles, Rows& rows, std::vector<std::size_t>& widths, std::size_t columns) {
+void fit(std::vector<std::string>& titles, Rows& rows, std::vector<std::size_t>& widths,
+         std::size_t columns) {
     const auto drop = [&](std::size_t column) {
-        const auto erase = [&](auto& list) { list.erase(list.begin() + static_cast<std::ptrdiff_t>(column)); };
+        const auto erase = [&](auto& list) {
+            list.erase(list.begin() + static_cast<std::ptrdiff_t>(column));
+        };
         erase(titles);
         erase(widths);
         for (auto& row : rows) erase(row);
     };
     for (std::size_t i = titles.size(); i-- > 1;)
-        if (std::all_of(rows.begin(), rows.end(), [i](const auto& row) { return row[i].empty(); })) drop(i);
-    const auto all = [&] { return std::accumulate(widths.begin(), widths.end(), (widths.size() - 1) * kGap); };
+        if (std::all_of(rows.begin(), rows.end(), [i](const auto& row) { return row[i].empty(); }))
+            drop(i);
+    const auto all = [&] {
+        return std::accumulate(widths.begin(), widths.end(), (widths.size() - 1) * kGap);
+    };
     while (all() > columns) {
         std::size_t least = widths[0];  // what it takes if all others are cut as far as they may be
-        for (std::size_t i = 1; i < widths.size(); ++i) least += kGap + std::min(widths[i], std::max(kNarrow, width_of(titles[i])));
+        for (std::size_t i = 1; i < widths.size(); ++i)
+            least += kGap + std::min(widths[i], std::max(kNarrow, width_of(titles[i])));
         if (least > columns && widths.size() > 2) {
             drop(widths.size() - 1);
             continue;
         }
         std::size_t widest = 0;
         for (std::size_t i = 1; i < widths.size(); ++i)
-            if (widths[i] > std::max(kNarrow, width_of(titles[i])) && (widest == 0 || widths[i] > widths[widest])) widest = i;
+            if (widths[i] > std::max(kNarrow, width_of(titles[i])) &&
+                (widest == 0 || widths[i] > widths[widest]))
+                widest = i;
         if (widest == 0) break;  // the terminal folds what is left
         --widths[widest];
     }
@@ -97,17 +112,20 @@ void fit(std::vector<std::string>& titles, Rows& rows, std::vector<std::size_t>&
         for (std::size_t i = 1; i < row.size(); ++i) row[i] = shortened(row[i], widths[i]);
 }
 
-std::string table(std::vector<std::string> titles, Rows rows, Screen screen, std::size_t longest_rule = SIZE_MAX) {
+std::string table(std::vector<std::string> titles, Rows rows, Screen screen,
+                  std::size_t longest_rule = SIZE_MAX) {
     std::vector<std::size_t> widths;
     for (const std::string& title : titles) widths.push_back(width_of(title));
     for (const auto& row : rows)
-        for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));
+        for (std::size_t i = 0; i < row.size(); ++i)
+            widths[i] = std::max(widths[i], width_of(row[i]));
     if (screen.columns > 0) fit(titles, rows, widths, screen.columns);
     std::string out;
     const auto line = [&](const std::vector<std::string>& row, bool colour) {
         std::string text;
         for (std::size_t i = 0; i < row.size(); ++i) {
-            const std::string filled = i + 1 < row.size() ? padded(row[i], widths[i]) + std::string(kGap, ' ') : row[i];
+            const std::string filled =
+                i + 1 < row.size() ? padded(row[i], widths[i]) + std::string(kGap, ' ') : row[i];
             text += colour ? in_colour(row[i], filled) : filled;
         }
         while (text.ends_with(' ')) text.pop_back();
@@ -132,8 +150,10 @@ std::string key_table(const Rows& rows, Screen screen) {
     for (const auto& row : rows) {
         std::string key = shortened(row[0], key_width), line;
         for (const std::string& word : split(row[1], ' ')) {
-            if (!line.empty() && width_of(line) + 1 + width_of(word) > room) folded.push_back({std::exchange(key, ""), std::exchange(line, word)});
-            else line += (line.empty() ? "" : " ") + word;
+            if (!line.empty() && width_of(line) + 1 + width_of(word) > room)
+                folded.push_back({std::exchange(key, ""), std::exchange(line, word)});
+            else
+                line += (line.empty() ? "" : " ") + word;
         }
         folded.push_back({key, line});
     }
@@ -149,7 +169,8 @@ std::string as_table(const Json& value, const std::vector<std::string>& wanted, 
                 rows.push_back({key, harmless(table_cell(member))});
             } else {
                 for (const auto& [inner, part] : member.members())
-                    if (is_scalar(part)) rows.push_back({key + "." + inner, harmless(table_cell(part))});
+                    if (is_scalar(part))
+                        rows.push_back({key + "." + inner, harmless(table_cell(part))});
             }
         }
         return key_table(rows, screen);
@@ -164,7 +185,8 @@ std::string as_table(const Json& value, const std::vector<std::string>& wanted, 
                 continue;
             }
             std::string line;
-            for (const Json& part : item.items()) line += (line.empty() ? "" : "  ") + harmless(table_cell(part));
+            for (const Json& part : item.items())
+                line += (line.empty() ? "" : "  ") + harmless(table_cell(part));
             out += line + "\n";
         }
         return out;
@@ -174,7 +196,9 @@ std::string as_table(const Json& value, const std::vector<std::string>& wanted, 
         if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
     };
     for (const std::string& column : wanted)
-        if (std::any_of(items.begin(), items.end(), [&](const Json& item) { return !item.at(column).is_null(); })) add(column);
+        if (std::any_of(items.begin(), items.end(),
+                        [&](const Json& item) { return !item.at(column).is_null(); }))
+            add(column);
     if (keys.empty())
         for (const Json& item : items)
             for (const auto& [key, member] : item.members())
@@ -216,14 +240,18 @@ std::string as_tsv(const Json& value) {
 
 Result<Format> parse_format(const std::string& text, bool terminal) {
     if (text.empty()) return terminal ? Format::Table : Format::Json;
-    const std::pair<const char*, Format> known[] = {{"json", Format::Json}, {"jsonc", Format::Json}, {"table", Format::Table},
-                                                    {"tsv", Format::Tsv}, {"yaml", Format::Yaml}, {"yamlc", Format::Yaml}, {"none", Format::None}};
+    const std::pair<const char*, Format> known[] = {
+        {"json", Format::Json}, {"jsonc", Format::Json}, {"table", Format::Table},
+        {"tsv", Format::Tsv},   {"yaml", Format::Yaml},  {"yamlc", Format::Yaml},
+        {"none", Format::None}};
     for (const auto& [name, format] : known)
         if (text == name) return format;
-    return invalid("--output is one of json, table, tsv, yaml, none; not '" + text + "'", "--output");
+    return invalid("--output is one of json, table, tsv, yaml, none; not '" + text + "'",
+                   "--output");
 }
 
-std::string format(const Json& value, Format how, const std::vector<std::string>& columns, Screen screen) {
+std::string format(const Json& value, Format how, const std::vector<std::string>& columns,
+                   Screen screen) {
     switch (how) {
         case Format::Json: return value.dump_pretty(2) + "\n";
         case Format::Table: return as_table(value, columns, screen);
@@ -235,7 +263,8 @@ std::string format(const Json& value, Format how, const std::vector<std::string>
 }
 
 void print(std::string_view text) {
-    if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
+    if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
+        return;
     // Not exit(): other threads may run, and what is left in the buffer can go nowhere.
     if (errno == EPIPE) ::_exit(kNobodyReads);
     std::fprintf(stderr, "error: standard output cannot be written: %s\n", std::strerror(errno));
@@ -256,7 +285,8 @@ std::string harmless(std::string_view text) {
             out += ' ';
         } else if (byte < 0x20 || byte == 0x7F) {
             out += '?';
-        } else if (byte == 0xC2 && next >= 0x80 && next < 0xA0) {  // the control characters above ASCII
+        } else if (byte == 0xC2 && next >= 0x80 &&
+                   next < 0xA0) {  // the control characters above ASCII
             out += '?';
             ++i;
         } else {
@@ -273,7 +303,8 @@ std::string local_time(const std::string& iso, const char* shape) {
     std::tm parts{};
     if (localtime_r(&seconds, &parts) == nullptr) return harmless(iso);
     char text[64];
-    return std::string(text, std::strftime(text, sizeof text, (std::string(shape) + " %Z").c_str(), &parts));
+    return std::string(
+        text, std::strftime(text, sizeof text, (std::string(shape) + " %Z").c_str(), &parts));
 }
 
 std::string age_words(Span span) {
@@ -284,7 +315,9 @@ std::string age_words(Span span) {
     return std::to_string(seconds / 86'400) + " d";
 }
 
-std::string error_text(const Error& error) { return "error: " + error.message + "\n"; }
+std::string error_text(const Error& error) {
+    return "error: " + error.message + "\n";
+}
 
 int exit_code_of(Code code) {
     switch (code) {

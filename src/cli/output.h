@@ -16,10 +16,11 @@ enum class Format { Json, Table, Tsv, Yaml, None };
 
 Result<Format> parse_format(const std::string& text, bool terminal);
 
-// `columns` of a table, when the command has a choice of its own, the dispensable ones last; else all
-// members that are scalars. On a screen a table fits: columns with nothing in them are left out, wide
-// ones are cut but for the first, and the last ones go where that is not enough.
-std::string format(const Json& value, Format format, const std::vector<std::string>& columns = {}, Screen screen = {});
+// `columns` of a table, when the command has a choice of its own, the dispensable ones last; else
+// all members that are scalars. On a screen a table fits: columns with nothing in them are left
+// out, wide ones are cut but for the first, and the last ones go where that is not enough.
+std::string format(const Json& value, Format format, const std::vector<std::string>& columns = {},
+                   Screen screen = {});
 
 // Writes to standard output, at once. If nobody reads it any more (`turnout job list | head`), the
 // command is over: the process ends with 141, as a shell reports of the programs that SIGPIPE ends.

@@ -19,9 +19,28 @@ struct Node;
 using NodePtr = std::unique_ptr<Node>;
 
 struct Node {
-    enum Kind { Identity, Field, Index, Slice, Flatten, ListProjection, ValueProjection, Filter, MultiHash, MultiList, Pipe, Literal, Compare, And, Or, Not, Call, Expression } kind;
-    std::string text{};              // field, operator, function
-    Json value{};                    // literal
+    enum Kind {
+        Identity,
+        Field,
+        Index,
+        Slice,
+        Flatten,
+        ListProjection,
+        ValueProjection,
+        Filter,
+        MultiHash,
+        MultiList,
+        Pipe,
+        Literal,
+        Compare,
+        And,
+        Or,
+        Not,
+        Call,
+        Expression
+    } kind;
+    std::string text{};  // field, operator, function
+    Json value{};        // literal
     std::optional<std::int64_t> numbers[3]{};
     NodePtr left{}, right{}, condition{};
     std::vector<std::pair<std::string, NodePtr>> parts{};
@@ -56,7 +75,8 @@ public:
     NodePtr whole() {
         NodePtr node = pipe();
         skip();
-        if (at_ != text_.size()) refuse("'" + std::string(text_.substr(at_, 10)) + "' is not expected here");
+        if (at_ != text_.size())
+            refuse("'" + std::string(text_.substr(at_, 10)) + "' is not expected here");
         return node;
     }
 
@@ -65,7 +85,9 @@ private:
         throw Refusal{"--query: at column " + std::to_string(at_ + 1) + ": " + message};
     }
     void skip() {
-        while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n')) ++at_;
+        while (at_ < text_.size() &&
+               (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n'))
+            ++at_;
     }
     bool peek(std::string_view token) {
         skip();
@@ -188,7 +210,8 @@ private:
         int colons = 0;
         while (true) {
             skip();
-            if (at_ < text_.size() && (text_[at_] == '-' || (text_[at_] >= '0' && text_[at_] <= '9'))) {
+            if (at_ < text_.size() &&
+                (text_[at_] == '-' || (text_[at_] >= '0' && text_[at_] <= '9'))) {
                 numbers[colons] = integer();
             } else if (at_ < text_.size() && text_[at_] == ':' && colons < 2) {
                 ++at_;
@@ -293,10 +316,15 @@ private:
         }
         const std::size_t begin = at_;
         const auto part = [](char c, bool first) {
-            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (!first && c >= '0' && c <= '9');
+            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+                   (!first && c >= '0' && c <= '9');
         };
         while (at_ < text_.size() && part(text_[at_], at_ == begin)) ++at_;
-        if (at_ == begin) refuse("expected a name" + (at_ < text_.size() ? ", found '" + std::string(1, text_[at_]) + "'" : std::string()) + ": quote names with other characters as \"a-b\"");
+        if (at_ == begin)
+            refuse("expected a name" +
+                   (at_ < text_.size() ? ", found '" + std::string(1, text_[at_]) + "'"
+                                       : std::string()) +
+                   ": quote names with other characters as \"a-b\"");
         return std::string(text_.substr(begin, at_ - begin));
     }
 
@@ -363,10 +391,13 @@ Json call(const Node& node, const Json& here) {
     const std::string& name = node.text;
     const auto count = [&](std::size_t wanted) {
         if (node.parts.size() != wanted)
-            throw Refusal{"--query: " + name + "() takes " + std::to_string(wanted) + " argument" + (wanted == 1 ? "" : "s")};
+            throw Refusal{"--query: " + name + "() takes " + std::to_string(wanted) + " argument" +
+                          (wanted == 1 ? "" : "s")};
     };
     const auto argument = [&](std::size_t i) { return evaluate(*node.parts[i].second, here); };
-    const auto wrong = [&](std::string_view expected) { return Refusal{"--query: " + name + "() takes " + std::string(expected)}; };
+    const auto wrong = [&](std::string_view expected) {
+        return Refusal{"--query: " + name + "() takes " + std::string(expected)};
+    };
     if (name == "not_null") {
         for (std::size_t i = 0; i < node.parts.size(); ++i)
             if (Json value = argument(i); !value.is_null()) return value;
@@ -377,7 +408,10 @@ Json call(const Node& node, const Json& here) {
         const Json value = argument(0);
         if (value.is_array()) return static_cast<std::int64_t>(value.items().size());
         if (value.is_object()) return static_cast<std::int64_t>(value.members().size());
-        if (value.is_string()) return static_cast<std::int64_t>(std::count_if(value.as_view().begin(), value.as_view().end(), [](char c) { return (c & 0xC0) != 0x80; }));
+        if (value.is_string())
+            return static_cast<std::int64_t>(
+                std::count_if(value.as_view().begin(), value.as_view().end(),
+                              [](char c) { return (c & 0xC0) != 0x80; }));
         throw wrong("a list, mapping or text");
     }
     if (name == "keys" || name == "values") {
@@ -385,21 +419,25 @@ Json call(const Node& node, const Json& here) {
         const Json value = argument(0);
         if (!value.is_object()) throw wrong("a mapping");
         Json out = Json::array();
-        for (const auto& [key, member] : value.members()) out.push(name == "keys" ? Json(key) : member);
+        for (const auto& [key, member] : value.members())
+            out.push(name == "keys" ? Json(key) : member);
         return out;
     }
     if (name == "contains") {
         count(2);
         const Json in = argument(0), what = argument(1);
-        if (in.is_string()) return what.is_string() && in.as_view().find(what.as_view()) != std::string_view::npos;
+        if (in.is_string())
+            return what.is_string() && in.as_view().find(what.as_view()) != std::string_view::npos;
         if (!in.is_array()) throw wrong("a list or text");
-        return std::any_of(in.items().begin(), in.items().end(), [&](const Json& item) { return item.equal_unordered(what); });
+        return std::any_of(in.items().begin(), in.items().end(),
+                           [&](const Json& item) { return item.equal_unordered(what); });
     }
     if (name == "starts_with" || name == "ends_with") {
         count(2);
         const Json text = argument(0), part = argument(1);
         if (!text.is_string() || !part.is_string()) throw wrong("two texts");
-        return name == "starts_with" ? text.as_view().starts_with(part.as_view()) : text.as_view().ends_with(part.as_view());
+        return name == "starts_with" ? text.as_view().starts_with(part.as_view())
+                                     : text.as_view().ends_with(part.as_view());
     }
     if (name == "join") {
         count(2);
@@ -426,15 +464,20 @@ Json call(const Node& node, const Json& here) {
         std::reverse(value.items().begin(), value.items().end());
         return value;
     }
-    if (name == "sort" || name == "sort_by" || name == "max" || name == "min" || name == "max_by" || name == "min_by") {
+    if (name == "sort" || name == "sort_by" || name == "max" || name == "min" || name == "max_by" ||
+        name == "min_by") {
         const bool by = name.ends_with("_by");
         count(by ? 2 : 1);
         Json value = argument(0);
         if (!value.is_array()) throw wrong("a list");
         const Node* key = by ? node.parts[1].second.get() : nullptr;
-        if (by && key->kind != Node::Expression) throw wrong("a list and an expression such as &name");
-        const auto key_of = [&](const Json& item) { return by ? evaluate(*key->left, item) : item; };
-        std::stable_sort(value.items().begin(), value.items().end(), [&](const Json& a, const Json& b) { return less(key_of(a), key_of(b)); });
+        if (by && key->kind != Node::Expression)
+            throw wrong("a list and an expression such as &name");
+        const auto key_of = [&](const Json& item) {
+            return by ? evaluate(*key->left, item) : item;
+        };
+        std::stable_sort(value.items().begin(), value.items().end(),
+                         [&](const Json& a, const Json& b) { return less(key_of(a), key_of(b)); });
         if (name.starts_with("sort")) return value;
         if (value.items().empty()) return {};
         return name.starts_with("max") ? value.items().back() : value.items().front();
@@ -444,9 +487,14 @@ Json call(const Node& node, const Json& here) {
         const Json list = argument(0);
         double sum = 0;
         for (const Json& item : list.items()) sum += item.as_double();
-        return sum == static_cast<double>(static_cast<std::int64_t>(sum)) ? Json(static_cast<std::int64_t>(sum)) : Json(sum);
+        return sum == static_cast<double>(static_cast<std::int64_t>(sum))
+                   ? Json(static_cast<std::int64_t>(sum))
+                   : Json(sum);
     }
-    throw Refusal{"--query: the function '" + name + "' is not supported: length, keys, values, contains, starts_with, ends_with, sort, sort_by, max_by, min_by, max, min, sum, reverse, join, to_string, to_number, not_null are"};
+    throw Refusal{"--query: the function '" + name +
+                  "' is not supported: length, keys, values, contains, starts_with, ends_with, "
+                  "sort, sort_by, max_by, min_by, max, min, sum, reverse, join, to_string, "
+                  "to_number, not_null are"};
 }
 
 Json slice(const Node& node, const Json& list) {
@@ -456,12 +504,14 @@ Json slice(const Node& node, const Json& list) {
     const auto bound = [&](std::optional<std::int64_t> number, std::int64_t fallback) {
         if (!number) return fallback;
         const std::int64_t value = *number < 0 ? *number + size : *number;
-        return step > 0 ? std::clamp<std::int64_t>(value, 0, size) : std::clamp<std::int64_t>(value, -1, size - 1);
+        return step > 0 ? std::clamp<std::int64_t>(value, 0, size)
+                        : std::clamp<std::int64_t>(value, -1, size - 1);
     };
     const std::int64_t begin = bound(node.numbers[0], step > 0 ? 0 : size - 1);
     const std::int64_t end = bound(node.numbers[1], step > 0 ? size : -1);
     Json out = Json::array();
-    for (std::int64_t i = begin; step > 0 ? i < end : i > end; i += step) out.push(list.items()[static_cast<std::size_t>(i)]);
+    for (std::int64_t i = begin; step > 0 ? i < end : i > end; i += step)
+        out.push(list.items()[static_cast<std::size_t>(i)]);
     return out;
 }
 
@@ -472,8 +522,10 @@ Json evaluate(const Node& node, const Json& here) {
         case Node::Index: {
             const Json list = evaluate(*node.left, here);
             const std::int64_t size = static_cast<std::int64_t>(list.items().size());
-            const std::int64_t index = *node.numbers[0] < 0 ? *node.numbers[0] + size : *node.numbers[0];
-            return index >= 0 && index < size ? list.items()[static_cast<std::size_t>(index)] : Json();
+            const std::int64_t index =
+                *node.numbers[0] < 0 ? *node.numbers[0] + size : *node.numbers[0];
+            return index >= 0 && index < size ? list.items()[static_cast<std::size_t>(index)]
+                                              : Json();
         }
         case Node::Slice: {
             const Json list = evaluate(*node.left, here);
@@ -528,7 +580,8 @@ Json evaluate(const Node& node, const Json& here) {
         case Node::Literal: return node.value;
         case Node::Compare: {
             const Json a = evaluate(*node.left, here), b = evaluate(*node.right, here);
-            const bool equal = a.is_number() && b.is_number() ? a.as_double() == b.as_double() : a.equal_unordered(b);
+            const bool equal = a.is_number() && b.is_number() ? a.as_double() == b.as_double()
+                                                              : a.equal_unordered(b);
             if (node.text == "==") return equal;
             if (node.text == "!=") return !equal;
             if (!((a.is_number() && b.is_number()) || (a.is_string() && b.is_string()))) return {};
@@ -547,7 +600,8 @@ Json evaluate(const Node& node, const Json& here) {
         }
         case Node::Not: return !truthy(evaluate(*node.left, here));
         case Node::Call: return call(node, here);
-        case Node::Expression: throw Refusal{"--query: '&' is for the second argument of sort_by, max_by and min_by"};
+        case Node::Expression:
+            throw Refusal{"--query: '&' is for the second argument of sort_by, max_by and min_by"};
     }
     return {};
 }

@@ -14,12 +14,14 @@ namespace turnout::cli {
 
 namespace {
 
-constexpr std::size_t kUsual = 80;    // of a terminal that does not say
-constexpr std::size_t kLeast = 40;    // below that a table is better folded by the terminal
+constexpr std::size_t kUsual = 80;  // of a terminal that does not say
+constexpr std::size_t kLeast = 40;  // below that a table is better folded by the terminal
 
 template <std::size_t N>
 bool among(const CharacterRange (&ranges)[N], std::uint32_t character) {
-    const auto after = std::upper_bound(std::begin(ranges), std::end(ranges), character, [](std::uint32_t c, const CharacterRange& range) { return c < range.first; });
+    const auto after = std::upper_bound(
+        std::begin(ranges), std::end(ranges), character,
+        [](std::uint32_t c, const CharacterRange& range) { return c < range.first; });
     return after != std::begin(ranges) && character <= std::prev(after)->last;
 }
 
@@ -31,7 +33,8 @@ std::size_t width_at(std::string_view text, std::size_t at, std::size_t& length)
         return 1;
     }
     std::uint32_t character = static_cast<unsigned char>(text[at]) & (0xFFU >> (length + 1));
-    for (std::size_t i = 1; i < length; ++i) character = character << 6 | (static_cast<unsigned char>(text[at + i]) & 0x3FU);
+    for (std::size_t i = 1; i < length; ++i)
+        character = character << 6 | (static_cast<unsigned char>(text[at + i]) & 0x3FU);
     if (among(kZeroWidth, character)) return 0;
     return among(kWide, character) ? 2 : 1;
 }
@@ -42,9 +45,12 @@ Screen screen_of(int descriptor) {
     Screen screen;
     if (::isatty(descriptor) != 1) return screen;
     winsize size{};
-    screen.columns = ::ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? std::max<std::size_t>(size.ws_col, kLeast) : kUsual;
+    screen.columns = ::ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0
+                         ? std::max<std::size_t>(size.ws_col, kLeast)
+                         : kUsual;
     const std::string terminal = client::environment_variable("TERM");
-    screen.colour = client::environment_variable("NO_COLOR").empty() && !terminal.empty() && terminal != "dumb";
+    screen.colour =
+        client::environment_variable("NO_COLOR").empty() && !terminal.empty() && terminal != "dumb";
     return screen;
 }
 
@@ -79,12 +85,16 @@ std::string left_padded(const std::string& text, std::size_t columns) {
 
 std::string in_colour(std::string_view state, std::string text) {
     const char* colour = nullptr;
-    for (const auto& [name, code] : {std::pair("Completed", "32"), std::pair("Succeeded", "32"), std::pair("Failed", "31"), std::pair("NotResponding", "31"),
-                                     std::pair("unusable", "31"), std::pair("Running", "36"), std::pair("running", "36"), std::pair("Finalizing", "36"),
-                                     std::pair("Preparing", "33"), std::pair("preparing", "33"), std::pair("Starting", "33"), std::pair("Provisioning", "33"),
-                                     std::pair("Queued", "33"), std::pair("CancelRequested", "35"), std::pair("Canceled", "35")})
+    for (const auto& [name, code] :
+         {std::pair("Completed", "32"), std::pair("Succeeded", "32"), std::pair("Failed", "31"),
+          std::pair("NotResponding", "31"), std::pair("unusable", "31"), std::pair("Running", "36"),
+          std::pair("running", "36"), std::pair("Finalizing", "36"), std::pair("Preparing", "33"),
+          std::pair("preparing", "33"), std::pair("Starting", "33"),
+          std::pair("Provisioning", "33"), std::pair("Queued", "33"),
+          std::pair("CancelRequested", "35"), std::pair("Canceled", "35")})
         if (state == name) colour = code;
-    return colour == nullptr ? std::move(text) : "\x1b[" + std::string(colour) + "m" + text + "\x1b[0m";
+    return colour == nullptr ? std::move(text)
+                             : "\x1b[" + std::string(colour) + "m" + text + "\x1b[0m";
 }
 
 }  // namespace turnout::cli

@@ -43,18 +43,24 @@ Code code_of(int status) {
 
 // ARM's `{"error": {"code", "message"}}`, or the blob service's XML, as an error of ours.
 Error error_of(int status, std::string_view body) {
-    Error error{.code = code_of(status), .reason = "HttpError", .message = {}, .subject = {}, .cause = nullptr};
+    Error error{.code = code_of(status),
+                .reason = "HttpError",
+                .message = {},
+                .subject = {},
+                .cause = nullptr};
     if (const Result<Json> json = parse_json(body)) {
         const Json& inner = json->at("error");
         error.reason = inner.at("code").as_string(error.reason);
         error.message = inner.at("message").as_string();
         error.subject = inner.at("target").as_string();
         for (const Json& detail : inner.at("details").items())
-            if (!detail.at("message").as_string().empty()) error.message += "\n" + detail.at("message").as_string();
+            if (!detail.at("message").as_string().empty())
+                error.message += "\n" + detail.at("message").as_string();
     } else if (const std::size_t at = body.find("<Message>"); at != std::string_view::npos) {
         error.message = std::string(body.substr(at + 9, body.find('<', at + 9) - at - 9));
     }
-    if (error.message.empty()) error.message = "the server answered with HTTP status " + std::to_string(status);
+    if (error.message.empty())
+        error.message = "the server answered with HTTP status " + std::to_string(status);
     return error;
 }
 
@@ -65,8 +71,9 @@ std::string with_version(std::string path) {
 }
 
 std::string xml_text(std::string_view escaped) {
-    static const std::pair<std::string_view, char> entities[] = {
-        {"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&quot;", '"'}, {"&apos;", '\''}, {"&#39;", '\''}};
+    static const std::pair<std::string_view, char> entities[] = {{"&amp;", '&'},   {"&lt;", '<'},
+                                                                 {"&gt;", '>'},    {"&quot;", '"'},
+                                                                 {"&apos;", '\''}, {"&#39;", '\''}};
     std::string out;
     for (std::size_t i = 0; i < escaped.size();) {
         bool found = false;
@@ -84,7 +91,8 @@ std::string xml_text(std::string_view escaped) {
 }
 
 // The text of the first <tag> of `xml` after `from`; `from` is moved behind it.
-std::optional<std::string> next_element(std::string_view xml, std::string_view tag, std::size_t& from) {
+std::optional<std::string> next_element(std::string_view xml, std::string_view tag,
+                                        std::size_t& from) {
     const std::string open = "<" + std::string(tag) + ">";
     const std::size_t begin = xml.find(open, from);
     if (begin == std::string_view::npos) return std::nullopt;
@@ -112,13 +120,15 @@ Result<std::unique_ptr<Api>> Api::open(Settings settings) {
     return api;
 }
 
-Task<Result<Reply>> Api::exchange(std::string method, std::string url, std::string body, bool json) {
+Task<Result<Reply>> Api::exchange(std::string method, std::string url, std::string body,
+                                  bool json) {
     http::ClientRequest request;
     request.method = std::move(method);
     const bool ours = url.starts_with('/') || url.starts_with(settings_.url + "/");
     request.url = std::move(url);
     request.headers.set("Accept", "application/json");
-    if (ours && !settings_.api_key.empty()) request.headers.set("Authorization", "Bearer " + settings_.api_key.reveal());
+    if (ours && !settings_.api_key.empty())
+        request.headers.set("Authorization", "Bearer " + settings_.api_key.reveal());
     if (json) request.headers.set("Content-Type", "application/json");
     request.body = std::move(body);
     TURNOUT_CO_TRY(http::ClientResponse response, co_await http_->send(std::move(request)));
@@ -127,37 +137,51 @@ Task<Result<Reply>> Api::exchange(std::string method, std::string url, std::stri
     Reply reply{.status = response.status, .headers = std::move(response.headers), .body = {}};
     if (!trim(bytes).empty()) {
         Result<Json> parsed = parse_json(bytes);
-        if (!parsed) co_return internal("the server's answer is not JSON: " + parsed.error().message);
+        if (!parsed)
+            co_return internal("the server's answer is not JSON: " + parsed.error().message);
         reply.body = std::move(*parsed);
     }
     co_return reply;
 }
 
 Result<Reply> Api::send(std::string method, std::string path, const Json* body) {
-    Result<Reply> reply = loop_.run(exchange(std::move(method), with_version(std::move(path)), body == nullptr ? "" : body->dump(), body != nullptr));
+    Result<Reply> reply = loop_.run(exchange(std::move(method), with_version(std::move(path)),
+                                             body == nullptr ? "" : body->dump(), body != nullptr));
     if (!reply && reply.error().code == Code::Unavailable && reply.error().reason != "HttpError")
-        reply.error().message = "the server at " + settings_.url + " does not answer (" + reply.error().message +
+        reply.error().message = "the server at " + settings_.url + " does not answer (" +
+                                reply.error().message +
                                 "): is it running? start it with `turnout up`";
     return reply;
 }
 
-Result<Json> Api::get(std::string path) { return TURNOUT_TRY(send("GET", std::move(path))).body; }
-Result<Json> Api::put(std::string path, const Json& body) { return TURNOUT_TRY(send("PUT", std::move(path), &body)).body; }
-Result<Json> Api::patch(std::string path, const Json& body) { return TURNOUT_TRY(send("PATCH", std::move(path), &body)).body; }
-Result<Json> Api::post(std::string path, const Json& body) { return TURNOUT_TRY(send("POST", std::move(path), &body)).body; }
+Result<Json> Api::get(std::string path) {
+    return TURNOUT_TRY(send("GET", std::move(path))).body;
+}
+Result<Json> Api::put(std::string path, const Json& body) {
+    return TURNOUT_TRY(send("PUT", std::move(path), &body)).body;
+}
+Result<Json> Api::patch(std::string path, const Json& body) {
+    return TURNOUT_TRY(send("PATCH", std::move(path), &body)).body;
+}
+Result<Json> Api::post(std::string path, const Json& body) {
+    return TURNOUT_TRY(send("POST", std::move(path), &body)).body;
+}
 
 Result<Json> Api::list(std::string path, std::size_t limit) {
     Json all = Json::array();
     while (!path.empty()) {
         const Json page = TURNOUT_TRY(get(path));
-        const Json& items = page.is_array() ? page : page.has("value") ? page.at("value") : page.at("nodes");
+        const Json& items = page.is_array()     ? page
+                            : page.has("value") ? page.at("value")
+                                                : page.at("nodes");
         for (const Json& item : items.items()) {
             if (all.items().size() >= limit) return all;
             all.push(item);
         }
         path = page.at("nextLink").as_string();
         // Other origins never see the key; a page of ours is asked for at our own address.
-        if (path.starts_with(settings_.url)) path = path.substr(settings_.url.size());
+        if (path.starts_with(settings_.url))
+            path = path.substr(settings_.url.size());
         else if (const std::size_t scheme = path.find("://"); scheme != std::string::npos) {
             const std::size_t slash = path.find('/', scheme + 3);
             path = slash == std::string::npos ? "" : path.substr(slash);
@@ -166,7 +190,8 @@ Result<Json> Api::list(std::string path, std::size_t limit) {
     return all;
 }
 
-Result<void> Api::finish(const Reply& reply, const std::function<void(const std::string&)>& waiting) {
+Result<void> Api::finish(const Reply& reply,
+                         const std::function<void(const std::string&)>& waiting) {
     std::string url(reply.headers.get("azure-asyncoperation"));
     if (url.empty() && reply.status == 202) url = std::string(reply.headers.get("location"));
     if (url.empty()) return {};
@@ -175,10 +200,12 @@ Result<void> Api::finish(const Reply& reply, const std::function<void(const std:
         Reply state = TURNOUT_TRY(send("GET", url));
         const std::string status = state.body.at("status").as_string();
         if (state.body.at("error").is_object() && (status == "Failed" || status == "Canceled"))
-            return fail(Code::FailedPrecondition, state.body.at("error").at("code").as_string("OperationFailed"),
+            return fail(Code::FailedPrecondition,
+                        state.body.at("error").at("code").as_string("OperationFailed"),
                         state.body.at("error").at("message").as_string("the operation failed"));
         if (status == "Failed" || status == "Canceled")
-            return fail(Code::FailedPrecondition, "OperationFailed", "the operation ended as " + status);
+            return fail(Code::FailedPrecondition, "OperationFailed",
+                        "the operation ended as " + status);
         if (status == "Succeeded" || (status.empty() && state.status != 202)) return {};
         if (waiting) waiting(status);
         loop_.run(loop_.sleep(500ms));
@@ -187,16 +214,19 @@ Result<void> Api::finish(const Reply& reply, const std::function<void(const std:
 
 Result<std::pair<std::string, http::Headers>> Api::fetch(std::string url) {
     http::Headers headers;
-    const bool ours = url.starts_with(settings_.url + "/") || (!settings_.plain_url.empty() && url.starts_with(settings_.plain_url + "/"));
-    auto answer = TURNOUT_TRY(loop_.run(blob_call("GET", std::move(url), "", {}, ours ? settings_.api_key.reveal() : "", &headers)));
+    const bool ours = url.starts_with(settings_.url + "/") ||
+                      (!settings_.plain_url.empty() && url.starts_with(settings_.plain_url + "/"));
+    auto answer = TURNOUT_TRY(loop_.run(blob_call(
+        "GET", std::move(url), "", {}, ours ? settings_.api_key.reveal() : "", &headers)));
     return std::pair(std::move(answer.second), std::move(headers));
 }
 
 // ---- blobs ----
 
-Task<Result<std::pair<int, std::string>>> Api::blob_call(std::string method, std::string url, std::string body,
-                                                         std::vector<std::pair<std::string, std::string>> headers,
-                                                         std::string bearer, http::Headers* reply_headers) {
+Task<Result<std::pair<int, std::string>>> Api::blob_call(
+    std::string method, std::string url, std::string body,
+    std::vector<std::pair<std::string, std::string>> headers, std::string bearer,
+    http::Headers* reply_headers) {
     http::ClientRequest request;
     const bool head = method == "HEAD";
     request.method = std::move(method);
@@ -208,7 +238,8 @@ Task<Result<std::pair<int, std::string>>> Api::blob_call(std::string method, std
     TURNOUT_CO_TRY(http::ClientResponse response, co_await http_->send(std::move(request)));
     TURNOUT_CO_TRY(std::string bytes, co_await response.body->all(kReplyLimit));
     if (reply_headers != nullptr) *reply_headers = std::move(response.headers);
-    if (response.status >= 400 && !(head && response.status == 404)) co_return Failure(error_of(response.status, bytes));
+    if (response.status >= 400 && !(head && response.status == 404))
+        co_return Failure(error_of(response.status, bytes));
     co_return std::pair(response.status, std::move(bytes));
 }
 
@@ -218,15 +249,19 @@ Result<BlobPlace> Api::datastore(const std::string& name) {
     const Json& properties = store.at("properties");
     const std::string account = properties.at("accountName").as_string();
     BlobPlace place;
-    place.url = "https://" + account + ".blob." + properties.at("endpoint").as_string() + "/" + properties.at("containerName").as_string();
+    place.url = "https://" + account + ".blob." + properties.at("endpoint").as_string() + "/" +
+                properties.at("containerName").as_string();
     if (properties.at("credentials").at("credentialsType").as_view() == "None") {
         if (place.url.starts_with(settings_.url + "/")) place.bearer = settings_.api_key.reveal();
         return place;
     }
-    const Json secrets = TURNOUT_TRY(post(path + "/listSecrets", Json::object({{"expirableSecret", true}, {"expireAfterHours", 4}})));
+    const Json secrets = TURNOUT_TRY(post(
+        path + "/listSecrets", Json::object({{"expirableSecret", true}, {"expireAfterHours", 4}})));
     place.query = secrets.at("sasToken").as_string();
     if (place.query.empty())
-        return fail(Code::FailedPrecondition, "NoSas", "datastore '" + name + "' gives no SAS token: data in it cannot be reached from here");
+        return fail(
+            Code::FailedPrecondition, "NoSas",
+            "datastore '" + name + "' gives no SAS token: data in it cannot be reached from here");
     if (place.query.starts_with('?')) place.query.erase(0, 1);
     return place;
 }
@@ -235,11 +270,14 @@ Result<std::vector<RemoteFile>> Api::list_blobs(const BlobPlace& place, const st
     std::vector<RemoteFile> files;
     std::string marker;
     do {
-        std::string url = place.url + "?restype=container&comp=list&prefix=" + percent_encode(prefix) +
+        std::string url = place.url +
+                          "?restype=container&comp=list&prefix=" + percent_encode(prefix) +
                           (marker.empty() ? "" : "&marker=" + percent_encode(marker)) +
                           (place.query.empty() ? "" : "&" + place.query);
-        const auto [status, xml] = TURNOUT_TRY(loop_.run(blob_call("GET", std::move(url), "", {}, place.bearer, nullptr)));
-        for (std::size_t at = xml.find("<Blob>"); at != std::string::npos; at = xml.find("<Blob>", at)) {
+        const auto [status, xml] =
+            TURNOUT_TRY(loop_.run(blob_call("GET", std::move(url), "", {}, place.bearer, nullptr)));
+        for (std::size_t at = xml.find("<Blob>"); at != std::string::npos;
+             at = xml.find("<Blob>", at)) {
             std::optional<std::string> name = next_element(xml, "Name", at);
             const std::optional<std::string> size = next_element(xml, "Content-Length", at);
             if (!name || !size) return internal("the server's list of blobs cannot be read");
@@ -254,33 +292,43 @@ Result<std::vector<RemoteFile>> Api::list_blobs(const BlobPlace& place, const st
 }
 
 // At most kInFlight at once; the first failure ends it after those under way.
-Result<void> Api::in_parallel(std::size_t count, const std::function<Task<Result<void>>(std::size_t)>& make) {
+Result<void> Api::in_parallel(std::size_t count,
+                              const std::function<Task<Result<void>>(std::size_t)>& make) {
     struct Shared {
         std::size_t next = 0, active = 0;
         std::optional<Error> failure;
     } shared;
-    const auto runner = [](Shared& state, std::size_t total, const std::function<Task<Result<void>>(std::size_t)>& one) -> Task<void> {
+    const auto runner =
+        [](Shared& state, std::size_t total,
+           const std::function<Task<Result<void>>(std::size_t)>& one) -> Task<void> {
         while (state.next < total && !state.failure) {
             Result<void> done = co_await one(state.next++);
             if (!done && !state.failure) state.failure = done.error();
         }
     };
     shared.active = std::min(count, kInFlight);
-    for (std::size_t i = shared.active; i > 0; --i) start(runner(shared, count, make), [&shared] { --shared.active; });
+    for (std::size_t i = shared.active; i > 0; --i)
+        start(runner(shared, count, make), [&shared] { --shared.active; });
     loop_.run_until([&shared] { return shared.active == 0; });
     if (shared.failure) return Failure(*shared.failure);
     return {};
 }
 
 namespace {
-Result<std::string> read_part(int fd, std::uint64_t offset, std::size_t length, const std::string& path) {
+Result<std::string> read_part(int fd, std::uint64_t offset, std::size_t length,
+                              const std::string& path) {
     std::string bytes(length, '\0');
     std::size_t done = 0;
     while (done < length) {
-        const ssize_t got = ::pread(fd, bytes.data() + done, length - done, static_cast<off_t>(offset + done));
+        const ssize_t got =
+            ::pread(fd, bytes.data() + done, length - done, static_cast<off_t>(offset + done));
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0)
-            return fail(Code::Conflict, "FileChanged", "'" + path + "' became shorter while it was uploaded: try again when nothing writes it", path);
+            return fail(
+                Code::Conflict, "FileChanged",
+                "'" + path +
+                    "' became shorter while it was uploaded: try again when nothing writes it",
+                path);
         done += static_cast<std::size_t>(got);
     }
     return bytes;
@@ -294,17 +342,22 @@ struct OpenFile {
 };
 }  // namespace
 
-Task<Result<void>> Api::put_file(BlobPlace place, std::string blob, SnapshotFile file, std::function<void(std::uint64_t)> sent) {
+Task<Result<void>> Api::put_file(BlobPlace place, std::string blob, SnapshotFile file,
+                                 std::function<void(std::uint64_t)> sent) {
     OpenFile open;
     open.fd = ::open(file.path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (open.fd < 0) co_return fail(Code::FailedPrecondition, "FileError", "cannot open '" + file.path + "': " + std::strerror(errno), file.path);
+    if (open.fd < 0)
+        co_return fail(Code::FailedPrecondition, "FileError",
+                       "cannot open '" + file.path + "': " + std::strerror(errno), file.path);
     const std::string url = place.at(blob);
     using Named = std::vector<std::pair<std::string, std::string>>;
     if (file.size <= kBlock) {
-        TURNOUT_CO_TRY(std::string bytes, read_part(open.fd, 0, static_cast<std::size_t>(file.size), file.path));
+        TURNOUT_CO_TRY(std::string bytes,
+                       read_part(open.fd, 0, static_cast<std::size_t>(file.size), file.path));
         Named headers;
         headers.emplace_back("x-ms-blob-type", "BlockBlob");
-        TURNOUT_CO_TRY_VOID(co_await blob_call("PUT", url, std::move(bytes), std::move(headers), place.bearer, nullptr));
+        TURNOUT_CO_TRY_VOID(co_await blob_call("PUT", url, std::move(bytes), std::move(headers),
+                                               place.bearer, nullptr));
         if (sent) sent(file.size);
         co_return {};
     }
@@ -312,20 +365,26 @@ Task<Result<void>> Api::put_file(BlobPlace place, std::string blob, SnapshotFile
     std::string list = "<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>";
     std::uint64_t number = 0;
     for (std::uint64_t at = 0; at < file.size; at += kBlock, ++number) {
-        const std::size_t length = static_cast<std::size_t>(std::min<std::uint64_t>(kBlock, file.size - at));
+        const std::size_t length =
+            static_cast<std::size_t>(std::min<std::uint64_t>(kBlock, file.size - at));
         TURNOUT_CO_TRY(std::string bytes, read_part(open.fd, at, length, file.path));
         std::string count = std::to_string(number);
-        const std::string id = to_base64(std::string(10 - std::min<std::size_t>(10, count.size()), '0') + count);
+        const std::string id =
+            to_base64(std::string(10 - std::min<std::size_t>(10, count.size()), '0') + count);
         list += "<Latest>" + id + "</Latest>";
-        TURNOUT_CO_TRY_VOID(co_await blob_call("PUT", url + separator + "comp=block&blockid=" + percent_encode(id), std::move(bytes), Named(), place.bearer, nullptr));
+        TURNOUT_CO_TRY_VOID(
+            co_await blob_call("PUT", url + separator + "comp=block&blockid=" + percent_encode(id),
+                               std::move(bytes), Named(), place.bearer, nullptr));
         if (sent) sent(length);
     }
     list += "</BlockList>";
-    TURNOUT_CO_TRY_VOID(co_await blob_call("PUT", url + separator + "comp=blocklist", std::move(list), Named(), place.bearer, nullptr));
+    TURNOUT_CO_TRY_VOID(co_await blob_call("PUT", url + separator + "comp=blocklist",
+                                           std::move(list), Named(), place.bearer, nullptr));
     co_return {};
 }
 
-Result<void> Api::upload(const BlobPlace& place, const std::string& prefix, const std::vector<SnapshotFile>& files, const Progress& progress) {
+Result<void> Api::upload(const BlobPlace& place, const std::string& prefix,
+                         const std::vector<SnapshotFile>& files, const Progress& progress) {
     std::uint64_t total = 0, done = 0;
     for (const SnapshotFile& file : files) total += file.size;
     const auto sent = [&](std::uint64_t more) {
@@ -333,10 +392,13 @@ Result<void> Api::upload(const BlobPlace& place, const std::string& prefix, cons
         if (progress) progress(done, total);
     };
     if (progress) progress(0, total);
-    return in_parallel(files.size(), [&](std::size_t i) { return put_file(place, prefix + files[i].relative, files[i], sent); });
+    return in_parallel(files.size(), [&](std::size_t i) {
+        return put_file(place, prefix + files[i].relative, files[i], sent);
+    });
 }
 
-Task<Result<void>> Api::get_file(BlobPlace place, RemoteFile file, std::string temporary, std::string path, std::function<void(std::uint64_t)> got) {
+Task<Result<void>> Api::get_file(BlobPlace place, RemoteFile file, std::string temporary,
+                                 std::string path, std::function<void(std::uint64_t)> got) {
     if (Result<void> made = make_folders(folder_of(path)); !made) co_return made;
     http::ClientRequest request;
     request.url = place.at(file.name);
@@ -349,7 +411,9 @@ Task<Result<void>> Api::get_file(BlobPlace place, RemoteFile file, std::string t
     }
     OpenFile open;
     open.fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
-    if (open.fd < 0) co_return fail(Code::FailedPrecondition, "FileError", "cannot create '" + temporary + "': " + std::strerror(errno), path);
+    if (open.fd < 0)
+        co_return fail(Code::FailedPrecondition, "FileError",
+                       "cannot create '" + temporary + "': " + std::strerror(errno), path);
     std::uint64_t size = 0;
     while (true) {
         TURNOUT_CO_TRY(const std::string piece, co_await response.body->read());
@@ -360,25 +424,32 @@ Task<Result<void>> Api::get_file(BlobPlace place, RemoteFile file, std::string t
             const ssize_t put = ::write(open.fd, piece.data() + done, piece.size() - done);
             if (put < 0 && errno == EINTR) continue;
             if (put < 0) {
-                co_return fail(Code::FailedPrecondition, "FileError", "cannot write '" + temporary + "': " + std::strerror(errno), path);
+                co_return fail(Code::FailedPrecondition, "FileError",
+                               "cannot write '" + temporary + "': " + std::strerror(errno), path);
             }
             done += static_cast<std::size_t>(put);
         }
         if (got) got(piece.size());
     }
     if (size < file.size)
-        co_return fail(Code::Unavailable, "Incomplete", "'" + file.name + "' has " + std::to_string(file.size) + " bytes, of which " + std::to_string(size) + " came: download it again", path);
+        co_return fail(Code::Unavailable, "Incomplete",
+                       "'" + file.name + "' has " + std::to_string(file.size) +
+                           " bytes, of which " + std::to_string(size) + " came: download it again",
+                       path);
     if (::rename(temporary.c_str(), path.c_str()) != 0)
-        co_return fail(Code::FailedPrecondition, "FileError", "cannot create '" + path + "': " + std::strerror(errno), path);
+        co_return fail(Code::FailedPrecondition, "FileError",
+                       "cannot create '" + path + "': " + std::strerror(errno), path);
     co_return {};
 }
 
-Result<void> Api::download(const BlobPlace& place, const std::vector<RemoteFile>& files, const std::string& prefix,
-                           const std::string& folder, const Progress& progress) {
+Result<void> Api::download(const BlobPlace& place, const std::vector<RemoteFile>& files,
+                           const std::string& prefix, const std::string& folder,
+                           const Progress& progress) {
     std::uint64_t total = 0, done = 0;
     std::vector<std::string> paths;  // within the folder
     for (const RemoteFile& file : files) {
-        std::string relative = file.name.starts_with(prefix) ? file.name.substr(prefix.size()) : file.name;
+        std::string relative =
+            file.name.starts_with(prefix) ? file.name.substr(prefix.size()) : file.name;
         while (relative.starts_with('/')) relative.erase(0, 1);
         if (relative.empty()) relative = base_name(file.name);
         // Names come from the server: none leads out of the folder.
@@ -405,19 +476,25 @@ Result<void> Api::download(const BlobPlace& place, const std::vector<RemoteFile>
     if (!wanted.empty()) {
         const Staging staging = TURNOUT_TRY(Staging::make(folder, paths));
         TURNOUT_TRY(in_parallel(wanted.size(), [&](std::size_t i) {
-            return get_file(place, files[wanted[i]], staging.file(i), folder + "/" + paths[wanted[i]], got);
+            return get_file(place, files[wanted[i]], staging.file(i),
+                            folder + "/" + paths[wanted[i]], got);
         }));
     }
     if (!hidden.empty())
         return fail(Code::FailedPrecondition, "NameTaken",
-                    "'" + hidden + "' was not downloaded: there are files beneath that name too, and a folder cannot hold both (" +
-                        std::to_string(wanted.size()) + " of " + std::to_string(files.size()) + " were)", hidden);
+                    "'" + hidden +
+                        "' was not downloaded: there are files beneath that name too, and a folder "
+                        "cannot hold both (" +
+                        std::to_string(wanted.size()) + " of " + std::to_string(files.size()) +
+                        " were)",
+                    hidden);
     return {};
 }
 
 // ---- uploads ----
 
-Result<std::string> Api::upload_code(const std::string& folder, const Progress& progress, bool& uploaded) {
+Result<std::string> Api::upload_code(const std::string& folder, const Progress& progress,
+                                     bool& uploaded) {
     uploaded = false;
     const Snapshot snapshot = TURNOUT_TRY(take_snapshot(folder));
     const std::string hash = TURNOUT_TRY(content_hash(snapshot));
@@ -429,24 +506,33 @@ Result<std::string> Api::upload_code(const std::string& folder, const Progress& 
         if (!id.empty()) return id;
     }
     uploaded = true;
-    const Json pending = TURNOUT_TRY(post(code + "/1/startPendingUpload", Json::object({{"pendingUploadType", "TemporaryBlobReference"}})));
+    const Json pending =
+        TURNOUT_TRY(post(code + "/1/startPendingUpload",
+                         Json::object({{"pendingUploadType", "TemporaryBlobReference"}})));
     const Json& reference = pending.at("blobReferenceForConsumption");
     const std::string sas = reference.at("credential").at("sasUri").as_string();
     const std::size_t mark = sas.find('?');
     if (mark == std::string::npos) return internal("the server gave no place to upload to");
     const BlobPlace place{.url = sas.substr(0, mark), .query = sas.substr(mark + 1), .bearer = {}};
-    if (Result<void> sent = upload(place, snapshot.name + "/", snapshot.files, progress); !sent) return Failure(sent.error());
-    const Json body = Json::object({{"properties", Json::object({{"codeUri", reference.at("blobUri").as_string() + "/" + snapshot.name},
-                                                                {"isAnonymous", true},
-                                                                {"properties", Json::object({{"hash_sha256", hash}, {"hash_version", "202208"}})}})}});
+    if (Result<void> sent = upload(place, snapshot.name + "/", snapshot.files, progress); !sent)
+        return Failure(sent.error());
+    const Json body = Json::object(
+        {{"properties",
+          Json::object({{"codeUri", reference.at("blobUri").as_string() + "/" + snapshot.name},
+                        {"isAnonymous", true},
+                        {"properties",
+                         Json::object({{"hash_sha256", hash}, {"hash_version", "202208"}})}})}});
     const Json made = TURNOUT_TRY(put(code + "/1", body));
     return made.at("id").as_string();
 }
 
-Result<Api::Placed> Api::place_data(const std::string& path, const Progress& progress, bool& uploaded) {
+Result<Api::Placed> Api::place_data(const std::string& path, const Progress& progress,
+                                    bool& uploaded) {
     const Snapshot snapshot = TURNOUT_TRY(take_snapshot(path));
     const std::string hash = TURNOUT_TRY(object_hash(path));
-    Placed placed{.place = TURNOUT_TRY(datastore("workspaceblobstore")), .blob = "LocalUpload/" + hash + "/" + snapshot.name, .folder = !snapshot.single_file};
+    Placed placed{.place = TURNOUT_TRY(datastore("workspaceblobstore")),
+                  .blob = "LocalUpload/" + hash + "/" + snapshot.name,
+                  .folder = !snapshot.single_file};
     const std::string prefix = placed.folder ? placed.blob + "/" : "LocalUpload/" + hash + "/";
     // The file whose metadata tells that all of them have arrived: the first by path.
     const SnapshotFile* first = &snapshot.files[0];
@@ -454,23 +540,30 @@ Result<Api::Placed> Api::place_data(const std::string& path, const Progress& pro
         if (file.path < first->path) first = &file;
     const std::string marker = placed.place.at(prefix + first->relative);
     http::Headers headers;
-    const auto head = TURNOUT_TRY(loop_.run(blob_call("HEAD", marker, "", {}, placed.place.bearer, &headers)));
+    const auto head =
+        TURNOUT_TRY(loop_.run(blob_call("HEAD", marker, "", {}, placed.place.bearer, &headers)));
     uploaded = !(head.first == 200 && headers.get("x-ms-meta-upload_status") == "completed");
     if (!uploaded) return placed;
-    if (Result<void> sent = upload(placed.place, prefix, snapshot.files, progress); !sent) return Failure(sent.error());
+    if (Result<void> sent = upload(placed.place, prefix, snapshot.files, progress); !sent)
+        return Failure(sent.error());
     const std::string separator = placed.place.query.empty() ? "?" : "&";
     TURNOUT_TRY(loop_.run(blob_call("PUT", marker + separator + "comp=metadata", "",
-                                    {{"x-ms-meta-upload_status", "completed"}, {"x-ms-meta-name", random_.uuid()}, {"x-ms-meta-version", "1"}},
+                                    {{"x-ms-meta-upload_status", "completed"},
+                                     {"x-ms-meta-name", random_.uuid()},
+                                     {"x-ms-meta-version", "1"}},
                                     placed.place.bearer, nullptr)));
     return placed;
 }
 
-Result<std::string> Api::upload_data(const std::string& path, const Progress& progress, bool& uploaded) {
+Result<std::string> Api::upload_data(const std::string& path, const Progress& progress,
+                                     bool& uploaded) {
     const Placed placed = TURNOUT_TRY(place_data(path, progress, uploaded));
-    return "azureml://datastores/workspaceblobstore/paths/" + placed.blob + (placed.folder ? "/" : "");
+    return "azureml://datastores/workspaceblobstore/paths/" + placed.blob +
+           (placed.folder ? "/" : "");
 }
 
-Result<std::string> Api::upload_context(const std::string& path, const Progress& progress, bool& uploaded) {
+Result<std::string> Api::upload_context(const std::string& path, const Progress& progress,
+                                        bool& uploaded) {
     const Placed placed = TURNOUT_TRY(place_data(path, progress, uploaded));
     return placed.place.url + "/" + placed.blob + "/";
 }

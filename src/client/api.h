@@ -50,7 +50,8 @@ public:
     std::string uuid() { return random_.uuid(); }
     Instant now() const { return clock_.now(); }
 
-    // `path` begins with '/' and may have a query; an api-version is added. ARM's errors become ours.
+    // `path` begins with '/' and may have a query; an api-version is added. ARM's errors become
+    // ours.
     Result<Reply> send(std::string method, std::string path, const Json* body = nullptr);
     Result<Json> get(std::string path);
     Result<Json> put(std::string path, const Json& body);
@@ -59,36 +60,51 @@ public:
     // All pages of a collection.
     Result<Json> list(std::string path, std::size_t limit = SIZE_MAX);
     // Waits for a long-running operation to end; `waiting` is told its state now and then.
-    Result<void> finish(const Reply& reply, const std::function<void(const std::string&)>& waiting = {});
-    // Bytes of any URL (a log's): "" with `more` false at the end. Only our own origins get the key.
+    Result<void> finish(const Reply& reply,
+                        const std::function<void(const std::string&)>& waiting = {});
+    // Bytes of any URL (a log's): "" with `more` false at the end. Only our own origins get the
+    // key.
     Result<std::pair<std::string, http::Headers>> fetch(std::string url);
 
-    std::string in_workspace(std::string_view rest) const { return settings_.workspace_path() + std::string(rest); }
+    std::string in_workspace(std::string_view rest) const {
+        return settings_.workspace_path() + std::string(rest);
+    }
 
     // ---- blobs ----
     Result<BlobPlace> datastore(const std::string& name);
     Result<std::vector<RemoteFile>> list_blobs(const BlobPlace& place, const std::string& prefix);
-    Result<void> download(const BlobPlace& place, const std::vector<RemoteFile>& files, const std::string& prefix,
-                          const std::string& folder, const Progress& progress);
+    Result<void> download(const BlobPlace& place, const std::vector<RemoteFile>& files,
+                          const std::string& prefix, const std::string& folder,
+                          const Progress& progress);
     // To `{place}/{prefix}{relative}`, 16 at a time.
-    Result<void> upload(const BlobPlace& place, const std::string& prefix, const std::vector<SnapshotFile>& files,
-                        const Progress& progress);
+    Result<void> upload(const BlobPlace& place, const std::string& prefix,
+                        const std::vector<SnapshotFile>& files, const Progress& progress);
 
     // ---- what has to be uploaded before a resource can be made ----
     // A code asset's ARM id; `uploaded` tells whether anything was sent.
-    Result<std::string> upload_code(const std::string& folder, const Progress& progress, bool& uploaded);
-    // A data, model or build context folder or file: "azureml://datastores/workspaceblobstore/paths/…".
-    Result<std::string> upload_data(const std::string& path, const Progress& progress, bool& uploaded);
+    Result<std::string> upload_code(const std::string& folder, const Progress& progress,
+                                    bool& uploaded);
+    // A data, model or build context folder or file:
+    // "azureml://datastores/workspaceblobstore/paths/…".
+    Result<std::string> upload_data(const std::string& path, const Progress& progress,
+                                    bool& uploaded);
     // The build context's own form: a URL of the blob service.
-    Result<std::string> upload_context(const std::string& path, const Progress& progress, bool& uploaded);
+    Result<std::string> upload_context(const std::string& path, const Progress& progress,
+                                       bool& uploaded);
 
 private:
     explicit Api(Settings settings);
     Task<Result<Reply>> exchange(std::string method, std::string url, std::string body, bool json);
-    Task<Result<void>> put_file(BlobPlace place, std::string blob, SnapshotFile file, std::function<void(std::uint64_t)> sent);
-    Task<Result<void>> get_file(BlobPlace place, RemoteFile file, std::string temporary, std::string path, std::function<void(std::uint64_t)> got);
-    Task<Result<std::pair<int, std::string>>> blob_call(std::string method, std::string url, std::string body, std::vector<std::pair<std::string, std::string>> headers, std::string bearer, http::Headers* reply_headers);
-    Result<void> in_parallel(std::size_t count, const std::function<Task<Result<void>>(std::size_t)>& make);
+    Task<Result<void>> put_file(BlobPlace place, std::string blob, SnapshotFile file,
+                                std::function<void(std::uint64_t)> sent);
+    Task<Result<void>> get_file(BlobPlace place, RemoteFile file, std::string temporary,
+                                std::string path, std::function<void(std::uint64_t)> got);
+    Task<Result<std::pair<int, std::string>>> blob_call(
+        std::string method, std::string url, std::string body,
+        std::vector<std::pair<std::string, std::string>> headers, std::string bearer,
+        http::Headers* reply_headers);
+    Result<void> in_parallel(std::size_t count,
+                             const std::function<Task<Result<void>>(std::size_t)>& make);
     struct Placed {
         BlobPlace place;
         std::string blob;  // "LocalUpload/{hash}/{name}"

@@ -33,11 +33,16 @@ protected:
         settings.subscription_id = "s";
         settings.resource_group = "g";
         settings.workspace_name = "w";
-        // The port is known only once the loop is there: a first client lends its loop to the server.
+        // The port is known only once the loop is there: a first client lends its loop to the
+        // server.
         Result<std::unique_ptr<Api>> lender = Api::open(settings);
         ASSERT_TRUE(lender) << lender.error().message;
         lender_ = std::move(*lender);
-        auto listener = http::listen_plain(lender_->loop(), "127.0.0.1:0", [this](const http::Request& request, http::BodyReader& body) { return answer(*this, request, body); });
+        auto listener =
+            http::listen_plain(lender_->loop(), "127.0.0.1:0",
+                               [this](const http::Request& request, http::BodyReader& body) {
+                                   return answer(*this, request, body);
+                               });
         ASSERT_TRUE(listener) << listener.error().message;
         listener_ = std::move(*listener);
         origin_ = "http://" + listener_->address();
@@ -48,11 +53,16 @@ protected:
         fs::remove_all(folder_);
     }
 
-    static Task<http::Response> answer(ApiTest& self, const http::Request& request, http::BodyReader& body) {
+    static Task<http::Response> answer(ApiTest& self, const http::Request& request,
+                                       http::BodyReader& body) {
         Result<std::string> bytes = co_await body.all(64 << 20);
-        self.seen_.push_back({request.method, request.target, std::string(request.headers.get("authorization")), bytes ? *bytes : ""});
+        self.seen_.push_back({request.method, request.target,
+                              std::string(request.headers.get("authorization")),
+                              bytes ? *bytes : ""});
         http::Response response;
-        const auto found = self.answers_.find(request.method + " " + request.path + (request.query.find("page=2") != std::string::npos ? "#2" : ""));
+        const auto found =
+            self.answers_.find(request.method + " " + request.path +
+                               (request.query.find("page=2") != std::string::npos ? "#2" : ""));
         response.status = found == self.answers_.end() ? 201 : found->second.first;
         if (found != self.answers_.end()) response.body = found->second.second;
         co_return response;
@@ -70,7 +80,8 @@ protected:
 };
 
 TEST_F(ApiTest, ArmErrorsBecomeOurs) {
-    answers_["GET /gone"] = {404, R"({"error":{"code":"ResourceNotFound","message":"compute 'x' does not exist"}})"};
+    answers_["GET /gone"] = {
+        404, R"({"error":{"code":"ResourceNotFound","message":"compute 'x' does not exist"}})"};
     const Result<Json> gone = api().get(url("/gone"));
     ASSERT_FALSE(gone);
     EXPECT_EQ(gone.error().code, Code::NotFound);
@@ -96,11 +107,12 @@ TEST_F(ApiTest, LargeFilesGoInBlocksAndSmallOnesWhole) {
     const Result<Snapshot> snapshot = take_snapshot(folder_);
     ASSERT_TRUE(snapshot);
     std::uint64_t told = 0;
-    const Result<void> sent = api().upload({.url = url("/c"), .query = "sig=1", .bearer = {}}, "pre fix/", snapshot->files,
-                                           [&](std::uint64_t done, std::uint64_t total) {
-                                               told = done;
-                                               EXPECT_EQ(total, large.size() + 1);
-                                           });
+    const Result<void> sent =
+        api().upload({.url = url("/c"), .query = "sig=1", .bearer = {}}, "pre fix/",
+                     snapshot->files, [&](std::uint64_t done, std::uint64_t total) {
+                         told = done;
+                         EXPECT_EQ(total, large.size() + 1);
+                     });
     ASSERT_TRUE(sent) << sent.error().message;
     EXPECT_EQ(told, large.size() + 1);
     std::size_t block_bytes = 0, blocks = 0;
@@ -123,16 +135,23 @@ TEST_F(ApiTest, LargeFilesGoInBlocksAndSmallOnesWhole) {
 
 TEST_F(ApiTest, ARefusedUploadEndsIt) {
     ASSERT_TRUE(write_file(folder_ + "/a", "a"));
-    answers_["PUT /c/a"] = {403, "<Error><Code>AuthorizationFailure</Code><Message>the link has expired</Message></Error>"};
-    const Result<void> sent = api().upload({.url = url("/c"), .query = {}, .bearer = {}}, "", take_snapshot(folder_)->files, {});
+    answers_["PUT /c/a"] = {
+        403,
+        "<Error><Code>AuthorizationFailure</Code><Message>the link has expired</Message></Error>"};
+    const Result<void> sent = api().upload({.url = url("/c"), .query = {}, .bearer = {}}, "",
+                                           take_snapshot(folder_)->files, {});
     ASSERT_FALSE(sent);
     EXPECT_EQ(sent.error().code, Code::PermissionDenied);
     EXPECT_EQ(sent.error().message, "the link has expired");
 }
 
 TEST_F(ApiTest, ListsAndDownloadsBlobs) {
-    answers_["GET /c"] = {200, "<?xml version=\"1.0\"?><EnumerationResults><Blobs><Blob><Name>p/a &amp; b.txt</Name><Properties><Content-Length>5</Content-Length>"
-                               "</Properties></Blob><Blob><Name>p/sub/c</Name><Properties><Content-Length>0</Content-Length></Properties></Blob></Blobs><NextMarker /></EnumerationResults>"};
+    answers_["GET /c"] = {
+        200,
+        "<?xml version=\"1.0\"?><EnumerationResults><Blobs><Blob><Name>p/a &amp; "
+        "b.txt</Name><Properties><Content-Length>5</Content-Length>"
+        "</Properties></Blob><Blob><Name>p/sub/c</Name><Properties><Content-Length>0</"
+        "Content-Length></Properties></Blob></Blobs><NextMarker /></EnumerationResults>"};
     const BlobPlace place{.url = url("/c"), .query = {}, .bearer = {}};
     const Result<std::vector<RemoteFile>> files = api().list_blobs(place, "p/");
     ASSERT_TRUE(files) << files.error().message;
@@ -157,15 +176,18 @@ TEST_F(ApiTest, NoNameOfOursIsOneOfTheirs) {
     for (int i = 0; i < 20; ++i) {
         const std::string name = "m" + std::to_string(i) + ".bin";
         add(name, std::string(5000, 'a'));
-        for (const char* suffix : {".part", ".new", ".tmp", ".unfinished"}) add(name + suffix, name + suffix);
+        for (const char* suffix : {".part", ".new", ".tmp", ".unfinished"})
+            add(name + suffix, name + suffix);
     }
-    for (std::size_t size = 248; size <= 255; ++size) add(std::string(size, 'n'), std::to_string(size));
+    for (std::size_t size = 248; size <= 255; ++size)
+        add(std::string(size, 'n'), std::to_string(size));
     const std::string staging = ".turnout-download-" + std::to_string(::getpid()) + "-0";
     add(staging, "a file with the name that ours would have");
     fs::create_directories(folder_ + "/to/.turnout-download-1-0");  // what a killed download left
     std::ofstream(folder_ + "/to/.turnout-download-1-0/7") << "half";
 
-    const Result<void> done = api().download({.url = url("/c"), .query = {}, .bearer = {}}, files, "p/", folder_ + "/to", {});
+    const Result<void> done = api().download({.url = url("/c"), .query = {}, .bearer = {}}, files,
+                                             "p/", folder_ + "/to", {});
     ASSERT_TRUE(done) << done.error().message;
     std::size_t found = 0;
     for (const auto& entry : fs::directory_iterator(folder_ + "/to")) {
@@ -178,8 +200,11 @@ TEST_F(ApiTest, NoNameOfOursIsOneOfTheirs) {
 }
 
 TEST_F(ApiTest, AFileAndAFolderOfOneNameAreTold) {
-    for (const char* name : {"a", "a/b", "c"}) answers_[std::string("GET /c/p/") + name] = {200, name};
-    const Result<void> done = api().download({.url = url("/c"), .query = {}, .bearer = {}}, {{"p/a", 1}, {"p/a/b", 3}, {"p/c", 1}}, "p/", folder_ + "/to", {});
+    for (const char* name : {"a", "a/b", "c"})
+        answers_[std::string("GET /c/p/") + name] = {200, name};
+    const Result<void> done =
+        api().download({.url = url("/c"), .query = {}, .bearer = {}},
+                       {{"p/a", 1}, {"p/a/b", 3}, {"p/c", 1}}, "p/", folder_ + "/to", {});
     ASSERT_FALSE(done);
     EXPECT_EQ(done.error().reason, "NameTaken");
     EXPECT_EQ(done.error().subject, "a");
@@ -189,14 +214,16 @@ TEST_F(ApiTest, AFileAndAFolderOfOneNameAreTold) {
 
 TEST_F(ApiTest, ADownloadThatEndsEarlyIsNoFile) {
     answers_["GET /c/p/a"] = {200, "half"};
-    const Result<void> done = api().download({.url = url("/c"), .query = {}, .bearer = {}}, {{"p/a", 8}}, "p/", folder_ + "/to", {});
+    const Result<void> done = api().download({.url = url("/c"), .query = {}, .bearer = {}},
+                                             {{"p/a", 8}}, "p/", folder_ + "/to", {});
     ASSERT_FALSE(done);
     EXPECT_TRUE(fs::is_empty(folder_ + "/to"));
 }
 
 TEST_F(ApiTest, NoNameFromTheServerLeadsOutOfTheFolder) {
     for (const char* name : {"p/../../evil", "p//../evil", "p/a/../../../evil", "p/./x"}) {
-        const Result<void> done = api().download({.url = url("/c"), .query = {}, .bearer = {}}, {{name, 1}}, "p/", folder_ + "/to", {});
+        const Result<void> done = api().download({.url = url("/c"), .query = {}, .bearer = {}},
+                                                 {{name, 1}}, "p/", folder_ + "/to", {});
         EXPECT_FALSE(done) << name;
     }
     EXPECT_TRUE(seen_.empty()) << "refused before anything is fetched";
@@ -214,13 +241,16 @@ TEST(Settings, AreReadAndKeptPrivate) {
     settings.subscription_id = "s";
     settings.resource_group = "g";
     ASSERT_TRUE(save_settings(settings, folder + "/client.json"));
-    EXPECT_EQ(fs::status(folder + "/client.json").permissions() & fs::perms::mask, fs::perms::owner_read | fs::perms::owner_write);
+    EXPECT_EQ(fs::status(folder + "/client.json").permissions() & fs::perms::mask,
+              fs::perms::owner_read | fs::perms::owner_write);
     const Result<Settings> back = load_settings(folder);
     ASSERT_TRUE(back) << back.error().message;
     EXPECT_EQ(back->url, "https://127.0.0.1:8443");
     EXPECT_EQ(back->ca_file, folder + "/ca.pem") << "relative to the file";
     EXPECT_EQ(back->api_key.reveal(), "secret");
-    EXPECT_EQ(back->workspace_path(), "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w%20x");
+    EXPECT_EQ(back->workspace_path(),
+              "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/"
+              "workspaces/w%20x");
     const Result<Settings> none = load_settings(folder + "/absent");
     ASSERT_FALSE(none);
     EXPECT_NE(none.error().message.find("turnout up"), std::string::npos);

@@ -18,10 +18,10 @@ namespace turnout::client {
 namespace {
 Failure system_failure(const std::string& what, const std::string& path) {
     const int error = errno;
-    const Code code = error == ENOENT                      ? Code::NotFound
+    const Code code = error == ENOENT                     ? Code::NotFound
                       : error == EACCES || error == EPERM ? Code::PermissionDenied
-                      : error == ENOSPC                    ? Code::ResourceExhausted
-                                                           : Code::FailedPrecondition;
+                      : error == ENOSPC                   ? Code::ResourceExhausted
+                                                          : Code::FailedPrecondition;
     return fail(code, "FileError", what + " '" + path + "': " + std::strerror(error), path);
 }
 }  // namespace
@@ -57,15 +57,18 @@ Result<void> make_folders(const std::string& path, unsigned mode) {
 }
 
 Result<void> write_file(const std::string& path, std::string_view bytes, unsigned mode) {
-    if (const std::string folder = folder_of(path); !folder.empty() && folder != "/" && folder != ".")
+    if (const std::string folder = folder_of(path);
+        !folder.empty() && folder != "/" && folder != ".")
         if (Result<void> made = make_folders(folder); !made) return made;
     // Not the name with something after it: that may be too long, or somebody's own.
     static std::uint64_t written = 0;
     std::string temporary;
     int fd = -1;
     do {
-        temporary = folder_of(path) + "/.turnout-new-" + std::to_string(::getpid()) + "-" + std::to_string(++written);
-        fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, static_cast<mode_t>(mode));
+        temporary = folder_of(path) + "/.turnout-new-" + std::to_string(::getpid()) + "-" +
+                    std::to_string(++written);
+        fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                    static_cast<mode_t>(mode));
     } while (fd < 0 && errno == EEXIST);
     if (fd < 0) return system_failure("cannot create", temporary);
     std::size_t done = 0;
@@ -113,7 +116,9 @@ int lock_folder(const std::string& path) {
 }
 
 bool is_first_part(const std::string& name, const std::vector<std::string>& paths) {
-    return std::ranges::any_of(paths, [&](const std::string& path) { return path == name || path.starts_with(name + "/"); });
+    return std::ranges::any_of(paths, [&](const std::string& path) {
+        return path == name || path.starts_with(name + "/");
+    });
 }
 
 }  // namespace
@@ -133,7 +138,8 @@ Result<Staging> Staging::make(const std::string& folder, const std::vector<std::
         ::closedir(entries);
     }
     for (int number = 0; number < 1000; ++number) {
-        const std::string name = std::string(kStaging) + std::to_string(::getpid()) + "-" + std::to_string(number);
+        const std::string name =
+            std::string(kStaging) + std::to_string(::getpid()) + "-" + std::to_string(number);
         if (is_first_part(name, taken)) continue;
         const std::string path = folder + "/" + name;
         if (::mkdir(path.c_str(), 0700) != 0) {
@@ -143,10 +149,12 @@ Result<Staging> Staging::make(const std::string& folder, const std::vector<std::
         if (const int lock = lock_folder(path); lock >= 0) return Staging(path, lock);
         ::rmdir(path.c_str());
     }
-    return fail(Code::FailedPrecondition, "FileError", "there is no room for a folder of our own in '" + folder + "'", folder);
+    return fail(Code::FailedPrecondition, "FileError",
+                "there is no room for a folder of our own in '" + folder + "'", folder);
 }
 
-Staging::Staging(Staging&& other) noexcept : path_(std::move(other.path_)), lock_(std::exchange(other.lock_, -1)) {}
+Staging::Staging(Staging&& other) noexcept
+    : path_(std::move(other.path_)), lock_(std::exchange(other.lock_, -1)) {}
 
 Staging::~Staging() {
     if (lock_ < 0) return;
@@ -166,7 +174,8 @@ std::string home_folder() {
 
 std::string current_folder() {
     std::array<char, 4096> buffer;
-    return ::getcwd(buffer.data(), buffer.size()) == nullptr ? std::string("/") : std::string(buffer.data());
+    return ::getcwd(buffer.data(), buffer.size()) == nullptr ? std::string("/")
+                                                             : std::string(buffer.data());
 }
 
 std::string absolute_path(std::string_view path) {
@@ -193,7 +202,7 @@ spec::LocalFiles local_files(std::string folder) {
     return {.folder = std::move(folder),
             .kind =
                 [](const std::string& path) {
-                    struct stat status {};
+                    struct stat status{};
                     if (::stat(path.c_str(), &status) != 0) return spec::PathKind::Absent;
                     if (S_ISREG(status.st_mode)) return spec::PathKind::File;
                     return S_ISDIR(status.st_mode) ? spec::PathKind::Folder : spec::PathKind::Other;

@@ -17,8 +17,8 @@ Result<void> write_file(const std::string& path, std::string_view bytes, unsigne
 Result<void> make_folders(const std::string& path, unsigned mode = 0777);
 
 // A folder within `folder` in which files get their bytes before they get their names: whatever
-// those are, none of theirs can be one of ours. It goes with this object; what a killed process left
-// goes when the next one comes.
+// those are, none of theirs can be one of ours. It goes with this object; what a killed process
+// left goes when the next one comes.
 class Staging {
 public:
     // `taken`: names within `folder` that are going to be used.

@@ -10,8 +10,9 @@ bool IgnoreRules::matches_set(const Token& token, char c) {
     bool found = false;
     // pairs: from, to
     for (std::size_t i = 0; i + 1 < token.set.size(); i += 2)
-        found = found || (static_cast<unsigned char>(c) >= static_cast<unsigned char>(token.set[i]) &&
-                          static_cast<unsigned char>(c) <= static_cast<unsigned char>(token.set[i + 1]));
+        found = found ||
+                (static_cast<unsigned char>(c) >= static_cast<unsigned char>(token.set[i]) &&
+                 static_cast<unsigned char>(c) <= static_cast<unsigned char>(token.set[i + 1]));
     return found != token.negated;
 }
 
@@ -104,7 +105,8 @@ bool IgnoreRules::matches(const Pattern& pattern, std::string_view path) {
     }
 }
 
-Result<IgnoreRules::Pattern> IgnoreRules::compile(std::string_view line, const std::string& where, bool& nothing) {
+Result<IgnoreRules::Pattern> IgnoreRules::compile(std::string_view line, const std::string& where,
+                                                  bool& nothing) {
     line = trim(line);
     nothing = line.empty() || line[0] == '#' || line == "/";
     Pattern pattern;
@@ -124,7 +126,8 @@ Result<IgnoreRules::Pattern> IgnoreRules::compile(std::string_view line, const s
     }
     if (segments[0].empty())
         segments.erase(segments.begin());
-    else if ((segments.size() == 1 || (segments.size() == 2 && segments[1].empty())) && segments[0] != "**")
+    else if ((segments.size() == 1 || (segments.size() == 2 && segments[1].empty())) &&
+             segments[0] != "**")
         segments.insert(segments.begin(), "**");
     if (segments.empty()) return invalid(where + ": '" + std::string(line) + "' is not a pattern");
     if (segments.back().empty() && segments.size() > 1) segments.back() = "**";
@@ -176,7 +179,8 @@ Result<IgnoreRules::Pattern> IgnoreRules::compile(std::string_view line, const s
         return true;
     };
     const auto broken = [&] {
-        return invalid(where + ": '" + std::string(line) + "' ends in a backslash that escapes nothing");
+        return invalid(where + ": '" + std::string(line) +
+                       "' ends in a backslash that escapes nothing");
     };
 
     const std::size_t end = segments.size() - 1;

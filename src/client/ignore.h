@@ -1,5 +1,5 @@
-// `.amlignore` and `.gitignore` as Azure's SDK reads them, so that the CLI and the SDK take the same
-// files into a snapshot: only the file in the root folder counts, `.amlignore` wins over
+// `.amlignore` and `.gitignore` as Azure's SDK reads them, so that the CLI and the SDK take the
+// same files into a snapshot: only the file in the root folder counts, `.amlignore` wins over
 // `.gitignore`, each path is matched on its own, and the last pattern that matches decides.
 #pragma once
 
@@ -27,16 +27,16 @@ public:
 private:
     struct Token {
         enum Kind : std::uint8_t {
-            Character,   // this one
-            AnyOne,      // [^/]
-            AnyRun,      // [^/]*
-            AnySegment,  // [^/]+
-            Set,         // one of, or none of (which may be '/')
-            Everything,  // .+
-            Prefix,      // (?:.+/)?
-            Middle,      // (?:/.+)?
-            Beneath,     // /.*
-            MaybeBeneath // (?:/.*)?
+            Character,    // this one
+            AnyOne,       // [^/]
+            AnyRun,       // [^/]*
+            AnySegment,   // [^/]+
+            Set,          // one of, or none of (which may be '/')
+            Everything,   // .+
+            Prefix,       // (?:.+/)?
+            Middle,       // (?:/.+)?
+            Beneath,      // /.*
+            MaybeBeneath  // (?:/.*)?
         } kind;
         char character = 0;
         bool negated = false;

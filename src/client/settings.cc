@@ -9,17 +9,21 @@
 namespace turnout::client {
 
 std::string Settings::group_path() const {
-    return "/subscriptions/" + percent_encode(subscription_id) + "/resourceGroups/" + percent_encode(resource_group);
+    return "/subscriptions/" + percent_encode(subscription_id) + "/resourceGroups/" +
+           percent_encode(resource_group);
 }
 
 std::string Settings::workspace_path() const {
-    return group_path() + "/providers/Microsoft.MachineLearningServices/workspaces/" + percent_encode(workspace_name);
+    return group_path() + "/providers/Microsoft.MachineLearningServices/workspaces/" +
+           percent_encode(workspace_name);
 }
 
 std::string data_folder(const std::string& option) {
     if (!option.empty()) return absolute_path(option);
-    if (const std::string named = environment_variable("TURNOUT_DATA"); !named.empty()) return absolute_path(named);
-    if (const std::string xdg = environment_variable("XDG_DATA_HOME"); xdg.starts_with('/')) return xdg + "/turnout";
+    if (const std::string named = environment_variable("TURNOUT_DATA"); !named.empty())
+        return absolute_path(named);
+    if (const std::string xdg = environment_variable("XDG_DATA_HOME"); xdg.starts_with('/'))
+        return xdg + "/turnout";
     return home_folder() + "/.local/share/turnout";
 }
 
@@ -66,15 +70,21 @@ Result<Settings> load_settings(const std::string& data_option) {
         Settings settings = TURNOUT_TRY(read_settings(own));
         if (!settings.folder_identity.empty() && settings.folder_identity != folder_identity(data))
             return fail(Code::FailedPrecondition, "CopiedFolder",
-                        "the data folder '" + data + "' is a copy of another server's, which is not touched from here: give it a server of its own with "
-                        "`turnout up --data " + data + " --listen 127.0.0.1:0 --plain-listen 127.0.0.1:0`", data);
+                        "the data folder '" + data +
+                            "' is a copy of another server's, which is not touched from here: give "
+                            "it a server of its own with "
+                            "`turnout up --data " +
+                            data + " --listen 127.0.0.1:0 --plain-listen 127.0.0.1:0`",
+                        data);
         settings.data = data;
         return settings;
     }
-    if (data_option.empty() && ::access(config_file().c_str(), F_OK) == 0) return read_settings(config_file());
-    return fail(Code::FailedPrecondition, "NoServer",
-                "no server has run with the data folder '" + data +
-                    "': start one with `turnout up`, or point here to another with `turnout login URL`");
+    if (data_option.empty() && ::access(config_file().c_str(), F_OK) == 0)
+        return read_settings(config_file());
+    return fail(
+        Code::FailedPrecondition, "NoServer",
+        "no server has run with the data folder '" + data +
+            "': start one with `turnout up`, or point here to another with `turnout login URL`");
 }
 
 Result<void> save_settings(const Settings& settings, const std::string& file) {

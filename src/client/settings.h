@@ -17,9 +17,9 @@ struct Settings {
     std::string api_key_file;
     Secret api_key;
     std::string subscription_id, resource_group, workspace_name;
-    std::string file;  // this came from
+    std::string file;             // this came from
     std::string folder_identity;  // of the data folder that this was written for
-    std::string data;  // data folder, "" for a server elsewhere
+    std::string data;             // data folder, "" for a server elsewhere
 
     std::string workspace_path() const;  // "/subscriptions/…/workspaces/x"
     std::string group_path() const;      // "/subscriptions/…/resourceGroups/x"

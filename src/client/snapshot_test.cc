@@ -29,7 +29,9 @@ protected:
     }
     void TearDown() override { fs::remove_all(top_); }
 
-    void file(const std::string& name, const std::string& text) { ASSERT_TRUE(write_file(root_ + "/" + name, text)); }
+    void file(const std::string& name, const std::string& text) {
+        ASSERT_TRUE(write_file(root_ + "/" + name, text));
+    }
     std::vector<std::string> names() {
         const Result<Snapshot> snapshot = take_snapshot(root_);
         EXPECT_TRUE(snapshot) << (snapshot ? "" : snapshot.error().message);
@@ -68,8 +70,9 @@ protected:
 
 TEST_F(SnapshotTest, TakesWhatTheIgnoreFileLeaves) {
     sample_tree();
-    EXPECT_EQ(names(), (std::vector<std::string>{".amlignore", ".hidden", "Data/b.csv", "README", "again.py", "data2/a.csv",
-                                                 "data2/deep/er/x.bin", "linked/b.csv", "logs/keep.txt", "train.py",
+    EXPECT_EQ(names(), (std::vector<std::string>{".amlignore", ".hidden", "Data/b.csv", "README",
+                                                 "again.py", "data2/a.csv", "data2/deep/er/x.bin",
+                                                 "linked/b.csv", "logs/keep.txt", "train.py",
                                                  "\xc3\x84pfel.txt", "\xc3\xa4hnlich.txt"}));
 }
 
@@ -83,10 +86,12 @@ TEST_F(SnapshotTest, HashesAreTheSdksOwn) {
     ASSERT_TRUE(content && object);
     EXPECT_EQ(*content, "b9138e97a6c5098fd2c6c8898c10ddaad0c76741d87eebbb0fe3f38d81f815f7");
     EXPECT_EQ(*object, "aef94028394a5935925877ed60eb7625aaf24e9e62e0bd24d633b1866d517945");
-    EXPECT_EQ(*object_hash(root_ + "/train.py"), "37a05fd6be7766ca79dcfdbbebd95d29dccba95c92c16e773191f1b2814d7bad");
+    EXPECT_EQ(*object_hash(root_ + "/train.py"),
+              "37a05fd6be7766ca79dcfdbbebd95d29dccba95c92c16e773191f1b2814d7bad");
     if (const char* python = std::getenv("TURNOUT_TEST_PYTHON")) {
         const std::string command =
-            std::string(python) + " -c \"from azure.ai.ml._utils._asset_utils import *; p='" + root_ +
+            std::string(python) + " -c \"from azure.ai.ml._utils._asset_utils import *; p='" +
+            root_ +
             "'; i=get_ignore_file(p); print(get_content_hash(p,i)); print(get_object_hash(p,i)); "
             "print(get_object_hash(p+'/train.py'))\" 2>/dev/null";
         FILE* pipe = ::popen(command.c_str(), "r");
@@ -94,7 +99,8 @@ TEST_F(SnapshotTest, HashesAreTheSdksOwn) {
         std::array<char, 4096> buffer{};
         const std::size_t got = std::fread(buffer.data(), 1, buffer.size() - 1, pipe);
         EXPECT_EQ(::pclose(pipe), 0);
-        EXPECT_EQ(std::string(buffer.data(), got), *content + "\n" + *object + "\n" + *object_hash(root_ + "/train.py") + "\n");
+        EXPECT_EQ(std::string(buffer.data(), got),
+                  *content + "\n" + *object + "\n" + *object_hash(root_ + "/train.py") + "\n");
     }
 }
 
@@ -125,7 +131,9 @@ TEST_F(SnapshotTest, LinksOutOfTheFolderAreRefused) {
     file("a.txt", "a");
     ASSERT_TRUE(write_file(top_ + "/secret", "s"));
     fs::create_symlink("../secret", root_ + "/out");
-    EXPECT_NE(refusal().find("is a link out of the folder, to '" + fs::canonical(top_).string() + "/secret'"), std::string::npos);
+    EXPECT_NE(refusal().find("is a link out of the folder, to '" + fs::canonical(top_).string() +
+                             "/secret'"),
+              std::string::npos);
     file(".amlignore", "out\n");
     EXPECT_EQ(names().size(), 2u) << "named in the ignore file it is no matter";
     fs::remove(root_ + "/.amlignore");
@@ -171,27 +179,35 @@ TEST(Ignore, PatternsMeanWhatTheSdkTakesThemFor) {
         bool excluded;
     };
     for (const Case& c : std::initializer_list<Case>{
-             {"foo", "foo", true}, {"foo", "a/foo", true}, {"foo", "a/foo/b", true}, {"foo", "afoo", false},
-             {"foo/", "foo", false}, {"foo/", "foo/x", true}, {"foo/", "a/foo/x", true}, {"/foo", "foo", true},
-             {"/foo", "a/foo", false}, {"/foo", "foo/x/y", true}, {"*.py", "a/b.py", true}, {"*.py", "a/b.pyc", false},
-             {"*.py", "d.py/x", true}, {"a/b", "a/b", true}, {"a/b", "x/a/b", false}, {"a/b", "a/b/c", true},
-             {"a/*", "a/b", true}, {"a/*", "a/b/c", true}, {"a/*", "a", false}, {"a/**", "a/b/c", true}, {"a/**", "a", false},
-             {"**/a", "x/y/a", true}, {"**/a", "a", true}, {"a/**/b", "a/b", true}, {"a/**/b", "a/x/y/b", true},
-             {"a/**/b", "a/xb", false}, {"**", "x", true}, {"**/", "x", false}, {"**/", "x/y", true},
-             {"f?o", "fxo", true}, {"f?o", "f/o", false}, {"[ab].txt", "b.txt", true}, {"[ab].txt", "c.txt", false},
-             {"[a-c]x", "bx", true}, {"[!a]x", "bx", true}, {"[!a]x", "ax", false}, {"[]x]y", "]y", true},
-             {"\\#a", "#a", true}, {"#a", "#a", false}, {"\\!a", "!a", true}, {"a[", "a[", true},
-             {"foo  ", "foo", true}, {"*", "a/b", true}, {"f*o", "fo", true}, {"f*o", "f/o", false},
-             {"f?o", "f\xc3\xa4o", true}, {"a/**/**/b", "a/b", true}, {"/*", "a", true}, {"/**", "a/b", true}}) {
+             {"foo", "foo", true},        {"foo", "a/foo", true},      {"foo", "a/foo/b", true},
+             {"foo", "afoo", false},      {"foo/", "foo", false},      {"foo/", "foo/x", true},
+             {"foo/", "a/foo/x", true},   {"/foo", "foo", true},       {"/foo", "a/foo", false},
+             {"/foo", "foo/x/y", true},   {"*.py", "a/b.py", true},    {"*.py", "a/b.pyc", false},
+             {"*.py", "d.py/x", true},    {"a/b", "a/b", true},        {"a/b", "x/a/b", false},
+             {"a/b", "a/b/c", true},      {"a/*", "a/b", true},        {"a/*", "a/b/c", true},
+             {"a/*", "a", false},         {"a/**", "a/b/c", true},     {"a/**", "a", false},
+             {"**/a", "x/y/a", true},     {"**/a", "a", true},         {"a/**/b", "a/b", true},
+             {"a/**/b", "a/x/y/b", true}, {"a/**/b", "a/xb", false},   {"**", "x", true},
+             {"**/", "x", false},         {"**/", "x/y", true},        {"f?o", "fxo", true},
+             {"f?o", "f/o", false},       {"[ab].txt", "b.txt", true}, {"[ab].txt", "c.txt", false},
+             {"[a-c]x", "bx", true},      {"[!a]x", "bx", true},       {"[!a]x", "ax", false},
+             {"[]x]y", "]y", true},       {"\\#a", "#a", true},        {"#a", "#a", false},
+             {"\\!a", "!a", true},        {"a[", "a[", true},          {"foo  ", "foo", true},
+             {"*", "a/b", true},          {"f*o", "fo", true},         {"f*o", "f/o", false},
+             {"f?o", "f\xc3\xa4o", true}, {"a/**/**/b", "a/b", true},  {"/*", "a", true},
+             {"/**", "a/b", true}}) {
         EXPECT_EQ(excluded(c.pattern, c.path), c.excluded) << c.pattern << " on " << c.path;
         arguments += " " + quote_for_shell(c.pattern) + " " + quote_for_shell(c.path);
         expected += c.excluded ? '1' : '0';
     }
     if (const char* python = std::getenv("TURNOUT_TEST_PYTHON")) {
         const std::string command =
-            std::string(python) + " -c 'import sys; from azure.ai.ml._utils._pathspec import GitWildMatchPattern as G\n"
-            "def m(a, b):\n p = G(a.rstrip())\n return p.include is not None and p.match_file(b) is not None\n"
-            "v = sys.argv[1:]\nprint(\"\".join(\"01\"[m(a, b)] for a, b in zip(v[::2], v[1::2])), end=\"\")'" +
+            std::string(python) +
+            " -c 'import sys; from azure.ai.ml._utils._pathspec import GitWildMatchPattern as G\n"
+            "def m(a, b):\n p = G(a.rstrip())\n return p.include is not None and p.match_file(b) "
+            "is not None\n"
+            "v = sys.argv[1:]\nprint(\"\".join(\"01\"[m(a, b)] for a, b in zip(v[::2], v[1::2])), "
+            "end=\"\")'" +
             arguments + " 2>/dev/null";
         FILE* pipe = ::popen(command.c_str(), "r");
         ASSERT_NE(pipe, nullptr);
@@ -214,7 +230,8 @@ TEST(Ignore, FoldersThatNeedNotBeVisited) {
     EXPECT_TRUE(whole(".git\n", ".git"));
     EXPECT_FALSE(whole("*.py\n", "src"));
     EXPECT_FALSE(whole("src/?\n", "src"));
-    EXPECT_FALSE(whole(".git\n!.git/config\n", ".git")) << "something beneath may be wanted after all";
+    EXPECT_FALSE(whole(".git\n!.git/config\n", ".git"))
+        << "something beneath may be wanted after all";
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ constexpr std::size_t kMaxOutgoing = 64 << 20;
 // gone says nothing by itself.
 constexpr Span kPingEvery = 15s;
 constexpr int kSilentPings = 3;
-}
+}  // namespace
 
 struct AgentLinks::Link {
     NodeId node;
@@ -86,20 +86,24 @@ Result<void> AgentLinks::take(Link& link, const ap::FrameReader::Frame& frame) {
     if (!decoded) {
         // It would be said again on the next link, and end that too. So it ends what it is about.
         const ap::Unreadable seen = ap::look_at_unreadable(frame);
-        if (!link.greeted || !seen.id || !link.node.starts_with(seen.id->workspace + "/")) return Failure(decoded.error());
+        if (!link.greeted || !seen.id || !link.node.starts_with(seen.id->workspace + "/"))
+            return Failure(decoded.error());
         if (seen.type != "end" && seen.type != "log") return {};
         ap::EndReport report{*seen.id, {}};
         report.ending.cause = ap::Cause::Internal;
         report.ending.exit_code = -1;
-        report.ending.message = "the server cannot read what the node told of this job: " + decoded.error().message;
+        report.ending.message =
+            "the server cannot read what the node told of this job: " + decoded.error().message;
         control_->agent_says(link.node, report);
         return {};
     }
     ap::ToServer message = std::move(*decoded);
     if (auto* hello = std::get_if<ap::Hello>(&message)) {
-        if (hello->node != link.node) return invalid("the agent's token is of another node", hello->node);
+        if (hello->node != link.node)
+            return invalid("the agent's token is of another node", hello->node);
         if (hello->protocol != ap::kVersion)
-            return invalid("the agent speaks protocol " + std::to_string(hello->protocol), "protocol");
+            return invalid("the agent speaks protocol " + std::to_string(hello->protocol),
+                           "protocol");
         link.greeted = true;
         control_->agent_connected(link.node, *hello);
         return {};
@@ -118,20 +122,24 @@ void AgentLinks::take_log(Link& link, ap::LogChunk chunk) {
     if (!link.node.starts_with(chunk.id.workspace + "/")) return;  // not of this node's workspace
     const ap::AttemptId id = chunk.id;
     const std::string stream = chunk.stream;
-    tracking_.append_log(std::move(chunk), [this, node = link.node, id, stream,
-                                            alive = std::weak_ptr<int>(alive_)](Result<std::uint64_t> durable) {
-        if (!alive.lock()) return;
-        // Without an acknowledgement the agent sends it again: in some seconds, or on its next
-        // connection. A full disk is no reason to cut the link, over which cancels and ends come.
-        if (durable) send(node, ap::LogAck{id, stream, *durable});
-        else if (durable.error().code != Code::ResourceExhausted) disconnect(node);
-    });
+    tracking_.append_log(std::move(chunk),
+                         [this, node = link.node, id, stream,
+                          alive = std::weak_ptr<int>(alive_)](Result<std::uint64_t> durable) {
+                             if (!alive.lock()) return;
+                             // Without an acknowledgement the agent sends it again: in some
+                             // seconds, or on its next connection. A full disk is no reason to cut
+                             // the link, over which cancels and ends come.
+                             if (durable)
+                                 send(node, ap::LogAck{id, stream, *durable});
+                             else if (durable.error().code != Code::ResourceExhausted)
+                                 disconnect(node);
+                         });
 }
 
 void AgentLinks::send(const NodeId& node, const ap::ToAgent& message) {
     const auto found = links_.find(node);
-    // Before its Hello a link gets nothing: what was meant for the node's earlier life would come to
-    // one that does not expect it, and all that matters is said again after the Hello.
+    // Before its Hello a link gets nothing: what was meant for the node's earlier life would come
+    // to one that does not expect it, and all that matters is said again after the Hello.
     if (found == links_.end() || found->second->closed || !found->second->greeted) return;
     const std::string frame = ap::encode(message);
     if (!ap::fits(frame)) {  // the node would end the link, and be told the same on the next one
@@ -192,7 +200,8 @@ void AgentLinks::flush(std::shared_ptr<Link> link) {
 
 Task<void> AgentLinks::write_out(std::shared_ptr<Link> link) {
     while (!link->closed && !link->outgoing.empty()) {
-        const Result<void> written = co_await link->stream->write(std::exchange(link->outgoing, {}));
+        const Result<void> written =
+            co_await link->stream->write(std::exchange(link->outgoing, {}));
         if (!written) {
             link->stream->close();
             break;

@@ -12,8 +12,8 @@ namespace ap = agent_protocol;
 namespace {
 constexpr std::string_view kCountersKey = "control";
 constexpr std::uint64_t kEventsKept = 200'000;  // rows
-constexpr Span kLongestPause = 30s;  // after failed commits
-}
+constexpr Span kLongestPause = 30s;             // after failed commits
+}  // namespace
 
 Control::Control(const Clock& clock, Store& store, Effects& effects, Settings settings)
     : state_(std::make_unique<State>(clock, store, effects, settings)) {}
@@ -29,8 +29,8 @@ void Control::State::end_turn() {
     commit_gathered();
 }
 
-// When the turn that is being gathered may be committed: reports of nodes share a commit, and a client
-// waits a moment for those that wrote together with it before. 0 = at once.
+// When the turn that is being gathered may be committed: reports of nodes share a commit, and a
+// client waits a moment for those that wrote together with it before. 0 = at once.
 Span Control::State::commit_from() const {
     if (gathering.refused.empty()) return commit_not_before;
     return gathering.refused.size() < clients_before ? company_until : Span{};
@@ -38,10 +38,12 @@ Span Control::State::commit_from() const {
 
 void Control::State::commit_gathered() {
     while (!in_flight) {
-        if (const Span from = commit_from(); (gathering.changed() || plan_wanted) && clock.since_boot() < from) {
+        if (const Span from = commit_from();
+            (gathering.changed() || plan_wanted) && clock.since_boot() < from) {
             effects.wake(from);
             if (gathering.changed() || gathering.after.empty()) return;
-            release(std::exchange(gathering.after, {}));  // they rest on nothing that is not durable
+            release(
+                std::exchange(gathering.after, {}));  // they rest on nothing that is not durable
             continue;
         }
         advance_sweeps();
@@ -49,15 +51,19 @@ void Control::State::commit_gathered() {
         if (gathering.after.empty() && !gathering.changed()) return;
         auto turn = std::make_shared<Turn>(std::exchange(gathering, {}));
         if (!turn->changed()) {
-            release(std::move(turn->after));  // everything before is durable, so these may leave at once
+            release(std::move(
+                turn->after));  // everything before is durable, so these may leave at once
             continue;
         }
         in_flight = turn;
-        commit_not_before = clock.since_boot() + (std::exchange(reports, 0) >= 4 ? settings.busy_commit_pause : settings.commit_pause);
+        commit_not_before =
+            clock.since_boot() +
+            (std::exchange(reports, 0) >= 4 ? settings.busy_commit_pause : settings.commit_pause);
         // Shared: the store may answer after this object is gone (shutdown).
-        store.commit(serialise(*turn), [this, turn, alive = std::weak_ptr<int>(alive)](Result<std::uint64_t> result) {
-            if (alive.lock()) committed(turn, std::move(result));
-        });
+        store.commit(serialise(*turn),
+                     [this, turn, alive = std::weak_ptr<int>(alive)](Result<std::uint64_t> result) {
+                         if (alive.lock()) committed(turn, std::move(result));
+                     });
     }
 }
 
@@ -103,13 +109,15 @@ void Control::State::hold_back() {
 
 Batch Control::State::serialise(Turn& turn) {
     Batch batch;
-    for (const auto& [job_key, created_keys] : turn.erased_jobs) {  // first: it may have been made anew
+    for (const auto& [job_key, created_keys] :
+         turn.erased_jobs) {  // first: it may have been made anew
         batch.erase(Table::Job, job_key);
         batch.erase(Table::JobState, job_key);
         batch.erase(Table::JobLive, job_key);
         for (const std::string& created : created_keys) batch.erase(Table::JobCreated, created);
     }
-    batch.writes.insert(batch.writes.end(), std::make_move_iterator(turn.together.begin()), std::make_move_iterator(turn.together.end()));
+    batch.writes.insert(batch.writes.end(), std::make_move_iterator(turn.together.begin()),
+                        std::make_move_iterator(turn.together.end()));
     turn.together.clear();
     for (auto& [base_key, text] : turn.bases) batch.put(Table::TaskBase, base_key, std::move(text));
     for (const auto& [job_key, row] : turn.definitions) batch.put(Table::Job, job_key, row);
@@ -119,14 +127,17 @@ Batch Control::State::serialise(Turn& turn) {
         const JobEntry& job = found->second;
         batch.put(Table::JobLive, job_key, std::move(live));
         // Trials are listed with their sweep only.
-        if (!job.is_trial()) batch.put(Table::JobCreated, created_key(job.workspace(), job.name(), Instant{job.created}), "");
+        if (!job.is_trial())
+            batch.put(Table::JobCreated,
+                      created_key(job.workspace(), job.name(), Instant{job.created}), "");
     }
     for (const std::string& job_key : turn.states) {
         const auto found = jobs.find(job_key);
         if (found == jobs.end()) continue;
         const JobState& state = found->second.state;
         std::string row = state_text(state);
-        if (found->second.type == JobType::Sweep && found->second.sweep) {  // its progress beside it
+        if (found->second.type == JobType::Sweep &&
+            found->second.sweep) {  // its progress beside it
             row.back() = ',';
             row += "\"sweep\":" + to_json(found->second.sweep->progress).dump() + "}";
         }
@@ -134,18 +145,24 @@ Batch Control::State::serialise(Turn& turn) {
         if (is_terminal(state.status)) batch.erase(Table::JobLive, job_key);
     }
     for (const std::string& totals_key : turn.totals) {
-        if (const auto found = totals.find(totals_key); found != totals.end()) batch.put(Table::Ledger, totals_key, to_json(found->second).dump());
-        else batch.erase(Table::Ledger, totals_key);
+        if (const auto found = totals.find(totals_key); found != totals.end())
+            batch.put(Table::Ledger, totals_key, to_json(found->second).dump());
+        else
+            batch.erase(Table::Ledger, totals_key);
     }
     for (const std::string& compute_key : turn.computes) {
         const auto found = computes.find(compute_key);
-        if (found == computes.end()) batch.erase(Table::Compute, compute_key);
-        else batch.put(Table::Compute, compute_key, to_json(found->second.compute).dump());
+        if (found == computes.end())
+            batch.erase(Table::Compute, compute_key);
+        else
+            batch.put(Table::Compute, compute_key, to_json(found->second.compute).dump());
     }
     for (const NodeId& id : turn.nodes) {
         const auto found = nodes.find(id);
-        if (found == nodes.end()) batch.erase(Table::Node, id);
-        else batch.put(Table::Node, id, to_json(found->second.node).dump());
+        if (found == nodes.end())
+            batch.erase(Table::Node, id);
+        else
+            batch.put(Table::Node, id, to_json(found->second.node).dump());
     }
     if (turn.counters) {
         Json counters = Json::object();
@@ -163,7 +180,8 @@ Batch Control::State::serialise(Turn& turn) {
 void Control::State::forget_ended(const Turn& turn) {
     for (const std::string& job_key : turn.states) {
         const auto found = jobs.find(job_key);
-        if (found != jobs.end() && is_terminal(found->second.state.status) && !gathering.states.contains(job_key))
+        if (found != jobs.end() && is_terminal(found->second.state.status) &&
+            !gathering.states.contains(job_key))
             drop_job(job_key);
     }
 }
@@ -203,7 +221,8 @@ Result<void> Control::State::recover() {
     Result<void> read = read_store();
     if (read) {
         broken.reset();
-        // What was asked for stays asked for, whether the commit that was to record it failed or not.
+        // What was asked for stays asked for, whether the commit that was to record it failed or
+        // not.
         if (stopping) cancel_all([](const JobEntry&) { return true; }, "");
         for (auto& [sweep_key, sweep] : sweeps) stop_given_up(sweep);
     } else {
@@ -222,7 +241,9 @@ Result<void> Control::State::read_store() {
     Range newest = with_prefix("", 1);
     newest.reverse = true;
     const std::vector<Record> last_row = TURNOUT_TRY(store.scan(Table::Event, newest));
-    if (!last_row.empty()) last_event = std::max<std::uint64_t>(last_event, std::strtoull(last_row.front().key.c_str(), nullptr, 16));
+    if (!last_row.empty())
+        last_event = std::max<std::uint64_t>(
+            last_event, std::strtoull(last_row.front().key.c_str(), nullptr, 16));
 
     const auto load_compute = [this](const Record& record) -> Result<void> {
         const Json json = TURNOUT_TRY(parse_json(record.value));
@@ -236,11 +257,13 @@ Result<void> Control::State::read_store() {
         const Json json = TURNOUT_TRY(parse_json(record.value));
         Node node = TURNOUT_TRY(node_from_json(json));
         const std::string compute_key = key(node.workspace, node.compute);
-        if (!computes.contains(compute_key)) return internal("stored node '" + record.key + "' without its compute");
+        if (!computes.contains(compute_key))
+            return internal("stored node '" + record.key + "' without its compute");
         // Our own start counts as a renewal of the contact.
-        const schedule::NodeIs is = node.state == NodeState::Provisioning ? schedule::NodeIs::Starting
-                                    : node.state == NodeState::Leaving    ? schedule::NodeIs::Leaving
-                                                                          : schedule::NodeIs::Unreachable;
+        const schedule::NodeIs is =
+            node.state == NodeState::Provisioning ? schedule::NodeIs::Starting
+            : node.state == NodeState::Leaving    ? schedule::NodeIs::Leaving
+                                                  : schedule::NodeIs::Unreachable;
         add_node(computes.at(compute_key), std::move(node), is);
         return {};
     };
@@ -252,10 +275,14 @@ Result<void> Control::State::read_store() {
     const Span now = clock.since_boot();
     for (auto& [id, entry] : nodes) {
         const Node node = entry.node;
-        if (node.state == NodeState::Leaving) effect([this, node] { effects.release(node); });
-        else say_provision(id);
+        if (node.state == NodeState::Leaving)
+            effect([this, node] { effects.release(node); });
+        else
+            say_provision(id);
         set_deadline(entry, now + 5s);
-        effect([this, id = id] { effects.disconnect(id); });  // an agent that is still there says Hello anew
+        effect([this, id = id] {
+            effects.disconnect(id);
+        });  // an agent that is still there says Hello anew
     }
     plan_wanted = true;
     return {};
@@ -281,44 +308,57 @@ Result<void> Control::State::recover_jobs() {
         return {};
     };
     TURNOUT_TRY(each_row(store, Table::JobLive, with_prefix(""), load));
-    // Sweeps first: their trials have what they share from them, and they wait for no node themselves.
+    // Sweeps first: their trials have what they share from them, and they wait for no node
+    // themselves.
     std::sort(live.begin(), live.end(), [](const Live& a, const Live& b) {
         const bool job_a = a.facts.type != JobType::Sweep, job_b = b.facts.type != JobType::Sweep;
-        return std::tie(job_a, a.facts.created, a.facts.index, a.key) < std::tie(job_b, b.facts.created, b.facts.index, b.key);
+        return std::tie(job_a, a.facts.created, a.facts.index, a.key) <
+               std::tie(job_b, b.facts.created, b.facts.index, b.key);
     });
     jobs.reserve(live.size());
     std::vector<JobEntry*> placed;
     for (Live& one : live) {
         if (!one.facts.sweep.empty()) {
-            const auto sweep = sweeps.find(key(one.key.substr(0, one.key.find('/')), one.facts.sweep));
-            if (sweep == sweeps.end()) return internal("stored trial '" + one.key + "' without its sweep");
+            const auto sweep =
+                sweeps.find(key(one.key.substr(0, one.key.find('/')), one.facts.sweep));
+            if (sweep == sweeps.end())
+                return internal("stored trial '" + one.key + "' without its sweep");
             one.facts = trial_facts(sweep->second, one.facts.index, one.facts.created);
         }
-        const std::string compute_key = key(one.key.substr(0, one.key.find('/')), one.facts.compute);
-        if (!computes.contains(compute_key)) return internal("stored job '" + one.key + "' without its compute");
+        const std::string compute_key =
+            key(one.key.substr(0, one.key.find('/')), one.facts.compute);
+        if (!computes.contains(compute_key))
+            return internal("stored job '" + one.key + "' without its compute");
         JobEntry& job = add_job(std::move(one.key), std::move(one.facts), std::move(one.state));
         job.base->stored = true;
         if (job.type == JobType::Sweep) {
             TURNOUT_TRY(recover_sweep(job));
             continue;
         }
-        if (job.state.placed()) placed.push_back(&job);
-        else enqueue(job);
+        if (job.state.placed())
+            placed.push_back(&job);
+        else
+            enqueue(job);
     }
     // A node runs what it has in the order in which it was given.
     std::sort(placed.begin(), placed.end(), [](const JobEntry* a, const JobEntry* b) {
         // Of those that one plan gave, the higher priority came first.
-        return std::tie(a->state.attempts.back().leased, b->priority, a->handle) < std::tie(b->state.attempts.back().leased, a->priority, b->handle);
+        return std::tie(a->state.attempts.back().leased, b->priority, a->handle) <
+               std::tie(b->state.attempts.back().leased, a->priority, b->handle);
     });
     for (JobEntry* job : placed) {
         const JobAttempt& attempt = job->state.attempts.back();
         std::vector<Handle> on;
         for (std::size_t rank = 0; rank < attempt.nodes.size(); ++rank) {
-            if (std::find(attempt.ended_ranks.begin(), attempt.ended_ranks.end(), static_cast<int>(rank)) != attempt.ended_ranks.end()) continue;
+            if (std::find(attempt.ended_ranks.begin(), attempt.ended_ranks.end(),
+                          static_cast<int>(rank)) != attempt.ended_ranks.end())
+                continue;
             const auto node = nodes.find(job->compute->key() + "/" + attempt.nodes[rank]);
-            if (node == nodes.end()) return internal("stored job '" + *job->key + "' without its node");
+            if (node == nodes.end())
+                return internal("stored job '" + *job->key + "' without its node");
             // Who of several nodes has reported is not stored.
-            node->second.leases.push_back({job, attempt.number, static_cast<int>(rank), attempt.preparing.has_value()});
+            node->second.leases.push_back(
+                {job, attempt.number, static_cast<int>(rank), attempt.preparing.has_value()});
             on.push_back(node->second.handle);
         }
         scheduler->restore_task(job->handle, job->compute->handle, demand_of(*job), on);
@@ -329,8 +369,10 @@ Result<void> Control::State::recover_jobs() {
 
 Result<void> Control::recover() {
     Result<void> recovered = state_->recover();
-    if (recovered) state_->end_turn();
-    else state_->hold_back();
+    if (recovered)
+        state_->end_turn();
+    else
+        state_->hold_back();
     return recovered;
 }
 
@@ -354,9 +396,11 @@ void Control::submit(JobSubmission job, Reply<Put> reply) {
     if (*known) {
         JobRecord& record = **known;
         if (!record.definition.equal_unordered(job.definition)) {
-            s.reply<Put>(std::move(reply),
-                         fail(Code::Conflict, "Conflict",
-                              "job '" + job.name + "' exists with another definition; choose another name", "name"));
+            s.reply<Put>(
+                std::move(reply),
+                fail(Code::Conflict, "Conflict",
+                     "job '" + job.name + "' exists with another definition; choose another name",
+                     "name"));
         } else if (record.meta == job.meta) {
             s.reply<Put>(std::move(reply), Put::Unchanged);
         } else {
@@ -378,12 +422,16 @@ void Control::submit(JobSubmission job, Reply<Put> reply) {
         return s.end_turn();
     }
 
-    Result<Sweep> sweep = job.type == JobType::Sweep ? parse_sweep(job.definition, job.name) : Result<Sweep>(Sweep{});
-    if (const Result<void> named = s.check_trial_names(job, sweep ? sweep->limits.max_total_trials : 0); !named) {
+    Result<Sweep> sweep =
+        job.type == JobType::Sweep ? parse_sweep(job.definition, job.name) : Result<Sweep>(Sweep{});
+    if (const Result<void> named =
+            s.check_trial_names(job, sweep ? sweep->limits.max_total_trials : 0);
+        !named) {
         s.reply<Put>(std::move(reply), Failure(named.error()));
         return s.end_turn();
     }
-    SplitTask task = job.type == JobType::Sweep ? base_of_trials(job.task) : split_task(job.task, job.name);
+    SplitTask task =
+        job.type == JobType::Sweep ? base_of_trials(job.task) : split_task(job.task, job.name);
     JobRecord record;
     record.workspace = std::move(job.workspace);
     record.name = std::move(job.name);
@@ -412,9 +460,13 @@ void Control::submit(JobSubmission job, Reply<Put> reply) {
     }
     for (Write& write : job.together) s.gathering.together.push_back(std::move(write));
     s.job_event(entry, "submitted");
-    if (entry.type == JobType::Command) s.enqueue(entry);
-    else if (sweep) s.add_sweep(entry, record, std::move(*sweep), {}, job.task.mlflow_experiment_id);
-    else s.end_job(entry, JobStatus::Failed, ap::Cause::Input, sweep.error().message, record.created);
+    if (entry.type == JobType::Command)
+        s.enqueue(entry);
+    else if (sweep)
+        s.add_sweep(entry, record, std::move(*sweep), {}, job.task.mlflow_experiment_id);
+    else
+        s.end_job(entry, JobStatus::Failed, ap::Cause::Input, sweep.error().message,
+                  record.created);
     s.reply<Put>(std::move(reply), Put::Created);
     s.end_turn();
 }
@@ -446,13 +498,16 @@ void Control::cancel_job(std::string workspace, std::string name, Reply<void> re
         s.reply<void>(std::move(reply), Result<void>{});
         return s.end_turn();
     }
-    const Result<std::optional<JobRecord>> known = s.find_job(job_key);  // it has ended, or never was
+    const Result<std::optional<JobRecord>> known =
+        s.find_job(job_key);  // it has ended, or never was
     if (!known) return reply(Failure(known.error()));
-    s.reply<void>(std::move(reply), *known ? Result<void>{} : Result<void>(Failure(no_such_job(name))));
+    s.reply<void>(std::move(reply),
+                  *known ? Result<void>{} : Result<void>(Failure(no_such_job(name))));
     s.end_turn();
 }
 
-void Control::drilled(const std::string& workspace, const std::string& name, const std::string& what) {
+void Control::drilled(const std::string& workspace, const std::string& name,
+                      const std::string& what) {
     State& s = *state_;
     const auto live = s.jobs.find(State::key(workspace, name));
     if (s.broken || live == s.jobs.end()) return;
@@ -464,9 +519,13 @@ void Control::preempt_job(std::string workspace, std::string name, Reply<void> r
     State& s = *state_;
     if (s.broken) return reply(Failure(*s.broken));
     const auto live = s.jobs.find(State::key(workspace, name));
-    if (live == s.jobs.end() || !live->second.state.placed() || live->second.state.cancel_requested) {
-        s.reply<void>(std::move(reply), fail(Code::FailedPrecondition, "JobNotOnNode",
-                                             "job '" + name + "' is on no node just now: there is nothing to take away from it", name));
+    if (live == s.jobs.end() || !live->second.state.placed() ||
+        live->second.state.cancel_requested) {
+        s.reply<void>(
+            std::move(reply),
+            fail(Code::FailedPrecondition, "JobNotOnNode",
+                 "job '" + name + "' is on no node just now: there is nothing to take away from it",
+                 name));
         return s.end_turn();
     }
     s.preempt(live->second, "asked for by a person");
@@ -487,7 +546,8 @@ void Control::delete_job(std::string workspace, std::string name, Reply<void> re
                       fail(Code::FailedPrecondition, "JobNotEnded",
                            "job '" + name + "' has not ended; cancel it first", name));
     } else {
-        s.gathering.erased_jobs[job_key].insert(State::created_key(workspace, name, (*known)->created));
+        s.gathering.erased_jobs[job_key].insert(
+            State::created_key(workspace, name, (*known)->created));
         if ((*known)->type == JobType::Sweep) s.forget_totals(**known);
         s.drop_job(job_key);
         s.gathering.states.erase(job_key);
@@ -504,10 +564,15 @@ void Control::put_compute(Compute compute, Reply<Put> reply) {
     const std::string compute_key = State::key(compute.workspace, compute.name);
     const auto known = s.computes.find(compute_key);
     if (compute.name == "serverless" && !compute.implicit) {
-        s.reply<Put>(std::move(reply), invalid("the name 'serverless' is kept for jobs without compute; choose another", "name"));
+        s.reply<Put>(
+            std::move(reply),
+            invalid("the name 'serverless' is kept for jobs without compute; choose another",
+                    "name"));
     } else if (known != s.computes.end() && known->second.compute.deleting) {
-        s.reply<Put>(std::move(reply), fail(Code::Conflict, "ComputeBeingDeleted",
-                                            "compute '" + compute.name + "' is being deleted; wait until it is gone", compute.name));
+        s.reply<Put>(std::move(reply),
+                     fail(Code::Conflict, "ComputeBeingDeleted",
+                          "compute '" + compute.name + "' is being deleted; wait until it is gone",
+                          compute.name));
     } else {
         const bool created = known == s.computes.end();
         compute.created = created ? s.clock.now() : known->second.compute.created;
@@ -515,7 +580,8 @@ void Control::put_compute(Compute compute, Reply<Put> reply) {
         // Checked where it came in.
         const auto price = price_per_hour(compute);
         if (!created && price && *price != known->second.price) s.book_cost(known->second);
-        const bool other_share = !created && known->second.compute.jobs_per_node != compute.jobs_per_node;
+        const bool other_share =
+            !created && known->second.compute.jobs_per_node != compute.jobs_per_node;
         State::ComputeState& state = s.add_compute(std::move(compute));
         if (other_share)  // its nodes learn the number when they say Hello
             for (const NodeId& id : state.nodes)
@@ -543,7 +609,8 @@ void Control::delete_compute(std::string workspace, std::string name, Reply<void
         return s.end_turn();
     }
     State::ComputeState& compute = known->second;
-    if (!std::exchange(compute.compute.deleting, true)) s.compute_event(compute.compute, "deleting");
+    if (!std::exchange(compute.compute.deleting, true))
+        s.compute_event(compute.compute, "deleting");
     s.gathering.computes.insert(compute_key);
     s.deletions.insert(compute_key);
     s.tell_scheduler(compute);
@@ -553,7 +620,8 @@ void Control::delete_compute(std::string workspace, std::string name, Reply<void
     s.end_turn();
 }
 
-void Control::State::cancel_all(const std::function<bool(const JobEntry&)>& which, const std::string& why) {
+void Control::State::cancel_all(const std::function<bool(const JobEntry&)>& which,
+                                const std::string& why) {
     std::vector<std::pair<Handle, JobEntry*>> found;
     for (auto& [job_key, job] : jobs)
         if (!is_terminal(job.state.status) && which(job)) found.emplace_back(job.handle, &job);
@@ -588,12 +656,15 @@ void Control::agent_connected(const NodeId& id, const ap::Hello& hello) {
     node.tries = 0;
     node.bases.clear();
     node.last_contact = s.clock.since_boot();
-    State::ComputeState& compute = s.computes.at(State::key(node.node.workspace, node.node.compute));
+    State::ComputeState& compute =
+        s.computes.at(State::key(node.node.workspace, node.node.compute));
     node.welcomed = false;
-    s.effect([&s, id, welcome = ap::Welcome{s.settings.lost_node_after, compute.compute.jobs_per_node}] {
-        if (const auto there = s.nodes.find(id); there != s.nodes.end()) there->second.welcomed = true;
-        s.effects.send(id, welcome);
-    });
+    s.effect(
+        [&s, id, welcome = ap::Welcome{s.settings.lost_node_after, compute.compute.jobs_per_node}] {
+            if (const auto there = s.nodes.find(id); there != s.nodes.end())
+                there->second.welcomed = true;
+            s.effects.send(id, welcome);
+        });
     if (node.node.state == NodeState::Leaving) {  // its deadline stays: the release is said again
         s.send(id, ap::Leave{});
         return s.end_turn();
@@ -609,11 +680,14 @@ void Control::agent_connected(const NodeId& id, const ap::Hello& hello) {
     // Attempts that the node knows and that are not (any more) what it should run.
     std::set<ap::AttemptId> known;
     for (const ap::AttemptId& attempt : hello.attempts) {
-        if (node.find(attempt)) known.insert(attempt);
-        else s.send(id, ap::Cancel{attempt, ap::Cause::NodeLost, Span{}});
+        if (node.find(attempt))
+            known.insert(attempt);
+        else
+            s.send(id, ap::Cancel{attempt, ap::Cause::NodeLost, Span{}});
     }
     const bool rebooted = !node.node.boot_id.empty() && node.node.boot_id != hello.boot_id;
-    if (node.node.boot_id != hello.boot_id || node.node.state != NodeState::Idle || !node.node.problem.empty()) {
+    if (node.node.boot_id != hello.boot_id || node.node.state != NodeState::Idle ||
+        !node.node.problem.empty()) {
         if (node.node.state == NodeState::Provisioning) {
             s.node_event(node.node, "ready");
             node.node.ready = s.clock.now();
@@ -623,7 +697,8 @@ void Control::agent_connected(const NodeId& id, const ap::Hello& hello) {
         s.set_state(node, NodeState::Idle);
     }
     for (const State::Lease& lease : std::vector<State::Lease>(node.leases)) {
-        const bool there = known.contains({node.node.workspace, std::string(lease.job->name()), lease.attempt});
+        const bool there =
+            known.contains({node.node.workspace, std::string(lease.job->name()), lease.attempt});
         const bool canceled = lease.job->state.cancel_requested;
         if (!there && (lease.begun || rebooted || canceled)) {
             // It had begun and the node does not know it any more: its processes are gone. Or it
@@ -634,7 +709,10 @@ void Control::agent_connected(const NodeId& id, const ap::Hello& hello) {
             ending.message = rebooted ? "the node was restarted" : "the node lost its state";
             s.end_rank(node, lease, std::move(ending));
         } else if (lease.job->state.preempting() && !canceled) {
-            s.send(id, ap::Cancel{{node.node.workspace, std::string(lease.job->name()), lease.attempt}, ap::Cause::Preempted, s.settings.preemption_grace});
+            s.send(id,
+                   ap::Cancel{{node.node.workspace, std::string(lease.job->name()), lease.attempt},
+                              ap::Cause::Preempted,
+                              s.settings.preemption_grace});
         } else {
             s.send_lease(node, lease);
         }
@@ -651,7 +729,8 @@ void Control::agent_disconnected(const NodeId& id) {
     found->second.last_contact = s.clock.since_boot();
     s.set_deadline(found->second, s.clock.since_boot() + 1s);
     if (found->second.node.state == NodeState::Idle) {
-        s.scheduler->node_is(found->second.handle, schedule::NodeIs::Unreachable, s.clock.since_boot());
+        s.scheduler->node_is(found->second.handle, schedule::NodeIs::Unreachable,
+                             s.clock.since_boot());
         s.plan_wanted = true;
     }
     s.end_turn();
@@ -664,8 +743,10 @@ void Control::agent_says(const NodeId& id, const ap::ToServer& message) {
     if (found == s.nodes.end()) return;
     found->second.last_contact = s.clock.since_boot();
     ++s.reports;
-    if (const auto* phase = std::get_if<ap::PhaseReport>(&message)) s.phase_reported(found->second, *phase);
-    else if (const auto* end = std::get_if<ap::EndReport>(&message)) s.end_reported(found->second, *end);
+    if (const auto* phase = std::get_if<ap::PhaseReport>(&message))
+        s.phase_reported(found->second, *phase);
+    else if (const auto* end = std::get_if<ap::EndReport>(&message))
+        s.end_reported(found->second, *end);
     s.end_turn();
 }
 
@@ -680,8 +761,10 @@ void Control::node_failed(const NodeId& id, Error why) {
     node.node.problem = why.message;
     s.gathering.nodes.insert(id);
     s.back_off(s.computes.at(State::key(node.node.workspace, node.node.compute)));
-    if (node.leases.empty()) s.release_node(node);
-    else s.set_deadline(node, s.clock.since_boot() + 5s);  // it may hold an attempt: keep trying
+    if (node.leases.empty())
+        s.release_node(node);
+    else
+        s.set_deadline(node, s.clock.since_boot() + 5s);  // it may hold an attempt: keep trying
     s.end_turn();
 }
 
@@ -720,10 +803,12 @@ std::optional<Span> Control::next_tick() const {
         if (!next || at < *next) next = at;
     };
     if (!state_->deadlines.empty()) consider(state_->deadlines.begin()->first);
-    if (!state_->in_flight && (state_->gathering.changed() || (state_->plan_wanted && state_->schedule_not_before == Span{})))
+    if (!state_->in_flight && (state_->gathering.changed() ||
+                               (state_->plan_wanted && state_->schedule_not_before == Span{})))
         consider(state_->commit_from());
     if (!state_->sweep_deadlines.empty()) consider(state_->sweep_deadlines.begin()->first);
-    // While a commit is under way nothing is planned; its end does that. Nor before the next one may begin.
+    // While a commit is under way nothing is planned; its end does that. Nor before the next one
+    // may begin.
     if (state_->plan_at && !state_->in_flight)
         consider(std::max({*state_->plan_at, state_->schedule_not_before, state_->commit_from()}));
     if (state_->schedule_not_before != Span{}) consider(state_->schedule_not_before);

@@ -48,7 +48,8 @@ public:
     // That job's end is durable.
     virtual void job_ended(const std::string& /*workspace*/, const std::string& /*job*/) {}
     // Lines for the log of a sweep; may be lost.
-    virtual void sweep_says(const std::string& /*workspace*/, const std::string& /*job*/, const std::string& /*text*/) {}
+    virtual void sweep_says(const std::string& /*workspace*/, const std::string& /*job*/,
+                            const std::string& /*text*/) {}
 };
 
 inline constexpr std::string_view kSweepLog = "azureml-logs/hyperdrive.txt";  // where Azure has it
@@ -56,15 +57,17 @@ inline constexpr std::string_view kSweepLog = "azureml-logs/hyperdrive.txt";  //
 struct JobSubmission {
     std::string workspace;  // id
     std::string name;
-    Json definition;        // the PUT body's "properties", as sent
-    JobMeta meta;           // what listings show and may change later
-    std::string compute;    // name of an AmlCompute in that workspace; "serverless" for none
+    Json definition;      // the PUT body's "properties", as sent
+    JobMeta meta;         // what listings show and may change later
+    std::string compute;  // name of an AmlCompute in that workspace; "serverless" for none
     JobType type = JobType::Command;
-    int priority = 0;       // higher first
-    agent_protocol::TaskSpec task;  // resolved at submission, without run token; of a sweep: of its trials
+    int priority = 0;  // higher first
+    agent_protocol::TaskSpec
+        task;  // resolved at submission, without run token; of a sweep: of its trials
     std::string principal;
-    Instant created{};      // now
-    std::vector<Write> together;  // rows of others that are committed with a new job: both or neither
+    Instant created{};  // now
+    std::vector<Write>
+        together;  // rows of others that are committed with a new job: both or neither
 };
 
 enum class Put { Created, Unchanged, Updated };
@@ -123,8 +126,8 @@ public:
     void node_failed(const NodeId& node, Error why);  // provisioning did not work
     void node_gone(const NodeId& node);               // proof: nothing of it runs any more
 
-    // Called on the loop after each commit that recorded events, with the number of the newest row of
-    // Table::Event. One listener.
+    // Called on the loop after each commit that recorded events, with the number of the newest row
+    // of Table::Event. One listener.
     void on_events(std::function<void(std::uint64_t last)> listener);
 
     // ---- from tracking ----
@@ -132,7 +135,7 @@ public:
     void metrics_logged(const std::string& workspace, const std::string& run);
 
     // ---- time ----
-    void tick();  // at `next_tick`, and whenever somebody likes
+    void tick();                            // at `next_tick`, and whenever somebody likes
     std::optional<Span> next_tick() const;  // since_boot of the next deadline
 
     // ---- reads of what is not stored: live, for properties and `explain` ----
@@ -143,8 +146,8 @@ public:
     std::vector<Node> nodes_of(const std::string& workspace, const std::string& compute) const;
     // Why that job does not run yet, from the scheduler's own index.
     struct Explanation {
-        std::string text;                      // in words; "" if it does not wait
-        bool waits = false;                    // for a place on a node; if not, `waiting` says nothing
+        std::string text;    // in words; "" if it does not wait
+        bool waits = false;  // for a place on a node; if not, `waiting` says nothing
         schedule::Waiting waiting;
         std::vector<std::string> would_start;  // what would start it now, each in words
         schedule::Counts counts;               // of its compute
@@ -158,10 +161,12 @@ public:
     // Nothing of a job that has ended, or never was.
     std::optional<Explanation> explain(const std::string& workspace, const std::string& job) const;
     // Where a waiting job stands; nothing if it does not wait for a place.
-    std::optional<schedule::Waiting> waiting(const std::string& workspace, const std::string& job) const;
-    Waited waited(const std::string& workspace, const std::string& job) const;  // so far; nothing of one that does not wait
-    // The nodes of a compute that are there: how long they have lived, started, and been used by the
-    // attempts that run now, all in all.
+    std::optional<schedule::Waiting> waiting(const std::string& workspace,
+                                             const std::string& job) const;
+    Waited waited(const std::string& workspace,
+                  const std::string& job) const;  // so far; nothing of one that does not wait
+    // The nodes of a compute that are there: how long they have lived, started, and been used by
+    // the attempts that run now, all in all.
     struct LiveNodes {
         int count = 0;
         Span life{}, starting{}, used{};

@@ -1,4 +1,5 @@
-// Control: nodes that come, go and get lost, recovery, and the table of every status against every input.
+// Control: nodes that come, go and get lost, recovery, and the table of every status against every
+// input.
 #include <deque>
 
 #include "base/hash.h"
@@ -119,7 +120,8 @@ TEST(ControlNodes, ANewNumberOfJobsAtATimeComesToTheNodesThatAreThere) {
     Compute compute = World::cluster("c", 0, 1);
     compute.jobs_per_node = 3;
     w.put(compute);
-    EXPECT_EQ(w.said(), Lines{"disconnect ws/c/node-1"}) << "its next Hello is answered with the number";
+    EXPECT_EQ(w.said(), Lines{"disconnect ws/c/node-1"})
+        << "its next Hello is answered with the number";
     w.put(compute);
     EXPECT_EQ(w.said(), Lines{});
     w.disconnect(node);
@@ -151,7 +153,8 @@ TEST(ControlReconnect, ARankThatNeverGotItsLeaseGetsItThoughTheFirstHasBegun) {
     w.connect("ws/c/node-1");
     w.connect("ws/c/node-2");
     const bool in_order = w.job("g")->current()->nodes.front() == "node-1";
-    const NodeId rank0 = in_order ? "ws/c/node-1" : "ws/c/node-2", rank1 = in_order ? "ws/c/node-2" : "ws/c/node-1";
+    const NodeId rank0 = in_order ? "ws/c/node-1" : "ws/c/node-2",
+                 rank1 = in_order ? "ws/c/node-2" : "ws/c/node-1";
     w.phase(rank0, "g", ap::Phase::Preparing);
     w.disconnect(rank1);
     w.said();
@@ -239,7 +242,8 @@ TEST(ControlReconnect, ALeaseThatIsOutdatedWhenItsCommitIsDoneDoesNotLeave) {
     w.control->agent_disconnected("ws/c/node-1");
     w.control->agent_connected("ws/c/node-1", hello);
     w.settle();
-    EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 end_ack a#1", "send ws/c/node-1 welcome", "send ws/c/node-1 lease b#2"}));
+    EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 end_ack a#1", "send ws/c/node-1 welcome",
+                               "send ws/c/node-1 lease b#2"}));
 }
 
 TEST(ControlReconnect, ForeignAttemptsAreStopped) {
@@ -247,8 +251,9 @@ TEST(ControlReconnect, ForeignAttemptsAreStopped) {
     const NodeId node = w.ready();
     w.disconnect(node);
     w.connect(node, {World::attempt("j"), World::attempt("j", 7), World::attempt("ghost")});
-    EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 welcome", "send ws/c/node-1 cancel j#7 node_lost",
-                               "send ws/c/node-1 cancel ghost#1 node_lost", "send ws/c/node-1 lease j#1"}));
+    EXPECT_EQ(w.said(),
+              (Lines{"send ws/c/node-1 welcome", "send ws/c/node-1 cancel j#7 node_lost",
+                     "send ws/c/node-1 cancel ghost#1 node_lost", "send ws/c/node-1 lease j#1"}));
     w.ends(node, "ghost", ap::Cause::NodeLost);
     EXPECT_EQ(w.said(), Lines{"send ws/c/node-1 end_ack ghost#1"});
     EXPECT_EQ(w.status("j"), JobStatus::Preparing);
@@ -317,12 +322,18 @@ TEST(ControlLost, OfManyPreemptionsTheFirstAndTheLastAreKeptAndAllCount) {
     EXPECT_EQ(job.attempts[19].number, 20);
     EXPECT_EQ(job.attempts.back().number, 201);
     EXPECT_EQ(preemptions(job), 199);
-    EXPECT_EQ(std::count_if(job.attempts.begin(), job.attempts.end(), [](const JobAttempt& one) { return one.ending && one.ending->cause == ap::Cause::NodeLost; }), 1);
+    EXPECT_EQ(std::count_if(job.attempts.begin(), job.attempts.end(),
+                            [](const JobAttempt& one) {
+                                return one.ending && one.ending->cause == ap::Cause::NodeLost;
+                            }),
+              1);
     Span total{};
     for (const auto& [entry, span] : sums(job)) {
         total += span;
         if (entry == LedgerEntry::Retry || entry == LedgerEntry::Preempted) {
-            EXPECT_EQ(span, entry == LedgerEntry::Retry ? 11s : 199 * 11s - 1s);  // the last second is the next one's
+            EXPECT_EQ(span, entry == LedgerEntry::Retry
+                                ? 11s
+                                : 199 * 11s - 1s);  // the last second is the next one's
         }
     }
     EXPECT_EQ(total, w.clock.now() - job.created);
@@ -350,9 +361,13 @@ TEST(ControlLost, WhatIsTakenBackBeforeItBeganIsToldAsTheAttemptThatItWas) {
     for (const Record& row : rows.value()) {
         const Json events = parse_json(row.value).value();
         for (const Json& event : events.items())
-            if (event.at("kind").as_view() == "job") told.push_back(event.at("what").as_string() + " " + std::to_string(event.at("attempt").as_int()) + " " + event.at("cause").as_string());
+            if (event.at("kind").as_view() == "job")
+                told.push_back(event.at("what").as_string() + " " +
+                               std::to_string(event.at("attempt").as_int()) + " " +
+                               event.at("cause").as_string());
     }
-    EXPECT_EQ(told, (Lines{"submitted 0 ", "leased 1 ", "queued 1 node_lost", "leased 2 ", "queued 2 preempted", "leased 3 "}));
+    EXPECT_EQ(told, (Lines{"submitted 0 ", "leased 1 ", "queued 1 node_lost", "leased 2 ",
+                           "queued 2 preempted", "leased 3 "}));
 }
 
 TEST(ControlLost, NoReplacementBeforeTheFencingTimeIsOver) {
@@ -405,14 +420,17 @@ TEST(ControlLost, APreemptedJobOfSeveralNodesHasItsGraceOnEachOfThemOverARestart
     w.control->preempt_job("ws", "g", [&](Result<void> r) { answer = World::said_ok(r); });
     w.settle();
     EXPECT_EQ(answer, "ok");
-    EXPECT_EQ(w.said(), (Lines{"send " + rank0 + " cancel g#1 preempted", "send " + rank1 + " cancel g#1 preempted"}));
+    EXPECT_EQ(w.said(), (Lines{"send " + rank0 + " cancel g#1 preempted",
+                               "send " + rank1 + " cancel g#1 preempted"}));
     w.ends(rank0, "g", ap::Cause::Preempted);
-    EXPECT_EQ(w.said(), Lines{"send " + rank0 + " end_ack g#1"}) << "the other one still saves what it has";
+    EXPECT_EQ(w.said(), Lines{"send " + rank0 + " end_ack g#1"})
+        << "the other one still saves what it has";
     w.restart();
     EXPECT_TRUE(w.node(rank1)->gives_way);
     w.said();
     w.connect(rank1, {World::attempt("g")});
-    EXPECT_EQ(w.said(), (Lines{"send " + rank1 + " welcome", "send " + rank1 + " cancel g#1 preempted"}));
+    EXPECT_EQ(w.said(),
+              (Lines{"send " + rank1 + " welcome", "send " + rank1 + " cancel g#1 preempted"}));
     w.ends(rank1, "g", ap::Cause::Preempted);
     EXPECT_EQ(w.job("g")->attempts[0].ending->cause, ap::Cause::Preempted);
     EXPECT_FALSE(w.job("g")->attempts[0].preempting);
@@ -442,8 +460,8 @@ TEST(ControlRecover, RebuildsEverything) {
     w.settle();
     Lines said = w.said();
     std::sort(said.begin(), said.end());
-    EXPECT_EQ(said, (Lines{"disconnect ws/c/node-1", "disconnect ws/c/node-2", "provision ws/c/node-1",
-                           "provision ws/c/node-2"}));
+    EXPECT_EQ(said, (Lines{"disconnect ws/c/node-1", "disconnect ws/c/node-2",
+                           "provision ws/c/node-1", "provision ws/c/node-2"}));
     EXPECT_EQ(w.status("a"), JobStatus::Running);
     w.connect("ws/c/node-1", {World::attempt("a")});
     w.connect("ws/c/node-2", {World::attempt("b")});
@@ -492,7 +510,8 @@ TEST(ControlRecover, AStoreThatCannotBeReadRefusesUntilItCan) {
     struct Sick : MemoryStore {
         using MemoryStore::MemoryStore;
         Result<std::vector<Record>> scan(Table table, const Range& range) override {
-            if (sick && table == Table::JobLive) return fail(Code::Unavailable, "Io", "the disk does not answer");
+            if (sick && table == Table::JobLive)
+                return fail(Code::Unavailable, "Io", "the disk does not answer");
             return MemoryStore::scan(table, range);
         }
         bool sick = false;
@@ -503,7 +522,8 @@ TEST(ControlRecover, AStoreThatCannotBeReadRefusesUntilItCan) {
     Control control(clock, store, effects, {});
     ASSERT_TRUE(control.recover());
     std::vector<std::string> answers;
-    control.put_compute(World::cluster("c", 1, 1), [&](Result<Put> r) { answers.push_back(World::said_put(r)); });
+    control.put_compute(World::cluster("c", 1, 1),
+                        [&](Result<Put> r) { answers.push_back(World::said_put(r)); });
     while (store.queued()) store.flush();
     store.sick = true;
     store.fail_next(Error{Code::Unavailable, "Io", "the disk does not answer", ""});
@@ -544,7 +564,8 @@ TEST(ControlServerless, ExistsWithoutBeingAskedFor) {
     EXPECT_EQ(w.submit("j", "serverless"), "created");
     EXPECT_EQ(w.said(), Lines{"provision ws/serverless/node-1"});
     std::string answer;
-    w.control->put_compute(World::cluster("serverless", 0, 1), [&](Result<Put> r) { answer = World::said_put(r); });
+    w.control->put_compute(World::cluster("serverless", 0, 1),
+                           [&](Result<Put> r) { answer = World::said_put(r); });
     w.settle();
     EXPECT_EQ(answer, "InvalidArgument");
 }
@@ -553,17 +574,21 @@ TEST(ControlExplain, SaysWhyAJobWaits) {
     World w(1);
     w.put(World::cluster("c", 0, 0));
     w.submit("z", "c");
-    EXPECT_EQ(w.control->waiting_for("ws", "z"), "the compute allows no nodes (max_instances is 0)");
+    EXPECT_EQ(w.control->waiting_for("ws", "z"),
+              "the compute allows no nodes (max_instances is 0)");
     w.put(World::cluster("c", 0, 1));
     EXPECT_EQ(w.control->waiting_for("ws", "z"), "a node is starting");
     w.connect("ws/c/node-1");
     EXPECT_EQ(w.control->waiting_for("ws", "z"), "the node prepares the job");
-    w.control->agent_says("ws/c/node-1", ap::PhaseReport{World::attempt("z"), ap::Phase::Preparing, "unpacking", {}, {}});
+    w.control->agent_says(
+        "ws/c/node-1",
+        ap::PhaseReport{World::attempt("z"), ap::Phase::Preparing, "unpacking", {}, {}});
     w.settle();
     EXPECT_EQ(w.control->waiting_for("ws", "z"), "unpacking");
     w.submit("y", "c");
     w.submit("x", "c");
-    EXPECT_EQ(w.control->waiting_for("ws", "x"), "all 1 nodes of the compute are in use; 1 job ahead");
+    EXPECT_EQ(w.control->waiting_for("ws", "x"),
+              "all 1 nodes of the compute are in use; 1 job ahead");
     w.put(World::cluster("d", 0, 1));
     w.submit("v", "d");
     EXPECT_EQ(w.control->waiting_for("ws", "v"), "no free slot in the pool: all 1 are in use");
@@ -682,7 +707,8 @@ TEST(ControlStop, GoesOnAfterACommitThatFailed) {
     EXPECT_EQ(w.status("a"), JobStatus::CancelRequested);
     w.said();
     w.connect("ws/c/node-1", {World::attempt("a")});
-    EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 welcome", "send ws/c/node-1 cancel a#1 canceled"}));
+    EXPECT_EQ(w.said(),
+              (Lines{"send ws/c/node-1 welcome", "send ws/c/node-1 cancel a#1 canceled"}));
     w.ends("ws/c/node-1", "a", ap::Cause::Canceled);
     EXPECT_EQ(w.node("ws/c/node-1")->state, NodeState::Leaving);
     w.store->fail_next(full);
@@ -726,7 +752,10 @@ TEST(ControlTable, EveryStatusTakesEveryInput) {
         [](World& w) { w.cancel("j"); },
         [](World& w) { w.remove("j"); },
         [](World& w) { w.remove_compute("c"); },
-        [](World& w) { w.control->put_compute(World::cluster("c", 0, 0), [](Result<Put>) {}); w.settle(); },
+        [](World& w) {
+            w.control->put_compute(World::cluster("c", 0, 0), [](Result<Put>) {});
+            w.settle();
+        },
         [](World& w) { w.connect("ws/c/node-1"); },
         [](World& w) { w.connect("ws/c/node-1", {World::attempt("j")}); },
         [](World& w) { w.connect("ws/c/node-1", {}, "boot-2"); },
@@ -742,18 +771,30 @@ TEST(ControlTable, EveryStatusTakesEveryInput) {
         [](World& w) { w.ends("ws/c/node-1", "j", ap::Cause::NodeLost); },
         [](World& w) { w.ends("ws/c/node-1", "j", ap::Cause::Environment); },
         [](World& w) { w.ends("ws/c/node-1", "j", ap::Cause::None, 9); },
-        [](World& w) { w.control->node_failed("ws/c/node-1", Error{Code::Unavailable, "X", "broken", ""}); w.settle(); },
+        [](World& w) {
+            w.control->node_failed("ws/c/node-1", Error{Code::Unavailable, "X", "broken", ""});
+            w.settle();
+        },
         [](World& w) { w.gone("ws/c/node-1"); },
         [](World& w) { w.pass(3min); },
         [](World& w) { w.pass(7h); },
-        [](World& w) { w.control->stop_everything([](Result<void>) {}); w.settle(); },
-        [](World& w) { w.store->fail_next(Error{Code::Unavailable, "Io", "the disk does not answer", ""}); },
-        [](World& w) { w.restart(); w.settle(); },
+        [](World& w) {
+            w.control->stop_everything([](Result<void>) {});
+            w.settle();
+        },
+        [](World& w) {
+            w.store->fail_next(Error{Code::Unavailable, "Io", "the disk does not answer", ""});
+        },
+        [](World& w) {
+            w.restart();
+            w.settle();
+        },
     };
     for (int status = 0; status < 10; ++status) {
         for (std::size_t first = 0; first < inputs.size(); ++first) {
             for (std::size_t second = 0; second < inputs.size(); ++second) {
-                SCOPED_TRACE(std::to_string(status) + " " + std::to_string(first) + " " + std::to_string(second));
+                SCOPED_TRACE(std::to_string(status) + " " + std::to_string(first) + " " +
+                             std::to_string(second));
                 World w(1);
                 reach(w, status);
                 const std::optional<JobRecord> before = w.job("j");
@@ -772,7 +813,8 @@ TEST(ControlTable, EveryStatusTakesEveryInput) {
                 EXPECT_LE(w.count(Table::Node), 1u);
                 EXPECT_EQ(after->ended.has_value(), is_terminal(after->status));
                 const bool live = after->current() && !after->current()->ended;
-                for (std::size_t i = 0; i + 1 < after->attempts.size(); ++i) EXPECT_TRUE(after->attempts[i].ended);
+                for (std::size_t i = 0; i + 1 < after->attempts.size(); ++i)
+                    EXPECT_TRUE(after->attempts[i].ended);
                 EXPECT_NE(live, after->status == JobStatus::Queued || is_terminal(after->status));
                 if (live) {
                     const auto node = w.node("ws/c/" + after->current()->nodes.front());

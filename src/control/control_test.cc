@@ -58,7 +58,8 @@ TEST(ControlSubmit, EndedJobsAnswerFromTheStore) {
     EXPECT_EQ(answer, "updated");
     EXPECT_TRUE(w.job("j")->meta.archived);
     EXPECT_EQ(w.status("j"), JobStatus::Completed);
-    w.control->update_job("ws", "nobody", meta, [&](Result<Put> r) { answer = World::said_put(r); });
+    w.control->update_job("ws", "nobody", meta,
+                          [&](Result<Put> r) { answer = World::said_put(r); });
     w.settle();
     EXPECT_EQ(answer, "ResourceNotFound");
     EXPECT_EQ(w.count(Table::JobLive), 0u);
@@ -80,8 +81,10 @@ TEST(ControlSubmit, ANameIsFreeOnceItsDeletionIsUnderWay) {
     w.ends(node, "j");
     w.clock.pass(1s);
     std::string removed, submitted;
-    w.control->delete_job("ws", "j", [&](Result<void> r) { removed = World::said_ok(r); });  // not durable yet
-    w.control->submit(World::submission("j", "c"), [&](Result<Put> r) { submitted = World::said_put(r); });
+    w.control->delete_job("ws", "j",
+                          [&](Result<void> r) { removed = World::said_ok(r); });  // not durable yet
+    w.control->submit(World::submission("j", "c"),
+                      [&](Result<Put> r) { submitted = World::said_put(r); });
     w.settle();
     EXPECT_EQ(removed, "ok");
     EXPECT_EQ(submitted, "created");
@@ -94,7 +97,8 @@ TEST(ControlSubmit, ANameIsFreeOnceItsDeletionIsUnderWay) {
     w.control->put_compute(World::cluster("d", 0, 0), [](Result<Put>) {});  // keeps the disk busy
     w.control->delete_job("ws", "j", [](Result<void>) {});
     w.clock.pass(1s);
-    w.control->submit(World::submission("j", "d"), [&](Result<Put> r) { submitted = World::said_put(r); });
+    w.control->submit(World::submission("j", "d"),
+                      [&](Result<Put> r) { submitted = World::said_put(r); });
     w.control->cancel_job("ws", "j", [](Result<void>) {});
     w.control->delete_job("ws", "j", [&](Result<void> r) { removed = World::said_ok(r); });
     w.settle();
@@ -107,7 +111,8 @@ TEST(ControlTurns, NothingLeavesBeforeItsCommit) {
     World w;
     w.put(World::cluster("c", 0, 1));
     bool answered = false;
-    w.control->submit(World::submission("j", "c"), [&](Result<Put> r) { answered = r.has_value(); });
+    w.control->submit(World::submission("j", "c"),
+                      [&](Result<Put> r) { answered = r.has_value(); });
     EXPECT_FALSE(answered);
     EXPECT_EQ(w.said(), Lines{});
     EXPECT_FALSE(w.job("j"));
@@ -124,15 +129,18 @@ TEST(ControlTurns, TurnsGatherWhileOneIsUnderWay) {
     w.put(World::cluster("c", 0, 0));
     std::vector<std::string> answers;
     for (int i = 0; i < 5; ++i)
-        w.control->submit(World::submission("j" + std::to_string(i), "c"),
-                          [&, i](Result<Put> r) { answers.push_back(std::to_string(i) + World::said_put(r)); });
-    w.control->cancel_job("ws", "none", [&](Result<void> r) { answers.push_back(World::said_ok(r)); });
+        w.control->submit(World::submission("j" + std::to_string(i), "c"), [&, i](Result<Put> r) {
+            answers.push_back(std::to_string(i) + World::said_put(r));
+        });
+    w.control->cancel_job("ws", "none",
+                          [&](Result<void> r) { answers.push_back(World::said_ok(r)); });
     EXPECT_EQ(w.store->queued(), 1u);
     w.store->flush();
     EXPECT_EQ(answers, Lines{"0created"});
     EXPECT_EQ(w.store->queued(), 1u);  // the other four as one
     w.store->flush();
-    EXPECT_EQ(answers, (Lines{"0created", "1created", "2created", "3created", "4created", "ResourceNotFound"}));
+    EXPECT_EQ(answers, (Lines{"0created", "1created", "2created", "3created", "4created",
+                              "ResourceNotFound"}));
     EXPECT_EQ(w.store->queued(), 0u);
 }
 
@@ -209,7 +217,8 @@ TEST(ControlTurns, ATurnInWhichMuchHappensHasSeveralRowsOfEvents) {
     World w;
     w.put(World::cluster("c", 0, 1));
     constexpr std::size_t kJobs = 8000;
-    for (std::size_t i = 0; i < kJobs; ++i) w.control->submit(World::submission("j" + std::to_string(i), "c"), [](Result<Put>) {});
+    for (std::size_t i = 0; i < kJobs; ++i)
+        w.control->submit(World::submission("j" + std::to_string(i), "c"), [](Result<Put>) {});
     w.settle();
     const std::size_t before = w.store->scan(Table::Event, with_prefix("", 100'000))->size();
     w.control->delete_compute("ws", "c", [](Result<void>) {});
@@ -233,7 +242,8 @@ TEST(ControlTurns, AClientWaitsAMomentForThoseItSharedTheLastCommitWith) {
     w.pass(1s);
     int answered = 0;
     const auto submit = [&](std::string name) {
-        w.control->submit(World::submission(std::move(name), "c"), [&](Result<Put> r) { answered += r.has_value(); });
+        w.control->submit(World::submission(std::move(name), "c"),
+                          [&](Result<Put> r) { answered += r.has_value(); });
     };
     submit("a");  // is committed by itself; the others share the next one
     submit("b");
@@ -289,9 +299,10 @@ TEST(ControlTurns, AFailedCommitNeverHappened) {
     std::vector<std::string> answers;
     const auto note = [&](Result<Put> r) { answers.push_back(World::said_put(r)); };
     w.store->fail_next(Error{Code::ResourceExhausted, "DiskFull", "no space left", ""});
-    w.control->submit(World::submission("a", "c"), note);   // this one's commit fails
-    w.control->submit(World::submission("b", "c"), note);   // this one was built on it
-    w.control->cancel_job("ws", "old", [&](Result<void> r) { answers.push_back(World::said_ok(r)); });
+    w.control->submit(World::submission("a", "c"), note);  // this one's commit fails
+    w.control->submit(World::submission("b", "c"), note);  // this one was built on it
+    w.control->cancel_job("ws", "old",
+                          [&](Result<void> r) { answers.push_back(World::said_ok(r)); });
     w.settle();
     EXPECT_EQ(answers, (Lines{"DiskFull", "DiskFull", "DiskFull"}));
     EXPECT_FALSE(w.job("a"));
@@ -309,7 +320,8 @@ TEST(ControlTurns, AFailedCommitNeverHappened) {
 TEST(ControlTurns, AFullDiskDoesNotMakeItSpin) {
     World w;
     w.put(World::cluster("c", 0, 1));
-    for (int i = 0; i < 10; ++i) w.store->fail_next(Error{Code::ResourceExhausted, "DiskFull", "no space left", ""});
+    for (int i = 0; i < 10; ++i)
+        w.store->fail_next(Error{Code::ResourceExhausted, "DiskFull", "no space left", ""});
     EXPECT_EQ(w.submit("j", "c"), "DiskFull");
     EXPECT_EQ(w.store->queued(), 0u);
     Compute wanted = World::cluster("c", 1, 1);
@@ -326,8 +338,10 @@ TEST(ControlTurns, WhatNodesSayDoesNotMakeItSpinEither) {
     World w;
     const NodeId node = w.ready();
     int tries = 0;
-    for (int i = 0; i < 100; ++i) w.store->fail_next(Error{Code::ResourceExhausted, "DiskFull", "no space left", ""});
-    for (; w.clock.boot < 1h + 10min; w.clock.pass(1s)) {  // as the server does: a tick now and then, whatever is due
+    for (int i = 0; i < 100; ++i)
+        w.store->fail_next(Error{Code::ResourceExhausted, "DiskFull", "no space left", ""});
+    for (; w.clock.boot < 1h + 10min;
+         w.clock.pass(1s)) {  // as the server does: a tick now and then, whatever is due
         w.control->agent_connected(node, {});
         w.control->agent_says(node, ap::EndReport{World::attempt("j"), {}});
         w.control->tick();
@@ -436,13 +450,15 @@ TEST(ControlScale, ASlotIsPromisedOnce) {
     for (int round = 0; round < 40 && w.count(Table::JobLive) > 0; ++round) {
         std::vector<Node> nodes;
         const std::vector<Record> records = w.store->scan(Table::Node, with_prefix("")).value();
-        for (const Record& record : records)
-            nodes.push_back(*w.node(record.key));
+        for (const Record& record : records) nodes.push_back(*w.node(record.key));
         EXPECT_LE(nodes.size(), 2u);
         for (const Node& node : nodes) {
-            if (node.state == NodeState::Provisioning) w.connect(node.id());
-            else if (node.state == NodeState::Running) w.ends(node.id(), node.job);
-            else if (node.state == NodeState::Leaving) w.gone(node.id());
+            if (node.state == NodeState::Provisioning)
+                w.connect(node.id());
+            else if (node.state == NodeState::Running)
+                w.ends(node.id(), node.job);
+            else if (node.state == NodeState::Leaving)
+                w.gone(node.id());
         }
     }
     EXPECT_EQ(w.count(Table::JobLive), 0u);
@@ -495,7 +511,8 @@ TEST(ControlCancel, InEveryPhase) {
         EXPECT_EQ(w.cancel("nobody"), "ResourceNotFound");
         EXPECT_EQ(w.count(Table::JobLive), 0u);
     }
-    for (const ap::Phase phase : {ap::Phase::Preparing, ap::Phase::Running, ap::Phase::Finalizing}) {
+    for (const ap::Phase phase :
+         {ap::Phase::Preparing, ap::Phase::Running, ap::Phase::Finalizing}) {
         World w;
         const NodeId node = w.ready();
         w.phase(node, "j", phase);
@@ -521,7 +538,8 @@ TEST(ControlCancel, WhileTheNodeIsAway) {
     w.cancel("j");
     w.said();
     w.connect(node, {World::attempt("j")});
-    EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 welcome", "send ws/c/node-1 cancel j#1 canceled"}));
+    EXPECT_EQ(w.said(),
+              (Lines{"send ws/c/node-1 welcome", "send ws/c/node-1 cancel j#1 canceled"}));
     w.ends(node, "j", ap::Cause::Canceled);
     EXPECT_EQ(w.status("j"), JobStatus::Canceled);
 }
@@ -555,11 +573,13 @@ TEST(ControlDelete, AComputeWithWork) {
     EXPECT_EQ(w.status("a"), JobStatus::CancelRequested);
     EXPECT_EQ(w.status("b"), JobStatus::Canceled);
     EXPECT_EQ(w.job("b")->error_message, "compute 'c' was deleted");
-    EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 cancel a#1 canceled", "send ws/c/node-2 leave", "release ws/c/node-2"}));
+    EXPECT_EQ(w.said(), (Lines{"send ws/c/node-1 cancel a#1 canceled", "send ws/c/node-2 leave",
+                               "release ws/c/node-2"}));
     EXPECT_EQ(w.submit("x", "c"), "ComputeNotFound");
     EXPECT_EQ(w.remove_compute("c"), "ok");  // again: no effect
     std::string answer;
-    w.control->put_compute(World::cluster("c", 0, 1), [&](Result<Put> r) { answer = World::said_put(r); });
+    w.control->put_compute(World::cluster("c", 0, 1),
+                           [&](Result<Put> r) { answer = World::said_put(r); });
     w.settle();
     EXPECT_EQ(answer, "ComputeBeingDeleted");
     w.gone("ws/c/node-2");

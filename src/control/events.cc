@@ -13,9 +13,14 @@ constexpr std::size_t kFullRow = 1 << 20;  // no event is added to a row of that
 // One more event of the commit that is being gathered.
 class EventText : public JsonText {
 public:
-    EventText(std::string& out, Instant at, std::string_view kind, std::string_view workspace, std::string_view name, std::string_view what)
+    EventText(std::string& out, Instant at, std::string_view kind, std::string_view workspace,
+              std::string_view name, std::string_view what)
         : JsonText(out.empty() ? out : out += ',') {
-        number("at", at.micros).text("kind", kind).text("workspace", workspace).text("name", name).text("what", what);
+        number("at", at.micros)
+            .text("kind", kind)
+            .text("workspace", workspace)
+            .text("name", name)
+            .text("what", what);
     }
     EventText& maybe(std::string_view member, std::string_view value) {
         if (!value.empty()) text(member, value);
@@ -31,7 +36,8 @@ std::string& Control::State::event_text() {
     return rows.back();
 }
 
-void Control::State::job_event(const JobEntry& job, std::string_view what, std::string_view message) {
+void Control::State::job_event(const JobEntry& job, std::string_view what,
+                               std::string_view message) {
     EventText event(event_text(), clock.now(), "job", job.workspace(), job.name(), what);
     event.text("compute", job.compute->compute.name);
     event.text("status", name_of(job.state.status));
@@ -39,12 +45,14 @@ void Control::State::job_event(const JobEntry& job, std::string_view what, std::
         const JobAttempt& attempt = job.state.attempts.back();
         event.number("attempt", attempt.number);
         event.text("node", attempt.nodes.front());
-        if (attempt.ended && attempt.ending && !is_terminal(job.state.status) && attempt.ending->cause != agent_protocol::Cause::None)
+        if (attempt.ended && attempt.ending && !is_terminal(job.state.status) &&
+            attempt.ending->cause != agent_protocol::Cause::None)
             event.text("cause", agent_protocol::name_of(attempt.ending->cause));
         if (attempt.ended && attempt.ending && attempt.ending->exit_code >= 0 && what == "ended")
             event.number("exit_code", attempt.ending->exit_code);
     }
-    if (job.state.cause != agent_protocol::Cause::None) event.text("cause", agent_protocol::name_of(job.state.cause));
+    if (job.state.cause != agent_protocol::Cause::None)
+        event.text("cause", agent_protocol::name_of(job.state.cause));
     event.maybe("message", message);
 }
 
@@ -55,7 +63,8 @@ void Control::State::node_event(const Node& node, std::string_view what, std::st
 }
 
 void Control::State::compute_event(const Compute& compute, std::string_view what) {
-    const EventText event(event_text(), clock.now(), "compute", compute.workspace, compute.name, what);
+    const EventText event(event_text(), clock.now(), "compute", compute.workspace, compute.name,
+                          what);
 }
 
 void Control::on_events(std::function<void(std::uint64_t)> listener) {

@@ -24,15 +24,22 @@ TEST(Explain, SaysWhatWouldStartIt) {
     EXPECT_TRUE(second->waits);
     EXPECT_EQ(second->waiting.what, schedule::Waiting::For::Nodes);
     EXPECT_EQ(second->waiting.ahead, 0u);
-    EXPECT_EQ(second->would_start, (Lines{"the end of job first on node-1", "max_instances 2 instead of 1: `turnout compute update -n c --max-instances 2`"}));
+    EXPECT_EQ(
+        second->would_start,
+        (Lines{"the end of job first on node-1",
+               "max_instances 2 instead of 1: `turnout compute update -n c --max-instances 2`"}));
     ASSERT_EQ(second->nodes.size(), 1u);
     EXPECT_EQ(second->nodes[0].doing, "runs job first since 12 s");
     const auto third = w.control->explain("ws", "third");
     EXPECT_EQ(third->waiting.ahead, 1u);
-    EXPECT_EQ(third->would_start, (Lines{"the end of 2 jobs of this compute", "max_instances 3 instead of 1: `turnout compute update -n c --max-instances 3`"}));
+    EXPECT_EQ(
+        third->would_start,
+        (Lines{"the end of 2 jobs of this compute",
+               "max_instances 3 instead of 1: `turnout compute update -n c --max-instances 3`"}));
 
     w.disconnect(node);
-    EXPECT_NE(w.control->explain("ws", "second")->nodes[0].doing.find("not reachable"), std::string::npos);
+    EXPECT_NE(w.control->explain("ws", "second")->nodes[0].doing.find("not reachable"),
+              std::string::npos);
     EXPECT_FALSE(w.control->explain("ws", "nobody"));
     EXPECT_FALSE(w.control->explain("ws", "first")->waits);
 }
@@ -42,7 +49,8 @@ TEST(Explain, WhatItSaysIsTrue) {
     const NodeId node = w.ready("first");
     w.phase(node, "first", ap::Phase::Running);
     w.submit("second", "c");
-    ASSERT_EQ(w.control->explain("ws", "second")->would_start.at(1), "max_instances 2 instead of 1: `turnout compute update -n c --max-instances 2`");
+    ASSERT_EQ(w.control->explain("ws", "second")->would_start.at(1),
+              "max_instances 2 instead of 1: `turnout compute update -n c --max-instances 2`");
     w.put(World::cluster("c", 0, 2));
     ASSERT_TRUE(w.node("ws/c/node-2"));
     w.connect("ws/c/node-2");
@@ -63,13 +71,15 @@ TEST(Explain, NamesWhoHoldsTheSlots) {
     EXPECT_NE(why->would_start[1].find("--slots 2"), std::string::npos);
     w.put(World::cluster("none", 0, 0));
     w.submit("never", "none");
-    EXPECT_NE(w.control->explain("ws", "never")->would_start.at(0).find("--max-instances 1"), std::string::npos);
+    EXPECT_NE(w.control->explain("ws", "never")->would_start.at(0).find("--max-instances 1"),
+              std::string::npos);
 }
 
 TEST(Ledger, TotalsAreTheSumOverJobs) {
     World w(4);
     Compute cluster = World::cluster("c", 0, 1);
-    cluster.envelope.set("tags", Json::object({{"turnout.price_per_hour", "3600"}}));  // one a second
+    cluster.envelope.set("tags",
+                         Json::object({{"turnout.price_per_hour", "3600"}}));  // one a second
     w.put(cluster);
     w.submit("a", "c");
     w.clock.pass(2s);
@@ -94,7 +104,8 @@ TEST(Ledger, TotalsAreTheSumOverJobs) {
     for (const std::string name : {"a", "b", "gone"}) {
         const JobRecord job = *w.job(name);
         ASSERT_TRUE(is_terminal(job.status)) << name;
-        for (const auto& [entry, span] : ledger(job, w.clock.now())) time[static_cast<std::size_t>(entry)] += span;
+        for (const auto& [entry, span] : ledger(job, w.clock.now()))
+            time[static_cast<std::size_t>(entry)] += span;
         for (const JobAttempt& attempt : job.attempts) used += time_on_node(attempt, w.clock.now());
     }
     for (const std::string key : {"ws/compute/c", "ws/experiment/"}) {
@@ -144,7 +155,8 @@ TEST(Ledger, APreemptedAttemptIsCountedOnce) {
     w.ends(node, "a", ap::Cause::None, 2);
     EXPECT_EQ(totals(w, "ws/compute/c").attempts, 2);
     EXPECT_EQ(totals(w, "ws/compute/c").completed, 1);
-    EXPECT_GE(totals(w, "ws/compute/c").time[static_cast<std::size_t>(LedgerEntry::Preempted)], 10s);
+    EXPECT_GE(totals(w, "ws/compute/c").time[static_cast<std::size_t>(LedgerEntry::Preempted)],
+              10s);
 }
 
 TEST(Ledger, AJobOfSeveralNodesUsesAllOfThem) {

@@ -12,7 +12,8 @@ namespace ap = agent_protocol;
 
 namespace {
 
-constexpr std::size_t kIdleBases = 1024;  // tasks of ended jobs that are remembered: the next job's is often one of them
+constexpr std::size_t kIdleBases =
+    1024;  // tasks of ended jobs that are remembered: the next job's is often one of them
 
 // The same for every rank and every time it is said: each gang of a node's address its own, as far
 // as that goes without asking the machine.
@@ -24,9 +25,10 @@ int master_port(std::string_view job_key, int attempt) {
 
 }  // namespace
 
-std::string Control::State::created_key(std::string_view workspace, std::string_view name, Instant created) {
-    return std::string(workspace) + "/" + hex16_descending(static_cast<std::uint64_t>(created.micros)) + "/" +
-           std::string(name);
+std::string Control::State::created_key(std::string_view workspace, std::string_view name,
+                                        Instant created) {
+    return std::string(workspace) + "/" +
+           hex16_descending(static_cast<std::uint64_t>(created.micros)) + "/" + std::string(name);
 }
 
 Control::State::Lease* Control::State::NodeEntry::find(const ap::AttemptId& id) {
@@ -42,15 +44,19 @@ Result<std::optional<JobRecord>> Control::State::find_job(const std::string& job
         if (live != jobs.end()) static_cast<JobState&>(record) = live->second.state;
         return record;
     };
-    for (const Turn* turn : {const_cast<const Turn*>(&gathering), const_cast<const Turn*>(in_flight.get())}) {
+    for (const Turn* turn :
+         {const_cast<const Turn*>(&gathering), const_cast<const Turn*>(in_flight.get())}) {
         if (!turn) continue;
         if (const auto row = turn->definitions.find(job_key); row != turn->definitions.end()) {
             const Json json = TURNOUT_TRY(parse_json(row->second));
             JobRecord record = TURNOUT_TRY(job_from_json(json));
             if (!record.trial.sweep.empty())
-                if (const auto sweep = TURNOUT_TRY(find_job(key(record.workspace, record.trial.sweep)))) join_trial(record, *sweep);
+                if (const auto sweep =
+                        TURNOUT_TRY(find_job(key(record.workspace, record.trial.sweep))))
+                    join_trial(record, *sweep);
             if (live == jobs.end()) {  // an ended one whose tags just changed
-                const std::optional<Record> state = TURNOUT_TRY(store.get(Table::JobState, job_key));
+                const std::optional<Record> state =
+                    TURNOUT_TRY(store.get(Table::JobState, job_key));
                 if (state) {
                     const Json document = TURNOUT_TRY(parse_json(state->value));
                     static_cast<JobState&>(record) = TURNOUT_TRY(job_state_from_json(document));
@@ -58,7 +64,8 @@ Result<std::optional<JobRecord>> Control::State::find_job(const std::string& job
             }
             return std::optional(with_state(std::move(record)));
         }
-        if (turn->erased_jobs.contains(job_key)) return std::optional<JobRecord>();  // the store still has it
+        if (turn->erased_jobs.contains(job_key))
+            return std::optional<JobRecord>();  // the store still has it
     }
     const std::optional<Record> row = TURNOUT_TRY(store.get(Table::Job, job_key));
     if (!row) return std::optional<JobRecord>();
@@ -67,7 +74,8 @@ Result<std::optional<JobRecord>> Control::State::find_job(const std::string& job
 }
 
 // Into memory only: the caller puts it into the queue, or on its nodes.
-Control::State::JobEntry& Control::State::add_job(std::string job_key, JobFacts facts, JobState state) {
+Control::State::JobEntry& Control::State::add_job(std::string job_key, JobFacts facts,
+                                                  JobState state) {
     const auto [place, inserted] = jobs.try_emplace(std::move(job_key));
     TURNOUT_CHECK(inserted, "a job is known once: " + place->first);
     JobEntry& job = place->second;
@@ -163,7 +171,8 @@ void Control::State::give(JobEntry& job, const std::vector<Handle>& to) {
     for (const Handle handle : to) {
         NodeEntry& node = *node_of.at(handle);
         attempt.nodes.push_back(node.node.name);
-        if (node.leases.size() >= static_cast<std::size_t>(job.compute->compute.jobs_per_node)) at_once = false;
+        if (node.leases.size() >= static_cast<std::size_t>(job.compute->compute.jobs_per_node))
+            at_once = false;
     }
     const int number = attempt.number;
     job.state.attempts.push_back(std::move(attempt));
@@ -182,37 +191,48 @@ void Control::State::give(JobEntry& job, const std::vector<Handle>& to) {
 void Control::State::send_lease(NodeEntry& node, const Lease& lease) {
     const ap::AttemptId attempt{node.node.workspace, std::string(lease.job->name()), lease.attempt};
     const NodeId id = node.node.id();
-    if (lease.job->state.cancel_requested) return send(id, ap::Cancel{attempt, ap::Cause::Canceled, settings.cancel_grace});
-    if (lease.job->state.attempts.back().ending) return send(id, ap::Cancel{attempt, ap::Cause::Canceled, Span{}});
+    if (lease.job->state.cancel_requested)
+        return send(id, ap::Cancel{attempt, ap::Cause::Canceled, settings.cancel_grace});
+    if (lease.job->state.attempts.back().ending)
+        return send(id, ap::Cancel{attempt, ap::Cause::Canceled, Span{}});
     effect([this, id, attempt] {
-        // While this was on its way to the disk the node may have said Hello anew, and have lost it.
+        // While this was on its way to the disk the node may have said Hello anew, and have lost
+        // it.
         const auto now = nodes.find(id);
         const Lease* held = now == nodes.end() ? nullptr : now->second.find(attempt);
         if (!held || held->job->state.cancel_requested) return;
-        if (!now->second.welcomed) return;  // it said Hello anew: it is given its leases after the Welcome
+        if (!now->second.welcomed)
+            return;  // it said Hello anew: it is given its leases after the Welcome
         NodeEntry& to = now->second;
         JobEntry& job = *held->job;
         std::uint64_t& sent = to.bases[job.base->number];  // 0: never
         if (sent == 0 || to.bases_sent - sent >= ap::kBasesKept) {
-            Result<std::optional<Record>> row = store.get(Table::TaskBase, key(job.base->workspace, job.base->hash));
-            const bool absent = row && !*row, too_large = row && *row && (*row)->value.size() > ap::kMaxJson - 1024;
+            Result<std::optional<Record>> row =
+                store.get(Table::TaskBase, key(job.base->workspace, job.base->hash));
+            const bool absent = row && !*row,
+                       too_large = row && *row && (*row)->value.size() > ap::kMaxJson - 1024;
             if (absent || too_large) {  // and always will be: the node is not to wait for it
                 ap::Ending ending;
                 ending.cause = absent ? ap::Cause::Internal : ap::Cause::Input;
                 ending.exit_code = -1;
-                ending.message = absent ? "the job's task is not in the store" : "the job's task is larger than what a node can be told";
+                ending.message = absent ? "the job's task is not in the store"
+                                        : "the job's task is larger than what a node can be told";
                 end_rank(to, *held, std::move(ending));
                 return end_turn();
             }
-            Result<Json> task = !row ? Result<Json>(Failure(row.error())) : parse_json((*row)->value);
+            Result<Json> task =
+                !row ? Result<Json>(Failure(row.error())) : parse_json((*row)->value);
             if (!task) {
-                // It cannot be read just now: the node is asked to say Hello again, and is told then.
+                // It cannot be read just now: the node is asked to say Hello again, and is told
+                // then.
                 effects.disconnect(id);
                 return;
             }
             sent = ++to.bases_sent;
             if (to.bases.size() > 2 * ap::kBasesKept)  // the node has forgotten half of them
-                std::erase_if(to.bases, [&](const auto& one) { return one.second == 0 || to.bases_sent - one.second >= ap::kBasesKept; });
+                std::erase_if(to.bases, [&](const auto& one) {
+                    return one.second == 0 || to.bases_sent - one.second >= ap::kBasesKept;
+                });
             effects.send(id, ap::Base{job.base->hash, std::move(*task)});
         }
         Json own = Json::object();
@@ -230,12 +250,16 @@ void Control::State::send_lease(NodeEntry& node, const Lease& lease) {
 }
 
 // To every node of its attempt that has not ended.
-void Control::State::tell_stop(const JobEntry& job, ap::Cause cause, Span grace, bool only_if_waiting) {
+void Control::State::tell_stop(const JobEntry& job, ap::Cause cause, Span grace,
+                               bool only_if_waiting) {
     if (!job.state.placed()) return;
     const JobAttempt& attempt = job.state.attempts.back();
     for (std::size_t rank = 0; rank < attempt.nodes.size(); ++rank) {
-        if (std::find(attempt.ended_ranks.begin(), attempt.ended_ranks.end(), static_cast<int>(rank)) != attempt.ended_ranks.end()) continue;
-        ap::Cancel cancel{{std::string(job.workspace()), std::string(job.name()), attempt.number}, cause, grace};
+        if (std::find(attempt.ended_ranks.begin(), attempt.ended_ranks.end(),
+                      static_cast<int>(rank)) != attempt.ended_ranks.end())
+            continue;
+        ap::Cancel cancel{
+            {std::string(job.workspace()), std::string(job.name()), attempt.number}, cause, grace};
         cancel.only_if_waiting = only_if_waiting;
         send(job.compute->key() + "/" + attempt.nodes[rank], std::move(cancel));
     }
@@ -261,7 +285,8 @@ void Control::State::request_cancel(JobEntry& job, const std::string& why) {
     }
     if (!job.state.placed()) {
         dequeue(job);
-        return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message, clock.now());
+        return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message,
+                       clock.now());
     }
     job.state.status = JobStatus::CancelRequested;
     job_event(job, "canceling");
@@ -270,7 +295,8 @@ void Control::State::request_cancel(JobEntry& job, const std::string& why) {
 
 void Control::State::phase_reported(NodeEntry& node, const ap::PhaseReport& report) {
     Lease* lease = node.find(report.id);
-    if (!lease) return;  // of an attempt that is not this node's any more: its EndReport will be answered
+    if (!lease)
+        return;  // of an attempt that is not this node's any more: its EndReport will be answered
     lease->begun = true;
     if (lease->rank != 0) return;  // another one speaks for the job
     JobEntry& job = *lease->job;
@@ -284,14 +310,16 @@ void Control::State::phase_reported(NodeEntry& node, const ap::PhaseReport& repo
         at = std::max(when, attempt.leased);
         changed = true;
     };
-    // What passes quickly is reported late or not at all: its instants follow from the node's durations.
+    // What passes quickly is reported late or not at all: its instants follow from the node's
+    // durations.
     const ap::Durations& spent = report.durations;
     std::string_view what;
     switch (report.phase) {
         case ap::Phase::Ended:  // the EndReport carries it
         case ap::Phase::Finalizing:
             reached(attempt.finalizing, now - spent.outputs);
-            if (spent.user_code > Span{}) reached(attempt.running, now - spent.outputs - spent.user_code);
+            if (spent.user_code > Span{})
+                reached(attempt.running, now - spent.outputs - spent.user_code);
             reached(attempt.preparing, now - spent.outputs - spent.user_code - spent.before());
             status = JobStatus::Finalizing;
             what = "finalizing";
@@ -319,7 +347,8 @@ void Control::State::phase_reported(NodeEntry& node, const ap::PhaseReport& repo
 
 void Control::State::end_reported(NodeEntry& node, const ap::EndReport& report) {
     if (const Lease* lease = node.find(report.id)) end_rank(node, *lease, report.ending);
-    send(node.node.id(), ap::EndAck{report.id});  // leaves after the commit: only then may the node forget it
+    send(node.node.id(),
+         ap::EndAck{report.id});  // leaves after the commit: only then may the node forget it
 }
 
 void Control::State::end_rank(NodeEntry& node, Lease lease, ap::Ending ending) {
@@ -329,7 +358,8 @@ void Control::State::end_rank(NodeEntry& node, Lease lease, ap::Ending ending) {
     std::erase_if(node.leases, [&](const Lease& one) { return one.job == lease.job; });
     // While its command ran it had the node; before, it may only have waited there for its turn.
     std::optional<Span> ran;
-    if (ending.exit_code != -1 || ending.durations.user_code > Span{}) ran = ending.durations.user_code;
+    if (ending.exit_code != -1 || ending.durations.user_code > Span{})
+        ran = ending.durations.user_code;
     scheduler->left(job.handle, node.handle, now, ran);
     touched.insert(job.compute);
     plan_wanted = true;
@@ -348,10 +378,14 @@ void Control::State::end_rank(NodeEntry& node, Lease lease, ap::Ending ending) {
         ap::Ending last = attempt.ending ? std::move(*attempt.ending) : std::move(ending);
         return end_attempt(job, std::move(last));
     }
-    if (!first_bad || job.state.preempting()) return;  // all of them were told, and have their grace
+    if (!first_bad || job.state.preempting())
+        return;  // all of them were told, and have their grace
     // One that fails ends the job: the others would wait for it.
-    if (ending.cause == ap::Cause::Preempted) preempt(job, ending.message);
-    else tell_stop(job, ap::Cause::Canceled, job.state.cancel_requested ? settings.cancel_grace : Span(5s));
+    if (ending.cause == ap::Cause::Preempted)
+        preempt(job, ending.message);
+    else
+        tell_stop(job, ap::Cause::Canceled,
+                  job.state.cancel_requested ? settings.cancel_grace : Span(5s));
 }
 
 void Control::State::end_attempt(JobEntry& job, ap::Ending ending) {
@@ -364,9 +398,14 @@ void Control::State::end_attempt(JobEntry& job, ap::Ending ending) {
     if (const ap::Durations& spent = ending.durations; spent.user_code > Span{}) {
         attempt.preparing = attempt.preparing.value_or(attempt.leased);
         if (!attempt.running)
-            attempt.running = std::max(attempt.leased, std::min(*attempt.preparing + spent.before(), now - spent.outputs - spent.user_code));
+            attempt.running =
+                std::max(attempt.leased, std::min(*attempt.preparing + spent.before(),
+                                                  now - spent.outputs - spent.user_code));
         if (!job.state.started) job.state.started = attempt.running;
-        if (!attempt.finalizing) attempt.finalizing = std::max(*attempt.running, std::min(*attempt.running + spent.user_code, now - spent.outputs));
+        if (!attempt.finalizing)
+            attempt.finalizing =
+                std::max(*attempt.running,
+                         std::min(*attempt.running + spent.user_code, now - spent.outputs));
     }
     const ap::Cause cause = ending.cause;
     const std::string message = ending.message;
@@ -387,19 +426,22 @@ void Control::State::end_attempt(JobEntry& job, ap::Ending ending) {
         case ap::Cause::Environment:
         case ap::Cause::Input:
             if (canceled)  // it was told to stop: how it ended is its own matter
-                return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message, now);
+                return end_job(job, JobStatus::Canceled, ap::Cause::Canceled,
+                               job.state.error_message, now);
             return end_job(job, JobStatus::Failed, cause, message, now);
         case ap::Cause::Preempted:
         case ap::Cause::NodeLost:
         case ap::Cause::Internal: break;
     }
     // Not the user's fault: again, within the limit.
-    if (canceled) return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message, now);
+    if (canceled)
+        return end_job(job, JobStatus::Canceled, ap::Cause::Canceled, job.state.error_message, now);
     int failures = 0;
     for (const JobAttempt& one : job.state.attempts)
         if (one.ending && one.ending->cause != ap::Cause::Preempted) ++failures;
     if (failures >= settings.max_attempts)
-        return end_job(job, JobStatus::Failed, cause, message + " (" + std::to_string(failures) + " attempts)", now);
+        return end_job(job, JobStatus::Failed, cause,
+                       message + " (" + std::to_string(failures) + " attempts)", now);
     job.state.status = JobStatus::Queued;
     job_event(job, "queued", message);
     // It was only taken out of a node's backlog: as if it had never been given, but for its number,
@@ -409,7 +451,8 @@ void Control::State::end_attempt(JobEntry& job, ap::Ending ending) {
     enqueue(job);
 }
 
-void Control::State::end_job(JobEntry& job, JobStatus status, ap::Cause cause, std::string message, Instant at) {
+void Control::State::end_job(JobEntry& job, JobStatus status, ap::Cause cause, std::string message,
+                             Instant at) {
     TURNOUT_CHECK(!is_terminal(job.state.status), "a job ends once: " + *job.key);
     job.state.status = status;
     job.state.cause = cause;
@@ -421,7 +464,9 @@ void Control::State::end_job(JobEntry& job, JobStatus status, ap::Cause cause, s
     --job.compute->live_jobs;
     book_job(job);
     plan_wanted = true;
-    effect([this, workspace = std::string(job.workspace()), name = std::string(job.name())] { effects.job_ended(workspace, name); });
+    effect([this, workspace = std::string(job.workspace()), name = std::string(job.name())] {
+        effects.job_ended(workspace, name);
+    });
     if (job.is_trial()) trial_over(job);
 }
 

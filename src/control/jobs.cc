@@ -20,7 +20,8 @@ void put_placeholder(Json& json, std::string_view name) {
         std::string_view text = json.as_view();
         if (text.find(name) == std::string_view::npos) return;
         std::string out;
-        for (std::size_t at; (at = text.find(name)) != std::string_view::npos; text.remove_prefix(at + name.size())) {
+        for (std::size_t at; (at = text.find(name)) != std::string_view::npos;
+             text.remove_prefix(at + name.size())) {
             out += text.substr(0, at);
             out += ap::kJobPlaceholder;
         }
@@ -31,7 +32,8 @@ void put_placeholder(Json& json, std::string_view name) {
     } else if (json.is_object()) {
         for (auto& [key, value] : json.members()) {
             // A word of a closed list, or a hash: a node reads these before it puts the name in.
-            const bool fixed = key == "kind" || key == "hash" || key == "code_hash" || key == "distribution";
+            const bool fixed =
+                key == "kind" || key == "hash" || key == "code_hash" || key == "distribution";
             if (!fixed) put_placeholder(value, name);
         }
     }
@@ -48,7 +50,8 @@ SplitTask split_task(const ap::TaskSpec& task, std::string_view job) {
         json.erase(own);
     }
     json.erase("run_token");
-    if (json.dump().find(ap::kJobPlaceholder) != std::string::npos) {  // somebody's own text: it is to stay as it is
+    if (json.dump().find(ap::kJobPlaceholder) !=
+        std::string::npos) {  // somebody's own text: it is to stay as it is
         for (auto& [member, value] : json.members()) split.own.set(member, std::move(value));
         json = Json::object();
     }
@@ -96,18 +99,21 @@ Result<StoredJob> join_job(Store& store, const Record& definition) {
     if (state) {
         const Json state_document = TURNOUT_TRY(parse_json(state->value));
         static_cast<JobState&>(job) = TURNOUT_TRY(job_state_from_json(state_document));
-        if (job.type == JobType::Sweep) job.sweep = sweep_progress_from_json(state_document.at("sweep"));
+        if (job.type == JobType::Sweep)
+            job.sweep = sweep_progress_from_json(state_document.at("sweep"));
         stored.revision = std::max(stored.revision, state->revision);
     }
     if (job.trial.sweep.empty()) return stored;
-    const std::optional<Record> parent = TURNOUT_TRY(store.get(Table::Job, key_of(job.workspace, job.trial.sweep)));
+    const std::optional<Record> parent =
+        TURNOUT_TRY(store.get(Table::Job, key_of(job.workspace, job.trial.sweep)));
     if (!parent) return stored;  // it was deleted: what the trial did is still there
     const Json sweep_document = TURNOUT_TRY(parse_json(parent->value));
     join_trial(job, TURNOUT_TRY(job_from_json(sweep_document)));
     return stored;
 }
 
-Result<std::optional<JobRecord>> read_trial(Store& store, const JobRecord& sweep, std::string_view name) {
+Result<std::optional<JobRecord>> read_trial(Store& store, const JobRecord& sweep,
+                                            std::string_view name) {
     const std::string job_key = key_of(sweep.workspace, name);
     const std::optional<Record> row = TURNOUT_TRY(store.get(Table::Job, job_key));
     if (!row) return std::optional<JobRecord>();
@@ -123,24 +129,28 @@ Result<std::optional<JobRecord>> read_trial(Store& store, const JobRecord& sweep
     return std::optional(std::move(job));
 }
 
-Result<std::optional<StoredJob>> read_job(Store& store, std::string_view wsid, std::string_view name) {
+Result<std::optional<StoredJob>> read_job(Store& store, std::string_view wsid,
+                                          std::string_view name) {
     const std::optional<Record> row = TURNOUT_TRY(store.get(Table::Job, key_of(wsid, name)));
     if (!row) return std::optional<StoredJob>();
     return std::optional(TURNOUT_TRY(join_job(store, *row)));
 }
 
-Result<std::optional<TrialRun>> find_trial(Store& store, std::string_view wsid, std::string_view name) {
+Result<std::optional<TrialRun>> find_trial(Store& store, std::string_view wsid,
+                                           std::string_view name) {
     const std::optional<Record> row = TURNOUT_TRY(store.get(Table::Job, key_of(wsid, name)));
     if (!row) return std::optional<TrialRun>();
     const Json json = TURNOUT_TRY(parse_json(row->value));
     JobRecord job = TURNOUT_TRY(job_from_json(json));
     if (job.trial.sweep.empty()) return std::optional<TrialRun>();
     if (job.meta.display_name.empty()) job.meta.display_name = job.name;
-    return std::optional(TrialRun{std::move(job.trial.sweep), std::move(job.meta.display_name), std::move(job.trial.parameters), job.created});
+    return std::optional(TrialRun{std::move(job.trial.sweep), std::move(job.meta.display_name),
+                                  std::move(job.trial.parameters), job.created});
 }
 
 Result<ap::TaskSpec> read_task(Store& store, const JobRecord& job) {
-    const std::optional<Record> row = TURNOUT_TRY(store.get(Table::TaskBase, key_of(job.workspace, job.task_base)));
+    const std::optional<Record> row =
+        TURNOUT_TRY(store.get(Table::TaskBase, key_of(job.workspace, job.task_base)));
     if (!row) return internal("the task of job '" + job.name + "' is not in the store");
     const Json json = TURNOUT_TRY(parse_json(row->value));
     const ap::TaskSpec base = TURNOUT_TRY(ap::task_from_json(json));

@@ -23,13 +23,16 @@ struct StoredJob {
 };
 
 // As committed. A trial of a sweep has its definition from the sweep. nullopt: no such job.
-Result<std::optional<StoredJob>> read_job(Store& store, std::string_view wsid, std::string_view name);
+Result<std::optional<StoredJob>> read_job(Store& store, std::string_view wsid,
+                                          std::string_view name);
 // The same from the rows of a job; `definition` is its row in Table::Job.
 Result<StoredJob> join_job(Store& store, const Record& definition);
 // What tracking asks for (Tracking::set_trials).
-Result<std::optional<TrialRun>> find_trial(Store& store, std::string_view wsid, std::string_view name);
+Result<std::optional<TrialRun>> find_trial(Store& store, std::string_view wsid,
+                                           std::string_view name);
 // A trial, when its sweep has been read; nullopt: there is none of that name.
-Result<std::optional<JobRecord>> read_trial(Store& store, const JobRecord& sweep, std::string_view name);
+Result<std::optional<JobRecord>> read_trial(Store& store, const JobRecord& sweep,
+                                            std::string_view name);
 // What a trial has from its sweep.
 void join_trial(JobRecord& trial, const JobRecord& sweep);
 // What the next attempt of it runs, whole, without token.
@@ -44,7 +47,8 @@ struct SplitTask {
 };
 // Parts that agent_protocol::expand_task puts together again for the same name.
 SplitTask split_task(const agent_protocol::TaskSpec& task, std::string_view job);
-// The task of all trials of a sweep: names no job but by the stand-in ${{turnout.job}}, and is a base as it is.
+// The task of all trials of a sweep: names no job but by the stand-in ${{turnout.job}}, and is a
+// base as it is.
 SplitTask base_of_trials(const agent_protocol::TaskSpec& task);
 
 // ---- what is kept of a job in memory while it lives ----
@@ -54,11 +58,11 @@ struct JobFacts {
     JobType type = JobType::Command;
     int nodes = 1;
     int priority = 0;
-    std::string sharer;   // who shares fairly: principal and experiment
+    std::string sharer;  // who shares fairly: principal and experiment
     Instant created{};
-    std::string sweep;    // parent of a trial, "" otherwise
+    std::string sweep;       // parent of a trial, "" otherwise
     std::int64_t index = 0;  // of a trial nothing else is stored but when it was created
-    std::string base;     // hash of its task's base
+    std::string base;        // hash of its task's base
     Json own = Json::object();
 };
 Json to_json(const JobFacts& facts);

@@ -31,9 +31,11 @@ TEST(SplitTask, WhateverTheJobIsCalled) {
     task.outputs.push_back({"model", "uri_folder", "rw_mount", {"blob", "azureml/x/model/"}});
     task.distribution = "PyTorch";
     task.node_count = 2;
-    for (const ap::TaskEnvironment::Kind kind : {ap::TaskEnvironment::Kind::Venv, ap::TaskEnvironment::Kind::UserManaged}) {
+    for (const ap::TaskEnvironment::Kind kind :
+         {ap::TaskEnvironment::Kind::Venv, ap::TaskEnvironment::Kind::UserManaged}) {
         task.environment.kind = kind;
-        std::vector<std::string> names{"PyTorch", "venv", "managed", "user_managed", "job", "turnout", "turnout.job", "${{turnout.job}}"};
+        std::vector<std::string> names{"PyTorch", "venv",    "managed",     "user_managed",
+                                       "job",     "turnout", "turnout.job", "${{turnout.job}}"};
         for (char c = 'a'; c <= 'z'; ++c) names.push_back(std::string(1, c));
         for (char c = '0'; c <= '9'; ++c) names.push_back(std::string(1, c));
         names.push_back("-");

@@ -26,7 +26,8 @@ Control::State::ComputeState& Control::State::add_compute(Compute compute) {
 }
 
 Control::State::ComputeState& Control::State::serverless(const std::string& workspace) {
-    if (const auto found = computes.find(key(workspace, "serverless")); found != computes.end()) return found->second;
+    if (const auto found = computes.find(key(workspace, "serverless")); found != computes.end())
+        return found->second;
     Compute compute;
     compute.workspace = workspace;
     compute.name = "serverless";
@@ -72,7 +73,8 @@ void Control::State::plan() {
         for (const auto& [compute, count] : decisions.provision)
             for (int i = 0; i < count; ++i) provision_node(*compute_of.at(compute));
         for (const Handle handle : decisions.release) let_go(*node_of.at(handle));
-        for (const Handle handle : decisions.preempt) preempt(*job_of.at(handle), "a dedicated cluster needs the slot");
+        for (const Handle handle : decisions.preempt)
+            preempt(*job_of.at(handle), "a dedicated cluster needs the slot");
         for (const auto& [task, node] : decisions.revoke)
             tell_stop(*job_of.at(task), ap::Cause::Preempted, Span{}, true);
         if (decisions.empty() && !plan_wanted) break;
@@ -81,13 +83,14 @@ void Control::State::plan() {
         book_waits(*compute);
         using For = schedule::Waiting::For;
         const schedule::Counts counts = scheduler->counts(compute->handle);
-        compute->waiting_for = counts.waiting == 0        ? For::Nothing
-                               : counts.starting > 0      ? For::NodeStart
+        compute->waiting_for = counts.waiting == 0                              ? For::Nothing
+                               : counts.starting > 0                            ? For::NodeStart
                                : counts.present() >= compute->compute.max_nodes ? For::Nodes
-                               : scheduler->free_slots() <= 0 ? For::Quota
-                                                              : For::Nodes;
+                               : scheduler->free_slots() <= 0                   ? For::Quota
+                                                                                : For::Nodes;
     }
-    for (const std::string& compute_key : std::set<std::string>(deletions)) finish_deletion(compute_key);
+    for (const std::string& compute_key : std::set<std::string>(deletions))
+        finish_deletion(compute_key);
     if (stopping)
         for (auto& [id, node] : nodes)
             if (node.leases.empty()) release_node(node);
@@ -103,7 +106,8 @@ Waited Control::waited(const std::string& workspace, const std::string& name) co
     if (found == s.jobs.end() || !found->second.waits) return {};
     const State::JobEntry& job = found->second;
     const State::ComputeState& compute = *job.compute;
-    Waited waited{compute.waits.quota - job.waits_from.quota, compute.waits.node_start - job.waits_from.node_start};
+    Waited waited{compute.waits.quota - job.waits_from.quota,
+                  compute.waits.node_start - job.waits_from.node_start};
     const Span since = s.clock.since_boot() - compute.waiting_at;
     if (compute.waiting_for == schedule::Waiting::For::Quota) waited.quota += since;
     if (compute.waiting_for == schedule::Waiting::For::NodeStart) waited.node_start += since;
@@ -115,7 +119,8 @@ void Control::State::book_waits(ComputeState& compute) {
     const Span passed = now - compute.waiting_at;
     compute.waiting_at = now;
     if (compute.waiting_for == schedule::Waiting::For::Quota) compute.waits.quota += passed;
-    if (compute.waiting_for == schedule::Waiting::For::NodeStart) compute.waits.node_start += passed;
+    if (compute.waiting_for == schedule::Waiting::For::NodeStart)
+        compute.waits.node_start += passed;
 }
 
 void Control::State::set_state(NodeEntry& node, NodeState state) {
@@ -159,11 +164,13 @@ void Control::State::provision_node(ComputeState& compute) {
     plan_wanted = true;
 }
 
-// Decided when it leaves: until then the node may have gone, and getting it again would make an orphan.
+// Decided when it leaves: until then the node may have gone, and getting it again would make an
+// orphan.
 void Control::State::say_provision(const NodeId& id) {
     effect([this, id] {
         const auto found = nodes.find(id);
-        if (found != nodes.end() && found->second.node.state != NodeState::Leaving) effects.provision(found->second.node);
+        if (found != nodes.end() && found->second.node.state != NodeState::Leaving)
+            effects.provision(found->second.node);
     });
 }
 
@@ -203,7 +210,8 @@ void Control::State::remove_node(const NodeId& id) {
     set_deadline(node, Span{});
     ComputeState& compute = computes.at(key(node.node.workspace, node.node.compute));
     node_event(node.node, node.leases.empty() ? "gone" : "lost", node.node.problem);
-    lose_leases(node, node.node.problem.empty() ? "node " + node.node.name + " was lost" : node.node.problem);
+    lose_leases(node, node.node.problem.empty() ? "node " + node.node.name + " was lost"
+                                                : node.node.problem);
     book_node(compute, node.node);
     scheduler->remove_node(node.handle);
     node_of.erase(node.handle);
@@ -232,7 +240,8 @@ void Control::State::check(NodeEntry& node, Span now) {
     if (node.connected) return;
     const Span away = now - node.last_contact;
     if (node.node.state == NodeState::Provisioning && away >= settings.provision_timeout) {
-        node.node.problem = "the node's agent did not connect within " + to_words(settings.provision_timeout);
+        node.node.problem =
+            "the node's agent did not connect within " + to_words(settings.provision_timeout);
         back_off(computes.at(key(node.node.workspace, node.node.compute)));
         release_node(node);
         return;
@@ -243,7 +252,8 @@ void Control::State::check(NodeEntry& node, Span now) {
         node_event(node.node, "lost", node.node.problem);
         lose_leases(node, node.node.problem);
     }
-    if (node.leases.empty() && node.node.state != NodeState::Provisioning && away >= settings.provision_timeout)
+    if (node.leases.empty() && node.node.state != NodeState::Provisioning &&
+        away >= settings.provision_timeout)
         return release_node(node);  // nothing of value on it, and it does not come back
     // Get it (back): starts the agent again where it died. Idempotent.
     ++node.tries;

@@ -54,10 +54,11 @@ struct Control::State {
     struct TaskBase {
         std::string hash;
         std::string workspace;
-        bool stored = false;  // or in a turn that is on its way
-        std::uint64_t number = 0;   // never given to another one
+        bool stored = false;       // or in a turn that is on its way
+        std::uint64_t number = 0;  // never given to another one
         std::size_t live_jobs = 0;
-        std::optional<std::list<std::string>::iterator> idle;  // its place among those without a live job
+        std::optional<std::list<std::string>::iterator>
+            idle;  // its place among those without a live job
     };
     struct SweepState;
     // A job that lives. Kept small: a million of them may wait.
@@ -67,7 +68,7 @@ struct Control::State {
         JobState state;
         ComputeState* compute = nullptr;
         TaskBase* base = nullptr;
-        std::string own;     // JSON of the members that are its own; "" = none
+        std::string own;              // JSON of the members that are its own; "" = none
         SweepState* sweep = nullptr;  // that it is (type Sweep) or that it is a trial of
         std::int64_t index = 0;
         std::int64_t created = 0;  // micros
@@ -75,29 +76,31 @@ struct Control::State {
         int priority = 0;
         int nodes = 1;
         JobType type = JobType::Command;
-        bool waits = false;       // known to the scheduler as waiting
-        Waits waits_from;         // of its compute when it began to wait
+        bool waits = false;  // known to the scheduler as waiting
+        Waits waits_from;    // of its compute when it began to wait
 
         bool is_trial() const { return sweep != nullptr && type == JobType::Command; }
         std::string_view name() const { return std::string_view(*key).substr(key->find('/') + 1); }
-        std::string_view workspace() const { return std::string_view(*key).substr(0, key->find('/')); }
+        std::string_view workspace() const {
+            return std::string_view(*key).substr(0, key->find('/'));
+        }
     };
     // A sweep that lives.
     struct SweepState {
         JobEntry* job = nullptr;
         Sweep sweep;
-        SweepProgress progress;  // stored with the job's state, in the commit of what it counts
+        SweepProgress progress;    // stored with the job's state, in the commit of what it counts
         std::int64_t waiting = 0;  // trials that have no node
         std::map<std::int64_t, JobEntry*> live;  // by index
-        std::string experiment;  // id, for the runs of the trials
-        JobFacts facts;          // of every trial, but for what differs
-        Span deadline{};         // since boot; 0 = none
+        std::string experiment;                  // id, for the runs of the trials
+        JobFacts facts;                          // of every trial, but for what differs
+        Span deadline{};                         // since boot; 0 = none
         // What trials logged of the primary metric, and how far it was read.
         std::optional<EarlyTermination> metrics;
         std::unordered_map<std::int64_t, std::string> read_to;
         std::set<std::int64_t> given_up;  // by the policy, and not told yet
-        std::int64_t told = 0;  // ended trials that its log knows of
-        std::string lines;      // for its log
+        std::int64_t told = 0;            // ended trials that its log knows of
+        std::string lines;                // for its log
         bool said_end = false;
     };
     struct Lease {
@@ -112,21 +115,23 @@ struct Control::State {
         std::vector<Lease> leases;  // in the order in which they were given
         bool connected = false;
         bool welcomed = false;  // since it said Hello last; before, it is given nothing
-        Span last_contact{};  // since boot: of the connection, or of our own start
-        Span deadline{};      // the next moment `tick` looks at it; 0 = none
+        Span last_contact{};    // since boot: of the connection, or of our own start
+        Span deadline{};        // the next moment `tick` looks at it; 0 = none
         int tries = 0;
-        // Bases that the agent was sent on this link, by their number, and which in the order of sending.
+        // Bases that the agent was sent on this link, by their number, and which in the order of
+        // sending.
         std::unordered_map<std::uint64_t, std::uint64_t> bases;
         std::uint64_t bases_sent = 0;
 
         Lease* find(const agent_protocol::AttemptId& id);
     };
-    std::map<std::string, ComputeState> computes;          // "{wsid}/{name}"
-    std::unordered_map<NodeId, NodeEntry> nodes;           // all that hold a slot
-    std::unordered_map<std::string, JobEntry> jobs;        // all that live, and some that just ended
-    std::unordered_map<std::string, SweepState> sweeps;    // by the job's key
-    std::unordered_map<std::string, TaskBase> bases;       // "{wsid}/{hash}": of live jobs, and some more
-    std::list<std::string> idle_bases;                     // their keys, the longest idle first
+    std::map<std::string, ComputeState> computes;        // "{wsid}/{name}"
+    std::unordered_map<NodeId, NodeEntry> nodes;         // all that hold a slot
+    std::unordered_map<std::string, JobEntry> jobs;      // all that live, and some that just ended
+    std::unordered_map<std::string, SweepState> sweeps;  // by the job's key
+    std::unordered_map<std::string, TaskBase>
+        bases;                          // "{wsid}/{hash}": of live jobs, and some more
+    std::list<std::string> idle_bases;  // their keys, the longest idle first
     std::uint64_t last_base = 0;
     std::unordered_map<Handle, ComputeState*> compute_of;
     std::unordered_map<Handle, NodeEntry*> node_of;
@@ -138,10 +143,10 @@ struct Control::State {
     std::set<std::pair<Span, Handle>> sweep_deadlines;
     std::set<Handle> touched_sweeps;  // trials of it ended, or were given to nodes
     std::optional<schedule::Scheduler> scheduler;
-    std::optional<Span> plan_at;     // the scheduler wants to be asked then
-    bool plan_wanted = false;        // something happened since it was asked
-    std::set<ComputeState*> touched; // computes whose queue may wait for something else now
-    std::set<std::string> deletions; // keys of computes that are being deleted
+    std::optional<Span> plan_at;      // the scheduler wants to be asked then
+    bool plan_wanted = false;         // something happened since it was asked
+    std::set<ComputeState*> touched;  // computes whose queue may wait for something else now
+    std::set<std::string> deletions;  // keys of computes that are being deleted
     Handle last_handle = 0;
     std::uint64_t last_node = 0;   // nodes made so far, stored: names are never used twice
     std::uint64_t last_event = 0;  // key of the last row of events
@@ -149,16 +154,16 @@ struct Control::State {
 
     // ---- the turn that is being gathered, and the one that is on its way to the disk ----
     struct Turn {
-        std::set<std::string> states, computes;        // keys that changed
+        std::set<std::string> states, computes;  // keys that changed
         std::set<NodeId> nodes;
-        std::map<std::string, std::string> definitions;  // key -> row in Table::Job
-        std::map<std::string, std::string> new_jobs;     // key -> row in Table::JobLive
+        std::map<std::string, std::string> definitions;            // key -> row in Table::Job
+        std::map<std::string, std::string> new_jobs;               // key -> row in Table::JobLive
         std::map<std::string, std::set<std::string>> erased_jobs;  // -> their keys among JobCreated
-        std::set<std::string> totals;    // keys that changed
+        std::set<std::string> totals;                              // keys that changed
         std::map<std::string, std::string> bases;  // key -> new row in Table::TaskBase
-        std::vector<Write> together;  // of the new jobs
-        std::vector<std::string> events;  // by row: JSON objects with commas between
-        std::uint64_t event_row = 0;      // the last of their rows; 0 = there are none
+        std::vector<Write> together;               // of the new jobs
+        std::vector<std::string> events;           // by row: JSON objects with commas between
+        std::uint64_t event_row = 0;               // the last of their rows; 0 = there are none
         bool counters = false;
         std::vector<std::function<void()>> after;         // effects and replies, in order
         std::vector<std::function<void(Error)>> refused;  // if the commit fails
@@ -177,13 +182,15 @@ struct Control::State {
     // that a full disk does not cost a processor: each try ends in reading the whole state anew.
     // 0 = no such wait.
     Span schedule_not_before{};
-    int failed_commits = 0;  // since the last good one
+    int failed_commits = 0;                      // since the last good one
     std::deque<std::function<void()>> outgoing;  // effects and replies whose turn is durable
     bool releasing = false;
-    bool stopping = false;                // stop_everything: nothing new is begun
-    std::vector<Reply<void>> stopped;     // answered when the last node is gone
-    std::optional<Error> broken;  // recovery failed: everything is refused with it, and nothing is known
-    std::shared_ptr<int> alive = std::make_shared<int>(0);  // shared with callbacks that may outlive us
+    bool stopping = false;             // stop_everything: nothing new is begun
+    std::vector<Reply<void>> stopped;  // answered when the last node is gone
+    std::optional<Error>
+        broken;  // recovery failed: everything is refused with it, and nothing is known
+    std::shared_ptr<int> alive =
+        std::make_shared<int>(0);  // shared with callbacks that may outlive us
 
     State(const Clock& c, Store& s, Effects& e, Settings given)
         : clock(c), store(s), effects(e), settings(given) {}
@@ -219,18 +226,19 @@ struct Control::State {
     // What is over is added up (ledger.cc), in the commit that records its end.
     Totals& totals_of(const std::string& totals_key);
     std::vector<Totals*> totals_with(const JobEntry& job);
-    void forget_totals(const JobRecord& sweep);  // it is deleted
-    void book_job(const JobEntry& job);                               // it has ended
+    void forget_totals(const JobRecord& sweep);                         // it is deleted
+    void book_job(const JobEntry& job);                                 // it has ended
     void book_attempt(const JobEntry& job, const JobAttempt& attempt);  // it has ended, or was lost
     void book_node(const ComputeState& compute, const Node& node);      // it is gone
-    void book_cost(ComputeState& compute);                              // of its nodes so far, at the price until now
+    void book_cost(ComputeState& compute);  // of its nodes so far, at the price until now
     Result<void> recover_totals();
 
     // ---- jobs (job_lifecycle.cc) ----
     static std::string key(std::string_view workspace, std::string_view name) {
         return std::string(workspace) + "/" + std::string(name);
     }
-    static std::string created_key(std::string_view workspace, std::string_view name, Instant created);
+    static std::string created_key(std::string_view workspace, std::string_view name,
+                                   Instant created);
     // As it is or will be when what is under way is durable; nullopt: no such job.
     Result<std::optional<JobRecord>> find_job(const std::string& job_key);
     JobEntry& add_job(std::string job_key, JobFacts facts, JobState state);
@@ -241,8 +249,10 @@ struct Control::State {
     void dequeue(JobEntry& job);
     void give(JobEntry& job, const std::vector<Handle>& to);  // a new attempt on these nodes
     void send_lease(NodeEntry& node, const Lease& lease);
-    void tell_stop(const JobEntry& job, agent_protocol::Cause cause, Span grace, bool only_if_waiting = false);
-    void preempt(JobEntry& job, std::string_view why);  // its attempt is to give way, if it was not told so
+    void tell_stop(const JobEntry& job, agent_protocol::Cause cause, Span grace,
+                   bool only_if_waiting = false);
+    void preempt(JobEntry& job,
+                 std::string_view why);  // its attempt is to give way, if it was not told so
     // `why`, for people; "" = somebody asked for it. Nothing if it is over or was canceled before.
     void request_cancel(JobEntry& job, const std::string& why = "");
     void phase_reported(NodeEntry& node, const agent_protocol::PhaseReport& report);
@@ -250,12 +260,15 @@ struct Control::State {
     // That rank of the current attempt is over; the node is free of it.
     void end_rank(NodeEntry& node, Lease lease, agent_protocol::Ending ending);
     void end_attempt(JobEntry& job, agent_protocol::Ending ending);
-    void end_job(JobEntry& job, JobStatus status, agent_protocol::Cause cause, std::string message, Instant at);
+    void end_job(JobEntry& job, JobStatus status, agent_protocol::Cause cause, std::string message,
+                 Instant at);
 
     // ---- sweeps (sweep_lifecycle.cc) ----
-    // Why a job of that name cannot be made, or `trials` of them if it is a sweep: others have their names.
+    // Why a job of that name cannot be made, or `trials` of them if it is a sweep: others have
+    // their names.
     Result<void> check_trial_names(const JobSubmission& job, std::int64_t trials);
-    void add_sweep(JobEntry& job, const JobRecord& record, Sweep sweep, SweepProgress progress, std::string experiment);
+    void add_sweep(JobEntry& job, const JobRecord& record, Sweep sweep, SweepProgress progress,
+                   std::string experiment);
     Result<void> recover_sweep(JobEntry& job);
     Result<void> recover_metrics(SweepState& sweep);
     void advance_sweeps();  // new trials, and the end
@@ -279,9 +292,9 @@ struct Control::State {
     NodeEntry& add_node(ComputeState& compute, Node from, schedule::NodeIs is);
     void provision_node(ComputeState& compute);
     void say_provision(const NodeId& id);
-    void release_node(NodeEntry& node);     // with nothing on it
-    void let_go(NodeEntry& node);           // the scheduler knows it
-    void remove_node(const NodeId& id);     // nothing of it runs: frees the slot, ends its attempts
+    void release_node(NodeEntry& node);  // with nothing on it
+    void let_go(NodeEntry& node);        // the scheduler knows it
+    void remove_node(const NodeId& id);  // nothing of it runs: frees the slot, ends its attempts
     void lose_leases(NodeEntry& node, const std::string& why);
     void back_off(ComputeState& compute);
     void set_state(NodeEntry& node, NodeState state);

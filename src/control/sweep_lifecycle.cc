@@ -54,7 +54,8 @@ std::string next_trial_key(const std::string& key, std::size_t from, std::int64_
     };
     while (end < key.size() && key[end] >= '0' && key[end] <= '9') {
         number = number * 10 + (key[end++] - '0');
-        const bool leading_zero = number == 0 && end < key.size() && key[end] >= '0' && key[end] <= '9';
+        const bool leading_zero =
+            number == 0 && end < key.size() && key[end] >= '0' && key[end] <= '9';
         if (number >= trials || leading_zero) return after_all_that_begin_so();
     }
     if (end == key.size()) return key + '\0';
@@ -73,29 +74,34 @@ std::string_view policy_words(EarlyTerminationPolicy::Kind kind) {
 
 }  // namespace
 
-// Trials get the names of no other jobs: a job that comes later is refused if a sweep that lives may
-// have that name, and a sweep if a job that is there has one of its trials'.
+// Trials get the names of no other jobs: a job that comes later is refused if a sweep that lives
+// may have that name, and a sweep if a job that is there has one of its trials'.
 Result<void> Control::State::check_trial_names(const JobSubmission& job, std::int64_t trials) {
     if (const auto number = trial_number(job.name)) {
         const auto sweep = sweeps.find(key(job.workspace, job.name.substr(0, job.name.rfind('_'))));
         if (sweep != sweeps.end() && *number < sweep->second.sweep.limits.max_total_trials)
             return fail(Code::Conflict, "ResourceExists",
-                        "'" + job.name + "' is the name of a trial of sweep '" + std::string(sweep->second.job->name()) +
-                            "': choose another name",
+                        "'" + job.name + "' is the name of a trial of sweep '" +
+                            std::string(sweep->second.job->name()) + "': choose another name",
                         "name");
     }
     if (trials == 0) return {};
     if (const std::size_t longest = trial_name(job.name, trials - 1).size(); longest > kMaxJobName)
-        return invalid("the name of the sweep has " + std::to_string(job.name.size()) + " characters: with '_" + std::to_string(trials - 1) +
-                           "' for its last trial at most " + std::to_string(kMaxJobName) + " are possible",
+        return invalid("the name of the sweep has " + std::to_string(job.name.size()) +
+                           " characters: with '_" + std::to_string(trials - 1) +
+                           "' for its last trial at most " + std::to_string(kMaxJobName) +
+                           " are possible",
                        "name");
     const std::string prefix = key(job.workspace, job.name) + "_";
     // What the store has may be on its way out, and what is on its way in it does not have yet.
     const auto check = [&](const std::string& other) -> Result<void> {
         const auto number = trial_number(other);
-        if (!number || *number >= trials || other.rfind('_') + 1 != prefix.size() || !TURNOUT_TRY(find_job(other))) return {};
+        if (!number || *number >= trials || other.rfind('_') + 1 != prefix.size() ||
+            !TURNOUT_TRY(find_job(other)))
+            return {};
         return fail(Code::Conflict, "ResourceExists",
-                    "job '" + other.substr(other.find('/') + 1) + "' exists, and a trial of sweep '" + job.name +
+                    "job '" + other.substr(other.find('/') + 1) +
+                        "' exists, and a trial of sweep '" + job.name +
                         "' would have its name: choose another name",
                     "name");
     };
@@ -106,15 +112,18 @@ Result<void> Control::State::check_trial_names(const JobSubmission& job, std::in
         TURNOUT_TRY(check(row[0].key));
         next.from = next_trial_key(row[0].key, prefix.size(), trials);
     }
-    for (const Turn* turn : {const_cast<const Turn*>(&gathering), const_cast<const Turn*>(in_flight.get())}) {
+    for (const Turn* turn :
+         {const_cast<const Turn*>(&gathering), const_cast<const Turn*>(in_flight.get())}) {
         if (!turn) continue;
-        for (auto row = turn->new_jobs.lower_bound(prefix); row != turn->new_jobs.end() && row->first.starts_with(prefix); ++row)
+        for (auto row = turn->new_jobs.lower_bound(prefix);
+             row != turn->new_jobs.end() && row->first.starts_with(prefix); ++row)
             TURNOUT_TRY(check(row->first));
     }
     return {};
 }
 
-void Control::State::add_sweep(JobEntry& job, const JobRecord& record, Sweep parsed, SweepProgress progress, std::string experiment) {
+void Control::State::add_sweep(JobEntry& job, const JobRecord& record, Sweep parsed,
+                               SweepProgress progress, std::string experiment) {
     SweepState& sweep = sweeps[*job.key];
     sweep.job = &job;
     job.sweep = &sweep;
@@ -125,7 +134,8 @@ void Control::State::add_sweep(JobEntry& job, const JobRecord& record, Sweep par
     sweep.facts = facts_of(record);
     sweep.facts.type = JobType::Command;
     sweep.facts.sweep = record.name;
-    if (const auto& timeout = sweep.sweep.limits.timeout; timeout && !progress.cancel_requested && !progress.timed_out) {
+    if (const auto& timeout = sweep.sweep.limits.timeout;
+        timeout && !progress.cancel_requested && !progress.timed_out) {
         // By the wall clock, so that a restart does not give it more time.
         const Span left = *timeout - (clock.now() - record.created);
         sweep.deadline = clock.since_boot() + std::clamp(left, Span{1}, *timeout);
@@ -147,30 +157,38 @@ Result<void> Control::State::recover_sweep(JobEntry& job) {
         progress = sweep_progress_from_json(document.at("sweep"));
     }
     const ap::TaskSpec task = TURNOUT_TRY(read_task(store, record));
-    add_sweep(job, record, TURNOUT_TRY(parse_sweep(record.definition, record.name)), progress, task.mlflow_experiment_id);
+    add_sweep(job, record, TURNOUT_TRY(parse_sweep(record.definition, record.name)), progress,
+              task.mlflow_experiment_id);
     return {};
 }
 
-// What the trials had logged before the restart. The policy looks at every history; without one only
-// trials that live matter, for the best score is stored. Its answers are known, and were carried
-// out, but perhaps for what each trial logged last: that is asked again when all else is there.
+// What the trials had logged before the restart. The policy looks at every history; without one
+// only trials that live matter, for the best score is stored. Its answers are known, and were
+// carried out, but perhaps for what each trial logged last: that is asked again when all else is
+// there.
 Result<void> Control::State::recover_metrics(SweepState& sweep) {
     const std::string& metric = sweep.sweep.objective.primary_metric;
     std::vector<std::pair<std::int64_t, double>> latest;
-    const std::int64_t from = sweep.sweep.policy.kind == EarlyTerminationPolicy::Kind::None ? sweep.progress.created : 0;
+    const std::int64_t from =
+        sweep.sweep.policy.kind == EarlyTerminationPolicy::Kind::None ? sweep.progress.created : 0;
     const auto read = [&](std::int64_t index, bool lives) {
-        const std::string prefix = metric_prefix(key(sweep.job->workspace(), trial_name(sweep.job->name(), index)), metric);
-        return each_row(store, Table::Metric, with_prefix(prefix), [&, index, lives](const Record& row) -> Result<void> {
-            const double value = TURNOUT_TRY(decode_metric(metric, row)).value;
-            if (!lives) {
-                sweep.metrics->observe(index, value);
-                return {};
-            }
-            if (latest.empty() || latest.back().first != index) latest.emplace_back(index, value);
-            else sweep.metrics->observe(index, std::exchange(latest.back().second, value));
-            sweep.read_to[index] = row.key;
-            return {};
-        });
+        const std::string prefix = metric_prefix(
+            key(sweep.job->workspace(), trial_name(sweep.job->name(), index)), metric);
+        return each_row(store, Table::Metric, with_prefix(prefix),
+                        [&, index, lives](const Record& row) -> Result<void> {
+                            const double value = TURNOUT_TRY(decode_metric(metric, row)).value;
+                            if (!lives) {
+                                sweep.metrics->observe(index, value);
+                                return {};
+                            }
+                            if (latest.empty() || latest.back().first != index)
+                                latest.emplace_back(index, value);
+                            else
+                                sweep.metrics->observe(index,
+                                                       std::exchange(latest.back().second, value));
+                            sweep.read_to[index] = row.key;
+                            return {};
+                        });
     };
     for (std::int64_t index = from; index < sweep.progress.created; ++index) {
         if (sweep.live.contains(index)) continue;
@@ -197,7 +215,8 @@ JobFacts Control::State::trial_facts(const SweepState& sweep, std::int64_t index
     facts.index = index;
     facts.created = created;
     Json pairs = Json::array();
-    for (auto& [name, value] : trial_parameters(sweep.sweep, index)) pairs.push(Json::array({std::move(name), std::move(value)}));
+    for (auto& [name, value] : trial_parameters(sweep.sweep, index))
+        pairs.push(Json::array({std::move(name), std::move(value)}));
     facts.own = Json::object({{"parameters", std::move(pairs)}});
     return facts;
 }
@@ -213,12 +232,15 @@ void Control::State::add_trial(SweepState& sweep) {
     record.trial.sweep = facts.sweep;
     record.trial.index = index;
     for (const Json& pair : facts.own.at("parameters").items())
-        record.trial.parameters.members().emplace_back(pair.items()[0].as_string(), pair.items()[1]);
+        record.trial.parameters.members().emplace_back(pair.items()[0].as_string(),
+                                                       pair.items()[1]);
     const std::string trial_key = key(record.workspace, record.name);
     gathering.definitions[trial_key] = definition_json(record).dump();
     gathering.new_jobs[trial_key] = to_json(facts).dump();
     // Its run is found by searches from the first; the run's row is made when something is logged.
-    gathering.together.push_back({Table::RunCreated, run_created_key(record.workspace, sweep.experiment, record.created, record.name), "1"});
+    gathering.together.push_back(
+        {Table::RunCreated,
+         run_created_key(record.workspace, sweep.experiment, record.created, record.name), "1"});
     JobEntry& trial = add_job(trial_key, std::move(facts), {});
     job_event(trial, "submitted");
     enqueue(trial);
@@ -238,21 +260,25 @@ void Control::State::advance_sweeps() {
         if (found == job_of.end() || is_terminal(found->second->state.status)) continue;
         JobEntry& job = *found->second;
         SweepState& sweep = *job.sweep;
-        const std::int64_t count = trials_to_create(sweep.sweep, sweep.progress, sweep.waiting, useful_waiting(job.compute->compute, sweep.progress));
+        const std::int64_t count =
+            trials_to_create(sweep.sweep, sweep.progress, sweep.waiting,
+                             useful_waiting(job.compute->compute, sweep.progress));
         for (std::int64_t i = 0; i < count; ++i) add_trial(sweep);
         if (count > 0) {
             if (job.state.status == JobStatus::Queued) {
                 job.state.status = JobStatus::Running;
                 job.state.started = clock.now();
                 job_event(job, "running");
-                sweep_says(sweep, "sweep of " + with_commas(sweep.sweep.limits.max_total_trials) + " trials began");
+                sweep_says(sweep, "sweep of " + with_commas(sweep.sweep.limits.max_total_trials) +
+                                      " trials began");
             }
             gathering.states.insert(*job.key);
         }
         const std::optional<SweepEnd> end = sweep_end(sweep.sweep, sweep.progress);
         const std::int64_t total = sweep.sweep.limits.max_total_trials;
         const bool told_one_by_one = total <= kToldOneByOne;
-        if ((end && !sweep.said_end) || (!told_one_by_one && sweep.progress.ended() >= sweep.told + total / 100)) {
+        if ((end && !sweep.said_end) ||
+            (!told_one_by_one && sweep.progress.ended() >= sweep.told + total / 100)) {
             sweep.told = sweep.progress.ended();
             sweep_says(sweep, sweep_words(sweep.sweep, sweep.progress));
             if (end && !end->message.empty()) sweep_says(sweep, end->message);
@@ -260,7 +286,8 @@ void Control::State::advance_sweeps() {
         // Its log is complete before it is over: it ends in the turn after the one that says so.
         const bool over = end && std::exchange(sweep.said_end, true);
         if (!sweep.lines.empty() || (end && !over))
-            effect([this, handle = job.handle, again = end && !over, workspace = std::string(job.workspace()), name = std::string(job.name()),
+            effect([this, handle = job.handle, again = end && !over,
+                    workspace = std::string(job.workspace()), name = std::string(job.name()),
                     lines = std::exchange(sweep.lines, {})] {
                 if (!lines.empty()) effects.sweep_says(workspace, name, lines);
                 if (again) touched_sweeps.insert(handle);
@@ -268,9 +295,11 @@ void Control::State::advance_sweeps() {
         if (!over) continue;
         ap::Cause cause = ap::Cause::None;
         if (end->status == JobStatus::Failed) cause = ap::Cause::UserCode;
-        if (end->status == JobStatus::Canceled) cause = sweep.progress.timed_out ? ap::Cause::Timeout : ap::Cause::Canceled;
+        if (end->status == JobStatus::Canceled)
+            cause = sweep.progress.timed_out ? ap::Cause::Timeout : ap::Cause::Canceled;
         std::string message = end->message.empty() ? job.state.error_message : end->message;
-        if (end->status == JobStatus::Failed) message += ". See the log of " + trial_name(job.name(), 0);
+        if (end->status == JobStatus::Failed)
+            message += ". See the log of " + trial_name(job.name(), 0);
         end_job(job, end->status, cause, std::move(message), clock.now());
     }
 }
@@ -284,9 +313,12 @@ void Control::State::trial_over(JobEntry& trial) {
     SweepState& sweep = *trial.sweep;
     const std::optional<double> score = sweep.metrics->best_of(trial.index);
     if (sweep.sweep.limits.max_total_trials <= kToldOneByOne) {
-        std::string line = std::string(trial.name()) + " " + std::string(name_of(trial.state.status));
-        if (score) line += ", " + sweep.sweep.objective.primary_metric + " = " + Json(*score).dump();
-        for (const auto& [name, value] : trial_parameters(sweep.sweep, trial.index)) line += ", " + name + ": " + value;
+        std::string line =
+            std::string(trial.name()) + " " + std::string(name_of(trial.state.status));
+        if (score)
+            line += ", " + sweep.sweep.objective.primary_metric + " = " + Json(*score).dump();
+        for (const auto& [name, value] : trial_parameters(sweep.sweep, trial.index))
+            line += ", " + name + ": " + value;
         if (!trial.state.error_message.empty()) line += " (" + trial.state.error_message + ")";
         sweep_says(sweep, line);
     }
@@ -294,7 +326,8 @@ void Control::State::trial_over(JobEntry& trial) {
     sweep.read_to.erase(trial.index);
     sweep.given_up.erase(trial.index);
     sweep.metrics->forget(trial.index);
-    trial_ended(sweep.sweep, sweep.progress, trial.index, trial.state.status, score, trial.state.stopped_early);
+    trial_ended(sweep.sweep, sweep.progress, trial.index, trial.state.status, score,
+                trial.state.stopped_early);
     gathering.states.insert(*sweep.job->key);
     touched_sweeps.insert(sweep.job->handle);
 }
@@ -318,19 +351,21 @@ void Control::State::time_out_sweeps() {
         job.sweep->deadline = Span{};
         if (is_terminal(job.state.status) || job.state.cancel_requested) continue;
         job.sweep->progress.timed_out = true;
-        job.state.error_message = "the sweep ran out of its time limit of " + to_words(*job.sweep->sweep.limits.timeout);
+        job.state.error_message =
+            "the sweep ran out of its time limit of " + to_words(*job.sweep->sweep.limits.timeout);
         job.state.status = JobStatus::CancelRequested;
         job_event(job, "canceling", job.state.error_message);
         stop_sweep(*job.sweep, job.state.error_message);
     }
 }
 
-// What is new of the primary metric of a trial that lives. Trials that the policy stops for that are
-// then among those given up, even if the rest could not be read.
+// What is new of the primary metric of a trial that lives. Trials that the policy stops for that
+// are then among those given up, even if the rest could not be read.
 Result<void> Control::State::read_metrics(SweepState& sweep, JobEntry& trial) {
     const std::string& metric = sweep.sweep.objective.primary_metric;
     Range range = with_prefix(metric_prefix(*trial.key, metric));
-    if (const auto read = sweep.read_to.find(trial.index); read != sweep.read_to.end()) range.from = read->second + '\0';
+    if (const auto read = sweep.read_to.find(trial.index); read != sweep.read_to.end())
+        range.from = read->second + '\0';
     return each_row(store, Table::Metric, range, [&](const Record& row) -> Result<void> {
         const double value = TURNOUT_TRY(decode_metric(metric, row)).value;
         if (sweep.metrics->observe(trial.index, value)) sweep.given_up.insert(trial.index);
@@ -340,7 +375,8 @@ Result<void> Control::State::read_metrics(SweepState& sweep, JobEntry& trial) {
 }
 
 void Control::State::stop_given_up(SweepState& sweep) {
-    const std::string why = "stopped early by the sweep's " + std::string(policy_words(sweep.sweep.policy.kind)) + " policy";
+    const std::string why = "stopped early by the sweep's " +
+                            std::string(policy_words(sweep.sweep.policy.kind)) + " policy";
     for (const std::int64_t index : std::exchange(sweep.given_up, {})) {
         const auto trial = sweep.live.find(index);
         if (trial == sweep.live.end() || trial->second->state.cancel_requested) continue;
@@ -353,9 +389,12 @@ void Control::metrics_logged(const std::string& workspace, const std::string& ru
     State& s = *state_;
     if (s.broken) return;
     const auto found = s.jobs.find(State::key(workspace, run));
-    if (found == s.jobs.end() || !found->second.is_trial() || is_terminal(found->second.state.status)) return;
+    if (found == s.jobs.end() || !found->second.is_trial() ||
+        is_terminal(found->second.state.status))
+        return;
     State::SweepState& sweep = *found->second.sweep;
-    [[maybe_unused]] const Result<void> read = s.read_metrics(sweep, found->second);  // else with the next value
+    [[maybe_unused]] const Result<void> read =
+        s.read_metrics(sweep, found->second);  // else with the next value
     if (sweep.given_up.empty()) return;
     s.stop_given_up(sweep);
     s.end_turn();

@@ -1,6 +1,6 @@
 // Sweeps in control: trials come in batches, are counted, stopped, and the sweep ends.
-#include "control/test_world.h"
 #include "model/sweep.h"
+#include "control/test_world.h"
 #include "tracking/run_record.h"
 
 namespace turnout {
@@ -8,7 +8,9 @@ namespace {
 
 using namespace control_test;
 
-Json json(std::string_view text) { return *parse_json(text); }
+Json json(std::string_view text) {
+    return *parse_json(text);
+}
 
 JobSubmission sweep_of(std::string name, std::string_view definition) {
     JobSubmission job = World::submission(std::move(name), "c");
@@ -28,7 +30,8 @@ class Sweeps : public testing::Test {
 protected:
     std::string submit(const std::string& name, std::string_view definition = kGrid) {
         std::string answer = "no answer";
-        w.control->submit(sweep_of(name, definition), [&](Result<Put> r) { answer = World::said_put(r); });
+        w.control->submit(sweep_of(name, definition),
+                          [&](Result<Put> r) { answer = World::said_put(r); });
         w.settle();
         return answer;
     }
@@ -42,7 +45,8 @@ protected:
     }
     void log(const std::string& trial, double value, std::int64_t step = 0) {
         Batch batch;
-        batch.put(Table::Metric, metric_key("ws/" + trial, {"acc", value, 1'000 + step, step}), Json(value).dump());
+        batch.put(Table::Metric, metric_key("ws/" + trial, {"acc", value, 1'000 + step, step}),
+                  Json(value).dump());
         w.store->commit(std::move(batch), [](Result<std::uint64_t>) {});
         w.settle();
         w.control->metrics_logged("ws", trial);
@@ -52,7 +56,9 @@ protected:
         const auto job = w.job(trial);
         return job && job->placed() ? "ws/c/" + job->attempts.back().nodes.front() : "";
     }
-    void ends(const std::string& trial, ap::Cause cause = ap::Cause::None) { w.ends(node_of(trial), trial, cause); }
+    void ends(const std::string& trial, ap::Cause cause = ap::Cause::None) {
+        w.ends(node_of(trial), trial, cause);
+    }
 
     World w;
     const NodeId first = "ws/c/node-1", second = "ws/c/node-2";
@@ -73,8 +79,10 @@ TEST_F(Sweeps, TrialsAreJobsThatHaveWhatTheyShareFromTheSweep) {
     EXPECT_EQ(trial->meta.display_name, "s_0");
     const auto task = read_task(*w.store, *trial);
     ASSERT_TRUE(task);
-    EXPECT_EQ(task->command, "train --lr ${{search_space.lr}}") << "a value is put in where it is known how it is to be quoted";
-    EXPECT_EQ(task->variables, (std::vector<std::pair<std::string, std::string>>{{"AZUREML_RUN_ID", "s_0"}, {"AZUREML_SWEEP_lr", "1"}}));
+    EXPECT_EQ(task->command, "train --lr ${{search_space.lr}}")
+        << "a value is put in where it is known how it is to be quoted";
+    EXPECT_EQ(task->variables, (std::vector<std::pair<std::string, std::string>>{
+                                   {"AZUREML_RUN_ID", "s_0"}, {"AZUREML_SWEEP_lr", "1"}}));
     EXPECT_EQ(w.count(Table::TaskBase), 1u);
     EXPECT_EQ(w.count(Table::JobCreated), 1u) << "trials are listed with their sweep";
     EXPECT_EQ(w.count(Table::RunCreated), 2u) << "and found as runs";
@@ -116,7 +124,9 @@ TEST_F(Sweeps, WhatItsTrialsTookIsAddedUpUntilItIsDeleted) {
     EXPECT_EQ(totals.completed, 6);
     EXPECT_EQ(totals.attempts, 6);
     EXPECT_EQ(totals.used_dedicated, 6min);
-    EXPECT_EQ(w.job("s")->error_message, "no trial that completed has logged the primary metric 'acc', so there is no best one");
+    EXPECT_EQ(
+        w.job("s")->error_message,
+        "no trial that completed has logged the primary metric 'acc', so there is no best one");
     w.restart();
     EXPECT_EQ(w.remove("s"), "ok");
     EXPECT_FALSE(*w.store->get(Table::Ledger, "ws/sweep/s"));
@@ -200,7 +210,8 @@ TEST_F(Sweeps, TimeRunsOutOverRestarts) {
 TEST_F(Sweeps, ThePolicyStopsWhatIsWorse) {
     ready();
     Json definition = json(kGrid);
-    definition.set("earlyTermination", json(R"({"policyType":"Bandit","slackAmount":0.2,"evaluationInterval":1})"));
+    definition.set("earlyTermination",
+                   json(R"({"policyType":"Bandit","slackAmount":0.2,"evaluationInterval":1})"));
     submit("s", definition.dump());
     log("s_0", 0.9);
     log("s_1", 0.8);
@@ -226,7 +237,8 @@ TEST_F(Sweeps, ThePolicyStopsWhatIsWorse) {
 TEST_F(Sweeps, WhatThePolicyDecidedSurvivesACrashBeforeItsCommit) {
     ready();
     Json definition = json(kGrid);
-    definition.set("earlyTermination", json(R"({"policyType":"Bandit","slackAmount":0.2,"evaluationInterval":1})"));
+    definition.set("earlyTermination",
+                   json(R"({"policyType":"Bandit","slackAmount":0.2,"evaluationInterval":1})"));
     submit("s", definition.dump());
     log("s_0", 0.9);
     Batch batch;
@@ -261,7 +273,8 @@ TEST_F(Sweeps, ItsNameLeavesRoomForThoseOfItsTrials) {
 
 TEST_F(Sweeps, OnlyNamesThatItWillGiveAreInItsWay) {
     ready();
-    for (const char* other : {"t_2024", "t_6", "t_03", "t_3x", "t_3-1", "t_1_1", "t_00", "t_12345678", "u_0", "t"})
+    for (const char* other :
+         {"t_2024", "t_6", "t_03", "t_3x", "t_3-1", "t_1_1", "t_00", "t_12345678", "u_0", "t"})
         ASSERT_EQ(w.submit(other, "c"), "created") << other;
     ASSERT_EQ(w.cancel("t"), "ok");
     w.connect(first, {});

@@ -37,7 +37,9 @@ inline std::string text(const ap::ToAgent& message) {
         std::string operator()(const ap::Welcome&) { return "welcome"; }
         std::string operator()(const ap::Base& m) { return "base " + m.hash; }
         std::string operator()(const ap::Lease& m) { return "lease " + text(m.id); }
-        std::string operator()(const ap::Cancel& m) { return "cancel " + text(m.id) + " " + std::string(name_of(m.cause)); }
+        std::string operator()(const ap::Cancel& m) {
+            return "cancel " + text(m.id) + " " + std::string(name_of(m.cause));
+        }
         std::string operator()(const ap::LogAck& m) { return "log_ack " + text(m.id); }
         std::string operator()(const ap::EndAck& m) { return "end_ack " + text(m.id); }
         std::string operator()(const ap::Leave&) { return "leave"; }
@@ -68,7 +70,8 @@ public:
 struct World {
     explicit World(int slots = 2) {
         settings.slots = slots;
-        settings.commit_pause = settings.busy_commit_pause = settings.client_pause = Span{};  // each input is its own commit
+        settings.commit_pause = settings.busy_commit_pause = settings.client_pause =
+            Span{};  // each input is its own commit
         start();
     }
     void start(MemoryStore::State state = {}) {
@@ -132,7 +135,8 @@ struct World {
     }
     std::string submit(std::string name, std::string compute) {
         std::string answer = "no answer";
-        control->submit(submission(std::move(name), std::move(compute)), [&](Result<Put> r) { answer = said_put(r); });
+        control->submit(submission(std::move(name), std::move(compute)),
+                        [&](Result<Put> r) { answer = said_put(r); });
         settle();
         return answer;
     }
@@ -141,7 +145,9 @@ struct World {
         if (!r) return r.error().reason;
         return *r == Put::Created ? "created" : *r == Put::Updated ? "updated" : "unchanged";
     }
-    [[gnu::noinline]] static std::string said_ok(const Result<void>& r) { return r ? "ok" : r.error().reason; }
+    [[gnu::noinline]] static std::string said_ok(const Result<void>& r) {
+        return r ? "ok" : r.error().reason;
+    }
     std::string cancel(std::string name) {
         std::string answer = "no answer";
         control->cancel_job("ws", std::move(name), [&](Result<void> r) { answer = said_ok(r); });
@@ -156,11 +162,13 @@ struct World {
     }
     std::string remove_compute(std::string name) {
         std::string answer = "no answer";
-        control->delete_compute("ws", std::move(name), [&](Result<void> r) { answer = said_ok(r); });
+        control->delete_compute("ws", std::move(name),
+                                [&](Result<void> r) { answer = said_ok(r); });
         settle();
         return answer;
     }
-    void connect(const NodeId& node, std::vector<ap::AttemptId> attempts = {}, std::string boot = "boot-1") {
+    void connect(const NodeId& node, std::vector<ap::AttemptId> attempts = {},
+                 std::string boot = "boot-1") {
         ap::Hello hello;
         hello.node = node;
         hello.boot_id = std::move(boot);
@@ -172,17 +180,22 @@ struct World {
         control->agent_disconnected(node);
         settle();
     }
-    static ap::AttemptId attempt(std::string job, int number = 1) { return {"ws", std::move(job), number}; }
+    static ap::AttemptId attempt(std::string job, int number = 1) {
+        return {"ws", std::move(job), number};
+    }
     void phase(const NodeId& node, std::string job, ap::Phase phase, int number = 1) {
-        control->agent_says(node, ap::PhaseReport{attempt(std::move(job), number), phase, "", {}, {}});
+        control->agent_says(node,
+                            ap::PhaseReport{attempt(std::move(job), number), phase, "", {}, {}});
         settle();
     }
-    void ends(const NodeId& node, std::string job, ap::Cause cause = ap::Cause::None, int number = 1) {
+    void ends(const NodeId& node, std::string job, ap::Cause cause = ap::Cause::None,
+              int number = 1) {
         ap::EndReport report;
         report.id = attempt(std::move(job), number);
         report.ending.cause = cause;
         report.ending.exit_code = cause == ap::Cause::None ? 0 : 1;
-        report.ending.durations.user_code = 1min;  // so long that nothing is put behind it on its node
+        report.ending.durations.user_code =
+            1min;  // so long that nothing is put behind it on its node
         report.ending.message = cause == ap::Cause::None ? "" : "it broke";
         control->agent_says(node, report);
         settle();

@@ -18,7 +18,7 @@ struct Curated {
     std::string_view image;        // as Azure's definition names it
     int versions = 1;              // "1" … this; label "latest" is the last one
     std::vector<std::string> requirements;
-    std::string_view notice;       // "" if it is what its name says
+    std::string_view notice;  // "" if it is what its name says
 };
 
 // In the order in which listings show them.
@@ -27,6 +27,7 @@ std::span<const Curated> curated_environments();
 const Curated* find_curated(std::string_view name);
 
 // `version`: "1" … "N", or "latest" or "" for the last. NotFound names what exists and the nearest.
-Result<agent_protocol::TaskEnvironment> resolve_curated(std::string_view name, std::string_view version);
+Result<agent_protocol::TaskEnvironment> resolve_curated(std::string_view name,
+                                                        std::string_view version);
 
 }  // namespace turnout::environment

@@ -10,7 +10,9 @@ namespace {
 using agent_protocol::TaskEnvironment;
 using Lines = std::vector<std::string>;
 
-Result<TaskEnvironment> from(const std::string& conda) { return resolve({"env:1", "", conda}); }
+Result<TaskEnvironment> from(const std::string& conda) {
+    return resolve({"env:1", "", conda});
+}
 
 TEST(Definition, CondaFileBecomesAVenv) {
     auto environment = from(R"(
@@ -38,8 +40,9 @@ variables:
     EXPECT_EQ(environment->kind, TaskEnvironment::Kind::Venv);
     EXPECT_EQ(environment->python_version, "3.8");
     EXPECT_EQ(environment->requirements,
-              (Lines{"numpy==1.21.*", "torch==1.9.1", "scikit-learn>=0.24,<1.1", "pandas==1.3.*", "scipy==1.7.1", "lightgbm",
-                     "pip", "xgboost>=1.5", "azureml-mlflow==1.42.0", "torchvision[all]>=0.10 ; python_version > \"3\"",
+              (Lines{"numpy==1.21.*", "torch==1.9.1", "scikit-learn>=0.24,<1.1", "pandas==1.3.*",
+                     "scipy==1.7.1", "lightgbm", "pip", "xgboost>=1.5", "azureml-mlflow==1.42.0",
+                     "torchvision[all]>=0.10 ; python_version > \"3\"",
                      "--extra-index-url https://example.org/simple"}));
     EXPECT_EQ(environment->variables[1].second, "1.10");
     EXPECT_NE(environment->notices[0].find("conda-forge, pytorch"), std::string::npos);
@@ -47,8 +50,12 @@ variables:
 }
 
 TEST(Definition, PythonPins) {
-    for (auto [line, wanted] : {std::pair{"python", ""}, {"python=3.8.10", "3.8.10"}, {"python==3.9", "3.9"}, {"python=3.8.*", "3.8"},
-                                {"python>=3.8", ">=3.8"}, {"python>=3.8,<3.12", ">=3.8,<3.12"}}) {
+    for (auto [line, wanted] : {std::pair{"python", ""},
+                                {"python=3.8.10", "3.8.10"},
+                                {"python==3.9", "3.9"},
+                                {"python=3.8.*", "3.8"},
+                                {"python>=3.8", ">=3.8"},
+                                {"python>=3.8,<3.12", ">=3.8,<3.12"}}) {
         auto environment = from(std::string("dependencies: ['") + line + "']");
         ASSERT_TRUE(environment);
         EXPECT_EQ(environment->python_version, wanted);
@@ -57,16 +64,25 @@ TEST(Definition, PythonPins) {
 
 TEST(Definition, WhatAVenvCannotGiveIsRefusedByName) {
     for (auto [text, name] :
-         {std::pair{"dependencies: ['numpy=1.21.2=py38_0']", "numpy"}, {"dependencies: [r-base]", "r-base"},
-          {"dependencies: [cudatoolkit=11.3]", "cudatoolkit"}, {"dependencies: [{pip: ['-r requirements.txt']}]", "-r requirements.txt"},
-          {"dependencies: [{pip: ['-e .']}]", "-e ."}, {"dependencies: [{pip: ['./wheel.whl']}]", "./wheel.whl"},
-          {"dependencies: [{npm: [x]}]", "npm"}, {"dependencies: ['numpy=1.8|1.9']", "numpy"}, {"dependencies: ['numpy=?']", "numpy"},
-          {"dependencies: numpy", "dependencies"}, {"[1]", "conda"}, {"a: [", "conda_file"}, {"dependencies: [3]", "dependencies"},
+         {std::pair{"dependencies: ['numpy=1.21.2=py38_0']", "numpy"},
+          {"dependencies: [r-base]", "r-base"},
+          {"dependencies: [cudatoolkit=11.3]", "cudatoolkit"},
+          {"dependencies: [{pip: ['-r requirements.txt']}]", "-r requirements.txt"},
+          {"dependencies: [{pip: ['-e .']}]", "-e ."},
+          {"dependencies: [{pip: ['./wheel.whl']}]", "./wheel.whl"},
+          {"dependencies: [{npm: [x]}]", "npm"},
+          {"dependencies: ['numpy=1.8|1.9']", "numpy"},
+          {"dependencies: ['numpy=?']", "numpy"},
+          {"dependencies: numpy", "dependencies"},
+          {"[1]", "conda"},
+          {"a: [", "conda_file"},
+          {"dependencies: [3]", "dependencies"},
           {"dependencies: ['num py!']", "num py!"}}) {
         auto environment = from(text);
         ASSERT_FALSE(environment) << text;
         EXPECT_EQ(environment.error().code, Code::InvalidArgument);
-        EXPECT_NE(environment.error().message.find(name), std::string::npos) << environment.error().message;
+        EXPECT_NE(environment.error().message.find(name), std::string::npos)
+            << environment.error().message;
     }
 }
 
@@ -100,13 +116,16 @@ TEST(Curated, NamesVersionsAndLabels) {
     EXPECT_FALSE(resolve_curated("sklearn-1.5", "31"));
     EXPECT_FALSE(resolve_curated("sklearn-1.5", "x"));
     // As jobs of public examples name what the registry has without the prefix.
-    for (const char* name : {"AzureML-sklearn-1.5", "sklearn-1.5", "azureml-SKLEARN-1.5"}) EXPECT_EQ(resolve_curated(name, "latest")->name, "sklearn-1.5:30") << name;
-    EXPECT_EQ(resolve_curated("sklearn-0.24-ubuntu18.04-py37-cpu", "")->name, "AzureML-sklearn-0.24-ubuntu18.04-py37-cpu:48");
+    for (const char* name : {"AzureML-sklearn-1.5", "sklearn-1.5", "azureml-SKLEARN-1.5"})
+        EXPECT_EQ(resolve_curated(name, "latest")->name, "sklearn-1.5:30") << name;
+    EXPECT_EQ(resolve_curated("sklearn-0.24-ubuntu18.04-py37-cpu", "")->name,
+              "AzureML-sklearn-0.24-ubuntu18.04-py37-cpu:48");
     auto unknown = resolve_curated("AzureML-sklearn-0.24-ubuntu18.04-py37-gpu", "1");
     ASSERT_FALSE(unknown);
     EXPECT_NE(unknown.error().message.find("did you mean"), std::string::npos);
     for (const Curated& curated : curated_environments())
-        EXPECT_TRUE(resolve_curated(curated.name, std::to_string(curated.versions))) << curated.name;
+        EXPECT_TRUE(resolve_curated(curated.name, std::to_string(curated.versions)))
+            << curated.name;
 }
 
 }  // namespace

@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -25,7 +25,8 @@ using agent_protocol::TaskEnvironment;
 constexpr std::string_view kMark = ".turnout-complete";
 
 Failure environment_failed(std::string message, std::string subject) {
-    return fail(Code::FailedPrecondition, "EnvironmentFailed", std::move(message), std::move(subject));
+    return fail(Code::FailedPrecondition, "EnvironmentFailed", std::move(message),
+                std::move(subject));
 }
 
 Result<void> make_folder(const std::string& path) {
@@ -34,7 +35,8 @@ Result<void> make_folder(const std::string& path) {
             if (mkdir(path.substr(0, at).c_str(), 0755) != 0 && errno != EEXIST) {
                 struct stat st;
                 if (stat(path.substr(0, at).c_str(), &st) != 0)
-                    return internal("creating '" + path.substr(0, at) + "': " + std::strerror(errno));
+                    return internal("creating '" + path.substr(0, at) +
+                                    "': " + std::strerror(errno));
             }
     return {};
 }
@@ -63,7 +65,8 @@ void close_folders(const std::string& path) {
     if (DIR* dir = opendir(path.c_str())) {
         std::vector<std::string> folders;
         while (dirent* entry = readdir(dir))
-            if (entry->d_type == DT_DIR && std::strcmp(entry->d_name, ".") && std::strcmp(entry->d_name, ".."))
+            if (entry->d_type == DT_DIR && std::strcmp(entry->d_name, ".") &&
+                std::strcmp(entry->d_name, ".."))
                 folders.emplace_back(path + "/" + entry->d_name);
         closedir(dir);
         for (const auto& folder : folders) close_folders(folder);
@@ -93,7 +96,8 @@ Result<std::string> venv_folder(const TaskEnvironment& environment, const Settin
 std::shared_ptr<void> use(const std::string& folder) {
     int fd = open((folder + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) == 0)
-        return std::shared_ptr<void>(new Descriptor(fd), [](void* d) { delete static_cast<Descriptor*>(d); });
+        return std::shared_ptr<void>(new Descriptor(fd),
+                                     [](void* d) { delete static_cast<Descriptor*>(d); });
     if (fd >= 0) close(fd);
     return nullptr;
 }
@@ -112,8 +116,8 @@ Result<Prepared> machine_interpreter(const TaskEnvironment& environment, const S
                                                           : "python3";
     std::string found = find_program(wanted, settings);
     if (found.empty() && !environment.interpreter.empty())
-        return environment_failed("the interpreter '" + wanted + "' of environment '" + environment.name +
-                                      "' does not exist on this machine",
+        return environment_failed("the interpreter '" + wanted + "' of environment '" +
+                                      environment.name + "' does not exist on this machine",
                                   wanted);
     // A command that needs no Python runs without one.
     if (found.empty()) return Prepared{};
@@ -133,25 +137,29 @@ Json definition_of(const TaskEnvironment& environment) {
 // own settings come first.
 void add_pip_settings(const Settings& settings, std::vector<std::string>& variables) {
     auto add = [&](const char* name, const std::string& value) {
-        if (!value.empty() && variable(settings, name).empty()) variables.push_back(std::string(name) + "=" + value);
+        if (!value.empty() && variable(settings, name).empty())
+            variables.push_back(std::string(name) + "=" + value);
     };
-    if (variable(settings, "UV_INDEX_URL").empty()) add("UV_DEFAULT_INDEX", pip_setting(settings, "index-url"));
-    if (variable(settings, "UV_EXTRA_INDEX_URL").empty()) add("UV_INDEX", pip_setting(settings, "extra-index-url"));
+    if (variable(settings, "UV_INDEX_URL").empty())
+        add("UV_DEFAULT_INDEX", pip_setting(settings, "index-url"));
+    if (variable(settings, "UV_EXTRA_INDEX_URL").empty())
+        add("UV_INDEX", pip_setting(settings, "extra-index-url"));
     std::string links = pip_setting(settings, "find-links");
     if (!links.starts_with('/') || access(links.c_str(), R_OK) == 0) add("UV_FIND_LINKS", links);
     add("SSL_CERT_FILE", pip_setting(settings, "cert"));
     add("UV_INSECURE_HOST", pip_setting(settings, "trusted-host"));
 }
 
-// What conda puts into every environment, pip's options for the rest, and the definition's own lines.
-// A package that the definition pins itself is left to it.
+// What conda puts into every environment, pip's options for the rest, and the definition's own
+// lines. A package that the definition pins itself is left to it.
 struct Seeds {
     std::vector<std::string> lines;
     bool offline = false;  // the definition names its packages' place and forbids the index
 };
 Seeds seeds_of(const std::vector<std::string>& requirements) {
     Seeds seeds;
-    std::vector<std::string> packages{"pip", "setuptools<81", "wheel"};  // pkg_resources is in setuptools until 81
+    std::vector<std::string> packages{"pip", "setuptools<81",
+                                      "wheel"};  // pkg_resources is in setuptools until 81
     for (const auto& line : requirements) {
         if (line.starts_with("-")) {
             seeds.lines.push_back(line);
@@ -159,7 +167,9 @@ Seeds seeds_of(const std::vector<std::string>& requirements) {
             continue;
         }
         const std::string name = to_lower(line.substr(0, line.find_first_of(" <>=!~;[@")));
-        std::erase_if(packages, [&](const std::string& seed) { return seed.substr(0, seed.find('<')) == name && line.size() > name.size(); });
+        std::erase_if(packages, [&](const std::string& seed) {
+            return seed.substr(0, seed.find('<')) == name && line.size() > name.size();
+        });
     }
     seeds.lines.insert(seeds.lines.end(), packages.begin(), packages.end());
     return seeds;
@@ -189,8 +199,10 @@ bool tasks_have_overlays() {
     bool mounts = false, overlays = false;
     std::ifstream status("/proc/self/status"), systems("/proc/filesystems");
     for (std::string line; std::getline(status, line);)
-        if (line.starts_with("CapEff:")) mounts = (std::strtoull(line.c_str() + 7, nullptr, 16) & kMayMount) != 0;
-    for (std::string line; std::getline(systems, line);) overlays = overlays || line.ends_with("\toverlay");
+        if (line.starts_with("CapEff:"))
+            mounts = (std::strtoull(line.c_str() + 7, nullptr, 16) & kMayMount) != 0;
+    for (std::string line; std::getline(systems, line);)
+        overlays = overlays || line.ends_with("\toverlay");
     return mounts && overlays;
 }
 
@@ -208,7 +220,9 @@ void without_shims(std::vector<std::string>& variables) {
 std::vector<int> numbers_of(std::string_view version) {
     std::vector<int> numbers;
     for (const auto& part : split(version, '.')) {
-        if (part.empty() || part.size() > 6 || part.find_first_not_of("0123456789") != std::string::npos) return {};
+        if (part.empty() || part.size() > 6 ||
+            part.find_first_not_of("0123456789") != std::string::npos)
+            return {};
         numbers.push_back(std::stoi(part));
     }
     return numbers;
@@ -221,7 +235,9 @@ std::vector<std::pair<std::vector<int>, std::string>> pyenv_pythons(const Settin
     if (DIR* dir = opendir((root + "/versions").c_str())) {
         while (const dirent* entry = readdir(dir))
             if (auto numbers = numbers_of(entry->d_name); !numbers.empty())
-                if (std::string path = root + "/versions/" + entry->d_name + "/bin/python"; executable(path)) found.emplace_back(std::move(numbers), path);
+                if (std::string path = root + "/versions/" + entry->d_name + "/bin/python";
+                    executable(path))
+                    found.emplace_back(std::move(numbers), path);
         closedir(dir);
     }
     std::sort(found.begin(), found.end());
@@ -234,7 +250,9 @@ std::string pyenv_python(const std::string& version, const Settings& settings) {
     std::string path;
     if (wanted.size() < 2) return path;
     for (const auto& [numbers, python] : pyenv_pythons(settings))
-        if (numbers.size() >= wanted.size() && std::equal(wanted.begin(), wanted.end(), numbers.begin())) path = python;
+        if (numbers.size() >= wanted.size() &&
+            std::equal(wanted.begin(), wanted.end(), numbers.begin()))
+            path = python;
     return path;
 }
 
@@ -246,19 +264,23 @@ std::string known_pythons(const Settings& settings) {
         known.push_back(folder.substr(folder.rfind('/') + 1));
     }
     for (int minor = 6; minor < 30; ++minor)
-        if (const std::string name = "3." + std::to_string(minor); executable("/usr/bin/python" + name)) known.push_back(name);
+        if (const std::string name = "3." + std::to_string(minor);
+            executable("/usr/bin/python" + name))
+            known.push_back(name);
     return known.empty() ? "" : " (this machine has " + join(known, ", ") + ")";
 }
 
-Result<void> build(const TaskEnvironment& environment, const Settings& settings, const std::string& folder,
-                   const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel) {
+Result<void> build(const TaskEnvironment& environment, const Settings& settings,
+                   const std::string& folder, const std::function<void(std::string_view)>& log,
+                   const std::atomic<bool>& cancel) {
     std::string uv = find_uv(settings);
     // One that was named is meant: no other takes its place.
     if (uv.empty() && (!settings.uv.empty() || !variable(settings, "TURNOUT_UV").empty()))
-        return environment_failed("environment '" + environment.name + "' has to be built, but uv is not at '" +
-                                      (settings.uv.empty() ? variable(settings, "TURNOUT_UV") : settings.uv) +
-                                      "', where --uv or TURNOUT_UV says",
-                                  "uv");
+        return environment_failed(
+            "environment '" + environment.name + "' has to be built, but uv is not at '" +
+                (settings.uv.empty() ? variable(settings, "TURNOUT_UV") : settings.uv) +
+                "', where --uv or TURNOUT_UV says",
+            "uv");
     if (uv.empty()) uv = TURNOUT_TRY(fetch_uv(settings, log, cancel));
     remove_beneath(AT_FDCWD, folder.c_str());
     std::vector<std::string> variables = settings.environment;
@@ -277,57 +299,77 @@ Result<void> build(const TaskEnvironment& environment, const Settings& settings,
                                                              : "python3";
     if (environment.python_version.empty() && python.find('/') == std::string::npos)
         if (auto found = find_program(python, settings); !found.empty()) python = found;
-    if (auto found = pyenv_python(environment.python_version, settings); !found.empty()) python = found;
-    log("building environment " + environment.name + " (" + environment.hash.substr(0, 12) + ") with Python " +
+    if (auto found = pyenv_python(environment.python_version, settings); !found.empty())
+        python = found;
+    log("building environment " + environment.name + " (" + environment.hash.substr(0, 12) +
+        ") with Python " +
         (environment.python_version.empty() ? "of this machine" : environment.python_version) +
-        (python.starts_with('/') && !environment.python_version.empty() ? " of " + python : "") + "\n");
-    Ran made = TURNOUT_TRY(run({uv, "venv", "--no-project", "--python", python, folder}, variables, log, cancel));
+        (python.starts_with('/') && !environment.python_version.empty() ? " of " + python : "") +
+        "\n");
+    Ran made = TURNOUT_TRY(
+        run({uv, "venv", "--no-project", "--python", python, folder}, variables, log, cancel));
     if (made.canceled) return fail(Code::Canceled, "Canceled", "canceled");
     if (made.status != 0) {
         std::string words = joined(made.tail);
         if (!environment.python_version.empty())
             return environment_failed("environment '" + environment.name + "' asks for Python " +
                                           environment.python_version +
-                                          ", which this machine does not have and which could not be fetched: install it, "
-                                          "or change the pin" + known_pythons(settings) + "\n" + words,
+                                          ", which this machine does not have and which could not "
+                                          "be fetched: install it, "
+                                          "or change the pin" +
+                                          known_pythons(settings) + "\n" + words,
                                       "python=" + environment.python_version);
-        return environment_failed("the venv of environment '" + environment.name + "' could not be made\n" + words,
-                                  environment.name);
+        return environment_failed(
+            "the venv of environment '" + environment.name + "' could not be made\n" + words,
+            environment.name);
     }
     const Seeds seeds = seeds_of(environment.requirements);
     if (!write_text(folder + "/turnout-seeds.txt", join(seeds.lines, "\n") + "\n"))
         return internal("writing '" + folder + "': " + std::strerror(errno));
-    Ran seeded = TURNOUT_TRY(run({uv, "pip", "install", "--python", folder + "/bin/python", "-r", folder + "/turnout-seeds.txt"},
+    Ran seeded = TURNOUT_TRY(run({uv, "pip", "install", "--python", folder + "/bin/python", "-r",
+                                  folder + "/turnout-seeds.txt"},
                                  variables, log, cancel));
     if (seeded.canceled) return fail(Code::Canceled, "Canceled", "canceled");
     if (seeded.status != 0 && !seeds.offline)
-        return environment_failed(joined(seeded.tail) + "\npip, setuptools and wheel of environment '" + environment.name + "' could not be installed",
+        return environment_failed(joined(seeded.tail) +
+                                      "\npip, setuptools and wheel of environment '" +
+                                      environment.name + "' could not be installed",
                                   environment.name);
-    if (seeded.status != 0) log("this environment has no pip, setuptools and wheel: its definition forbids the index, and they are not where it looks\n");
+    if (seeded.status != 0)
+        log("this environment has no pip, setuptools and wheel: its definition forbids the index, "
+            "and they are not where it looks\n");
     if (!environment.requirements.empty()) {
         std::string file = folder + "/turnout-requirements.txt", text;
         for (const auto& line : environment.requirements) text += line + "\n";
         log("requirements:\n" + text);
-        if (!write_text(file, text)) return internal("writing '" + file + "': " + std::strerror(errno));
-        Ran installed = TURNOUT_TRY(run({uv, "pip", "install", "--python", folder + "/bin/python", "-r", file}, variables, log, cancel));
+        if (!write_text(file, text))
+            return internal("writing '" + file + "': " + std::strerror(errno));
+        Ran installed =
+            TURNOUT_TRY(run({uv, "pip", "install", "--python", folder + "/bin/python", "-r", file},
+                            variables, log, cancel));
         if (installed.canceled) return fail(Code::Canceled, "Canceled", "canceled");
         if (installed.status != 0)
-            return environment_failed(joined(installed.tail) + "\nthe packages of environment '" + environment.name + "' could not be installed",
+            return environment_failed(joined(installed.tail) + "\nthe packages of environment '" +
+                                          environment.name + "' could not be installed",
                                       environment.name);
     }
     // The mark comes last; with it the folder is complete.
-    if (!write_text(folder + "/" + std::string(kMark), definition_of(environment).dump_pretty() + "\n"))
+    if (!write_text(folder + "/" + std::string(kMark),
+                    definition_of(environment).dump_pretty() + "\n"))
         return internal("writing '" + folder + "': " + std::strerror(errno));
     close_folders(folder);
     // The job need not wait for what makes later jobs' imports quicker.
-    start_detached({folder + "/bin/python", "-I", "-c", std::string(kCompile), folder, std::to_string(getpid())}, settings.environment);
+    start_detached({folder + "/bin/python", "-I", "-c", std::string(kCompile), folder,
+                    std::to_string(getpid())},
+                   settings.environment);
     log("environment " + environment.name + " is ready\n");
     return {};
 }
 
 }  // namespace
 
-Result<std::optional<Prepared>> find_prepared(const TaskEnvironment& environment, const Settings& settings) {
+Result<std::optional<Prepared>> find_prepared(const TaskEnvironment& environment,
+                                              const Settings& settings) {
     if (environment.kind == TaskEnvironment::Kind::UserManaged) {
         Prepared prepared = TURNOUT_TRY(machine_interpreter(environment, settings));
         return std::optional<Prepared>(std::move(prepared));
@@ -339,19 +381,22 @@ Result<std::optional<Prepared>> find_prepared(const TaskEnvironment& environment
 }
 
 Result<Prepared> prepare(const TaskEnvironment& environment, const Settings& settings,
-                         const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel) {
+                         const std::function<void(std::string_view)>& log,
+                         const std::atomic<bool>& cancel) {
     std::optional<Prepared> ready = TURNOUT_TRY(find_prepared(environment, settings));
     if (ready) return std::move(*ready);
     std::string folder = TURNOUT_TRY(venv_folder(environment, settings));
     TURNOUT_TRY(make_folder(settings.cache + "/environments"));
     // One builds, the others wait for its lock; then the mark says how it went.
     Descriptor lock(open((folder + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
-    if (lock.fd < 0) return internal("opening the lock of '" + folder + "': " + std::strerror(errno));
+    if (lock.fd < 0)
+        return internal("opening the lock of '" + folder + "': " + std::strerror(errno));
     bool waited = false;
     while (flock(lock.fd, LOCK_EX | LOCK_NB) != 0) {
         if (cancel) return fail(Code::Canceled, "Canceled", "canceled");
         if (ready = complete_venv(folder); ready) return std::move(*ready);
-        if (!std::exchange(waited, true)) log("another job builds this environment; waiting for it\n");
+        if (!std::exchange(waited, true))
+            log("another job builds this environment; waiting for it\n");
         usleep(100'000);
     }
     if (access((folder + "/" + std::string(kMark)).c_str(), R_OK) != 0) {

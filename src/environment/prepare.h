@@ -24,10 +24,10 @@ struct Settings {
 };
 
 struct Prepared {
-    std::string interpreter;             // absolute path
-    std::string bin;                     // folder that goes first in PATH
-    std::string folder;                  // of the venv; "" for the machine's interpreter
-    std::shared_ptr<void> in_use;        // keeps the folder from being evicted while a task uses it
+    std::string interpreter;       // absolute path
+    std::string bin;               // folder that goes first in PATH
+    std::string folder;            // of the venv; "" for the machine's interpreter
+    std::shared_ptr<void> in_use;  // keeps the folder from being evicted while a task uses it
 };
 
 // What is there already, without building and without waiting. Nothing for a venv that is not
@@ -39,7 +39,8 @@ Result<std::optional<Prepared>> find_prepared(const agent_protocol::TaskEnvironm
 // `log` gets the build log as it is written, `cancel` ends it early (error Canceled). Errors:
 // FailedPrecondition and InvalidArgument are the environment's (a missing interpreter, the
 // resolver's own words); Internal is ours. Called from a thread of its own.
-Result<Prepared> prepare(const agent_protocol::TaskEnvironment& environment, const Settings& settings,
-                         const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel);
+Result<Prepared> prepare(const agent_protocol::TaskEnvironment& environment,
+                         const Settings& settings, const std::function<void(std::string_view)>& log,
+                         const std::atomic<bool>& cancel);
 
 }  // namespace turnout::environment

@@ -38,7 +38,8 @@ protected:
         fs::remove_all(folder);
     }
     Result<Prepared> make(const TaskEnvironment& environment) {
-        return prepare(environment, settings, [this](std::string_view text) { log += text; }, cancel);
+        return prepare(
+            environment, settings, [this](std::string_view text) { log += text; }, cancel);
     }
     // A wheel of one module, so that no registry is needed.
     void write_wheel(const std::string& name, const std::string& version) {
@@ -51,7 +52,10 @@ with zipfile.ZipFile(f"{folder}/{name}-{version}-py3-none-any.whl", "w") as z:
     z.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
     z.writestr(f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
 )";
-        ASSERT_EQ(std::system(("python3 " + folder + "/wheel.py " + name + " " + version + " " + folder).c_str()), 0);
+        ASSERT_EQ(
+            std::system(
+                ("python3 " + folder + "/wheel.py " + name + " " + version + " " + folder).c_str()),
+            0);
     }
     TaskEnvironment venv(std::vector<std::string> lines) {
         TaskEnvironment environment;
@@ -81,7 +85,8 @@ TEST_F(PrepareTest, ANamedUvThatIsNotThereIsSaidAndNotReplaced) {
     auto failed = make(venv({"x"}));
     ASSERT_FALSE(failed);
     EXPECT_EQ(failed.error().code, Code::FailedPrecondition);
-    EXPECT_NE(failed.error().message.find("uv is not at '/no/such/uv'"), std::string::npos) << failed.error().message;
+    EXPECT_NE(failed.error().message.find("uv is not at '/no/such/uv'"), std::string::npos)
+        << failed.error().message;
 }
 
 // A server and a node without any uv: where theirs is looked for, and how it is remembered.
@@ -95,7 +100,8 @@ protected:
         fs::create_directories(project + "/build");
         fs::create_directories(bin);
         std::erase_if(settings.environment, [](const std::string& item) {
-            return item.starts_with("TURNOUT_UV=") || item.starts_with("PATH=") || item.starts_with("UV_") || item.starts_with("PIP_");
+            return item.starts_with("TURNOUT_UV=") || item.starts_with("PATH=") ||
+                   item.starts_with("UV_") || item.starts_with("PIP_");
         });
         settings.environment.push_back("PATH=" + folder + "/path");
         fs::create_directories(folder + "/path");
@@ -122,7 +128,10 @@ for version in ("9.2.0", "9.10.1"):
     links += f'<a href="{name}#sha256={digest or right}">{name}</a>\n'
 open(folder + "/uv/index.html", "w").write(links)
 )py";
-        ASSERT_EQ(std::system(("/usr/bin/python3 " + folder + "/index.py " + folder + "/simple '" + says + "' '" + digest + "'").c_str()), 0);
+        ASSERT_EQ(std::system(("/usr/bin/python3 " + folder + "/index.py " + folder + "/simple '" +
+                               says + "' '" + digest + "'")
+                                  .c_str()),
+                  0);
     }
     Result<std::string> fetch() {
         settings.environment.push_back("UV_DEFAULT_INDEX=file://" + folder + "/simple");
@@ -183,13 +192,17 @@ TEST_F(PrepareTest, BuiltOnceThenReusedAndHalfBuiltOnesAreRebuilt) {
     fs::create_directories(folder + "/environments/" + environment.hash + "/bin");
     EXPECT_FALSE(*find_prepared(environment, settings));
     Result<Prepared> other = Prepared{};
-    std::thread second([&] { other = prepare(environment, settings, [](std::string_view) {}, cancel); });
+    std::thread second(
+        [&] { other = prepare(environment, settings, [](std::string_view) {}, cancel); });
     auto built = make(environment);
     second.join();
     ASSERT_TRUE(built) << built.error().message;
     ASSERT_TRUE(other) << other.error().message;
     EXPECT_EQ(built->folder, other->folder);
-    EXPECT_EQ(std::system((built->interpreter + " -c 'import tinypackage; assert tinypackage.version == \"1.2\"'").c_str()), 0);
+    EXPECT_EQ(std::system((built->interpreter +
+                           " -c 'import tinypackage; assert tinypackage.version == \"1.2\"'")
+                              .c_str()),
+              0);
     auto again = find_prepared(environment, settings);
     ASSERT_TRUE(again && *again);
     EXPECT_EQ((*again)->folder, built->folder);
@@ -198,18 +211,30 @@ TEST_F(PrepareTest, BuiltOnceThenReusedAndHalfBuiltOnesAreRebuilt) {
 // As conda has them; what the definition pins is its own.
 TEST_F(PrepareTest, PipSetuptoolsAndWheelAreThere) {
     if (no_uv()) GTEST_SKIP() << "no uv: set TURNOUT_UV";
-    for (const auto& [name, version] : {std::pair<std::string, std::string>{"pip", "23.1"}, {"pip", "9.9"}, {"setuptools", "80.1"}, {"setuptools", "82.0"}, {"wheel", "0.4"}, {"tinypackage", "1.2"}})
+    for (const auto& [name, version] : {std::pair<std::string, std::string>{"pip", "23.1"},
+                                        {"pip", "9.9"},
+                                        {"setuptools", "80.1"},
+                                        {"setuptools", "82.0"},
+                                        {"wheel", "0.4"},
+                                        {"tinypackage", "1.2"}})
         write_wheel(name, version);
     const auto has = [&](const TaskEnvironment& environment, const std::string& text) {
         auto built = make(environment);
         ASSERT_TRUE(built) << built.error().message;
-        EXPECT_EQ(std::system((built->interpreter + " -c 'import pip, setuptools, wheel; assert (pip.version, setuptools.version, wheel.version) == " + text + "'").c_str()), 0) << log;
+        EXPECT_EQ(std::system((built->interpreter +
+                               " -c 'import pip, setuptools, wheel; assert (pip.version, "
+                               "setuptools.version, wheel.version) == " +
+                               text + "'")
+                                  .c_str()),
+                  0)
+            << log;
     };
     has(venv({"tinypackage"}), R"(("23.1", "80.1", "0.4"))");
     has(venv({"pip==9.9", "setuptools>81", "tinypackage"}), R"(("9.9", "82.0", "0.4"))");
 }
 
-// A shim answers to every version and fails; the versions themselves are found, the newest that fits.
+// A shim answers to every version and fails; the versions themselves are found, the newest that
+// fits.
 TEST_F(PrepareTest, PyenvsVersionsAreTakenNotItsShims) {
     if (no_uv()) GTEST_SKIP() << "no uv: set TURNOUT_UV";
     settings.uv = find_uv(settings);
@@ -221,16 +246,21 @@ TEST_F(PrepareTest, PyenvsVersionsAreTakenNotItsShims) {
         fs::create_directories(folder + "/pyenv/versions/" + version + "/bin");
         fs::create_symlink(real, folder + "/pyenv/versions/" + version + "/bin/python");
     }
-    std::erase_if(settings.environment, [](const std::string& item) { return item.starts_with("PATH=") || item.starts_with("PYENV_ROOT="); });
+    std::erase_if(settings.environment, [](const std::string& item) {
+        return item.starts_with("PATH=") || item.starts_with("PYENV_ROOT=");
+    });
     settings.environment.push_back("PATH=" + folder + "/pyenv/shims:/usr/bin:/bin");
     settings.environment.push_back("PYENV_ROOT=" + folder + "/pyenv");
-    for (const auto& [pin, taken] : {std::pair<std::string, std::string>{"3.11", "3.11.10"}, {"3.11.9", "3.11.9"}}) {
+    for (const auto& [pin, taken] :
+         {std::pair<std::string, std::string>{"3.11", "3.11.10"}, {"3.11.9", "3.11.9"}}) {
         auto environment = venv({});
         environment.python_version = pin;
         environment.hash = hash_of(environment);
         auto built = make(environment);
         ASSERT_TRUE(built) << built.error().message;
-        EXPECT_NE(log.find("with Python " + pin + " of " + folder + "/pyenv/versions/" + taken), std::string::npos) << log;
+        EXPECT_NE(log.find("with Python " + pin + " of " + folder + "/pyenv/versions/" + taken),
+                  std::string::npos)
+            << log;
     }
     auto environment = venv({});
     environment.python_version = "3.11.8";
@@ -238,7 +268,9 @@ TEST_F(PrepareTest, PyenvsVersionsAreTakenNotItsShims) {
     settings.environment.push_back("UV_PYTHON_DOWNLOADS=never");
     auto absent = make(environment);
     ASSERT_FALSE(absent);
-    EXPECT_NE(absent.error().message.find("this machine has 3.11.9, 3.11.10, 3.12.1"), std::string::npos) << absent.error().message;
+    EXPECT_NE(absent.error().message.find("this machine has 3.11.9, 3.11.10, 3.12.1"),
+              std::string::npos)
+        << absent.error().message;
 }
 
 TEST_F(PrepareTest, FailuresAreTheResolversOwnWords) {
@@ -248,7 +280,8 @@ TEST_F(PrepareTest, FailuresAreTheResolversOwnWords) {
     auto failed = make(environment);
     ASSERT_FALSE(failed);
     EXPECT_EQ(failed.error().code, Code::FailedPrecondition);
-    EXPECT_NE(failed.error().message.find("tinypackage==9.9"), std::string::npos) << failed.error().message;
+    EXPECT_NE(failed.error().message.find("tinypackage==9.9"), std::string::npos)
+        << failed.error().message;
     EXPECT_NE(log.find("tinypackage==9.9"), std::string::npos);
     EXPECT_FALSE(fs::exists(folder + "/environments/" + environment.hash));
 

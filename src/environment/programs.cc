@@ -36,7 +36,8 @@ std::string find_program(const std::string& name, const Settings& settings) {
     if (name.find('/') != std::string::npos) return executable(name) ? name : "";
     std::string path = variable(settings, "PATH");
     for (const auto& folder : split(path.empty() ? "/usr/local/bin:/usr/bin:/bin" : path, ':'))
-        if (std::string candidate = folder + "/" + name; !folder.empty() && executable(candidate)) return candidate;
+        if (std::string candidate = folder + "/" + name; !folder.empty() && executable(candidate))
+            return candidate;
     return "";
 }
 
@@ -63,7 +64,8 @@ Result<Ran> run(const std::vector<std::string>& argv, const std::vector<std::str
             prctl(PR_SET_PDEATHSIG, SIGKILL);
             if (getppid() != self) _exit(127);
             int null = open("/dev/null", O_RDONLY);
-            if (null < 0 || dup2(null, 0) < 0 || dup2(fds[1], 1) < 0 || dup2(fds[1], 2) < 0) _exit(127);
+            if (null < 0 || dup2(null, 0) < 0 || dup2(fds[1], 1) < 0 || dup2(fds[1], 2) < 0)
+                _exit(127);
             execve(args[0], args.data(), vars.data());
             _exit(127);
         }
@@ -104,7 +106,8 @@ Result<Ran> run(const std::vector<std::string>& argv, const std::vector<std::str
     return ran;
 }
 
-void start_detached(const std::vector<std::string>& argv, const std::vector<std::string>& environment) {
+void start_detached(const std::vector<std::string>& argv,
+                    const std::vector<std::string>& environment) {
     std::vector<char*> args, vars;
     for (const auto& item : argv) args.push_back(const_cast<char*>(item.c_str()));
     for (const auto& item : environment) vars.push_back(const_cast<char*>(item.c_str()));
@@ -137,18 +140,25 @@ std::string joined(const std::deque<std::string>& lines) {
 
 std::string pip_setting(const Settings& settings, std::string_view name) {
     std::string variable_name = "PIP_";
-    for (char c : name) variable_name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    for (char c : name)
+        variable_name +=
+            c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
     if (auto value = variable(settings, variable_name); !value.empty()) return value;
     std::string home = variable(settings, "HOME"), found;
-    for (const std::string& path : {std::string("/etc/pip.conf"), home + "/.pip/pip.conf", home + "/.config/pip/pip.conf", variable(settings, "PIP_CONFIG_FILE")}) {
+    for (const std::string& path :
+         {std::string("/etc/pip.conf"), home + "/.pip/pip.conf", home + "/.config/pip/pip.conf",
+          variable(settings, "PIP_CONFIG_FILE")}) {
         std::ifstream file(path);
         std::string section;
         for (std::string line; std::getline(file, line);) {
             std::string_view text = trim(line);
             if (text.starts_with('[')) section = std::string(text);
             auto equals = text.find('=');
-            if (equals == std::string_view::npos || (section != "[global]" && section != "[install]")) continue;
-            if (trim(text.substr(0, equals)) == name) found = std::string(trim(text.substr(equals + 1)));
+            if (equals == std::string_view::npos ||
+                (section != "[global]" && section != "[install]"))
+                continue;
+            if (trim(text.substr(0, equals)) == name)
+                found = std::string(trim(text.substr(equals + 1)));
         }
     }
     return found;

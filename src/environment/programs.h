@@ -34,7 +34,7 @@ std::string find_program(const std::string& name, const Settings& settings);
 std::string pip_setting(const Settings& settings, std::string_view name);
 
 struct Ran {
-    int status = -1;  // exit code
+    int status = -1;               // exit code
     std::deque<std::string> tail;  // its last lines
     bool canceled = false;
 };
@@ -43,7 +43,8 @@ struct Ran {
 Result<Ran> run(const std::vector<std::string>& argv, const std::vector<std::string>& environment,
                 const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel);
 // Starts a program that nobody waits for, without output.
-void start_detached(const std::vector<std::string>& argv, const std::vector<std::string>& environment);
+void start_detached(const std::vector<std::string>& argv,
+                    const std::vector<std::string>& environment);
 std::string joined(const std::deque<std::string>& lines);
 
 }  // namespace turnout::environment

@@ -68,14 +68,16 @@ os.chmod(target, 0o755)
 
 std::string without_password(std::string url) {
     const auto scheme = url.find("://"), at = url.find('@');
-    if (scheme == std::string::npos || at == std::string::npos || at > url.find('/', scheme + 3)) return url;
+    if (scheme == std::string::npos || at == std::string::npos || at > url.find('/', scheme + 3))
+        return url;
     return url.replace(scheme + 3, at - scheme - 3, "***");
 }
 
 Failure no_uv(const std::string& why) {
     return fail(Code::FailedPrecondition, "EnvironmentFailed",
-                "environments are built with 'uv', which is not on this machine and could not be fetched: " + why +
-                    "\nput uv into the PATH, or name it with `turnout up --uv PATH`",
+                "environments are built with 'uv', which is not on this machine and could not be "
+                "fetched: " +
+                    why + "\nput uv into the PATH, or name it with `turnout up --uv PATH`",
                 "uv");
 }
 
@@ -83,7 +85,8 @@ Failure no_uv(const std::string& why) {
 
 std::string find_uv(const Settings& settings) {
     if (!settings.uv.empty()) return executable(settings.uv) ? settings.uv : "";
-    if (auto named = variable(settings, "TURNOUT_UV"); !named.empty()) return executable(named) ? named : "";
+    if (auto named = variable(settings, "TURNOUT_UV"); !named.empty())
+        return executable(named) ? named : "";
     if (!settings.beside.empty()) {
         if (executable(settings.beside + "/uv")) return settings.beside + "/uv";
         const std::string project = settings.beside.substr(0, settings.beside.rfind('/'));
@@ -97,12 +100,14 @@ std::string remember_uv(const std::string& bin, const Settings& settings) {
     if (!found.empty() && found != kept) {
         const std::string made = kept + ".new";
         unlink(made.c_str());
-        if (symlink(found.c_str(), made.c_str()) == 0 && rename(made.c_str(), kept.c_str()) != 0) unlink(made.c_str());
+        if (symlink(found.c_str(), made.c_str()) == 0 && rename(made.c_str(), kept.c_str()) != 0)
+            unlink(made.c_str());
     }
     return executable(kept) ? kept : "";
 }
 
-Result<std::string> fetch_uv(const Settings& settings, const std::function<void(std::string_view)>& log,
+Result<std::string> fetch_uv(const Settings& settings,
+                             const std::function<void(std::string_view)>& log,
                              const std::atomic<bool>& cancel) {
     const std::string kept = settings.beside + "/uv";
     if (settings.beside.empty()) return no_uv("there is no folder to keep it in");
@@ -118,19 +123,23 @@ Result<std::string> fetch_uv(const Settings& settings, const std::function<void(
         if (index.empty()) index = variable(settings, name);
     if (index.empty()) index = pip_setting(settings, "index-url");
     if (index.empty()) index = kIndex;
-    if (auto named = index.find('='); named != std::string::npos && named < index.find(':')) index.erase(0, named + 1);
+    if (auto named = index.find('='); named != std::string::npos && named < index.find(':'))
+        index.erase(0, named + 1);
     const std::string python = find_program("python3", settings);
     if (python.empty()) return no_uv("there is no python3 to fetch it with");
     log("uv is not on this machine; it is fetched from " + without_password(index) + "\n");
     const std::string part = kept + ".part";
-    Ran ran = TURNOUT_TRY(run({python, "-I", "-c", std::string(kFetch), index, part, pip_setting(settings, "cert")},
-                              settings.environment, log, cancel));
+    Ran ran = TURNOUT_TRY(
+        run({python, "-I", "-c", std::string(kFetch), index, part, pip_setting(settings, "cert")},
+            settings.environment, log, cancel));
     if (ran.canceled) return fail(Code::Canceled, "Canceled", "canceled");
     if (ran.status != 0) {
         unlink(part.c_str());
-        return no_uv(ran.tail.empty() ? "python3 ended with " + std::to_string(ran.status) : ran.tail.back());
+        return no_uv(ran.tail.empty() ? "python3 ended with " + std::to_string(ran.status)
+                                      : ran.tail.back());
     }
-    if (rename(part.c_str(), kept.c_str()) != 0) return no_uv("'" + kept + "' cannot be written: " + std::strerror(errno));
+    if (rename(part.c_str(), kept.c_str()) != 0)
+        return no_uv("'" + kept + "' cannot be written: " + std::strerror(errno));
     return kept;
 }
 

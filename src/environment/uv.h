@@ -22,7 +22,8 @@ std::string remember_uv(const std::string& bin, const Settings& settings);
 // Blocking, once per folder: the newest wheel of uv for this machine from the package index that is
 // configured for uv or pip, checked by the index's hash; the program becomes settings.beside/uv.
 // Returns its path. FailedPrecondition says why it cannot be had, and what to do instead.
-Result<std::string> fetch_uv(const Settings& settings, const std::function<void(std::string_view)>& log,
+Result<std::string> fetch_uv(const Settings& settings,
+                             const std::function<void(std::string_view)>& log,
                              const std::atomic<bool>& cancel);
 
 }  // namespace turnout::environment

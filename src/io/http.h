@@ -64,7 +64,7 @@ public:
 class Stream {
 public:
     virtual ~Stream() = default;
-    virtual Task<Result<std::string>> read() = 0;  // "" = the peer closed
+    virtual Task<Result<std::string>> read() = 0;             // "" = the peer closed
     virtual Task<Result<void>> write(std::string bytes) = 0;  // one write at a time
     virtual void close() = 0;  // a pending read or write ends with Canceled
 };
@@ -76,7 +76,8 @@ struct Response {
     // Instead of `body`: pieces until "". With `length` it is sent as Content-Length, else chunked.
     // Destroyed when the response ended or the peer went away.
     std::unique_ptr<BodyReader> stream;
-    std::optional<std::uint64_t> length;  // also: Content-Length of a HEAD reply, whose body is empty
+    std::optional<std::uint64_t>
+        length;  // also: Content-Length of a HEAD reply, whose body is empty
     // With status 101: called with the connection after the response was written.
     std::function<Task<void>(std::unique_ptr<Stream>)> upgraded;
 };
@@ -93,12 +94,14 @@ struct TlsFiles {  // PEM files
 struct Limits {
     std::size_t header_bytes = 64 << 10;
     std::size_t connections = 10'000;
-    Span header_timeout = 30s;   // from accept or previous response's next first byte, to the end of the header
-    Span idle_timeout = 120s;    // keep-alive without a request
-    Span body_timeout = 120s;    // between two pieces
+    Span header_timeout =
+        30s;  // from accept or previous response's next first byte, to the end of the header
+    Span idle_timeout = 120s;  // keep-alive without a request
+    Span body_timeout = 120s;  // between two pieces
     Span handshake_timeout = 10s;
-    // Where `connections` are there already, those that have asked for nothing for so long are closed
-    // for new ones: first of the address that has most of them, first those that never asked.
+    // Where `connections` are there already, those that have asked for nothing for so long are
+    // closed for new ones: first of the address that has most of them, first those that never
+    // asked.
     Span patience = 1s;
 };
 

@@ -22,7 +22,7 @@ public:
 class Random {
 public:
     virtual ~Random() = default;
-    virtual std::uint64_t next() = 0;                 // uniform 64 bits
+    virtual std::uint64_t next() = 0;                  // uniform 64 bits
     virtual std::string bytes(std::size_t count) = 0;  // fit for keys and tokens
     std::string uuid();                                // version 4, lower case (io/loop.cc)
 };

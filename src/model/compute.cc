@@ -29,8 +29,10 @@ Result<std::optional<double>> price_per_hour(const Compute& compute) {
     const std::string text = tag.is_string() ? tag.as_string() : tag.dump();
     double price = 0;
     const auto read = std::from_chars(text.data(), text.data() + text.size(), price);
-    if (read.ec != std::errc() || read.ptr != text.data() + text.size() || !(price >= 0 && price < 1e9))
-        return invalid("tag " + std::string(kPriceTag) + " is '" + text.substr(0, 40) + "': expected the price of a node's hour, a number such as 0.25",
+    if (read.ec != std::errc() || read.ptr != text.data() + text.size() ||
+        !(price >= 0 && price < 1e9))
+        return invalid("tag " + std::string(kPriceTag) + " is '" + text.substr(0, 40) +
+                           "': expected the price of a node's hour, a number such as 0.25",
                        "tags." + std::string(kPriceTag));
     return std::optional(price);
 }

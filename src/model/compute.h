@@ -23,8 +23,8 @@ enum class Tier { Dedicated, LowPriority };
 struct Compute {
     std::string workspace;  // id
     std::string name;
-    Json definition;        // "properties" of the PUT, as sent, read-only members removed
-    Json envelope;          // location, tags, identity, sku … of the PUT
+    Json definition;  // "properties" of the PUT, as sent, read-only members removed
+    Json envelope;    // location, tags, identity, sku … of the PUT
     std::string vm_size;
     Tier tier = Tier::Dedicated;
     int min_nodes = 0;
@@ -46,20 +46,20 @@ std::string_view name_of(NodeState state);
 struct Node {
     std::string workspace;
     std::string compute;
-    std::string name;        // "node-1": unique in the workspace's life
+    std::string name;  // "node-1": unique in the workspace's life
     NodeState state = NodeState::Provisioning;
     Instant created{};
     Instant state_since{};
-    std::optional<Instant> ready;  // its agent's first word
+    std::optional<Instant> ready;       // its agent's first word
     std::optional<Instant> paid_until;  // its cost until then is in the totals; nothing: none is
-    std::string job;         // live only: the job whose attempt it has, "" if none
-    int attempt = 0;         // live only
-    int backlog = 0;         // live only: attempts that wait there for their turn
-    bool connected = false;  // live only
-    bool gives_way = false;  // live only: its job was told to leave it to another
+    std::string job;                    // live only: the job whose attempt it has, "" if none
+    int attempt = 0;                    // live only
+    int backlog = 0;                    // live only: attempts that wait there for their turn
+    bool connected = false;             // live only
+    bool gives_way = false;             // live only: its job was told to leave it to another
     std::string boot_id;
-    std::string problem;     // why it is unusable
-    Json handle;             // the provider's own, opaque (pid, folder …)
+    std::string problem;  // why it is unusable
+    Json handle;          // the provider's own, opaque (pid, folder …)
 
     Instant unpaid_from() const { return std::max(created, paid_until.value_or(created)); }
     NodeId id() const { return workspace + "/" + compute + "/" + name; }

@@ -36,13 +36,15 @@ std::optional<double> EarlyTermination::best_of(std::int64_t trial) const {
 bool EarlyTermination::bandit(const Seen& seen) {
     const auto at = static_cast<std::size_t>(seen.intervals - 1);
     // Kept so that no entry is worse than the one before it: what was best early is so later too.
-    while (best_at_.size() <= at) best_at_.push_back(best_at_.empty() ? seen.best : best_at_.back());
+    while (best_at_.size() <= at)
+        best_at_.push_back(best_at_.empty() ? seen.best : best_at_.back());
     for (std::size_t i = at; i < best_at_.size() && objective_.better(seen.best, best_at_[i]); ++i)
         best_at_[i] = seen.best;
     if (!evaluated_at(seen.intervals)) return false;
     const double best = best_at_[at];
-    // Azure's rule for a metric to maximize: stopped if Y + Y * slack_factor < best. To minimize, the
-    // allowance is the same share of the best. The sign of a metric does not turn the rule around.
+    // Azure's rule for a metric to maximize: stopped if Y + Y * slack_factor < best. To minimize,
+    // the allowance is the same share of the best. The sign of a metric does not turn the rule
+    // around.
     if (objective_.maximize)
         return seen.best + std::abs(seen.best) * policy_.slack_factor + policy_.slack_amount < best;
     return seen.best > best + std::abs(best) * policy_.slack_factor + policy_.slack_amount;
@@ -63,7 +65,8 @@ bool EarlyTermination::truncation(const Seen& seen) {
     if (!evaluated_at(seen.intervals)) return false;
     std::vector<double>& bests = ranked_[seen.intervals];
     const auto worse_first = [this](double a, double b) { return objective_.better(b, a); };
-    // After its equals: of two that are alike the one that got there first is not the worse one for it.
+    // After its equals: of two that are alike the one that got there first is not the worse one for
+    // it.
     const auto place = std::upper_bound(bests.begin(), bests.end(), seen.best, worse_first);
     const auto rank = static_cast<std::int64_t>(place - bests.begin());
     bests.insert(place, seen.best);

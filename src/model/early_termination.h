@@ -3,9 +3,10 @@
 // a value costs no more than the logarithm of the number of trials and one move of memory.
 //
 // Bandit: stopped if the trial's best value so far is further from the best of all trials at that
-// interval than the slack. Median stopping: if its best value so far is worse than the median of the
-// running averages of all trials at that interval. Truncation selection: if its best value so far is
-// among the worst X % of all trials at that interval, itself included. Trials that have ended count.
+// interval than the slack. Median stopping: if its best value so far is worse than the median of
+// the running averages of all trials at that interval. Truncation selection: if its best value so
+// far is among the worst X % of all trials at that interval, itself included. Trials that have
+// ended count.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +23,9 @@ public:
     EarlyTermination(EarlyTerminationPolicy policy, Objective objective)
         : policy_(policy), objective_(std::move(objective)) {}
 
-    // The next value of that trial's primary metric; whether the trial is to be stopped. Values that
-    // are no numbers count as intervals that say nothing. After a restart the histories are given again, trial
-    // by trial, without regard to the answers.
+    // The next value of that trial's primary metric; whether the trial is to be stopped. Values
+    // that are no numbers count as intervals that say nothing. After a restart the histories are
+    // given again, trial by trial, without regard to the answers.
     bool observe(std::int64_t trial, double value);
 
     // The best value of a trial so far.

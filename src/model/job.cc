@@ -70,7 +70,7 @@ std::optional<Instant> get_instant(const Json& json, std::string_view key) {
 
 ap::Durations durations_from(const Json& json) {
     return {Span(json.at("snapshot").as_int()), Span(json.at("environment").as_int()),
-            Span(json.at("inputs").as_int()), Span(json.at("waiting").as_int()),
+            Span(json.at("inputs").as_int()),   Span(json.at("waiting").as_int()),
             Span(json.at("userCode").as_int()), Span(json.at("outputs").as_int())};
 }
 
@@ -104,7 +104,8 @@ Result<ap::Ending> ending_from(const Json& json) {
     ending.exit_code = static_cast<int>(json.at("exitCode").as_int());
     ending.signal = static_cast<int>(json.at("signal").as_int());
     ending.message = json.at("message").as_string();
-    for (const Json& line : json.at("lastLines").items()) ending.last_lines.push_back(line.as_string());
+    for (const Json& line : json.at("lastLines").items())
+        ending.last_lines.push_back(line.as_string());
     ending.peak_memory_bytes = json.at("peakMemoryBytes").as_int();
     ending.durations = durations_from(json.at("durations"));
     return ending;
@@ -140,7 +141,8 @@ void write(std::string& out, const JobAttempt& attempt) {
     if (attempt.preempting && !attempt.ended) json.yes("preempting");
     if (attempt.ending) write(json.member("ending"), *attempt.ending);
     if (attempt.waited_quota > Span{}) json.number("waitedQuota", attempt.waited_quota.count());
-    if (attempt.waited_node_start > Span{}) json.number("waitedNodeStart", attempt.waited_node_start.count());
+    if (attempt.waited_node_start > Span{})
+        json.number("waitedNodeStart", attempt.waited_node_start.count());
 }
 Result<JobAttempt> attempt_from(const Json& json) {
     JobAttempt attempt;
@@ -172,7 +174,8 @@ Result<JobStatus> parse_job_status(std::string_view text) {
     return parse_in(kJobStatuses, text, "job status");
 }
 bool is_terminal(JobStatus status) {
-    return status == JobStatus::Completed || status == JobStatus::Failed || status == JobStatus::Canceled;
+    return status == JobStatus::Completed || status == JobStatus::Failed ||
+           status == JobStatus::Canceled;
 }
 std::string_view name_of(LedgerEntry entry) {
     return name_in(kLedgerEntries, entry);
@@ -293,7 +296,8 @@ Result<JobState> job_state_from_json(const Json& json) {
     state.cancel_requested = json.at("cancelRequested").as_bool();
     for (const Json& attempt : json.at("attempts").items())
         state.attempts.push_back(TURNOUT_TRY(attempt_from(attempt)));
-    state.last_attempt = static_cast<int>(json.at("lastAttempt").as_int(state.attempts.empty() ? 0 : state.attempts.back().number));
+    state.last_attempt = static_cast<int>(
+        json.at("lastAttempt").as_int(state.attempts.empty() ? 0 : state.attempts.back().number));
     state.folded_attempts = static_cast<int>(json.at("foldedAttempts").as_int());
     if (json.has("cause")) state.cause = TURNOUT_TRY(ap::parse_cause(json.at("cause").as_view()));
     state.error_message = json.at("error").as_string();
@@ -301,7 +305,8 @@ Result<JobState> job_state_from_json(const Json& json) {
     return state;
 }
 
-std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant created, Instant now, Waited so_far) {
+std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant created, Instant now,
+                                                 Waited so_far) {
     const Instant end = std::max(job.ended.value_or(now), created);
     std::vector<std::pair<LedgerEntry, Span>> entries;
     const auto book = [&](LedgerEntry entry, Span span) {
@@ -326,7 +331,9 @@ std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant cr
     };
     // What an attempt that was not the last one cost, and the wait after it.
     const auto again = [](const JobAttempt& attempt) {
-        return attempt.ending && attempt.ending->cause == ap::Cause::Preempted ? LedgerEntry::Preempted : LedgerEntry::Retry;
+        return attempt.ending && attempt.ending->cause == ap::Cause::Preempted
+                   ? LedgerEntry::Preempted
+                   : LedgerEntry::Retry;
     };
     const auto book_wait = [&](Span wait, Waited of) {
         const Span quota = std::min(of.quota, wait);
@@ -345,22 +352,28 @@ std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant cr
             book(again(job.attempts[i - 1]), until(attempt.leased));
         }
         if (!last) {
-            book(again(attempt), until(attempt.ended ? *attempt.ended : i + 1 < job.attempts.size() ? job.attempts[i + 1].leased : end));
+            book(again(attempt), until(attempt.ended                 ? *attempt.ended
+                                       : i + 1 < job.attempts.size() ? job.attempts[i + 1].leased
+                                                                     : end));
             continue;
         }
-        if (attempt.preparing) book(LedgerEntry::NodeStart, until(*attempt.preparing));
-        else if (!attempt.ended) book(LedgerEntry::NodeStart, until(end));
+        if (attempt.preparing)
+            book(LedgerEntry::NodeStart, until(*attempt.preparing));
+        else if (!attempt.ended)
+            book(LedgerEntry::NodeStart, until(end));
 
         const Instant prepared = attempt.running.value_or(attempt.ended.value_or(end));
         const Span preparing = until(prepared);
         ap::Durations durations = attempt.ending ? attempt.ending->durations : ap::Durations{};
-        const std::int64_t known = durations.snapshot.count() + durations.environment.count() + durations.inputs.count();
+        const std::int64_t known =
+            durations.snapshot.count() + durations.environment.count() + durations.inputs.count();
         if (known > 0) {
             // What the node did not spend on the job was the wait for its turn there.
             const Span busy = std::min(preparing, Span(known));
             const auto share = [&](Span part) {
                 return Span(static_cast<std::int64_t>(static_cast<double>(busy.count()) *
-                                                      static_cast<double>(part.count()) / static_cast<double>(known)));
+                                                      static_cast<double>(part.count()) /
+                                                      static_cast<double>(known)));
             };
             const Span snapshot = share(durations.snapshot);
             const Span inputs = share(durations.inputs);
@@ -371,22 +384,27 @@ std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant cr
         } else {
             book(LedgerEntry::Environment, preparing);
         }
-        book(LedgerEntry::UserCode, until(attempt.finalizing.value_or(attempt.running ? attempt.ended.value_or(end) : at)));
+        book(
+            LedgerEntry::UserCode,
+            until(attempt.finalizing.value_or(attempt.running ? attempt.ended.value_or(end) : at)));
         book(LedgerEntry::Outputs, until(attempt.ended.value_or(end)));
     }
     if (job.attempts.empty() && job.started) {  // a sweep: its trials run, it has no node itself
         book(LedgerEntry::Queue, until(*job.started));
         book(LedgerEntry::UserCode, until(end));
     }
-    if (job.attempts.empty()) book_wait(until(end), so_far);
-    else book(again(job.attempts.back()), until(end));
+    if (job.attempts.empty())
+        book_wait(until(end), so_far);
+    else
+        book(again(job.attempts.back()), until(end));
     return entries;
 }
 
 Span time_on_node(const JobAttempt& attempt, Instant now) {
     if (attempt.ending) {
         const ap::Durations& spent = attempt.ending->durations;
-        const Span measured = spent.snapshot + spent.environment + spent.inputs + spent.user_code + spent.outputs;
+        const Span measured =
+            spent.snapshot + spent.environment + spent.inputs + spent.user_code + spent.outputs;
         if (measured > Span{}) return measured;
     }
     // It was lost, or runs: the server's own instants.
@@ -398,7 +416,9 @@ Span time_on_node(const JobAttempt& attempt, Instant now) {
 namespace {
 constexpr std::size_t kFirstAttempts = 20, kLastAttempts = 40;
 
-bool was_preempted(const JobAttempt& attempt) { return attempt.ending && attempt.ending->cause == ap::Cause::Preempted; }
+bool was_preempted(const JobAttempt& attempt) {
+    return attempt.ending && attempt.ending->cause == ap::Cause::Preempted;
+}
 }  // namespace
 
 void fold_attempts(JobState& job) {
@@ -413,7 +433,8 @@ void fold_attempts(JobState& job) {
 }
 
 int preemptions(const JobState& job) {
-    return job.folded_attempts + static_cast<int>(std::count_if(job.attempts.begin(), job.attempts.end(), was_preempted));
+    return job.folded_attempts +
+           static_cast<int>(std::count_if(job.attempts.begin(), job.attempts.end(), was_preempted));
 }
 
 Json to_json(const Totals& totals) {
@@ -425,7 +446,8 @@ Json to_json(const Totals& totals) {
     for (const auto& [cause, count] : totals.causes) causes.set(cause, count);
     json.set("causes", std::move(causes));
     Json time = Json::object();
-    for (const auto& [entry, name] : kLedgerEntries) time.set(name, totals.time[static_cast<std::size_t>(entry)].count());
+    for (const auto& [entry, name] : kLedgerEntries)
+        time.set(name, totals.time[static_cast<std::size_t>(entry)].count());
     json.set("time", std::move(time));
     json.set("attempts", totals.attempts);
     json.set("preemptions", totals.preemptions);
@@ -444,8 +466,10 @@ Result<Totals> totals_from_json(const Json& json) {
     totals.completed = json.at("completed").as_int();
     totals.failed = json.at("failed").as_int();
     totals.canceled = json.at("canceled").as_int();
-    for (const auto& [cause, count] : json.at("causes").members()) totals.causes[cause] = count.as_int();
-    for (const auto& [entry, name] : kLedgerEntries) totals.time[static_cast<std::size_t>(entry)] = Span(json.at("time").at(name).as_int());
+    for (const auto& [cause, count] : json.at("causes").members())
+        totals.causes[cause] = count.as_int();
+    for (const auto& [entry, name] : kLedgerEntries)
+        totals.time[static_cast<std::size_t>(entry)] = Span(json.at("time").at(name).as_int());
     totals.attempts = json.at("attempts").as_int();
     totals.preemptions = json.at("preemptions").as_int();
     totals.used_dedicated = Span(json.at("usedDedicated").as_int());

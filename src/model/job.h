@@ -19,7 +19,22 @@
 namespace turnout {
 
 // Azure ML's statuses; the enumerators are the wire's spelling.
-enum class JobStatus { NotStarted, Queued, Preparing, Provisioning, Starting, Running, Finalizing, CancelRequested, Completed, Failed, Canceled, NotResponding, Paused, Unknown };
+enum class JobStatus {
+    NotStarted,
+    Queued,
+    Preparing,
+    Provisioning,
+    Starting,
+    Running,
+    Finalizing,
+    CancelRequested,
+    Completed,
+    Failed,
+    Canceled,
+    NotResponding,
+    Paused,
+    Unknown
+};
 std::string_view name_of(JobStatus status);
 Result<JobStatus> parse_job_status(std::string_view text);
 bool is_terminal(JobStatus status);  // Completed Failed Canceled
@@ -38,7 +53,18 @@ struct JobMeta {
 };
 
 // Every microsecond from `created` to `ended` belongs to exactly one of these.
-enum class LedgerEntry { Queue, Quota, NodeStart, Snapshot, Environment, Inputs, UserCode, Outputs, Retry, Preempted };
+enum class LedgerEntry {
+    Queue,
+    Quota,
+    NodeStart,
+    Snapshot,
+    Environment,
+    Inputs,
+    UserCode,
+    Outputs,
+    Retry,
+    Preempted
+};
 inline constexpr std::size_t kLedgerEntryCount = 10;
 std::string_view name_of(LedgerEntry entry);
 std::string_view words_of(LedgerEntry entry);  // for people: "waiting for its turn"
@@ -49,7 +75,7 @@ struct JobAttempt {
     std::vector<int> ended_ranks;    // of several nodes: whose commands have ended, in that order
     Instant leased{};
     std::optional<Instant> preparing, running, finalizing, ended;
-    std::string detail;  // what it does just now, from the agent
+    std::string detail;       // what it does just now, from the agent
     bool preempting = false;  // it was told to give way; of one that has ended not stored
     // How it ended. Of several nodes the first bad end; present before `ended` while the other
     // nodes are being stopped.
@@ -66,7 +92,7 @@ struct JobState {
     std::optional<Instant> ended;
     bool cancel_requested = false;
     std::vector<JobAttempt> attempts;  // the last one is the current one
-    int last_attempt = 0;  // number of the last one that was made; some left no trace but that
+    int last_attempt = 0;     // number of the last one that was made; some left no trace but that
     int folded_attempts = 0;  // preempted ones that are not among `attempts` any more
     // Set when it ended other than Completed.
     agent_protocol::Cause cause = agent_protocol::Cause::None;
@@ -95,9 +121,9 @@ struct JobRecord : JobState {
     std::string workspace;  // id
     std::string name;
     JobType type = JobType::Command;
-    Json definition;        // as sent
+    Json definition;  // as sent
     JobMeta meta;
-    std::string compute;    // name; "serverless"
+    std::string compute;  // name; "serverless"
     std::string principal;
     Instant created{};
     std::string environment;           // its name, for people
@@ -123,8 +149,10 @@ struct Waited {
     Span node_start{};  // a node of the cluster was starting
 };
 // Adds up exactly to (ended or now) - created.
-std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant created, Instant now, Waited waited = {});
-inline std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, Instant now, Waited waited = {}) {
+std::vector<std::pair<LedgerEntry, Span>> ledger(const JobState& job, Instant created, Instant now,
+                                                 Waited waited = {});
+inline std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, Instant now,
+                                                        Waited waited = {}) {
     return ledger(job, job.created, now, waited);
 }
 
@@ -132,22 +160,24 @@ inline std::vector<std::pair<LedgerEntry, Span>> ledger(const JobRecord& job, In
 Span time_on_node(const JobAttempt& attempt, Instant now);
 // Of the node's work, not of its wait: preempted attempts that had begun.
 int preemptions(const JobState& job);
-// For a job that is preempted again and again: of many attempts the first and the last ones are kept.
-// Preempted ones between others of their kind are only counted, so the ledger stays what it was.
+// For a job that is preempted again and again: of many attempts the first and the last ones are
+// kept. Preempted ones between others of their kind are only counted, so the ledger stays what it
+// was.
 void fold_attempts(JobState& job);
 
-// Sums over what is over, of a compute or of an experiment: jobs that have ended, attempts that have
-// ended, and (of a compute) nodes that have gone. A row in the store, written in the commit that
-// records the end, so that a total costs one read, however many jobs there were.
+// Sums over what is over, of a compute or of an experiment: jobs that have ended, attempts that
+// have ended, and (of a compute) nodes that have gone. A row in the store, written in the commit
+// that records the end, so that a total costs one read, however many jobs there were.
 struct Totals {
     std::int64_t completed = 0, failed = 0, canceled = 0;  // jobs
-    std::map<std::string, std::int64_t, std::less<>> causes;  // jobs by the cause of their end, other than Completed
-    std::array<Span, kLedgerEntryCount> time{};             // of those jobs, by LedgerEntry
+    std::map<std::string, std::int64_t, std::less<>>
+        causes;  // jobs by the cause of their end, other than Completed
+    std::array<Span, kLedgerEntryCount> time{};  // of those jobs, by LedgerEntry
     std::int64_t attempts = 0, preemptions = 0;
-    Span used_dedicated{}, used_low_priority{};             // time of nodes that attempts used
+    Span used_dedicated{}, used_low_priority{};  // time of nodes that attempts used
     std::int64_t nodes = 0;
-    Span node_life{}, node_starting{};                      // from the request to the end; to the agent's first word
-    double cost = 0;                                        // in the unit of turnout.price_per_hour
+    Span node_life{}, node_starting{};  // from the request to the end; to the agent's first word
+    double cost = 0;                    // in the unit of turnout.price_per_hour
 };
 Json to_json(const Totals& totals);
 Result<Totals> totals_from_json(const Json& json);

@@ -28,7 +28,8 @@ Result<E> parse_in(const Names<E, N>& names, std::string_view text, std::string_
         known += known.empty() ? "" : ", ";
         known += name;
     }
-    return invalid("'" + std::string(text) + "' is no " + std::string(what) + " (one of " + known + ")");
+    return invalid("'" + std::string(text) + "' is no " + std::string(what) + " (one of " + known +
+                   ")");
 }
 
 }  // namespace turnout

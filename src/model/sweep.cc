@@ -92,8 +92,9 @@ Result<SearchExpression> parse_alternative(const Json& json, const std::string& 
         return out;
     }
     if (!json.is_object() || json.members().empty())
-        return refuse(place, "expected text, a number, a boolean or a mapping of parameters, found " +
-                                 shown(json));
+        return refuse(
+            place,
+            "expected text, a number, a boolean or a mapping of parameters, found " + shown(json));
     out.type = Type::Group;
     for (const auto& [name, member] : json.members()) {
         const std::string here = place + "." + name;
@@ -103,9 +104,9 @@ Result<SearchExpression> parse_alternative(const Json& json, const std::string& 
         // ["uniform", [0, 1]] is an expression, all else a value.
         const bool expression = member.is_array() && member.items().size() == 2 &&
                                 member.items()[0].is_string() && member.items()[1].is_array();
-        out.members.emplace_back(name, TURNOUT_TRY(expression
-                                                       ? parse_expression(member, here, depth + 1)
-                                                       : parse_alternative(member, here, depth + 1)));
+        out.members.emplace_back(
+            name, TURNOUT_TRY(expression ? parse_expression(member, here, depth + 1)
+                                         : parse_alternative(member, here, depth + 1)));
         out.combinations = product(out.combinations, out.members.back().second.combinations);
         out.dimensions += out.members.back().second.dimensions;
     }
@@ -126,22 +127,25 @@ Result<SearchExpression> parse_choice(const Json& arguments, const std::string& 
         return refuse(place, "a choice has at most 100,000 values, found " +
                                  with_commas(static_cast<std::int64_t>(list.items().size())));
     for (std::size_t i = 0; i < list.items().size(); ++i) {
-        const SearchExpression& each = out.alternatives.emplace_back(TURNOUT_TRY(parse_alternative(
-            list.items()[i], place + "[" + std::to_string(i) + "]", depth + 1)));
+        const SearchExpression& each = out.alternatives.emplace_back(TURNOUT_TRY(
+            parse_alternative(list.items()[i], place + "[" + std::to_string(i) + "]", depth + 1)));
         out.combinations = std::min(out.combinations + each.combinations, kMaxTrials + 1);
         out.dimensions += each.dimensions;
     }
     return out;
 }
 
-bool is_whole(double value) { return value == std::floor(value) && std::abs(value) < 9e15; }
+bool is_whole(double value) {
+    return value == std::floor(value) && std::abs(value) < 9e15;
+}
 
 Result<SearchExpression> parse_expression(const Json& json, const std::string& place, int depth) {
     if (depth > kMaxDepth) return refuse(place, "expressions are nested too deeply");
     if (!json.is_array() || json.items().empty() || !json.items()[0].is_string())
-        return refuse(place,
-                      R"(expected an expression such as ["uniform",[0.1,1]] or ["choice",[[1,2]]], found )" +
-                          shown(json));
+        return refuse(
+            place,
+            R"(expected an expression such as ["uniform",[0.1,1]] or ["choice",[[1,2]]], found )" +
+                shown(json));
     const std::string word = json.items()[0].as_string();
     SearchExpression out;
     const auto type = parse_in(kTypes, to_lower(word), "distribution");
@@ -153,12 +157,14 @@ Result<SearchExpression> parse_expression(const Json& json, const std::string& p
     out.type = *type;
     out.dimensions = 1;
     static const Json nothing = Json::array();
-    const Json& arguments = json.items().size() > 1 && json.items()[1].is_array() ? json.items()[1] : nothing;
+    const Json& arguments =
+        json.items().size() > 1 && json.items()[1].is_array() ? json.items()[1] : nothing;
     if (out.type == Type::Choice) return parse_choice(arguments, place, depth);
     const auto names = arguments_of(out.type);
     if (arguments.items().size() != names.size()) {
         std::string wanted;
-        for (const std::string_view name : names) wanted += (wanted.empty() ? "" : ", ") + std::string(name);
+        for (const std::string_view name : names)
+            wanted += (wanted.empty() ? "" : ", ") + std::string(name);
         return refuse(place, word + " takes " + wanted + ", found " + shown(arguments));
     }
     std::array<double, 3> numbers{};
@@ -167,7 +173,8 @@ Result<SearchExpression> parse_expression(const Json& json, const std::string& p
         const Json& argument = arguments.items()[i];
         numbers[i] = argument.as_double(std::nan(""));
         if (!argument.is_number() || !std::isfinite(numbers[i]))
-            return refuse(place, std::string(names[i]) + ": expected a number, found " + shown(argument));
+            return refuse(place,
+                          std::string(names[i]) + ": expected a number, found " + shown(argument));
         out.whole = out.whole && is_whole(numbers[i]);
     }
     out.first = numbers[0];
@@ -180,14 +187,16 @@ Result<SearchExpression> parse_expression(const Json& json, const std::string& p
         case Type::LogUniform:
             if (out.first > out.second)
                 return refuse(place, "expected min_value to be at most max_value, found " +
-                                         shown(arguments.items()[0]) + " and " + shown(arguments.items()[1]));
+                                         shown(arguments.items()[0]) + " and " +
+                                         shown(arguments.items()[1]));
             break;
         case Type::QNormal:
         case Type::QLogNormal:
         case Type::Normal:
         case Type::LogNormal:
             if (out.second <= 0)
-                return refuse(place, "sigma: expected more than 0, found " + shown(arguments.items()[1]));
+                return refuse(place,
+                              "sigma: expected more than 0, found " + shown(arguments.items()[1]));
             break;
         case Type::Randint:
             if (!out.whole || out.first < 1)
@@ -204,7 +213,8 @@ Result<SearchExpression> parse_expression(const Json& json, const std::string& p
 }
 
 // Powers that no double can hold would make every trial's value the same.
-Result<void> check_powers(const SearchExpression& expression, double log_base, const std::string& place) {
+Result<void> check_powers(const SearchExpression& expression, double log_base,
+                          const std::string& place) {
     for (const SearchExpression& each : expression.alternatives)
         TURNOUT_TRY(check_powers(each, log_base, place));
     for (const auto& [name, member] : expression.members)
@@ -222,7 +232,8 @@ Result<void> check_powers(const SearchExpression& expression, double log_base, c
 
 // The first continuous expression beneath that parameter, "" if there is none.
 std::string continuous_of(const SearchExpression& expression) {
-    if (expression.type != Type::Choice && expression.type != Type::Fixed && expression.type != Type::Group)
+    if (expression.type != Type::Choice && expression.type != Type::Fixed &&
+        expression.type != Type::Group)
         return std::string(name_of(expression.type));
     for (const SearchExpression& each : expression.alternatives)
         if (std::string found = continuous_of(each); !found.empty()) return found;
@@ -248,7 +259,8 @@ Result<std::optional<Span>> duration_of(const Json& json, const std::string& pla
     if (json.is_null()) return std::nullopt;
     const auto span = parse_duration(json.as_view());
     if (!span || *span <= 0s)
-        return refuse(place, "expected a duration longer than nothing, such as PT1H, found " + shown(json));
+        return refuse(
+            place, "expected a duration longer than nothing, such as PT1H, found " + shown(json));
     return std::min(*span, kLongest);
 }
 
@@ -264,10 +276,12 @@ Result<Sampling> parse_sampling(const Json& json, std::string_view name) {
     out.seed = seed_of(name);
     if (json.is_null()) return out;
     const std::string place = "samplingAlgorithm";
-    const std::string type = json.is_string() ? json.as_string() : json.at("samplingAlgorithmType").as_string();
+    const std::string type =
+        json.is_string() ? json.as_string() : json.at("samplingAlgorithmType").as_string();
     if (equal_ignoring_case(type, "Bayesian"))
-        return refuse(place, "Bayesian sampling does not run here: use Random, with rule sobol for an "
-                             "even cover of the search space, and early termination");
+        return refuse(place,
+                      "Bayesian sampling does not run here: use Random, with rule sobol for an "
+                      "even cover of the search space, and early termination");
     if (equal_ignoring_case(type, "Grid")) {
         out.kind = Sampling::Kind::Grid;
         return out;
@@ -277,7 +291,9 @@ Result<Sampling> parse_sampling(const Json& json, std::string_view name) {
         std::string hint = did_you_mean(type, known);
         if (hint.empty()) hint = ": expected Random or Grid";
         return refuse(place + ".samplingAlgorithmType",
-                      (type.empty() ? "is missing" : "'" + type.substr(0, 64) + "' is not a sampling algorithm") + hint);
+                      (type.empty() ? "is missing"
+                                    : "'" + type.substr(0, 64) + "' is not a sampling algorithm") +
+                          hint);
     }
     const std::string rule = json.at("rule").as_string();
     if (equal_ignoring_case(rule, "Sobol"))
@@ -285,7 +301,8 @@ Result<Sampling> parse_sampling(const Json& json, std::string_view name) {
     else if (!json.at("rule").is_null() && !equal_ignoring_case(rule, "Random"))
         return refuse(place + ".rule", "expected random or sobol, found " + shown(json.at("rule")));
     if (!json.at("seed").is_null()) {
-        out.seed = TURNOUT_TRY(whole_of(json.at("seed"), place + ".seed", 0, INT64_MIN / 2, INT64_MAX / 2));
+        out.seed = TURNOUT_TRY(
+            whole_of(json.at("seed"), place + ".seed", 0, INT64_MIN / 2, INT64_MAX / 2));
         out.seed_given = true;
     }
     const Json& base = json.at("logbase");
@@ -294,7 +311,8 @@ Result<Sampling> parse_sampling(const Json& json, std::string_view name) {
         if (base.is_string())
             if (const auto parsed = parse_json(base.as_view())) number = parsed->as_double();
         if (!(number > 0) || number == 1 || !std::isfinite(number))
-            return refuse(place + ".logbase", "expected a positive number other than 1, or e, found " + shown(base));
+            return refuse(place + ".logbase",
+                          "expected a positive number other than 1, or e, found " + shown(base));
         out.log_base = number;
     }
     return out;
@@ -306,11 +324,13 @@ Result<Objective> parse_objective(const Json& json) {
         return refuse("objective", "is missing: expected the primaryMetric and its goal");
     out.primary_metric = json.at("primaryMetric").as_string();
     if (out.primary_metric.empty())
-        return refuse("objective.primaryMetric", "is missing: expected the name of a metric that the trials log");
+        return refuse("objective.primaryMetric",
+                      "is missing: expected the name of a metric that the trials log");
     const std::string goal = json.at("goal").as_string();
     if (!equal_ignoring_case(goal, "Maximize") && !equal_ignoring_case(goal, "Minimize")) {
         const std::array<std::string, 2> known = {"maximize", "minimize"};
-        return refuse("objective.goal", "expected maximize or minimize, found " + shown(json.at("goal")) +
+        return refuse("objective.goal", "expected maximize or minimize, found " +
+                                            shown(json.at("goal")) +
                                             did_you_mean(to_lower(goal), known));
     }
     out.maximize = equal_ignoring_case(goal, "Maximize");
@@ -330,16 +350,19 @@ Result<EarlyTerminationPolicy> parse_policy(const Json& json) {
     else if (equal_ignoring_case(type, "TruncationSelection"))
         out.kind = Kind::TruncationSelection;
     else {
-        const std::array<std::string, 3> known = {"Bandit", "MedianStopping", "TruncationSelection"};
+        const std::array<std::string, 3> known = {"Bandit", "MedianStopping",
+                                                  "TruncationSelection"};
         std::string hint = did_you_mean(type, known);
         if (hint.empty()) hint = ": expected Bandit, MedianStopping or TruncationSelection";
-        return refuse(place + ".policyType",
-                      (type.empty() ? "is missing" : "'" + type.substr(0, 64) + "' is not a policy") + hint);
+        return refuse(
+            place + ".policyType",
+            (type.empty() ? "is missing" : "'" + type.substr(0, 64) + "' is not a policy") + hint);
     }
     constexpr std::int64_t most = 1'000'000'000;
     // The SDK's own default of the interval is 0, which means every one.
-    out.evaluation_interval = std::max<std::int64_t>(
-        1, TURNOUT_TRY(whole_of(json.at("evaluationInterval"), place + ".evaluationInterval", 1, 0, most)));
+    out.evaluation_interval =
+        std::max<std::int64_t>(1, TURNOUT_TRY(whole_of(json.at("evaluationInterval"),
+                                                       place + ".evaluationInterval", 1, 0, most)));
     out.delay_evaluation =
         TURNOUT_TRY(whole_of(json.at("delayEvaluation"), place + ".delayEvaluation", 0, 0, most));
     if (out.kind == Kind::Bandit) {
@@ -349,16 +372,19 @@ Result<EarlyTerminationPolicy> parse_policy(const Json& json) {
             if (value.is_null()) continue;
             *target = value.as_double(-1);
             if (!(*target >= 0) || !std::isfinite(*target))
-                return refuse(place + "." + member, "expected a number of at least 0, found " + shown(value));
+                return refuse(place + "." + member,
+                              "expected a number of at least 0, found " + shown(value));
         }
         if (out.slack_factor == 0 && out.slack_amount == 0)
             return refuse(place, "a bandit policy needs slackFactor or slackAmount, larger than 0");
         if (out.slack_factor > 0 && out.slack_amount > 0)
-            return refuse(place, "a bandit policy takes either slackFactor or slackAmount, found both");
+            return refuse(place,
+                          "a bandit policy takes either slackFactor or slackAmount, found both");
     }
     if (out.kind == Kind::TruncationSelection) {
         if (json.at("truncationPercentage").is_null())
-            return refuse(place + ".truncationPercentage", "is missing: expected a whole number from 1 to 99");
+            return refuse(place + ".truncationPercentage",
+                          "is missing: expected a whole number from 1 to 99");
         out.truncation_percentage = TURNOUT_TRY(
             whole_of(json.at("truncationPercentage"), place + ".truncationPercentage", 0, 1, 99));
     }
@@ -387,9 +413,9 @@ Result<void> parse_limits(const Json& json, Sweep& sweep) {
             limits.max_total_trials = std::min(limits.max_total_trials, size);
         }
     }
-    limits.max_concurrent_trials = TURNOUT_TRY(
-        whole_of(json.at("maxConcurrentTrials"), "limits.maxConcurrentTrials",
-                 limits.max_total_trials, 1, kMaxTrials));
+    limits.max_concurrent_trials =
+        TURNOUT_TRY(whole_of(json.at("maxConcurrentTrials"), "limits.maxConcurrentTrials",
+                             limits.max_total_trials, 1, kMaxTrials));
     limits.timeout = TURNOUT_TRY(duration_of(json.at("timeout"), "limits.timeout"));
     limits.trial_timeout = TURNOUT_TRY(duration_of(json.at("trialTimeout"), "limits.trialTimeout"));
     return {};
@@ -397,13 +423,16 @@ Result<void> parse_limits(const Json& json, Sweep& sweep) {
 
 }  // namespace
 
-std::string_view name_of(SearchExpression::Type type) { return name_in(kTypes, type); }
+std::string_view name_of(SearchExpression::Type type) {
+    return name_in(kTypes, type);
+}
 
 Result<Sweep> parse_sweep(const Json& properties, std::string_view name) {
     Sweep sweep;
     const Json& space = properties.at("searchSpace");
     if (!space.is_object() || space.members().empty())
-        return refuse("searchSpace", "expected at least one parameter with its expression, found " + shown(space));
+        return refuse("searchSpace",
+                      "expected at least one parameter with its expression, found " + shown(space));
     if (space.members().size() > kMaxParameters)
         return refuse("searchSpace", "a search space has at most 500 parameters");
     int dimensions = 0;
@@ -425,7 +454,8 @@ Result<Sweep> parse_sweep(const Json& properties, std::string_view name) {
                               ": give a choice of values, or use random sampling");
     }
     if (sweep.sampling.kind == Sampling::Kind::Sobol && dimensions > kSobolDimensions)
-        return refuse("samplingAlgorithm.rule", "sobol covers at most " + std::to_string(kSobolDimensions) +
+        return refuse("samplingAlgorithm.rule", "sobol covers at most " +
+                                                    std::to_string(kSobolDimensions) +
                                                     " parameters, the search space has " +
                                                     std::to_string(dimensions) + ": use random");
     sweep.objective = TURNOUT_TRY(parse_objective(properties.at("objective")));
@@ -437,13 +467,15 @@ Result<Sweep> parse_sweep(const Json& properties, std::string_view name) {
 Json trial_of(const Json& properties) {
     const Json& trial = properties.at("trial");
     Json out = Json::object({{"jobType", "Command"}});
-    for (const std::string_view member : {"displayName", "description", "experimentName", "tags",
-                                          "computeId", "inputs", "outputs", "identity", "queueSettings"})
+    for (const std::string_view member :
+         {"displayName", "description", "experimentName", "tags", "computeId", "inputs", "outputs",
+          "identity", "queueSettings"})
         if (!properties.at(member).is_null()) out.set(member, properties.at(member));
     for (const std::string_view member :
          {"command", "codeId", "environmentId", "environmentVariables", "distribution"})
         if (!trial.at(member).is_null()) out.set(member, trial.at(member));
-    const Json& resources = trial.at("resources").members().empty() ? properties.at("resources") : trial.at("resources");
+    const Json& resources = trial.at("resources").members().empty() ? properties.at("resources")
+                                                                    : trial.at("resources");
     if (!resources.is_null()) out.set("resources", resources);
     if (const Json& timeout = properties.at("limits").at("trialTimeout"); !timeout.is_null())
         out.set("limits", Json::object({{"jobLimitsType", "Command"}, {"timeout", timeout}}));
@@ -453,10 +485,12 @@ Json trial_of(const Json& properties) {
 Result<void> check_search_space_references(const Json& properties) {
     const std::string command = properties.at("trial").at("command").as_string();
     constexpr std::string_view prefix = "search_space.";
-    for (std::size_t at = command.find("${{"); at != std::string::npos; at = command.find("${{", at)) {
+    for (std::size_t at = command.find("${{"); at != std::string::npos;
+         at = command.find("${{", at)) {
         const std::size_t end = command.find("}}", at);
         if (end == std::string::npos) return refuse("trial.command", "has '${{' without '}}'");
-        const std::string_view inside = trim(std::string_view(command).substr(at + 3, end - at - 3));
+        const std::string_view inside =
+            trim(std::string_view(command).substr(at + 3, end - at - 3));
         at = end;
         if (!inside.starts_with(prefix)) continue;
         const std::string name(inside.substr(prefix.size()));
@@ -464,9 +498,9 @@ Result<void> check_search_space_references(const Json& properties) {
         std::vector<std::string> known;
         for (const auto& [parameter, expression] : properties.at("searchSpace").members())
             known.push_back(parameter);
-        return refuse("trial.command", "uses ${{" + std::string(inside) +
-                                           "}}, which is not in the search space" +
-                                           did_you_mean(name, known) + " (it has " + join(known, ", ") + ")");
+        return refuse("trial.command",
+                      "uses ${{" + std::string(inside) + "}}, which is not in the search space" +
+                          did_you_mean(name, known) + " (it has " + join(known, ", ") + ")");
     }
     return {};
 }
@@ -530,8 +564,8 @@ bool gives_up(const SweepProgress& progress) {
     return progress.failed >= kInitialFailures && progress.completed == 0;
 }
 
-std::int64_t trials_to_create(const Sweep& sweep, const SweepProgress& progress, std::int64_t waiting,
-                              std::int64_t useful) {
+std::int64_t trials_to_create(const Sweep& sweep, const SweepProgress& progress,
+                              std::int64_t waiting, std::int64_t useful) {
     if (progress.cancel_requested || progress.timed_out || gives_up(progress)) return 0;
     useful = std::max<std::int64_t>(useful, 1);
     if (waiting > useful / 2) return 0;
@@ -546,7 +580,11 @@ std::optional<SweepEnd> sweep_end(const Sweep& sweep, const SweepProgress& progr
     const bool given_up = gives_up(progress);
     if (!given_up && progress.created < sweep.limits.max_total_trials) return std::nullopt;
     if (progress.completed > 0)
-        return SweepEnd{JobStatus::Completed, progress.best >= 0 ? "" : "no trial that completed has logged the primary metric '" + sweep.objective.primary_metric + "', so there is no best one"};
+        return SweepEnd{JobStatus::Completed,
+                        progress.best >= 0
+                            ? ""
+                            : "no trial that completed has logged the primary metric '" +
+                                  sweep.objective.primary_metric + "', so there is no best one"};
     if (progress.failed == 0) return SweepEnd{JobStatus::Canceled, ""};
     std::string message = "no trial completed: " + with_commas(progress.failed) + " failed";
     if (progress.canceled > 0) message += ", " + with_commas(progress.canceled) + " were canceled";
@@ -557,8 +595,8 @@ std::optional<SweepEnd> sweep_end(const Sweep& sweep, const SweepProgress& progr
 }
 
 std::string sweep_words(const Sweep& sweep, const SweepProgress& progress) {
-    std::string out = with_commas(progress.ended()) + " of " + with_commas(sweep.limits.max_total_trials) +
-                      " trials ended";
+    std::string out = with_commas(progress.ended()) + " of " +
+                      with_commas(sweep.limits.max_total_trials) + " trials ended";
     std::string parts;
     const auto add = [&](std::int64_t count, const std::string& what) {
         if (count > 0) parts += (parts.empty() ? "" : ", ") + with_commas(count) + what;

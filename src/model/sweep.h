@@ -25,17 +25,28 @@ constexpr std::int64_t kDefaultTrials = 1'000;  // Azure's, where the search spa
 // What a parameter may be. In REST `["uniform", [0.1, 0.9]]`, `["choice", [["a", "b"]]]`.
 struct SearchExpression {
     enum class Type {
-        Choice, Uniform, QUniform, LogUniform, QLogUniform, Normal, QNormal, LogNormal, QLogNormal,
-        Randint, Fixed, Group
+        Choice,
+        Uniform,
+        QUniform,
+        LogUniform,
+        QLogUniform,
+        Normal,
+        QNormal,
+        LogNormal,
+        QLogNormal,
+        Randint,
+        Fixed,
+        Group
     };
     Type type = Type::Fixed;
-    double first = 0;   // min_value, mu, or upper (randint)
-    double second = 0;  // max_value or sigma
-    double step = 0;    // q; 0 if the type has none
-    bool whole = false;  // all three are whole numbers: so are the values
+    double first = 0;                            // min_value, mu, or upper (randint)
+    double second = 0;                           // max_value or sigma
+    double step = 0;                             // q; 0 if the type has none
+    bool whole = false;                          // all three are whole numbers: so are the values
     std::vector<SearchExpression> alternatives;  // Choice: Fixed or Group
-    Json value;  // Fixed: text, number or boolean
-    // Group, one alternative of a choice: parameters that belong together, each with its own expression.
+    Json value;                                  // Fixed: text, number or boolean
+    // Group, one alternative of a choice: parameters that belong together, each with its own
+    // expression.
     std::vector<std::pair<std::string, SearchExpression>> members;
     std::int64_t combinations = 1;  // of choices, beneath it too; at most kMaxTrials + 1
     int dimensions = 0;             // expressions that draw a number: itself and those beneath it
@@ -75,16 +86,18 @@ struct Sweep {
     Objective objective;
     SweepLimits limits;  // resolved: max_total_trials is how many there will be
     EarlyTerminationPolicy policy;
-    std::int64_t cells = 0;  // combinations of a space of choices alone, which are drawn once each; 0: of another one, or of too large a one
+    std::int64_t cells = 0;  // combinations of a space of choices alone, which are drawn once each;
+                             // 0: of another one, or of too large a one
 };
 
 // The "properties" of a job of type Sweep. `name` is the job's: the seed comes from it if none is
-// given. InvalidArgument with the place, the value and what was expected. The trial's command, code,
-// environment, inputs and outputs are those of a command job (see `trial_of`) and checked as such.
+// given. InvalidArgument with the place, the value and what was expected. The trial's command,
+// code, environment, inputs and outputs are those of a command job (see `trial_of`) and checked as
+// such.
 Result<Sweep> parse_sweep(const Json& properties, std::string_view name);
 
-// The properties of the command job that all trials are: the sweep's own inputs, outputs, compute and
-// experiment with the trial's command, code and environment; limits.timeout is that of a trial.
+// The properties of the command job that all trials are: the sweep's own inputs, outputs, compute
+// and experiment with the trial's command, code and environment; limits.timeout is that of a trial.
 Json trial_of(const Json& properties);
 
 // "${{search_space.x}}" in the trial's command that the search space has not.
@@ -99,9 +112,9 @@ using Parameters = std::vector<std::pair<std::string, std::string>>;
 // as Python writes them; a group as JSON.
 Parameters trial_parameters(const Sweep& sweep, std::int64_t index);
 
-// Point `index` of Sobol's sequence in one dimension, as 32 bits of a fraction; direction numbers of
-// Joe and Kuo (new-joe-kuo-6). Not scrambled: `trial_parameters` does that, by Owen's method, from
-// the seed.
+// Point `index` of Sobol's sequence in one dimension, as 32 bits of a fraction; direction numbers
+// of Joe and Kuo (new-joe-kuo-6). Not scrambled: `trial_parameters` does that, by Owen's method,
+// from the seed.
 constexpr int kSobolDimensions = 129;
 std::uint32_t sobol_bits(std::uint32_t index, int dimension);
 
@@ -115,10 +128,10 @@ void trial_ended(const Sweep& sweep, SweepProgress& progress, std::int64_t index
                  std::optional<double> score, bool by_policy = false);
 
 // How many trials to create now, beginning with index `progress.created`. `waiting`: trials of this
-// sweep that have no node yet; `useful`: how many of those the nodes may soon need. Asks for a batch
-// only when half of them are used up, so that one commit creates many.
-std::int64_t trials_to_create(const Sweep& sweep, const SweepProgress& progress, std::int64_t waiting,
-                              std::int64_t useful);
+// sweep that have no node yet; `useful`: how many of those the nodes may soon need. Asks for a
+// batch only when half of them are used up, so that one commit creates many.
+std::int64_t trials_to_create(const Sweep& sweep, const SweepProgress& progress,
+                              std::int64_t waiting, std::int64_t useful);
 
 // As Azure ML does, a sweep whose first trials all fail gives up; here when this many have failed
 // and none has completed. Those that still run may yet change that.

@@ -25,9 +25,9 @@ std::uint32_t reversed(std::uint32_t x) {
     return __builtin_bswap32(x);
 }
 
-// Owen's nested scrambling: each bit is flipped, or not, by all bits above it. On reversed bits that
-// is any function whose bits depend on lower ones only; this one is by Laine and Karras, with the
-// constants of Vegdahl.
+// Owen's nested scrambling: each bit is flipped, or not, by all bits above it. On reversed bits
+// that is any function whose bits depend on lower ones only; this one is by Laine and Karras, with
+// the constants of Vegdahl.
 std::uint32_t scrambled(std::uint32_t bits, std::uint32_t seed) {
     std::uint32_t x = reversed(bits);
     x ^= x * 0x3d20adea;
@@ -73,12 +73,16 @@ double normal_quantile(double p) {
 // One number in (0, 1) for each expression of the search space, by its place in the definition.
 class Source {
 public:
-    Source(const Sampling& sampling, std::int64_t index) : sampling_(sampling), index_(static_cast<std::uint64_t>(index)) {}
+    Source(const Sampling& sampling, std::int64_t index)
+        : sampling_(sampling), index_(static_cast<std::uint64_t>(index)) {}
 
     double at(int dimension) const {
-        const std::uint64_t key = mixed(mixed(static_cast<std::uint64_t>(sampling_.seed)) ^ static_cast<std::uint64_t>(dimension));
+        const std::uint64_t key = mixed(mixed(static_cast<std::uint64_t>(sampling_.seed)) ^
+                                        static_cast<std::uint64_t>(dimension));
         if (sampling_.kind == Sampling::Kind::Sobol) {
-            const std::uint32_t bits = scrambled(sobol_bits(static_cast<std::uint32_t>(index_), dimension), static_cast<std::uint32_t>(key));
+            const std::uint32_t bits =
+                scrambled(sobol_bits(static_cast<std::uint32_t>(index_), dimension),
+                          static_cast<std::uint32_t>(key));
             return (bits + 0.5) * 0x1p-32;
         }
         return (static_cast<double>(mixed(key ^ mixed(index_)) >> 11) + 0.5) * 0x1p-53;
@@ -90,14 +94,18 @@ private:
 };
 
 Json number(double value, bool whole) {
-    if (whole && std::abs(value) < 9e15) return Json(static_cast<std::int64_t>(std::llround(value)));
+    if (whole && std::abs(value) < 9e15)
+        return Json(static_cast<std::int64_t>(std::llround(value)));
     return Json(value);
 }
 
-double quantized(double value, double step) { return std::round(value / step) * step; }
+double quantized(double value, double step) {
+    return std::round(value / step) * step;
+}
 
 // `dimension` is that of the expression itself; those beneath it follow.
-Json sample(const SearchExpression& expression, const Sampling& sampling, const Source& source, int dimension) {
+Json sample(const SearchExpression& expression, const Sampling& sampling, const Source& source,
+            int dimension) {
     const auto uniform = [&] {
         return expression.first + source.at(dimension) * (expression.second - expression.first);
     };
@@ -117,14 +125,18 @@ Json sample(const SearchExpression& expression, const Sampling& sampling, const 
         case Type::QLogUniform: return number(quantized(power(uniform()), q), q == std::floor(q));
         case Type::QLogNormal: return number(quantized(power(normal()), q), q == std::floor(q));
         case Type::Randint:
-            return Json(static_cast<std::int64_t>(std::min(std::floor(source.at(dimension) * expression.first), expression.first - 1)));
+            return Json(static_cast<std::int64_t>(std::min(
+                std::floor(source.at(dimension) * expression.first), expression.first - 1)));
         case Type::Fixed: return expression.value;
         case Type::Choice: {
             const auto count = expression.alternatives.size();
-            const auto chosen = std::min(static_cast<std::size_t>(source.at(dimension) * static_cast<double>(count)), count - 1);
+            const auto chosen = std::min(
+                static_cast<std::size_t>(source.at(dimension) * static_cast<double>(count)),
+                count - 1);
             int beneath = dimension + 1;
             if (expression.dimensions > 1)
-                for (std::size_t i = 0; i < chosen; ++i) beneath += expression.alternatives[i].dimensions;
+                for (std::size_t i = 0; i < chosen; ++i)
+                    beneath += expression.alternatives[i].dimensions;
             return sample(expression.alternatives[chosen], sampling, source, beneath);
         }
         case Type::Group: {
@@ -164,8 +176,8 @@ Json cell(const SearchExpression& expression, std::int64_t index) {
     return group;
 }
 
-// The place of `index` in an order of 0 … size - 1 that the seed decides: four rounds of Feistel on the
-// next power of four, gone on with until the result is one of them.
+// The place of `index` in an order of 0 … size - 1 that the seed decides: four rounds of Feistel on
+// the next power of four, gone on with until the result is one of them.
 std::int64_t shuffled(std::int64_t index, std::int64_t size, std::uint64_t seed) {
     int half = 1;
     while (std::int64_t{1} << (2 * half) < size) ++half;
@@ -173,7 +185,8 @@ std::int64_t shuffled(std::int64_t index, std::int64_t size, std::uint64_t seed)
     auto x = static_cast<std::uint64_t>(index % size);  // from without it might never come in
     do {
         std::uint64_t left = x >> half, right = x & mask;
-        for (std::uint64_t round = 0; round < 4; ++round) left = std::exchange(right, left ^ (mixed(mixed(seed ^ round) ^ right) & mask));
+        for (std::uint64_t round = 0; round < 4; ++round)
+            left = std::exchange(right, left ^ (mixed(mixed(seed ^ round) ^ right) & mask));
         x = left << half | right;
     } while (x >= static_cast<std::uint64_t>(size));
     return static_cast<std::int64_t>(x);
@@ -190,7 +203,8 @@ std::string text_of(const Json& value) {
 Parameters trial_parameters(const Sweep& sweep, std::int64_t index) {
     Parameters out;
     out.reserve(sweep.space.size());
-    if (sweep.cells > 0) index = shuffled(index, sweep.cells, static_cast<std::uint64_t>(sweep.sampling.seed));
+    if (sweep.cells > 0)
+        index = shuffled(index, sweep.cells, static_cast<std::uint64_t>(sweep.sampling.seed));
     if (sweep.sampling.kind == Sampling::Kind::Grid || sweep.cells > 0) {
         // As nested loops would: the last parameter changes fastest.
         for (auto each = sweep.space.rbegin(); each != sweep.space.rend(); ++each) {

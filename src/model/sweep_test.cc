@@ -21,7 +21,8 @@ Json json(std::string_view text) {
     return parsed ? *parsed : Json();
 }
 
-// What azure-ai-ml 1.35.2 sends for command(…)(lr=LogUniform(-6, -1), bs=Choice([16, 32])).sweep(…).
+// What azure-ai-ml 1.35.2 sends for command(…)(lr=LogUniform(-6, -1), bs=Choice([16,
+// 32])).sweep(…).
 constexpr const char* kFromSdk = R"({"isArchived":false,"searchSpace":{"lr":["loguniform",[-6,-1]],
 "bs":["choice",[[16,32]]]},"samplingAlgorithm":{"rule":"sobol","seed":7,"samplingAlgorithmType":"Random",
 "logbase":"e"},"limits":{"maxConcurrentTrials":10,"maxTotalTrials":20,"timeout":"PT2H",
@@ -43,7 +44,8 @@ constexpr const char* kNested = R"({"searchSpace":{"lr":["qlognormal",[0,1,1]],"
 "trial":{"command":"c","environmentId":"e"},"queueSettings":{"jobTier":"Standard","priority":3},
 "jobType":"Sweep","resources":{"instanceCount":1,"properties":{}}})";
 
-Json with_space(std::string_view space, std::string_view sampling = R"({"samplingAlgorithmType":"Random","seed":1})") {
+Json with_space(std::string_view space,
+                std::string_view sampling = R"({"samplingAlgorithmType":"Random","seed":1})") {
     Json properties = json(kNested);
     properties.set("searchSpace", json(space));
     properties.set("samplingAlgorithm", json(sampling));
@@ -103,33 +105,79 @@ TEST(Sweep, RefusalsSayWhereWhatAndWhy) {
         const char* subject;
         const char* message;
     };
-    for (const Case& each : {
-             Case{"searchSpace", R"({"lr":["unifrom",[0,1]]})", "properties.searchSpace.lr", "searchSpace.lr: 'unifrom' is not a distribution, did you mean 'uniform'?"},
-             Case{"searchSpace", R"({"lr":["uniform",[0]]})", "properties.searchSpace.lr", "searchSpace.lr: uniform takes min_value, max_value, found [0]"},
-             Case{"searchSpace", R"({"lr":["uniform",[2,1]]})", "properties.searchSpace.lr", "searchSpace.lr: expected min_value to be at most max_value, found 2 and 1"},
-             Case{"searchSpace", R"({"lr":["normal",[0,"1"]]})", "properties.searchSpace.lr", "searchSpace.lr: sigma: expected a number, found \"1\""},
-             Case{"searchSpace", R"({"lr":["qnormal",[0,1,0]]})", "properties.searchSpace.lr", "searchSpace.lr: q: expected more than 0, found 0"},
-             Case{"searchSpace", R"({"lr":["randint",[0]]})", "properties.searchSpace.lr", "searchSpace.lr: upper: expected a whole number of at least 1, found 0"},
-             Case{"searchSpace", R"({"lr":["choice",[[]]]})", "properties.searchSpace.lr", "searchSpace.lr: a choice needs at least one value"},
-             Case{"searchSpace", R"({"lr":["choice",[[1,null]]]})", "properties.searchSpace.lr[1]", "searchSpace.lr[1]: expected text, a number, a boolean or a mapping of parameters, found nothing"},
-             Case{"searchSpace", R"({"lr":0.1})", "properties.searchSpace.lr", R"(searchSpace.lr: expected an expression such as ["uniform",[0.1,1]] or ["choice",[[1,2]]], found 0.1)"},
-             Case{"searchSpace", R"({"l-r":["uniform",[0,1]]})", "properties.searchSpace", "searchSpace: expected names of letters, digits and '_', found 'l-r'"},
-             Case{"searchSpace", "{}", "properties.searchSpace", "searchSpace: expected at least one parameter with its expression, found {}"},
-             Case{"searchSpace", R"({"lr":["loguniform",[1,800]]})", "properties.searchSpace.lr", "searchSpace.lr: its values are powers, and 2.718281828459045^800.0 is too large: give the logarithms"},
-             Case{"samplingAlgorithm", R"({"samplingAlgorithmType":"Bayesian"})", "properties.samplingAlgorithm", "samplingAlgorithm: Bayesian sampling does not run here: use Random, with rule sobol for an even cover of the search space, and early termination"},
-             Case{"samplingAlgorithm", R"({"samplingAlgorithmType":"Gird"})", "properties.samplingAlgorithm.samplingAlgorithmType", "samplingAlgorithm.samplingAlgorithmType: 'Gird' is not a sampling algorithm, did you mean 'Grid'?"},
-             Case{"samplingAlgorithm", kGrid, "properties.searchSpace.lr", "searchSpace.lr: grid sampling takes choices only, found qlognormal: give a choice of values, or use random sampling"},
-             Case{"samplingAlgorithm", R"({"samplingAlgorithmType":"Random","seed":1.5})", "properties.samplingAlgorithm.seed", ""},
-             Case{"samplingAlgorithm", R"({"samplingAlgorithmType":"Random","logbase":-2})", "properties.samplingAlgorithm.logbase", "samplingAlgorithm.logbase: expected a positive number other than 1, or e, found -2"},
-             Case{"objective", R"({"goal":"maximise","primaryMetric":"a"})", "properties.objective.goal", "objective.goal: expected maximize or minimize, found \"maximise\", did you mean 'maximize'?"},
-             Case{"objective", R"({"goal":"maximize"})", "properties.objective.primaryMetric", "objective.primaryMetric: is missing: expected the name of a metric that the trials log"},
-             Case{"limits", R"({"maxTotalTrials":0})", "properties.limits.maxTotalTrials", "limits.maxTotalTrials: expected a whole number from 1 to 1,000,000, found 0"},
-             Case{"limits", R"({"maxConcurrentTrials":"2"})", "properties.limits.maxConcurrentTrials", "limits.maxConcurrentTrials: expected a whole number from 1 to 1,000,000, found \"2\""},
-             Case{"limits", R"({"timeout":"1h"})", "properties.limits.timeout", "limits.timeout: expected a duration longer than nothing, such as PT1H, found \"1h\""},
-             Case{"earlyTermination", R"({"policyType":"Bandit"})", "properties.earlyTermination", "earlyTermination: a bandit policy needs slackFactor or slackAmount, larger than 0"},
-             Case{"earlyTermination", R"({"policyType":"Median"})", "properties.earlyTermination.policyType", ""},
-             Case{"earlyTermination", R"({"policyType":"TruncationSelection","truncationPercentage":100})", "properties.earlyTermination.truncationPercentage", "earlyTermination.truncationPercentage: expected a whole number from 1 to 99, found 100"},
-         }) {
+    for (
+        const Case& each : {
+            Case{"searchSpace", R"({"lr":["unifrom",[0,1]]})", "properties.searchSpace.lr",
+                 "searchSpace.lr: 'unifrom' is not a distribution, did you mean 'uniform'?"},
+            Case{"searchSpace", R"({"lr":["uniform",[0]]})", "properties.searchSpace.lr",
+                 "searchSpace.lr: uniform takes min_value, max_value, found [0]"},
+            Case{"searchSpace", R"({"lr":["uniform",[2,1]]})", "properties.searchSpace.lr",
+                 "searchSpace.lr: expected min_value to be at most max_value, found 2 and 1"},
+            Case{"searchSpace", R"({"lr":["normal",[0,"1"]]})", "properties.searchSpace.lr",
+                 "searchSpace.lr: sigma: expected a number, found \"1\""},
+            Case{"searchSpace", R"({"lr":["qnormal",[0,1,0]]})", "properties.searchSpace.lr",
+                 "searchSpace.lr: q: expected more than 0, found 0"},
+            Case{"searchSpace", R"({"lr":["randint",[0]]})", "properties.searchSpace.lr",
+                 "searchSpace.lr: upper: expected a whole number of at least 1, found 0"},
+            Case{"searchSpace", R"({"lr":["choice",[[]]]})", "properties.searchSpace.lr",
+                 "searchSpace.lr: a choice needs at least one value"},
+            Case{"searchSpace", R"({"lr":["choice",[[1,null]]]})", "properties.searchSpace.lr[1]",
+                 "searchSpace.lr[1]: expected text, a number, a boolean or a mapping of "
+                 "parameters, found nothing"},
+            Case{
+                "searchSpace", R"({"lr":0.1})", "properties.searchSpace.lr",
+                R"(searchSpace.lr: expected an expression such as ["uniform",[0.1,1]] or ["choice",[[1,2]]], found 0.1)"},
+            Case{"searchSpace", R"({"l-r":["uniform",[0,1]]})", "properties.searchSpace",
+                 "searchSpace: expected names of letters, digits and '_', found 'l-r'"},
+            Case{"searchSpace", "{}", "properties.searchSpace",
+                 "searchSpace: expected at least one parameter with its expression, found {}"},
+            Case{"searchSpace", R"({"lr":["loguniform",[1,800]]})", "properties.searchSpace.lr",
+                 "searchSpace.lr: its values are powers, and 2.718281828459045^800.0 is too large: "
+                 "give the logarithms"},
+            Case{"samplingAlgorithm", R"({"samplingAlgorithmType":"Bayesian"})",
+                 "properties.samplingAlgorithm",
+                 "samplingAlgorithm: Bayesian sampling does not run here: use Random, with rule "
+                 "sobol for an even cover of the search space, and early termination"},
+            Case{"samplingAlgorithm", R"({"samplingAlgorithmType":"Gird"})",
+                 "properties.samplingAlgorithm.samplingAlgorithmType",
+                 "samplingAlgorithm.samplingAlgorithmType: 'Gird' is not a sampling algorithm, did "
+                 "you mean 'Grid'?"},
+            Case{"samplingAlgorithm", kGrid, "properties.searchSpace.lr",
+                 "searchSpace.lr: grid sampling takes choices only, found qlognormal: give a "
+                 "choice of values, or use random sampling"},
+            Case{"samplingAlgorithm", R"({"samplingAlgorithmType":"Random","seed":1.5})",
+                 "properties.samplingAlgorithm.seed", ""},
+            Case{"samplingAlgorithm", R"({"samplingAlgorithmType":"Random","logbase":-2})",
+                 "properties.samplingAlgorithm.logbase",
+                 "samplingAlgorithm.logbase: expected a positive number other than 1, or e, found "
+                 "-2"},
+            Case{"objective", R"({"goal":"maximise","primaryMetric":"a"})",
+                 "properties.objective.goal",
+                 "objective.goal: expected maximize or minimize, found \"maximise\", did you mean "
+                 "'maximize'?"},
+            Case{"objective", R"({"goal":"maximize"})", "properties.objective.primaryMetric",
+                 "objective.primaryMetric: is missing: expected the name of a metric that the "
+                 "trials log"},
+            Case{"limits", R"({"maxTotalTrials":0})", "properties.limits.maxTotalTrials",
+                 "limits.maxTotalTrials: expected a whole number from 1 to 1,000,000, found 0"},
+            Case{"limits", R"({"maxConcurrentTrials":"2"})",
+                 "properties.limits.maxConcurrentTrials",
+                 "limits.maxConcurrentTrials: expected a whole number from 1 to 1,000,000, found "
+                 "\"2\""},
+            Case{"limits", R"({"timeout":"1h"})", "properties.limits.timeout",
+                 "limits.timeout: expected a duration longer than nothing, such as PT1H, found "
+                 "\"1h\""},
+            Case{"earlyTermination", R"({"policyType":"Bandit"})", "properties.earlyTermination",
+                 "earlyTermination: a bandit policy needs slackFactor or slackAmount, larger than "
+                 "0"},
+            Case{"earlyTermination", R"({"policyType":"Median"})",
+                 "properties.earlyTermination.policyType", ""},
+            Case{"earlyTermination",
+                 R"({"policyType":"TruncationSelection","truncationPercentage":100})",
+                 "properties.earlyTermination.truncationPercentage",
+                 "earlyTermination.truncationPercentage: expected a whole number from 1 to 99, "
+                 "found 100"},
+        }) {
         Json properties = json(kNested);
         properties.set(each.member, json(each.value));
         const auto sweep = parse_sweep(properties, "s");
@@ -137,19 +185,23 @@ TEST(Sweep, RefusalsSayWhereWhatAndWhy) {
         EXPECT_EQ(sweep.error().code, Code::InvalidArgument);
         EXPECT_EQ(sweep.error().subject, each.subject);
         const std::string_view wanted = each.message;
-        EXPECT_EQ(sweep.error().message, wanted.empty() ? std::string_view(sweep.error().message) : wanted);
+        EXPECT_EQ(sweep.error().message,
+                  wanted.empty() ? std::string_view(sweep.error().message) : wanted);
     }
     Json properties = json(kFromSdk);
     properties["trial"].set("command", "x ${{search_space.lrr}}");
     const auto checked = check_search_space_references(properties);
     ASSERT_FALSE(checked);
-    EXPECT_EQ(checked.error().message, "trial.command: uses ${{search_space.lrr}}, which is not in the search space, did you mean 'lr'? (it has lr, bs)");
+    EXPECT_EQ(checked.error().message,
+              "trial.command: uses ${{search_space.lrr}}, which is not in the search space, did "
+              "you mean 'lr'? (it has lr, bs)");
 }
 
 // ---- sampling
 
 TEST(SweepSampling, AGridIsTheProductInOrder) {
-    const Sweep sweep = sweep_of(with_space(R"({"a":["choice",[[1,2.5,"x y"]]],"b":["choice",[[true,false]]]})", kGrid));
+    const Sweep sweep = sweep_of(
+        with_space(R"({"a":["choice",[[1,2.5,"x y"]]],"b":["choice",[[true,false]]]})", kGrid));
     EXPECT_EQ(sweep.limits.max_total_trials, 6);
     std::vector<std::string> seen;
     for (std::int64_t i = 0; i < 6; ++i) {
@@ -158,12 +210,14 @@ TEST(SweepSampling, AGridIsTheProductInOrder) {
         EXPECT_EQ(parameters[0].first, "a");
         seen.push_back(parameters[0].second + "," + parameters[1].second);
     }
-    EXPECT_EQ(seen, (std::vector<std::string>{"1,True", "1,False", "2.5,True", "2.5,False", "x y,True", "x y,False"}));
+    EXPECT_EQ(seen, (std::vector<std::string>{"1,True", "1,False", "2.5,True", "2.5,False",
+                                              "x y,True", "x y,False"}));
 }
 
 TEST(SweepSampling, AGridGoesThroughChoicesWithinChoices) {
     const Sweep sweep = sweep_of(with_space(
-        R"({"m":["choice",[[{"kind":"svm","c":["choice",[[1,2]]]},{"kind":"tree"},7]]],"s":["choice",[[0,1]]]})", kGrid));
+        R"({"m":["choice",[[{"kind":"svm","c":["choice",[[1,2]]]},{"kind":"tree"},7]]],"s":["choice",[[0,1]]]})",
+        kGrid));
     EXPECT_EQ(sweep.limits.max_total_trials, 8);
     std::set<std::string> seen;
     for (std::int64_t i = 0; i < 8; ++i) {
@@ -179,7 +233,8 @@ TEST(SweepSampling, AGridGoesThroughChoicesWithinChoices) {
 TEST(SweepSampling, AGridMayBeLargeButNotEndless) {
     std::string values;
     for (int i = 0; i < 1001; ++i) values += (i ? "," : "") + std::to_string(i);
-    const std::string space = R"({"a":["choice",[[)" + values + R"(]]],"b":["choice",[[)" + values + "]]]}";
+    const std::string space =
+        R"({"a":["choice",[[)" + values + R"(]]],"b":["choice",[[)" + values + "]]]}";
     Json properties = with_space(space, kGrid);
     EXPECT_FALSE(parse_sweep(properties, "s")) << "1,002,001 combinations";
     properties.set("limits", json(R"({"maxTotalTrials":100000})"));
@@ -189,10 +244,12 @@ TEST(SweepSampling, AGridMayBeLargeButNotEndless) {
 }
 
 // Draws many values of one expression and hands them to `check`.
-std::vector<double> drawn(std::string_view expression, std::string_view sampling, int count = 4096) {
+std::vector<double> drawn(std::string_view expression, std::string_view sampling,
+                          int count = 4096) {
     const Sweep sweep = sweep_of(with_space(R"({"x":)" + std::string(expression) + "}", sampling));
     std::vector<double> values;
-    for (int i = 0; i < count; ++i) values.push_back(std::stod(trial_parameters(sweep, i)[0].second));
+    for (int i = 0; i < count; ++i)
+        values.push_back(std::stod(trial_parameters(sweep, i)[0].second));
     return values;
 }
 double mean(const std::vector<double>& values) {
@@ -205,8 +262,9 @@ double deviation(const std::vector<double>& values) {
 }
 
 TEST(SweepSampling, EveryDistribution) {
-    for (const std::string_view sampling : {R"({"samplingAlgorithmType":"Random","seed":3})",
-                                            R"({"samplingAlgorithmType":"Random","rule":"sobol","seed":3})"}) {
+    for (const std::string_view sampling :
+         {R"({"samplingAlgorithmType":"Random","seed":3})",
+          R"({"samplingAlgorithmType":"Random","rule":"sobol","seed":3})"}) {
         const auto uniform = drawn(R"(["uniform",[2,4]])", sampling);
         EXPECT_NEAR(mean(uniform), 3, 0.05);
         EXPECT_NEAR(deviation(uniform), 2 / std::sqrt(12.0), 0.03);
@@ -222,13 +280,18 @@ TEST(SweepSampling, EveryDistribution) {
         for (const double value : loguniform) logs.push_back(std::log(value));
         EXPECT_NEAR(mean(logs), -3.5, 0.1);
         logs.clear();
-        for (const double value : drawn(R"(["lognormal",[1,0.5]])", sampling)) logs.push_back(std::log(value));
+        for (const double value : drawn(R"(["lognormal",[1,0.5]])", sampling))
+            logs.push_back(std::log(value));
         EXPECT_NEAR(mean(logs), 1, 0.05);
         EXPECT_NEAR(deviation(logs), 0.5, 0.03);
-        for (const double value : drawn(R"(["quniform",[16,128,16]])", sampling)) EXPECT_EQ(std::fmod(value, 16), 0);
-        for (const double value : drawn(R"(["qnormal",[0,5,0.5]])", sampling)) EXPECT_EQ(std::fmod(value, 0.5), 0);
-        for (const double value : drawn(R"(["qloguniform",[0,5,2]])", sampling)) EXPECT_EQ(std::fmod(value, 2), 0);
-        for (const double value : drawn(R"(["qlognormal",[1,1,3]])", sampling)) EXPECT_EQ(std::fmod(value, 3), 0);
+        for (const double value : drawn(R"(["quniform",[16,128,16]])", sampling))
+            EXPECT_EQ(std::fmod(value, 16), 0);
+        for (const double value : drawn(R"(["qnormal",[0,5,0.5]])", sampling))
+            EXPECT_EQ(std::fmod(value, 0.5), 0);
+        for (const double value : drawn(R"(["qloguniform",[0,5,2]])", sampling))
+            EXPECT_EQ(std::fmod(value, 2), 0);
+        for (const double value : drawn(R"(["qlognormal",[1,1,3]])", sampling))
+            EXPECT_EQ(std::fmod(value, 3), 0);
         std::map<double, int> counts;
         for (const double value : drawn(R"(["randint",[4]])", sampling)) ++counts[value];
         EXPECT_EQ(counts.size(), 4u);
@@ -238,18 +301,21 @@ TEST(SweepSampling, EveryDistribution) {
         EXPECT_EQ(counts.size(), 3u);
         for (const auto& [value, count] : counts) EXPECT_NEAR(count, 1365, 150) << value;
     }
-    const auto decimal = drawn(R"(["loguniform",[-3,0]])", R"({"samplingAlgorithmType":"Random","seed":3,"logbase":10})");
+    const auto decimal = drawn(R"(["loguniform",[-3,0]])",
+                               R"({"samplingAlgorithmType":"Random","seed":3,"logbase":10})");
     EXPECT_GE(std::ranges::min(decimal), 0.001);
     EXPECT_LT(std::ranges::min(decimal), 0.002);
 }
 
 TEST(SweepSampling, TextsReadBackAsTheSameNumbers) {
-    const Sweep sweep = sweep_of(with_space(R"({"u":["uniform",[0,1]],"q":["quniform",[16,128,16]],"h":["quniform",[0,1,0.25]],"r":["randint",[9]]})"));
+    const Sweep sweep = sweep_of(with_space(
+        R"({"u":["uniform",[0,1]],"q":["quniform",[16,128,16]],"h":["quniform",[0,1,0.25]],"r":["randint",[9]]})"));
     bool saw_whole = false;
     for (std::int64_t i = 0; i < 100; ++i) {
         const Parameters parameters = trial_parameters(sweep, i);
         EXPECT_EQ(Json(std::stod(parameters[0].second)).dump(), parameters[0].second);
-        EXPECT_EQ(parameters[1].second.find_first_not_of("0123456789"), std::string::npos) << "argparse's type=int takes it";
+        EXPECT_EQ(parameters[1].second.find_first_not_of("0123456789"), std::string::npos)
+            << "argparse's type=int takes it";
         saw_whole = saw_whole || parameters[2].second == "1.0";
         EXPECT_EQ(parameters[3].second.size(), 1u);
     }
@@ -257,10 +323,12 @@ TEST(SweepSampling, TextsReadBackAsTheSameNumbers) {
 }
 
 TEST(SweepSampling, ATrialDependsOnDefinitionSeedAndIndexAlone) {
-    const char* space = R"({"a":["uniform",[0,1]],"b":["normal",[0,1]],"c":["choice",[["x",{"y":["uniform",[0,1]]}]]]})";
+    const char* space =
+        R"({"a":["uniform",[0,1]],"b":["normal",[0,1]],"c":["choice",[["x",{"y":["uniform",[0,1]]}]]]})";
     const Sweep first = sweep_of(with_space(space));
     const Sweep again = sweep_of(with_space(space), "another name");
-    const Sweep other = sweep_of(with_space(space, R"({"samplingAlgorithmType":"Random","seed":2})"));
+    const Sweep other =
+        sweep_of(with_space(space, R"({"samplingAlgorithmType":"Random","seed":2})"));
     std::set<std::string> values;
     for (std::int64_t i = 999; i >= 0; --i) {  // in any order
         EXPECT_EQ(trial_parameters(first, i), trial_parameters(again, i));
@@ -274,7 +342,8 @@ TEST(SweepSampling, RandomChoicesAreDrawnOnceEach) {
     for (const int first : {1, 2, 3, 7, 50}) {
         std::string values;
         for (int i = 0; i < first; ++i) values += (i > 0 ? "," : "") + std::to_string(i);
-        const std::string space = R"({"a":["choice",[[)" + values + R"(]]],"b":["choice",[["x",{"y":["choice",[[1,2]]]},"z"]]]})";
+        const std::string space = R"({"a":["choice",[[)" + values +
+                                  R"(]]],"b":["choice",[["x",{"y":["choice",[[1,2]]]},"z"]]]})";
         const Sweep sweep = sweep_of(with_space(space));
         const std::int64_t cells = first * 4;
         EXPECT_EQ(sweep.limits.max_total_trials, cells) << "there are no more";
@@ -304,18 +373,23 @@ TEST(SweepSampling, SobolIsJoeAndKuos) {
 }
 
 TEST(SweepSampling, ScrambledSobolStillCoversEvenly) {
-    // 2^k points: exactly one in each of 2^k equal parts, in every dimension. Random points would not.
+    // 2^k points: exactly one in each of 2^k equal parts, in every dimension. Random points would
+    // not.
     std::string space;
-    for (int d = 0; d < 20; ++d) space += (d ? ",\"p" : "{\"p") + std::to_string(d) + R"(":["uniform",[0,256]])";
+    for (int d = 0; d < 20; ++d)
+        space += (d ? ",\"p" : "{\"p") + std::to_string(d) + R"(":["uniform",[0,256]])";
     const std::string rule = R"({"samplingAlgorithmType":"Random","rule":"sobol","seed":)";
     const Sweep sweep = sweep_of(with_space(space + "}", rule + "5}"));
     std::vector<std::set<int>> parts(20);
     for (std::int64_t i = 0; i < 256; ++i)
-        for (std::size_t d = 0; d < 20; ++d) parts[d].insert(static_cast<int>(std::stod(trial_parameters(sweep, i)[d].second)));
+        for (std::size_t d = 0; d < 20; ++d)
+            parts[d].insert(static_cast<int>(std::stod(trial_parameters(sweep, i)[d].second)));
     for (const auto& each : parts) EXPECT_EQ(each.size(), 256u);
-    EXPECT_NE(trial_parameters(sweep, 0), trial_parameters(sweep_of(with_space(space + "}", rule + "6}")), 0));
+    EXPECT_NE(trial_parameters(sweep, 0),
+              trial_parameters(sweep_of(with_space(space + "}", rule + "6}")), 0));
     std::string wide;
-    for (int d = 0; d <= kSobolDimensions; ++d) wide += (d ? ",\"p" : "{\"p") + std::to_string(d) + R"(":["uniform",[0,1]])";
+    for (int d = 0; d <= kSobolDimensions; ++d)
+        wide += (d ? ",\"p" : "{\"p") + std::to_string(d) + R"(":["uniform",[0,1]])";
     EXPECT_FALSE(parse_sweep(with_space(wide + "}", rule + "6}"), "s"));
 }
 
@@ -323,7 +397,8 @@ TEST(SweepSampling, ScrambledSobolStillCoversEvenly) {
 
 Sweep sweep_with(std::int64_t total, std::int64_t concurrent) {
     Json properties = json(kNested);
-    properties.set("limits", Json::object({{"maxTotalTrials", total}, {"maxConcurrentTrials", concurrent}}));
+    properties.set("limits",
+                   Json::object({{"maxTotalTrials", total}, {"maxConcurrentTrials", concurrent}}));
     return sweep_of(properties);
 }
 
@@ -364,7 +439,8 @@ SweepProgress run(const Sweep& sweep, const std::function<JobStatus(std::int64_t
 
 TEST(SweepLife, EndsAsAzureDoes) {
     const Sweep sweep = sweep_with(100, 10);
-    const SweepProgress some = run(sweep, [](std::int64_t i) { return i % 3 ? JobStatus::Failed : JobStatus::Completed; });
+    const SweepProgress some =
+        run(sweep, [](std::int64_t i) { return i % 3 ? JobStatus::Failed : JobStatus::Completed; });
     EXPECT_EQ(some.ended(), 100);
     EXPECT_EQ(sweep_end(sweep, some)->status, JobStatus::Completed);
     EXPECT_EQ(some.best, 6) << "the least value; of those with it that completed the first";
@@ -376,7 +452,8 @@ TEST(SweepLife, EndsAsAzureDoes) {
     EXPECT_LT(none.created, 30) << "gave up";
     EXPECT_EQ(none.best, -1);
 
-    const SweepProgress late = run(sweep, [](std::int64_t i) { return i == 9 ? JobStatus::Completed : JobStatus::Failed; });
+    const SweepProgress late = run(
+        sweep, [](std::int64_t i) { return i == 9 ? JobStatus::Completed : JobStatus::Failed; });
     EXPECT_EQ(late.ended(), 100) << "a trial that was running completed: it goes on";
     EXPECT_EQ(sweep_end(sweep, late)->status, JobStatus::Completed);
 
@@ -387,7 +464,9 @@ TEST(SweepLife, EndsAsAzureDoes) {
     EXPECT_FALSE(sweep_end(sweep, stopping)) << "two still run";
     stopping.canceled = 2;
     EXPECT_EQ(sweep_end(sweep, stopping)->status, JobStatus::Canceled);
-    EXPECT_EQ(sweep_words(sweep, {.created = 20, .completed = 10, .failed = 2, .canceled = 3, .stopped_early = 2}),
+    EXPECT_EQ(sweep_words(
+                  sweep,
+                  {.created = 20, .completed = 10, .failed = 2, .canceled = 3, .stopped_early = 2}),
               "15 of 100 trials ended: 10 completed, 2 failed, 2 stopped early, 1 canceled");
     EXPECT_EQ(trial_name("parent", 0), "parent_0");
 }
@@ -415,12 +494,17 @@ TEST(EarlyTermination, BanditOfTheDocumentation) {
 }
 
 TEST(EarlyTermination, IntervalsAreComparedWithTheSameIntervals) {
-    EarlyTermination policy({.kind = Kind::Bandit, .evaluation_interval = 2, .delay_evaluation = 3, .slack_factor = 0.1}, kMaximize);
+    EarlyTermination policy({.kind = Kind::Bandit,
+                             .evaluation_interval = 2,
+                             .delay_evaluation = 3,
+                             .slack_factor = 0.1},
+                            kMaximize);
     for (const double value : {0.1, 0.2, 0.3, 0.4, 0.9}) EXPECT_FALSE(policy.observe(0, value));
     EXPECT_FALSE(policy.observe(1, 0.01)) << "interval 1 of 2";
     EXPECT_FALSE(policy.observe(1, 0.01)) << "before the delay";
     EXPECT_FALSE(policy.observe(1, 0.39)) << "no multiple of 2";
-    EXPECT_FALSE(policy.observe(1, 0.01)) << "its best, 0.39, is near 0.4; that 0.9 came later does not count";
+    EXPECT_FALSE(policy.observe(1, 0.01))
+        << "its best, 0.39, is near 0.4; that 0.9 came later does not count";
     for (const double value : {0.3, 0.3, 0.3}) EXPECT_FALSE(policy.observe(2, value));
     EXPECT_TRUE(policy.observe(2, 0.3));
     // A trial that was good early and then ended still sets the mark.
@@ -433,12 +517,16 @@ TEST(EarlyTermination, IntervalsAreComparedWithTheSameIntervals) {
 
 // The rules as they are written down, over whole histories.
 bool stops_by_the_book(const EarlyTerminationPolicy& policy, const Objective& objective,
-                       const std::map<std::int64_t, std::vector<double>>& histories, std::int64_t trial) {
+                       const std::map<std::int64_t, std::vector<double>>& histories,
+                       std::int64_t trial) {
     const std::size_t n = histories.at(trial).size();
-    if (static_cast<std::int64_t>(n) < policy.delay_evaluation || static_cast<std::int64_t>(n) % policy.evaluation_interval) return false;
+    if (static_cast<std::int64_t>(n) < policy.delay_evaluation ||
+        static_cast<std::int64_t>(n) % policy.evaluation_interval)
+        return false;
     const auto best_of = [&](const std::vector<double>& values) {
         const auto end = values.begin() + static_cast<std::ptrdiff_t>(std::min(n, values.size()));
-        return objective.maximize ? *std::max_element(values.begin(), end) : *std::min_element(values.begin(), end);
+        return objective.maximize ? *std::max_element(values.begin(), end)
+                                  : *std::min_element(values.begin(), end);
     };
     const double own = best_of(histories.at(trial));
     std::vector<double> averages;
@@ -447,26 +535,37 @@ bool stops_by_the_book(const EarlyTerminationPolicy& policy, const Objective& ob
     for (const auto& [other, values] : histories) {
         if (objective.better(best_of(values), best)) best = best_of(values);
         if (values.size() < n) continue;
-        averages.push_back(std::accumulate(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(n), 0.0) / static_cast<double>(n));
+        averages.push_back(
+            std::accumulate(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(n), 0.0) /
+            static_cast<double>(n));
         ++peers;
         if (other != trial && objective.better(best_of(values), own)) ++better;
     }
     if (policy.kind == Kind::Bandit)
-        return objective.maximize ? own + std::abs(own) * policy.slack_factor < best : own > best + std::abs(best) * policy.slack_factor;
-    if (policy.kind == Kind::TruncationSelection) return peers - 1 - better < peers * policy.truncation_percentage / 100;
+        return objective.maximize ? own + std::abs(own) * policy.slack_factor < best
+                                  : own > best + std::abs(best) * policy.slack_factor;
+    if (policy.kind == Kind::TruncationSelection)
+        return peers - 1 - better < peers * policy.truncation_percentage / 100;
     std::ranges::sort(averages);
     const std::size_t half = averages.size() / 2;
-    return objective.better(averages.size() % 2 ? averages[half] : (averages[half - 1] + averages[half]) / 2, own);
+    return objective.better(
+        averages.size() % 2 ? averages[half] : (averages[half - 1] + averages[half]) / 2, own);
 }
 
 TEST(EarlyTermination, EveryPolicyDecidesByTheBook) {
     std::uint64_t state = 1;
-    const auto random = [&] { return state = state * 6364136223846793005 + 1442695040888963407, (state >> 33) % 100'000; };
+    const auto random = [&] {
+        return state = state * 6364136223846793005 + 1442695040888963407, (state >> 33) % 100'000;
+    };
     for (const Objective& objective : {kMaximize, kMinimize}) {
         for (const EarlyTerminationPolicy& rules :
-             {EarlyTerminationPolicy{.kind = Kind::Bandit, .evaluation_interval = 2, .slack_factor = 0.2},
-              EarlyTerminationPolicy{.kind = Kind::MedianStopping, .evaluation_interval = 1, .delay_evaluation = 3},
-              EarlyTerminationPolicy{.kind = Kind::TruncationSelection, .evaluation_interval = 3, .truncation_percentage = 30}}) {
+             {EarlyTerminationPolicy{
+                  .kind = Kind::Bandit, .evaluation_interval = 2, .slack_factor = 0.2},
+              EarlyTerminationPolicy{
+                  .kind = Kind::MedianStopping, .evaluation_interval = 1, .delay_evaluation = 3},
+              EarlyTerminationPolicy{.kind = Kind::TruncationSelection,
+                                     .evaluation_interval = 3,
+                                     .truncation_percentage = 30}}) {
             EarlyTermination policy(rules, objective);
             std::map<std::int64_t, std::vector<double>> histories;
             int stopped = 0;

@@ -11,35 +11,42 @@ namespace {
 // Beyond so many nodes an expectation is made from their number alone.
 constexpr int nodes_looked_at = 1000;
 
-std::string jobs(std::size_t count) { return std::to_string(count) + (count == 1 ? " job" : " jobs"); }
+std::string jobs(std::size_t count) {
+    return std::to_string(count) + (count == 1 ? " job" : " jobs");
+}
 
 // Nodes that a gang could have right now.
 std::size_t idle_for(const ClusterState& c, TaskIndex gang) {
-    return c.by_load[0].size() + (c.reserving == gang ? static_cast<std::size_t>(c.reserved_idle) : 0);
+    return c.by_load[0].size() +
+           (c.reserving == gang ? static_cast<std::size_t>(c.reserved_idle) : 0);
 }
 
 // The gang that stands in the way of this task, itself included.
 TaskIndex gang_before(const ClusterState& c, const Tasks& tasks, TaskIndex index) {
     const Task& task = tasks[index];
     if (task.nodes > 1) return index;
-    return c.reserving != no_task && tasks[c.reserving].priority >= task.priority ? c.reserving : no_task;
+    return c.reserving != no_task && tasks[c.reserving].priority >= task.priority ? c.reserving
+                                                                                  : no_task;
 }
 
 std::size_t ahead_of(const ClusterState& c, const Tasks& tasks, TaskIndex index) {
     const Task& task = tasks[index];
-    const bool gang = c.reserving != no_task && c.reserving != index && tasks[c.reserving].priority >= task.priority;
+    const bool gang = c.reserving != no_task && c.reserving != index &&
+                      tasks[c.reserving].priority >= task.priority;
     return c.reserving == index ? 0 : c.line.before(task) + (gang ? 1 : 0);
 }
 
 // When so many more tasks of this cluster will have ended that this one has its turn.
-std::optional<Span> expected(const ClusterState& c, const Task& task, std::size_t ahead, std::size_t idle, Span now) {
+std::optional<Span> expected(const ClusterState& c, const Task& task, std::size_t ahead,
+                             std::size_t idle, Span now) {
     std::vector<Span> ends;  // of what runs, from now
     std::size_t behind = 0;  // tasks in backlogs
     std::optional<Span> started;
     const auto look = [&](const NodeList& list) {
         for (const NodeState* node : list) {
             if (node->is == NodeIs::Starting && c.start)
-                started = std::min(started.value_or(Span::max()), std::max(Span{}, node->since + *c.start - now));
+                started = std::min(started.value_or(Span::max()),
+                                   std::max(Span{}, node->since + *c.start - now));
             if (node->is != NodeIs::Ready || node->drain != Drain::No || !c.duration) continue;
             const std::size_t running = std::min(node->tasks.size(), c.at_a_time());
             ends.insert(ends.end(), running, std::max(Span{}, node->since + *c.duration - now));
@@ -49,17 +56,20 @@ std::optional<Span> expected(const ClusterState& c, const Task& task, std::size_
     const std::size_t at_a_time = static_cast<std::size_t>(c.idle + c.busy) * c.at_a_time();
     if (c.idle + c.busy + c.starting > nodes_looked_at) {
         if (!c.duration || at_a_time == 0) return std::nullopt;
-        return *c.duration * static_cast<std::int64_t>(ahead + 1) / static_cast<std::int64_t>(at_a_time);
+        return *c.duration * static_cast<std::int64_t>(ahead + 1) /
+               static_cast<std::int64_t>(at_a_time);
     }
     for (const NodeList& list : c.by_load) look(list);
     look(c.reserved);
     look(c.apart);
-    if (started && ahead < static_cast<std::size_t>(c.starting) * c.at_a_time() && task.nodes == 1) return started;
+    if (started && ahead < static_cast<std::size_t>(c.starting) * c.at_a_time() && task.nodes == 1)
+        return started;
     if (ends.empty()) return std::nullopt;
     std::sort(ends.begin(), ends.end());
     // One counts from the end that makes room for it; a gang needs as many as it has no nodes yet.
     const std::size_t needs = static_cast<std::size_t>(task.nodes);
-    const std::size_t last = ahead + behind + (task.nodes > 1 ? std::max(needs, idle + 1) - idle : 1) - 1;
+    const std::size_t last =
+        ahead + behind + (task.nodes > 1 ? std::max(needs, idle + 1) - idle : 1) - 1;
     return ends[last % ends.size()] + *c.duration * static_cast<std::int64_t>(last / ends.size());
 }
 
@@ -87,7 +97,9 @@ Waiting Scheduler::waiting(Handle handle, Span now) const {
             if (before < c.at_a_time()) continue;
             result.what = Waiting::For::Nodes;
             result.ahead = before - c.at_a_time();
-            if (c.duration) result.expected = std::max(Span{}, node->since + *c.duration - now) + *c.duration * static_cast<std::int64_t>(result.ahead);
+            if (c.duration)
+                result.expected = std::max(Span{}, node->since + *c.duration - now) +
+                                  *c.duration * static_cast<std::int64_t>(result.ahead);
         }
         return result;
     }
@@ -96,20 +108,35 @@ Waiting Scheduler::waiting(Handle handle, Span now) const {
     const TaskIndex gang = gang_before(c, s.tasks, index);
     const auto at_a_time = static_cast<std::size_t>(c.at_a_time());
     const int present = c.starting + c.idle + c.busy + c.unreachable;
-    if (c.as.deleting) result.what = For::Deleting;
-    else if (c.as.max_nodes <= 0) result.what = For::NoNodes;
-    else if (task.nodes > c.gang_limit && task.nodes > 1) result.what = For::Gang;
-    else if (gang == no_task && c.room > static_cast<long>(result.ahead)) result.what = For::Nothing;
-    else if (gang == index && result.ahead == 0 && idle_for(c, index) >= static_cast<std::size_t>(task.nodes)) result.what = For::Nothing;
-    else if (gang != no_task) result.what = For::Gang;
-    else if (static_cast<std::size_t>(c.starting) * at_a_time > result.ahead) result.what = For::NodeStart;
-    else if (present >= c.as.max_nodes) result.what = For::Nodes;
-    else if (s.slots <= static_cast<int>(s.nodes.size())) result.what = For::Quota;
-    else if (c.held_until > std::max(now, s.last)) result.what = For::Backoff;
-    else result.what = For::NodeStart;
-    const bool never = result.what == For::Deleting || result.what == For::NoNodes || task.nodes > c.gang_limit;
-    if (result.what == For::Nothing) result.expected = Span{};
-    else if (!never) result.expected = expected(c, task, result.ahead, idle_for(c, index), now);
+    if (c.as.deleting)
+        result.what = For::Deleting;
+    else if (c.as.max_nodes <= 0)
+        result.what = For::NoNodes;
+    else if (task.nodes > c.gang_limit && task.nodes > 1)
+        result.what = For::Gang;
+    else if (gang == no_task && c.room > static_cast<long>(result.ahead))
+        result.what = For::Nothing;
+    else if (gang == index && result.ahead == 0 &&
+             idle_for(c, index) >= static_cast<std::size_t>(task.nodes))
+        result.what = For::Nothing;
+    else if (gang != no_task)
+        result.what = For::Gang;
+    else if (static_cast<std::size_t>(c.starting) * at_a_time > result.ahead)
+        result.what = For::NodeStart;
+    else if (present >= c.as.max_nodes)
+        result.what = For::Nodes;
+    else if (s.slots <= static_cast<int>(s.nodes.size()))
+        result.what = For::Quota;
+    else if (c.held_until > std::max(now, s.last))
+        result.what = For::Backoff;
+    else
+        result.what = For::NodeStart;
+    const bool never =
+        result.what == For::Deleting || result.what == For::NoNodes || task.nodes > c.gang_limit;
+    if (result.what == For::Nothing)
+        result.expected = Span{};
+    else if (!never)
+        result.expected = expected(c, task, result.ahead, idle_for(c, index), now);
     return result;
 }
 
@@ -127,10 +154,12 @@ std::string Scheduler::explain(Handle handle, Span now) const {
         return why.expected ? text + "; expected " + in_about(*why.expected) : text;
     }
     const auto unreachable = [&] {
-        return c.unreachable > 0 ? ", " + std::to_string(c.unreachable) + " of them not reachable" : "";
+        return c.unreachable > 0 ? ", " + std::to_string(c.unreachable) + " of them not reachable"
+                                 : "";
     };
     const auto quota = [&] {
-        std::string text = "no free slot in the pool: all " + std::to_string(s.slots) + " are in use";
+        std::string text =
+            "no free slot in the pool: all " + std::to_string(s.slots) + " are in use";
         if (s.leaving > 0) text += ", " + std::to_string(s.leaving) + " of them leaving";
         return text;
     };
@@ -142,31 +171,47 @@ std::string Scheduler::explain(Handle handle, Span now) const {
         case Waiting::For::Gang: {
             const std::string needs = std::to_string(task.nodes) + " nodes at once";
             if (task.nodes > c.as.max_nodes)
-                return "needs " + needs + ", but the compute allows " + std::to_string(c.as.max_nodes) + " (max_instances)";
+                return "needs " + needs + ", but the compute allows " +
+                       std::to_string(c.as.max_nodes) + " (max_instances)";
             if (task.nodes > c.gang_limit)
-                return "needs " + needs + ", but of the " + std::to_string(s.slots) + " slots of the pool it can get at most " + std::to_string(c.gang_limit);
+                return "needs " + needs + ", but of the " + std::to_string(s.slots) +
+                       " slots of the pool it can get at most " + std::to_string(c.gang_limit);
             const TaskIndex first = c.reserving != no_task ? c.reserving : index;
-            const std::string idle = std::to_string(idle_for(c, first)) + (idle_for(c, first) == 1 ? " is free" : " are free");
-            if (first == index) text = "waits for " + needs + ": " + idle + (c.reserving == index ? ", kept for it" : "");
+            const std::string idle = std::to_string(idle_for(c, first)) +
+                                     (idle_for(c, first) == 1 ? " is free" : " are free");
+            if (first == index)
+                text = "waits for " + needs + ": " + idle +
+                       (c.reserving == index ? ", kept for it" : "");
             else
-                text = (task.nodes > 1 ? "waits for " + needs + "; " : "") + "a job before it waits for " +
-                       std::to_string(s.tasks[first].nodes) + " nodes at once: " + idle + ", kept for it";
-            if (c.starting > 0) text += "; " + std::to_string(c.starting) + (c.starting == 1 ? " node is" : " nodes are") + " starting";
-            else if (c.kept() >= c.as.max_nodes) text += "; the compute has its " + std::to_string(c.as.max_nodes) + " nodes" + unreachable();
-            else if (s.slots <= static_cast<int>(s.nodes.size())) text += "; " + quota();
-            else if (c.held_until > std::max(now, s.last)) text += "; starting a node failed; it is tried again shortly";
+                text = (task.nodes > 1 ? "waits for " + needs + "; " : "") +
+                       "a job before it waits for " + std::to_string(s.tasks[first].nodes) +
+                       " nodes at once: " + idle + ", kept for it";
+            if (c.starting > 0)
+                text += "; " + std::to_string(c.starting) +
+                        (c.starting == 1 ? " node is" : " nodes are") + " starting";
+            else if (c.kept() >= c.as.max_nodes)
+                text += "; the compute has its " + std::to_string(c.as.max_nodes) + " nodes" +
+                        unreachable();
+            else if (s.slots <= static_cast<int>(s.nodes.size()))
+                text += "; " + quota();
+            else if (c.held_until > std::max(now, s.last))
+                text += "; starting a node failed; it is tried again shortly";
             break;
         }
         case Waiting::For::NodeStart:
             if (static_cast<std::size_t>(c.starting) * c.at_a_time() > why.ahead)
-                return why.expected ? "a node is starting; expected " + in_about(*why.expected) : "a node is starting";
+                return why.expected ? "a node is starting; expected " + in_about(*why.expected)
+                                    : "a node is starting";
             text = "a node is being requested";
             break;
         case Waiting::For::Nodes:
-            text = "all " + std::to_string(c.as.max_nodes) + " nodes of the compute are in use" + unreachable();
+            text = "all " + std::to_string(c.as.max_nodes) + " nodes of the compute are in use" +
+                   unreachable();
             break;
         case Waiting::For::Quota: text = quota(); break;
-        case Waiting::For::Backoff: text = "starting a node failed; it is tried again shortly"; break;
+        case Waiting::For::Backoff:
+            text = "starting a node failed; it is tried again shortly";
+            break;
     }
     if (why.ahead > 0) text += "; " + jobs(why.ahead) + " ahead";
     if (why.expected) text += "; expected " + in_about(*why.expected);

@@ -14,7 +14,9 @@ std::uint64_t mixed(std::uint64_t x) {
 
 }  // namespace
 
-std::size_t Tasks::piece(Handle task) { return mixed(task) & 255; }
+std::size_t Tasks::piece(Handle task) {
+    return mixed(task) & 255;
+}
 
 TaskIndex Tasks::find(Handle task) const {
     const auto& map = by_handle_[piece(task)];
@@ -84,8 +86,10 @@ TaskIndex Line::insert(TaskIndex tree, TaskIndex index) {
         return index;
     }
     Task& root = tasks_[tree];
-    if (less(task, root)) root.left = insert(root.left, index);
-    else root.right = insert(root.right, index);
+    if (less(task, root))
+        root.left = insert(root.left, index);
+    else
+        root.right = insert(root.right, index);
     count(tree);
     return tree;
 }
@@ -98,8 +102,10 @@ TaskIndex Line::erase(TaskIndex tree, TaskIndex index) {
         root.size = 1;
         return rest;
     }
-    if (less(tasks_[index], root)) root.left = erase(root.left, index);
-    else root.right = erase(root.right, index);
+    if (less(tasks_[index], root))
+        root.left = erase(root.left, index);
+    else
+        root.right = erase(root.right, index);
     count(tree);
     return tree;
 }
@@ -159,7 +165,8 @@ std::size_t Line::before(const Task& task) const {
         // Its own sharer's, exactly; of each other one as many as have their turn until then.
         std::size_t own = 0;
         const auto mine = task.sharer->queues.find(priority);
-        for (TaskIndex at = mine == task.sharer->queues.end() ? no_task : mine->second.root; at != no_task;) {
+        for (TaskIndex at = mine == task.sharer->queues.end() ? no_task : mine->second.root;
+             at != no_task;) {
             const Task& root = tasks_[at];
             if (less(root, task)) {
                 own += 1 + size_of(root.left);
@@ -173,9 +180,11 @@ std::size_t Line::before(const Task& task) const {
         for (const Turn& other : level.turns) {
             const Sharer* sharer = std::get<Sharer*>(other);
             if (sharer == task.sharer) continue;
-            const std::size_t until = task.sharer->on_nodes + own + (other < my_turn || own > 0 ? 1 : 0);
+            const std::size_t until =
+                task.sharer->on_nodes + own + (other < my_turn || own > 0 ? 1 : 0);
             if (until > sharer->on_nodes)
-                before += std::min<std::size_t>(until - sharer->on_nodes, size_of(sharer->queues.at(priority).root));
+                before += std::min<std::size_t>(until - sharer->on_nodes,
+                                                size_of(sharer->queues.at(priority).root));
         }
     }
     return before;

@@ -31,9 +31,9 @@ struct Queue {
 // One who shares fairly in one cluster; exists while a task of it does.
 struct Sharer {
     Handle handle = 0;
-    std::size_t tasks = 0;     // known ones
-    std::size_t on_nodes = 0;  // ranks on nodes: a gang of four counts four
-    std::uint64_t served = 0;  // stamp of its last placement
+    std::size_t tasks = 0;        // known ones
+    std::size_t on_nodes = 0;     // ranks on nodes: a gang of four counts four
+    std::uint64_t served = 0;     // stamp of its last placement
     std::map<int, Queue> queues;  // by priority; none is empty
 };
 
@@ -95,11 +95,17 @@ private:
         std::set<Turn> turns;
         std::size_t waiting = 0;
     };
-    static Turn turn_of(Sharer& sharer) { return {sharer.on_nodes, sharer.served, sharer.handle, &sharer}; }
+    static Turn turn_of(Sharer& sharer) {
+        return {sharer.on_nodes, sharer.served, sharer.handle, &sharer};
+    }
 
-    bool less(const Task& a, const Task& b) const { return std::tie(a.order, a.handle) < std::tie(b.order, b.handle); }
+    bool less(const Task& a, const Task& b) const {
+        return std::tie(a.order, a.handle) < std::tie(b.order, b.handle);
+    }
     std::uint32_t size_of(TaskIndex tree) const { return tree == no_task ? 0 : tasks_[tree].size; }
-    void count(TaskIndex tree) { tasks_[tree].size = 1 + size_of(tasks_[tree].left) + size_of(tasks_[tree].right); }
+    void count(TaskIndex tree) {
+        tasks_[tree].size = 1 + size_of(tasks_[tree].left) + size_of(tasks_[tree].right);
+    }
     void split(TaskIndex tree, const Task& at, TaskIndex& left, TaskIndex& right);
     TaskIndex merge(TaskIndex left, TaskIndex right);
     TaskIndex insert(TaskIndex tree, TaskIndex index);

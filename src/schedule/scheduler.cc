@@ -87,11 +87,14 @@ void Scheduler::State::detach(NodeState& node) {
         case NodeIs::Unreachable: --c.unreachable; break;
         case NodeIs::Leaving: --c.leaving, --leaving; break;
     }
-    if (node.drain != Drain::No) --c.draining, --draining;
-    else if ((ready && load > 0) || node.is == NodeIs::Unreachable) --c.used;
+    if (node.drain != Drain::No)
+        --c.draining, --draining;
+    else if ((ready && load > 0) || node.is == NodeIs::Unreachable)
+        --c.used;
     if (node.drain == Drain::Given) given.erase(node.handle);
     if (node.drain == Drain::Over) c.over.erase(node.handle);
-    if (node.reserved) load == 0 ? --c.reserved_idle : --c.reserved_used;
+    if (node.reserved)
+        load == 0 ? --c.reserved_idle : --c.reserved_used;
     else if (ready && !node.gang && node.drain == Drain::No && load < c.at_a_time())
         c.room -= static_cast<long>(c.at_a_time() - load);
     if (ready && !node.gang && load > c.at_a_time()) c.backlogs.erase({node.since, node.handle});
@@ -110,11 +113,14 @@ void Scheduler::State::attach(NodeState& node) {
         case NodeIs::Unreachable: ++c.unreachable; break;
         case NodeIs::Leaving: ++c.leaving, ++leaving; break;
     }
-    if (node.drain != Drain::No) ++c.draining, ++draining;
-    else if ((ready && load > 0) || node.is == NodeIs::Unreachable) ++c.used;
+    if (node.drain != Drain::No)
+        ++c.draining, ++draining;
+    else if ((ready && load > 0) || node.is == NodeIs::Unreachable)
+        ++c.used;
     if (node.drain == Drain::Given) given.insert(node.handle);
     if (node.drain == Drain::Over) c.over.insert(node.handle);
-    if (node.reserved) load == 0 ? ++c.reserved_idle : ++c.reserved_used;
+    if (node.reserved)
+        load == 0 ? ++c.reserved_idle : ++c.reserved_used;
     else if (ready && !node.gang && node.drain == Drain::No && load < c.at_a_time())
         c.room += static_cast<long>(c.at_a_time() - load);
     if (ready && !node.gang && load > c.at_a_time()) c.backlogs.insert({node.since, node.handle});
@@ -191,9 +197,12 @@ void Scheduler::State::set_gang_limits() {
         if (limit == c.gang_limit) continue;
         if (c.reserving != no_task && tasks[c.reserving].nodes > limit) stop_reserving(c);
         const int low = std::min(limit, c.gang_limit), high = std::max(limit, c.gang_limit);
-        for (auto it = c.gangs.upper_bound({low, no_task}); it != c.gangs.end() && it->first <= high; ++it) {
-            if (limit > c.gang_limit) c.line.add(it->second);
-            else c.line.remove(it->second);
+        for (auto it = c.gangs.upper_bound({low, no_task});
+             it != c.gangs.end() && it->first <= high; ++it) {
+            if (limit > c.gang_limit)
+                c.line.add(it->second);
+            else
+                c.line.remove(it->second);
             c.gang_ranks += limit > c.gang_limit ? it->first : -it->first;
         }
         c.gang_limit = limit;
@@ -219,13 +228,16 @@ void Scheduler::State::put_on(TaskIndex index, const std::vector<NodeState*>& on
 
 NodeState* Scheduler::State::least_loaded(ClusterState& c, std::size_t below) {
     for (std::size_t load = 0; load < std::min(below, c.by_load.size()); ++load)
-        if (!c.by_load[load].empty()) return c.by_load[load].back();  // the one used last: the others may go
+        if (!c.by_load[load].empty())
+            return c.by_load[load].back();  // the one used last: the others may go
     return nullptr;
 }
 
 // ---- events ----
 
-Scheduler::Scheduler(int slots) : state_(std::make_unique<State>()) { state_->slots = slots; }
+Scheduler::Scheduler(int slots) : state_(std::make_unique<State>()) {
+    state_->slots = slots;
+}
 Scheduler::~Scheduler() = default;
 
 void Scheduler::put_cluster(Handle handle, const Cluster& as) {
@@ -242,7 +254,8 @@ void Scheduler::put_cluster(Handle handle, const Cluster& as) {
     for (NodeState* node : all) {
         node->drain = Drain::No;
         s.attach(*node);
-        for (std::size_t i = 0; i < std::min(node->tasks.size(), c.at_a_time()); ++i) s.keep_where_it_is(node->tasks[i]);
+        for (std::size_t i = 0; i < std::min(node->tasks.size(), c.at_a_time()); ++i)
+            s.keep_where_it_is(node->tasks[i]);
     }
     s.set_gang_limits();
     s.touch(c);
@@ -251,8 +264,10 @@ void Scheduler::put_cluster(Handle handle, const Cluster& as) {
 void Scheduler::remove_cluster(Handle handle) {
     State& s = *state_;
     ClusterState& c = s.cluster(handle);
-    TURNOUT_CHECK(c.sharers.empty() && c.apart.empty(), "a cluster that is removed has no nodes and tasks");
-    for (const NodeList& list : c.by_load) TURNOUT_CHECK(list.empty(), "a cluster that is removed has no nodes");
+    TURNOUT_CHECK(c.sharers.empty() && c.apart.empty(),
+                  "a cluster that is removed has no nodes and tasks");
+    for (const NodeList& list : c.by_load)
+        TURNOUT_CHECK(list.empty(), "a cluster that is removed has no nodes");
     c.as.deleting = true;
     s.claim(c);
     if (c.timer) s.timers.erase({*c.timer, handle});
@@ -282,7 +297,8 @@ void Scheduler::remove_task(Handle handle) {
     s.forget(index);
 }
 
-void Scheduler::restore_task(Handle handle, Handle cluster, const Demand& demand, const std::vector<Handle>& nodes) {
+void Scheduler::restore_task(Handle handle, Handle cluster, const Demand& demand,
+                             const std::vector<Handle>& nodes) {
     State& s = *state_;
     TURNOUT_CHECK(!nodes.empty(), "a restored task is on nodes");
     std::vector<NodeState*> on;
@@ -298,7 +314,8 @@ void Scheduler::left(Handle handle, Handle from, Span now, std::optional<Span> r
     Task& task = s.tasks[index];
     ClusterState& c = *task.cluster;
     NodeState& node = s.node(from);
-    TURNOUT_CHECK(std::erase(task.placed->nodes, &node) == 1, "a task left a node that it was not on");
+    TURNOUT_CHECK(std::erase(task.placed->nodes, &node) == 1,
+                  "a task left a node that it was not on");
     s.change(node, [&] {
         std::erase(node.tasks, index);
         node.gang = false;
@@ -343,7 +360,8 @@ void Scheduler::node_is(Handle handle, NodeIs is, Span now) {
     if (is == NodeIs::Ready)
         for (const TaskIndex index : node.tasks) s.keep_where_it_is(index);
     if (node.is == is) return s.touch(c);
-    if (node.is == NodeIs::Starting && is == NodeIs::Ready) c.start = averaged(c.start, now - node.since);
+    if (node.is == NodeIs::Starting && is == NodeIs::Ready)
+        c.start = averaged(c.start, now - node.since);
     s.change(node, [&] {
         node.is = is;
         node.since = now;
@@ -392,7 +410,8 @@ void Scheduler::State::release(NodeState& node, Decisions& out) {
 // More nodes than it may have: idle ones go now, others when they are done.
 void Scheduler::State::trim(ClusterState& c, Decisions& out) {
     const int maximum = c.maximum();
-    if (c.kept() > maximum && c.reserving != no_task && c.idle > 0 && c.reserved_idle == c.idle) stop_reserving(c);
+    if (c.kept() > maximum && c.reserving != no_task && c.idle > 0 && c.reserved_idle == c.idle)
+        stop_reserving(c);
     while (c.kept() > maximum && !c.by_load[0].empty()) release(*c.by_load[0].front(), out);
     while (c.kept() - c.starting > maximum) {
         NodeState* node = least_loaded(c, c.by_load.size());
@@ -441,7 +460,9 @@ bool Scheduler::State::gives(const ClusterState& c) const {
     return entitled > incoming();
 }
 
-bool Scheduler::would_lose_slot(Handle handle) const { return state_->gives(std::as_const(*state_).cluster(handle)); }
+bool Scheduler::would_lose_slot(Handle handle) const {
+    return state_->gives(std::as_const(*state_).cluster(handle));
+}
 
 void Scheduler::State::settle(ClusterState& c, Span now, Decisions& out) {
     c.dirty = true;  // what is changed here need not be looked at again
@@ -457,10 +478,13 @@ void Scheduler::State::settle(ClusterState& c, Span now, Decisions& out) {
             release(node, out);
             continue;
         }
-        if (node.tasks.empty() && node.drain == Drain::Given) change(node, [&] { node.drain = Drain::No; });
+        if (node.tasks.empty() && node.drain == Drain::Given)
+            change(node, [&] { node.drain = Drain::No; });
         if (node.drain != Drain::No || node.tasks.size() >= c.at_a_time() || !gives(c)) continue;
-        if (node.tasks.empty()) release(node, out);
-        else if (!node.reserved) change(node, [&] { node.drain = Drain::Given; });
+        if (node.tasks.empty())
+            release(node, out);
+        else if (!node.reserved)
+            change(node, [&] { node.drain = Drain::Given; });
     }
     if (!c.as.deleting) assign(c, now, out);
     take_back(c, now, out);
@@ -472,15 +496,18 @@ void Scheduler::State::settle(ClusterState& c, Span now, Decisions& out) {
 void Scheduler::State::assign(ClusterState& c, Span now, Decisions& out) {
     while (true) {
         const TaskIndex head = c.line.head();
-        const bool gang_first = c.reserving != no_task &&
-                                (head == no_task || tasks[head].priority <= tasks[c.reserving].priority);
+        const bool gang_first =
+            c.reserving != no_task &&
+            (head == no_task || tasks[head].priority <= tasks[c.reserving].priority);
         if (gang_first) {
             if (assign_gang(c, c.reserving, now, out)) continue;
             // It keeps what it needs; what is beyond that is for the others.
             if (static_cast<int>(c.reserved.size()) < tasks[c.reserving].nodes) return;
         }
         if (head == no_task) return;
-        if (!(tasks[head].nodes == 1 ? assign_one(c, head, now, out) : assign_gang(c, head, now, out))) return;
+        if (!(tasks[head].nodes == 1 ? assign_one(c, head, now, out)
+                                     : assign_gang(c, head, now, out)))
+            return;
     }
 }
 
@@ -490,7 +517,9 @@ bool Scheduler::State::assign_one(ClusterState& c, TaskIndex index, Span now, De
         tasks[index].priority > tasks[c.reserving].priority) {
         // It goes before the gang, so it may have one of the gang's nodes.
         for (NodeState* each : c.reserved)
-            if (each->tasks.size() < c.at_a_time() && (!node || each->tasks.size() < node->tasks.size())) node = each;
+            if (each->tasks.size() < c.at_a_time() &&
+                (!node || each->tasks.size() < node->tasks.size()))
+                node = each;
     }
     if (!node) return false;
     delist(index);
@@ -504,15 +533,14 @@ bool Scheduler::State::assign_gang(ClusterState& c, TaskIndex index, Span now, D
     const Task& task = tasks[index];
     const auto wanted = static_cast<std::size_t>(task.nodes);
     const bool reserves = c.reserving == index;
-    const std::size_t idle = (reserves ? static_cast<std::size_t>(c.reserved_idle) : 0) +
-                             c.by_load[0].size();
+    const std::size_t idle =
+        (reserves ? static_cast<std::size_t>(c.reserved_idle) : 0) + c.by_load[0].size();
     if (idle >= wanted) {
         std::vector<NodeState*> on;
         if (reserves)
             for (NodeState* node : c.reserved)
                 if (node->tasks.empty() && on.size() < wanted) on.push_back(node);
-        for (auto node = c.by_load[0].rbegin(); on.size() < wanted; ++node)
-            on.push_back(*node);
+        for (auto node = c.by_load[0].rbegin(); on.size() < wanted; ++node) on.push_back(*node);
         Decisions::Assign placed{task.handle, {}};
         for (const NodeState* node : on) placed.nodes.push_back(node->handle);
         delist(index);
@@ -534,7 +562,8 @@ bool Scheduler::State::assign_gang(ClusterState& c, TaskIndex index, Span now, D
         NodeState* node = least_loaded(c, c.at_a_time());
         if (!node) break;
         if (c.reserved.size() >= wanted) {
-            NodeState* used = *std::find_if(c.reserved.begin(), c.reserved.end(), [](NodeState* each) { return !each->tasks.empty(); });
+            NodeState* used = *std::find_if(c.reserved.begin(), c.reserved.end(),
+                                            [](NodeState* each) { return !each->tasks.empty(); });
             change(*used, [&] { used->reserved = false; });
         }
         change(*node, [&] { node->reserved = true; });
@@ -565,7 +594,8 @@ void Scheduler::State::take_back(ClusterState& c, Span now, Decisions& out) {
     while (!c.backlogs.empty() && c.backlogs.begin()->first + stalled <= now) {
         NodeState& late = node(c.backlogs.begin()->second);
         c.duration = std::max(c.duration.value_or(Span{}), now - late.since);
-        while (revoke_newest(c, late, out)) {}
+        while (revoke_newest(c, late, out)) {
+        }
         change(late, [&] { late.since = now; });
     }
     if (c.line.size() > 0 || c.reserving != no_task || c.backlogs.empty()) return;
@@ -574,7 +604,8 @@ void Scheduler::State::take_back(ClusterState& c, Span now, Decisions& out) {
         const auto behind = static_cast<std::int64_t>(load) - running;
         if (c.duration && *c.duration * behind / running < worth_revoking) return;
         for (NodeState* each : c.by_load[load]) {
-            while (c.room > c.revoking && revoke_newest(c, *each, out)) {}
+            while (c.room > c.revoking && revoke_newest(c, *each, out)) {
+            }
             if (c.room <= c.revoking) return;
         }
     }
@@ -600,7 +631,8 @@ void Scheduler::State::claim(ClusterState& c) {
     // Once it claims it does so until the gang is placed: while the last nodes start, nobody may
     // take the first ones.
     const std::tuple<std::uint64_t, Handle> gang_key{c.reserving_since, c.handle};
-    c.gang_claims = !held && c.reserving != no_task && (c.gang_lack > 0 || (c.gang_claims && c.gang_key == gang_key));
+    c.gang_claims = !held && c.reserving != no_task &&
+                    (c.gang_lack > 0 || (c.gang_claims && c.gang_key == gang_key));
     c.gang_key = gang_key;
     if (c.gang_claims) gang_claims[c.claimed_low].insert(c.gang_key);
     if (c.lack == 0) return;
@@ -656,7 +688,8 @@ void Scheduler::State::grant(Decisions& out) {
             ++promised;
             claim(*c);
         }
-    for (const Handle handle : promising) out.provision.emplace_back(handle, cluster(handle).promised);
+    for (const Handle handle : promising)
+        out.provision.emplace_back(handle, cluster(handle).promised);
 }
 
 // Idle nodes of those who do without, for those who lack slots.
@@ -673,7 +706,8 @@ void Scheduler::State::take_idle(Decisions& out) {
         ClusterState& c = cluster(handle);
         while (c.as.low_priority && c.idle > 0 && lack[0] > incoming()) {
             NodeList& list = !c.by_load[0].empty() ? c.by_load[0] : c.reserved;
-            const auto node = std::find_if(list.begin(), list.end(), [](NodeState* each) { return each->tasks.empty(); });
+            const auto node = std::find_if(list.begin(), list.end(),
+                                           [](NodeState* each) { return each->tasks.empty(); });
             if (node == list.end()) break;
             release(**node, out);
             claim(c);
@@ -689,7 +723,9 @@ void Scheduler::State::take_idle(Decisions& out) {
         for (auto other = others.rbegin(); other != others.rend(); ++other) {
             ClusterState& c = cluster(*other);
             while (first->gang_lack > incoming() && c.reserved_idle > 0 && c.kept() > c.minimum()) {
-                release(**std::find_if(c.reserved.begin(), c.reserved.end(), [](NodeState* each) { return each->tasks.empty(); }), out);
+                release(**std::find_if(c.reserved.begin(), c.reserved.end(),
+                                       [](NodeState* each) { return each->tasks.empty(); }),
+                        out);
                 claim(c);
             }
         }
@@ -699,7 +735,8 @@ void Scheduler::State::take_idle(Decisions& out) {
 void Scheduler::State::preempt(Decisions& out) {
     while (lack[0] > incoming() && !victims.empty()) {
         NodeState& newest = node(victims.rbegin()->second);
-        for (const TaskIndex index : std::vector<TaskIndex>(newest.tasks.rbegin(), newest.tasks.rend())) {
+        for (const TaskIndex index :
+             std::vector<TaskIndex>(newest.tasks.rbegin(), newest.tasks.rend())) {
             Placed& placed = *tasks[index].placed;
             if (std::exchange(placed.preempting, true)) continue;
             out.preempt.push_back(tasks[index].handle);
@@ -757,7 +794,11 @@ Counts Scheduler::counts(Handle cluster) const {
     return {c.starting, c.idle, c.busy, c.unreachable, c.leaving, c.singles + c.gangs.size()};
 }
 
-int Scheduler::slots() const { return state_->slots; }
-int Scheduler::free_slots() const { return std::max(0, state_->slots - static_cast<int>(state_->nodes.size())); }
+int Scheduler::slots() const {
+    return state_->slots;
+}
+int Scheduler::free_slots() const {
+    return std::max(0, state_->slots - static_cast<int>(state_->nodes.size()));
+}
 
 }  // namespace turnout::schedule

@@ -48,34 +48,41 @@ enum class NodeIs { Starting, Ready, Unreachable, Leaving };
 struct Decisions {
     struct Assign {
         Handle task = 0;
-        std::vector<Handle> nodes;  // by rank; a task of one node may wait there behind others (backlog)
+        std::vector<Handle>
+            nodes;  // by rank; a task of one node may wait there behind others (backlog)
     };
     std::vector<Assign> assign;
     std::vector<std::pair<Handle, int>> provision;  // cluster, nodes to get now
-    std::vector<Handle> release;                    // nodes to let go: nothing runs on them; they are Leaving now
-    std::vector<Handle> preempt;                    // tasks on low-priority nodes that must give way; said once per task
-    // Tasks in a node's backlog that another node could begin at once; said once per task, and again
-    // when its node is Ready anew. The caller has one that has not begun given back (`left`, then
-    // `add_task`), and lets be one that has.
+    std::vector<Handle> release;  // nodes to let go: nothing runs on them; they are Leaving now
+    std::vector<Handle>
+        preempt;  // tasks on low-priority nodes that must give way; said once per task
+    // Tasks in a node's backlog that another node could begin at once; said once per task, and
+    // again when its node is Ready anew. The caller has one that has not begun given back (`left`,
+    // then `add_task`), and lets be one that has.
     std::vector<std::pair<Handle, Handle>> revoke;  // task, node
-    std::optional<Span> next;                       // since boot: plan again then, even if nothing happens
-    bool empty() const { return assign.empty() && provision.empty() && release.empty() && preempt.empty() && revoke.empty(); }
+    std::optional<Span> next;  // since boot: plan again then, even if nothing happens
+    bool empty() const {
+        return assign.empty() && provision.empty() && release.empty() && preempt.empty() &&
+               revoke.empty();
+    }
 };
 
 // Why a task waits.
 struct Waiting {
     enum class For {
-        Nothing,       // it would start with the next plan
-        NodeStart,     // a node of its cluster is starting
-        Nodes,         // the cluster's nodes are in use and it may not have more
-        Quota,         // the pool has no free slot
-        Backoff,       // starting a node failed; it is tried again later
-        Gang,          // it, or one before it, waits for several nodes to be free at once
-        Deleting,      // the cluster is being deleted
-        NoNodes,       // the cluster allows none
+        Nothing,    // it would start with the next plan
+        NodeStart,  // a node of its cluster is starting
+        Nodes,      // the cluster's nodes are in use and it may not have more
+        Quota,      // the pool has no free slot
+        Backoff,    // starting a node failed; it is tried again later
+        Gang,       // it, or one before it, waits for several nodes to be free at once
+        Deleting,   // the cluster is being deleted
+        NoNodes,    // the cluster allows none
     } what = For::Nothing;
-    std::size_t ahead = 0;           // tasks that will be placed before it; exact within its sharer, else an estimate
-    std::optional<Span> expected;    // from now, when the durations seen so far go on; nullopt: nobody knows
+    std::size_t ahead =
+        0;  // tasks that will be placed before it; exact within its sharer, else an estimate
+    std::optional<Span>
+        expected;  // from now, when the durations seen so far go on; nullopt: nobody knows
 };
 
 // Numbers of a cluster, for people and for `explain`.
@@ -92,23 +99,25 @@ public:
 
     // ---- clusters ----
     void put_cluster(Handle cluster, const Cluster& as);
-    void remove_cluster(Handle cluster);                  // without nodes and tasks
-    void hold_provisioning(Handle cluster, Span until);   // since boot; after a failure
+    void remove_cluster(Handle cluster);                 // without nodes and tasks
+    void hold_provisioning(Handle cluster, Span until);  // since boot; after a failure
 
     // ---- tasks. A task waits, or is on nodes, or is unknown. ----
     void add_task(Handle task, Handle cluster, const Demand& demand);
-    void remove_task(Handle task);                        // one that waits
+    void remove_task(Handle task);  // one that waits
     // After a restart: it is on these nodes already.
-    void restore_task(Handle task, Handle cluster, const Demand& demand, const std::vector<Handle>& nodes);
-    // It has left this node (its last node: it is unknown from then on). `ran`: how long the node was
-    // busy with it; nothing if it never began there.
+    void restore_task(Handle task, Handle cluster, const Demand& demand,
+                      const std::vector<Handle>& nodes);
+    // It has left this node (its last node: it is unknown from then on). `ran`: how long the node
+    // was busy with it; nothing if it never began there.
     void left(Handle task, Handle node, Span now, std::optional<Span> ran);
 
     // ---- nodes ----
     void add_node(Handle node, Handle cluster, NodeIs is, Span now);
-    // Ready: also each time its agent has said Hello, for then it may not know what it was told before.
+    // Ready: also each time its agent has said Hello, for then it may not know what it was told
+    // before.
     void node_is(Handle node, NodeIs is, Span now);
-    void remove_node(Handle node);                        // nothing is on it
+    void remove_node(Handle node);  // nothing is on it
 
     // ---- decisions ----
     Decisions plan(Span now);

@@ -77,7 +77,8 @@ struct World {
     }
     bool waits(Handle task) const { return jobs.count(task) && jobs.at(task).on.empty(); }
     int of(Handle cluster) const {
-        return static_cast<int>(std::count_if(nodes.begin(), nodes.end(), [&](auto& n) { return n.second.cluster == cluster; }));
+        return static_cast<int>(std::count_if(
+            nodes.begin(), nodes.end(), [&](auto& n) { return n.second.cluster == cluster; }));
     }
 
     Decisions plan() {
@@ -97,12 +98,18 @@ struct World {
                 EXPECT_TRUE(job.demand.nodes == 1 || at.tasks.empty());
                 for (const Handle other : at.tasks) EXPECT_EQ(jobs.at(other).demand.nodes, 1);
                 at.tasks.push_back(assign.task);
-                EXPECT_LE(at.tasks.size(), static_cast<std::size_t>(clusters.at(at.cluster).jobs_per_node) + deepest);
+                EXPECT_LE(
+                    at.tasks.size(),
+                    static_cast<std::size_t>(clusters.at(at.cluster).jobs_per_node) + deepest);
             }
             for (const auto& [handle, other] : jobs) {
-                if (!other.on.empty() || other.cluster != job.cluster || other.demand.nodes > 1) continue;
-                const auto it_is = [task = handle](const Decisions::Assign& a) { return a.task == task; };
-                EXPECT_TRUE(other.demand.priority <= job.demand.priority || std::any_of(d.assign.begin(), d.assign.end(), it_is))
+                if (!other.on.empty() || other.cluster != job.cluster || other.demand.nodes > 1)
+                    continue;
+                const auto it_is = [task = handle](const Decisions::Assign& a) {
+                    return a.task == task;
+                };
+                EXPECT_TRUE(other.demand.priority <= job.demand.priority ||
+                            std::any_of(d.assign.begin(), d.assign.end(), it_is))
                     << handle << " goes before " << assign.task;
             }
         }
@@ -131,7 +138,8 @@ struct World {
         for (const auto& [handle, cluster] : clusters) {
             const Counts counts = scheduler.counts(handle);
             int present = 0;
-            for (const auto& [n, each] : nodes) present += each.cluster == handle && each.is != NodeIs::Leaving;
+            for (const auto& [n, each] : nodes)
+                present += each.cluster == handle && each.is != NodeIs::Leaving;
             EXPECT_EQ(counts.present(), present);
         }
         log << "\n";
@@ -157,7 +165,10 @@ std::vector<Handle> placed(const Decisions& d) {
 }
 
 Cluster cluster(int min, int max, int at_a_time = 1) {
-    return {.min_nodes = min, .max_nodes = max, .idle_before_scale_down = 120s, .jobs_per_node = at_a_time};
+    return {.min_nodes = min,
+            .max_nodes = max,
+            .idle_before_scale_down = 120s,
+            .jobs_per_node = at_a_time};
 }
 Cluster low(int min, int max) {
     Cluster c = cluster(min, max);
@@ -231,8 +242,11 @@ TEST(Scheduler, AGangKeepsNodesUntilItHasAllAndSmallJobsWait) {
     w.add(3, 1, {.nodes = 3});
     w.add(4, 1);
     EXPECT_TRUE(w.plan().assign.empty());
-    EXPECT_EQ(w.why(3), "waits for 3 nodes at once: 1 is free, kept for it; the compute has its 3 nodes");
-    EXPECT_EQ(w.why(4), "a job before it waits for 3 nodes at once: 1 is free, kept for it; the compute has its 3 nodes; 1 job ahead");
+    EXPECT_EQ(w.why(3),
+              "waits for 3 nodes at once: 1 is free, kept for it; the compute has its 3 nodes");
+    EXPECT_EQ(w.why(4),
+              "a job before it waits for 3 nodes at once: 1 is free, kept for it; the compute has "
+              "its 3 nodes; 1 job ahead");
     w.end(1, std::nullopt);
     EXPECT_TRUE(w.plan().assign.empty());
     // Someone more urgent may pass, and the gang goes on waiting for what is left.
@@ -269,7 +283,8 @@ TEST(Scheduler, AGangTooLargeIsSaidSoAndBlocksNobody) {
     EXPECT_EQ(placed(w.plan()), std::vector<Handle>{2});
     EXPECT_EQ(w.why(1), "needs 3 nodes at once, but the compute allows 2 (max_instances)");
     w.put(1, cluster(0, 3));
-    EXPECT_EQ(w.why(1), "needs 3 nodes at once, but of the 2 slots of the pool it can get at most 2");
+    EXPECT_EQ(w.why(1),
+              "needs 3 nodes at once, but of the 2 slots of the pool it can get at most 2");
     w.put(1, cluster(0, 2));
     w.remove(1);
     w.add(3, 1, {.nodes = 2});
@@ -325,7 +340,8 @@ TEST(Scheduler, WhatIsKeptForAGangStaysWhenItsClusterIsToldWhatItWas) {
     w.plan();
     w.end(1, 10s);
     w.plan();
-    const std::string kept = "waits for 2 nodes at once: 1 is free, kept for it; the compute has its 2 nodes";
+    const std::string kept =
+        "waits for 2 nodes at once: 1 is free, kept for it; the compute has its 2 nodes";
     EXPECT_EQ(w.why(11).substr(0, kept.size()), kept);
     w.put(1, cluster(0, 2));
     EXPECT_EQ(w.why(11).substr(0, kept.size()), kept);
@@ -424,7 +440,8 @@ TEST(Scheduler, ATaskThatBeganBeforeItCouldBeTakenBackIsNotWaitedFor) {
     for (Handle task = 6; task <= 9; ++task) w.add(task, 1);
     w.plan();  // two nodes share them
     w.node(1);
-    EXPECT_FALSE(w.plan().revoke.empty()) << "the new node could begin one, and nothing comes to it otherwise";
+    EXPECT_FALSE(w.plan().revoke.empty())
+        << "the new node could begin one, and nothing comes to it otherwise";
 }
 
 TEST(Scheduler, ABacklogThatDoesNotMoveComesBack) {
@@ -604,7 +621,8 @@ TEST(Explain, SaysWhenAJobIsExpectedOnceDurationsAreKnown) {
     w.plan();
     w.now += 10s;
     EXPECT_EQ(w.why(3), "all 1 nodes of the compute are in use; expected in about 30 s");
-    EXPECT_EQ(w.why(4), "all 1 nodes of the compute are in use; 1 job ahead; expected in about 1 min 10 s");
+    EXPECT_EQ(w.why(4),
+              "all 1 nodes of the compute are in use; 1 job ahead; expected in about 1 min 10 s");
     EXPECT_EQ(w.why(2), "");
 }
 
@@ -612,12 +630,15 @@ TEST(Explain, SaysWhenAJobIsExpectedOnceDurationsAreKnown) {
 // and that every task is placed at last when others end.
 std::string wander(unsigned seed, int steps) {
     std::mt19937 random(seed);
-    const auto below = [&](int bound) { return static_cast<int>(random() % static_cast<unsigned>(bound)); };
+    const auto below = [&](int bound) {
+        return static_cast<int>(random() % static_cast<unsigned>(bound));
+    };
     World w(2 + below(10));
     const bool brief = seed % 2 == 1;
     if (!brief) w.deepest = 0;
     const int clusters = 1 + below(4);
-    const int at_a_time = seed % 3 == 0 ? 3 : 1;  // lowered later it would make a load look too deep
+    const int at_a_time =
+        seed % 3 == 0 ? 3 : 1;  // lowered later it would make a load look too deep
     int minima = 0;
     const auto any_cluster = [&] {
         Cluster c = cluster(below(4) == 0 && minima + 1 < w.slots ? 1 : 0, 1 + below(8), at_a_time);
@@ -632,21 +653,31 @@ std::string wander(unsigned seed, int steps) {
         std::vector<Handle> some;
         for (const auto& [handle, node] : w.nodes)
             if (accept(node)) some.push_back(handle);
-        return some.empty() ? 0 : some[static_cast<std::size_t>(below(static_cast<int>(some.size())))];
+        return some.empty() ? 0
+                            : some[static_cast<std::size_t>(below(static_cast<int>(some.size())))];
     };
-    const auto is = [](NodeIs what) { return [what](const World::Node& n) { return n.is == what; }; };
+    const auto is = [](NodeIs what) {
+        return [what](const World::Node& n) { return n.is == what; };
+    };
     // Ends something that has begun: one of the first on a node.
     const auto end_one = [&] {
-        const Handle at = pick([](const World::Node& n) { return !n.tasks.empty() && n.is != NodeIs::Unreachable; });
-        if (at) w.end(w.nodes.at(at).tasks[static_cast<std::size_t>(below(static_cast<int>(std::min<std::size_t>(w.nodes.at(at).tasks.size(), static_cast<std::size_t>(at_a_time)))))], ran());
+        const Handle at = pick(
+            [](const World::Node& n) { return !n.tasks.empty() && n.is != NodeIs::Unreachable; });
+        if (at)
+            w.end(w.nodes.at(at)
+                      .tasks[static_cast<std::size_t>(below(static_cast<int>(std::min<std::size_t>(
+                          w.nodes.at(at).tasks.size(), static_cast<std::size_t>(at_a_time)))))],
+                  ran());
     };
     const auto give_way = [&] {
         std::vector<Handle> leave, back;
         for (const auto& [handle, job] : w.jobs) {
-            if (job.preempting) leave.push_back(handle);
+            if (job.preempting)
+                leave.push_back(handle);
             else if (job.revoking) {
                 const auto& tasks = w.nodes.at(*job.on.begin()).tasks;
-                if (std::find(tasks.begin(), tasks.end(), handle) - tasks.begin() >= at_a_time) back.push_back(handle);
+                if (std::find(tasks.begin(), tasks.end(), handle) - tasks.begin() >= at_a_time)
+                    back.push_back(handle);
             }
         }
         for (const Handle task : leave) w.end(task, ran(), true);
@@ -655,20 +686,35 @@ std::string wander(unsigned seed, int steps) {
     for (int step = 0; step < steps && !testing::Test::HasFailure(); ++step) {
         w.now += Span(below(brief ? 20'000 : 5'000'000));
         switch (below(16)) {
-            case 0: case 1: case 2: case 3:
+            case 0:
+            case 1:
+            case 2:
+            case 3:
                 w.add(++next_task, 1 + static_cast<Handle>(below(clusters)),
-                      {.nodes = below(5) == 0 ? 2 + below(5) : 1, .priority = below(8) == 0 ? 1 : 0, .sharer = 1 + static_cast<Handle>(below(3))});
+                      {.nodes = below(5) == 0 ? 2 + below(5) : 1,
+                       .priority = below(8) == 0 ? 1 : 0,
+                       .sharer = 1 + static_cast<Handle>(below(3))});
                 break;
-            case 4: case 5: case 6: case 7: end_one(); break;
-            case 8: case 9: if (const Handle n = pick(is(NodeIs::Starting))) w.set(n, NodeIs::Ready); break;
+            case 4:
+            case 5:
+            case 6:
+            case 7: end_one(); break;
+            case 8:
+            case 9:
+                if (const Handle n = pick(is(NodeIs::Starting))) w.set(n, NodeIs::Ready);
+                break;
             case 10: w.remove_leaving(); break;
-            case 11: if (const Handle n = pick(is(NodeIs::Ready)); n && below(4) == 0) w.set(n, NodeIs::Unreachable); break;
+            case 11:
+                if (const Handle n = pick(is(NodeIs::Ready)); n && below(4) == 0)
+                    w.set(n, NodeIs::Unreachable);
+                break;
             case 12:
                 if (const Handle n = pick(is(NodeIs::Unreachable))) {
                     if (below(2) == 0) {
                         w.set(n, NodeIs::Ready);
                     } else {
-                        for (const Handle task : std::vector<Handle>(w.nodes.at(n).tasks)) w.end(task, std::nullopt, true);
+                        for (const Handle task : std::vector<Handle>(w.nodes.at(n).tasks))
+                            w.end(task, std::nullopt, true);
                         w.gone(n);
                     }
                 }
@@ -680,7 +726,8 @@ std::string wander(unsigned seed, int steps) {
                     minima -= w.clusters.at(c).min_nodes;
                     w.put(c, any_cluster());
                 } else if (below(4) == 0) {
-                    w.scheduler.hold_provisioning(1 + static_cast<Handle>(below(clusters)), w.now + 3s);
+                    w.scheduler.hold_provisioning(1 + static_cast<Handle>(below(clusters)),
+                                                  w.now + 3s);
                 }
                 break;
             case 15:
@@ -695,7 +742,9 @@ std::string wander(unsigned seed, int steps) {
         for (const auto& [handle, job] : w.jobs)
             if (below(40) == 0) w.log << w.why(handle);
     }
-    const auto possible = [&](Handle task) { return w.why(task).find("needs") == std::string::npos; };
+    const auto possible = [&](Handle task) {
+        return w.why(task).find("needs") == std::string::npos;
+    };
     std::size_t waiting = 1;
     for (int round = 0; waiting > 0 && round < 5000 && !testing::Test::HasFailure(); ++round) {
         w.now += 1s;
@@ -711,7 +760,10 @@ std::string wander(unsigned seed, int steps) {
     }
     if (waiting > 0) {
         for (const auto& [handle, job] : w.jobs)
-            if (job.on.empty() && possible(handle)) ADD_FAILURE() << "seed " << seed << ": " << handle << " of cluster " << job.cluster << " with " << job.demand.nodes << " nodes was never placed: " << w.why(handle);
+            if (job.on.empty() && possible(handle))
+                ADD_FAILURE() << "seed " << seed << ": " << handle << " of cluster " << job.cluster
+                              << " with " << job.demand.nodes
+                              << " nodes was never placed: " << w.why(handle);
     }
     return w.log.str();
 }

@@ -28,10 +28,10 @@ struct NodeState {
     ClusterState* cluster = nullptr;
     NodeIs is = NodeIs::Starting;
     Drain drain = Drain::No;
-    bool gang = false;      // a rank of a gang is on it: nothing else comes here
-    bool reserved = false;  // kept for the gang that its cluster reserves for
+    bool gang = false;             // a rank of a gang is on it: nothing else comes here
+    bool reserved = false;         // kept for the gang that its cluster reserves for
     std::vector<TaskIndex> tasks;  // in the order in which it got them
-    Span since{};           // when it got into this state, or what runs on it changed
+    Span since{};                  // when it got into this state, or what runs on it changed
     NodeList* in = nullptr;
     NodeList::iterator at;  // its place in `in`: lists are changed by splicing, without allocations
 };
@@ -47,26 +47,27 @@ struct ClusterState {
     // are not in line.
     std::set<std::pair<int, TaskIndex>> gangs;
     int gang_limit = 0;
-    TaskIndex reserving = no_task;  // the gang that was first in line and found too few nodes; not in line
+    TaskIndex reserving =
+        no_task;  // the gang that was first in line and found too few nodes; not in line
     std::uint64_t reserving_since = 0;
-    Handle reserved_for = 0;        // that gang, or the last one
-    std::size_t singles = 0;        // waiting tasks of one node
-    long gang_ranks = 0;            // nodes that the waiting gangs ask for together, within the limit
+    Handle reserved_for = 0;  // that gang, or the last one
+    std::size_t singles = 0;  // waiting tasks of one node
+    long gang_ranks = 0;      // nodes that the waiting gangs ask for together, within the limit
 
     // Nodes. By number of tasks those that may get more (least recently used first), else apart.
     std::vector<NodeList> by_load;
     NodeList reserved, apart;
     int starting = 0, idle = 0, busy = 0, unreachable = 0, leaving = 0;
-    int draining = 0;          // of the present ones
-    int used = 0;              // kept nodes that the waiting tasks cannot have: at work or not reachable
-    int reserved_used = 0;     // of them reserved
+    int draining = 0;  // of the present ones
+    int used = 0;      // kept nodes that the waiting tasks cannot have: at work or not reachable
+    int reserved_used = 0;  // of them reserved
     int reserved_idle = 0;
-    long room = 0;             // tasks that nodes in by_load could begin at once
-    int revoking = 0;          // tasks that are being taken back
+    long room = 0;                               // tasks that nodes in by_load could begin at once
+    int revoking = 0;                            // tasks that are being taken back
     std::set<std::pair<Span, Handle>> backlogs;  // nodes with a backlog by when it last moved
     std::vector<Handle> freed;                   // nodes whose load fell since the last plan
     std::set<Handle> over;                       // nodes with Drain::Over
-    int promised = 0;          // by the plan that is being made, or was made last
+    int promised = 0;                            // by the plan that is being made, or was made last
 
     // What it wants and does not have: see State::claim.
     Span held_until{};
@@ -78,40 +79,46 @@ struct ClusterState {
     bool gang_claims = false;
     bool claimed_low = false;
 
-    std::optional<Span> duration;   // moving average of what tasks keep a node busy
-    std::size_t ended = 0;          // tasks that are in it
-    std::optional<Span> start;      // moving average of what nodes take to start
+    std::optional<Span> duration;  // moving average of what tasks keep a node busy
+    std::size_t ended = 0;         // tasks that are in it
+    std::optional<Span> start;     // moving average of what nodes take to start
     std::optional<Span> timer;
     std::optional<Span> next_look;  // at backlogs
     bool dirty = false;
 
-    int minimum() const { return as.deleting ? 0 : std::max(0, std::min(as.min_nodes, as.max_nodes)); }
+    int minimum() const {
+        return as.deleting ? 0 : std::max(0, std::min(as.min_nodes, as.max_nodes));
+    }
     int maximum() const { return as.deleting ? 0 : std::max(0, as.max_nodes); }
-    std::size_t at_a_time() const { return static_cast<std::size_t>(std::max(1, as.jobs_per_node)); }
+    std::size_t at_a_time() const {
+        return static_cast<std::size_t>(std::max(1, as.jobs_per_node));
+    }
     int kept() const { return starting + idle + busy + unreachable - draining + promised; }
     std::size_t depth() const;  // tasks that may wait on a node behind those that run
 };
 
 struct Scheduler::State {
     int slots = 0;
-    Span last{};               // the latest instant that was heard of
+    Span last{};  // the latest instant that was heard of
     std::uint64_t stamp = 0;
     Tasks tasks;
     std::map<Handle, ClusterState> clusters;
     std::unordered_map<Handle, NodeState> nodes;
     int leaving = 0, draining = 0, promised = 0;
 
-    // Claims of clusters that want nodes and have no slot for them; [0] dedicated, [1] low priority.
-    std::set<std::tuple<int, Handle>> claims[2];                // fewest nodes first
-    std::set<std::tuple<std::uint64_t, Handle>> gang_claims[2]; // who reserves longest first
+    // Claims of clusters that want nodes and have no slot for them; [0] dedicated, [1] low
+    // priority.
+    std::set<std::tuple<int, Handle>> claims[2];                 // fewest nodes first
+    std::set<std::tuple<std::uint64_t, Handle>> gang_claims[2];  // who reserves longest first
     long lack[2] = {0, 0};
 
-    std::set<Handle> with_idle;                       // clusters
-    std::set<std::pair<std::uint64_t, Handle>> victims;  // nodes of low priority at work, by their newest task
-    std::set<Handle> given;                           // nodes that drain for others
-    std::set<std::pair<Span, Handle>> timers;         // clusters to look at then
-    std::vector<Handle> dirty;      // clusters to settle
-    std::vector<Handle> promising;  // clusters that were promised nodes
+    std::set<Handle> with_idle;  // clusters
+    std::set<std::pair<std::uint64_t, Handle>>
+        victims;             // nodes of low priority at work, by their newest task
+    std::set<Handle> given;  // nodes that drain for others
+    std::set<std::pair<Span, Handle>> timers;  // clusters to look at then
+    std::vector<Handle> dirty;                 // clusters to settle
+    std::vector<Handle> promising;             // clusters that were promised nodes
 
     ClusterState& cluster(Handle handle);
     const ClusterState& cluster(Handle handle) const;
@@ -121,7 +128,9 @@ struct Scheduler::State {
     void saw(Span now) { last = std::max(last, now); }
     int free() const { return std::max(0, slots - static_cast<int>(nodes.size()) - promised); }
     // Slots that come free or are.
-    int incoming() const { return std::max(0, slots - static_cast<int>(nodes.size()) - promised + leaving + draining); }
+    int incoming() const {
+        return std::max(0, slots - static_cast<int>(nodes.size()) - promised + leaving + draining);
+    }
 
     void detach(NodeState& node);
     void attach(NodeState& node);
@@ -133,7 +142,8 @@ struct Scheduler::State {
         attach(node);
     }
 
-    // Waiting tasks. A task is enlisted while it waits, whether it is in line, reserves or cannot be placed.
+    // Waiting tasks. A task is enlisted while it waits, whether it is in line, reserves or cannot
+    // be placed.
     TaskIndex make(Handle task, Handle cluster, const Demand& demand);
     void enlist(TaskIndex index);
     void delist(TaskIndex index);

@@ -33,8 +33,8 @@ constexpr std::array<std::pair<Cause, std::string_view>, 10> kCauses{{
 }};
 
 // Reads members of one object. The first wrong one is remembered, so that a decoder is a plain list
-// of members and one check at its end. An absent member keeps the value it has; a list that is there
-// replaces the one before.
+// of members and one check at its end. An absent member keeps the value it has; a list that is
+// there replaces the one before.
 class Members {
 public:
     Members(const Json& json, std::string_view what) : json_(json), what_(what) {
@@ -333,7 +333,10 @@ public:
     Fields& id(const AttemptId& id) {
         begin("id");
         Fields inner(out_);
-        inner.text("workspace", id.workspace).text("job", id.job).number("attempt", id.attempt).end();
+        inner.text("workspace", id.workspace)
+            .text("job", id.job)
+            .number("attempt", id.attempt)
+            .end();
         return *this;
     }
     Fields& durations(const Durations& durations) {
@@ -416,11 +419,16 @@ struct EncodeToServer {
         });
     }
     std::string operator()(const EndReport& report) const {
-        return written_frame("", [&](Fields& fields) { fields.text("type", "end").id(report.id).ending(report.ending); });
+        return written_frame("", [&](Fields& fields) {
+            fields.text("type", "end").id(report.id).ending(report.ending);
+        });
     }
     std::string operator()(const LogChunk& chunk) const {
         return written_frame(chunk.bytes, [&](Fields& fields) {
-            fields.text("type", "log").id(chunk.id).text("stream", chunk.stream).number("offset", static_cast<std::int64_t>(chunk.offset));
+            fields.text("type", "log")
+                .id(chunk.id)
+                .text("stream", chunk.stream)
+                .number("offset", static_cast<std::int64_t>(chunk.offset));
         });
     }
     std::string operator()(const Pong& pong) const {
@@ -430,12 +438,14 @@ struct EncodeToServer {
 
 struct EncodeToAgent {
     std::string operator()(const Welcome& welcome) const {
-        Json json = Json::object({{"type", "welcome"}, {"lost_node_after", welcome.lost_node_after.count()}});
+        Json json = Json::object(
+            {{"type", "welcome"}, {"lost_node_after", welcome.lost_node_after.count()}});
         if (welcome.max_running != 0) json.set("max_running", welcome.max_running);
         return frame_of(json, "");
     }
     std::string operator()(const Base& base) const {
-        return frame_of(Json::object({{"type", "base"}, {"hash", base.hash}, {"task", base.task}}), "");
+        return frame_of(Json::object({{"type", "base"}, {"hash", base.hash}, {"task", base.task}}),
+                        "");
     }
     std::string operator()(const Lease& lease) const {
         return written_frame("", [&](Fields& fields) {
@@ -453,11 +463,15 @@ struct EncodeToAgent {
     }
     std::string operator()(const LogAck& ack) const {
         return written_frame("", [&](Fields& fields) {
-            fields.text("type", "log_ack").id(ack.id).text("stream", ack.stream).number("offset", static_cast<std::int64_t>(ack.offset));
+            fields.text("type", "log_ack")
+                .id(ack.id)
+                .text("stream", ack.stream)
+                .number("offset", static_cast<std::int64_t>(ack.offset));
         });
     }
     std::string operator()(const EndAck& ack) const {
-        return written_frame("", [&](Fields& fields) { fields.text("type", "end_ack").id(ack.id); });
+        return written_frame("",
+                             [&](Fields& fields) { fields.text("type", "end_ack").id(ack.id); });
     }
     std::string operator()(const Leave&) const {
         return frame_of(Json::object({{"type", "leave"}}), "");
@@ -508,9 +522,11 @@ Result<TaskSpec> with_members(TaskSpec task, const Json& json) {
     // What would start nothing, or be out of its own range, is refused here and not met later.
     if (task.node_count < 1) members.wrong("node_count", "a number above 0");
     if (task.processes < 1) members.wrong("processes", "a number above 0");
-    if (task.rank < 0 || task.rank >= task.node_count) members.wrong("rank", "a number below node_count");
+    if (task.rank < 0 || task.rank >= task.node_count)
+        members.wrong("rank", "a number below node_count");
     if (task.worker_count < 0) members.wrong("worker_count", "a number that is not negative");
-    if (task.parameter_servers < 0) members.wrong("parameter_servers", "a number that is not negative");
+    if (task.parameter_servers < 0)
+        members.wrong("parameter_servers", "a number that is not negative");
     if (task.master_port < 0 || task.master_port > 65535) members.wrong("master_port", "a port");
     if (task.shm_size_bytes < 0) members.wrong("shm_size_bytes", "a number that is not negative");
     return members.finish(std::move(task));
@@ -537,13 +553,16 @@ void for_each_text(TaskSpec& task, const Each& each) {
     if (task.code) for_each_text(*task.code, each);
     each(task.code_hash);
     TaskEnvironment& environment = task.environment;
-    for (std::string* text : {&environment.name, &environment.hash, &environment.interpreter, &environment.python_version})
+    for (std::string* text : {&environment.name, &environment.hash, &environment.interpreter,
+                              &environment.python_version})
         each(*text);
     for (auto& line : environment.requirements) each(line);
     for (auto& line : environment.notices) each(line);
     for_each_text(environment.variables, each);
     for (auto& input : task.inputs) {
-        for (std::string* text : {&input.name, &input.type, &input.mode, &input.literal, &input.uri}) each(*text);
+        for (std::string* text :
+             {&input.name, &input.type, &input.mode, &input.literal, &input.uri})
+            each(*text);
         if (input.blobs) for_each_text(*input.blobs, each);
         if (input.local_path) each(*input.local_path);
     }
@@ -597,8 +616,12 @@ Result<Cause> parse_cause(std::string_view text) {
     return invalid("unknown cause '" + std::string(text.substr(0, 64)) + "'", "cause");
 }
 
-std::string encode(const ToServer& message) { return std::visit(EncodeToServer{}, message); }
-std::string encode(const ToAgent& message) { return std::visit(EncodeToAgent{}, message); }
+std::string encode(const ToServer& message) {
+    return std::visit(EncodeToServer{}, message);
+}
+std::string encode(const ToAgent& message) {
+    return std::visit(EncodeToAgent{}, message);
+}
 
 Result<std::optional<FrameReader::Frame>> FrameReader::next() {
     std::string_view rest = std::string_view(buffer_).substr(read_);
@@ -620,7 +643,8 @@ Result<std::optional<FrameReader::Frame>> FrameReader::next() {
 }
 
 bool fits(std::string_view frame) {
-    return frame.size() >= 8 && read_length(frame) <= kMaxJson && read_length(frame.substr(4)) <= kMaxTail;
+    return frame.size() >= 8 && read_length(frame) <= kMaxJson &&
+           read_length(frame.substr(4)) <= kMaxTail;
 }
 
 Unreadable look_at_unreadable(const FrameReader::Frame& frame) {
@@ -778,12 +802,15 @@ Json to_json(const TaskSpec& task) {
     return json;
 }
 
-Result<TaskSpec> task_from_json(const Json& json) { return with_members(TaskSpec{}, json); }
+Result<TaskSpec> task_from_json(const Json& json) {
+    return with_members(TaskSpec{}, json);
+}
 
 Result<TaskSpec> expand_task(TaskSpec base, const Json& own, const AttemptId& id) {
     for_each_text(base, [&](std::string& text) { replace_all(text, kJobPlaceholder, id.job); });
     TaskSpec task = TURNOUT_TRY(with_members(std::move(base), own));
-    for (const auto& [name, value] : task.parameters) task.variables.emplace_back("AZUREML_SWEEP_" + name, value);
+    for (const auto& [name, value] : task.parameters)
+        task.variables.emplace_back("AZUREML_SWEEP_" + name, value);
     return task;
 }
 

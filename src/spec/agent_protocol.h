@@ -47,7 +47,18 @@ struct AttemptId {
 enum class Phase { Preparing, Running, Finalizing, Ended };
 
 // Why an attempt ended other than well: the closed list of DESIGN (who has to act).
-enum class Cause { None, UserCode, OutOfMemory, Timeout, Canceled, Preempted, NodeLost, Environment, Input, Internal };
+enum class Cause {
+    None,
+    UserCode,
+    OutOfMemory,
+    Timeout,
+    Canceled,
+    Preempted,
+    NodeLost,
+    Environment,
+    Input,
+    Internal
+};
 
 std::string_view name_of(Phase phase);  // "preparing" …
 std::string_view name_of(Cause cause);  // "user_code" …
@@ -70,7 +81,7 @@ struct Ending {
     Cause cause = Cause::None;  // None: it went well
     int exit_code = 0;          // of the command; 128 + signal if it was killed; -1 if it never ran
     int signal = 0;
-    std::string message;        // for people; "" when it went well
+    std::string message;                  // for people; "" when it went well
     std::vector<std::string> last_lines;  // of std_log.txt, at most 20, when the command failed
     std::int64_t peak_memory_bytes = 0;
     Durations durations;
@@ -99,7 +110,8 @@ struct EndReport {  // repeated after every Welcome until EndAck
     AttemptId id;
     Ending ending;
 };
-struct LogChunk {  // bytes [offset, offset + tail size) of a stream; "user_logs/std_log.txt" or "azureml-logs/20_environment.txt"
+struct LogChunk {  // bytes [offset, offset + tail size) of a stream; "user_logs/std_log.txt" or
+                   // "azureml-logs/20_environment.txt"
     AttemptId id;
     std::string stream;
     std::uint64_t offset = 0;
@@ -113,7 +125,8 @@ struct Pong {
 
 struct Welcome {
     Span lost_node_after{};  // without contact for this long the agent kills its tasks (fencing)
-    int max_running = 0;     // commands at a time on this node; 0 = as many as the node was told at its start
+    int max_running =
+        0;  // commands at a time on this node; 0 = as many as the node was told at its start
 };
 // What many tasks have in common. It goes before the first lease on a link that names it, and again
 // if kBasesKept others have gone since it went: the node keeps that many, and those in use.
@@ -124,7 +137,7 @@ struct Base {
 inline constexpr std::size_t kBasesKept = 256;
 struct Lease {  // run this attempt; harmless when repeated. A node begins leases in their order
     AttemptId id;
-    Json task;         // TaskSpec, below; with a base: only the members that replace those of the base
+    Json task;  // TaskSpec, below; with a base: only the members that replace those of the base
     std::string base;  // hash of a Base; "" = `task` is whole
 };
 struct Cancel {  // stop that attempt whatever its phase: TERM, then KILL after the grace
@@ -166,7 +179,8 @@ public:
         std::string tail;
     };
     void feed(std::string_view bytes) { buffer_.append(bytes); }
-    // The next whole frame, nullopt if more bytes are needed, an error if a length is over its limit.
+    // The next whole frame, nullopt if more bytes are needed, an error if a length is over its
+    // limit.
     Result<std::optional<Frame>> next();
 
 private:
@@ -176,7 +190,8 @@ private:
 Result<ToServer> decode_to_server(const FrameReader::Frame& frame);
 Result<ToAgent> decode_to_agent(const FrameReader::Frame& frame);
 
-// What can be said of a message that cannot be decoded: an attempt must not wait for it without end.
+// What can be said of a message that cannot be decoded: an attempt must not wait for it without
+// end.
 struct Unreadable {
     std::string type;
     std::optional<AttemptId> id;
@@ -194,12 +209,13 @@ struct BlobFolder {
 
 struct TaskInput {
     std::string name;
-    std::string type;            // literal uri_file uri_folder mltable mlflow_model custom_model triton_model
-    std::string mode;            // ro_mount rw_mount download direct …; in lower snake case
-    std::string literal;         // type literal
-    std::optional<BlobFolder> blobs;        // data in a datastore of this server
-    std::optional<std::string> local_path;  // data on this machine that a datastore of files points at
-    std::string uri;             // what `direct` hands to the command
+    std::string type;  // literal uri_file uri_folder mltable mlflow_model custom_model triton_model
+    std::string mode;  // ro_mount rw_mount download direct …; in lower snake case
+    std::string literal;              // type literal
+    std::optional<BlobFolder> blobs;  // data in a datastore of this server
+    std::optional<std::string>
+        local_path;   // data on this machine that a datastore of files points at
+    std::string uri;  // what `direct` hands to the command
 };
 
 struct TaskOutput {
@@ -227,23 +243,26 @@ struct TaskSpec {
     TaskEnvironment environment;
     std::vector<TaskInput> inputs;
     std::vector<TaskOutput> outputs;
-    std::vector<std::pair<std::string, std::string>> variables;  // environment variables: Azure ML's and the job's
-    BlobFolder artifacts;  // where outputs/ and logs/ go: workspaceartifactstore, ExperimentRun/dcid.{job}
-    Span timeout{};        // of the user's code; 0 = none
+    std::vector<std::pair<std::string, std::string>>
+        variables;  // environment variables: Azure ML's and the job's
+    BlobFolder
+        artifacts;  // where outputs/ and logs/ go: workspaceartifactstore, ExperimentRun/dcid.{job}
+    Span timeout{};                       // of the user's code; 0 = none
     std::int64_t memory_limit_bytes = 0;  // 0 = none
     int cpu_limit_millicores = 0;
     Secret run_token;         // bearer of this attempt for every HTTP request
-    std::string mlflow_path;  // path prefix under which the server speaks MLflow for the workspace: "/mlflow/v2.0/subscriptions/…"
+    std::string mlflow_path;  // path prefix under which the server speaks MLflow for the workspace:
+                              // "/mlflow/v2.0/subscriptions/…"
     std::string mlflow_experiment_id;
     // A trial of a sweep: name and text of each parameter, in the order of the search space.
     std::vector<std::pair<std::string, std::string>> parameters;
     // How the command is started more than once: "" = once; PyTorch, TensorFlow, Mpi.
     std::string distribution;
     int node_count = 1;
-    int rank = 0;       // of this node among them
-    int processes = 1;  // on each node
-    int worker_count = 0;       // TensorFlow
-    int parameter_servers = 0;  // TensorFlow
+    int rank = 0;                // of this node among them
+    int processes = 1;           // on each node
+    int worker_count = 0;        // TensorFlow
+    int parameter_servers = 0;   // TensorFlow
     std::string master_address;  // where rank 0 is reached
     int master_port = 0;
     std::int64_t shm_size_bytes = 0;  // 0 = no limit of its own
@@ -258,8 +277,8 @@ Result<TaskSpec> task_from_json(const Json& json);
 // Stands for the job's name in the texts of a Base.
 inline constexpr std::string_view kJobPlaceholder = "${{turnout.job}}";
 
-// The task of one attempt: the job's name is put in for kJobPlaceholder in every text of `base`, then
-// `own` (the task of its lease) replaces whole members of it. The parameters are variables
+// The task of one attempt: the job's name is put in for kJobPlaceholder in every text of `base`,
+// then `own` (the task of its lease) replaces whole members of it. The parameters are variables
 // AZUREML_SWEEP_name too.
 Result<TaskSpec> expand_task(TaskSpec base, const Json& own, const AttemptId& id);
 

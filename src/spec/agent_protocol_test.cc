@@ -140,17 +140,24 @@ TEST(AgentProtocol, TaskComesBackWhole) {
 
 TEST(AgentProtocol, AnOwnTaskReplacesMembersOfItsBase) {
     TaskSpec base;
-    base.command = "python t.py --name ${{turnout.job}} --a ${{search_space.a}} --b ${{ search_space.b }} ${{inputs.x}}";
+    base.command =
+        "python t.py --name ${{turnout.job}} --a ${{search_space.a}} --b ${{ search_space.b }} "
+        "${{inputs.x}}";
     base.variables = {{"AZUREML_RUN_ID", "${{turnout.job}}"}, {"B", "kept"}};
     base.artifacts = {"store", "ExperimentRun/dcid.${{turnout.job}}"};
-    base.outputs.push_back({"model", "uri_folder", "rw_mount", {"c", "out/${{turnout.job}}/model/"}});
+    base.outputs.push_back(
+        {"model", "uri_folder", "rw_mount", {"c", "out/${{turnout.job}}/model/"}});
     base.timeout = 90s;
-    const Json own = Json::object({{"parameters", Json::array({Json::array({"a", "1e-3"}), Json::array({"b", "${{search_space.a}} $x"})})},
-                                   {"run_token", "secret"},
-                                   {"prefill_outputs", true}});
+    const Json own = Json::object(
+        {{"parameters",
+          Json::array({Json::array({"a", "1e-3"}), Json::array({"b", "${{search_space.a}} $x"})})},
+         {"run_token", "secret"},
+         {"prefill_outputs", true}});
     const auto task = expand_task(base, own, kId);
     ASSERT_TRUE(task) << task.error().message;
-    EXPECT_EQ(task->command, "python t.py --name brave_engine_1 --a ${{search_space.a}} --b ${{ search_space.b }} ${{inputs.x}}");
+    EXPECT_EQ(task->command,
+              "python t.py --name brave_engine_1 --a ${{search_space.a}} --b ${{ search_space.b }} "
+              "${{inputs.x}}");
     EXPECT_EQ(task->variables[0].second, "brave_engine_1");
     EXPECT_EQ(task->variables[1].second, "kept");
     EXPECT_EQ(task->artifacts.prefix, "ExperimentRun/dcid.brave_engine_1");
@@ -160,7 +167,8 @@ TEST(AgentProtocol, AnOwnTaskReplacesMembersOfItsBase) {
     EXPECT_TRUE(task->prefill_outputs);
 
     // A list replaces the whole list; a member that is not there stays.
-    const auto other = expand_task(base, Json::object({{"variables", Json::array({Json::array({"C", "c"})})}}), kId);
+    const auto other = expand_task(
+        base, Json::object({{"variables", Json::array({Json::array({"C", "c"})})}}), kId);
     ASSERT_TRUE(other);
     ASSERT_EQ(other->variables.size(), 1u);
     EXPECT_EQ(other->variables[0].first, "C");
@@ -202,34 +210,36 @@ TEST(AgentProtocol, HostileInputIsRefused) {
     tail.feed(std::string("\0\0\0\2\0\x11\0\0", 8));
     EXPECT_FALSE(tail.next());
 
-    for (const char* json : {
-             "", "[]", "1", "{}", R"({"type":7})", R"({"type":"nonsense"})", R"({"type":"phase"})",
-             R"({"type":"phase","id":{"workspace":"w","job":"j","attempt":1},"phase":"flying"})",
-             R"({"type":"phase","id":{"workspace":"w","job":"j","attempt":99999999999},"phase":"running"})",
-             R"({"type":"phase","id":{"workspace":"w","job":"j","attempt":-1},"phase":"running"})",
-             R"({"type":"end","id":{"workspace":"","job":"j","attempt":1},"ending":{}})",
-             R"({"type":"end","id":{"workspace":"w","job":"j","attempt":1},"ending":{"cause":"x"}})",
-             R"({"type":"end","id":{"workspace":"w","job":"j","attempt":1},"ending":[]})",
-             R"({"type":"log","id":{"workspace":"w","job":"j","attempt":1},"stream":"../x","offset":0})",
-             R"({"type":"log","id":{"workspace":"w","job":"j","attempt":1},"stream":"/x","offset":0})",
-             R"({"type":"log","id":{"workspace":"w","job":"j","attempt":1},"stream":"x","offset":-1})",
-             R"({"type":"log","id":{"workspace":"w","job":"j","attempt":1},"stream":"x","offset":9223372036854775807})",
-             R"({"type":"hello","attempts":{}})", R"({"type":"hello","attempts":[3]})"})
+    for (
+        const char* json :
+        {"", "[]", "1", "{}", R"({"type":7})", R"({"type":"nonsense"})", R"({"type":"phase"})",
+         R"({"type":"phase","id":{"workspace":"w","job":"j","attempt":1},"phase":"flying"})",
+         R"({"type":"phase","id":{"workspace":"w","job":"j","attempt":99999999999},"phase":"running"})",
+         R"({"type":"phase","id":{"workspace":"w","job":"j","attempt":-1},"phase":"running"})",
+         R"({"type":"end","id":{"workspace":"","job":"j","attempt":1},"ending":{}})",
+         R"({"type":"end","id":{"workspace":"w","job":"j","attempt":1},"ending":{"cause":"x"}})",
+         R"({"type":"end","id":{"workspace":"w","job":"j","attempt":1},"ending":[]})",
+         R"({"type":"log","id":{"workspace":"w","job":"j","attempt":1},"stream":"../x","offset":0})",
+         R"({"type":"log","id":{"workspace":"w","job":"j","attempt":1},"stream":"/x","offset":0})",
+         R"({"type":"log","id":{"workspace":"w","job":"j","attempt":1},"stream":"x","offset":-1})",
+         R"({"type":"log","id":{"workspace":"w","job":"j","attempt":1},"stream":"x","offset":9223372036854775807})",
+         R"({"type":"hello","attempts":{}})", R"({"type":"hello","attempts":[3]})"})
         EXPECT_FALSE(decode_to_server({json, ""})) << json;
-    for (const char* json : {
-             R"({"type":"welcome","lost_node_after":-1})", R"({"type":"lease"})",
-             R"({"type":"welcome","max_running":-1})", R"({"type":"base","hash":"","task":{}})",
-             R"({"type":"base","hash":"x","task":[]})",
-             R"({"type":"cancel","id":{"workspace":"w","job":"j","attempt":1},"only_if_waiting":1})",
-             R"({"type":"lease","id":{"workspace":"w","job":"j","attempt":1},"task":[]})",
-             R"({"type":"cancel","id":{"workspace":"w","job":"j","attempt":1},"cause":"whim"})",
-             R"({"type":"ping","sequence":"x"})"})
+    for (const char* json :
+         {R"({"type":"welcome","lost_node_after":-1})", R"({"type":"lease"})",
+          R"({"type":"welcome","max_running":-1})", R"({"type":"base","hash":"","task":{}})",
+          R"({"type":"base","hash":"x","task":[]})",
+          R"({"type":"cancel","id":{"workspace":"w","job":"j","attempt":1},"only_if_waiting":1})",
+          R"({"type":"lease","id":{"workspace":"w","job":"j","attempt":1},"task":[]})",
+          R"({"type":"cancel","id":{"workspace":"w","job":"j","attempt":1},"cause":"whim"})",
+          R"({"type":"ping","sequence":"x"})"})
         EXPECT_FALSE(decode_to_agent({json, ""})) << json;
     for (const char* json :
          {"[]", R"({"command":7})", R"({"inputs":[{}]})", R"({"inputs":{}})", R"({"timeout":-5})",
           R"({"environment":{"kind":"docker"}})", R"({"variables":[["a"]]})",
           R"({"cpu_limit_millicores":99999999999})", R"({"code":"x"})", R"({"node_count":0})",
-          R"({"node_count":2,"rank":2})", R"({"processes":0})", R"({"master_port":70000})", R"({"parameters":[["a",1]]})"})
+          R"({"node_count":2,"rank":2})", R"({"processes":0})", R"({"master_port":70000})",
+          R"({"parameters":[["a",1]]})"})
         EXPECT_FALSE(task_from_json(*parse_json(json))) << json;
 }
 
@@ -243,14 +253,16 @@ TEST(AgentProtocol, UnknownMembersAreIgnoredAndNamesRoundTrip) {
 
 TEST(AgentProtocol, OfAnUnreadableMessageOneKnowsWhomItIsAbout) {
     const auto look = [](std::string json) { return look_at_unreadable({std::move(json), ""}); };
-    const std::string lease = R"({"type":"lease","id":{"workspace":"ws","job":"j","attempt":2},"task":7})";
+    const std::string lease =
+        R"({"type":"lease","id":{"workspace":"ws","job":"j","attempt":2},"task":7})";
     EXPECT_FALSE(decode_to_agent({lease, ""}));
     EXPECT_EQ(look(lease).type, "lease");
     EXPECT_EQ(look(lease).id, (AttemptId{"ws", "j", 2}));
     EXPECT_FALSE(look(R"({"type":"lease","id":{"workspace":"ws","job":"","attempt":2}})").id);
     for (const char* other : {"", "7", "[]", "{}", R"({"id":7})"}) EXPECT_FALSE(look(other).id);
     // The longest name that a server gives is read.
-    Lease longest{{std::string(kMaxIdText, 'w'), std::string(kMaxIdText, 'j'), 1}, Json::object(), ""};
+    Lease longest{
+        {std::string(kMaxIdText, 'w'), std::string(kMaxIdText, 'j'), 1}, Json::object(), ""};
     FrameReader reader;
     reader.feed(encode(ToAgent(longest)));
     EXPECT_TRUE(decode_to_agent(**reader.next()));
@@ -261,7 +273,8 @@ TEST(AgentProtocol, TheSizeOfAFrameIsKnownToWhoSendsIt) {
     EXPECT_TRUE(fits(encode(ToServer(chunk))));
     chunk.bytes += 'x';
     EXPECT_FALSE(fits(encode(ToServer(chunk))));
-    EXPECT_FALSE(fits(encode(ToAgent(Lease{{"ws", "j", 1}, Json::object({{"command", std::string(kMaxJson, 'x')}}), ""}))));
+    EXPECT_FALSE(fits(encode(ToAgent(
+        Lease{{"ws", "j", 1}, Json::object({{"command", std::string(kMaxJson, 'x')}}), ""}))));
 }
 
 }  // namespace

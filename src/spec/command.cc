@@ -21,26 +21,31 @@ struct Found {
 
 Result<Found> placeholder(std::string_view text, std::size_t at, const Substitutions& values) {
     const std::size_t close = text.find("}}", at);
-    if (close == std::string_view::npos) return invalid("the command has '${{' without '}}'", "command");
+    if (close == std::string_view::npos)
+        return invalid("the command has '${{' without '}}'", "command");
     const std::string_view inner = trim(text.substr(at + kOpen.size(), close - at - kOpen.size()));
     const std::string shown = "${{" + std::string(inner.substr(0, 300)) + "}}";
     const auto dot = inner.find('.');
     const std::string_view kind = inner.substr(0, dot);
-    const std::string_view name = dot == std::string_view::npos ? std::string_view() : inner.substr(dot + 1);
+    const std::string_view name =
+        dot == std::string_view::npos ? std::string_view() : inner.substr(dot + 1);
     const auto* map = kind == "inputs"         ? &values.inputs
                       : kind == "outputs"      ? &values.outputs
                       : kind == "search_space" ? &values.search_space
                                                : nullptr;
     if (!map || name.empty() || (kind == "search_space" && map->empty()))
-        return invalid("the command has " + shown + "; only ${{inputs.NAME}} and ${{outputs.NAME}} can be used there",
+        return invalid("the command has " + shown +
+                           "; only ${{inputs.NAME}} and ${{outputs.NAME}} can be used there",
                        std::string(inner));
     const auto found = map->find(name);
     if (found == map->end()) {
         std::vector<std::string> names;
         for (const auto& [known, value] : *map) names.push_back(known);
         return invalid("the command uses " + shown + ", but the job has no " +
-                           (kind == "inputs" ? "input" : kind == "outputs" ? "output" : "parameter") + " '" + std::string(name) +
-                           "'" + did_you_mean(name, names),
+                           (kind == "inputs"    ? "input"
+                            : kind == "outputs" ? "output"
+                                                : "parameter") +
+                           " '" + std::string(name) + "'" + did_you_mean(name, names),
                        std::string(name));
     }
     return Found{&found->second, text.substr(at, close + 2 - at), close + 2};
@@ -49,13 +54,16 @@ Result<Found> placeholder(std::string_view text, std::size_t at, const Substitut
 // Looks at every placeholder before anything is put in.
 Result<void> check_size(std::string_view command, const Substitutions& values) {
     std::size_t size = command.size();
-    for (std::size_t at = command.find(kOpen); at != std::string_view::npos; at = command.find(kOpen, at)) {
+    for (std::size_t at = command.find(kOpen); at != std::string_view::npos;
+         at = command.find(kOpen, at)) {
         const Found found = TURNOUT_TRY(placeholder(command, at, values));
         size += found.value->size();
         at = found.end;
         if (size > kMaxExpanded)
-            return invalid("the command becomes longer than " + to_size_words(kMaxExpanded) + " when its values are put in (" +
-                               std::string(found.shown.substr(0, 300)) + " has " + to_size_words(found.value->size()) +
+            return invalid("the command becomes longer than " + to_size_words(kMaxExpanded) +
+                               " when its values are put in (" +
+                               std::string(found.shown.substr(0, 300)) + " has " +
+                               to_size_words(found.value->size()) +
                                "): hand over large data as a file",
                            "command");
     }
@@ -63,44 +71,57 @@ Result<void> check_size(std::string_view command, const Substitutions& values) {
 }
 
 // Words that a shell takes for its own; as the first word of a command the rest of them too.
-constexpr std::array kReserved = {"case", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in", "select",
-                                  "then", "time", "until", "while", "coproc"};
-constexpr std::array kBuiltins = {".",     ":",     "[[",    "alias", "bg",     "break", "case",  "cd",
-                                  "command", "continue", "declare", "eval",  "exec",  "exit",  "export",
-                                  "fg",    "for",   "function", "hash", "if",    "jobs",  "let",   "local",
-                                  "popd",  "pushd", "read",  "readonly", "return", "select", "set", "shift",
-                                  "shopt", "source", "time", "times", "trap", "type",  "typeset", "ulimit",
-                                  "umask", "unalias", "unset", "until", "wait", "while", "{",    "!"};
+constexpr std::array kReserved = {"case", "do",   "done",     "elif",  "else",  "esac",
+                                  "fi",   "for",  "function", "if",    "in",    "select",
+                                  "then", "time", "until",    "while", "coproc"};
+constexpr std::array kBuiltins = {
+    ".",       ":",        "[[",       "alias",  "bg",     "break",   "case",   "cd",
+    "command", "continue", "declare",  "eval",   "exec",   "exit",    "export", "fg",
+    "for",     "function", "hash",     "if",     "jobs",   "let",     "local",  "popd",
+    "pushd",   "read",     "readonly", "return", "select", "set",     "shift",  "shopt",
+    "source",  "time",     "times",    "trap",   "type",   "typeset", "ulimit", "umask",
+    "unalias", "unset",    "until",    "wait",   "while",  "{",       "!"};
 
 template <class Words>
 bool is_among(const Words& words, std::string_view text) {
     return std::find(words.begin(), words.end(), text) != words.end();
 }
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool is_blank(char c) { return c == ' ' || c == '\t'; }
+bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+bool is_blank(char c) {
+    return c == ' ' || c == '\t';
+}
 
 // Means the same to a shell wherever it stands: numbers, names, paths.
 bool is_plain(std::string_view value) {
-    if (value.empty() || value.find("..") != std::string_view::npos || is_among(kReserved, value)) return false;
+    if (value.empty() || value.find("..") != std::string_view::npos || is_among(kReserved, value))
+        return false;
     return std::all_of(value.begin(), value.end(), [](char c) {
-        return is_letter(c) || is_digit(c) || std::string_view("./:-+@%").find(c) != std::string_view::npos;
+        return is_letter(c) || is_digit(c) ||
+               std::string_view("./:-+@%").find(c) != std::string_view::npos;
     });
 }
 
 std::string in_single_quotes(std::string_view value) {
     std::string text = "'";
     for (const char c : value)
-        if (c == '\'') text += "'\\''";
-        else text += c;
+        if (c == '\'')
+            text += "'\\''";
+        else
+            text += c;
     return text += '\'';
 }
 
 // Rewrites a command for a shell, following its quotes as far as it needs to know in which it is.
 class Script {
 public:
-    Script(std::string_view command, const Substitutions& values) : text_(command), values_(values) {}
+    Script(std::string_view command, const Substitutions& values)
+        : text_(command), values_(values) {}
 
     Result<std::string> text() {
         while (at_ < text_.size()) TURNOUT_TRY(step());
@@ -109,10 +130,19 @@ public:
 
 private:
     enum class In {
-        Command, Backtick, Parentheses, Case,  // where commands stand
-        Brace,                                 // ${…} outside of double quotes
-        Double, DoubleBrace, Here,             // where only $, ` and \ mean something
-        Single, Ansi, Comment, RawHere, Arithmetic
+        Command,
+        Backtick,
+        Parentheses,
+        Case,   // where commands stand
+        Brace,  // ${…} outside of double quotes
+        Double,
+        DoubleBrace,
+        Here,  // where only $, ` and \ mean something
+        Single,
+        Ansi,
+        Comment,
+        RawHere,
+        Arithmetic
     };
     struct Level {
         In in = In::Command;
@@ -125,7 +155,8 @@ private:
     bool in_command() const { return top() <= In::Case; }
     bool unquoted() const { return top() <= In::Brace; }
     bool in_backtick() const {
-        return std::any_of(levels_.begin(), levels_.end(), [](const Level& level) { return level.in == In::Backtick; });
+        return std::any_of(levels_.begin(), levels_.end(),
+                           [](const Level& level) { return level.in == In::Backtick; });
     }
     bool next_is(std::string_view what) const { return text_.substr(at_).starts_with(what); }
     void push(In in) { levels_.push_back({in, "", false, 0}); }
@@ -137,20 +168,27 @@ private:
         at_ = std::min(at_ + count, text_.size());
     }
     bool at_word_begin() const {
-        return at_ == 0 || std::string_view(" \t\n;&|()`").find(text_[at_ - 1]) != std::string_view::npos;
+        return at_ == 0 ||
+               std::string_view(" \t\n;&|()`").find(text_[at_ - 1]) != std::string_view::npos;
     }
     bool at_command_begin() const {
         std::size_t end = at_;
         while (end > 0 && is_blank(text_[end - 1])) --end;
-        if (end == 0 || std::string_view(";&|\n(){!`").find(text_[end - 1]) != std::string_view::npos) return true;
+        if (end == 0 ||
+            std::string_view(";&|\n(){!`").find(text_[end - 1]) != std::string_view::npos)
+            return true;
         std::size_t begin = end;
         while (begin > 0 && is_letter(text_[begin - 1])) --begin;
         const std::string_view word = text_.substr(begin, end - begin);
-        return end < at_ && is_among(std::array{"do", "then", "else", "elif", "if", "while", "until", "time"}, word);
+        return end < at_ &&
+               is_among(std::array{"do", "then", "else", "elif", "if", "while", "until", "time"},
+                        word);
     }
 
     Result<void> step() {
-        if ((top() == In::Here || top() == In::RawHere) && at_ > 0 && text_[at_ - 1] == '\n' && TURNOUT_TRY(end_of_here())) return {};
+        if ((top() == In::Here || top() == In::RawHere) && at_ > 0 && text_[at_ - 1] == '\n' &&
+            TURNOUT_TRY(end_of_here()))
+            return {};
         if (next_is(kOpen)) return put_value();
         const char c = text_[at_];
         switch (top()) {
@@ -160,8 +198,10 @@ private:
                 copy(1);
                 return {};
             case In::Comment:
-                if (c == '\n' || (c == '`' && in_backtick())) pop();
-                else copy(1);
+                if (c == '\n' || (c == '`' && in_backtick()))
+                    pop();
+                else
+                    copy(1);
                 return {};
             default: break;
         }
@@ -178,13 +218,19 @@ private:
         } else if (c == '$') {
             dollar();
         } else if (c == '`') {
-            const auto open = std::find_if(levels_.rbegin(), levels_.rend(), [](const Level& level) { return level.in == In::Backtick; });
-            if (open != levels_.rend()) levels_.erase(std::prev(open.base()), levels_.end());
-            else push(In::Backtick);
+            const auto open =
+                std::find_if(levels_.rbegin(), levels_.rend(),
+                             [](const Level& level) { return level.in == In::Backtick; });
+            if (open != levels_.rend())
+                levels_.erase(std::prev(open.base()), levels_.end());
+            else
+                push(In::Backtick);
             copy(1);
         } else if (c == '"') {
-            if (top() == In::Double) pop();
-            else if (top() != In::Here) push(In::Double);
+            if (top() == In::Double)
+                pop();
+            else if (top() != In::Here)
+                push(In::Double);
             copy(1);
         } else if (c == '}' && (top() == In::Brace || top() == In::DoubleBrace)) {
             pop();
@@ -193,8 +239,10 @@ private:
             push(In::Single);
             copy(1);
         } else if (top() == In::Arithmetic && (c == '(' || c == ')')) {
-            if (c == '(') push(In::Arithmetic);
-            else pop();
+            if (c == '(')
+                push(In::Arithmetic);
+            else
+                pop();
             copy(1);
         } else if (in_command()) {
             in_command(c);
@@ -205,7 +253,8 @@ private:
     }
 
     void dollar() {
-        if (text_.substr(at_ + 1).starts_with(kOpen)) {  // it stands before a value, not before our name for it
+        if (text_.substr(at_ + 1).starts_with(
+                kOpen)) {  // it stands before a value, not before our name for it
             out_ += "\\$";
             ++at_;
         } else if (next_is("$'") && unquoted()) {
@@ -230,7 +279,8 @@ private:
     void in_command(char c) {
         if (c == '(') {
             const bool arithmetic = next_is("((") && at_command_begin();
-            for (int i = arithmetic ? 2 : 1; i > 0; --i) push(arithmetic ? In::Arithmetic : In::Parentheses);
+            for (int i = arithmetic ? 2 : 1; i > 0; --i)
+                push(arithmetic ? In::Arithmetic : In::Parentheses);
             copy(arithmetic ? 2 : 1);
         } else if (c == ')') {
             if (top() == In::Parentheses) pop();
@@ -254,8 +304,10 @@ private:
             std::size_t end = at_;
             while (end < text_.size() && (is_letter(text_[end]) || is_digit(text_[end]))) ++end;
             const std::string_view word = text_.substr(begin, end - begin);
-            if (word == "case" && first) push(In::Case);
-            else if (word == "esac" && top() == In::Case) pop();
+            if (word == "case" && first)
+                push(In::Case);
+            else if (word == "esac" && top() == In::Case)
+                pop();
             copy(end - begin);
         } else {
             copy(1);
@@ -271,7 +323,8 @@ private:
             copy(1);
         }
         while (at_ < text_.size() && is_blank(text_[at_])) copy(1);
-        while (at_ < text_.size() && std::string_view(" \t\n;&|()<>").find(text_[at_]) == std::string_view::npos) {
+        while (at_ < text_.size() &&
+               std::string_view(" \t\n;&|()<>").find(text_[at_]) == std::string_view::npos) {
             const char c = text_[at_];
             if (c == '\'' || c == '"') {
                 level.in = In::RawHere;
@@ -302,8 +355,9 @@ private:
         if (level.in == In::RawHere)  // the values are part of its text
             for (const std::string& one : split(std::string_view(out_).substr(level.begin), '\n'))
                 if (is_last(one))
-                    return invalid("a value in the command has a line '" + level.delimiter + "', which ends the text <<'" +
-                                       level.delimiter + "' that it stands in: choose another word there",
+                    return invalid("a value in the command has a line '" + level.delimiter +
+                                       "', which ends the text <<'" + level.delimiter +
+                                       "' that it stands in: choose another word there",
                                    "command");
         pop();
         copy(line.size());
@@ -319,15 +373,18 @@ private:
             return {};
         }
         // "2" before '>' would be the number of a file.
-        const bool number_of_file = in_command() && at_ < text_.size() && (text_[at_] == '<' || text_[at_] == '>') &&
+        const bool number_of_file = in_command() && at_ < text_.size() &&
+                                    (text_[at_] == '<' || text_[at_] == '>') &&
                                     std::all_of(value.begin(), value.end(), is_digit);
-        if (is_plain(value) && !number_of_file && top() != In::Here) {  // a line of it could end that
+        if (is_plain(value) && !number_of_file &&
+            top() != In::Here) {  // a line of it could end that
             out_ += value;
             return {};
         }
         if (is_calculated(found))
             return invalid("the command uses " + std::string(found.shown.substr(0, 300)) +
-                               " where the shell calculates, and would run what is in it: '" + value.substr(0, 100) + "' is no number",
+                               " where the shell calculates, and would run what is in it: '" +
+                               value.substr(0, 100) + "' is no number",
                            "command");
         const std::string use = "${" + variable_of(value) + "}";
         switch (top()) {
@@ -342,28 +399,39 @@ private:
         return {};
     }
 
-    // Whether the place is one whose text the shell looks at again, as a calculation: (( )), the index
-    // of an array, a part of a variable by its position.
+    // Whether the place is one whose text the shell looks at again, as a calculation: (( )), the
+    // index of an array, a part of a variable by its position.
     bool is_calculated(const Found& found) const {
         const std::size_t place = found.end - found.shown.size();
         for (auto level = levels_.rbegin(); level != levels_.rend(); ++level) {
             if (level->in == In::Arithmetic) return true;
-            if (level->in <= In::Parentheses || level->in == In::Here || level->in == In::Comment) break;
+            if (level->in <= In::Parentheses || level->in == In::Here || level->in == In::Comment)
+                break;
             if (level->in != In::Brace && level->in != In::DoubleBrace) continue;
             std::string_view before = text_.substr(level->begin, place - level->begin);
             while (before.starts_with('#') || before.starts_with('!')) before.remove_prefix(1);
-            const std::size_t name = static_cast<std::size_t>(std::find_if(before.begin(), before.end(), [](char c) { return !is_letter(c) && !is_digit(c) && c != '@' && c != '*'; }) - before.begin());
+            const std::size_t name = static_cast<std::size_t>(
+                std::find_if(
+                    before.begin(), before.end(),
+                    [](char c) { return !is_letter(c) && !is_digit(c) && c != '@' && c != '*'; }) -
+                before.begin());
             before.remove_prefix(name);
             if (before.starts_with('[') && before.find(']') == std::string_view::npos) return true;
             if (before.starts_with('[')) before.remove_prefix(before.find(']') + 1);
-            if (before.starts_with(':') && (before.size() == 1 || std::string_view("-=?+").find(before[1]) == std::string_view::npos)) return true;
+            if (before.starts_with(':') &&
+                (before.size() == 1 ||
+                 std::string_view("-=?+").find(before[1]) == std::string_view::npos))
+                return true;
         }
         if (!in_command()) return false;
         const std::size_t index = text_.substr(0, place).find_last_of(" \t\n;&|()[]");
-        if (index == std::string_view::npos || text_[index] != '[' || index == 0 || !(is_letter(text_[index - 1]) || is_digit(text_[index - 1]))) return false;
+        if (index == std::string_view::npos || text_[index] != '[' || index == 0 ||
+            !(is_letter(text_[index - 1]) || is_digit(text_[index - 1])))
+            return false;
         std::size_t begin = index;
         while (begin > 0 && (is_letter(text_[begin - 1]) || is_digit(text_[begin - 1]))) --begin;
-        return begin == 0 || std::string_view(" \t\n;&|()").find(text_[begin - 1]) != std::string_view::npos;
+        return begin == 0 ||
+               std::string_view(" \t\n;&|()").find(text_[begin - 1]) != std::string_view::npos;
     }
 
     const std::string& variable_of(const std::string& value) {
@@ -385,7 +453,8 @@ private:
 };
 
 // The words, or nothing if a shell has to read them.
-Result<std::optional<std::vector<std::string>>> plain_words(std::string_view command, const Substitutions& values) {
+Result<std::optional<std::vector<std::string>>> plain_words(std::string_view command,
+                                                            const Substitutions& values) {
     using Words = std::optional<std::vector<std::string>>;
     std::vector<std::string> words;
     std::string word;
@@ -402,17 +471,22 @@ Result<std::optional<std::vector<std::string>>> plain_words(std::string_view com
         }
         ++i;
         if (quote) {
-            if (c == quote) quote = 0;
-            else if (quote == '"' && std::string_view("$`\\!").find(c) != std::string_view::npos) return Words();
-            else word += c;
+            if (c == quote)
+                quote = 0;
+            else if (quote == '"' && std::string_view("$`\\!").find(c) != std::string_view::npos)
+                return Words();
+            else
+                word += c;
         } else if (is_blank(c)) {
             if (begun) words.push_back(std::exchange(word, {}));
             begun = false;
         } else if (c == '\'' || c == '"') {
             quote = c;
             begun = true;
-        } else if (std::string_view("|&;<>()$`\\*?[]\n\r{}!").find(c) != std::string_view::npos || (!begun && (c == '#' || c == '~')) ||
-                   (c == '~' && (word.ends_with('=') || word.ends_with(':'))) || (c == '=' && words.empty())) {
+        } else if (std::string_view("|&;<>()$`\\*?[]\n\r{}!").find(c) != std::string_view::npos ||
+                   (!begun && (c == '#' || c == '~')) ||
+                   (c == '~' && (word.ends_with('=') || word.ends_with(':'))) ||
+                   (c == '=' && words.empty())) {
             return Words();
         } else {
             word += c;
@@ -425,17 +499,21 @@ Result<std::optional<std::vector<std::string>>> plain_words(std::string_view com
     for (std::size_t i = 0; i < words.size(); ++i) {
         if (words[i].size() <= kMaxArgument) continue;
         // A shell's own commands may read what no program can be given.
-        if (is_among(std::array{"echo", "printf", "test", "[", "true", "false"}, words[0])) return Words();
-        return invalid("word " + std::to_string(i + 1) + " of the command has " + to_size_words(words[i].size()) +
-                           ": a program can be given at most 128 KiB at a time; hand it over as a file",
-                       "command");
+        if (is_among(std::array{"echo", "printf", "test", "[", "true", "false"}, words[0]))
+            return Words();
+        return invalid(
+            "word " + std::to_string(i + 1) + " of the command has " +
+                to_size_words(words[i].size()) +
+                ": a program can be given at most 128 KiB at a time; hand it over as a file",
+            "command");
     }
     return Words(std::move(words));
 }
 
 }  // namespace
 
-Result<Invocation> invocation(std::string_view command, const Substitutions& values, std::string_view shell) {
+Result<Invocation> invocation(std::string_view command, const Substitutions& values,
+                              std::string_view shell) {
     TURNOUT_TRY(check_size(command, values));
     Invocation made;
     if (auto words = TURNOUT_TRY(plain_words(trim(command), values))) {

@@ -21,10 +21,69 @@ constexpr std::string_view kShell = "/bin/bash";
 
 // Every class of characters that means something to a shell somewhere.
 const std::vector<std::string> kValues = {
-    "plain", "0.5", "-3", "1e+05", "/data/my file", "", " ", "two words", "a;echo INJECTED", "$HOME", "${HOME}", "$(echo INJECTED)",
-    "`echo INJECTED`", "*", "?", "[ab]", "~", "~root", "it's", "\"", "'", "\\", "\\\\", "\\'", "a\nb", "\n", "end\n", "\t", "[64, 32]",
-    "{1..3}", "{a,b}", "1..3", "a=b", "if", "#", "# x", "!", "!!", "&", "a && b", "|", ">", "2>x", "<(x)", "(", ")", "$", "$$", "%s", "%",
-    "${{inputs.same}}", "${{inputs.none}}", "a}}b", "}", "$[[x]]", "EOF", "-n", "--", "\xc3\xa9", "\xff", "\x01", "日本語", "x'y\"z`w$v\\u",
+    "plain",
+    "0.5",
+    "-3",
+    "1e+05",
+    "/data/my file",
+    "",
+    " ",
+    "two words",
+    "a;echo INJECTED",
+    "$HOME",
+    "${HOME}",
+    "$(echo INJECTED)",
+    "`echo INJECTED`",
+    "*",
+    "?",
+    "[ab]",
+    "~",
+    "~root",
+    "it's",
+    "\"",
+    "'",
+    "\\",
+    "\\\\",
+    "\\'",
+    "a\nb",
+    "\n",
+    "end\n",
+    "\t",
+    "[64, 32]",
+    "{1..3}",
+    "{a,b}",
+    "1..3",
+    "a=b",
+    "if",
+    "#",
+    "# x",
+    "!",
+    "!!",
+    "&",
+    "a && b",
+    "|",
+    ">",
+    "2>x",
+    "<(x)",
+    "(",
+    ")",
+    "$",
+    "$$",
+    "%s",
+    "%",
+    "${{inputs.same}}",
+    "${{inputs.none}}",
+    "a}}b",
+    "}",
+    "$[[x]]",
+    "EOF",
+    "-n",
+    "--",
+    "\xc3\xa9",
+    "\xff",
+    "\x01",
+    "日本語",
+    "x'y\"z`w$v\\u",
     "a b'c\"d$(echo hi)`id`\\n;*",
 };
 
@@ -34,7 +93,8 @@ protected:
     void SetUp() override {
         char name[] = "/tmp/turnout-command-test-XXXXXX";
         folder = mkdtemp(name);
-        std::ofstream(folder / "show") << "#!/bin/sh\nfor word; do printf '%s\\0' \"$word\"; done\nprintf '\\1\\0'\n";
+        std::ofstream(folder / "show")
+            << "#!/bin/sh\nfor word; do printf '%s\\0' \"$word\"; done\nprintf '\\1\\0'\n";
         std::filesystem::permissions(folder / "show", std::filesystem::perms::owner_all);
     }
     void TearDown() override { std::filesystem::remove_all(folder); }
@@ -64,7 +124,8 @@ protected:
         close(ends[1]);
         std::string out;
         std::array<char, 4096> bytes;
-        for (ssize_t n; (n = read(ends[0], bytes.data(), bytes.size())) > 0;) out.append(bytes.data(), static_cast<std::size_t>(n));
+        for (ssize_t n; (n = read(ends[0], bytes.data(), bytes.size())) > 0;)
+            out.append(bytes.data(), static_cast<std::size_t>(n));
         close(ends[0]);
         waitpid(pid, nullptr, 0);
         return out;
@@ -92,16 +153,35 @@ Substitutions values(const std::string& value = "v") {
 
 TEST_F(CommandTest, ValuesStayOneWordInEveryQuoting) {
     for (const std::string& value : kValues)
-            for (const std::string command : {
-                     "show V", "show \"V\"", "show 'V'", "show $'V'", "show $\"V\"", "X=V; show \"$X\"", "show `true`V", "(show V)",
-                     "show \"it's\" >/dev/null; show V", "show \"\\\"\" >/dev/null; show V", "true # it's \"V\nshow V", "if true; then show V; fi",
-                     "case V in x) ;; *) show V;; esac", "show ${none:-V}", "show \"${none:-V}\"", "for x in V; do show \"$x\"; done",
-                     "f() { show \"$1\"; }; f V", "[ 1 = 1 ] && show V || true", "show V 2>&1 | cat", "true $((1 + (2 * 3))); show V",
-                     "show \\\n V", "true <<< V; show V", "show V # ${{inputs.n}}", "x=(V); show \"${x[@]}\"", "eval true; show V"}) {
-                std::string text = command;
-                replace_all(text, "V", "${{search_space.k}}");
-                EXPECT_EQ(run(text, values(value)), shown({value})) << text << "\nwith " << value;
-            }
+        for (const std::string command : {"show V",
+                                          "show \"V\"",
+                                          "show 'V'",
+                                          "show $'V'",
+                                          "show $\"V\"",
+                                          "X=V; show \"$X\"",
+                                          "show `true`V",
+                                          "(show V)",
+                                          "show \"it's\" >/dev/null; show V",
+                                          "show \"\\\"\" >/dev/null; show V",
+                                          "true # it's \"V\nshow V",
+                                          "if true; then show V; fi",
+                                          "case V in x) ;; *) show V;; esac",
+                                          "show ${none:-V}",
+                                          "show \"${none:-V}\"",
+                                          "for x in V; do show \"$x\"; done",
+                                          "f() { show \"$1\"; }; f V",
+                                          "[ 1 = 1 ] && show V || true",
+                                          "show V 2>&1 | cat",
+                                          "true $((1 + (2 * 3))); show V",
+                                          "show \\\n V",
+                                          "true <<< V; show V",
+                                          "show V # ${{inputs.n}}",
+                                          "x=(V); show \"${x[@]}\"",
+                                          "eval true; show V"}) {
+            std::string text = command;
+            replace_all(text, "V", "${{search_space.k}}");
+            EXPECT_EQ(run(text, values(value)), shown({value})) << text << "\nwith " << value;
+        }
 }
 
 TEST_F(CommandTest, CommandSubstitutionsAndHereDocuments) {
@@ -109,11 +189,16 @@ TEST_F(CommandTest, CommandSubstitutionsAndHereDocuments) {
         std::string trimmed = value;  // as every shell does
         while (trimmed.ends_with('\n')) trimmed.pop_back();
         for (const std::string command :
-             {"show \"$(printf %s V)\"", "show \"$(printf %s \"V\")\"", "X=`printf %s V`; show \"$X\"", "X=`printf %s \"V\"`; show \"$X\"",
-              "show \"`printf %s V`\"", "show \"$(printf %s \"$(printf %s 'V')\")\"", "show \"$(cat <<EOF\nV\nEOF\n)\"",
-              "show \"$(cat <<-EOF\n\tV\n\tEOF\n)\"", "cat >x <<EOF && show \"$(cat x)\"\nV\nEOF\n", "cat >x <<A >/dev/null; cat >x <<B; show \"$(cat x)\"\n'V\nA\nV\nB\n",
+             {"show \"$(printf %s V)\"", "show \"$(printf %s \"V\")\"",
+              "X=`printf %s V`; show \"$X\"", "X=`printf %s \"V\"`; show \"$X\"",
+              "show \"`printf %s V`\"", "show \"$(printf %s \"$(printf %s 'V')\")\"",
+              "show \"$(cat <<EOF\nV\nEOF\n)\"", "show \"$(cat <<-EOF\n\tV\n\tEOF\n)\"",
+              "cat >x <<EOF && show \"$(cat x)\"\nV\nEOF\n",
+              "cat >x <<A >/dev/null; cat >x <<B; show \"$(cat x)\"\n'V\nA\nV\nB\n",
               "cat >x <<EOF\n$(printf %s V)\nEOF\nshow \"$(cat x)\""}) {
-            if (command.find("$(printf %s V)\nEOF") != std::string::npos && value.find_first_of("\n") != std::string::npos) continue;
+            if (command.find("$(printf %s V)\nEOF") != std::string::npos &&
+                value.find_first_of("\n") != std::string::npos)
+                continue;
             std::string text = command;
             replace_all(text, "V", "${{inputs.n}}");
             EXPECT_EQ(run(text, values(value)), shown({trimmed})) << text << "\nwith " << value;
@@ -121,14 +206,20 @@ TEST_F(CommandTest, CommandSubstitutionsAndHereDocuments) {
         const std::string quoted = "cat >x <<'EOF'\n${{inputs.n}}$HOME'\nEOF\nshow \"$(cat x)\"";
         EXPECT_EQ(run(quoted, values(value)), shown({value + "$HOME'"})) << value;
     }
-    EXPECT_NE(run("cat <<'EOF'\n${{inputs.n}}\nEOF", values("a\nEOF\necho INJECTED")).find("has a line 'EOF'"), std::string::npos);
-    EXPECT_EQ(run("cat <<EOF\n${{inputs.n}}\nEOF\nshow", values("a\nEOF\necho INJECTED")), "a\nEOF\necho INJECTED\n" + shown({}));
+    EXPECT_NE(run("cat <<'EOF'\n${{inputs.n}}\nEOF", values("a\nEOF\necho INJECTED"))
+                  .find("has a line 'EOF'"),
+              std::string::npos);
+    EXPECT_EQ(run("cat <<EOF\n${{inputs.n}}\nEOF\nshow", values("a\nEOF\necho INJECTED")),
+              "a\nEOF\necho INJECTED\n" + shown({}));
 }
 
 TEST_F(CommandTest, WhatAShellWouldCalculateIsANumberOrRefused) {
-    for (const std::string command : {"show $((${{inputs.n}} + 1))", "((x = ${{inputs.n}} + 1)); show $x", "show \"$(( (${{inputs.n}}) + 1 ))\"",
-                                      "a=(7 8 9 10 4); show ${a[${{inputs.n}}]}", "a=xxx4; show ${a:${{inputs.n}}}"})
-        for (const std::string& value : {std::string("3"), std::string("a[$(touch ran)]"), std::string("x y")}) {
+    for (const std::string command :
+         {"show $((${{inputs.n}} + 1))", "((x = ${{inputs.n}} + 1)); show $x",
+          "show \"$(( (${{inputs.n}}) + 1 ))\"", "a=(7 8 9 10 4); show ${a[${{inputs.n}}]}",
+          "a=xxx4; show ${a:${{inputs.n}}}"})
+        for (const std::string& value :
+             {std::string("3"), std::string("a[$(touch ran)]"), std::string("x y")}) {
             const std::string out = run(command, values(value));
             if (value == "3") {
                 EXPECT_TRUE(out == shown({"4"}) || out == shown({"10"})) << command;
@@ -146,7 +237,8 @@ struct Made {
 };
 class Maker {
 public:
-    Maker(std::uint64_t seed, const Substitutions& values) : state_(seed * 2 + 1), values_(values) {}
+    Maker(std::uint64_t seed, const Substitutions& values)
+        : state_(seed * 2 + 1), values_(values) {}
     std::size_t below(std::size_t n) {
         state_ ^= state_ << 13, state_ ^= state_ >> 7, state_ ^= state_ << 17;
         return state_ % n;
@@ -154,11 +246,15 @@ public:
     // A placeholder anywhere.
     Made value() {
         const std::size_t which = below(3);
-        const auto& map = which == 0 ? values_.inputs : which == 1 ? values_.outputs : values_.search_space;
+        const auto& map = which == 0   ? values_.inputs
+                          : which == 1 ? values_.outputs
+                                       : values_.search_space;
         const std::string kind = std::array{"inputs.", "outputs.", "search_space."}[which];
         auto item = map.begin();
         std::advance(item, below(map.size()));
-        return {"${{" + std::string(below(2), ' ') + kind + item->first + std::string(below(2), ' ') + "}}", item->second};
+        return {"${{" + std::string(below(2), ' ') + kind + item->first +
+                    std::string(below(2), ' ') + "}}",
+                item->second};
     }
     Made literal() {
         static const std::vector<std::string> texts = {"a", "-x", "b.c", "/d", "9", "_"};
@@ -195,7 +291,8 @@ public:
     Made substitution(int depth) {
         Made inside = word(depth);
         while (inside.means.ends_with('\n')) inside.means.pop_back();
-        return {"$(printf %s " + inside.text + (below(2) ? " # it's \"\n" : "") + ")", inside.means};
+        return {"$(printf %s " + inside.text + (below(2) ? " # it's \"\n" : "") + ")",
+                inside.means};
     }
     Made part(int depth) {
         switch (below(depth > 0 ? 9 : 6)) {
@@ -203,7 +300,8 @@ public:
             case 1: return value();
             case 2: return literal();
             case 3: {
-                Made inside = some(0, [&] { return below(2) ? value() : Made{" \"$x`( ", " \"$x`( "}; });
+                Made inside =
+                    some(0, [&] { return below(2) ? value() : Made{" \"$x`( ", " \"$x`( "}; });
                 return {"'" + inside.text + "'", inside.means};
             }
             case 4: {
@@ -242,7 +340,8 @@ TEST_F(CommandTest, RandomCommandsMeanWhatTheySay) {
         const auto any = [&] {
             std::string value = kValues[dice.below(kValues.size())];
             if (dice.below(4) == 0)
-                for (std::size_t n = dice.below(8); n > 0; --n) value += static_cast<char>(1 + dice.below(255));
+                for (std::size_t n = dice.below(8); n > 0; --n)
+                    value += static_cast<char>(1 + dice.below(255));
             return value;
         };
         for (auto* map : {&given.inputs, &given.outputs, &given.search_space})
@@ -280,16 +379,21 @@ TEST_F(CommandTest, WhatAValueBlowsUpIsRefusedBeforeItIsDone) {
     const auto made = invocation(command, values(std::string(1 << 20, 'x')), kShell);
     ASSERT_FALSE(made);
     EXPECT_EQ(made.error().code, Code::InvalidArgument);
-    EXPECT_NE(made.error().message.find("${{inputs.n}}"), std::string::npos) << made.error().message;
+    EXPECT_NE(made.error().message.find("${{inputs.n}}"), std::string::npos)
+        << made.error().message;
 }
 
 TEST(Command, PlainValuesStayAsTheyAre) {
     using Words = std::vector<std::string>;
-    EXPECT_EQ(invocation("python t.py --x ${{inputs.plain}} --o=${{outputs.model}}/m '${{inputs.path}}' ${{inputs.empty}}", values(), kShell)->argv,
+    EXPECT_EQ(invocation("python t.py --x ${{inputs.plain}} --o=${{outputs.model}}/m "
+                         "'${{inputs.path}}' ${{inputs.empty}}",
+                         values(), kShell)
+                  ->argv,
               (Words{"python", "t.py", "--x", "0.5", "--o=/out/my model/m", "/data/my file", ""}));
     EXPECT_EQ(invocation("a ${{inputs.plain}} | b", values(), kShell)->argv.back(), "a 0.5 | b");
-    EXPECT_EQ(invocation("a \"${{inputs.path}}\" | b ${{inputs.path}}", values(), kShell)->argv.back(),
-              "TURNOUT_VALUE_1='/data/my file'; a \"${TURNOUT_VALUE_1}\" | b \"${TURNOUT_VALUE_1}\"");
+    EXPECT_EQ(
+        invocation("a \"${{inputs.path}}\" | b ${{inputs.path}}", values(), kShell)->argv.back(),
+        "TURNOUT_VALUE_1='/data/my file'; a \"${TURNOUT_VALUE_1}\" | b \"${TURNOUT_VALUE_1}\"");
 }
 
 TEST(Command, UnknownPlaceholdersAreNamed) {
@@ -297,7 +401,8 @@ TEST(Command, UnknownPlaceholdersAreNamed) {
     ASSERT_FALSE(unknown);
     EXPECT_EQ(unknown.error().subject, "plan");
     EXPECT_NE(unknown.error().message.find("did you mean 'plain'"), std::string::npos);
-    for (const char* command : {"x ${{outputs.plain}}", "x ${{search_space.lr}}", "x ${{inputs.", "x ${{HOME}} | y"})
+    for (const char* command :
+         {"x ${{outputs.plain}}", "x ${{search_space.lr}}", "x ${{inputs.", "x ${{HOME}} | y"})
         EXPECT_FALSE(invocation(command, values(), kShell)) << command;
 }
 
@@ -305,9 +410,11 @@ TEST(Command, AShellOnlyWhereItIsNeeded) {
     using Words = std::vector<std::string>;
     const auto argv = [](std::string_view command) { return invocation(command, {}, "sh")->argv; };
     EXPECT_EQ(argv("echo hello"), (Words{"echo", "hello"}));
-    EXPECT_EQ(argv("  python  train.py --x 'a b' --y=\"c d\"e ''"), (Words{"python", "train.py", "--x", "a b", "--y=c de", ""}));
-    for (std::string command : {"a | b", "a && b", "echo $HOME", "X=1 a", "cd /tmp", "a > b", "echo *", "a; b",
-                                "# x", "ls ~", "echo \"$X\"", "a\nb", "echo 'x", "a \\ b", "[[ a ]]", ""})
+    EXPECT_EQ(argv("  python  train.py --x 'a b' --y=\"c d\"e ''"),
+              (Words{"python", "train.py", "--x", "a b", "--y=c de", ""}));
+    for (std::string command :
+         {"a | b", "a && b", "echo $HOME", "X=1 a", "cd /tmp", "a > b", "echo *", "a; b", "# x",
+          "ls ~", "echo \"$X\"", "a\nb", "echo 'x", "a \\ b", "[[ a ]]", ""})
         EXPECT_EQ(argv(command), (Words{"sh", "-c", command})) << command;
 }
 

@@ -35,7 +35,8 @@ bool is_scalar(const Json& value) {
 std::optional<std::int64_t> whole_of(const Json& value) {
     const Json number = value.is_string() ? yaml_scalar(value.as_view()) : value;
     if (number.is_int()) return number.as_int();
-    if (number.is_number() && number.as_double() == static_cast<double>(number.as_int())) return number.as_int();
+    if (number.is_number() && number.as_double() == static_cast<double>(number.as_int()))
+        return number.as_int();
     return std::nullopt;
 }
 
@@ -63,13 +64,16 @@ std::string range_words(const Field& field) {
     return out;
 }
 
-void check_number(const Field& field, Reading& reading, const std::string& pointer, const Json& value) {
-    const std::int64_t least = field.kind == Kind::Seconds ? std::max<std::int64_t>(0, field.least) : field.least;
+void check_number(const Field& field, Reading& reading, const std::string& pointer,
+                  const Json& value) {
+    const std::int64_t least =
+        field.kind == Kind::Seconds ? std::max<std::int64_t>(0, field.least) : field.least;
     if (const auto number = whole_of(value); !number || *number < least || *number > field.most)
         reading.refuse(pointer, expected(range_words(field), value));
 }
 
-void check_field(const Field& field, Reading& reading, const std::string& pointer, const Json& value) {
+void check_field(const Field& field, Reading& reading, const std::string& pointer,
+                 const Json& value) {
     if (field.need == Need::ReadOnly || value.is_null()) return;  // the server's to say
     if (!field.refused.empty()) {
         reading.refuse(pointer, field.refused);
@@ -88,8 +92,8 @@ void check_field(const Field& field, Reading& reading, const std::string& pointe
             if (choice == nullptr) {
                 std::vector<std::string> known;
                 for (const Choice& each : field.choices) known.push_back(each.yaml);
-                reading.refuse(pointer, "expected one of " + choices_text(field.choices) + ", found '" +
-                                            text + "'" + did_you_mean(text, known));
+                reading.refuse(pointer, "expected one of " + choices_text(field.choices) +
+                                            ", found '" + text + "'" + did_you_mean(text, known));
             } else if (!choice->refused.empty()) {
                 reading.refuse(pointer, choice->refused);
             }
@@ -103,7 +107,9 @@ void check_field(const Field& field, Reading& reading, const std::string& pointe
                     if (!member.is_null()) reading.expect_text(pointer_to(pointer, key), member);
                     // A tag without a value is no tag, but a command would miss its variable.
                     else if (field.yaml == "environment_variables")
-                        reading.refuse(pointer_to(pointer, key), "expected a text, found nothing: write \"\" for an empty one");
+                        reading.refuse(
+                            pointer_to(pointer, key),
+                            "expected a text, found nothing: write \"\" for an empty one");
                 }
             return;
         case Kind::TextList:
@@ -120,7 +126,8 @@ void check_field(const Field& field, Reading& reading, const std::string& pointe
 Json texts_of(const YamlDocument& document, const std::string& pointer, const Json& value) {
     Json out = Json::object();
     for (const auto& [key, member] : value.members())
-        out.set(key, member.is_null() ? Json() : Json(document.text(pointer_to(pointer, key), member)));
+        out.set(key,
+                member.is_null() ? Json() : Json(document.text(pointer_to(pointer, key), member)));
     return out;
 }
 
@@ -133,7 +140,9 @@ void field_to_rest(const Field& field, const YamlDocument& document, const std::
         case Kind::Whole: set(whole_of(value).value_or(0)); return;
         case Kind::Number: set(value.is_string() ? yaml_scalar(value.as_view()) : value); return;
         case Kind::Flag: set(flag_of(value).value_or(false)); return;
-        case Kind::Seconds: set(to_duration(std::chrono::seconds(whole_of(value).value_or(0)))); return;
+        case Kind::Seconds:
+            set(to_duration(std::chrono::seconds(whole_of(value).value_or(0))));
+            return;
         case Kind::Choice: {
             const Choice* choice = find_choice(field.choices, document.text(pointer, value));
             if (choice != nullptr) set(choice->rest);
@@ -162,7 +171,8 @@ void field_to_rest(const Field& field, const YamlDocument& document, const std::
 }
 
 Json field_from_rest(const Field& field, const Json& rest) {
-    if (field.kind == Kind::Special && field.special.from_rest != nullptr) return field.special.from_rest(rest);
+    if (field.kind == Kind::Special && field.special.from_rest != nullptr)
+        return field.special.from_rest(rest);
     const Json& value = at_path(rest, field.rest);
     if (value.is_null()) return {};
     switch (field.kind) {
@@ -218,7 +228,8 @@ bool Reading::expect_whole(const std::string& pointer, const Json& value) {
     return false;
 }
 bool Reading::expect_number(const std::string& pointer, const Json& value) {
-    if (value.is_number() || (value.is_string() && yaml_scalar(value.as_view()).is_number())) return true;
+    if (value.is_number() || (value.is_string() && yaml_scalar(value.as_view()).is_number()))
+        return true;
     refuse(pointer, expected("a number", value));
     return false;
 }
@@ -246,7 +257,8 @@ void Reading::expect_path(const std::string& pointer, const std::string& path, L
                                : folder_allowed               ? "a folder"
                                                               : "a file";
     if (kind == PathKind::Absent)
-        return refuse(pointer, "expected " + wanted + " on this machine, but '" + resolved + "' does not exist");
+        return refuse(pointer, "expected " + wanted + " on this machine, but '" + resolved +
+                                   "' does not exist");
     if (kind == PathKind::Folder && !folder_allowed)
         return refuse(pointer, "expected a file, but '" + resolved + "' is a folder");
     if (kind == PathKind::File && !file_allowed)
@@ -292,9 +304,10 @@ void check(const Description& description, Reading& reading, const std::string& 
     }
     for (const Field& field : description.fields)
         if (field.need == Need::Required && value.at(field.yaml).is_null())
-            reading.refuse(pointer, (value.has(field.yaml) ? "key '" + field.yaml + "' has no value"
-                                                           : "key '" + field.yaml + "' is missing") +
-                                        ": expected " + field.help);
+            reading.refuse(pointer,
+                           (value.has(field.yaml) ? "key '" + field.yaml + "' has no value"
+                                                  : "key '" + field.yaml + "' is missing") +
+                               ": expected " + field.help);
     if (description.check != nullptr) description.check(reading, pointer, value);
 }
 
@@ -305,13 +318,15 @@ bool names_key(std::string_view place, std::string_view key) {
     for (const std::string_view start : {"--set ", "--"})
         if (place.starts_with(start)) {
             place.remove_prefix(start.size());
-            return std::ranges::equal(place, key, [](char a, char b) { return a == b || (a == '-' && b == '_'); });
+            return std::ranges::equal(
+                place, key, [](char a, char b) { return a == b || (a == '-' && b == '_'); });
         }
     return false;
 }
 }  // namespace
 
-std::string at_its_place(const std::string& place, const std::string& key, const std::string& message) {
+std::string at_its_place(const std::string& place, const std::string& key,
+                         const std::string& message) {
     return place + ": " + (names_key(place, key) ? "" : key + ": ") + message;
 }
 
@@ -322,23 +337,29 @@ Result<void> result_of(const Reading& reading) {
         if (!text.empty()) text += '\n';
         text += at_its_place(problem.place, problem.key, problem.message);
     }
-    return fail(Code::InvalidArgument, "ValidationError", std::move(text), reading.problems.front().key);
+    return fail(Code::InvalidArgument, "ValidationError", std::move(text),
+                reading.problems.front().key);
 }
 
 namespace {
-std::string_view last_part(std::string_view path) { return path.substr(path.rfind('.') + 1); }
+std::string_view last_part(std::string_view path) {
+    return path.substr(path.rfind('.') + 1);
+}
 
 // The key that stands for "properties.environmentId": a field says so, or the names are alike.
-std::string pointer_of(const Description& description, const YamlDocument& document, std::string_view rest) {
+std::string pointer_of(const Description& description, const YamlDocument& document,
+                       std::string_view rest) {
     for (const Field& field : description.fields)
-        if (!field.rest.empty() && field.rest == rest && document.value.has(field.yaml)) return pointer_to("", field.yaml);
+        if (!field.rest.empty() && field.rest == rest && document.value.has(field.yaml))
+            return pointer_to("", field.yaml);
     if (!rest.starts_with("properties.")) return "";
     std::string pointer;
     const Json* here = &document.value;
     for (const std::string& part : split(rest.substr(11), '.')) {
         const std::string snake = camel_to_snake(part);
         const Json* inner = nullptr;
-        for (const std::string& key : {part, snake, snake.ends_with("_id") ? snake.substr(0, snake.size() - 3) : snake}) {
+        for (const std::string& key :
+             {part, snake, snake.ends_with("_id") ? snake.substr(0, snake.size() - 3) : snake}) {
             if (inner != nullptr || (inner = here->find(key)) == nullptr) continue;
             pointer = pointer_to(pointer, key);
         }
@@ -356,26 +377,32 @@ Error in_words_of(const Description& description, const YamlDocument& document, 
             const std::string_view leaf = last_part(field.rest);
             if (camel_to_snake(leaf) == leaf || message.find(leaf) == std::string::npos) continue;
             replace_all(message, leaf, field.yaml);
-            for (const Choice& choice : field.choices) replace_all(message, "'" + choice.rest + "'", "'" + choice.yaml + "'");
+            for (const Choice& choice : field.choices)
+                replace_all(message, "'" + choice.rest + "'", "'" + choice.yaml + "'");
         }
     };
     if (pointer.empty()) {  // what the file leaves out has no place, but words
-        if (std::ranges::any_of(description.fields, [&](const Field& field) { return !field.rest.empty() && field.rest == error.subject; })) in_words(error.message);
+        if (std::ranges::any_of(description.fields, [&](const Field& field) {
+                return !field.rest.empty() && field.rest == error.subject;
+            }))
+            in_words(error.message);
         return error;
     }
     // "limits.timeout: expected …" names its part itself.
     std::string_view part = error.subject;
     if (part.starts_with("properties.")) part.remove_prefix(11);
-    if (error.message.starts_with(std::string(part) + ": ")) error.message.erase(0, part.size() + 2);
+    if (error.message.starts_with(std::string(part) + ": "))
+        error.message.erase(0, part.size() + 2);
     in_words(error.message);
     // "environment 'x' does not exist" needs no "environment: " before it.
     const std::string key = dotted(pointer);
-    error.message = at_its_place(document.place(pointer), error.message.starts_with(key + " ") ? "" : key, error.message);
+    error.message = at_its_place(document.place(pointer),
+                                 error.message.starts_with(key + " ") ? "" : key, error.message);
     return error;
 }
 
-Json to_rest(const Description& description, const YamlDocument& document, const std::string& pointer,
-             const Scope& scope) {
+Json to_rest(const Description& description, const YamlDocument& document,
+             const std::string& pointer, const Scope& scope) {
     Json rest = Json::object();
     for (const auto& [path, constant] : description.constants) set_path(rest, path, constant);
     const Json* value = part_at(document.value, pointer);
@@ -438,7 +465,8 @@ std::string camel_to_snake(std::string_view text) {
         const char c = text[i];
         if (c >= 'A' && c <= 'Z') {
             const bool after_lower = i > 0 && !(text[i - 1] >= 'A' && text[i - 1] <= 'Z');
-            const bool before_lower = i > 0 && i + 1 < text.size() && text[i + 1] >= 'a' && text[i + 1] <= 'z';
+            const bool before_lower =
+                i > 0 && i + 1 < text.size() && text[i + 1] >= 'a' && text[i + 1] <= 'z';
             if (i > 0 && out.back() != '_' && (after_lower || before_lower)) out += '_';
             out += static_cast<char>(c - 'A' + 'a');
         } else {
@@ -459,7 +487,8 @@ std::string kind_words(const Field& field) {
         case Kind::Choice: {
             std::string out;
             for (const Choice& choice : field.choices)
-                out += (out.empty() ? "`" : ", `") + choice.yaml + "`" + (choice.refused.empty() ? "" : " (not yet)");
+                out += (out.empty() ? "`" : ", `") + choice.yaml + "`" +
+                       (choice.refused.empty() ? "" : " (not yet)");
             return out;
         }
         case Kind::Seconds: return "whole number of seconds";
@@ -479,7 +508,8 @@ void write_table(std::string& out, const Description& description, const std::st
                                                                 : "";
         out += "| `" + prefix + field.yaml + "` | " + kind_words(field) + " | " + need + " | " +
                (field.flag.empty() ? "" : "`" + field.flag + "`") + " | " +
-               (field.rest.empty() || !prefix.empty() ? "" : "`" + field.rest + "`") + " | " + field.help +
+               (field.rest.empty() || !prefix.empty() ? "" : "`" + field.rest + "`") + " | " +
+               field.help +
                (field.refused.empty() ? "" : " Not accepted yet: " + field.refused + ".") + " |\n";
         if (field.object != nullptr) write_table(out, *field.object, prefix + field.yaml + ".");
     }
@@ -490,7 +520,8 @@ void write_table(std::string& out, const Description& description, const std::st
 std::string reference_page() {
     std::string out =
         "# Reference of the YAML files\n\nWritten by `turnout docs` from the descriptions in "
-        "`src/spec/resources.cc`; do not edit.\nUnknown keys are refused. Relative paths begin at the "
+        "`src/spec/resources.cc`; do not edit.\nUnknown keys are refused. Relative paths begin at "
+        "the "
         "folder of the YAML file.\n";
     for (const Description* description : all_descriptions()) {
         out += "\n## " + description->title + "\n\n" + description->help +

@@ -1,6 +1,6 @@
 // Resources described once. A `Description` lists the fields of a resource: the name in YAML and in
-// the CLI's output (snake_case), the place in the REST document (camelCase), type, need, spelling of
-// choices in both, the flag, and a sentence of help. Everything else follows from it: validation
+// the CLI's output (snake_case), the place in the REST document (camelCase), type, need, spelling
+// of choices in both, the flag, and a sentence of help. Everything else follows from it: validation
 // with places, YAML to REST, REST to YAML, command-line flags and the reference page. Where Azure's
 // YAML and REST differ in shape, a `Special` gives a pure two-way function.
 //
@@ -55,7 +55,8 @@ struct Problem {
 // One pass over a document: collects what is wrong and what has to be uploaded.
 class Reading {
 public:
-    Reading(YamlDocument& what, const LocalFiles& local_files) : document(what), files(local_files) {}
+    Reading(YamlDocument& what, const LocalFiles& local_files)
+        : document(what), files(local_files) {}
 
     void refuse(const std::string& pointer, std::string message);
     // Each reports a problem and gives false unless the part has that type.
@@ -79,12 +80,25 @@ public:
 };
 
 // "job.yml:3:5: inputs.lr: expected …", the key once: an option of its name says it already.
-std::string at_its_place(const std::string& place, const std::string& key, const std::string& message);
+std::string at_its_place(const std::string& place, const std::string& key,
+                         const std::string& message);
 
 // "expected a whole number, found the text 'two'".
 std::string expected(std::string_view what, const Json& found);
 
-enum class Kind { Text, Whole, Number, Flag, Choice, Seconds, TextMap, AnyMap, TextList, Object, Special };
+enum class Kind {
+    Text,
+    Whole,
+    Number,
+    Flag,
+    Choice,
+    Seconds,
+    TextMap,
+    AnyMap,
+    TextList,
+    Object,
+    Special
+};
 enum class Need { Required, Optional, ReadOnly };
 
 struct Choice {
@@ -150,8 +164,8 @@ Result<void> result_of(const Reading& reading);
 Error in_words_of(const Description& description, const YamlDocument& document, Error error);
 
 // The REST document of a checked part whose uploads and labels are resolved.
-Json to_rest(const Description& description, const YamlDocument& document, const std::string& pointer,
-             const Scope& scope);
+Json to_rest(const Description& description, const YamlDocument& document,
+             const std::string& pointer, const Scope& scope);
 // What `az ml … show` prints: snake_case; members that are absent or null are left out.
 Json to_entity(const Description& description, const Json& rest);
 

@@ -56,11 +56,15 @@ Checked check_text(std::string_view kind, std::string_view yaml) {
     if (Result<void> result = result_of(reading); !result) out.problems = result.error().message;
     out.local = reading.local;
     out.references = reading.references;
-    if (out.problems.empty()) out.rest = to_rest(**description, out.document, "", {.workspace_path = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"});
+    if (out.problems.empty())
+        out.rest = to_rest(**description, out.document, "",
+                           {.workspace_path = "/subscriptions/s/resourceGroups/g/providers/"
+                                              "Microsoft.MachineLearningServices/workspaces/w"});
     return out;
 }
 
-constexpr const char* kJob = R"(command: python train.py --lr ${{inputs.lr}} ${{inputs.csv}} ${{outputs.model}}
+constexpr const char* kJob =
+    R"(command: python train.py --lr ${{inputs.lr}} ${{inputs.csv}} ${{outputs.model}}
 code: src
 environment: azureml:AzureML-sklearn@latest
 compute: azureml:cpu-cluster
@@ -96,7 +100,10 @@ tags: {k: v}
 TEST(Describe, AVariableWithoutAValueIsRefused) {
     const std::string text = kJob;
     const std::size_t at = text.find("  N: 1");
-    EXPECT_NE(check_text("job", std::string(text).insert(at, "  LEFT_OUT:\n")).problems.find("environment_variables.LEFT_OUT: expected a text, found nothing: write \"\" for an empty one"), std::string::npos);
+    EXPECT_NE(check_text("job", std::string(text).insert(at, "  LEFT_OUT:\n"))
+                  .problems.find("environment_variables.LEFT_OUT: expected a text, found nothing: "
+                                 "write \"\" for an empty one"),
+              std::string::npos);
     EXPECT_EQ(check_text("job", std::string(text).insert(at, "  EMPTY: \"\"\n")).problems, "");
 }
 
@@ -111,13 +118,17 @@ TEST(Describe, CommandJobToRest) {
     EXPECT_EQ(p.at("jobType").as_view(), "Command");
     EXPECT_EQ(p.at("environmentId").as_view(), "azureml:AzureML-sklearn@latest");
     EXPECT_EQ(p.at("computeId").as_view(),
-              "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w/computes/cpu-cluster");
-    EXPECT_EQ(p.at("inputs").at("lr").dump(), R"({"jobInputType":"literal","value":"0.10"})") << "as it was written";
+              "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/"
+              "workspaces/w/computes/cpu-cluster");
+    EXPECT_EQ(p.at("inputs").at("lr").dump(), R"({"jobInputType":"literal","value":"0.10"})")
+        << "as it was written";
     EXPECT_EQ(p.at("inputs").at("flag").at("value").as_view(), "True");
     EXPECT_EQ(p.at("inputs").at("text").at("value").as_view(), "5");
-    EXPECT_EQ(p.at("inputs").at("csv").dump(),
-              R"({"jobInputType":"uri_file","uri":"azureml://datastores/workspaceblobstore/paths/a.csv","mode":"ReadOnlyMount"})");
-    EXPECT_TRUE(p.at("inputs").at("asset").at("uri").as_view().ends_with("/data/titanic/versions/3"));
+    EXPECT_EQ(
+        p.at("inputs").at("csv").dump(),
+        R"({"jobInputType":"uri_file","uri":"azureml://datastores/workspaceblobstore/paths/a.csv","mode":"ReadOnlyMount"})");
+    EXPECT_TRUE(
+        p.at("inputs").at("asset").at("uri").as_view().ends_with("/data/titanic/versions/3"));
     EXPECT_EQ(p.at("outputs").at("model").dump(), R"({"jobOutputType":"uri_folder"})");
     EXPECT_EQ(p.at("outputs").at("direct").at("mode").as_view(), "ReadWriteMount");
     EXPECT_EQ(p.at("limits").dump(), R"({"jobLimitsType":"Command","timeout":"PT15M"})");
@@ -127,17 +138,24 @@ TEST(Describe, CommandJobToRest) {
 
 TEST(Describe, DistributedJobs) {
     const auto rest = [](std::string_view more) {
-        const Checked job = check_text("job", "command: ls\nenvironment: azureml:e:1\n" + std::string(more));
+        const Checked job =
+            check_text("job", "command: ls\nenvironment: azureml:e:1\n" + std::string(more));
         EXPECT_EQ(job.problems, "") << more;
         return job.rest.at("properties");
     };
-    EXPECT_EQ(rest("distribution: {type: pytorch, process_count_per_instance: 2}\n").at("distribution").dump(),
+    EXPECT_EQ(rest("distribution: {type: pytorch, process_count_per_instance: 2}\n")
+                  .at("distribution")
+                  .dump(),
               R"({"distributionType":"PyTorch","processCountPerInstance":2})");
-    EXPECT_EQ(rest("distribution: {type: tensorflow, worker_count: 2, parameter_server_count: 1}\n").at("distribution").dump(),
+    EXPECT_EQ(rest("distribution: {type: tensorflow, worker_count: 2, parameter_server_count: 1}\n")
+                  .at("distribution")
+                  .dump(),
               R"({"distributionType":"TensorFlow","workerCount":2,"parameterServerCount":1})");
-    EXPECT_EQ(rest("resources: {instance_count: 2}\n").at("resources").at("instanceCount").as_int(), 2);
-    EXPECT_EQ(rest("queue_settings: {job_tier: standard, priority: high}\n").at("queueSettings").dump(),
-              R"({"jobTier":"Standard","priority":3})");
+    EXPECT_EQ(rest("resources: {instance_count: 2}\n").at("resources").at("instanceCount").as_int(),
+              2);
+    EXPECT_EQ(
+        rest("queue_settings: {job_tier: standard, priority: high}\n").at("queueSettings").dump(),
+        R"({"jobTier":"Standard","priority":3})");
 }
 
 TEST(Describe, CommandJobRoundTrip) {
@@ -151,84 +169,148 @@ TEST(Describe, CommandJobRoundTrip) {
     entity.set("code", "src");
     const Checked second = check_text("job", to_yaml(entity));
     ASSERT_EQ(second.problems, "");
-    EXPECT_TRUE(second.rest.equal_unordered(first.rest)) << second.rest.dump() << "\n" << first.rest.dump();
+    EXPECT_TRUE(second.rest.equal_unordered(first.rest)) << second.rest.dump() << "\n"
+                                                         << first.rest.dump();
 }
 
 TEST(Describe, ProblemsNamePlaceKeyAndWhatWasExpected) {
     EXPECT_EQ(check_text("job", "comand: x\nenvironment: azureml:e:1\n").problems,
               "f.yml:1:1: comand: is not a key of a command job, did you mean 'command'?\n"
-              "f.yml:1:1: key 'command' is missing: expected the command line, with ${{inputs.x}} and ${{outputs.y}}");
+              "f.yml:1:1: key 'command' is missing: expected the command line, with ${{inputs.x}} "
+              "and ${{outputs.y}}");
     const auto with = [](std::string_view more) {
-        return check_text("job", "command: ls\nenvironment: azureml:e:1\n" + std::string(more)).problems;
+        return check_text("job", "command: ls\nenvironment: azureml:e:1\n" + std::string(more))
+            .problems;
     };
-    EXPECT_EQ(with("limits:\n  timeout: soon\n"),
-              "f.yml:4:3: limits.timeout: expected a whole number of seconds from 1, found text 'soon'");
-    EXPECT_EQ(with("limits: {timeout: 0}\n"), "f.yml:3:10: limits.timeout: expected a whole number of seconds from 1, found a number '0'");
+    EXPECT_EQ(
+        with("limits:\n  timeout: soon\n"),
+        "f.yml:4:3: limits.timeout: expected a whole number of seconds from 1, found text 'soon'");
+    EXPECT_EQ(with("limits: {timeout: 0}\n"),
+              "f.yml:3:10: limits.timeout: expected a whole number of seconds from 1, found a "
+              "number '0'");
     EXPECT_EQ(with("resources: {shm_size: lots}\n"),
-              "f.yml:3:13: resources.shm_size: expected a number above 0 and one of b, k, m, g, such as 2g, found text 'lots'");
-    for (const char* size : {"2g", "64M", "1024", "'2'"}) EXPECT_EQ(with("resources: {shm_size: " + std::string(size) + "}\n"), "") << size;
+              "f.yml:3:13: resources.shm_size: expected a number above 0 and one of b, k, m, g, "
+              "such as 2g, found text 'lots'");
+    for (const char* size : {"2g", "64M", "1024", "'2'"})
+        EXPECT_EQ(with("resources: {shm_size: " + std::string(size) + "}\n"), "") << size;
     EXPECT_EQ(with("name: a/b\n"),
-              "f.yml:3:1: name: expected 1 to 255 letters, digits, '.', '_' and '-', beginning with a letter, a digit or '_', found 'a/b'");
-    EXPECT_EQ(with("resources: {instance_count: 0}\n"), "f.yml:3:13: resources.instance_count: expected a whole number from 1, found a number '0'");
+              "f.yml:3:1: name: expected 1 to 255 letters, digits, '.', '_' and '-', beginning "
+              "with a letter, a digit or '_', found 'a/b'");
+    EXPECT_EQ(
+        with("resources: {instance_count: 0}\n"),
+        "f.yml:3:13: resources.instance_count: expected a whole number from 1, found a number '0'");
     EXPECT_EQ(with("inputs:\n  a:\n    type: uri_fle\n    path: titanic.csv\n"),
-              "f.yml:5:5: inputs.a.type: expected one of uri_file, uri_folder, mltable, mlflow_model, custom_model, "
+              "f.yml:5:5: inputs.a.type: expected one of uri_file, uri_folder, mltable, "
+              "mlflow_model, custom_model, "
               "triton_model, found 'uri_fle', did you mean 'uri_file'?");
     EXPECT_EQ(with("inputs:\n  a:\n    type: uri_file\n    path: absent.csv\n"),
-              "f.yml:6:5: inputs.a.path: expected a file on this machine, but '/here/absent.csv' does not exist");
-    EXPECT_EQ(with("code: nowhere\n"),
-              "f.yml:3:1: code: expected a folder on this machine, but '/here/nowhere' does not exist");
-    EXPECT_NE(with("distribution: {type: ray}\n").find("distribution.type: ray does not run"), std::string::npos);
-    EXPECT_NE(with("distribution: {type: pytorch, worker_count: 2}\n").find("worker_count: is for tensorflow"), std::string::npos);
-    EXPECT_NE(with("distribution: {type: mpi, process_count_per_instance: 0}\n").find("expected at least 1, found 0"), std::string::npos);
+              "f.yml:6:5: inputs.a.path: expected a file on this machine, but '/here/absent.csv' "
+              "does not exist");
+    EXPECT_EQ(
+        with("code: nowhere\n"),
+        "f.yml:3:1: code: expected a folder on this machine, but '/here/nowhere' does not exist");
+    EXPECT_NE(with("distribution: {type: ray}\n").find("distribution.type: ray does not run"),
+              std::string::npos);
+    EXPECT_NE(with("distribution: {type: pytorch, worker_count: 2}\n")
+                  .find("worker_count: is for tensorflow"),
+              std::string::npos);
+    EXPECT_NE(with("distribution: {type: mpi, process_count_per_instance: 0}\n")
+                  .find("expected at least 1, found 0"),
+              std::string::npos);
     EXPECT_NE(with("services: {v: [vs_code]}\n").find("services"), std::string::npos);
-    EXPECT_EQ(check_text("job", "command: c\nenvironment: azureml:e:1\nservices: {v: {type: vs_code}}\n").rest.at("properties").at("services").dump(),
-              R"({"v":{"jobServiceType":"vs_code"}})");
-    EXPECT_NE(with("compute: '< your compute name >'\n").find("f.yml:3:1: compute: expected the name"), std::string::npos);
-    EXPECT_NE(with("outputs: {o: {path: out}}\n").find("expected a datastore path"), std::string::npos);
-    EXPECT_EQ(check_text("job", "command: ls ${{inputs.lr}}\ninputs: {lrs: 1}\nenvironment: azureml:e:1\n").problems,
+    EXPECT_EQ(
+        check_text("job", "command: c\nenvironment: azureml:e:1\nservices: {v: {type: vs_code}}\n")
+            .rest.at("properties")
+            .at("services")
+            .dump(),
+        R"({"v":{"jobServiceType":"vs_code"}})");
+    EXPECT_NE(
+        with("compute: '< your compute name >'\n").find("f.yml:3:1: compute: expected the name"),
+        std::string::npos);
+    EXPECT_NE(with("outputs: {o: {path: out}}\n").find("expected a datastore path"),
+              std::string::npos);
+    EXPECT_EQ(check_text("job",
+                         "command: ls ${{inputs.lr}}\ninputs: {lrs: 1}\nenvironment: azureml:e:1\n")
+                  .problems,
               "f.yml:1:1: command: ${{inputs.lr}} is not among the inputs: lrs");
-    EXPECT_NE(check_text("job", "command: ls\nenvironment: bare\n").problems.find("bare@latest"), std::string::npos);
+    EXPECT_NE(check_text("job", "command: ls\nenvironment: bare\n").problems.find("bare@latest"),
+              std::string::npos);
     EXPECT_NE(check_text("job", "- a\n").problems.find("expected a mapping"), std::string::npos);
     EXPECT_NE(check_text("job", "").problems.find("is empty"), std::string::npos);
 }
 
 TEST(Describe, WhatTheServerRefusesIsToldInTheFilesWords) {
-    const auto told = [](const Description& description, const char* yaml, std::string subject, std::string message) {
+    const auto told = [](const Description& description, const char* yaml, std::string subject,
+                         std::string message) {
         const Result<YamlDocument> document = parse_yaml(yaml, "f.yml");
-        return in_words_of(description, *document, {Code::InvalidArgument, "X", std::move(message), std::move(subject), nullptr}).message;
+        return in_words_of(
+                   description, *document,
+                   {Code::InvalidArgument, "X", std::move(message), std::move(subject), nullptr})
+            .message;
     };
     const char* const cluster = "name: c2\ntype: amlcompute\nsize: foo\n";
-    EXPECT_EQ(told(aml_compute(), cluster, "properties.properties.vmSize", "vmSize 'foo' is not known"), "f.yml:3:1: size 'foo' is not known");
-    EXPECT_EQ(told(aml_compute(), cluster, "properties.properties.scaleSettings.maxNodeCount", "no"), "no") << "it was not written";
-    EXPECT_EQ(told(aml_compute(), cluster, "properties.properties.vmPriority", "exists with vmPriority 'LowPriority', not 'Dedicated'"), "exists with tier 'low_priority', not 'dedicated'");
-    const char* const job = "command: ls\nenvironment: azureml:e:1\nresources:\n  instance_count: 5000\n";
-    EXPECT_EQ(told(command_job(), job, "properties.environmentId", "environment 'e' does not exist"), "f.yml:2:1: environment 'e' does not exist");
-    EXPECT_EQ(told(command_job(), job, "properties.resources.instanceCount", "resources.instanceCount: expected a whole number from 1 to 1,000, found 5000"),
-              "f.yml:4:3: resources.instance_count: expected a whole number from 1 to 1,000, found 5000");
+    EXPECT_EQ(
+        told(aml_compute(), cluster, "properties.properties.vmSize", "vmSize 'foo' is not known"),
+        "f.yml:3:1: size 'foo' is not known");
+    EXPECT_EQ(
+        told(aml_compute(), cluster, "properties.properties.scaleSettings.maxNodeCount", "no"),
+        "no")
+        << "it was not written";
+    EXPECT_EQ(told(aml_compute(), cluster, "properties.properties.vmPriority",
+                   "exists with vmPriority 'LowPriority', not 'Dedicated'"),
+              "exists with tier 'low_priority', not 'dedicated'");
+    const char* const job =
+        "command: ls\nenvironment: azureml:e:1\nresources:\n  instance_count: 5000\n";
+    EXPECT_EQ(
+        told(command_job(), job, "properties.environmentId", "environment 'e' does not exist"),
+        "f.yml:2:1: environment 'e' does not exist");
+    EXPECT_EQ(
+        told(command_job(), job, "properties.resources.instanceCount",
+             "resources.instanceCount: expected a whole number from 1 to 1,000, found 5000"),
+        "f.yml:4:3: resources.instance_count: expected a whole number from 1 to 1,000, found 5000");
     EXPECT_EQ(told(command_job(), job, "", "no"), "no");
     EXPECT_EQ(told(command_job(), job, "name", "job 'x' exists"), "job 'x' exists");
 }
 
 TEST(Describe, WhatIsShownOfAJobMayBeCreatedAgain) {
-    EXPECT_EQ(check_text("job", "command: ls\nenvironment: azureml:e:1\nstatus: Queued\ncreated: \"2026-11-22\"\nwaiting_for: a node\nplace_in_queue: 3\ncause: canceled\nerror: {code: UserError}\n").problems, "");
+    EXPECT_EQ(check_text("job",
+                         "command: ls\nenvironment: azureml:e:1\nstatus: Queued\ncreated: "
+                         "\"2026-11-22\"\nwaiting_for: a node\nplace_in_queue: 3\ncause: "
+                         "canceled\nerror: {code: UserError}\n")
+                  .problems,
+              "");
 }
 
 TEST(Describe, OtherTypesAreRefusedByName) {
-    EXPECT_EQ(check_text("job", "type: pipeline\n").problems, "f.yml:1:1: type: 'pipeline' does not run yet: expected command or sweep");
-    EXPECT_NE(check_text("job", "$schema: https://x/latest/pipelineJob.schema.json\n").problems.find("'pipelineJob' does not run yet"), std::string::npos);
-    EXPECT_NE(check_text("compute", "name: x\ntype: computeinstance\n").problems.find("'computeinstance' does not exist here yet"), std::string::npos);
-    EXPECT_NE(check_text("datastore", "name: x\ntype: azure_data_lake_gen2\n").problems.find("does not work yet: expected azure_blob"), std::string::npos);
-    EXPECT_NE(check_text("job", "$schema: https://x/latest/environment.schema.json\n").problems.find("use `turnout environment`"), std::string::npos);
-    EXPECT_NE(check_text("compute", "name: x\ntype: amlcompte\n").problems.find("did you mean 'amlcompute'"), std::string::npos);
+    EXPECT_EQ(check_text("job", "type: pipeline\n").problems,
+              "f.yml:1:1: type: 'pipeline' does not run yet: expected command or sweep");
+    EXPECT_NE(check_text("job", "$schema: https://x/latest/pipelineJob.schema.json\n")
+                  .problems.find("'pipelineJob' does not run yet"),
+              std::string::npos);
+    EXPECT_NE(check_text("compute", "name: x\ntype: computeinstance\n")
+                  .problems.find("'computeinstance' does not exist here yet"),
+              std::string::npos);
+    EXPECT_NE(check_text("datastore", "name: x\ntype: azure_data_lake_gen2\n")
+                  .problems.find("does not work yet: expected azure_blob"),
+              std::string::npos);
+    EXPECT_NE(check_text("job", "$schema: https://x/latest/environment.schema.json\n")
+                  .problems.find("use `turnout environment`"),
+              std::string::npos);
+    EXPECT_NE(check_text("compute", "name: x\ntype: amlcompte\n")
+                  .problems.find("did you mean 'amlcompute'"),
+              std::string::npos);
 }
 
 TEST(Describe, ComputeRoundTrip) {
-    const Checked cluster = check_text("compute",
+    const Checked cluster = check_text(
+        "compute",
         "name: c2\ntype: amlcompute\nsize: STANDARD_DS3_v2\nmin_instances: 0\nmax_instances: 2\n"
         "idle_time_before_scale_down: 120\ntier: low_priority\nlocation: westus\n");
     ASSERT_EQ(cluster.problems, "");
-    EXPECT_TRUE(cluster.rest.at("properties").equal_unordered(*parse_json(
-        R"({"computeType":"AmlCompute","disableLocalAuth":true,"properties":{"vmSize":"STANDARD_DS3_v2","vmPriority":"LowPriority",
+    EXPECT_TRUE(
+        cluster.rest.at("properties")
+            .equal_unordered(*parse_json(
+                R"({"computeType":"AmlCompute","disableLocalAuth":true,"properties":{"vmSize":"STANDARD_DS3_v2","vmPriority":"LowPriority",
             "scaleSettings":{"minNodeCount":0,"maxNodeCount":2,"nodeIdleTimeBeforeScaleDown":"PT2M"},
             "remoteLoginPortPublicAccess":"NotSpecified","enableNodePublicIp":true,"osType":"Linux"}})")))
         << cluster.rest.dump();
@@ -237,43 +319,73 @@ TEST(Describe, ComputeRoundTrip) {
     EXPECT_EQ(entity.at("idle_time_before_scale_down").as_int(), 120);
     EXPECT_TRUE(check_text("compute", to_yaml(entity)).rest.equal_unordered(cluster.rest));
     const Checked minimal = check_text("compute", "name: minimal-example\ntype: amlcompute\n");
-    EXPECT_EQ(at_path(minimal.rest, "properties.properties.scaleSettings.maxNodeCount").as_int(), 1);
-    EXPECT_NE(check_text("compute", "name: c2\ntype: amlcompute\nmin_instances: 3\nmax_instances: 2\n").problems.find("at most max_instances"), std::string::npos);
-    EXPECT_EQ(at_path(check_text("compute", "name: c2\ntype: amlcompute\nidentity: {type: user_assigned, user_assigned_identities: [{resource_id: r}]}\n").rest, "identity").dump(),
+    EXPECT_EQ(at_path(minimal.rest, "properties.properties.scaleSettings.maxNodeCount").as_int(),
+              1);
+    EXPECT_NE(
+        check_text("compute", "name: c2\ntype: amlcompute\nmin_instances: 3\nmax_instances: 2\n")
+            .problems.find("at most max_instances"),
+        std::string::npos);
+    EXPECT_EQ(at_path(check_text("compute",
+                                 "name: c2\ntype: amlcompute\nidentity: {type: user_assigned, "
+                                 "user_assigned_identities: [{resource_id: r}]}\n")
+                          .rest,
+                      "identity")
+                  .dump(),
               R"({"type":"UserAssigned","userAssignedIdentities":{"r":{}}})");
 }
 
 TEST(Describe, Environments) {
-    const Checked filed = check_text("environment", "name: e\nversion: 1.10\nimage: i\nconda_file: conda.yml\n");
+    const Checked filed =
+        check_text("environment", "name: e\nversion: 1.10\nimage: i\nconda_file: conda.yml\n");
     ASSERT_EQ(filed.problems, "");
-    EXPECT_EQ(at_path(filed.rest, "properties.condaFile").as_view(), "name: x\ndependencies:\n  - python=3.11\n");
-    const Checked inlined = check_text("job", "command: ls\nenvironment:\n  image: i\n  conda_file:\n    dependencies: [pip]\n");
+    EXPECT_EQ(at_path(filed.rest, "properties.condaFile").as_view(),
+              "name: x\ndependencies:\n  - python=3.11\n");
+    const Checked inlined = check_text(
+        "job", "command: ls\nenvironment:\n  image: i\n  conda_file:\n    dependencies: [pip]\n");
     ASSERT_EQ(inlined.problems, "");
-    EXPECT_EQ(at_path(inlined.rest, "properties.environment.properties.condaFile").as_view(), "dependencies:\n  - pip\n");
+    EXPECT_EQ(at_path(inlined.rest, "properties.environment.properties.condaFile").as_view(),
+              "dependencies:\n  - pip\n");
     const Checked by_file = check_text("job", "command: ls\nenvironment: file:envs/env.yml\n");
     ASSERT_EQ(by_file.problems, "");
-    EXPECT_EQ(at_path(by_file.rest, "properties.environment.properties.condaFile").as_view(), "dependencies: [pip]\n");
+    EXPECT_EQ(at_path(by_file.rest, "properties.environment.properties.condaFile").as_view(),
+              "dependencies: [pip]\n");
     const Checked build = check_text("environment", "name: e\nbuild: {path: docker}\n");
     ASSERT_EQ(build.problems, "");
     EXPECT_EQ(build.local.at(0).path, "/here/docker");
-    EXPECT_NE(check_text("environment", "name: e\nbuild: {path: src}\n").problems.find("expected a Dockerfile"), std::string::npos);
-    EXPECT_NE(check_text("environment", "name: e\nimage: i\nbuild: {path: docker}\n").problems.find("either image or build"), std::string::npos);
-    EXPECT_NE(check_text("environment", "name: e\nchannels: [a]\ndependencies: [b]\n").problems.find("'conda_file'"), std::string::npos);
-    EXPECT_NE(check_text("environment", "name: e\nversion: 1-<VERSION>\nimage: i\n").problems.find("found '1-<VERSION>'"), std::string::npos);
+    EXPECT_NE(check_text("environment", "name: e\nbuild: {path: src}\n")
+                  .problems.find("expected a Dockerfile"),
+              std::string::npos);
+    EXPECT_NE(check_text("environment", "name: e\nimage: i\nbuild: {path: docker}\n")
+                  .problems.find("either image or build"),
+              std::string::npos);
+    EXPECT_NE(check_text("environment", "name: e\nchannels: [a]\ndependencies: [b]\n")
+                  .problems.find("'conda_file'"),
+              std::string::npos);
+    EXPECT_NE(check_text("environment", "name: e\nversion: 1-<VERSION>\nimage: i\n")
+                  .problems.find("found '1-<VERSION>'"),
+              std::string::npos);
 }
 
 TEST(Describe, DataAndDatastores) {
     const Checked local = check_text("data", "name: d\ntype: uri_file\npath: titanic.csv\n");
     ASSERT_EQ(local.problems, "");
     EXPECT_EQ(local.local.at(0).path, "/here/titanic.csv");
-    EXPECT_NE(check_text("data", "name: d\npath: titanic.csv\n").problems.find("expected a folder"), std::string::npos);
-    EXPECT_EQ(at_path(check_text("data", "name: d\npath: wasbs://c@a.blob.core.windows.net/x\n").rest, "properties").dump(),
-              R"({"dataUri":"wasbs://c@a.blob.core.windows.net/x","dataType":"uri_folder"})");
-    const Checked store = check_text("datastore", "name: s\ntype: azure_blob\naccount_name: a\ncontainer_name: c\ncredentials:\n  sas_token: ?sv=1&sig=x\n");
+    EXPECT_NE(check_text("data", "name: d\npath: titanic.csv\n").problems.find("expected a folder"),
+              std::string::npos);
+    EXPECT_EQ(
+        at_path(check_text("data", "name: d\npath: wasbs://c@a.blob.core.windows.net/x\n").rest,
+                "properties")
+            .dump(),
+        R"({"dataUri":"wasbs://c@a.blob.core.windows.net/x","dataType":"uri_folder"})");
+    const Checked store = check_text("datastore",
+                                     "name: s\ntype: azure_blob\naccount_name: a\ncontainer_name: "
+                                     "c\ncredentials:\n  sas_token: ?sv=1&sig=x\n");
     ASSERT_EQ(store.problems, "");
-    EXPECT_EQ(at_path(store.rest, "properties.credentials").dump(),
-              R"({"credentialsType":"Sas","secrets":{"secretsType":"Sas","sasToken":"?sv=1&sig=x"}})");
-    EXPECT_EQ(to_entity(blob_datastore(), store.rest).at("credentials").dump(), "{}") << "secrets are never shown";
+    EXPECT_EQ(
+        at_path(store.rest, "properties.credentials").dump(),
+        R"({"credentialsType":"Sas","secrets":{"secretsType":"Sas","sasToken":"?sv=1&sig=x"}})");
+    EXPECT_EQ(to_entity(blob_datastore(), store.rest).at("credentials").dump(), "{}")
+        << "secrets are never shown";
 }
 
 TEST(Describe, SmallThings) {
@@ -285,7 +397,8 @@ TEST(Describe, SmallThings) {
     EXPECT_FALSE(parse_asset_name("azureml:a:1:2"));
     // Every field has a meaning, and every REST path is of one of the two documents' halves.
     for (const Description* description : all_descriptions())
-        for (const Field& field : description->fields) EXPECT_FALSE(field.help.empty()) << field.yaml;
+        for (const Field& field : description->fields)
+            EXPECT_FALSE(field.help.empty()) << field.yaml;
     EXPECT_NE(reference_page().find("`idle_time_before_scale_down`"), std::string::npos);
 }
 

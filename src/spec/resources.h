@@ -34,7 +34,7 @@ struct AssetName {
 };
 // InvalidArgument if it is neither. A bare name (no version, no label) is refused unless allowed.
 Result<AssetName> parse_asset_name(std::string_view text, bool bare_allowed = false);
-bool is_arm_id(std::string_view text);   // "/subscriptions/…", "azureml:/subscriptions/…"
+bool is_arm_id(std::string_view text);       // "/subscriptions/…", "azureml:/subscriptions/…"
 bool is_remote_path(std::string_view text);  // "azureml://…", "https://…", "wasbs://…": a URI
 
 }  // namespace turnout::spec

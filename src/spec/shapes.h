@@ -12,7 +12,8 @@ namespace turnout::spec {
 
 // ---- parts of a command job ----
 Special code_shape();
-Special environment_shape();  // "azureml:name:version", a registry id, "file:env.yml" or an inline definition
+Special environment_shape();  // "azureml:name:version", a registry id, "file:env.yml" or an inline
+                              // definition
 Special compute_shape();
 Special inputs_shape();
 Special outputs_shape();
@@ -42,7 +43,7 @@ void check_references(Reading& reading, const std::string& pointer, const std::s
                       const std::vector<std::pair<std::string, const Json*>>& groups);
 
 // ---- assets ----
-Special asset_name_shape();     // REST has it in the id only
+Special asset_name_shape();  // REST has it in the id only
 Special asset_version_shape();
 Special resource_id_shape(bool with_prefix);  // "id", for some kinds with "azureml:" before it
 Special resource_group_shape();

@@ -98,7 +98,9 @@ Failure failure_at(const std::string& file, YamlMark mark, std::string message,
                 std::move(subject));
 }
 
-YamlMark to_mark(const YAML::Mark& mark) { return {mark.line + 1, mark.column + 1}; }
+YamlMark to_mark(const YAML::Mark& mark) {
+    return {mark.line + 1, mark.column + 1};
+}
 
 // Stops yaml-cpp from inside its events; never leaves this file.
 struct Refusal {
@@ -219,7 +221,9 @@ private:
 
     static constexpr std::string_view kTagPrefix = "tag:yaml.org,2002:";
 
-    bool wants_key() const { return !open_.empty() && open_.back().is_map && !open_.back().has_key; }
+    bool wants_key() const {
+        return !open_.empty() && open_.back().is_map && !open_.back().has_key;
+    }
 
     std::string next_pointer() const {
         if (open_.empty()) return "";
@@ -231,7 +235,8 @@ private:
     void count(YamlMark here, std::size_t more) {
         nodes_ += more;
         if (nodes_ > limits_.nodes)
-            throw Refusal{here, "holds more than " + with_commas(static_cast<std::int64_t>(limits_.nodes)) +
+            throw Refusal{here, "holds more than " +
+                                    with_commas(static_cast<std::int64_t>(limits_.nodes)) +
                                     " values once its aliases are expanded"};
     }
 
@@ -257,9 +262,10 @@ private:
             return scalar;
         }
         if (tag == std::string(kTagPrefix) + "str") return Json(value);
-        if (!tag.starts_with(kTagPrefix) ||
-            !one_of(std::string_view(tag).substr(kTagPrefix.size()), {"int", "float", "bool", "null"}))
-            throw Refusal{here, "the tag '" + tag + "' is not supported: write a plain or quoted value"};
+        if (!tag.starts_with(kTagPrefix) || !one_of(std::string_view(tag).substr(kTagPrefix.size()),
+                                                    {"int", "float", "bool", "null"}))
+            throw Refusal{here,
+                          "the tag '" + tag + "' is not supported: write a plain or quoted value"};
         Json scalar = yaml_scalar(value);
         if (scalar.is_string())
             throw Refusal{here, "'" + value + "' is not a value of the tag '" + tag + "'"};
@@ -269,7 +275,8 @@ private:
     void begin(YamlMark here, const std::string& tag, std::string_view expected,
                YAML::anchor_t anchor, bool is_map) {
         if (wants_key()) throw Refusal{here, "a key must be text, not a mapping or list"};
-        if (!tag.empty() && tag != "?" && tag != "!" && tag != std::string(kTagPrefix) + std::string(expected))
+        if (!tag.empty() && tag != "?" && tag != "!" &&
+            tag != std::string(kTagPrefix) + std::string(expected))
             throw Refusal{here, "the tag '" + tag + "' is not supported"};
         if (open_.size() >= limits_.depth)
             throw Refusal{here, "nested deeper than " + std::to_string(limits_.depth) + " levels"};
@@ -298,9 +305,11 @@ private:
 
     void remember(YAML::anchor_t anchor, const std::string& pointer, const Json& value) {
         if (anchor == 0) return;
-        Anchored anchored{.value = value, .written = {}, .nodes = count_nodes(value), .depth = depth_of(value)};
+        Anchored anchored{
+            .value = value, .written = {}, .nodes = count_nodes(value), .depth = depth_of(value)};
         std::map<std::string, std::string>& written = document_.written;
-        for (auto it = written.lower_bound(pointer); it != written.end() && it->first.starts_with(pointer); ++it)
+        for (auto it = written.lower_bound(pointer);
+             it != written.end() && it->first.starts_with(pointer); ++it)
             if (it->first.size() == pointer.size() || it->first[pointer.size()] == '/')
                 anchored.written.emplace(it->first.substr(pointer.size()), it->second);
         anchors_.insert_or_assign(anchor, std::move(anchored));
@@ -314,7 +323,8 @@ private:
         }
         Open& top = open_.back();
         if (!top.is_map) {
-            document_.marks.insert_or_assign(pointer_to(top.pointer, top.value.items().size()), here);
+            document_.marks.insert_or_assign(pointer_to(top.pointer, top.value.items().size()),
+                                             here);
             top.value.push(std::move(value));
             return;
         }
@@ -470,7 +480,8 @@ std::string YamlDocument::text(std::string_view pointer, const Json& scalar) con
 Json yaml_scalar(std::string_view text) {
     if (text.empty() || one_of(text, {"~", "null", "Null", "NULL"})) return {};
     if (one_of(text, {"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"})) return true;
-    if (one_of(text, {"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"})) return false;
+    if (one_of(text, {"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"}))
+        return false;
     if (std::optional<Json> number = whole_number(text)) return *number;
     if (std::optional<Json> number = fraction(text)) return *number;
     return Json(text);
@@ -486,7 +497,8 @@ Result<YamlDocument> parse_yaml(std::string_view text, std::string file, YamlLim
         return fail(Code::InvalidArgument, "InvalidYaml",
                     document.file + ": is not UTF-8 text: save it as UTF-8");
     if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos)
-        return fail(Code::InvalidArgument, "InvalidYaml", document.file + ": holds a NUL character");
+        return fail(Code::InvalidArgument, "InvalidYaml",
+                    document.file + ": holds a NUL character");
     try {
         std::istringstream stream{std::string(text)};
         YAML::Parser parser(stream);
@@ -502,7 +514,8 @@ Result<YamlDocument> parse_yaml(std::string_view text, std::string file, YamlLim
         return failure_at(document.file, refusal.mark, refusal.message);
     } catch (const YAML::Exception& error) {
         std::string why = error.msg;
-        if (!why.empty() && why[0] >= 'A' && why[0] <= 'Z') why[0] = static_cast<char>(why[0] - 'A' + 'a');
+        if (!why.empty() && why[0] >= 'A' && why[0] <= 'Z')
+            why[0] = static_cast<char>(why[0] - 'A' + 'a');
         return failure_at(document.file, to_mark(error.mark), "not valid YAML: " + why);
     } catch (const std::exception& error) {
         return failure_at(document.file, {1, 1}, std::string("not valid YAML: ") + error.what());
@@ -520,9 +533,11 @@ bool means_more_in_yaml_1_1(std::string_view text) {
 }
 
 bool plain_is_safe(std::string_view text) {
-    if (text.empty() || means_more_in_yaml_1_1(text) || !yaml_scalar(text).is_string()) return false;
+    if (text.empty() || means_more_in_yaml_1_1(text) || !yaml_scalar(text).is_string())
+        return false;
     if (text.front() == ' ' || text.back() == ' ') return false;
-    if (std::string_view("-?:,[]{}#&*!|>'\"%@`").find(text.front()) != std::string_view::npos) return false;
+    if (std::string_view("-?:,[]{}#&*!|>'\"%@`").find(text.front()) != std::string_view::npos)
+        return false;
     if (text == "<<" || text == "---" || text == "...") return false;
     for (std::size_t i = 0; i < text.size(); ++i) {
         const unsigned char c = static_cast<unsigned char>(text[i]);
@@ -535,7 +550,8 @@ bool plain_is_safe(std::string_view text) {
 
 // Lines without trailing blanks or control characters can be a literal block.
 bool block_is_safe(std::string_view text) {
-    if (text.find('\n') == std::string_view::npos || text.front() == ' ' || text.front() == '\n') return false;
+    if (text.find('\n') == std::string_view::npos || text.front() == ' ' || text.front() == '\n')
+        return false;
     for (std::size_t i = 0; i < text.size(); ++i) {
         const unsigned char c = static_cast<unsigned char>(text[i]);
         if ((c < 0x20 && c != '\n') || c == 0x7F) return false;
@@ -549,10 +565,14 @@ bool block_is_safe(std::string_view text) {
 void write_scalar(std::string& out, const Json& value, int depth) {
     if (!value.is_string()) {
         const std::string text = value.dump();
-        if (text == "\"NaN\"") out += ".nan";
-        else if (text == "\"Infinity\"") out += ".inf";
-        else if (text == "\"-Infinity\"") out += "-.inf";
-        else out += text;
+        if (text == "\"NaN\"")
+            out += ".nan";
+        else if (text == "\"Infinity\"")
+            out += ".inf";
+        else if (text == "\"-Infinity\"")
+            out += "-.inf";
+        else
+            out += text;
         return;
     }
     const std::string_view text = value.as_view();
@@ -563,7 +583,8 @@ void write_scalar(std::string& out, const Json& value, int depth) {
         std::string_view rest = text.back() == '\n' ? text.substr(0, text.size() - 1) : text;
         for (const std::string& line : split(rest, '\n')) {
             out += '\n';
-            if (!line.empty()) out.append(static_cast<std::size_t>(depth * 2 + 2), ' ').append(line);
+            if (!line.empty())
+                out.append(static_cast<std::size_t>(depth * 2 + 2), ' ').append(line);
         }
     } else {
         out += value.dump();  // a JSON string is a double-quoted YAML scalar
@@ -573,7 +594,8 @@ void write_scalar(std::string& out, const Json& value, int depth) {
 void write_yaml(std::string& out, const Json& value, int depth) {
     const std::string indent(static_cast<std::size_t>(depth * 2), ' ');
     const auto nested = [](const Json& part) {
-        return (part.is_object() && !part.members().empty()) || (part.is_array() && !part.items().empty());
+        return (part.is_object() && !part.members().empty()) ||
+               (part.is_array() && !part.items().empty());
     };
     if (value.is_object() && !value.members().empty()) {
         for (const auto& [key, member] : value.members()) {

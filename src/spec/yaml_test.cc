@@ -24,9 +24,12 @@ TEST(Yaml, ReadsScalarsAsAzMlDoes) {
               "[1,-2,3,31,15,1.5,0.5,2.0,1000.0,0.0015]");
     EXPECT_EQ(read("[true, False, YES, no, On, off, ~, null, NULL]").dump(),
               "[true,false,true,false,true,false,null,null,null]");
-    EXPECT_EQ(read("['1', \"true\", '', y, n, 010, 1_000, 12:30, 2021-03-10, 0x, 1e, ., -, 1.2.3]").dump(),
-              R"(["1","true","","y","n","010","1_000","12:30","2021-03-10","0x","1e",".","-","1.2.3"])");
-    EXPECT_EQ(read("[.inf, -.inf]").items()[1].as_double(), -std::numeric_limits<double>::infinity());
+    EXPECT_EQ(
+        read("['1', \"true\", '', y, n, 010, 1_000, 12:30, 2021-03-10, 0x, 1e, ., -, 1.2.3]")
+            .dump(),
+        R"(["1","true","","y","n","010","1_000","12:30","2021-03-10","0x","1e",".","-","1.2.3"])");
+    EXPECT_EQ(read("[.inf, -.inf]").items()[1].as_double(),
+              -std::numeric_limits<double>::infinity());
     EXPECT_EQ(read("[!!str 5, !!int \"5\"]").dump(), R"(["5",5])");
     EXPECT_EQ(read("a:\nb: text # not\n").dump(), R"({"a":null,"b":"text"})");
     EXPECT_TRUE(read("").is_null());
@@ -43,13 +46,15 @@ TEST(Yaml, KeepsWhatWasWritten) {
 }
 
 TEST(Yaml, KnowsWhereThingsAre) {
-    const auto document = parse_yaml("a: 1\ninputs:\n  lr: 2\n  list:\n    - x\n    - y: 3\n  sl/ash: 4\n", "f.yml");
+    const auto document =
+        parse_yaml("a: 1\ninputs:\n  lr: 2\n  list:\n    - x\n    - y: 3\n  sl/ash: 4\n", "f.yml");
     ASSERT_TRUE(document);
     EXPECT_EQ(document->place("/inputs/lr"), "f.yml:3:3");
     EXPECT_EQ(document->place("/inputs/list/1/y"), "f.yml:6:7");
     EXPECT_EQ(document->place("/inputs/list/0"), "f.yml:5:7");
     EXPECT_EQ(document->place("/inputs/sl~1ash"), "f.yml:7:3");
-    EXPECT_EQ(document->place("/inputs/absent/deeper"), "f.yml:2:1") << "the nearest part around it";
+    EXPECT_EQ(document->place("/inputs/absent/deeper"), "f.yml:2:1")
+        << "the nearest part around it";
     EXPECT_EQ(dotted("/inputs/list/1/y"), "inputs.list[1].y");
     EXPECT_EQ(part_at(document->value, "/inputs/list/1/y")->as_int(), 3);
     EXPECT_EQ(part_at(document->value, "/inputs/sl~1ash")->as_int(), 4);
@@ -87,7 +92,8 @@ TEST(Yaml, RefusesBombsAndOddities) {
     }
     EXPECT_NE(refusal(bomb).find("100,000"), std::string::npos);
     EXPECT_NE(refusal("a: &a [*a]\n").find("never end"), std::string::npos);
-    EXPECT_NE(refusal(std::string(100, '[') + std::string(100, ']')).find("nested deeper"), std::string::npos);
+    EXPECT_NE(refusal(std::string(100, '[') + std::string(100, ']')).find("nested deeper"),
+              std::string::npos);
     EXPECT_FALSE(refusal(std::string(20'000, '[')).empty());
     EXPECT_NE(refusal("a: !!python/object:os.system x\n").find("tag"), std::string::npos);
     EXPECT_NE(refusal("a: 1\n---\nb: 2\n").find("second document"), std::string::npos);
@@ -100,20 +106,37 @@ TEST(Yaml, RefusesBombsAndOddities) {
 }
 
 TEST(Yaml, WritesWhatItReads) {
-    const Json value = Json::object({
-        {"text", "plain"}, {"number", 5}, {"fraction", 0.1}, {"yes", "yes"}, {"five", "5"}, {"empty", ""},
-        {"nothing", Json()}, {"none", Json::object()}, {"list0", Json::array()},
-        {"command", "echo a\necho b: c # d\n"}, {"open", "one\n\n  two"}, {"odd", " lead: #x\t"},
-        {"list", Json::array({1, "a: b", Json::object({{"x", 1}, {"y", Json::array({"z"})}}),
-                              Json::array({1, 2})})},
-        {"odd key: #", true}, {"unicode", "\xc3\xa9t\xc3\xa9\nx"}, {"colon", "a:"}, {"dash", "- a"},
-        {"merge", "<<"}, {"quote", "it's \"so\" \\"}, {"trailing", "a\nb\n\n"}});
+    const Json value = Json::object(
+        {{"text", "plain"},
+         {"number", 5},
+         {"fraction", 0.1},
+         {"yes", "yes"},
+         {"five", "5"},
+         {"empty", ""},
+         {"nothing", Json()},
+         {"none", Json::object()},
+         {"list0", Json::array()},
+         {"command", "echo a\necho b: c # d\n"},
+         {"open", "one\n\n  two"},
+         {"odd", " lead: #x\t"},
+         {"list", Json::array({1, "a: b", Json::object({{"x", 1}, {"y", Json::array({"z"})}}),
+                               Json::array({1, 2})})},
+         {"odd key: #", true},
+         {"unicode", "\xc3\xa9t\xc3\xa9\nx"},
+         {"colon", "a:"},
+         {"dash", "- a"},
+         {"merge", "<<"},
+         {"quote", "it's \"so\" \\"},
+         {"trailing", "a\nb\n\n"}});
     EXPECT_EQ(read(to_yaml(value)).dump(), value.dump()) << to_yaml(value);
     EXPECT_EQ(to_yaml(Json::object({{"a", Json::array({Json::object({{"b", 1}, {"c", "x"}})})}})),
               "a:\n  - b: 1\n    c: x\n");
-    for (const char* text : {"2026-11-22T20:57:05.512406Z", "2026-11-22", "12:30:45", "yes", "Off", "n"})
-        EXPECT_EQ(to_yaml(Json::object({{"a", text}})), "a: \"" + std::string(text) + "\"\n") << "it is a text for other readers, too";
-    for (const char* text : {"node-1", "1 min", "azureml:e:1", "note"}) EXPECT_EQ(to_yaml(Json::object({{"a", text}})), "a: " + std::string(text) + "\n");
+    for (const char* text :
+         {"2026-11-22T20:57:05.512406Z", "2026-11-22", "12:30:45", "yes", "Off", "n"})
+        EXPECT_EQ(to_yaml(Json::object({{"a", text}})), "a: \"" + std::string(text) + "\"\n")
+            << "it is a text for other readers, too";
+    for (const char* text : {"node-1", "1 min", "azureml:e:1", "note"})
+        EXPECT_EQ(to_yaml(Json::object({{"a", text}})), "a: " + std::string(text) + "\n");
 }
 
 }  // namespace

@@ -62,13 +62,16 @@ std::string hex16_descending(std::uint64_t number) {
     return hex16(~number);
 }
 
-Result<void> each_row(Store& store, Table table, Range range, const std::function<Result<void>(const Record&)>& use) {
+Result<void> each_row(Store& store, Table table, Range range,
+                      const std::function<Result<void>(const Record&)>& use) {
     for (;;) {
         const std::vector<Record> page = TURNOUT_TRY(store.scan(table, range));
         for (const Record& record : page) TURNOUT_TRY(use(record));
         if (page.size() < range.limit) return {};
-        if (range.reverse) range.to = page.back().key;
-        else range.from = page.back().key + '\0';
+        if (range.reverse)
+            range.to = page.back().key;
+        else
+            range.from = page.back().key + '\0';
     }
 }
 

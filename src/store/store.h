@@ -31,12 +31,13 @@ enum class Table {
     Compute,         // control: "{wsid}/{name}"
     Node,            // control: "{wsid}/{compute}/{node}"
     Job,             // control: "{wsid}/{name}": what was submitted
-    JobState,        // control: "{wsid}/{name}": what became of it; absent of one that waits and was never given a node
-    TaskBase,        // control: "{wsid}/{sha256}": a task that jobs share
-    JobCreated,      // control: "{wsid}/{16 hex of ~created micros}/{name}": newest first
-    JobLive,         // control: "{wsid}/{name}" of every job that has not ended -> JobFacts: recovery
-    Event,           // control: "{16 hex sequence}": what changed in one commit
-    Ledger,          // control: "{wsid}/compute/{name}", "{wsid}/experiment/{name}": sums over what is over
+    JobState,    // control: "{wsid}/{name}": what became of it; absent of one that waits and was
+                 // never given a node
+    TaskBase,    // control: "{wsid}/{sha256}": a task that jobs share
+    JobCreated,  // control: "{wsid}/{16 hex of ~created micros}/{name}": newest first
+    JobLive,     // control: "{wsid}/{name}" of every job that has not ended -> JobFacts: recovery
+    Event,       // control: "{16 hex sequence}": what changed in one commit
+    Ledger,  // control: "{wsid}/compute/{name}", "{wsid}/experiment/{name}": sums over what is over
     Experiment,      // tracking: "{wsid}/{name}"
     ExperimentById,  // tracking: "{id}"
     Run,             // tracking: "{wsid}/{run id}": params, tags, latest metrics
@@ -107,9 +108,10 @@ public:
 
     using Done = std::function<void(Result<std::uint64_t> revision)>;
     // All writes or none. Every expectation of the batch is checked before its first write; of two
-    // writes to one key the later wins. A batch without writes is a barrier. Errors: Conflict (an expectation failed; subject names "table/key"),
-    // ResourceExhausted (disk full), Unavailable (I/O). `done` runs on the loop, never inside this
-    // call. A batch that conflicts does not disturb others of its group.
+    // writes to one key the later wins. A batch without writes is a barrier. Errors: Conflict (an
+    // expectation failed; subject names "table/key"), ResourceExhausted (disk full), Unavailable
+    // (I/O). `done` runs on the loop, never inside this call. A batch that conflicts does not
+    // disturb others of its group.
     virtual void commit(Batch batch, Done done) = 0;
 
     Task<Result<std::uint64_t>> commit(Batch batch);  // the same for coroutines (store.cc)
@@ -117,6 +119,7 @@ public:
 
 // Every row of the range, in pages of its limit, until `use` fails. Not one moment's state: a row
 // that is written meanwhile may be seen.
-Result<void> each_row(Store& store, Table table, Range range, const std::function<Result<void>(const Record&)>& use);
+Result<void> each_row(Store& store, Table table, Range range,
+                      const std::function<Result<void>(const Record&)>& use);
 
 }  // namespace turnout

@@ -11,33 +11,39 @@
 #include <unistd.h>
 
 struct buffer {
-    unsigned char *data;
+    unsigned char* data;
     size_t size, room;
 };
 
-static inline void die(const char *what) {
+static inline void die(const char* what) {
     dprintf(2, "turnout-supervisor: %s: %s\n", what, strerror(errno));
     _exit(1);
 }
 
-static inline void *must(void *memory) {
+static inline void* must(void* memory) {
     if (!memory) die("out of memory");
     return memory;
 }
 
-static inline void put(struct buffer *b, const void *bytes, size_t size) {
+static inline void put(struct buffer* b, const void* bytes, size_t size) {
     if (!size) return;  // then there need be no bytes
     if (b->size + size > b->room) {
         b->room = (b->size + size) * 2 + 256;
-        b->data = (unsigned char *)must(realloc(b->data, b->room));
+        b->data = (unsigned char*)must(realloc(b->data, b->room));
     }
     memcpy(b->data + b->size, bytes, size);
     b->size += size;
 }
-static inline void put8(struct buffer *b, uint8_t v) { put(b, &v, 1); }
-static inline void put32(struct buffer *b, uint32_t v) { put(b, &v, 4); }
-static inline void put64(struct buffer *b, uint64_t v) { put(b, &v, 8); }
-static inline void put_text(struct buffer *b, const void *bytes, size_t size) {
+static inline void put8(struct buffer* b, uint8_t v) {
+    put(b, &v, 1);
+}
+static inline void put32(struct buffer* b, uint32_t v) {
+    put(b, &v, 4);
+}
+static inline void put64(struct buffer* b, uint64_t v) {
+    put(b, &v, 8);
+}
+static inline void put_text(struct buffer* b, const void* bytes, size_t size) {
     put32(b, (uint32_t)size);
     put(b, bytes, size);
 }
@@ -46,7 +52,7 @@ struct reader {
     const unsigned char *at, *end;
     int bad;
 };
-static inline const unsigned char *get(struct reader *r, size_t size) {
+static inline const unsigned char* get(struct reader* r, size_t size) {
     static const unsigned char zeros[8] = {0};
     if (r->bad || (size_t)(r->end - r->at) < size) {
         r->bad = 1;
@@ -55,18 +61,20 @@ static inline const unsigned char *get(struct reader *r, size_t size) {
     r->at += size;
     return r->at - size;
 }
-static inline uint8_t get8(struct reader *r) { return *get(r, 1); }
-static inline uint32_t get32(struct reader *r) {
+static inline uint8_t get8(struct reader* r) {
+    return *get(r, 1);
+}
+static inline uint32_t get32(struct reader* r) {
     uint32_t v;
     memcpy(&v, get(r, 4), 4);
     return v;
 }
-static inline uint64_t get64(struct reader *r) {
+static inline uint64_t get64(struct reader* r) {
     uint64_t v;
     memcpy(&v, get(r, 8), 8);
     return v;
 }
-static inline const char *get_bytes(struct reader *r, uint32_t *size) {
+static inline const char* get_bytes(struct reader* r, uint32_t* size) {
     *size = get32(r);
     if (r->bad || (size_t)(r->end - r->at) < *size) {
         r->bad = 1;
@@ -74,33 +82,34 @@ static inline const char *get_bytes(struct reader *r, uint32_t *size) {
         return "";
     }
     r->at += *size;
-    return (const char *)r->at - *size;
+    return (const char*)r->at - *size;
 }
-// A C string where the bytes are: it moves over its length to make room for the NUL. NUL inside is refused.
-static inline char *get_text_here(struct reader *r) {
+// A C string where the bytes are: it moves over its length to make room for the NUL. NUL inside is
+// refused.
+static inline char* get_text_here(struct reader* r) {
     uint32_t size;
-    char *bytes = (char *)get_bytes(r, &size);
+    char* bytes = (char*)get_bytes(r, &size);
     if (r->bad || memchr(bytes, 0, size)) {
         r->bad = 1;
-        return (char *)"";
+        return (char*)"";
     }
-    char *text = bytes - 1;
+    char* text = bytes - 1;
     memmove(text, bytes, size);
     text[size] = 0;
     return text;
 }
 // A C string of its own; NUL inside is refused.
-static inline char *get_text(struct reader *r) {
+static inline char* get_text(struct reader* r) {
     uint32_t size;
-    const char *bytes = get_bytes(r, &size);
+    const char* bytes = get_bytes(r, &size);
     if (memchr(bytes, 0, size)) r->bad = 1;
-    char *text = (char *)must(malloc((size_t)size + 1));
+    char* text = (char*)must(malloc((size_t)size + 1));
     memcpy(text, bytes, size);
     text[size] = 0;
     return text;
 }
 
-static inline uint32_t crc32_of(const void *bytes, size_t size) {
+static inline uint32_t crc32_of(const void* bytes, size_t size) {
     static uint32_t table[256];
     if (!table[1])
         for (uint32_t i = 0; i < 256; ++i) {
@@ -109,12 +118,12 @@ static inline uint32_t crc32_of(const void *bytes, size_t size) {
             table[i] = c;
         }
     uint32_t crc = ~0u;
-    const unsigned char *p = (const unsigned char *)bytes;
+    const unsigned char* p = (const unsigned char*)bytes;
     while (size--) crc = table[(crc ^ *p++) & 255] ^ (crc >> 8);
     return ~crc;
 }
 
-static inline uint64_t hash_of(const char *text) {
+static inline uint64_t hash_of(const char* text) {
     uint64_t h = 14695981039346656037ull;
     while (*text) h = (h ^ (unsigned char)*text++) * 1099511628211ull;
     return h;
@@ -126,8 +135,8 @@ static inline uint64_t now_us(void) {
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-static inline int write_all(int fd, const void *bytes, size_t size) {
-    const char *at = (const char *)bytes;
+static inline int write_all(int fd, const void* bytes, size_t size) {
+    const char* at = (const char*)bytes;
     while (size) {
         ssize_t n = write(fd, at, size);
         if (n < 0 && errno == EINTR) continue;

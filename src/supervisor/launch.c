@@ -19,9 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,13 +31,13 @@
 enum { GRACE_MS = 10000, DRAIN_MS = 10000, MAX_PROCESSES = 1024 };
 
 struct process {
-    const char *rank;
-    const char *log;
-    char **variables;
+    const char* rank;
+    const char* log;
+    char** variables;
     int count;
     pid_t pid;  // 0 when it has ended
     pid_t group;
-    int pipe;   // -1 when there is none (any more)
+    int pipe;  // -1 when there is none (any more)
     int file;
 };
 
@@ -49,7 +49,7 @@ static long long now_ms(void) {
     return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static void write_text(const char *path, const char *text) {
+static void write_text(const char* path, const char* text) {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0) return;
     if (write(fd, text, strlen(text)) < 0) perror(path);
@@ -94,29 +94,34 @@ static void limit_shared_memory(long long bytes) {
     if (bytes <= 0) return;
     char text[128];
     snprintf(text, sizeof text, "size=%lld,mode=1777", bytes);
-    if (own_mounts() && mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, text) == 0) return;
-    dprintf(2, "turnout: shm_size is not set, since this node does not allow it (%s): /dev/shm is the machine's\n", strerror(errno));
+    if (own_mounts() && mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, text) == 0)
+        return;
+    dprintf(2,
+            "turnout: shm_size is not set, since this node does not allow it (%s): /dev/shm is the "
+            "machine's\n",
+            strerror(errno));
 }
 
 // What the task changes in `folder` goes to `layer` and is seen by it alone. Where that is not
 // possible its programs are found along LAYER_PATH, which leads through a venv of its own, and the
 // folder is closed to writing if it can be.
-static void protect(const char *folder, const char *layer) {
+static void protect(const char* folder, const char* layer) {
     if (!strcmp(folder, "-")) return;
     char upper[4096], work[4096], options[3 * 4096];
     snprintf(upper, sizeof upper, "%s/upper", layer);
     snprintf(work, sizeof work, "%s/work", layer);
     const int mounts = own_mounts();
     int overlay = 0;
-    if (mounts && (mkdir(layer, 0755) == 0 || errno == EEXIST) && (mkdir(upper, 0755) == 0 || errno == EEXIST) &&
-        (mkdir(work, 0755) == 0 || errno == EEXIST))
-        // Volatile: nobody reads it after the task, so it need not reach the disk when the task ends,
-        // which takes milliseconds. Kernels before 5.10 do not know the word.
+    if (mounts && (mkdir(layer, 0755) == 0 || errno == EEXIST) &&
+        (mkdir(upper, 0755) == 0 || errno == EEXIST) && (mkdir(work, 0755) == 0 || errno == EEXIST))
+        // Volatile: nobody reads it after the task, so it need not reach the disk when the task
+        // ends, which takes milliseconds. Kernels before 5.10 do not know the word.
         for (int i = 0; i < 2 && !overlay; ++i) {
-            snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s%s", folder, upper, work, i == 0 ? ",volatile" : "");
+            snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s%s", folder, upper,
+                     work, i == 0 ? ",volatile" : "");
             overlay = mount("overlay", folder, "overlay", 0, options) == 0;
         }
-    const char *path = getenv(LAYER_PATH);
+    const char* path = getenv(LAYER_PATH);
     if (!overlay) {
         if (path) setenv("PATH", path, 1);
         unsetenv("VIRTUAL_ENV");
@@ -126,7 +131,7 @@ static void protect(const char *folder, const char *layer) {
     unsetenv(LAYER_PATH);
 }
 
-static void become(struct process *p, char **command) {
+static void become(struct process* p, char** command) {
     for (int i = 0; i < p->count; ++i) putenv(p->variables[i]);
     give_up_mounting();
     execvp(command[0], command);
@@ -134,7 +139,7 @@ static void become(struct process *p, char **command) {
     _exit(errno == ENOENT ? 127 : 126);
 }
 
-static int begin(struct process *p, char **command, const sigset_t *before) {
+static int begin(struct process* p, char** command, const sigset_t* before) {
     int ends[2] = {-1, -1};
     p->pipe = p->file = -1;
     if (strcmp(p->log, "-") != 0) {
@@ -161,7 +166,7 @@ static int begin(struct process *p, char **command, const sigset_t *before) {
 }
 
 // What it has printed goes to its log. A full disk lets it wait, as the supervisor does.
-static void take(struct process *p) {
+static void take(struct process* p) {
     char bytes[64 << 10];
     for (;;) {
         ssize_t n = read(p->pipe, bytes, sizeof bytes);
@@ -185,16 +190,16 @@ static void take(struct process *p) {
     }
 }
 
-static void signal_all(struct process *all, int n, int number) {
+static void signal_all(struct process* all, int n, int number) {
     for (int i = 0; i < n; ++i)
         if (all[i].pid > 0) kill(-all[i].group, number);
 }
 
-int launch(int argc, char **argv) {
+int launch(int argc, char** argv) {
     static struct process all[MAX_PROCESSES];
     int at = 2;
     if (argc < 10) return 2;
-    const char *end_file = argv[at++];
+    const char* end_file = argv[at++];
     int cpus = atoi(argv[at++]), first_cpu = atoi(argv[at++]);
     long long shm = atoll(argv[at++]);
     const char *environment = argv[at++], *layer = argv[at++];
@@ -210,7 +215,7 @@ int launch(int argc, char **argv) {
         at += all[i].count;
     }
     if (at >= argc) return 2;
-    char **command = argv + at;
+    char** command = argv + at;
     limit_processors(cpus, first_cpu);
     limit_shared_memory(shm);
     protect(environment, layer);
@@ -243,7 +248,7 @@ int launch(int argc, char **argv) {
     }
     for (;;) {
         struct pollfd wait[MAX_PROCESSES + 1];
-        struct process *of[MAX_PROCESSES + 1];
+        struct process* of[MAX_PROCESSES + 1];
         int waits = 0, open_pipes = 0;
         wait[waits++] = (struct pollfd){.fd = signals, .events = POLLIN};
         for (int i = 0; i < n; ++i)
@@ -275,7 +280,8 @@ int launch(int argc, char **argv) {
                     write_text(end_file, text);
                     told = 1;
                     if (!code) code = ended;
-                    if (stopping) continue;  // they have been told, and how long they have is not ours to say
+                    if (stopping)
+                        continue;  // they have been told, and how long they have is not ours to say
                     signal_all(all, n, SIGTERM);
                     kill_at = now_ms() + GRACE_MS;
                 }

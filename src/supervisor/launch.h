@@ -10,10 +10,10 @@
 // What a launcher of several processes is called in /proc.
 #define LAUNCHER_NAME "turnout-launch"
 
-int launch(int argc, char **argv);
+int launch(int argc, char** argv);
 
 // Whether `program` is the executable that runs here. System calls only.
-static inline int is_this_program(const char *program) {
+static inline int is_this_program(const char* program) {
     static char own[4096];
     if (!own[0] && readlink("/proc/self/exe", own, sizeof own - 1) < 0) return 0;
     return !strcmp(program, own);

@@ -41,7 +41,8 @@ std::string rows_prefix(const std::string& job_key, int attempt, std::string_vie
 // Of a row's key: where its bytes begin.
 std::uint64_t offset_of(std::string_view key) {
     std::uint64_t offset = 0;
-    if (key.size() >= 16) std::from_chars(key.data() + key.size() - 16, key.data() + key.size(), offset, 16);
+    if (key.size() >= 16)
+        std::from_chars(key.data() + key.size() - 16, key.data() + key.size(), offset, 16);
     return offset;
 }
 
@@ -86,8 +87,10 @@ std::optional<std::string> workspace_of_artifacts(std::string_view container) {
 
 // ---- writing ----
 
-std::shared_ptr<LogStream> Tracking::State::stream_of(const std::string& prefix, const std::string& job_key) {
-    if (const auto busy = busy_streams.find(prefix); busy != busy_streams.end()) return busy->second;
+std::shared_ptr<LogStream> Tracking::State::stream_of(const std::string& prefix,
+                                                      const std::string& job_key) {
+    if (const auto busy = busy_streams.find(prefix); busy != busy_streams.end())
+        return busy->second;
     if (const auto* idle = streams.find(prefix)) return *idle;
     auto stream = std::make_shared<LogStream>();
     stream->prefix = prefix;
@@ -107,28 +110,37 @@ Result<void> Tracking::State::load_stream(LogStream& stream) {
     return {};
 }
 
-void Tracking::append_log(agent_protocol::LogChunk chunk, std::function<void(Result<std::uint64_t>)> done) {
-    if (state_->closed) return done(fail(Code::Unavailable, "ShuttingDown", "the server is shutting down"));
-    if (const auto path = checked_relative_path(chunk.stream, "log stream"); !path) return done(Failure(path.error()));
+void Tracking::append_log(agent_protocol::LogChunk chunk,
+                          std::function<void(Result<std::uint64_t>)> done) {
+    if (state_->closed)
+        return done(fail(Code::Unavailable, "ShuttingDown", "the server is shutting down"));
+    if (const auto path = checked_relative_path(chunk.stream, "log stream"); !path)
+        return done(Failure(path.error()));
     if (chunk.id.attempt < 1 || chunk.id.attempt > 999'999)
-        return done(invalid("attempt " + std::to_string(chunk.id.attempt) + " of a log chunk is out of range"));
+        return done(invalid("attempt " + std::to_string(chunk.id.attempt) +
+                            " of a log chunk is out of range"));
     for (const std::string& name : {chunk.id.workspace, chunk.id.job})
         if (name.empty() || name.find('/') != std::string::npos)
             return done(invalid("'" + name + "' is not the name of a job or workspace"));
-    if (chunk.bytes.size() > agent_protocol::kMaxTail || chunk.offset + chunk.bytes.size() < chunk.offset)
-        return done(invalid("a log chunk is larger than " + std::to_string(agent_protocol::kMaxTail) + " bytes"));
+    if (chunk.bytes.size() > agent_protocol::kMaxTail ||
+        chunk.offset + chunk.bytes.size() < chunk.offset)
+        return done(invalid("a log chunk is larger than " +
+                            std::to_string(agent_protocol::kMaxTail) + " bytes"));
     const std::string job_key = key_of(chunk.id.workspace, chunk.id.job);
-    const auto stream = state_->stream_of(rows_prefix(job_key, chunk.id.attempt, chunk.stream), job_key);
+    const auto stream =
+        state_->stream_of(rows_prefix(job_key, chunk.id.attempt, chunk.stream), job_key);
     if (stream->waiting_bytes + chunk.bytes.size() > kMaxWaiting)
-        return done(fail(Code::ResourceExhausted, "TooManyRequests", "too much of log '" + chunk.stream + "' waits to be written: send it again later"));
+        return done(fail(
+            Code::ResourceExhausted, "TooManyRequests",
+            "too much of log '" + chunk.stream + "' waits to be written: send it again later"));
     stream->waiting_bytes += chunk.bytes.size();
     stream->waiting.push_back({chunk.offset, std::move(chunk.bytes), std::move(done)});
     state_->busy_streams[stream->prefix] = stream;
     state_->pump_log(stream);
 }
 
-// A line that somebody waits for is durable at once; where many short tasks end, what they said goes
-// to the disk together.
+// A line that somebody waits for is durable at once; where many short tasks end, what they said
+// goes to the disk together.
 Span Tracking::State::log_patience() {
     const std::int64_t stretch = clock.since_boot() / kStretch;
     if (stretch != log_stretch) {
@@ -153,7 +165,8 @@ void Tracking::State::pump_log(std::shared_ptr<LogStream> stream) {
         // A stream that begins is most likely new: the commit itself finds out if it is not, which
         // costs less than a look beforehand.
         const LogAppend& first = stream->waiting.front();
-        const bool guess = !stream->loaded && !stream->exists && first.offset == 0 && !first.bytes.empty();
+        const bool guess =
+            !stream->loaded && !stream->exists && first.offset == 0 && !first.bytes.empty();
         const Result<void> loaded = guess ? Result<void>{} : load_stream(*stream);
         std::vector<LogAppend> taken;
         std::string fresh;
@@ -163,7 +176,8 @@ void Tracking::State::pump_log(std::shared_ptr<LogStream> stream) {
             stream->waiting_bytes -= append.bytes.size();
             const std::uint64_t end = stream->length + fresh.size();
             const std::uint64_t append_end = append.offset + append.bytes.size();
-            if (append.offset <= end && append_end > end) fresh += append.bytes.substr(end - append.offset);
+            if (append.offset <= end && append_end > end)
+                fresh += append.bytes.substr(end - append.offset);
             if (!guess) append.bytes.clear();
             taken.push_back(std::move(append));
         }
@@ -179,24 +193,31 @@ void Tracking::State::pump_log(std::shared_ptr<LogStream> stream) {
             std::string last;
             for (std::size_t from = 0; from < fresh.size(); from += kMaxRow) {
                 last = fresh.substr(from, kMaxRow);
-                batch.put(Table::Log, stream->prefix + hex16(at + from), last, guess && from == 0 ? Expect(kAbsent) : std::nullopt);
+                batch.put(Table::Log, stream->prefix + hex16(at + from), last,
+                          guess && from == 0 ? Expect(kAbsent) : std::nullopt);
             }
             const std::uint64_t last_offset = new_length - last.size();
             if (last.size() >= kFillRow) last.clear();
-            store.commit(std::move(batch), [self = shared_from_this(), stream, taken = std::move(taken), new_length, last = std::move(last), last_offset](Result<std::uint64_t> revision) mutable {
-                self->log_committed(std::move(stream), std::move(taken), new_length, std::move(last), last_offset, std::move(revision));
-            });
+            store.commit(
+                std::move(batch),
+                [self = shared_from_this(), stream, taken = std::move(taken), new_length,
+                 last = std::move(last), last_offset](Result<std::uint64_t> revision) mutable {
+                    self->log_committed(std::move(stream), std::move(taken), new_length,
+                                        std::move(last), last_offset, std::move(revision));
+                });
             return;
         }
         const std::uint64_t length = stream->length;
-        for (const LogAppend& append : taken) append.done(loaded ? Result<std::uint64_t>(length) : Result<std::uint64_t>(Failure(loaded.error())));
+        for (const LogAppend& append : taken)
+            append.done(loaded ? Result<std::uint64_t>(length)
+                               : Result<std::uint64_t>(Failure(loaded.error())));
         stream->busy = false;
     }
 }
 
 void Tracking::State::log_committed(std::shared_ptr<LogStream> stream, std::vector<LogAppend> taken,
-                                    std::uint64_t new_length, std::string new_tail, std::uint64_t new_tail_offset,
-                                    Result<std::uint64_t> revision) {
+                                    std::uint64_t new_length, std::string new_tail,
+                                    std::uint64_t new_tail_offset, Result<std::uint64_t> revision) {
     if (!revision && revision.error().code == Code::Conflict && !closed) {
         stream->exists = true;  // the only expectation there is: it was not new
         for (auto append = taken.rbegin(); append != taken.rend(); ++append) {
@@ -217,7 +238,8 @@ void Tracking::State::log_committed(std::shared_ptr<LogStream> stream, std::vect
         stream->tail.clear();
     }
     for (const LogAppend& append : taken)
-        append.done(revision ? Result<std::uint64_t>(new_length) : Result<std::uint64_t>(Failure(revision.error())));
+        append.done(revision ? Result<std::uint64_t>(new_length)
+                             : Result<std::uint64_t>(Failure(revision.error())));
     if (revision) wake(stream->job_key);
     stream->busy = false;
     pump_log(std::move(stream));
@@ -229,7 +251,9 @@ Task<Result<void>> Tracking::remove_job(std::string wsid, std::string job) {
     TURNOUT_CO_TRY(const RunRef run, state->load_run(job_key));
     for (const Table table : {Table::Log, Table::Metric}) {
         for (;;) {
-            TURNOUT_CO_TRY(const auto rows, state->store.scan(table, with_prefix(job_key + "/", table == Table::Log ? 100 : 1000)));
+            TURNOUT_CO_TRY(const auto rows,
+                           state->store.scan(table, with_prefix(job_key + "/",
+                                                                table == Table::Log ? 100 : 1000)));
             if (rows.empty()) break;
             Batch batch;
             for (const Record& row : rows) batch.erase(table, row.key);
@@ -243,7 +267,8 @@ Task<Result<void>> Tracking::remove_job(std::string wsid, std::string job) {
         TURNOUT_CO_TRY_VOID(co_await state->store.commit(std::move(batch)));
     }
     state->runs.erase(job_key);
-    state->streams.erase_if([&](const std::shared_ptr<LogStream>& stream) { return stream->job_key == job_key; });
+    state->streams.erase_if(
+        [&](const std::shared_ptr<LogStream>& stream) { return stream->job_key == job_key; });
     co_return {};
 }
 
@@ -263,15 +288,19 @@ Result<std::string> Tracking::State::rows_of(const std::string& job_key, std::st
         const std::string_view rest = path.substr(kRetries.size());
         const std::size_t slash = rest.find('/');
         if (slash != std::string_view::npos)
-            if (const auto attempt = to_attempt(rest.substr(0, slash)); attempt && *attempt < current)
+            if (const auto attempt = to_attempt(rest.substr(0, slash));
+                attempt && *attempt < current)
                 return rows_prefix(job_key, *attempt, rest.substr(slash + 1));
     }
     return rows_prefix(job_key, current, path);
 }
 
-Result<std::uint64_t> Tracking::State::length_of(const std::string& prefix, const std::string& job_key) {
+Result<std::uint64_t> Tracking::State::length_of(const std::string& prefix,
+                                                 const std::string& job_key) {
     if (prefix.empty()) return 0;
-    if (const auto busy = busy_streams.find(prefix); busy != busy_streams.end() && busy->second->loaded) return busy->second->length;
+    if (const auto busy = busy_streams.find(prefix);
+        busy != busy_streams.end() && busy->second->loaded)
+        return busy->second->length;
     if (const auto* idle = streams.find(prefix); idle && (*idle)->loaded) return (*idle)->length;
     LogStream stream;
     stream.prefix = prefix;
@@ -280,12 +309,14 @@ Result<std::uint64_t> Tracking::State::length_of(const std::string& prefix, cons
     return stream.length;
 }
 
-Result<std::uint64_t> Tracking::log_length(std::string_view wsid, std::string_view job, std::string_view path) {
+Result<std::uint64_t> Tracking::log_length(std::string_view wsid, std::string_view job,
+                                           std::string_view path) {
     const std::string job_key = key_of(wsid, job);
     return state_->length_of(TURNOUT_TRY(state_->rows_of(job_key, path)), job_key);
 }
 
-Result<std::vector<std::pair<std::string, std::uint64_t>>> Tracking::log_streams(std::string_view wsid, std::string_view job) {
+Result<std::vector<std::pair<std::string, std::uint64_t>>> Tracking::log_streams(
+    std::string_view wsid, std::string_view job) {
     const std::string job_key = key_of(wsid, job);
     const std::string prefix = job_key + "/";
     const int current = TURNOUT_TRY(state_->current_attempt(job_key));
@@ -295,27 +326,34 @@ Result<std::vector<std::pair<std::string, std::uint64_t>>> Tracking::log_streams
         const auto rows = TURNOUT_TRY(state_->store.scan(Table::Log, range));
         if (rows.empty()) break;
         const std::string_view key = rows.front().key;
-        if (key.size() < prefix.size() + 7 + 17) return internal("the row '" + std::string(key) + "' of the log table cannot be read");
+        if (key.size() < prefix.size() + 7 + 17)
+            return internal("the row '" + std::string(key) + "' of the log table cannot be read");
         const std::string stream_prefix(key.substr(0, key.size() - 16));
-        const std::string_view encoded = key.substr(prefix.size() + 7, key.size() - prefix.size() - 7 - 17);
+        const std::string_view encoded =
+            key.substr(prefix.size() + 7, key.size() - prefix.size() - 7 - 17);
         const int attempt = to_attempt(key.substr(prefix.size(), 6)).value_or(0);
         std::string path = TURNOUT_TRY(percent_decode(encoded));
         const std::uint64_t length = TURNOUT_TRY(state_->length_of(stream_prefix, job_key));
         if (attempt == current)
             streams.emplace_back(std::move(path), length);
         else
-            retries.emplace_back(std::string(kRetries) + std::to_string(attempt) + "/" + path, length);
+            retries.emplace_back(std::string(kRetries) + std::to_string(attempt) + "/" + path,
+                                 length);
         range.from = with_prefix(stream_prefix).to;
     }
     streams.insert(streams.end(), retries.begin(), retries.end());
     return streams;
 }
 
-Result<std::string> Tracking::read_log(std::string_view wsid, std::string_view job, std::string_view path, std::uint64_t offset, std::uint64_t limit) {
+Result<std::string> Tracking::read_log(std::string_view wsid, std::string_view job,
+                                       std::string_view path, std::uint64_t offset,
+                                       std::uint64_t limit) {
     const std::string job_key = key_of(wsid, job);
     const std::string prefix = TURNOUT_TRY(state_->rows_of(job_key, path));
     const std::uint64_t length = TURNOUT_TRY(state_->length_of(prefix, job_key));
-    if (length == 0) return not_found("job '" + std::string(job) + "' has no log '" + std::string(path) + "'", std::string(path));
+    if (length == 0)
+        return not_found("job '" + std::string(job) + "' has no log '" + std::string(path) + "'",
+                         std::string(path));
     std::string bytes;
     if (offset >= length || limit == 0) return bytes;
     limit = std::min(limit, length - offset);
@@ -353,18 +391,24 @@ void Tracking::State::wake(const std::string& job_key, bool over) {
     }
 }
 
-void Tracking::job_ended(std::string_view wsid, std::string_view job) { state_->wake(key_of(wsid, job), true); }
+void Tracking::job_ended(std::string_view wsid, std::string_view job) {
+    state_->wake(key_of(wsid, job), true);
+}
 
-Task<Result<std::uint64_t>> Tracking::wait_log(std::string wsid, std::string job, std::string path, std::uint64_t offset, Span patience, Stop* stop) {
+Task<Result<std::uint64_t>> Tracking::wait_log(std::string wsid, std::string job, std::string path,
+                                               std::uint64_t offset, Span patience, Stop* stop) {
     const auto state = state_;
     const std::string job_key = key_of(wsid, job);
     const Span deadline = state->clock.since_boot() + patience;
     for (bool over = false;;) {
-        if (state->closed) co_return fail(Code::Unavailable, "ShuttingDown", "the server is shutting down: try again");
+        if (state->closed)
+            co_return fail(Code::Unavailable, "ShuttingDown",
+                           "the server is shutting down: try again");
         TURNOUT_CO_TRY(const std::string prefix, state->rows_of(job_key, path));
         TURNOUT_CO_TRY(const std::uint64_t length, state->length_of(prefix, job_key));
         const Span left = deadline - state->clock.since_boot();
-        if (over || length > offset || left <= Span(0) || (stop && stop->stopped())) co_return length;
+        if (over || length > offset || left <= Span(0) || (stop && stop->stopped()))
+            co_return length;
         Later<bool> woken;
         const auto waiter = std::make_shared<LogWaiter>(woken.settle(), state->loop);
         const auto give_up = [state, waiter, job_key] {
@@ -396,7 +440,8 @@ Result<std::vector<BlobInfo>> Tracking::list(std::string_view container, std::st
     const auto add_job = [&](const std::string& job) -> Result<void> {
         for (auto& [path, length] : TURNOUT_TRY(log_streams(*wsid, job))) {
             std::string name = std::string(kArtifacts) + job + "/" + path;
-            if (name.starts_with(prefix)) blobs.push_back(log_blob(container, std::move(name), length, now));
+            if (name.starts_with(prefix))
+                blobs.push_back(log_blob(container, std::move(name), length, now));
         }
         return {};
     };
@@ -406,7 +451,8 @@ Result<std::vector<BlobInfo>> Tracking::list(std::string_view container, std::st
     }
     // Of every job whose name fits: seek from job to job.
     if (!prefix.starts_with(kArtifacts) && !kArtifacts.starts_with(prefix)) return blobs;
-    const std::string_view job_prefix = prefix.size() > kArtifacts.size() ? prefix.substr(kArtifacts.size()) : std::string_view();
+    const std::string_view job_prefix =
+        prefix.size() > kArtifacts.size() ? prefix.substr(kArtifacts.size()) : std::string_view();
     const std::string workspace_prefix = *wsid + "/";
     Range range = with_prefix(workspace_prefix + std::string(job_prefix), 1);
     while (blobs.size() < kMaxListed) {
@@ -429,10 +475,12 @@ Result<std::optional<BlobInfo>> Tracking::head(std::string_view container, std::
     return std::optional(log_blob(container, std::string(name), length, state_->clock.now()));
 }
 
-Result<std::string> Tracking::read(std::string_view container, std::string_view name, std::uint64_t offset, std::uint64_t length) {
+Result<std::string> Tracking::read(std::string_view container, std::string_view name,
+                                   std::uint64_t offset, std::uint64_t length) {
     const auto wsid = workspace_of_artifacts(container);
     const auto where = job_and_path(name);
-    if (!wsid || !where) return not_found("blob '" + std::string(name) + "' does not exist", std::string(name));
+    if (!wsid || !where)
+        return not_found("blob '" + std::string(name) + "' does not exist", std::string(name));
     return read_log(*wsid, where->first, where->second, offset, length);
 }
 

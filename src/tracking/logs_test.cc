@@ -24,17 +24,20 @@ protected:
     }
 
     using Length = std::shared_ptr<std::optional<Result<std::uint64_t>>>;
-    Length append(std::uint64_t offset, std::string bytes, int attempt = 1, std::string stream = std_log, std::string job = "job") {
+    Length append(std::uint64_t offset, std::string bytes, int attempt = 1,
+                  std::string stream = std_log, std::string job = "job") {
         auto length = std::make_shared<std::optional<Result<std::uint64_t>>>();
-        tracking->append_log({{ws, std::move(job), attempt}, std::move(stream), offset, std::move(bytes)},
-                             [length](Result<std::uint64_t> result) { length->emplace(std::move(result)); });
+        tracking->append_log(
+            {{ws, std::move(job), attempt}, std::move(stream), offset, std::move(bytes)},
+            [length](Result<std::uint64_t> result) { length->emplace(std::move(result)); });
         return length;
     }
     void flush() {
         while (store.flush() > 0) {
         }
     }
-    std::string text(std::string_view path = std_log, std::uint64_t offset = 0, std::uint64_t limit = 1 << 30) {
+    std::string text(std::string_view path = std_log, std::uint64_t offset = 0,
+                     std::uint64_t limit = 1 << 30) {
         const auto read = tracking->read_log(ws, "job", path, offset, limit);
         return read ? *read : "error: " + read.error().message;
     }
@@ -106,7 +109,8 @@ TEST_F(LogTest, AFailedCommitLeavesNoGap) {
 TEST_F(LogTest, ReadsAnyRangeAcrossRowsAndAfterARestart) {
     std::string all;
     for (int i = 0; all.size() < 600'000; ++i) {
-        const std::string piece(static_cast<std::size_t>(1 + (i * 7919) % 9000), static_cast<char>('a' + i % 26));
+        const std::string piece(static_cast<std::size_t>(1 + (i * 7919) % 9000),
+                                static_cast<char>('a' + i % 26));
         append(all.size(), piece);
         if (i % 3 == 0) flush();
         all += piece;
@@ -115,7 +119,8 @@ TEST_F(LogTest, ReadsAnyRangeAcrossRowsAndAfterARestart) {
     tracking.emplace(store, loop, random, loop);
     for (const std::uint64_t offset : {0u, 1u, 4095u, 4096u, 65536u, 300'000u, 599'000u})
         for (const std::uint64_t limit : {1u, 100u, 70'000u})
-            EXPECT_TRUE(text(std_log, offset, limit) == all.substr(offset, limit)) << offset << " " << limit;
+            EXPECT_TRUE(text(std_log, offset, limit) == all.substr(offset, limit))
+                << offset << " " << limit;
     EXPECT_TRUE(text() == all);
     EXPECT_EQ(text(std_log, all.size(), 10), "");
     append(all.size(), "end");
@@ -160,11 +165,15 @@ TEST_F(LogTest, TheCurrentAttemptIsInFront) {
     flush();
     using Streams = std::vector<std::pair<std::string, std::uint64_t>>;
     EXPECT_EQ(*tracking->log_streams(ws, "job"),
-              (Streams{{std_log, 10}, {"retries/1/azureml-logs/20_environment.txt", 3}, {"retries/1/user_logs/std_log.txt", 5}}));
+              (Streams{{std_log, 10},
+                       {"retries/1/azureml-logs/20_environment.txt", 3},
+                       {"retries/1/user_logs/std_log.txt", 5}}));
     EXPECT_EQ(text(), "second try");
     EXPECT_EQ(text("retries/1/user_logs/std_log.txt"), "first");
-    EXPECT_EQ(tracking->read_log(ws, "job", "retries/2/user_logs/std_log.txt", 0, 9).error().code, Code::NotFound);
-    EXPECT_EQ(tracking->read_log(ws, "job", "azureml-logs/20_environment.txt", 0, 9).error().code, Code::NotFound);
+    EXPECT_EQ(tracking->read_log(ws, "job", "retries/2/user_logs/std_log.txt", 0, 9).error().code,
+              Code::NotFound);
+    EXPECT_EQ(tracking->read_log(ws, "job", "azureml-logs/20_environment.txt", 0, 9).error().code,
+              Code::NotFound);
     EXPECT_TRUE(tracking->log_streams(ws, "jo")->empty());
 }
 
@@ -232,7 +241,8 @@ TEST_F(LogTest, AreBlobsOfTheArtifactContainer) {
     EXPECT_EQ(names("ExperimentRun/dcid.job/"), std::vector<std::string>{one});
     EXPECT_EQ(names("ExperimentRun/dcid.job/user_logs/"), std::vector<std::string>{one});
     EXPECT_TRUE(names("ExperimentRun/dcid.job/outputs/").empty());
-    EXPECT_EQ(names("ExperimentRun/dcid.jo"), (std::vector<std::string>{two, one}));  // as the store sorts
+    EXPECT_EQ(names("ExperimentRun/dcid.jo"),
+              (std::vector<std::string>{two, one}));  // as the store sorts
     EXPECT_EQ(names(""), (std::vector<std::string>{two, one}));
     EXPECT_TRUE(names("outputs").empty());
     EXPECT_TRUE(tracking->list("azureml-blobstore-" + std::string(ws), "")->empty());
@@ -256,7 +266,8 @@ TEST_F(LogTest, ADeletedJobLeavesNothing) {
     flush();
     ASSERT_TRUE(removed.done() && *removed);
     for (const Table table : {Table::Run, Table::RunCreated, Table::Metric, Table::Log})
-        EXPECT_TRUE(store.durable().tables[static_cast<std::size_t>(table)].empty()) << name_of(table);
+        EXPECT_TRUE(store.durable().tables[static_cast<std::size_t>(table)].empty())
+            << name_of(table);
     const auto anew = append(0, "new");
     flush();
     EXPECT_EQ(**anew, 3u);

@@ -15,8 +15,12 @@ namespace {
 
 constexpr std::uint64_t sign_bit = std::uint64_t{1} << 63;
 
-std::uint64_t ordered(std::int64_t number) { return static_cast<std::uint64_t>(number) ^ sign_bit; }
-std::int64_t from_ordered(std::uint64_t bits) { return static_cast<std::int64_t>(bits ^ sign_bit); }
+std::uint64_t ordered(std::int64_t number) {
+    return static_cast<std::uint64_t>(number) ^ sign_bit;
+}
+std::int64_t from_ordered(std::uint64_t bits) {
+    return static_cast<std::int64_t>(bits ^ sign_bit);
+}
 
 // The bits of a double so that they sort as the values do (NaN beyond infinity).
 std::uint64_t ordered(double value) {
@@ -64,9 +68,10 @@ Result<void> check_key(std::string_view key, std::string_view what) {
         const bool word = byte >= 0x80 || (byte >= '0' && byte <= '9') ||
                           (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z');
         if (!word && std::string_view("_/.- :").find(c) == std::string_view::npos)
-            return invalid("invalid " + named +
-                               ": names may have letters, digits, '_', '/', '.', '-', ':' and spaces",
-                           subject);
+            return invalid(
+                "invalid " + named +
+                    ": names may have letters, digits, '_', '/', '.', '-', ':' and spaces",
+                subject);
     }
     if (key.front() == '/' || key.back() == '/')
         return invalid("invalid " + named + ": it begins or ends with '/'", subject);
@@ -84,7 +89,8 @@ Result<void> check_value(std::string_view key, std::string_view value, std::stri
                            " characters; at most " + std::to_string(limit) +
                            " are kept: log it as an artifact",
                        std::string(key));
-    if (!is_utf8(value)) return invalid("the value of " + subject + " is not valid UTF-8", std::string(key));
+    if (!is_utf8(value))
+        return invalid("the value of " + subject + " is not valid UTF-8", std::string(key));
     return {};
 }
 
@@ -210,14 +216,15 @@ Result<RunRecord> decode_run(const Record& row) {
     for (const Json& item : json.at("latest").items()) {
         const auto& values = item.items();
         if (values.size() != 4) return internal("the run '" + row.key + "' has a broken metric");
-        run.latest.push_back({values[0].as_string(), to_double(values[1]), values[2].as_int(),
-                              values[3].as_int()});
+        run.latest.push_back(
+            {values[0].as_string(), to_double(values[1]), values[2].as_int(), values[3].as_int()});
     }
     for (const Json& item : json.at("applied").items()) {
         const auto& values = item.items();  // attempt, sequence, and the rank if that is not 0
         if (values.size() != 2 && values.size() != 3) continue;
         const int rank = values.size() == 3 ? static_cast<int>(values[2].as_int()) : 0;
-        record.applied[{static_cast<int>(values[0].as_int()), rank}] = static_cast<std::uint64_t>(values[1].as_int());
+        record.applied[{static_cast<int>(values[0].as_int()), rank}] =
+            static_cast<std::uint64_t>(values[1].as_int());
     }
     record.revision = row.revision;
     return record;
@@ -226,9 +233,10 @@ Result<RunRecord> decode_run(const Record& row) {
 Result<void> check_run_status(std::string_view status) {
     for (const std::string_view known : {"RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"})
         if (status == known) return {};
-    return invalid("'" + std::string(status) +
-                       "' is not the status of a run: RUNNING, SCHEDULED, FINISHED, FAILED or KILLED",
-                   "status");
+    return invalid(
+        "'" + std::string(status) +
+            "' is not the status of a run: RUNNING, SCHEDULED, FINISHED, FAILED or KILLED",
+        "status");
 }
 
 Result<void> check_batch(const LogBatch& batch) {
@@ -263,8 +271,9 @@ Result<bool> apply(RunRecord& record, const LogBatch& batch, std::string_view ru
             record.given.erase(given);
         } else if (const Json* there = params.find(key)) {
             if (there->as_view() != value)
-                return invalid("param '" + key + "' of run '" + run.id + "' is already logged as '" +
-                                   there->as_string() + "' and cannot change to '" + value +
+                return invalid("param '" + key + "' of run '" + run.id +
+                                   "' is already logged as '" + there->as_string() +
+                                   "' and cannot change to '" + value +
                                    "': params keep their value, use a tag or another name",
                                key);
         } else {
@@ -289,7 +298,8 @@ Result<bool> apply(RunRecord& record, const LogBatch& batch, std::string_view ru
         Json(metric.value).dump_to(text);
         out.put(Table::Metric, metric_key(run_key, metric), std::move(text));
     }
-    if (batch.origin) record.applied[{batch.origin->attempt, batch.origin->rank}] = batch.origin->sequence;
+    if (batch.origin)
+        record.applied[{batch.origin->attempt, batch.origin->rank}] = batch.origin->sequence;
     return true;
 }
 

@@ -30,17 +30,20 @@ struct RunRecord {
     Instant created{};
     // Params that its sweep gave it. A script that logs them itself may spell them its own way.
     std::vector<std::string> given;
-    std::map<std::pair<int, int>, std::uint64_t> applied;  // last sequence that was applied, by attempt and rank
-    std::uint64_t revision = 0;            // of the row
+    std::map<std::pair<int, int>, std::uint64_t>
+        applied;                 // last sequence that was applied, by attempt and rank
+    std::uint64_t revision = 0;  // of the row
 };
 
 std::string encode(const RunRecord& record);
 Result<RunRecord> decode_run(const Record& row);
 
 // Key of a run in Table::RunCreated: newest first.
-std::string run_created_key(std::string_view wsid, std::string_view experiment_id, Instant created, std::string_view run_id);
+std::string run_created_key(std::string_view wsid, std::string_view experiment_id, Instant created,
+                            std::string_view run_id);
 
-// Refuses what breaks MLflow's rules. Its own server cuts values that are too long; nothing is cut here.
+// Refuses what breaks MLflow's rules. Its own server cuts values that are too long; nothing is cut
+// here.
 Result<void> check_batch(const LogBatch& batch);
 // A status that a run can be set to.
 Result<void> check_run_status(std::string_view status);

@@ -12,7 +12,9 @@ constexpr int kTries = 8;
 constexpr std::size_t kMaxWaitingChanges = 10'000;
 constexpr std::size_t kMaxWritesPerCommit = 4'000;
 
-std::int64_t to_ms(Instant at) { return at.micros / 1000; }
+std::int64_t to_ms(Instant at) {
+    return at.micros / 1000;
+}
 
 std::string run_created_prefix(std::string_view wsid, std::string_view experiment) {
     return std::string(wsid) + "/" + std::string(experiment) + "/";
@@ -36,17 +38,20 @@ Result<void> check_experiment_name(std::string_view name) {
     if (name.empty()) return invalid("an experiment needs a name", "name");
     if (const std::size_t length = count_characters(name); length > kMaxExperimentName)
         return invalid("the experiment's name has " + std::to_string(length) +
-                           " characters; at most " + std::to_string(kMaxExperimentName) + " are allowed",
+                           " characters; at most " + std::to_string(kMaxExperimentName) +
+                           " are allowed",
                        "name");
     if (!is_utf8(name)) return invalid("the experiment's name is not valid UTF-8", "name");
     return {};
 }
 
 Error closing() {
-    return Error{Code::Unavailable, "ShuttingDown", "the server is shutting down: try again", {}, nullptr};
+    return Error{
+        Code::Unavailable, "ShuttingDown", "the server is shutting down: try again", {}, nullptr};
 }
 
-Run run_of_job(std::string_view job, const Experiment& experiment, std::string_view display_name, std::string_view user) {
+Run run_of_job(std::string_view job, const Experiment& experiment, std::string_view display_name,
+               std::string_view user) {
     Run run;
     run.id = job;
     run.experiment_id = experiment.id;
@@ -60,12 +65,14 @@ Run run_of_job(std::string_view job, const Experiment& experiment, std::string_v
 }
 
 Error no_run(std::string_view run_id) {
-    return not_found("run '" + std::string(run_id) + "' does not exist", std::string(run_id)).error();
+    return not_found("run '" + std::string(run_id) + "' does not exist", std::string(run_id))
+        .error();
 }
 
 }  // namespace
 
-std::string run_created_key(std::string_view wsid, std::string_view experiment_id, Instant created, std::string_view run_id) {
+std::string run_created_key(std::string_view wsid, std::string_view experiment_id, Instant created,
+                            std::string_view run_id) {
     return run_created_prefix(wsid, experiment_id) +
            hex16_descending(static_cast<std::uint64_t>(created.micros)) + "/" + std::string(run_id);
 }
@@ -79,10 +86,16 @@ std::string run_created_key(std::string_view wsid, const RunRecord& record) {
 Tracking::Tracking(Store& store, const Clock& clock, Random& random, Loop& loop)
     : state_(std::make_shared<State>(store, clock, random, loop)) {}
 
-Tracking::~Tracking() { state_->close(); }
+Tracking::~Tracking() {
+    state_->close();
+}
 
-void Tracking::set_trials(FindTrial find) { state_->find_trial = std::move(find); }
-void Tracking::set_observer(std::function<void(const std::string&, const std::string&)> logged) { state_->logged = std::move(logged); }
+void Tracking::set_trials(FindTrial find) {
+    state_->find_trial = std::move(find);
+}
+void Tracking::set_observer(std::function<void(const std::string&, const std::string&)> logged) {
+    state_->logged = std::move(logged);
+}
 
 void Tracking::State::close() {
     const auto self = shared_from_this();  // callbacks below may let go of it
@@ -107,7 +120,8 @@ void Tracking::State::close() {
 
 // ---- experiments ----
 
-Result<std::optional<Experiment>> Tracking::experiment_by_name(std::string_view wsid, std::string_view name) {
+Result<std::optional<Experiment>> Tracking::experiment_by_name(std::string_view wsid,
+                                                               std::string_view name) {
     const std::string key = key_of(wsid, name);
     const auto row = TURNOUT_TRY(state_->store.get(Table::Experiment, key));
     if (!row) return std::optional<Experiment>();
@@ -119,7 +133,8 @@ Result<std::optional<Experiment>> Tracking::experiment_by_name(std::string_view 
     return std::optional(std::move(experiment));
 }
 
-Result<std::optional<Experiment>> Tracking::experiment_by_id(std::string_view wsid, std::string_view id) {
+Result<std::optional<Experiment>> Tracking::experiment_by_id(std::string_view wsid,
+                                                             std::string_view id) {
     const auto row = TURNOUT_TRY(state_->store.get(Table::ExperimentById, id));
     if (!row) return std::optional<Experiment>();
     const Json json = TURNOUT_TRY(parse_json(row->value));
@@ -138,16 +153,19 @@ Result<std::vector<Experiment>> Tracking::list_experiments(std::string_view wsid
     }
 }
 
-Task<Result<Experiment>> Tracking::create_experiment(std::string wsid, std::string name, Json tags) {
+Task<Result<Experiment>> Tracking::create_experiment(std::string wsid, std::string name,
+                                                     Json tags) {
     const auto state = state_;
     TURNOUT_CO_TRY_VOID(check_experiment_name(name));
     if (!tags.is_object()) tags = Json::object();
     for (int tries = 0; tries < kTries; ++tries) {
         TURNOUT_CO_TRY(const auto there, state->store.get(Table::Experiment, key_of(wsid, name)));
         if (there)
-            co_return fail(Code::Conflict, "ResourceExists", "experiment '" + name + "' exists already", name);
+            co_return fail(Code::Conflict, "ResourceExists",
+                           "experiment '" + name + "' exists already", name);
         Experiment experiment;
-        experiment.id = std::to_string(100'000'000'000'000 + state->random.next() % 900'000'000'000'000);
+        experiment.id =
+            std::to_string(100'000'000'000'000 + state->random.next() % 900'000'000'000'000);
         experiment.name = name;
         experiment.created = state->clock.now();
         experiment.tags = tags;
@@ -159,7 +177,8 @@ Task<Result<Experiment>> Tracking::create_experiment(std::string wsid, std::stri
         if (written) co_return experiment;
         if (written.error().code != Code::Conflict) co_return Failure(written.error());
     }
-    co_return fail(Code::Conflict, "Busy", "experiment '" + name + "' is being changed: try again", name);
+    co_return fail(Code::Conflict, "Busy", "experiment '" + name + "' is being changed: try again",
+                   name);
 }
 
 Task<Result<Experiment>> Tracking::ensure_experiment(std::string wsid, std::string name) {
@@ -174,7 +193,8 @@ Task<Result<Experiment>> Tracking::ensure_experiment(std::string wsid, std::stri
     co_return decode_experiment(*row);
 }
 
-Task<Result<Experiment>> Tracking::update_experiment(std::string wsid, std::string id, std::optional<std::string> name, Json tags) {
+Task<Result<Experiment>> Tracking::update_experiment(std::string wsid, std::string id,
+                                                     std::optional<std::string> name, Json tags) {
     const auto state = state_;
     if (name) {
         TURNOUT_CO_TRY_VOID(check_experiment_name(*name));
@@ -190,25 +210,31 @@ Task<Result<Experiment>> Tracking::update_experiment(std::string wsid, std::stri
         TURNOUT_CO_TRY(Experiment experiment, decode_experiment(*row));
         for (const auto& [key, value] : tags.members()) experiment.tags.set(key, value);
         if (experiment.tags.members().size() > kMaxKeysPerRun)
-            co_return fail(Code::ResourceExhausted, "TooManyKeys", "experiment '" + id + "' has too many tags", id);
+            co_return fail(Code::ResourceExhausted, "TooManyKeys",
+                           "experiment '" + id + "' has too many tags", id);
         Batch batch;
         if (name && *name != old_name) {
-            TURNOUT_CO_TRY(const auto taken, state->store.get(Table::Experiment, key_of(wsid, *name)));
+            TURNOUT_CO_TRY(const auto taken,
+                           state->store.get(Table::Experiment, key_of(wsid, *name)));
             if (taken)
-                co_return fail(Code::Conflict, "ResourceExists", "experiment '" + *name + "' exists already", *name);
+                co_return fail(Code::Conflict, "ResourceExists",
+                               "experiment '" + *name + "' exists already", *name);
             experiment.name = *name;
             batch.erase(Table::Experiment, key_of(wsid, old_name), row->revision);
             batch.put(Table::ExperimentById, id,
                       Json::object({{"workspace", wsid}, {"name", *name}}).dump(), by_id->revision);
-            batch.put(Table::Experiment, key_of(wsid, *name), to_json(wsid, experiment).dump(), kAbsent);
+            batch.put(Table::Experiment, key_of(wsid, *name), to_json(wsid, experiment).dump(),
+                      kAbsent);
         } else {
-            batch.put(Table::Experiment, key_of(wsid, old_name), to_json(wsid, experiment).dump(), row->revision);
+            batch.put(Table::Experiment, key_of(wsid, old_name), to_json(wsid, experiment).dump(),
+                      row->revision);
         }
         const auto written = co_await state->store.commit(std::move(batch));
         if (written) co_return experiment;
         if (written.error().code != Code::Conflict) co_return Failure(written.error());
     }
-    co_return fail(Code::Conflict, "Busy", "experiment '" + id + "' is being changed: try again", id);
+    co_return fail(Code::Conflict, "Busy", "experiment '" + id + "' is being changed: try again",
+                   id);
 }
 
 // ---- runs: reads ----
@@ -216,7 +242,8 @@ Task<Result<Experiment>> Tracking::update_experiment(std::string wsid, std::stri
 Result<std::optional<RunRecord>> Tracking::State::trial_record(const std::string& run_key) {
     if (!find_trial) return std::optional<RunRecord>();
     const std::size_t slash = run_key.find('/');
-    auto trial = TURNOUT_TRY(find_trial(std::string_view(run_key).substr(0, slash), std::string_view(run_key).substr(slash + 1)));
+    auto trial = TURNOUT_TRY(find_trial(std::string_view(run_key).substr(0, slash),
+                                        std::string_view(run_key).substr(slash + 1)));
     if (!trial) return std::optional<RunRecord>();
     const RunRef sweep = TURNOUT_TRY(load_run(run_key.substr(0, slash + 1) + trial->sweep));
     if (!sweep) return std::optional<RunRecord>();
@@ -267,7 +294,8 @@ Result<std::optional<Run>> Tracking::find_run(std::string_view wsid, std::string
     return std::optional(record->run);
 }
 
-Result<RunPage> Tracking::page_runs(std::string_view wsid, std::string_view experiment_id, std::string_view after, std::size_t limit) {
+Result<RunPage> Tracking::page_runs(std::string_view wsid, std::string_view experiment_id,
+                                    std::string_view after, std::size_t limit) {
     RunPage page;
     const std::string prefix = run_created_prefix(wsid, experiment_id);
     Range range = with_prefix(prefix);
@@ -276,7 +304,8 @@ Result<RunPage> Tracking::page_runs(std::string_view wsid, std::string_view expe
     const auto rows = TURNOUT_TRY(state_->store.scan(Table::RunCreated, range));
     for (std::size_t i = 0; i < rows.size() && i < limit; ++i) {
         const std::string rest = rows[i].key.substr(prefix.size());
-        const std::string run_key = key_of(wsid, std::string_view(rest).substr(std::min<std::size_t>(17, rest.size())));
+        const std::string run_key =
+            key_of(wsid, std::string_view(rest).substr(std::min<std::size_t>(17, rest.size())));
         // Past the cache: a search must not push out the runs that are being logged to.
         if (const RunRef* hot = state_->runs.find(run_key)) {
             page.runs.push_back((*hot)->run);
@@ -290,11 +319,14 @@ Result<RunPage> Tracking::page_runs(std::string_view wsid, std::string_view expe
     return page;
 }
 
-Result<std::vector<Run>> Tracking::list_runs(std::string_view wsid, std::string_view experiment_id, std::size_t limit) {
+Result<std::vector<Run>> Tracking::list_runs(std::string_view wsid, std::string_view experiment_id,
+                                             std::size_t limit) {
     return std::move(TURNOUT_TRY(page_runs(wsid, experiment_id, "", limit)).runs);
 }
 
-Result<MetricPage> Tracking::metric_page(std::string_view wsid, std::string_view run_id, std::string_view key, std::string_view after, std::size_t limit) {
+Result<MetricPage> Tracking::metric_page(std::string_view wsid, std::string_view run_id,
+                                         std::string_view key, std::string_view after,
+                                         std::size_t limit) {
     const std::string run_key = key_of(wsid, run_id);
     if (!TURNOUT_TRY(state_->load_run(run_key))) return Failure(no_run(run_id));
     const std::string prefix = metric_prefix(run_key, key);
@@ -310,7 +342,8 @@ Result<MetricPage> Tracking::metric_page(std::string_view wsid, std::string_view
     return page;
 }
 
-Result<std::vector<Metric>> Tracking::metric_history(std::string_view wsid, std::string_view run_id, std::string_view key, std::size_t limit) {
+Result<std::vector<Metric>> Tracking::metric_history(std::string_view wsid, std::string_view run_id,
+                                                     std::string_view key, std::size_t limit) {
     return std::move(TURNOUT_TRY(metric_page(wsid, run_id, key, "", limit)).metrics);
 }
 
@@ -324,8 +357,9 @@ void Tracking::State::change_run(const std::string& run_key, RunChange change) {
     if (closed) return change.done(Failure(closing()));
     RunQueue& queue = run_queues[run_key];
     if (queue.waiting.size() >= kMaxWaitingChanges)
-        return change.done(fail(Code::ResourceExhausted, "TooManyRequests",
-                                "too many writes of run '" + run_key + "' are waiting: try again later"));
+        return change.done(
+            fail(Code::ResourceExhausted, "TooManyRequests",
+                 "too many writes of run '" + run_key + "' are waiting: try again later"));
     queue.waiting.push_back(std::move(change));
     pump_run(run_key);
 }
@@ -347,7 +381,8 @@ void Tracking::State::pump_run(const std::string& run_key) {
         bool changed = false;
         if (!base || !*base) {
             const Error error = base ? no_run(run_key.substr(run_key.find('/') + 1)) : base.error();
-            for (RunChange& change : queue.waiting) taken.emplace_back(std::move(change), Failure(error));
+            for (RunChange& change : queue.waiting)
+                taken.emplace_back(std::move(change), Failure(error));
             queue.waiting.clear();
         } else {
             draft = std::make_shared<RunRecord>(**base);
@@ -361,9 +396,12 @@ void Tracking::State::pump_run(const std::string& run_key) {
         }
         if (changed) {
             batch.put(Table::Run, run_key, encode(*draft), (*base)->revision);
-            store.commit(std::move(batch), [self = shared_from_this(), run_key, draft, taken = std::move(taken)](Result<std::uint64_t> revision) mutable {
-                self->run_committed(run_key, std::move(draft), std::move(taken), std::move(revision));
-            });
+            store.commit(std::move(batch),
+                         [self = shared_from_this(), run_key, draft,
+                          taken = std::move(taken)](Result<std::uint64_t> revision) mutable {
+                             self->run_committed(run_key, std::move(draft), std::move(taken),
+                                                 std::move(revision));
+                         });
             return;
         }
         for (auto& [change, edited] : taken)
@@ -385,7 +423,8 @@ void Tracking::State::run_committed(const std::string& run_key, std::shared_ptr<
     } else {
         runs.erase(run_key);
         if (revision.error().code == Code::Conflict && ++queue.conflicts < kTries && !closed) {
-            for (auto at = taken.rbegin(); at != taken.rend(); ++at) queue.waiting.push_front(std::move(at->first));
+            for (auto at = taken.rbegin(); at != taken.rend(); ++at)
+                queue.waiting.push_front(std::move(at->first));
             queue.busy = false;
             pump_run(run_key);
             return;
@@ -403,10 +442,13 @@ void Tracking::State::run_committed(const std::string& run_key, std::shared_ptr<
     pump_run(run_key);
 }
 
-Task<Result<RunRef>> Tracking::State::changed_run(std::shared_ptr<State> state, std::string run_key,
-                                                  std::function<Result<bool>(RunRecord&, Batch&)> edit) {
+Task<Result<RunRef>> Tracking::State::changed_run(
+    std::shared_ptr<State> state, std::string run_key,
+    std::function<Result<bool>(RunRecord&, Batch&)> edit) {
     Later<Result<RunRef>> later;
-    state->change_run(run_key, {std::move(edit), [settle = later.settle()](Result<RunRef> result) { settle(std::move(result)); }});
+    state->change_run(run_key, {std::move(edit), [settle = later.settle()](Result<RunRef> result) {
+                                    settle(std::move(result));
+                                }});
     co_return co_await later;
 }
 
@@ -421,7 +463,8 @@ RunRecord Tracking::State::new_record(Run run) const {
     return record;
 }
 
-Task<Result<Run>> Tracking::State::insert_run(std::shared_ptr<State> state, std::string wsid, Run run) {
+Task<Result<Run>> Tracking::State::insert_run(std::shared_ptr<State> state, std::string wsid,
+                                              Run run) {
     RunRecord record = state->new_record(std::move(run));
     Batch batch;
     batch.put(Table::Run, key_of(wsid, record.run.id), encode(record), kAbsent);
@@ -429,7 +472,8 @@ Task<Result<Run>> Tracking::State::insert_run(std::shared_ptr<State> state, std:
     const auto revision = co_await state->store.commit(std::move(batch));
     if (!revision) {
         if (revision.error().code == Code::Conflict)
-            co_return fail(Code::Conflict, "ResourceExists", "run '" + record.run.id + "' exists already", record.run.id);
+            co_return fail(Code::Conflict, "ResourceExists",
+                           "run '" + record.run.id + "' exists already", record.run.id);
         co_return Failure(revision.error());
     }
     record.revision = *revision;
@@ -441,13 +485,17 @@ Task<Result<Run>> Tracking::State::insert_run(std::shared_ptr<State> state, std:
 Task<Result<Run>> Tracking::create_run(std::string wsid, Run run) {
     TURNOUT_CO_TRY_VOID(check_run_status(run.status));
     LogBatch tags;
-    for (const auto& [key, value] : run.tags.members()) tags.tags.emplace_back(key, value.as_string());
+    for (const auto& [key, value] : run.tags.members())
+        tags.tags.emplace_back(key, value.as_string());
     TURNOUT_CO_TRY_VOID(check_batch(tags));
     for (auto& [key, value] : tags.tags) run.tags.set(key, std::move(value));
     co_return co_await State::insert_run(state_, std::move(wsid), std::move(run));
 }
 
-Result<std::vector<Write>> Tracking::rows_of_job_run(std::string_view wsid, std::string_view job, const Experiment& experiment, std::string_view display_name, std::string_view user) {
+Result<std::vector<Write>> Tracking::rows_of_job_run(std::string_view wsid, std::string_view job,
+                                                     const Experiment& experiment,
+                                                     std::string_view display_name,
+                                                     std::string_view user) {
     if (TURNOUT_TRY(state_->load_run(key_of(wsid, job)))) return std::vector<Write>();
     const RunRecord record = state_->new_record(run_of_job(job, experiment, display_name, user));
     Batch batch;
@@ -456,7 +504,9 @@ Result<std::vector<Write>> Tracking::rows_of_job_run(std::string_view wsid, std:
     return std::move(batch.writes);
 }
 
-Task<Result<Run>> Tracking::ensure_job_run(std::string wsid, std::string job, std::string experiment, std::string display_name, std::string user) {
+Task<Result<Run>> Tracking::ensure_job_run(std::string wsid, std::string job,
+                                           std::string experiment, std::string display_name,
+                                           std::string user) {
     const auto state = state_;
     TURNOUT_CO_TRY(const RunRef there, state->load_run(key_of(wsid, job)));
     if (there) co_return there->run;
@@ -473,7 +523,9 @@ Task<Result<Run>> Tracking::edit_run(std::string wsid, std::string run_id, RunEd
         TURNOUT_CO_TRY_VOID(check_run_status(*edit.status));
     }
     if (edit.name && count_characters(*edit.name) > kMaxTagValue)
-        co_return invalid("the run's name is too long: at most " + std::to_string(kMaxTagValue) + " characters", "run_name");
+        co_return invalid(
+            "the run's name is too long: at most " + std::to_string(kMaxTagValue) + " characters",
+            "run_name");
     const auto apply_edit = [edit, run_id](RunRecord& record, Batch&) -> Result<bool> {
         for (const std::string& tag : edit.erase_tags)
             if (!record.run.tags.has(tag))
@@ -488,11 +540,15 @@ Task<Result<Run>> Tracking::edit_run(std::string wsid, std::string run_id, RunEd
         }
         return true;
     };
-    TURNOUT_CO_TRY(const RunRef record, co_await State::changed_run(state_, key_of(wsid, run_id), apply_edit));
+    TURNOUT_CO_TRY(const RunRef record,
+                   co_await State::changed_run(state_, key_of(wsid, run_id), apply_edit));
     co_return record->run;
 }
 
-Task<Result<Run>> Tracking::update_run(std::string wsid, std::string run_id, std::optional<std::string> status, std::optional<std::int64_t> end_ms, std::optional<std::string> name) {
+Task<Result<Run>> Tracking::update_run(std::string wsid, std::string run_id,
+                                       std::optional<std::string> status,
+                                       std::optional<std::int64_t> end_ms,
+                                       std::optional<std::string> name) {
     RunEdit edit;
     edit.status = std::move(status);
     edit.end_ms = end_ms;
@@ -504,8 +560,11 @@ Task<Result<void>> Tracking::log(std::string wsid, std::string run_id, LogBatch 
     const auto state = state_;
     TURNOUT_CO_TRY_VOID(check_batch(batch));
     const std::string run_key = key_of(wsid, run_id);
-    const auto shared = std::make_shared<const LogBatch>(std::move(batch));  // shared: std::function copies
-    const auto edit = [shared, run_key](RunRecord& record, Batch& out) { return apply(record, *shared, run_key, out); };
+    const auto shared =
+        std::make_shared<const LogBatch>(std::move(batch));  // shared: std::function copies
+    const auto edit = [shared, run_key](RunRecord& record, Batch& out) {
+        return apply(record, *shared, run_key, out);
+    };
     TURNOUT_CO_TRY_VOID(co_await State::changed_run(state, run_key, edit));
     if (state->logged && !shared->metrics.empty()) state->logged(wsid, run_id);
     co_return {};

@@ -42,8 +42,8 @@ struct LogAppend {
 struct LogStream {
     std::string prefix;  // of its keys
     std::string job_key;
-    bool loaded = false;  // what follows is known
-    bool exists = false;  // it was guessed to be new, and has rows
+    bool loaded = false;       // what follows is known
+    bool exists = false;       // it was guessed to be new, and has rows
     std::uint64_t length = 0;  // durable
     std::string tail;          // content of the last row while it is short: it is filled up
     std::uint64_t tail_offset = 0;
@@ -79,7 +79,7 @@ struct Tracking::State : std::enable_shared_from_this<Tracking::State> {
     std::function<void(const std::string& wsid, const std::string& run_id)> logged;
 
     // ---- runs (runs.cc) ----
-    Lru<RunRef> runs{256};  // committed
+    Lru<RunRef> runs{256};                                      // committed
     Lru<std::pair<std::uint64_t, Experiment>> experiments{64};  // with the revision of their row
     std::unordered_map<std::string, RunQueue> run_queues;
 
@@ -110,8 +110,8 @@ struct Tracking::State : std::enable_shared_from_this<Tracking::State> {
     Result<void> load_stream(LogStream& stream);
     void pump_log(std::shared_ptr<LogStream> stream);
     void log_committed(std::shared_ptr<LogStream> stream, std::vector<LogAppend> taken,
-                       std::uint64_t new_length, std::string new_tail, std::uint64_t new_tail_offset,
-                       Result<std::uint64_t> revision);
+                       std::uint64_t new_length, std::string new_tail,
+                       std::uint64_t new_tail_offset, Result<std::uint64_t> revision);
     void wake(const std::string& job_key, bool over = false);
     // The attempt whose logs are shown under their plain paths; 0 if there are none.
     Result<int> current_attempt(const std::string& job_key);

@@ -73,7 +73,9 @@ private:
 
 class CountingRandom : public Random {
 public:
-    std::uint64_t next() override { return state_ = state_ * 6364136223846793005u + 1442695040888963407u; }
+    std::uint64_t next() override {
+        return state_ = state_ * 6364136223846793005u + 1442695040888963407u;
+    }
     std::string bytes(std::size_t count) override {
         std::string out;
         while (out.size() < count) out += static_cast<char>(next() >> 56);
@@ -120,7 +122,8 @@ struct Outcome {
 template <class T>
 Outcome<T> begin(Task<T> task) {
     Outcome<T> outcome;
-    start(std::move(task), [value = outcome.value](T result) { value->emplace(std::move(result)); });
+    start(std::move(task),
+          [value = outcome.value](T result) { value->emplace(std::move(result)); });
     return outcome;
 }
 

@@ -48,7 +48,8 @@ struct Run {
     std::int64_t end_ms = 0;  // 0 = not ended
     Json params = Json::object();
     Json tags = Json::object();
-    std::vector<Metric> latest;  // last value of each metric (by step, then time, then value); by key
+    std::vector<Metric>
+        latest;  // last value of each metric (by step, then time, then value); by key
 };
 
 struct RunPage {
@@ -100,65 +101,93 @@ public:
     ~Tracking() override;
 
     // Asked for runs that are not stored; nullopt: it is no trial.
-    using FindTrial = std::function<Result<std::optional<TrialRun>>(std::string_view wsid, std::string_view run_id)>;
+    using FindTrial = std::function<Result<std::optional<TrialRun>>(std::string_view wsid,
+                                                                    std::string_view run_id)>;
     void set_trials(FindTrial find);
-    // Called when metrics that were logged to a run are durable, before who logged them is answered.
-    void set_observer(std::function<void(const std::string& wsid, const std::string& run_id)> logged);
+    // Called when metrics that were logged to a run are durable, before who logged them is
+    // answered.
+    void set_observer(
+        std::function<void(const std::string& wsid, const std::string& run_id)> logged);
 
     // ---- experiments ----
-    Result<std::optional<Experiment>> experiment_by_name(std::string_view wsid, std::string_view name);
+    Result<std::optional<Experiment>> experiment_by_name(std::string_view wsid,
+                                                         std::string_view name);
     Result<std::optional<Experiment>> experiment_by_id(std::string_view wsid, std::string_view id);
     Result<std::vector<Experiment>> list_experiments(std::string_view wsid);
-    Task<Result<Experiment>> ensure_experiment(std::string wsid, std::string name);  // creates if absent
+    Task<Result<Experiment>> ensure_experiment(std::string wsid,
+                                               std::string name);  // creates if absent
     // Conflict "ResourceExists" if the name is taken.
     Task<Result<Experiment>> create_experiment(std::string wsid, std::string name, Json tags);
     // A new name (Conflict if taken), and tags to set.
-    Task<Result<Experiment>> update_experiment(std::string wsid, std::string id, std::optional<std::string> name, Json tags);
+    Task<Result<Experiment>> update_experiment(std::string wsid, std::string id,
+                                               std::optional<std::string> name, Json tags);
 
     // ---- runs ----
     Result<std::optional<Run>> find_run(std::string_view wsid, std::string_view run_id);
-    Result<std::vector<Run>> list_runs(std::string_view wsid, std::string_view experiment_id, std::size_t limit);  // newest first
+    Result<std::vector<Run>> list_runs(std::string_view wsid, std::string_view experiment_id,
+                                       std::size_t limit);  // newest first
     // Newest first, `after` = "" or the `next` of the page before.
-    Result<RunPage> page_runs(std::string_view wsid, std::string_view experiment_id, std::string_view after, std::size_t limit);
-    Task<Result<Run>> create_run(std::string wsid, Run run);  // id made if ""; Conflict if it exists
-    // The rows of a new job's run, to be committed together with the job, so that there is never one
-    // without the other; none if it has a run. `experiment` is one that exists.
-    Result<std::vector<Write>> rows_of_job_run(std::string_view wsid, std::string_view job, const Experiment& experiment, std::string_view display_name, std::string_view user);
+    Result<RunPage> page_runs(std::string_view wsid, std::string_view experiment_id,
+                              std::string_view after, std::size_t limit);
+    Task<Result<Run>> create_run(std::string wsid,
+                                 Run run);  // id made if ""; Conflict if it exists
+    // The rows of a new job's run, to be committed together with the job, so that there is never
+    // one without the other; none if it has a run. `experiment` is one that exists.
+    Result<std::vector<Write>> rows_of_job_run(std::string_view wsid, std::string_view job,
+                                               const Experiment& experiment,
+                                               std::string_view display_name,
+                                               std::string_view user);
     // The same with a commit of its own; idempotent.
-    Task<Result<Run>> ensure_job_run(std::string wsid, std::string job, std::string experiment, std::string display_name, std::string user);
-    Task<Result<Run>> update_run(std::string wsid, std::string run_id, std::optional<std::string> status, std::optional<std::int64_t> end_ms, std::optional<std::string> name);
+    Task<Result<Run>> ensure_job_run(std::string wsid, std::string job, std::string experiment,
+                                     std::string display_name, std::string user);
+    Task<Result<Run>> update_run(std::string wsid, std::string run_id,
+                                 std::optional<std::string> status,
+                                 std::optional<std::int64_t> end_ms,
+                                 std::optional<std::string> name);
     Task<Result<Run>> edit_run(std::string wsid, std::string run_id, RunEdit edit);
-    // Metrics, params, tags; MLflow's rules (a param keeps its value: another one is InvalidArgument).
+    // Metrics, params, tags; MLflow's rules (a param keeps its value: another one is
+    // InvalidArgument).
     Task<Result<void>> log(std::string wsid, std::string run_id, LogBatch batch);
-    Result<std::vector<Metric>> metric_history(std::string_view wsid, std::string_view run_id, std::string_view key, std::size_t limit);
+    Result<std::vector<Metric>> metric_history(std::string_view wsid, std::string_view run_id,
+                                               std::string_view key, std::size_t limit);
     // By step, then time. NotFound if there is no such run.
-    Result<MetricPage> metric_page(std::string_view wsid, std::string_view run_id, std::string_view key, std::string_view after, std::size_t limit);
+    Result<MetricPage> metric_page(std::string_view wsid, std::string_view run_id,
+                                   std::string_view key, std::string_view after, std::size_t limit);
 
     // ---- logs of jobs ----
     // Appends what is new of the chunk; `done` gets the durable length, after the commit. A chunk
     // that begins behind the end is not taken: the length is then less than its offset, and the
     // agent goes on from there.
-    void append_log(agent_protocol::LogChunk chunk, std::function<void(Result<std::uint64_t>)> done);
+    void append_log(agent_protocol::LogChunk chunk,
+                    std::function<void(Result<std::uint64_t>)> done);
     // Streams of the current attempt by their artifact path: "user_logs/std_log.txt" …; earlier
     // attempts as "retries/1/user_logs/std_log.txt".
-    Result<std::vector<std::pair<std::string, std::uint64_t>>> log_streams(std::string_view wsid, std::string_view job);
+    Result<std::vector<std::pair<std::string, std::uint64_t>>> log_streams(std::string_view wsid,
+                                                                           std::string_view job);
     // 0 if there is no such stream (yet).
-    Result<std::uint64_t> log_length(std::string_view wsid, std::string_view job, std::string_view path);
+    Result<std::uint64_t> log_length(std::string_view wsid, std::string_view job,
+                                     std::string_view path);
     // At most `limit` bytes from `offset`; "" at the end. NotFound if there is no such stream.
-    Result<std::string> read_log(std::string_view wsid, std::string_view job, std::string_view path, std::uint64_t offset, std::uint64_t limit);
-    // Waits until the stream is longer than `offset`, the job has ended, `patience` is over, or it is
-    // told to stop. Current length.
-    Task<Result<std::uint64_t>> wait_log(std::string wsid, std::string job, std::string path, std::uint64_t offset, Span patience, Stop* stop = nullptr);
+    Result<std::string> read_log(std::string_view wsid, std::string_view job, std::string_view path,
+                                 std::uint64_t offset, std::uint64_t limit);
+    // Waits until the stream is longer than `offset`, the job has ended, `patience` is over, or it
+    // is told to stop. Current length.
+    Task<Result<std::uint64_t>> wait_log(std::string wsid, std::string job, std::string path,
+                                         std::uint64_t offset, Span patience, Stop* stop = nullptr);
     // Whoever waits for more of that job's logs need not any longer. After the commit of its end.
     void job_ended(std::string_view wsid, std::string_view job);
 
     // Everything of a deleted job: its run, metrics and logs.
     Task<Result<void>> remove_job(std::string wsid, std::string job);
 
-    // ---- VirtualBlobs: "ExperimentRun/dcid.{job}/user_logs/std_log.txt" in the artifact container ----
-    Result<std::vector<BlobInfo>> list(std::string_view container, std::string_view prefix) override;
-    Result<std::optional<BlobInfo>> head(std::string_view container, std::string_view name) override;
-    Result<std::string> read(std::string_view container, std::string_view name, std::uint64_t offset, std::uint64_t length) override;
+    // ---- VirtualBlobs: "ExperimentRun/dcid.{job}/user_logs/std_log.txt" in the artifact container
+    // ----
+    Result<std::vector<BlobInfo>> list(std::string_view container,
+                                       std::string_view prefix) override;
+    Result<std::optional<BlobInfo>> head(std::string_view container,
+                                         std::string_view name) override;
+    Result<std::string> read(std::string_view container, std::string_view name,
+                             std::uint64_t offset, std::uint64_t length) override;
 
 private:
     struct State;

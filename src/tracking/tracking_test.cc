@@ -59,8 +59,11 @@ LogBatch from_agent(LogBatch batch, int attempt, std::uint64_t sequence, int ran
 
 TEST_F(TrackingTest, TheNodesOfAnAttemptCountAlone) {
     const auto id = new_run();
-    for (int rank : {0, 2, 0, 2, 1}) ASSERT_TRUE(run(tracking->log(ws, id, from_agent(metric("m" + std::to_string(rank), 1, 1), 1, 1, rank))));
-    for (const char* key : {"m0", "m1", "m2"}) EXPECT_EQ(tracking->metric_history(ws, id, key, 10)->size(), 1u) << key;
+    for (int rank : {0, 2, 0, 2, 1})
+        ASSERT_TRUE(run(tracking->log(
+            ws, id, from_agent(metric("m" + std::to_string(rank), 1, 1), 1, 1, rank))));
+    for (const char* key : {"m0", "m1", "m2"})
+        EXPECT_EQ(tracking->metric_history(ws, id, key, 10)->size(), 1u) << key;
     ASSERT_TRUE(run(tracking->log(ws, id, from_agent(metric("late", 1), 1, 1, 2))));
     EXPECT_TRUE(tracking->metric_history(ws, id, "late", 10)->empty());
     ASSERT_TRUE(run(tracking->log(ws, id, from_agent(metric("late", 1), 1, 2, 2))));
@@ -79,17 +82,20 @@ TEST_F(TrackingTest, AnExperimentIsMadeOnceEvenByTwoAtATime) {
     EXPECT_EQ(tracking->list_experiments(ws)->size(), 1u);
     EXPECT_EQ((*tracking->experiment_by_id(ws, (*one)->id))->name, "exp");
     EXPECT_FALSE(tracking->experiment_by_id("another", (*one)->id)->has_value());
-    EXPECT_EQ(run(tracking->create_experiment(ws, "exp", Json::object())).error().reason, "ResourceExists");
+    EXPECT_EQ(run(tracking->create_experiment(ws, "exp", Json::object())).error().reason,
+              "ResourceExists");
 }
 
 TEST_F(TrackingTest, AnExperimentIsRenamedAndTagged) {
     const std::string id = run(tracking->ensure_experiment(ws, "old"))->id;
     run(tracking->ensure_experiment(ws, "other"));
-    EXPECT_EQ(run(tracking->update_experiment(ws, id, "other", Json::object())).error().code, Code::Conflict);
+    EXPECT_EQ(run(tracking->update_experiment(ws, id, "other", Json::object())).error().code,
+              Code::Conflict);
     ASSERT_TRUE(run(tracking->update_experiment(ws, id, "new", Json::object({{"a", "b"}}))));
     EXPECT_FALSE(tracking->experiment_by_name(ws, "old")->has_value());
     EXPECT_EQ((*tracking->experiment_by_id(ws, id))->tags.at("a").as_view(), "b");
-    EXPECT_EQ(run(tracking->update_experiment("another", id, "x", Json::object())).error().code, Code::NotFound);
+    EXPECT_EQ(run(tracking->update_experiment("another", id, "x", Json::object())).error().code,
+              Code::NotFound);
 }
 
 TEST_F(TrackingTest, ParamsKeepTheirValue) {
@@ -140,11 +146,11 @@ TEST_F(TrackingTest, LimitsAndNames) {
 TEST_F(TrackingTest, TheLatestMetricIsByStepThenTimeThenValue) {
     const std::string id = new_run();
     run(tracking->log(ws, id, metric("a", 5, 10, 2)));
-    run(tracking->log(ws, id, metric("a", 9, 99, 1)));   // an earlier step
+    run(tracking->log(ws, id, metric("a", 9, 99, 1)));  // an earlier step
     EXPECT_EQ(read(id).latest.at(0).value, 5);
-    run(tracking->log(ws, id, metric("a", 4, 11, 2)));   // later at the same step
+    run(tracking->log(ws, id, metric("a", 4, 11, 2)));  // later at the same step
     EXPECT_EQ(read(id).latest.at(0).value, 4);
-    run(tracking->log(ws, id, metric("a", 3, 11, 2)));   // a smaller value at the same moment
+    run(tracking->log(ws, id, metric("a", 3, 11, 2)));  // a smaller value at the same moment
     EXPECT_EQ(read(id).latest.at(0).value, 4);
     run(tracking->log(ws, id, metric("a", -1, 1, -7)));  // steps below zero come first
     const auto history = *tracking->metric_history(ws, id, "a", 100);
@@ -217,7 +223,8 @@ TEST_F(TrackingTest, WhatAnAgentRepeatsIsAppliedOnce) {
 
 TEST_F(TrackingTest, TheSequenceIsDurableWithWhatItStandsFor) {
     const std::string id = new_run();
-    auto lost = abandoned([&] { return begin(tracking->log(ws, id, from_agent(metric("a", 1, 1, 1), 1, 1))); });
+    auto lost = abandoned(
+        [&] { return begin(tracking->log(ws, id, from_agent(metric("a", 1, 1, 1), 1, 1))); });
     store.persist();  // durable, but the answer is lost with the server
     tracking.reset();
     MemoryStore after(store.crash());
@@ -232,9 +239,11 @@ TEST_F(TrackingTest, TheSequenceIsDurableWithWhatItStandsFor) {
 TEST_F(TrackingTest, ManyAtATimeLoseNothingAndShareCommits) {
     const std::string id = new_run();
     std::vector<Outcome<Result<void>>> calls;
-    for (int i = 0; i < 50; ++i) calls.push_back(begin(tracking->log(ws, id, param("p" + std::to_string(i), "1"))));
-    calls.push_back(begin(tracking->log(ws, id, param("p3", "2"))));  // conflicts with one in flight
-    EXPECT_TRUE(read(id).params.members().empty());                   // only what is committed is seen
+    for (int i = 0; i < 50; ++i)
+        calls.push_back(begin(tracking->log(ws, id, param("p" + std::to_string(i), "1"))));
+    calls.push_back(
+        begin(tracking->log(ws, id, param("p3", "2"))));  // conflicts with one in flight
+    EXPECT_TRUE(read(id).params.members().empty());       // only what is committed is seen
     int commits = 0;
     while (store.queued() > 0) {
         EXPECT_EQ(store.queued(), 1u);
@@ -280,14 +289,16 @@ TEST_F(TrackingTest, RunsOfJobsAreMadeOnceAndEdited) {
     EXPECT_EQ(read("job-1").status, "FINISHED");
     EXPECT_EQ(read("job-1").end_ms, 42);
     EXPECT_EQ(read("job-1").tags.at("mlflow.runName").as_view(), "Better");
-    EXPECT_EQ(run(tracking->update_run(ws, "job-1", "DONE", {}, {})).error().code, Code::InvalidArgument);
+    EXPECT_EQ(run(tracking->update_run(ws, "job-1", "DONE", {}, {})).error().code,
+              Code::InvalidArgument);
     RunEdit edit;
     edit.erase_tags = {"nothing"};
     EXPECT_EQ(run(tracking->edit_run(ws, "job-1", edit)).error().code, Code::NotFound);
     edit.erase_tags = {};
     edit.deleted = true;
     run(tracking->edit_run(ws, "job-1", edit));
-    EXPECT_EQ(run(tracking->log(ws, "job-1", param("a", "1"))).error().code, Code::FailedPrecondition);
+    EXPECT_EQ(run(tracking->log(ws, "job-1", param("a", "1"))).error().code,
+              Code::FailedPrecondition);
 }
 
 TEST_F(TrackingTest, RunsAreListedNewestFirstInPages) {

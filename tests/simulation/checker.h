@@ -30,10 +30,10 @@ struct Script {
     Span runs{};
     int lines = 0;
     bool ignores_term = false;
-    int fails_in = 0;  // 1 snapshot, 2 environment, 3 inputs, 4 outputs; 0 nowhere
-    bool unreadable = false;  // its leases come to nodes as what they cannot read
+    int fails_in = 0;             // 1 snapshot, 2 environment, 3 inputs, 4 outputs; 0 nowhere
+    bool unreadable = false;      // its leases come to nodes as what they cannot read
     bool unreadable_end = false;  // or its ends to the server
-    int ends_supervisor = 0;  // 1: when that is to start it, 2: while it runs
+    int ends_supervisor = 0;      // 1: when that is to start it, 2: while it runs
     std::string preamble;
     int nodes = 1;
     int failing_rank = -1;  // the one that ends with exit_code; -1: every one
@@ -42,7 +42,9 @@ struct Script {
     agent_protocol::TaskSpec task;  // as it is submitted; of a trial, as it comes to a node
     Json sweep;                     // definition of a sweep; null: a command
 
-    int exit_code_of(int rank) const { return failing_rank < 0 || failing_rank == rank ? exit_code : 0; }
+    int exit_code_of(int rank) const {
+        return failing_rank < 0 || failing_rank == rank ? exit_code : 0;
+    }
 };
 
 // The stream into which that rank's command writes.
@@ -53,7 +55,8 @@ using Coverage = std::map<std::string, std::uint64_t>;
 
 class Checker {
 public:
-    Checker(const Timeline& timeline, Coverage& coverage) : timeline_(timeline), coverage_(coverage) {}
+    Checker(const Timeline& timeline, Coverage& coverage)
+        : timeline_(timeline), coverage_(coverage) {}
 
     const std::string& violation() const { return violation_; }
     bool violated() const { return !violation_.empty(); }
@@ -61,18 +64,22 @@ public:
     template <class What>
     void require(bool holds, const What& what) {  // a text, or what gives one
         if (holds) return;
-        if constexpr (std::is_invocable_v<What>) violate(what());
-        else violate(what);
+        if constexpr (std::is_invocable_v<What>)
+            violate(what());
+        else
+            violate(what);
     }
 
     // ---- the store: called after every durable step, with the keys that were written ----
-    void persisted(const MemoryStore::State& state, const std::vector<std::pair<Table, std::string>>& written);
+    void persisted(const MemoryStore::State& state,
+                   const std::vector<std::pair<Table, std::string>>& written);
 
     // Where the durable state is to be found now.
     void durable_is(const MemoryStore::State* state) { latest_ = state; }
 
     // ---- what leaves the server ----
-    void leaves(const MemoryStore::State& state, const NodeId& node, const agent_protocol::ToAgent& message);
+    void leaves(const MemoryStore::State& state, const NodeId& node,
+                const agent_protocol::ToAgent& message);
     void provisions(const MemoryStore::State& state, const NodeId& node);
     void releases(const MemoryStore::State& state, const NodeId& node);
 
@@ -83,14 +90,22 @@ public:
     void wants_ended(const std::string& job) { may_be_canceled_.insert(job); }
     void cancel_acknowledged(const MemoryStore::State& state, const std::string& job);
     // From now on a node of that compute may run so many tasks at a time.
-    void wants_at_a_time(const std::string& compute, int tasks) { at_a_time_[compute] = std::max(at_a_time_[compute], tasks); }
+    void wants_at_a_time(const std::string& compute, int tasks) {
+        at_a_time_[compute] = std::max(at_a_time_[compute], tasks);
+    }
 
     // ---- the processes ----
-    void task_arrived(const AttemptId& id, const agent_protocol::TaskSpec& task);  // on a node that is to start it
+    void task_arrived(const AttemptId& id,
+                      const agent_protocol::TaskSpec& task);  // on a node that is to start it
     void task_starts(const AttemptId& id, int rank, const NodeId& node);
-    void task_ends(const AttemptId& id, int rank, const NodeId& node, int exit_code, bool by_itself);
-    void wrote(const AttemptId& id, int rank, std::string_view bytes) { written_[{id, rank}] += bytes; }
-    void bytes_lost(const AttemptId& id, int rank) { shortened_.insert({id, rank}); }  // with the machine
+    void task_ends(const AttemptId& id, int rank, const NodeId& node, int exit_code,
+                   bool by_itself);
+    void wrote(const AttemptId& id, int rank, std::string_view bytes) {
+        written_[{id, rank}] += bytes;
+    }
+    void bytes_lost(const AttemptId& id, int rank) {
+        shortened_.insert({id, rank});
+    }                                                                    // with the machine
     static std::string line(const AttemptId& id, int rank, int number);  // that its command prints
 
     // ---- at the end, after the faults stopped ----
@@ -124,8 +139,10 @@ private:
     void check_nodes_of(const MemoryStore::State& state, const JobRecord& job);
     void check_sweep(const MemoryStore::State& state, const JobRecord& sweep);
     void check_end(const JobRecord& job);
-    void check_attempt_end(const MemoryStore::State& state, const JobRecord& job, const JobAttempt& attempt);
-    void check_log(const MemoryStore::State& state, const JobRecord& job, const JobAttempt& attempt, int rank);
+    void check_attempt_end(const MemoryStore::State& state, const JobRecord& job,
+                           const JobAttempt& attempt);
+    void check_log(const MemoryStore::State& state, const JobRecord& job, const JobAttempt& attempt,
+                   int rank);
     void check_order(const std::vector<std::string>& leased);
     void count_leases(const JobRecord& job);
     void no_leases(const std::string& job);
@@ -138,13 +155,14 @@ private:
     Coverage& coverage_;
     std::string violation_;
     std::map<std::string, Parsed> parsed_;
-    std::map<std::string, JobRecord> seen_;       // the last durable form of every job
+    std::map<std::string, JobRecord> seen_;  // the last durable form of every job
     std::set<std::string> acknowledged_, may_vanish_, may_be_canceled_;
-    std::map<std::string, int> at_a_time_;        // by compute, the most that was ever asked for
-    std::map<std::string, std::map<int, std::set<std::string>>> waiting_;  // single ones, by compute and priority
+    std::map<std::string, int> at_a_time_;  // by compute, the most that was ever asked for
+    std::map<std::string, std::map<int, std::set<std::string>>>
+        waiting_;                                           // single ones, by compute and priority
     std::map<NodeId, std::map<std::string, bool>> leases_;  // that are not over: job -> is a gang
     std::map<std::string, std::vector<NodeId>> leased_;     // the same by job
-    std::map<std::string, Heard> heard_;          // by job
+    std::map<std::string, Heard> heard_;                    // by job
     std::string last_event_;
     struct Bases {
         std::deque<std::string> sent;  // to its agent since it said Hello
@@ -154,9 +172,9 @@ private:
     std::map<Rank, NodeId> starts_;
     std::map<Rank, Span> started_;
     std::map<std::string, std::map<int, AttemptId>> running_;  // live tasks of a job, by rank
-    std::map<NodeId, std::map<std::string, bool>> on_;         // live tasks on a node: job -> is a gang
+    std::map<NodeId, std::map<std::string, bool>> on_;  // live tasks on a node: job -> is a gang
     std::map<Rank, Ended> ended_;
-    std::map<Rank, std::string> written_;         // every byte of the log, in order
+    std::map<Rank, std::string> written_;  // every byte of the log, in order
     std::set<Rank> shortened_;
     const MemoryStore::State* latest_ = nullptr;
 };

@@ -6,7 +6,8 @@
 namespace turnout::simulation {
 
 // Requests and replies are lost; then the same is asked again. An answer that says "later" is none.
-void World::ask(std::function<void(Server&, Control::Reply<void>)> what, std::function<void(Result<void>)> answered) {
+void World::ask(std::function<void(Server&, Control::Reply<void>)> what,
+                std::function<void(Result<void>)> answered) {
     struct Asking {
         std::function<void(Server&, Control::Reply<void>)> what;
         std::function<void(Result<void>)> answered;
@@ -34,59 +35,74 @@ void World::ask(std::function<void(Server&, Control::Reply<void>)> what, std::fu
             return true;
         };
         if (lost()) return;
-        timeline.in(dice.pause(1ms, 200ms), [this, one, lost] {
-            if (one->over) return;
-            one->what(*server, [this, one, lost](Result<void> result) {
-                if (lost()) return;
-                if (!result && (result.error().code == Code::Unavailable || result.error().code == Code::ResourceExhausted)) {
-                    ++coverage["client was refused: " + result.error().reason];
-                    return;
-                }
-                timeline.in(dice.pause(1ms, 200ms), [this, one, result] {
-                    if (one->over) return;
-                    one->over = true;
-                    --asking;
-                    one->answered(result);
-                    one->attempt = nullptr;
-                }, {always});
-            });
-        }, {server->life});
+        timeline.in(dice.pause(1ms, 200ms),
+                    [this, one, lost] {
+                        if (one->over) return;
+                        one->what(*server, [this, one, lost](Result<void> result) {
+                            if (lost()) return;
+                            if (!result && (result.error().code == Code::Unavailable ||
+                                            result.error().code == Code::ResourceExhausted)) {
+                                ++coverage["client was refused: " + result.error().reason];
+                                return;
+                            }
+                            timeline.in(dice.pause(1ms, 200ms),
+                                        [this, one, result] {
+                                            if (one->over) return;
+                                            one->over = true;
+                                            --asking;
+                                            one->answered(result);
+                                            one->attempt = nullptr;
+                                        },
+                                        {always});
+                        });
+                    },
+                    {server->life});
     };
     const auto first = one->attempt;
     first();
 }
 
 void World::submit(std::string name, std::string compute, Json definition) {
-    ask([=, this](Server& at, Control::Reply<void> reply) {
-        // Whoever deletes a job does not make it again: its attempts would have the same names.
-        if (checker.may_vanish(name)) return reply(Result<void>{});
-        const Script& script = checker.scripts.at(name);
-        JobSubmission job;
-        job.workspace = kWorkspace;
-        job.name = name;
-        job.definition = definition;
-        job.compute = compute;
-        job.task = script.task;
-        if (!script.sweep.is_null()) job.type = JobType::Sweep;
-        if (mutation.gang_smaller && job.task.node_count > 1) --job.task.node_count;
-        job.priority = mutation.priority_ignored ? 0 : script.priority;
-        job.principal = script.principal;
-        job.meta.experiment = script.experiment;
-        at.control.submit(std::move(job), [this, name, reply](Result<Put> result) {
-            if (result && server) checker.acknowledged(server->store.durable(), name);
-            ++coverage[!result ? "submit: " + result.error().reason : *result == Put::Created ? "submit: created" : "submit: unchanged"];
-            reply(result ? Result<void>{} : Result<void>(Failure(result.error())));
+    ask(
+        [=, this](Server& at, Control::Reply<void> reply) {
+            // Whoever deletes a job does not make it again: its attempts would have the same names.
+            if (checker.may_vanish(name)) return reply(Result<void>{});
+            const Script& script = checker.scripts.at(name);
+            JobSubmission job;
+            job.workspace = kWorkspace;
+            job.name = name;
+            job.definition = definition;
+            job.compute = compute;
+            job.task = script.task;
+            if (!script.sweep.is_null()) job.type = JobType::Sweep;
+            if (mutation.gang_smaller && job.task.node_count > 1) --job.task.node_count;
+            job.priority = mutation.priority_ignored ? 0 : script.priority;
+            job.principal = script.principal;
+            job.meta.experiment = script.experiment;
+            at.control.submit(std::move(job), [this, name, reply](Result<Put> result) {
+                if (result && server) checker.acknowledged(server->store.durable(), name);
+                ++coverage[!result                   ? "submit: " + result.error().reason
+                           : *result == Put::Created ? "submit: created"
+                                                     : "submit: unchanged"];
+                reply(result ? Result<void>{} : Result<void>(Failure(result.error())));
+            });
+        },
+        [this, name](Result<void> result) {
+            say("client", "submit " + name + ": " + (result ? "ok" : result.error().reason));
         });
-    }, [this, name](Result<void> result) { say("client", "submit " + name + ": " + (result ? "ok" : result.error().reason)); });
 }
 
 void World::put(Compute compute) {
     if (settling) return;  // at the end everything is let go
     checker.wants_at_a_time(compute.name, compute.jobs_per_node);
     if (mutation.backlog_without_limit) compute.jobs_per_node += 1000;
-    ask([compute](Server& at, Control::Reply<void> reply) {
-        at.control.put_compute(compute, [reply](Result<Put> r) { reply(r ? Result<void>{} : Result<void>(Failure(r.error()))); });
-    }, [](Result<void>) {});
+    ask(
+        [compute](Server& at, Control::Reply<void> reply) {
+            at.control.put_compute(compute, [reply](Result<Put> r) {
+                reply(r ? Result<void>{} : Result<void>(Failure(r.error())));
+            });
+        },
+        [](Result<void>) {});
 }
 
 Compute World::some_cluster(const std::string& name) {
@@ -95,79 +111,122 @@ Compute World::some_cluster(const std::string& name) {
     compute.name = name;
     compute.definition = compute.envelope = Json::object();
     compute.min_nodes = dice.chance(0.2) ? 1 : 0;
-    compute.max_nodes = static_cast<int>(dice.between(dice.chance(0.1) ? 0 : 1, gangs > 0 ? 5 : many_bases ? 1 : 3));
+    compute.max_nodes = static_cast<int>(dice.between(dice.chance(0.1) ? 0 : 1, gangs > 0    ? 5
+                                                                                : many_bases ? 1
+                                                                                             : 3));
     compute.idle_before_scale_down = dice.pause(1s, 120s);
     if (low_priority && dice.chance(0.5)) compute.tier = Tier::LowPriority;
-    if (several_at_once && dice.chance(0.6)) compute.jobs_per_node = static_cast<int>(dice.between(2, 4));
+    if (several_at_once && dice.chance(0.6))
+        compute.jobs_per_node = static_cast<int>(dice.between(2, 4));
     return compute;
 }
 
 void World::plan_job(int number, Span when) {
     std::string name = "job" + std::to_string(number);
-    if (dice.chance(0.05)) name = number <= 26 ? std::string(1, static_cast<char>('a' + number - 1)) : std::to_string(number);
-    else if (dice.chance(0.05)) name += std::string(static_cast<std::size_t>(dice.between(100, 200)), 'x');
+    if (dice.chance(0.05))
+        name = number <= 26 ? std::string(1, static_cast<char>('a' + number - 1))
+                            : std::to_string(number);
+    else if (dice.chance(0.05))
+        name += std::string(static_cast<std::size_t>(dice.between(100, 200)), 'x');
     Script& script = checker.scripts[name];
     script.exit_code = dice.chance(0.2) ? static_cast<int>(dice.between(1, 100)) : 0;
-    script.runs = long_tasks                                    ? dice.pause(1min, 30min)
+    script.runs = long_tasks                                         ? dice.pause(1min, 30min)
                   : short_tasks && (many_bases || dice.chance(0.97)) ? dice.pause(1ms, 20ms)
-                                                                : dice.pause(1ms, 3min);
+                                                                     : dice.pause(1ms, 3min);
     script.lines = static_cast<int>(dice.between(0, short_tasks ? 2 : 12));
     script.ignores_term = dice.chance(0.2);
-    if (dice.chance(0.1)) script.fails_in = static_cast<int>(dice.between(1, 4));
-    else if (dice.chance(0.02)) script.ends_supervisor = static_cast<int>(dice.between(1, 2));
-    else if (dice.chance(0.02)) (dice.chance(0.5) ? script.unreadable : script.unreadable_end) = true;
+    if (dice.chance(0.1))
+        script.fails_in = static_cast<int>(dice.between(1, 4));
+    else if (dice.chance(0.02))
+        script.ends_supervisor = static_cast<int>(dice.between(1, 2));
+    else if (dice.chance(0.02))
+        (dice.chance(0.5) ? script.unreadable : script.unreadable_end) = true;
     if (dice.chance(0.3)) script.preamble = "notice for " + name + "\n";
     if (dice.chance(gangs)) {
         script.nodes = static_cast<int>(dice.between(2, std::min(4, slots)));
-        if (dice.chance(0.5)) script.failing_rank = static_cast<int>(dice.between(0, script.nodes - 1));
+        if (dice.chance(0.5))
+            script.failing_rank = static_cast<int>(dice.between(0, script.nodes - 1));
     }
     if (priorities) script.priority = static_cast<int>(dice.between(-1, 2));
     if (sharers) {
         script.principal = dice.chance(0.5) ? "ana" : "ben";
         script.experiment = dice.chance(0.5) ? "one" : "two";
     }
-    if (dice.chance(0.1)) script.task.timeout = std::max<Span>(1ms, script.runs * dice.between(20, 150) / 100);
+    if (dice.chance(0.1))
+        script.task.timeout = std::max<Span>(1ms, script.runs * dice.between(20, 150) / 100);
     script.task.command = name;
     script.task.node_count = script.nodes;
     script.task.variables = {{"AZUREML_RUN_ID", name}};
-    if (many_bases || dice.chance(0.2)) script.task.variables.emplace_back("SEED", std::to_string(many_bases ? number % 280 : number % 3));
-    if (!script.preamble.empty()) script.task.environment.notices.push_back(script.preamble.substr(0, script.preamble.size() - 1));
+    if (many_bases || dice.chance(0.2))
+        script.task.variables.emplace_back("SEED",
+                                           std::to_string(many_bases ? number % 280 : number % 3));
+    if (!script.preamble.empty())
+        script.task.environment.notices.push_back(
+            script.preamble.substr(0, script.preamble.size() - 1));
 
-    const std::string compute = dice.chance(0.15) ? "serverless" : computes[static_cast<std::size_t>(dice.between(0, static_cast<std::int64_t>(computes.size()) - 1))];
+    const std::string compute = dice.chance(0.15)
+                                    ? "serverless"
+                                    : computes[static_cast<std::size_t>(dice.between(
+                                          0, static_cast<std::int64_t>(computes.size()) - 1))];
     const Json definition = Json::object({{"command", name}});
     timeline.in(when, [=, this] { submit(name, compute, definition); }, {always});
-    const auto later = [&] { return when + (short_tasks && dice.chance(0.7) ? dice.pause(1ms, 2s) : dice.pause(1ms, 3min)); };
-    if (dice.chance(short_tasks ? 0.03 : 0.2)) timeline.in(later(), [=, this] { submit(name, compute, definition); }, {always});
+    const auto later = [&] {
+        return when +
+               (short_tasks && dice.chance(0.7) ? dice.pause(1ms, 2s) : dice.pause(1ms, 3min));
+    };
+    if (dice.chance(short_tasks ? 0.03 : 0.2))
+        timeline.in(later(), [=, this] { submit(name, compute, definition); }, {always});
     if (many_bases) return;
     if (dice.chance(short_tasks ? 0.1 : 0.3)) {
-        timeline.in(later(), [this, name] {
-            checker.wants_ended(name);
-            ask([this, name](Server& at, Control::Reply<void> reply) {
-                at.control.cancel_job(kWorkspace, name, [this, name, reply](Result<void> result) {
-                    if (result && server) checker.cancel_acknowledged(server->store.durable(), name);
-                    reply(std::move(result));
-                });
-            }, [this, name](Result<void> r) {
-                ++coverage[r ? "cancel: ok" : "cancel: " + r.error().reason];
-                say("client", "cancel " + name + ": " + (r ? "ok" : r.error().reason));
-            });
-        }, {always});
+        timeline.in(
+            later(),
+            [this, name] {
+                checker.wants_ended(name);
+                ask(
+                    [this, name](Server& at, Control::Reply<void> reply) {
+                        at.control.cancel_job(
+                            kWorkspace, name, [this, name, reply](Result<void> result) {
+                                if (result && server)
+                                    checker.cancel_acknowledged(server->store.durable(), name);
+                                reply(std::move(result));
+                            });
+                    },
+                    [this, name](Result<void> r) {
+                        ++coverage[r ? "cancel: ok" : "cancel: " + r.error().reason];
+                        say("client", "cancel " + name + ": " + (r ? "ok" : r.error().reason));
+                    });
+            },
+            {always});
     }
     if (dice.chance(0.1)) {
-        timeline.in(later(), [this, name] {
-            ask([name](Server& at, Control::Reply<void> reply) { at.control.preempt_job(kWorkspace, name, std::move(reply)); },
-                [this, name](Result<void> r) {
-                    ++coverage[r ? "preempt: ok" : "preempt: " + r.error().reason];
-                    say("client", "preempt " + name + ": " + (r ? "ok" : r.error().reason));
-                });
-        }, {always});
+        timeline.in(later(),
+                    [this, name] {
+                        ask(
+                            [name](Server& at, Control::Reply<void> reply) {
+                                at.control.preempt_job(kWorkspace, name, std::move(reply));
+                            },
+                            [this, name](Result<void> r) {
+                                ++coverage[r ? "preempt: ok" : "preempt: " + r.error().reason];
+                                say("client",
+                                    "preempt " + name + ": " + (r ? "ok" : r.error().reason));
+                            });
+                    },
+                    {always});
     }
     if (dice.chance(short_tasks ? 0.03 : 0.1)) {
-        timeline.in(when + dice.pause(short_tasks ? 1s : 4min, 20min), [this, name] {
-            checker.wants_deleted(name);
-            ask([name](Server& at, Control::Reply<void> reply) { at.control.delete_job(kWorkspace, name, std::move(reply)); },
-                [this](Result<void> r) { ++coverage[r ? "delete job: ok" : "delete job: " + r.error().reason]; });
-        }, {always});
+        timeline.in(
+            when + dice.pause(short_tasks ? 1s : 4min, 20min),
+            [this, name] {
+                checker.wants_deleted(name);
+                ask(
+                    [name](Server& at, Control::Reply<void> reply) {
+                        at.control.delete_job(kWorkspace, name, std::move(reply));
+                    },
+                    [this](Result<void> r) {
+                        ++coverage[r ? "delete job: ok" : "delete job: " + r.error().reason];
+                    });
+            },
+            {always});
     }
 }
 
@@ -178,11 +237,12 @@ void World::plan_sweep(int number, Span when) {
     Json values = Json::array();
     for (int i = 0; i < total; ++i) values.push(i * 10);
     Script& script = checker.scripts[name];
-    script.sweep = Json::object({{"jobType", "Sweep"},
-                                 {"searchSpace", Json::object({{"n", Json::array({"choice", Json::array({values})})}})},
-                                 {"samplingAlgorithm", Json::object({{"samplingAlgorithmType", "Grid"}})},
-                                 {"objective", Json::object({{"goal", "minimize"}, {"primaryMetric", "loss"}})},
-                                 {"limits", Json::object({{"maxConcurrentTrials", dice.between(1, 20)}})}});
+    script.sweep = Json::object(
+        {{"jobType", "Sweep"},
+         {"searchSpace", Json::object({{"n", Json::array({"choice", Json::array({values})})}})},
+         {"samplingAlgorithm", Json::object({{"samplingAlgorithmType", "Grid"}})},
+         {"objective", Json::object({{"goal", "minimize"}, {"primaryMetric", "loss"}})},
+         {"limits", Json::object({{"maxConcurrentTrials", dice.between(1, 20)}})}});
     script.task.command = "try ${{search_space.n}}";
     script.task.variables = {{"AZUREML_RUN_ID", std::string(agent_protocol::kJobPlaceholder)}};
     if (priorities) script.priority = static_cast<int>(dice.between(-1, 2));
@@ -198,19 +258,30 @@ void World::plan_sweep(int number, Span when) {
         one.task.parameters = {{"n", value}};
         one.task.variables = {{"AZUREML_RUN_ID", trial}, {"AZUREML_SWEEP_n", value}};
     }
-    const std::string compute = computes[static_cast<std::size_t>(dice.between(0, static_cast<std::int64_t>(computes.size()) - 1))];
-    timeline.in(when, [=, this, definition = script.sweep] { submit(name, compute, definition); }, {always});
+    const std::string compute = computes[static_cast<std::size_t>(
+        dice.between(0, static_cast<std::int64_t>(computes.size()) - 1))];
+    timeline.in(when, [=, this, definition = script.sweep] { submit(name, compute, definition); },
+                {always});
     if (!dice.chance(0.3)) return;
-    timeline.in(when + (short_tasks ? dice.pause(1ms, 5s) : dice.pause(1ms, 5min)), [=, this] {
-        checker.wants_ended(name);
-        for (int i = 0; i < total; ++i) checker.wants_ended(name + "_" + std::to_string(i));
-        ask([this, name](Server& at, Control::Reply<void> reply) {
-            at.control.cancel_job(kWorkspace, name, [this, name, reply](Result<void> result) {
-                if (result && server) checker.cancel_acknowledged(server->store.durable(), name);
-                reply(std::move(result));
-            });
-        }, [this, name](Result<void> r) { say("client", "cancel " + name + ": " + (r ? "ok" : r.error().reason)); });
-    }, {always});
+    timeline.in(when + (short_tasks ? dice.pause(1ms, 5s) : dice.pause(1ms, 5min)),
+                [=, this] {
+                    checker.wants_ended(name);
+                    for (int i = 0; i < total; ++i)
+                        checker.wants_ended(name + "_" + std::to_string(i));
+                    ask(
+                        [this, name](Server& at, Control::Reply<void> reply) {
+                            at.control.cancel_job(
+                                kWorkspace, name, [this, name, reply](Result<void> result) {
+                                    if (result && server)
+                                        checker.cancel_acknowledged(server->store.durable(), name);
+                                    reply(std::move(result));
+                                });
+                        },
+                        [this, name](Result<void> r) {
+                            say("client", "cancel " + name + ": " + (r ? "ok" : r.error().reason));
+                        });
+                },
+                {always});
 }
 
 void World::plan_client() {
@@ -219,28 +290,43 @@ void World::plan_client() {
         computes.push_back("c" + std::to_string(i));
         put(some_cluster(computes.back()));
     }
-    const auto any = [this] { return computes[static_cast<std::size_t>(dice.between(0, static_cast<std::int64_t>(computes.size()) - 1))]; };
+    const auto any = [this] {
+        return computes[static_cast<std::size_t>(
+            dice.between(0, static_cast<std::int64_t>(computes.size()) - 1))];
+    };
     const Span busy = short_tasks ? dice.pause(2s, 2min) : dice.pause(30s, 10min);
     const Span start = short_tasks ? 1s : 5s;
     const auto sometime = [&] { return dice.span(start, start + busy); };
 
     int jobs = static_cast<int>(dice.between(1, 10));
-    if (short_tasks) jobs = static_cast<int>(many_bases ? dice.between(300, 400) : dice.between(10, dice.chance(0.2) ? 150 : 50));
+    if (short_tasks)
+        jobs = static_cast<int>(many_bases ? dice.between(300, 400)
+                                           : dice.between(10, dice.chance(0.2) ? 150 : 50));
     // Some come one by one, others all at once.
     Span burst = sometime();
     for (int i = 1; i <= jobs; ++i) {
         if (dice.chance(0.05)) burst = sometime();
         plan_job(i, short_tasks && dice.chance(0.8) ? burst + dice.pause(1us, 500ms) : sometime());
     }
-    for (int i = many_bases || !dice.chance(0.3) ? 0 : static_cast<int>(dice.between(1, 2)); i > 0; --i) plan_sweep(i, sometime());
+    for (int i = many_bases || !dice.chance(0.3) ? 0 : static_cast<int>(dice.between(1, 2)); i > 0;
+         --i)
+        plan_sweep(i, sometime());
     for (int i = many_bases ? 0 : static_cast<int>(dice.between(0, 3)); i > 0; --i)
         timeline.in(sometime(), [this, name = any()] { put(some_cluster(name)); }, {always});
     if (!many_bases && dice.chance(0.2)) {
-        timeline.in(sometime(), [this, name = any()] {
-            for (const auto& [job, script] : checker.scripts) checker.wants_ended(job);
-            ask([name](Server& at, Control::Reply<void> reply) { at.control.delete_compute(kWorkspace, name, std::move(reply)); },
-                [this](Result<void> r) { ++coverage[r ? "delete compute: ok" : "delete compute: " + r.error().reason]; });
-        }, {always});
+        timeline.in(sometime(),
+                    [this, name = any()] {
+                        for (const auto& [job, script] : checker.scripts) checker.wants_ended(job);
+                        ask(
+                            [name](Server& at, Control::Reply<void> reply) {
+                                at.control.delete_compute(kWorkspace, name, std::move(reply));
+                            },
+                            [this](Result<void> r) {
+                                ++coverage[r ? "delete compute: ok"
+                                             : "delete compute: " + r.error().reason];
+                            });
+                    },
+                    {always});
     }
 }
 

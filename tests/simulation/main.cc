@@ -20,26 +20,37 @@ using namespace turnout::simulation;
 namespace {
 
 const std::map<std::string, bool Mutation::*> kMutations{
-    {"effects-before-commit", &Mutation::effects_before_commit}, {"no-fence", &Mutation::no_fence},
-    {"early-replacement", &Mutation::early_replacement},         {"supervisor-forgets", &Mutation::supervisor_forgets},
-    {"gone-without-proof", &Mutation::gone_without_proof},                  {"extra-slot", &Mutation::extra_slot},
-    {"log-acked-early", &Mutation::log_acked_early},             {"begun-is-revoked", &Mutation::begun_is_revoked},
-    {"rank-forgotten", &Mutation::rank_forgotten},               {"lease-before-base", &Mutation::lease_before_base},
-    {"priority-ignored", &Mutation::priority_ignored},           {"more-at-once", &Mutation::more_at_once},
-    {"backlog-without-limit", &Mutation::backlog_without_limit}, {"gang-smaller", &Mutation::gang_smaller},
-    {"cancel-forgotten", &Mutation::cancel_forgotten},           {"events-lost", &Mutation::events_lost},
+    {"effects-before-commit", &Mutation::effects_before_commit},
+    {"no-fence", &Mutation::no_fence},
+    {"early-replacement", &Mutation::early_replacement},
+    {"supervisor-forgets", &Mutation::supervisor_forgets},
+    {"gone-without-proof", &Mutation::gone_without_proof},
+    {"extra-slot", &Mutation::extra_slot},
+    {"log-acked-early", &Mutation::log_acked_early},
+    {"begun-is-revoked", &Mutation::begun_is_revoked},
+    {"rank-forgotten", &Mutation::rank_forgotten},
+    {"lease-before-base", &Mutation::lease_before_base},
+    {"priority-ignored", &Mutation::priority_ignored},
+    {"more-at-once", &Mutation::more_at_once},
+    {"backlog-without-limit", &Mutation::backlog_without_limit},
+    {"gang-smaller", &Mutation::gang_smaller},
+    {"cancel-forgotten", &Mutation::cancel_forgotten},
+    {"events-lost", &Mutation::events_lost},
     {"limit-not-kept", &Mutation::limit_not_kept},
 };
 
 bool real_database = false;
 
-std::string simulate(std::uint64_t seed, const Mutation& mutation, bool verbose, Coverage& coverage) {
+std::string simulate(std::uint64_t seed, const Mutation& mutation, bool verbose,
+                     Coverage& coverage) {
     World world(seed, mutation, verbose, real_database, coverage);
     return world.run();
 }
 
 // The first seed of the range that fails.
-std::optional<std::uint64_t> first_failure(std::uint64_t from, std::uint64_t to, const Mutation& mutation, std::string& why, Coverage& coverage) {
+std::optional<std::uint64_t> first_failure(std::uint64_t from, std::uint64_t to,
+                                           const Mutation& mutation, std::string& why,
+                                           Coverage& coverage) {
     for (std::uint64_t seed = from; seed <= to; ++seed) {
         why = simulate(seed, mutation, false, coverage);
         if (!why.empty()) return seed;
@@ -49,21 +60,64 @@ std::optional<std::uint64_t> first_failure(std::uint64_t from, std::uint64_t to,
 
 // Many worlds in which one of these never happened prove less than they seem to.
 constexpr const char* kMustHappen[] = {
-    "agent killed", "agent quit", "attempt ended: canceled", "attempt ended: internal", "attempt ended: node_lost",
-    "attempt ended: timeout", "attempt ended: user_code", "cancel: ok", "client message lost", "commit failed", "complete log compared",
-    "delete compute: ok", "delete job: ok", "journal rewritten", "lease with token", "link cut", "link stalled",
-    "machine vanished", "node rebooted", "partition", "provider answer lost", "provider request doubled",
-    "provider request lost", "provisioning failed", "server crashed", "server's machine rebooted",
-    "silent link given up by the agent", "status Canceled", "sweep Canceled", "sweep Completed", "sweep Failed", "status Failed", "supervisor killed",
-    "task fenced by the supervisor", "wall clock set", "a start took the supervisor with it", "a command took the supervisor with it", "a lease could not be read", "an end could not be read",
-    "a rank ended before the others", "attempt ended: preempted", "attempt taken back before it began",
-    "compared with what would be recovered", "complete log of a rank compared", "given to a backlog",
-    "leased while others of several priorities wait", "more bases than a node keeps", "preempt: ok",
-    "revoke came in time", "revoke came too late", "several tasks at a time on a node", "task of a gang started",
+    "agent killed",
+    "agent quit",
+    "attempt ended: canceled",
+    "attempt ended: internal",
+    "attempt ended: node_lost",
+    "attempt ended: timeout",
+    "attempt ended: user_code",
+    "cancel: ok",
+    "client message lost",
+    "commit failed",
+    "complete log compared",
+    "delete compute: ok",
+    "delete job: ok",
+    "journal rewritten",
+    "lease with token",
+    "link cut",
+    "link stalled",
+    "machine vanished",
+    "node rebooted",
+    "partition",
+    "provider answer lost",
+    "provider request doubled",
+    "provider request lost",
+    "provisioning failed",
+    "server crashed",
+    "server's machine rebooted",
+    "silent link given up by the agent",
+    "status Canceled",
+    "sweep Canceled",
+    "sweep Completed",
+    "sweep Failed",
+    "status Failed",
+    "supervisor killed",
+    "task fenced by the supervisor",
+    "wall clock set",
+    "a start took the supervisor with it",
+    "a command took the supervisor with it",
+    "a lease could not be read",
+    "an end could not be read",
+    "a rank ended before the others",
+    "attempt ended: preempted",
+    "attempt taken back before it began",
+    "compared with what would be recovered",
+    "complete log of a rank compared",
+    "given to a backlog",
+    "leased while others of several priorities wait",
+    "more bases than a node keeps",
+    "preempt: ok",
+    "revoke came in time",
+    "revoke came too late",
+    "several tasks at a time on a node",
+    "task of a gang started",
 };
 
 int usage() {
-    std::fprintf(stderr, "usage: simulation [--seed S [--verbose]] [--seeds A..B] [--sqlite] [--regressions FILE] [--mutate NAME] [--check-mutations]\n");
+    std::fprintf(stderr,
+                 "usage: simulation [--seed S [--verbose]] [--seeds A..B] [--sqlite] "
+                 "[--regressions FILE] [--mutate NAME] [--check-mutations]\n");
     return 2;
 }
 
@@ -79,10 +133,14 @@ int main(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) {
         const std::string flag = argv[i];
         const auto value = [&]() -> std::string { return i + 1 < argc ? argv[++i] : ""; };
-        if (flag == "--verbose") verbose = true;
-        else if (flag == "--sqlite") real_database = true;
-        else if (flag == "--check-mutations") check_mutations = true;
-        else if (flag == "--seed") from = to = std::strtoull(value().c_str(), nullptr, 10);
+        if (flag == "--verbose")
+            verbose = true;
+        else if (flag == "--sqlite")
+            real_database = true;
+        else if (flag == "--check-mutations")
+            check_mutations = true;
+        else if (flag == "--seed")
+            from = to = std::strtoull(value().c_str(), nullptr, 10);
         else if (flag == "--seeds") {
             const std::string range = value();
             const std::size_t dots = range.find("..");
@@ -97,7 +155,8 @@ int main(int argc, char** argv) {
         } else if (flag == "--regressions") {
             std::ifstream file(value());
             for (std::string line; std::getline(file, line);)
-                if (!line.empty() && line[0] != '#') first.push_back(std::strtoull(line.c_str(), nullptr, 10));
+                if (!line.empty() && line[0] != '#')
+                    first.push_back(std::strtoull(line.c_str(), nullptr, 10));
         } else {
             return usage();
         }
@@ -111,7 +170,8 @@ int main(int argc, char** argv) {
             Mutation one;
             one.*member = true;
             if (const auto seed = first_failure(1, 1000, one, why, coverage)) {
-                std::printf("%-24s caught by seed %llu: %s\n", name.c_str(), static_cast<unsigned long long>(*seed), why.c_str());
+                std::printf("%-24s caught by seed %llu: %s\n", name.c_str(),
+                            static_cast<unsigned long long>(*seed), why.c_str());
             } else {
                 std::printf("%-24s NOT caught in 1000 seeds\n", name.c_str());
                 ++missed;
@@ -122,8 +182,12 @@ int main(int argc, char** argv) {
 
     const auto begin = std::chrono::steady_clock::now();
     const auto failed = [&](std::uint64_t seed) {
-        std::printf("seed %llu fails %s\nrepeat it:  %s --seed %llu%s --verbose\n", static_cast<unsigned long long>(seed), why.c_str(), argv[0],
-                    static_cast<unsigned long long>(seed), ((mutated.empty() ? "" : " --mutate " + mutated) + (real_database ? " --sqlite" : "")).c_str());
+        std::printf(
+            "seed %llu fails %s\nrepeat it:  %s --seed %llu%s --verbose\n",
+            static_cast<unsigned long long>(seed), why.c_str(), argv[0],
+            static_cast<unsigned long long>(seed),
+            ((mutated.empty() ? "" : " --mutate " + mutated) + (real_database ? " --sqlite" : ""))
+                .c_str());
         return 1;
     };
     for (const std::uint64_t seed : first) {
@@ -134,13 +198,16 @@ int main(int argc, char** argv) {
         why = simulate(seed, mutation, verbose, coverage);
         if (!why.empty()) return failed(seed);
     }
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     const double worlds = static_cast<double>(to - from + 1 + first.size());
-    for (const auto& [name, count] : coverage) std::printf("%12llu  %s\n", static_cast<unsigned long long>(count), name.c_str());
+    for (const auto& [name, count] : coverage)
+        std::printf("%12llu  %s\n", static_cast<unsigned long long>(count), name.c_str());
     if (mutated.empty() && worlds >= 1000)
         for (const char* name : kMustHappen)
             if (!coverage.contains(name)) {
-                std::printf("'%s' never happened: the simulation does not test it any more\n", name);
+                std::printf("'%s' never happened: the simulation does not test it any more\n",
+                            name);
                 return 1;
             }
     std::printf("%.0f worlds in %.1f s: %.0f a second\n", worlds, seconds, worlds / seconds);

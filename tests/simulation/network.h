@@ -35,7 +35,8 @@ public:
         timeline_.at(to.arrival, [self = shared_from_this(), from, bytes = std::move(bytes)] {
             End& there = self->end(1 - from);
             // A copy: what it does may end this connection and the function with it.
-            if (const auto receive = there.on_bytes; !self->broken_ && there.open && receive) receive(bytes);
+            if (const auto receive = there.on_bytes; !self->broken_ && there.open && receive)
+                receive(bytes);
         });
     }
     // An orderly end: what was sent before it still arrives.
@@ -56,7 +57,8 @@ public:
         const std::optional<Span> delays[2] = {first_notices, second_notices};
         for (int side = 0; side < 2; ++side)
             if (delays[side])
-                timeline_.in(*delays[side], [self = shared_from_this(), side] { self->notice(side); });
+                timeline_.in(*delays[side],
+                             [self = shared_from_this(), side] { self->notice(side); });
     }
     // Everything on its way, and everything sent from now on, arrives not before that.
     void stall(Span until) {
@@ -80,7 +82,10 @@ private:
 class ServerStream : public http::Stream {
 public:
     ServerStream(Timeline& timeline, Dice& dice, std::shared_ptr<Connection> connection)
-        : timeline_(timeline), dice_(dice), state_(std::make_shared<State>()), connection_(std::move(connection)) {
+        : timeline_(timeline),
+          dice_(dice),
+          state_(std::make_shared<State>()),
+          connection_(std::move(connection)) {
         connection_->end(0).on_bytes = [state = state_](std::string bytes) {
             state->arrived += bytes;
             state->wake();
@@ -96,8 +101,10 @@ public:
     Task<Result<void>> write(std::string bytes) override {
         connection_->send(0, std::move(bytes));
         Later<bool> written;
-        if (dice_.chance(0.9)) written.settle()(true);
-        else timeline_.in(dice_.pause(1ms, 500ms), [settle = written.settle()] { settle(true); });
+        if (dice_.chance(0.9))
+            written.settle()(true);
+        else
+            timeline_.in(dice_.pause(1ms, 500ms), [settle = written.settle()] { settle(true); });
         return wait(std::move(written), state_);
     }
     void close() override {
@@ -135,7 +142,8 @@ private:
 
     Timeline& timeline_;
     Dice& dice_;
-    std::shared_ptr<State> state_;  // shared with the reading coroutine, which may outlive the stream
+    std::shared_ptr<State>
+        state_;  // shared with the reading coroutine, which may outlive the stream
     std::shared_ptr<Connection> connection_;
 };
 

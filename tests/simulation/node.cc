@@ -17,7 +17,9 @@ std::string text(const AttemptId& id) {
 }  // namespace
 
 Machine::Machine(World& world, NodeId id)
-    : world_(world), id_(std::move(id)), clock_(world.timeline, static_cast<int>(world.dice.between(-10'000, 10'000))),
+    : world_(world),
+      id_(std::move(id)),
+      clock_(world.timeline, static_cast<int>(world.dice.between(-10'000, 10'000))),
       boots_(static_cast<int>(world.dice.between(1, 1'000'000'000))) {}
 
 Machine::~Machine() {
@@ -32,7 +34,8 @@ bool Machine::reachable() const {
 bool Machine::empty() const {
     if (agent_) return false;
     if (!supervisor_) return true;
-    return std::all_of(supervisor_->tasks.begin(), supervisor_->tasks.end(), [](const auto& task) { return task.second.exit.has_value(); });
+    return std::all_of(supervisor_->tasks.begin(), supervisor_->tasks.end(),
+                       [](const auto& task) { return task.second.exit.has_value(); });
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -48,8 +51,10 @@ void Machine::kill_agent(const char* why) {
     world_.say(id_.c_str(), std::string("agent ends: ") + why);
     ++world_.coverage["agent killed"];
     if (agent_->connection) {
-        if (world_.dice.chance(0.5)) agent_->connection->close(1);
-        else agent_->connection->cut(world_.dice.pause(10ms, 5s), std::nullopt);
+        if (world_.dice.chance(0.5))
+            agent_->connection->close(1);
+        else
+            agent_->connection->cut(world_.dice.pause(10ms, 5s), std::nullopt);
     }
     agent_.reset();
     if (supervisor_) supervisor_->listening = false;
@@ -63,11 +68,15 @@ void Machine::kill_supervisor() {
     supervisor_.reset();
     if (!agent_) return;
     agent_->supervised = false;
-    world_.timeline.in(world_.dice.pause(1ms, 1s), [this] {
-        agent_->core->supervisor_gone();
-        pump();
-        world_.timeline.in(world_.dice.pause(1ms, 1s), [this] { connect_supervisor(); }, {life_, agent_->life});
-    }, {life_, agent_->life});
+    world_.timeline.in(world_.dice.pause(1ms, 1s),
+                       [this] {
+                           agent_->core->supervisor_gone();
+                           pump();
+                           world_.timeline.in(world_.dice.pause(1ms, 1s),
+                                              [this] { connect_supervisor(); },
+                                              {life_, agent_->life});
+                       },
+                       {life_, agent_->life});
 }
 
 // A task dies with its supervisor.
@@ -81,13 +90,18 @@ void Machine::drop_tasks() {
 void Machine::reboot() {
     world_.say(id_.c_str(), "reboots");
     ++world_.coverage["node rebooted"];
-    if (agent_ && agent_->connection) agent_->connection->cut(world_.dice.chance(0.5) ? std::optional<Span>(world_.dice.pause(1s, 90s)) : std::nullopt, std::nullopt);
+    if (agent_ && agent_->connection)
+        agent_->connection->cut(world_.dice.chance(0.5)
+                                    ? std::optional<Span>(world_.dice.pause(1s, 90s))
+                                    : std::nullopt,
+                                std::nullopt);
     agent_.reset();
     drop_tasks();
     supervisor_.reset();
     // What was not synced may be there or not, but in order.
     const auto survives = [this](std::size_t synced, std::size_t all) {
-        return static_cast<std::size_t>(world_.dice.between(static_cast<std::int64_t>(std::min(synced, all)), static_cast<std::int64_t>(all)));
+        return static_cast<std::size_t>(world_.dice.between(
+            static_cast<std::int64_t>(std::min(synced, all)), static_cast<std::int64_t>(all)));
     };
     records_.resize(survives(records_synced_, records_.size()));
     entries_.resize(survives(entries_synced_, entries_.size()));
@@ -152,7 +166,8 @@ void Machine::start_agent() {
         records_ = agent_->core->snapshot();
         records_synced_ = records_.size();
     }
-    world_.timeline.in(world_.dice.pause(1ms, 500ms), [this] { connect_supervisor(); }, {life_, agent_->life});
+    world_.timeline.in(world_.dice.pause(1ms, 500ms), [this] { connect_supervisor(); },
+                       {life_, agent_->life});
     world_.timeline.in(world_.dice.pause(1ms, 1s), [this] { dial(); }, {life_, agent_->life});
 }
 
@@ -166,11 +181,13 @@ void Machine::pump() {
     const std::optional<Span> next = agent_->core->next_tick();
     if (!next || *next >= agent_->ticking) return;
     agent_->ticking = *next;
-    world_.timeline.in(clock_.until(*next), [this] {
-        agent_->ticking = Span::max();
-        agent_->core->tick();
-        pump();
-    }, {life_, agent_->life});
+    world_.timeline.in(clock_.until(*next),
+                       [this] {
+                           agent_->ticking = Span::max();
+                           agent_->core->tick();
+                           pump();
+                       },
+                       {life_, agent_->life});
 }
 
 void Machine::carry_out(agent::Effect effect) {
@@ -178,7 +195,8 @@ void Machine::carry_out(agent::Effect effect) {
     if (auto* send = std::get_if<ef::Send>(&effect)) {
         if (!agent_->connection) return;
         std::string frame = ap::encode(send->message);
-        if (const auto* end = std::get_if<ap::EndReport>(&send->message); end && world_.checker.scripts.at(end->id.job).unreadable_end) {
+        if (const auto* end = std::get_if<ap::EndReport>(&send->message);
+            end && world_.checker.scripts.at(end->id.job).unreadable_end) {
             ++world_.coverage["an end could not be read"];
             frame[frame.find("\"cause\":\"") + 9] = 'X';
         }
@@ -186,9 +204,12 @@ void Machine::carry_out(agent::Effect effect) {
         agent_->connection->send(1, frame);
     } else if (auto* record = std::get_if<ef::Record>(&effect)) {
         records_.push_back(std::move(record->line));
-        world_.timeline.in(world_.dice.pause(1ms, 5s), [this, count = records_.size()] {
-            records_synced_ = std::max(records_synced_, std::min(count, records_.size()));
-        }, {life_});
+        world_.timeline.in(world_.dice.pause(1ms, 5s),
+                           [this, count = records_.size()] {
+                               records_synced_ =
+                                   std::max(records_synced_, std::min(count, records_.size()));
+                           },
+                           {life_});
     } else if (auto* fetch = std::get_if<ef::FetchSnapshot>(&effect)) {
         operate(fetch->id, 1);
     } else if (auto* prepare = std::get_if<ef::PrepareEnvironment>(&effect)) {
@@ -213,24 +234,34 @@ void Machine::carry_out(agent::Effect effect) {
             begin_waiting();
         });
     } else if (auto* append = std::get_if<ef::AppendLog>(&effect)) {
-        if (const auto task = agent_->core->task(append->id); task && task->rank > 0) ranks_[append->id] = task->rank;
+        if (const auto task = agent_->core->task(append->id); task && task->rank > 0)
+            ranks_[append->id] = task->rank;
         if (log_length(append->id) == 0) print(append->id, append->text);
-        world_.timeline.in(Span{}, [this, id = append->id] {
-            agent_->core->log_grew(id, agent::kStdLog, log_length(id));
-            pump();
-        }, lives);
+        world_.timeline.in(
+            Span{},
+            [this, id = append->id] {
+                agent_->core->log_grew(id, agent::kStdLog, log_length(id));
+                pump();
+            },
+            lives);
     } else if (auto* ship = std::get_if<ef::ShipLog>(&effect)) {
         const auto log = logs_.find(ship->id);
-        if (!agent_->connection || log == logs_.end() || ship->offset >= log->second.bytes.size()) return;
+        if (!agent_->connection || log == logs_.end() || ship->offset >= log->second.bytes.size())
+            return;
         streams_[ship->id] = ship->stream;
-        ap::LogChunk chunk{ship->id, log_stream(world_.checker.scripts.at(ship->id.job).nodes, rank(ship->id)), ship->offset, log->second.bytes.substr(ship->offset, ship->length)};
+        ap::LogChunk chunk{
+            ship->id, log_stream(world_.checker.scripts.at(ship->id.job).nodes, rank(ship->id)),
+            ship->offset, log->second.bytes.substr(ship->offset, ship->length)};
         const std::uint64_t end = chunk.offset + chunk.bytes.size();
         agent_->connection->send(1, ap::encode(ap::ToServer(std::move(chunk))));
         if (world_.mutation.log_acked_early)
-            world_.timeline.in(1us, [this, id = ship->id, stream = ship->stream, end] {
-                agent_->core->from_server(ap::LogAck{id, stream, end});
-                pump();
-            }, lives);
+            world_.timeline.in(
+                1us,
+                [this, id = ship->id, stream = ship->stream, end] {
+                    agent_->core->from_server(ap::LogAck{id, stream, end});
+                    pump();
+                },
+                lives);
     } else if (auto* abort = std::get_if<ef::Abort>(&effect)) {
         agent_->operations.erase(abort->id);
     } else if (auto* forget = std::get_if<ef::Forget>(&effect)) {
@@ -247,7 +278,8 @@ void Machine::carry_out(agent::Effect effect) {
         world_.say(id_.c_str(), "quits");
         ++world_.coverage["agent quit"];
         quit_ = true;
-        world_.timeline.in(world_.dice.pause(1ms, 2s), [this] { world_.machines.erase(id_); }, {life_});
+        world_.timeline.in(world_.dice.pause(1ms, 2s), [this] { world_.machines.erase(id_); },
+                           {life_});
     }
 }
 
@@ -255,9 +287,12 @@ void Machine::carry_out(agent::Effect effect) {
 void Machine::operate(const AttemptId& id, int step) {
     const std::uint64_t operation = ++operation_;
     agent_->operations[id] = operation;
-    const Span takes = world_.short_tasks ? (world_.dice.chance(0.98) ? world_.dice.pause(20us, 2ms) : world_.dice.pause(2ms, 2s))
-                       : world_.dice.chance(0.7) ? world_.dice.pause(1ms, 2s) : world_.dice.pause(1s, 60s);
-    world_.timeline.in(takes, [this, id, step, operation] { finish(id, step, operation); }, {life_, agent_->life});
+    const Span takes = world_.short_tasks ? (world_.dice.chance(0.98) ? world_.dice.pause(20us, 2ms)
+                                                                      : world_.dice.pause(2ms, 2s))
+                       : world_.dice.chance(0.7) ? world_.dice.pause(1ms, 2s)
+                                                 : world_.dice.pause(1s, 60s);
+    world_.timeline.in(takes, [this, id, step, operation] { finish(id, step, operation); },
+                       {life_, agent_->life});
 }
 
 void Machine::finish(const AttemptId& id, int step, std::uint64_t operation) {
@@ -265,7 +300,8 @@ void Machine::finish(const AttemptId& id, int step, std::uint64_t operation) {
     if (found == agent_->operations.end() || found->second != operation) return;
     const bool cached = step != 4 && world_.dice.chance(0.5);
     if (!cached && (!agent_->connection || !agent_->connection->whole())) {
-        world_.timeline.in(2s, [this, id, step, operation] { finish(id, step, operation); }, {life_, agent_->life});
+        world_.timeline.in(2s, [this, id, step, operation] { finish(id, step, operation); },
+                           {life_, agent_->life});
         return;
     }
     Result<void> result;
@@ -276,10 +312,14 @@ void Machine::finish(const AttemptId& id, int step, std::uint64_t operation) {
         ++world_.coverage["preparation failed by theirs"];
         result = invalid("it cannot be had");
     }
-    if (step == 1) agent_->core->snapshot_done(id, std::move(result));
-    else if (step == 2) agent_->core->environment_done(id, std::move(result));
-    else if (step == 3) agent_->core->inputs_done(id, std::move(result));
-    else agent_->core->outputs_shipped(id, std::move(result));
+    if (step == 1)
+        agent_->core->snapshot_done(id, std::move(result));
+    else if (step == 2)
+        agent_->core->environment_done(id, std::move(result));
+    else if (step == 3)
+        agent_->core->inputs_done(id, std::move(result));
+    else
+        agent_->core->outputs_shipped(id, std::move(result));
     pump();
 }
 
@@ -293,7 +333,8 @@ void Machine::dial() {
     agent_->connection = connection;
     agent_->frames = {};
     agent_->heard = world_.timeline.now();
-    connection->end(1).on_bytes = [this, life = std::weak_ptr<char>(agent_->life)](std::string bytes) {
+    connection->end(1).on_bytes = [this,
+                                   life = std::weak_ptr<char>(agent_->life)](std::string bytes) {
         if (!life.expired()) from_server(std::move(bytes));
     };
     connection->end(1).on_closed = [this, life = std::weak_ptr<char>(agent_->life)] {
@@ -315,12 +356,14 @@ void Machine::link_lost() {
 // The server says something now and then; a silent link is a dead one.
 void Machine::watch_link() {
     const std::shared_ptr<Connection> watched = agent_->connection;
-    world_.timeline.in(10s, [this, watched] {
-        if (agent_->connection != watched) return;
-        if (world_.timeline.now() - agent_->heard < 60s) return watch_link();
-        ++world_.coverage["silent link given up by the agent"];
-        link_lost();
-    }, {life_, agent_->life});
+    world_.timeline.in(10s,
+                       [this, watched] {
+                           if (agent_->connection != watched) return;
+                           if (world_.timeline.now() - agent_->heard < 60s) return watch_link();
+                           ++world_.coverage["silent link given up by the agent"];
+                           link_lost();
+                       },
+                       {life_, agent_->life});
 }
 
 void Machine::from_server(std::string bytes) {
@@ -332,14 +375,17 @@ void Machine::from_server(std::string bytes) {
         Result<ap::ToAgent> message = ap::decode_to_agent(**frame);
         if (!message) {
             const ap::Unreadable seen = ap::look_at_unreadable(**frame);
-            if (!seen.id || !world_.checker.scripts.at(seen.id->job).unreadable) return world_.checker.violate("the agent cannot read a frame: " + message.error().message);
+            if (!seen.id || !world_.checker.scripts.at(seen.id->job).unreadable)
+                return world_.checker.violate("the agent cannot read a frame: " +
+                                              message.error().message);
             ++world_.coverage["a lease could not be read"];
             agent_->core->unreadable(*seen.id, message.error().message);
             pump();
             continue;
         }
         if (auto* ack = std::get_if<ap::LogAck>(&*message)) ack->stream = streams_[ack->id];
-        if (const auto* cancel = std::get_if<ap::Cancel>(&*message); cancel && cancel->only_if_waiting) {
+        if (const auto* cancel = std::get_if<ap::Cancel>(&*message);
+            cancel && cancel->only_if_waiting) {
             const bool begun = agent_->core->running(cancel->id);
             ++world_.coverage[begun ? "revoke came too late" : "revoke came in time"];
             if (begun && world_.mutation.begun_is_revoked && agent_->connection) {
@@ -367,7 +413,8 @@ void Machine::connect_supervisor() {
         for (const auto& [id, process] : supervisor_->tasks)
             if (!world_.mutation.supervisor_forgets)
                 list.push_back({id, process.started, log_length(id), process.exit});
-        for (const Start& start : supervisor_->waiting) list.push_back({start.id, {}, 0, std::nullopt, true});
+        for (const Start& start : supervisor_->waiting)
+            list.push_back({start.id, {}, 0, std::nullopt, true});
         supervisor_->listening = true;
         tell_agent([this, list = std::move(list)] { agent_->core->supervisor_listed(list); });
     });
@@ -376,9 +423,12 @@ void Machine::connect_supervisor() {
 void Machine::start_supervisor() {
     supervisor_ = std::make_unique<Supervisor>();
     for (const Entry& entry : entries_) {
-        if (entry.what == Entry::What::Forgotten) supervisor_->tasks.erase(entry.id);
-        else if (entry.what == Entry::What::Exited) supervisor_->tasks[entry.id].exit = entry.exit;
-        else supervisor_->tasks[entry.id].started = entry.at;
+        if (entry.what == Entry::What::Forgotten)
+            supervisor_->tasks.erase(entry.id);
+        else if (entry.what == Entry::What::Exited)
+            supervisor_->tasks[entry.id].exit = entry.exit;
+        else
+            supervisor_->tasks[entry.id].started = entry.at;
     }
     for (auto& [id, process] : supervisor_->tasks) {
         if (process.exit) continue;
@@ -392,7 +442,8 @@ void Machine::start_supervisor() {
 
 void Machine::tell_supervisor(std::function<void()> what) {
     if (!supervisor_ || !agent_->supervised) return;
-    to_supervisor_ = std::max(to_supervisor_ + 1us, world_.timeline.now() + world_.dice.pause(10us, 20ms));
+    to_supervisor_ =
+        std::max(to_supervisor_ + 1us, world_.timeline.now() + world_.dice.pause(10us, 20ms));
     // What a killed agent had written may still be read, or not.
     Lives lives{life_, supervisor_->life};
     if (world_.dice.chance(0.5)) lives.push_back(agent_->life);
@@ -402,10 +453,12 @@ void Machine::tell_supervisor(std::function<void()> what) {
 void Machine::tell_agent(std::function<void()> what) {
     if (!agent_ || !supervisor_->listening) return;
     to_agent_ = std::max(to_agent_ + 1us, world_.timeline.now() + world_.dice.pause(10us, 20ms));
-    world_.timeline.at(to_agent_, [this, what = std::move(what)] {
-        what();
-        pump();
-    }, {life_, agent_->life, supervisor_->life});
+    world_.timeline.at(to_agent_,
+                       [this, what = std::move(what)] {
+                           what();
+                           pump();
+                       },
+                       {life_, agent_->life, supervisor_->life});
 }
 
 void Machine::start_task(const Start& start) {
@@ -414,7 +467,9 @@ void Machine::start_task(const Start& start) {
     if (known != supervisor_->tasks.end() && !world_.mutation.supervisor_forgets) {
         ++world_.coverage["second start refused"];
         tell_agent([this, id, at = known->second.started] { agent_->core->task_started(id, at); });
-        if (known->second.exit) tell_agent([this, id, exit = *known->second.exit] { agent_->core->task_exited(id, exit); });
+        if (known->second.exit)
+            tell_agent(
+                [this, id, exit = *known->second.exit] { agent_->core->task_exited(id, exit); });
         return;
     }
     if (world_.checker.scripts.at(id.job).ends_supervisor == 1) {
@@ -422,7 +477,9 @@ void Machine::start_task(const Start& start) {
         return kill_supervisor();
     }
     auto& waiting = supervisor_->waiting;
-    if (std::any_of(waiting.begin(), waiting.end(), [&](const Start& item) { return item.id == id; })) return;
+    if (std::any_of(waiting.begin(), waiting.end(),
+                    [&](const Start& item) { return item.id == id; }))
+        return;
     waiting.push_back(start);
     begin_waiting();
     if (!waiting.empty()) ++world_.coverage["start waited at the supervisor"];
@@ -430,7 +487,8 @@ void Machine::start_task(const Start& start) {
 
 void Machine::begin_waiting() {
     const auto running = [&] {
-        return std::count_if(supervisor_->tasks.begin(), supervisor_->tasks.end(), [](const auto& task) { return !task.second.exit; });
+        return std::count_if(supervisor_->tasks.begin(), supervisor_->tasks.end(),
+                             [](const auto& task) { return !task.second.exit; });
     };
     while (!supervisor_->waiting.empty() && running() < supervisor_->slots) {
         const Start start = std::move(supervisor_->waiting.front());
@@ -449,32 +507,46 @@ void Machine::begin_task(const Start& start) {
     journal({id, Entry::What::Started, process.started, {}});
     if (log_length(id) == 0) print(id, start.preamble);
     tell_agent([this, id, at = process.started] { agent_->core->task_started(id, at); });
-    if (start.time_limit > Span{} && !world_.mutation.limit_not_kept) arm_limit(id, start.time_limit);
+    if (start.time_limit > Span{} && !world_.mutation.limit_not_kept)
+        arm_limit(id, start.time_limit);
     const Script& script = world_.checker.scripts.at(id.job);
     const Lives lives{life_, supervisor_->life, process.life};
     if (script.ends_supervisor == 2)
-        world_.timeline.in(script.runs / 2, [this] {
-            ++world_.coverage["a command took the supervisor with it"];
-            kill_supervisor();
-        }, lives);
+        world_.timeline.in(
+            script.runs / 2,
+            [this] {
+                ++world_.coverage["a command took the supervisor with it"];
+                kill_supervisor();
+            },
+            lives);
     for (int line = 0; line < script.lines; ++line)
-        world_.timeline.in(script.runs * (line + 1) / (script.lines + 1), [this, id] { task_prints(id); }, lives);
-    world_.timeline.in(script.runs + 1us, [this, id, code = script.exit_code_of(rank(id))] { end_task(id, code, 0, false, true); }, lives);
+        world_.timeline.in(
+            script.runs * (line + 1) / (script.lines + 1), [this, id] { task_prints(id); }, lives);
+    world_.timeline.in(
+        script.runs + 1us,
+        [this, id, code = script.exit_code_of(rank(id))] { end_task(id, code, 0, false, true); },
+        lives);
 }
 
 void Machine::task_prints(const AttemptId& id) {
     Process& process = supervisor_->tasks.at(id);
     print(id, Checker::line(id, rank(id), process.printed++));
-    if (world_.dice.chance(0.7)) tell_agent([this, id, length = log_length(id)] { agent_->core->log_grew(id, agent::kStdLog, length); });
+    if (world_.dice.chance(0.7))
+        tell_agent([this, id, length = log_length(id)] {
+            agent_->core->log_grew(id, agent::kStdLog, length);
+        });
 }
 
 void Machine::signal_task(const AttemptId& id, int signal) {
     auto& waiting = supervisor_->waiting;
-    const auto place = std::find_if(waiting.begin(), waiting.end(), [&](const Start& item) { return item.id == id; });
+    const auto place = std::find_if(waiting.begin(), waiting.end(),
+                                    [&](const Start& item) { return item.id == id; });
     if (place != waiting.end()) {
         ++world_.coverage["waiting start dropped"];
         waiting.erase(place);
-        tell_agent([this, id] { agent_->core->task_started(id, fail(Code::Canceled, "Dropped", "dropped")); });
+        tell_agent([this, id] {
+            agent_->core->task_started(id, fail(Code::Canceled, "Dropped", "dropped"));
+        });
         return;
     }
     if (signal == 0) return;
@@ -482,13 +554,16 @@ void Machine::signal_task(const AttemptId& id, int signal) {
     if (found == supervisor_->tasks.end() || found->second.exit) return;
     if (signal == SIGKILL) return end_task(id, 128 + SIGKILL, SIGKILL, false, false);
     if (world_.checker.scripts.at(id.job).ignores_term) return;
-    world_.timeline.in(world_.dice.pause(1ms, 2s), [this, id] { end_task(id, 128 + SIGTERM, SIGTERM, false, false); },
+    world_.timeline.in(world_.dice.pause(1ms, 2s),
+                       [this, id] { end_task(id, 128 + SIGTERM, SIGTERM, false, false); },
                        {life_, supervisor_->life, found->second.life});
 }
 
-void Machine::end_task(const AttemptId& id, int exit_code, int signal, bool fenced, bool by_itself) {
+void Machine::end_task(const AttemptId& id, int exit_code, int signal, bool fenced,
+                       bool by_itself) {
     Process& process = supervisor_->tasks.at(id);
-    world_.say(id_.c_str(), text(id) + " ends with " + std::to_string(exit_code) + (fenced ? ", fenced" : ""));
+    world_.say(id_.c_str(),
+               text(id) + " ends with " + std::to_string(exit_code) + (fenced ? ", fenced" : ""));
     agent::TaskExit exit;
     exit.exit_code = exit_code;
     exit.signal = signal;
@@ -507,50 +582,65 @@ void Machine::end_task(const AttemptId& id, int exit_code, int signal, bool fenc
 
 void Machine::arm_fence() {
     if (supervisor_->fence == Span::max()) return;
-    world_.timeline.in(clock_.until(supervisor_->fence), [this] {
-        if (clock_.since_boot() < supervisor_->fence) return;
-        for (const Start& start : std::exchange(supervisor_->waiting, {})) {
-            ++world_.coverage["waiting start dropped at the fence"];
-            tell_agent([this, id = start.id] { agent_->core->task_started(id, fail(Code::Canceled, "Dropped", "dropped")); });
-        }
-        std::vector<AttemptId> running;
-        for (const auto& [id, process] : supervisor_->tasks)
-            if (!process.exit) running.push_back(id);
-        for (const AttemptId& id : running) {
-            ++world_.coverage["task fenced by the supervisor"];
-            end_task(id, 128 + SIGKILL, SIGKILL, true, false);
-        }
-    }, {life_, supervisor_->life});
+    world_.timeline.in(clock_.until(supervisor_->fence),
+                       [this] {
+                           if (clock_.since_boot() < supervisor_->fence) return;
+                           for (const Start& start : std::exchange(supervisor_->waiting, {})) {
+                               ++world_.coverage["waiting start dropped at the fence"];
+                               tell_agent([this, id = start.id] {
+                                   agent_->core->task_started(
+                                       id, fail(Code::Canceled, "Dropped", "dropped"));
+                               });
+                           }
+                           std::vector<AttemptId> running;
+                           for (const auto& [id, process] : supervisor_->tasks)
+                               if (!process.exit) running.push_back(id);
+                           for (const AttemptId& id : running) {
+                               ++world_.coverage["task fenced by the supervisor"];
+                               end_task(id, 128 + SIGKILL, SIGKILL, true, false);
+                           }
+                       },
+                       {life_, supervisor_->life});
 }
 
 // TERM when it is met, KILL after the grace, whoever lives.
 void Machine::arm_limit(const AttemptId& id, Span limit) {
     Process& process = supervisor_->tasks.at(id);
-    world_.timeline.in(clock_.until(process.started + limit), [this, id, limit] {
-        ++world_.coverage["time limit met"];
-        supervisor_->tasks.at(id).timed_out = true;
-        signal_task(id, SIGTERM);
-        world_.timeline.in(clock_.until(supervisor_->tasks.at(id).started + limit + agent::kTimeoutGrace), [this, id] {
-            signal_task(id, SIGKILL);
-        }, {life_, supervisor_->life, supervisor_->tasks.at(id).life});
-    }, {life_, supervisor_->life, process.life});
+    world_.timeline.in(
+        clock_.until(process.started + limit),
+        [this, id, limit] {
+            ++world_.coverage["time limit met"];
+            supervisor_->tasks.at(id).timed_out = true;
+            signal_task(id, SIGTERM);
+            world_.timeline.in(
+                clock_.until(supervisor_->tasks.at(id).started + limit + agent::kTimeoutGrace),
+                [this, id] { signal_task(id, SIGKILL); },
+                {life_, supervisor_->life, supervisor_->tasks.at(id).life});
+        },
+        {life_, supervisor_->life, process.life});
 }
 
 void Machine::journal(Entry entry) {
     entries_.push_back(std::move(entry));
-    world_.timeline.in(world_.dice.pause(1ms, 5s), [this, count = entries_.size()] {
-        entries_synced_ = std::max(entries_synced_, std::min(count, entries_.size()));
-    }, {life_});
+    world_.timeline.in(world_.dice.pause(1ms, 5s),
+                       [this, count = entries_.size()] {
+                           entries_synced_ =
+                               std::max(entries_synced_, std::min(count, entries_.size()));
+                       },
+                       {life_});
 }
 
 void Machine::print(const AttemptId& id, std::string_view bytes) {
     logs_[id].bytes += bytes;
     world_.checker.wrote(id, rank(id), bytes);
-    world_.timeline.in(world_.dice.pause(1ms, 5s), [this, id, length = logs_[id].bytes.size()] {
-        const auto found = logs_.find(id);
-        if (found == logs_.end()) return;
-        found->second.synced = std::max(found->second.synced, std::min(length, found->second.bytes.size()));
-    }, {life_});
+    world_.timeline.in(world_.dice.pause(1ms, 5s),
+                       [this, id, length = logs_[id].bytes.size()] {
+                           const auto found = logs_.find(id);
+                           if (found == logs_.end()) return;
+                           found->second.synced = std::max(
+                               found->second.synced, std::min(length, found->second.bytes.size()));
+                       },
+                       {life_});
 }
 
 int Machine::rank(const AttemptId& id) const {

@@ -1,6 +1,6 @@
-// A simulated machine: its disk, its clock, the supervisor with the tasks, and the agent, whose mind
-// is the real NodeCore. Agent, supervisor and machine can die on their own; what survives which
-// death is the point of it.
+// A simulated machine: its disk, its clock, the supervisor with the tasks, and the agent, whose
+// mind is the real NodeCore. Agent, supervisor and machine can die on their own; what survives
+// which death is the point of it.
 #pragma once
 
 #include <deque>
@@ -21,23 +21,24 @@ struct World;
 
 // Which guards are taken away, to see that the checker notices.
 struct Mutation {
-    bool effects_before_commit = false;   // the store says "durable" before it is
-    bool no_fence = false;                // agents are told no lost-node time
-    bool early_replacement = false;       // the server waits less than the agent
-    bool supervisor_forgets = false;      // starts what it has started before
-    bool gone_without_proof = false;      // the provider calls a node gone that only vanished from its sight
-    bool extra_slot = false;              // the server thinks the pool is larger
-    bool log_acked_early = false;         // the agent takes sent bytes for received ones
-    bool begun_is_revoked = false;        // a node says of a command that runs that it never began
-    bool rank_forgotten = false;          // the end of a gang's rank is not stored
-    bool lease_before_base = false;       // what a lease stands on follows it
+    bool effects_before_commit = false;  // the store says "durable" before it is
+    bool no_fence = false;               // agents are told no lost-node time
+    bool early_replacement = false;      // the server waits less than the agent
+    bool supervisor_forgets = false;     // starts what it has started before
+    bool gone_without_proof =
+        false;                // the provider calls a node gone that only vanished from its sight
+    bool extra_slot = false;  // the server thinks the pool is larger
+    bool log_acked_early = false;    // the agent takes sent bytes for received ones
+    bool begun_is_revoked = false;   // a node says of a command that runs that it never began
+    bool rank_forgotten = false;     // the end of a gang's rank is not stored
+    bool lease_before_base = false;  // what a lease stands on follows it
     bool priority_ignored = false;
-    bool more_at_once = false;            // a node runs more tasks at a time than its cluster says
+    bool more_at_once = false;  // a node runs more tasks at a time than its cluster says
     bool backlog_without_limit = false;
-    bool gang_smaller = false;            // a gang is given a node less than it asks for
-    bool cancel_forgotten = false;        // the wish to cancel is not stored
-    bool events_lost = false;             // what happened is not written down
-    bool limit_not_kept = false;          // a command runs as long as it likes
+    bool gang_smaller = false;      // a gang is given a node less than it asks for
+    bool cancel_forgotten = false;  // the wish to cancel is not stored
+    bool events_lost = false;       // what happened is not written down
+    bool limit_not_kept = false;    // a command runs as long as it likes
 };
 
 class Machine {
@@ -51,14 +52,14 @@ public:
     // ---- faults ----
     void kill_agent(const char* why);
     void kill_supervisor();
-    void reboot();        // the machine itself: what was not synced is gone
+    void reboot();  // the machine itself: what was not synced is gone
     void partition(Span how_long);
-    void cut_link();      // just the connection
+    void cut_link();  // just the connection
     void stall_link(Span how_long);
 
     bool reachable() const;
     bool has_agent() const { return agent_ != nullptr; }
-    bool empty() const;   // no agent and no task: nothing of the node goes on here
+    bool empty() const;  // no agent and no task: nothing of the node goes on here
     bool quit() const { return quit_; }
     const NodeId& id() const { return id_; }
     MachineClock& clock() { return clock_; }
@@ -99,8 +100,9 @@ private:
         std::unique_ptr<agent::NodeCore> core;
         std::shared_ptr<Connection> connection;
         agent_protocol::FrameReader frames;
-        std::map<AttemptId, std::uint64_t> operations;  // what is under way for it; another number: aborted
-        Span heard{};   // last bytes from the server, true time
+        std::map<AttemptId, std::uint64_t>
+            operations;  // what is under way for it; another number: aborted
+        Span heard{};    // last bytes from the server, true time
         Span ticking = Span::max();
         bool supervised = false;
     };
@@ -119,8 +121,8 @@ private:
 
     // supervisor
     void start_supervisor();
-    void tell_supervisor(std::function<void()> what);   // agent -> supervisor
-    void tell_agent(std::function<void()> what);        // supervisor -> agent
+    void tell_supervisor(std::function<void()> what);  // agent -> supervisor
+    void tell_agent(std::function<void()> what);       // supervisor -> agent
     void start_task(const Start& start);
     void begin_task(const Start& start);
     void begin_waiting();

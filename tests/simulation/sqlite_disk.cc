@@ -36,16 +36,21 @@ std::string SqliteDisk::differs(const MemoryStore::State& state) const {
     for (std::size_t i = 0; i < state.tables.size(); ++i) {
         const Table table = static_cast<Table>(i);
         const Result<std::vector<Record>> found = store_->scan(table, with_prefix("", 1'000'000));
-        if (!found) return "table " + std::string(name_of(table)) + " cannot be read: " + found.error().message;
+        if (!found)
+            return "table " + std::string(name_of(table)) +
+                   " cannot be read: " + found.error().message;
         auto expected = state.tables[i].begin();
         for (const Record& record : *found) {
             if (table == Table::Meta && record.key == "schema") continue;  // its own
             if (expected == state.tables[i].end() || expected->first != record.key)
-                return "table " + std::string(name_of(table)) + " has or lacks '" + record.key + "'";
-            if (expected->second.value != record.value) return "table " + std::string(name_of(table)) + " has another '" + record.key + "'";
+                return "table " + std::string(name_of(table)) + " has or lacks '" + record.key +
+                       "'";
+            if (expected->second.value != record.value)
+                return "table " + std::string(name_of(table)) + " has another '" + record.key + "'";
             ++expected;
         }
-        if (expected != state.tables[i].end()) return "table " + std::string(name_of(table)) + " lacks '" + expected->first + "'";
+        if (expected != state.tables[i].end())
+            return "table " + std::string(name_of(table)) + " lacks '" + expected->first + "'";
     }
     return "";
 }

@@ -1,5 +1,5 @@
-// The durable state of a simulated server in real SQLite, over a disk that drops what was not synced
-// when the power goes. Beside it the memory store says what must be there.
+// The durable state of a simulated server in real SQLite, over a disk that drops what was not
+// synced when the power goes. Beside it the memory store says what must be there.
 #pragma once
 
 #include <memory>

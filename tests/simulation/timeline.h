@@ -79,16 +79,21 @@ public:
 
     Span now() const { return now_; }
     void at(Span when, std::function<void()> what, Lives lives = {}) {
-        queue_.push(Event{std::max(when, now_), dice_.next(), ++sequence_, std::move(lives), std::move(what)});
+        queue_.push(Event{std::max(when, now_), dice_.next(), ++sequence_, std::move(lives),
+                          std::move(what)});
     }
-    void in(Span delay, std::function<void()> what, Lives lives = {}) { at(now_ + delay, std::move(what), std::move(lives)); }
+    void in(Span delay, std::function<void()> what, Lives lives = {}) {
+        at(now_ + delay, std::move(what), std::move(lives));
+    }
 
     // The next event; false when there is none.
     bool step() {
         while (!queue_.empty()) {
             Event event = std::move(const_cast<Event&>(queue_.top()));
             queue_.pop();
-            if (std::any_of(event.lives.begin(), event.lives.end(), [](const auto& life) { return life.expired(); })) continue;
+            if (std::any_of(event.lives.begin(), event.lives.end(),
+                            [](const auto& life) { return life.expired(); }))
+                continue;
             now_ = event.time;
             ++steps_;
             event.what();
@@ -121,11 +126,15 @@ private:
 // The clocks of one machine: they drift, the wall clock jumps, and a reboot begins anew.
 class MachineClock : public Clock {
 public:
-    MachineClock(const Timeline& timeline, int drift_ppm) : timeline_(timeline), drift_ppm_(drift_ppm) {}
-    Instant now() const override { return {1'700'000'000'000'000 + timeline_.now().count() + wall_offset.count()}; }
+    MachineClock(const Timeline& timeline, int drift_ppm)
+        : timeline_(timeline), drift_ppm_(drift_ppm) {}
+    Instant now() const override {
+        return {1'700'000'000'000'000 + timeline_.now().count() + wall_offset.count()};
+    }
     Span since_boot() const override {
         const std::int64_t passed = (timeline_.now() - booted_).count();
-        return 1s + Span(passed + passed / 1'000'000 * drift_ppm_ + passed % 1'000'000 * drift_ppm_ / 1'000'000);
+        return 1s + Span(passed + passed / 1'000'000 * drift_ppm_ +
+                         passed % 1'000'000 * drift_ppm_ / 1'000'000);
     }
     void reboot(int drift_ppm) {
         booted_ = timeline_.now();
@@ -135,7 +144,8 @@ public:
     Span until(Span boot_time) const {
         const std::int64_t left = (boot_time - since_boot()).count();
         if (left <= 0) return Span{};
-        return Span(left - left / 1'000'000 * drift_ppm_ + std::abs(drift_ppm_) * (left / 1'000'000) / 50 + 2);
+        return Span(left - left / 1'000'000 * drift_ppm_ +
+                    std::abs(drift_ppm_) * (left / 1'000'000) / 50 + 2);
     }
     Span wall_offset{};
 
@@ -152,22 +162,26 @@ public:
         : timeline_(timeline), clock_(clock), life_(std::move(life)) {}
     void post(std::function<void()> work) override {  // first in, first out
         posted_.push_back(std::move(work));
-        timeline_.in(Span{}, [this] {
-            const auto first = std::move(posted_.front());
-            posted_.pop_front();
-            first();
-        }, {life_});
+        timeline_.in(Span{},
+                     [this] {
+                         const auto first = std::move(posted_.front());
+                         posted_.pop_front();
+                         first();
+                     },
+                     {life_});
     }
     TimerId after(Span delay, std::function<void()> work) override {
         const TimerId id = ++last_;
         timers_[id] = std::move(work);
-        timeline_.in(clock_.until(clock_.since_boot() + delay), [this, id] {
-            const auto found = timers_.find(id);
-            if (found == timers_.end()) return;
-            const auto due = std::move(found->second);
-            timers_.erase(found);
-            due();
-        }, {life_});
+        timeline_.in(clock_.until(clock_.since_boot() + delay),
+                     [this, id] {
+                         const auto found = timers_.find(id);
+                         if (found == timers_.end()) return;
+                         const auto due = std::move(found->second);
+                         timers_.erase(found);
+                         due();
+                     },
+                     {life_});
         return id;
     }
     void cancel(TimerId timer) override { timers_.erase(timer); }

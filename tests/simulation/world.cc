@@ -54,28 +54,35 @@ void DiskStore::write_out() {
     if (writing_ || queued() == 0) return;
     writing_ = true;
     const bool quick = world_.dice.chance(world_.short_tasks ? 0.995 : 0.97);
-    const Span takes = quick ? world_.dice.pause(100us, world_.short_tasks ? 4ms : 20ms) : world_.dice.pause(20ms, 3s);
-    world_.timeline.in(takes, [this] {
-        const std::size_t group = static_cast<std::size_t>(world_.dice.between(1, static_cast<std::int64_t>(queued())));
-        if (world_.faults.on && world_.dice.chance(world_.faults.commit_fails)) {
-            ++world_.coverage["commit failed"];
-            world_.commit_failed = world_.timeline.now();
-            fail_next(Error{Code::ResourceExhausted, "DiskFull", "no space left on the disk", ""});
-        }
-        if (world_.sqlite) {
-            const std::size_t there = write_to_sqlite(group);
-            tell_checker(there);
-            if (world_.power_failed) return;  // nobody else is told
-        } else {
-            persist(group);
-            tell_checker(group);
-        }
-        world_.timeline.in(world_.dice.pause(10us, 5ms), [this] {
-            writing_ = false;
-            deliver();
-            write_out();
-        }, {life_});
-    }, {life_});
+    const Span takes = quick ? world_.dice.pause(100us, world_.short_tasks ? 4ms : 20ms)
+                             : world_.dice.pause(20ms, 3s);
+    world_.timeline.in(takes,
+                       [this] {
+                           const std::size_t group = static_cast<std::size_t>(
+                               world_.dice.between(1, static_cast<std::int64_t>(queued())));
+                           if (world_.faults.on && world_.dice.chance(world_.faults.commit_fails)) {
+                               ++world_.coverage["commit failed"];
+                               world_.commit_failed = world_.timeline.now();
+                               fail_next(Error{Code::ResourceExhausted, "DiskFull",
+                                               "no space left on the disk", ""});
+                           }
+                           if (world_.sqlite) {
+                               const std::size_t there = write_to_sqlite(group);
+                               tell_checker(there);
+                               if (world_.power_failed) return;  // nobody else is told
+                           } else {
+                               persist(group);
+                               tell_checker(group);
+                           }
+                           world_.timeline.in(world_.dice.pause(10us, 5ms),
+                                              [this] {
+                                                  writing_ = false;
+                                                  deliver();
+                                                  write_out();
+                                              },
+                                              {life_});
+                       },
+                       {life_});
 }
 
 void DiskStore::tell_checker(std::size_t group) {
@@ -95,12 +102,14 @@ std::size_t DiskStore::write_to_sqlite(std::size_t group) {
         const MemoryStore::State before = durable();
         persist(1);
         if (durable().revision == before.revision) continue;  // refused
-        if (world_.faults.on && world_.dice.chance(0.01)) world_.sqlite->cut_after(static_cast<std::uint64_t>(world_.dice.between(1, 30)));
+        if (world_.faults.on && world_.dice.chance(0.01))
+            world_.sqlite->cut_after(static_cast<std::uint64_t>(world_.dice.between(1, 30)));
         if (world_.sqlite->write(batch)) continue;
         // It was on its way when the power failed: it is there in full or not at all.
         ++world_.coverage["power failed in a commit"];
         world_.power_failed = true;
-        if (const std::string trouble = world_.sqlite->lose_power(); !trouble.empty()) world_.checker.violate(trouble);
+        if (const std::string trouble = world_.sqlite->lose_power(); !trouble.empty())
+            world_.checker.violate(trouble);
         const std::string without = world_.sqlite->differs(before);
         if (without.empty()) {
             replace_durable(before);
@@ -117,8 +126,11 @@ std::size_t DiskStore::write_to_sqlite(std::size_t group) {
 // The server
 
 Server::Server(World& w, MemoryStore::State state)
-    : world(w), loop(w.timeline, w.server_clock, life), store(w, std::move(state), life),
-      tracking(store, w.server_clock, w.dice, loop), links(loop, tracking),
+    : world(w),
+      loop(w.timeline, w.server_clock, life),
+      store(w, std::move(state), life),
+      tracking(store, w.server_clock, w.dice, loop),
+      links(loop, tracking),
       control(w.server_clock, store, *this, w.settings) {
     links.set_control(&control);
     world.checker.durable_is(&store.durable());
@@ -148,7 +160,9 @@ void Server::send(const NodeId& node, ap::ToAgent message) {
         return;
     }
     world.checker.leaves(store.durable(), node, message);
-    if (auto* lease = std::get_if<ap::Lease>(&message); lease && world.checker.scripts.at(lease->id.job).unreadable) lease->task = Json("?");
+    if (auto* lease = std::get_if<ap::Lease>(&message);
+        lease && world.checker.scripts.at(lease->id.job).unreadable)
+        lease->task = Json("?");
     links.send(node, message);
     if (!std::holds_alternative<ap::Lease>(message)) return;
     if (const auto base = held_.extract(node)) {
@@ -169,25 +183,35 @@ void Server::disconnect(const NodeId& node) {
 }
 
 void Server::accept(const NodeId& node, std::shared_ptr<Connection> connection) {
-    start(links.serve(node, std::make_unique<ServerStream>(world.timeline, world.dice, std::move(connection))), [] {});
+    start(links.serve(node, std::make_unique<ServerStream>(world.timeline, world.dice,
+                                                           std::move(connection))),
+          [] {});
 }
 
 void Server::arm() {
     const std::optional<Span> next = control.next_tick();
     if (!next || *next >= ticking_) return;
     ticking_ = *next;
-    world.timeline.in(world.server_clock.until(*next), [this] {
-        ticking_ = Span::max();
-        control.tick();
-    }, {life});
+    world.timeline.in(world.server_clock.until(*next),
+                      [this] {
+                          ticking_ = Span::max();
+                          control.tick();
+                      },
+                      {life});
 }
 
 // ---------------------------------------------------------------------------------------------
 // The world
 
 World::World(std::uint64_t s, Mutation m, bool v, bool real_database, Coverage& c)
-    : seed(s), mutation(m), verbose(v), dice(s), coverage(c), slots(static_cast<int>(dice.between(1, 4))),
-      checker(timeline, coverage), server_clock(timeline, static_cast<int>(dice.between(-10'000, 10'000))) {
+    : seed(s),
+      mutation(m),
+      verbose(v),
+      dice(s),
+      coverage(c),
+      slots(static_cast<int>(dice.between(1, 4))),
+      checker(timeline, coverage),
+      server_clock(timeline, static_cast<int>(dice.between(-10'000, 10'000))) {
     settings.slots = slots;
     settings.lost_node_after = mutation.early_replacement ? 20s : lost_node_after;
     settings.lost_node_margin = mutation.early_replacement ? Span{} : Span(60s);
@@ -222,7 +246,8 @@ World::World(std::uint64_t s, Mutation m, bool v, bool real_database, Coverage& 
     if (rate > 0 && dice.chance(0.2)) {  // one thing only, and time for it to have its consequences
         const Span every = short_tasks ? dice.pause(1s, 1min) : dice.pause(1min, 10min);
         faults = {};
-        faults.kinds = {dice.chance(0.5) ? kPartition : static_cast<int>(dice.between(0, kKinds - 1))};
+        faults.kinds = {dice.chance(0.5) ? kPartition
+                                         : static_cast<int>(dice.between(0, kKinds - 1))};
         faults.every = every;
         long_tasks = !short_tasks;
     }
@@ -235,18 +260,23 @@ World::~World() {
     if (server) server->crash();
     server.reset();
     machines.clear();
-    while (timeline.step()) {}
+    while (timeline.step()) {
+    }
 }
 
 void World::say(const char* who, const std::string& what) {
-    if (verbose) std::printf("%12.6f  %-14s %s\n", static_cast<double>(timeline.now().count()) / 1e6, who, what.c_str());
+    if (verbose)
+        std::printf("%12.6f  %-14s %s\n", static_cast<double>(timeline.now().count()) / 1e6, who,
+                    what.c_str());
 }
 
 std::string World::run() {
     server = std::make_unique<Server>(*this, MemoryStore::State{});
     server->begin();
     plan_client();
-    const Span faulty = long_tasks ? dice.pause(10min, 90min) : short_tasks ? dice.pause(30s, 10min) : dice.pause(2min, 25min);
+    const Span faulty = long_tasks    ? dice.pause(10min, 90min)
+                        : short_tasks ? dice.pause(30s, 10min)
+                                      : dice.pause(2min, 25min);
     next_fault();
     timeline.in(faulty, [this] { stop_faults(); }, {always});
     Span seen{};
@@ -256,7 +286,8 @@ std::string World::run() {
         if (timeline.now() != seen) at_once = 0;
         seen = timeline.now();
         if (++at_once > 20'000) checker.violate("time stands still: something goes on without end");
-        if (std::exchange(power_failed, false)) crash_server("with its machine, in the middle of a commit");
+        if (std::exchange(power_failed, false))
+            crash_server("with its machine, in the middle of a commit");
         if (server) server->arm();
         if (faults.on && server && dice.chance(faults.crash_per_step)) crash_server("at some step");
         if (settling && quiet()) break;
@@ -265,11 +296,14 @@ std::string World::run() {
     if (!enough()) {
         checker.require(server != nullptr, "the server is not there at the end");
         if (server) checker.settled(server->store.durable());
-        checker.require(asking == 0, "the client has no answer to " + std::to_string(asking) + " requests");
+        checker.require(asking == 0,
+                        "the client has no answer to " + std::to_string(asking) + " requests");
         if (server)
-            for (const auto& [id, record] : server->store.durable().tables[static_cast<std::size_t>(Table::Node)])
+            for (const auto& [id, record] :
+                 server->store.durable().tables[static_cast<std::size_t>(Table::Node)])
                 checker.violate("node " + id + " is never gone: " + record.value);
-        for (const auto& [id, machine] : machines) checker.require(machine->empty(), "an orphan is left on " + id);
+        for (const auto& [id, machine] : machines)
+            checker.require(machine->empty(), "an orphan is left on " + id);
     }
     coverage["events"] += timeline.steps();
     always.reset();
@@ -281,7 +315,8 @@ bool World::quiet() const {
     const MemoryStore::State& state = server->store.durable();
     return state.tables[static_cast<std::size_t>(Table::JobLive)].empty() &&
            state.tables[static_cast<std::size_t>(Table::Node)].empty() &&
-           std::all_of(machines.begin(), machines.end(), [](const auto& one) { return one.second->empty(); });
+           std::all_of(machines.begin(), machines.end(),
+                       [](const auto& one) { return one.second->empty(); });
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -294,7 +329,11 @@ void World::request(bool provision, const NodeId& node) {
         ++coverage[copies == 0 ? "provider request lost" : "provider request doubled"];
     }
     for (int i = 0; i < copies; ++i)
-        timeline.in(dice.pause(5ms, 5s), [this, provision, node, life = std::weak_ptr<char>(server->life)] { perform(provision, node, life); }, {always});
+        timeline.in(dice.pause(5ms, 5s),
+                    [this, provision, node, life = std::weak_ptr<char>(server->life)] {
+                        perform(provision, node, life);
+                    },
+                    {always});
 }
 
 void World::perform(bool provision, const NodeId& node, std::weak_ptr<char> asker) {
@@ -310,10 +349,14 @@ void World::perform(bool provision, const NodeId& node, std::weak_ptr<char> aske
     if (provision) {
         if ((machine && !machine->reachable()) || (faults.on && dice.chance(faults.lost_message))) {
             ++coverage["provisioning failed"];
-            return answer([node](Control& control) { control.node_failed(node, Error{Code::Unavailable, "NoHost", "the machine does not answer", ""}); });
+            return answer([node](Control& control) {
+                control.node_failed(
+                    node, Error{Code::Unavailable, "NoHost", "the machine does not answer", ""});
+            });
         }
         if (!machine) {
-            machine = machines.emplace(node, std::make_unique<Machine>(*this, node)).first->second.get();
+            machine =
+                machines.emplace(node, std::make_unique<Machine>(*this, node)).first->second.get();
             ++coverage["machine made"];
             say("provider", "makes " + node);
         }
@@ -346,15 +389,18 @@ bool World::dial(Machine& machine, std::shared_ptr<Connection>& connection) {
 void World::next_fault() {
     if (faults.kinds.empty()) return;
     const double gap = -std::log(1 - dice.unit()) * static_cast<double>(faults.every.count());
-    timeline.in(Span(static_cast<std::int64_t>(gap)), [this] {
-        if (!faults.on) return;
-        fault();
-        next_fault();
-    }, {always});
+    timeline.in(Span(static_cast<std::int64_t>(gap)),
+                [this] {
+                    if (!faults.on) return;
+                    fault();
+                    next_fault();
+                },
+                {always});
 }
 
 void World::fault() {
-    const int kind = faults.kinds[static_cast<std::size_t>(dice.between(0, static_cast<std::int64_t>(faults.kinds.size()) - 1))];
+    const int kind = faults.kinds[static_cast<std::size_t>(
+        dice.between(0, static_cast<std::int64_t>(faults.kinds.size()) - 1))];
     if (kind == 0) return crash_server("fault");
     if (kind == 1) {
         ++coverage["wall clock set"];
@@ -369,7 +415,9 @@ void World::fault() {
         case 2: return machine.kill_agent("killed");
         case 3: return machine.kill_supervisor();
         case 4: return machine.reboot();
-        case kPartition: return machine.partition(dice.chance(0.5) ? dice.pause(1s, 25min) : dice.span(1min, 40min));
+        case kPartition:
+            return machine.partition(dice.chance(0.5) ? dice.pause(1s, 25min)
+                                                      : dice.span(1min, 40min));
         case 6: return machine.cut_link();
         case 7: return machine.stall_link(dice.pause(1s, 40s));
         case 8: {  // agent and supervisor at once
@@ -382,14 +430,15 @@ void World::fault() {
             const NodeId id = at->first;
             if (!mutation.gone_without_proof) machines.erase(at);
             if (server && dice.chance(0.5))
-                timeline.in(dice.pause(1ms, 30s), [this, id] {
-                    if (mutation.gone_without_proof || !machines.contains(id)) server->control.node_gone(id);
-                }, {server->life});
+                timeline.in(dice.pause(1ms, 30s),
+                            [this, id] {
+                                if (mutation.gone_without_proof || !machines.contains(id))
+                                    server->control.node_gone(id);
+                            },
+                            {server->life});
             return;
         }
-        default:
-            ++coverage["wall clock set"];
-            machine.clock().wall_offset += dice.pause(1s, 3h);
+        default: ++coverage["wall clock set"]; machine.clock().wall_offset += dice.pause(1s, 3h);
     }
 }
 
@@ -399,7 +448,8 @@ void World::compare_recovered() {
     if (!server || !server->store.at_rest()) return;
     const std::optional<Span> next = server->control.next_tick();
     if (next && *next <= server_clock.since_boot() + 20ms) return;  // it gathers
-    if (commit_failed && timeline.now() < *commit_failed + 40s) return;  // so it does for long after a failure
+    if (commit_failed && timeline.now() < *commit_failed + 40s)
+        return;  // so it does for long after a failure
     struct Nobody : Effects {
         void send(const NodeId&, ap::ToAgent) override {}
         void provision(const Node&) override {}
@@ -408,7 +458,9 @@ void World::compare_recovered() {
     } nobody;
     MemoryStore copy(server->store.durable());
     Control other(server_clock, copy, nobody, settings);
-    if (const Result<void> recovered = other.recover(); !recovered) return checker.violate("nobody could recover from what is stored: " + recovered.error().message);
+    if (const Result<void> recovered = other.recover(); !recovered)
+        return checker.violate("nobody could recover from what is stored: " +
+                               recovered.error().message);
     ++coverage["compared with what would be recovered"];
     std::vector<std::string> all = computes;
     all.push_back("serverless");
@@ -416,22 +468,43 @@ void World::compare_recovered() {
         std::map<std::string, std::string> mine, theirs;
         const auto view = [this](const Control& control, const std::string& compute, auto& into) {
             for (const Node& node : control.nodes_of(kWorkspace, compute)) {
-                const bool one = checker.leases_on(node.id()) <= 1;  // of several the order may be another
-                into[node.name] = std::string(name_of(node.state)) + " " + (one ? node.job + "#" + std::to_string(node.attempt) : std::to_string(node.backlog) + " behind") + " " + node.boot_id;
+                const bool one =
+                    checker.leases_on(node.id()) <= 1;  // of several the order may be another
+                into[node.name] = std::string(name_of(node.state)) + " " +
+                                  (one ? node.job + "#" + std::to_string(node.attempt)
+                                       : std::to_string(node.backlog) + " behind") +
+                                  " " + node.boot_id;
             }
         };
         view(server->control, name, mine);
         view(other, name, theirs);
         // It may have decided to get more nodes, or to let some go that it cannot reach.
         for (const auto& [node, is] : mine)
-            checker.require(theirs.contains(node) && (theirs[node] == is || theirs[node].starts_with("leaving")), [&] { return "node " + node + " is '" + is + "', and after a restart it would be '" + theirs[node] + "'"; });
+            checker.require(theirs.contains(node) &&
+                                (theirs[node] == is || theirs[node].starts_with("leaving")),
+                            [&] {
+                                return "node " + node + " is '" + is +
+                                       "', and after a restart it would be '" + theirs[node] + "'";
+                            });
     }
     for (const auto& [name, script] : checker.scripts) {
-        const auto mine = server->control.explain(kWorkspace, name), theirs = other.explain(kWorkspace, name);
-        checker.require(mine.has_value() == theirs.has_value(), [&] { return "job " + name + (mine ? " lives, and after a restart it would not" : " is over, and after a restart it would live"); });
+        const auto mine = server->control.explain(kWorkspace, name),
+                   theirs = other.explain(kWorkspace, name);
+        checker.require(mine.has_value() == theirs.has_value(), [&] {
+            return "job " + name +
+                   (mine ? " lives, and after a restart it would not"
+                         : " is over, and after a restart it would live");
+        });
         if (!mine || !theirs) continue;
-        const bool makes_trials = std::ranges::any_of(checker.scripts, [](const auto& one) { return !one.second.sweep.is_null(); });
-        checker.require(makes_trials ? mine->counts.waiting <= theirs->counts.waiting : mine->counts.waiting == theirs->counts.waiting, [&] { return std::to_string(mine->counts.waiting) + " jobs wait, and after a restart " + std::to_string(theirs->counts.waiting) + " would"; });
+        const bool makes_trials = std::ranges::any_of(
+            checker.scripts, [](const auto& one) { return !one.second.sweep.is_null(); });
+        checker.require(makes_trials ? mine->counts.waiting <= theirs->counts.waiting
+                                     : mine->counts.waiting == theirs->counts.waiting,
+                        [&] {
+                            return std::to_string(mine->counts.waiting) +
+                                   " jobs wait, and after a restart " +
+                                   std::to_string(theirs->counts.waiting) + " would";
+                        });
     }
 }
 
@@ -446,7 +519,8 @@ void World::crash_server(const char* why) {
     server.reset();
     if (sqlite) {
         ++coverage["database opened again"];
-        const std::string trouble = dice.chance(0.5) ? sqlite->lose_power() : sqlite->process_dies();
+        const std::string trouble =
+            dice.chance(0.5) ? sqlite->lose_power() : sqlite->process_dies();
         checker.require(trouble.empty(), trouble);
         if (trouble.empty()) {
             const std::string difference = sqlite->differs(durable);
@@ -459,12 +533,14 @@ void World::crash_server(const char* why) {
         server_clock.reboot(static_cast<int>(dice.between(-10'000, 10'000)));
     }
     const Span away = dice.chance(0.9) ? dice.pause(100ms, 30s) : dice.pause(1min, 15min);
-    timeline.in(away, [this] {
-        if (server) return;
-        say("server", "starts");
-        server = std::make_unique<Server>(*this, std::move(durable));
-        server->begin();
-    }, {always});
+    timeline.in(away,
+                [this] {
+                    if (server) return;
+                    say("server", "starts");
+                    server = std::make_unique<Server>(*this, std::move(durable));
+                    server->begin();
+                },
+                {always});
 }
 
 void World::stop_faults() {
@@ -476,21 +552,28 @@ void World::stop_faults() {
 
 // Room for everything that waits, and nothing is kept.
 void World::settle() {
-    timeline.in(10s, [this] {
-        compare_recovered();
-        if (asking > 0) return settle();  // what was asked before must not come after this
-        settling = true;
-        for (const std::string& name : computes)
-            ask([name](Server& at, Control::Reply<void> reply) {
-                Compute compute;
-                compute.workspace = kWorkspace;
-                compute.name = name;
-                compute.definition = compute.envelope = Json::object();
-                compute.max_nodes = 6;
-                compute.idle_before_scale_down = 5s;
-                at.control.put_compute(std::move(compute), [reply](Result<Put> r) { reply(r ? Result<void>{} : Result<void>(Failure(r.error()))); });
-            }, [](Result<void>) {});
-    }, {always});
+    timeline.in(10s,
+                [this] {
+                    compare_recovered();
+                    if (asking > 0)
+                        return settle();  // what was asked before must not come after this
+                    settling = true;
+                    for (const std::string& name : computes)
+                        ask(
+                            [name](Server& at, Control::Reply<void> reply) {
+                                Compute compute;
+                                compute.workspace = kWorkspace;
+                                compute.name = name;
+                                compute.definition = compute.envelope = Json::object();
+                                compute.max_nodes = 6;
+                                compute.idle_before_scale_down = 5s;
+                                at.control.put_compute(std::move(compute), [reply](Result<Put> r) {
+                                    reply(r ? Result<void>{} : Result<void>(Failure(r.error())));
+                                });
+                            },
+                            [](Result<void>) {});
+                },
+                {always});
 }
 
 }  // namespace turnout::simulation

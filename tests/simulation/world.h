@@ -23,12 +23,12 @@ namespace turnout::simulation {
 // How likely or how often each fault is in this world; each seed draws its own mixture.
 struct Faults {
     bool on = true;
-    double lost_message = 0;     // of provider and client
-    double commit_fails = 0;     // per commit
-    double crash_per_step = 0;   // of the server, at any event
+    double lost_message = 0;    // of provider and client
+    double commit_fails = 0;    // per commit
+    double crash_per_step = 0;  // of the server, at any event
     double preparation_fails = 0;
-    Span every = 30s;            // mean time between the faults below
-    std::vector<int> kinds;      // which of them happen here
+    Span every = 30s;        // mean time between the faults below
+    std::vector<int> kinds;  // which of them happen here
 };
 
 // The batches of one server's life: durable when the world says so.
@@ -80,7 +80,8 @@ private:
 };
 
 struct World {
-    World(std::uint64_t seed, Mutation mutation, bool verbose, bool real_database, Coverage& coverage);
+    World(std::uint64_t seed, Mutation mutation, bool verbose, bool real_database,
+          Coverage& coverage);
     ~World();
     // Runs it to its end. "" when all went well.
     std::string run();
@@ -100,7 +101,8 @@ struct World {
     void plan_sweep(int number, Span when);
     void plan_job(int number, Span when);
     void submit(std::string name, std::string compute, Json definition);
-    void ask(std::function<void(Server&, Control::Reply<void>)> what, std::function<void(Result<void>)> answered);
+    void ask(std::function<void(Server&, Control::Reply<void>)> what,
+             std::function<void(Result<void>)> answered);
 
     // ---- faults ----
     void next_fault();
@@ -131,7 +133,7 @@ struct World {
     Control::Settings settings;
     Life always = born();
 
-    MemoryStore::State durable;  // while no server lives
+    MemoryStore::State durable;          // while no server lives
     std::unique_ptr<SqliteDisk> sqlite;  // the same state in a real database
     bool power_failed = false;           // in the middle of a commit
     std::optional<Span> commit_failed;   // when one failed last

@@ -11,11 +11,11 @@
 #include <unistd.h>
 
 static int64_t offset(void) {
-    static const volatile int64_t *shared;
+    static const volatile int64_t* shared;
     if (!shared) {
-        const char *path = getenv("TURNOUT_TEST_CLOCK");
+        const char* path = getenv("TURNOUT_TEST_CLOCK");
         int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-        void *at = fd >= 0 ? mmap(NULL, sizeof(int64_t), PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+        void* at = fd >= 0 ? mmap(NULL, sizeof(int64_t), PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
         if (fd >= 0) close(fd);
         if (at == MAP_FAILED) return 0;
         shared = at;
@@ -23,9 +23,9 @@ static int64_t offset(void) {
     return *shared;
 }
 
-int clock_gettime(clockid_t id, struct timespec *at) {
-    static int (*real)(clockid_t, struct timespec *);
-    if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+int clock_gettime(clockid_t id, struct timespec* at) {
+    static int (*real)(clockid_t, struct timespec*);
+    if (!real) real = (int (*)(clockid_t, struct timespec*))dlsym(RTLD_NEXT, "clock_gettime");
     int result = real(id, at);
     if (result == 0 && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) {
         int64_t micros = (int64_t)at->tv_sec * 1000000 + at->tv_nsec / 1000 + offset();
@@ -35,7 +35,7 @@ int clock_gettime(clockid_t id, struct timespec *at) {
     return result;
 }
 
-int gettimeofday(struct timeval *restrict at, void *restrict zone) {
+int gettimeofday(struct timeval* restrict at, void* restrict zone) {
     struct timespec now;
     (void)zone;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -44,7 +44,7 @@ int gettimeofday(struct timeval *restrict at, void *restrict zone) {
     return 0;
 }
 
-time_t time(time_t *at) {
+time_t time(time_t* at) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     if (at) *at = now.tv_sec;

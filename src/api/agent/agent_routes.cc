@@ -23,7 +23,8 @@ Task<Result<http::Response>> open_link(AgentLinks& links, Call& call) {
 }  // namespace
 
 void add_agent_routes(Router& router, AgentLinks& links) {
-    router.add("GET", "/agent/v1/link", Access::Node, [&links](Call& call) { return open_link(links, call); });
+    router.add("GET", "/agent/v1/link", Access::Node,
+               [&links](Call& call) { return open_link(links, call); });
 }
 
 }  // namespace turnout::api

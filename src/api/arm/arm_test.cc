@@ -250,14 +250,21 @@ TEST(Computes, TheTutorialsClusterLives) {
     EXPECT_EQ(world.send("GET", "/computes").json.at("value").items().size(), 1u);
     EXPECT_EQ(world.send("POST", "/computes/cpu-cluster/stop").code(), "OperationNotSupported");
     // What cannot change is named: each setting that differs, and no other.
-    const Reply larger = world.send("PUT", "/computes/cpu-cluster", cluster(Json::object({{"vmSize", "STANDARD_D2_V2"}})));
+    const Reply larger = world.send("PUT", "/computes/cpu-cluster",
+                                    cluster(Json::object({{"vmSize", "STANDARD_D2_V2"}})));
     EXPECT_EQ(larger.code(), "ComputeUpdateNotSupported");
-    EXPECT_NE(larger.text.find("exists with vmSize 'STANDARD_DS3_v2', not 'STANDARD_D2_V2';"), std::string::npos) << larger.text;
+    EXPECT_NE(larger.text.find("exists with vmSize 'STANDARD_DS3_v2', not 'STANDARD_D2_V2';"),
+              std::string::npos)
+        << larger.text;
     EXPECT_NE(larger.text.find("properties.properties.vmSize"), std::string::npos) << larger.text;
-    const Reply dearer = world.send("PUT", "/computes/cpu-cluster", cluster(Json::object({{"vmPriority", "Dedicated"}})));
+    const Reply dearer = world.send("PUT", "/computes/cpu-cluster",
+                                    cluster(Json::object({{"vmPriority", "Dedicated"}})));
     EXPECT_EQ(dearer.code(), "ComputeUpdateNotSupported");
-    EXPECT_NE(dearer.text.find("exists with vmPriority 'LowPriority', not 'Dedicated';"), std::string::npos) << dearer.text;
-    EXPECT_NE(dearer.text.find("properties.properties.vmPriority"), std::string::npos) << dearer.text;
+    EXPECT_NE(dearer.text.find("exists with vmPriority 'LowPriority', not 'Dedicated';"),
+              std::string::npos)
+        << dearer.text;
+    EXPECT_NE(dearer.text.find("properties.properties.vmPriority"), std::string::npos)
+        << dearer.text;
 
     const Reply deleted =
         world.send("DELETE", "/computes/cpu-cluster?underlyingResourceAction=Delete");
@@ -329,10 +336,12 @@ TEST(Computes, RefusesWhatDoesNotRunAndSaysWhy) {
     EXPECT_EQ(world.send("GET", "/computes").json.at("value").items().size(), 0u);
     const Reply ssh =
         world.send("PUT", "/computes/with-ssh",
-                   cluster(Json::object({{"remoteLoginPortPublicAccess", "Enabled"},
-                                         {"userAccountCredentials", Json::object({{"adminUserPassword", "p"}})}})));
+                   cluster(Json::object(
+                       {{"remoteLoginPortPublicAccess", "Enabled"},
+                        {"userAccountCredentials", Json::object({{"adminUserPassword", "p"}})}})));
     EXPECT_EQ(ssh.status, 201) << ssh.text;
-    EXPECT_EQ(ssh.properties().at("properties").at("remoteLoginPortPublicAccess").as_string(), "Disabled")
+    EXPECT_EQ(ssh.properties().at("properties").at("remoteLoginPortPublicAccess").as_string(),
+              "Disabled")
         << "what is shown is what there is";
     for (const std::string location : {"", "West US", "swedencentral"}) {
         Json body = located(location);
@@ -482,7 +491,8 @@ TEST(Assets, DataAndModelsNameExistingPlaces) {
               400);
     EXPECT_EQ(put("data", "dataUri", "azureml://datastores/workspaceblobstore/paths/a").status,
               201);
-    const Reply model = put("models", "modelUri", "azureml://datastores/workspaceblobstore/paths/m");
+    const Reply model =
+        put("models", "modelUri", "azureml://datastores/workspaceblobstore/paths/m");
     ASSERT_EQ(model.status, 201) << model.text;
     EXPECT_TRUE(model.properties().at("flavors").is_object());
     EXPECT_EQ(world.send("GET", "/data/x").properties().at("dataType").as_string(), "uri_file");

@@ -71,8 +71,8 @@ Result<void> locate_output(Services& services, const Workspace& workspace,
     const auto output =
         TURNOUT_TRY(uri_of_output(services, workspace, reference.job, reference.output));
     if (!output) {
-        const bool known = TURNOUT_TRY(read_job(services.store, workspace.id, reference.job))
-                               .has_value();
+        const bool known =
+            TURNOUT_TRY(read_job(services.store, workspace.id, reference.job)).has_value();
         return missing("'" + reference.text + "': job '" + reference.job + "' " +
                            (known ? "has no output '" + reference.output + "'" : "does not exist"),
                        field);
@@ -392,8 +392,8 @@ Answer put_version(Services& services, Call& call, const Kind& kind) {
     TURNOUT_CO_TRY_VOID(check_asset_name(version.name, kind.one));
     TURNOUT_CO_TRY_VOID(kind.check(services, workspace, version.name, version.properties));
     const std::string name = version.name;
-    TURNOUT_CO_TRY(const auto before, services.assets.find_version(workspace.id, kind.name, name,
-                                                                   version.version));
+    TURNOUT_CO_TRY(const auto before,
+                   services.assets.find_version(workspace.id, kind.name, name, version.version));
     for (const std::string_view uri : kPlaces)
         if (before && same_place(workspace, before->properties.at(uri).as_string(),
                                  version.properties.at(uri).as_string()))

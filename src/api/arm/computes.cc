@@ -205,8 +205,8 @@ Result<void> read_jobs_per_node(const Json& tags, Compute& compute) {
     const std::string text = tag.is_int() ? tag.dump() : tag.as_string();
     const std::optional<std::int64_t> number = parse_whole_number(text);
     if (!number || *number < 1 || *number > kMaxJobsPerNode)
-        return invalid("the tag " + std::string(kJobsPerNode) + " must be a number from 1 to " + std::to_string(kMaxJobsPerNode) +
-                           ", not '" + text.substr(0, 40) + "'",
+        return invalid("the tag " + std::string(kJobsPerNode) + " must be a number from 1 to " +
+                           std::to_string(kMaxJobsPerNode) + ", not '" + text.substr(0, 40) + "'",
                        "tags." + std::string(kJobsPerNode));
     compute.jobs_per_node = static_cast<int>(*number);
     return {};
@@ -310,17 +310,22 @@ Result<Compute> read_compute(const Services& services, const Workspace& workspac
 
     if (before) {
         compute.created = before->created;
-        const auto word = [](Tier tier) { return tier == Tier::LowPriority ? "LowPriority" : "Dedicated"; };
+        const auto word = [](Tier tier) {
+            return tier == Tier::LowPriority ? "LowPriority" : "Dedicated";
+        };
         std::vector<std::string> differs;
         if (!equal_ignoring_case(before->vm_size, compute.vm_size))
             differs.push_back("vmSize '" + before->vm_size + "', not '" + compute.vm_size + "'");
         if (before->tier != compute.tier)
-            differs.push_back(std::string("vmPriority '") + word(before->tier) + "', not '" + word(compute.tier) + "'");
+            differs.push_back(std::string("vmPriority '") + word(before->tier) + "', not '" +
+                              word(compute.tier) + "'");
         if (!differs.empty())
             return fail(Code::Conflict, "ComputeUpdateNotSupported",
                         "compute '" + name + "' exists with " + join(differs, ", and ") +
-                            "; that cannot change: ask for what it has, delete it first, or choose another name",
-                        std::string("properties.properties.") + (differs[0].starts_with("vmSize") ? "vmSize" : "vmPriority"));
+                            "; that cannot change: ask for what it has, delete it first, or choose "
+                            "another name",
+                        std::string("properties.properties.") +
+                            (differs[0].starts_with("vmSize") ? "vmSize" : "vmPriority"));
     }
     return compute;
 }

@@ -1,6 +1,6 @@
-// What happened to jobs, nodes and computes, in order; not part of Azure's API. A follower names the
-// last event that it has and waits: it is woken by the commit that brings the next one, and nobody
-// asks the disk meanwhile.
+// What happened to jobs, nodes and computes, in order; not part of Azure's API. A follower names
+// the last event that it has and waits: it is woken by the commit that brings the next one, and
+// nobody asks the disk meanwhile.
 #include <algorithm>
 #include <charconv>
 #include <map>
@@ -11,12 +11,12 @@
 namespace turnout::api::arm {
 namespace {
 
-constexpr std::int64_t kMostEvents = 1000;    // of one answer
-constexpr std::size_t kMostRows = 20'000;     // that are read for one answer
+constexpr std::int64_t kMostEvents = 1000;  // of one answer
+constexpr std::size_t kMostRows = 20'000;   // that are read for one answer
 constexpr std::size_t kRowsAtATime = 500;
-constexpr std::int64_t kLongestWait = 60;     // seconds
-constexpr std::size_t kMostFollowers = 200;   // that wait at a time; one more is answered at once
-constexpr Span kGather = 20ms;                // from the first commit until the followers are woken
+constexpr std::int64_t kLongestWait = 60;    // seconds
+constexpr std::size_t kMostFollowers = 200;  // that wait at a time; one more is answered at once
+constexpr Span kGather = 20ms;               // from the first commit until the followers are woken
 
 // Which event: its row, and its place among the events of that commit. "37.2" on the wire.
 struct Place {
@@ -35,7 +35,9 @@ Result<Place> parse_place(std::string_view text) {
         const auto index = std::from_chars(row.ptr + 1, end, place.index);
         if (index.ec == std::errc() && index.ptr == end) return place;
     }
-    return invalid("after is '" + std::string(text.substr(0, 40)) + "': expected the id of an event, such as 37.2", "after");
+    return invalid("after is '" + std::string(text.substr(0, 40)) +
+                       "': expected the id of an event, such as 37.2",
+                   "after");
 }
 
 struct Filter {
@@ -44,7 +46,8 @@ struct Filter {
     // Cheap: whether one of the row's events may be meant.
     bool may_match(std::string_view row) const {
         for (const std::string* name : {&workspace, &job, &compute})
-            if (!name->empty() && row.find(Json(*name).dump()) == std::string_view::npos) return false;
+            if (!name->empty() && row.find(Json(*name).dump()) == std::string_view::npos)
+                return false;
         return true;
     }
     bool matches(const Json& event) const {
@@ -52,14 +55,18 @@ struct Filter {
         if (event.at("workspace").as_view() != workspace) return false;
         if (!kind.empty() && is != kind) return false;
         if (!job.empty() && (is != "job" || event.at("name").as_view() != job)) return false;
-        return compute.empty() || event.at("compute").as_view() == compute || (is == "compute" && event.at("name").as_view() == compute);
+        return compute.empty() || event.at("compute").as_view() == compute ||
+               (is == "compute" && event.at("name").as_view() == compute);
     }
 };
 
 Result<Filter> filter_of(const Call& call, const Workspace& workspace) {
-    Filter filter{workspace.id, std::string(call.query_value("job")), std::string(call.query_value("compute")), std::string(call.query_value("kind"))};
-    if (!filter.kind.empty() && filter.kind != "job" && filter.kind != "node" && filter.kind != "compute")
-        return invalid("kind is '" + filter.kind.substr(0, 40) + "': expected job, node or compute", "kind");
+    Filter filter{workspace.id, std::string(call.query_value("job")),
+                  std::string(call.query_value("compute")), std::string(call.query_value("kind"))};
+    if (!filter.kind.empty() && filter.kind != "job" && filter.kind != "node" &&
+        filter.kind != "compute")
+        return invalid("kind is '" + filter.kind.substr(0, 40) + "': expected job, node or compute",
+                       "kind");
     return filter;
 }
 
@@ -69,10 +76,13 @@ struct Page {
     bool more = false;  // there is more behind `last` already
 };
 
-std::uint64_t row_of(const Record& record) { return std::strtoull(record.key.c_str(), nullptr, 16); }
+std::uint64_t row_of(const Record& record) {
+    return std::strtoull(record.key.c_str(), nullptr, 16);
+}
 
 Json shown_event(const Json& event, const Place& place) {
-    Json out = Json::object({{"id", place.text()}, {"at", to_iso8601(Instant{event.at("at").as_int()})}});
+    Json out =
+        Json::object({{"id", place.text()}, {"at", to_iso8601(Instant{event.at("at").as_int()})}});
     for (const auto& [name, value] : event.members())
         if (name != "at" && name != "workspace") out.set(name, value);
     return out;
@@ -80,13 +90,15 @@ Json shown_event(const Json& event, const Place& place) {
 
 // What matches behind `after`, oldest first. Nothing is committed between the last look at the rows
 // and its end: who finds no event then can wait for the next commit and miss none.
-Task<Result<Page>> forward(Services& services, const Call& call, Filter filter, Place after, std::size_t limit) {
+Task<Result<Page>> forward(Services& services, const Call& call, Filter filter, Place after,
+                           std::size_t limit) {
     Turn turn(services, call);
     Page page;
     page.last = after;
     std::size_t rows = 0;
     for (std::string from = hex16(after.row);;) {
-        TURNOUT_CO_TRY(const std::vector<Record> records, services.store.scan(Table::Event, {from, "", kRowsAtATime}));
+        TURNOUT_CO_TRY(const std::vector<Record> records,
+                       services.store.scan(Table::Event, {from, "", kRowsAtATime}));
         for (const Record& record : records) {
             const std::uint64_t row = row_of(record);
             ++rows;
@@ -135,7 +147,8 @@ Task<Result<Page>> newest(Services& services, const Call& call, Filter filter, s
             if (!filter.may_match(record.value)) continue;
             TURNOUT_CO_TRY(const Json events, parse_json(record.value));
             for (std::size_t i = events.items().size(); i-- > 0 && page.events.size() < limit;)
-                if (filter.matches(events.items()[i])) page.events.push_back(shown_event(events.items()[i], {row, i}));
+                if (filter.matches(events.items()[i]))
+                    page.events.push_back(shown_event(events.items()[i], {row, i}));
         }
         if (records.size() < kRowsAtATime) break;
         range.to = records.back().key;
@@ -156,12 +169,16 @@ Result<Place> before(Store& store, Instant at) {
     std::uint64_t low = row_of(first.front()), high = row_of(last.front());
     while (low < high) {
         const std::uint64_t middle = low + (high - low) / 2;
-        const std::vector<Record> row = TURNOUT_TRY(store.scan(Table::Event, {hex16(middle), "", 1}));
+        const std::vector<Record> row =
+            TURNOUT_TRY(store.scan(Table::Event, {hex16(middle), "", 1}));
         if (row.empty()) break;
         const Json events = TURNOUT_TRY(parse_json(row.front().value));
-        const bool early = !events.items().empty() && events.items().back().at("at").as_int() < at.micros;
-        if (early) low = std::max(middle + 1, row_of(row.front()));
-        else high = middle;
+        const bool early =
+            !events.items().empty() && events.items().back().at("at").as_int() < at.micros;
+        if (early)
+            low = std::max(middle + 1, row_of(row.front()));
+        else
+            high = middle;
     }
     if (low == row_of(first.front())) return Place{};
     return Place{low - 1, SIZE_MAX};
@@ -239,8 +256,10 @@ Answer get_events(Services& services, Call& call, std::shared_ptr<Followers> fol
             TURNOUT_CO_TRY(start, before(services.store, job->record.created));
         }
         TURNOUT_CO_TRY(page, co_await forward(services, call, filter, start, most));
-        // Where the clock was set, rows are not in the order of time, and it may have begun earlier.
-        const bool from_its_begin = !page.events.empty() && page.events.front().at("what").as_view() == "submitted";
+        // Where the clock was set, rows are not in the order of time, and it may have begun
+        // earlier.
+        const bool from_its_begin =
+            !page.events.empty() && page.events.front().at("what").as_view() == "submitted";
         const bool can_match = filter.kind.empty() || filter.kind == "job";
         if (can_match && !from_its_begin && start > Place{}) {
             TURNOUT_CO_TRY(page, co_await forward(services, call, filter, Place{}, most));
@@ -254,7 +273,8 @@ Answer get_events(Services& services, Call& call, std::shared_ptr<Followers> fol
             TURNOUT_CO_TRY(page, co_await forward(services, call, filter, place, most));
             const Span left = until - services.clock.now();
             Stop* const stop = call.request.stop;
-            if (!page.events.empty() || page.more || left <= Span{} || (stop && stop->stopped())) break;
+            if (!page.events.empty() || page.more || left <= Span{} || (stop && stop->stopped()))
+                break;
             place = page.last;
             const std::uint64_t seen = place.row;
             if (!co_await followers->wait(seen, std::min(left, patience), stop)) break;
@@ -262,7 +282,9 @@ Answer get_events(Services& services, Call& call, std::shared_ptr<Followers> fol
     }
     Json value = Json::array();
     for (Json& event : page.events) value.push(std::move(event));
-    co_return json_response(200, Json::object({{"value", std::move(value)}, {"next", page.last.text()}, {"more", page.more}}));
+    co_return json_response(
+        200, Json::object(
+                 {{"value", std::move(value)}, {"next", page.last.text()}, {"more", page.more}}));
 }
 
 }  // namespace
@@ -272,8 +294,9 @@ void add_event_routes(Router& router, Services& services) {
     services.control.on_events([weak = std::weak_ptr<Followers>(followers)](std::uint64_t row) {
         if (const auto there = weak.lock()) there->committed(row);
     });
-    router.add("GET", in_workspace("/events"), Access::User,
-               [&services, followers](Call& call) { return get_events(services, call, followers); });
+    router.add("GET", in_workspace("/events"), Access::User, [&services, followers](Call& call) {
+        return get_events(services, call, followers);
+    });
 }
 
 }  // namespace turnout::api::arm

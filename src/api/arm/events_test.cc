@@ -16,22 +16,28 @@ protected:
     void make_compute(const std::string& name) {
         const Json scale = Json::object({{"maxNodeCount", 1}});
         const Json inner = Json::object({{"vmSize", "STANDARD_DS2_V2"}, {"scaleSettings", scale}});
-        const Json properties = Json::object({{"computeType", "AmlCompute"}, {"properties", inner}});
-        ASSERT_EQ(world.send("PUT", "/computes/" + name, Json::object({{"properties", properties}})).status, 201);
+        const Json properties =
+            Json::object({{"computeType", "AmlCompute"}, {"properties", inner}});
+        ASSERT_EQ(world.send("PUT", "/computes/" + name, Json::object({{"properties", properties}}))
+                      .status,
+                  201);
     }
     void submit(const std::string& name, const std::string& compute) {
-        const Json properties = Json::object({{"jobType", "Command"},
-                                              {"command", "true"},
-                                              {"environmentId", "azureml:AzureML-sklearn-0.24-ubuntu18.04-py37-cpu@latest"},
-                                              {"computeId", world.workspace_path() + "/computes/" + compute}});
-        const Reply reply = world.send("PUT", "/jobs/" + name, Json::object({{"properties", properties}}));
+        const Json properties = Json::object(
+            {{"jobType", "Command"},
+             {"command", "true"},
+             {"environmentId", "azureml:AzureML-sklearn-0.24-ubuntu18.04-py37-cpu@latest"},
+             {"computeId", world.workspace_path() + "/computes/" + compute}});
+        const Reply reply =
+            world.send("PUT", "/jobs/" + name, Json::object({{"properties", properties}}));
         ASSERT_EQ(reply.status, 201) << reply.text;
     }
     // "job j submitted", one a line.
     static std::string lines(const Json& page) {
         std::string all;
         for (const Json& event : page.at("value").items())
-            all += event.at("kind").as_string() + " " + event.at("name").as_string() + " " + event.at("what").as_string() + "\n";
+            all += event.at("kind").as_string() + " " + event.at("name").as_string() + " " +
+                   event.at("what").as_string() + "\n";
         return all;
     }
     Json get(const std::string& query) {
@@ -70,9 +76,11 @@ TEST_F(Events, FiltersAndPages) {
     submit("a", "one");
     submit("b", "two");
     EXPECT_EQ(lines(get("")),
-              "compute one created\ncompute two created\njob a submitted\nnode node-1 requested\njob b submitted\nnode node-2 requested\n");
+              "compute one created\ncompute two created\njob a submitted\nnode node-1 "
+              "requested\njob b submitted\nnode node-2 requested\n");
     EXPECT_EQ(lines(get("?limit=1")), "node node-2 requested\n") << "the newest";
-    EXPECT_EQ(lines(get("?compute=two")), "compute two created\njob b submitted\nnode node-2 requested\n");
+    EXPECT_EQ(lines(get("?compute=two")),
+              "compute two created\njob b submitted\nnode node-2 requested\n");
     EXPECT_EQ(lines(get("?kind=node")), "node node-1 requested\nnode node-2 requested\n");
     EXPECT_EQ(lines(get("?job=a")), "job a submitted\n");
     EXPECT_EQ(lines(get("?job=nobody")), "");
@@ -96,9 +104,13 @@ TEST_F(Events, AnotherWorkspaceSeesNothingOfIt) {
 }
 
 TEST_F(Events, RefusesWhatItDoesNotUnderstand) {
-    for (const std::string query : {"?after=x", "?after=1", "?after=1.x", "?limit=0", "?wait=-1", "?wait=soon", "?kind=pool"})
+    for (const std::string query :
+         {"?after=x", "?after=1", "?after=1.x", "?limit=0", "?wait=-1", "?wait=soon", "?kind=pool"})
         EXPECT_EQ(world.send("GET", "/events" + query).status, 400) << query;
-    EXPECT_EQ(world.send_raw("GET", world.workspace_path() + "/events?api-version=2024-01-01", "", "").status, 401);
+    EXPECT_EQ(
+        world.send_raw("GET", world.workspace_path() + "/events?api-version=2024-01-01", "", "")
+            .status,
+        401);
 }
 
 TEST_F(Events, AFollowerIsWokenByTheCommit) {
@@ -144,7 +156,8 @@ TEST_F(Events, TwoHundredMayWaitAndOneMoreIsAnsweredAtOnce) {
     const http::Request request = following("wait=30&after=" + get("").at("next").as_string());
     TextBody body("");
     std::vector<decltype(begin(world.router.handle(world.services, request, body)))> answers;
-    for (int i = 0; i < 200; ++i) answers.push_back(begin(world.router.handle(world.services, request, body)));
+    for (int i = 0; i < 200; ++i)
+        answers.push_back(begin(world.router.handle(world.services, request, body)));
     for (const auto& answer : answers) EXPECT_FALSE(answer.done());
     auto one_more = begin(world.router.handle(world.services, request, body));
     ASSERT_TRUE(one_more.done());
@@ -171,7 +184,8 @@ TEST_F(Events, ManyAreReadInParts) {
     submit("last", "two");
     EXPECT_EQ(lines(get("?job=last")), "job last submitted\n");
     EXPECT_EQ(lines(get("?compute=one")), "compute one created\n");
-    EXPECT_EQ(lines(get("?kind=compute&limit=1000&after=0.0")), "compute one created\ncompute two created\n" + expected);
+    EXPECT_EQ(lines(get("?kind=compute&limit=1000&after=0.0")),
+              "compute one created\ncompute two created\n" + expected);
 }
 
 }  // namespace

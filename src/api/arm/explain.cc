@@ -21,7 +21,8 @@ Result<JobRecord> job_of(Services& services, const Workspace& workspace, const s
 // {"queue": micros, …, "preempted": micros}
 Json micros_of(const std::vector<std::pair<LedgerEntry, Span>>& entries) {
     Json micros = Json::object();
-    for (const auto& [entry, span] : entries) micros.set(name_of(entry), static_cast<std::int64_t>(span.count()));
+    for (const auto& [entry, span] : entries)
+        micros.set(name_of(entry), static_cast<std::int64_t>(span.count()));
     return micros;
 }
 
@@ -36,10 +37,12 @@ Json attempt_of(const JobAttempt& attempt, Instant now) {
     instant("leased", attempt.leased);
     instant("running", attempt.running);
     instant("ended", attempt.ended);
-    json.set("micros", static_cast<std::int64_t>(std::max(Span{}, attempt.ended.value_or(now) - attempt.leased).count()));
+    json.set("micros", static_cast<std::int64_t>(
+                           std::max(Span{}, attempt.ended.value_or(now) - attempt.leased).count()));
     if (attempt.ending && attempt.ended) {
         const agent_protocol::Ending& ending = *attempt.ending;
-        if (ending.cause != agent_protocol::Cause::None) json.set("cause", agent_protocol::name_of(ending.cause));
+        if (ending.cause != agent_protocol::Cause::None)
+            json.set("cause", agent_protocol::name_of(ending.cause));
         if (ending.exit_code >= 0) json.set("exitCode", ending.exit_code);
         if (!ending.message.empty()) json.set("message", ending.message);
         if (ending.peak_memory_bytes > 0) json.set("peakMemoryBytes", ending.peak_memory_bytes);
@@ -78,7 +81,10 @@ Json explanation_of(const Control::Explanation& why, Instant now) {
     json.set("wouldStartNow", std::move(ways));
     Json nodes = Json::array();
     for (const Control::Explanation::OnNode& on : why.nodes) {
-        Json node = Json::object({{"node", on.node.name}, {"state", on.node.state == NodeState::Provisioning ? std::string_view("preparing") : turnout::name_of(on.node.state)}});
+        Json node = Json::object({{"node", on.node.name},
+                                  {"state", on.node.state == NodeState::Provisioning
+                                                ? std::string_view("preparing")
+                                                : turnout::name_of(on.node.state)}});
         if (!on.node.job.empty()) node.set("job", on.node.job);
         node.set("backlog", on.node.backlog);
         node.set("connected", on.node.connected);
@@ -97,11 +103,14 @@ Answer explain_job(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const JobRecord job, job_of(services, workspace, call.param("name")));
     const Instant now = services.clock.now();
-    Json body = Json::object({{"name", job.name}, {"status", turnout::name_of(job.status)}, {"compute", job.compute}});
-    if (job.cause != agent_protocol::Cause::None) body.set("cause", agent_protocol::name_of(job.cause));
+    Json body = Json::object(
+        {{"name", job.name}, {"status", turnout::name_of(job.status)}, {"compute", job.compute}});
+    if (job.cause != agent_protocol::Cause::None)
+        body.set("cause", agent_protocol::name_of(job.cause));
     if (!job.error_message.empty()) body.set("message", job.error_message);
     if (!is_terminal(job.status))
-        if (const auto why = services.control.explain(workspace.id, job.name)) body.set("now", explanation_of(*why, now));
+        if (const auto why = services.control.explain(workspace.id, job.name))
+            body.set("now", explanation_of(*why, now));
     Json attempts = Json::array();
     for (const JobAttempt& attempt : job.attempts) attempts.push(attempt_of(attempt, now));
     body.set("attempts", std::move(attempts));
@@ -109,7 +118,8 @@ Answer explain_job(Services& services, Call& call) {
     body.set("preemptions", preemptions(job));
     body.set("created", to_iso8601(job.created));
     if (job.ended) body.set("ended", to_iso8601(*job.ended));
-    body.set("micros", micros_of(ledger(job, now, services.control.waited(workspace.id, job.name))));
+    body.set("micros",
+             micros_of(ledger(job, now, services.control.waited(workspace.id, job.name))));
     co_return json_response(200, body);
 }
 
@@ -138,7 +148,8 @@ Json totals_body(std::string_view kind, const std::string& name, const Totals& t
 }
 
 Json used_by_tier(Span dedicated, Span low_priority) {
-    return Json::object({{"dedicated", static_cast<std::int64_t>(dedicated.count())}, {"low_priority", static_cast<std::int64_t>(low_priority.count())}});
+    return Json::object({{"dedicated", static_cast<std::int64_t>(dedicated.count())},
+                         {"low_priority", static_cast<std::int64_t>(low_priority.count())}});
 }
 
 Result<std::optional<Totals>> totals_of(Services& services, const std::string& key) {
@@ -171,12 +182,14 @@ Answer compute_ledger(Services& services, Call& call) {
         cost += live.cost;
         body.set("tier", low ? "low_priority" : "dedicated");
     }
-    body.set("nodes", Json::object({{"live", live.count},
-                                    {"gone", totals.nodes},
-                                    {"lifeMicros", used_by_tier(low ? Span{} : life, low ? life : Span{})},
-                                    {"startingMicros", static_cast<std::int64_t>(starting.count())},
-                                    {"usedMicros", static_cast<std::int64_t>(used.count())},
-                                    {"idleMicros", static_cast<std::int64_t>(std::max(Span{}, life - starting - used).count())}}));
+    body.set("nodes",
+             Json::object({{"live", live.count},
+                           {"gone", totals.nodes},
+                           {"lifeMicros", used_by_tier(low ? Span{} : life, low ? life : Span{})},
+                           {"startingMicros", static_cast<std::int64_t>(starting.count())},
+                           {"usedMicros", static_cast<std::int64_t>(used.count())},
+                           {"idleMicros", static_cast<std::int64_t>(
+                                              std::max(Span{}, life - starting - used).count())}}));
     if (price) body.set("pricePerHour", *price);
     if (price || cost > 0) body.set("cost", cost);
     co_return json_response(200, body);
@@ -185,7 +198,8 @@ Answer compute_ledger(Services& services, Call& call) {
 // Of an experiment or a sweep, which have no nodes of their own.
 Json used_body(std::string_view kind, const std::string& name, const Totals& totals) {
     Json body = totals_body(kind, name, totals);
-    body.set("nodes", Json::object({{"usedMicros", used_by_tier(totals.used_dedicated, totals.used_low_priority)}}));
+    body.set("nodes", Json::object({{"usedMicros", used_by_tier(totals.used_dedicated,
+                                                                totals.used_low_priority)}}));
     if (totals.cost > 0) body.set("cost", totals.cost);
     return body;
 }
@@ -194,8 +208,12 @@ Answer job_ledger(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const JobRecord job, job_of(services, workspace, call.param("name")));
     const Instant until = std::max(job.ended.value_or(services.clock.now()), job.created);
-    Json body = Json::object({{"name", job.name}, {"status", turnout::name_of(job.status)}, {"created", to_iso8601(job.created)}, {"until", to_iso8601(until)}});
-    body.set("micros", micros_of(ledger(job, until, services.control.waited(workspace.id, job.name))));
+    Json body = Json::object({{"name", job.name},
+                              {"status", turnout::name_of(job.status)},
+                              {"created", to_iso8601(job.created)},
+                              {"until", to_iso8601(until)}});
+    body.set("micros",
+             micros_of(ledger(job, until, services.control.waited(workspace.id, job.name))));
     body.set("totalMicros", static_cast<std::int64_t>((until - job.created).count()));
     if (job.type == JobType::Sweep) {
         TURNOUT_CO_TRY(const auto stored, totals_of(services, workspace.id + "/sweep/" + job.name));
@@ -209,8 +227,10 @@ Answer experiment_ledger(Services& services, Call& call) {
     const std::string& name = call.param("name");
     TURNOUT_CO_TRY(const auto stored, totals_of(services, workspace.id + "/experiment/" + name));
     if (!stored) {
-        TURNOUT_CO_TRY(const auto experiment, services.tracking.experiment_by_name(workspace.id, name));
-        if (!experiment) co_return not_found("experiment '" + name + "' does not exist", "experiment");
+        TURNOUT_CO_TRY(const auto experiment,
+                       services.tracking.experiment_by_name(workspace.id, name));
+        if (!experiment)
+            co_return not_found("experiment '" + name + "' does not exist", "experiment");
     }
     const Totals totals = stored.value_or(Totals{});
     co_return json_response(200, used_body("experiment", name, totals));
@@ -221,8 +241,10 @@ Answer experiment_ledger(Services& services, Call& call) {
 void add_explain_routes(Router& router, Services& services) {
     row(router, services, "GET", in_workspace("/jobs/{name}/explain"), Access::User, explain_job);
     row(router, services, "GET", in_workspace("/jobs/{name}/ledger"), Access::User, job_ledger);
-    row(router, services, "GET", in_workspace("/computes/{name}/ledger"), Access::User, compute_ledger);
-    row(router, services, "GET", in_workspace("/experiments/{name}/ledger"), Access::User, experiment_ledger);
+    row(router, services, "GET", in_workspace("/computes/{name}/ledger"), Access::User,
+        compute_ledger);
+    row(router, services, "GET", in_workspace("/experiments/{name}/ledger"), Access::User,
+        experiment_ledger);
 }
 
 }  // namespace turnout::api::arm

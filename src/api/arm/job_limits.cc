@@ -18,7 +18,8 @@ constexpr std::size_t kMaxTask = 8 << 20;
 constexpr std::size_t kMaxPath = agent_protocol::kMaxBlobName - 512;
 
 Failure refuse(std::string reason, std::string message, std::string field) {
-    return fail(Code::InvalidArgument, std::move(reason), std::move(message), "properties." + std::move(field));
+    return fail(Code::InvalidArgument, std::move(reason), std::move(message),
+                "properties." + std::move(field));
 }
 
 }  // namespace
@@ -33,14 +34,19 @@ Result<void> check_limits(const TaskSpec& task) {
         if (size > most) most = size, largest = what;
         return size <= kMaxArgument;
     };
-    constexpr std::string_view limit = "a process can be given at most 128 KiB in one; hand it over as a file";
+    constexpr std::string_view limit =
+        "a process can be given at most 128 KiB in one; hand it over as a file";
     for (const auto& [name, value] : task.variables)
         if (!add("'" + name + "'", name.size(), value.size()))
-            return refuse("VariableTooLong", "the environment variable '" + name.substr(0, 100) + "' has " + to_size_words(value.size()) + ": " + std::string(limit),
+            return refuse("VariableTooLong",
+                          "the environment variable '" + name.substr(0, 100) + "' has " +
+                              to_size_words(value.size()) + ": " + std::string(limit),
                           "environmentVariables." + name.substr(0, 100));
     for (const auto& [name, value] : task.environment.variables)
         if (!add("'" + name + "' of the environment", name.size(), value.size()))
-            return refuse("VariableTooLong", "the variable '" + name.substr(0, 100) + "' of the environment has " + to_size_words(value.size()) + ": " + std::string(limit),
+            return refuse("VariableTooLong",
+                          "the variable '" + name.substr(0, 100) + "' of the environment has " +
+                              to_size_words(value.size()) + ": " + std::string(limit),
                           "environmentId");
     Substitutions values;
     for (const auto& input : task.inputs) {
@@ -48,14 +54,24 @@ Result<void> check_limits(const TaskSpec& task) {
         // Where its data will lie is not known yet.
         values.inputs[input.name] = literal ? input.literal : "path";
         if (input.literal.find('\0') != std::string::npos)
-            return refuse("InvalidInput", "the literal input '" + input.name + "' has a NUL character, which no process can be given", "inputs." + input.name + ".value");
-        if (literal && !add("input '" + input.name + "'", std::string_view("AZURE_ML_INPUT_").size() + input.name.size(), input.literal.size()))
-            return refuse("InputTooLong", "the literal input '" + input.name + "' has " + to_size_words(input.literal.size()) + ": " + std::string(limit),
+            return refuse("InvalidInput",
+                          "the literal input '" + input.name +
+                              "' has a NUL character, which no process can be given",
+                          "inputs." + input.name + ".value");
+        if (literal && !add("input '" + input.name + "'",
+                            std::string_view("AZURE_ML_INPUT_").size() + input.name.size(),
+                            input.literal.size()))
+            return refuse("InputTooLong",
+                          "the literal input '" + input.name + "' has " +
+                              to_size_words(input.literal.size()) + ": " + std::string(limit),
                           "inputs." + input.name + ".value");
     }
     if (total > kMaxVariables)
-        return refuse("VariablesTooLong", "the environment variables and literal inputs have " + to_size_words(total) + " together, at most " +
-                                              to_size_words(kMaxVariables) + " can be handed to a process (the largest is " + largest.substr(0, 200) + ")",
+        return refuse("VariablesTooLong",
+                      "the environment variables and literal inputs have " + to_size_words(total) +
+                          " together, at most " + to_size_words(kMaxVariables) +
+                          " can be handed to a process (the largest is " + largest.substr(0, 200) +
+                          ")",
                       "environmentVariables");
     for (const auto& output : task.outputs) values.outputs[output.name] = "path";
     // So far as they are not known they are plain.
@@ -64,23 +80,43 @@ Result<void> check_limits(const TaskSpec& task) {
     for (std::size_t at; (at = rest.find("${{")) != std::string_view::npos;) {
         rest.remove_prefix(at + 3);
         const std::string_view inside = trim(rest.substr(0, rest.find("}}")));
-        if (inside.starts_with(space)) values.search_space[std::string(inside.substr(space.size()))] = "0";
+        if (inside.starts_with(space))
+            values.search_space[std::string(inside.substr(space.size()))] = "0";
     }
     if (const auto made = invocation(task.command, values, "bash"); !made)
         return refuse("InvalidCommand", made.error().message, "command");
-    const auto long_path = [](const std::optional<agent_protocol::BlobFolder>& at) { return at && at->prefix.size() > kMaxPath; };
+    const auto long_path = [](const std::optional<agent_protocol::BlobFolder>& at) {
+        return at && at->prefix.size() > kMaxPath;
+    };
     for (const auto& input : task.inputs)
-        if (long_path(input.blobs)) return refuse("PathTooLong", "the path of input '" + input.name + "' has more than " + std::to_string(kMaxPath) + " bytes", "inputs." + input.name + ".uri");
+        if (long_path(input.blobs))
+            return refuse("PathTooLong",
+                          "the path of input '" + input.name + "' has more than " +
+                              std::to_string(kMaxPath) + " bytes",
+                          "inputs." + input.name + ".uri");
     for (const auto& output : task.outputs)
-        if (long_path(output.target)) return refuse("PathTooLong", "the path of output '" + output.name + "' has more than " + std::to_string(kMaxPath) + " bytes", "outputs." + output.name + ".uri");
-    if (const std::size_t lines = task.environment.requirements.size(); lines > agent_protocol::kMaxListed)
-        return refuse("EnvironmentTooLarge", "the environment asks for " + std::to_string(lines) + " packages, at most " + std::to_string(agent_protocol::kMaxListed) + " are possible", "environmentId");
-    // Only the texts that may be long: writing the whole task down for each job would take too long.
+        if (long_path(output.target))
+            return refuse("PathTooLong",
+                          "the path of output '" + output.name + "' has more than " +
+                              std::to_string(kMaxPath) + " bytes",
+                          "outputs." + output.name + ".uri");
+    if (const std::size_t lines = task.environment.requirements.size();
+        lines > agent_protocol::kMaxListed)
+        return refuse("EnvironmentTooLarge",
+                      "the environment asks for " + std::to_string(lines) + " packages, at most " +
+                          std::to_string(agent_protocol::kMaxListed) + " are possible",
+                      "environmentId");
+    // Only the texts that may be long: writing the whole task down for each job would take too
+    // long.
     std::size_t size = task.command.size() + total;
     for (const std::string& line : task.environment.requirements) size += line.size();
     for (const auto& input : task.inputs) size += input.uri.size();
     if (size > kMaxTask)
-        return refuse("JobTooLarge", "the job has " + to_size_words(size) + " with its environment and inputs: a node can be told at most " + to_size_words(kMaxTask), "command");
+        return refuse("JobTooLarge",
+                      "the job has " + to_size_words(size) +
+                          " with its environment and inputs: a node can be told at most " +
+                          to_size_words(kMaxTask),
+                      "command");
     return {};
 }
 
@@ -89,19 +125,28 @@ Result<void> check_sweep_limits(const Json& properties) {
         if (expression.items().size() < 2) continue;
         for (const Json& list : expression.items()[1].items())
             for (const Json& value : list.items()) {
-                const std::size_t size = value.is_string() ? value.as_view().size() : value.dump().size();
+                const std::size_t size =
+                    value.is_string() ? value.as_view().size() : value.dump().size();
                 if (size + name.size() + std::string_view("AZUREML_SWEEP_=").size() > kMaxArgument)
-                    return refuse("ValueTooLong", "a value of '" + name.substr(0, 100) + "' has " + to_size_words(size) +
-                                                      ": a process can be given at most 128 KiB in one; hand it over as a file",
+                    return refuse("ValueTooLong",
+                                  "a value of '" + name.substr(0, 100) + "' has " +
+                                      to_size_words(size) +
+                                      ": a process can be given at most 128 KiB in one; hand it "
+                                      "over as a file",
                                   "searchSpace." + name.substr(0, 100));
                 if (value.is_string() && value.as_view().find('\0') != std::string_view::npos)
-                    return refuse("InvalidValue", "a value of '" + name.substr(0, 100) + "' has a NUL character", "searchSpace." + name.substr(0, 100));
+                    return refuse("InvalidValue",
+                                  "a value of '" + name.substr(0, 100) + "' has a NUL character",
+                                  "searchSpace." + name.substr(0, 100));
             }
     }
     for (const std::string_view member : {"inputs", "trial", "outputs"})
         if (properties.at(member).dump().find(agent_protocol::kJobPlaceholder) != std::string::npos)
-            return refuse("InvalidReference", "'" + std::string(agent_protocol::kJobPlaceholder) + "' is kept for the names of a sweep's trials and cannot be part of a value",
-                          std::string(member));
+            return refuse(
+                "InvalidReference",
+                "'" + std::string(agent_protocol::kJobPlaceholder) +
+                    "' is kept for the names of a sweep's trials and cannot be part of a value",
+                std::string(member));
     return {};
 }
 

@@ -96,9 +96,10 @@ Result<void> each_reference(std::string_view text,
 
 // "inputs.x" -> the name, checked against what is declared.
 Result<void> check_reference(std::string_view inside, const Json& properties) {
-    for (const auto& [group, member] : {std::pair<std::string_view, std::string_view>{"inputs", "inputs"},
-                                        {"outputs", "outputs"},
-                                        {"search_space", "searchSpace"}}) {
+    for (const auto& [group, member] :
+         {std::pair<std::string_view, std::string_view>{"inputs", "inputs"},
+          {"outputs", "outputs"},
+          {"search_space", "searchSpace"}}) {
         if (!inside.starts_with(group) || inside.size() <= group.size() ||
             inside[group.size()] != '.')
             continue;
@@ -301,10 +302,9 @@ Result<Place> place_of(const Context& context, const Reference& reference, std::
             const std::string container =
                 TURNOUT_TRY(container_of(context, reference.datastore, field));
             return place_in(context, container, reference.path,
-                            workspace_uri(context.workspace) + "/datastores/" + reference.datastore +
-                                "/paths/" + reference.path,
-                            type,
-                            "'" + reference.text + "'", field);
+                            workspace_uri(context.workspace) + "/datastores/" +
+                                reference.datastore + "/paths/" + reference.path,
+                            type, "'" + reference.text + "'", field);
         }
         case Reference::Form::JobOutput: return place_of_output(context, reference, type, field);
         case Reference::Form::Asset:
@@ -554,7 +554,9 @@ std::string instead_of(const std::string& name, std::vector<std::string> own) {
     constexpr std::size_t few = 5;
     if (own.size() > few) own.resize(few);
     return (own.empty() ? "" : "; there are " + join(own, ", ")) +
-           std::string(": register it with `turnout environment create`, or name a curated one such as azureml:AzureML-sklearn-1.0-ubuntu20.04-py38-cpu@latest");
+           std::string(
+               ": register it with `turnout environment create`, or name a curated one such as "
+               "azureml:AzureML-sklearn-1.0-ubuntu20.04-py38-cpu@latest");
 }
 
 Result<TaskEnvironment> environment_of_asset(const Context& context, const Reference& reference) {
@@ -566,8 +568,9 @@ Result<TaskEnvironment> environment_of_asset(const Context& context, const Refer
                  context.services.assets.list_containers(context.workspace.id, "environments")))
             if (container.name != "CliV2AnonymousEnvironment") names.push_back(container.name);
         const bool known = std::ranges::find(names, reference.name) != names.end();
-        const std::string words = known ? "has no version '" + reference.version + "'"
-                                        : "does not exist" + instead_of(reference.name, std::move(names));
+        const std::string words =
+            known ? "has no version '" + reference.version + "'"
+                  : "does not exist" + instead_of(reference.name, std::move(names));
         return refuse("EnvironmentNotFound", "environment '" + reference.name + "' " + words,
                       "environmentId");
     }
@@ -652,8 +655,8 @@ void limit_to(const Services& services, const VmSize& size, TaskSpec& task) {
     task.cpu_limit_millicores = cores * 1000;
 }
 
-// Parsed anew only when its row has changed: nearly all jobs name the same few. Null: there is none;
-// valid until the next call.
+// Parsed anew only when its row has changed: nearly all jobs name the same few. Null: there is
+// none; valid until the next call.
 Result<const Compute*> find_compute(Services& services, const std::string& key) {
     const auto record = TURNOUT_TRY(services.store.get(Table::Compute, key));
     if (!record) return nullptr;
@@ -736,9 +739,10 @@ Result<void> check_runs_here(const Json& properties) {
 void add_notices(const Json& properties, TaskSpec& task) {
     for (const auto& [name, service] : properties.at("services").members()) {
         const std::string kind = service.at("jobServiceType").as_string(name);
-        if (service.is_null() || kind == "Studio" || kind == "Tracking" || kind == "Local") continue;
-        task.environment.notices.push_back("the interactive service '" + name.substr(0, 64) + "' (" +
-                                           kind.substr(0, 40) +
+        if (service.is_null() || kind == "Studio" || kind == "Tracking" || kind == "Local")
+            continue;
+        task.environment.notices.push_back("the interactive service '" + name.substr(0, 64) +
+                                           "' (" + kind.substr(0, 40) +
                                            ") has no effect yet: the job runs without it");
     }
 }
@@ -771,9 +775,10 @@ Result<void> read_variables(const Context& context, const Json& properties, cons
                           "'" + name.substr(0, 64) + "' is not a name of an environment variable",
                           "environmentVariables");
         if (value.is_null())
-            return refuse("InvalidVariable",
-                          "the environment variable '" + name + "' has no value: \"\" is an empty one",
-                          "environmentVariables." + name);
+            return refuse(
+                "InvalidVariable",
+                "the environment variable '" + name + "' has no value: \"\" is an empty one",
+                "environmentVariables." + name);
         const std::string text = literal_text(value);
         if (value.is_object() || value.is_array() || text.find('\0') != std::string::npos)
             return refuse("InvalidVariable", "the environment variable '" + name + "' must be text",
@@ -813,7 +818,9 @@ Result<Json> job_definition(const Json& properties, const Workspace& workspace) 
 
 bool is_own_property(std::string_view name, JobType type) {
     if (name.starts_with("turnout.")) return true;
-    return type == JobType::Sweep && (name == "best_child_run_id" || name == "score" || name == "best_metric_status" || name == "best_data_container_id");
+    return type == JobType::Sweep &&
+           (name == "best_child_run_id" || name == "score" || name == "best_metric_status" ||
+            name == "best_data_container_id");
 }
 
 JobMeta job_meta(const Json& properties, std::string_view name) {
@@ -825,7 +832,9 @@ JobMeta job_meta(const Json& properties, std::string_view name) {
     meta.description = properties.at("description").as_string();
     meta.archived = properties.at("isArchived").as_bool();
     if (properties.at("tags").is_object()) meta.tags = properties.at("tags");
-    const JobType type = equal_ignoring_case(properties.at("jobType").as_view(), "sweep") ? JobType::Sweep : JobType::Command;
+    const JobType type = equal_ignoring_case(properties.at("jobType").as_view(), "sweep")
+                             ? JobType::Sweep
+                             : JobType::Command;
     for (const auto& [key, value] : properties.at("properties").members())
         if (!is_own_property(key, type) && !value.is_null()) meta.properties.set(key, value);
     return meta;

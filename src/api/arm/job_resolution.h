@@ -21,15 +21,18 @@ Result<Json> job_definition(const Json& properties, const Workspace& workspace);
 // What may change later. Absent names get their defaults.
 JobMeta job_meta(const Json& properties, std::string_view name);
 
-// Properties of a job that are this server's to write: what a client sends under these names is dropped.
+// Properties of a job that are this server's to write: what a client sends under these names is
+// dropped.
 bool is_own_property(std::string_view name, JobType type);
 
 // Name of the compute that computeId means; "serverless" if it is absent or "local".
 Result<std::string> job_compute(const Json& properties, const Workspace& workspace);
 
-// A new job; of a sweep, `task` is that of its trials. `task.mlflow_experiment_id` and AZUREML_EXPERIMENT_ID are still to be set.
-Result<JobSubmission> resolve_sweep(Services& services, const Call& call, const Workspace& workspace,
-                                    const std::string& name, const Json& properties);
+// A new job; of a sweep, `task` is that of its trials. `task.mlflow_experiment_id` and
+// AZUREML_EXPERIMENT_ID are still to be set.
+Result<JobSubmission> resolve_sweep(Services& services, const Call& call,
+                                    const Workspace& workspace, const std::string& name,
+                                    const Json& properties);
 Result<JobSubmission> resolve_job(Services& services, const Call& call, const Workspace& workspace,
                                   const std::string& name, const Json& properties);
 

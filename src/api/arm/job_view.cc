@@ -31,11 +31,14 @@ Json properties_of(const JobRecord& job, const JobViewer& viewer, std::string_vi
     if (viewer.waiting) {
         set("place_in_queue", std::to_string(viewer.waiting->ahead + 1));
         // An estimate: whole seconds say enough.
-        if (viewer.waiting->expected) set("expected_start", to_iso8601(Instant{(now + *viewer.waiting->expected).micros / 1'000'000 * 1'000'000}));
+        if (viewer.waiting->expected)
+            set("expected_start", to_iso8601(Instant{(now + *viewer.waiting->expected).micros /
+                                                     1'000'000 * 1'000'000}));
     }
     set("environment", job.environment);
     if (!job.notices.empty()) set("notices", join(job.notices, "\n"));
-    set("attempts", std::to_string(job.attempts.size() + static_cast<std::size_t>(job.folded_attempts)));
+    set("attempts",
+        std::to_string(job.attempts.size() + static_cast<std::size_t>(job.folded_attempts)));
     if (const int count = preemptions(job); count > 0) set("preemptions", std::to_string(count));
     if (const JobAttempt* attempt = job.current()) {
         set("node", join(attempt->nodes, ", "));
@@ -66,7 +69,8 @@ Json properties_of(const JobRecord& job, const JobViewer& viewer, std::string_vi
     if (job.ended) set("ended", to_iso8601(*job.ended));
     if (job.cause != agent_protocol::Cause::None)
         set("cause", std::string(agent_protocol::name_of(job.cause)));
-    if (job.status != JobStatus::Failed) set("reason", job.error_message);  // else it is the error's
+    if (job.status != JobStatus::Failed)
+        set("reason", job.error_message);  // else it is the error's
     for (const auto& [entry, span] : ledger(job, now, viewer.waited))
         set("ledger." + std::string(name_of(entry)), in_seconds(span));
     return properties;

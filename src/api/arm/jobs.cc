@@ -7,8 +7,8 @@
 #include "api/arm/job_view.h"
 #include "api/arm/resource.h"
 #include "base/lru.h"
-#include "model/sweep.h"
 #include "control/jobs.h"
+#include "model/sweep.h"
 #include "tracking/tracking.h"
 
 namespace turnout::api::arm {
@@ -25,8 +25,12 @@ constexpr std::int64_t kTick = 100'000;  // as old may the time be up to which a
 JobViewer viewer_of(const Services& services, const Call& call, const JobRecord& job) {
     std::optional<schedule::Waiting> waiting;
     if (!is_terminal(job.status)) waiting = services.control.waiting(job.workspace, job.name);
-    return {call.origin, tls_host(services, call), services.authority.link_key(),
-            services.clock.now(), waiting, services.control.waited(job.workspace, job.name)};
+    return {call.origin,
+            tls_host(services, call),
+            services.authority.link_key(),
+            services.clock.now(),
+            waiting,
+            services.control.waited(job.workspace, job.name)};
 }
 
 // Why it has no slot just now.
@@ -126,7 +130,8 @@ Answer get_job(Services& services, Call& call, ShownJobs& jobs) {
 
 // Azure's filters, and ours: a status (several with commas), a compute, who submitted it ("@me").
 bool has_filter(const Call& call) {
-    for (const char* const name : {"jobType", "experimentName", "tag", "status", "compute", "createdBy"})
+    for (const char* const name :
+         {"jobType", "experimentName", "tag", "status", "compute", "createdBy"})
         if (!call.query_value(name).empty()) return true;
     return false;
 }
@@ -139,10 +144,12 @@ bool matches(const Call& call, const JobRecord& job) {
             }))
             return false;
     }
-    if (const auto compute = call.query_value("compute"); !compute.empty() && job.compute != compute)
+    if (const auto compute = call.query_value("compute");
+        !compute.empty() && job.compute != compute)
         return false;
     if (const auto who = call.query_value("createdBy");
-        !who.empty() && job.principal != (who == "@me" ? std::string_view(call.principal.name) : who))
+        !who.empty() &&
+        job.principal != (who == "@me" ? std::string_view(call.principal.name) : who))
         return false;
     if (const auto type = call.query_value("jobType");
         !type.empty() && !equal_ignoring_case(type, name_of(job.type)))
@@ -178,11 +185,13 @@ Answer list_placed(Services& services, Call& call, ShownJobs& jobs) {
     TURNOUT_CO_TRY(const ListView view, list_view(call));
     std::vector<std::pair<std::int64_t, std::string>> found;  // created, body
     for (const std::string& name : services.control.placed_jobs(workspace.id)) {
-        TURNOUT_CO_TRY(const auto record, services.store.get(Table::Job, workspace.id + "/" + name));
+        TURNOUT_CO_TRY(const auto record,
+                       services.store.get(Table::Job, workspace.id + "/" + name));
         if (!record) continue;
         TURNOUT_CO_TRY(const StoredJob job, join_job(services.store, *record));
         if (!matches(call, job.record)) continue;
-        TURNOUT_CO_TRY(const ShownJobs::Shown* shown, jobs.show(services, call, workspace, *record));
+        TURNOUT_CO_TRY(const ShownJobs::Shown* shown,
+                       jobs.show(services, call, workspace, *record));
         if (arm::shown(view, shown->archived))
             found.emplace_back(-job.record.created.micros, shown->body);
     }
@@ -303,7 +312,8 @@ Answer put_job(Services& services, Call& call) {
     TURNOUT_CO_TRY(const auto existing, services.store.get(Table::Job, workspace.id + "/" + name));
     if (existing) {
         TURNOUT_CO_TRY(StoredJob stored, join_job(services.store, *existing));
-        co_return co_await put_again(services, call, workspace, std::move(stored.record), properties);
+        co_return co_await put_again(services, call, workspace, std::move(stored.record),
+                                     properties);
     }
     TURNOUT_CO_TRY(JobSubmission job, resolve_job(services, call, workspace, name, properties));
     TURNOUT_CO_TRY(const Experiment experiment,
@@ -315,24 +325,25 @@ Answer put_job(Services& services, Call& call) {
     job.task.mlflow_experiment_id = experiment.id;
     job.task.variables.emplace(job.task.variables.begin(), "AZUREML_EXPERIMENT_ID", experiment.id);
     job.created = services.clock.now();
-    // What is answered: nobody has to read and parse what was just written. A job that somebody else
-    // submitted meanwhile under this name is another matter.
+    // What is answered: nobody has to read and parse what was just written. A job that somebody
+    // else submitted meanwhile under this name is another matter.
     const JobRecord made = as_submitted(job);
     TURNOUT_CO_TRY(const Put put, co_await asked<Put>([&](auto reply) {
                        services.control.submit(std::move(job), std::move(reply));
                    }));
-    if (put == Put::Created)
-        co_return json_response(201, body_of(services, call, workspace, made));
+    if (put == Put::Created) co_return json_response(201, body_of(services, call, workspace, made));
     TURNOUT_CO_TRY(const JobRecord saved, find(services, workspace, name));
     co_return json_response(200, body_of(services, call, workspace, saved));
 }
 
 // An object of texts.
 Result<void> check_texts(const Json& value, const std::string& place) {
-    if (!value.is_object()) return not_as_expected("InvalidArgument", place, "an object of texts", value);
+    if (!value.is_object())
+        return not_as_expected("InvalidArgument", place, "an object of texts", value);
     for (const auto& [key, text] : value.members())
         if (!text.is_string())
-            return not_as_expected("InvalidArgument", place + "." + key.substr(0, 64), "a text", text);
+            return not_as_expected("InvalidArgument", place + "." + key.substr(0, 64), "a text",
+                                   text);
     return {};
 }
 
@@ -353,7 +364,8 @@ Result<JobMeta> changed_meta(JobMeta meta, JobType type, const Json& changes) {
         } else if (name == "tags" || name == "properties") {
             if (value.is_null()) continue;
             TURNOUT_TRY(check_texts(value, name));
-            if (name == "tags") meta.tags = value;
+            if (name == "tags")
+                meta.tags = value;
             else
                 for (const auto& [key, added] : value.members())
                     if (!is_own_property(key, type)) meta.properties.set(key, added);
@@ -401,7 +413,8 @@ Answer delete_job(Services& services, Call& call) {
     if (job.type == JobType::Sweep && is_terminal(job.status))
         for (std::int64_t index = 0; index < job.sweep.created; ++index) {
             const std::string trial = trial_name(job.name, index);
-            TURNOUT_CO_TRY(const auto row, services.store.get(Table::Job, workspace.id + "/" + trial));
+            TURNOUT_CO_TRY(const auto row,
+                           services.store.get(Table::Job, workspace.id + "/" + trial));
             if (!row) continue;
             TURNOUT_CO_TRY_VOID(co_await services.tracking.remove_job(workspace.id, trial));
             TURNOUT_CO_TRY_VOID(co_await asked<void>([&](auto reply) {
@@ -425,11 +438,10 @@ void add_job_routes(Router& router, Services& services) {
     const auto shown = std::make_shared<ShownJobs>();
     router.add("GET", in_workspace("/jobs/{name}"), Access::User,
                [&services, shown](Call& call) { return get_job(services, call, *shown); });
-    router.add("GET", in_workspace("/jobs"), Access::User,
-               [&services, shown](Call& call) {
-                return asks_for_placed(call) ? list_placed(services, call, *shown)
-                                             : list_jobs(services, call, *shown);
-            });
+    router.add("GET", in_workspace("/jobs"), Access::User, [&services, shown](Call& call) {
+        return asks_for_placed(call) ? list_placed(services, call, *shown)
+                                     : list_jobs(services, call, *shown);
+    });
     row(router, services, "PUT", in_workspace("/jobs/{name}"), Access::User, put_job);
     row(router, services, "PATCH", in_workspace("/jobs/{name}"), Access::User, patch_job);
     row(router, services, "DELETE", in_workspace("/jobs/{name}"), Access::User, delete_job);

@@ -4,8 +4,8 @@
 #include "api/studio_link.h"
 #include "api/test_world.h"
 #include "base/text.h"
-#include "model/job.h"
 #include "control/test_jobs.h"
+#include "model/job.h"
 
 namespace turnout::api {
 namespace {
@@ -61,7 +61,9 @@ protected:
         EXPECT_TRUE(found && *found) << name;
         return (*found)->record;
     }
-    agent_protocol::TaskSpec task_of(const std::string& name) { return *read_task(world.store, record(name)); }
+    agent_protocol::TaskSpec task_of(const std::string& name) {
+        return *read_task(world.store, record(name));
+    }
     void save(const JobRecord& job) {
         Batch batch;
         put_job(batch, job);
@@ -74,7 +76,8 @@ protected:
 
 // A list can be asked for less than all: by status, compute and who it was.
 TEST_F(Jobs, ListsAreFiltered) {
-    ASSERT_EQ(put("a").status, 201);  // at one moment of the world's clock: in the order of their names
+    ASSERT_EQ(put("a").status,
+              201);  // at one moment of the world's clock: in the order of their names
     ASSERT_EQ(put("b", Json::object({{"computeId", "azureml:cpu-cluster"}})).status, 201);
     const auto names = [&](const std::string& query) {
         std::string all;
@@ -85,7 +88,8 @@ TEST_F(Jobs, ListsAreFiltered) {
     EXPECT_EQ(names("status=queued"), "200 ab");
     EXPECT_EQ(names("status=Failed,Queued"), "200 ab");
     EXPECT_EQ(names("status=Failed"), "200 ");
-    EXPECT_EQ(names("status=Running,Preparing"), "200 ") << "none is on a node: known without a look at those that wait";
+    EXPECT_EQ(names("status=Running,Preparing"), "200 ")
+        << "none is on a node: known without a look at those that wait";
     EXPECT_EQ(names("compute=cpu-cluster"), "200 b");
     EXPECT_EQ(names("compute=serverless"), "200 a");
     EXPECT_EQ(names("createdBy=@me"), "200 ab");
@@ -258,8 +262,8 @@ TEST_F(Jobs, InputsAndOutputsFindTheirPlaces) {
     EXPECT_EQ(task_of("next").inputs[0].blobs->prefix, "azureml/j/model/");
     // As a model they are kept as the place where they are, in the form that clients read.
     const std::string paths = "azureml://subscriptions/" + world.workspace.subscription +
-                              "/resourcegroups/" + world.workspace.resource_group +
-                              "/workspaces/" + world.workspace.name + "/datastores/";
+                              "/resourcegroups/" + world.workspace.resource_group + "/workspaces/" +
+                              world.workspace.name + "/datastores/";
     const auto model = [&](const std::string& version, const std::string& uri) {
         return world.send("PUT", "/models/m/versions/" + version,
                           Json::object({{"properties", Json::object({{"modelUri", uri}})}}));
@@ -289,7 +293,12 @@ TEST_F(Jobs, InputsAndOutputsFindTheirPlaces) {
 
 TEST_F(Jobs, AnOutputMayBeTheRootOfADatastore) {
     const Reply made = put(
-        "root", Json::object({{"outputs", Json::object({{"o", Json::object({{"uri", "azureml://datastores/workspaceblobstore/paths/"}})}})}}));
+        "root",
+        Json::object(
+            {{"outputs",
+              Json::object(
+                  {{"o", Json::object(
+                             {{"uri", "azureml://datastores/workspaceblobstore/paths/"}})}})}}));
     ASSERT_EQ(made.status, 201) << made.text;
     EXPECT_EQ(task_of("root").outputs[0].target.container, store);
     EXPECT_EQ(task_of("root").outputs[0].target.prefix, "");
@@ -297,11 +306,14 @@ TEST_F(Jobs, AnOutputMayBeTheRootOfADatastore) {
 
 TEST_F(Jobs, InteractiveServicesAreAcceptedAndSaidToHaveNoEffect) {
     const Reply made = put(
-        "services", Json::object({{"services", Json::object({{"ssh", Json::object({{"jobServiceType", "SSH"}})}})}}));
+        "services",
+        Json::object(
+            {{"services", Json::object({{"ssh", Json::object({{"jobServiceType", "SSH"}})}})}}));
     ASSERT_EQ(made.status, 201) << made.text;
     const auto notices = task_of("services").environment.notices;
     ASSERT_FALSE(notices.empty());
-    EXPECT_EQ(notices.back(), "the interactive service 'ssh' (SSH) has no effect yet: the job runs without it");
+    EXPECT_EQ(notices.back(),
+              "the interactive service 'ssh' (SSH) has no effect yet: the job runs without it");
     EXPECT_FALSE(made.properties().at("services").has("ssh"));
 }
 
@@ -383,13 +395,15 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
          "registered"},
         {Json::object({{"resources", Json::object({{"instanceCount", 3}})}}), "TooManyNodes",
          "room for 2 at a time"},
-        {Json::object({{"computeId", "cpu-cluster"},
-                       {"resources", Json::object({{"instanceCount", 3}})}}),
+        {Json::object(
+             {{"computeId", "cpu-cluster"}, {"resources", Json::object({{"instanceCount", 3}})}}),
          "TooManyNodes", "'cpu-cluster' has at most 2"},
         {Json::object({{"resources", Json::object({{"instanceCount", 0}})}}), "InvalidResources",
          "resources.instanceCount: expected a whole number from 1 to 1,000, found 0"},
-        {Json::object({{"resources", Json::object({{"shmSize", "2 gb"}})}}), "InvalidShmSize", "\"2g\""},
-        {Json::object({{"resources", Json::object({{"shmSize", "0g"}})}}), "InvalidShmSize", "above 0"},
+        {Json::object({{"resources", Json::object({{"shmSize", "2 gb"}})}}), "InvalidShmSize",
+         "\"2g\""},
+        {Json::object({{"resources", Json::object({{"shmSize", "0g"}})}}), "InvalidShmSize",
+         "above 0"},
         {Json::object({{"computeId", "cpu-cluster"},
                        {"resources", Json::object({{"instanceType", "STANDARD_DS3_V2"}})}}),
          "InstanceTypeNotThere", "nodes of size STANDARD_DS2_V2"},
@@ -407,8 +421,8 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
                                                       {"processCountPerInstance", 0}})}}),
          "InvalidDistribution", "processCountPerInstance"},
         {Json::object({{"resources", Json::object({{"instanceCount", 2}})},
-                       {"distribution", Json::object({{"distributionType", "TensorFlow"},
-                                                      {"workerCount", 1}})}}),
+                       {"distribution",
+                        Json::object({{"distributionType", "TensorFlow"}, {"workerCount", 1}})}}),
          "InvalidDistribution", "without any"},
         {Json::object({{"limits", Json::object({{"timeout", "-PT1H"}})}}), "InvalidTimeout",
          "timeout"},
@@ -480,11 +494,20 @@ TEST_F(Jobs, PutAgainChangesOnlyWhatMayChange) {
                         Json::object({{"properties", Json::object({{"command", "x"}})}}))
                   .status,
               400);
-    for (const auto& [member, wrong] : {std::pair<const char*, const char*>{"displayName", "5"}, {"description", "[]"}, {"isArchived", "\"yes\""},
-                                        {"tags", "[]"}, {"tags", "{\"a\":5}"}, {"properties", "\"x\""}, {"properties", "{\"a\":{}}"}}) {
-        const Reply wrong_type = world.send("PATCH", "/jobs/j", Json::object({{"properties", Json::object({{member, *parse_json(wrong)}})}}));
+    for (const auto& [member, wrong] : {std::pair<const char*, const char*>{"displayName", "5"},
+                                        {"description", "[]"},
+                                        {"isArchived", "\"yes\""},
+                                        {"tags", "[]"},
+                                        {"tags", "{\"a\":5}"},
+                                        {"properties", "\"x\""},
+                                        {"properties", "{\"a\":{}}"}}) {
+        const Reply wrong_type = world.send(
+            "PATCH", "/jobs/j",
+            Json::object({{"properties", Json::object({{member, *parse_json(wrong)}})}}));
         EXPECT_EQ(wrong_type.status, 400) << member << " " << wrong;
-        EXPECT_TRUE(wrong_type.message().starts_with(member) && wrong_type.message().find("expected ") != std::string::npos) << wrong_type.message();
+        EXPECT_TRUE(wrong_type.message().starts_with(member) &&
+                    wrong_type.message().find("expected ") != std::string::npos)
+            << wrong_type.message();
     }
     EXPECT_EQ(world.send("GET", "/jobs/j").properties().at("displayName").as_string(), "new");
     EXPECT_EQ(world.send("GET", "/jobs").json.at("value").items().size(), 0u);
@@ -493,18 +516,25 @@ TEST_F(Jobs, PutAgainChangesOnlyWhatMayChange) {
 }
 
 TEST_F(Jobs, PropertiesOfTheServersOwnAreNotTaken) {
-    const Json given = Json::object({{"mine", "1"}, {"score", "7"}, {"best_child_run_id", "other_0"}, {"turnout.cause", "x"}});
+    const Json given = Json::object(
+        {{"mine", "1"}, {"score", "7"}, {"best_child_run_id", "other_0"}, {"turnout.cause", "x"}});
     ASSERT_EQ(put("command", Json::object({{"properties", given}})).status, 201);
-    const Json sweep = Json::object({{"jobType", "Sweep"},
-                                     {"searchSpace", *parse_json(R"({"x":["choice",[[1,2]]]})")},
-                                     {"samplingAlgorithm", Json::object({{"samplingAlgorithmType", "Grid"}})},
-                                     {"objective", Json::object({{"goal", "Maximize"}, {"primaryMetric", "acc"}})},
-                                     {"trial", Json::object({{"command", "train"}, {"environmentId", kCurated}})},
-                                     {"properties", given}});
+    const Json sweep =
+        Json::object({{"jobType", "Sweep"},
+                      {"searchSpace", *parse_json(R"({"x":["choice",[[1,2]]]})")},
+                      {"samplingAlgorithm", Json::object({{"samplingAlgorithmType", "Grid"}})},
+                      {"objective", Json::object({{"goal", "Maximize"}, {"primaryMetric", "acc"}})},
+                      {"trial", Json::object({{"command", "train"}, {"environmentId", kCurated}})},
+                      {"properties", given}});
     ASSERT_EQ(put("sweep", sweep).status, 201);
-    EXPECT_EQ(record("command").meta.properties.dump(), R"({"mine":"1","score":"7","best_child_run_id":"other_0"})");
+    EXPECT_EQ(record("command").meta.properties.dump(),
+              R"({"mine":"1","score":"7","best_child_run_id":"other_0"})");
     EXPECT_EQ(record("sweep").meta.properties.dump(), R"({"mine":"1"})");
-    ASSERT_EQ(world.send("PATCH", "/jobs/sweep", Json::object({{"properties", Json::object({{"properties", given}})}})).status, 200);
+    ASSERT_EQ(world
+                  .send("PATCH", "/jobs/sweep",
+                        Json::object({{"properties", Json::object({{"properties", given}})}}))
+                  .status,
+              200);
     EXPECT_EQ(record("sweep").meta.properties.dump(), R"({"mine":"1"})");
 }
 
@@ -575,13 +605,19 @@ TEST_F(Jobs, OneThatNeverRanHasNoExitCode) {
     attempt.nodes = {"node-1"};
     attempt.leased = job.created + 1s;
     attempt.ended = job.ended;
-    attempt.ending = agent_protocol::Ending{job.cause, -1, 0, "it could not be prepared", {"no such package"}, 0, {}};
+    attempt.ending = agent_protocol::Ending{job.cause,           -1, 0, "it could not be prepared",
+                                            {"no such package"}, 0,  {}};
     job.attempts.push_back(attempt);
     save(job);
     const Json error = world.send("GET", "/jobs/j").properties().at("error");
-    EXPECT_EQ(error.dump(), R"({"code":"UserError","message":"it could not be prepared","details":[)"
-                            R"({"code":"LastLines","message":"no such package"},{"code":"Cause","message":"environment"}]})");
-    Json history = world.send_raw("GET", "/history/v1.0" + world.workspace_path() + "/runs/j", "", world.user).json.at("error").at("error");
+    EXPECT_EQ(
+        error.dump(),
+        R"({"code":"UserError","message":"it could not be prepared","details":[)"
+        R"({"code":"LastLines","message":"no such package"},{"code":"Cause","message":"environment"}]})");
+    Json history =
+        world.send_raw("GET", "/history/v1.0" + world.workspace_path() + "/runs/j", "", world.user)
+            .json.at("error")
+            .at("error");
     history.erase("messageParameters");
     EXPECT_EQ(history.dump(), error.dump());
 }

@@ -281,9 +281,8 @@ Task<Answer> put_block_list(Services& services, Call& call, BlobPut what) {
     what.content_type = call.request.headers.get("x-ms-blob-content-type");
     TURNOUT_CO_TRY(const std::string xml, co_await body.all(kMaxBlockListBytes));
     TURNOUT_CO_TRY(std::vector<std::string> ids, parse_block_list(xml));
-    TURNOUT_CO_TRY(const BlobInfo blob,
-                   co_await services.blobs.put_block_list(std::move(what), std::move(ids),
-                                                         call.request.stop));
+    TURNOUT_CO_TRY(const BlobInfo blob, co_await services.blobs.put_block_list(
+                                            std::move(what), std::move(ids), call.request.stop));
     co_return reply(call, 201, blob);
 }
 

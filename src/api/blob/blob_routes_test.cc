@@ -10,11 +10,11 @@
 #include "blob/blobs.h"
 #include "control/assets.h"
 #include "control/control.h"
+#include "control/test_jobs.h"
 #include "model/job.h"
 #include "store/memory/memory_store.h"
 #include "store/test_loop.h"
 #include "tracking/tracking.h"
-#include "control/test_jobs.h"
 
 namespace turnout::api {
 namespace {
@@ -425,7 +425,7 @@ TEST_F(BlobRoutesTest, ARunReachesItsWorkspaceAndWritesItsOutputs) {
     job.name = "j1";
     agent_protocol::TaskSpec task;
     task.outputs = {{"out", "uri_folder", "rw_mount", {kStoreBox, "azureml/j1/out/"}},
-                        {"file", "uri_file", "upload", {kStoreBox, "models/m.bin"}}};
+                    {"file", "uri_file", "upload", {kStoreBox, "models/m.bin"}}};
     Batch batch;
     put_job(batch, job, task);
     ASSERT_TRUE(loop.wait(store.commit(std::move(batch))));

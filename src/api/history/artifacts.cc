@@ -30,14 +30,16 @@ Json artifact_document(const Place& place, const std::string& path) {
                          {"path", path}});
 }
 
-Json content_document(Services& services, const Call& call, const Place& place, const std::string& path, std::string_view permissions) {
+Json content_document(Services& services, const Call& call, const Place& place,
+                      const std::string& path, std::string_view permissions) {
     SasGrant grant;
     grant.container = artifact_container(place.workspace.id);
     grant.prefix = artifact_prefix(place.run) + path;
     grant.permissions = permissions;
     grant.expires = services.clock.now() + kLinkLife;
     Json json = artifact_document(place, path);
-    json.set("contentUri", call.plain_origin + "/store.blob.store.turnout/" + grant.container + "/" + percent_encode(grant.prefix, "/") + "?" +
+    json.set("contentUri", call.plain_origin + "/store.blob.store.turnout/" + grant.container +
+                               "/" + percent_encode(grant.prefix, "/") + "?" +
                                sign_sas(services.authority.link_key().reveal(), grant));
     return json;
 }
@@ -50,7 +52,9 @@ Answer list_artifacts(Services& services, Call& call) {
         TURNOUT_CO_TRY(const std::string folder, checked_relative_path(path, "path"));
         prefix += folder + "/";
     }
-    TURNOUT_CO_TRY(const BlobList list, services.blobs.list(artifact_container(place.workspace.id), prefix, "", call.query_value("continuationToken"), 1000));
+    TURNOUT_CO_TRY(const BlobList list,
+                   services.blobs.list(artifact_container(place.workspace.id), prefix, "",
+                                       call.query_value("continuationToken"), 1000));
     Json value = Json::array();
     for (const BlobInfo& blob : list.blobs) {
         Json json = artifact_document(place, blob.name.substr(cut));
@@ -67,8 +71,10 @@ Answer list_artifacts(Services& services, Call& call) {
 Answer get_content_info(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Place place, place_of(services, call));
     TURNOUT_CO_TRY(const std::string path, checked_relative_path(call.query_value("path"), "path"));
-    TURNOUT_CO_TRY(const auto blob, services.blobs.head(artifact_container(place.workspace.id), artifact_prefix(place.run) + path));
-    if (!blob) co_return not_found("run '" + place.run + "' has no artifact '" + path + "'", "path");
+    TURNOUT_CO_TRY(const auto blob, services.blobs.head(artifact_container(place.workspace.id),
+                                                        artifact_prefix(place.run) + path));
+    if (!blob)
+        co_return not_found("run '" + place.run + "' has no artifact '" + path + "'", "path");
     co_return json_response(200, content_document(services, call, place, path, "r"));
 }
 
@@ -76,24 +82,31 @@ Answer create_batch(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Place place, place_of(services, call));
     if (call.principal.kind == Principal::Kind::Run && call.principal.job != place.run)
-        co_return fail(Code::PermissionDenied, "AuthorizationFailed", "a job writes artifacts of its own run only", place.run);
+        co_return fail(Code::PermissionDenied, "AuthorizationFailed",
+                       "a job writes artifacts of its own run only", place.run);
     const auto& paths = body.at("paths").items();
-    if (paths.size() > kMaxPaths) co_return invalid("at most " + std::to_string(kMaxPaths) + " paths can be given at a time", "paths");
+    if (paths.size() > kMaxPaths)
+        co_return invalid("at most " + std::to_string(kMaxPaths) + " paths can be given at a time",
+                          "paths");
     Json artifacts = Json::object();
     Json contents = Json::object();
     for (const Json& item : paths) {
-        TURNOUT_CO_TRY(const std::string path, checked_relative_path(item.at("path").as_view(), "paths.path"));
+        TURNOUT_CO_TRY(const std::string path,
+                       checked_relative_path(item.at("path").as_view(), "paths.path"));
         artifacts.set(path, artifact_document(place, path));
         contents.set(path, content_document(services, call, place, path, "rwc"));
     }
-    co_return json_response(200, Json::object({{"artifacts", std::move(artifacts)}, {"artifactContentInformation", std::move(contents)}, {"errors", Json::object()}}));
+    co_return json_response(200, Json::object({{"artifacts", std::move(artifacts)},
+                                               {"artifactContentInformation", std::move(contents)},
+                                               {"errors", Json::object()}}));
 }
 
 }  // namespace
 
 void add_artifact_routes(Router& router, Services& services) {
     for (const std::string_view run : {"/runs/{id}", "/experiments/{exp}/runs/{id}"}) {
-        const std::string at = "/history/v1.0" + std::string(kWorkspacePattern) + std::string(run) + "/artifacts";
+        const std::string at =
+            "/history/v1.0" + std::string(kWorkspacePattern) + std::string(run) + "/artifacts";
         add_row(router, services, "GET", at, Access::Run, list_artifacts);
         add_row(router, services, "GET", at + "/contentinfo", Access::Run, get_content_info);
         add_row(router, services, "POST", at + "/batch/metadata", Access::Run, create_batch);

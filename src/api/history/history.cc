@@ -1,13 +1,13 @@
 // Run history and the little of the data plane that the SDK needs to stream and download a job.
 #include <algorithm>
 
-#include "control/jobs.h"
 #include "api/data_uri.h"
 #include "api/history/log_link.h"
 #include "api/history/run_view.h"
 #include "base/text.h"
 #include "blob/blobs.h"
 #include "control/control.h"
+#include "control/jobs.h"
 #include "model/sweep.h"
 
 namespace turnout::api {
@@ -16,7 +16,9 @@ namespace {
 constexpr std::size_t kMaxIds = 1000;
 constexpr std::int64_t kMaxChildren = 10'000;
 
-std::string history(std::string_view rest) { return "/history/v1.0" + std::string(kWorkspacePattern) + std::string(rest); }
+std::string history(std::string_view rest) {
+    return "/history/v1.0" + std::string(kWorkspacePattern) + std::string(rest);
+}
 
 struct Asked {
     Workspace workspace;
@@ -39,11 +41,15 @@ Answer get_details(Services& services, Call& call) {
     // The streams after the status: a job that is seen as ended is shown with its whole log.
     Json files = Json::object();
     const auto add = [&](std::string_view path) {
-        files.set(path, call.plain_origin + sign_log_link(services.authority.link_key(), asked.workspace.id, asked.view.id(), path, services.clock.now()));
+        files.set(path, call.plain_origin + sign_log_link(services.authority.link_key(),
+                                                          asked.workspace.id, asked.view.id(), path,
+                                                          services.clock.now()));
     };
     // A job's own log from the first, so that one can wait at it for its first line.
-    if (asked.view.job) add(asked.view.job->type == JobType::Sweep ? kSweepLog : first_log_of(*asked.view.job));
-    TURNOUT_CO_TRY(const auto streams, services.tracking.log_streams(asked.workspace.id, asked.view.id()));
+    if (asked.view.job)
+        add(asked.view.job->type == JobType::Sweep ? kSweepLog : first_log_of(*asked.view.job));
+    TURNOUT_CO_TRY(const auto streams,
+                   services.tracking.log_streams(asked.workspace.id, asked.view.id()));
     for (const auto& [path, length] : streams) add(path);
     Json json = history_document(asked.view);
     json.set("inputDatasets", Json::array());
@@ -60,7 +66,8 @@ Answer post_rundata(Services& services, Call& call) {
     if (id.empty()) co_return invalid("the body has no 'runId'", "runId");
     TURNOUT_CO_TRY(const RunView view, load_run_view(services, workspace.id, id));
     Json json = Json::object({{"runMetadata", history_document(view)}});
-    if (view.job && body.at("selectJobSpecification").as_bool()) json.set("jobSpecification", Json::object({{"properties", view.job->definition}}));
+    if (view.job && body.at("selectJobSpecification").as_bool())
+        json.set("jobSpecification", Json::object({{"properties", view.job->definition}}));
     if (body.at("selectRunDefinition").as_bool()) json.set("runDefinition", Json());
     co_return json_response(200, json);
 }
@@ -77,7 +84,8 @@ Answer get_children(Services& services, Call& call) {
         // In the order of their index. The SDK asks for no second page, so that one holds many.
         const JobRecord& sweep = *asked.view.job;
         Turn turn(services, call);
-        for (; index < sweep.sweep.created && static_cast<std::int64_t>(value.items().size()) < top; ++index) {
+        for (; index < sweep.sweep.created && static_cast<std::int64_t>(value.items().size()) < top;
+             ++index) {
             if (turn.over()) {
                 TURNOUT_CO_TRY_VOID(co_await turn.pass());
             }
@@ -104,19 +112,21 @@ Answer get_metrics(Services& services, Call& call) {
     Json value = Json::array();
     if (asked.view.run)
         for (const Metric& metric : asked.view.run->latest)
-            value.push(Json::object({{"runId", asked.view.id()},
-                                     {"metricType", "azureml.v1.scalar"},
-                                     {"createdUtc", to_iso8601(Instant{metric.timestamp_ms * 1000})},
-                                     {"name", metric.key},
-                                     {"numCells", 1},
-                                     {"cells", Json::array({Json::object({{metric.key, metric.value}})})}}));
+            value.push(Json::object(
+                {{"runId", asked.view.id()},
+                 {"metricType", "azureml.v1.scalar"},
+                 {"createdUtc", to_iso8601(Instant{metric.timestamp_ms * 1000})},
+                 {"name", metric.key},
+                 {"numCells", 1},
+                 {"cells", Json::array({Json::object({{metric.key, metric.value}})})}}));
     co_return json_response(200, Json::object({{"value", std::move(value)}}));
 }
 
 // Members of `changes` into `target`; null takes one away. Values are texts.
 Result<void> merge_texts(Json& target, const Json& changes, std::string_view what) {
     if (changes.is_null()) return {};
-    if (!changes.is_object()) return invalid("'" + std::string(what) + "' is not an object of texts", std::string(what));
+    if (!changes.is_object())
+        return invalid("'" + std::string(what) + "' is not an object of texts", std::string(what));
     if (!target.is_object()) target = Json::object();
     for (const auto& [name, value] : changes.members()) {
         if (value.is_null())
@@ -124,7 +134,8 @@ Result<void> merge_texts(Json& target, const Json& changes, std::string_view wha
         else if (value.is_string())
             target.set(name, value);
         else if (value.is_object() || value.is_array())
-            return invalid("'" + std::string(what) + "." + name + "' is not a text", std::string(what));
+            return invalid("'" + std::string(what) + "." + name + "' is not a text",
+                           std::string(what));
         else
             target.set(name, value.dump());
     }
@@ -140,24 +151,30 @@ Answer patch_run(Services& services, Call& call) {
     if (asked.view.job) {
         JobMeta meta = asked.view.job->meta;
         if (body.at("hidden").is_bool()) meta.archived = body.at("hidden").as_bool();
-        if (body.at("displayName").is_string()) meta.display_name = body.at("displayName").as_string();
-        if (body.at("description").is_string()) meta.description = body.at("description").as_string();
+        if (body.at("displayName").is_string())
+            meta.display_name = body.at("displayName").as_string();
+        if (body.at("description").is_string())
+            meta.description = body.at("description").as_string();
         TURNOUT_CO_TRY_VOID(merge_texts(meta.tags, body.at("tags"), "tags"));
         TURNOUT_CO_TRY_VOID(merge_texts(meta.properties, body.at("properties"), "properties"));
         Later<Result<Put>> later;
-        services.control.update_job(wsid, id, std::move(meta), [settle = later.settle()](Result<Put> result) { settle(std::move(result)); });
+        services.control.update_job(
+            wsid, id, std::move(meta),
+            [settle = later.settle()](Result<Put> result) { settle(std::move(result)); });
         TURNOUT_CO_TRY_VOID(co_await later);
     }
     if (asked.view.run) {
         RunEdit edit;
         if (body.at("displayName").is_string()) edit.name = body.at("displayName").as_string();
-        if (!asked.view.job && body.at("hidden").is_bool()) edit.deleted = body.at("hidden").as_bool();
+        if (!asked.view.job && body.at("hidden").is_bool())
+            edit.deleted = body.at("hidden").as_bool();
         if (edit.name || edit.deleted) {
             TURNOUT_CO_TRY_VOID(co_await services.tracking.edit_run(wsid, id, std::move(edit)));
         }
         LogBatch batch;
         if (!asked.view.job)
-            for (const auto& [name, value] : body.at("tags").members()) batch.tags.emplace_back(name, value.is_string() ? value.as_string() : value.dump());
+            for (const auto& [name, value] : body.at("tags").members())
+                batch.tags.emplace_back(name, value.is_string() ? value.as_string() : value.dump());
         if (!batch.tags.empty()) {
             TURNOUT_CO_TRY_VOID(co_await services.tracking.log(wsid, id, std::move(batch)));
         }
@@ -170,7 +187,8 @@ Answer patch_run(Services& services, Call& call) {
 
 // "azureml://jobs/{job}/outputs/{name}", "azureml:{name}:{version}", or a path that ends with
 // ".../data/{name}/versions/{version}".
-Result<std::optional<Json>> resolve_data(Services& services, const Workspace& workspace, std::string_view id) {
+Result<std::optional<Json>> resolve_data(Services& services, const Workspace& workspace,
+                                         std::string_view id) {
     constexpr std::string_view of_job = "azureml://jobs/";
     if (id.starts_with(of_job)) {
         const auto parts = split(id.substr(of_job.size()), '/');
@@ -180,7 +198,8 @@ Result<std::optional<Json>> resolve_data(Services& services, const Workspace& wo
         return std::optional(Json::object({{"uri", output->uri}, {"type", output->type}}));
     }
     std::string name, version;
-    if (const auto parts = split(id, '/'); parts.size() >= 4 && parts[parts.size() - 4] == "data" && parts[parts.size() - 2] == "versions") {
+    if (const auto parts = split(id, '/'); parts.size() >= 4 && parts[parts.size() - 4] == "data" &&
+                                           parts[parts.size() - 2] == "versions") {
         name = parts[parts.size() - 3];
         version = parts.back();
     } else if (const auto words = split(id, ':'); words.size() == 3 && words[0] == "azureml") {
@@ -192,18 +211,25 @@ Result<std::optional<Json>> resolve_data(Services& services, const Workspace& wo
     const auto asset = TURNOUT_TRY(services.assets.resolve(workspace.id, "data", name, version));
     if (!asset) return std::optional<Json>();
     const std::string uri = asset->properties.at("dataUri").as_string();
-    return std::optional(Json::object({{"uri", long_uri(workspace, uri)}, {"type", asset->properties.at("dataType")}}));
+    return std::optional(Json::object(
+        {{"uri", long_uri(workspace, uri)}, {"type", asset->properties.at("dataType")}}));
 }
 
 Answer resolve_uris(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     const auto& ids = body.at("values").items();
-    if (ids.size() > kMaxIds) co_return invalid("at most " + std::to_string(kMaxIds) + " ids can be resolved at a time", "values");
+    if (ids.size() > kMaxIds)
+        co_return invalid("at most " + std::to_string(kMaxIds) + " ids can be resolved at a time",
+                          "values");
     Json values = Json::object();
     for (const Json& id : ids) {
         TURNOUT_CO_TRY(auto resolved, resolve_data(services, workspace, id.as_view()));
-        if (!resolved) co_return not_found("'" + id.as_string() + "' is neither an output of a job nor a data asset of this workspace", "values");
+        if (!resolved)
+            co_return not_found(
+                "'" + id.as_string() +
+                    "' is neither an output of a job nor a data asset of this workspace",
+                "values");
         values.set(id.as_view(), std::move(*resolved));
     }
     co_return json_response(200, Json::object({{"values", std::move(values)}}));
@@ -220,9 +246,12 @@ void add_history_routes(Router& router, Services& services) {
         add_row(router, services, "GET", at + "/children", Access::Run, get_children);
         add_row(router, services, "GET", at + "/metrics", Access::Run, get_metrics);
     }
-    add_row(router, services, "GET", history("/runs/{id}/serviceinstances/{node}"), Access::Run, get_service_instances);
+    add_row(router, services, "GET", history("/runs/{id}/serviceinstances/{node}"), Access::Run,
+            get_service_instances);
     add_row(router, services, "POST", history("/rundata"), Access::User, post_rundata);
-    add_row(router, services, "POST", "/data/v1.0" + std::string(kWorkspacePattern) + "/dataversion/batchGetResolvedUris", Access::User, resolve_uris);
+    add_row(router, services, "POST",
+            "/data/v1.0" + std::string(kWorkspacePattern) + "/dataversion/batchGetResolvedUris",
+            Access::User, resolve_uris);
     add_artifact_routes(router, services);
     add_log_routes(router, services);
 }

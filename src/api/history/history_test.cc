@@ -24,7 +24,8 @@ TEST(History, DetailsShowTheJobAndLeadToItsLog) {
     EXPECT_TRUE(details.at("error").is_null());
     EXPECT_TRUE(details.at("properties").is_object());
     EXPECT_TRUE(details.at("warnings").is_array());
-    const std::string log = path_of(details.at("logFiles").at("user_logs/std_log.txt").as_string(), server.origin);
+    const std::string log =
+        path_of(details.at("logFiles").at("user_logs/std_log.txt").as_string(), server.origin);
 
     const Reply whole = server.send("GET", log);  // no token, as the SDK does
     EXPECT_EQ(whole.status, 200);
@@ -52,7 +53,8 @@ TEST(History, ALogLinkHoldsForItsJobOnly) {
     server.append("job-1", 0, "one");
     server.append("job-2", 0, "two");
     const Secret& key = server.authority->link_key();
-    const std::string good = sign_log_link(key, server.workspace.id, "job-1", "user_logs/std_log.txt", server.clock.now());
+    const std::string good = sign_log_link(key, server.workspace.id, "job-1",
+                                           "user_logs/std_log.txt", server.clock.now());
     EXPECT_EQ(server.send("GET", good).body, "one");
     std::string other = good;
     other.replace(other.find("job-1"), 5, "job-2");
@@ -61,26 +63,44 @@ TEST(History, ALogLinkHoldsForItsJobOnly) {
     later.replace(later.find("se=1"), 4, "se=2");
     EXPECT_EQ(server.send("GET", later).status, 403);
     EXPECT_EQ(server.send("GET", good.substr(0, good.find('?'))).status, 401);
-    EXPECT_EQ(server.send("GET", sign_log_link(key, server.workspace.id, "job-1", "user_logs/std_log.txt", server.clock.now() - 72h)).status, 403);
+    EXPECT_EQ(server
+                  .send("GET", sign_log_link(key, server.workspace.id, "job-1",
+                                             "user_logs/std_log.txt", server.clock.now() - 72h))
+                  .status,
+              403);
     // With the run token of the job itself, not with another's.
-    EXPECT_EQ(server.send("GET", good.substr(0, good.find('?')), {}, server.run_token("job-1")).status, 200);
-    EXPECT_EQ(server.send("GET", good.substr(0, good.find('?')), {}, server.run_token("job-2")).status, 401);
-    EXPECT_EQ(server.send("GET", "/logs/" + server.workspace.id + "/job-1/..%2f..%2fsecret", {}, server.user).status, 400);
+    EXPECT_EQ(
+        server.send("GET", good.substr(0, good.find('?')), {}, server.run_token("job-1")).status,
+        200);
+    EXPECT_EQ(
+        server.send("GET", good.substr(0, good.find('?')), {}, server.run_token("job-2")).status,
+        401);
+    EXPECT_EQ(server
+                  .send("GET", "/logs/" + server.workspace.id + "/job-1/..%2f..%2fsecret", {},
+                        server.user)
+                  .status,
+              400);
 }
 
 TEST(History, ALongPollWaitsForLinesAndForTheEnd) {
     TestServer server;
     JobRecord job = server.put_job("job-1");
-    const std::string log = sign_log_link(server.authority->link_key(), server.workspace.id, "job-1", "user_logs/std_log.txt", server.clock.now());
+    const std::string log = sign_log_link(server.authority->link_key(), server.workspace.id,
+                                          "job-1", "user_logs/std_log.txt", server.clock.now());
     EXPECT_EQ(server.send("GET", log).body, "");  // nothing yet is not an error
-    server.loop.after(20ms, [&] { server.tracking.append_log({{server.workspace.id, "job-1", 1}, "user_logs/std_log.txt", 0, "first\n"}, [](auto) {}); });
+    server.loop.after(20ms, [&] {
+        server.tracking.append_log(
+            {{server.workspace.id, "job-1", 1}, "user_logs/std_log.txt", 0, "first\n"},
+            [](auto) {});
+    });
     EXPECT_EQ(server.send("GET", log + "&offset=0&wait=30").body, "first\n");
     job.status = JobStatus::Completed;
     job.ended = server.clock.now();
     server.loop.after(20ms, [&] {
         Batch batch;
         turnout::put_job(batch, job);
-        server.store.commit(std::move(batch), [&](auto) { server.tracking.job_ended(server.workspace.id, "job-1"); });
+        server.store.commit(std::move(batch),
+                            [&](auto) { server.tracking.job_ended(server.workspace.id, "job-1"); });
     });
     const Reply end = server.send("GET", log + "&offset=6&wait=30");
     EXPECT_EQ(end.body, "");
@@ -96,7 +116,8 @@ TEST(History, ALargeLogIsWhole) {
         server.append("job-1", all.size(), piece);
         all += piece;
     }
-    const std::string log = sign_log_link(server.authority->link_key(), server.workspace.id, "job-1", "user_logs/std_log.txt", server.clock.now());
+    const std::string log = sign_log_link(server.authority->link_key(), server.workspace.id,
+                                          "job-1", "user_logs/std_log.txt", server.clock.now());
     const Reply whole = server.send("GET", log);
     EXPECT_EQ(whole.headers.get("Content-Length"), std::to_string(all.size()));
     EXPECT_TRUE(whole.body == all);
@@ -114,11 +135,13 @@ TEST(History, AFailedJobSaysWhy) {
     ending.last_lines = {"Traceback", "ValueError: x"};
     job.attempts.back().ending = ending;
     server.save(job);
-    const Json error = server.get(server.history("/runs/job-1/details")).json().at("error").at("error");
+    const Json error =
+        server.get(server.history("/runs/job-1/details")).json().at("error").at("error");
     EXPECT_EQ(error.at("code").as_view(), "UserError");
     EXPECT_EQ(error.at("message").as_view(), "the command ended with exit code 3");
     EXPECT_EQ(error.at("details").items().at(0).at("message").as_view(), "3");
-    EXPECT_EQ(error.at("details").items().at(1).at("message").as_view(), "Traceback\nValueError: x");
+    EXPECT_EQ(error.at("details").items().at(1).at("message").as_view(),
+              "Traceback\nValueError: x");
 }
 
 TEST(History, RundataNamesOutputsThatResolve) {
@@ -128,20 +151,38 @@ TEST(History, RundataNamesOutputsThatResolve) {
     output.name = "model";
     output.type = "uri_folder";
     output.target = {blobstore_container(server.workspace.id), "azureml/job-1/model"};
-    job.definition.set("outputs", Json::object({{"model", Json::object({{"jobOutputType", "uri_folder"}})}}));
+    job.definition.set("outputs",
+                       Json::object({{"model", Json::object({{"jobOutputType", "uri_folder"}})}}));
     agent_protocol::TaskSpec task;
     task.outputs.push_back(output);
     server.save(job, task);
-    const Json run = server.post(server.history("/rundata"), Json::object({{"runId", "job-1"}, {"selectRunMetadata", true}})).json().at("runMetadata");
+    const Json run = server
+                         .post(server.history("/rundata"),
+                               Json::object({{"runId", "job-1"}, {"selectRunMetadata", true}}))
+                         .json()
+                         .at("runMetadata");
     EXPECT_EQ(run.at("status").as_view(), "Completed");
     const std::string id = run.at("outputs").at("model").at("assetId").as_string();
-    const std::string at = "/data/v1.0" + server.ws_path + "/dataversion/batchGetResolvedUris?api-version=1.5.0";
-    const Json resolved = server.post(at, Json::object({{"values", Json::array({id})}})).json().at("values").at(id);
-    EXPECT_TRUE(resolved.at("uri").as_view().ends_with("/workspaces/main/datastores/workspaceblobstore/paths/azureml/job-1/model/")) << resolved.dump();
-    EXPECT_EQ(server.post(at, Json::object({{"values", Json::array({"azureml://jobs/job-1/outputs/none"})}})).status, 404);
-    EXPECT_EQ(server.post(server.history("/rundata"), Json::object({{"runId", "nobody"}})).status, 404);
-    EXPECT_EQ(server.get(server.history("/runs/job-1/children")).json().at("value").items().size(), 0u);
-    EXPECT_TRUE(server.get(server.history("/runs/job-1/serviceinstances/0")).json().at("instances").is_object());
+    const std::string at =
+        "/data/v1.0" + server.ws_path + "/dataversion/batchGetResolvedUris?api-version=1.5.0";
+    const Json resolved =
+        server.post(at, Json::object({{"values", Json::array({id})}})).json().at("values").at(id);
+    EXPECT_TRUE(resolved.at("uri").as_view().ends_with(
+        "/workspaces/main/datastores/workspaceblobstore/paths/azureml/job-1/model/"))
+        << resolved.dump();
+    EXPECT_EQ(server
+                  .post(at, Json::object(
+                                {{"values", Json::array({"azureml://jobs/job-1/outputs/none"})}}))
+                  .status,
+              404);
+    EXPECT_EQ(server.post(server.history("/rundata"), Json::object({{"runId", "nobody"}})).status,
+              404);
+    EXPECT_EQ(server.get(server.history("/runs/job-1/children")).json().at("value").items().size(),
+              0u);
+    EXPECT_TRUE(server.get(server.history("/runs/job-1/serviceinstances/0"))
+                    .json()
+                    .at("instances")
+                    .is_object());
 }
 
 TEST(History, WhichChildrenIsAskedInWholeNumbers) {
@@ -149,10 +190,13 @@ TEST(History, WhichChildrenIsAskedInWholeNumbers) {
     server.put_job("job-1");
     const std::string at = server.history("/runs/job-1/children?");
     EXPECT_EQ(server.get(at + "continuationtoken=0&$top=5").status, 200);
-    for (const std::string query : {"continuationtoken=-9223372036854775808", "continuationtoken=x", "$top=0", "$top=1.5", "top=-1"}) {
+    for (const std::string query : {"continuationtoken=-9223372036854775808", "continuationtoken=x",
+                                    "$top=0", "$top=1.5", "top=-1"}) {
         const Reply reply = server.get(at + query);
         EXPECT_EQ(reply.status, 400) << query;
-        EXPECT_EQ(reply.json().at("error").at("target").as_string(), query.substr(0, query.find('='))) << reply.body;
+        EXPECT_EQ(reply.json().at("error").at("target").as_string(),
+                  query.substr(0, query.find('=')))
+            << reply.body;
     }
 }
 
@@ -161,7 +205,9 @@ TEST(History, ARunIsPatched) {
     server.put_job("job-1", JobStatus::Completed);
     EXPECT_TRUE(server.control.recover());
     const std::string at = server.history("/experiments/exp/runs/job-1");
-    const Reply patched = server.send("PATCH", at, R"({"displayName":"new","description":"d","tags":{"a":"b"},"hidden":true})", server.user);
+    const Reply patched = server.send(
+        "PATCH", at, R"({"displayName":"new","description":"d","tags":{"a":"b"},"hidden":true})",
+        server.user);
     EXPECT_EQ(patched.status, 200) << patched.body;
     EXPECT_EQ(patched.json().at("displayName").as_view(), "new");
     const auto job = load_job(server.store, server.workspace.id, "job-1");
@@ -170,7 +216,8 @@ TEST(History, ARunIsPatched) {
     EXPECT_EQ(server.send("PATCH", at, R"({"tags":{"a":[1]}})", server.user).status, 400);
     server.put_job("job-2");
     EXPECT_EQ(server.send("PATCH", at, "{}", server.run_token("job-2")).status, 403);
-    EXPECT_EQ(server.send("PATCH", at, "{}", server.run_token("job-1")).status, 401);  // its attempt is over
+    EXPECT_EQ(server.send("PATCH", at, "{}", server.run_token("job-1")).status,
+              401);  // its attempt is over
 }
 
 TEST(History, ArtifactsHaveSasLinks) {
@@ -187,13 +234,24 @@ TEST(History, ArtifactsHaveSasLinks) {
     for (const Json& item : list.at("value").items()) paths.push_back(item.at("path").as_string());
     EXPECT_EQ(paths, (std::vector<std::string>{"outputs/model.pkl", "user_logs/std_log.txt"}));
     const Json info = server.get(at + "/contentinfo?path=outputs/model.pkl").json();
-    EXPECT_NE(info.at("contentUri").as_view().find("/store.blob.store.turnout/" + put.container + "/ExperimentRun/dcid.job-1/outputs/model.pkl?"), std::string::npos) << info.dump();
+    EXPECT_NE(info.at("contentUri")
+                  .as_view()
+                  .find("/store.blob.store.turnout/" + put.container +
+                        "/ExperimentRun/dcid.job-1/outputs/model.pkl?"),
+              std::string::npos)
+        << info.dump();
     EXPECT_EQ(server.get(at + "/contentinfo?path=outputs/none").status, 404);
     EXPECT_EQ(server.get(at + "/contentinfo?path=../x").status, 400);
-    const Reply made = server.send("POST", at + "/batch/metadata", R"({"paths":[{"path":"a/b.txt"}]})", server.run_token("job-1"));
-    EXPECT_EQ(made.json().at("artifactContentInformation").at("a/b.txt").at("container").as_view(), "dcid.job-1");
+    const Reply made = server.send("POST", at + "/batch/metadata",
+                                   R"({"paths":[{"path":"a/b.txt"}]})", server.run_token("job-1"));
+    EXPECT_EQ(made.json().at("artifactContentInformation").at("a/b.txt").at("container").as_view(),
+              "dcid.job-1");
     server.put_job("job-2");
-    EXPECT_EQ(server.send("POST", at + "/batch/metadata", R"({"paths":[{"path":"a"}]})", server.run_token("job-2")).status, 403);
+    EXPECT_EQ(server
+                  .send("POST", at + "/batch/metadata", R"({"paths":[{"path":"a"}]})",
+                        server.run_token("job-2"))
+                  .status,
+              403);
 }
 
 TEST(Ranges, AreReadAsHttpMeansThem) {

@@ -14,7 +14,8 @@ constexpr std::int64_t kDay = 86'400;
 constexpr std::uint64_t kPiece = 256 << 10;
 constexpr std::int64_t kMaxWaitSeconds = 60;
 
-std::string signature(const Secret& key, std::string_view wsid, std::string_view job, std::string_view expiry) {
+std::string signature(const Secret& key, std::string_view wsid, std::string_view job,
+                      std::string_view expiry) {
     std::string message = "job-logs\n";  // newlines cannot be in any of the three
     message.append(wsid).append("\n").append(job).append("\n").append(expiry);
     return to_base64url(hmac_sha256(key.reveal(), message));
@@ -27,13 +28,21 @@ std::optional<std::int64_t> to_number(std::string_view text) {
 
 class LogReader : public http::BodyReader {
 public:
-    LogReader(Tracking& tracking, std::string wsid, std::string job, std::string path, std::uint64_t offset, std::uint64_t end)
-        : tracking_(tracking), wsid_(std::move(wsid)), job_(std::move(job)), path_(std::move(path)), offset_(offset), end_(end) {}
+    LogReader(Tracking& tracking, std::string wsid, std::string job, std::string path,
+              std::uint64_t offset, std::uint64_t end)
+        : tracking_(tracking),
+          wsid_(std::move(wsid)),
+          job_(std::move(job)),
+          path_(std::move(path)),
+          offset_(offset),
+          end_(end) {}
 
     Task<Result<std::string>> read() override {
         if (offset_ >= end_) co_return std::string();
-        auto piece = tracking_.read_log(wsid_, job_, path_, offset_, std::min(kPiece, end_ - offset_));
-        if (piece && piece->empty()) co_return internal("log '" + path_ + "' ends before its length");
+        auto piece =
+            tracking_.read_log(wsid_, job_, path_, offset_, std::min(kPiece, end_ - offset_));
+        if (piece && piece->empty())
+            co_return internal("log '" + path_ + "' ends before its length");
         if (piece) offset_ += piece->size();
         co_return piece;
     }
@@ -45,8 +54,8 @@ private:
 };
 
 // A log as text: what is not UTF-8 is '?', byte by byte, so that every offset and length means the
-// same as of the bytes that are kept (those come with the artifacts). Each piece is looked at with its
-// neighbours, so that it reads the same wherever a range begins.
+// same as of the bytes that are kept (those come with the artifacts). Each piece is looked at with
+// its neighbours, so that it reads the same wherever a range begins.
 class LogText : public http::BodyReader {
 public:
     LogText(std::unique_ptr<http::BodyReader> bytes, std::size_t before, std::uint64_t length)
@@ -57,7 +66,8 @@ public:
             TURNOUT_CO_TRY(const std::string piece, co_await bytes_->read());
             held_ += piece;
             // A character that goes on in the next piece waits for it.
-            const std::size_t whole = piece.empty() ? held_.size() : held_.size() - unfinished_utf8(held_);
+            const std::size_t whole =
+                piece.empty() ? held_.size() : held_.size() - unfinished_utf8(held_);
             std::string text = to_text(std::string_view(held_).substr(0, whole));
             held_.erase(0, whole);
             const std::size_t dropped = std::min(skip_, text.size());
@@ -89,7 +99,9 @@ private:
 };
 
 // How much of a growing log can be shown as text: not a character of which a part has not come yet.
-Result<std::uint64_t> shown_length(Tracking& tracking, const std::string& wsid, const std::string& job, const std::string& path, std::uint64_t length) {
+Result<std::uint64_t> shown_length(Tracking& tracking, const std::string& wsid,
+                                   const std::string& job, const std::string& path,
+                                   std::uint64_t length) {
     const std::uint64_t back = std::min<std::uint64_t>(3, length);
     if (back == 0) return length;
     const std::string end = TURNOUT_TRY(tracking.read_log(wsid, job, path, length - back, back));
@@ -101,39 +113,52 @@ Result<void> check_reader(Services& services, const Call& call) {
     const std::string& wsid = call.param("wsid");
     const std::string& job = call.param("job");
     if (call.principal.kind == Principal::Kind::User) return {};
-    if (call.principal.kind == Principal::Kind::Run && call.principal.workspace == wsid && call.principal.job == job) return {};
-    return verify_log_link(services.authority.link_key(), wsid, job, call.query, services.clock.now());
+    if (call.principal.kind == Principal::Kind::Run && call.principal.workspace == wsid &&
+        call.principal.job == job)
+        return {};
+    return verify_log_link(services.authority.link_key(), wsid, job, call.query,
+                           services.clock.now());
 }
 
 Answer get_log(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(check_reader(services, call));
-    co_return co_await send_log(services, call, call.param("wsid"), call.param("job"), call.param("path"));
+    co_return co_await send_log(services, call, call.param("wsid"), call.param("job"),
+                                call.param("path"));
 }
 
 }  // namespace
 
-std::string sign_log_link(const Secret& key, std::string_view wsid, std::string_view job, std::string_view path, Instant now) {
+std::string sign_log_link(const Secret& key, std::string_view wsid, std::string_view job,
+                          std::string_view path, Instant now) {
     const std::string expiry = std::to_string((now.micros / 1'000'000 / kDay + 2) * kDay);
-    return "/logs/" + percent_encode(wsid) + "/" + percent_encode(job) + "/" + percent_encode(path, "/") + "?se=" + expiry + "&sig=" + signature(key, wsid, job, expiry);
+    return "/logs/" + percent_encode(wsid) + "/" + percent_encode(job) + "/" +
+           percent_encode(path, "/") + "?se=" + expiry +
+           "&sig=" + signature(key, wsid, job, expiry);
 }
 
-Result<void> verify_log_link(const Secret& key, std::string_view wsid, std::string_view job, const std::vector<std::pair<std::string, std::string>>& query, Instant now) {
+Result<void> verify_log_link(const Secret& key, std::string_view wsid, std::string_view job,
+                             const std::vector<std::pair<std::string, std::string>>& query,
+                             Instant now) {
     std::string_view expiry, signed_with;
     for (const auto& [name, value] : query) {
         if (name == "se") expiry = value;
         if (name == "sig") signed_with = value;
     }
     if (expiry.empty() || signed_with.empty())
-        return fail(Code::Unauthenticated, "AuthenticationFailed", "this needs a signed log link or an 'Authorization: Bearer' header");
+        return fail(Code::Unauthenticated, "AuthenticationFailed",
+                    "this needs a signed log link or an 'Authorization: Bearer' header");
     if (!Secret(signature(key, wsid, job, expiry)).matches(signed_with))
-        return fail(Code::PermissionDenied, "AuthorizationFailed", "the signature of this link does not hold for that job");
+        return fail(Code::PermissionDenied, "AuthorizationFailed",
+                    "the signature of this link does not hold for that job");
     const auto seconds = to_number(expiry);
     if (!seconds || now.micros / 1'000'000 >= *seconds)
-        return fail(Code::PermissionDenied, "AuthorizationFailed", "this link has expired: get a new one from the run's details");
+        return fail(Code::PermissionDenied, "AuthorizationFailed",
+                    "this link has expired: get a new one from the run's details");
     return {};
 }
 
-Task<Result<http::Response>> send_log(Services& services, Call& call, std::string wsid, std::string job, std::string path) {
+Task<Result<http::Response>> send_log(Services& services, Call& call, std::string wsid,
+                                      std::string job, std::string path) {
     std::uint64_t offset = 0;
     if (const std::string_view text = call.query_value("offset"); !text.empty()) {
         const auto number = to_number(text);
@@ -143,7 +168,8 @@ Task<Result<http::Response>> send_log(Services& services, Call& call, std::strin
     Span wait{};
     if (const std::string_view text = call.query_value("wait"); !text.empty()) {
         const auto number = to_number(text);
-        if (!number) co_return invalid("'" + std::string(text) + "' is not a number of seconds", "wait");
+        if (!number)
+            co_return invalid("'" + std::string(text) + "' is not a number of seconds", "wait");
         wait = std::chrono::seconds(std::min(*number, kMaxWaitSeconds));
     }
 
@@ -158,7 +184,8 @@ Task<Result<http::Response>> send_log(Services& services, Call& call, std::strin
         const Span left = deadline - services.clock.since_boot();
         const Span patience = complete ? Span(0) : std::max(left, Span(0));
         Stop* const stop = call.request.stop;
-        TURNOUT_CO_TRY(stored, co_await services.tracking.wait_log(wsid, job, path, std::max(offset, stored), patience, stop));
+        TURNOUT_CO_TRY(stored, co_await services.tracking.wait_log(
+                                   wsid, job, path, std::max(offset, stored), patience, stop));
         length = stored;
         if (!complete) {
             TURNOUT_CO_TRY(length, shown_length(services.tracking, wsid, job, path, stored));
@@ -187,15 +214,22 @@ Task<Result<http::Response>> send_log(Services& services, Call& call, std::strin
     response.headers.set("ETag", "\"" + std::to_string(length) + "\"");
     response.headers.set("X-Turnout-Log-Length", std::to_string(length));
     response.headers.set("X-Turnout-Log-Complete", complete ? "true" : "false");
-    if (range) response.headers.set("Content-Range", "bytes " + std::to_string(begin) + "-" + std::to_string(end - 1) + "/" + std::to_string(length));
+    if (range)
+        response.headers.set("Content-Range", "bytes " + std::to_string(begin) + "-" +
+                                                  std::to_string(end - 1) + "/" +
+                                                  std::to_string(length));
     response.length = end - begin;
-    const std::uint64_t before = std::min<std::uint64_t>(3, begin), after = std::min<std::uint64_t>(3, stored - end);
-    response.stream = std::make_unique<LogText>(
-        std::make_unique<LogReader>(services.tracking, wsid, job, path, begin - before, end + after), before, end - begin);
+    const std::uint64_t before = std::min<std::uint64_t>(3, begin),
+                        after = std::min<std::uint64_t>(3, stored - end);
+    response.stream =
+        std::make_unique<LogText>(std::make_unique<LogReader>(services.tracking, wsid, job, path,
+                                                              begin - before, end + after),
+                                  before, end - begin);
     co_return response;
 }
 
-Result<std::optional<std::pair<std::uint64_t, std::uint64_t>>> parse_range(std::string_view header, std::uint64_t length) {
+Result<std::optional<std::pair<std::uint64_t, std::uint64_t>>> parse_range(std::string_view header,
+                                                                           std::uint64_t length) {
     using Range = std::optional<std::pair<std::uint64_t, std::uint64_t>>;
     constexpr std::string_view unit = "bytes=";
     // Several ranges, or what is not understood, may be overlooked: the whole is a right answer.
@@ -207,16 +241,22 @@ Result<std::optional<std::pair<std::uint64_t, std::uint64_t>>> parse_range(std::
     const std::string_view to = trim(header.substr(dash + 1));
     const auto first = to_number(from);
     const auto last = to_number(to);
-    if ((!from.empty() && !first) || (!to.empty() && !last) || (from.empty() && to.empty())) return Range();
+    if ((!from.empty() && !first) || (!to.empty() && !last) || (from.empty() && to.empty()))
+        return Range();
     if (first && last && *last < *first) return Range();
-    const auto behind = fail(Code::InvalidArgument, "InvalidRange", "the range begins behind the end: there are " + std::to_string(length) + " bytes", "Range");
+    const auto behind = fail(
+        Code::InvalidArgument, "InvalidRange",
+        "the range begins behind the end: there are " + std::to_string(length) + " bytes", "Range");
     if (from.empty()) {
         if (*last == 0 || length == 0) return behind;
-        return Range({length - std::min<std::uint64_t>(static_cast<std::uint64_t>(*last), length), length});
+        return Range(
+            {length - std::min<std::uint64_t>(static_cast<std::uint64_t>(*last), length), length});
     }
     const auto begin = static_cast<std::uint64_t>(*first);
     if (begin >= length) return behind;
-    return Range({begin, last ? std::min<std::uint64_t>(static_cast<std::uint64_t>(*last) + 1, length) : length});
+    return Range(
+        {begin,
+         last ? std::min<std::uint64_t>(static_cast<std::uint64_t>(*last) + 1, length) : length});
 }
 
 void add_log_routes(Router& router, Services& services) {

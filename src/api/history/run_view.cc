@@ -27,8 +27,12 @@ std::string_view error_code_of(Cause cause) {
     return "ServiceError";
 }
 
-Json time_or_null(const std::optional<Instant>& at) { return at ? Json(to_iso8601(*at)) : Json(); }
-Json ms_or_null(std::int64_t ms) { return ms > 0 ? Json(to_iso8601(Instant{ms * 1000})) : Json(); }
+Json time_or_null(const std::optional<Instant>& at) {
+    return at ? Json(to_iso8601(*at)) : Json();
+}
+Json ms_or_null(std::int64_t ms) {
+    return ms > 0 ? Json(to_iso8601(Instant{ms * 1000})) : Json();
+}
 
 }  // namespace
 
@@ -39,16 +43,23 @@ Result<Workspace> workspace_of_run(Services& services, const Call& call) {
         return *found;
     }
     if (const std::string& name = call.param("ws"); !name.empty()) {
-        const auto found = TURNOUT_TRY(services.assets.find_workspace(call.param("sub"), call.param("rg"), name));
-        if (!found) return not_found("workspace '" + name + "' does not exist in resource group '" + call.param("rg") + "'", "workspace");
+        const auto found =
+            TURNOUT_TRY(services.assets.find_workspace(call.param("sub"), call.param("rg"), name));
+        if (!found)
+            return not_found("workspace '" + name + "' does not exist in resource group '" +
+                                 call.param("rg") + "'",
+                             "workspace");
         return *found;
     }
     const auto all = TURNOUT_TRY(services.assets.list_workspaces("", ""));
-    if (all.empty()) return not_found("there is no workspace yet: create one with 'turnout workspace create'", "workspace");
+    if (all.empty())
+        return not_found("there is no workspace yet: create one with 'turnout workspace create'",
+                         "workspace");
     return all.front();
 }
 
-Result<std::optional<JobRecord>> load_job(Store& store, std::string_view wsid, std::string_view name) {
+Result<std::optional<JobRecord>> load_job(Store& store, std::string_view wsid,
+                                          std::string_view name) {
     auto stored = TURNOUT_TRY(read_job(store, wsid, name));
     if (!stored) return std::optional<JobRecord>();
     return std::optional(std::move(stored->record));
@@ -59,7 +70,9 @@ Result<RunView> load_run_view(Services& services, std::string_view wsid, std::st
     view.job = TURNOUT_TRY(load_job(services.store, wsid, id));
     view.run = TURNOUT_TRY(services.tracking.find_run(wsid, id));
     if (!view.job && !view.run)
-        return fail(Code::NotFound, "UserError", "run '" + std::string(id) + "' does not exist in this workspace", std::string(id));
+        return fail(Code::NotFound, "UserError",
+                    "run '" + std::string(id) + "' does not exist in this workspace",
+                    std::string(id));
     return view;
 }
 
@@ -111,13 +124,19 @@ Json error_of(const JobRecord& job) {
         const agent_protocol::Ending& ending = *last->ending;
         if (message.empty()) message = ending.message;
         if (ending.exit_code > 0)  // -1: the command never ran
-            details.push(Json::object({{"code", "ExitCode"}, {"message", std::to_string(ending.exit_code)}}));
+            details.push(Json::object(
+                {{"code", "ExitCode"}, {"message", std::to_string(ending.exit_code)}}));
         if (!ending.last_lines.empty())
-            details.push(Json::object({{"code", "LastLines"}, {"message", join(ending.last_lines, "\n")}}));
+            details.push(
+                Json::object({{"code", "LastLines"}, {"message", join(ending.last_lines, "\n")}}));
     }
-    if (message.empty()) message = job.status == JobStatus::Canceled ? "the job was canceled" : "the job failed";
-    details.push(Json::object({{"code", "Cause"}, {"message", agent_protocol::name_of(job.cause)}}));
-    return Json::object({{"code", error_code_of(job.cause)}, {"message", message}, {"details", std::move(details)}});
+    if (message.empty())
+        message = job.status == JobStatus::Canceled ? "the job was canceled" : "the job failed";
+    details.push(
+        Json::object({{"code", "Cause"}, {"message", agent_protocol::name_of(job.cause)}}));
+    return Json::object({{"code", error_code_of(job.cause)},
+                         {"message", message},
+                         {"details", std::move(details)}});
 }
 
 namespace {
@@ -132,7 +151,8 @@ Json error_member_of(const JobRecord& job) {
 }  // namespace
 
 Json history_document(const RunView& view) {
-    Json json = Json::object({{"runId", view.id()}, {"rootRunId", view.id()}, {"parentRunId", Json()}});
+    Json json =
+        Json::object({{"runId", view.id()}, {"rootRunId", view.id()}, {"parentRunId", Json()}});
     json.set("status", status_of(view));
     json.set("dataContainerId", "dcid." + view.id());
     if (view.job && !view.job->trial.sweep.empty()) {
@@ -146,7 +166,9 @@ Json history_document(const RunView& view) {
         for (const auto& [name, value] : job.meta.tags.members()) tags.set(name, value);
         Json outputs = Json::object();
         for (const auto& [name, output] : job.definition.at("outputs").members())
-            outputs.set(name, Json::object({{"assetId", "azureml://jobs/" + job.name + "/outputs/" + name}, {"type", output.at("jobOutputType")}}));
+            outputs.set(
+                name, Json::object({{"assetId", "azureml://jobs/" + job.name + "/outputs/" + name},
+                                    {"type", output.at("jobOutputType")}}));
         json.set("runType", job.type == JobType::Sweep ? "hyperdrive" : "azureml.scriptrun");
         json.set("createdUtc", to_iso8601(job.created));
         json.set("startTimeUtc", time_or_null(job.started));
@@ -187,12 +209,16 @@ Json history_document(const RunView& view) {
 
 std::string_view first_log_of(const JobRecord& job) {
     const Json& distribution = job.definition.at("distribution");
-    const std::int64_t processes = distribution.has("workerCount") || distribution.has("parameterServerCount")
-                                       ? distribution.at("workerCount").as_int(job.node_count) + distribution.at("parameterServerCount").as_int()
-                                       : job.node_count * distribution.at("processCountPerInstance").as_int(1);
+    const std::int64_t processes =
+        distribution.has("workerCount") || distribution.has("parameterServerCount")
+            ? distribution.at("workerCount").as_int(job.node_count) +
+                  distribution.at("parameterServerCount").as_int()
+            : job.node_count * distribution.at("processCountPerInstance").as_int(1);
     return processes > 1 ? "user_logs/std_log_process_0.txt" : "user_logs/std_log.txt";
 }
 
-std::string artifact_prefix(std::string_view run_id) { return "ExperimentRun/dcid." + std::string(run_id) + "/"; }
+std::string artifact_prefix(std::string_view run_id) {
+    return "ExperimentRun/dcid." + std::string(run_id) + "/";
+}
 
 }  // namespace turnout::api

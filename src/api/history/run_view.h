@@ -18,14 +18,17 @@ namespace turnout::api {
 using Answer = Task<Result<http::Response>>;
 
 // Adds a row whose action is a coroutine function `Answer f(Services&, Call&)`.
-inline void add_row(Router& router, Services& services, std::string method, std::string pattern, Access access, Answer (*action)(Services&, Call&)) {
-    router.add(std::move(method), std::move(pattern), access, [&services, action](Call& call) { return action(services, call); });
+inline void add_row(Router& router, Services& services, std::string method, std::string pattern,
+                    Access access, Answer (*action)(Services&, Call&)) {
+    router.add(std::move(method), std::move(pattern), access,
+               [&services, action](Call& call) { return action(services, call); });
 }
 
 // The workspace that the path names; without {ws} in it the first one there is.
 Result<Workspace> workspace_of_run(Services& services, const Call& call);
 
-Result<std::optional<JobRecord>> load_job(Store& store, std::string_view wsid, std::string_view name);
+Result<std::optional<JobRecord>> load_job(Store& store, std::string_view wsid,
+                                          std::string_view name);
 
 // A run with or without a job.
 struct RunView {
@@ -33,12 +36,13 @@ struct RunView {
     std::optional<Run> run;
     const std::string& id() const { return job ? job->name : run->id; }
 };
-Result<RunView> load_run_view(Services& services, std::string_view wsid, std::string_view id);  // NotFound
+Result<RunView> load_run_view(Services& services, std::string_view wsid,
+                              std::string_view id);  // NotFound
 
 std::string status_of(const RunView& view);         // Azure ML's
 std::string mlflow_status_of(const RunView& view);  // MLflow's: a job's status has the last word
 std::int64_t start_ms_of(const RunView& view);
-std::int64_t end_ms_of(const RunView& view);        // 0 = not ended
+std::int64_t end_ms_of(const RunView& view);  // 0 = not ended
 
 // {"code","message","details"} of a job that did not end well; the code says who has to act.
 Json error_of(const JobRecord& job);

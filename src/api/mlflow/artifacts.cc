@@ -1,5 +1,6 @@
 // MLflow's artifact service over the blobs of the artifact container: what MLflow logs and what
-// the job writes to outputs/ are one tree. "{run}/artifacts/{path}" is ExperimentRun/dcid.{run}/{path}.
+// the job writes to outputs/ are one tree. "{run}/artifacts/{path}" is
+// ExperimentRun/dcid.{run}/{path}.
 #include <algorithm>
 
 #include "api/history/log_link.h"
@@ -28,7 +29,10 @@ Result<Place> place_of(Services& services, const Call& call, std::string_view pa
     const std::size_t slash = checked.find('/');
     const std::string rest = slash == std::string::npos ? "" : checked.substr(slash + 1);
     if (rest != "artifacts" && !rest.starts_with("artifacts/"))
-        return not_found("'" + checked + "' is not the path of an artifact: those begin with '{run id}/artifacts/'", "path");
+        return not_found(
+            "'" + checked +
+                "' is not the path of an artifact: those begin with '{run id}/artifacts/'",
+            "path");
     place.view = TURNOUT_TRY(readable_item(services, place.workspace, checked.substr(0, slash)));
     if (rest.size() > 10) place.path = rest.substr(10);
     return place;
@@ -40,12 +44,17 @@ Result<Json> files_in(Services& services, const Place& place, const std::string&
     Json files = Json::array();
     std::string marker;
     do {
-        const BlobList list = TURNOUT_TRY(services.blobs.list(place.container(), folder, "/", marker, 1000));
+        const BlobList list =
+            TURNOUT_TRY(services.blobs.list(place.container(), folder, "/", marker, 1000));
         for (const std::string& prefix : list.prefixes)
-            files.push(Json::object({{"path", shown + prefix.substr(folder.size(), prefix.size() - folder.size() - 1)}, {"is_dir", true}}));
+            files.push(Json::object(
+                {{"path", shown + prefix.substr(folder.size(), prefix.size() - folder.size() - 1)},
+                 {"is_dir", true}}));
         for (const BlobInfo& blob : list.blobs)
             if (blob.name.size() > folder.size())
-                files.push(Json::object({{"path", shown + blob.name.substr(folder.size())}, {"is_dir", false}, {"file_size", blob.size}}));
+                files.push(Json::object({{"path", shown + blob.name.substr(folder.size())},
+                                         {"is_dir", false},
+                                         {"file_size", blob.size}}));
         marker = list.next_marker;
     } while (!marker.empty() && files.items().size() < kMaxFiles);
     return files;
@@ -53,7 +62,9 @@ Result<Json> files_in(Services& services, const Place& place, const std::string&
 
 Answer list(Services& services, Call& call) {
     const std::string_view path = call.query_value("path");
-    if (trim(path).empty()) co_return invalid("the list of all runs' artifacts is not served: name '{run id}/artifacts'", "path");
+    if (trim(path).empty())
+        co_return invalid(
+            "the list of all runs' artifacts is not served: name '{run id}/artifacts'", "path");
     TURNOUT_CO_TRY(const Place place, place_of(services, call, path));
     TURNOUT_CO_TRY(Json files, files_in(services, place, ""));
     Json body = Json::object();
@@ -69,7 +80,8 @@ Answer list_of_run(Services& services, Call& call) {
     if (!call.query_value("path").empty()) {
         TURNOUT_CO_TRY(place.path, checked_relative_path(call.query_value("path"), "path"));
     }
-    TURNOUT_CO_TRY(Json files, files_in(services, place, place.path.empty() ? "" : place.path + "/"));
+    TURNOUT_CO_TRY(Json files,
+                   files_in(services, place, place.path.empty() ? "" : place.path + "/"));
     Json body = Json::object();
     body.set("root_uri", "mlflow-artifacts:/" + run_id + "/artifacts");
     body.set("files", std::move(files));
@@ -79,13 +91,16 @@ Answer list_of_run(Services& services, Call& call) {
 Answer upload(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Place place, place_of(services, call, call.param("path")));
     TURNOUT_CO_TRY_VOID(check_may_write(call, place.view));
-    if (place.path.empty()) co_return invalid("an artifact needs a name beneath '{run id}/artifacts/'", "path");
+    if (place.path.empty())
+        co_return invalid("an artifact needs a name beneath '{run id}/artifacts/'", "path");
     if (place.view.job && place.path.starts_with("user_logs/"))
-        co_return fail(Code::PermissionDenied, "AuthorizationFailed", "'" + place.path + "' is the job's own log: choose another path", "path");
+        co_return fail(Code::PermissionDenied, "AuthorizationFailed",
+                       "'" + place.path + "' is the job's own log: choose another path", "path");
     BlobPut put;
     put.container = place.container();
     put.name = place.blob();
-    if (const std::string_view type = call.request.headers.get("content-type"); !type.empty()) put.content_type = type;
+    if (const std::string_view type = call.request.headers.get("content-type"); !type.empty())
+        put.content_type = type;
     TURNOUT_CO_TRY_VOID(co_await services.blobs.put(std::move(put), call.body));
     co_return json_response(200, Json::object());
 }
@@ -93,7 +108,9 @@ Answer upload(Services& services, Call& call) {
 Answer download(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Place place, place_of(services, call, call.param("path")));
     TURNOUT_CO_TRY(const auto blob, services.blobs.head(place.container(), place.blob()));
-    if (!blob) co_return not_found("run '" + place.view.run->id + "' has no artifact '" + place.path + "'", "path");
+    if (!blob)
+        co_return not_found("run '" + place.view.run->id + "' has no artifact '" + place.path + "'",
+                            "path");
     const auto range = parse_range(call.request.headers.get("range"), blob->size);
     http::Response response;
     if (!range) {
@@ -107,7 +124,10 @@ Answer download(Services& services, Call& call) {
     TURNOUT_CO_TRY(response.stream, services.blobs.read(*blob, begin, end - begin));
     response.length = end - begin;
     response.status = *range ? 206 : 200;
-    if (*range) response.headers.set("Content-Range", "bytes " + std::to_string(begin) + "-" + std::to_string(end - 1) + "/" + std::to_string(blob->size));
+    if (*range)
+        response.headers.set("Content-Range", "bytes " + std::to_string(begin) + "-" +
+                                                  std::to_string(end - 1) + "/" +
+                                                  std::to_string(blob->size));
     response.headers.set("Accept-Ranges", "bytes");
     response.headers.set("Content-Type", "application/octet-stream");  // never shown by a browser
     response.headers.set("X-Content-Type-Options", "nosniff");
@@ -120,8 +140,10 @@ Answer download(Services& services, Call& call) {
 void add_artifact_rows(Router& router, Services& services) {
     add_mlflow_row(router, services, "GET", "/api/2.0/mlflow/artifacts/list", list_of_run);
     add_mlflow_row(router, services, "GET", "/api/2.0/mlflow-artifacts/artifacts", list);
-    add_mlflow_row(router, services, "GET", "/api/2.0/mlflow-artifacts/artifacts/{path...}", download);
-    add_mlflow_row(router, services, "PUT", "/api/2.0/mlflow-artifacts/artifacts/{path...}", upload);
+    add_mlflow_row(router, services, "GET", "/api/2.0/mlflow-artifacts/artifacts/{path...}",
+                   download);
+    add_mlflow_row(router, services, "PUT", "/api/2.0/mlflow-artifacts/artifacts/{path...}",
+                   upload);
 }
 
 }  // namespace turnout::api::mlflow

@@ -10,13 +10,17 @@ Answer create(Services& services, Call& call) {
     TURNOUT_CO_TRY(const auto pairs, parse_pairs(body.at("tags"), "tags"));
     Json tags = Json::object();
     for (const auto& [key, value] : pairs) tags.set(key, value);
-    TURNOUT_CO_TRY(const Experiment made, co_await services.tracking.create_experiment(workspace.id, body.at("name").as_string(), std::move(tags)));
+    TURNOUT_CO_TRY(const Experiment made,
+                   co_await services.tracking.create_experiment(
+                       workspace.id, body.at("name").as_string(), std::move(tags)));
     co_return json_response(200, Json::object({{"experiment_id", made.id}}));
 }
 
 Answer get(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
-    TURNOUT_CO_TRY(const Experiment found, co_await experiment_of_id(services, workspace.id, std::string(call.query_value("experiment_id"))));
+    TURNOUT_CO_TRY(const Experiment found,
+                   co_await experiment_of_id(services, workspace.id,
+                                             std::string(call.query_value("experiment_id"))));
     co_return json_response(200, Json::object({{"experiment", experiment_document(found)}}));
 }
 
@@ -24,7 +28,8 @@ Answer get_by_name(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     const std::string name(call.query_value("experiment_name"));
     if (name == "Default") {
-        TURNOUT_CO_TRY(const Experiment made, co_await experiment_of_id(services, workspace.id, "0"));
+        TURNOUT_CO_TRY(const Experiment made,
+                       co_await experiment_of_id(services, workspace.id, "0"));
         co_return json_response(200, Json::object({{"experiment", experiment_document(made)}}));
     }
     TURNOUT_CO_TRY(const auto found, services.tracking.experiment_by_name(workspace.id, name));
@@ -36,7 +41,8 @@ Answer list(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     TURNOUT_CO_TRY(const auto experiments, services.tracking.list_experiments(workspace.id));
     Json documents = Json::array();
-    for (const Experiment& experiment : experiments) documents.push(experiment_document(experiment));
+    for (const Experiment& experiment : experiments)
+        documents.push(experiment_document(experiment));
     co_return json_response(200, Json::object({{"experiments", std::move(documents)}}));
 }
 
@@ -44,9 +50,13 @@ Answer update(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     if (call.principal.kind == Principal::Kind::Run)
-        co_return fail(Code::PermissionDenied, "AuthorizationFailed", "a job may not rename experiments");
-    TURNOUT_CO_TRY(const Experiment found, co_await experiment_of_id(services, workspace.id, body.at("experiment_id").as_string()));
-    TURNOUT_CO_TRY_VOID(co_await services.tracking.update_experiment(workspace.id, found.id, body.at("new_name").as_string(), Json::object()));
+        co_return fail(Code::PermissionDenied, "AuthorizationFailed",
+                       "a job may not rename experiments");
+    TURNOUT_CO_TRY(
+        const Experiment found,
+        co_await experiment_of_id(services, workspace.id, body.at("experiment_id").as_string()));
+    TURNOUT_CO_TRY_VOID(co_await services.tracking.update_experiment(
+        workspace.id, found.id, body.at("new_name").as_string(), Json::object()));
     co_return json_response(200, Json::object());
 }
 
@@ -55,17 +65,24 @@ Answer set_tag(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     const std::string key = body.at("key").as_string();
     const std::string value = body.at("value").as_string();
-    if (key.empty() || count_characters(key) > 250) co_return invalid("the name of an experiment's tag has 1 to 250 characters", "key");
-    if (count_characters(value) > 20'000) co_return invalid("the value of an experiment's tag has at most 20,000 characters", "value");
-    TURNOUT_CO_TRY(const Experiment found, co_await experiment_of_id(services, workspace.id, body.at("experiment_id").as_string()));
+    if (key.empty() || count_characters(key) > 250)
+        co_return invalid("the name of an experiment's tag has 1 to 250 characters", "key");
+    if (count_characters(value) > 20'000)
+        co_return invalid("the value of an experiment's tag has at most 20,000 characters",
+                          "value");
+    TURNOUT_CO_TRY(
+        const Experiment found,
+        co_await experiment_of_id(services, workspace.id, body.at("experiment_id").as_string()));
     Json tags = Json::object();
     tags.set(key, value);
-    TURNOUT_CO_TRY_VOID(co_await services.tracking.update_experiment(workspace.id, found.id, std::nullopt, std::move(tags)));
+    TURNOUT_CO_TRY_VOID(co_await services.tracking.update_experiment(
+        workspace.id, found.id, std::nullopt, std::move(tags)));
     co_return json_response(200, Json::object());
 }
 
 Answer refuse_delete(Services&, Call&) {
-    co_return not_implemented("experiments cannot be deleted or restored here: archive their jobs, or delete their runs");
+    co_return not_implemented(
+        "experiments cannot be deleted or restored here: archive their jobs, or delete their runs");
 }
 
 }  // namespace
@@ -76,7 +93,8 @@ void add_experiment_rows(Router& router, Services& services) {
     add_mlflow_row(router, services, "GET", "/api/2.0/mlflow/experiments/get-by-name", get_by_name);
     add_mlflow_row(router, services, "GET", "/api/2.0/mlflow/experiments/list", list);
     add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/experiments/update", update);
-    add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/experiments/set-experiment-tag", set_tag);
+    add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/experiments/set-experiment-tag",
+                   set_tag);
     add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/experiments/delete", refuse_delete);
     add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/experiments/restore", refuse_delete);
 }

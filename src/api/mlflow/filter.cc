@@ -17,7 +17,8 @@ struct Token {
 };
 
 bool is_word(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '/' || static_cast<unsigned char>(c) >= 0x80;
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-' || c == '/' || static_cast<unsigned char>(c) >= 0x80;
 }
 
 class Reader {
@@ -28,22 +29,33 @@ public:
     Token take() { return std::exchange(next_, {}); }
 
     Result<void> advance() {
-        while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' || text_[at_] == '\r')) ++at_;
+        while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' ||
+                                      text_[at_] == '\n' || text_[at_] == '\r'))
+            ++at_;
         next_ = {};
         if (at_ == text_.size()) return {};
         const char c = text_[at_];
         const std::size_t begin = at_;
         if (c == '\'' || c == '"' || c == '`') {
             const std::size_t end = text_.find(c, begin + 1);
-            if (end == std::string_view::npos) return invalid("the filter has an unclosed " + std::string(1, c) + " at '" + std::string(text_.substr(begin, 30)) + "'", "filter");
-            next_ = {c == '\'' ? Token::Kind::Text : Token::Kind::Quoted, std::string(text_.substr(begin + 1, end - begin - 1))};
+            if (end == std::string_view::npos)
+                return invalid("the filter has an unclosed " + std::string(1, c) + " at '" +
+                                   std::string(text_.substr(begin, 30)) + "'",
+                               "filter");
+            next_ = {c == '\'' ? Token::Kind::Text : Token::Kind::Quoted,
+                     std::string(text_.substr(begin + 1, end - begin - 1))};
             at_ = end + 1;
             return {};
         }
         const bool sign = (c == '-' || c == '+') && begin + 1 < text_.size();
-        if ((c >= '0' && c <= '9') || (sign && ((text_[begin + 1] >= '0' && text_[begin + 1] <= '9') || text_[begin + 1] == '.'))) {
+        if ((c >= '0' && c <= '9') ||
+            (sign &&
+             ((text_[begin + 1] >= '0' && text_[begin + 1] <= '9') || text_[begin + 1] == '.'))) {
             ++at_;
-            while (at_ < text_.size() && (is_word(text_[at_]) || text_[at_] == '.' || ((text_[at_] == '-' || text_[at_] == '+') && (text_[at_ - 1] == 'e' || text_[at_ - 1] == 'E')))) ++at_;
+            while (at_ < text_.size() && (is_word(text_[at_]) || text_[at_] == '.' ||
+                                          ((text_[at_] == '-' || text_[at_] == '+') &&
+                                           (text_[at_ - 1] == 'e' || text_[at_ - 1] == 'E'))))
+                ++at_;
             next_ = {Token::Kind::Number, std::string(text_.substr(begin, at_ - begin))};
             return {};
         }
@@ -53,7 +65,9 @@ public:
             return {};
         }
         ++at_;
-        if (at_ < text_.size() && text_[at_] == '=' && (c == '!' || c == '<' || c == '>' || c == '=')) ++at_;
+        if (at_ < text_.size() && text_[at_] == '=' &&
+            (c == '!' || c == '<' || c == '>' || c == '='))
+            ++at_;
         next_ = {Token::Kind::Symbol, std::string(text_.substr(begin, at_ - begin))};
         return {};
     }
@@ -66,31 +80,41 @@ private:
 
 Failure unexpected(const Token& token, std::string_view wanted) {
     const std::string found = token.kind == Token::Kind::End ? "the end" : "'" + token.text + "'";
-    return invalid("the filter is not understood at " + found + ": expected " + std::string(wanted), "filter");
+    return invalid("the filter is not understood at " + found + ": expected " + std::string(wanted),
+                   "filter");
 }
 
 std::optional<Entity> to_entity(std::string_view text) {
     const std::string name = to_lower(text);
     if (name == "metric" || name == "metrics") return Entity::Metric;
-    if (name == "param" || name == "params" || name == "parameter" || name == "parameters") return Entity::Param;
+    if (name == "param" || name == "params" || name == "parameter" || name == "parameters")
+        return Entity::Param;
     if (name == "tag" || name == "tags") return Entity::Tag;
-    if (name == "attribute" || name == "attributes" || name == "attr" || name == "run") return Entity::Attribute;
+    if (name == "attribute" || name == "attributes" || name == "attr" || name == "run")
+        return Entity::Attribute;
     return std::nullopt;
 }
 
 Result<Column> read_column(Reader& reader) {
     Token first = reader.take();
-    if (first.kind != Token::Kind::Word && first.kind != Token::Kind::Quoted) return unexpected(first, "a name such as metrics.accuracy");
+    if (first.kind != Token::Kind::Word && first.kind != Token::Kind::Quoted)
+        return unexpected(first, "a name such as metrics.accuracy");
     TURNOUT_TRY(reader.advance());
-    if (reader.peek().kind != Token::Kind::Symbol || reader.peek().text != ".") return Column{Entity::Attribute, first.text};
+    if (reader.peek().kind != Token::Kind::Symbol || reader.peek().text != ".")
+        return Column{Entity::Attribute, first.text};
     const auto entity = to_entity(first.text);
-    if (!entity) return invalid("the filter cannot look at '" + first.text + "': metrics, params, tags and attributes can be searched", "filter");
+    if (!entity)
+        return invalid("the filter cannot look at '" + first.text +
+                           "': metrics, params, tags and attributes can be searched",
+                       "filter");
     TURNOUT_TRY(reader.advance());
     Column column{*entity, ""};
     // Names may have dots in them without quotes.
     for (;;) {
         const Token& part = reader.peek();
-        if (part.kind != Token::Kind::Word && part.kind != Token::Kind::Quoted && part.kind != Token::Kind::Number) return unexpected(part, "a name after '" + first.text + ".'");
+        if (part.kind != Token::Kind::Word && part.kind != Token::Kind::Quoted &&
+            part.kind != Token::Kind::Number)
+            return unexpected(part, "a name after '" + first.text + ".'");
         column.name += part.text;
         TURNOUT_TRY(reader.advance());
         if (reader.peek().kind != Token::Kind::Symbol || reader.peek().text != ".") return column;
@@ -122,26 +146,32 @@ Result<Compare> read_compare(Reader& reader) {
     return unexpected(token, "one of = != < <= > >= LIKE ILIKE IN");
 }
 
-bool is_text(const Token& token) { return token.kind == Token::Kind::Text || token.kind == Token::Kind::Quoted; }
+bool is_text(const Token& token) {
+    return token.kind == Token::Kind::Text || token.kind == Token::Kind::Quoted;
+}
 
 Result<void> read_values(Reader& reader, Condition& condition) {
     if (condition.compare == Compare::In || condition.compare == Compare::NotIn) {
-        if (reader.peek().text != "(" || reader.peek().kind != Token::Kind::Symbol) return unexpected(reader.peek(), "'(' after IN");
+        if (reader.peek().text != "(" || reader.peek().kind != Token::Kind::Symbol)
+            return unexpected(reader.peek(), "'(' after IN");
         do {
             TURNOUT_TRY(reader.advance());
             if (!is_text(reader.peek())) return unexpected(reader.peek(), "a text in quotes");
             condition.texts.push_back(reader.take().text);
             TURNOUT_TRY(reader.advance());
         } while (reader.peek().kind == Token::Kind::Symbol && reader.peek().text == ",");
-        if (reader.peek().text != ")" || reader.peek().kind != Token::Kind::Symbol) return unexpected(reader.peek(), "',' or ')'");
+        if (reader.peek().text != ")" || reader.peek().kind != Token::Kind::Symbol)
+            return unexpected(reader.peek(), "',' or ')'");
         return reader.advance();
     }
     const Token token = reader.take();
     TURNOUT_TRY(reader.advance());
     if (token.kind == Token::Kind::Number) {
         const char* begin = token.text.data() + (token.text[0] == '+' ? 1 : 0);
-        const auto [end, error] = std::from_chars(begin, token.text.data() + token.text.size(), condition.number);
-        if (error != std::errc() || end != token.text.data() + token.text.size()) return unexpected(token, "a number");
+        const auto [end, error] =
+            std::from_chars(begin, token.text.data() + token.text.size(), condition.number);
+        if (error != std::errc() || end != token.text.data() + token.text.size())
+            return unexpected(token, "a number");
         condition.is_number = true;
         return {};
     }
@@ -155,11 +185,23 @@ Result<void> read_values(Reader& reader, Condition& condition) {
 // Numbers are compared with numbers, texts with texts.
 Result<void> check_types(Condition& condition) {
     const Column& column = condition.column;
-    const bool numeric = column.entity == Entity::Metric || (column.entity == Entity::Attribute && (column.name == "start_time" || column.name == "end_time" || column.name == "created" || column.name == "creation_time" || column.name == "last_update_time"));
-    const bool order = condition.compare == Compare::Less || condition.compare == Compare::LessEqual || condition.compare == Compare::Greater || condition.compare == Compare::GreaterEqual;
-    if (numeric && !condition.is_number) return invalid("'" + column.name + "' is compared with a number, without quotes", "filter");
-    if (!numeric && condition.is_number) return invalid("'" + column.name + "' is compared with a text: put the value in quotes", "filter");
-    if (!numeric && order) return invalid("'" + column.name + "' is a text: it can be compared with = != LIKE ILIKE IN", "filter");
+    const bool numeric =
+        column.entity == Entity::Metric ||
+        (column.entity == Entity::Attribute &&
+         (column.name == "start_time" || column.name == "end_time" || column.name == "created" ||
+          column.name == "creation_time" || column.name == "last_update_time"));
+    const bool order =
+        condition.compare == Compare::Less || condition.compare == Compare::LessEqual ||
+        condition.compare == Compare::Greater || condition.compare == Compare::GreaterEqual;
+    if (numeric && !condition.is_number)
+        return invalid("'" + column.name + "' is compared with a number, without quotes", "filter");
+    if (!numeric && condition.is_number)
+        return invalid("'" + column.name + "' is compared with a text: put the value in quotes",
+                       "filter");
+    if (!numeric && order)
+        return invalid(
+            "'" + column.name + "' is a text: it can be compared with = != LIKE ILIKE IN",
+            "filter");
     return {};
 }
 
@@ -167,12 +209,15 @@ Result<void> check_types(Condition& condition) {
 
 Result<std::vector<Condition>> parse_filter(std::string_view text) {
     std::vector<Condition> conditions;
-    if (text.size() > kMaxFilter) return invalid("the filter is longer than " + std::to_string(kMaxFilter) + " characters", "filter");
+    if (text.size() > kMaxFilter)
+        return invalid("the filter is longer than " + std::to_string(kMaxFilter) + " characters",
+                       "filter");
     Reader reader(text);
     TURNOUT_TRY(reader.advance());
     while (reader.peek().kind != Token::Kind::End) {
         if (!conditions.empty()) {
-            if (to_lower(reader.peek().text) != "and" || reader.peek().kind != Token::Kind::Word) return unexpected(reader.peek(), "AND");
+            if (to_lower(reader.peek().text) != "and" || reader.peek().kind != Token::Kind::Word)
+                return unexpected(reader.peek(), "AND");
             TURNOUT_TRY(reader.advance());
         }
         Condition condition;
@@ -195,7 +240,10 @@ Result<Order> parse_order(std::string_view text) {
         order.ascending = direction == "asc";
         TURNOUT_TRY(reader.advance());
     }
-    if (reader.peek().kind != Token::Kind::End) return invalid("order_by is not understood at '" + reader.peek().text + "': expected ASC or DESC", "order_by");
+    if (reader.peek().kind != Token::Kind::End)
+        return invalid(
+            "order_by is not understood at '" + reader.peek().text + "': expected ASC or DESC",
+            "order_by");
     return order;
 }
 
@@ -216,8 +264,10 @@ bool holds(const Condition& condition, const Cell& cell) {
         return false;
     }
     const std::string* text = std::get_if<std::string>(&cell);
-    if (!text || condition.texts.empty()) return false;  // what is not there fulfils nothing, as in SQL
-    const bool among = std::find(condition.texts.begin(), condition.texts.end(), *text) != condition.texts.end();
+    if (!text || condition.texts.empty())
+        return false;  // what is not there fulfils nothing, as in SQL
+    const bool among =
+        std::find(condition.texts.begin(), condition.texts.end(), *text) != condition.texts.end();
     switch (condition.compare) {
         case Compare::Equal:
         case Compare::In: return among;

@@ -1,5 +1,6 @@
 // The subset of MLflow's search language that is served:
-//   metrics.acc > 0.9 and params."lr" = '0.1' and tags.`a b` like 'x%' and attributes.status != 'FAILED'
+//   metrics.acc > 0.9 and params."lr" = '0.1' and tags.`a b` like 'x%' and attributes.status !=
+//   'FAILED'
 // with =, !=, <, <=, >, >=, LIKE, ILIKE, IN and NOT IN, joined by AND. Pure.
 #pragma once
 
@@ -15,7 +16,18 @@
 namespace turnout::api::mlflow {
 
 enum class Entity { Attribute, Metric, Param, Tag };
-enum class Compare { Equal, NotEqual, Less, LessEqual, Greater, GreaterEqual, Like, ILike, In, NotIn };
+enum class Compare {
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    Like,
+    ILike,
+    In,
+    NotIn
+};
 
 struct Column {
     Entity entity = Entity::Attribute;

@@ -50,21 +50,25 @@ LikePattern::Piece LikePattern::compile(std::u32string text) {
     piece.text = std::move(text);
     piece.letters = piece.text;
     std::sort(piece.letters.begin(), piece.letters.end());
-    piece.letters.erase(std::unique(piece.letters.begin(), piece.letters.end()), piece.letters.end());
+    piece.letters.erase(std::unique(piece.letters.begin(), piece.letters.end()),
+                        piece.letters.end());
     const std::size_t words = piece.words();
     piece.where.resize((piece.letters.size() + 1) * words);
     for (std::size_t i = 0; i < piece.text.size(); ++i) {
         const std::uint64_t bit = std::uint64_t{1} << (i % 64);
         for (std::size_t letter = 0; letter <= piece.letters.size(); ++letter)
-            if (piece.text[i] == kAnyone || (letter < piece.letters.size() && piece.letters[letter] == piece.text[i]))
+            if (piece.text[i] == kAnyone ||
+                (letter < piece.letters.size() && piece.letters[letter] == piece.text[i]))
                 piece.where[letter * words + i / 64] |= bit;
     }
     return piece;
 }
 
 bool LikePattern::fits(const Piece& piece, std::u32string_view text) {
-    return std::equal(piece.text.begin(), piece.text.end(), text.begin(), text.begin() + static_cast<std::ptrdiff_t>(piece.text.size()),
-                      [](char32_t wanted, char32_t found) { return wanted == kAnyone || wanted == found; });
+    return std::equal(
+        piece.text.begin(), piece.text.end(), text.begin(),
+        text.begin() + static_cast<std::ptrdiff_t>(piece.text.size()),
+        [](char32_t wanted, char32_t found) { return wanted == kAnyone || wanted == found; });
 }
 
 std::size_t LikePattern::find(const Piece& piece, std::u32string_view text) {
@@ -74,7 +78,8 @@ std::size_t LikePattern::find(const Piece& piece, std::u32string_view text) {
     for (std::size_t at = 0; at < text.size(); ++at) {
         auto letter = std::lower_bound(piece.letters.begin(), piece.letters.end(), text[at]);
         if (letter != piece.letters.end() && *letter != text[at]) letter = piece.letters.end();
-        const std::uint64_t* where = piece.where.data() + static_cast<std::size_t>(letter - piece.letters.begin()) * words;
+        const std::uint64_t* where =
+            piece.where.data() + static_cast<std::size_t>(letter - piece.letters.begin()) * words;
         std::uint64_t carry = 1;
         for (std::size_t word = 0; word < words; ++word) {
             const std::uint64_t next = fitting[word] >> 63;
@@ -95,7 +100,8 @@ bool LikePattern::matches(std::string_view bytes) const {
     const Piece& front = pieces_.front();
     const Piece& back = pieces_.back();
     if (pieces_.size() == 1) return text.size() == least_length_ && fits(front, text);
-    if (!fits(front, text) || !fits(back, text.substr(text.size() - back.text.size()))) return false;
+    if (!fits(front, text) || !fits(back, text.substr(text.size() - back.text.size())))
+        return false;
     text.remove_prefix(front.text.size());
     text.remove_suffix(back.text.size());
     for (std::size_t i = 1; i + 1 < pieces_.size(); ++i) {

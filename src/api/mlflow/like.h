@@ -29,7 +29,7 @@ private:
     // Behind its first place in the text, or npos.
     static std::size_t find(const Piece& piece, std::u32string_view text);
 
-    std::vector<Piece> pieces_;    // one more than there are %
+    std::vector<Piece> pieces_;     // one more than there are %
     std::size_t least_length_ = 0;  // of a text that matches
 };
 

@@ -12,11 +12,14 @@ namespace {
 
 constexpr std::string_view kSource = "turnout.model-source";  // the run that made it
 constexpr std::string_view kType = "turnout.model-type";
-constexpr std::string_view kFolder = "turnout.model-folder";  // of its files: "{run or model}/artifacts/{name}"
-constexpr std::size_t kMaxModels = 10'000;                    // of one experiment that a search looks at
+constexpr std::string_view kFolder =
+    "turnout.model-folder";                 // of its files: "{run or model}/artifacts/{name}"
+constexpr std::size_t kMaxModels = 10'000;  // of one experiment that a search looks at
 constexpr std::size_t kMaxResults = 50;
 
-bool is_ours(std::string_view key) { return key == kSource || key == kType || key == kFolder || key == kCreatorTag; }
+bool is_ours(std::string_view key) {
+    return key == kSource || key == kType || key == kFolder || key == kCreatorTag;
+}
 
 std::string_view model_status(const Run& run) {
     if (run.status == "FINISHED") return "LOGGED_MODEL_READY";
@@ -29,21 +32,28 @@ Json model_document(const Run& run) {
     for (const auto& [key, value] : run.tags.members())
         if (!is_ours(key)) tags.push(Json::object({{"key", key}, {"value", value}}));
     Json params = Json::array();
-    for (const auto& [key, value] : run.params.members()) params.push(Json::object({{"key", key}, {"value", value}}));
-    Json info = Json::object({{"model_id", run.id},
-                              {"experiment_id", run.experiment_id.substr(0, run.experiment_id.size() - kModelShelf.size())},
-                              {"name", run.name},
-                              {"creation_timestamp_ms", run.start_ms},
-                              {"last_updated_timestamp_ms", std::max(run.start_ms, run.end_ms)},
-                              {"artifact_uri", "mlflow-artifacts:/" + run.tags.at(kFolder).as_string()},
-                              {"status", model_status(run)},
-                              {"model_type", run.tags.at(kType).as_string()},
-                              {"source_run_id", run.tags.at(kSource).as_string()},
-                              {"tags", std::move(tags)}});
-    return Json::object({{"info", std::move(info)}, {"data", Json::object({{"params", std::move(params)}, {"metrics", Json::array()}})}});
+    for (const auto& [key, value] : run.params.members())
+        params.push(Json::object({{"key", key}, {"value", value}}));
+    Json info =
+        Json::object({{"model_id", run.id},
+                      {"experiment_id",
+                       run.experiment_id.substr(0, run.experiment_id.size() - kModelShelf.size())},
+                      {"name", run.name},
+                      {"creation_timestamp_ms", run.start_ms},
+                      {"last_updated_timestamp_ms", std::max(run.start_ms, run.end_ms)},
+                      {"artifact_uri", "mlflow-artifacts:/" + run.tags.at(kFolder).as_string()},
+                      {"status", model_status(run)},
+                      {"model_type", run.tags.at(kType).as_string()},
+                      {"source_run_id", run.tags.at(kSource).as_string()},
+                      {"tags", std::move(tags)}});
+    return Json::object(
+        {{"info", std::move(info)},
+         {"data", Json::object({{"params", std::move(params)}, {"metrics", Json::array()}})}});
 }
 
-http::Response model_response(const Run& run) { return json_response(200, Json::object({{"model", model_document(run)}})); }
+http::Response model_response(const Run& run) {
+    return json_response(200, Json::object({{"model", model_document(run)}}));
+}
 
 struct Asked {
     Workspace workspace;
@@ -55,18 +65,21 @@ Result<Asked> asked_model(Services& services, const Call& call, For what) {
     asked.workspace = TURNOUT_TRY(workspace_of_run(services, call));
     const std::string& id = call.param("model_id");
     const auto run = TURNOUT_TRY(services.tracking.find_run(asked.workspace.id, id));
-    if (!run || !is_model(*run) || run->deleted) return not_found("logged model '" + id + "' does not exist", id);
+    if (!run || !is_model(*run) || run->deleted)
+        return not_found("logged model '" + id + "' does not exist", id);
     asked.view.run = *run;
     if (what == For::Writing) TURNOUT_TRY(check_may_write(call, asked.view));
     return asked;
 }
 
 // All models of an experiment, newest first.
-Result<std::vector<Run>> models_of(Services& services, const std::string& wsid, const std::string& experiment) {
+Result<std::vector<Run>> models_of(Services& services, const std::string& wsid,
+                                   const std::string& experiment) {
     std::vector<Run> models;
     std::string next;
     do {
-        RunPage page = TURNOUT_TRY(services.tracking.page_runs(wsid, experiment + std::string(kModelShelf), next, 500));
+        RunPage page = TURNOUT_TRY(
+            services.tracking.page_runs(wsid, experiment + std::string(kModelShelf), next, 500));
         for (Run& run : page.runs)
             if (!run.deleted) models.push_back(std::move(run));
         next = page.next;
@@ -77,7 +90,9 @@ Result<std::vector<Run>> models_of(Services& services, const std::string& wsid, 
 Answer create(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
-    TURNOUT_CO_TRY(const Experiment experiment, co_await experiment_of_id(services, workspace.id, body.at("experiment_id").as_string()));
+    TURNOUT_CO_TRY(
+        const Experiment experiment,
+        co_await experiment_of_id(services, workspace.id, body.at("experiment_id").as_string()));
     TURNOUT_CO_TRY(const auto tags, parse_pairs(body.at("tags"), "tags"));
     TURNOUT_CO_TRY(const auto params, parse_pairs(body.at("params"), "params"));
     Run model;
@@ -86,7 +101,8 @@ Answer create(Services& services, Call& call) {
     model.name = body.at("name").as_string();
     if (model.name.empty()) model.name = "model-" + model.id.substr(2, 8);
     TURNOUT_CO_TRY(model.name, checked_relative_path(model.name, "the model's name"));
-    if (model.name.find('/') != std::string::npos) co_return invalid("the name of a logged model has no '/'", "name");
+    if (model.name.find('/') != std::string::npos)
+        co_return invalid("the name of a logged model has no '/'", "name");
     model.user = call.principal.name;
     model.status = "SCHEDULED";
     for (const auto& [key, value] : tags) model.tags.set(key, value);
@@ -105,12 +121,14 @@ Answer create(Services& services, Call& call) {
     }
     model.tags.set(kSource, source);
     model.tags.set(kFolder, folder);
-    if (call.principal.kind == Principal::Kind::Run) model.tags.set(kCreatorTag, call.principal.job);
+    if (call.principal.kind == Principal::Kind::Run)
+        model.tags.set(kCreatorTag, call.principal.job);
     TURNOUT_CO_TRY(Run made, co_await services.tracking.create_run(workspace.id, std::move(model)));
     if (!params.empty()) {
         LogBatch batch;
         batch.params = params;
-        TURNOUT_CO_TRY_VOID(co_await services.tracking.log(workspace.id, made.id, std::move(batch)));
+        TURNOUT_CO_TRY_VOID(
+            co_await services.tracking.log(workspace.id, made.id, std::move(batch)));
         for (const auto& [key, value] : params) made.params.set(key, value);
     }
     co_return model_response(made);
@@ -124,7 +142,9 @@ Answer get(Services& services, Call& call) {
 Answer finalize(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Asked asked, asked_model(services, call, For::Writing));
-    const std::string status = body.at("status").is_int() ? std::to_string(body.at("status").as_int()) : body.at("status").as_string();
+    const std::string status = body.at("status").is_int()
+                                   ? std::to_string(body.at("status").as_int())
+                                   : body.at("status").as_string();
     RunEdit edit;
     if (status == "LOGGED_MODEL_READY" || status == "2")
         edit.status = "FINISHED";
@@ -135,14 +155,16 @@ Answer finalize(Services& services, Call& call) {
     else
         co_return invalid("'" + status + "' is not a status of a logged model", "status");
     edit.end_ms = services.clock.now().micros / 1000;
-    TURNOUT_CO_TRY(const Run model, co_await services.tracking.edit_run(asked.workspace.id, asked.view.run->id, std::move(edit)));
+    TURNOUT_CO_TRY(const Run model, co_await services.tracking.edit_run(
+                                        asked.workspace.id, asked.view.run->id, std::move(edit)));
     co_return model_response(model);
 }
 
 Answer add_to(Services& services, Call& call, Asked asked, LogBatch batch) {
     for (const auto& [key, value] : batch.tags)
         if (is_ours(key)) co_return invalid("tag '" + key + "' is the server's own", "tags");
-    TURNOUT_CO_TRY_VOID(co_await services.tracking.log(asked.workspace.id, asked.view.run->id, std::move(batch)));
+    TURNOUT_CO_TRY_VOID(
+        co_await services.tracking.log(asked.workspace.id, asked.view.run->id, std::move(batch)));
     co_return co_await get(services, call);
 }
 
@@ -164,10 +186,12 @@ Answer set_params(Services& services, Call& call) {
 
 Answer delete_tag(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Asked asked, asked_model(services, call, For::Writing));
-    if (is_ours(call.param("key"))) co_return invalid("tag '" + call.param("key") + "' is the server's own", "key");
+    if (is_ours(call.param("key")))
+        co_return invalid("tag '" + call.param("key") + "' is the server's own", "key");
     RunEdit edit;
     edit.erase_tags.push_back(call.param("key"));
-    TURNOUT_CO_TRY_VOID(co_await services.tracking.edit_run(asked.workspace.id, asked.view.run->id, std::move(edit)));
+    TURNOUT_CO_TRY_VOID(co_await services.tracking.edit_run(asked.workspace.id, asked.view.run->id,
+                                                            std::move(edit)));
     co_return json_response(200, Json::object());
 }
 
@@ -175,12 +199,15 @@ Answer remove(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Asked asked, asked_model(services, call, For::Writing));
     RunEdit edit;
     edit.deleted = true;
-    TURNOUT_CO_TRY_VOID(co_await services.tracking.edit_run(asked.workspace.id, asked.view.run->id, std::move(edit)));
+    TURNOUT_CO_TRY_VOID(co_await services.tracking.edit_run(asked.workspace.id, asked.view.run->id,
+                                                            std::move(edit)));
     co_return json_response(200, Json::object());
 }
 
 Result<Cell> model_cell(const Run& run, const Column& column) {
-    const auto text = [](const Json& value) { return value.is_string() ? Cell(value.as_string()) : Cell(); };
+    const auto text = [](const Json& value) {
+        return value.is_string() ? Cell(value.as_string()) : Cell();
+    };
     if (column.entity == Entity::Param) return text(run.params.at(column.name));
     if (column.entity == Entity::Tag) return text(run.tags.at(column.name));
     if (column.entity == Entity::Attribute) {
@@ -190,7 +217,10 @@ Result<Cell> model_cell(const Run& run, const Column& column) {
         if (column.name == "source_run_id") return text(run.tags.at(kSource));
         if (column.name == "status") return Cell(std::string(model_status(run).substr(13)));
     }
-    return invalid("logged models cannot be searched by '" + column.name + "': name, model_id, model_type, source_run_id, status, params.x and tags.x can be", "filter");
+    return invalid(
+        "logged models cannot be searched by '" + column.name +
+            "': name, model_id, model_type, source_run_id, status, params.x and tags.x can be",
+        "filter");
 }
 
 Answer search(Services& services, Call& call) {
@@ -200,14 +230,19 @@ Answer search(Services& services, Call& call) {
     bool oldest_first = false;
     for (const Json& order : body.at("order_by").items()) {
         const std::string field = order.at("field_name").as_string();
-        if (field != "creation_timestamp" && field != "creation_time" && field != "creation_timestamp_ms")
-            co_return invalid("logged models cannot be ordered by '" + field + "': creation_timestamp can be", "order_by");
+        if (field != "creation_timestamp" && field != "creation_time" &&
+            field != "creation_timestamp_ms")
+            co_return invalid(
+                "logged models cannot be ordered by '" + field + "': creation_timestamp can be",
+                "order_by");
         oldest_first = order.at("ascending").as_bool(true);
     }
-    const std::size_t limit = static_cast<std::size_t>(std::clamp<std::int64_t>(to_int64(body.at("max_results")).value_or(kMaxResults), 1, kMaxResults));
+    const std::size_t limit = static_cast<std::size_t>(std::clamp<std::int64_t>(
+        to_int64(body.at("max_results")).value_or(kMaxResults), 1, kMaxResults));
     std::vector<Run> found;
     for (const Json& id : body.at("experiment_ids").items()) {
-        TURNOUT_CO_TRY(const Experiment experiment, co_await experiment_of_id(services, workspace.id, id.as_string()));
+        TURNOUT_CO_TRY(const Experiment experiment,
+                       co_await experiment_of_id(services, workspace.id, id.as_string()));
         TURNOUT_CO_TRY(auto models, models_of(services, workspace.id, experiment.id));
         for (Run& model : models) {
             bool fits = true;
@@ -218,15 +253,19 @@ Answer search(Services& services, Call& call) {
             if (fits) found.push_back(std::move(model));
         }
     }
-    std::stable_sort(found.begin(), found.end(), [&](const Run& a, const Run& b) { return oldest_first ? a.start_ms < b.start_ms : a.start_ms > b.start_ms; });
+    std::stable_sort(found.begin(), found.end(), [&](const Run& a, const Run& b) {
+        return oldest_first ? a.start_ms < b.start_ms : a.start_ms > b.start_ms;
+    });
     std::size_t at = 0;
     if (const std::string token = body.at("page_token").as_string(); !token.empty()) {
         const auto number = to_int64(Json(token));
-        if (!number || *number < 0) co_return invalid("'" + token + "' is not a page_token of this search", "page_token");
+        if (!number || *number < 0)
+            co_return invalid("'" + token + "' is not a page_token of this search", "page_token");
         at = std::min(static_cast<std::size_t>(*number), found.size());
     }
     Json models = Json::array();
-    for (; at < found.size() && models.items().size() < limit; ++at) models.push(model_document(found[at]));
+    for (; at < found.size() && models.items().size() < limit; ++at)
+        models.push(model_document(found[at]));
     Json answer = Json::object();
     answer.set("models", std::move(models));
     if (at < found.size()) answer.set("next_page_token", std::to_string(at));
@@ -235,19 +274,29 @@ Answer search(Services& services, Call& call) {
 
 Answer list_files(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Asked asked, asked_model(services, call, For::Reading));
-    const std::string place = asked.view.run->tags.at(kFolder).as_string();  // "{run}/artifacts[/name]"
+    const std::string place =
+        asked.view.run->tags.at(kFolder).as_string();  // "{run}/artifacts[/name]"
     const std::size_t slash = place.find('/');
-    std::string folder = artifact_prefix(place.substr(0, slash)) + place.substr(std::min(place.size(), slash + 11));
+    std::string folder =
+        artifact_prefix(place.substr(0, slash)) + place.substr(std::min(place.size(), slash + 11));
     if (!folder.ends_with('/')) folder += "/";
     std::string beneath;
     if (const std::string_view path = call.query_value("artifact_directory_path"); !path.empty()) {
         TURNOUT_CO_TRY(beneath, checked_relative_path(path, "artifact_directory_path"));
         beneath += "/";
     }
-    TURNOUT_CO_TRY(const BlobList list, services.blobs.list(artifact_container(asked.workspace.id), folder + beneath, "/", call.query_value("page_token"), 1000));
+    TURNOUT_CO_TRY(const BlobList list,
+                   services.blobs.list(artifact_container(asked.workspace.id), folder + beneath,
+                                       "/", call.query_value("page_token"), 1000));
     Json files = Json::array();
-    for (const std::string& prefix : list.prefixes) files.push(Json::object({{"path", prefix.substr(folder.size(), prefix.size() - folder.size() - 1)}, {"is_dir", true}}));
-    for (const BlobInfo& blob : list.blobs) files.push(Json::object({{"path", blob.name.substr(folder.size())}, {"is_dir", false}, {"file_size", blob.size}}));
+    for (const std::string& prefix : list.prefixes)
+        files.push(
+            Json::object({{"path", prefix.substr(folder.size(), prefix.size() - folder.size() - 1)},
+                          {"is_dir", true}}));
+    for (const BlobInfo& blob : list.blobs)
+        files.push(Json::object({{"path", blob.name.substr(folder.size())},
+                                 {"is_dir", false},
+                                 {"file_size", blob.size}}));
     Json answer = Json::object();
     answer.set("root_uri", "mlflow-artifacts:/" + place);
     answer.set("files", std::move(files));
@@ -263,7 +312,8 @@ Answer log_outputs(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(writable_run(services, call, workspace, run_id));
     LogBatch batch;
     for (const Json& model : body.at("models").items())
-        batch.tags.emplace_back(std::string(kModelTag) + model.at("model_id").as_string(), std::to_string(to_int64(model.at("step")).value_or(0)));
+        batch.tags.emplace_back(std::string(kModelTag) + model.at("model_id").as_string(),
+                                std::to_string(to_int64(model.at("step")).value_or(0)));
     TURNOUT_CO_TRY_VOID(co_await services.tracking.log(workspace.id, run_id, std::move(batch)));
     co_return json_response(200, Json::object());
 }
@@ -280,7 +330,8 @@ void add_model_rows(Router& router, Services& services) {
     add_mlflow_row(router, services, "PATCH", models + "/{model_id}/tags", set_tags);
     add_mlflow_row(router, services, "DELETE", models + "/{model_id}/tags/{key}", delete_tag);
     add_mlflow_row(router, services, "POST", models + "/{model_id}/params", set_params);
-    add_mlflow_row(router, services, "GET", models + "/{model_id}/artifacts/directories", list_files);
+    add_mlflow_row(router, services, "GET", models + "/{model_id}/artifacts/directories",
+                   list_files);
     add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/runs/outputs", log_outputs);
 }
 

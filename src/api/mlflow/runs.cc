@@ -15,7 +15,8 @@ constexpr std::string_view kModelHistory = "mlflow.log-model.history";
 // "<attempt>:<number>" of an agent that ships what it had accepted: only a job's own agent says it.
 Result<std::optional<LogBatch::Origin>> origin_of(const Call& call) {
     const std::string_view text = call.request.headers.get("x-turnout-sequence");
-    if (text.empty() || call.principal.kind != Principal::Kind::Run) return std::optional<LogBatch::Origin>();
+    if (text.empty() || call.principal.kind != Principal::Kind::Run)
+        return std::optional<LogBatch::Origin>();
     LogBatch::Origin origin;
     const char* const end = text.data() + text.size();
     const auto attempt = std::from_chars(text.data(), end, origin.attempt);
@@ -23,9 +24,13 @@ Result<std::optional<LogBatch::Origin>> origin_of(const Call& call) {
         auto sequence = std::from_chars(attempt.ptr + 1, end, origin.sequence);
         if (sequence.ec == std::errc() && sequence.ptr != end && *sequence.ptr == ':')
             sequence = std::from_chars(sequence.ptr + 1, end, origin.rank);
-        if (sequence.ec == std::errc() && sequence.ptr == end && origin.rank >= 0 && origin.attempt == call.principal.attempt) return std::optional(origin);
+        if (sequence.ec == std::errc() && sequence.ptr == end && origin.rank >= 0 &&
+            origin.attempt == call.principal.attempt)
+            return std::optional(origin);
     }
-    return invalid("'" + std::string(text) + "' is not '<this attempt>:<number>' or '<this attempt>:<number>:<rank>'", "x-turnout-sequence");
+    return invalid("'" + std::string(text) +
+                       "' is not '<this attempt>:<number>' or '<this attempt>:<number>:<rank>'",
+                   "x-turnout-sequence");
 }
 
 Answer log_to(Services& services, Call& call, std::string run_id, LogBatch batch) {
@@ -41,7 +46,8 @@ Answer create(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     std::string experiment_id = body.at("experiment_id").as_string();
     if (experiment_id.empty()) experiment_id = "0";
-    TURNOUT_CO_TRY(const Experiment experiment, co_await experiment_of_id(services, workspace.id, experiment_id));
+    TURNOUT_CO_TRY(const Experiment experiment,
+                   co_await experiment_of_id(services, workspace.id, experiment_id));
     TURNOUT_CO_TRY(const auto tags, parse_pairs(body.at("tags"), "tags"));
     RunView view;
     Run wanted;
@@ -51,12 +57,14 @@ Answer create(Services& services, Call& call) {
     if (wanted.user.empty()) wanted.user = call.principal.name;
     wanted.start_ms = to_int64(body.at("start_time")).value_or(0);
     for (const auto& [key, value] : tags) wanted.tags.set(key, value);
-    if (call.principal.kind == Principal::Kind::Run) wanted.tags.set(kCreatorTag, call.principal.job);
+    if (call.principal.kind == Principal::Kind::Run)
+        wanted.tags.set(kCreatorTag, call.principal.job);
     if (wanted.name.empty()) wanted.name = wanted.tags.at("mlflow.runName").as_string();
     if (wanted.name.empty()) wanted.name = "run-" + to_hex(services.random.bytes(4));
     wanted.tags.set("mlflow.runName", wanted.name);
     if (wanted.tags.at("mlflow.user").is_null()) wanted.tags.set("mlflow.user", wanted.user);
-    TURNOUT_CO_TRY(view.run, co_await services.tracking.create_run(workspace.id, std::move(wanted)));
+    TURNOUT_CO_TRY(view.run,
+                   co_await services.tracking.create_run(workspace.id, std::move(wanted)));
     co_return json_response(200, Json::object({{"run", run_document(view)}}));
 }
 
@@ -78,7 +86,8 @@ Answer update(Services& services, Call& call) {
     // A run that goes on has no end; of a job's run the status itself stays with the job.
     if (edit.status == "RUNNING" || edit.status == "SCHEDULED") edit.end_ms = 0;
     if (body.at("run_name").is_string()) edit.name = body.at("run_name").as_string();
-    TURNOUT_CO_TRY(view.run, co_await services.tracking.edit_run(workspace.id, run_id, std::move(edit)));
+    TURNOUT_CO_TRY(view.run,
+                   co_await services.tracking.edit_run(workspace.id, run_id, std::move(edit)));
     co_return json_response(200, Json::object({{"run_info", run_info(view)}}));
 }
 
@@ -88,14 +97,19 @@ Answer set_deleted(Services& services, Call& call, bool deleted) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     TURNOUT_CO_TRY(const RunView view, writable_run(services, call, workspace, run_id));
     if (view.job && !is_terminal(view.job->status))
-        co_return fail(Code::FailedPrecondition, "JobNotEnded", "the job of run '" + run_id + "' has not ended: cancel it first", run_id);
+        co_return fail(Code::FailedPrecondition, "JobNotEnded",
+                       "the job of run '" + run_id + "' has not ended: cancel it first", run_id);
     RunEdit edit;
     edit.deleted = deleted;
     TURNOUT_CO_TRY_VOID(co_await services.tracking.edit_run(workspace.id, run_id, std::move(edit)));
     co_return json_response(200, Json::object());
 }
-Answer remove(Services& services, Call& call) { return set_deleted(services, call, true); }
-Answer restore(Services& services, Call& call) { return set_deleted(services, call, false); }
+Answer remove(Services& services, Call& call) {
+    return set_deleted(services, call, true);
+}
+Answer restore(Services& services, Call& call) {
+    return set_deleted(services, call, false);
+}
 
 Answer log_metric(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
@@ -137,7 +151,8 @@ Answer log_batch(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(std::string run_id, run_id_of(body));
     LogBatch batch;
-    if (!body.at("metrics").is_null() && !body.at("metrics").is_array()) co_return invalid("'metrics' is not a list", "metrics");
+    if (!body.at("metrics").is_null() && !body.at("metrics").is_array())
+        co_return invalid("'metrics' is not a list", "metrics");
     batch.metrics.reserve(body.at("metrics").items().size());
     for (const Json& item : body.at("metrics").items()) {
         TURNOUT_CO_TRY(Metric metric, parse_metric(item));
@@ -157,17 +172,32 @@ Answer log_inputs(Services& services, Call& call) {
         const Json& dataset = input.at("dataset");
         std::string digest;
         for (const char c : dataset.at("digest").as_string())
-            if (digest.size() < 64) digest += (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ? c : '_';
+            if (digest.size() < 64)
+                digest += (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
+                              ? c
+                              : '_';
         if (digest.empty()) co_return invalid("an input dataset has no 'digest'", "datasets");
-        Json kept = Json::object({{"name", dataset.at("name")}, {"digest", dataset.at("digest")}, {"source_type", dataset.at("source_type")}, {"source", dataset.at("source").as_string()}});
-        Json document = Json::object({{"tags", input.at("tags").is_array() ? input.at("tags") : Json::array()}, {"dataset", std::move(kept)}});
+        Json kept = Json::object({{"name", dataset.at("name")},
+                                  {"digest", dataset.at("digest")},
+                                  {"source_type", dataset.at("source_type")},
+                                  {"source", dataset.at("source").as_string()}});
+        Json document =
+            Json::object({{"tags", input.at("tags").is_array() ? input.at("tags") : Json::array()},
+                          {"dataset", std::move(kept)}});
         for (const std::string_view optional : {"schema", "profile"})
-            if (const Json* text = dataset.find(optional); text && text->as_view().size() + document.dump().size() < kMaxDatasetText) document["dataset"].set(optional, *text);
+            if (const Json* text = dataset.find(optional);
+                text && text->as_view().size() + document.dump().size() < kMaxDatasetText)
+                document["dataset"].set(optional, *text);
         std::string text = document.dump();
-        if (text.size() > kMaxDatasetText) co_return invalid("the source of input dataset '" + dataset.at("name").as_string() + "' is too long to be kept", "datasets");
+        if (text.size() > kMaxDatasetText)
+            co_return invalid("the source of input dataset '" + dataset.at("name").as_string() +
+                                  "' is too long to be kept",
+                              "datasets");
         batch.tags.emplace_back(std::string(kDatasetTag) + digest, std::move(text));
     }
-    if (!body.at("models").items().empty()) co_return not_implemented("models as inputs of a run are not kept yet: log the datasets alone");
+    if (!body.at("models").items().empty())
+        co_return not_implemented(
+            "models as inputs of a run are not kept yet: log the datasets alone");
     co_return co_await log_to(services, call, std::move(run_id), std::move(batch));
 }
 
@@ -179,10 +209,12 @@ Answer log_model(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     TURNOUT_CO_TRY(const RunView view, writable_run(services, call, workspace, run_id));
     Json history = Json::array();
-    if (const auto before = parse_json(view.run->tags.at(kModelHistory).as_view())) history = *before;
+    if (const auto before = parse_json(view.run->tags.at(kModelHistory).as_view()))
+        history = *before;
     if (!history.is_array()) history = Json::array();
     history.push(model);
-    while (history.items().size() > 1 && history.dump().size() > 8'000) history.items().erase(history.items().begin());
+    while (history.items().size() > 1 && history.dump().size() > 8'000)
+        history.items().erase(history.items().begin());
     LogBatch batch;
     batch.tags.emplace_back(kModelHistory, history.dump());
     co_return co_await log_to(services, call, std::move(run_id), std::move(batch));
@@ -192,10 +224,15 @@ Answer get_history(Services& services, Call& call) {
     TURNOUT_CO_TRY(const std::string run_id, run_id_of(call));
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     const std::string_view key = call.query_value("metric_key");
-    if (key.empty()) co_return invalid("missing value for required parameter 'metric_key'", "metric_key");
-    const std::int64_t asked = to_int64(Json(call.query_value("max_results"))).value_or(kMaxHistory);
-    const std::size_t limit = static_cast<std::size_t>(std::clamp<std::int64_t>(asked, 1, kMaxHistory));
-    TURNOUT_CO_TRY(const MetricPage page, services.tracking.metric_page(workspace.id, run_id, key, call.query_value("page_token"), limit));
+    if (key.empty())
+        co_return invalid("missing value for required parameter 'metric_key'", "metric_key");
+    const std::int64_t asked =
+        to_int64(Json(call.query_value("max_results"))).value_or(kMaxHistory);
+    const std::size_t limit =
+        static_cast<std::size_t>(std::clamp<std::int64_t>(asked, 1, kMaxHistory));
+    TURNOUT_CO_TRY(const MetricPage page,
+                   services.tracking.metric_page(workspace.id, run_id, key,
+                                                 call.query_value("page_token"), limit));
     Json metrics = Json::array();
     for (const Metric& metric : page.metrics) metrics.push(metric_document(metric));
     Json body = Json::object({{"metrics", std::move(metrics)}});
@@ -204,13 +241,17 @@ Answer get_history(Services& services, Call& call) {
 }
 
 Answer refuse(Services&, Call& call) {
-    co_return fail(Code::NotFound, "EndpointNotFound", "'" + call.param("rest") + "' is not served here: experiments, runs, metrics, params, tags, logged models and artifacts are");
+    co_return fail(Code::NotFound, "EndpointNotFound",
+                   "'" + call.param("rest") +
+                       "' is not served here: experiments, runs, metrics, params, tags, logged "
+                       "models and artifacts are");
 }
 
 }  // namespace
 
 void add_run_rows(Router& router, Services& services) {
-    const auto row = [&](std::string_view method, std::string_view path, Answer (*action)(Services&, Call&)) {
+    const auto row = [&](std::string_view method, std::string_view path,
+                         Answer (*action)(Services&, Call&)) {
         add_mlflow_row(router, services, method, "/api/2.0/mlflow/" + std::string(path), action);
     };
     row("POST", "runs/create", create);
@@ -228,7 +269,8 @@ void add_run_rows(Router& router, Services& services) {
     row("GET", "metrics/get-history", get_history);
     for (const std::string_view method : {"GET", "POST", "PUT", "PATCH", "DELETE"})
         for (const std::string_view version : {"2.0", "3.0"})
-            add_mlflow_row(router, services, method, "/api/" + std::string(version) + "/mlflow/{rest...}", refuse);
+            add_mlflow_row(router, services, method,
+                           "/api/" + std::string(version) + "/mlflow/{rest...}", refuse);
 }
 
 }  // namespace turnout::api::mlflow

@@ -28,30 +28,38 @@ Result<View> parse_view(const Json& value) {
 Result<std::size_t> parse_limit(const Json& body) {
     if (body.at("max_results").is_null()) return kDefaultResults;
     const auto number = to_int64(body.at("max_results"));
-    if (!number || *number < 1 || *number > static_cast<std::int64_t>(kMaxResults)) return invalid("max_results is a number from 1 to 50,000", "max_results");
+    if (!number || *number < 1 || *number > static_cast<std::int64_t>(kMaxResults))
+        return invalid("max_results is a number from 1 to 50,000", "max_results");
     return static_cast<std::size_t>(*number);
 }
 
 Result<std::size_t> parse_offset(std::string_view token) {
     if (token.empty()) return 0;
     const auto number = to_int64(Json(token));
-    if (!number || *number < 0) return invalid("'" + std::string(token) + "' is not a page_token of this search", "page_token");
+    if (!number || *number < 0)
+        return invalid("'" + std::string(token) + "' is not a page_token of this search",
+                       "page_token");
     return static_cast<std::size_t>(*number);
 }
 
-Cell text_cell(const Json& value) { return value.is_string() ? Cell(value.as_string()) : Cell(); }
+Cell text_cell(const Json& value) {
+    return value.is_string() ? Cell(value.as_string()) : Cell();
+}
 
 Cell run_cell(const RunView& view, const Column& column) {
     const Run& run = *view.run;
     switch (column.entity) {
         case Entity::Metric: {
-            const auto at = std::lower_bound(run.latest.begin(), run.latest.end(), column.name, [](const Metric& metric, const std::string& name) { return metric.key < name; });
+            const auto at = std::lower_bound(
+                run.latest.begin(), run.latest.end(), column.name,
+                [](const Metric& metric, const std::string& name) { return metric.key < name; });
             return at != run.latest.end() && at->key == column.name ? Cell(at->value) : Cell();
         }
         case Entity::Param: return text_cell(run.params.at(column.name));
         case Entity::Tag: {
             const Json& tag = run.tags.at(column.name);
-            return tag.is_null() && view.job ? text_cell(view.job->meta.tags.at(column.name)) : text_cell(tag);
+            return tag.is_null() && view.job ? text_cell(view.job->meta.tags.at(column.name))
+                                             : text_cell(tag);
         }
         case Entity::Attribute: break;
     }
@@ -62,16 +70,24 @@ Cell run_cell(const RunView& view, const Column& column) {
     if (name == "user_id" || name == "User") return run.user;
     if (name == "experiment_id") return run.experiment_id;
     if (name == "artifact_uri") return "mlflow-artifacts:/" + run.id + "/artifacts";
-    if (name == "start_time" || name == "created" || name == "Created") return static_cast<double>(start_ms_of(view));
-    if (name == "end_time") return end_ms_of(view) > 0 ? Cell(static_cast<double>(end_ms_of(view))) : Cell();
+    if (name == "start_time" || name == "created" || name == "Created")
+        return static_cast<double>(start_ms_of(view));
+    if (name == "end_time")
+        return end_ms_of(view) > 0 ? Cell(static_cast<double>(end_ms_of(view))) : Cell();
     return {};
 }
 
 Result<void> check_run_column(const Column& column) {
     if (column.entity != Entity::Attribute) return {};
-    const std::vector<std::string> known{"status", "run_id", "run_name", "user_id", "experiment_id", "artifact_uri", "start_time", "end_time", "created", "run_uuid", "Run name", "User", "Created"};
+    const std::vector<std::string> known{"status",        "run_id",       "run_name",   "user_id",
+                                         "experiment_id", "artifact_uri", "start_time", "end_time",
+                                         "created",       "run_uuid",     "Run name",   "User",
+                                         "Created"};
     if (std::find(known.begin(), known.end(), column.name) != known.end()) return {};
-    return invalid("a run has no attribute '" + column.name + "'" + did_you_mean(column.name, known) + "; metrics, params and tags are written as metrics.x, params.x, tags.x", "filter");
+    return invalid("a run has no attribute '" + column.name + "'" +
+                       did_you_mean(column.name, known) +
+                       "; metrics, params and tags are written as metrics.x, params.x, tags.x",
+                   "filter");
 }
 
 // Whether `a` comes before `b`; runs without a value come last either way, as in MLflow.
@@ -108,8 +124,10 @@ struct Search {
 Result<Search> parse_search(const Json& body) {
     Search search;
     search.conditions = TURNOUT_TRY(parse_filter(body.at("filter").as_view()));
-    for (const Condition& condition : search.conditions) TURNOUT_TRY(check_run_column(condition.column));
-    if (body.at("order_by").items().size() > kMaxOrders) return invalid("at most 10 columns can be ordered by", "order_by");
+    for (const Condition& condition : search.conditions)
+        TURNOUT_TRY(check_run_column(condition.column));
+    if (body.at("order_by").items().size() > kMaxOrders)
+        return invalid("at most 10 columns can be ordered by", "order_by");
     for (const Json& item : body.at("order_by").items()) {
         search.orders.push_back(TURNOUT_TRY(parse_order(item.as_view())));
         TURNOUT_TRY(check_run_column(search.orders.back().column));
@@ -119,20 +137,27 @@ Result<Search> parse_search(const Json& body) {
     return search;
 }
 
-Result<bool> fits(Services& services, const std::string& wsid, const Search& search, RunView& view) {
-    if (search.view != View::All && view.run->deleted != (search.view == View::Deleted)) return false;
+Result<bool> fits(Services& services, const std::string& wsid, const Search& search,
+                  RunView& view) {
+    if (search.view != View::All && view.run->deleted != (search.view == View::Deleted))
+        return false;
     if (view.run->of_job) view.job = TURNOUT_TRY(load_job(services.store, wsid, view.run->id));
-    return std::all_of(search.conditions.begin(), search.conditions.end(), [&](const Condition& condition) { return holds(condition, run_cell(view, condition.column)); });
+    return std::all_of(search.conditions.begin(), search.conditions.end(),
+                       [&](const Condition& condition) {
+                           return holds(condition, run_cell(view, condition.column));
+                       });
 }
 
 // One experiment, newest first: the common case goes on from where the last page ended.
-Answer search_newest(Services& services, const Call& call, std::string wsid, Search search, std::string after) {
+Answer search_newest(Services& services, const Call& call, std::string wsid, Search search,
+                     std::string after) {
     Turn turn(services, call);
     Json runs = Json::array();
     std::string next = after;
     for (;;) {
         const std::size_t wanted = std::min(kPage, search.limit - runs.items().size());
-        TURNOUT_CO_TRY(RunPage page, services.tracking.page_runs(wsid, search.experiments[0], next, wanted));
+        TURNOUT_CO_TRY(RunPage page,
+                       services.tracking.page_runs(wsid, search.experiments[0], next, wanted));
         for (Run& run : page.runs) {
             RunView view;
             view.run = std::move(run);
@@ -151,13 +176,15 @@ Answer search_newest(Services& services, const Call& call, std::string wsid, Sea
     co_return json_response(200, body);
 }
 
-Answer search_ordered(Services& services, const Call& call, std::string wsid, Search search, std::size_t offset) {
+Answer search_ordered(Services& services, const Call& call, std::string wsid, Search search,
+                      std::size_t offset) {
     Turn turn(services, call);
     std::vector<Found> found;
     for (const std::string& experiment : search.experiments) {
         std::string next;
         do {
-            TURNOUT_CO_TRY(RunPage page, services.tracking.page_runs(wsid, experiment, next, kPage));
+            TURNOUT_CO_TRY(RunPage page,
+                           services.tracking.page_runs(wsid, experiment, next, kPage));
             for (Run& run : page.runs) {
                 RunView view;
                 view.run = std::move(run);
@@ -167,7 +194,8 @@ Answer search_ordered(Services& services, const Call& call, std::string wsid, Se
                 }
                 if (!good) continue;
                 Found item{{}, start_ms_of(view), view.run->id};
-                for (const Order& order : search.orders) item.cells.push_back(run_cell(view, order.column));
+                for (const Order& order : search.orders)
+                    item.cells.push_back(run_cell(view, order.column));
                 found.push_back(std::move(item));
             }
             next = page.next;
@@ -176,7 +204,8 @@ Answer search_ordered(Services& services, const Call& call, std::string wsid, Se
     std::sort(found.begin(), found.end(), [&](const Found& a, const Found& b) {
         for (std::size_t i = 0; i < search.orders.size(); ++i) {
             bool decided = false;
-            const bool before = comes_before(a.cells[i], b.cells[i], search.orders[i].ascending, decided);
+            const bool before =
+                comes_before(a.cells[i], b.cells[i], search.orders[i].ascending, decided);
             if (decided) return before;
         }
         if (a.start_ms != b.start_ms) return a.start_ms > b.start_ms;
@@ -210,16 +239,22 @@ Answer search_runs(Services& services, Call& call) {
     Turn turn(services, call);
     for (const Json& id : body.at("experiment_ids").items()) {
         const std::string wanted = id.is_string() ? id.as_string() : id.dump();
-        TURNOUT_CO_TRY(const Experiment experiment, co_await experiment_of_id(services, workspace.id, wanted));
+        TURNOUT_CO_TRY(const Experiment experiment,
+                       co_await experiment_of_id(services, workspace.id, wanted));
         if (named.insert(experiment.id).second) search.experiments.push_back(experiment.id);
         if (turn.over()) {
             TURNOUT_CO_TRY_VOID(co_await turn.pass());
         }
     }
-    if (search.experiments.empty()) co_return invalid("'experiment_ids' names no experiment", "experiment_ids");
-    const bool newest = search.orders.empty() || (search.orders.size() == 1 && search.orders[0].column.entity == Entity::Attribute && search.orders[0].column.name == "start_time" && !search.orders[0].ascending);
+    if (search.experiments.empty())
+        co_return invalid("'experiment_ids' names no experiment", "experiment_ids");
+    const bool newest =
+        search.orders.empty() ||
+        (search.orders.size() == 1 && search.orders[0].column.entity == Entity::Attribute &&
+         search.orders[0].column.name == "start_time" && !search.orders[0].ascending);
     const std::string token = body.at("page_token").as_string();
-    if (newest && search.experiments.size() == 1) co_return co_await search_newest(services, call, workspace.id, std::move(search), token);
+    if (newest && search.experiments.size() == 1)
+        co_return co_await search_newest(services, call, workspace.id, std::move(search), token);
     TURNOUT_CO_TRY(const std::size_t offset, parse_offset(token));
     co_return co_await search_ordered(services, call, workspace.id, std::move(search), offset);
 }
@@ -233,9 +268,12 @@ Cell experiment_cell(const Experiment& experiment, const Column& column) {
 
 Result<void> check_experiment_column(const Column& column) {
     if (column.entity == Entity::Tag) return {};
-    for (const std::string_view known : {"name", "experiment_id", "creation_time", "last_update_time"})
+    for (const std::string_view known :
+         {"name", "experiment_id", "creation_time", "last_update_time"})
         if (column.entity == Entity::Attribute && column.name == known) return {};
-    return invalid("experiments cannot be searched by '" + column.name + "': name, creation_time, last_update_time and tags.x can be", "filter");
+    return invalid("experiments cannot be searched by '" + column.name +
+                       "': name, creation_time, last_update_time and tags.x can be",
+                   "filter");
 }
 
 Answer search_experiments(Services& services, Call& call) {
@@ -246,7 +284,8 @@ Answer search_experiments(Services& services, Call& call) {
         TURNOUT_CO_TRY_VOID(check_experiment_column(condition.column));
     }
     std::vector<Order> orders;
-    if (body.at("order_by").items().size() > kMaxOrders) co_return invalid("at most 10 columns can be ordered by", "order_by");
+    if (body.at("order_by").items().size() > kMaxOrders)
+        co_return invalid("at most 10 columns can be ordered by", "order_by");
     for (const Json& item : body.at("order_by").items()) {
         TURNOUT_CO_TRY(const Order order, parse_order(item.as_view()));
         TURNOUT_CO_TRY_VOID(check_experiment_column(order.column));
@@ -261,23 +300,30 @@ Answer search_experiments(Services& services, Call& call) {
     std::swap(all, experiments);
     Turn turn(services, call);
     for (Experiment& experiment : all) {
-        const auto fulfilled = [&](const Condition& condition) { return holds(condition, experiment_cell(experiment, condition.column)); };
-        if (view != View::Deleted && std::all_of(conditions.begin(), conditions.end(), fulfilled)) experiments.push_back(std::move(experiment));
+        const auto fulfilled = [&](const Condition& condition) {
+            return holds(condition, experiment_cell(experiment, condition.column));
+        };
+        if (view != View::Deleted && std::all_of(conditions.begin(), conditions.end(), fulfilled))
+            experiments.push_back(std::move(experiment));
         if (turn.over()) {
             TURNOUT_CO_TRY_VOID(co_await turn.pass());
         }
     }
-    std::stable_sort(experiments.begin(), experiments.end(), [&](const Experiment& a, const Experiment& b) {
-        for (const Order& order : orders) {
-            bool decided = false;
-            const bool before = comes_before(experiment_cell(a, order.column), experiment_cell(b, order.column), order.ascending, decided);
-            if (decided) return before;
-        }
-        return false;
-    });
+    std::stable_sort(
+        experiments.begin(), experiments.end(), [&](const Experiment& a, const Experiment& b) {
+            for (const Order& order : orders) {
+                bool decided = false;
+                const bool before =
+                    comes_before(experiment_cell(a, order.column), experiment_cell(b, order.column),
+                                 order.ascending, decided);
+                if (decided) return before;
+            }
+            return false;
+        });
     Json documents = Json::array();
     std::size_t at = std::min(offset, experiments.size());
-    for (; at < experiments.size() && documents.items().size() < limit; ++at) documents.push(experiment_document(experiments[at]));
+    for (; at < experiments.size() && documents.items().size() < limit; ++at)
+        documents.push(experiment_document(experiments[at]));
     Json answer = Json::object();
     answer.set("experiments", std::move(documents));
     if (at < experiments.size()) answer.set("next_page_token", std::to_string(at));
@@ -288,7 +334,8 @@ Answer search_experiments(Services& services, Call& call) {
 
 void add_search_rows(Router& router, Services& services) {
     add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/runs/search", search_runs);
-    add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/experiments/search", search_experiments);
+    add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/experiments/search",
+                   search_experiments);
 }
 
 }  // namespace turnout::api::mlflow

@@ -56,8 +56,10 @@ public:
     Assets assets{store, clock, random};
     Tracking tracking{store, clock, random, loop};
     Control control{clock, store, effects, {}};
-    std::unique_ptr<InstanceAuthority> authority = make_authority(store, clock, random, make_instance_keys(random));
-    Services services{clock, random, loop, store, control, *blobs, assets, tracking, *authority, {}};
+    std::unique_ptr<InstanceAuthority> authority =
+        make_authority(store, clock, random, make_instance_keys(random));
+    Services services{clock,  random, loop,     store,      control,
+                      *blobs, assets, tracking, *authority, {}};
     Router router;
     std::unique_ptr<http::Listener> listener;
     Workspace workspace;
@@ -77,11 +79,15 @@ public:
         add_history_routes(router, services);
         add_mlflow_routes(router, services);
         add_portal_routes(router, services);
-        http::Handler handler = [this](const http::Request& request, http::BodyReader& body) { return router.handle(services, request, body); };
+        http::Handler handler = [this](const http::Request& request, http::BodyReader& body) {
+            return router.handle(services, request, body);
+        };
         listener = std::move(*http::listen_plain(loop, "127.0.0.1:0", handler));
         origin = "http://" + listener->address();
         services.info.plain_origin = origin;
-        ws_path = "/subscriptions/" + workspace.subscription + "/resourceGroups/turnout/providers/Microsoft.MachineLearningServices/workspaces/main";
+        ws_path =
+            "/subscriptions/" + workspace.subscription +
+            "/resourceGroups/turnout/providers/Microsoft.MachineLearningServices/workspaces/main";
         user = authority->mint({Principal::Kind::User, "admin", "", "", 0}, "test", 1h).reveal();
         client = http::make_client(loop, {});
     }
@@ -91,7 +97,9 @@ public:
         std::filesystem::remove_all(folder);
     }
 
-    Reply send(std::string method, const std::string& path, std::string body = {}, const std::string& token = {}, std::vector<std::pair<std::string, std::string>> headers = {}) {
+    Reply send(std::string method, const std::string& path, std::string body = {},
+               const std::string& token = {},
+               std::vector<std::pair<std::string, std::string>> headers = {}) {
         http::ClientRequest request;
         request.method = std::move(method);
         request.url = path.starts_with("http") ? path : origin + path;
@@ -101,8 +109,12 @@ public:
         return loop.run(exchange(std::move(request)));
     }
     Reply get(const std::string& path) { return send("GET", path, {}, user); }
-    Reply post(const std::string& path, const Json& body) { return send("POST", path, body.dump(), user); }
-    std::string mlflow(const std::string& path, const std::string& version = "v2.0") const { return "/mlflow/" + version + ws_path + "/api/2.0/mlflow/" + path; }
+    Reply post(const std::string& path, const Json& body) {
+        return send("POST", path, body.dump(), user);
+    }
+    std::string mlflow(const std::string& path, const std::string& version = "v2.0") const {
+        return "/mlflow/" + version + ws_path + "/api/2.0/mlflow/" + path;
+    }
     std::string history(const std::string& path) const { return "/history/v1.0" + ws_path + path; }
 
     // A job with its run, written straight into the store.
@@ -126,7 +138,8 @@ public:
         job.started = attempt.running;
         job.attempts.push_back(attempt);
         save(job);
-        EXPECT_TRUE(loop.run(tracking.ensure_job_run(workspace.id, name, "exp", job.meta.display_name, "admin")));
+        EXPECT_TRUE(loop.run(
+            tracking.ensure_job_run(workspace.id, name, "exp", job.meta.display_name, "admin")));
         return job;
     }
     void save(const JobRecord& job, const agent_protocol::TaskSpec& task = {}) {
@@ -134,17 +147,23 @@ public:
         turnout::put_job(batch, job, task);
         EXPECT_TRUE(loop.run(store.commit(std::move(batch))));
     }
-    std::string run_token(const std::string& job) { return authority->mint({Principal::Kind::Run, job, workspace.id, job, 1}, "test", 1h).reveal(); }
+    std::string run_token(const std::string& job) {
+        return authority->mint({Principal::Kind::Run, job, workspace.id, job, 1}, "test", 1h)
+            .reveal();
+    }
     std::uint64_t append(const std::string& job, std::uint64_t offset, std::string bytes) {
         std::optional<Result<std::uint64_t>> length;
-        tracking.append_log({{workspace.id, job, 1}, "user_logs/std_log.txt", offset, std::move(bytes)}, [&](Result<std::uint64_t> result) { length = std::move(result); });
+        tracking.append_log(
+            {{workspace.id, job, 1}, "user_logs/std_log.txt", offset, std::move(bytes)},
+            [&](Result<std::uint64_t> result) { length = std::move(result); });
         loop.run_until([&] { return length.has_value(); });
         return length->value_or(0);
     }
 
 private:
     static std::string make_folder() {
-        std::string path = (std::filesystem::temp_directory_path() / "turnout-test-XXXXXX").string();
+        std::string path =
+            (std::filesystem::temp_directory_path() / "turnout-test-XXXXXX").string();
         EXPECT_NE(mkdtemp(path.data()), nullptr);
         return path;
     }

@@ -10,7 +10,9 @@
 namespace turnout::api::mlflow {
 namespace {
 
-std::string prefix_of(std::string_view version) { return "/mlflow/" + std::string(version) + std::string(kWorkspacePattern); }
+std::string prefix_of(std::string_view version) {
+    return "/mlflow/" + std::string(version) + std::string(kWorkspacePattern);
+}
 
 Answer in_mlflow_shape(Services& services, Call& call, Answer (*action)(Services&, Call&)) {
     auto result = co_await action(services, call);
@@ -20,13 +22,16 @@ Answer in_mlflow_shape(Services& services, Call& call, Answer (*action)(Services
 
 Json pairs_document(const Json& object) {
     Json list = Json::array();
-    for (const auto& [key, value] : object.members()) list.push(Json::object({{"key", key}, {"value", value}}));
+    for (const auto& [key, value] : object.members())
+        list.push(Json::object({{"key", key}, {"value", value}}));
     return list;
 }
 
 }  // namespace
 
-Failure not_implemented(std::string message) { return fail(Code::FailedPrecondition, "NotImplemented", std::move(message)); }
+Failure not_implemented(std::string message) {
+    return fail(Code::FailedPrecondition, "NotImplemented", std::move(message));
+}
 
 http::Response error_response(const Error& error) {
     std::string_view code = "INTERNAL_ERROR";
@@ -35,7 +40,8 @@ http::Response error_response(const Error& error) {
         case Code::InvalidArgument: code = "INVALID_PARAMETER_VALUE"; break;
         case Code::NotFound: code = "RESOURCE_DOES_NOT_EXIST"; break;
         case Code::Conflict:
-            code = error.reason == "ResourceExists" ? "RESOURCE_ALREADY_EXISTS" : "RESOURCE_CONFLICT";
+            code =
+                error.reason == "ResourceExists" ? "RESOURCE_ALREADY_EXISTS" : "RESOURCE_CONFLICT";
             if (error.reason == "ResourceExists") status = 400;
             break;
         case Code::FailedPrecondition:  // MLflow's clients would repeat a 5xx, so that it is 400
@@ -65,16 +71,20 @@ http::Response error_response(const Error& error) {
     return json_response(status, Json::object({{"error_code", code}, {"message", error.message}}));
 }
 
-void add_mlflow_row(Router& router, Services& services, std::string_view method, std::string_view path, Answer (*action)(Services&, Call&)) {
+void add_mlflow_row(Router& router, Services& services, std::string_view method,
+                    std::string_view path, Answer (*action)(Services&, Call&)) {
     for (const std::string& prefix : {prefix_of("v1.0"), prefix_of("v2.0"), std::string()})
-        router.add(std::string(method), prefix + std::string(path), Access::Run, [&services, action](Call& call) { return in_mlflow_shape(services, call, action); });
+        router.add(
+            std::string(method), prefix + std::string(path), Access::Run,
+            [&services, action](Call& call) { return in_mlflow_shape(services, call, action); });
 }
 
 std::optional<std::int64_t> to_int64(const Json& value) {
     if (value.is_int()) return value.as_int();
     if (value.is_number()) {
         const double number = value.as_double();
-        if (std::floor(number) == number && std::abs(number) < 9.2e18) return static_cast<std::int64_t>(number);
+        if (std::floor(number) == number && std::abs(number) < 9.2e18)
+            return static_cast<std::int64_t>(number);
         return std::nullopt;
     }
     return parse_whole_number(value.as_view());
@@ -87,22 +97,29 @@ std::optional<double> to_double(const Json& value) {
     constexpr double infinity = std::numeric_limits<double>::infinity();
     if (equal_ignoring_case(text, "nan")) return std::numeric_limits<double>::quiet_NaN();
     if (equal_ignoring_case(text, "infinity") || equal_ignoring_case(text, "inf")) return infinity;
-    if (equal_ignoring_case(text, "-infinity") || equal_ignoring_case(text, "-inf")) return -infinity;
+    if (equal_ignoring_case(text, "-infinity") || equal_ignoring_case(text, "-inf"))
+        return -infinity;
     double number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
     if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
     return number;
 }
 
-Result<std::vector<std::pair<std::string, std::string>>> parse_pairs(const Json& list, std::string_view what) {
+Result<std::vector<std::pair<std::string, std::string>>> parse_pairs(const Json& list,
+                                                                     std::string_view what) {
     std::vector<std::pair<std::string, std::string>> pairs;
     if (list.is_null()) return pairs;
-    if (!list.is_array()) return invalid("'" + std::string(what) + "' is not a list", std::string(what));
+    if (!list.is_array())
+        return invalid("'" + std::string(what) + "' is not a list", std::string(what));
     for (const Json& item : list.items()) {
-        if (!item.at("key").is_string()) return invalid("an entry of '" + std::string(what) + "' has no 'key'", std::string(what));
+        if (!item.at("key").is_string())
+            return invalid("an entry of '" + std::string(what) + "' has no 'key'",
+                           std::string(what));
         const Json& value = item.at("value");
         if (!value.is_string() && !value.is_null())
-            return invalid("the value of '" + item.at("key").as_string() + "' in '" + std::string(what) + "' is not a text", std::string(what));
+            return invalid("the value of '" + item.at("key").as_string() + "' in '" +
+                               std::string(what) + "' is not a text",
+                           std::string(what));
         pairs.emplace_back(item.at("key").as_string(), value.as_string());
     }
     return pairs;
@@ -112,14 +129,20 @@ Result<Metric> parse_metric(const Json& json) {
     Metric metric;
     metric.key = json.at("key").as_string();
     const auto value = to_double(json.at("value"));
-    if (!value) return invalid("metric '" + metric.key + "' needs a number as its 'value'", "value");
+    if (!value)
+        return invalid("metric '" + metric.key + "' needs a number as its 'value'", "value");
     metric.value = *value;
     const auto timestamp = to_int64(json.at("timestamp"));
-    if (!timestamp) return invalid("metric '" + metric.key + "' needs a whole number of milliseconds as its 'timestamp'", "timestamp");
+    if (!timestamp)
+        return invalid(
+            "metric '" + metric.key + "' needs a whole number of milliseconds as its 'timestamp'",
+            "timestamp");
     metric.timestamp_ms = *timestamp;
     if (json.has("step") && !json.at("step").is_null()) {
         const auto step = to_int64(json.at("step"));
-        if (!step) return invalid("metric '" + metric.key + "' needs a whole number as its 'step'", "step");
+        if (!step)
+            return invalid("metric '" + metric.key + "' needs a whole number as its 'step'",
+                           "step");
         metric.step = *step;
     }
     return metric;
@@ -137,7 +160,10 @@ Json experiment_document(const Experiment& experiment) {
 }
 
 Json metric_document(const Metric& metric) {
-    return Json::object({{"key", metric.key}, {"value", metric.value}, {"timestamp", metric.timestamp_ms}, {"step", metric.step}});
+    return Json::object({{"key", metric.key},
+                         {"value", metric.value},
+                         {"timestamp", metric.timestamp_ms},
+                         {"step", metric.step}});
 }
 
 Json run_info(const RunView& view) {
@@ -166,16 +192,21 @@ Json run_document(const RunView& view) {
         if (key.starts_with(kDatasetTag)) {
             if (auto dataset = parse_json(value.as_view())) datasets.push(std::move(*dataset));
         } else if (key.starts_with(kModelTag)) {
-            models.push(Json::object({{"model_id", key.substr(kModelTag.size())}, {"step", to_int64(value).value_or(0)}}));
+            models.push(Json::object({{"model_id", key.substr(kModelTag.size())},
+                                      {"step", to_int64(value).value_or(0)}}));
         } else {
             tags.push(Json::object({{"key", key}, {"value", value}}));
         }
     }
     if (view.job)
         for (const auto& [key, value] : view.job->meta.tags.members())
-            if (!run.tags.has(key)) tags.push(Json::object({{"key", key}, {"value", value.is_string() ? value : Json(value.dump())}}));
+            if (!run.tags.has(key))
+                tags.push(Json::object(
+                    {{"key", key}, {"value", value.is_string() ? value : Json(value.dump())}}));
     return Json::object({{"info", run_info(view)},
-                         {"data", Json::object({{"metrics", std::move(metrics)}, {"params", pairs_document(run.params)}, {"tags", std::move(tags)}})},
+                         {"data", Json::object({{"metrics", std::move(metrics)},
+                                                {"params", pairs_document(run.params)},
+                                                {"tags", std::move(tags)}})},
                          {"inputs", Json::object({{"dataset_inputs", std::move(datasets)}})},
                          {"outputs", Json::object({{"model_outputs", std::move(models)}})}});
 }
@@ -194,38 +225,50 @@ Result<std::string> run_id_of(const Call& call) {
     return std::string(id);
 }
 
-bool is_model(const Run& run) { return run.experiment_id.ends_with(kModelShelf); }
+bool is_model(const Run& run) {
+    return run.experiment_id.ends_with(kModelShelf);
+}
 
 Result<RunView> readable_item(Services& services, const Workspace& workspace, std::string_view id) {
     RunView view;
     view.run = TURNOUT_TRY(services.tracking.find_run(workspace.id, id));
-    if (!view.run) return not_found("run '" + std::string(id) + "' does not exist", std::string(id));
+    if (!view.run)
+        return not_found("run '" + std::string(id) + "' does not exist", std::string(id));
     if (view.run->of_job) view.job = TURNOUT_TRY(load_job(services.store, workspace.id, id));
     return view;
 }
 
-Result<RunView> readable_run(Services& services, const Workspace& workspace, std::string_view run_id) {
+Result<RunView> readable_run(Services& services, const Workspace& workspace,
+                             std::string_view run_id) {
     RunView view = TURNOUT_TRY(readable_item(services, workspace, run_id));
-    if (is_model(*view.run)) return not_found("'" + std::string(run_id) + "' is a logged model, not a run", std::string(run_id));
+    if (is_model(*view.run))
+        return not_found("'" + std::string(run_id) + "' is a logged model, not a run",
+                         std::string(run_id));
     return view;
 }
 
 Result<void> check_may_write(const Call& call, const RunView& view) {
     if (call.principal.kind != Principal::Kind::Run) return {};
     const std::string& job = call.principal.job;
-    if (view.run->id == job || (!view.run->of_job && view.run->tags.at(kCreatorTag).as_view() == job)) return {};
+    if (view.run->id == job ||
+        (!view.run->of_job && view.run->tags.at(kCreatorTag).as_view() == job))
+        return {};
     return fail(Code::PermissionDenied, "AuthorizationFailed",
-                "job '" + job + "' may write to its own run and to runs that it created; run '" + view.run->id + "' is neither", view.run->id);
+                "job '" + job + "' may write to its own run and to runs that it created; run '" +
+                    view.run->id + "' is neither",
+                view.run->id);
 }
 
-Result<RunView> writable_run(Services& services, const Call& call, const Workspace& workspace, std::string_view run_id) {
+Result<RunView> writable_run(Services& services, const Call& call, const Workspace& workspace,
+                             std::string_view run_id) {
     RunView view = TURNOUT_TRY(readable_run(services, workspace, run_id));
     TURNOUT_TRY(check_may_write(call, view));
     return view;
 }
 
 Task<Result<Experiment>> experiment_of_id(Services& services, std::string wsid, std::string id) {
-    if (id.empty()) co_return invalid("missing value for required parameter 'experiment_id'", "experiment_id");
+    if (id.empty())
+        co_return invalid("missing value for required parameter 'experiment_id'", "experiment_id");
     if (id == "0") co_return co_await services.tracking.ensure_experiment(wsid, "Default");
     TURNOUT_CO_TRY(const auto found, services.tracking.experiment_by_id(wsid, id));
     if (!found) co_return not_found("experiment '" + id + "' does not exist", id);

@@ -15,7 +15,7 @@
 namespace turnout::api::mlflow {
 
 // Names of the tags in which we keep what MLflow has tables for.
-inline constexpr std::string_view kCreatorTag = "turnout.job";       // the job that created this run
+inline constexpr std::string_view kCreatorTag = "turnout.job";  // the job that created this run
 inline constexpr std::string_view kDatasetTag = "turnout.dataset.";  // + digest: an input dataset
 inline constexpr std::string_view kModelTag = "turnout.model.";      // + model id: an output model
 
@@ -28,7 +28,8 @@ http::Response error_response(const Error& error);
 Failure not_implemented(std::string message);
 
 // Adds a row under every prefix at which MLflow is served; errors leave in MLflow's shape.
-void add_mlflow_row(Router& router, Services& services, std::string_view method, std::string_view path, Answer (*action)(Services&, Call&));
+void add_mlflow_row(Router& router, Services& services, std::string_view method,
+                    std::string_view path, Answer (*action)(Services&, Call&));
 
 // int64 as number or text; nullopt if it is neither.
 std::optional<std::int64_t> to_int64(const Json& value);
@@ -36,7 +37,8 @@ std::optional<std::int64_t> to_int64(const Json& value);
 std::optional<double> to_double(const Json& value);
 
 // [{"key","value"}] as pairs.
-Result<std::vector<std::pair<std::string, std::string>>> parse_pairs(const Json& list, std::string_view what);
+Result<std::vector<std::pair<std::string, std::string>>> parse_pairs(const Json& list,
+                                                                     std::string_view what);
 Result<Metric> parse_metric(const Json& json);
 
 Json experiment_document(const Experiment& experiment);
@@ -52,11 +54,14 @@ bool is_model(const Run& run);
 // A run or a logged model.
 Result<RunView> readable_item(Services& services, const Workspace& workspace, std::string_view id);
 // The run, for reading; and for writing, which a job may do to its own run and to those it created.
-Result<RunView> readable_run(Services& services, const Workspace& workspace, std::string_view run_id);
-Result<RunView> writable_run(Services& services, const Call& call, const Workspace& workspace, std::string_view run_id);
+Result<RunView> readable_run(Services& services, const Workspace& workspace,
+                             std::string_view run_id);
+Result<RunView> writable_run(Services& services, const Call& call, const Workspace& workspace,
+                             std::string_view run_id);
 Result<void> check_may_write(const Call& call, const RunView& view);
 
-// The experiment of an id; MLflow's "0" is the one named "Default", made when it is first asked for.
+// The experiment of an id; MLflow's "0" is the one named "Default", made when it is first asked
+// for.
 Task<Result<Experiment>> experiment_of_id(Services& services, std::string wsid, std::string id);
 
 void add_experiment_rows(Router& router, Services& services);  // experiments.cc

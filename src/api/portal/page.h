@@ -22,7 +22,7 @@ struct PageData {
     std::string waiting_for;  // why it has no slot just now, "" if it has one
     std::optional<Run> run;
     std::vector<std::pair<std::string, std::vector<Metric>>> histories;  // by metric; may be cut
-    std::vector<std::pair<std::string, std::uint64_t>> artifacts;        // path beneath the run, size
+    std::vector<std::pair<std::string, std::uint64_t>> artifacts;  // path beneath the run, size
     bool more_artifacts = false;
     std::string log_tail;          // the end of first_log_of(job)
     std::uint64_t log_length = 0;  // of the whole of it

@@ -6,9 +6,9 @@
 #include "api/portal/page.h"
 #include "api/studio_link.h"
 #include "base/text.h"
-#include "control/jobs.h"
 #include "blob/blobs.h"
 #include "control/control.h"
+#include "control/jobs.h"
 
 namespace turnout::api {
 namespace {
@@ -20,14 +20,16 @@ constexpr std::size_t kMaxArtifacts = 500;
 
 Result<void> check_reader(Services& services, const Call& call) {
     if (call.principal.kind == Principal::Kind::User) return {};
-    return verify_studio_link(services.authority.link_key(), call.param("wsid"), call.param("job"), call.query, services.clock.now());
+    return verify_studio_link(services.authority.link_key(), call.param("wsid"), call.param("job"),
+                              call.query, services.clock.now());
 }
 
 // Only what the link consists of goes on into other links.
 std::string link_query(const Call& call) {
     std::string query;
     for (const auto& [name, value] : call.query)
-        if (name == "se" || name == "sig") query += (query.empty() ? "?" : "&") + name + "=" + percent_encode(value);
+        if (name == "se" || name == "sig")
+            query += (query.empty() ? "?" : "&") + name + "=" + percent_encode(value);
     return query;
 }
 
@@ -44,11 +46,14 @@ Result<portal::PageData> page_data(Services& services, const Call& call) {
     if (data.run)
         for (std::size_t i = 0; i < data.run->latest.size() && i < kMaxCharts; ++i) {
             const std::string& key = data.run->latest[i].key;
-            data.histories.emplace_back(key, TURNOUT_TRY(services.tracking.metric_history(wsid, name, key, kMaxPoints)));
+            data.histories.emplace_back(
+                key, TURNOUT_TRY(services.tracking.metric_history(wsid, name, key, kMaxPoints)));
         }
     const std::string prefix = artifact_prefix(name);
-    const BlobList list = TURNOUT_TRY(services.blobs.list(artifact_container(wsid), prefix, "", "", kMaxArtifacts));
-    for (const BlobInfo& blob : list.blobs) data.artifacts.emplace_back(blob.name.substr(prefix.size()), blob.size);
+    const BlobList list =
+        TURNOUT_TRY(services.blobs.list(artifact_container(wsid), prefix, "", "", kMaxArtifacts));
+    for (const BlobInfo& blob : list.blobs)
+        data.artifacts.emplace_back(blob.name.substr(prefix.size()), blob.size);
     data.more_artifacts = !list.next_marker.empty();
     data.base = "/studio/jobs/" + percent_encode(wsid) + "/" + percent_encode(name);
     data.query = link_query(call);
@@ -69,9 +74,11 @@ Answer get_page(Services& services, Call& call) {
         http::Response refused;
         refused.status = http_status(allowed.error().code);
         refused.headers.set("Content-Type", "text/html; charset=utf-8");
-        refused.headers.set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+        refused.headers.set("Content-Security-Policy",
+                            "default-src 'none'; frame-ancestors 'none'");
         harden(refused);
-        refused.body = "<!DOCTYPE html><title>Turnout</title><h1>This link does not work</h1><p>" + xml_escape(allowed.error().message) + "</p>";
+        refused.body = "<!DOCTYPE html><title>Turnout</title><h1>This link does not work</h1><p>" +
+                       xml_escape(allowed.error().message) + "</p>";
         co_return refused;
     }
     TURNOUT_CO_TRY(auto data, page_data(services, call));
@@ -79,16 +86,23 @@ Answer get_page(Services& services, Call& call) {
     const std::string log(first_log_of(data.job));
     TURNOUT_CO_TRY(data.log_length, services.tracking.log_length(wsid, data.job.name, log));
     if (data.log_length > 0) {
-        const std::uint64_t from = data.log_length - std::min<std::uint64_t>(data.log_length, kLogTail);
-        TURNOUT_CO_TRY(data.log_tail, services.tracking.read_log(wsid, data.job.name, log, from, kLogTail));
+        const std::uint64_t from =
+            data.log_length - std::min<std::uint64_t>(data.log_length, kLogTail);
+        TURNOUT_CO_TRY(data.log_tail,
+                       services.tracking.read_log(wsid, data.job.name, log, from, kLogTail));
         if (from > 0) {
-            if (const std::size_t line = data.log_tail.find('\n'); line != std::string::npos) data.log_tail.erase(0, line + 1);
+            if (const std::size_t line = data.log_tail.find('\n'); line != std::string::npos)
+                data.log_tail.erase(0, line + 1);
         }
     }
     const std::string nonce = to_base64url(services.random.bytes(18));
     http::Response response;
     response.headers.set("Content-Type", "text/html; charset=utf-8");
-    response.headers.set("Content-Security-Policy", "default-src 'none'; style-src 'nonce-" + nonce + "'; script-src 'nonce-" + nonce + "'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+    response.headers.set("Content-Security-Policy",
+                         "default-src 'none'; style-src 'nonce-" + nonce + "'; script-src 'nonce-" +
+                             nonce +
+                             "'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action "
+                             "'none'; frame-ancestors 'none'");
     harden(response);
     response.body = portal::render_page(data, nonce);
     co_return response;
@@ -99,7 +113,9 @@ Answer get_front(Services& services, Call&) {
     http::Response response;
     const std::string nonce = to_base64url(services.random.bytes(18));
     response.headers.set("Content-Type", "text/html; charset=utf-8");
-    response.headers.set("Content-Security-Policy", "default-src 'none'; style-src 'nonce-" + nonce + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+    response.headers.set("Content-Security-Policy",
+                         "default-src 'none'; style-src 'nonce-" + nonce +
+                             "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
     harden(response);
     response.body = portal::render_front(services.info.version, nonce);
     co_return response;
@@ -117,14 +133,18 @@ Answer get_page_log(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(check_reader(services, call));
     TURNOUT_CO_TRY(const auto job, load_job(services.store, call.param("wsid"), call.param("job")));
     if (!job) co_return not_found("job '" + call.param("job") + "' does not exist", "job");
-    co_return co_await send_log(services, call, call.param("wsid"), call.param("job"), std::string(first_log_of(*job)));
+    co_return co_await send_log(services, call, call.param("wsid"), call.param("job"),
+                                std::string(first_log_of(*job)));
 }
 
 Answer get_artifact(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(check_reader(services, call));
     const std::string& path = call.param("path");
-    TURNOUT_CO_TRY(const auto blob, services.blobs.head(artifact_container(call.param("wsid")), artifact_prefix(call.param("job")) + path));
-    if (!blob) co_return not_found("job '" + call.param("job") + "' has no artifact '" + path + "'", "path");
+    TURNOUT_CO_TRY(const auto blob, services.blobs.head(artifact_container(call.param("wsid")),
+                                                        artifact_prefix(call.param("job")) + path));
+    if (!blob)
+        co_return not_found("job '" + call.param("job") + "' has no artifact '" + path + "'",
+                            "path");
     http::Response response;
     TURNOUT_CO_TRY(response.stream, services.blobs.read(*blob, 0, blob->size));
     response.length = blob->size;
@@ -134,9 +154,14 @@ Answer get_artifact(Services& services, Call& call) {
     // is plain text (no sniffing, in a sandbox), the rest is saved.
     const bool words = portal::is_plain_text(path);
     const bool shown = words || (!image.empty() && image != "image/svg+xml");
-    response.headers.set("Content-Type", words ? "text/plain; charset=utf-8" : image.empty() ? "application/octet-stream" : std::string(image));
-    response.headers.set("Content-Disposition", (shown ? "inline" : "attachment") + std::string("; filename*=UTF-8''") + percent_encode(file));
-    response.headers.set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox");
+    response.headers.set("Content-Type", words           ? "text/plain; charset=utf-8"
+                                         : image.empty() ? "application/octet-stream"
+                                                         : std::string(image));
+    response.headers.set("Content-Disposition", (shown ? "inline" : "attachment") +
+                                                    std::string("; filename*=UTF-8''") +
+                                                    percent_encode(file));
+    response.headers.set("Content-Security-Policy",
+                         "default-src 'none'; style-src 'unsafe-inline'; sandbox");
     harden(response);
     co_return response;
 }

@@ -25,7 +25,10 @@ portal::PageData sample() {
     data.run = Run{};
     data.run->latest = {{"loss</svg>", 0.25, 2, 2}};
     data.run->params = Json::object({{"lr", "<0.1>"}});
-    data.histories = {{"loss</svg>", {{"loss</svg>", 1, 1, 1}, {"loss</svg>", std::nan(""), 1, 1}, {"loss</svg>", 0.25, 2, 2}}}};
+    data.histories = {{"loss</svg>",
+                       {{"loss</svg>", 1, 1, 1},
+                        {"loss</svg>", std::nan(""), 1, 1},
+                        {"loss</svg>", 0.25, 2, 2}}}};
     data.artifacts = {{"outputs/a\"b.png", 10}, {"model/weights", 2'000'000}};
     data.log_tail = "\x1b[31mred\x1b[0m </pre> 10%\r20%\rdone\n";
     data.log_length = data.log_tail.size();
@@ -37,12 +40,13 @@ portal::PageData sample() {
 
 TEST(Page, EverythingFromOutsideIsEscaped) {
     const std::string page = portal::render_page(sample(), "nonce");
-    for (const char* bad : {"<script>alert", "<img src=x", "<code>", "<0.1>", "loss</svg>", "</pre> 10", "a\"b.png", "\x1b", "onerror=alert(1)>"})
+    for (const char* bad : {"<script>alert", "<img src=x", "<code>", "<0.1>", "loss</svg>",
+                            "</pre> 10", "a\"b.png", "\x1b", "onerror=alert(1)>"})
         EXPECT_EQ(page.find(bad), std::string::npos) << bad;
     EXPECT_NE(page.find("&lt;script&gt;alert(1)"), std::string::npos);
     EXPECT_NE(page.find("done\n"), std::string::npos);
     EXPECT_NE(page.find("/artifact/outputs/a%22b.png?se=1&amp;sig=a"), std::string::npos);
-    EXPECT_EQ(page.find("http"), std::string::npos);     // loads nothing from anywhere
+    EXPECT_EQ(page.find("http"), std::string::npos);      // loads nothing from anywhere
     EXPECT_EQ(page.find("style=\""), std::string::npos);  // its policy forbids it
 }
 
@@ -56,12 +60,18 @@ TEST(Page, TextOfTerminalsIsPlain) {
 TEST(Page, ChartsSurviveAnyNumbers) {
     const auto chart = [](std::vector<double> values) {
         std::vector<Metric> points;
-        for (std::size_t i = 0; i < values.size(); ++i) points.push_back({"m", values[i], static_cast<std::int64_t>(i), static_cast<std::int64_t>(i)});
+        for (std::size_t i = 0; i < values.size(); ++i)
+            points.push_back(
+                {"m", values[i], static_cast<std::int64_t>(i), static_cast<std::int64_t>(i)});
         return portal::line_chart(points);
     };
     EXPECT_EQ(chart({}), "");
     EXPECT_EQ(chart({std::nan(""), INFINITY}), "");
-    for (const auto& values : {std::vector<double>{1}, {5, 5, 5}, {-1.7e308, 1.7e308}, {1, NAN, 3}, std::vector<double>(5000, 2.0)}) {
+    for (const auto& values : {std::vector<double>{1},
+                               {5, 5, 5},
+                               {-1.7e308, 1.7e308},
+                               {1, NAN, 3},
+                               std::vector<double>(5000, 2.0)}) {
         const std::string svg = chart(values);
         EXPECT_NE(svg.find("polyline"), std::string::npos);
         EXPECT_EQ(svg.find("nan"), std::string::npos) << svg;
@@ -83,13 +93,15 @@ TEST(Portal, APageBehindASignedLink) {
         put.name = "ExperimentRun/dcid.job-1/outputs/" + std::string(name);
         ASSERT_TRUE(server.loop.run(server.blobs->put_bytes(put, "<b>bytes</b>")));
     }
-    const std::string link = sign_studio_link(server.authority->link_key(), server.workspace.id, "job-1", server.clock.now());
+    const std::string link = sign_studio_link(server.authority->link_key(), server.workspace.id,
+                                              "job-1", server.clock.now());
     const Reply page = server.send("GET", link);
     EXPECT_EQ(page.status, 200);
     EXPECT_NE(page.body.find("epoch 1 &lt;done&gt;"), std::string::npos);
     EXPECT_NE(page.body.find("polyline"), std::string::npos);
     EXPECT_NE(page.body.find("outputs/plot.png"), std::string::npos);
-    EXPECT_NE(page.headers.get("Content-Security-Policy").find("default-src 'none'"), std::string::npos);
+    EXPECT_NE(page.headers.get("Content-Security-Policy").find("default-src 'none'"),
+              std::string::npos);
     EXPECT_EQ(page.headers.get("Referrer-Policy"), "no-referrer");
 
     const std::string query = link.substr(link.find('?'));
@@ -98,7 +110,9 @@ TEST(Portal, APageBehindASignedLink) {
     EXPECT_FALSE(live.at("terminal").as_bool());
     EXPECT_NE(live.at("fragments").at("header").as_view().find("Running"), std::string::npos);
     EXPECT_EQ(server.send("GET", base + "/log" + query + "&offset=8").body, "<done>\n");
-    EXPECT_EQ(server.send("GET", base + "/artifact/outputs/plot.png" + query).headers.get("Content-Type"), "image/png");
+    EXPECT_EQ(
+        server.send("GET", base + "/artifact/outputs/plot.png" + query).headers.get("Content-Type"),
+        "image/png");
     put.name = "ExperimentRun/dcid.job-1/outputs/metrics.json";
     ASSERT_TRUE(server.loop.run(server.blobs->put_bytes(put, "<b>bytes</b>")));
     const Reply words = server.send("GET", base + "/artifact/outputs/metrics.json" + query);
@@ -130,7 +144,8 @@ TEST(Portal, TheAddressOfTheServerIsAPageThatTellsTheWay) {
         const auto page = server.send("GET", path);
         EXPECT_EQ(page.status, 200) << path;
         EXPECT_NE(page.body.find("turnout job show -n NAME --web"), std::string::npos);
-        EXPECT_NE(page.headers.get("Content-Security-Policy").find("default-src 'none'"), std::string::npos);
+        EXPECT_NE(page.headers.get("Content-Security-Policy").find("default-src 'none'"),
+                  std::string::npos);
     }
     EXPECT_EQ(server.send("GET", "/nothing").status, 404);
 }

@@ -3,13 +3,13 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include <algorithm>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <algorithm>
 #include <cerrno>
 #include <condition_variable>
 #include <cstring>
@@ -57,7 +57,8 @@ struct Watch::State {
 
 struct AsioLoop::Parts {
     asio::io_context context{1};
-    asio::executor_work_guard<asio::io_context::executor_type> guard = asio::make_work_guard(context);
+    asio::executor_work_guard<asio::io_context::executor_type> guard =
+        asio::make_work_guard(context);
 
     // All timers share one of Asio's, set to the earliest.
     asio::steady_timer alarm{context};
@@ -124,7 +125,9 @@ struct AsioLoop::Parts {
 
 Watch::Watch(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
-Watch::~Watch() { state_->descriptor.release(); }
+Watch::~Watch() {
+    state_->descriptor.release();
+}
 
 void Watch::cancel() {
     boost::system::error_code ignored;
@@ -158,7 +161,9 @@ AsioLoop::~AsioLoop() {
     parts_->context.poll();
 }
 
-void AsioLoop::post(std::function<void()> work) { asio::post(parts_->context, std::move(work)); }
+void AsioLoop::post(std::function<void()> work) {
+    asio::post(parts_->context, std::move(work));
+}
 
 Loop::TimerId AsioLoop::after(Span delay, std::function<void()> work) {
     const Span bounded = std::clamp(delay, Span(0), longest_delay);
@@ -190,7 +195,9 @@ void AsioLoop::run() {
     parts_->context.run();
 }
 
-void AsioLoop::stop() { parts_->context.stop(); }
+void AsioLoop::stop() {
+    parts_->context.stop();
+}
 
 void AsioLoop::run_until(const std::function<bool()>& done) {
     while (!done()) {
@@ -218,11 +225,17 @@ std::unique_ptr<Watch> AsioLoop::watch(int fd) {
     return std::make_unique<Watch>(std::move(state));
 }
 
-std::span<char> AsioLoop::scratch() { return {parts_->scratch.get(), scratch_bytes}; }
+std::span<char> AsioLoop::scratch() {
+    return {parts_->scratch.get(), scratch_bytes};
+}
 
-Instant PosixClock::now() const { return {read_clock(CLOCK_REALTIME).count()}; }
+Instant PosixClock::now() const {
+    return {read_clock(CLOCK_REALTIME).count()};
+}
 
-Span PosixClock::since_boot() const { return read_clock(CLOCK_BOOTTIME); }
+Span PosixClock::since_boot() const {
+    return read_clock(CLOCK_BOOTTIME);
+}
 
 namespace {
 

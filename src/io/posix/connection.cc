@@ -93,8 +93,7 @@ Task<Result<std::string_view>> Connection::read() {
         if (aborted_) co_return stopped("reading");
         const std::span<char> scratch = loop_.scratch();
         Attempt attempt = try_read(scratch.data(), scratch.size());
-        if (attempt.next == Next::Done)
-            co_return std::string_view(scratch.data(), attempt.count);
+        if (attempt.next == Next::Done) co_return std::string_view(scratch.data(), attempt.count);
         if (attempt.next == Next::Closed) co_return std::string_view();
         if (attempt.next == Next::Failed)
             co_return fail(Code::Unavailable, "ConnectionLost",
@@ -136,7 +135,9 @@ void Connection::abort() {
     ::shutdown(socket_.get(), SHUT_RDWR);
 }
 
-void Connection::finish_writing() { ::shutdown(socket_.get(), SHUT_WR); }
+void Connection::finish_writing() {
+    ::shutdown(socket_.get(), SHUT_WR);
+}
 
 bool Connection::quiet() {
     if (aborted_) return false;

@@ -40,16 +40,17 @@ struct Removal {
     unsigned long moved = 0;
 };
 
-// The mount in which an open file or folder lies; its device where the kernel does not tell (before 5.8).
+// The mount in which an open file or folder lies; its device where the kernel does not tell
+// (before 5.8).
 std::uint64_t mount_of(int fd) {
-    struct statx info {};
+    struct statx info{};
     if (::statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_MNT_ID, &info) != 0) return 0;
     if ((info.stx_mask & STATX_MNT_ID) != 0) return info.stx_mnt_id;
     return (std::uint64_t{info.stx_dev_major} << 32) | info.stx_dev_minor;
 }
 
-// Opens `name`. What was mounted over it is detached, never looked into: it may be anybody's, and what
-// is to be removed is ours alone.
+// Opens `name`. What was mounted over it is detached, never looked into: it may be anybody's, and
+// what is to be removed is ours alone.
 Result<Fd> open_own(int parent, const char* name, int flags, const std::string& path) {
     for (;;) {
         Fd file(::openat(parent, name, flags | O_NOFOLLOW | O_CLOEXEC));
@@ -58,8 +59,11 @@ Result<Fd> open_own(int parent, const char* name, int flags, const std::string& 
         const std::string itself = "/proc/self/fd/" + std::to_string(file.get());
         if (::umount2(itself.c_str(), MNT_DETACH) != 0)
             return fail(Code::FailedPrecondition, "Mounted",
-                        "'" + path + "' is not removed: something is mounted there, and it cannot be "
-                        "detached: " + std::strerror(errno), path);
+                        "'" + path +
+                            "' is not removed: something is mounted there, and it cannot be "
+                            "detached: " +
+                            std::strerror(errno),
+                        path);
     }
 }
 
@@ -69,12 +73,13 @@ Result<void> remove_folder(int parent, const char* name, const std::string& path
                            Removal& removal) {
     constexpr int flags = O_RDONLY | O_DIRECTORY;
     if (depth > deepest) {
-        const std::string elsewhere = ".removing-" + std::to_string(::getpid()) + "-" +
-                                      std::to_string(removal.moved++);
+        const std::string elsewhere =
+            ".removing-" + std::to_string(::getpid()) + "-" + std::to_string(removal.moved++);
         if (::renameat(parent, name, removal.root, elsewhere.c_str()) == 0) return {};
     }
     Result<Fd> folder = open_own(parent, name, flags, path);
-    if (!folder && folder.error().code == Code::PermissionDenied && ::fchmodat(parent, name, 0700, 0) == 0)
+    if (!folder && folder.error().code == Code::PermissionDenied &&
+        ::fchmodat(parent, name, 0700, 0) == 0)
         folder = open_own(parent, name, flags, path);
     if (!folder) {
         if (folder.error().code == Code::NotFound) return {};
@@ -111,7 +116,8 @@ Result<void> remove_entries(Fd folder, const std::string& path, int depth, Remov
                 error = unlink();
             }
             if (error == EBUSY) {  // a file may be mounted over, too
-                if (const Result<Fd> own = open_own(fd, name.c_str(), O_PATH, whole); !own) note(Failure(own.error()));
+                if (const Result<Fd> own = open_own(fd, name.c_str(), O_PATH, whole); !own)
+                    note(Failure(own.error()));
                 error = unlink();
             }
             if (error == EISDIR || error == EPERM) {
@@ -177,7 +183,8 @@ DirectoryEntry describe(const char* name, const struct stat& info) {
                : S_ISDIR(info.st_mode) ? DirectoryEntry::Kind::Directory
                : S_ISLNK(info.st_mode) ? DirectoryEntry::Kind::Link
                                        : DirectoryEntry::Kind::Other;
-    out.size = out.kind == DirectoryEntry::Kind::File ? static_cast<std::uint64_t>(info.st_size) : 0;
+    out.size =
+        out.kind == DirectoryEntry::Kind::File ? static_cast<std::uint64_t>(info.st_size) : 0;
     out.modified_micros = info.st_mtim.tv_sec * 1'000'000LL + info.st_mtim.tv_nsec / 1000;
     out.mode = info.st_mode & 07777;
     return out;
@@ -214,7 +221,7 @@ Failure file_failure(std::string_view doing, std::string_view path, int error) {
 Result<std::string> read_file(const std::string& path, std::size_t limit) {
     const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd) return file_failure("cannot read", path, errno);
-    struct stat info {};
+    struct stat info{};
     if (::fstat(fd.get(), &info) != 0) return file_failure("cannot read", path, errno);
     std::string out;
     const auto expected = static_cast<std::size_t>(std::max<off_t>(info.st_size, 0));
@@ -225,7 +232,8 @@ Result<std::string> read_file(const std::string& path, std::size_t limit) {
             return fail(Code::ResourceExhausted, "FileTooLarge",
                         "'" + path + "' is larger than " + to_size_words(limit), path);
         if (have == out.size())
-            out.resize(have == 0 ? std::min(expected + 1, limit + 1) : have + std::max<std::size_t>(have, 4096));
+            out.resize(have == 0 ? std::min(expected + 1, limit + 1)
+                                 : have + std::max<std::size_t>(have, 4096));
         if (out.size() == have) out.resize(have + 1);
         const ssize_t got = ::read(fd.get(), out.data() + have, out.size() - have);
         if (got < 0 && errno == EINTR) continue;
@@ -277,7 +285,7 @@ Result<void> write_file_atomically(const std::string& path, std::string_view byt
 Result<AppendFile> AppendFile::open(const std::string& path, mode_t mode) {
     Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, mode));
     if (!fd) return file_failure("cannot open", path, errno);
-    struct stat info {};
+    struct stat info{};
     if (::fstat(fd.get(), &info) != 0) return file_failure("cannot open", path, errno);
     return AppendFile(std::move(fd), path, static_cast<std::uint64_t>(info.st_size));
 }
@@ -298,7 +306,7 @@ Result<void> AppendFile::sync() {
 }
 
 std::string folder_identity(const std::string& path) {
-    struct stat there {};
+    struct stat there{};
     if (::stat(path.c_str(), &there) != 0) return {};
     return std::to_string(there.st_dev) + ":" + std::to_string(there.st_ino);
 }
@@ -311,7 +319,7 @@ Result<void> make_directories(const std::string& path, mode_t mode) {
         if (::mkdir(path.c_str(), mode) == 0) return {};
     }
     const int error = errno;
-    struct stat info {};
+    struct stat info{};
     if (error == EEXIST && ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) return {};
     return file_failure("cannot make the folder", path, error);
 }
@@ -381,8 +389,9 @@ Result<std::vector<DirectoryEntry>> list_directory(const std::string& path) {
         }
         const std::string_view name = entry->d_name;
         if (name == "." || name == "..") continue;
-        struct stat info {};
-        if (::fstatat(at, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) continue;  // gone meanwhile
+        struct stat info{};
+        if (::fstatat(at, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;  // gone meanwhile
         out.push_back(describe(entry->d_name, info));
     }
     std::sort(out.begin(), out.end(),
@@ -404,7 +413,7 @@ Result<Fd> lock_file(const std::string& path) {
 }
 
 Result<std::uint64_t> free_space(const std::string& path) {
-    struct statvfs info {};
+    struct statvfs info{};
     if (::statvfs(path.c_str(), &info) != 0) return file_failure("cannot look at", path, errno);
     return static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
 }

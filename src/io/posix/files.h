@@ -46,12 +46,13 @@ private:
 
 // With parents; `mode` holds for those that are made. Fine if it is there.
 Result<void> make_directories(const std::string& path, mode_t mode = 0755);
-// Which folder that is: another text for its copy, the same after it was moved within its file system.
+// Which folder that is: another text for its copy, the same after it was moved within its file
+// system.
 // "" if it is not there.
 std::string folder_identity(const std::string& path);
-// A file or a folder with all in it, never through a symbolic link and never into another mount: what
-// is mounted beneath it is detached, else it stays (reason "Mounted"). Fine if it is not there. What
-// cannot be removed does not keep the rest; the error is the first one.
+// A file or a folder with all in it, never through a symbolic link and never into another mount:
+// what is mounted beneath it is detached, else it stays (reason "Mounted"). Fine if it is not
+// there. What cannot be removed does not keep the rest; the error is the first one.
 Result<void> remove_tree(const std::string& path);
 
 Result<Fd> open_directory(const std::string& path);
@@ -64,7 +65,7 @@ Result<void> make_directories_beneath(int root, const std::string& path, mode_t 
 struct DirectoryEntry {
     std::string name;
     enum class Kind { File, Directory, Link, Other } kind = Kind::Other;
-    std::uint64_t size = 0;          // of a file
+    std::uint64_t size = 0;  // of a file
     std::int64_t modified_micros = 0;
     mode_t mode = 0;
 };

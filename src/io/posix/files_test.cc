@@ -25,7 +25,7 @@ protected:
     }
     void TearDown() override { EXPECT_TRUE(remove_tree(root)); }
     static mode_t mode_of(const std::string& path) {
-        struct stat info {};
+        struct stat info{};
         EXPECT_EQ(::stat(path.c_str(), &info), 0) << path;
         return info.st_mode & 07777;
     }
@@ -160,7 +160,8 @@ TEST_F(FilesTest, OpensNothingOutside) {
     EXPECT_TRUE(make_directories_beneath(in.get(), "sub/a/b/c"));
     EXPECT_TRUE(make_directories_beneath(in.get(), "sub/a/b/c"));
     EXPECT_TRUE(std::filesystem::is_directory(root + "/in/sub/a/b/c"));
-    for (const std::string path : {"../out", "/tmp/out", "sub/parent/out", "magic/tmp/out", "sub/file/x"})
+    for (const std::string path :
+         {"../out", "/tmp/out", "sub/parent/out", "magic/tmp/out", "sub/file/x"})
         EXPECT_FALSE(make_directories_beneath(in.get(), path)) << path;
     EXPECT_FALSE(std::filesystem::exists(root + "/in/out"));
 }
@@ -203,7 +204,8 @@ bool remove_with_mounts(const std::string& root) {
         return ::mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr) == 0;
     };
     return ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-           bind(root + "/mine", root + "/job/folder") && bind(root + "/mine", root + "/job/folder") &&
+           bind(root + "/mine", root + "/job/folder") &&
+           bind(root + "/mine", root + "/job/folder") &&
            bind(root + "/mine/thesis", root + "/job/file") &&
            ::mount("tmpfs", (root + "/job/deep/tmpfs").c_str(), "tmpfs", 0, nullptr) == 0 &&
            bind(root + "/mine", root + "/whole") && remove_tree(root + "/job").has_value() &&
@@ -221,8 +223,9 @@ TEST_F(FilesTest, RemovingNeverReachesIntoAMount) {
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     EXPECT_EQ(status, 0);
     EXPECT_EQ(*read_file(root + "/mine/thesis"), "years of work");
-    struct stat info {};
-    for (const char* gone : {"/job", "/whole"}) EXPECT_NE(::stat((root + gone).c_str(), &info), 0) << gone;
+    struct stat info{};
+    for (const char* gone : {"/job", "/whole"})
+        EXPECT_NE(::stat((root + gone).c_str(), &info), 0) << gone;
 }
 
 }  // namespace

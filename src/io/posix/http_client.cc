@@ -55,8 +55,7 @@ bool may_repeat(std::string_view method) {
 class Deadline {
 public:
     Deadline(AsioLoop& loop, const std::shared_ptr<Connection>& connection, Span span)
-        : loop_(loop),
-          timer_(loop.after(span, [weak = std::weak_ptr(connection)] {
+        : loop_(loop), timer_(loop.after(span, [weak = std::weak_ptr(connection)] {
               if (const auto alive = weak.lock()) alive->expire();
           })) {}
     ~Deadline() { loop_.cancel(timer_); }
@@ -140,8 +139,10 @@ public:
             if (!piece) co_return lose(std::move(piece).error());
             if (*piece) {
                 std::string bytes = std::move(**piece);
-                if (bytes.empty()) give_back();
-                else give_back_if_done();
+                if (bytes.empty())
+                    give_back();
+                else
+                    give_back_if_done();
                 co_return bytes;
             }
             const std::shared_ptr<Connection> connection = exchange_->connection;
@@ -247,9 +248,8 @@ Task<Result<std::shared_ptr<Connection>>> connect(std::shared_ptr<Core> core, Ur
     }
     Error last;
     for (const SocketAddress& address : addresses) {
-        Result<std::shared_ptr<Connection>> connection =
-            co_await connect_to(core, address, url.tls && core->options.unix_socket.empty(),
-                                url.where.host);
+        Result<std::shared_ptr<Connection>> connection = co_await connect_to(
+            core, address, url.tls && core->options.unix_socket.empty(), url.where.host);
         if (connection) co_return connection;
         last = std::move(connection).error();
     }
@@ -280,7 +280,8 @@ std::string write_head(const ClientRequest& request, const Url& url) {
 }
 
 // `first` is small; `second` goes in slices, each with the whole timeout.
-Task<Result<void>> write_piece(Exchange& exchange, std::string_view first, std::string_view second) {
+Task<Result<void>> write_piece(Exchange& exchange, std::string_view first,
+                               std::string_view second) {
     for (;;) {
         Result<void> written;
         {
@@ -407,7 +408,8 @@ Task<Result<ClientResponse>> send(std::shared_ptr<Core> core, ClientRequest requ
                           sent.error().reason != "Timeout";  // the caller's stream failed
         // Even when the request could not be written, the server may have said why.
         Result<void> answered = sent;
-        if (sent || sent.error().reason == "ConnectionLost") answered = co_await read_head(*exchange);
+        if (sent || sent.error().reason == "ConnectionLost")
+            answered = co_await read_head(*exchange);
         if (!answered) {
             connection->abort();
             Error error = sent ? std::move(answered).error() : std::move(sent).error();
@@ -418,8 +420,9 @@ Task<Result<ClientResponse>> send(std::shared_ptr<Core> core, ClientRequest requ
             }
             if (!ours && !may_repeat(request.method) && error.code == Code::Unavailable)
                 error.code = Code::Ambiguous;
-            if (!ours) error.message += " (" + request.method + " " + origin + url->target.substr(
-                                            0, url->target.find('?')) + ")";
+            if (!ours)
+                error.message += " (" + request.method + " " + origin +
+                                 url->target.substr(0, url->target.find('?')) + ")";
             co_return Failure(std::move(error));
         }
         MessageHead& head = exchange->reader.head();

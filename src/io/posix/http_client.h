@@ -16,21 +16,23 @@ namespace turnout::http {
 class TlsConnector {
 public:
     virtual ~TlsConnector() = default;
-    virtual std::unique_ptr<Connection> wrap(AsioLoop& loop, Fd socket, const std::string& host) = 0;
+    virtual std::unique_ptr<Connection> wrap(AsioLoop& loop, Fd socket,
+                                             const std::string& host) = 0;
 };
 
 struct ClientOptions {
     std::string unix_socket;  // if set, every request goes there, whatever host its URL names
     std::string origin;       // "https://host:port" before URLs that start with '/'
-    std::shared_ptr<TlsConnector> tls;  // shared: clients of one program verify alike. None: https is refused
-    Span connect_timeout = 10s;         // per address
-    Span idle_for = 50s;                // an idle connection older than that is not used again
+    std::shared_ptr<TlsConnector>
+        tls;  // shared: clients of one program verify alike. None: https is refused
+    Span connect_timeout = 10s;  // per address
+    Span idle_for = 50s;         // an idle connection older than that is not used again
     std::size_t idle_per_origin = 8;
     std::size_t header_bytes = 256 << 10;
 };
 
-// Errors: Unavailable when the server cannot be reached or the answer to a GET, HEAD, PUT, DELETE or
-// OPTIONS was lost; Ambiguous when that of another method was lost after it was sent. The loop
+// Errors: Unavailable when the server cannot be reached or the answer to a GET, HEAD, PUT, DELETE
+// or OPTIONS was lost; Ambiguous when that of another method was lost after it was sent. The loop
 // outlives the client; requests under way outlive it too.
 std::unique_ptr<Client> make_client(AsioLoop& loop, ClientOptions options);
 

@@ -19,7 +19,9 @@ namespace beast = boost::beast::http;
 using BoostError = boost::beast::error_code;
 using BoostView = boost::beast::string_view;
 
-std::string_view view(BoostView text) { return {text.data(), text.size()}; }
+std::string_view view(BoostView text) {
+    return {text.data(), text.size()};
+}
 
 Failure bad(std::string message) {
     return fail(Code::InvalidArgument, "BadRequest", std::move(message));
@@ -110,10 +112,14 @@ std::optional<std::uint64_t> chunk_size(std::string_view line) {
     for (; digits < line.size(); ++digits) {
         const char c = line[digits];
         int value = 0;
-        if (c >= '0' && c <= '9') value = c - '0';
-        else if (c >= 'a' && c <= 'f') value = c - 'a' + 10;
-        else if (c >= 'A' && c <= 'F') value = c - 'A' + 10;
-        else break;
+        if (c >= '0' && c <= '9')
+            value = c - '0';
+        else if (c >= 'a' && c <= 'f')
+            value = c - 'a' + 10;
+        else if (c >= 'A' && c <= 'F')
+            value = c - 'A' + 10;
+        else
+            break;
         if (digits == 15) return std::nullopt;  // 2^60 bytes and more
         size = size * 16 + static_cast<std::uint64_t>(value);
     }
@@ -124,9 +130,8 @@ std::optional<std::uint64_t> chunk_size(std::string_view line) {
 }
 
 bool is_plain(std::string_view line) {
-    return std::all_of(line.begin(), line.end(), [](char c) {
-        return static_cast<unsigned char>(c) >= 0x20 || c == '\t';
-    });
+    return std::all_of(line.begin(), line.end(),
+                       [](char c) { return static_cast<unsigned char>(c) >= 0x20 || c == '\t'; });
 }
 
 // What Beast lets pass and would let two parties disagree, or that we do not speak.
@@ -231,9 +236,9 @@ Result<bool> MessageReader::parse_head() {
         const std::size_t end = bytes.find("\r\n\r\n", scanned_ < 3 ? 0 : scanned_ - 3);
         scanned_ = bytes.size();
         if (std::min(end, bytes.size()) > header_limit_)
-            return fail(Code::ResourceExhausted, "HeaderTooLarge",
-                        "the header is larger than the " + to_size_words(header_limit_) +
-                            " taken here");
+            return fail(
+                Code::ResourceExhausted, "HeaderTooLarge",
+                "the header is larger than the " + to_size_words(header_limit_) + " taken here");
         if (end == std::string_view::npos) return false;
         TURNOUT_TRY(parse(parser, bytes.substr(0, end + 4)));
         TURNOUT_TRY(check(parser, head_));
@@ -242,8 +247,9 @@ Result<bool> MessageReader::parse_head() {
         head_.http_1_0 = parser.version == 10;
         head_.chunked = parser.chunked();
         if (parser.content_length()) head_.content_length = *parser.content_length();
-        const bool bodyless = role_ == Role::Response && (head_.status / 100 == 1 ||
-                                                          head_.status == 204 || head_.status == 304);
+        const bool bodyless =
+            role_ == Role::Response &&
+            (head_.status / 100 == 1 || head_.status == 204 || head_.status == 304);
         if (bodyless) {
             body_ = Body::Done;
         } else if (head_.chunked) {
@@ -313,7 +319,8 @@ Result<void> MessageReader::decode_chunks(std::string& out) {
         }
         if (chunk_ == Chunk::DataEnd) {
             if (bytes.size() < 2) return {};
-            if (!bytes.starts_with("\r\n")) return bad("malformed HTTP: a chunk longer than its size");
+            if (!bytes.starts_with("\r\n"))
+                return bad("malformed HTTP: a chunk longer than its size");
             used(2);
             chunk_ = Chunk::Size;
             continue;
@@ -321,7 +328,8 @@ Result<void> MessageReader::decode_chunks(std::string& out) {
         const std::size_t limit =
             chunk_ == Chunk::Size ? chunk_line_limit : trailers_limit - trailers_;
         const std::size_t end = bytes.find("\r\n");
-        if (std::min(end, bytes.size()) > limit) return bad("malformed HTTP: a chunk line without end");
+        if (std::min(end, bytes.size()) > limit)
+            return bad("malformed HTTP: a chunk line without end");
         if (end == std::string_view::npos) return {};
         const std::string_view line = bytes.substr(0, end);
         if (!is_plain(line)) return bad("malformed HTTP: control characters in a chunk line");
@@ -369,7 +377,8 @@ void append_header(std::string& out, std::string_view name, std::string_view val
 
 std::string_view reason_phrase(int status) {
     const auto known = beast::int_to_status(static_cast<unsigned>(status));
-    return known == beast::status::unknown ? std::string_view() : view(beast::obsolete_reason(known));
+    return known == beast::status::unknown ? std::string_view()
+                                           : view(beast::obsolete_reason(known));
 }
 
 }  // namespace turnout::http

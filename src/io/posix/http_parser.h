@@ -1,5 +1,6 @@
 // HTTP/1.1 messages out of bytes, without any I/O: Beast's parser for the header, plus the refusals
-// that keep two parties from disagreeing about where a message ends. Used by the server and the client.
+// that keep two parties from disagreeing about where a message ends. Used by the server and the
+// client.
 #pragma once
 
 #include <cstddef>

@@ -64,10 +64,12 @@ const std::string request_samples[] = {
 };
 const std::string response_samples[] = {
     "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 204 No Content\r\n\r\n",
-    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n"
+    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: "
+    "chunked\r\n\r\na\r\n0123456789\r\n"
     "0\r\n\r\n",
     "HTTP/1.0 200 OK\r\n\r\nuntil the end",
-    "HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\nHTTP/1.1 404 \r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\nHTTP/1.1 404 \r\nContent-Length: "
+    "0\r\n\r\n",
 };
 
 TEST(MessageReader, ReadsWhatWasSent) {
@@ -86,9 +88,20 @@ TEST(MessageReader, ReadsWhatWasSent) {
 // sanitizer build makes this the fuzz test of the parser.
 TEST(MessageReader, OutcomeDoesNotDependOnHowBytesArrive) {
     std::mt19937_64 random(20261122);
-    const std::string inserts[] = {"\r\n", "\r", "\n", "0\r\n\r\n", " ", ":", ",", "Content-Length: 3\r\n",
-                                   "Transfer-Encoding: chunked\r\n", "ffffffffffffffff\r\n",
-                                   std::string(1, '\0'), "\x80", "HTTP/1.1", "Host: h\r\n"};
+    const std::string inserts[] = {"\r\n",
+                                   "\r",
+                                   "\n",
+                                   "0\r\n\r\n",
+                                   " ",
+                                   ":",
+                                   ",",
+                                   "Content-Length: 3\r\n",
+                                   "Transfer-Encoding: chunked\r\n",
+                                   "ffffffffffffffff\r\n",
+                                   std::string(1, '\0'),
+                                   "\x80",
+                                   "HTTP/1.1",
+                                   "Host: h\r\n"};
     const auto pick = [&](std::size_t bound) { return static_cast<std::size_t>(random() % bound); };
     for (int round = 0; round < 20'000; ++round) {
         const bool request = round % 2 == 0;
@@ -126,9 +139,11 @@ std::string body_byte_by_byte(MessageReader& reader, std::string_view bytes) {
     return body;
 }
 
-// Beast ends the process with an assertion when the last chunk arrives as "0\r\n" and one byte more.
+// Beast ends the process with an assertion when the last chunk arrives as "0\r\n" and one byte
+// more.
 TEST(MessageReader, LastChunkInSinglePieces) {
-    for (std::string_view chunks : {"0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "1\r\nx\r\n1\r\ny\r\n0\r\nTrailer: t\r\n\r\n"}) {
+    for (std::string_view chunks :
+         {"0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "1\r\nx\r\n1\r\ny\r\n0\r\nTrailer: t\r\n\r\n"}) {
         MessageReader reader(Role::Request, 4096);
         reader.give("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
         ASSERT_TRUE(reader.parse_head().value());
@@ -140,7 +155,9 @@ TEST(MessageReader, LastChunkInSinglePieces) {
 
 TEST(MessageReader, EmptyLinesBeforeTheNextMessage) {
     MessageReader reader(Role::Request, 4096);
-    reader.give("PUT /one HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\r\n\r\nGET /two HTTP/1.1\r\nHost: a\r\n\r\n");
+    reader.give(
+        "PUT /one HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\r\n\r\nGET /two "
+        "HTTP/1.1\r\nHost: a\r\n\r\n");
     ASSERT_TRUE(reader.parse_head().value());
     EXPECT_EQ(reader.take_body().value(), "hello");
     reader.begin();
@@ -151,7 +168,8 @@ TEST(MessageReader, EmptyLinesBeforeTheNextMessage) {
 
 TEST(MessageReader, HeaderLimit) {
     for (const std::size_t piece : {1, 100, 100'000}) {
-        EXPECT_EQ(read_all(Role::Request, "GET / HTTP/1.1\r\nHost: h\r\nX: " + std::string(9000, 'x'), piece),
+        EXPECT_EQ(read_all(Role::Request,
+                           "GET / HTTP/1.1\r\nHost: h\r\nX: " + std::string(9000, 'x'), piece),
                   "!HeaderTooLarge");
         EXPECT_EQ(read_all(Role::Request, std::string(9000, 'G'), piece), "!HeaderTooLarge");
     }

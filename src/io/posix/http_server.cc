@@ -22,7 +22,7 @@ using Ticks = std::chrono::steady_clock::time_point;
 
 constexpr std::uint64_t drained_at_most = 1 << 20;
 constexpr std::size_t joined_at_most = 16 << 10;  // header and body copied into one piece
-constexpr std::size_t slice = 256 << 10;            // written under one timeout
+constexpr std::size_t slice = 256 << 10;          // written under one timeout
 constexpr Span linger_for = 2s;
 constexpr int accepted_in_a_row = 64;
 
@@ -46,8 +46,8 @@ struct Shared : std::enable_shared_from_this<Shared> {
 
     // Deadlines are looked at now and then instead of setting a timer for each read.
     Span tick() const {
-        const Span least =
-            std::min({limits.header_timeout, limits.idle_timeout, limits.body_timeout, limits.handshake_timeout, linger_for});
+        const Span least = std::min({limits.header_timeout, limits.idle_timeout,
+                                     limits.body_timeout, limits.handshake_timeout, linger_for});
         return std::clamp<Span>(least / 4, 5ms, 1s);
     }
     void start_ticking();
@@ -167,8 +167,8 @@ private:
     Request request_;
     bool expects_continue_ = false;
     bool body_failed_ = false;
-    bool idle_ = true;   // between two requests
-    bool fresh_ = true;  // before the first one
+    bool idle_ = true;      // between two requests
+    bool fresh_ = true;     // before the first one
     bool serving_ = false;  // a request has come, its response has not left
     Ticks silent_since_ = std::chrono::steady_clock::now();
     std::function<void()> on_stop_;
@@ -212,11 +212,12 @@ bool Shared::make_room() {
     for (Session* session : silent) ++of_peer[session->peer_host()];
     // Several at a time, so that looking at all of them is not the price of each newcomer.
     const std::size_t count = std::min(silent.size(), limits.connections / 64 + 1);
-    std::partial_sort(silent.begin(), silent.begin() + static_cast<std::ptrdiff_t>(count), silent.end(),
-                      [&](Session* a, Session* b) {
-                          const std::size_t of_a = of_peer[a->peer_host()], of_b = of_peer[b->peer_host()];
-                          return of_a != of_b ? of_a > of_b : *a->silent_since() < *b->silent_since();
-                      });
+    std::partial_sort(
+        silent.begin(), silent.begin() + static_cast<std::ptrdiff_t>(count), silent.end(),
+        [&](Session* a, Session* b) {
+            const std::size_t of_a = of_peer[a->peer_host()], of_b = of_peer[b->peer_host()];
+            return of_a != of_b ? of_a > of_b : *a->silent_since() < *b->silent_since();
+        });
     for (std::size_t i = 0; i < count; ++i) silent[i]->abort();
     return count > 0;
 }
@@ -450,8 +451,8 @@ Task<Session::After> Session::respond(Response response, bool keep) {
         co_return After::Upgraded;
     }
     if (streamed && !head_only) {
-        const bool whole = co_await send_stream(std::move(response.stream), std::move(head), framing,
-                                                response.length.value_or(0));
+        const bool whole = co_await send_stream(std::move(response.stream), std::move(head),
+                                                framing, response.length.value_or(0));
         if (!whole) {
             connection_->abort();  // the peer must not take what it has for the whole
             co_return After::Close;
@@ -626,7 +627,8 @@ std::unique_ptr<Connection> plain(AsioLoop& loop, Fd socket) {
 Result<std::unique_ptr<Listener>> listen_wrapped(AsioLoop& loop, std::string address, Wrap wrap,
                                                  Carrier carrier, Handler handler, Limits limits) {
     Listening bound = TURNOUT_TRY(listen_tcp(address));
-    auto shared = std::make_shared<Shared>(loop, std::move(handler), limits, carrier, std::move(wrap));
+    auto shared =
+        std::make_shared<Shared>(loop, std::move(handler), limits, carrier, std::move(wrap));
     return std::make_unique<ListenerOnSocket>(std::move(shared), std::move(bound.socket),
                                               std::move(bound.address), "");
 }
@@ -640,8 +642,7 @@ Result<std::unique_ptr<Listener>> listen_plain(AsioLoop& loop, std::string addre
 Result<std::unique_ptr<Listener>> listen_unix(AsioLoop& loop, std::string path, Handler handler,
                                               Limits limits) {
     Listening bound = TURNOUT_TRY(listen_unix_socket(path));
-    auto shared =
-        std::make_shared<Shared>(loop, std::move(handler), limits, Carrier::Unix, plain);
+    auto shared = std::make_shared<Shared>(loop, std::move(handler), limits, Carrier::Unix, plain);
     return std::make_unique<ListenerOnSocket>(std::move(shared), std::move(bound.socket),
                                               std::move(bound.address), path);
 }

@@ -113,7 +113,8 @@ struct Site {
         } else if (request.path == "/wait") {
             co_await *gate;
             handler_ended = true;
-            response.stream = std::make_unique<PatternBody>(100'000'000, 1 << 20, &stream_destroyed);
+            response.stream =
+                std::make_unique<PatternBody>(100'000'000, 1 << 20, &stream_destroyed);
         } else if (request.path == "/until-left") {
             const Later<bool> left;
             request.stop->on_stop([settle = left.settle()] { settle(true); });
@@ -260,7 +261,7 @@ TEST_F(HttpTest, UnixSocket) {
         (std::filesystem::temp_directory_path() / ("io_" + std::to_string(getpid()) + ".sock"));
     auto made = listen_unix(loop, path, site.handler());
     ASSERT_TRUE(made) << made.error().message;
-    struct stat info {};
+    struct stat info{};
     ASSERT_EQ(::stat(path.c_str(), &info), 0);
     EXPECT_EQ(info.st_mode & 0777, 0600u);
     EXPECT_FALSE(listen_unix(loop, path, site.handler())) << "one is already served";
@@ -349,10 +350,10 @@ TEST_F(HttpTest, PipelinedRequestsAreAnsweredInOrder) {
     for (int i = 0; i < 50; ++i)
         bytes += i % 3 == 0 ? "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n" +
                                   std::to_string(10 + i)
-                 : i % 3 == 1
-                     ? "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n1;a=b\r\n" +
-                           std::to_string(i % 10) + "\r\n0\r\nTrailer: t\r\n\r\n"
-                     : "GET /hello?" + std::to_string(i) + " HTTP/1.1\r\nHost: h\r\n\r\n";
+                 : i % 3 == 1 ? "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
+                                "chunked\r\n\r\n1\r\nx\r\n1;a=b\r\n" +
+                                    std::to_string(i % 10) + "\r\n0\r\nTrailer: t\r\n\r\n"
+                              : "GET /hello?" + std::to_string(i) + " HTTP/1.1\r\nHost: h\r\n\r\n";
     bytes += "GET /hello?last HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
     const std::string out = raw(bytes);
     std::size_t at = 0;
@@ -381,14 +382,16 @@ TEST_F(HttpTest, RefusesMalformedInput) {
         {"GET hello HTTP/1.1\r\n" + host + "\r\n", "400"},
         {"GET /he llo HTTP/1.1\r\n" + host + "\r\n", "505"},  // "llo ..." is no version
         {"GET /hello HTTP/2.0\r\n" + host + "\r\n", "505"},
-        {"GET /hello HTTP/1.1\r\n\r\n", "400"},                                        // no Host
-        {"GET /hello HTTP/1.1\r\n" + host + host + "\r\n", "400"},                     // two
-        {"GET /hello HTTP/1.1\r\nHost : h\r\n\r\n", "400"},                            // space
+        {"GET /hello HTTP/1.1\r\n\r\n", "400"},                     // no Host
+        {"GET /hello HTTP/1.1\r\n" + host + host + "\r\n", "400"},  // two
+        {"GET /hello HTTP/1.1\r\nHost : h\r\n\r\n", "400"},         // space
         {"GET /hello HTTP/1.1\r\n" + host + "X\x01Y: 1\r\n\r\n", "400"},
         {"GET /hello HTTP/1.1\r\n" + host + "X: a\x01z\r\n\r\n", "400"},
         {"GET /hello HTTP/1.1\r\n" + host + ": nameless\r\n\r\n", "400"},
-        {"POST /echo HTTP/1.1\r\n" + host + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", "400"},
-        {"POST /echo HTTP/1.1\r\n" + host + "Content-Length: 1\r\nContent-Length: 1\r\n\r\na", "400"},
+        {"POST /echo HTTP/1.1\r\n" + host + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+         "400"},
+        {"POST /echo HTTP/1.1\r\n" + host + "Content-Length: 1\r\nContent-Length: 1\r\n\r\na",
+         "400"},
         {"POST /echo HTTP/1.1\r\n" + host + "Content-Length: 1, 1\r\n\r\na", "400"},
         {"POST /echo HTTP/1.1\r\n" + host + "Content-Length: +1\r\n\r\na", "400"},
         {"POST /echo HTTP/1.1\r\n" + host + "Content-Length: -1\r\n\r\na", "400"},
@@ -396,19 +399,27 @@ TEST_F(HttpTest, RefusesMalformedInput) {
         {"POST /echo HTTP/1.1\r\n" + host + "Content-Length: 99999999999999999999\r\n\r\na", "400"},
         {"POST /echo HTTP/1.1\r\n" + host + "Content-Length:\r\n\r\na", "400"},
         {"POST /echo HTTP/1.1\r\n" + host +
-             "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400"},
+             "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+         "400"},
         {"POST /echo HTTP/1.1\r\n" + host +
-             "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", "400"},
+             "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+         "400"},
         {"POST /echo HTTP/1.1\r\n" + host +
-             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400"},
+             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+         "400"},
         {"POST /echo HTTP/1.1\r\n" + host + "Transfer-Encoding: gzip\r\n\r\n", "501"},
-        {"POST /echo HTTP/1.1\r\n" + host + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "501"},
-        {"POST /echo HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", "501"},
+        {"POST /echo HTTP/1.1\r\n" + host + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+         "501"},
+        {"POST /echo HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+         "501"},
         {"POST /echo HTTP/1.0\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400"},
         {"POST /echo HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n", "400"},
-        {"POST /echo HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n", "400"},
+        {"POST /echo HTTP/1.1\r\n" + host +
+             "Transfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n",
+         "400"},
         {"POST /echo HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n" +
-             std::string(40'000, '1'), "400"},
+             std::string(40'000, '1'),
+         "400"},
         {"GET /hello HTTP/1.1\r\n" + host + "X: " + std::string(70'000, 'x') + "\r\n\r\n", "431"},
         {"GET /" + std::string(70'000, 'x') + " HTTP/1.1\r\n" + host + "\r\n", "431"},
         {std::string(70'000, 'x'), "431"},
@@ -418,22 +429,26 @@ TEST_F(HttpTest, RefusesMalformedInput) {
     };
     for (const Case& one : cases) {
         const std::string out = raw(one.bytes);
-        EXPECT_EQ(out.substr(0, 12), "HTTP/1.1 " + one.status) << one.bytes.substr(0, 200) << "\n->\n" << out;
+        EXPECT_EQ(out.substr(0, 12), "HTTP/1.1 " + one.status)
+            << one.bytes.substr(0, 200) << "\n->\n"
+            << out;
         EXPECT_NE(out.find("onnection: close"), std::string::npos) << one.bytes.substr(0, 200);
     }
     // Ends in the middle: nothing to answer, nothing breaks.
     for (const char* part : {"", "G", "GET /hello HTTP/1.1\r\nHost:", "\r", "\r\n"})
         EXPECT_EQ(raw(part, "\1", true), "") << part;
     raw("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc", "\1", true);
-    raw("POST /upload HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab", "\1", true);
+    raw("POST /upload HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab", "\1",
+        true);
     EXPECT_EQ(ask(get(origin + "/hello?still")).body, "hello still");
 }
 
 TEST_F(HttpTest, AcceptsUnusualButRightInput) {
     EXPECT_NE(raw("GET /hello?a HTTP/1.0\r\n\r\n").find("hello a"), std::string::npos);
-    EXPECT_NE(raw("\r\nGET http://some.host/hello?b HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-                  .find("hello b"),
-              std::string::npos);
+    EXPECT_NE(
+        raw("\r\nGET http://some.host/hello?b HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            .find("hello b"),
+        std::string::npos);
     EXPECT_NE(raw("GET /hello?k HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
                   "GET /hello?last HTTP/1.0\r\n\r\n")
                   .find("hello last"),
@@ -524,10 +539,11 @@ TEST_F(HttpTest, UpgradeEchoes) {
     loop.run_until([&] { return ended; });
     loop.run_until([&] { return listener->connections() == 0; });
     // Bytes that follow the request at once are the stream's.
-    EXPECT_NE(raw("GET /upgrade HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly",
-                  "<early>")
-                  .find("\r\n\r\n<early>"),
-              std::string::npos);
+    EXPECT_NE(
+        raw("GET /upgrade HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly",
+            "<early>")
+            .find("\r\n\r\n<early>"),
+        std::string::npos);
 }
 
 TEST_F(HttpTest, PeerLeavesWhileTheHandlerWaits) {
@@ -554,7 +570,8 @@ TEST_F(HttpTest, AHandlerIsToldThatItsPeerLeft) {
     loop.run_until([&] { return site.stop_seen && listener->connections() == 0; });
     // One that closes its own direction only still gets the answer, only sooner.
     site.stop_seen = false;
-    EXPECT_EQ(raw("GET /until-left HTTP/1.1\r\nHost: h\r\n\r\n", "\1", true).substr(0, 12), "HTTP/1.1 200");
+    EXPECT_EQ(raw("GET /until-left HTTP/1.1\r\nHost: h\r\n\r\n", "\1", true).substr(0, 12),
+              "HTTP/1.1 200");
 }
 
 TEST_F(HttpTest, PeerLeavesDuringTheResponse) {
@@ -694,7 +711,8 @@ TEST_F(HttpTest, ClientErrorsSayWhat) {
     const Error refused = error(get("http://" + address + "/"));
     EXPECT_EQ(refused.code, Code::Unavailable);
     EXPECT_NE(refused.message.find(address), std::string::npos);
-    for (const char* bad : {"nonsense", "1.2.3.4", "1.2.3.4:99999", ":1", "::1:80", "[::1:80", "h:x"})
+    for (const char* bad :
+         {"nonsense", "1.2.3.4", "1.2.3.4:99999", ":1", "::1:80", "[::1:80", "h:x"})
         EXPECT_FALSE(listen_plain(loop, bad, site.handler())) << bad;
 }
 

@@ -29,7 +29,8 @@ std::optional<Stat> read_stat(pid_t pid) {
     if (!text) return std::nullopt;
     const std::size_t name_end = text->rfind(')');
     if (name_end == std::string::npos || name_end + 2 >= text->size()) return std::nullopt;
-    const std::vector<std::string> fields = split(std::string_view(*text).substr(name_end + 2), ' ');
+    const std::vector<std::string> fields =
+        split(std::string_view(*text).substr(name_end + 2), ' ');
     if (fields.size() < 20 || fields[0].empty()) return std::nullopt;
     Stat out;
     out.state = fields[0][0];
@@ -78,7 +79,8 @@ Result<ProcessId> spawn(const SpawnRequest& request) {
 
     FileActions actions;
     const auto open_at = [&](int fd, const std::string& path, int flags) {
-        ::posix_spawn_file_actions_addopen(actions.get(), fd, path.empty() ? "/dev/null" : path.c_str(),
+        ::posix_spawn_file_actions_addopen(actions.get(), fd,
+                                           path.empty() ? "/dev/null" : path.c_str(),
                                            path.empty() ? O_RDWR : flags, 0600);
     };
     // Ours are first moved out of the way of the numbers that they get in the child.
@@ -88,9 +90,9 @@ Result<ProcessId> spawn(const SpawnRequest& request) {
         highest = std::max(highest, target);
         moved.emplace_back(::fcntl(source, F_DUPFD_CLOEXEC, 512));
         if (!moved.back())
-            return fail(Code::Internal, "SpawnFailed",
-                        "cannot pass descriptor " + std::to_string(source) + ": " +
-                            std::strerror(errno));
+            return fail(
+                Code::Internal, "SpawnFailed",
+                "cannot pass descriptor " + std::to_string(source) + ": " + std::strerror(errno));
     }
     open_at(0, request.input, O_RDONLY);
     open_at(1, request.output, O_WRONLY | O_CREAT | O_APPEND);
@@ -99,7 +101,8 @@ Result<ProcessId> spawn(const SpawnRequest& request) {
     else
         open_at(2, request.error, O_WRONLY | O_CREAT | O_APPEND);
     for (std::size_t i = 0; i < moved.size(); ++i)
-        ::posix_spawn_file_actions_adddup2(actions.get(), moved[i].get(), request.descriptors[i].first);
+        ::posix_spawn_file_actions_adddup2(actions.get(), moved[i].get(),
+                                           request.descriptors[i].first);
     // Between the lowest and the highest number there may be gaps; those are ours, close-on-exec.
     ::posix_spawn_file_actions_addclosefrom_np(actions.get(), highest + 1);
     if (!request.directory.empty())
@@ -118,8 +121,9 @@ Result<ProcessId> spawn(const SpawnRequest& request) {
     std::vector<std::string> arguments = request.arguments;
     if (arguments.empty()) arguments.push_back(request.program);
     pid_t pid = 0;
-    const int error = ::posix_spawn(&pid, request.program.c_str(), actions.get(), attributes.get(),
-                                    pointers(arguments).data(), pointers(request.environment).data());
+    const int error =
+        ::posix_spawn(&pid, request.program.c_str(), actions.get(), attributes.get(),
+                      pointers(arguments).data(), pointers(request.environment).data());
     if (error != 0) {
         const Code code = error == ENOENT || error == EACCES || error == ENOEXEC || error == ENOTDIR
                               ? Code::FailedPrecondition
@@ -136,7 +140,8 @@ Result<ProcessId> spawn(const SpawnRequest& request) {
 
 std::optional<ProcessId> identify(pid_t pid) {
     const std::optional<Stat> stat = read_stat(pid);
-    if (!stat || stat->state == 'Z' || stat->state == 'X' || stat->state == 'x') return std::nullopt;
+    if (!stat || stat->state == 'Z' || stat->state == 'X' || stat->state == 'x')
+        return std::nullopt;
     return ProcessId{pid, stat->start_ticks};
 }
 
@@ -159,9 +164,9 @@ Result<void> send_signal(const ProcessId& process, int signal) {
                          : ::kill(process.pid, signal);
     if (sent == 0) return {};
     if (errno == ESRCH) return gone();
-    return fail(errno == EPERM ? Code::PermissionDenied : Code::Internal, "SignalFailed",
-                "cannot signal process " + std::to_string(process.pid) + ": " +
-                    std::strerror(errno));
+    return fail(
+        errno == EPERM ? Code::PermissionDenied : Code::Internal, "SignalFailed",
+        "cannot signal process " + std::to_string(process.pid) + ": " + std::strerror(errno));
 }
 
 Result<void> send_signal_to_group(pid_t leader, int signal) {
@@ -170,9 +175,9 @@ Result<void> send_signal_to_group(pid_t leader, int signal) {
     if (errno == ESRCH)
         return fail(Code::NotFound, "ProcessEnded",
                     "process group " + std::to_string(leader) + " has ended");
-    return fail(errno == EPERM ? Code::PermissionDenied : Code::Internal, "SignalFailed",
-                "cannot signal process group " + std::to_string(leader) + ": " +
-                    std::strerror(errno));
+    return fail(
+        errno == EPERM ? Code::PermissionDenied : Code::Internal, "SignalFailed",
+        "cannot signal process group " + std::to_string(leader) + ": " + std::strerror(errno));
 }
 
 std::optional<ProcessExit> reap(pid_t pid) {

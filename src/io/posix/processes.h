@@ -22,14 +22,14 @@ struct ProcessId {
 };
 
 struct SpawnRequest {
-    std::string program;                 // a path; PATH is not searched
-    std::vector<std::string> arguments;  // with the name first; empty: the program's path alone
+    std::string program;                   // a path; PATH is not searched
+    std::vector<std::string> arguments;    // with the name first; empty: the program's path alone
     std::vector<std::string> environment;  // "NAME=value", all of it
-    std::string directory;               // empty: ours
+    std::string directory;                 // empty: ours
     // Files for the standard streams, relative to our own folder; empty: /dev/null.
     std::string input;
-    std::string output;  // appended to, made with mode 0600
-    std::string error;   // the same file as `output` is fine
+    std::string output;       // appended to, made with mode 0600
+    std::string error;        // the same file as `output` is fine
     bool own_session = true;  // its own session and process group: its pid is the group's id
     // Further descriptors: {number in the child, ours}. All others are closed there.
     std::vector<std::pair<int, int>> descriptors;

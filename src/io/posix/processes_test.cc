@@ -1,7 +1,7 @@
 #include "io/posix/processes.h"
 
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -55,7 +55,8 @@ TEST_F(ProcessesTest, RunsWithItsOwnSurroundings) {
     EXPECT_EQ(ended->code, 3);
     EXPECT_EQ(ended->signal, 0);
     const std::string pid = std::to_string(process->pid);
-    EXPECT_EQ(*read_file(root + "/out"), root + "\ngreen blue\noops\ninput\n" + pid + "\n" + pid + "\n");
+    EXPECT_EQ(*read_file(root + "/out"),
+              root + "\ngreen blue\noops\ninput\n" + pid + "\n" + pid + "\n");
     EXPECT_FALSE(reap(process->pid));
 }
 
@@ -131,7 +132,9 @@ TEST_F(ProcessesTest, SaysWhyItCannotStart) {
     EXPECT_NE(spawn(request).error().message.find("nowhere"), std::string::npos);
 }
 
-TEST(Boot, HasAnId) { EXPECT_EQ(boot_id().size(), 36u); }
+TEST(Boot, HasAnId) {
+    EXPECT_EQ(boot_id().size(), 36u);
+}
 
 }  // namespace
 }  // namespace turnout

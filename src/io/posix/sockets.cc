@@ -187,7 +187,8 @@ std::vector<std::string> names_of_this_machine() {
     std::vector<std::string> out;
     char name[256] = "";
     const auto is_plain = [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '.'; };
-    if (::gethostname(name, sizeof name - 1) == 0 && name[0] != 0 && std::all_of(name, name + std::strlen(name), is_plain))
+    if (::gethostname(name, sizeof name - 1) == 0 && name[0] != 0 &&
+        std::all_of(name, name + std::strlen(name), is_plain))
         out.emplace_back(name);
     ifaddrs* all = nullptr;
     if (::getifaddrs(&all) != 0) return out;
@@ -197,7 +198,8 @@ std::vector<std::string> names_of_this_machine() {
         char text[INET6_ADDRSTRLEN] = "";
         if (one->ifa_addr->sa_family == AF_INET) {
             std::memcpy(&address, one->ifa_addr, sizeof(sockaddr_in));
-            inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(address).sin_addr, text, sizeof text);
+            inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(address).sin_addr, text,
+                      sizeof text);
         } else if (one->ifa_addr->sa_family == AF_INET6) {
             std::memcpy(&address, one->ifa_addr, sizeof(sockaddr_in6));
             const in6_addr& six = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
@@ -233,14 +235,15 @@ Result<Listening> listen_tcp(const std::string& address) {
 Result<Listening> listen_unix_socket(const std::string& path) {
     const SocketAddress at = TURNOUT_TRY(unix_address(path));
     const std::string doing = "cannot listen on '" + path + "'";
-    struct stat there {};
+    struct stat there{};
     if (::lstat(path.c_str(), &there) == 0) {
         if (!S_ISSOCK(there.st_mode))
             return fail(Code::FailedPrecondition, "SocketError",
                         doing + ": something that is not a socket is there");
         const Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         if (!probe) return system_failure(doing);
-        if (::connect(probe.get(), as_sockaddr(at.raw), static_cast<socklen_t>(at.raw.size())) == 0 ||
+        if (::connect(probe.get(), as_sockaddr(at.raw), static_cast<socklen_t>(at.raw.size())) ==
+                0 ||
             errno == EAGAIN)
             return fail(Code::FailedPrecondition, "SocketInUse",
                         doing + ": another process serves it");

@@ -89,7 +89,8 @@ bool is_name(const std::string& name) {
 bool is_valid_at(X509* certificate, Instant now) {
     if (certificate == nullptr) return true;
     time_t today = static_cast<time_t>(now.micros / 1'000'000);
-    return X509_cmp_time(X509_get0_notBefore(certificate), &today) <= 0 && X509_cmp_time(X509_get0_notAfter(certificate), &today) > 0;
+    return X509_cmp_time(X509_get0_notBefore(certificate), &today) <= 0 &&
+           X509_cmp_time(X509_get0_notAfter(certificate), &today) > 0;
 }
 
 std::vector<std::string> with_own_names(const std::vector<std::string>& names) {
@@ -189,14 +190,16 @@ bool needs_renewal(const std::string& certificate, const std::string& authority_
     ERR_clear_error();
     const Certificate mine = read_certificate(certificate);
     const Certificate issuer = read_certificate(authority_certificate);
-    if (!mine || !issuer || X509_verify(mine.get(), X509_get0_pubkey(issuer.get())) != 1) return true;
+    if (!mine || !issuer || X509_verify(mine.get(), X509_get0_pubkey(issuer.get())) != 1)
+        return true;
     time_t soon = static_cast<time_t>((now + renewed_before_end).micros / 1'000'000);
     time_t today = static_cast<time_t>(now.micros / 1'000'000);
     if (X509_cmp_time(X509_get0_notAfter(mine.get()), &soon) <= 0) return true;
     if (X509_cmp_time(X509_get0_notBefore(mine.get()), &today) > 0) return true;
     for (const std::string& name : with_own_names(names)) {
-        const int there = is_ip(name) ? X509_check_ip_asc(mine.get(), name.c_str(), 0)
-                                      : X509_check_host(mine.get(), name.data(), name.size(), 0, nullptr);
+        const int there = is_ip(name)
+                              ? X509_check_ip_asc(mine.get(), name.c_str(), 0)
+                              : X509_check_host(mine.get(), name.data(), name.size(), 0, nullptr);
         if (there != 1) return true;
     }
     return false;
@@ -219,8 +222,8 @@ std::string fingerprint(const std::string& pem) {
 
 Result<CertificateFiles> ensure_certificates(const std::string& folder,
                                              const std::vector<std::string>& names, Instant now) {
-    CertificateFiles files{folder + "/ca.pem", folder + "/ca.key",
-                           {folder + "/server.pem", folder + "/server.key"}};
+    CertificateFiles files{
+        folder + "/ca.pem", folder + "/ca.key", {folder + "/server.pem", folder + "/server.key"}};
     TURNOUT_TRY(make_directories(folder, 0700));
     Credentials authority;
     const Result<std::string> known = read_file(files.authority, 1 << 20);
@@ -270,7 +273,8 @@ Result<void> write_ca_bundle(const std::string& path, const std::string& authori
     }
     std::string own = authority_certificate;
     if (!own.ends_with('\n')) own += '\n';
-    for (std::size_t at; (at = others.find(own)) != std::string::npos;) others.erase(at, own.size());
+    for (std::size_t at; (at = others.find(own)) != std::string::npos;)
+        others.erase(at, own.size());
     return write_file_atomically(path, own + others, 0644);
 }
 

@@ -29,16 +29,16 @@ bool needs_renewal(const std::string& certificate, const std::string& authority_
                    const std::vector<std::string>& names, Instant now);
 
 struct CertificateFiles {
-    std::string authority;      // ca.pem
-    std::string authority_key;  // ca.key
-    http::TlsFiles server;      // server.pem, server.key
+    std::string authority;       // ca.pem
+    std::string authority_key;   // ca.key
+    http::TlsFiles server;       // server.pem, server.key
     bool new_authority = false;  // in the place of one that is not valid now: clients must be told
 };
 // SHA-256 of the first certificate, as people compare it: "AB:CD:…". "" if there is none.
 std::string fingerprint(const std::string& certificate);
 
-// What is missing or needs renewal in `folder` is made, the authority too where it is not valid yet (a
-// clock was wrong when it was made) or no longer; all files have mode 0600.
+// What is missing or needs renewal in `folder` is made, the authority too where it is not valid yet
+// (a clock was wrong when it was made) or no longer; all files have mode 0600.
 Result<CertificateFiles> ensure_certificates(const std::string& folder,
                                              const std::vector<std::string>& names, Instant now);
 

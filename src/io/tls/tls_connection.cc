@@ -23,9 +23,13 @@ std::string reason_of(unsigned long error) {
 }
 
 // A BIO on a socket that raises no SIGPIPE. The descriptor is the BIO's data.
-int fd_of(BIO* bio) { return static_cast<int>(reinterpret_cast<std::intptr_t>(BIO_get_data(bio))); }
+int fd_of(BIO* bio) {
+    return static_cast<int>(reinterpret_cast<std::intptr_t>(BIO_get_data(bio)));
+}
 
-bool try_again() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
+bool try_again() {
+    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+}
 
 int read_socket(BIO* bio, char* to, int size) {
     BIO_clear_retry_flags(bio);
@@ -42,7 +46,9 @@ int write_socket(BIO* bio, const char* from, int size) {
     return static_cast<int>(put);
 }
 
-long control_socket(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
+long control_socket(BIO*, int command, long, void*) {
+    return command == BIO_CTRL_FLUSH ? 1 : 0;
+}
 
 int choose_protocol(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in,
                     unsigned in_size, void*) {
@@ -192,7 +198,8 @@ Failure tls_failure(const std::string& doing) {
 
 }  // namespace
 
-TlsContext::TlsContext() : method_(BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket")) {
+TlsContext::TlsContext()
+    : method_(BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket")) {
     BIO_meth_set_read(method_, read_socket);
     BIO_meth_set_write(method_, write_socket);
     BIO_meth_set_ctrl(method_, control_socket);

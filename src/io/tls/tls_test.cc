@@ -121,7 +121,8 @@ protected:
             [&] {
                 FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
                 char buffer[4096];
-                while (std::size_t n = std::fread(buffer, 1, sizeof buffer, pipe)) out.append(buffer, n);
+                while (std::size_t n = std::fread(buffer, 1, sizeof buffer, pipe))
+                    out.append(buffer, n);
                 ::pclose(pipe);
             },
             [&] { ended = true; });
@@ -161,18 +162,21 @@ TEST_F(TlsTest, RefusesTheUntrusted) {
         << refused.error().message;
     // The right authority, but neither the name nor the address is in the certificate.
     auto wrong = tls::issue_certificate(
-        {*read_file(files.authority), Secret(*read_file(files.authority_key))}, {"elsewhere.example"},
-        clock.now());
+        {*read_file(files.authority), Secret(*read_file(files.authority_key))},
+        {"elsewhere.example"}, clock.now());
     ASSERT_TRUE(wrong);
-    EXPECT_FALSE(tls::needs_renewal(wrong->certificate, *read_file(files.authority), {}, clock.now()));
+    EXPECT_FALSE(
+        tls::needs_renewal(wrong->certificate, *read_file(files.authority), {}, clock.now()));
     auto six = http::listen_tls(loop, "127.0.0.2:0", files.server, handle);
     ASSERT_TRUE(six) << six.error().message;
     const auto mine = client(files.authority);
     const auto named = loop.run(fetch(*mine, get("https://" + (*six)->address() + "/")));
     ASSERT_FALSE(named);
-    EXPECT_NE(named.error().message.find("not trusted"), std::string::npos) << named.error().message;
+    EXPECT_NE(named.error().message.find("not trusted"), std::string::npos)
+        << named.error().message;
     EXPECT_FALSE(http::make_tls_connector(root + "/missing.pem"));
-    EXPECT_FALSE(http::listen_tls(loop, "127.0.0.1:0", {files.authority, files.server.key}, handle));
+    EXPECT_FALSE(
+        http::listen_tls(loop, "127.0.0.1:0", {files.authority, files.server.key}, handle));
 }
 
 TEST_F(TlsTest, StreamsBothWays) {
@@ -275,7 +279,7 @@ TEST_F(TlsTest, CertificatesAreKeptAndRenewed) {
     ASSERT_TRUE(first);
     for (const std::string& path :
          {first->authority, first->authority_key, first->server.certificate, first->server.key}) {
-        struct stat info {};
+        struct stat info{};
         ASSERT_EQ(::stat(path.c_str(), &info), 0);
         EXPECT_EQ(info.st_mode & 07777, 0600u) << path;
     }
@@ -318,7 +322,8 @@ TEST_F(TlsTest, AnAuthorityOfAWrongClockIsMadeAnew) {
         EXPECT_TRUE(again->new_authority);
         EXPECT_NE(*read_file(made->authority), authority);
         EXPECT_NE(tls::fingerprint(*read_file(made->authority)), tls::fingerprint(authority));
-        EXPECT_FALSE(tls::needs_renewal(*read_file(made->server.certificate), *read_file(made->authority), {}, now));
+        EXPECT_FALSE(tls::needs_renewal(*read_file(made->server.certificate),
+                                        *read_file(made->authority), {}, now));
         EXPECT_FALSE(tls::ensure_certificates(folder, {}, now)->new_authority) << "once";
     }
     EXPECT_EQ(tls::fingerprint("nonsense"), "");

@@ -14,9 +14,10 @@ namespace turnout {
 Result<int> kill_processes_of(const std::string& folder);
 
 // Fills the file system of `folder` with a file in it until only `reserve` bytes are left, and says
-// how large that file is. FailedPrecondition if that file system holds one of `others` too, with the
-// first of them: whoever writes there would suffer.
-Result<std::uint64_t> fill_file_system(const std::string& folder, std::uint64_t reserve, const std::vector<std::string>& others);
+// how large that file is. FailedPrecondition if that file system holds one of `others` too, with
+// the first of them: whoever writes there would suffer.
+Result<std::uint64_t> fill_file_system(const std::string& folder, std::uint64_t reserve,
+                                       const std::vector<std::string>& others);
 void free_file_system(const std::string& folder);
 // What a server that ended during a drill left in the folders of its nodes.
 void free_all_file_systems(const std::string& nodes_folder);

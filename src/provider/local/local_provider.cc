@@ -21,7 +21,9 @@ struct AgentHandle {
     std::string boot_id;
     std::string folder, folder_identity;  // it was started on
 
-    bool alive() const { return process.pid > 0 && boot_id == turnout::boot_id() && is_alive(process); }
+    bool alive() const {
+        return process.pid > 0 && boot_id == turnout::boot_id() && is_alive(process);
+    }
 };
 
 std::optional<AgentHandle> handle_in(const std::string& path) {
@@ -31,13 +33,17 @@ std::optional<AgentHandle> handle_in(const std::string& path) {
     if (!json) return std::nullopt;
     return AgentHandle{{static_cast<pid_t>(json->at("pid").as_int()),
                         static_cast<std::uint64_t>(json->at("startTicks").as_int())},
-                       json->at("bootId").as_string(), json->at("folder").as_string(), json->at("folderIdentity").as_string()};
+                       json->at("bootId").as_string(),
+                       json->at("folder").as_string(),
+                       json->at("folderIdentity").as_string()};
 }
 
 // Nothing where the folder is a copy: what is written there is about the processes of another one.
 std::optional<AgentHandle> read_handle(const std::string& folder) {
     auto handle = handle_in(folder + "/agent.json");
-    if (handle && !handle->folder_identity.empty() && handle->folder_identity != folder_identity(folder)) return std::nullopt;
+    if (handle && !handle->folder_identity.empty() &&
+        handle->folder_identity != folder_identity(folder))
+        return std::nullopt;
     return handle;
 }
 
@@ -92,9 +98,10 @@ void LocalProvider::start_agent(const NodeId& id) {
     const Paths paths{folder_of(id)};
     const std::string token = options_.node_token(id).reveal();
     const LocalProviderOptions& o = options_;
-    std::vector<std::string> argv = {o.agent,  "--server", "unix:" + o.server_socket, "--node",       id,
-                                     "--folder", paths.folder, "--cache",             o.cache_folder, "--token-file",
-                                     paths.token()};
+    std::vector<std::string> argv = {o.agent,        "--server",   "unix:" + o.server_socket,
+                                     "--node",       id,           "--folder",
+                                     paths.folder,   "--cache",    o.cache_folder,
+                                     "--token-file", paths.token()};
     if (!o.uv.empty()) argv.insert(argv.end(), {"--uv", o.uv});
     if (!o.python.empty()) argv.insert(argv.end(), {"--python", o.python});
 
@@ -106,7 +113,8 @@ void LocalProvider::start_agent(const NodeId& id) {
                     reap(handle->process.pid);
                     const bool moved = !handle->folder.empty() && handle->folder != paths.folder;
                     if (handle->alive() && !moved) return {};
-                    // It looks for everything where the folder was. What it has begun goes on without it.
+                    // It looks for everything where the folder was. What it has begun goes on
+                    // without it.
                     if (moved && handle->alive()) (void)send_signal(handle->process, SIGKILL);
                 }
                 TURNOUT_TRY(make_directories(paths.folder, 0700));
@@ -124,7 +132,8 @@ void LocalProvider::start_agent(const NodeId& id) {
                 handle.set("bootId", boot_id());
                 handle.set("folder", paths.folder);
                 handle.set("folderIdentity", folder_identity(paths.folder));
-                // If this is lost, the next agent finds the first one's lock on the folder and ends.
+                // If this is lost, the next agent finds the first one's lock on the folder and
+                // ends.
                 return write_file_atomically(paths.agent(), handle.dump() + "\n", 0600);
             }();
         },
@@ -141,8 +150,8 @@ void LocalProvider::release(const Node& node) {
     watch_leaving(id, 0);
 }
 
-// The agent was told to leave. Where it is dead already, a new one is started on the same folder: it
-// is told to leave too, and ends what its predecessor left behind.
+// The agent was told to leave. Where it is dead already, a new one is started on the same folder:
+// it is told to leave too, and ends what its predecessor left behind.
 void LocalProvider::watch_leaving(const NodeId& id, int round) {
     const std::string folder = folder_of(id);
     struct Seen {

@@ -13,12 +13,12 @@
 namespace turnout {
 
 struct LocalProviderOptions {
-    std::string agent;         // path of the turnout-agent executable
-    std::string server_socket; // Unix socket of the server
-    std::string nodes_folder;  // one folder per node beneath it
-    std::string cache_folder;  // snapshots, inputs and environments, shared by the nodes
-    std::string uv;            // path of uv, "" = the agent looks for it
-    std::string python;        // the pool's interpreter, "" = python3 of PATH
+    std::string agent;          // path of the turnout-agent executable
+    std::string server_socket;  // Unix socket of the server
+    std::string nodes_folder;   // one folder per node beneath it
+    std::string cache_folder;   // snapshots, inputs and environments, shared by the nodes
+    std::string uv;             // path of uv, "" = the agent looks for it
+    std::string python;         // the pool's interpreter, "" = python3 of PATH
     std::function<Secret(const NodeId&)> node_token;
 };
 

@@ -40,7 +40,8 @@ Result<bool> has_log(const std::string& path, const std::string& vfs_name) {
     auto* file = reinterpret_cast<sqlite3_file*>(memory.get());
     file->pMethods = nullptr;
     int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_MAIN_JOURNAL;
-    const char* named = sqlite3_create_filename(name.c_str(), name.c_str(), name.c_str(), 0, nullptr);
+    const char* named =
+        sqlite3_create_filename(name.c_str(), name.c_str(), name.c_str(), 0, nullptr);
     bool whole = false;
     if (vfs->xOpen(vfs, named, file, flags, &flags) == SQLITE_OK) {
         std::array<char, kLogHeader> header{};

@@ -2,8 +2,8 @@
 //
 // What was committed since the last checkpoint is in the log beside the file (`-wal`) alone, and
 // SQLite opens a file whose log is gone without a word, as it was then. So the file says of itself,
-// by its `user_version` 1, that it is in use and needs its log; that is checkpointed as soon as it is
-// written, and 0 again when the store is closed, with the log emptied.
+// by its `user_version` 1, that it is in use and needs its log; that is checkpointed as soon as it
+// is written, and 0 again when the store is closed, with the log emptied.
 #pragma once
 
 #include <string>
@@ -19,8 +19,8 @@ Result<bool> has_log(const std::string& path, const std::string& vfs);
 Result<void> check_log(sqlite3* db, const std::string& path, bool log_was_there);
 // From now on it needs its log.
 Result<void> mark_in_use(sqlite3* db);
-// Copies the log into the file and empties it: the file alone is the database. As far as that works;
-// what does not leaves the log to be read at the next start.
+// Copies the log into the file and empties it: the file alone is the database. As far as that
+// works; what does not leaves the log to be read at the next start.
 void close_cleanly(sqlite3* db);
 
 }  // namespace turnout::sqlite

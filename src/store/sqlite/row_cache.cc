@@ -20,7 +20,8 @@ void RowCache::keep(Table table, const Record& record, Moment moment) {
     if (record.value.size() > kMaxRowBytes) return;
     std::string name = name_in_cache(table, record.key);
     const std::lock_guard lock(mutex_);
-    // A commit that began or ended since then may have changed the row, before or after it was read.
+    // A commit that began or ended since then may have changed the row, before or after it was
+    // read.
     if (moment != commits_ || being_written_.contains(name)) return;
     erase(name);
     rows_.push_front(Row{std::move(name), record});

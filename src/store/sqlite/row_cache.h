@@ -64,7 +64,9 @@ private:
     struct Row {
         std::string name;  // table and key
         Record record;
-        std::size_t bytes() const { return name.size() + record.key.size() + record.value.size() + 200; }
+        std::size_t bytes() const {
+            return name.size() + record.key.size() + record.value.size() + 200;
+        }
     };
     // The table's number before the key.
     static std::string name_in_cache(Table table, std::string_view key) {

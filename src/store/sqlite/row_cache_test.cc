@@ -108,7 +108,8 @@ TEST(RowCache, TheStoreNeverShowsARowOlderThanItWas) {
         int last = 0;
         while (acknowledged < 300) {
             for (int i = 0; i < 20; ++i) {
-                const auto scanned = (*store)->scan(Table::Job, {.from = "a", .to = "b", .limit = 1});
+                const auto scanned =
+                    (*store)->scan(Table::Job, {.from = "a", .to = "b", .limit = 1});
                 const auto a = (*store)->get(Table::Job, "a");
                 ASSERT_TRUE(scanned && a);
                 const int by_scan = scanned->empty() ? 0 : std::stoi(scanned->front().value);

@@ -97,7 +97,7 @@ public:
         : file_(std::move(file)), bytes_(bytes), free_space_(std::move(free_space)) {
         if (free_space_) return;
         free_space_ = [folder = folder_of(file_)] {
-            struct statvfs space {};
+            struct statvfs space{};
             if (::statvfs(folder.c_str(), &space) != 0) return std::uint64_t{0};
             return static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize;
         };
@@ -108,7 +108,7 @@ public:
     // Allocates it if it is there already or if that leaves room for others.
     void take() {
         if (held()) return;
-        struct stat there {};
+        struct stat there{};
         if (::stat(file_.c_str(), &there) == 0 &&
             static_cast<std::uint64_t>(there.st_blocks) * 512 >= bytes_) {
             held_ = true;
@@ -138,7 +138,8 @@ private:
 
 // The room that the ballast gave is for what people and nodes decide. Logs wait where they are.
 bool adds_to_logs(const Batch& batch) {
-    return std::any_of(batch.writes.begin(), batch.writes.end(), [](const Write& write) { return write.table == Table::Log && write.value; });
+    return std::any_of(batch.writes.begin(), batch.writes.end(),
+                       [](const Write& write) { return write.table == Table::Log && write.value; });
 }
 
 struct Waiting {
@@ -248,7 +249,10 @@ private:
             commit_group(std::move(group));
             if (wal_frames_ >= kMaxWalFrames) checkpoint();
             lock.lock();
-            if (rest > Span{}) wake_.wait_for(lock, rest, [this] { return stopping_ || (!queue_.empty() && patience_ == Span{}); });
+            if (rest > Span{})
+                wake_.wait_for(lock, rest, [this] {
+                    return stopping_ || (!queue_.empty() && patience_ == Span{});
+                });
         }
     }
 
@@ -420,7 +424,7 @@ private:
 class SqliteStore final : public Store {
 public:
     SqliteStore(Loop& loop, FileHandle lock, Database reader, std::unique_ptr<RowCache> cache,
-                    std::unique_ptr<Writer> writer)
+                std::unique_ptr<Writer> writer)
         : loop_(loop),
           lock_(std::move(lock)),
           reader_(std::move(reader)),
@@ -523,9 +527,9 @@ private:
     FileHandle lock_;
     Database reader_;
     Statement begin_, end_;
-    bool reading_ = false;             // in a transaction
-    bool ending_ = false;              // its end is posted
-    RowCache::Moment read_at_ = 0;     // before it began
+    bool reading_ = false;                                   // in a transaction
+    bool ending_ = false;                                    // its end is posted
+    RowCache::Moment read_at_ = 0;                           // before it began
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // shared with what is posted
     std::array<ReadStatements, kTables> statements_;
     std::unique_ptr<RowCache> cache_;
@@ -536,7 +540,7 @@ private:
 // Opening and closing this file is harmless (SQLite's locks are on the other two).
 void preallocate_wal(const std::string& path) {
     FileHandle file(::open((path + "-wal").c_str(), O_WRONLY | O_CLOEXEC));
-    struct stat there {};
+    struct stat there{};
     if (file.get() < 0 || ::fstat(file.get(), &there) != 0) return;
     const std::string zeros(256 << 10, '\0');
     auto at = static_cast<std::uint64_t>(there.st_size);
@@ -569,9 +573,9 @@ void sync_folder(const std::string& path) {
 }  // namespace
 
 Result<std::unique_ptr<Store>> open_sqlite_store(Loop& loop, const std::string& path,
-                                                       SqliteOptions options) {
-    // Without a count of its memory SQLite takes no lock for each allocation. Refused, without harm,
-    // once SQLite is in use.
+                                                 SqliteOptions options) {
+    // Without a count of its memory SQLite takes no lock for each allocation. Refused, without
+    // harm, once SQLite is in use.
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     const bool real_files = options.vfs.empty();
     FileHandle lock;
@@ -608,8 +612,8 @@ Result<std::unique_ptr<Store>> open_sqlite_store(Loop& loop, const std::string& 
     auto cache = std::make_unique<RowCache>();
     auto thread =
         std::make_unique<Writer>(loop, std::move(writer), std::move(ballast), reserved, *cache);
-    return std::make_unique<SqliteStore>(loop, std::move(lock), std::move(reader),
-                                         std::move(cache), std::move(thread));
+    return std::make_unique<SqliteStore>(loop, std::move(lock), std::move(reader), std::move(cache),
+                                         std::move(thread));
 }
 
 }  // namespace turnout

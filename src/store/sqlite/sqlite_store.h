@@ -42,8 +42,8 @@ struct SqliteOptions {
 inline constexpr std::size_t kLowSpaceBatch = 64 << 10;
 
 // Creates the file, or migrates it forward (after a backup beside it). Errors:
-// FailedPrecondition: written by a newer turnout, in use by another process, or without the log that
-// it needs (intact.h); Unavailable: I/O, or damaged.
+// FailedPrecondition: written by a newer turnout, in use by another process, or without the log
+// that it needs (intact.h); Unavailable: I/O, or damaged.
 Result<std::unique_ptr<Store>> open_sqlite_store(Loop& loop, const std::string& path,
                                                  SqliteOptions options = {});
 

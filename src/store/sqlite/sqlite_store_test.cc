@@ -76,20 +76,33 @@ TEST_F(SqliteStoreTest, ADatabaseOfSchema1IsBroughtForward) {
     ASSERT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
     const std::string task = R"({"command":"echo \"it's\"","environment":{"name":"host:1"}})";
     const auto job = [&](const std::string& name, const std::string& rest) {
-        return R"({"workspace":"ws","name":")" + name + R"(","definition":{"command":"echo"},"experiment":"exp","compute":"cc","principal":"me","created":5,"task":)" + task + "," + rest + "}";
+        return R"({"workspace":"ws","name":")" + name +
+               R"(","definition":{"command":"echo"},"experiment":"exp","compute":"cc","principal":"me","created":5,"task":)" +
+               task + "," + rest + "}";
     };
-    const std::string ended = job("ended", R"("status":"Failed","started":6,"ended":9,"cancelRequested":true,"cause":"user_code","error":"it broke","attempts":[{"number":1,"node":"node-1","leased":6,"ended":9,"ending":{"cause":"user_code","exitCode":3}}])");
-    const std::string waits = job("waits", R"("status":"Queued","cancelRequested":false,"cause":"none","attempts":[])");
-    std::string sql = "CREATE TABLE store_revision(reserved INTEGER NOT NULL); INSERT INTO store_revision VALUES(10);";
+    const std::string ended = job(
+        "ended",
+        R"("status":"Failed","started":6,"ended":9,"cancelRequested":true,"cause":"user_code","error":"it broke","attempts":[{"number":1,"node":"node-1","leased":6,"ended":9,"ending":{"cause":"user_code","exitCode":3}}])");
+    const std::string waits =
+        job("waits", R"("status":"Queued","cancelRequested":false,"cause":"none","attempts":[])");
+    std::string sql =
+        "CREATE TABLE store_revision(reserved INTEGER NOT NULL); INSERT INTO store_revision "
+        "VALUES(10);";
     for (const char* table : {"meta", "job", "job_live"})
-        sql += "CREATE TABLE " + std::string(table) + "(key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL);";
-    sql += "INSERT INTO meta VALUES('schema', CAST('1' AS BLOB), 0); INSERT INTO job_live VALUES('ws/waits', '', 4);";
+        sql += "CREATE TABLE " + std::string(table) +
+               "(key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL);";
+    sql +=
+        "INSERT INTO meta VALUES('schema', CAST('1' AS BLOB), 0); INSERT INTO job_live "
+        "VALUES('ws/waits', '', 4);";
     const auto quote = [](std::string text) {
-        for (std::size_t at = 0; (at = text.find('\'', at)) != std::string::npos; at += 2) text.insert(at, 1, '\'');
+        for (std::size_t at = 0; (at = text.find('\'', at)) != std::string::npos; at += 2)
+            text.insert(at, 1, '\'');
         return "CAST('" + text + "' AS BLOB)";
     };
-    sql += "INSERT INTO job VALUES('ws/ended', " + quote(ended) + ", 3); INSERT INTO job VALUES('ws/waits', " + quote(waits) + ", 4);";
-    ASSERT_EQ(sqlite3_exec(db, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(db);
+    sql += "INSERT INTO job VALUES('ws/ended', " + quote(ended) +
+           ", 3); INSERT INTO job VALUES('ws/waits', " + quote(waits) + ", 4);";
+    ASSERT_EQ(sqlite3_exec(db, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
+        << sqlite3_errmsg(db);
     sqlite3_close(db);
 
     const auto store = open();
@@ -110,8 +123,10 @@ TEST_F(SqliteStoreTest, ADatabaseOfSchema1IsBroughtForward) {
         const Json definition = row(Table::Job, "ws/" + name);
         EXPECT_EQ(definition.at("definition").at("command").as_view(), "echo");
         EXPECT_EQ(definition.at("environment").as_view(), "host:1");
-        for (const char* moved : {"task", "status", "attempts", "cause", "error"}) EXPECT_FALSE(definition.has(moved)) << moved;
-        EXPECT_EQ(row(Table::TaskBase, "ws/" + definition.at("taskBase").as_string()), *parse_json(task));
+        for (const char* moved : {"task", "status", "attempts", "cause", "error"})
+            EXPECT_FALSE(definition.has(moved)) << moved;
+        EXPECT_EQ(row(Table::TaskBase, "ws/" + definition.at("taskBase").as_string()),
+                  *parse_json(task));
     }
     const Json live = row(Table::JobLive, "ws/waits");
     EXPECT_EQ(live.at("compute").as_view(), "cc");
@@ -161,7 +176,9 @@ TEST_F(SqliteStoreTest, APatientBatchGoesWithTheNextThatIsNot) {
         Batch batch;
         batch.put(Table::Job, key, "1");
         batch.patience = 1h;
-        store->commit(std::move(batch), [&done, key](Result<std::uint64_t> result) { done.push_back(key + (result ? "" : " failed")); });
+        store->commit(std::move(batch), [&done, key](Result<std::uint64_t> result) {
+            done.push_back(key + (result ? "" : " failed"));
+        });
     };
     patient("second");
     patient("third");
@@ -233,7 +250,8 @@ TEST_F(SqliteFilesTest, ALostLogIsNoticed) {
         EXPECT_FALSE(copy_database(lost, folder + "/never.db"));
         // Asking changes nothing, and who wants to can go on.
         EXPECT_FALSE(open_sqlite_store(loop, lost, {.ballast_bytes = 0}));
-        auto accepted = open_sqlite_store(loop, lost, {.ballast_bytes = 0, .accept_lost_log = true});
+        auto accepted =
+            open_sqlite_store(loop, lost, {.ballast_bytes = 0, .accept_lost_log = true});
         ASSERT_TRUE(accepted);
         EXPECT_FALSE(*(*accepted)->get(Table::Job, "a"));
         accepted->reset();
@@ -256,7 +274,8 @@ TEST_F(SqliteFilesTest, AfterACleanEndTheFileAloneIsTheDatabase) {
 
 TEST_F(SqliteFilesTest, DamageIsNamed) {
     auto store = open();
-    for (int i = 0; i < 200; ++i) ASSERT_TRUE(put(*store, std::to_string(i), std::string(3000, 'x')));
+    for (int i = 0; i < 200; ++i)
+        ASSERT_TRUE(put(*store, std::to_string(i), std::string(3000, 'x')));
     store.reset();
     EXPECT_TRUE(verify_database(path));
     const std::size_t size = std::filesystem::file_size(path);
@@ -282,7 +301,7 @@ TEST_F(SqliteStoreTest, AFullDiskKeepsRoomForSmallChanges) {
     auto store = open(options);
     ASSERT_TRUE(put(*store, "job", "Running"));
     const std::string ballast = folder + "/ballast";
-    struct stat there {};
+    struct stat there{};
     ASSERT_EQ(::stat(ballast.c_str(), &there), 0);
     EXPECT_GE(there.st_blocks * 512, 1 << 20);
 
@@ -299,7 +318,8 @@ TEST_F(SqliteStoreTest, AFullDiskKeepsRoomForSmallChanges) {
     EXPECT_EQ((*store->get(Table::Job, "job"))->value, "Canceled");
     Batch log;
     log.put(Table::Log, "job/log", "a line");
-    EXPECT_EQ(loop.wait(store->commit(std::move(log))).error().code, Code::ResourceExhausted) << "logs would eat it bit by bit";
+    EXPECT_EQ(loop.wait(store->commit(std::move(log))).error().code, Code::ResourceExhausted)
+        << "logs would eat it bit by bit";
     Batch removal;
     removal.erase(Table::Log, "job/log");
     EXPECT_TRUE(loop.wait(store->commit(std::move(removal))));
