@@ -21,7 +21,7 @@
 #include "agent/files.h"
 #include "io/posix/asio_loop.h"
 #include "io/posix/http_server.h"
-#include "spec/agent_protocol.h"
+#include "protocol/agent_protocol.h"
 
 extern "C" char** environ;
 
@@ -102,6 +102,8 @@ public:
         for (auto& node : nodes_) say(node, Leave{});
         for (auto& node : nodes_)
             loop_.run_until([&] { return waitpid(node.pid, nullptr, WNOHANG) != 0 || !poke(); });
+        for (auto& node : nodes_)  // whoever serves a link writes into its node
+            loop_.run_until([&] { return !node.link; });
         listener_.reset();
         agent::remove_tree(folder_);
         std::printf(

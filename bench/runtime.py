@@ -11,6 +11,7 @@ import time
 import urllib.parse
 
 from harness import ROOT, Server, baseline, median, megabytes, memory_mib, pss_mib
+from relay import figure_relay
 
 NODES = 2
 SHELL = "/bin/bash" if os.path.exists("/bin/bash") else "sh"  # as an agent chooses
@@ -19,10 +20,12 @@ SHELL = "/bin/bash" if os.path.exists("/bin/bash") else "sh"  # as an agent choo
 class Scale:
     """How much is run; `bench/run --quick` takes a tenth of it, for whoever works on the benchmarks."""
     rounds, tasks, samples, held, growth = 5, 10_000, 300, 1_000_000, (1_000, 10_000, 100_000)
+    share = 1
 
     @classmethod
     def quick(cls):
         cls.rounds, cls.tasks, cls.samples, cls.held, cls.growth = 2, 1_000, 60, 20_000, (500, 1_000, 2_000)
+        cls.share = 10
 
 
 def say(text):
@@ -388,6 +391,57 @@ def later_page(server, version):
     return path
 
 
+# ---- a command that says much in little pieces
+
+def cat_of(argv):
+    """CPU seconds of a `cat` that the same command writes to through a pipe."""
+    writer = subprocess.Popen(argv, stdout=subprocess.PIPE)
+    cat = subprocess.Popen(["cat"], stdin=writer.stdout, stdout=subprocess.DEVNULL)
+    writer.stdout.close()
+    _, _, used = os.wait4(cat.pid, 0)
+    writer.wait()
+    return used.ru_utime + used.ru_stime
+
+
+def figure_lines():
+    """Unbuffered lines, each a write of its own; the last one says when the command was done."""
+    count = 10 * Scale.tasks
+    script = f"import sys, time\nfor n in range({count}): sys.stdout.write('step %d\\n' % n)\nsys.stdout.write('end %.6f\\n' % time.time())"
+    argv = ["python3", "-u", "-c", script]
+    server = Server().start()
+    try:
+        warm_cluster(server, nodes=1)
+        connection = server.connect()
+        ended, costs, cats, took = [], [], [], []
+        for number in range(Scale.rounds):
+            name = f"lines-{number}"
+            cats.append(cat_of(argv) / count * 1e6)
+            before, begin = server.cpu_by_kind(), time.time()
+            server.put_job(connection, name, f'python3 -u -c "{script}"', "two")
+            properties = server.wait_job(connection, name, 600)
+            costs.append({kind: cost * 1000 for kind, cost in per_task(before, server.cpu_by_kind(), count).items()})
+            if properties["status"] != "Completed":
+                raise SystemExit(f"job {name} is {properties['status']}")
+            place = urllib.parse.urlsplit(server.log_url(connection, name))
+            _, log = connection.call("GET", place.path + "?" + place.query, headers=server.headers)
+            lines = log.decode().splitlines()
+            if sum(line.startswith("step ") for line in lines) != count:
+                raise SystemExit(f"job {name} has {len(lines):,} lines of {count:,}")
+            said = next(float(line.split()[1]) for line in lines if line.startswith("end "))
+            ended.append(recorded_end(properties) - said)
+            took.append(said - begin)
+            say(f"round {number + 1}: {took[-1]:.2f} s, end + {ended[-1]:.3f} s, agent {costs[-1]['agent']:.2f} us a line, cat {cats[-1]:.2f}")
+        agent, late = median([one["agent"] for one in costs]), median(ended)
+        return {
+            "name": f"{count:,} unbuffered lines of one command", "target": "end of the command -> Completed <= 0.3 s; agent <= 2 us a line",
+            "value": f"{late:.2f} s; CPU a line: " + ", ".join(f"{kind} {median([one[kind] for one in costs]):.2f} us" for kind in ("agent", "supervisor", "server")),
+            "beside": f"`cat` of the same through a pipe: {median(cats):.2f} us a line", "met": late <= 0.3 and agent <= 2,
+            "raw": {"late_s": ended, "cpu_us": costs, "cat_us": cats, "took_s": took, "count": count},
+        }
+    finally:
+        server.remove()
+
+
 # ---- the scheduler alone
 
 def figure_scheduler():
@@ -434,5 +488,5 @@ def figure_cpu(known):
             "beside": f"server, least so far: {beside}" if beside else "", "met": met, "raw": raw}
 
 
-FIGURES = {"sweep": figure_sweep, "shell": figure_shell, "jobs": figure_jobs, "node": figure_node, "single": figure_single, "held": figure_held,
-           "scheduler": figure_scheduler, "cpu": figure_cpu, "growth": figure_growth}
+FIGURES = {"sweep": figure_sweep, "shell": figure_shell, "jobs": figure_jobs, "node": figure_node, "single": figure_single, "lines": figure_lines, "held": figure_held,
+           "scheduler": figure_scheduler, "cpu": figure_cpu, "growth": figure_growth, "relay": lambda: figure_relay(Scale)}

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "spec/agent_protocol.h"
+#include "protocol/agent_protocol.h"
 
 namespace {
 

@@ -1,5 +1,5 @@
 // What an agent, or whoever has the socket, may send to a supervisor: any frames, in any order. The
-// supervisor's own file, but for the calls that would start or end a process.
+// supervisor's own files, but for the calls that would start or end a process.
 //
 // The first byte of the input chooses: the rest is a stream of frames; or a start is made of it,
 // with texts that are empty, of one byte, or as long as there is, and must be read as it was
@@ -19,11 +19,21 @@ static int no_signal(pid_t pid, int number) {
 #define vfork no_process
 #define kill no_signal
 #define main supervisor_main
+#include "supervisor/connections.c"
+#include "supervisor/journal.c"
+#include "supervisor/limits.c"
+#include "supervisor/log.c"
+#include "supervisor/processes.c"
+#include "supervisor/requests.c"
 #include "supervisor/supervisor.c"
+#include "supervisor/tasks.c"
 #undef main
 int launch(int argc, char** argv) {
     (void)argc, (void)argv;
     return 0;
+}
+int can_close(int argc, char** argv) {
+    return launch(argc, argv);
 }
 
 static void expect(int holds, const char* what) {
@@ -66,7 +76,7 @@ static void reset(void) {
     unlink("exits.journal");
     lowest_segment = 0;
     if (open_segment(1) != 0 || ftruncate(segment, 0) != 0) die("segment");
-    read_journal();
+    read_journal(0);
     slots = 0;
     fence = 0;
     quitting = 0;
@@ -158,6 +168,6 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     // What it wrote down it must be able to read.
     while (tasks) remove_task(tasks);
     close(journal);
-    read_journal();
+    read_journal(0);
     return 0;
 }

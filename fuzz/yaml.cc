@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "spec/yaml.h"
+#include "yaml/yaml.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace turnout;

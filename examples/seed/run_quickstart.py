@@ -8,7 +8,6 @@ import runpy
 import sys
 import threading
 import time
-import urllib.parse
 import warnings
 from pathlib import Path
 
@@ -115,10 +114,6 @@ def main():
 
     title("studio")
     print(f"    {job.studio_url}")
-    plain = os.environ.get("IDENTITY_ENDPOINT", "").removesuffix("/msi/token")
-    if plain.startswith("http://127.0.0.1"):
-        page = urllib.parse.urlsplit(job.studio_url)
-        print(f"    the same on this machine, without a question about its certificate:\n    {plain}{page.path}?{page.query}")
     return 0
 
 

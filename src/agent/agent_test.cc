@@ -20,7 +20,8 @@
 #include "io/posix/asio_loop.h"
 #include "io/posix/http_client.h"
 #include "io/posix/http_server.h"
-#include "spec/agent_protocol.h"
+#include "io/posix/sockets.h"
+#include "protocol/agent_protocol.h"
 
 extern "C" char** environ;
 
@@ -62,6 +63,8 @@ protected:
     std::string outbox;
     bool writing = false;
     int hellos = 0;
+    Hello hello;         // the last one
+    std::string speaks;  // what the server says that it does
     std::map<std::pair<AttemptId, std::string>, std::string> logs;
     bool gap = false;
     std::map<AttemptId, Ending> ends;
@@ -171,6 +174,7 @@ protected:
             response.status = 101;
             response.headers.set("Upgrade", "turnout-agent");
             response.headers.set("Connection", "Upgrade");
+            if (!speaks.empty()) response.headers.set(kVersionsHeader, speaks);
             response.upgraded = [this](std::unique_ptr<http::Stream> stream) {
                 return serve(std::shared_ptr<http::Stream>(std::move(stream)));
             };
@@ -260,7 +264,8 @@ protected:
         if (!std::exchange(writing, true)) start(write_out(), [] {});
     }
     void take(const ToServer& message) {
-        if (std::get_if<Hello>(&message)) {
+        if (const auto* said = std::get_if<Hello>(&message)) {
+            hello = *said;
             ++hellos;
             say(Welcome{6h});
             if (repeated) say(*repeated);
@@ -304,7 +309,7 @@ TEST_F(AgentTest, EchoRunsAndItsOutputsArrive) {
     const std::string go = folder + "/go";
     auto id = lease("echo hello; while [ ! -e " + go + " ]; do sleep 0.01; done");
     ASSERT_TRUE(until([&] { return !phases[id].empty() && phases[id].back() == Phase::Running; }));
-    EXPECT_EQ(log(id), "hello\n");
+    EXPECT_TRUE(until([&] { return log(id) == "hello\n"; })) << log(id);
     std::ofstream(go) << "x";
     auto ending = end_of(id);
     EXPECT_EQ(ending.cause, Cause::None) << ending.message;
@@ -378,6 +383,67 @@ TEST_F(AgentTest, InputsAndSnapshot) {
     auto placeholder = lease("echo ${{inputs.nope}}");
     EXPECT_EQ(end_of(placeholder).cause, Cause::Input);
     EXPECT_NE(log(placeholder).find("'nope'"), std::string::npos);
+}
+
+// A file's header and its content, of a tar archive.
+std::string tar_entry(const std::string& name, const std::string& content, char type = '0') {
+    std::string head(512, '\0');
+    const auto put = [&](std::size_t at, const std::string& text) {
+        head.replace(at, text.size(), text);
+    };
+    const auto octal = [](std::size_t value) {
+        char text[13];
+        std::snprintf(text, sizeof text, "%011zo", value);
+        return std::string(text);
+    };
+    put(0, name.substr(0, 100));
+    put(100, "0000644");
+    put(124, octal(content.size()));
+    head[156] = type;
+    put(257, std::string("ustar\0"
+                         "00",
+                         8));
+    put(148, "        ");
+    std::size_t sum = 0;
+    for (const char c : head) sum += static_cast<unsigned char>(c);
+    put(148, octal(sum).substr(5) + '\0');
+    std::string all =
+        (name.size() > 100 ? tar_entry("long", name, 'L') : std::string()) + head + content;
+    all.resize((all.size() + 511) / 512 * 512);
+    return all;
+}
+
+TEST_F(AgentTest, ABadCodeTreeIsTheJobsFault) {
+    std::string deep;
+    for (int i = 0; i < 300; ++i) deep += "d/";
+    const std::map<std::string, std::string> trees{
+        {"long", tar_entry(std::string(300, 'n'), "x")},
+        {"deep", tar_entry(deep + "x", "x")},
+        {"file-and-folder", tar_entry("a", "x") + tar_entry("a/b", "x")},
+        {"folder-and-file", tar_entry("a/b", "x") + tar_entry("a", "x")},
+        {"twice", tar_entry("a", "x") + tar_entry("a", "x")},
+        {"link", tar_entry("a", "", '2')},
+    };
+    for (const auto& [name, tree] : trees) {
+        tars["/turnout/blobs/code/tar?prefix=" + name] = tree + std::string(1024, '\0');
+        const auto id = lease("true", [&](TaskSpec& task) {
+            task.code = BlobFolder{"code", name};
+            task.code_hash = "hash-" + name;
+        });
+        const Ending ending = end_of(id);
+        EXPECT_EQ(ending.cause, Cause::Input) << name << ": " << ending.message;
+        EXPECT_NE(ending.message.find("the code snapshot could not be "), std::string::npos)
+            << ending.message;
+    }
+}
+
+TEST_F(AgentTest, WhatWasNotUploadedIsSaidAtTheEnd) {
+    auto id = lease("mkdir -p outputs && ln -s /etc outputs/elsewhere && echo x > outputs/kept");
+    const Ending ending = end_of(id);
+    EXPECT_EQ(ending.cause, Cause::None);
+    EXPECT_EQ(
+        ending.message,
+        "1 output was not uploaded: 'work/outputs/elsewhere' (why: system_logs/not_uploaded.txt)");
 }
 
 TEST_F(AgentTest, FailuresTellExitCodeAndLastLines) {
@@ -465,6 +531,22 @@ TEST_F(AgentTest, KilledSupervisorTakesItsTasksAndSaysSo) {
     EXPECT_EQ(end_of(next).cause, Cause::None);
 }
 
+TEST_F(AgentTest, ANodeWhoseFolderIsRemovedEndsWithAllThatRunsThere) {
+    auto id = lease("setsid sleep 1000 & echo ready; sleep 1000");
+    ASSERT_TRUE(until([&] { return log(id) == "ready\n"; }));
+    remove_tree(folder + "/node");
+    int status = 0;
+    ASSERT_TRUE(until([&] { return waitpid(agent, &status, WNOHANG) == agent; }));
+    agent = 0;
+    EXPECT_EQ(WEXITSTATUS(status), 70);
+    EXPECT_TRUE(processes_with("ws/" + id.job + "/1").empty());
+    ASSERT_TRUE(until([&] { return !link; })) << "or the next one's lease is told to this one";
+    // The next one begins anew.
+    start_agent();
+    auto next = lease("echo again");
+    EXPECT_EQ(end_of(next).cause, Cause::None);
+}
+
 TEST_F(AgentTest, AnAttemptSeesNothingOfTheOneBefore) {
     const std::string look = "find .. -mindepth 1 | sort | tr '\\n' ' '";
     const std::string empty = "../tmp ../work ../work/logs ../work/outputs ";
@@ -507,6 +589,26 @@ TEST_F(AgentTest, WhatWaitsAtTheSupervisorOutlivesTheAgent) {
     EXPECT_EQ(end_of(first).cause, Cause::None);
     for (const auto& id : more) EXPECT_EQ(end_of(id).cause, Cause::None) << ends[id].message;
     EXPECT_EQ(*read_file(ran), wanted) << "in the order of the leases, each once";
+}
+
+TEST_F(AgentTest, ItSaysHelloInWordsThatTheServerSpeaks) {
+    ASSERT_TRUE(until([&] { return hellos >= 1; }));
+    EXPECT_EQ(hello.protocol, 1) << "the server of before says nothing of versions";
+    EXPECT_GT(hello.facts.cores, 0);
+    EXPECT_GT(hello.facts.memory_bytes, 0);
+    EXPECT_EQ(hello.facts.free_disk_bytes, 0) << "which that one has no word for";
+    speaks = "1-2";  // and is replaced
+    link->close();
+    ASSERT_TRUE(until([&] { return hellos >= 2; }));
+    EXPECT_EQ(hello.protocol, 2);
+    EXPECT_GT(hello.facts.free_disk_bytes, 0);
+    EXPECT_FALSE(hello.facts.host.empty());
+    speaks = "2-3";  // by the next one
+    link->close();
+    ASSERT_TRUE(until([&] { return hellos >= 3; }));
+    EXPECT_EQ(hello.protocol, 2);
+    const AttemptId id = lease("echo done");
+    EXPECT_EQ(end_of(id).cause, Cause::None);
 }
 
 TEST_F(AgentTest, WhatWaitedAtAKilledSupervisorRunsAfterwards) {
@@ -853,6 +955,7 @@ TEST_F(AgentTest, OfSeveralNodesTheLowestRanksFileStays) {
             task.artifacts = {"artifacts", "gang"};
             task.node_count = 3;
             task.rank = 1;
+            task.master_port = 4567;
         });
     for (const char* name : {"of-first", "of-last", "of-earlier", "of-nobody"})
         blobs[outputs + name] = "there";
@@ -875,6 +978,50 @@ TEST_F(AgentTest, LeaveEndsTheNode) {
     agent = 0;
     EXPECT_TRUE(processes_with("ws/" + id.job + "/1").empty());
     EXPECT_FALSE(exists(folder + "/node/attempts"));
+}
+
+// A real server, which is ready when it answers, and whose end is the end of its attempt: the next
+// replica begins anew.
+TEST_F(AgentTest, AServiceBecomesReadyAndAnotherReplicaTakesItsPlace) {
+    const auto port_of = [](const std::string& address) {
+        return std::stoi(address.substr(address.rfind(':') + 1));
+    };
+    const int port = port_of(http::listen_tcp("127.0.0.1:0")->address);  // free again at once
+    TaskSpec task;
+    task.command =
+        "python3 -c 'import time; time.sleep(0.3)'; exec python3 -m http.server --bind 127.0.0.1 "
+        "${{service.port}}";
+    task.run_token = Secret("run-token");
+    task.artifacts = {"artifacts", "dcid.service"};
+    task.service.emplace();
+    task.service->probe = {Probe::Kind::Http, "/", 0s, 50ms, 2s, 3};
+    ASSERT_TRUE(until([&] { return link && hellos > 0; }));
+    const auto replica = [&](int number) {
+        const AttemptId id{"ws",
+                           "service" + std::to_string(getpid()) + "." + std::to_string(number), 1};
+        say(Base{"service", to_json(task)});
+        say(Lease{id, Json::object({{"master_port", port}}), "service"});
+        return id;
+    };
+    const auto is_ready = [&](const AttemptId& id) {
+        return until([&] { return !phases[id].empty() && phases[id].back() == Phase::Ready; });
+    };
+    const AttemptId first = replica(1);
+    ASSERT_TRUE(is_ready(first)) << log(first);
+    EXPECT_TRUE(std::ranges::count(phases[first], Phase::Running)) << "before it listened";
+    kill_agent();
+    phases.clear();
+    start_agent();
+    ASSERT_TRUE(is_ready(first)) << "it was ready all the time";
+    EXPECT_EQ(phases[first], std::vector<Phase>{Phase::Ready});
+
+    for (const int pid : processes_with("ws/" + first.job + "/1")) kill(pid, SIGKILL);
+    EXPECT_EQ(end_of(first).cause, Cause::UserCode);
+    EXPECT_EQ(end_of(first).signal, SIGKILL) << end_of(first).message;
+    const AttemptId second = replica(2);
+    ASSERT_TRUE(is_ready(second)) << log(second);
+    say(Cancel{second, Cause::Canceled, 30s});
+    EXPECT_EQ(end_of(second).cause, Cause::Canceled);
 }
 
 }  // namespace

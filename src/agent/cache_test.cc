@@ -66,5 +66,17 @@ TEST_F(CacheTest, NodesThatFillItTogetherDoNotHarmEachOther) {
     EXPECT_EQ(broken, 0);
 }
 
+TEST_F(CacheTest, WhoUsesSomethingSaysSo) {
+    const std::string folder = root + "/inputs/x", attempt = root + "/attempt";
+    ASSERT_TRUE(make_folders(root + "/inputs"));
+    ASSERT_TRUE(make_folders(attempt));
+    EXPECT_FALSE(*use_cached(folder, attempt))
+        << "it is said before it is there: nobody may take it away in between";
+    ASSERT_TRUE(put_in_cache(build("x"), folder));
+    EXPECT_TRUE(*use_cached(folder, attempt));
+    EXPECT_EQ(*read_file(attempt + "/uses"), "inputs/x\n");
+    EXPECT_FALSE(use_cached(folder, root + "/nowhere")) << "unsaid it is not used";
+}
+
 }  // namespace
 }  // namespace turnout::agent

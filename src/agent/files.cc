@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
@@ -135,6 +136,19 @@ void list_beneath(int folder, const std::string& path, const std::string& full,
     if (!all) left_out.more = true;
 }
 
+// A name from outside cannot be made here. Where the name itself is why, nothing else will help.
+Failure cannot_make(const std::string& path) {
+    const int error = errno;
+    const std::string shown = path.size() > 200 ? path.substr(0, 200) + "..." : path;
+    if (error == ENAMETOOLONG)
+        return invalid("'" + shown + "' is too long a name for a file here", path);
+    if (error == ENOTDIR || error == EEXIST || error == EISDIR)
+        return invalid("'" + shown + "' is there twice, or as a file and as a folder", path);
+    if (error == ELOOP) return invalid("'" + shown + "' is a link", path);
+    errno = error;
+    return failed("creating", path);
+}
+
 // Opens the folder in which the last part of `relative` lies, creating what is missing.
 Result<Fd> parent_beneath(int folder, std::string_view relative) {
     Fd at(dup(folder));
@@ -143,10 +157,9 @@ Result<Fd> parent_beneath(int folder, std::string_view relative) {
         if (slash == std::string_view::npos) return at;
         std::string part(relative.substr(0, slash));
         relative.remove_prefix(slash + 1);
-        if (mkdirat(at.get(), part.c_str(), 0755) != 0 && errno != EEXIST)
-            return failed("creating", part);
+        if (mkdirat(at.get(), part.c_str(), 0755) != 0 && errno != EEXIST) return cannot_make(part);
         Fd next(openat(at.get(), part.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-        if (!next) return failed("opening", part);
+        if (!next) return cannot_make(part);
         at = std::move(next);
     }
     return failed("opening", std::string(relative));
@@ -190,21 +203,11 @@ Result<std::string> read_file(const std::string& path, std::size_t limit) {
     }
 }
 
-Result<void> write_all(int fd, std::string_view bytes) {
-    while (!bytes.empty()) {
-        ssize_t n = write(fd, bytes.data(), bytes.size());
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return failed("writing", "file");
-        bytes.remove_prefix(static_cast<std::size_t>(n));
-    }
-    return {};
-}
-
 Result<void> write_file(const std::string& path, std::string_view bytes, unsigned mode) {
     std::string beside = path + ".new";
     Fd fd(open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
     if (!fd) return failed("writing", beside);
-    TURNOUT_TRY(write_all(fd.get(), bytes));
+    TURNOUT_TRY(write_all(fd.get(), bytes, beside));
     if (rename(beside.c_str(), path.c_str()) != 0) return failed("renaming", beside);
     return {};
 }
@@ -233,7 +236,7 @@ Result<Fd> create_beneath(int folder, std::string_view relative, unsigned mode) 
     std::string name = safe.substr(safe.rfind('/') + 1);
     Fd file(openat(parent.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                    mode));
-    if (!file) return failed("creating", safe);
+    if (!file) return cannot_make(safe);
     return file;
 }
 
@@ -269,6 +272,27 @@ Result<void> copy_file(const std::string& from, const std::string& to) {
         open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644 | (st.st_mode & 0111)));
     if (!target) return failed("copying to", to);
     return copy_bytes(source.get(), target.get(), from);
+}
+
+Result<void> append_bytes(int from, int to, std::uint64_t size, const std::string& path,
+                          const std::function<void(std::size_t)>& got) {
+    constexpr std::uint64_t kAtOnce = 32 << 20;
+    bool in_kernel = true;
+    while (size > 0) {
+        const auto count = static_cast<std::size_t>(std::min(size, kAtOnce));
+        const ssize_t n = in_kernel ? copy_file_range(from, nullptr, to, nullptr, count, 0)
+                                    : sendfile(to, from, nullptr, count);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && in_kernel) {
+            in_kernel = false;  // not between these file systems
+            continue;
+        }
+        if (n < 0) return failed("copying", path);
+        if (n == 0) return internal("'" + path + "' is shorter than it was");
+        size -= static_cast<std::uint64_t>(n);
+        got(static_cast<std::size_t>(n));
+    }
+    return {};
 }
 
 void make_read_only(const std::string& path) {

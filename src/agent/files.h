@@ -16,7 +16,6 @@ Result<void> make_folders(const std::string& path, unsigned mode = 0700);  // li
 Result<std::string> read_file(const std::string& path, std::size_t limit = 64 << 20);
 // All or nothing: written beside it, then renamed.
 Result<void> write_file(const std::string& path, std::string_view bytes, unsigned mode = 0600);
-Result<void> write_all(int fd, std::string_view bytes);
 std::string boot_id();                 // names this life of the machine
 bool exists(const std::string& path);  // follows links
 // The whole tree, read-only folders too. Never follows a link. Absent is fine.
@@ -33,6 +32,10 @@ Result<void> make_folder_beneath(int folder, std::string_view relative);
 // their executable bit; what is neither file nor folder is left out.
 Result<void> copy_tree(const std::string& from, const std::string& to);
 Result<void> copy_file(const std::string& from, const std::string& to);
+// So many bytes from where one file is to where the other is: shares blocks where the file system
+// can.
+Result<void> append_bytes(int from, int to, std::uint64_t size, const std::string& path,
+                          const std::function<void(std::size_t)>& got);
 // Takes the write permission away from everybody (tasks get data that others use too).
 void make_read_only(const std::string& path);
 

@@ -8,12 +8,14 @@
 #include "agent/files.h"
 #include "base/hash.h"
 #include "base/text.h"
+#include "io/posix/files.h"
 
 namespace turnout::agent {
 namespace {
 
 constexpr std::size_t kMaxFile = std::size_t{1} << 30;
 constexpr std::size_t kSum = 8;
+constexpr std::size_t kAhead = 256 << 10;
 
 std::string sum_of(std::string_view line) {
     return to_hex(sha256(line)).substr(0, kSum);
@@ -55,8 +57,10 @@ void Journal::add(std::string_view line) {
 Result<void> Journal::flush() {
     if (added_.empty()) return {};
     std::string bytes = std::exchange(added_, {});
-    auto written = write_all(file_.get(), bytes);
+    hold_room(bytes.size());
+    auto written = write_all(file_.get(), bytes, path_);
     if (!written) {
+        room_ = 0;
         // A torn line would hide those behind it.
         if (ftruncate(file_.get(), static_cast<off_t>(size_)) != 0)
             return failed("repairing", path_);
@@ -64,6 +68,14 @@ Result<void> Journal::flush() {
     }
     size_ += bytes.size();
     return {};
+}
+
+void Journal::hold_room(std::size_t more) {
+    if (size_ + more + kAhead / 4 <= room_) return;
+    // Where that cannot be done the lines find room by themselves, or do not.
+    if (::fallocate(file_.get(), FALLOC_FL_KEEP_SIZE, 0,
+                    static_cast<off_t>(size_ + more + kAhead)) == 0)
+        room_ = size_ + more + kAhead;
 }
 
 Result<void> Journal::sync() const {
@@ -79,11 +91,13 @@ Result<void> Journal::rewrite(const std::vector<std::string>& lines) {
     // would go into a file without a name.
     Fd file(::open(beside.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
     if (!file) return failed("opening", beside);
-    TURNOUT_TRY(write_all(file.get(), bytes));
+    TURNOUT_TRY(write_all(file.get(), bytes, beside));
     if (rename(beside.c_str(), path_.c_str()) != 0) return failed("renaming", beside);
     file_ = std::move(file);
     size_ = bytes.size();
     added_.clear();
+    room_ = 0;
+    hold_room(0);
     return {};
 }
 

@@ -31,11 +31,17 @@ public:
 
 private:
     Journal(std::string path, Fd file, std::size_t size)
-        : path_(std::move(path)), file_(std::move(file)), size_(size) {}
+        : path_(std::move(path)), file_(std::move(file)), size_(size) {
+        hold_room(0);
+    }
+    // Some of the disk, behind what is written, for the next lines: how tasks end must be written
+    // down on a full disk, too.
+    void hold_room(std::size_t more);
 
     std::string path_;
     Fd file_;
     std::size_t size_ = 0;
+    std::size_t room_ = 0;  // how large it can become without asking the disk
     std::string added_;
 };
 

@@ -12,6 +12,7 @@
 #include <cstdlib>
 
 #include "agent/files.h"
+#include "agent/inputs.h"
 #include "agent/layer.h"
 #include "agent/ranks.h"
 #include "base/text.h"
@@ -23,8 +24,8 @@ constexpr std::uint64_t kKeptForLastLines = 1 << 20;
 constexpr std::size_t kLastLines = 20;
 constexpr std::uint64_t kTail = 32 << 10;
 
-// A port that nobody uses just now. For the processes of one machine only: across nodes the server
-// says which.
+// A port that nobody uses just now, for an attempt that has none from its server: an earlier one
+// said them only to jobs of several nodes.
 Result<Fd> bind_free_port(int& port) {
     Fd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_in address{};
@@ -40,12 +41,16 @@ Result<Fd> bind_free_port(int& port) {
 
 Result<Meeting> meeting_of(const TaskSpec& task) {
     Meeting meeting{task.master_address, {}};
+    if (meeting.address.empty()) meeting.address = "127.0.0.1";
     const int needed = ports_needed(task);
     if (task.master_port > 0) {
         for (int i = 0; i < needed; ++i) meeting.ports.push_back(task.master_port + i);
         return meeting;
     }
-    if (meeting.address.empty()) meeting.address = "127.0.0.1";
+    if (task.node_count > 1)
+        return internal(
+            "no port of the machine is free on which the job's processes could meet: the server "
+            "gives those from 20000 to 29999");
     std::vector<Fd> held;  // until all are known, so that each is another
     for (int i = 0; i < needed; ++i) {
         int port = 0;
@@ -62,12 +67,6 @@ int limited_processors(const TaskSpec& task) {
     cpu_set_t allowed;
     if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 0;
     return wanted < CPU_COUNT(&allowed) ? wanted : 0;
-}
-
-// Nodes of one machine take processors beside each other's: the number at the end of its name.
-int number_of_node(const std::string& node) {
-    const auto digits = node.find_last_not_of("0123456789");
-    return std::atoi(node.c_str() + (digits == std::string::npos ? 0 : digits + 1)) % 100'000;
 }
 
 std::string end_file(const Work& work) {
@@ -105,17 +104,26 @@ Result<void> wrap_command(const AgentSettings& settings, const Work& work, Start
             request.environment.push_back(name + "=" + value);
         }
     const bool overlay = has_overlay(work);
-    if (ranks.size() == 1 && processors == 0 && task.shm_size_bytes <= 0 && !overlay) return {};
+    const std::string shared = shared_inputs(settings, work);
+    // By its name the supervisor knows its own launcher, which may mount: nobody else comes under
+    // that name.
+    const std::string& first = request.argv.front();
+    const bool like_launcher =
+        std::string_view(first).substr(first.rfind('/') + 1).starts_with("turnout-supervisor");
+    if (ranks.size() == 1 && processors == 0 && task.shm_size_bytes <= 0 && !overlay &&
+        shared.empty() && !like_launcher)
+        return {};
 
     (void)unlink(end_file(work).c_str());
     std::vector<std::string> argv{settings.supervisor,
                                   "launch",
                                   end_file(work),
                                   std::to_string(processors),
-                                  std::to_string(processors * number_of_node(settings.node)),
+                                  settings.processors.empty() ? "-" : settings.processors,
                                   std::to_string(task.shm_size_bytes),
                                   overlay ? work.prepared->folder : "-",
                                   overlay ? overlay_of(work) : "-",
+                                  shared.empty() ? "-" : shared,
                                   std::to_string(ranks.size())};
     const auto logs = process_logs(work);
     for (std::size_t i = 0; i < ranks.size(); ++i) {

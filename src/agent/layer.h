@@ -9,8 +9,8 @@
 
 #include <string>
 
+#include "agent/environment/prepare.h"
 #include "agent/work.h"
-#include "environment/prepare.h"
 
 namespace turnout::agent {
 

@@ -14,6 +14,7 @@ constexpr std::size_t kMaxPending =
     64 << 20;                        // beyond it appends are passed on, which waits for the server
 constexpr Span kReadPatience = 20s;  // a read waits so long for earlier appends to arrive
 constexpr std::string_view kApi = "/api/2.0/mlflow/";
+constexpr std::string_view kTokens = "/msi/token";
 constexpr std::string_view kAppends[] = {"runs/log-batch", "runs/log-metric", "runs/log-parameter",
                                          "runs/set-tag"};
 
@@ -89,6 +90,28 @@ private:
     http::BodyReader& body_;
 };
 
+// What the server said, as the answer to the node's own client.
+http::Response returned(http::ClientResponse answer, std::string_view method) {
+    http::Response response;
+    response.status = answer.status;
+    for (const auto& [name, value] : answer.headers.all()) {
+        bool hop = false;
+        for (const char* own :
+             {"connection", "content-length", "transfer-encoding", "keep-alive", "date"})
+            hop = hop || equal_ignoring_case(name, own);
+        if (!hop) response.headers.add(name, value);
+    }
+    std::string_view length = answer.headers.get("Content-Length");
+    std::uint64_t size = 0;
+    if (!length.empty() &&
+        std::from_chars(length.data(), length.data() + length.size(), size).ec == std::errc())
+        response.length = size;
+    if (method != "HEAD" && answer.body && answer.status != 204 && answer.status != 304)
+        response.stream = std::move(answer.body);
+    if (response.stream == nullptr && method != "HEAD") response.length.reset();
+    return response;
+}
+
 }  // namespace
 
 bool can_accept(std::string_view path, const Json& body, std::string_view run_id) {
@@ -121,6 +144,7 @@ struct MlflowGate::Run {
     std::size_t pending_bytes = 0;
     std::deque<std::pair<Append, std::optional<Later<bool>::Settle>>> arriving;  // not durable yet
     bool storing = false, shipping = false;
+    bool page_told = false;
     std::vector<std::pair<std::uint64_t, Later<bool>::Settle>>
         waiting;                                // until that number is shipped
     std::map<std::string, std::string> params;  // accepted here: a change is the server's to refuse
@@ -210,7 +234,38 @@ std::shared_ptr<MlflowGate::Run> MlflowGate::find(std::string_view authorization
     return match;
 }
 
+// The token endpoint of Azure's managed identities: the run's token in a header, or, where a client
+// sends none, in the path.
+Task<http::Response> MlflowGate::give_token(const http::Request& request) {
+    std::string token(request.headers.get("x-identity-header"));
+    if (token.empty()) token = request.headers.get("secret");
+    if (token.empty() && request.path.size() > kTokens.size())
+        token = request.path.substr(kTokens.size() + 1);
+    auto run = find("Bearer " + token);
+    if (!run) {
+        http::Response refusal;
+        refusal.status = 401;
+        refusal.headers.set("Content-Type", "application/json");
+        refusal.body =
+            Json::object({{"error", Json::object({{"code", "InvalidIdentityHeader"},
+                                                  {"message",
+                                                   "this endpoint takes the identity of a run on "
+                                                   "this node (IDENTITY_HEADER)"}})}})
+                .dump();
+        co_return refusal;
+    }
+    http::ClientRequest onward;
+    onward.method = "GET";
+    onward.url = std::string(kTokens) + (request.query.empty() ? "" : "?" + request.query);
+    onward.headers.set("X-IDENTITY-HEADER", run->token.reveal());
+    auto answer = co_await server_.send(std::move(onward), run->token);
+    if (!answer) co_return away_response();
+    co_return returned(std::move(*answer), request.method);
+}
+
 Task<http::Response> MlflowGate::handle(const http::Request& request, http::BodyReader& body) {
+    if (request.path == kTokens || request.path.starts_with(std::string(kTokens) + "/"))
+        co_return co_await give_token(request);
     auto run = find(request.headers.get("Authorization"));
     if (!run)
         co_return error_response(
@@ -293,7 +348,7 @@ Task<void> MlflowGate::store(std::shared_ptr<Run> run, Server& server) {
         // these numbers the server knows what it has.
         if (written < group.size()) run->next = group[written].first.number;
         std::function<void()> sync = [run, fine] { *fine = run->journal->sync().has_value(); };
-        if (written > 0) co_await blocking(server.loop(), std::move(sync));
+        if (written > 0) co_await apart(server.loop(), std::move(sync));
         for (std::size_t i = 0; i < written; ++i) {
             // Its number is in the journal, whatever the sync said: it is shipped like the others.
             run->pending_bytes += group[i].first.body.size();
@@ -380,24 +435,11 @@ Task<http::Response> MlflowGate::pass_on(std::shared_ptr<Run> run, const http::R
     }
     auto answer = co_await server_.send(std::move(onward), run->token);
     if (!answer) co_return away_response();
-    http::Response response;
-    response.status = answer->status;
-    for (const auto& [name, value] : answer->headers.all()) {
-        bool hop = false;
-        for (const char* own :
-             {"connection", "content-length", "transfer-encoding", "keep-alive", "date"})
-            hop = hop || equal_ignoring_case(name, own);
-        if (!hop) response.headers.add(name, value);
-    }
-    std::string_view length = answer->headers.get("Content-Length");
-    std::uint64_t size = 0;
-    if (!length.empty() &&
-        std::from_chars(length.data(), length.data() + length.size(), size).ec == std::errc())
-        response.length = size;
-    if (request.method != "HEAD" && answer->body && answer->status != 204 && answer->status != 304)
-        response.stream = std::move(answer->body);
-    if (response.stream == nullptr && request.method != "HEAD") response.length.reset();
-    co_return response;
+    // In place of MLflow's own line, which would name this listener (see start_request).
+    if (const std::string page(answer->headers.get("x-turnout-page"));
+        !page.empty() && !std::exchange(run->page_told, true))
+        complain_(run->id, "turnout: view run " + run->id.job + " at: " + page);
+    co_return returned(std::move(*answer), request.method);
 }
 
 }  // namespace turnout::agent

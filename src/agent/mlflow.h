@@ -39,6 +39,7 @@ public:
 private:
     struct Run;
     std::shared_ptr<Run> find(std::string_view authorization) const;
+    Task<http::Response> give_token(const http::Request& request);
     Task<http::Response> accept(std::shared_ptr<Run> run, std::string path, Json body,
                                 std::string text);
     Task<http::Response> pass_on(std::shared_ptr<Run> run, const http::Request& request,

@@ -32,7 +32,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "io/loop.h"
-#include "spec/agent_protocol.h"
+#include "protocol/agent_protocol.h"
 
 namespace turnout::agent {
 
@@ -52,8 +52,7 @@ struct NodeFacts {
     std::string build;
     std::string boot_id;
     std::int64_t pid = 0;
-    int cores = 0;
-    std::int64_t memory_bytes = 0;
+    agent_protocol::Facts machine;
     int max_running = 1;  // commands at a time until the server says how many
 };
 
@@ -63,9 +62,11 @@ struct TaskExit {
     int signal = 0;
     bool lost = false;             // the supervisor died with it: nobody knows how it ended
     bool memory_exceeded = false;  // the supervisor killed it at its memory limit
-    bool timed_out = false;        // its time limit was met while it ran
-    bool fenced = false;           // the supervisor killed it because the server was away too long
-    int process = -1;              // of several on this node: the rank that failed first
+    bool together =
+        false;  // … for it had most when all tasks of the node were beyond that together
+    bool timed_out = false;  // its time limit was met while it ran
+    bool fenced = false;     // the supervisor killed it because the server was away too long
+    int process = -1;        // of several on this node: the rank that failed first
     Span started{};
     Span ended{};
     std::int64_t peak_memory_bytes = 0;
@@ -138,6 +139,12 @@ struct Abort {  // preparation or shipping of it stops; its completion is ignore
 struct Forget {  // acknowledged: delete its folder, let its log bytes go
     AttemptId id;
 };
+struct ProbePort {  // ask that port of this machine; probed, always
+    AttemptId id;
+    std::uint64_t number = 0;
+    int port = 0;
+    agent_protocol::Probe probe;
+};
 struct SetFence {  // the supervisor kills everything at this time since boot, unless set later
                    // again
     Span deadline{};
@@ -149,7 +156,7 @@ using Effect =
     std::variant<effect::Send, effect::Record, effect::FetchSnapshot, effect::PrepareEnvironment,
                  effect::FetchInputs, effect::StartTask, effect::SignalTask, effect::SetSlots,
                  effect::AppendLog, effect::ShipLog, effect::ShipOutputs, effect::AbandonOutputs,
-                 effect::Abort, effect::Forget, effect::SetFence, effect::Quit>;
+                 effect::Abort, effect::Forget, effect::ProbePort, effect::SetFence, effect::Quit>;
 
 class NodeCore {
 public:
@@ -163,7 +170,10 @@ public:
     std::vector<std::string> snapshot() const;
 
     // ---- the link ----
-    void server_connected();
+    // `version`: of the protocol, that both sides speak.
+    void server_connected(int version = agent_protocol::kVersion);
+    // What the machine is; before the first Hello, and whenever it is looked at anew.
+    void machine_is(agent_protocol::Facts facts);
     void server_disconnected();
     void from_server(const agent_protocol::ToAgent& message);
     // A message about that attempt that nobody can read: the attempt ends, and the server hears
@@ -172,21 +182,29 @@ public:
 
     // ---- the supervisor ----
     void supervisor_listed(const std::vector<TaskState>& tasks);
-    void
-    supervisor_gone();  // its connection broke: nothing is asked of it until it is listed again
+    // Its connection broke: nothing is asked of it until it is listed again. `why` if it was ended
+    // because it did not work, which is no command's doing.
+    void supervisor_gone(std::string why = "");
+    void supervisor_trouble(std::string why);  // it cannot be started
     // Since boot. InvalidArgument, NotFound: the command cannot be run; Canceled: it was dropped
     // while it waited.
     void task_started(const AttemptId& id, Result<Span> started);
     void task_exited(const AttemptId& id, const TaskExit& exit);
     // `stream`: kStdLog, kEnvironmentLog, or the server's name of one.
     void log_grew(const AttemptId& id, std::string_view stream, std::uint64_t length);
+    // What was to be shipped is not there any more.
+    void log_lost(const AttemptId& id, std::string_view stream);
 
-    // ---- completions. Unavailable never comes here: whoever carries an effect out goes on trying.
-    // ----
+    // ---- completions. The server's absence never comes here: whoever carries an effect out goes
+    // on trying. ----
     void snapshot_done(const AttemptId& id, Result<void> result);
     void environment_done(const AttemptId& id, Result<void> result);
     void inputs_done(const AttemptId& id, Result<void> result);
     void outputs_shipped(const AttemptId& id, Result<void> result);
+    // What is missing of its outputs, for people: its end tells it, however it ends.
+    void note(const AttemptId& id, std::string missing);
+    // The answer to a ProbePort: "" = as it should be, else what was wrong, for people.
+    void probed(const AttemptId& id, std::uint64_t number, std::string failure);
     // What it does just now, for people: "building environment (resolving)".
     void progress(const AttemptId& id, std::string detail);
 

@@ -1,3 +1,4 @@
+#include "agent/node/state.h"
 #include "agent/test_node.h"
 
 #include <csignal>
@@ -398,6 +399,35 @@ TEST_F(NodeCoreTest, TimeLimit) {
     EXPECT_EQ(sent<EndReport>().at(0).ending.cause, Cause::Timeout);
 }
 
+TEST_F(NodeCoreTest, MemoryThatJobsOfANodeSharedIsNotToldAsOnesOwn) {
+    for (const bool together : {true, false}) {
+        journal.clear();
+        seen.clear();
+        start("boot-1");
+        ready();
+        core->from_server(Welcome{6h, 4});
+        TaskSpec task;
+        task.command = "echo";
+        task.memory_limit_bytes = 2LL << 30;
+        core->from_server(Lease{kId, to_json(task)});
+        prepare();
+        core->task_started(kId, clock.time);
+        TaskExit exit = exit_with(137);
+        exit.memory_exceeded = true;
+        exit.together = together;
+        exit.peak_memory_bytes = 3LL << 29;
+        core->task_exited(kId, exit);
+        core->outputs_shipped(kId, {});
+        const auto ending = sent<EndReport>().at(0).ending;
+        EXPECT_EQ(ending.cause, Cause::OutOfMemory);
+        EXPECT_EQ(ending.message,
+                  together ? "the jobs on its node used more than the node's 2.0 GiB of memory "
+                             "together, and this one the most "
+                             "of it: 1.5 GiB, where its share is 512.0 MiB"
+                           : "the command used 1.5 GiB of memory, more than its limit of 2.0 GiB");
+    }
+}
+
 TEST_F(NodeCoreTest, WhatMetItsLimitBeforeItWasToGiveWayDoesNotRunAgain) {
     for (const bool before : {true, false}) {
         journal.clear();
@@ -480,6 +510,22 @@ TEST_F(NodeCoreTest, WindowBoundsWhatIsInFlight) {
     EXPECT_EQ(all<effect::ShipLog>().size(), 8u);
     core->from_server(LogAck{kId, std::string(kStdLog), 2 * kLogChunk});
     EXPECT_EQ(all<effect::ShipLog>().size(), 10u);
+}
+
+// Where the server has no room for it, all nodes send theirs again.
+TEST_F(NodeCoreTest, ALittleOfALogIsSentAgainUntilItIsAcknowledged) {
+    bring_to(Running);
+    core->log_grew(kId, kStdLog, 100 << 20);
+    for (int i = 0; i < 3; ++i) {
+        clear();
+        pass(5s);
+        ASSERT_EQ(all<effect::ShipLog>().size(), 1u);
+        EXPECT_EQ(all<effect::ShipLog>()[0].offset, 0u);
+    }
+    clear();
+    core->from_server(LogAck{kId, std::string(kStdLog), kLogChunk});
+    ASSERT_EQ(all<effect::ShipLog>().size(), 8u);
+    EXPECT_EQ(all<effect::ShipLog>()[0].offset, kLogChunk);
 }
 
 TEST_F(NodeCoreTest, StartsAreAskedAheadInTheOrderOfTheLeases) {
@@ -653,11 +699,15 @@ TEST_F(NodeCoreTest, FailuresNameTheirCause) {
     };
     Result<void> theirs = Failure(invalid("input 'x' does not exist").error());
     Result<void> ours = Failure(internal("disk broke").error());
+    Result<void> passing =
+        fail(Code::Unavailable, "EnvironmentUnavailable", "the index does not answer");
     const Case cases[] = {
         {[&] { core->snapshot_done(kId, theirs); }, Cause::Input},
         {[&] { core->snapshot_done(kId, ours); }, Cause::Internal},
         {[&] { core->snapshot_done(kId, {}), core->environment_done(kId, theirs); },
          Cause::Environment},
+        {[&] { core->snapshot_done(kId, {}), core->environment_done(kId, passing); },
+         Cause::Internal},
         {[&] {
              core->snapshot_done(kId, {}), core->environment_done(kId, {}),
                  core->inputs_done(kId, theirs);
@@ -729,6 +779,101 @@ TEST_F(NodeCoreTest, TasksNobodyKnowsAreKilledAndForgotten) {
     ASSERT_EQ(all<effect::SignalTask>().size(), 1u);
     core->task_exited(kId, exit_with(137));
     EXPECT_EQ(all<effect::Forget>().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, ALogThatNobodyTakesDoesNotHoldTheEndForEver) {
+    bring_to(Flushing);
+    pass(kFlushPatience - 1s);
+    EXPECT_TRUE(sent<EndReport>().empty());
+    core->from_server(LogAck{kId, std::string(kStdLog), 4});  // it comes forward
+    pass(kFlushPatience - 1s);
+    EXPECT_TRUE(sent<EndReport>().empty());
+    core->server_disconnected();
+    pass(1h);
+    connect();
+    EXPECT_TRUE(sent<EndReport>().empty()) << "without a server nobody could take it";
+    pass(kFlushPatience);
+    const auto ends = sent<EndReport>();
+    ASSERT_FALSE(ends.empty());
+    EXPECT_EQ(ends[0].ending.cause, Cause::None);
+    EXPECT_EQ(ends[0].ending.message,
+              "the last 6 B of its log are missing: the server did not take them");
+}
+
+TEST_F(NodeCoreTest, WhatWasCanceledWaitsLessForItsLog) {
+    bring_to(Running);
+    core->from_server(Cancel{kId, Cause::Canceled, 30s});
+    core->task_exited(kId, exit_with(143, 10));
+    core->note(kId, "1 output was not uploaded: 'work/outputs/x'");
+    core->outputs_shipped(kId, {});
+    pass(kFlushPatienceStopped - 1s);
+    EXPECT_TRUE(sent<EndReport>().empty());
+    pass(1s);
+    const auto ends = sent<EndReport>();
+    ASSERT_FALSE(ends.empty());
+    EXPECT_EQ(ends[0].ending.cause, Cause::Canceled);
+    EXPECT_EQ(ends[0].ending.message,
+              "canceled; 1 output was not uploaded: 'work/outputs/x'; the last 10 B of its log are "
+              "missing: the server did not take them");
+}
+
+TEST_F(NodeCoreTest, ALogForWhichThereIsRoomAgainIsSentAtOnce) {
+    bring_to(Flushing);
+    pass(7s);
+    clear();
+    core->from_server(LogAck{kId, std::string(kStdLog), 0});
+    ASSERT_EQ(all<effect::ShipLog>().size(), 1u);
+    EXPECT_EQ(all<effect::ShipLog>()[0].offset, 0u);
+    core->from_server(LogAck{kId, std::string(kStdLog), 10});
+    clear();
+    core->from_server(LogAck{kId, std::string(kStdLog), 0});
+    EXPECT_TRUE(all<effect::ShipLog>().empty());
+}
+
+TEST_F(NodeCoreTest, ALogThatWasRemovedIsNotWaitedFor) {
+    bring_to(Flushing);
+    core->log_lost(kId, kStdLog);
+    core->from_server(LogAck{kId, std::string(kStdLog), 0});
+    pass(kFlushPatienceLost);
+    const auto ends = sent<EndReport>();
+    ASSERT_FALSE(ends.empty());
+    EXPECT_EQ(ends[0].ending.message,
+              "the last 10 B of its log are missing: they were removed from the node");
+}
+
+TEST_F(NodeCoreTest, ATimeLimitIsKeptWhenTheSupervisorDoesNot) {
+    ready();
+    run(kId, 60s);
+    clear();
+    pass(60s + kTimeoutGrace + kOverdue - 1s);
+    EXPECT_TRUE(all<effect::SignalTask>().empty());
+    pass(1s);
+    ASSERT_EQ(all<effect::SignalTask>().size(), 1u);
+    EXPECT_EQ(all<effect::SignalTask>()[0].signal, SIGKILL);
+    core->supervisor_gone("it did not answer");
+    TaskState lost{kId, clock.time, 0, TaskExit{}, false};
+    lost.exit->lost = true;
+    core->supervisor_listed({lost});
+    core->outputs_shipped(kId, {});
+    pass(1s);
+    const auto ends = sent<EndReport>();
+    ASSERT_FALSE(ends.empty());
+    EXPECT_EQ(ends[0].ending.cause, Cause::Timeout);
+}
+
+TEST_F(NodeCoreTest, WithoutASupervisorTheNodeSaysThatItIsBroken) {
+    bring_to(Running);
+    core->supervisor_gone();
+    core->supervisor_trouble("no space left");
+    pass(kSupervisorMissing - 1s);
+    EXPECT_TRUE(sent<Broken>().empty());
+    pass(1s);
+    ASSERT_EQ(sent<Broken>().size(), 1u);
+    EXPECT_EQ(sent<Broken>()[0].why, "its supervisor has not answered for 2 min: no space left");
+    clear();
+    core->supervisor_listed({});
+    pass(1h);
+    EXPECT_TRUE(sent<Broken>().empty());
 }
 
 TEST_F(NodeCoreTest, LeaveEndsEverything) {

@@ -163,6 +163,32 @@ TEST_F(Parts, AJournalThatCannotBeRewrittenGoesOnAsItIs) {
     EXPECT_EQ(lines, (std::vector<std::string>{"one", "two", "three", "four"}));
 }
 
+// A full disk does not keep the end of a task from being written down.
+TEST_F(Parts, AJournalHasRoomOnTheDisk) {
+    const std::string path = folder + "/journal";
+    const Fd probe(::open((folder + "/probe").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (::fallocate(probe.get(), FALLOC_FL_KEEP_SIZE, 0, 4096) != 0)
+        GTEST_SKIP() << "this file system cannot hold room";
+    const auto held = [&] {
+        struct stat now{};
+        EXPECT_EQ(::stat(path.c_str(), &now), 0);
+        return now.st_blocks * 512 - now.st_size;
+    };
+    std::vector<std::string> lines;
+    auto journal = Journal::open(path, lines);
+    ASSERT_TRUE(journal);
+    EXPECT_GE(held(), 64 << 10);
+    EXPECT_EQ(journal->size(), 0u);
+    for (int i = 0; i < 300; ++i) {
+        ASSERT_TRUE(journal->append(std::string(1000, 'x')));
+        EXPECT_GE(held(), 60 << 10);
+    }
+    ASSERT_TRUE(journal->rewrite({"one"}));
+    EXPECT_GE(held(), 64 << 10);
+    ASSERT_TRUE(Journal::open(path, lines));
+    EXPECT_EQ(lines.back(), "one");
+}
+
 TEST_F(Parts, JournalKeepsWhatWasWhole) {
     std::string path = folder + "/j";
     std::vector<std::string> lines;

@@ -13,8 +13,8 @@
 namespace turnout::agent {
 namespace {
 
-constexpr std::size_t kParallel = 8;
-constexpr std::size_t kMaxList = 64 << 20;
+constexpr std::size_t kPrefilledAtOnce = 8;
+constexpr std::size_t kLongestList = 64 << 20;
 
 std::string list_of(const Work& work) {
     return work.folder + "/prefilled";
@@ -67,7 +67,7 @@ Task<Result<void>> fetch_folder(Server& server, WorkPtr work, std::string contai
             fetch_one(server, work, container, blob.name, folder, std::move(relative)));
     }
     if (fetches.empty()) co_return Result<void>();
-    co_return co_await in_parallel(std::move(fetches), kParallel);
+    co_return co_await in_parallel(std::move(fetches), kPrefilledAtOnce);
 }
 
 }  // namespace
@@ -107,7 +107,7 @@ Task<Result<void>> prefill_outputs(Server& server, WorkPtr work) {
 
 void remember_prefilled(Work& work) {
     if (!work.task.prefill_outputs || !exists(list_of(work))) return;
-    const auto text = read_file(list_of(work), kMaxList);
+    const auto text = read_file(list_of(work), kLongestList);
     const auto list = text ? parse_json(*text) : Result<Json>(Json::array());
     if (!list) return;
     for (const Json& file : list->items())

@@ -47,10 +47,6 @@ std::string stream_name(const TaskSpec& task, std::string_view local) {
     return std::string(local);
 }
 
-int ports_needed(const TaskSpec& task) {
-    return is_tensorflow(task) ? 1 + world_size(task) : 1;
-}
-
 std::vector<std::pair<std::string, std::string>> variables_of_rank(const TaskSpec& task, int rank,
                                                                    const Meeting& meeting) {
     std::vector<std::pair<std::string, std::string>> variables;

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "spec/agent_protocol.h"
+#include "protocol/agent_protocol.h"
 
 namespace turnout::agent {
 
@@ -28,8 +28,6 @@ struct Meeting {
     std::string address;     // of rank 0
     std::vector<int> ports;  // [0] for all; TensorFlow: [1 + rank] for each process
 };
-// How many ports a job needs.
-int ports_needed(const agent_protocol::TaskSpec& task);
 // The environment variables of one process, as Azure ML sets them for that kind of distribution.
 std::vector<std::pair<std::string, std::string>> variables_of_rank(
     const agent_protocol::TaskSpec& task, int rank, const Meeting& meeting);

@@ -4,13 +4,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 
 #include "agent/files.h"
 #include "agent/tar.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "io/posix/files.h"
+#include "protocol/blob_listing.h"
 
 namespace turnout::agent {
 namespace {
@@ -46,36 +47,6 @@ private:
     std::string path_;
 };
 
-std::string xml_text(std::string_view block, std::string_view tag) {
-    std::string open = "<" + std::string(tag) + ">", close = "</" + std::string(tag) + ">";
-    auto at = block.find(open);
-    if (at == std::string_view::npos) return "";
-    at += open.size();
-    auto end = block.find(close, at);
-    if (end == std::string_view::npos) return "";
-    std::string text;
-    for (std::string_view rest = block.substr(at, end - at); !rest.empty();) {
-        bool found = false;
-        for (auto [name, plain] : {std::pair{"&amp;", '&'},
-                                   {"&lt;", '<'},
-                                   {"&gt;", '>'},
-                                   {"&quot;", '"'},
-                                   {"&apos;", '\''},
-                                   {"&#39;", '\''}})
-            if (rest.starts_with(name)) {
-                text += plain;
-                rest.remove_prefix(std::string_view(name).size());
-                found = true;
-                break;
-            }
-        if (!found) {
-            text += rest.front();
-            rest.remove_prefix(1);
-        }
-    }
-    return text;
-}
-
 std::string blob_url(const std::string& container, const std::string& name) {
     return "/blob/" + percent_encode(container) + "/" + percent_encode(name, "/");
 }
@@ -87,8 +58,8 @@ Error error_of(int status, const std::string& body, const std::string& what) {
         message = error.at("message").as_string();
         reason = error.at("code").as_string();
     } else if (body.find("<Error>") != std::string::npos) {
-        message = xml_text(body, "Message");
-        reason = xml_text(body, "Code");
+        message = protocol::xml_text(body, "Message");
+        reason = protocol::xml_text(body, "Code");
     }
     if (status == 507) reason = "DiskFull";
     if (message.empty()) message = "HTTP status " + std::to_string(status);
@@ -172,22 +143,14 @@ Task<Result<std::vector<RemoteBlob>>> Server::list(std::string container, std::s
         if (!marker.empty()) request.url += "&marker=" + percent_encode(marker);
         TURNOUT_CO_TRY(auto response, co_await ask(std::move(request), token));
         TURNOUT_CO_TRY(auto xml, co_await response.body->all(kMaxList));
-        std::string_view rest = xml;
-        for (;;) {
-            auto begin = rest.find("<Blob>");
-            if (begin == std::string_view::npos) break;
-            auto end = rest.find("</Blob>", begin);
-            if (end == std::string_view::npos) break;
-            std::string_view block = rest.substr(begin, end - begin);
-            RemoteBlob blob{xml_text(block, "Name"), xml_text(block, "Etag"), 0};
-            std::string size = xml_text(block, "Content-Length");
-            std::from_chars(size.data(), size.data() + size.size(), blob.size);
+        auto listing = protocol::parse_blob_listing(xml);
+        if (!listing)
+            co_return fail(Code::Unavailable, "ListingUnreadable", listing.error().message);
+        for (auto& blob : listing->blobs)
             // "data/a" is not beneath "data/ab", though it begins alike.
             if (prefix.empty() || blob.name == prefix || blob.name.starts_with(prefix + "/"))
                 blobs.push_back(std::move(blob));
-            rest.remove_prefix(end);
-        }
-        marker = xml_text(xml, "NextMarker");
+        marker = std::move(listing->next_marker);
     } while (!marker.empty());
     co_return blobs;
 }
@@ -215,7 +178,8 @@ Task<Result<void>> Server::get_tar(std::string container, std::string prefix, st
 }
 
 Task<Result<void>> Server::get_blob(std::string container, std::string name, std::string folder,
-                                    std::string relative, Secret token) {
+                                    std::string relative, Secret token,
+                                    std::function<void(std::size_t)> got) {
     Fd target(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!target) co_return failed("opening", folder);
     http::ClientRequest request;
@@ -230,8 +194,29 @@ Task<Result<void>> Server::get_blob(std::string container, std::string name, std
             co_return Failure(std::move(error));
         }
         if (piece->empty()) co_return Result<void>();
-        TURNOUT_CO_TRY_VOID(write_all(file.get(), *piece));
+        TURNOUT_CO_TRY_VOID(write_all(file.get(), *piece, relative));
+        if (got) got(piece->size());
     }
+}
+
+Task<Result<std::vector<Server::Piece>>> Server::pieces_of(std::string container, std::string name,
+                                                           Secret token) {
+    http::ClientRequest request;
+    request.url =
+        "/turnout/blobs/" + percent_encode(container) + "/pieces?name=" + percent_encode(name);
+    TURNOUT_CO_TRY(auto response, co_await ask(std::move(request), std::move(token)));
+    TURNOUT_CO_TRY(const auto text, co_await response.body->all(kMaxList));
+    TURNOUT_CO_TRY(const Json answer, parse_json(text));
+    std::vector<Piece> pieces;
+    for (const Json& item : answer.at("pieces").items()) {
+        Piece piece{static_cast<std::uint64_t>(item.at("size").as_int()),
+                    item.at("file").as_string(), ""};
+        if (piece.file.empty()) piece.bytes = from_base64(item.at("bytes").as_view()).value_or("");
+        if (piece.file.empty() && piece.bytes.size() != piece.size)
+            co_return internal("the server's pieces of '" + name + "' cannot be read");
+        pieces.push_back(std::move(piece));
+    }
+    co_return pieces;
 }
 
 Task<Result<void>> Server::put_blob(std::string container, std::string name, std::string path,
@@ -299,12 +284,6 @@ Task<void> Backoff::wait() {
     Span pause = next_;
     next_ = std::min(next_ * 2, longest_);
     co_await loop_.sleep(pause);
-}
-
-Task<void> blocking(Loop& loop, std::function<void()> work) {
-    Later<bool> done;
-    loop.blocking(std::move(work), [settle = done.settle()] { settle(true); });
-    co_await done;
 }
 
 }  // namespace turnout::agent

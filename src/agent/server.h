@@ -11,16 +11,14 @@
 #include "base/result.h"
 #include "base/secret.h"
 #include "base/task.h"
+#include "io/apart.h"
 #include "io/http.h"
 #include "io/loop.h"
+#include "protocol/blob_listing.h"
 
 namespace turnout::agent {
 
-struct RemoteBlob {
-    std::string name;
-    std::string etag;
-    std::uint64_t size = 0;
-};
+using RemoteBlob = protocol::ListedBlob;
 
 class Server {
 public:
@@ -39,9 +37,18 @@ public:
     // The tar of a prefix, unpacked into the folder (which exists and is empty).
     Task<Result<void>> get_tar(std::string container, std::string prefix, std::string folder,
                                Secret token);
-    // One blob into a new file beneath the folder.
+    // One blob into a new file beneath the folder. `got` hears of each piece.
     Task<Result<void>> get_blob(std::string container, std::string name, std::string folder,
-                                std::string relative, Secret token);
+                                std::string relative, Secret token,
+                                std::function<void(std::size_t)> got = nullptr);
+    // Where the content of a blob is, if the server is on this machine; NotFound if it is not.
+    struct Piece {
+        std::uint64_t size = 0;
+        std::string file;  // "" = here:
+        std::string bytes;
+    };
+    Task<Result<std::vector<Piece>>> pieces_of(std::string container, std::string name,
+                                               Secret token);
     // The first `size` bytes of a file that really lies beneath `inside` as a blob. `writer`, if
     // the attempt has several nodes, is "ATTEMPT/RANK": of those that write one name the lowest
     // rank's stays.
@@ -75,9 +82,5 @@ private:
     Loop& loop_;
     Span next_, first_, longest_;
 };
-
-// Work on the loop's pool, awaited. Give it a named function: g++ 12 destroys a lambda with
-// captures twice when it is written inside the co_await.
-Task<void> blocking(Loop& loop, std::function<void()> work);
 
 }  // namespace turnout::agent

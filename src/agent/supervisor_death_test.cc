@@ -59,6 +59,39 @@ TEST_F(SupervisorDeathTest, TheOnlyStartThatItDoesNotKnowEndedIt) {
         EXPECT_NE(report.ending.message.find("supervisor"), std::string::npos);
 }
 
+TEST_F(SupervisorDeathTest, ThatItWasSilentIsNoCommandsDoing) {
+    slots(2);
+    prepared("first");
+    EXPECT_EQ(asked(), Jobs{"first"});
+    core->supervisor_gone("it did not answer");
+    core->supervisor_listed({});
+    EXPECT_EQ(asked(), Jobs{"first"}) << "it never began";
+    core->task_started(id("first"), clock.time);
+    core->supervisor_gone("it did not answer");
+    core->supervisor_listed({lost("first")});
+    core->outputs_shipped(id("first"), {});
+    ASSERT_EQ(end_of("first"), Cause::NodeLost);
+    EXPECT_EQ(sent<EndReport>().back().ending.message,
+              "it did not answer, and the command with it");
+}
+
+TEST_F(SupervisorDeathTest, OneThatWaitedForAnotherAndIsClosedIsNotForgottenByWrongName) {
+    const std::string job = "a job whose name is longer than what fits beside a string's length";
+    slots(4);
+    prepared("first");
+    prepared(job);
+    dies();
+    EXPECT_EQ(asked().size(), 3u) << "the second one waits for the first";
+    core->from_server(EndAck{id(job)});
+    ASSERT_EQ(all<effect::Forget>().size(), 1u);
+    EXPECT_EQ(all<effect::Forget>()[0].id, id(job));
+    lease(id(job));
+    ASSERT_EQ(sent<EndReport>().size(), 1u) << "it would begin again";
+    EXPECT_EQ(sent<EndReport>()[0].ending.message, "this attempt has already ended on this node");
+    restart();
+    EXPECT_TRUE(core->attempts().size() == 1 && core->attempts()[0] == id("first"));
+}
+
 TEST_F(SupervisorDeathTest, OfSeveralStartsEachIsTriedAlone) {
     slots(4);
     for (const char* job : {"a", "poison", "b"}) prepared(job);

@@ -1,8 +1,10 @@
 #include "agent/supervisor_link.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -16,16 +18,18 @@
 
 #include "agent/files.h"
 #include "base/text.h"
+#include "io/apart.h"
+#include "io/posix/processes.h"
 
 namespace turnout::agent {
 namespace {
 
 constexpr std::size_t kMaxFrame = 4 << 20;
-constexpr Span kFirstPause = 20ms;
-constexpr Span kLongestPause = 5s;
+constexpr Span kFirstReconnect = 20ms;
+constexpr Span kLongestReconnect = 5s;
 
-enum Flag { kLost = 1, kMemory = 2, kFenced = 4, kTimeout = 8 };
-enum TaskStateNumber { kRunning = 0, kDraining = 1, kEnded = 2, kWords = 3, kWaiting = 4 };
+enum Flag { kLost = 1, kMemory = 2, kFenced = 4, kTimeout = 8, kTogether = 16 };
+enum TaskStateNumber { kRunning = 0, kDraining = 1, kEnded = 2, kWords = 3, kWaitingOnSlot = 4 };
 enum StartResult { kStarted = 0, kKnown = 1, kFailed = 2, kDropped = 3 };
 
 class Writer {
@@ -98,6 +102,7 @@ TaskExit read_exit(Reader& reader) {
     auto flags = reader.number<std::uint8_t>();
     exit.lost = flags & kLost;
     exit.memory_exceeded = flags & kMemory;
+    exit.together = flags & kTogether;
     exit.fenced = flags & kFenced;
     exit.timed_out = flags & kTimeout;
     exit.started = span_of(reader.number<std::uint64_t>());
@@ -148,7 +153,14 @@ struct SupervisorLink::State : std::enable_shared_from_this<State> {
     std::string folder;
     std::string program;
     Events events;
+    Patience patience;
+    PosixClock clock;
     Fd socket;
+    Loop::TimerId next_look = 0;
+    int silent = 0;                // looks since it said anything
+    bool answered = false;         // something came since the last look
+    bool urgent = false;           // it was told to kill something since it said anything
+    std::string ended_why;         // we ended it
     std::unique_ptr<Watch> watch;  // after the socket: destroyed first
     std::string in, out;
     bool flushing = false;
@@ -160,12 +172,20 @@ struct SupervisorLink::State : std::enable_shared_from_this<State> {
     std::map<std::string, std::string> programs;  // of starts under way, for messages
     std::function<void()> quit_done;
 
-    State(AsioLoop& l, std::string f, std::string p, Events e)
-        : loop(l), folder(std::move(f)), program(std::move(p)), events(std::move(e)) {}
+    State(AsioLoop& l, std::string f, std::string p, Events e, Patience pa)
+        : loop(l),
+          folder(std::move(f)),
+          program(std::move(p)),
+          events(std::move(e)),
+          patience(pa) {}
 
     static Task<void> serve(std::shared_ptr<State> self);
     static Task<void> flush(std::shared_ptr<State> self);
     static Task<int> launch(std::shared_ptr<State> self);
+    void look_later();
+    void look();
+    void end_silent(Span so_long);
+    bool kill_it();
     bool connect();
     void disconnect();
     void send(std::string frame);
@@ -190,14 +210,56 @@ bool SupervisorLink::State::connect() {
     in.clear();
     out.clear();
     listing.clear();
+    answered = urgent = false;
+    silent = 0;
+    look_later();
     return true;
 }
 
+// It is asked now and then whether it still works. Looks are counted, not time: while the machine
+// slept nobody could answer.
+void SupervisorLink::State::look_later() {
+    next_look = loop.after(patience.urgent / 4, [this] { look(); });
+}
+
+void SupervisorLink::State::look() {
+    // It reads what it is asked, so it works; where the disk is full it may not tell more.
+    int unread = 0;
+    if (out.empty() && ioctl(socket.get(), SIOCOUTQ, &unread) == 0 && unread == 0) answered = true;
+    silent = std::exchange(answered, false) ? 0 : silent + 1;
+    const bool fenced = fence && clock.since_boot() >= *fence;
+    const Span so_long = silent * (patience.urgent / 4);
+    if (so_long >= (urgent || fenced || quit_done ? patience.urgent : patience.usual)) {
+        end_silent(so_long);
+        silent = 0;
+    }
+    send(Writer('H').number(std::uint32_t{1}).frame());
+    look_later();
+}
+
+// Its tasks' leaders die with it; what else they left behind the next one kills.
+bool SupervisorLink::State::kill_it() {
+    bool sent = false;
+    for (const ProcessSeen& one : list_processes())
+        if (program_of(one.id.pid).starts_with("turnout-supervisor") &&
+            works_in(one.id.pid, folder))
+            sent |= send_signal(one.id, SIGKILL).has_value();
+    return sent;
+}
+
+void SupervisorLink::State::end_silent(Span so_long) {
+    if (!kill_it()) return;
+    ended_why = "the node's supervisor did not answer for " + to_words(so_long) + " and was ended";
+    if (events.trouble) events.trouble(ended_why);
+}
+
 void SupervisorLink::State::disconnect() {
+    loop.cancel(next_look);
     watch.reset();
     socket.reset();
     out.clear();
-    if (std::exchange(up, false) && !closed) events.gone();
+    const std::string why = std::exchange(ended_why, {});
+    if ((std::exchange(up, false) || !why.empty()) && !closed) events.gone(why);
     if (!quit_done) return;
     closed = true;  // it was asked to end: it is not started again
     std::exchange(quit_done, {})();
@@ -205,42 +267,34 @@ void SupervisorLink::State::disconnect() {
 
 // Runs the program and waits for its first process: 0 says that the socket is there.
 Task<int> SupervisorLink::State::launch(std::shared_ptr<State> self) {
-    auto status = std::make_shared<int>(-1);  // shared with the pool's thread
-    Later<bool> done;
-    self->loop.blocking(
-        [status, program = self->program, folder = self->folder] {
-            const char* argv[] = {program.c_str(), folder.c_str(), nullptr};
-            const char* environment[] = {"PATH=/usr/local/bin:/usr/bin:/bin", nullptr};
-            posix_spawnattr_t attributes;
-            posix_spawnattr_init(&attributes);
-            sigset_t none;
-            sigemptyset(&none);
-            posix_spawnattr_setsigmask(&attributes, &none);
-            posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
-            pid_t pid = 0;
-            int error = ETXTBSY;
-            for (int i = 0; i < 50 && error == ETXTBSY; ++i) {
-                error = posix_spawn(&pid, program.c_str(), nullptr, &attributes,
-                                    const_cast<char**>(argv), const_cast<char**>(environment));
-                if (error == ETXTBSY) usleep(10'000);
-            }
-            posix_spawnattr_destroy(&attributes);
-            if (error != 0) {
-                *status = -error;
-                return;
-            }
-            int wait_status = 0;
-            while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR) {
-            }
-            *status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 255;
-        },
-        [settle = done.settle()] { settle(true); });
-    co_await done;
-    co_return *status;
+    std::function<int()> run = [program = self->program, folder = self->folder] {
+        const char* argv[] = {program.c_str(), folder.c_str(), nullptr};
+        const char* environment[] = {"PATH=/usr/local/bin:/usr/bin:/bin", nullptr};
+        posix_spawnattr_t attributes;
+        posix_spawnattr_init(&attributes);
+        sigset_t none;
+        sigemptyset(&none);
+        posix_spawnattr_setsigmask(&attributes, &none);
+        posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
+        pid_t pid = 0;
+        int error = ETXTBSY;
+        for (int i = 0; i < 50 && error == ETXTBSY; ++i) {
+            error = posix_spawn(&pid, program.c_str(), nullptr, &attributes,
+                                const_cast<char**>(argv), const_cast<char**>(environment));
+            if (error == ETXTBSY) usleep(10'000);
+        }
+        posix_spawnattr_destroy(&attributes);
+        if (error != 0) return -error;
+        int status = 0;
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+        }
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+    };
+    co_return co_await apart(self->loop, std::move(run));
 }
 
 Task<void> SupervisorLink::State::serve(std::shared_ptr<State> self) {
-    Span pause = kFirstPause;
+    Span pause = kFirstReconnect;
     while (!self->closed) {
         if (!self->connect()) {
             int status = co_await launch(self);
@@ -249,13 +303,14 @@ Task<void> SupervisorLink::State::serve(std::shared_ptr<State> self) {
                 if (self->events.trouble)
                     self->events.trouble(
                         "the supervisor '" + self->program + "' did not start: " +
-                        (status < 0 ? std::strerror(-status) : "status " + std::to_string(status)));
+                        (status < 0 ? std::strerror(-status) : "status " + std::to_string(status)) +
+                        " (agent.log in the node's folder says more)");
                 co_await self->loop.sleep(pause);
-                pause = std::min(pause * 2, kLongestPause);
+                pause = std::min(pause * 2, kLongestReconnect);
                 continue;
             }
         }
-        pause = kFirstPause;
+        pause = kFirstReconnect;
         self->send(Writer('H').number(std::uint32_t{1}).frame());
         if (self->fence)
             self->send(
@@ -269,6 +324,8 @@ Task<void> SupervisorLink::State::serve(std::shared_ptr<State> self) {
             if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
             if (n <= 0) break;
             self->in.append(bytes, static_cast<std::size_t>(n));
+            self->answered = true;
+            self->urgent = false;
             std::size_t at = 0;
             bool sound = true;
             while (!self->closed && self->in.size() - at >= 4) {
@@ -331,7 +388,7 @@ void SupervisorLink::State::take(std::string_view frame) {
         task.serial = reader.number<std::uint64_t>();
         auto state = reader.number<std::uint8_t>();
         task.started = state != kWords;
-        task.state.waiting = state == kWaiting;
+        task.state.waiting = state == kWaitingOnSlot;
         task.state.id = *id;
         task.state.started = span_of(reader.number<std::uint64_t>());
         task.state.log_length = reader.number<std::uint64_t>();
@@ -380,12 +437,13 @@ void SupervisorLink::State::take(std::string_view frame) {
 }
 
 SupervisorLink::SupervisorLink(AsioLoop& loop, std::string folder, std::string program,
-                               Events events)
-    : state_(std::make_shared<State>(loop, std::move(folder), std::move(program),
-                                     std::move(events))) {}
+                               Events events, Patience patience)
+    : state_(std::make_shared<State>(loop, std::move(folder), std::move(program), std::move(events),
+                                     patience)) {}
 
 SupervisorLink::~SupervisorLink() {
     state_->closed = true;
+    state_->loop.cancel(state_->next_look);
     if (state_->watch) state_->watch->cancel();
 }
 
@@ -427,6 +485,7 @@ Result<void> SupervisorLink::start_task(const StartRequest& request) {
     return {};
 }
 void SupervisorLink::signal(const AttemptId& id, int number) {
+    if (number == SIGKILL) state_->urgent = true;
     state_->send(
         Writer('K').text(task_name(id)).number(static_cast<std::uint32_t>(number)).frame());
 }
@@ -452,7 +511,10 @@ void SupervisorLink::fence(Span deadline) {
     state_->send(Writer('D').number(static_cast<std::uint64_t>(deadline.count())).frame());
 }
 void SupervisorLink::quit(std::function<void()> done) {
-    if (!state_->socket) return done();
+    if (!state_->socket) {  // there may be one that nobody can reach
+        state_->kill_it();
+        return done();
+    }
     state_->quit_done = std::move(done);
     state_->send(Writer('Q').frame());
 }

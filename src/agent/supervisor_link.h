@@ -45,7 +45,7 @@ class SupervisorLink {
 public:
     struct Events {
         std::function<void(std::vector<SupervisedTask>)> listed;
-        std::function<void()> gone;
+        std::function<void(std::string why)> gone;  // `why`: it did not answer, and was ended
         std::function<void(const AttemptId&, Result<Span>)> started;
         std::function<void(const SupervisedTask&)>
             output;  // only serial, log_length and where it begins
@@ -54,8 +54,15 @@ public:
         std::function<void()> told;  // after one or several of these that came together
         std::function<void(const std::string&)> trouble;  // for the agent's own log
     };
+    // How long a supervisor may be silent before it is ended, and with it what it runs: stopped, or
+    // stuck, it keeps no limit and tells no end. The shorter time holds when it is to end
+    // something.
+    struct Patience {
+        Span usual = 2min, urgent = 20s;
+    };
     // `program`: the supervisor's executable.
-    SupervisorLink(AsioLoop& loop, std::string folder, std::string program, Events events);
+    SupervisorLink(AsioLoop& loop, std::string folder, std::string program, Events events,
+                   Patience patience = {2min, 20s});
     ~SupervisorLink();
 
     // Connects, and stays connected until the link is destroyed.

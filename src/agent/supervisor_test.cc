@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <regex>
 
 #include "agent/files.h"
 #include "agent/segments.h"
@@ -30,6 +31,8 @@ protected:
     std::map<AttemptId, Result<Span>> started;
     std::map<AttemptId, TaskExit> exits;
     int listings = 0, gone = 0;
+    std::string gone_why;
+    SupervisorLink::Patience allowed{2min, 20s};
 
     void SetUp() override {
         for (int number : {SIGHUP, SIGPIPE}) ::signal(number, SIG_IGN);  // as the agent does
@@ -60,7 +63,7 @@ protected:
                 tasks[task.id] = task;
             }
         };
-        events.gone = [this] { ++gone; };
+        events.gone = [this](std::string why) { ++gone, gone_why = std::move(why); };
         events.started = [this](const AttemptId& id, Result<Span> result) {
             started.insert_or_assign(id, std::move(result));
         };
@@ -70,7 +73,7 @@ protected:
         };
         events.exited = [this](const AttemptId& id, TaskExit exit) { exits[id] = exit; };
         listings = 0;
-        link.emplace(loop, folder, program, std::move(events));
+        link.emplace(loop, folder, program, std::move(events), allowed);
         link->begin();
         ASSERT_TRUE(until([&] { return listings > 0; }));
     }
@@ -134,6 +137,18 @@ protected:
     }
 };
 
+// The processes that carry the marker of that attempt.
+std::vector<std::string> marked_with(const std::string& attempt) {
+    std::vector<std::string> found;
+    for (const auto& entry : fs::directory_iterator("/proc")) {
+        std::ifstream file(entry.path() / "environ", std::ios::binary);
+        std::string text((std::istreambuf_iterator<char>(file)), {});
+        if (text.find("TURNOUT_ATTEMPT=" + attempt) != std::string::npos)
+            found.push_back(entry.path());
+    }
+    return found;
+}
+
 // How many records a task's log has.
 std::size_t records_of(const std::string& folder, std::uint64_t serial) {
     std::size_t count = 0;
@@ -178,16 +193,28 @@ TEST_F(SupervisorTest, ALogThatNobodyTakesHasALimit) {
                              "]; do sleep 0.02; done; echo later"});
     ASSERT_TRUE(until([&] { return exists(folder + "/wrote"); }));
     ASSERT_TRUE(until([&] { return tasks[id].state.log_length > 900'000; }));
-    const std::uint64_t kept = tasks[id].state.log_length;
-    EXPECT_LE(kept, 1'000'000u);
-    link->trim(id, 0, kept);
+    const std::uint64_t taken = tasks[id].state.log_length;
+    EXPECT_LE(taken, 1'000'000u);
+    link->trim(id, 0, taken);
+    run("after", {"true"});  // messages keep their order: the supervisor knows by now
     ASSERT_TRUE(write_file(folder + "/go", ""));
     ASSERT_TRUE(until([&] { return exits.contains(id); }));
     ASSERT_TRUE(until([&] { return tasks[id].state.log_length == exits[id].log_length; }));
-    EXPECT_EQ(log_of(id), std::string(kept, 'a') +
-                              "\nturnout: " + std::to_string(3'000'000 - kept) +
-                              " bytes of the log are left out here: the server had not taken what "
-                              "came before\nlater\n");
+    // The pipe may have held some of it still when there was room again: each gap says its own
+    // size.
+    std::string log = log_of(id);
+    std::uint64_t left_out = 0;
+    const std::regex gap(
+        "\nturnout: ([0-9]+) bytes of the log are left out here: the server had not taken what "
+        "came before\n");
+    for (std::smatch found; std::regex_search(log, found, gap);) {
+        left_out += std::stoull(found[1]);
+        log.erase(static_cast<std::size_t>(found.position()),
+                  static_cast<std::size_t>(found.length()));
+    }
+    EXPECT_GE(left_out, 1'000'000u);
+    EXPECT_TRUE(log == std::string(3'000'000 - left_out, 'a') + "later\n")
+        << log.size() << " bytes, and " << left_out << " left out";
     // What is left out at the very end is said, too.
     auto last = run("last", {"sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' b"});
     ASSERT_TRUE(until([&] { return exits.contains(last); }));
@@ -314,16 +341,93 @@ TEST_F(SupervisorTest, KilledSupervisorLeavesNothingRunning) {
         "lost",
         {"sh", "-c", "setsid sleep 1000 & (trap '' TERM; sleep 1000) & echo ready; sleep 1000"});
     ASSERT_TRUE(until([&] { return tasks[id].state.log_length == 6; }));
+    EXPECT_FALSE(marked_with(task_name(id)).empty());
     kill(supervisor_pid(), SIGKILL);
     ASSERT_TRUE(until([&] { return exits.contains(id); }));
     EXPECT_EQ(gone, 1);
     EXPECT_TRUE(exits[id].lost);
     EXPECT_EQ(log_of(id), "ready\n");
-    for (const auto& entry : fs::directory_iterator("/proc")) {
-        std::ifstream file(entry.path() / "environ", std::ios::binary);
-        std::string text((std::istreambuf_iterator<char>(file)), {});
-        EXPECT_EQ(text.find("TURNOUT_ATTEMPT=" + task_name(id)), std::string::npos) << entry.path();
+    EXPECT_TRUE(marked_with(task_name(id)).empty());
+}
+
+TEST_F(SupervisorTest, ASupervisorThatDoesNotAnswerIsEndedWithWhatItRuns) {
+    link.reset();
+    allowed = {1h, 400ms};
+    connect();
+    auto id = run("held", {"sh", "-c", "setsid sleep 1000 & echo ready; sleep 1000"});
+    ASSERT_TRUE(until([&] { return tasks[id].state.log_length == 6; }));
+    EXPECT_FALSE(marked_with(task_name(id)).empty());
+    kill(supervisor_pid(), SIGSTOP);
+    usleep(800'000);
+    EXPECT_EQ(gone, 0) << "nobody waits for it yet";
+    link->signal(id, SIGKILL);
+    ASSERT_TRUE(until([&] { return exits.contains(id); }));
+    EXPECT_TRUE(exits[id].lost);
+    EXPECT_NE(gone_why.find("did not answer"), std::string::npos) << gone_why;
+    EXPECT_EQ(log_of(id), "ready\n");
+    EXPECT_TRUE(marked_with(task_name(id)).empty());
+}
+
+TEST_F(SupervisorTest, ASupervisorThatWasStoppedBeforeItsAgentCameIsEndedToo) {
+    auto id = run("held", {"sleep", "1000"});
+    link.reset();
+    kill(supervisor_pid(), SIGSTOP);
+    allowed = {800ms, 400ms};
+    connect();
+    EXPECT_TRUE(exits.contains(id) && exits[id].lost);
+    EXPECT_NE(gone_why.find("did not answer"), std::string::npos) << gone_why;
+}
+
+TEST_F(SupervisorTest, ABrokenJournalHidesNoProcess) {
+    for (const std::string& noise :
+         {std::string(), std::string(4096, '\0'), std::string(4096, '\x5a')}) {
+        auto id = run("hidden" + std::to_string(noise.size()) +
+                          (noise.empty() ? ""
+                           : noise[0]    ? "a"
+                                         : "b"),
+                      {"sh", "-c", "setsid sleep 1000 & echo ready; sleep 1000"});
+        ASSERT_TRUE(until([&] { return tasks[id].state.log_length == 6; }));
+        EXPECT_FALSE(marked_with(task_name(id)).empty());
+        ASSERT_TRUE(write_file(folder + "/exits.journal", noise));
+        const int before = listings;
+        kill(supervisor_pid(), SIGKILL);
+        ASSERT_TRUE(until([&] { return listings > before; }));
+        EXPECT_FALSE(exits.contains(id)) << "nobody knows of it any more";
+        EXPECT_TRUE(marked_with(task_name(id)).empty());
+        auto next = run("next" + std::to_string(listings), {"sh", "-c", "echo on"});
+        ASSERT_TRUE(until([&] { return exits.contains(next); }));
+        EXPECT_EQ(exits[next].exit_code, 0);
     }
+}
+
+TEST_F(SupervisorTest, ALogOfAnotherProcessHasALimitToo) {
+    AttemptId id{"ws", "ranks-" + std::to_string(getpid()), 1};
+    StartRequest request;
+    request.id = id;
+    request.cwd = folder;
+    request.argv = {program,   "launch-up-to",
+                    "1000000", folder + "/end",
+                    "0",       "0",
+                    "0",       "-",
+                    "-",       "-",
+                    "2",       "0",
+                    "-",       "0",
+                    "1",       folder + "/rank.log",
+                    "0",       "sh",
+                    "-c",      "head -c 3000000 /dev/zero | tr '\\0' a; echo; echo end"};
+    // What the job sets is not asked.
+    request.environment = {"PATH=/usr/bin:/bin", "TURNOUT_LOG_LIMIT=1000",
+                           "TURNOUT_ATTEMPT=" + task_name(id), "TURNOUT_NODE_FOLDER=" + folder};
+    ASSERT_TRUE(link->start_task(request));
+    ASSERT_TRUE(until([&] { return exits.contains(id); }));
+    EXPECT_EQ(exits[id].exit_code, 0);
+    const std::string log = read_file(folder + "/rank.log", 64 << 20).value();
+    EXPECT_LT(log.size(), 1'001'000u);
+    const std::size_t kept = log.find('\n');
+    EXPECT_EQ(
+        log.substr(kept),
+        "\nturnout: " + std::to_string(3'000'000 - kept + 5) +
+            " bytes of the log are left out here: the server had not taken what came before\n");
 }
 
 // Who ends the machine says TERM to it: what it then kills is nobody's failure.
@@ -332,6 +436,30 @@ TEST_F(SupervisorTest, ATerminatedSupervisorsTasksAreLost) {
     kill(supervisor_pid(), SIGTERM);
     ASSERT_TRUE(until([&] { return exits.contains(id); }));
     EXPECT_TRUE(exits[id].lost);
+}
+
+// tail keeps what it reads until a line ends.
+std::vector<std::string> holding(int megabytes) {
+    return {"/bin/sh", "-c",
+            "(head -c " + std::to_string(megabytes << 20) +
+                " /dev/zero; echo held >&2; exec sleep 100) | tail"};
+}
+
+TEST_F(SupervisorTest, TasksHaveTheMemoryOfTheirNodeTogether) {
+    const std::int64_t node = 240 << 20;
+    const auto small = run("small", holding(60), node), other = run("other", holding(60), node),
+               large = run("large", holding(150), node);
+    ASSERT_TRUE(until([&] { return exits.contains(large); })) << "none is beyond the limit alone";
+    EXPECT_TRUE(exits[large].memory_exceeded);
+    EXPECT_TRUE(exits[large].together);
+    EXPECT_GT(exits[large].peak_memory_bytes, 100 << 20);
+    // What ended makes room: a smaller one takes it, and those that were there go on.
+    const auto next = run("next", holding(60), node);
+    ASSERT_TRUE(until([&] { return log_of(next) == "held\n"; }));
+    const auto beyond = run("beyond", holding(300), node);
+    ASSERT_TRUE(until([&] { return exits.contains(beyond); }));
+    EXPECT_TRUE(exits[beyond].memory_exceeded);
+    EXPECT_EQ(exits.size(), 2u);
 }
 
 TEST_F(SupervisorTest, ATimeLimitIsKeptWithoutAnAgent) {
@@ -572,7 +700,7 @@ TEST_F(SupervisorTest, WhatCannotBeAFrameEndsTheConnection) {
     bool listed = false;
     SupervisorLink::Events events;
     events.listed = [&](std::vector<SupervisedTask>) { listed = true; };
-    events.gone = [] {};
+    events.gone = [](std::string) {};
     SupervisorLink strange(loop, other, program, std::move(events));
     strange.begin();
     using namespace std::string_view_literals;
@@ -610,10 +738,27 @@ TEST_F(SupervisorTest, WhatKilledProcessesSaidLastIsKept) {
     const std::string script =
         "if [ $RANK = 1 ]; then echo $$ $PPID > pids; while [ ! -e go ]; do sleep 0.01; done; echo "
         "last words; touch said; fi; exec sleep 1000";
-    auto id = run(
-        "ranks",
-        {program,  "launch", folder + "/end", "0", "0",      "0",  "-",  "-",   "2", "0", "-", "1",
-         "RANK=0", "1",      folder + "/log", "1", "RANK=1", "sh", "-c", script});
+    auto id = run("ranks", {program,
+                            "launch",
+                            folder + "/end",
+                            "0",
+                            "0",
+                            "0",
+                            "-",
+                            "-",
+                            "-",
+                            "2",
+                            "0",
+                            "-",
+                            "1",
+                            "RANK=0",
+                            "1",
+                            folder + "/log",
+                            "1",
+                            "RANK=1",
+                            "sh",
+                            "-c",
+                            script});
     pid_t process = 0, launcher = 0;
     ASSERT_TRUE(until([&] {
         return std::sscanf(read_file(folder + "/pids").value_or("").c_str(), "%d %d", &process,
@@ -633,6 +778,23 @@ TEST_F(SupervisorTest, WhatKilledProcessesSaidLastIsKept) {
     EXPECT_EQ(exits[id].exit_code, 137);
     EXPECT_EQ(read_file(folder + "/log").value_or(""), "last words\n");
     EXPECT_TRUE(read_file(folder + "/end").value_or("").ends_with(" 137 9\n"));
+}
+
+TEST_F(SupervisorTest, AFolderIsClosedToTheCommandAlone) {
+    const std::string closed = folder + "/closed";
+    ASSERT_TRUE(make_folders(closed) && write_file(closed + "/x", "old"));
+    const auto can = run("can", {program, "can-close", closed});
+    ASSERT_TRUE(until([&] { return exits.contains(can); }));
+    if (exits[can].exit_code != 0) GTEST_SKIP() << "this machine allows no mounts";
+    const std::string script = "cd '" + closed +
+                               "' && (echo new >x || rm -f x || chmod 666 x || mount -o remount,rw "
+                               ". || umount .) 2>/dev/null && exit 3; cat x";
+    const auto id = run("closed", {program, "launch", folder + "/end", "0", "0", "0", "-", "-",
+                                   closed, "1", "0", "-", "0", "sh", "-c", script});
+    ASSERT_TRUE(until([&] { return exits.contains(id); }));
+    EXPECT_EQ(exits[id].exit_code, 0);
+    EXPECT_EQ(read_file(closed + "/x").value_or(""), "old");
+    EXPECT_TRUE(write_file(closed + "/x", "of others"));
 }
 
 }  // namespace

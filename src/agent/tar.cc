@@ -6,6 +6,7 @@
 
 #include "agent/files.h"
 #include "base/text.h"
+#include "io/posix/files.h"
 
 namespace turnout::agent {
 namespace {
@@ -153,7 +154,7 @@ Result<void> TarReader::feed(std::string_view input) {
         std::size_t take = static_cast<std::size_t>(std::min<std::uint64_t>(left_, input.size()));
         std::string_view part = input.substr(0, take);
         if (in_ == In::File) {
-            TURNOUT_TRY(write_all(file_.get(), part));
+            TURNOUT_TRY(write_all(file_.get(), part, "file"));
             bytes_ += take;
         } else if (in_ == In::Meta) {
             meta_ += part;

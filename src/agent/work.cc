@@ -1,5 +1,7 @@
 #include "agent/work.h"
 
+#include "agent/azure.h"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,119 +21,13 @@ namespace turnout::agent {
 namespace {
 
 using agent_protocol::BlobFolder;
-using agent_protocol::TaskInput;
 using agent_protocol::TaskOutput;
 
-constexpr std::size_t kParallel = 8;
-constexpr std::string_view kShell = "/bin/bash";
+constexpr std::size_t kFilesAtOnce = 8;
 constexpr std::size_t kMaxOutputs = 200'000;
 constexpr int kTriesFullDisk = 12;  // a minute
 constexpr std::string_view kUnreadable = "OutputUnreadable";
-
-std::string without_slash(std::string text) {
-    while (text.ends_with('/')) text.pop_back();
-    return text;
-}
-
-Failure not_wanted() {
-    return fail(Code::Canceled, "Canceled", "no longer wanted");
-}
-
-std::string building_name(const Work& work, std::string_view what) {
-    return "building-" + std::to_string(getpid()) + "-" + attempt_folder_name(work.id) + "-" +
-           std::string(what);
-}
-
-Task<Result<void>> copy_in_pool(Loop& loop, std::string from, std::string to, bool folder) {
-    auto result = std::make_shared<Result<void>>();  // shared with the pool's thread
-    std::function<void()> copy = [=] {
-        *result = folder ? copy_tree(from, to) : copy_file(from, to);
-    };
-    co_await blocking(loop, std::move(copy));
-    co_return *result;
-}
-
-bool is_folder(const std::string& path) {
-    struct stat st;
-    return stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-// One try to have the input's blobs as files; the path that the command gets.
-Task<Result<std::string>> fetch_blobs(Server& server, std::string cache, WorkPtr work,
-                                      TaskInput input) {
-    const BlobFolder& from = *input.blobs;
-    TURNOUT_CO_TRY(auto blobs,
-                   co_await server.list(from.container, from.prefix, work->task.run_token));
-    if (blobs.empty())
-        co_return not_found("input '" + input.name + "' has no data: there is nothing in '" +
-                                from.container + "/" + from.prefix + "'",
-                            input.name);
-    std::sort(blobs.begin(), blobs.end(),
-              [](const auto& a, const auto& b) { return a.name < b.name; });
-    std::string definition = from.container + "\n" + from.prefix + "\n";
-    for (const auto& blob : blobs)
-        definition += blob.name + "\n" + blob.etag + "\n" + std::to_string(blob.size) + "\n";
-    std::string folder = cache + "/inputs/" + to_hex(sha256(definition));
-    std::string prefix = without_slash(from.prefix);
-    bool single = blobs.size() == 1 && blobs[0].name == prefix;
-    if (!is_cached(folder)) {
-        std::string building = cache + "/inputs/" + building_name(*work, input.name.substr(0, 64));
-        remove_tree(building);
-        TURNOUT_CO_TRY_VOID(make_folders(building, 0755));
-        std::vector<Task<Result<void>>> fetches;
-        for (const auto& blob : blobs) {
-            std::string relative = blob.name == prefix
-                                       ? prefix.substr(prefix.rfind('/') + 1)
-                                       : blob.name.substr(prefix.empty() ? 0 : prefix.size() + 1);
-            if (relative.empty() || relative.ends_with('/'))
-                continue;  // a marker of an empty folder
-            fetches.push_back(server.get_blob(from.container, blob.name, building, relative,
-                                              work->task.run_token));
-        }
-        TURNOUT_CO_TRY_VOID(co_await in_parallel(std::move(fetches), kParallel));
-        make_read_only(building);
-        chmod(building.c_str(), 0755);  // until it is renamed
-        TURNOUT_CO_TRY_VOID(put_in_cache(building, folder));
-        chmod(folder.c_str(), 0555);
-    }
-    co_return single ? folder + "/" + prefix.substr(prefix.rfind('/') + 1) : folder;
-}
-
-Task<Result<std::string>> fetch_input(Server& server, std::string cache, WorkPtr work,
-                                      TaskInput input) {
-    if (input.type == "literal") co_return input.literal;
-    if (input.mode == "direct" && !input.local_path) co_return input.uri;
-    bool copy =
-        input.mode == "download" || input.mode == "rw_mount" || input.mode == "eval_download";
-    std::string source;
-    if (input.local_path) {
-        source = *input.local_path;
-        if (!exists(source))
-            co_return not_found(
-                "input '" + input.name + "' does not exist on this node: '" + source + "'",
-                input.name);
-        if (input.mode == "rw_mount") copy = false;
-    } else if (input.blobs) {
-        TURNOUT_CO_TRY(source, co_await fetch_blobs(server, cache, work, input));
-        // The cache's permissions keep a task from changing what others read, but they do not bind
-        // root.
-        if (geteuid() == 0) copy = true;
-    } else {
-        co_return input.uri.empty()
-            ? Result<std::string>(
-                  Failure(not_found("input '" + input.name + "' has no data", input.name).error()))
-            : Result<std::string>(input.uri);
-    }
-    if (!copy) co_return source;
-    if (!work->wanted) co_return not_wanted();
-    std::string folder = work->folder + "/inputs/" + input.name;
-    remove_tree(folder);
-    bool whole = is_folder(source);
-    TURNOUT_CO_TRY_VOID(make_folders(whole ? folder : folder + "/", 0755));
-    std::string target = whole ? folder : folder + "/" + source.substr(source.rfind('/') + 1);
-    TURNOUT_CO_TRY_VOID(co_await copy_in_pool(server.loop(), source, target, whole));
-    co_return target;
-}
+constexpr std::string_view kDiskFull = "DiskFull";
 
 struct Upload {
     std::string path, container, blob;
@@ -218,8 +114,18 @@ std::string writer_of(const Work& work) {
                : "";
 }
 
-Task<Result<void>> upload_one(Server& server, WorkPtr work, Upload upload) {
+// A name for people, from whatever bytes.
+std::string shown_name(const Work& work, const std::string& path) {
+    std::string name = path.substr(std::min(path.size(), work.folder.size() + 1));
+    for (char& c : name)
+        if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f) c = '?';
+    return name;
+}
+
+Task<Result<void>> upload_one(Server& server, WorkPtr work, Upload upload, std::string words,
+                              Saying say) {
     if (!work->wanted) co_return not_wanted();
+    if (say) say(std::move(words));
     auto put = co_await server.put_blob(upload.container, upload.blob, upload.path, work->folder,
                                         upload.file.size, work->task.run_token, writer_of(*work));
     if (put) {
@@ -232,6 +138,12 @@ Task<Result<void>> upload_one(Server& server, WorkPtr work, Upload upload) {
             upload.path.substr(std::min(upload.path.size(), work->folder.size() + 1));
         co_return fail(Code::InvalidArgument, std::string(kUnreadable),
                        "'" + name + "' cannot be read: the command took the permission away", name);
+    }
+    if (!put && put.error().reason == kDiskFull) {
+        Error error = put.error();
+        error.message = "the server's disk has no room for '" + shown_name(*work, upload.path) +
+                        "' (" + to_size_words(upload.file.size) + ")";
+        co_return Failure(std::move(error));
     }
     co_return put;
 }
@@ -252,11 +164,7 @@ Task<Result<void>> tell_left_out(Server& server, WorkPtr work) {
     std::size_t told = 0;
     for (const std::string& path : work->left_out) {
         if (told++ == kTold) break;
-        std::string name = path.substr(std::min(path.size(), work->folder.size() + 1));
-        for (char& c : name)
-            if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f)
-                c = '?';
-        text += name + "\n";
+        text += shown_name(*work, path) + "\n";
     }
     if (work->left_out.size() > kTold)
         text += "and " + std::to_string(work->left_out.size() - kTold) + " more\n";
@@ -269,7 +177,6 @@ Task<Result<void>> tell_left_out(Server& server, WorkPtr work) {
         text.size(), work->task.run_token, writer_of(*work));
 }
 
-// A variable that cannot reach a process as it is would be a surprise later.
 // Environment variables as a list of NAME=value. There are some tens, and each task has a list of
 // its own: a list that is searched costs less than a tree that is built.
 class Variables {
@@ -353,7 +260,8 @@ bool allowed_variable(std::string_view name) {
                                           "SSL_CERT_DIR",
                                           "REQUESTS_CA_BUNDLE",
                                           "CURL_CA_BUNDLE",
-                                          "TURNOUT_UV"};
+                                          "TURNOUT_UV",
+                                          "PYENV_ROOT"};
     for (const char* exact : kExact)
         if (name == exact) return true;
     return name.starts_with("LC_") || name.starts_with("PIP_") || name.starts_with("UV_");
@@ -369,6 +277,29 @@ std::string attempt_folder_name(const AttemptId& id) {
            std::to_string(id.attempt);
 }
 
+std::string without_slash(std::string text) {
+    while (text.ends_with('/')) text.pop_back();
+    return text;
+}
+
+Failure not_wanted() {
+    return fail(Code::Canceled, "Canceled", "no longer wanted");
+}
+
+std::string building_name(const Work& work, std::string_view what) {
+    return "building-" + std::to_string(getpid()) + "-" + attempt_folder_name(work.id) + "-" +
+           std::string(what);
+}
+
+Task<Result<void>> copy_in_pool(Loop& loop, std::string from, std::string to, bool folder) {
+    auto result = std::make_shared<Result<void>>();  // shared with the pool's thread
+    std::function<void()> copy = [=] {
+        *result = folder ? copy_tree(from, to) : copy_file(from, to);
+    };
+    co_await apart(loop, std::move(copy));
+    co_return *result;
+}
+
 Task<Result<void>> fetch_snapshot(Server& server, const AgentSettings& settings, WorkPtr work) {
     if (!work->own) {
         // What an earlier, interrupted try left is not trusted. Its build log stays: it is shipped.
@@ -382,8 +313,12 @@ Task<Result<void>> fetch_snapshot(Server& server, const AgentSettings& settings,
     bool cacheable = !hash.empty() && hash.find('/') == std::string::npos && hash[0] != '.';
     std::string kept = settings.cache + "/snapshots/" + hash;
     Backoff backoff(server.loop(), 100ms, 10s);
-    while (!cacheable || !is_cached(kept)) {
+    while (true) {
         if (!work->wanted) co_return not_wanted();
+        if (cacheable) {
+            TURNOUT_CO_TRY(const bool cached, use_cached(kept, work->folder));
+            if (cached) break;
+        }
         std::string target = cacheable
                                  ? settings.cache + "/snapshots/" + building_name(*work, "code")
                                  : work->work();
@@ -405,63 +340,14 @@ Task<Result<void>> fetch_snapshot(Server& server, const AgentSettings& settings,
         co_await backoff.wait();
     }
     if (!work->wanted) co_return not_wanted();
-    co_return co_await copy_in_pool(server.loop(), kept, work->work(), true);
+    auto copied = co_await copy_in_pool(server.loop(), kept, work->work(), true);
+    if (copied) co_return copied;
+    Error error = copied.error();
+    error.message = "the code snapshot could not be copied: " + error.message;
+    co_return Failure(std::move(error));
 }
 
-Task<Result<void>> fetch_inputs(Server& server, const AgentSettings& settings, WorkPtr work) {
-    if (work->task.prefill_outputs) {
-        Backoff again(server.loop(), 100ms, 10s);
-        for (;;) {
-            auto prefilled = co_await prefill_outputs(server, work);
-            if (prefilled) break;
-            if (prefilled.error().code != Code::Unavailable) {
-                Error error = prefilled.error();
-                error.message =
-                    "the outputs of the earlier attempt could not be fetched: " + error.message;
-                co_return Failure(std::move(error));
-            }
-            if (!work->wanted) co_return not_wanted();
-            co_await again.wait();
-        }
-    }
-    Substitutions values;
-    for (std::size_t i = 0; i < work->task.inputs.size(); ++i) {
-        TaskInput input = work->task.inputs[i];
-        if (!checked_relative_path(input.name, "input") ||
-            input.name.find('/') != std::string::npos)
-            co_return invalid("'" + input.name + "' cannot be the name of an input", input.name);
-        Backoff backoff(server.loop(), 100ms, 10s);
-        for (;;) {
-            if (!work->wanted) co_return not_wanted();
-            auto value = co_await fetch_input(server, settings.cache, work, input);
-            if (value) {
-                values.inputs[input.name] = std::move(*value);
-                break;
-            }
-            if (value.error().code != Code::Unavailable) {
-                Error error = value.error();
-                if (error.message.find("'" + input.name + "'") == std::string::npos)
-                    error.message = "input '" + input.name + "': " + error.message;
-                co_return Failure(std::move(error));
-            }
-            co_await backoff.wait();
-        }
-    }
-    if (!values.inputs.empty()) {
-        Json inputs = Json::object();
-        for (const auto& [name, value] : values.inputs) inputs.set(name, value);
-        TURNOUT_CO_TRY_VOID(write_file(work->folder + "/values.json", inputs.dump()));
-    }
-    work->values = std::move(values);
-    work->values_known = true;
-    // A placeholder without a value is told before the command is begun.
-    TURNOUT_CO_TRY_VOID(find_values(settings, *work));
-    auto command = invocation(work->task.command, work->values, kShell);
-    if (!command) co_return Failure(command.error());
-    co_return Result<void>();
-}
-
-Result<void> find_values(const AgentSettings&, Work& work) {
+Result<void> find_values(Work& work) {
     if (!work.values_known) {
         if (auto text = read_file(work.folder + "/values.json"))
             for (const auto& [name, value] : TURNOUT_TRY(parse_json(*text)).members())
@@ -488,9 +374,9 @@ std::string path_begin(const AgentSettings& settings, const environment::Prepare
     return folder.empty() ? path : folder + ":" + path;
 }
 
-Result<StartRequest> start_request(const AgentSettings& settings, Work& work,
-                                   const MlflowAddress& mlflow, std::string preamble) {
-    TURNOUT_TRY(find_values(settings, work));
+Result<StartRequest> start_request(const AgentSettings& settings, Work& work, const Doors& doors,
+                                   std::string preamble) {
+    TURNOUT_TRY(find_values(work));
     const TaskSpec& task = work.task;
     Invocation command = TURNOUT_TRY(
         invocation(task.command, work.values, exists(std::string(kShell)) ? kShell : "sh"));
@@ -531,16 +417,17 @@ Result<StartRequest> start_request(const AgentSettings& settings, Work& work,
     variables.set("PYTHONUNBUFFERED", "1");
     variables.set("AZUREML_RUN_ID", job);
     variables.set("AZUREML_ROOT_RUN_ID", job);
+    for (const auto& [name, value] : azure_variables(task, doors)) variables.set(name, value);
     for (const auto& [name, value] : task.environment.variables) variables.set(name, value);
     for (const auto& [name, value] : task.variables) variables.set(name, value);
     for (const auto& [name, value] : work.values.inputs)
         variables.set("AZURE_ML_INPUT_" + name, value);
     for (const auto& [name, value] : work.values.outputs)
         variables.set("AZURE_ML_OUTPUT_" + name, value);
-    if (!mlflow.origin.empty() && !task.mlflow_path.empty()) {
+    if (!doors.plain.empty() && !task.mlflow_path.empty()) {
         std::string path = task.mlflow_path;
         while (path.starts_with('/')) path.erase(0, 1);
-        variables.set("MLFLOW_TRACKING_URI", mlflow.origin + "/" + without_slash(path));
+        variables.set("MLFLOW_TRACKING_URI", doors.plain + "/" + without_slash(path));
         variables.set("MLFLOW_TRACKING_TOKEN", task.run_token.reveal());
         variables.set("MLFLOW_RUN_ID", job);
         if (!task.mlflow_experiment_id.empty())
@@ -581,7 +468,18 @@ Result<StartRequest> start_request(const AgentSettings& settings, Work& work,
     return request;
 }
 
-Task<Result<void>> upload_changes(Server& server, WorkPtr work) {
+namespace {
+
+// "uploading outputs, file 3 of 20: outputs/model.bin (1.2 GiB)"
+std::string words_of(const Work& work, const Upload& upload, std::size_t number, std::size_t all) {
+    return "uploading outputs, file " + std::to_string(number) + " of " + std::to_string(all) +
+           ": " + upload.path.substr(std::min(upload.path.size(), work.folder.size() + 1)) + " (" +
+           to_size_words(upload.file.size) + ")";
+}
+
+}  // namespace
+
+Task<Result<void>> upload_changes(Server& server, WorkPtr work, Saying say) {
     // Of 200,000 links each is followed: that is not done on the loop.
     auto listings = std::make_shared<Listings>();  // shared with the pool's thread
     std::function<void()> list = [listings, folders = folders_of_outputs(*work),
@@ -591,16 +489,35 @@ Task<Result<void>> upload_changes(Server& server, WorkPtr work) {
             found.files = list_files(folder, inside, kMaxOutputs, &found.left);
         }
     };
-    co_await blocking(server.loop(), std::move(list));
+    co_await apart(server.loop(), std::move(list));
     if (!work->wanted) co_return not_wanted();
     std::vector<Task<Result<void>>> tasks;
-    for (auto& upload : changes(*work, *listings))
-        tasks.push_back(upload_one(server, work, std::move(upload)));
+    std::vector<Upload> uploads = changes(*work, *listings);
+    for (std::size_t i = 0; i < uploads.size(); ++i) {
+        std::string words = say ? words_of(*work, uploads[i], i + 1, uploads.size()) : "";
+        tasks.push_back(upload_one(server, work, std::move(uploads[i]), std::move(words), say));
+    }
     if (tasks.empty()) co_return Result<void>();
-    co_return co_await in_parallel(std::move(tasks), kParallel);
+    co_return co_await in_parallel(std::move(tasks), kFilesAtOnce);
 }
 
-Task<Result<void>> ship_outputs(Server& server, WorkPtr work) {
+std::string what_is_missing(const Work& work) {
+    if (work.left_out.empty()) return "";
+    constexpr std::size_t kNamed = 3;
+    std::string text;
+    std::size_t named = 0;
+    for (const std::string& path : work.left_out) {
+        if (named++ == kNamed) break;
+        text += (named > 1 ? ", '" : " '") + shown_name(work, path) + "'";
+    }
+    const std::size_t count = work.left_out.size();
+    return std::to_string(count) +
+           (count == 1 ? " output was not uploaded:" : " outputs were not uploaded:") + text +
+           (count > kNamed ? " and more" : "") +
+           (work.task.artifacts.container.empty() ? "" : " (why: system_logs/not_uploaded.txt)");
+}
+
+Task<Result<void>> ship_outputs(Server& server, WorkPtr work, Saying say) {
     work->finishing = true;
     work->untouched = work->own && work->own->untouched();
     if (work->untouched) co_return Result<void>();
@@ -613,17 +530,21 @@ Task<Result<void>> ship_outputs(Server& server, WorkPtr work) {
             result = not_wanted();
             break;
         }
-        result = co_await upload_changes(server, work);
+        result = co_await upload_changes(server, work, say);
         if (result) result = co_await tell_left_out(server, work);
         if (result || result.error().code != Code::Unavailable) break;
-        if (result.error().reason == "DiskFull" && ++full == kTriesFullDisk) break;
+        if (result.error().reason == kDiskFull && ++full == kTriesFullDisk) break;
         co_await backoff.wait();
     }
     work->shipping = false;
     if (!result && work->wanted) {
         Error error = result.error();
         error.message = "the outputs could not be uploaded: " + error.message;
-        if (error.reason != kUnreadable) error.code = Code::Internal;
+        // Again it would be the same: its outputs do not fit on the server's disk.
+        if (error.reason == kDiskFull)
+            error.code = Code::InvalidArgument;
+        else if (error.reason != kUnreadable)
+            error.code = Code::Internal;
         co_return Failure(std::move(error));
     }
     co_return result;

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/environment/prepare.h"
 #include "agent/files.h"
 #include "agent/folders.h"
 #include "agent/node_core.h"
@@ -19,8 +20,7 @@
 #include "agent/supervisor_link.h"
 #include "base/result.h"
 #include "base/task.h"
-#include "environment/prepare.h"
-#include "spec/command.h"
+#include "protocol/command.h"
 
 namespace turnout::agent {
 
@@ -32,6 +32,8 @@ struct AgentSettings {
     Secret token;                    // of the node
     std::string uv, python, beside;  // see environment::Settings
     std::string build;
+    std::string
+        processors;  // "4,5,0,1": what its tasks take of the machine, in that order; "" = any
     std::string supervisor;  // path of its executable
     std::vector<std::string>
         environment;  // "NAME=value": what of ours tasks may see (see allowed_variable)
@@ -73,15 +75,29 @@ struct Work {
 };
 using WorkPtr = std::shared_ptr<Work>;  // shared by the coroutines of the attempt
 
+inline constexpr std::string_view kShell = "/bin/bash";
+
 // Folder name of an attempt beneath {node folder}/attempts: safe, short, its own.
 std::string attempt_folder_name(const AttemptId& id);
 
+Failure not_wanted();
+std::string without_slash(std::string text);  // at its end
+// A name in a cache for what is being made there.
+std::string building_name(const Work& work, std::string_view what);
+// A writable copy, made on the loop's pool.
+Task<Result<void>> copy_in_pool(Loop& loop, std::string from, std::string to, bool folder);
+
 Task<Result<void>> fetch_snapshot(Server& server, const AgentSettings& settings, WorkPtr work);
-Task<Result<void>> fetch_inputs(Server& server, const AgentSettings& settings, WorkPtr work);
+// What is done just now, for people.
+using Saying = std::function<void(std::string)>;
+
 // One look at outputs/, logs/ and the named outputs; what changed is uploaded.
-Task<Result<void>> upload_changes(Server& server, WorkPtr work);
+Task<Result<void>> upload_changes(Server& server, WorkPtr work, Saying say = {});
 // Until all is uploaded. What cannot be is named in the artifact system_logs/not_uploaded.txt.
-Task<Result<void>> ship_outputs(Server& server, WorkPtr work);
+Task<Result<void>> ship_outputs(Server& server, WorkPtr work, Saying say);
+
+// What of its outputs was not uploaded, in a sentence; "" = nothing.
+std::string what_is_missing(const Work& work);
 
 // Folders that lead to the environment's programs, for the beginning of PATH, each with a ':' after
 // it. `named`: its interpreter is one that the user named, and is used as it is.
@@ -95,14 +111,17 @@ std::string joined(const std::string& prefix, const std::string& name);
 // A single output of type uri_file is one blob: its name.
 std::string blob_of_file(const agent_protocol::TaskOutput& output);
 
-struct MlflowAddress {
-    std::string origin;  // "http://127.0.0.1:port"; "" = none
+// The node's listeners for its tasks; "" = there is none.
+struct Doors {
+    std::string plain;        // "http://127.0.0.1:port": MLflow and tokens, answered by the node
+    std::string tls;          // "https://127.0.0.1:port": the server itself (agent/tls_door.h)
+    std::string authorities;  // whom a task may trust: a PEM file
 };
 // What the supervisor shall start; errors are the user's (unknown placeholder).
-Result<StartRequest> start_request(const AgentSettings& settings, Work& work,
-                                   const MlflowAddress& mlflow, std::string preamble);
+Result<StartRequest> start_request(const AgentSettings& settings, Work& work, const Doors& doors,
+                                   std::string preamble);
 
 // The values of `${{…}}`, found again from the folder (after a restart, or before the start).
-Result<void> find_values(const AgentSettings& settings, Work& work);
+Result<void> find_values(Work& work);
 
 }  // namespace turnout::agent

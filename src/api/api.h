@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/actions.h"
 #include "base/json.h"
 #include "base/lru.h"
 #include "base/result.h"
@@ -19,14 +20,17 @@
 #include "io/http.h"
 #include "io/loop.h"
 #include "model/compute.h"
+#include "store/turns.h"
 
 namespace turnout {
 class Store;
 class Control;
 class Blobs;
-class Assets;
+class Catalog;
 class Tracking;
 class Drills;
+struct DrillKind;
+class Space;
 }  // namespace turnout
 
 namespace turnout::api {
@@ -34,10 +38,14 @@ namespace turnout::api {
 // Who is asking.
 struct Principal {
     enum class Kind { Nobody, User, Run, Node } kind = Kind::Nobody;
-    std::string name;       // "admin"; of a run: the job; of a node: its NodeId
-    std::string workspace;  // Run: id of the workspace it is confined to
-    std::string job;        // Run
-    int attempt = 0;        // Run
+    std::string name;  // "admin"; of a run: the job; of a node: its NodeId
+    std::string
+        workspace;         // Run: id of the workspace it is confined to; User: the same, of a token
+    std::string job;       // Run
+    int attempt = 0;       // Run
+    std::string key = {};  // User: row of the API key that this is, or was made with; "" = none
+    bool read_only = false;  // User: the token only reads
+    bool exchanged = false;  // User: an access token, got with a key
 };
 
 // Issues and checks tokens (api/authority.cc). API keys are random and stored hashed; access
@@ -47,8 +55,15 @@ public:
     virtual ~Authority() = default;
     // A JWT for that principal, `aud` = audience, `tid` = the instance's tenant, valid for `life`.
     virtual Secret mint(const Principal& principal, std::string_view audience, Span life) = 0;
-    // A bearer: JWT of ours, or an API key. Run tokens hold only while their attempt is current.
+    // A bearer: JWT of ours, or an API key. Run tokens hold only while their attempt is current,
+    // and what was made with an API key only while that holds.
     virtual Result<Principal> check(std::string_view token) = 0;
+    // What a user may do, by their roles and by what the token is for.
+    virtual bool may(const Principal& user, std::string_view action,
+                     const access::Scope& scope) = 0;
+    virtual bool may_somewhere(const Principal& user, std::string_view action) = 0;
+    // `oid` in tokens: a GUID made of the name.
+    virtual std::string object_id(const Principal& principal) const = 0;
     // The key with which SAS links and studio links are signed.
     virtual const Secret& link_key() const = 0;
     virtual const std::string& tenant() const = 0;
@@ -60,13 +75,12 @@ struct ServerInfo {
     std::string plain_origin;  // "http://127.0.0.1:8080": only loopback peers are told of it
     std::string data_folder;
     std::string fault;  // what is wrong with the server itself, for people; "" = nothing
-    // The default pool: this machine.
-    struct Pool {
-        int slots = 2;
+    // This machine, which carries the nodes of all pools yet.
+    struct Machine {
         int cores = 0;
         double memory_gb = 0;
         int gpus = 0;
-    } pool;
+    } machine;
 };
 
 struct Services {
@@ -76,14 +90,22 @@ struct Services {
     Store& store;
     Control& control;
     Blobs& blobs;
-    Assets& assets;
+    Catalog& assets;
     Tracking& tracking;
     Authority& authority;
     ServerInfo info;
-    Drills* drills = nullptr;  // null: this server does none
+    // Harm on purpose: what a provider offers (null: nothing), and the cut of a node's link for so
+    // long.
+    std::function<Drills*(const std::string& provider)> drills = {};
+    std::function<void(const NodeId& node, Span how_long)> cut_link = {};
+    Space* space = nullptr;  // null: this server's machine is not looked at
     // Computes by their key, parsed, with the revision of their row.
     Lru<std::pair<std::uint64_t, Compute>> computes{64};
+    Turns removals;  // of jobs, by "{wsid}/{job}": one at a time removes one
 };
+
+// The drills that need nothing of a provider (arm/drills.cc).
+std::vector<DrillKind> server_drills();
 
 enum class Access {
     Open,  // no credential: metadata, discovery, health
@@ -94,7 +116,10 @@ enum class Access {
     Signed,
     User,  // a user's bearer
     Run,   // a user's bearer, or the run token of the workspace in the path ({ws} or {wsid})
-    Node,  // a node's token
+    // As Run, for a run that has `identity: user_identity`: it then is the user who submitted it.
+    Behalf,
+    AnyRun,  // a user's bearer, or any run's: what is the same for all
+    Node,    // a node's token
 };
 
 // One request on its way through a row.
@@ -107,6 +132,10 @@ struct Call {
     Principal principal;
     std::string origin;  // scheme://host:port that the client used: links in replies begin with it
     std::string plain_origin;  // for log URLs and SAS: http for a loopback peer, else `origin`
+    // Of links for people: http for who asked this machine under its own address, so that no
+    // certificate has to be trusted; else `origin`, as behind a tunnel or a proxy. Of what comes
+    // through a node the server's own, since the node's listener ends with the task.
+    std::string page_origin;
 
     const std::string& param(std::string_view name) const;
     std::string_view query_value(std::string_view name) const;  // "" if absent
@@ -122,6 +151,7 @@ struct Route {
     Action action;
     // Place in the path and name of each parameter; filled by Router::add.
     std::vector<std::pair<std::size_t, std::string>> parameters = {};
+    std::optional<Need> need = {};  // of a user; from the table in actions.cc
 };
 
 class Router {
@@ -153,7 +183,8 @@ Result<std::int64_t> whole_number_of(const Call& call, std::string_view name, st
 class Turn {
 public:
     Turn(Services& services, const Call& call);
-    bool over();  // asked for each row or so
+    explicit Turn(Services& services);  // of work that nobody waits for
+    bool over();                        // asked for each row or so
     Task<Result<void>> pass();
 
 private:
@@ -183,5 +214,11 @@ void add_history_routes(Router& router,
 void add_mlflow_routes(Router& router, Services& services);  // api/mlflow
 void add_portal_routes(Router& router,
                        Services& services);  // api/portal: the studio page of one job
+void add_upkeep_routes(Router& router,
+                       Services& services);  // api/upkeep: what takes space, and how it goes
+// Goes on with deletions that an earlier life of the server began. Once, at the start.
+void resume_removals(Services& services);
+// Applies the retention (api/upkeep/retention.h) every hour, from some minutes after the start on.
+void keep_retention(Services& services);
 
 }  // namespace turnout::api

@@ -1,12 +1,16 @@
 #include "api/authority.h"
 
+#include <algorithm>
 #include <functional>
+#include <limits>
+#include <tuple>
 #include <unordered_map>
 
 #include "base/hash.h"
 #include "base/json_text.h"
 #include "base/text.h"
 #include "model/job.h"
+#include "store/turns.h"
 
 namespace turnout::api {
 namespace {
@@ -14,6 +18,9 @@ namespace {
 constexpr std::string_view kKeyPrefix = "tko_";
 constexpr std::size_t kMaxToken = 4096;
 constexpr std::size_t kMaxCached = 512;
+constexpr std::size_t kMostKeys = 500;  // of one user
+constexpr Span kKeptExpired =
+    std::chrono::hours(24 * 30);  // so long they are told apart from unknown ones
 
 std::string_view name_of_kind(Principal::Kind kind) {
     switch (kind) {
@@ -36,8 +43,8 @@ Failure refuse(std::string message) {
     return fail(Code::Unauthenticated, "InvalidAuthenticationToken", std::move(message));
 }
 
-// `oid` of a principal: a GUID made of its name, the same in every token.
-std::string object_id(std::string_view tenant, const Principal& principal) {
+// The same in every token.
+std::string object_id_of(std::string_view tenant, const Principal& principal) {
     const std::string hex =
         to_hex(sha256(std::string(tenant) + "/" + std::string(name_of_kind(principal.kind)) + "/" +
                       principal.name));
@@ -48,10 +55,27 @@ std::string object_id(std::string_view tenant, const Principal& principal) {
 class Tokens final : public InstanceAuthority {
 public:
     Tokens(Store& store, const Clock& clock, Random& random, InstanceKeys keys)
-        : store_(store), clock_(clock), random_(random), keys_(std::move(keys)) {}
+        : store_(store),
+          clock_(clock),
+          random_(random),
+          people_(store, clock, random),
+          keys_(std::move(keys)) {}
+
+    Directory& people() override { return people_; }
+    bool may(const Principal& user, std::string_view action, const access::Scope& scope) override {
+        return user.kind == Principal::Kind::User &&
+               people_.may(user.name, limits_of(user), action, scope);
+    }
+    bool may_somewhere(const Principal& user, std::string_view action) override {
+        return user.kind == Principal::Kind::User &&
+               people_.may_somewhere(user.name, limits_of(user), action);
+    }
+    std::string object_id(const Principal& principal) const override {
+        return object_id_of(keys_.tenant, principal);
+    }
 
     Secret mint(const Principal& principal, std::string_view audience, Span life) override {
-        const std::int64_t now = clock_.now().micros / 1'000'000;
+        const std::int64_t now = this->now();
         const std::int64_t expires =
             now + std::chrono::duration_cast<std::chrono::seconds>(life).count();
         std::string claims;  // as text: one is made for every attempt
@@ -59,15 +83,16 @@ public:
             JsonText json(claims);
             json.text("aud", audience).number("nbf", now).number("exp", expires);
             json.text("sub", principal.name).text("kind", name_of_kind(principal.kind));
-            if (principal.kind == Principal::Kind::Run) {
-                json.text("ws", principal.workspace)
-                    .text("job", principal.job)
-                    .number("attempt", principal.attempt);
-            } else {  // what the clients of Azure look for in a token
+            const bool is_run = principal.kind == Principal::Kind::Run;
+            if (!is_run ||
+                audience != kOwnAudience) {  // what the clients of Azure look for in a token
                 json.text("iss", "turnout/" + keys_.tenant).number("iat", now);
-                json.text("tid", keys_.tenant).text("oid", object_id(keys_.tenant, principal));
-                if (!principal.workspace.empty()) json.text("ws", principal.workspace);
+                json.text("tid", keys_.tenant).text("oid", object_id_of(keys_.tenant, principal));
             }
+            if (!principal.workspace.empty()) json.text("ws", principal.workspace);
+            if (!principal.key.empty()) json.text("key", principal.key);
+            if (principal.read_only) json.yes("ro");
+            if (is_run) json.text("job", principal.job).number("attempt", principal.attempt);
         }
         const std::string signed_part = header_ + "." + to_base64url(claims);
         return Secret(signed_part + "." +
@@ -86,32 +111,107 @@ public:
         }
         Verified& verified = known->second;
         if (is_key) {  // as long as its record is there, unchanged
-            const auto record = TURNOUT_TRY(store_.get(Table::Token, verified.record));
-            if (record && record->revision == verified.good_at) return verified.principal;
-            verified_.erase(known);
-            return check_api_key(token);
+            const auto record = TURNOUT_TRY(store_.get(Table::Token, verified.principal.key));
+            if (!record || record->revision != verified.good_at) {
+                verified_.erase(known);
+                const Verified fresh = TURNOUT_TRY(verify_api_key(token));
+                TURNOUT_TRY(check_user(fresh.principal));
+                return fresh.principal;
+            }
+            if (now() >= verified.expires) return refuse("the API key has expired");
+            TURNOUT_TRY(check_user(verified.principal));
+            return verified.principal;
         }
         // When it was made is not looked at: only a clock that was set back could tell that from
         // the future, and running jobs go on with what they were given.
-        const std::int64_t now = clock_.now().micros / 1'000'000;
-        if (now >= verified.expires) return refuse("the token has expired: ask for a new one");
+        if (now() >= verified.expires) return refuse("the token has expired: ask for a new one");
         if (verified.principal.kind == Principal::Kind::Run) TURNOUT_TRY(check_attempt(verified));
+        if (!verified.principal.key.empty()) TURNOUT_TRY(check_key(verified));
+        TURNOUT_TRY(check_user(verified.principal));
         return verified.principal;
     }
 
-    Result<Principal> check_api_key(std::string_view key) override {
-        return std::move(TURNOUT_TRY(verify_api_key(key)).principal);
+    using InstanceAuthority::create_api_key;
+    Task<Result<MadeApiKey>> create_api_key(NewApiKey wanted) override {
+        Turns::Turn turn(turns_, "");
+        co_await turn;
+        TURNOUT_CO_TRY(const std::vector<ApiKey> keys, api_keys());
+        std::size_t own = 0;
+        Batch batch;
+        for (const ApiKey& key : keys) {
+            if (key.expires && *key.expires + kKeptExpired < clock_.now()) {
+                batch.erase(Table::Token, key.row);
+                continue;
+            }
+            if (key.user != wanted.user) continue;
+            if (!wanted.name.empty() && key.name == wanted.name)
+                co_return fail(Code::Conflict, "TokenExists",
+                               "user '" + key.user + "' has a token '" + key.name +
+                                   "' already: give another name, or revoke or rotate that one",
+                               "name");
+            if (++own >= kMostKeys)
+                co_return fail(Code::ResourceExhausted, "TooManyTokens",
+                               "user '" + key.user + "' has " + std::to_string(own) +
+                                   " tokens: revoke those that are not needed",
+                               "name");
+        }
+        co_return co_await write(std::move(wanted), std::move(batch));
     }
 
-    Task<Result<Secret>> create_api_key(std::string user) override {
-        std::string key = std::string(kKeyPrefix) + to_base64url(random_.bytes(32));
-        const Json document =
-            Json::object({{"kind", "user"}, {"name", user}, {"created", clock_.now().micros}});
+    Result<std::vector<ApiKey>> api_keys() override {
+        std::vector<ApiKey> keys;
+        const Result<void> all =
+            each_row(store_, Table::Token, {}, [&](const Record& record) -> Result<void> {
+                keys.push_back(TURNOUT_TRY(key_of(record)));
+                return {};
+            });
+        if (!all) return Failure(all.error());
+        std::ranges::sort(keys, {}, [](const ApiKey& key) {
+            return std::tuple(key.created.micros, std::string_view(key.row));
+        });
+        return keys;
+    }
+
+    Task<Result<void>> revoke_api_key(std::string row) override {
+        Turns::Turn turn(turns_, "");
+        co_await turn;
+        TURNOUT_CO_TRY(const auto record, store_.get(Table::Token, row));
+        if (!record) co_return no_such_key();
         Batch batch;
-        batch.put(Table::Token, to_hex(sha256(key)), document.dump(), kAbsent);
+        batch.erase(Table::Token, row);
         TURNOUT_CO_TRY([[maybe_unused]] const auto revision,
                        co_await store_.commit(std::move(batch)));
-        co_return Secret(std::move(key));
+        co_return Result<void>();
+    }
+
+    Task<Result<MadeApiKey>> rotate_api_key(std::string row) override {
+        Turns::Turn turn(turns_, "");
+        co_await turn;
+        TURNOUT_CO_TRY(const auto record, store_.get(Table::Token, row));
+        if (!record) co_return no_such_key();
+        TURNOUT_CO_TRY(ApiKey key, key_of(*record));
+        if (key.expires && *key.expires <= clock_.now())
+            co_return fail(Code::FailedPrecondition, "TokenExpired",
+                           "the token '" + key.name + "' has expired: make a new one", key.name);
+        Batch batch;
+        batch.erase(Table::Token, row);
+        // Named: g++ 12 frees twice what is made in braces beside a co_await.
+        NewApiKey same{std::move(key.user), std::move(key.name), key.expires, key.limits};
+        co_return co_await write(std::move(same), std::move(batch));
+    }
+
+    Task<Result<std::optional<Secret>>> ensure_admin_key(std::string text) override {
+        Turns::Turn turn(turns_, "");
+        co_await turn;
+        if (verify_api_key(trim(text))) co_return std::optional<Secret>();
+        TURNOUT_CO_TRY_VOID(co_await people_.restore_admin());
+        TURNOUT_CO_TRY(const std::vector<ApiKey> keys, api_keys());
+        Batch batch;
+        for (const ApiKey& key : keys)
+            if (key.user == kAdmin && key.name == kAdminKey) batch.erase(Table::Token, key.row);
+        NewApiKey wanted{std::string(kAdmin), std::string(kAdminKey)};
+        TURNOUT_CO_TRY(MadeApiKey made, co_await write(std::move(wanted), std::move(batch)));
+        co_return std::optional<Secret>(std::move(made.secret));
     }
 
     const Secret& link_key() const override { return keys_.link_key; }
@@ -120,8 +220,8 @@ public:
 private:
     struct Verified {
         Principal principal;
-        std::int64_t expires = 0;
-        std::string record;  // of an API key: where it is kept
+        std::int64_t expires = std::numeric_limits<std::int64_t>::max();  // seconds
+        std::int64_t key_expires = 0;  // the same of the API key that a token was made with
         std::uint64_t good_at =
             0;  // revision of the key's or the job's record that was looked at last
     };
@@ -132,21 +232,97 @@ private:
         }
     };
 
-    Result<Verified> verify_api_key(std::string_view key) {
-        if (!key.starts_with(kKeyPrefix) || key.size() > 128)
-            return refuse("this is not an API key of this server");
-        Verified verified;
-        // Found by its hash, so how long the search takes says nothing about the key.
-        verified.record = to_hex(sha256(key));
-        auto record = TURNOUT_TRY(store_.get(Table::Token, verified.record));
-        if (!record) return refuse("the API key is not known to this server");
-        const Json document = TURNOUT_TRY(parse_json(record->value));
-        verified.good_at = record->revision;
-        verified.principal.kind = parse_kind(document.at("kind").as_view());
-        verified.principal.name = document.at("name").as_string();
-        if (verified.principal.kind != Principal::Kind::User)
+    std::int64_t now() const { return clock_.now().micros / 1'000'000; }
+
+    static std::int64_t end_of(const ApiKey& key) {
+        return key.expires ? key.expires->micros / 1'000'000
+                           : std::numeric_limits<std::int64_t>::max();
+    }
+    static Failure no_such_key() {
+        return not_found("this token does not exist any more", "token");
+    }
+
+    // In the turn of all keys. `batch`: what goes with it.
+    Task<Result<MadeApiKey>> write(NewApiKey wanted, Batch batch) {
+        Secret secret(std::string(kKeyPrefix) + to_base64url(random_.bytes(32)));
+        Json document = Json::object({{"kind", "user"},
+                                      {"name", wanted.user},
+                                      {"created", clock_.now().micros},
+                                      {"label", wanted.name}});
+        if (wanted.expires) document.set("expires", wanted.expires->micros);
+        if (!wanted.limits.workspace.empty()) document.set("workspace", wanted.limits.workspace);
+        if (wanted.limits.read_only) document.set("readOnly", true);
+        Record record{to_hex(sha256(secret.reveal())), document.dump()};
+        batch.put(Table::Token, record.key, record.value, kAbsent);
+        TURNOUT_CO_TRY([[maybe_unused]] const auto revision,
+                       co_await store_.commit(std::move(batch)));
+        TURNOUT_CO_TRY(ApiKey key, key_of(record));
+        co_return MadeApiKey{std::move(secret), std::move(key)};
+    }
+
+    static Result<ApiKey> key_of(const Record& record) {
+        const Json document = TURNOUT_TRY(parse_json(record.value));
+        if (parse_kind(document.at("kind").as_view()) != Principal::Kind::User)
             return refuse("the API key is not a user's");
+        ApiKey key;
+        key.row = record.key;
+        key.id = record.key.substr(0, 12);
+        key.user = document.at("name").as_string();
+        key.name = document.at("label").as_string();
+        // Those of earlier builds have none: they all were made for this file.
+        if (key.name.empty()) key.name = kAdminKey;
+        key.created = Instant{document.at("created").as_int()};
+        key.limits = {document.at("workspace").as_string(), document.at("readOnly").as_bool()};
+        if (const Json& expires = document.at("expires"); expires.is_int())
+            key.expires = Instant{expires.as_int()};
+        return key;
+    }
+
+    Result<Verified> verify_api_key(std::string_view text) {
+        if (!text.starts_with(kKeyPrefix) || text.size() > 128)
+            return refuse("this is not an API key of this server");
+        // Found by its hash, so how long the search takes says nothing about the key.
+        const auto record = TURNOUT_TRY(store_.get(Table::Token, to_hex(sha256(text))));
+        if (!record)
+            return refuse("the API key is not known to this server: it may have been revoked");
+        const ApiKey key = TURNOUT_TRY(key_of(*record));
+        Verified verified;
+        verified.good_at = record->revision;
+        verified.principal.kind = Principal::Kind::User;
+        verified.principal.name = key.user;
+        verified.principal.key = key.row;
+        verified.principal.workspace = key.limits.workspace;
+        verified.principal.read_only = key.limits.read_only;
+        verified.expires = end_of(key);
+        if (now() >= verified.expires) return refuse("the API key has expired");
         return verified;
+    }
+
+    // Whoever is disabled has nothing that opens anything.
+    Result<void> check_user(const Principal& principal) {
+        if (principal.kind != Principal::Kind::User) return {};
+        const auto user = TURNOUT_TRY(people_.find_user(principal.name));
+        if (user && user->disabled)
+            return refuse("user '" + principal.name +
+                          "' is disabled: an Owner of the server can "
+                          "enable them again");
+        return {};
+    }
+
+    // What was made with a key is worth nothing without it.
+    Result<void> check_key(Verified& verified) {
+        const auto record = TURNOUT_TRY(store_.get(Table::Token, verified.principal.key));
+        if (!record) return refuse("the API key that this token was made with has been revoked");
+        if (record->revision != verified.good_at) {
+            const ApiKey key = TURNOUT_TRY(key_of(*record));
+            if (key.user != verified.principal.name)
+                return refuse("the API key that this token was made with is another user's now");
+            verified.key_expires = end_of(key);
+            verified.good_at = record->revision;
+        }
+        if (now() >= verified.key_expires)
+            return refuse("the API key that this token was made with has expired");
+        return {};
     }
 
     Result<Verified> verify(std::string_view token) const {
@@ -171,6 +347,9 @@ private:
         verified.principal.workspace = claims->at("ws").as_string();
         verified.principal.job = claims->at("job").as_string();
         verified.principal.attempt = static_cast<int>(claims->at("attempt").as_int());
+        verified.principal.key = claims->at("key").as_string();
+        verified.principal.read_only = claims->at("ro").as_bool();
+        verified.principal.exchanged = true;
         verified.expires = claims->at("exp").as_int();
         if (verified.principal.kind == Principal::Kind::Nobody)
             return refuse("the token cannot be read");
@@ -196,13 +375,21 @@ private:
     Store& store_;
     const Clock& clock_;
     Random& random_;
+    Directory people_;
     const InstanceKeys keys_;
     const std::string header_ = to_base64url(R"({"alg":"HS256","typ":"JWT"})");
     std::unordered_map<std::string, Verified, Hash, std::equal_to<>>
         verified_;  // by token; what was verified once stays so
+    Turns turns_;   // whoever writes keys
 };
 
 }  // namespace
+
+Task<Result<Secret>> InstanceAuthority::create_api_key(std::string user) {
+    NewApiKey wanted{std::move(user), ""};
+    TURNOUT_CO_TRY(MadeApiKey made, co_await create_api_key(std::move(wanted)));
+    co_return std::move(made.secret);
+}
 
 InstanceKeys make_instance_keys(Random& random) {
     return {Secret(random.bytes(32)), Secret(random.bytes(32)), random.uuid()};

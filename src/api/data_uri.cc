@@ -35,7 +35,7 @@ std::string long_uri(const Workspace& workspace, std::string_view uri) {
 Result<std::optional<OutputUri>> uri_of_output(Services& services, const Workspace& workspace,
                                                std::string_view job_name, std::string_view name) {
     auto job = TURNOUT_TRY(load_job(services.store, workspace.id, job_name));
-    if (job && job->type == JobType::Sweep && job->sweep.best >= 0)
+    if (job && job->sweep.best >= 0)
         job = TURNOUT_TRY(
             load_job(services.store, workspace.id, trial_name(job_name, job->sweep.best)));
     if (!job) return std::optional<OutputUri>();

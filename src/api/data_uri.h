@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "api/api.h"
-#include "control/assets.h"
+#include "catalog/catalog.h"
 
 namespace turnout::api {
 
@@ -23,7 +23,7 @@ struct OutputUri {
 };
 
 // Where a job's named output is; "artifacts" and "default" are what it left in `outputs` and
-// `logs`. The outputs of a sweep are those of its best trial. nullopt: no such job, or no such
+// `logs`. The outputs of a group are those of its best child. nullopt: no such job, or no such
 // output.
 Result<std::optional<OutputUri>> uri_of_output(Services& services, const Workspace& workspace,
                                                std::string_view job, std::string_view output);

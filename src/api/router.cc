@@ -4,7 +4,9 @@
 
 #include "api/api.h"
 #include "base/text.h"
-#include "control/assets.h"
+#include "blob/blobs.h"
+#include "catalog/catalog.h"
+#include "control/jobs.h"
 
 namespace turnout::api {
 
@@ -144,6 +146,32 @@ Result<void> authorize(Services& services, Access access, Call& call) {
                 return Failure(forbidden("this token reaches only the workspace of its job"));
             return {};
         }
+        case Access::AnyRun:
+            if (call.principal.kind == Principal::Kind::User ||
+                call.principal.kind == Principal::Kind::Run)
+                return {};
+            return Failure(forbidden("this needs a user's token or that of a job"));
+        case Access::Behalf: {
+            if (call.principal.kind == Principal::Kind::User) return {};
+            const bool is_run =
+                call.principal.kind == Principal::Kind::Run && !call.principal.workspace.empty();
+            if (!is_run ||
+                TURNOUT_TRY(workspace_of_path(services, call)) != call.principal.workspace)
+                return Failure(forbidden(
+                    "this needs a user's token; that of a job reaches only its own workspace"));
+            const auto job =
+                TURNOUT_TRY(read_job(services.store, call.principal.workspace, call.principal.job));
+            if (!job || !equal_ignoring_case(
+                            job->record.definition.at("identity").at("identityType").as_view(),
+                            "UserIdentity"))
+                return Failure(forbidden(
+                    "this needs a user's rights: the token of job '" + call.principal.job +
+                    "' reads its workspace and registers assets; with 'identity: {type: "
+                    "user_identity}' the job acts for the user who submitted it"));
+            call.principal = Principal{Principal::Kind::User, job->record.principal, {}, {}, 0};
+            call.principal.exchanged = true;
+            return {};
+        }
         case Access::Node:
             if (call.principal.kind != Principal::Kind::Node)
                 return Failure(forbidden("this needs a node's token"));
@@ -179,6 +207,16 @@ void add_request_ids(Services& services, const http::Request& request, http::Res
         response.headers.set("x-ms-client-request-id", std::string(client));
 }
 
+// "127.0.0.1:8443" or "localhost:8443", with a port that this server listens at.
+bool is_own_address(std::string_view host, const ServerInfo& info) {
+    const std::size_t colon = host.rfind(':');
+    if (colon == std::string_view::npos) return false;
+    const std::string_view name = host.substr(0, colon), port = host.substr(colon);
+    const bool here =
+        equal_ignoring_case(name, "localhost") || name == "[::1]" || name.starts_with("127.");
+    return here && (info.tls_origin.ends_with(port) || info.plain_origin.ends_with(port));
+}
+
 void set_origins(const ServerInfo& info, Call& call) {
     const http::Request& request = call.request;
     const std::string_view host = request.headers.get("host");
@@ -193,6 +231,10 @@ void set_origins(const ServerInfo& info, Call& call) {
     }
     call.plain_origin =
         request.peer.loopback && !info.plain_origin.empty() ? info.plain_origin : call.origin;
+    const bool own = request.peer.carrier == http::Carrier::Unix || is_own_address(host, info);
+    call.page_origin = request.peer.through_node ? info.plain_origin
+                       : own                     ? call.plain_origin
+                                                 : call.origin;
 }
 
 // What Azure has in a workspace and this server has not yet.
@@ -291,6 +333,7 @@ void Router::add(std::string method, std::string pattern, Access access, Action 
     const auto parts = split_path(route.pattern);
     for (std::size_t i = 0; i < parts.size(); ++i)
         if (is_parameter(parts[i])) route.parameters.emplace_back(i, name_of_parameter(parts[i]));
+    route.need = need_of(route.method, route.pattern);
     routes_.push_back(std::move(route));
 }
 
@@ -340,6 +383,12 @@ Task<http::Response> Router::answer(Services& services, Call& call) const {
     auto segments = decode_segments(request.path, decoded);
     if (!segments) co_return error_response(segments.error());
     const Node* node = root_ ? find(root_.get(), *segments, 0) : nullptr;
+    const bool is_link = request.query.find("sig=") != std::string::npos;
+    if (!node && is_link && !workspace_of_container(segments->front()).empty()) {
+        // A blob's link as azureml-fsspec's engine writes it: nothing is before the container.
+        segments->insert(segments->begin(), "blob");
+        node = root_ ? find(root_.get(), *segments, 0) : nullptr;
+    }
     if (!node) co_return error_response(no_route(*segments));
     const Route* route = nullptr;
     const Route* get = nullptr;
@@ -367,6 +416,14 @@ Task<http::Response> Router::answer(Services& services, Call& call) const {
     set_origins(services.info, call);
     if (auto allowed_in = authorize(services, route->access, call); !allowed_in)
         co_return error_response(allowed_in.error());
+    if (call.principal.kind == Principal::Kind::User) {
+        if (auto permitted = permit(services, call, *route); !permitted) {
+            // A signed link says for itself what it opens.
+            if (route->access != Access::Signed || call.query_value("sig").empty())
+                co_return error_response(permitted.error());
+            call.principal = {};
+        }
+    }
     if (equal_ignoring_case(segments->front(), "subscriptions")) {
         const std::string_view version = call.query_value("api-version");
         if (version.empty())
@@ -392,7 +449,7 @@ Task<http::Response> Router::answer(Services& services, Call& call) const {
 
 Task<http::Response> Router::handle(Services& services, const http::Request& request,
                                     http::BodyReader& body) const {
-    Call call{request, body, {}, {}, {}, {}, {}};
+    Call call{request, body, {}, {}, {}, {}, {}, {}};
     http::Response response = co_await answer(services, call);
     add_request_ids(services, request, response);
     co_return response;
@@ -420,6 +477,9 @@ Turn::Turn(Services& services, const Call& call)
       loop_(services.loop),
       stop_(call.request.stop),
       began_(clock_.since_boot()) {}
+
+Turn::Turn(Services& services)
+    : clock_(services.clock), loop_(services.loop), stop_(nullptr), began_(clock_.since_boot()) {}
 
 bool Turn::over() {
     return ++steps_ >= kMostSteps || clock_.since_boot() - began_ >= kLongestTurn;

@@ -4,7 +4,6 @@
 
 #include "api/test_world.h"
 #include "base/text.h"
-#include "control/test_jobs.h"
 
 namespace turnout::api {
 namespace {
@@ -15,7 +14,8 @@ Task<Result<http::Response>> say(std::string text, Call& call) {
     co_return json_response(200, Json::object({{"row", text},
                                                {"params", params},
                                                {"origin", call.origin},
-                                               {"plain", call.plain_origin}}));
+                                               {"plain", call.plain_origin},
+                                               {"page", call.page_origin}}));
 }
 
 void add(World& world, const std::string& method, const std::string& pattern) {
@@ -139,6 +139,22 @@ TEST(Router, BuildsLinksFromWhatTheClientUsed) {
     EXPECT_EQ(
         world.send_raw("GET", "/t", "", "", {{"Host", "evil\"/x"}}).json.at("origin").as_string(),
         "https://127.0.0.1:8443");
+    // A page opens without a certificate for who is on this machine; who came by a tunnel or a
+    // proxy looks like that, too, but for the address that was asked for.
+    const std::vector<std::pair<std::string, std::string>> pages = {
+        {"localhost:8443", "http://127.0.0.1:8080"},
+        {"127.0.0.1:8443", "http://127.0.0.1:8080"},
+        {"127.0.0.1:8080", "http://127.0.0.1:8080"},
+        {"[::1]:8443", "http://127.0.0.1:8080"},
+        {"localhost:9443", "https://localhost:9443"},
+        {"gpu.example:8443", "https://gpu.example:8443"},
+        {"localhost", "https://localhost"},
+        {"127.0.0.1.example:443", "https://127.0.0.1.example:443"},
+    };
+    for (const auto& [host, page] : pages)
+        EXPECT_EQ(world.send_raw("GET", "/t", "", "", {{"Host", host}}).json.at("page").as_string(),
+                  page)
+            << host;
 }
 
 TEST(Router, WantsAnApiVersionFromArmClients) {
@@ -181,19 +197,13 @@ std::string filled(const Route& route, const Workspace& workspace) {
 TEST(Router, EveryRouteWantsItsCredential) {
     World world;
     const Workspace other = world.make_workspace("other");
-    JobRecord job;
-    job.workspace = other.id;
-    job.name = "j";
-    job.status = JobStatus::Running;
-    job.attempts.push_back({1, {"node-1"}});
-    Batch batch;
-    put_job(batch, job);
-    ASSERT_TRUE(world.wait(world.store.commit(std::move(batch))));
+    JobRecord job = running_job(other.id);
+    world.save(job);
     const std::string run = world.token({Principal::Kind::Run, "j", other.id, "j", 1});
     const std::string node = world.token({Principal::Kind::Node, "w/c/n", "", "", 0});
     ASSERT_TRUE(world.authority->check(run));
 
-    std::set<std::string> open;
+    std::set<std::string> open, any_run;
     for (const Route& route : world.router.routes()) {
         const std::string path = filled(route, world.workspace);
         const std::string what = route.method + " " + route.pattern;
@@ -217,15 +227,29 @@ TEST(Router, EveryRouteWantsItsCredential) {
                 << what;
             continue;
         }
-        EXPECT_EQ(world.send_raw(route.method, path, "{}", run).status, 403) << what;
+        if (route.access == Access::AnyRun)
+            any_run.insert(what);
+        else
+            EXPECT_EQ(world.send_raw(route.method, path, "{}", run).status, 403) << what;
         EXPECT_EQ(world.send_raw(route.method, path, "{}", node).status, 403) << what;
     }
+    const std::string registry =
+        "GET "
+        "/mferp/managementfrontend/subscriptions/{sub}/resourceGroups/{rg}/providers/"
+        "Microsoft.MachineLearningServices/registries/{registry}/environments";
+    EXPECT_EQ(any_run,
+              (std::set<std::string>{registry, registry + "/{name}", registry + "/{name}/versions",
+                                     registry + "/{name}/versions/{version}"}));
     EXPECT_EQ(open, (std::set<std::string>{
                         "GET /",  // a fixed page that names commands
                         "GET /adfs/.well-known/openid-configuration",
                         "GET /discovery/workspaces/{name}",
                         "GET /health",
                         "GET /metadata/endpoints",
+                        // the same fixed page: MLflow's clients print this address
+                        "GET "
+                        "/mlflow/v1.0/subscriptions/{sub}/resourceGroups/{rg}/providers/"
+                        "Microsoft.MachineLearningServices/workspaces/{ws}",
                         "GET /msi/token",
                         "GET /registrymanagement/v1.0/registries/{registry}/discovery",
                         "GET /studio",
@@ -238,7 +262,27 @@ TEST(Router, EveryRouteWantsItsCredential) {
         "/subscriptions/" + other.subscription +
         "/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/other";
     EXPECT_EQ(world.send_raw("GET", own + "?api-version=2024-01-01", "", run).status, 200);
-    EXPECT_EQ(world.send_raw("GET", own + "/jobs?api-version=2024-01-01", "", run).status, 403);
+    EXPECT_EQ(world.send_raw("GET", own + "/jobs?api-version=2024-01-01", "", run).status, 200);
+    const std::string cancel = own + "/jobs/other/cancel?api-version=2024-01-01";
+    EXPECT_EQ(world.send_raw("POST", cancel, "", run).status, 403);
+    // It acts for its user where that was asked for; not beyond its workspace, and not as an
+    // administrator.
+    job.definition = Json::object({{"identity", Json::object({{"identityType", "UserIdentity"}})}});
+    job.principal = "someone";  // who has no role: no more than they may the job may for them
+    world.save(job);
+    EXPECT_EQ(world.send_raw("POST", cancel, "", run).status, 403);
+    job.principal = "admin";
+    world.save(job);
+    EXPECT_EQ(world.send_raw("POST", cancel, "", run).status, 404);
+    EXPECT_EQ(
+        world
+            .send_raw("POST", world.workspace_path() + "/jobs/j/cancel?api-version=2024-01-01", "",
+                      run)
+            .status,
+        403);
+    EXPECT_EQ(world.send_raw("DELETE", own + "/computes/c?api-version=2024-01-01", "", run).status,
+              403);
+    EXPECT_EQ(world.send_raw("PATCH", own + "?api-version=2024-01-01", "{}", run).status, 403);
 }
 
 // ---- the authority
@@ -290,21 +334,13 @@ TEST(Authority, KeepsOnlyHashesOfApiKeys) {
 
 TEST(Authority, RunTokensHoldWhileTheirAttemptIsCurrent) {
     World world;
-    JobRecord job;
-    job.workspace = world.workspace.id;
-    job.name = "j";
-    job.status = JobStatus::Running;
-    job.attempts.push_back({1, {"node-1"}});
-    const auto save = [&] {
-        Batch batch;
-        put_job(batch, job);
-        ASSERT_TRUE(world.wait(world.store.commit(std::move(batch))));
-    };
+    JobRecord job = running_job(world.workspace.id);
+    const auto save = [&] { world.save(job); };
     const std::string token = world.token({Principal::Kind::Run, "j", job.workspace, "j", 1});
     EXPECT_FALSE(world.authority->check(token)) << "no such job";
     save();
     EXPECT_TRUE(world.authority->check(token));
-    job.attempts.push_back({2, {"node-2"}});
+    job.attempts.push_back({2, OnNodes{{"node-2"}}});
     save();
     EXPECT_FALSE(world.authority->check(token)) << "an older attempt";
     const std::string second = world.token({Principal::Kind::Run, "j", job.workspace, "j", 2});
@@ -312,6 +348,33 @@ TEST(Authority, RunTokensHoldWhileTheirAttemptIsCurrent) {
     job.status = JobStatus::Completed;
     save();
     EXPECT_FALSE(world.authority->check(second)) << "ended";
+}
+
+TEST(Authority, ARunsTokenRenewsItselfWhileItLives) {
+    World world;
+    JobRecord job = running_job(world.workspace.id);
+    const auto save = [&] { world.save(job); };
+    save();
+    const std::string own =
+        world.authority->mint({Principal::Kind::Run, "j", job.workspace, "j", 1}, kOwnAudience, 1h)
+            .reveal();
+    const auto ask = [&](const std::string& key) {
+        return world.send_raw("GET", "/msi/token?resource=https%3A%2F%2Fx", "", "",
+                              {{"X-IDENTITY-HEADER", key}});
+    };
+    const std::string token = ask(own).json.at("access_token").as_string();
+    const auto checked = world.authority->check(token);
+    ASSERT_TRUE(checked);
+    EXPECT_EQ(checked->kind, Principal::Kind::Run);
+    EXPECT_EQ(checked->attempt, 1);
+    const Json claims = *parse_json(*from_base64url(split(token, '.')[1]));
+    EXPECT_EQ(claims.at("aud").as_view(), "https://x");
+    EXPECT_EQ(claims.at("tid").as_view(), world.authority->tenant());
+    EXPECT_EQ(ask(world.user).status, 401) << "a user's token does not renew itself";
+    job.status = JobStatus::Completed;
+    save();
+    EXPECT_EQ(ask(own).status, 401);
+    EXPECT_EQ(ask(token).status, 401);
 }
 
 TEST(Authority, KeyFileComesBack) {

@@ -22,9 +22,14 @@ std::string signature(const Secret& key, std::string_view wsid, std::string_view
 
 std::string sign_studio_link(const Secret& key, std::string_view wsid, std::string_view job,
                              Instant now) {
-    const std::string expiry = std::to_string((now.micros / 1'000'000 / kDay + 31) * kDay);
-    return "/studio/jobs/" + percent_encode(wsid) + "/" + percent_encode(job) + "?se=" + expiry +
-           "&sig=" + signature(key, wsid, job, expiry);
+    return sign_studio_link(key, wsid, job,
+                            std::to_string((now.micros / 1'000'000 / kDay + 31) * kDay));
+}
+
+std::string sign_studio_link(const Secret& key, std::string_view wsid, std::string_view job,
+                             std::string_view expiry) {
+    return "/studio/jobs/" + percent_encode(wsid) + "/" + percent_encode(job) +
+           "?se=" + percent_encode(expiry) + "&sig=" + signature(key, wsid, job, expiry);
 }
 
 Result<void> verify_studio_link(const Secret& key, std::string_view wsid, std::string_view job,

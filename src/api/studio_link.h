@@ -17,6 +17,10 @@ namespace turnout::api {
 std::string sign_studio_link(const Secret& key, std::string_view wsid, std::string_view job,
                              Instant now);
 
+// The same with the end of another link, which it is not to outlive: `expiry` is its "se".
+std::string sign_studio_link(const Secret& key, std::string_view wsid, std::string_view job,
+                             std::string_view expiry);
+
 // PermissionDenied with the reason if the query (decoded) does not hold for that job.
 Result<void> verify_studio_link(const Secret& key, std::string_view wsid, std::string_view job,
                                 const std::vector<std::pair<std::string, std::string>>& query,

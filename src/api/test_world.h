@@ -13,11 +13,14 @@
 
 #include "api/api.h"
 #include "api/authority.h"
+#include "api/people/people_routes.h"
+#include "api/people/token_routes.h"
 #include "blob/blobs.h"
-#include "control/assets.h"
+#include "catalog/catalog.h"
 #include "control/control.h"
+#include "control/test_jobs.h"
 #include "store/memory/memory_store.h"
-#include "tracking/test_world.h"
+#include "store/test_world.h"
 #include "tracking/tracking.h"
 
 namespace turnout::api {
@@ -25,8 +28,10 @@ namespace turnout::api {
 class NoEffects : public Effects {
 public:
     void send(const NodeId&, agent_protocol::ToAgent) override {}
-    void provision(const Node& node) override { provisioned.push_back(node.id()); }
-    void release(const Node&) override {}
+    void provision(const std::string&, const NodeRequest& node) override {
+        provisioned.push_back(node.id);
+    }
+    void release(const std::string&, const NodeId&, const Json&) override {}
     void disconnect(const NodeId&) override {}
     std::vector<NodeId> provisioned;
 };
@@ -55,7 +60,7 @@ inline ServerInfo test_info() {
     info.version = "1.2.3";
     info.tls_origin = "https://127.0.0.1:8443";
     info.plain_origin = "http://127.0.0.1:8080";
-    info.pool = {2, 4, 16, 0};
+    info.machine = {4, 16, 0};
     return info;
 }
 
@@ -65,13 +70,23 @@ inline Control::Settings each_input_its_own_commit() {
     return settings;
 }
 
+// Job "j" in its first attempt.
+inline JobRecord running_job(std::string workspace) {
+    JobRecord job;
+    job.workspace = std::move(workspace);
+    job.name = "j";
+    job.status = JobStatus::Running;
+    job.attempts.push_back({1, OnNodes{{"node-1"}}});
+    return job;
+}
+
 class World {
 public:
-    World()
+    explicit World(Control::Settings settings = each_input_its_own_commit())
         : folder_(
               std::filesystem::path(::testing::TempDir()) /
               ("api_world_" + std::to_string(::getpid()) + "_" + std::to_string(next_number()))),
-          control(loop, store, effects, each_input_its_own_commit()),
+          control(loop, store, effects, std::move(settings)),
           assets(store, loop, random),
           tracking(store, loop, random, loop),
           blobs(open(*this)),
@@ -86,6 +101,9 @@ public:
         add_mlflow_routes(router, services);
         add_portal_routes(router, services);
         add_blob_routes(router, services);
+        add_upkeep_routes(router, services);
+        add_token_routes(router, services, *authority);
+        add_people_routes(router, services, *authority);
         workspace = make_workspace("ws");
         user = token({Principal::Kind::User, "admin", "", "", 0});
     }
@@ -112,6 +130,11 @@ public:
         wanted.location = "westus";
         return *wait(assets.create_workspace(wanted));
     }
+    void save(const JobRecord& job) {
+        Batch batch;
+        put_job(batch, job);
+        ASSERT_TRUE(wait(store.commit(std::move(batch))));
+    }
     std::string token(const Principal& principal) {
         return authority->mint(principal, "https://127.0.0.1:8443", 1h).reveal();
     }
@@ -124,7 +147,8 @@ public:
         const std::size_t question = target.find('?');
         request.path = target.substr(0, question);
         if (question != std::string::npos) request.query = target.substr(question + 1);
-        request.peer = {http::Carrier::Tls, true, "127.0.0.1:5000"};
+        request.peer = {
+            .carrier = http::Carrier::Tls, .loopback = true, .address = "127.0.0.1:5000"};
         request.headers.set("Host", "localhost:8443");
         if (!bearer.empty()) request.headers.set("Authorization", "Bearer " + bearer);
         for (auto& [name, value] : headers) request.headers.set(name, value);
@@ -176,7 +200,7 @@ public:
     MemoryStore store{loop};
     NoEffects effects;
     Control control;
-    Assets assets;
+    Catalog assets;
     Tracking tracking;
     std::unique_ptr<Blobs> blobs;
     std::unique_ptr<InstanceAuthority> authority;

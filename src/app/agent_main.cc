@@ -16,8 +16,11 @@
 
 #include "agent/agent.h"
 #include "agent/files.h"
+#include "app/on_host.h"
+#include "app/relay.h"
 #include "base/hash.h"
 #include "base/text.h"
+#include "environment/pythons.h"
 
 extern "C" {
 extern const char turnout_supervisor_begin[];
@@ -32,7 +35,10 @@ using namespace turnout;
 constexpr char kUsage[] =
     "usage: turnout-agent --server unix:PATH --node WORKSPACE/COMPUTE/NODE --folder DIR --cache "
     "DIR\n"
-    "                     --token-file FILE [--uv PATH] [--python PATH]\n"
+    "                     --token-file FILE [--uv PATH] [--python PATH] [--processors LIST]\n"
+    "       turnout-agent --survey CACHE      notes which Pythons there are, for the server\n"
+    "       turnout-agent relay --help        carries connections over standard input and output\n"
+    "       turnout-agent host --help         for a server that comes from outside\n"
     "The agent of one node of a Turnout server. It is started by the server.\n";
 
 int complain(const std::string& text) {
@@ -62,20 +68,41 @@ Result<std::string> write_supervisor(const std::string& folder) {
     return path;
 }
 
+std::vector<std::string> own_environment() {
+    std::vector<std::string> all;
+    for (char** item = environ; *item; ++item) {
+        const std::string_view text = *item;
+        if (agent::allowed_variable(text.substr(0, text.find('=')))) all.emplace_back(text);
+    }
+    return all;
+}
+
+int survey(const char* cache) {
+    environment::Settings settings;
+    settings.cache = cache;
+    settings.beside = own_folder();
+    settings.environment = own_environment();
+    const Result<void> done = environment::survey_pythons(settings);
+    return done ? 0 : (complain(done.error().message), 1);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     // One heap: a second arena per thread would double what an idle agent holds.
     mallopt(M_ARENA_MAX, 1);
     mallopt(M_TRIM_THRESHOLD, 256 << 10);
+    if (argc == 3 && std::string_view(argv[1]) == "--survey") return survey(argv[2]);
+    if (argc >= 2 && std::string_view(argv[1]) == "relay") return run_relay(argc - 2, argv + 2);
+    if (argc >= 2 && std::string_view(argv[1]) == "host") return run_on_host(argc - 2, argv + 2);
     std::map<std::string, std::string, std::less<>> options;
     for (int i = 1; i < argc; ++i) {
         std::string_view name = argv[i];
         if (name == "--help") return std::fputs(kUsage, stdout), 0;
         if (name == "--version") return std::puts("turnout-agent " TURNOUT_VERSION), 0;
         bool known = false;
-        for (const char* option :
-             {"--server", "--node", "--folder", "--cache", "--token-file", "--uv", "--python"})
+        for (const char* option : {"--server", "--node", "--folder", "--cache", "--token-file",
+                                   "--uv", "--python", "--processors"})
             known = known || name == option;
         if (!known || i + 1 == argc)
             return std::fputs(kUsage, stderr),
@@ -96,6 +123,7 @@ int main(int argc, char** argv) {
     settings.cache = options["--cache"];
     settings.uv = options["--uv"];
     settings.python = options["--python"];
+    settings.processors = options["--processors"];
     settings.beside = own_folder();
     settings.build = TURNOUT_VERSION;
     for (std::string* path :
@@ -108,11 +136,7 @@ int main(int argc, char** argv) {
     auto token = agent::read_file(options["--token-file"], 64 << 10);
     if (!token) return complain(token.error().message);
     settings.token = Secret(std::string(trim(*token)));
-    for (char** item = environ; *item; ++item) {
-        std::string_view text = *item;
-        if (agent::allowed_variable(text.substr(0, text.find('='))))
-            settings.environment.emplace_back(text);
-    }
+    settings.environment = own_environment();
 
     // The agent goes on when the terminal or the server that started it is gone.
     setsid();

@@ -178,7 +178,11 @@ Result<BackupReport> back_up(const std::string& data, const std::string& folder,
         const std::string to = content_path(folder, contents[i]);
         struct stat there{}, here{};
         if (::stat(from.c_str(), &here) != 0)
-            return content_damaged(from, "is missing, although the database refers to it");
+            return fail(Code::Unavailable, "ContentMissing",
+                        "the content '" + from +
+                            "' is missing: if something was deleted meanwhile (prune, or on a "
+                            "nearly full disk), make the backup again; else the store is damaged",
+                        from);
         std::uint64_t size = static_cast<std::uint64_t>(here.st_size);
         if (::stat(to.c_str(), &there) != 0 || there.st_size != here.st_size) {
             TURNOUT_TRY(make_directories(to.substr(0, to.rfind('/')), 0700));

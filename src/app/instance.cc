@@ -32,7 +32,7 @@ Result<Instance> open_instance(const std::string& folder) {
 }
 
 Result<api::InstanceKeys> load_keys(const Instance& instance, Random& random) {
-    if (access(instance.keys().c_str(), F_OK) == 0)
+    if (::access(instance.keys().c_str(), F_OK) == 0)
         return api::parse_instance_keys(TURNOUT_TRY(read_file(instance.keys())));
     api::InstanceKeys keys = api::make_instance_keys(random);
     TURNOUT_TRY(write_file_atomically(instance.keys(), api::serialize(keys), 0600));
@@ -50,7 +50,7 @@ Result<void> unpack_agent(const Instance& instance) {
 }
 
 Result<Json> read_document(const std::string& path) {
-    if (access(path.c_str(), F_OK) != 0) return Json();
+    if (::access(path.c_str(), F_OK) != 0) return Json();
     const std::string text = TURNOUT_TRY(read_file(path));
     return parse_json(text);
 }

@@ -16,10 +16,13 @@ struct Instance {
 
     std::string database() const { return folder + "/turnout.db"; }
     std::string blobs() const { return folder + "/blobs"; }
+    std::string fetching() const { return folder + "/fetching"; }  // downloads on their way
     std::string nodes() const { return folder + "/nodes"; }
     std::string cache() const { return folder + "/cache"; }
     std::string agent_executable() const { return folder + "/bin/turnout-agent"; }
     std::string agent_socket() const { return folder + "/agent.sock"; }
+    // What the agents of other machines reach, by their relays.
+    std::string relayed_socket() const { return folder + "/hosts.sock"; }
     std::string keys() const { return folder + "/keys.json"; }     // 0600
     std::string api_key() const { return folder + "/admin.key"; }  // 0600
     std::string ca() const { return folder + "/ca.pem"; }
@@ -27,6 +30,7 @@ struct Instance {
     std::string certificate() const { return folder + "/server.pem"; }
     std::string certificate_key() const { return folder + "/server.key"; }  // 0600
     std::string ca_bundle() const { return folder + "/ca-bundle.pem"; }     // ours and the system's
+    std::string pools() const { return folder + "/pools.yaml"; }            // the operator's own
     std::string ports() const { return folder + "/ports.json"; }            // chosen once, kept
     std::string running() const { return folder + "/server.json"; }         // while a server runs
     std::string client() const { return folder + "/client.json"; }          // how the CLI finds it

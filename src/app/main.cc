@@ -21,8 +21,12 @@ int main(int argc, char** argv) {
         arguments.listen = options.listen;
         arguments.plain_listen = options.plain_listen;
         arguments.slots = options.slots;
+        arguments.cache_limit = options.cache_limit;
         arguments.python = options.python;
         arguments.uv = options.uv;
+        arguments.allow_fetch = options.allow_fetch;
+        arguments.fetch_limit = options.fetch_limit;
+        arguments.python_mirror = options.python_mirror;
         arguments.detach = options.detach;
         arguments.restart = options.restart;
         arguments.accept_loss = options.accept_loss;

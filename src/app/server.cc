@@ -1,5 +1,6 @@
 #include "app/server.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -12,26 +13,37 @@
 #include <unordered_map>
 
 #include "api/agent/agent_routes.h"
+#include "api/agent/input_routes.h"
 #include "api/api.h"
+#include "api/people/people_routes.h"
+#include "api/people/token_routes.h"
 #include "app/instance.h"
+#include "app/pools.h"
+#include "app/space.h"
 #include "app/version.h"
 #include "base/text.h"
 #include "blob/blobs.h"
+#include "catalog/catalog.h"
+#include "catalog/default_workspace.h"
 #include "control/agent_links.h"
-#include "control/assets.h"
 #include "control/control.h"
-#include "control/drills.h"
 #include "control/jobs.h"
 #include "environment/uv.h"
+#include "fetch/addresses.h"
+#include "fetch/fetcher.h"
+#include "io/apart.h"
 #include "io/posix/asio_loop.h"
 #include "io/posix/files.h"
+#include "io/posix/http_client.h"
 #include "io/posix/http_server.h"
 #include "io/posix/processes.h"
 #include "io/posix/sockets.h"
 #include "io/tls/certificates.h"
+#include "io/tls/tls_client.h"
 #include "io/tls/tls_server.h"
-#include "provider/local/harm.h"
 #include "provider/local/local_provider.h"
+#include "provider/ssh/hosts.h"
+#include "provider/ssh/ssh_provider.h"
 #include "store/sqlite/intact.h"
 #include "store/sqlite/sqlite_store.h"
 #include "tracking/tracking.h"
@@ -40,6 +52,7 @@ namespace turnout {
 
 namespace {
 
+constexpr off_t kRoom = 1 << 20, kRoomOfFiles = kRoom / 2;
 constexpr std::string_view kDefaultTls = "127.0.0.1:8443";
 
 std::string folder_of_executable() {
@@ -102,26 +115,25 @@ http::Limits connection_limits() {
     return limits;
 }
 
-// What the default pool has. NVIDIA's driver lists its devices in /proc.
-api::ServerInfo::Pool this_machine() {
-    api::ServerInfo::Pool pool;
-    pool.cores = static_cast<int>(std::thread::hardware_concurrency());
-    pool.slots = std::max(2, pool.cores);
-    pool.memory_gb = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
-                     static_cast<double>(sysconf(_SC_PAGE_SIZE)) / (1 << 30);
-    if (const auto gpus = list_directory("/proc/driver/nvidia/gpus"))
-        pool.gpus = static_cast<int>(gpus->size());
-    return pool;
-}
-
 // Carries out what control asks for.
 class ServerEffects : public Effects {
 public:
     void send(const NodeId& node, agent_protocol::ToAgent message) override {
         links->send(node, message);
     }
-    void provision(const Node& node) override { provider->provision(node); }
-    void release(const Node& node) override { provider->release(node); }
+    void provision(const std::string& provider, const NodeRequest& node) override {
+        if (Provider* const of = pools->provider(provider)) of->provision(node);
+    }
+    void release(const std::string& provider, const NodeId& node, const Json& handle) override {
+        if (Provider* const of = pools->provider(provider)) of->release(node, handle);
+    }
+    void list(const std::string& provider, std::uint64_t number) override {
+        Provider* const of = pools->provider(provider);
+        if (!of) return;
+        of->list([this, number](Result<std::vector<FoundNode>> found) {
+            if (found) nodes_found(number, *found);
+        });
+    }
     void disconnect(const NodeId& node) override { links->disconnect(node); }
     void wake(Span at) override { tick_at(at); }
     void job_ended(const std::string& workspace, const std::string& job) override {
@@ -130,10 +142,10 @@ public:
 
     // A sweep's own log, in the order in which it is said. Lines that are on their way when the
     // server dies are lost; what they tell is in the trials' rows.
-    void sweep_says(const std::string& workspace, const std::string& job,
+    void group_says(const std::string& workspace, const std::string& job, std::string_view log,
                     const std::string& text) override {
         const agent_protocol::AttemptId id{workspace, job, 1};
-        const std::string stream(kSweepLog);
+        const std::string stream(log);
         auto [at, first] = sweep_logs_.try_emplace(workspace + "/" + job);
         if (first) at->second = tracking->log_length(workspace, job, stream).value_or(0);
         const std::uint64_t offset = at->second;
@@ -146,56 +158,14 @@ public:
     }
 
     AgentLinks* links = nullptr;
-    Provider* provider = nullptr;
+    ServerPools* pools = nullptr;
+    std::function<void(std::uint64_t, const std::vector<FoundNode>&)> nodes_found;
     Tracking* tracking = nullptr;
     std::function<void(Span)> tick_at;
 
 private:
     std::unordered_map<std::string, std::uint64_t>
         sweep_logs_;  // how long they are, with what is under way
-};
-
-// The nodes of this machine, and what a person may do to them on purpose.
-class ServerDrills : public Drills {
-public:
-    explicit ServerDrills(Loop& loop) : loop_(loop) {}
-
-    void kill_node(const NodeId& node, Reply<int> reply) override {
-        in_background<int>(
-            [folder = provider->folder_of(node)] { return kill_processes_of(folder); },
-            std::move(reply));
-    }
-    void cut_link(const NodeId& node, Span how_long) override { links->cut(node, how_long); }
-    void fill_disk(const NodeId& node, Span how_long, Reply<std::uint64_t> reply) override {
-        const std::string folder = provider->folder_of(node);
-        in_background<std::uint64_t>(
-            [folder] {
-                return fill_file_system(
-                    folder, kLeft, {"/", "/tmp", "/var/tmp", "/home", "/root", "/run", "/dev/shm"});
-            },
-            [this, folder, how_long, reply = std::move(reply)](Result<std::uint64_t> filled) {
-                loop_.after(how_long, [this, folder] {
-                    loop_.blocking([folder] { free_file_system(folder); }, [] {});
-                });
-                reply(std::move(filled));
-            });
-    }
-
-    AgentLinks* links = nullptr;
-    LocalProvider* provider = nullptr;
-
-private:
-    static constexpr std::uint64_t kLeft = 1 << 20;
-
-    template <class T>
-    void in_background(std::function<Result<T>()> work, Reply<T> reply) {
-        auto outcome =
-            std::make_shared<std::optional<Result<T>>>();  // shared with the pool's thread
-        loop_.blocking([work = std::move(work), outcome] { outcome->emplace(work()); },
-                       [outcome, reply = std::move(reply)] { reply(std::move(**outcome)); });
-    }
-
-    Loop& loop_;
 };
 
 class Server {
@@ -205,18 +175,29 @@ public:
 
 private:
     Result<void> open();
+    void hold_room(off_t size);
+    std::string room() const { return instance_.folder + "/room"; }
     Result<void> find_uv();
+    Result<void> prepare_fetcher();
+    void survey_pythons();
     Result<void> prepare_credentials();
     Result<void> prepare_workspace();
     Result<void> listen();
     Result<std::unique_ptr<http::Listener>> listen_tls_on(const std::string& address);
+    Task<http::Response> handle_relayed(const http::Request& request, http::BodyReader& body);
     Result<void> announce();
     std::string login_line() const;
     void add_own_routes();
     void keep_ticking();
+    void collect();
     void keep_collecting();
+    void watch_disk();
     void verify_storage();
     Task<Result<http::Response>> shutdown(api::Call& call);
+    Task<Result<http::Response>> drain(api::Call& call);
+    Task<Result<http::Response>> resume(api::Call& call);
+    Task<Result<http::Response>> set_slots(api::Call& call);
+    Task<Result<http::Response>> show_slots(api::Call& call);
 
     ServerOptions options_;
     Instance instance_;
@@ -226,41 +207,62 @@ private:
     PosixRandom random_;
     AsioLoop loop_;
     ServerEffects effects_;
-    ServerDrills drills_{loop_};
     std::unique_ptr<Store> store_;
     std::unique_ptr<Blobs> blobs_;
     std::unique_ptr<Tracking> tracking_;
-    std::unique_ptr<Assets> assets_;
+    std::unique_ptr<Catalog> assets_;
     std::unique_ptr<api::InstanceAuthority> authority_;
     std::unique_ptr<AgentLinks> links_;
     std::unique_ptr<LocalProvider> provider_;
+    std::unique_ptr<SshProvider> ssh_;
+    std::unique_ptr<ServerPools> pools_;
     std::unique_ptr<Control> control_;
+    std::unique_ptr<fetch::Fetcher> fetcher_;
+    std::unique_ptr<ServerSpace> space_;
     std::unique_ptr<api::Services> services_;
     api::Router router_;
     Workspace workspace_;
-    std::string fingerprint_;  // of the authority
-    api::ServerInfo::Pool pool_;
+    std::string authority_pem_, fingerprint_;  // of the instance's certificates
     bool tick_due_ = false;
-    std::unique_ptr<http::Listener> unix_, plain_, tls_;
+    bool collecting_ = false;
+    bool announced_ = false;
+    std::unique_ptr<http::Listener> unix_, relayed_, plain_, tls_;
 };
 
 Result<void> Server::run() {
     TURNOUT_TRY(open());
+    TURNOUT_TRY(prepare_fetcher());
+    ::unlink(room().c_str());
     TURNOUT_TRY(prepare_credentials());
     TURNOUT_TRY(prepare_workspace());
     TURNOUT_TRY(listen());
     TURNOUT_TRY(control_->recover());
+    // Those that were given now are kept, as if they had been set while it ran.
+    if (options_.slots > 0 && options_.slots != control_->slots())
+        control_->set_slots(options_.slots, [](Result<void> set) {
+            if (!set)
+                std::fprintf(stderr, "error: --slots could not be kept: %s\n",
+                             set.error().message.c_str());
+        });
+    if (const std::string missing = ServerPools::missing(*control_); !missing.empty())
+        std::fprintf(stderr, "warning: %s\n", missing.c_str());
     keep_ticking();
     keep_collecting();
+    watch_disk();
+    api::resume_removals(*services_);
+    api::keep_retention(*services_);
+    space_->keep_below(options_.cache_limit);
     loop_.after(1s, [this] { verify_storage(); });
     for (const int signal : {SIGTERM, SIGINT}) loop_.on_signal(signal, [this] { loop_.stop(); });
     TURNOUT_TRY(announce());
+    hold_room(kRoom);
     malloc_trim(0);
     loop_.run();
     // Crash-only: what was acknowledged is durable and nodes go on, so nothing needs saying
     // goodbye, and no other destructor meets a request that is still under way.
     unlink(instance_.running().c_str());
     unlink(instance_.agent_socket().c_str());
+    unlink(instance_.relayed_socket().c_str());
     store_.reset();  // what is under way is recorded, and the database is one file again
     std::fflush(nullptr);
     _exit(0);
@@ -268,8 +270,8 @@ Result<void> Server::run() {
 
 Result<void> Server::open() {
     instance_ = TURNOUT_TRY(open_instance(options_.data));
-    if (access(instance_.keys().c_str(), F_OK) == 0 &&
-        access(instance_.database().c_str(), F_OK) != 0 && !options_.accept_loss)
+    if (::access(instance_.keys().c_str(), F_OK) == 0 &&
+        ::access(instance_.database().c_str(), F_OK) != 0 && !options_.accept_loss)
         return fail(
             Code::FailedPrecondition, "DatabaseLost",
             "the database '" + instance_.database() +
@@ -277,19 +279,22 @@ Result<void> Server::open() {
                 "backup (`turnout restore`); to begin with an empty one, start once with `turnout "
                 "up --accept-loss`",
             instance_.database());
+    hold_room(kRoomOfFiles);
     SqliteOptions storage;
     storage.accept_lost_log = options_.accept_loss;
     store_ = TURNOUT_TRY(open_sqlite_store(loop_, instance_.database(), std::move(storage)));
     TURNOUT_TRY(unpack_agent(instance_));
     TURNOUT_TRY(find_uv());
+    survey_pythons();
     blobs_ = TURNOUT_TRY(open_blobs(*store_, clock_, random_, loop_, instance_.blobs()));
     tracking_ = std::make_unique<Tracking>(*store_, clock_, random_, loop_);
     blobs_->set_virtual(tracking_.get());
-    assets_ = std::make_unique<Assets>(*store_, clock_, random_);
+    assets_ = std::make_unique<Catalog>(*store_, clock_, random_);
     authority_ =
         api::make_authority(*store_, clock_, random_, TURNOUT_TRY(load_keys(instance_, random_)));
     links_ = std::make_unique<AgentLinks>(loop_, *tracking_);
 
+    pools_ = std::make_unique<ServerPools>(instance_.pools());
     LocalProviderOptions local;
     local.agent = instance_.agent_executable();
     local.server_socket = instance_.agent_socket();
@@ -300,13 +305,26 @@ Result<void> Server::open() {
         api::Principal node;
         node.kind = api::Principal::Kind::Node;
         node.name = id;
-        return authority_->mint(node, "turnout", std::chrono::hours(24 * 365));
+        return authority_->mint(node, api::kOwnAudience, api::kAsLongAsItLives);
     };
-    provider_ = std::make_unique<LocalProvider>(
-        loop_, std::move(local),
-        ProviderEvents{
-            [this](const NodeId& id, Error why) { control_->node_failed(id, std::move(why)); },
-            [this](const NodeId& id) { control_->node_gone(id); }});
+    const ProviderEvents reports{
+        [this](const NodeId& id, Error why) { control_->node_failed(id, std::move(why)); },
+        [this](const NodeId& id) { control_->node_gone(id); },
+        [this](const NodeId& id, Json handle) { control_->node_handle(id, std::move(handle)); }};
+    SshProviderOptions ssh;
+    ssh.agent = instance_.agent_executable();
+    if (const std::string uv = instance_.folder + "/bin/uv"; ::access(uv.c_str(), X_OK) == 0)
+        ssh.uv = uv;
+    ssh.server_socket = instance_.relayed_socket();
+    ssh.folder = instance_.folder + "/ssh";
+    ssh.base = instance_.folder;
+    ssh.node_token = local.node_token;
+    provider_ = std::make_unique<LocalProvider>(loop_, std::move(local), reports);
+    ssh_ = std::make_unique<SshProvider>(loop_, std::move(ssh), reports);
+    pools_->add("local", local_settings(), true, *provider_);
+    pools_->add("ssh", ssh_settings(), false, *ssh_,
+                {ssh_slots, [this](const Json& settings) { return ssh_->describe(settings); },
+                 [this](const Json& settings) { return ssh_->check(settings); }});
     effects_.tick_at = [this](Span at) {
         if (std::exchange(tick_due_, true)) return;
         loop_.after(std::max(Span{}, at - clock_.since_boot()), [this] {
@@ -315,15 +333,17 @@ Result<void> Server::open() {
         });
     };
     effects_.links = links_.get();
-    effects_.provider = provider_.get();
-    drills_.links = links_.get();
-    drills_.provider = provider_.get();
-    free_all_file_systems(instance_.nodes());
+    effects_.pools = pools_.get();
+    effects_.nodes_found = [this](std::uint64_t number, const std::vector<FoundNode>& found) {
+        control_->nodes_found(number, found);
+    };
 
-    pool_ = this_machine();
-    if (options_.slots > 0) pool_.slots = options_.slots;
     Control::Settings settings;
-    settings.slots = pool_.slots;
+    settings.slots = provider_->capabilities().slots;
+    settings.pools = TURNOUT_TRY(pools_->read());
+    std::vector<Pool> of_hosts = settings.pools;
+    std::erase_if(of_hosts, [](const Pool& pool) { return pool.provider != "ssh"; });
+    ssh_->set_pools(of_hosts);
     settings.run_token = [this](const agent_protocol::AttemptId& id) {
         api::Principal run;
         run.kind = api::Principal::Kind::Run;
@@ -331,10 +351,12 @@ Result<void> Server::open() {
         run.workspace = id.workspace;
         run.job = id.job;
         run.attempt = id.attempt;
-        return authority_->mint(run, "turnout", std::chrono::hours(24 * 60));
+        return authority_->mint(run, api::kOwnAudience, api::kAsLongAsItLives);
     };
+    settings.port_is_free = [](int port) { return http::is_port_free(port); };
     control_ = std::make_unique<Control>(clock_, *store_, effects_, settings);
     links_->set_control(control_.get());
+    space_ = std::make_unique<ServerSpace>(loop_, instance_, packages_folder());
     tracking_->set_trials([this](std::string_view wsid, std::string_view run) {
         return find_trial(*store_, wsid, run);
     });
@@ -343,6 +365,17 @@ Result<void> Server::open() {
     });
     effects_.tracking = tracking_.get();
     return {};
+}
+
+// So that a full disk does not keep a server from starting, each holds some room for the next one:
+// a part is the database's, which takes what is left of a nearly full disk for its log, the other
+// is that of the small files that are written after it.
+void Server::hold_room(off_t size) {
+    const int file = ::open(room().c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (file < 0) return;
+    if (posix_fallocate(file, 0, size) != 0 || ::ftruncate(file, size) != 0)
+        ::unlink(room().c_str());
+    ::close(file);
 }
 
 // What builds environments is found here, where `up` was called with its own surroundings, and left
@@ -359,11 +392,52 @@ Result<void> Server::find_uv() {
     return {};
 }
 
+// What brings inputs in from outside. Its connections, and the authorities that they are checked
+// against, come into being with the first of them.
+Result<void> Server::prepare_fetcher() {
+    std::vector<fetch::Allowed> allowed;
+    for (const std::string& text : options_.allow_fetch)
+        allowed.push_back(TURNOUT_TRY(fetch::Allowed::parse(text)));
+    fetch::FetchSettings settings;
+    settings.folder = instance_.fetching();
+    if (options_.fetch_limit > 0) settings.limit = options_.fetch_limit;
+    settings.client = [this, reach = fetch::Reach(
+                                 std::move(allowed))]() -> Result<std::unique_ptr<http::Client>> {
+        http::ClientOptions client;
+        client.tls = TURNOUT_TRY(http::make_tls_connector(""));
+        client.may_connect = [reach](const std::string& host, std::uint16_t port,
+                                     std::string_view ip) { return reach.check(host, port, ip); };
+        return http::make_client(loop_, std::move(client));
+    };
+    fetcher_ = std::make_unique<fetch::Fetcher>(loop_, clock_, *blobs_, std::move(settings));
+    return {};
+}
+
+// Which Pythons can be had is known when a job is submitted. Programs have to run for that, which
+// is for an agent's executable to do.
+void Server::survey_pythons() {
+    SpawnRequest request;
+    request.program = instance_.agent_executable();
+    request.arguments = {request.program, "--survey", instance_.cache()};
+    for (char** item = environ; *item; ++item) request.environment.emplace_back(*item);
+    request.directory = "/";
+    loop_.blocking(
+        [request] {
+            const Result<ProcessId> process = spawn(request);
+            while (process && is_alive(*process))
+                std::this_thread::sleep_for(std::chrono::milliseconds(50));
+            if (process) reap(process->pid);
+        },
+        [] {});
+}
+
 Result<void> Server::prepare_credentials() {
-    if (access(instance_.api_key().c_str(), F_OK) != 0) {
-        const Secret key = TURNOUT_TRY(loop_.run(authority_->create_api_key("admin")));
-        TURNOUT_TRY(write_file_atomically(instance_.api_key(), key.reveal() + "\n", 0600));
-    }
+    std::string there;
+    if (::access(instance_.api_key().c_str(), F_OK) == 0)
+        there = TURNOUT_TRY(read_file(instance_.api_key()));
+    if (const std::optional<Secret> key =
+            TURNOUT_TRY(loop_.run(authority_->ensure_admin_key(std::move(there)))))
+        TURNOUT_TRY(write_file_atomically(instance_.api_key(), key->reveal() + "\n", 0600));
     std::vector<std::string> names = {"localhost", "127.0.0.1", "::1"};
     std::string host = host_of(options_.listen);
     if (options_.listen.empty())
@@ -380,17 +454,14 @@ Result<void> Server::prepare_credentials() {
         std::fprintf(stderr,
                      "the certificate authority was not valid at this time (was a clock wrong?): "
                      "there is a new one, and whoever logged in from elsewhere does it again\n");
-    const std::string authority = TURNOUT_TRY(read_file(files.authority));
-    fingerprint_ = tls::fingerprint(authority);
-    return tls::write_ca_bundle(instance_.ca_bundle(), authority);
+    authority_pem_ = TURNOUT_TRY(read_file(files.authority));
+    fingerprint_ = tls::fingerprint(authority_pem_);
+    return tls::write_ca_bundle(instance_.ca_bundle(), authority_pem_);
 }
 
 Result<void> Server::prepare_workspace() {
-    const std::vector<Workspace> all = TURNOUT_TRY(assets_->list_workspaces("", ""));
-    if (!all.empty()) {
-        workspace_ = all.front();
-        for (const Workspace& one : all)
-            if (one.created < workspace_.created) workspace_ = one;
+    if (auto there = TURNOUT_TRY(default_workspace(*assets_))) {
+        workspace_ = std::move(*there);
         return {};
     }
     Workspace wanted;
@@ -423,14 +494,35 @@ Result<void> Server::listen() {
                                                               *tracking_,
                                                               *authority_,
                                                               {},
-                                                              &drills_});
+                                                              {},
+                                                              {},
+                                                              space_.get()});
+    services_->drills = [this](const std::string& name) {
+        Provider* const provider = pools_->provider(name);
+        return provider ? provider->drills() : nullptr;
+    };
+    services_->cut_link = [this](const NodeId& node, Span how_long) {
+        links_->cut(node, how_long);
+    };
     api::add_discovery_routes(router_, *services_);
     api::add_arm_routes(router_, *services_);
     api::add_blob_routes(router_, *services_);
     api::add_history_routes(router_, *services_);
     api::add_mlflow_routes(router_, *services_);
     api::add_portal_routes(router_, *services_);
-    api::add_agent_routes(router_, *links_);
+    api::add_upkeep_routes(router_, *services_);
+    api::add_input_routes(router_, *services_, *fetcher_);
+    api::NodeServices for_nodes;
+    for_nodes.authority = authority_pem_;
+    for_nodes.connect_tls = [this](const NodeId& node) {
+        http::Peer peer;
+        peer.address = "node " + node;
+        peer.through_node = true;
+        return tls_->connect_inside(std::move(peer));
+    };
+    api::add_agent_routes(router_, *links_, std::move(for_nodes));
+    api::add_token_routes(router_, *services_, *authority_);
+    api::add_people_routes(router_, *services_, *authority_);
     add_own_routes();
 
     const http::Handler handler = [this](const http::Request& request, http::BodyReader& body) {
@@ -470,6 +562,14 @@ Result<void> Server::listen() {
         plain_ = std::move(*listening);
     }
     unix_ = TURNOUT_TRY(http::listen_unix(loop_, instance_.agent_socket(), handler, limits_));
+    // What comes from another machine is nobody of this one, though a relay has brought it here.
+    relayed_ = TURNOUT_TRY(http::listen_unix(
+        loop_, instance_.relayed_socket(),
+        [this](const http::Request& request, http::BodyReader& body) {
+            return handle_relayed(request, body);
+        },
+        limits_));
+    TURNOUT_TRY(ssh_->open());
 
     Json ports = Json::object();
     ports.set("tls", tls_->address());
@@ -480,8 +580,17 @@ Result<void> Server::listen() {
     services_->info.tls_origin = "https://" + reached_here(tls_->address());
     services_->info.plain_origin = "http://" + plain_->address();
     services_->info.data_folder = instance_.folder;
-    services_->info.pool = pool_;
+    const Capabilities machine = provider_->capabilities();
+    services_->info.machine = {machine.cores, machine.memory_gb, machine.gpus};
     return {};
+}
+
+Task<http::Response> Server::handle_relayed(const http::Request& request, http::BodyReader& body) {
+    http::Request from_there = request;
+    from_there.peer.loopback = false;
+    from_there.peer.address = "a host of a pool";
+    http::Response response = co_await router_.handle(*services_, from_there, body);
+    co_return response;
 }
 
 Result<void> Server::announce() {
@@ -508,10 +617,14 @@ Result<void> Server::announce() {
     running.set("version", info.version);
     running.set("listen", tls_->address());
     running.set("fingerprint", fingerprint_);
+    running.set("slots", control_->slots());
+    if (const std::string missing = ServerPools::missing(*control_); !missing.empty())
+        running.set("missing_pools", missing);
     const std::string login = login_line();
     if (!login.empty()) running.set("login", login);
     running.set("folder_identity", identity);
     TURNOUT_TRY(write_document(instance_.running(), running, 0600));
+    if (std::exchange(announced_, true)) return {};
     if (options_.ready) options_.ready(info.tls_origin, info.plain_origin, login);
     return {};
 }
@@ -530,21 +643,35 @@ std::string Server::login_line() const {
            fingerprint_;
 }
 
+void Server::collect() {
+    if (std::exchange(collecting_, true)) return;
+    start(blobs_->collect(clock_.now()), [this](const auto&) { collecting_ = false; });
+}
+
 // Content that no name points at any more goes, after its hold.
 void Server::keep_collecting() {
-    start(blobs_->collect(clock_.now()), [](const auto&) {});
+    collect();
     loop_.after(std::chrono::hours(1), [this] { keep_collecting(); });
+}
+
+// On a disk that is nearly full it goes without one.
+void Server::watch_disk() {
+    if (blobs_->low_on_space())
+        collect();
+    else
+        hold_room(kRoom);
+    loop_.after(30s, [this] { watch_disk(); });
 }
 
 // Damage that no request has met yet is found before it is copied over the last good backup.
 void Server::verify_storage() {
-    const auto found = std::make_shared<Result<void>>();  // shared with the pool's thread
-    loop_.blocking([found, path = instance_.database()] { *found = verify_database(path); },
-                   [this, found] {
-                       if (*found || found->error().reason != "DatabaseDamaged") return;
-                       services_->info.fault = found->error().message;
-                       std::fprintf(stderr, "error: %s\n", services_->info.fault.c_str());
-                   });
+    apart(
+        loop_, [path = instance_.database()] { return verify_database(path); },
+        [this](const Result<void>& found) {
+            if (found || found.error().reason != "DatabaseDamaged") return;
+            services_->info.fault = found.error().message;
+            std::fprintf(stderr, "error: %s\n", services_->info.fault.c_str());
+        });
 }
 
 void Server::keep_ticking() {
@@ -566,7 +693,62 @@ Task<Result<http::Response>> Server::shutdown(api::Call& call) {
     co_return api::json_response(200, Json::object({{"status", "stopping"}}));
 }
 
+Task<Result<http::Response>> Server::drain(api::Call&) {
+    Later<Result<void>> begun;
+    control_->drain([settle = begun.settle()](Result<void> result) { settle(std::move(result)); },
+                    [this] { loop_.after(100ms, [this] { loop_.stop(); }); });
+    const Result<void> result = co_await begun;
+    if (!result) co_return Failure(result.error());
+    co_return api::json_response(202, Json::object({{"status", "draining"}}));
+}
+
+Task<Result<http::Response>> Server::resume(api::Call&) {
+    Later<Result<void>> resumed;
+    control_->resume(
+        [settle = resumed.settle()](Result<void> result) { settle(std::move(result)); });
+    const Result<void> result = co_await resumed;
+    if (!result) co_return Failure(result.error());
+    co_return api::json_response(200, Json::object({{"status", "ok"}}));
+}
+
+Task<Result<http::Response>> Server::show_slots(api::Call&) {
+    co_return api::json_response(
+        200, Json::object({{"slots", control_->slots()},
+                           {"nodes", control_->nodes()},
+                           {"waiting", static_cast<std::int64_t>(control_->waiting())}}));
+}
+
+Task<Result<http::Response>> Server::set_slots(api::Call& call) {
+    TURNOUT_CO_TRY(const Json body, co_await call.json(4096));
+    const std::string name = body.at("pool").as_string(std::string(kDefaultPool));
+    const std::int64_t wanted = body.at("slots").as_int();
+    if (wanted < 1 || wanted > kMostSlots)
+        co_return invalid("'slots' is " + body.at("slots").dump() +
+                              ": expected a whole number from 1 to " + with_commas(kMostSlots),
+                          "slots");
+    const int before = control_->slots(name);
+    Later<Result<void>> set;
+    control_->set_slots(
+        name, static_cast<int>(wanted),
+        [settle = set.settle()](Result<void> result) { settle(std::move(result)); });
+    const Result<void> result = co_await set;
+    if (!result) co_return Failure(result.error());
+    TURNOUT_CO_TRY_VOID(announce());
+    co_return api::json_response(200, Json::object({{"slots", control_->slots(name)},
+                                                    {"before", before},
+                                                    {"nodes", control_->pool(name)->nodes}}));
+}
+
 void Server::add_own_routes() {
+    pools_->add_routes(router_, *control_);
+    router_.add("POST", "/turnout/drain", api::Access::User,
+                [this](api::Call& call) { return drain(call); });
+    router_.add("POST", "/turnout/resume", api::Access::User,
+                [this](api::Call& call) { return resume(call); });
+    router_.add("GET", "/turnout/slots", api::Access::User,
+                [this](api::Call& call) { return show_slots(call); });
+    router_.add("PUT", "/turnout/slots", api::Access::User,
+                [this](api::Call& call) { return set_slots(call); });
     router_.add("POST", "/turnout/shutdown", api::Access::User,
                 [this](api::Call& call) { return shutdown(call); });
 }

@@ -1,8 +1,10 @@
 // The server: where the concrete classes meet.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 
@@ -13,12 +15,16 @@ struct ServerOptions {
     std::string
         listen;  // "HOST:PORT" for HTTPS; "" = the kept port, else 127.0.0.1:8443 or a free one
     std::string
-        plain_listen;    // the same for http, on loopback only; "" = the kept port, else a free one
-    int slots = 0;       // of the default pool; 0 = max(2, cores)
-    std::string python;  // the pool's interpreter, "" = python3 of PATH
+        plain_listen;  // the same for http, on loopback only; "" = the kept port, else a free one
+    int slots = 0;     // of the default pool; 0 = max(2, cores)
+    std::uint64_t cache_limit = 0;  // bytes of what nodes keep; 0 = none
+    std::string python;             // the pool's interpreter, "" = python3 of PATH
     std::string uv;  // "" = TURNOUT_UV, beside the executable, the project's .venv, PATH, the one
                      // used before
-    bool accept_loss = false;  // starts although a part of the database is lost
+    std::vector<std::string>
+        allow_fetch;  // "HOST[:PORT]": from where inputs may be fetched besides the public internet
+    std::uint64_t fetch_limit = 0;  // bytes of one of them; 0 = the usual
+    bool accept_loss = false;       // starts although a part of the database is lost
     // Once it answers. `login` is what people elsewhere type; "" if nobody elsewhere can reach it.
     std::function<void(const std::string& url, const std::string& plain_url,
                        const std::string& login)>

@@ -12,10 +12,14 @@
 #include "app/instance.h"
 #include "app/server.h"
 #include "app/version.h"
+#include "base/quantities.h"
 #include "base/text.h"
+#include "cli/commands.h"
+#include "environment/pythons.h"
+#include "fetch/addresses.h"
 #include "io/posix/files.h"
 #include "io/posix/processes.h"
-#include "spec/yaml.h"
+#include "yaml/yaml.h"
 
 namespace turnout {
 
@@ -25,7 +29,8 @@ using namespace std::chrono_literals;
 
 struct Running {
     ProcessId process;
-    std::string url, plain_url, version, listen, login;
+    std::string url, plain_url, version, listen, login, missing_pools;
+    bool keeps_slots = false;  // in its database
 };
 
 // The server of that data folder, if one runs.
@@ -44,6 +49,8 @@ std::optional<Running> find_running(const Instance& instance) {
     running.version = document->at("version").as_string();
     running.listen = document->at("listen").as_string();
     running.login = document->at("login").as_string();
+    running.missing_pools = document->at("missing_pools").as_string();
+    running.keeps_slots = document->has("slots");
     if (!is_alive(running.process)) return std::nullopt;
     return running;
 }
@@ -57,26 +64,45 @@ bool runs_another_build(const Running& running) {
            (ours.st_dev != its.st_dev || ours.st_ino != its.st_ino);
 }
 
+// What may be fetched now is another list.
+void survey(const Instance& instance) {
+    environment::Settings settings;
+    settings.cache = instance.cache();
+    settings.beside = instance.folder + "/bin";
+    for (char** entry = environ; *entry; ++entry) settings.environment.emplace_back(*entry);
+    if (const Result<void> done = environment::survey_pythons(settings); !done)
+        std::fprintf(stderr, "warning: %s\n", done.error().message.c_str());
+}
+
 // The options that it was started with, where others are not given.
 void take_options(const Running& running, UpArguments& arguments) {
     const Result<std::string> line =
         read_file("/proc/" + std::to_string(running.process.pid) + "/cmdline");
     if (!line) return;
     const std::vector<std::string> words = split(*line, '\0');
-    const auto option = [&](std::string_view name) -> std::string {
+    const auto options = [&](std::string_view name) {
+        std::vector<std::string> values;
         for (std::size_t i = 0; i < words.size(); ++i) {
-            if (words[i] == name && i + 1 < words.size()) return words[i + 1];
+            if (words[i] == name && i + 1 < words.size()) values.push_back(words[i + 1]);
             if (words[i].starts_with(std::string(name) + "="))
-                return words[i].substr(name.size() + 1);
+                values.push_back(words[i].substr(name.size() + 1));
         }
-        return {};
+        return values;
+    };
+    const auto option = [&](std::string_view name) {
+        const std::vector<std::string> values = options(name);
+        return values.empty() ? std::string() : values.front();
     };
     if (arguments.listen.empty()) arguments.listen = option("--listen");
     if (arguments.plain_listen.empty()) arguments.plain_listen = option("--plain-listen");
     if (arguments.python.empty()) arguments.python = option("--python");
     if (arguments.uv.empty()) arguments.uv = option("--uv");
-    if (arguments.slots <= 0)
+    if (arguments.allow_fetch.empty()) arguments.allow_fetch = options("--allow-fetch");
+    if (arguments.fetch_limit.empty()) arguments.fetch_limit = option("--fetch-limit");
+    if (arguments.slots <= 0 && !running.keeps_slots)
         arguments.slots = static_cast<int>(yaml_scalar(option("--slots")).as_int());
+    if (arguments.cache_limit == 0)
+        if (const auto size = parse_size(option("--cache-limit"))) arguments.cache_limit = *size;
 }
 
 Result<void> stop(const Running& running, const Instance& instance) {
@@ -105,12 +131,18 @@ void print_where(const std::string& data, const std::string& url, const std::str
     if (!login.empty())
         std::printf("  others    %s\n            with the key in %s/admin.key\n", login.c_str(),
                     data.c_str());
-    if (access((data + "/bin/uv").c_str(), X_OK) != 0)
+    if (::access((data + "/bin/uv").c_str(), X_OK) != 0)
         std::printf(
             "  no uv     the first environment fetches it from the package index; else: turnout up "
             "--uv PATH\n");
     std::printf("  stop it   turnout down --data %s\n", data.c_str());
     std::fflush(stdout);
+}
+
+// One that is started in the foreground says it itself.
+void warn_of(const Running& running) {
+    if (!running.missing_pools.empty())
+        std::fprintf(stderr, "warning: %s\n", running.missing_pools.c_str());
 }
 
 int report(const Error& error) {
@@ -140,8 +172,11 @@ int up_detached(const UpArguments& arguments, const Instance& instance) {
     pass("--listen", arguments.listen);
     pass("--plain-listen", arguments.plain_listen);
     pass("--slots", arguments.slots > 0 ? std::to_string(arguments.slots) : "");
+    pass("--cache-limit", arguments.cache_limit > 0 ? std::to_string(arguments.cache_limit) : "");
     pass("--python", arguments.python);
     pass("--uv", arguments.uv);
+    for (const std::string& allowed : arguments.allow_fetch) pass("--allow-fetch", allowed);
+    pass("--fetch-limit", arguments.fetch_limit);
     if (arguments.accept_loss) request.arguments.emplace_back("--accept-loss");
     for (char** entry = environ; *entry; ++entry) request.environment.emplace_back(*entry);
     request.directory = "/";
@@ -151,6 +186,7 @@ int up_detached(const UpArguments& arguments, const Instance& instance) {
     for (;;) {
         if (const auto running = find_running(instance); running && running->process == *process) {
             print_where(instance.folder, running->url, running->plain_url, running->login);
+            warn_of(*running);
             return 0;
         }
         reap(process->pid);
@@ -166,8 +202,18 @@ int up_detached(const UpArguments& arguments, const Instance& instance) {
 }  // namespace
 
 int up(const UpArguments& arguments) {
+    for (const std::string& allowed : arguments.allow_fetch)
+        if (const auto read = fetch::Allowed::parse(allowed); !read) {
+            std::fprintf(stderr, "error: --allow-fetch: %s\n", read.error().message.c_str());
+            return 2;
+        }
     const Result<Instance> instance = open_instance(arguments.data);
     if (!instance) return report(instance.error());
+    if (!arguments.python_mirror.empty())
+        if (const Result<void> set =
+                environment::set_python_mirror(instance->cache(), arguments.python_mirror);
+            !set)
+            return report(set.error());
     UpArguments restarted = arguments;
     std::string earlier;
     auto running = find_running(*instance);
@@ -179,7 +225,8 @@ int up(const UpArguments& arguments) {
         running.reset();
     }
     if (running) {
-        if (arguments.slots > 0 || !arguments.python.empty() || !arguments.uv.empty() ||
+        if (arguments.cache_limit > 0 || !arguments.python.empty() || !arguments.uv.empty() ||
+            !arguments.allow_fetch.empty() || !arguments.fetch_limit.empty() ||
             !arguments.plain_listen.empty() ||
             (!arguments.listen.empty() && running->listen != arguments.listen)) {
             std::fprintf(stderr,
@@ -189,11 +236,13 @@ int up(const UpArguments& arguments) {
             return 1;
         }
         std::printf("turnout is already up, pid %d\n", static_cast<int>(running->process.pid));
+        if (!arguments.python_mirror.empty()) survey(*instance);
         if (runs_another_build(*running))
             std::printf(
                 "it runs another build, %s; `turnout up --detach --restart` starts this one, %s\n",
                 running->version.c_str(), version());
         print_where(instance->folder, running->url, running->plain_url, running->login);
+        warn_of(*running);
         return 0;
     }
     if (!earlier.empty())
@@ -208,8 +257,12 @@ int up(const UpArguments& arguments) {
     options.listen = restarted.listen;
     options.plain_listen = restarted.plain_listen;
     options.slots = restarted.slots;
+    options.cache_limit = restarted.cache_limit;
     options.python = restarted.python;
     options.uv = restarted.uv;
+    options.allow_fetch = restarted.allow_fetch;
+    options.fetch_limit = static_cast<std::uint64_t>(yaml_scalar(restarted.fetch_limit).as_int())
+                          << 30;
     options.accept_loss = arguments.accept_loss;
     options.ready = [data = instance->folder](const std::string& url, const std::string& plain_url,
                                               const std::string& login) {

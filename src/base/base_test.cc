@@ -762,7 +762,41 @@ TEST(Json, Equality) {
     EXPECT_FALSE(Json::array().equal_unordered(Json::object()));
 }
 
-}  // namespace
+TEST(Json, MergePatches) {
+    // The examples of RFC 7396, appendix A.
+    const char* const cases[][3] = {
+        {R"({"a":"b"})", R"({"a":"c"})", R"({"a":"c"})"},
+        {R"({"a":"b"})", R"({"b":"c"})", R"({"a":"b","b":"c"})"},
+        {R"({"a":"b"})", R"({"a":null})", R"({})"},
+        {R"({"a":"b","b":"c"})", R"({"a":null})", R"({"b":"c"})"},
+        {R"({"a":["b"]})", R"({"a":"c"})", R"({"a":"c"})"},
+        {R"({"a":"c"})", R"({"a":["b"]})", R"({"a":["b"]})"},
+        {R"({"a":{"b":"c"}})", R"({"a":{"b":"d","c":null}})", R"({"a":{"b":"d"}})"},
+        {R"({"a":[{"b":"c"}]})", R"({"a":[1]})", R"({"a":[1]})"},
+        {R"(["a","b"])", R"(["c","d"])", R"(["c","d"])"},
+        {R"({"a":"b"})", R"(["c"])", R"(["c"])"},
+        {R"({"a":"foo"})", R"(null)", R"(null)"},
+        {R"({"a":"foo"})", R"("bar")", R"("bar")"},
+        {R"({"e":null})", R"({"a":1})", R"({"e":null,"a":1})"},
+        {R"([1,2])", R"({"a":"b","c":null})", R"({"a":"b"})"},
+        {R"({})", R"({"a":{"bb":{"ccc":null}}})", R"({"a":{"bb":{}}})"},
+    };
+    for (const auto& [before, changes, after] : cases) {
+        Json json = *parse_json(before);
+        json.merge(*parse_json(changes));
+        EXPECT_EQ(json.dump(), after);
+    }
+    const Json before = *parse_json(R"({"a":{"x":1,"y":2},"b":[1],"c":"gone","same":{"s":1}})");
+    const Json after =
+        *parse_json(R"({"a":{"x":1,"y":3,"z":{}},"b":[2],"same":{"s":1},"new":"n"})");
+    EXPECT_EQ(before.changes_to(after).dump(),
+              R"({"a":{"y":3,"z":{}},"b":[2],"new":"n","c":null})");
+    Json merged = before;
+    merged.merge(before.changes_to(after));
+    EXPECT_TRUE(merged.equal_unordered(after)) << merged.dump();
+    EXPECT_EQ(before.changes_to(before).dump(), "{}");
+}
+
 TEST(Text, CountsCharactersAsPythonDoes) {
     EXPECT_EQ(count_characters(""), 0u);
     EXPECT_EQ(count_characters("abc"), 3u);
@@ -780,4 +814,5 @@ TEST(Text, AnUnfinishedCharacterIsTheBeginningOfOne) {
         EXPECT_EQ(unfinished_utf8(other), 0u) << to_hex(other);
 }
 
+}  // namespace
 }  // namespace turnout

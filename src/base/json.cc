@@ -81,6 +81,7 @@ void write_string(std::string& out, std::string_view text) {
             }
         }
         at += length;
+        at += plain_bytes(text.substr(at));
     }
     out.append(text, copied);
     out += '"';
@@ -358,6 +359,34 @@ void append_json_string(std::string& out, std::string_view text) {
     write_string(out, text);
 }
 
+Json::Json() = default;
+Json::Json(const Json& other) = default;
+Json::Json(Json&& other) noexcept = default;
+Json& Json::operator=(const Json& other) = default;
+Json& Json::operator=(Json&& other) noexcept = default;
+Json::~Json() = default;
+Json::Json(std::nullptr_t) {}
+Json::Json(bool value) : value_(value) {}
+Json::Json(int value) : value_(static_cast<std::int64_t>(value)) {}
+Json::Json(unsigned value) : value_(static_cast<std::int64_t>(value)) {}
+Json::Json(std::int64_t value) : value_(value) {}
+Json::Json(long long value) : value_(static_cast<std::int64_t>(value)) {}
+Json::Json(double value) : value_(value) {}
+Json::Json(const char* value) : value_(std::string(value)) {}
+Json::Json(std::string_view value) : value_(std::string(value)) {}
+Json::Json(std::string value) : value_(std::move(value)) {}
+Json::Json(Array value) : value_(std::move(value)) {}
+Json::Json(Object value) : value_(std::move(value)) {}
+Json Json::object(std::initializer_list<Member> members) {
+    return Json(Object(members));
+}
+Json Json::array(std::initializer_list<Json> items) {
+    return Json(Array(items));
+}
+void Json::set(std::string_view key, Json value) {
+    (*this)[key] = std::move(value);
+}
+bool Json::operator==(const Json& other) const = default;
 Json::Json(std::uint64_t value) {
     if (value <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
         value_ = static_cast<std::int64_t>(value);
@@ -470,6 +499,33 @@ std::string Json::dump_pretty(int indent) const {
 
 void Json::dump_to(std::string& out) const {
     write(out, *this, -1, 0);
+}
+
+void Json::merge(const Json& changes) {
+    if (!changes.is_object()) {
+        *this = changes;
+        return;
+    }
+    if (!is_object()) *this = object();
+    for (const auto& [key, value] : changes.members()) {
+        if (value.is_null())
+            erase(key);
+        else
+            (*this)[key].merge(value);
+    }
+}
+
+Json Json::changes_to(const Json& after) const {
+    if (!is_object() || !after.is_object()) return after;
+    Json changes = object();
+    for (const auto& [key, value] : after.members()) {
+        const Json* const mine = find(key);
+        if (mine && *mine == value) continue;
+        changes.set(key, mine ? mine->changes_to(value) : value);
+    }
+    for (const auto& [key, value] : members())
+        if (!after.has(key)) changes.set(key, Json());
+    return changes;
 }
 
 bool Json::equal_unordered(const Json& other) const {

@@ -21,23 +21,29 @@ public:
     using Member = std::pair<std::string, Json>;
     using Object = std::vector<Member>;
 
-    Json() = default;  // null
-    Json(std::nullptr_t) {}
-    Json(bool value) : value_(value) {}
-    Json(int value) : value_(static_cast<std::int64_t>(value)) {}
-    Json(unsigned value) : value_(static_cast<std::int64_t>(value)) {}
-    Json(std::int64_t value) : value_(value) {}
-    Json(long long value) : value_(static_cast<std::int64_t>(value)) {}
+    // None of these is inline: documents are written in a thousand places.
+    Json();  // null
+    Json(const Json& other);
+    Json(Json&& other) noexcept;
+    Json& operator=(const Json& other);
+    Json& operator=(Json&& other) noexcept;
+    ~Json();
+    Json(std::nullptr_t);
+    Json(bool value);
+    Json(int value);
+    Json(unsigned value);
+    Json(std::int64_t value);
+    Json(long long value);
     Json(std::uint64_t value);  // above int64 it becomes a double
-    Json(double value) : value_(value) {}
-    Json(const char* value) : value_(std::string(value)) {}
-    Json(std::string_view value) : value_(std::string(value)) {}
-    Json(std::string value) : value_(std::move(value)) {}
-    Json(Array value) : value_(std::move(value)) {}
-    Json(Object value) : value_(std::move(value)) {}
+    Json(double value);
+    Json(const char* value);
+    Json(std::string_view value);
+    Json(std::string value);
+    Json(Array value);
+    Json(Object value);
 
-    static Json object(std::initializer_list<Member> members = {}) { return Json(Object(members)); }
-    static Json array(std::initializer_list<Json> items = {}) { return Json(Array(items)); }
+    static Json object(std::initializer_list<Member> members = {});
+    static Json array(std::initializer_list<Json> items = {});
 
     bool is_null() const { return std::holds_alternative<std::monostate>(value_); }
     bool is_bool() const { return std::holds_alternative<bool>(value_); }
@@ -70,8 +76,13 @@ public:
     const Json& at(std::string_view key) const;
     bool has(std::string_view key) const { return find(key) != nullptr; }
     Json& operator[](std::string_view key);
-    void set(std::string_view key, Json value) { (*this)[key] = std::move(value); }
+    void set(std::string_view key, Json value);
     bool erase(std::string_view key);
+    // RFC 7396: members of `changes` take the place of mine, or are merged where both are objects;
+    // null takes one away.
+    void merge(const Json& changes);
+    // What merges me into `after`.
+    Json changes_to(const Json& after) const;
     void push(Json item);
 
     std::string dump()
@@ -79,8 +90,8 @@ public:
     std::string dump_pretty(int indent = 4) const;
     void dump_to(std::string& out) const;  // appends compact text
 
-    bool operator==(const Json& other) const = default;  // order of members matters
-    bool equal_unordered(const Json& other) const;       // order of members does not
+    bool operator==(const Json& other) const;       // order of members matters
+    bool equal_unordered(const Json& other) const;  // order of members does not
 
 private:
     std::variant<std::monostate, bool, std::int64_t, double, std::string, Array, Object> value_;

@@ -39,6 +39,38 @@ int http_status(Code code) {
     return 500;
 }
 
+Error::Error() = default;
+Error::Error(Code c, std::string r, std::string m, std::string s, std::shared_ptr<const Error> why)
+    : code(c),
+      reason(std::move(r)),
+      message(std::move(m)),
+      subject(std::move(s)),
+      cause(std::move(why)) {}
+Error::Error(const Error& other) = default;
+Error::Error(Error&& other) noexcept = default;
+Error& Error::operator=(const Error& other) = default;
+Error& Error::operator=(Error&& other) noexcept = default;
+Error::~Error() = default;
+
+bool Error::operator==(const Error& other) const {
+    return code == other.code && reason == other.reason && message == other.message &&
+           subject == other.subject;
+}
+
+Failure fail(Code code, std::string_view reason, std::string_view message,
+             std::string_view subject) {
+    return Failure(Error(code, std::string(reason), std::string(message), std::string(subject)));
+}
+Failure invalid(std::string_view message, std::string_view subject) {
+    return fail(Code::InvalidArgument, "InvalidArgument", message, subject);
+}
+Failure not_found(std::string_view message, std::string_view subject) {
+    return fail(Code::NotFound, "ResourceNotFound", message, subject);
+}
+Failure internal(std::string_view message, std::string_view subject) {
+    return fail(Code::Internal, "InternalError", message, subject);
+}
+
 void check_failed(const char* file, int line, const char* expression, std::string_view detail) {
     std::fprintf(stderr, "turnout: broken invariant at %s:%d: %s: %.*s\n", file, line, expression,
                  static_cast<int>(detail.size()), detail.data());

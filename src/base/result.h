@@ -31,16 +31,22 @@ std::string_view name_of(Code code);
 int http_status(Code code);
 
 struct Error {
+    // Compiled once: nearly every function has a path that ends one.
+    Error();
+    Error(Code code, std::string reason, std::string message, std::string subject = {},
+          std::shared_ptr<const Error> cause = nullptr);
+    Error(const Error& other);
+    Error(Error&& other) noexcept;
+    Error& operator=(const Error& other);
+    Error& operator=(Error&& other) noexcept;
+    ~Error();
+    bool operator==(const Error& other) const;  // but for the cause
+
     Code code = Code::Internal;
     std::string reason;   // a stable CamelCase word for programs, e.g. "ResourceNotFound"
     std::string message;  // for people: lower case, names the thing and the next step, no secrets
     std::string subject;  // the field, file or resource it is about; may be empty
     std::shared_ptr<const Error> cause = nullptr;  // shared: errors are copied, causes never change
-
-    bool operator==(const Error& other) const {
-        return code == other.code && reason == other.reason && message == other.message &&
-               subject == other.subject;
-    }
 };
 
 template <class T>
@@ -49,18 +55,11 @@ using Result = std::expected<T, Error>;
 using Failure = std::unexpected<Error>;
 
 // `return fail(Code::NotFound, "ResourceNotFound", "compute 'x' does not exist");`
-inline Failure fail(Code code, std::string reason, std::string message, std::string subject = {}) {
-    return Failure(Error{code, std::move(reason), std::move(message), std::move(subject), nullptr});
-}
-inline Failure invalid(std::string message, std::string subject = {}) {
-    return fail(Code::InvalidArgument, "InvalidArgument", std::move(message), std::move(subject));
-}
-inline Failure not_found(std::string message, std::string subject = {}) {
-    return fail(Code::NotFound, "ResourceNotFound", std::move(message), std::move(subject));
-}
-inline Failure internal(std::string message, std::string subject = {}) {
-    return fail(Code::Internal, "InternalError", std::move(message), std::move(subject));
-}
+Failure fail(Code code, std::string_view reason, std::string_view message,
+             std::string_view subject = {});
+Failure invalid(std::string_view message, std::string_view subject = {});
+Failure not_found(std::string_view message, std::string_view subject = {});
+Failure internal(std::string_view message, std::string_view subject = {});
 
 // Ends the process with the place and the text: for invariants, on in release too.
 [[noreturn]] void check_failed(const char* file, int line, const char* expression,
@@ -85,8 +84,12 @@ inline Failure internal(std::string message, std::string subject = {}) {
     })
 
 namespace turnout::detail {
+// g++ 12 takes the value that is not there for one that is not set.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 template <class T>
 T unwrap(Result<T>&& result) {
     if constexpr (!std::is_void_v<T>) return std::move(*result);
 }
+#pragma GCC diagnostic pop
 }  // namespace turnout::detail

@@ -73,35 +73,35 @@ template <class T>
 class [[nodiscard]] Task {
 public:
     using promise_type = detail::TaskPromise<T>;
-    using Handle = std::coroutine_handle<promise_type>;
+    using Coroutine = std::coroutine_handle<promise_type>;
 
     Task() = default;
-    explicit Task(Handle handle) : handle_(handle) {}
-    Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, {})) {}
+    explicit Task(Coroutine coroutine) : coroutine_(coroutine) {}
+    Task(Task&& other) noexcept : coroutine_(std::exchange(other.coroutine_, {})) {}
     Task& operator=(Task&& other) noexcept {
         if (this != &other) {
-            if (handle_) handle_.destroy();
-            handle_ = std::exchange(other.handle_, {});
+            if (coroutine_) coroutine_.destroy();
+            coroutine_ = std::exchange(other.coroutine_, {});
         }
         return *this;
     }
     ~Task() {
-        if (handle_) handle_.destroy();
+        if (coroutine_) coroutine_.destroy();
     }
 
     struct Awaiter {
-        Handle handle;
+        Coroutine coroutine;
         bool await_ready() noexcept { return false; }
         std::coroutine_handle<> await_suspend(std::coroutine_handle<> caller) noexcept {
-            handle.promise().continuation = caller;
-            return handle;
+            coroutine.promise().continuation = caller;
+            return coroutine;
         }
-        T await_resume() { return handle.promise().take(); }
+        T await_resume() { return coroutine.promise().take(); }
     };
-    Awaiter operator co_await() && { return Awaiter{handle_}; }
+    Awaiter operator co_await() && { return Awaiter{coroutine_}; }
 
 private:
-    Handle handle_;
+    Coroutine coroutine_;
 };
 
 namespace detail {

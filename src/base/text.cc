@@ -21,9 +21,6 @@ unsigned char byte(char c) {
 char lower(char c) {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
-bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
 bool is_alphanumeric(char c) {
     return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z');
 }
@@ -35,22 +32,6 @@ int hex_value(char c) {
     if (is_digit(c)) return c - '0';
     const char small = lower(c);
     return small >= 'a' && small <= 'f' ? small - 'a' + 10 : -1;
-}
-
-// Text from outside, fit for a message: no control characters, not too long.
-std::string shown(std::string_view text) {
-    std::string out = "'";
-    std::size_t at = 0;
-    while (at < text.size() && at < 120) {
-        const std::size_t length = utf8_sequence(text, at);
-        if (length == 0 || byte(text[at]) < 0x20 || text[at] == 0x7f)
-            out += '?';
-        else
-            out += text.substr(at, length);
-        at += std::max<std::size_t>(length, 1);
-    }
-    out += at < text.size() ? "...'" : "'";
-    return out;
 }
 
 constexpr char base64_alphabet[] =
@@ -293,6 +274,29 @@ std::size_t utf8_sequence(std::string_view text, std::size_t at) {
 std::size_t count_characters(std::string_view text) {
     return static_cast<std::size_t>(std::ranges::count_if(
         text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+std::string shown(std::string_view text) {
+    std::string out = "'";
+    std::size_t at = 0;
+    while (at < text.size() && at < 120) {
+        const std::size_t length = utf8_sequence(text, at);
+        if (length == 0 || byte(text[at]) < 0x20 || text[at] == 0x7f)
+            out += '?';
+        else
+            out += text.substr(at, length);
+        at += std::max<std::size_t>(length, 1);
+    }
+    out += at < text.size() ? "...'" : "'";
+    return out;
+}
+
+std::string shortened(std::string_view text, std::size_t characters) {
+    if (count_characters(text) <= characters) return std::string(text);
+    std::size_t end = 0;
+    for (std::size_t i = 0; i < characters; ++i)
+        end += std::max<std::size_t>(1, utf8_sequence(text, end));
+    return std::string(text.substr(0, end)) + "…";
 }
 
 std::size_t unfinished_utf8(std::string_view text) {

@@ -13,6 +13,9 @@
 
 namespace turnout {
 
+inline bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
 std::string to_lower(std::string_view text);
 bool equal_ignoring_case(std::string_view a, std::string_view b);
 std::string_view trim(std::string_view text);
@@ -45,8 +48,10 @@ std::size_t count_characters(std::string_view text);
 std::size_t utf8_sequence(std::string_view text, std::size_t at);
 // How many bytes at the end are the beginning of a character that may still come: 0 to 3.
 std::size_t unfinished_utf8(std::string_view text);
-// The length of the valid UTF-8 sequence that starts at `at`, or 0 if there is none.
-std::size_t utf8_sequence(std::string_view text, std::size_t at);
+// Text from outside in quotation marks, fit for a message: no control characters, not too long.
+std::string shown(std::string_view text);
+// As it is, or its first so many characters and "…".
+std::string shortened(std::string_view text, std::size_t characters);
 
 // The candidate nearest to `wanted` by edit distance, if one is near enough to be meant.
 std::optional<std::string> nearest(std::string_view wanted,

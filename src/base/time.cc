@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "base/text.h"
+
 namespace turnout {
 namespace {
 
@@ -46,10 +48,6 @@ int days_in_month(std::int64_t year, int month) {
     return month == 4 || month == 6 || month == 9 || month == 11 ? 30 : 31;
 }
 
-bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
 // Reads from the front of `rest`.
 bool take(std::string_view& rest, char wanted) {
     if (rest.empty() || rest.front() != wanted) return false;
@@ -80,13 +78,6 @@ bool take_fraction(std::string_view& rest, std::int64_t& micros) {
         rest.remove_prefix(1);
     }
     return true;
-}
-
-std::string shown(std::string_view text) {
-    std::string out = "'";
-    for (const char c : text.substr(0, 64)) out += c < ' ' || c > '~' ? '?' : c;
-    out += text.size() > 64 ? "...'" : "'";
-    return out;
 }
 
 std::uint64_t magnitude(Span span) {

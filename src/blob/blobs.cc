@@ -22,6 +22,8 @@ constexpr std::size_t kMaxBlockId = 64;
 // Of what a block list names a second time: the work of reading a list is that of uploading it.
 constexpr std::uint64_t kMaxRepeated = std::uint64_t(256) << 20;
 constexpr std::size_t kMaxMetadata = 8 << 10;
+constexpr std::size_t kRemovedAtOnce = 256;
+constexpr std::string_view kSealed = R"({"sealed":true})";  // value of a container's own row
 
 Failure no_such_blob(std::string_view container, std::string_view name) {
     return fail(Code::NotFound, "BlobNotFound",
@@ -85,11 +87,12 @@ private:
 
 class StoredBlobs final : public Blobs {
 public:
-    StoredBlobs(Store& store, const Clock& clock, Random& random, Loop& loop, std::string folder)
+    StoredBlobs(Store& store, const Clock& clock, Random& random, Loop& loop, std::string folder,
+                std::function<bool()> low)
         : store_(store),
           clock_(clock),
           random_(random),
-          contents_(store, loop, std::move(folder)) {}
+          contents_(store, loop, std::move(folder), std::move(low)) {}
 
     Result<void> open() { return contents_.open(); }
 
@@ -107,6 +110,12 @@ public:
         BytesReader body(std::move(bytes));
         auto stored = co_await put(std::move(what), body);
         co_return std::move(stored);
+    }
+
+    Task<Result<BlobInfo>> put_file(BlobPut what, std::string path) override {
+        TURNOUT_CO_TRY_VOID(check_put(what));
+        TURNOUT_CO_TRY(Received content, co_await contents_.receive_file(std::move(path)));
+        co_return co_await commit_put(std::move(what), std::move(content));
     }
 
     Task<Result<void>> put_block(std::string container, std::string name, std::string block_id,
@@ -136,8 +145,8 @@ public:
         co_return overtaken(name);
     }
 
-    Task<Result<BlobInfo>> put_block_list(BlobPut what, std::vector<std::string> block_ids,
-                                          Stop* stop) override {
+    Task<Result<BlobInfo>> put_block_list(BlobPut what,
+                                          std::vector<std::string> block_ids) override {
         TURNOUT_CO_TRY_VOID(check_put(what));
         if (block_ids.size() > kMaxBlocks)
             co_return fail(Code::InvalidArgument, "BlockListTooLong",
@@ -176,17 +185,33 @@ public:
             auto stored = co_await commit_put(std::move(what), std::move(content), true);
             co_return std::move(stored);
         }
-        TURNOUT_CO_TRY(std::string sha256, co_await contents_.hash(parts, stop));
         BlobRow row;
-        row.info.sha256 = std::move(sha256);
+        row.info.sha256 = Contents::identity(parts);
         row.info.size = size;
         row.parts = std::move(parts);
         co_return co_await commit_row(std::move(what), std::move(row), std::move(pinned), true);
     }
 
-    Task<Result<BlobInfo>> set_metadata(
-        std::string container, std::string name,
-        std::vector<std::pair<std::string, std::string>> metadata) override {
+    Task<Result<BlobInfo>> copy(BlobPut what, std::string source) override {
+        TURNOUT_CO_TRY_VOID(check_put(what));
+        TURNOUT_CO_TRY(const std::optional<Record> record,
+                       store_.get(Table::Blob, blob_key(what.container, source)));
+        if (!record) co_return no_such_blob(what.container, source);
+        TURNOUT_CO_TRY(BlobRow from, row_from(*record));
+        BlobRow row;
+        row.info.sha256 = from.info.sha256;
+        row.info.size = from.info.size;
+        std::vector<Received> contents;
+        for (const Part& part : from.parts) contents.push_back(contents_.of_part(part));
+        row.parts = std::move(from.parts);
+        if (what.content_type.empty()) what.content_type = from.info.content_type;
+        if (what.metadata.empty()) what.metadata = from.info.metadata;
+        co_return co_await commit_row(std::move(what), std::move(row), std::move(contents), false);
+    }
+
+    Task<Result<BlobInfo>> set_metadata(std::string container, std::string name,
+                                        std::vector<std::pair<std::string, std::string>> metadata,
+                                        std::optional<std::string> only_if_etag) override {
         TURNOUT_CO_TRY_VOID(check_writable(container, name));
         TURNOUT_CO_TRY_VOID(check_metadata(metadata));
         const std::string key = blob_key(container, name);
@@ -194,6 +219,7 @@ public:
             TURNOUT_CO_TRY(const std::optional<Record> record, store_.get(Table::Blob, key));
             if (!record) co_return no_such_blob(container, name);
             TURNOUT_CO_TRY(BlobRow row, row_from(*record));
+            if (only_if_etag && row.info.etag != *only_if_etag) co_return condition_not_met(name);
             row.info.metadata = metadata;
             row.info.etag = new_etag();
             row.info.modified = clock_.now();
@@ -207,18 +233,28 @@ public:
         co_return overtaken(name);
     }
 
-    Task<Result<void>> remove(std::string container, std::string name) override {
+    Task<Result<void>> remove(std::string container, std::string name,
+                              std::optional<std::string> only_if_etag) override {
         TURNOUT_CO_TRY_VOID(check_writable(container, name));
         const std::string key = blob_key(container, name);
         for (int tries = 0; tries < kMaxTries; ++tries) {
             TURNOUT_CO_TRY(const std::optional<Record> record, store_.get(Table::Blob, key));
             if (!record) co_return no_such_blob(container, name);
             TURNOUT_CO_TRY(const BlobRow row, row_from(*record));
+            if (only_if_etag && row.info.etag != *only_if_etag) co_return condition_not_met(name);
+            TURNOUT_CO_TRY(const bool sealed, is_sealed(container));
+            if (sealed) co_return immutable(container, name);
             Batch batch;
             batch.erase(Table::Blob, key, record->revision);
             for (const Part& part : row.parts) contents_.release(batch, part, key, clock_.now());
             auto committed = co_await store_.commit(std::move(batch));
-            if (committed) co_return {};
+            if (committed) {
+                // Whoever deletes because the disk is full needs the space now.
+                if (contents_.low_on_space()) {
+                    TURNOUT_CO_TRY_VOID(co_await contents_.collect_now(row.parts));
+                }
+                co_return {};
+            }
             if (committed.error().code != Code::Conflict)
                 co_return Failure(std::move(committed).error());
         }
@@ -255,6 +291,22 @@ public:
                 "blob '" + blob.name + "' was overwritten meanwhile; read its properties again",
                 blob.name);
         return contents_.read(std::move(row.parts), from, count);
+    }
+
+    Result<std::vector<Piece>> pieces(const BlobInfo& blob) override {
+        const auto record =
+            TURNOUT_TRY(store_.get(Table::Blob, blob_key(blob.container, blob.name)));
+        if (!record || blob.sha256.empty()) return no_such_blob(blob.container, blob.name);
+        std::vector<Piece> pieces;
+        for (const Part& part : TURNOUT_TRY(row_from(*record)).parts) {
+            Piece piece{part.size, "", ""};
+            if (part.small())
+                piece.bytes = TURNOUT_TRY(contents_.small_bytes(part));
+            else
+                piece.file = contents_.file_of(part.sha256);
+            pieces.push_back(std::move(piece));
+        }
+        return pieces;
     }
 
     Result<std::string> read_all(std::string_view container, std::string_view name,
@@ -361,16 +413,124 @@ public:
         co_return Failure(std::move(committed).error());
     }
 
-    Task<Result<Collected>> collect(Instant now) override {
+    Result<StoredPage> every(std::string_view after, std::size_t limit) override {
+        Range range;
+        if (!after.empty()) range.from = std::string(after) + '\0';
+        range.limit = limit;
+        StoredPage page;
+        const auto rows = TURNOUT_TRY(store_.scan(Table::Blob, range));
+        for (const Record& record : rows) {
+            if (record.key.ends_with('/')) continue;  // a container's own row
+            BlobRow row = TURNOUT_TRY(row_from(record));
+            Stored& stored = page.blobs.emplace_back();
+            stored.info = std::move(row.info);
+            for (Part& part : row.parts)
+                stored.contents.emplace_back(std::move(part.sha256), part.size);
+        }
+        if (rows.size() == limit) page.next = rows.back().key;
+        return page;
+    }
+
+    Result<std::size_t> references(std::string_view sha256, std::size_t limit) override {
+        return contents_.references(sha256, limit);
+    }
+
+    Task<Result<Removed>> remove_all(std::string container, std::string prefix,
+                                     std::function<bool(const BlobInfo&)> keep) override {
+        TURNOUT_CO_TRY_VOID(check_container(container));
+        Removed removed;
+        Range range = with_prefix(blob_key(container, prefix), kRemovedAtOnce);
+        int overtakings = 0;
+        while (true) {
+            TURNOUT_CO_TRY(const std::vector<Record> rows, store_.scan(Table::Blob, range));
+            if (rows.empty()) break;
+            Batch batch;
+            Removed now;
+            for (const Record& record : rows) {
+                if (record.key.ends_with('/')) {  // the container's own, which seals it
+                    if (!keep) batch.erase(Table::Blob, record.key, record.revision);
+                    continue;
+                }
+                TURNOUT_CO_TRY(const BlobRow row, row_from(record));
+                if (keep && keep(row.info)) continue;
+                batch.erase(Table::Blob, record.key, record.revision);
+                for (const Part& part : row.parts)
+                    contents_.release(batch, part, record.key, clock_.now());
+                ++now.blobs;
+                now.bytes += row.info.size;
+            }
+            auto committed = co_await store_.commit(std::move(batch));
+            if (!committed && committed.error().code == Code::Conflict) {
+                // Somebody writes there: what is there is looked at again.
+                if (++overtakings == kMaxTries) co_return Failure(std::move(committed).error());
+                continue;
+            }
+            if (!committed) co_return Failure(std::move(committed).error());
+            removed.blobs += now.blobs;
+            removed.bytes += now.bytes;
+            range.from = rows.back().key + '\0';
+        }
+        if (!keep) {
+            TURNOUT_CO_TRY_VOID(co_await forget_uploads(blob_key(container, prefix)));
+        }
+        co_return removed;
+    }
+
+    Write seal(std::string_view container) override {
+        sealing_.insert(std::string(container));
+        return {Table::Blob, blob_key(container, ""), std::string(kSealed), std::nullopt};
+    }
+    void seal_settled(std::string_view container) override {
+        const auto found = sealing_.find(std::string(container));
+        if (found != sealing_.end()) sealing_.erase(found);
+    }
+
+    bool low_on_space() const override { return contents_.low_on_space(); }
+
+    Task<Result<Collected>> collect(Instant now, Span hold) override {
         Collected collected;
         TURNOUT_CO_TRY_VOID(co_await forget_blocks(now - kBlockLife, collected));
-        TURNOUT_CO_TRY(const Contents::Collected contents, co_await contents_.collect(now, kHold));
+        if (contents_.low_on_space()) hold = Span{};
+        TURNOUT_CO_TRY(const Contents::Collected contents, co_await contents_.collect(now, hold));
         collected.contents = contents.contents;
         collected.bytes = contents.bytes;
         co_return collected;
     }
 
 private:
+    // No two awaits between this and the commit that rests on it: commits keep their order.
+    Result<bool> is_sealed(const std::string& container) {
+        if (container.starts_with("azureml-")) return false;  // of datastores
+        if (sealing_.contains(container)) return true;
+        const auto row = TURNOUT_TRY(store_.get(Table::Blob, blob_key(container, "")));
+        return row && row->value == kSealed;
+    }
+    static Failure immutable(const std::string& container, const std::string& name) {
+        return fail(Code::FailedPrecondition, "BlobImmutableDueToPolicy",
+                    "blob '" + name + "' in '" + container +
+                        "' stays as it is: the code there is registered. Register what you have as "
+                        "another version",
+                    name);
+    }
+
+    Task<Result<void>> forget_uploads(std::string prefix) {
+        const Range range = with_prefix(prefix, kRemovedAtOnce);
+        while (true) {
+            TURNOUT_CO_TRY(const std::vector<Record> blocks, store_.scan(Table::BlobBlock, range));
+            if (blocks.empty()) co_return {};
+            Batch batch;
+            for (const Record& record : blocks) {
+                TURNOUT_CO_TRY(const BlockRow block, block_from(record));
+                batch.erase(Table::BlobBlock, record.key, record.revision);
+                contents_.release(batch, block.part, record.key, clock_.now());
+            }
+            // One that was sent again meanwhile is looked at again.
+            auto committed = co_await store_.commit(std::move(batch));
+            if (!committed && committed.error().code != Code::Conflict)
+                co_return Failure(std::move(committed).error());
+        }
+    }
+
     Result<void> check_writable(std::string_view container, std::string_view name) {
         TURNOUT_TRY(check_name(container, name));
         if (virtual_ && TURNOUT_TRY(virtual_->head(container, name)))
@@ -396,11 +556,13 @@ private:
             return fail(Code::Conflict, "BlobAlreadyExists",
                         "blob '" + what.name + "' already exists", what.name);
         if (what.only_if_etag && (!old || old->info.etag != *what.only_if_etag))
-            return fail(
-                Code::Conflict, "ConditionNotMet",
-                "blob '" + what.name + "' is not the one that If-Match names; read it again",
-                what.name);
+            return condition_not_met(what.name);
         return {};
+    }
+
+    static Failure condition_not_met(const std::string& name) {
+        return fail(Code::Conflict, "ConditionNotMet",
+                    "blob '" + name + "' is not the one that If-Match names; read it again", name);
     }
 
     Task<Result<BlobInfo>> commit_put(BlobPut what, Received content, bool blocks = false) {
@@ -434,6 +596,12 @@ private:
                 old = std::move(*parsed);
             }
             TURNOUT_CO_TRY_VOID(check_conditions(what, old));
+            TURNOUT_CO_TRY(const bool sealed, is_sealed(what.container));
+            if (sealed) {  // a client that repeats its upload is not refused
+                if (!old || old->info.sha256 != row.info.sha256)
+                    co_return immutable(what.container, what.name);
+                co_return std::move(old->info);
+            }
             row.info.modified = clock_.now();
             row.info.created = old ? old->info.created : row.info.modified;
             row.info.etag = new_etag();
@@ -504,13 +672,16 @@ private:
     Random& random_;
     Contents contents_;
     VirtualBlobs* virtual_ = nullptr;
+    std::multiset<std::string> sealing_;  // whose seals are on their way to the disk
 };
 
 }  // namespace
 
 Result<std::unique_ptr<Blobs>> open_blobs(Store& store, const Clock& clock, Random& random,
-                                          Loop& loop, std::string folder) {
-    auto blobs = std::make_unique<StoredBlobs>(store, clock, random, loop, std::move(folder));
+                                          Loop& loop, std::string folder,
+                                          std::function<bool()> low) {
+    auto blobs = std::make_unique<StoredBlobs>(store, clock, random, loop, std::move(folder),
+                                               std::move(low));
     TURNOUT_TRY(blobs->open());
     return blobs;
 }
@@ -535,6 +706,10 @@ std::string artifact_container(std::string_view wsid) {
 }
 std::string code_container(std::string_view wsid, std::string_view guid) {
     return std::string(wsid) + "-" + std::string(guid);
+}
+
+std::string fetched_container(std::string_view wsid) {
+    return std::string(wsid) + "-fetched";
 }
 
 std::string workspace_of_container(std::string_view container) {

@@ -24,8 +24,9 @@ struct BlobInfo {
     std::string container;
     std::string name;
     std::uint64_t size = 0;
-    std::string sha256;  // hex; "" for a virtual blob
-    std::string etag;    // without quotes
+    std::string
+        sha256;  // hex, of its content; of one in blocks: of their hashes. "" for a virtual blob
+    std::string etag;  // without quotes
     std::string content_type;
     std::vector<std::pair<std::string, std::string>> metadata;  // names in lower case
     Instant created{};
@@ -72,16 +73,22 @@ public:
 
     virtual Task<Result<BlobInfo>> put(BlobPut what, http::BodyReader& body) = 0;
     virtual Task<Result<BlobInfo>> put_bytes(BlobPut what, std::string bytes) = 0;
+    // A file on the disk of the blobs becomes its content: it is hashed and moved, not copied.
+    virtual Task<Result<BlobInfo>> put_file(BlobPut what, std::string path) = 0;
     virtual Task<Result<void>> put_block(std::string container, std::string name,
                                          std::string block_id, http::BodyReader& body) = 0;
-    // Refused before anything is read where the list names far more than was uploaded; the reading
-    // ends with the client.
-    virtual Task<Result<BlobInfo>> put_block_list(BlobPut what, std::vector<std::string> block_ids,
-                                                  Stop* stop = nullptr) = 0;
+    // Refused where the list names far more than was uploaded. Nothing is read for it.
+    virtual Task<Result<BlobInfo>> put_block_list(BlobPut what,
+                                                  std::vector<std::string> block_ids) = 0;
+    // The content of `source`, a blob of the same container, gets this name too; nothing is read.
+    virtual Task<Result<BlobInfo>> copy(BlobPut what, std::string source) = 0;
+    // With an ETag only if it is still that one, here and below: else Conflict "ConditionNotMet".
     virtual Task<Result<BlobInfo>> set_metadata(
         std::string container, std::string name,
-        std::vector<std::pair<std::string, std::string>> metadata) = 0;
-    virtual Task<Result<void>> remove(std::string container, std::string name) = 0;
+        std::vector<std::pair<std::string, std::string>> metadata,
+        std::optional<std::string> only_if_etag = {}) = 0;
+    virtual Task<Result<void>> remove(std::string container, std::string name,
+                                      std::optional<std::string> only_if_etag = {}) = 0;
 
     virtual Result<std::optional<BlobInfo>> head(std::string_view container,
                                                  std::string_view name) = 0;
@@ -90,6 +97,14 @@ public:
     virtual Result<std::unique_ptr<http::BodyReader>> read(const BlobInfo& blob,
                                                            std::uint64_t offset,
                                                            std::optional<std::uint64_t> length) = 0;
+    // Where that is on this machine's disk: for whoever may read these files. Small pieces come
+    // along.
+    struct Piece {
+        std::uint64_t size = 0;
+        std::string file;  // "" = here:
+        std::string bytes;
+    };
+    virtual Result<std::vector<Piece>> pieces(const BlobInfo& blob) = 0;
     virtual Result<std::string> read_all(std::string_view container, std::string_view name,
                                          std::size_t limit) = 0;
     // Up to `limit` blobs and prefixes together, in order of name, from `marker` on.
@@ -100,9 +115,40 @@ public:
     // Containers come into being with their first blob; this says so beforehand. True = new.
     virtual Task<Result<bool>> create_container(std::string container) = 0;
 
-    // Deletes content that nothing has referred to for kHold, and blocks that were never committed
-    // for kBlockLife. To be called now and then; a second call during the first finds nothing to
-    // do.
+    // ---- what takes space, and how it goes ----
+    struct Stored {
+        BlobInfo info;
+        std::vector<std::pair<std::string, std::uint64_t>> contents;  // hash and size of each part
+    };
+    struct StoredPage {
+        std::vector<Stored> blobs;
+        std::string next;  // where to go on; "" = the end
+    };
+    // Every blob of every container, by container and name. `after`: "" or the `next` before.
+    virtual Result<StoredPage> every(std::string_view after, std::size_t limit) = 0;
+    // How many names and uploads refer to that content; counted up to `limit`.
+    virtual Result<std::size_t> references(std::string_view sha256, std::size_t limit) = 0;
+    struct Removed {
+        std::size_t blobs = 0;
+        std::uint64_t bytes = 0;
+    };
+    // Deletes the names that begin with `prefix`, but for those that `keep` says yes to; without
+    // `keep` also what was uploaded for such names and not committed, and of "" the container too.
+    virtual Task<Result<Removed>> remove_all(std::string container, std::string prefix,
+                                             std::function<bool(const BlobInfo&)> keep = {}) = 0;
+
+    // From now on what that container has stays as it is: other content, and deletion but by
+    // remove_all, are refused ("BlobImmutableDueToPolicy"), the same content again is not. The row
+    // that says so for good is to be committed with what makes it so; then, or if that failed,
+    // `seal_settled` is called.
+    virtual Write seal(std::string_view container) = 0;
+    virtual void seal_settled(std::string_view container) = 0;
+
+    // Whether its disk is nearly full: then what nothing refers to is not held.
+    virtual bool low_on_space() const = 0;
+
+    // Deletes content that nothing has referred to for `hold`, and blocks that were never committed
+    // for kBlockLife. To be called now and then; a second call during the first goes on after it.
     static constexpr Span kHold = 24h;
     static constexpr Span kBlockLife = 7 * 24h;
     struct Collected {
@@ -110,12 +156,14 @@ public:
         std::uint64_t bytes = 0;
         std::size_t blocks = 0;
     };
-    virtual Task<Result<Collected>> collect(Instant now) = 0;
+    virtual Task<Result<Collected>> collect(Instant now, Span hold = kHold) = 0;
 };
 
-// `folder` holds the large ones; created if absent.
+// `folder` holds the large ones; created if absent. `low`: whether its disk is nearly full, if the
+// file system is not to be asked.
 Result<std::unique_ptr<Blobs>> open_blobs(Store& store, const Clock& clock, Random& random,
-                                          Loop& loop, std::string folder);
+                                          Loop& loop, std::string folder,
+                                          std::function<bool()> low = {});
 
 // Containers of a workspace, by its id.
 // 3 to 63 of [a-z0-9-], no "-" at either end.
@@ -125,6 +173,8 @@ std::string blobstore_container(
 std::string artifact_container(std::string_view wsid);  // workspaceartifactstore: "azureml-{wsid}"
 std::string code_container(std::string_view wsid,
                            std::string_view guid);  // "{wsid}-{guid}", one per code upload
+std::string fetched_container(
+    std::string_view wsid);  // what was fetched from outside: "{wsid}-fetched"
 // The workspace a container belongs to: how a bearer's reach is checked.
 std::string workspace_of_container(std::string_view container);
 

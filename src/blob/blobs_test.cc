@@ -71,7 +71,8 @@ protected:
     }
 
     void reopen() {
-        auto opened = open_blobs(store, clock, random, loop, folder);
+        auto opened =
+            open_blobs(store, clock, random, loop, folder, [this] { return disk_is_full; });
         EXPECT_TRUE(opened) << opened.error().message;
         blobs = std::move(*opened);
     }
@@ -122,8 +123,86 @@ protected:
     TestClock clock;
     TestRandom random;
     std::string folder;
+    bool disk_is_full = false;
     std::unique_ptr<Blobs> blobs;
 };
+
+TEST_F(BlobsTest, OnAFullDiskWhatIsDeletedGoesAtOnce) {
+    ASSERT_TRUE(put("a", noise(200'000, 1)));
+    ASSERT_TRUE(put("twin", noise(200'000, 1)));
+    ASSERT_TRUE(put("small", "text"));
+    disk_is_full = true;
+    ASSERT_TRUE(loop.wait(blobs->remove("box", "a")));
+    EXPECT_EQ(files(), 1u) << "its twin needs it";
+    ASSERT_TRUE(loop.wait(blobs->remove("box", "twin")));
+    EXPECT_EQ(files(), 0u);
+    ASSERT_TRUE(loop.wait(blobs->remove("box", "small")));
+    EXPECT_EQ(rows(Table::BlobData), 0u);
+    EXPECT_EQ(rows(Table::BlobUse), 0u);
+    ASSERT_TRUE(put("a", noise(200'000, 1)));
+    ASSERT_TRUE(put("a", "other"));
+    collect({});
+    EXPECT_EQ(files(), 0u) << "nor is what was overwritten held";
+}
+
+TEST_F(BlobsTest, WhatIsSealedStaysAsItIs) {
+    ASSERT_TRUE(put("a", "one"));
+    ASSERT_TRUE(put("large", noise(100'000, 2)));
+    Batch batch;
+    batch.writes.push_back(blobs->seal("box"));
+    const auto refused = [&](const auto& result) {
+        return !result && result.error().reason == "BlobImmutableDueToPolicy";
+    };
+    EXPECT_TRUE(refused(put("a", "two"))) << "from the moment on at which it is asked for";
+    ASSERT_TRUE(loop.wait(store.commit(std::move(batch))));
+    blobs->seal_settled("box");
+    reopen();
+    EXPECT_TRUE(refused(put("a", "two")));
+    EXPECT_TRUE(refused(put("new", "two")));
+    EXPECT_TRUE(refused(loop.wait(blobs->remove("box", "a"))));
+    ASSERT_TRUE(block("large", "1", noise(100'000, 3)));
+    EXPECT_TRUE(
+        refused(loop.wait(blobs->put_block_list({.container = "box", .name = "large"}, {"1"}))));
+    EXPECT_TRUE(put("a", "one")) << "a repeated upload of the same";
+    EXPECT_EQ(read("a"), "one");
+    EXPECT_EQ(read("large"), noise(100'000, 2));
+    ASSERT_TRUE(loop.wait(blobs->remove_all("box", "")));
+    EXPECT_EQ(rows(Table::Blob) + rows(Table::BlobBlock), 0u);
+    EXPECT_TRUE(put("a", "two"));
+    // A seal that did not come to be.
+    blobs->seal("box");
+    blobs->seal_settled("box");
+    EXPECT_TRUE(put("a", "three"));
+}
+
+TEST_F(BlobsTest, ManyGoTogetherAndSomeAreKept) {
+    for (int i = 0; i < 600; ++i) ASSERT_TRUE(put("job/" + std::to_string(i), std::to_string(i)));
+    ASSERT_TRUE(put("job-2/x", "x"));
+    ASSERT_TRUE(block("job/up", "1", "never committed"));
+    std::string after;
+    std::size_t seen = 0;
+    do {
+        const auto page = blobs->every(after, 100);
+        ASSERT_TRUE(page);
+        for (const auto& blob : page->blobs) {
+            EXPECT_EQ(blob.contents.size(), 1u);
+            EXPECT_EQ(*blobs->references(blob.contents[0].first, 5), 1u);
+        }
+        seen += page->blobs.size();
+        after = page->next;
+    } while (!after.empty());
+    EXPECT_EQ(seen, 601u);
+    const auto some = loop.wait(blobs->remove_all(
+        "box", "job/", [](const BlobInfo& blob) { return blob.name == "job/7"; }));
+    ASSERT_TRUE(some);
+    EXPECT_EQ(some->blobs, 599u);
+    EXPECT_EQ(names(""), "job-2/x job/7 ");
+    ASSERT_TRUE(loop.wait(blobs->remove_all("box", "job/")));
+    EXPECT_EQ(names(""), "job-2/x ");
+    EXPECT_EQ(rows(Table::BlobBlock), 0u);
+    collect(Blobs::kHold + 1s);
+    EXPECT_EQ(rows(Table::BlobData), 1u);
+}
 
 TEST_F(BlobsTest, SmallAndLargeComeBackAsTheyWere) {
     for (const std::size_t size : {std::size_t(0), std::size_t(1), blob::kSmall, blob::kSmall + 1,
@@ -259,7 +338,7 @@ TEST_F(BlobsTest, BlocksBecomeABlob) {
         loop.wait(blobs->put_block_list({.container = "box", .name = "f"}, {"b/3", "b/2", "b/1"}));
     ASSERT_TRUE(info) << info.error().message;
     const std::string whole = c + b + a;
-    EXPECT_EQ(info->sha256, to_hex(sha256(whole)));
+    EXPECT_EQ(info->size, whole.size());
     EXPECT_EQ(read("f"), whole);
     EXPECT_EQ(*blobs->read_all("box", "f", 1 << 20), whole);
     for (const std::size_t at :
@@ -270,7 +349,9 @@ TEST_F(BlobsTest, BlocksBecomeABlob) {
     collect(25h);
     EXPECT_EQ(read("f"), whole);
     EXPECT_EQ(files(), 2u);
-    ASSERT_TRUE(loop.wait(blobs->remove("box", "f")));
+    EXPECT_EQ(loop.wait(blobs->remove("box", "f", "another")).error().reason, "ConditionNotMet");
+    EXPECT_EQ(read("f"), whole);
+    ASSERT_TRUE(loop.wait(blobs->remove("box", "f", info->etag)));
     EXPECT_EQ(files(), 2u) << "held for a day";
     collect(23h);
     EXPECT_EQ(files(), 2u);
@@ -282,7 +363,7 @@ TEST_F(BlobsTest, BlocksBecomeABlob) {
         EXPECT_EQ(rows(table), 0u);
 }
 
-TEST_F(BlobsTest, AListThatNamesFarMoreThanWasUploadedIsRefusedBeforeItIsRead) {
+TEST_F(BlobsTest, AListThatNamesFarMoreThanWasUploadedIsRefused) {
     ASSERT_TRUE(block("f", "1", noise(1 << 20, 1)));
     ASSERT_TRUE(block("f", "2", noise(100, 2)));
     // Gone, so that whoever reads it finds nothing.
@@ -296,19 +377,62 @@ TEST_F(BlobsTest, AListThatNamesFarMoreThanWasUploadedIsRefusedBeforeItIsRead) {
                                                 std::vector<std::string>(600, "2"))));
 }
 
-TEST_F(BlobsTest, ReadingABlockListEndsWithItsClient) {
-    struct Left : Stop {
-        int asked = 0;
-        bool stopped() override { return ++asked > 1; }
-        void on_stop(std::function<void()>) override {}
-    } left;
-    for (const char* const id : {"1", "2", "3"}) ASSERT_TRUE(block("f", id, noise(1 << 20, 1)));
-    const auto ended =
-        loop.wait(blobs->put_block_list({.container = "box", .name = "f"}, {"1", "2", "3"}, &left));
-    ASSERT_FALSE(ended);
-    EXPECT_EQ(ended.error().code, Code::Canceled);
-    EXPECT_EQ(left.asked, 2) << "nothing is read after that";
-    EXPECT_EQ(read("f"), "(absent)");
+TEST_F(BlobsTest, ABlockListIsCommittedWithoutReadingWhatItNames) {
+    for (const char* const id : {"1", "2"}) ASSERT_TRUE(block("f", id, noise(1 << 20, 1)));
+    ASSERT_TRUE(block("g", "1", noise(1 << 20, 1)));
+    ASSERT_TRUE(block("g", "2", noise(1 << 20, 2)));
+    std::filesystem::remove_all(folder);
+    const auto f = loop.wait(blobs->put_block_list({.container = "box", .name = "f"}, {"1", "2"}));
+    const auto g = loop.wait(blobs->put_block_list({.container = "box", .name = "g"}, {"1", "2"}));
+    ASSERT_TRUE(f && g);
+    EXPECT_EQ(f->size, 2u << 20);
+    EXPECT_NE(f->sha256, g->sha256);
+}
+
+TEST_F(BlobsTest, ACopyIsTheSameContentUnderAnotherName) {
+    const std::string large = noise(100'000, 1);
+    ASSERT_TRUE(put("a", large, {.content_type = "text/csv"}));
+    const auto copied =
+        loop.wait(blobs->copy({.container = "box", .name = "b", .content_type = ""}, "a"));
+    ASSERT_TRUE(copied);
+    EXPECT_EQ(copied->content_type, "text/csv");
+    EXPECT_EQ(files(), 1u);
+    ASSERT_TRUE(loop.wait(blobs->remove("box", "a")));
+    collect(25h);
+    collect(25h);
+    EXPECT_EQ(read("b"), large);
+    EXPECT_FALSE(loop.wait(blobs->copy({.container = "box", .name = "c"}, "a")));
+    // In blocks too, and onto itself.
+    ASSERT_TRUE(block("f", "1", large) && block("f", "2", "end"));
+    ASSERT_TRUE(loop.wait(blobs->put_block_list({.container = "box", .name = "f"}, {"1", "2"})));
+    ASSERT_TRUE(loop.wait(blobs->copy({.container = "box", .name = "f"}, "f")));
+    ASSERT_TRUE(loop.wait(blobs->copy({.container = "box", .name = "g"}, "f")));
+    EXPECT_EQ(read("g"), large + "end");
+}
+
+TEST_F(BlobsTest, PiecesAreWhereTheFilesAre) {
+    const std::string large = noise(100'000, 1);
+    ASSERT_TRUE(block("f", "1", large) && block("f", "2", "end"));
+    ASSERT_TRUE(loop.wait(blobs->put_block_list({.container = "box", .name = "f"}, {"1", "2"})));
+    const auto pieces = blobs->pieces(**blobs->head("box", "f"));
+    ASSERT_TRUE(pieces && pieces->size() == 2u);
+    std::ifstream file(pieces->at(0).file, std::ios::binary);
+    EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), large);
+    EXPECT_EQ(pieces->at(1).bytes, "end");
+}
+
+TEST_F(BlobsTest, AFileOnTheDiskBecomesABlob) {
+    for (const std::string& bytes : {noise(100'000, 1), std::string("small"), std::string()}) {
+        const std::string path = folder + "/../given";
+        std::ofstream(path, std::ios::binary) << bytes;
+        const auto info = loop.wait(blobs->put_file({.container = "box", .name = "a"}, path));
+        ASSERT_TRUE(info) << info.error().message;
+        EXPECT_EQ(info->sha256, to_hex(sha256(bytes)));
+        EXPECT_EQ(read("a"), bytes);
+        EXPECT_FALSE(std::filesystem::exists(path));
+    }
+    EXPECT_FALSE(
+        loop.wait(blobs->put_file({.container = "box", .name = "a"}, folder + "/nothing")));
 }
 
 TEST_F(BlobsTest, FewSmallBlocksAndNoneAtAll) {
@@ -394,6 +518,17 @@ TEST_F(BlobsTest, Metadata) {
     EXPECT_NE(changed->etag, first->etag);
     EXPECT_EQ((*blobs->head("box", "m"))->metadata, changed->metadata);
     EXPECT_EQ(read("m"), "1");
+    // Of two who both read it first the second is refused, also if the first is still being
+    // written.
+    std::optional<Result<BlobInfo>> one, two;
+    start(blobs->set_metadata("box", "m", {{"by", "one"}}, changed->etag),
+          [&](Result<BlobInfo> result) { one.emplace(std::move(result)); });
+    start(blobs->set_metadata("box", "m", {{"by", "two"}}, changed->etag),
+          [&](Result<BlobInfo> result) { two.emplace(std::move(result)); });
+    loop.run_until([&] { return one && two; });
+    EXPECT_TRUE(*one);
+    EXPECT_EQ((*two).error().reason, "ConditionNotMet");
+    EXPECT_EQ((*blobs->head("box", "m"))->metadata[0].second, "one");
     EXPECT_EQ(loop.wait(blobs->set_metadata("box", "none", {})).error().reason, "BlobNotFound");
     EXPECT_FALSE(loop.wait(blobs->set_metadata("box", "m", {{"a b", "x"}})));
     EXPECT_FALSE(loop.wait(blobs->set_metadata("box", "m", {{"a", std::string(9000, 'x')}})));

@@ -7,10 +7,13 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/hash.h"
 #include "base/text.h"
+#include "io/apart.h"
+#include "io/posix/fd.h"
 
 namespace turnout::blob {
 namespace {
@@ -24,94 +27,26 @@ Failure file_failure(std::string_view what, int error) {
 }
 
 Result<void> sync_folder(const std::string& folder) {
-    const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return file_failure("cannot open '" + folder + "'", errno);
-    const int status = ::fsync(fd);
-    const int error = errno;
-    ::close(fd);
-    if (status != 0) return file_failure("cannot sync '" + folder + "'", error);
+    const Fd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd) return file_failure("cannot open '" + folder + "'", errno);
+    if (::fsync(fd.get()) != 0) return file_failure("cannot sync '" + folder + "'", errno);
     return {};
 }
 
-// A file that is being written on the threads for blocking work, one piece at a time. Shared with
-// the piece under way, since the coroutine that feeds it may be dropped meanwhile.
-struct Sink {
-    std::string path;
-    int fd = -1;
-    Sha256 hash;
-    std::string piece;
-    Result<void> result;
-
-    explicit Sink(std::string file) : path(std::move(file)) {}
-    Sink(const Sink&) = delete;
-    Sink& operator=(const Sink&) = delete;
-    ~Sink() {
-        if (fd >= 0) ::close(fd);
-        if (!path.empty()) ::unlink(path.c_str());
-    }
-
-    void write() {
-        if (fd < 0) fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (fd < 0) {
-            result = file_failure("cannot create '" + path + "'", errno);
-            return;
-        }
-        hash.update(piece);
-        std::string_view rest = piece;
-        while (!rest.empty()) {
-            const ssize_t wrote = ::write(fd, rest.data(), rest.size());
-            if (wrote < 0 && errno == EINTR) continue;
-            if (wrote < 0) {
-                result = file_failure("cannot write '" + path + "'", errno);
-                return;
-            }
-            rest.remove_prefix(static_cast<std::size_t>(wrote));
-        }
-    }
-
-    // Durable under its name, whatever happens next.
-    void publish(const std::string& folder, const std::string& target) {
-        if (::fdatasync(fd) != 0) {
-            result = file_failure("cannot sync '" + path + "'", errno);
-            return;
-        }
-        const std::string parent = target.substr(0, target.rfind('/'));
-        if (::mkdir(parent.c_str(), 0700) == 0) {
-            result = sync_folder(folder);
-            if (!result) return;
-        } else if (errno != EEXIST) {
-            result = file_failure("cannot create '" + parent + "'", errno);
-            return;
-        }
-        if (::rename(path.c_str(), target.c_str()) != 0) {
-            result = file_failure("cannot rename to '" + target + "'", errno);
-            return;
-        }
-        path.clear();
-        result = sync_folder(parent);
-    }
-};
-
 // An open file, read in pieces on the threads for blocking work.
 struct Source {
-    int fd = -1;
-    Source() = default;
-    Source(const Source&) = delete;
-    Source& operator=(const Source&) = delete;
-    ~Source() {
-        if (fd >= 0) ::close(fd);
-    }
+    Fd fd;
 
     Result<std::string> read(const std::string& path, std::uint64_t offset, std::size_t length) {
-        if (fd < 0) fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-        if (fd < 0) {
+        if (!fd) fd = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        if (!fd) {
             if (errno == ENOENT) return internal("content file '" + path + "' is missing");
             return file_failure("cannot open '" + path + "'", errno);
         }
         std::string bytes(length, '\0');
         std::size_t filled = 0;
         while (filled < length) {
-            const ssize_t got = ::pread(fd, bytes.data() + filled, length - filled,
+            const ssize_t got = ::pread(fd.get(), bytes.data() + filled, length - filled,
                                         static_cast<off_t>(offset + filled));
             if (got < 0 && errno == EINTR) continue;
             if (got < 0) return file_failure("cannot read '" + path + "'", errno);
@@ -132,11 +67,94 @@ std::string held_since(Instant now, std::uint64_t size) {
 
 }  // namespace
 
-Task<void> off_loop(Loop& loop, std::function<void()> work) {
-    Later<bool> over;
-    loop.blocking(std::move(work), [settle = over.settle()] { settle(true); });
-    co_await over;
-}
+// A file that is being written on the threads for blocking work, one piece at a time. Shared with
+// the piece under way, since the coroutine that feeds it may be dropped meanwhile.
+struct Sink {
+    static constexpr std::uint64_t kPushed = 8 << 20, kBehind = 64 << 20;
+    std::string path;
+    Fd fd;
+    Sha256 hash;
+    std::string piece;
+    std::uint64_t size = 0;  // of an adopted one
+    std::uint64_t written = 0, pushed = 0;
+    Result<void> result;
+
+    explicit Sink(std::string file) : path(std::move(file)) {}
+    Sink(const Sink&) = delete;
+    Sink& operator=(const Sink&) = delete;
+    ~Sink() {
+        if (!path.empty()) ::unlink(path.c_str());
+    }
+
+    void write() {
+        if (!fd) fd = Fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+        if (!fd) {
+            result = file_failure("cannot create '" + path + "'", errno);
+            return;
+        }
+        hash.update(piece);
+        std::string_view rest = piece;
+        while (!rest.empty()) {
+            const ssize_t wrote = ::write(fd.get(), rest.data(), rest.size());
+            if (wrote < 0 && errno == EINTR) continue;
+            if (wrote < 0) {
+                result = file_failure("cannot write '" + path + "'", errno);
+                return;
+            }
+            rest.remove_prefix(static_cast<std::size_t>(wrote));
+            written += static_cast<std::uint64_t>(wrote);
+        }
+        if (written - pushed < kPushed) return;
+        // The disk begins now, and is never far behind: whoever sends sees how fast it really is,
+        // instead of waiting at the end. A file system that cannot does without.
+        (void)::sync_file_range(fd.get(), static_cast<off_t>(pushed),
+                                static_cast<off_t>(written - pushed), SYNC_FILE_RANGE_WRITE);
+        if (pushed > kBehind)
+            (void)::sync_file_range(
+                fd.get(), 0, static_cast<off_t>(pushed - kBehind),
+                SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+        pushed = written;
+    }
+
+    // A file that somebody else has written; a small one is read whole.
+    void adopt() {
+        fd = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+        std::string bytes(kPiece, '\0');
+        while (fd) {
+            const ssize_t got = ::read(fd.get(), bytes.data(), bytes.size());
+            if (got < 0 && errno == EINTR) continue;
+            if (got < 0) break;
+            if (got == 0) return;
+            const std::string_view some(bytes.data(), static_cast<std::size_t>(got));
+            hash.update(some);
+            size += some.size();
+            if (size <= kSmall) piece += some;
+        }
+        result = file_failure("cannot read '" + path + "'", errno);
+    }
+
+    // Durable under its name, whatever happens next.
+    void publish(const std::string& folder, const std::string& target) {
+        if (::fdatasync(fd.get()) != 0) {
+            result = file_failure("cannot sync '" + path + "'", errno);
+            return;
+        }
+        const std::string parent = target.substr(0, target.rfind('/'));
+        if (::mkdir(parent.c_str(), 0700) == 0) {
+            result = sync_folder(folder);
+            if (!result) return;
+        } else if (errno != EEXIST) {
+            result = file_failure("cannot create '" + parent + "'", errno);
+            return;
+        }
+        if (::rename(path.c_str(), target.c_str()) != 0) {
+            result = file_failure("cannot rename to '" + target + "'", errno);
+            return;
+        }
+        path.clear();
+        result = sync_folder(parent);
+    }
+};
 
 Pin::Pin(std::shared_ptr<Counts> counts, std::string sha256)
     : counts_(std::move(counts)), sha256_(std::move(sha256)) {
@@ -165,7 +183,11 @@ class PartsReader final : public http::BodyReader {
 public:
     PartsReader(Contents& contents, std::vector<Part> parts, std::uint64_t offset,
                 std::uint64_t length)
-        : contents_(contents), parts_(std::move(parts)), offset_(offset), left_(length) {}
+        : contents_(contents), parts_(std::move(parts)), offset_(offset), left_(length) {
+        // Files are opened when their turn comes: until then what is being sent stays.
+        for (const Part& part : parts_)
+            if (!part.small()) pins_.emplace_back(contents.pins_, part.sha256);
+    }
 
     Task<Result<std::string>> read() override {
         std::string gathered;
@@ -191,7 +213,7 @@ public:
                                               offset = offset_, count] {
                     shared->bytes = source->read(path, offset, static_cast<std::size_t>(count));
                 };
-                co_await off_loop(contents_.loop_, std::move(work));
+                co_await apart(contents_.loop_, std::move(work));
                 if (!shared->bytes) co_return Failure(std::move(shared->bytes).error());
                 gathered = std::move(*shared->bytes);
             }
@@ -212,6 +234,7 @@ private:
 
     Contents& contents_;
     const std::vector<Part> parts_;
+    std::vector<Pin> pins_;
     std::size_t at_ = 0;
     std::uint64_t offset_;  // in the part `at_`
     std::uint64_t left_;
@@ -292,7 +315,22 @@ Task<Result<Received>> Contents::receive_large(http::BodyReader& body, std::stri
         writing.emplace();
         loop_.blocking([sink] { sink->write(); }, [settle = writing->settle()] { settle(true); });
     }
+    auto kept = co_await keep(std::move(sink), size);
+    co_return std::move(kept);
+}
 
+Task<Result<Received>> Contents::receive_file(std::string path) {
+    auto sink = std::make_shared<Sink>(std::move(path));
+    std::function<void()> work = [sink] { sink->adopt(); };
+    co_await apart(loop_, std::move(work));
+    if (!sink->result) co_return Failure(sink->result.error());
+    if (sink->size <= kSmall) co_return of_bytes(std::move(sink->piece));
+    const std::uint64_t size = sink->size;
+    auto kept = co_await keep(std::move(sink), size);
+    co_return std::move(kept);
+}
+
+Task<Result<Received>> Contents::keep(std::shared_ptr<Sink> sink, std::uint64_t size) {
     Received content;
     content.part = {to_hex(sink->hash.finish()), size};
     content.pin = Pin(pins_, content.part.sha256);
@@ -310,11 +348,11 @@ Task<Result<Received>> Contents::receive_large(http::BodyReader& body, std::stri
                                       target = file_of(content.part.sha256)] {
             sink->publish(folder, target);
         };
-        co_await off_loop(loop_, std::move(work));
+        co_await apart(loop_, std::move(work));
         if (!sink->result) co_return Failure(sink->result.error());
     } else {
         std::function<void()> work = [doomed = std::move(sink)]() mutable { doomed.reset(); };
-        co_await off_loop(loop_, std::move(work));
+        co_await apart(loop_, std::move(work));
     }
     co_return content;
 }
@@ -367,31 +405,18 @@ Result<std::string> Contents::read_now(const std::vector<Part>& parts) {
     return bytes;
 }
 
-Task<Result<std::string>> Contents::hash(std::vector<Part> parts, Stop* stop) {
-    if (parts.size() == 1) co_return parts.front().sha256;
-    std::uint64_t size = 0;
-    for (const Part& part : parts) size += part.size;
-    PartsReader reader(*this, std::move(parts), 0, size);
-    auto hash = std::make_shared<Sha256>();
-    while (true) {
-        TURNOUT_CO_TRY(std::string piece, co_await reader.read());
-        if (piece.empty()) co_return to_hex(hash->finish());
-        if (stop && stop->stopped())
-            co_return fail(Code::Canceled, "ClientLeft", "the client has left");
-        std::function<void()> work = [hash, piece = std::move(piece)] { hash->update(piece); };
-        co_await off_loop(loop_, std::move(work));
-    }
+std::string Contents::identity(const std::vector<Part>& parts) {
+    if (parts.size() == 1) return parts.front().sha256;
+    std::string text = "parts\n";
+    for (const Part& part : parts) text += part.sha256 + " " + std::to_string(part.size) + "\n";
+    return to_hex(sha256(text));
 }
 
 Task<Result<Contents::Collected>> Contents::collect(Instant now, Span hold) {
+    // One after another: what became free while an earlier one was under way is this one's.
+    Turns::Turn turn(sweeps_, "");
+    co_await turn;
     Collected collected;
-    if (sweeping_) co_return collected;
-    sweeping_ = true;
-    struct Done {
-        bool& flag;
-        ~Done() { flag = false; }
-    } done{sweeping_};
-
     TURNOUT_CO_TRY_VOID(co_await hold_orphans(now));
     Range range = with_prefix("h/", 256);
     while (true) {
@@ -405,8 +430,32 @@ Task<Result<Contents::Collected>> Contents::collect(Instant now, Span hold) {
         }
         range.from = held.back().key + '\0';
         std::function<void()> nothing = [] {};
-        co_await off_loop(loop_, std::move(nothing));  // others have a turn
+        co_await apart(loop_, std::move(nothing));  // others have a turn
     }
+}
+
+Task<Result<void>> Contents::collect_now(std::vector<Part> parts) {
+    for (const Part& part : parts) {
+        TURNOUT_CO_TRY(const auto held, store_.get(Table::BlobUse, "h/" + part.sha256));
+        if (!held) continue;
+        TURNOUT_CO_TRY([[maybe_unused]] const std::uint64_t bytes,
+                       co_await collect_one(*held, Instant{INT64_MAX}));
+    }
+    co_return {};
+}
+
+Result<std::size_t> Contents::references(std::string_view sha256, std::size_t limit) {
+    return TURNOUT_TRY(
+               store_.scan(Table::BlobUse, with_prefix("r/" + std::string(sha256) + "/", limit)))
+        .size();
+}
+
+bool Contents::low_on_space() const {
+    if (low_) return low_();
+    struct statvfs space{};
+    if (::statvfs(folder_.c_str(), &space) != 0) return false;
+    const std::uint64_t free = std::uint64_t{space.f_bavail} * space.f_frsize;
+    return free < std::min(kLowSpace, std::uint64_t{space.f_blocks} * space.f_frsize / 20);
 }
 
 // Deletes that content if nothing refers to it and it was held since before `before`. Returns its
@@ -416,7 +465,8 @@ Task<Result<std::uint64_t>> Contents::collect_one(Record held, Instant before) {
     const std::size_t space = held.value.find(' ');
     if (space != 16 || held.value.substr(0, 16) > hex16(static_cast<std::uint64_t>(before.micros)))
         co_return 0;
-    if (pins_->contains(sha256)) co_return 0;  // the next sweep looks again
+    if (pins_->contains(sha256)) co_return 0;       // the next sweep looks again
+    if (collecting_.contains(sha256)) co_return 0;  // somebody does
     std::uint64_t size = 0;
     for (const char digit : std::string_view(held.value).substr(space + 1))
         size = size * 10 + static_cast<std::uint64_t>(digit - '0');
@@ -436,7 +486,7 @@ Task<Result<std::uint64_t>> Contents::collect_one(Record held, Instant before) {
         batch.erase(Table::BlobData, sha256);
     } else {
         std::function<void()> work = [path = file_of(sha256)] { ::unlink(path.c_str()); };
-        co_await off_loop(loop_, std::move(work));
+        co_await apart(loop_, std::move(work));
     }
     auto committed = co_await store_.commit(std::move(batch));
     const auto waiting = std::move(collecting_.extract(sha256).mapped());
@@ -465,7 +515,7 @@ Task<Result<void>> Contents::hold_orphans(Instant now) {
             }
             ::closedir(entries);
         };
-        co_await off_loop(loop_, std::move(work));
+        co_await apart(loop_, std::move(work));
         Batch batch;
         for (const auto& [sha256, size] : found->files) {
             if (pins_->contains(sha256)) continue;

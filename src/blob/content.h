@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -22,11 +23,14 @@
 #include "io/http.h"
 #include "io/loop.h"
 #include "store/store.h"
+#include "store/turns.h"
 
 namespace turnout::blob {
 
 inline constexpr std::size_t kSmall = 64 << 10;
 inline constexpr std::size_t kPiece = 256 << 10;  // of file reads and writes
+// A disk with less than that, or than a twentieth, is nearly full.
+inline constexpr std::uint64_t kLowSpace = std::uint64_t{1} << 30;
 
 struct Part {
     std::string sha256;  // hex
@@ -34,6 +38,8 @@ struct Part {
     bool small() const { return size <= kSmall; }
     bool operator==(const Part&) const = default;
 };
+
+struct Sink;
 
 // While it lives, that content is not collected.
 class Pin {
@@ -60,8 +66,8 @@ struct Received {
 
 class Contents {
 public:
-    Contents(Store& store, Loop& loop, std::string folder)
-        : store_(store), loop_(loop), folder_(std::move(folder)) {}
+    Contents(Store& store, Loop& loop, std::string folder, std::function<bool()> low = {})
+        : store_(store), loop_(loop), folder_(std::move(folder)), low_(std::move(low)) {}
 
     // Removes what an earlier process left half written.
     Result<void> open();
@@ -69,6 +75,8 @@ public:
     // Takes a body in; large content is durable in its file when this is ready. An error of the
     // body leaves nothing behind.
     Task<Result<Received>> receive(http::BodyReader& body);
+    // The same of a file on this disk, which is moved. It is gone whatever becomes of it.
+    Task<Result<Received>> receive_file(std::string path);
     Received of_bytes(std::string bytes);
     // A pin on content that exists already.
     Received of_part(const Part& part);
@@ -84,36 +92,40 @@ public:
                                            std::uint64_t length);
     // The same at once, on the loop: for what is known to be small.
     Result<std::string> read_now(const std::vector<Part>& parts);
-    // SHA-256 of the parts put together; Canceled, if `stop` says so meanwhile.
-    Task<Result<std::string>> hash(std::vector<Part> parts, Stop* stop);
+    // What identifies parts put together, from their hashes: nothing is read.
+    static std::string identity(const std::vector<Part>& parts);
+
+    // The bytes of a part that is small; the file of one that is not.
+    Result<std::string> small_bytes(const Part& part);
+    std::string file_of(std::string_view sha256) const;
 
     struct Collected {
         std::size_t contents = 0;
         std::uint64_t bytes = 0;
     };
     Task<Result<Collected>> collect(Instant now, Span hold);
+    // These parts alone, if nothing refers to them any more, and without a hold.
+    Task<Result<void>> collect_now(std::vector<Part> parts);
+    Result<std::size_t> references(std::string_view sha256, std::size_t limit);
+    bool low_on_space() const;
 
 private:
     friend class PartsReader;
     Task<Result<Received>> receive_large(http::BodyReader& body, std::string head);
-    Result<std::string> small_bytes(const Part& part);
+    Task<Result<Received>> keep(std::shared_ptr<Sink> sink, std::uint64_t size);
     Result<bool> referred(std::string_view sha256);
-    std::string file_of(std::string_view sha256) const;
     Task<Result<std::uint64_t>> collect_one(Record held, Instant before);
     Task<Result<void>> hold_orphans(Instant now);
 
     Store& store_;
     Loop& loop_;
     const std::string folder_;
+    const std::function<bool()> low_;
     std::uint64_t last_temporary_ = 0;
     std::shared_ptr<Pin::Counts> pins_ = std::make_shared<Pin::Counts>();
     // Content being deleted just now, and who waits for the end of that.
     std::map<std::string, std::vector<Later<bool>::Settle>, std::less<>> collecting_;
-    bool sweeping_ = false;
+    Turns sweeps_;
 };
-
-// `work` on a thread for blocking work. Make it a local variable and move it in: g++ 12 destroys a
-// lambda that is written inside a co_await expression twice.
-Task<void> off_loop(Loop& loop, std::function<void()> work);
 
 }  // namespace turnout::blob

@@ -80,9 +80,9 @@ void put_entry(std::string& out, std::string name, const BlobInfo& blob) {
     out += header(last, first, folder ? 0 : blob.size, modified, folder ? '5' : '0');
 }
 
-class TarReader final : public http::BodyReader {
+class TarBody final : public http::BodyReader {
 public:
-    TarReader(Blobs& blobs, std::string container, std::string prefix)
+    TarBody(Blobs& blobs, std::string container, std::string prefix)
         : blobs_(blobs), container_(std::move(container)), prefix_(std::move(prefix)) {
         while (prefix_.ends_with('/')) prefix_.pop_back();
         if (!prefix_.empty()) prefix_ += '/';
@@ -141,7 +141,7 @@ private:
 }  // namespace
 
 std::unique_ptr<http::BodyReader> tar_of(Blobs& blobs, std::string container, std::string prefix) {
-    return std::make_unique<TarReader>(blobs, std::move(container), std::move(prefix));
+    return std::make_unique<TarBody>(blobs, std::move(container), std::move(prefix));
 }
 
 }  // namespace turnout::blob

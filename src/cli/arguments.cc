@@ -52,16 +52,19 @@ const std::vector<Option>& common_options() {
         {"--workspace-name", "-w", "NAME", "Workspace.", false},
         {"--resource-group", "-g", "NAME", "Resource group.", false},
         {"--subscription", "", "ID", "Subscription.", false},
-        {"--output", "-o", "FORMAT",
-         "json, table, tsv, yaml or none; a table on a terminal, else JSON.", false},
+        {"--output",
+         "-o",
+         "FORMAT",
+         "json, table, tsv, yaml or none; a table on a terminal, else JSON.",
+         false,
+         {"json", "table", "tsv", "yaml", "none"}},
         {"--query", "", "JMESPATH", "What to show, such as status or [0].name.", false},
         {"--help", "-h", "", "This text.", false}};
     return options;
 }
 
 // Nouns of `az ml` that have no command here yet.
-constexpr std::string_view kNotYet[] = {"component",
-                                        "online-endpoint",
+constexpr std::string_view kNotYet[] = {"online-endpoint",
                                         "online-deployment",
                                         "batch-endpoint",
                                         "batch-deployment",
@@ -119,6 +122,13 @@ Result<Arguments> parse_arguments(const std::vector<Command>& commands,
             return usage("`turnout " + arguments[0] +
                          "` is not there yet: the command of `az ml` is known, this server does "
                          "not have what it is about.");
+        // A verb without its noun.
+        std::vector<std::string> nouns;
+        for (const Command& command : commands)
+            if (!command.hidden && command.words.size() > 1 && command.words[1] == arguments[0])
+                nouns.push_back("`turnout " + words_of(command) + "`");
+        if (!nouns.empty())
+            return usage("'" + arguments[0] + "' is of something: " + join(nouns, ", "));
         const std::vector<std::string> known(groups.begin(), groups.end());
         return usage("there is no command '" + arguments[0] + "'" +
                      did_you_mean(arguments[0], known, ".") + " See `turnout --help`.");
@@ -179,14 +189,24 @@ Result<Arguments> parse_arguments(const std::vector<Command>& commands,
         if (command.operand.empty() && !out.operands.empty())
             return usage("`turnout " + words_of(command) + "` takes no '" + out.operands[0] +
                          "': " + option_for(command, out.operands[0]));
-        if (command.operand == kNameOperand) {
-            const std::size_t names = out.operands.size() + (out.has("--name") ? 1 : 0);
-            if (names > 1)
-                return usage("`turnout " + words_of(command) + "` takes one name, found '" +
-                             join(out.operands, "', '") + "'" +
-                             (out.has("--name") ? " and -n " + out.get("--name") : ""));
-            if (!out.operands.empty()) out.values["--name"] = std::exchange(out.operands, {});
-        } else if (!command.operand.empty() && out.operands.size() != 1) {
+        if (command.operand == kNamesOperand) {
+            if (!out.operands.empty()) {
+                std::vector<std::string>& names = out.values["--name"];
+                for (std::string& operand : std::exchange(out.operands, {}))
+                    names.push_back(std::move(operand));
+            }
+        } else if (command.operand == kNameOperand || command.operand == kFileOperand) {
+            const bool file = command.operand == kFileOperand;
+            const std::string option = file ? "--file" : "--name";
+            const std::size_t given = out.operands.size() + (out.has(option) ? 1 : 0);
+            if (given > 1)
+                return usage(
+                    "`turnout " + words_of(command) + "` takes one " + (file ? "file" : "name") +
+                    ", found '" + join(out.operands, "', '") + "'" +
+                    (out.has(option) ? (file ? " and -f " : " and -n ") + out.get(option) : ""));
+            if (!out.operands.empty()) out.values[option] = std::exchange(out.operands, {});
+        } else if (!command.operand.empty() && !command.operand.ends_with("...]") &&
+                   out.operands.size() != 1) {
             return usage("`turnout " + words_of(command) + "` takes one " + command.operand);
         }
     } else if (out.operands.empty()) {
@@ -197,41 +217,99 @@ Result<Arguments> parse_arguments(const std::vector<Command>& commands,
 }
 
 namespace {
-std::string lines_of(const std::vector<Option>& options) {
+
+constexpr std::size_t kLeftOfOptions = 38, kLeftOfCommands = 28, kNarrowLeft = 4;
+
+// `left`, and the text beside it: folded at blanks, where there is a screen. Where that is too
+// narrow for two columns the text goes beneath.
+std::string beside(std::string left, std::size_t width, const std::string& text,
+                   std::size_t columns) {
+    const bool beneath = columns > 0 && columns < width + 40;
+    const std::size_t indent = beneath ? kNarrowLeft + 4 : width;
+    if (beneath)
+        left += "\n" + std::string(indent, ' ');
+    else
+        left.resize(std::max(left.size() + 2, width), ' ');
+    std::string out = std::move(left);
+    std::size_t at = beneath ? indent : out.size();
+    bool first = true;
+    for (const std::string& word : split(text, ' ')) {
+        if (!first && columns > 0 && at + 1 + word.size() > columns) {
+            out += "\n" + std::string(indent, ' ');
+            at = indent;
+        } else if (!first) {
+            out += ' ';
+            ++at;
+        }
+        out += word;
+        at += word.size();
+        first = false;
+    }
+    return out + "\n";
+}
+
+std::string folded(const std::string& text, std::size_t columns) {
+    std::string out;
+    for (const std::string& line : split(text, '\n')) out += beside("", 0, line, columns).substr(2);
+    return out;
+}
+
+std::string lines_of(const std::vector<Option>& options, std::size_t columns) {
     std::string out;
     for (const Option& option : options) {
-        std::string left = "  " + (option.brief.empty() ? "    " : option.brief + ", ") +
-                           option.name + (option.value.empty() ? "" : " " + option.value);
-        left.resize(std::max<std::size_t>(left.size() + 2, 38), ' ');
-        out += left + option.help + (option.many ? " May be repeated." : "") + "\n";
+        // A second long name stands beneath the first.
+        const bool second = option.brief.size() > 2;
+        out += beside("  " + (option.brief.empty() || second ? "    " : option.brief + ", ") +
+                          option.name + (option.value.empty() ? "" : " " + option.value),
+                      kLeftOfOptions,
+                      option.help + (option.many ? " May be repeated." : "") +
+                          (second ? " Also " + option.brief + "." : ""),
+                      columns);
     }
     return out;
 }
+
+std::string lines_of(const std::vector<std::string>& examples) {
+    if (examples.empty()) return "";
+    std::string out = examples.size() == 1 ? "\nexample:\n" : "\nexamples:\n";
+    for (const std::string& example : examples) out += "  " + example + "\n";
+    return out;
+}
+
 }  // namespace
 
-std::string help_of(const Command& command) {
+std::string help_of(const Command& command, std::size_t columns) {
     std::string out = "usage: turnout " + words_of(command);
     if (!command.options.empty()) out += " [options]";
     if (!command.operand.empty()) out += " " + command.operand;
     if (command.takes_rest) out += " -- PROGRAM [ARGUMENTS]";
-    out += "\n\n" + command.help + "\n";
-    if (!command.options.empty()) out += "\noptions:\n" + lines_of(command.options);
-    return out + "\noptions of every command:\n" + lines_of(common_options());
+    out += "\n\n" + folded(command.help, columns) + lines_of(command.examples);
+    if (!command.options.empty()) out += "\noptions:\n" + lines_of(command.options, columns);
+    return out + "\noptions of every command:\n" + lines_of(common_options(), columns);
 }
 
-std::string help_of(const std::vector<Command>& commands, const std::string& group) {
+std::string help_of(const std::vector<Command>& commands, const std::vector<Group>& groups,
+                    const std::string& group, std::size_t columns) {
     std::string out = group.empty() ? "usage: turnout COMMAND [options]\n"
                                     : "usage: turnout " + group + " VERB [options]\n";
+    std::vector<std::string> examples = {"turnout up --detach",
+                                         "turnout job create job.yml --stream", "turnout job list"};
+    for (const Group& one : groups)
+        if (one.word == group) {
+            out += "\n" + folded(one.help, columns);
+            examples = one.examples;
+        }
     std::string last = "\n";
     for (const Command& command : commands) {
         if (command.hidden || (!group.empty() && command.words[0] != group)) continue;
         if (command.words.size() == 1 ? last != "" : command.words[0] != last) out += "\n";
         last = command.words.size() == 1 ? "" : command.words[0];
-        std::string left = "  " + words_of(command);
-        left.resize(std::max<std::size_t>(left.size() + 2, 28), ' ');
-        out += left + command.help.substr(0, command.help.find('\n')) + "\n";
+        out += beside("  " + words_of(command), kLeftOfCommands,
+                      command.help.substr(0, command.help.find('\n')), columns);
     }
-    return out + "\n`turnout COMMAND --help` tells its options.\n";
+    return out + lines_of(examples) + "\n`turnout " +
+           (group.empty() ? "COMMAND" : group + " VERB") + " --help` tells " +
+           (group.empty() ? "its options" : "the options of one") + ".\n";
 }
 
 }  // namespace turnout::cli

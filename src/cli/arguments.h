@@ -16,12 +16,16 @@ struct Option {
     std::string brief;  // "-n", or ""
     std::string value;  // what it takes, for the help: "NAME"; "" = a flag
     std::string help;
-    bool many = false;  // may be repeated; all values count
+    bool many = false;                     // may be repeated; all values count
+    std::vector<std::string> values = {};  // that it takes, if they are few
 };
 
 class Context;
 
 inline constexpr const char* kNameOperand = "[NAME]";  // the same as --name
+inline constexpr const char* kNamesOperand =
+    "[NAME...]";                                       // the same as --name, which may be repeated
+inline constexpr const char* kFileOperand = "[FILE]";  // the same as --file
 
 struct Command {
     std::vector<std::string> words;  // {"job", "create"}
@@ -29,10 +33,19 @@ struct Command {
     std::vector<Option> options;
     int (*run)(Context& context) = nullptr;
     std::string operand =
-        {};  // "URL": one positional argument; "[NAME]": the same as --name; "" = none
+        {};  // "URL": one positional argument; "[KIND...]": any number; kNameOperand and the like:
+             // another way to give an option; "" = none
     bool takes_rest =
         false;  // everything after `--`, or from the first operand, is a program and its arguments
     bool hidden = false;
+    std::vector<std::string> examples = {};
+    std::vector<std::string> operand_values = {};
+};
+
+// Commands that begin with the same word.
+struct Group {
+    std::string word, help;
+    std::vector<std::string> examples;
 };
 
 struct Arguments {
@@ -54,7 +67,9 @@ const std::vector<Option>& common_options();
 Result<Arguments> parse_arguments(const std::vector<Command>& commands,
                                   const std::vector<std::string>& arguments);
 
-std::string help_of(const Command& command);
-std::string help_of(const std::vector<Command>& commands, const std::string& group);  // "" = all
+// `columns` of the screen, 0 = lines are not folded.
+std::string help_of(const Command& command, std::size_t columns = 0);
+std::string help_of(const std::vector<Command>& commands, const std::vector<Group>& groups,
+                    const std::string& group, std::size_t columns = 0);  // "" = all
 
 }  // namespace turnout::cli

@@ -4,9 +4,11 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <set>
 
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/completion.h"
 #include "cli/query.h"
 
 namespace turnout::cli {
@@ -108,7 +110,9 @@ std::vector<Command> small_table() {
               {"--name", "-n", "N", "h", false},
               {"--set", "", "K=V", "h", true},
               {"--stream", "-s", "", "h", false}},
-             nullptr},
+             nullptr,
+             kFileOperand},
+            {{"job", "cancel"}, "c", {{"--name", "-n", "N", "h", true}}, nullptr, kNamesOperand},
             {{"job", "show"}, "s", {{"--name", "-n", "N", "h", false}}, nullptr, kNameOperand},
             {{"exec"}, "e", {}, nullptr, "", true},
             {{"login"}, "l", {}, nullptr, "URL"}};
@@ -143,10 +147,13 @@ TEST(Arguments, RowsDecideWhatIsTaken) {
               std::string::npos);
     EXPECT_NE(refusal({"job", "create", "-f"}).find("needs a value"), std::string::npos);
     EXPECT_NE(refusal({"job", "create", "--stream=yes"}).find("takes no value"), std::string::npos);
-    EXPECT_NE(refusal({"job", "create", "name"}).find("-n name"), std::string::npos);
-    EXPECT_NE(refusal({"job", "create", "job.yml"}).find("-f job.yml"), std::string::npos);
+    EXPECT_EQ(parse({"job", "create", "folder", "-n", "x"})->get("--file"), "folder");
+    EXPECT_EQ(refusal({"job", "create", "a.yml", "-f", "b.yml"}),
+              "`turnout job create` takes one file, found 'a.yml' and -f b.yml");
+    EXPECT_EQ(parse({"job", "cancel", "-n", "a", "b", "c", "-n", "d"})->all("--name"),
+              (std::vector<std::string>{"a", "d", "b", "c"}));
     EXPECT_EQ(refusal({"nonsense"}), "there is no command 'nonsense'. See `turnout --help`.");
-    EXPECT_NE(refusal({"component", "create"}).find("`turnout component` is not there yet"),
+    EXPECT_NE(refusal({"schedule", "create"}).find("`turnout schedule` is not there yet"),
               std::string::npos);
     EXPECT_NE(refusal({"login"}).find("takes one URL"), std::string::npos);
     EXPECT_NE(refusal({"exec"}).find("takes a program"), std::string::npos);
@@ -170,6 +177,121 @@ TEST(Arguments, ANameNeedsNoOption) {
         << "which one is asked for by the command itself";
 }
 
+// Up to where its output goes; what is in single quotes is part of one word.
+std::vector<std::string> typed_words(std::string_view line) {
+    std::vector<std::string> words;
+    bool quoted = false, within = false;
+    for (const char c : line) {
+        if (!quoted && (c == '>' || c == '|')) break;
+        if (c == '\'') quoted = !quoted;
+        if (!quoted && c == ' ') {
+            within = false;
+            continue;
+        }
+        if (!std::exchange(within, true)) words.emplace_back();
+        if (c != '\'') words.back() += c;
+    }
+    return words;
+}
+
+TEST(Help, EveryCommandAndGroupHasExamplesThatCanBeTyped) {
+    std::vector<std::string> examples;
+    std::set<std::string> words;
+    for (const Command& command : command_table()) {
+        if (command.hidden) continue;
+        EXPECT_FALSE(command.examples.empty()) << join(command.words, " ");
+        for (const std::string& example : command.examples)
+            EXPECT_NE(example.find("turnout " + join(command.words, " ")), std::string::npos)
+                << example;
+        examples.insert(examples.end(), command.examples.begin(), command.examples.end());
+        if (command.words.size() > 1) words.insert(command.words[0]);
+    }
+    for (const Group& group : command_groups()) {
+        EXPECT_EQ(words.erase(group.word), 1U) << group.word;
+        EXPECT_FALSE(group.examples.empty());
+        examples.insert(examples.end(), group.examples.begin(), group.examples.end());
+    }
+    EXPECT_TRUE(words.empty()) << "a group without a word of its own: " << *words.begin();
+    for (const std::string& example : examples) {
+        if (!example.starts_with("turnout ")) continue;
+        const std::vector<std::string> typed = typed_words(example.substr(8));
+        const Result<Arguments> parsed = parse_arguments(command_table(), typed);
+        EXPECT_TRUE(parsed && parsed->command)
+            << example << ": " << (parsed ? "" : parsed.error().message);
+    }
+}
+
+TEST(Help, IsFoldedForANarrowScreen) {
+    for (const Command& command : command_table())
+        for (const std::size_t columns : {45U, 80U})
+            for (const std::string& line : split(help_of(command, columns), '\n')) {
+                const bool typed = line.starts_with("  turnout") || line.starts_with("  source") ||
+                                   line.starts_with("  eval") || line.starts_with("usage");
+                EXPECT_TRUE(typed || width_of(line) <= columns) << line;
+            }
+    for (const std::string& line : split(help_of(command_table(), command_groups(), "", 80), '\n'))
+        EXPECT_LE(width_of(line), 80U) << line;
+    EXPECT_NE(help_of(command_table(), command_groups(), "job").find("Jobs and sweeps"),
+              std::string::npos);
+}
+
+TEST(Arguments, AVerbWithoutItsNounIsTold) {
+    EXPECT_EQ(parse_arguments(command_table(), {"explain", "x"}).error().message,
+              "'explain' is of something: `turnout job explain`");
+    EXPECT_NE(
+        parse_arguments(command_table(), {"list"}).error().message.find("`turnout compute list`"),
+        std::string::npos);
+}
+
+std::string offered(std::vector<std::string> words) {
+    const Completion at = complete(command_table(), std::move(words));
+    std::string text;
+    for (const auto& [word, means] : at.words)
+        if (word.starts_with(at.typed)) text += (text.empty() ? "" : " ") + at.prefix + word;
+    if (!at.names_of.empty()) text += " [" + at.names_of + "]";
+    if (at.paths != Completion::Paths::None)
+        text += at.paths == Completion::Paths::Files ? " <files>" : " <folders>";
+    return text;
+}
+
+TEST(Complete, WhatComesNextIsInTheRows) {
+    EXPECT_EQ(offered({"jo"}), "job");
+    EXPECT_EQ(offered({"job", "ca"}), "cancel");
+    EXPECT_EQ(offered({"job", "cancel", ""}), " [job]");
+    EXPECT_EQ(offered({"job", "cancel", "a", ""}), " [job]") << "it takes several";
+    EXPECT_EQ(offered({"job", "show", "a", ""}).find("[job]"), std::string::npos) << "it takes one";
+    EXPECT_EQ(offered({"job", "cancel", "--co"}), "--compute");
+    EXPECT_EQ(offered({"job", "cancel", "--compute", ""}), " [compute]");
+    EXPECT_EQ(offered({"job", "list", "--status", "Com"}), "Completed");
+    EXPECT_EQ(offered({"job", "list", "--status=Com"}), "--status=Completed");
+    EXPECT_EQ(offered({"job", "list", "--status", "=", "Com"}), "--status=Completed")
+        << "bash splits there";
+    EXPECT_EQ(offered({"job", "list", "--output", ""}), "json table tsv yaml none");
+    EXPECT_EQ(offered({"job", "list", "--all-results", "--all-"}), "") << "a flag is given once";
+    EXPECT_EQ(offered({"job", "create", ""}), " <files>");
+    EXPECT_EQ(offered({"job", "create", "-n", ""}), "") << "a new name is nobody's to know";
+    EXPECT_EQ(offered({"compute", "create", "--tier", ""}), "dedicated low_priority");
+    EXPECT_EQ(offered({"drill", "preempt", ""}), " [job]");
+    EXPECT_EQ(offered({"environment", "show", "-n", ""}), " [environment]");
+    EXPECT_EQ(offered({"backup", ""}), " <folders>");
+    EXPECT_EQ(offered({"completion", ""}), "bash zsh fish");
+    EXPECT_EQ(offered({"prune", "jobs", "da"}), "data");
+    EXPECT_EQ(offered({"exec", "--", "py"}), " <files>");
+    EXPECT_EQ(offered({"job", "list", "-w", ""}), " [workspace]");
+    EXPECT_EQ(offered({"nonsense", ""}), "");
+    EXPECT_EQ(offered({"__"}), "");
+    for (const Command& command : command_table()) {  // every row, every option
+        if (command.hidden) continue;
+        std::vector<std::string> words = command.words;
+        words.push_back("--");
+        for (const Option& option : command.options)
+            EXPECT_TRUE(command.takes_rest ||
+                        (" " + offered(words) + " ").find(" " + option.name + " ") !=
+                            std::string::npos)
+                << join(words, " ") << " " << option.name;
+    }
+}
+
 TEST(Output, NothingSteersTheTerminal) {
     EXPECT_EQ(harmless("a\nb\tc"), "a b c");
     EXPECT_EQ(harmless("\x1b[31m \x7f \xC2\x9B"
@@ -177,7 +299,36 @@ TEST(Output, NothingSteersTheTerminal) {
               "?[31m ? ?2J \xC2\xA0 \xC3\xA9");
     EXPECT_EQ(padded("\xC3\xA9", 3), "\xC3\xA9  ") << "characters are counted, not bytes";
     EXPECT_EQ(left_padded("12", 4), "  12");
-    EXPECT_EQ(local_time("soon\n", "%H"), "soon ");
+    EXPECT_EQ(utc_time("soon\n"), "soon ");
+    EXPECT_EQ(error_text({Code::Internal, "X", "two\nlines \x1b]0;title\x07", ""}),
+              "error: two\nlines ?]0;title?\n");
+}
+
+TEST(Output, ALogHasItsColoursAndSteersNothing) {
+    const auto shown = [](const std::vector<std::string>& pieces) {
+        TerminalText text;
+        std::string out;
+        for (const std::string& piece : pieces) out += text.show(piece);
+        return out + text.end();
+    };
+    EXPECT_EQ(shown({"a\tb\r 50 %\n"}), "a\tb\r 50 %\n");
+    EXPECT_EQ(shown({"\x1b[1;31mred\x1b[0m \x1b[38:5:9mx"}),
+              "\x1b[1;31mred\x1b[0m \x1b[38:5:9mx\x1b[0m")
+        << "what comes after it is not in colour";
+    EXPECT_EQ(shown({"\x1b[2K"}), "\x1b[2K");
+    EXPECT_EQ(shown({"\x1b]0;title\x07 \x1b[2J \x1b[1A \x1b"
+                     "c \x9b \xC2\x9B"
+                     "2J \x7f",
+                     std::string(1, '\0')}),
+              "^[]0;title^G ^[[2J ^[[1A ^[c ? ^?2J ^?^@");
+    EXPECT_EQ(shown({"caf\xC3", "\xA9 \xF0\x9F\x9A", "\x80"}), "caf\xC3\xA9 \xF0\x9F\x9A\x80")
+        << "a character in two pieces";
+    EXPECT_EQ(shown({"x\x1b", "[3", "2mgreen"}), "x\x1b[32mgreen\x1b[0m") << "a sequence in three";
+    EXPECT_EQ(shown({"\x1b["}), "^[[");
+    EXPECT_EQ(shown({"\x1b[" + std::string(200, '1') + "m"}), "^[[" + std::string(200, '1') + "m");
+    TerminalText text;
+    EXPECT_EQ(text.show("whole\x1b[1;"), "whole");
+    EXPECT_EQ(text.show("2Hx"), "^[[1;2Hx") << "it moves the cursor";
 }
 
 TEST(Output, WidthIsWhatATerminalShows) {
@@ -240,13 +391,15 @@ TEST(Output, Formats) {
     EXPECT_EQ(format(*parse_json(R"({"a":{"b":1}})"), Format::Yaml), "a:\n  b: 1\n");
     EXPECT_EQ(format(*parse_json(R"({"a":{"b":1},"c":"d"})"), Format::Table),
               "Key  Value\n---  -----\na.b  1\nc    d\n");
-    ::setenv("TZ", "UTC0", 1);
+    ::setenv("TZ", "CET-1", 1);
     ::tzset();
     const Json times =
         *parse_json(R"({"at":"2026-11-22T12:56:34.334122Z","took":"37.109058 s","is":"12 s"})");
     EXPECT_EQ(format(times, Format::Table),
               "Key   Value\n----  -----------------------\nat    2026-11-22 12:56:34 UTC\ntook  "
               "37.1 s\nis    12 s\n");
+    ::unsetenv("TZ");
+    ::tzset();
     EXPECT_EQ(format(Json::array(), Format::Table), "");
     EXPECT_FALSE(parse_format("xml", false));
     EXPECT_EQ(*parse_format("", false), Format::Json);

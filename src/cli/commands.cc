@@ -5,23 +5,65 @@
 #include <cstdio>
 
 #include "cli/commands.h"
+#include "resources/documents.h"
 
 namespace turnout::cli {
 
 namespace {
 
 const Option kFile{"--file", "-f", "FILE", "YAML file; - reads standard input.", false};
+const Option kJobFile{"--file", "-f", "FILE",
+                      "YAML file, or a folder with a job.yml in it; - reads standard input.",
+                      false};
 const Option kSet{"--set", "", "KEY=VALUE", "Overrides one value, such as resources.shm_size=2g.",
                   true};
 const Option kName{"--name", "-n", "NAME", "Name.", false};
+const Option kNames{"--name", "-n", "NAME", "Name.", true};
 const Option kVersion{"--version", "-v", "VERSION", "Version.", false};
 const Option kLabel{"--label", "-l", "LABEL", "`latest`.", false};
 const Option kNoWait{"--no-wait", "", "", "Do not wait for it to end.", false};
 const Option kYes{"--yes", "-y", "", "Accepted for az's sake; nothing is asked.", false};
+const Option kYesToAll{"--yes", "-y", "", "Does not ask, as --all does.", false};
+const Option kYesToRevoke{"--yes", "-y", "",
+                          "Does not ask, if it is the one that this command uses.", false};
+const Option kExpires{"--expires", "", "WHEN",
+                      "An age such as 30d, a day such as 2030-01-31, or never; 90d if absent.",
+                      false};
+const Option kReadOnly{"--read-only", "", "", "It changes nothing.", false};
+const Option kWorkspaceOnly{"--workspace-only", "", "",
+                            "It opens nothing but the workspace (of -w, or the usual one).", false};
+const Option kOfUser{"--user", "", "NAME", "The user.", false};
+const Option kOnServer{"--server", "", "", "On the whole server.", false};
+const Option kOnCompute{"--compute", "", "NAME", "On this compute of the workspace only.", false};
 const Option kSeconds{"--seconds", "", "N", "For how long; 20 if absent.", false};
 const Option kMaxResults{"--max-results", "-r", "N", "At most so many.", false};
 const Option kArchivedOnly{"--archived-only", "", "", "Only archived ones.", false};
 const Option kIncludeArchived{"--include-archived", "", "", "Archived ones too.", false};
+const Option kStatus{
+    "--status",
+    "",
+    "STATUS",
+    "Only those with this status.",
+    false,
+    {"Queued", "Preparing", "Running", "Completed", "Failed", "Canceled", "NotStarted",
+     "Provisioning", "Starting", "Finalizing", "CancelRequested", "NotResponding", "Paused"}};
+const Option kCompute{"--compute", "", "NAME", "Only those of this compute.", false};
+const Option kUser{"--user", "", "NAME", "Only those that this user submitted.", false};
+const Option kMine{"--mine", "", "", "Only your own.", false};
+const Option kExperiment{"--experiment-name", "--experiment", "NAME",
+                         "Only those of this experiment.", false};
+
+const std::vector<std::string> kSpaceKinds = {"jobs", "data", "inputs", "environments", "caches"};
+
+// Of a verb that several jobs are given to.
+std::vector<Option> of_several(const std::string& all, std::vector<Option> more = {}) {
+    std::vector<Option> options = {kNames,      {"--all", "", "", all + " It asks first.", false},
+                                   kStatus,     kCompute,
+                                   kUser,       kMine,
+                                   kExperiment, kYesToAll};
+    options.insert(options.end(), more.begin(), more.end());
+    return options;
+}
 
 std::vector<Option> with(std::vector<Option> first, const std::vector<Option>& more) {
     for (const Option& option : more) {
@@ -46,17 +88,35 @@ std::vector<Command> build_table() {
            "with its options; running jobs go on.",
            false},
           {"--slots", "", "N",
-           "Slots of the default pool: how many nodes it has room for; as many as the machine has "
-           "cores, at least 2, if absent.",
+           "Slots of the default pool: how many nodes it has room for. Kept; at first as many as "
+           "the machine has cores, at least 2. A server that runs takes it too: more at once, "
+           "fewer as jobs end.",
            false},
           {"--python", "", "PATH", "Interpreter of the default pool.", false},
           {"--uv", "", "PATH", "The uv executable that prepares environments.", false},
+          {"--allow-fetch", "", "HOST[:PORT]",
+           "Inputs may be fetched from there, too, although it is no public address or another "
+           "port than 80 and 443: a name, an address or a network such as 10.0.0.0/8.",
+           true},
+          {"--fetch-limit", "", "GB",
+           "Size of the largest input that is fetched from outside; 64 if absent.", false},
+          {"--cache-limit", "", "SIZE",
+           "How much the nodes may keep for later jobs (code, inputs, environments), such as 20GB; "
+           "what was not used for longest goes first. No limit if absent.",
+           false},
+          {"--python-mirror", "", "PLACE",
+           "URL or folder from which Pythons that this machine does not have are fetched, now and "
+           "from then on; 'none' takes it back.",
+           false},
           {"--accept-loss", "", "",
            "Starts although the database or its log is missing, without what was in it.", false}},
          server_up},
         {{"down"},
          "Stops the server and tells what goes on running.",
-         {{"--all", "", "", "Ends running jobs and nodes too, and cancels what waits in the queue.",
+         {{"--drain", "", "",
+           "Begins nothing new and stops when what runs has ended; what waits stays in the queue.",
+           false},
+          {"--all", "", "", "Ends running jobs and nodes too, and cancels what waits in the queue.",
            false},
           {"--yes", "-y", "", "Does not ask before waiting jobs are canceled.", false}},
          server_down},
@@ -73,6 +133,35 @@ std::vector<Command> build_table() {
          server_restore,
          "FOLDER"},
         {{"status"}, "Tells whether the server runs, and where.", {}, server_status},
+        {{"du"},
+         "Shows what takes how much space on the server, and for how long it was not used.\nWith a "
+         "kind the largest of that kind: turnout du jobs, turnout du environments.",
+         {},
+         show_space,
+         "[KIND...]",
+         false,
+         false,
+         {},
+         kSpaceKinds},
+        {{"prune"},
+         "Removes what was not used for long, and says what became free.\nAlone it does what the "
+         "server does by itself every hour: what retention.yaml in its data folder says. With "
+         "kinds "
+         "or an age it removes these; kinds: jobs (ended ones, with their outputs, logs and runs), "
+         "data (uploads and code that nothing names), inputs, environments and caches (what nodes "
+         "keep). Never what is registered, jobs it was made from, jobs with the tag turnout.keep, "
+         "or what a job that stays needs.",
+         {{"--older-than", "", "AGE",
+           "Only what was not used for so long, such as 12h, 30d or 0; 30d if kinds are named.",
+           false},
+          {"--dry-run", "", "", "Only says what would go.", false},
+          {"--yes", "-y", "", "Does not ask.", false}},
+         prune,
+         "[KIND...]",
+         false,
+         false,
+         {},
+         kSpaceKinds},
         {{"env"},
          "Prints the variables that point the real clients at the server: eval \"$(turnout env)\".",
          {},
@@ -94,11 +183,28 @@ std::vector<Command> build_table() {
          login,
          "URL"},
         {{"version"}, "Prints the version.", {}, print_version},
-        {{"docs"}, "Writes the reference page.", {kFile}, print_reference, "", false, true},
+        {{"completion"},
+         "Prints the script that completes words at the shell's prompt: commands, options, and "
+         "names of jobs and computes.",
+         {},
+         print_completion,
+         "SHELL",
+         false,
+         false,
+         {},
+         {"bash", "zsh", "fish"}},
+        {{"docs"},
+         "Writes the reference page.",
+         {kFile, {"--man", "", "", "The manual page instead.", false}},
+         print_reference,
+         "",
+         false,
+         true},
+        {{"__complete"}, "What the completion scripts ask.", {}, complete_words, "", true, true},
 
         {{"job", "create"},
          "Submits a job.\nWith --stream the exit code is the job's own.",
-         {kFile,
+         {kJobFile,
           kName,
           kSet,
           {"--stream", "-s", "", "Follows its log to the end.", false},
@@ -109,14 +215,14 @@ std::vector<Command> build_table() {
          "Lists jobs, the newest first.",
          {kMaxResults,
           {"--all-results", "", "", "All of them; 50 otherwise.", false},
-          {"--status", "", "STATUS", "Only those with this status.", false},
-          {"--compute", "", "NAME", "Only those of this compute.", false},
-          {"--user", "", "NAME", "Only those that this user submitted.", false},
-          {"--mine", "", "", "Only your own.", false},
+          kStatus,
+          kCompute,
+          kUser,
+          kMine,
           {"--metrics", "", "NAMES",
            "The latest values of these metrics as columns, such as loss,accuracy; `all` of them.",
            false},
-          {"--experiment-name", "", "NAME", "Only those of this experiment.", false},
+          kExperiment,
           {"--parent-job-name", "", "NAME", "The trials of this sweep.", false},
           kArchivedOnly,
           kIncludeArchived},
@@ -131,7 +237,10 @@ std::vector<Command> build_table() {
          "Follows a job's log to the end; the exit code is the job's own. Ctrl-C detaches.",
          {kName},
          job_stream},
-        {{"job", "cancel"}, "Stops a job.", {kName, kNoWait}, job_cancel},
+        {{"job", "cancel"},
+         "Stops jobs: those named, or with --all every one that the filters leave.",
+         of_several("Every job that has not ended.", {kNoWait}),
+         job_cancel},
         {{"job", "download"},
          "Downloads a job's artifacts and outputs.",
          {kName,
@@ -151,15 +260,24 @@ std::vector<Command> build_table() {
            "Sums over its ended jobs, and the node time that they used.", false}},
          job_ledger},
         {{"job", "update"},
-         "Changes display_name, description, tags or properties.",
+         "Changes display_name, experiment_name, description, tags or properties.",
          {kName, kSet},
          job_update},
-        {{"job", "archive"}, "Hides a job from lists.", {kName}, job_archive},
-        {{"job", "restore"}, "Shows an archived job in lists again.", {kName}, job_restore},
-        {{"job", "delete"}, "Deletes a job.", {kName, kYes}, job_delete},
+        {{"job", "archive"},
+         "Hides jobs from lists.",
+         of_several("Every job that lists show."),
+         job_archive},
+        {{"job", "restore"},
+         "Shows archived jobs in lists again.",
+         of_several("Every archived job."),
+         job_restore},
+        {{"job", "delete"},
+         "Deletes jobs that have ended, with their logs and artifacts.",
+         of_several("Every job that has ended."),
+         job_delete},
         {{"job", "validate"},
          "Checks a YAML file and the paths it names, without the server.",
-         {kFile, kSet},
+         {kJobFile, kSet},
          validate},
 
         {{"events"},
@@ -168,10 +286,19 @@ std::vector<Command> build_table() {
          {{"--follow", "-f", "", "Goes on with what happens next, until Ctrl-C.", false},
           {"--job", "", "NAME", "Only of this job.", false},
           {"--compute", "", "NAME", "Only of this compute, its nodes and its jobs.", false},
-          {"--kind", "", "KIND", "Only of a `job`, `node` or `compute`.", false},
+          {"--kind",
+           "",
+           "KIND",
+           "Only of a `job`, `node`, `compute`, or what was removed to give `space` back.",
+           false,
+           {"job", "node", "compute", "space"}},
           kMaxResults},
          show_events},
 
+        {{"drill", "list"},
+         "Lists the drills that a pool's nodes can have, and who does them.",
+         {{"--pool", "", "NAME", "The pool; `local` if absent.", false}},
+         drill_list},
         {{"drill", "preempt"},
          "Takes its node away from a running job, as a dedicated cluster would.\nEnds with a "
          "verdict: what was lost, what resumed, how long it took; exit code 0 if it passed.",
@@ -195,18 +322,21 @@ std::vector<Command> build_table() {
 
         {{"compute", "create"},
          "Makes a compute cluster.",
-         with({kFile, kSet, kNoWait}, options_of(spec::aml_compute())),
+         with({kFile, kSet, kNoWait}, options_of(resources::aml_compute())),
          compute_create},
         {{"compute", "list"},
          "Lists computes.",
-         {{"--type", "", "TYPE", "Only of this type.", false}},
+         {{"--type", "", "TYPE", "Only of this type.", false, {"amlcompute"}}},
          compute_list},
         {{"compute", "show"}, "Shows a compute.", {kName}, compute_show},
         {{"compute", "update"},
          "Changes a cluster's limits.",
-         with({kName, kSet, kNoWait}, options_of(spec::aml_compute())),
+         with({kName, kSet, kNoWait}, options_of(resources::aml_compute())),
          compute_update},
-        {{"compute", "delete"}, "Deletes a compute.", {kName, kYes, kNoWait}, compute_delete},
+        {{"compute", "delete"},
+         "Deletes computes; their jobs are canceled.",
+         {kNames, kYes, kNoWait},
+         compute_delete},
         {{"compute", "ledger"},
          "Shows where a cluster's time went: its ended jobs, its nodes, what they cost.\nThe tag "
          "turnout.price_per_hour of the cluster is the price of one node.",
@@ -225,77 +355,175 @@ std::vector<Command> build_table() {
          "Checks a YAML file, without the server.",
          {kFile, kSet},
          validate},
+
+        {{"pool", "list"},
+         "Lists the pools of the server: where computes get their nodes from.",
+         {},
+         pool_list},
+        {{"pool", "show"}, "Shows a pool, and the computes that are in it.", {kName}, pool_show},
+        {{"pool", "check"},
+         "Checks pools.yaml in the server's data folder as it is now, asks the providers, and "
+         "tells what the next start changes.",
+         {},
+         pool_check},
+        {{"pool", "update"},
+         "Changes how many nodes a pool has room for, at once and kept.",
+         {kName, {"--slots", "", "N", "Slots: more at once, fewer as jobs end.", false}},
+         pool_update},
+        {{"user", "add"},
+         "Adds a user, who may do nothing until they have a role.",
+         {kName, {"--display-name", "", "TEXT", "What people call them.", false}},
+         user_add},
+        {{"user", "list"}, "Lists users.", {}, user_list},
+        {{"user", "show"}, "Shows a user with their roles.", {kName}, user_show},
+        {{"user", "disable"},
+         "Nothing that a user has opens anything any more, at once; jobs they submitted go on.",
+         {kName},
+         user_disable},
+        {{"user", "enable"}, "Takes that back.", {kName}, user_enable},
+        {{"user", "token"},
+         "Makes a token for a user, for their `turnout login`, and prints it this once.",
+         {kName,
+          {"--token-name", "", "NAME", "What they call it; login if absent.", false},
+          kExpires,
+          kReadOnly,
+          kWorkspaceOnly},
+         user_token},
+        {{"user", "role"}, "Lists the roles that a user has.", {kName}, user_role},
+        {{"role", "assign"},
+         "Gives a user a role on the workspace, on the server or on a compute.",
+         {kOfUser,
+          {"--role", "", "ROLE",
+           "Owner, Contributor, Reader, AzureML Data Scientist, AzureML Compute Operator, or one "
+           "of your own.",
+           false},
+          kOnServer,
+          kOnCompute},
+         role_assign},
+        {{"role", "list"}, "Lists who has which role where.", {kOfUser}, role_list},
+        {{"role", "remove"},
+         "Takes a role back: by its id, or by user, role and place.",
+         {{"--id", "", "ID", "As `turnout role list` shows it.", false},
+          kOfUser,
+          {"--role", "", "ROLE", "The role.", false},
+          kOnServer,
+          kOnCompute},
+         role_remove},
+        {{"role", "definitions"}, "Lists the roles there are.", {}, role_definitions},
+        {{"role", "actions"}, "Lists the actions that roles consist of.", {}, role_actions},
+        {{"role", "create"},
+         "Makes a role of your own, or changes it.",
+         {kName,
+          {"--description", "", "TEXT", "What it is for.", false},
+          {"--action", "", "ACTION", "What it allows, such as '*/read' or '*/jobs/*'.", true},
+          {"--not-action", "", "ACTION", "What it does not, of those.", true}},
+         role_create},
+        {{"role", "delete"}, "Deletes a role of your own that nobody has.", {kName}, role_delete},
+        {{"token", "list"}, "Lists tokens; of none the secret.", {}, token_list},
+        {{"token", "create"},
+         "Makes a token for a program or another machine, and prints it this once.",
+         {kName, kExpires, kReadOnly, kWorkspaceOnly, kOfUser},
+         token_create},
+        {{"token", "rotate"},
+         "Puts another token in the place of one, which is worth nothing from then on.\nIf "
+         "commands "
+         "here use that one (its name is admin.key, where the server is), they use the new one.",
+         {kName},
+         token_rotate},
+        {{"token", "revoke"},
+         "Makes a token worthless at once, with all that was got by it.",
+         {kName, kYesToRevoke},
+         token_revoke},
     };
-    struct Asset {
-        const char* word;
-        const char* article;
-        const spec::Description& (*description)();
-    };
-    for (const Asset& asset : {Asset{"environment", "an environment", spec::environment},
-                               Asset{"data", "a data asset", spec::data_asset},
-                               Asset{"model", "a model", spec::model_asset}}) {
-        const std::string word = asset.word, article = asset.article;
-        table.push_back({{word, "create"},
-                         "Registers " + article + "; local paths are uploaded.",
-                         with({kFile, kSet}, options_of(asset.description())),
-                         asset_create});
-        table.push_back({{word, "list"},
-                         "Lists them; with -n the versions of one.",
-                         {kName, kMaxResults, kArchivedOnly, kIncludeArchived},
-                         asset_list});
-        table.push_back({{word, "show"},
-                         "Shows " + article + ": the newest version unless -v is given.",
-                         {kName, kVersion, kLabel},
-                         asset_show});
-        table.push_back({{word, "archive"},
-                         "Hides it, or one version, from lists.",
-                         {kName, kVersion},
-                         asset_archive});
-        table.push_back(
-            {{word, "restore"}, "Shows it in lists again.", {kName, kVersion}, asset_restore});
-        table.push_back({{word, "validate"},
-                         "Checks a YAML file and the paths it names, without the server.",
-                         {kFile, kSet},
-                         validate});
+    for (const resources::DocumentKind& kind : resources::document_kinds()) {
+        if (kind.description == nullptr) continue;
+        const bool versioned = kind.keys == resources::DocumentKind::Keys::Versioned;
+        const std::string word(kind.word), article = kind.with_article();
+        const auto add = [&](const char* verb, std::string help, std::vector<Option> options,
+                             int (*run)(Context&)) {
+            table.push_back({{word, verb}, std::move(help), std::move(options), run});
+        };
+        add("create", "Registers " + article + (versioned ? "; local paths are uploaded." : "."),
+            versioned ? with({kFile, kSet}, options_of(kind.description()))
+                      : std::vector<Option>{kFile, kName, kSet},
+            asset_create);
+        if (!versioned) {
+            add("list", "Lists " + std::string(kind.one) + "s.", {}, asset_list);
+            add("show", "Shows " + article + ".", {kName}, asset_show);
+            add("delete", "Deletes " + article + "; its data stays.", {kName, kYes}, asset_delete);
+            add("validate", "Checks a YAML file, without the server.", {kFile, kSet}, validate);
+            continue;
+        }
+        add("list", "Lists them; with -n the versions of one.",
+            {kName, kMaxResults, kArchivedOnly, kIncludeArchived}, asset_list);
+        add("show", "Shows " + article + ": the newest version unless -v is given.",
+            {kName, kVersion, kLabel}, asset_show);
+        add("update", "Changes description or tags, of one version (-v, -l) or of all of it.",
+            {kName, kVersion, kLabel, kSet}, asset_update);
+        add("archive", "Hides it, or one version, from lists.", {kName, kVersion, kLabel},
+            asset_archive);
+        add("restore", "Shows it in lists again.", {kName, kVersion, kLabel}, asset_restore);
+        add("delete",
+            "Deletes one version, or all of it; refused while a job that has not ended uses "
+            "it.\nIts files go with `turnout prune data`, if nothing else names them.",
+            {kName, kVersion, kYes}, asset_delete);
+        if (!kind.location.empty())
+            add("download", "Downloads its files: the newest version unless -v is given.",
+                {kName,
+                 kVersion,
+                 kLabel,
+                 {"--download-path", "-p", "FOLDER", "Where to; the current folder if absent.",
+                  false}},
+                asset_download);
+        add("validate", "Checks a YAML file and the paths it names, without the server.",
+            {kFile, kSet}, validate);
     }
     const std::vector<Command> rest = {
-        {{"datastore", "create"}, "Registers a datastore.", {kFile, kName, kSet}, datastore_create},
-        {{"datastore", "list"}, "Lists datastores.", {}, datastore_list},
-        {{"datastore", "show"}, "Shows a datastore.", {kName}, datastore_show},
-        {{"datastore", "delete"},
-         "Deletes a datastore; its data stays.",
-         {kName, kYes},
-         datastore_delete},
-        {{"datastore", "validate"},
-         "Checks a YAML file, without the server.",
-         {kFile, kSet},
-         validate},
         {{"workspace", "create"},
          "Makes a workspace.",
-         with({kFile, kSet}, options_of(spec::workspace())),
+         with({kFile, kSet}, options_of(resources::workspace())),
          workspace_create},
         {{"workspace", "list"}, "Lists workspaces.", {}, workspace_list},
         {{"workspace", "show"}, "Shows a workspace.", {kName}, workspace_show},
-        {{"workspace", "delete"}, "Deletes a workspace.", {kName, kYes}, workspace_delete},
+        {{"workspace", "delete"},
+         "Deletes a workspace with all in it, for good: jobs, assets, data, clusters.",
+         {kName,
+          {"--permanently-delete", "-p", "",
+           "Cancels jobs that have not ended and deletes its clusters too; refused otherwise.",
+           false},
+          {"--all-resources", "", "", "Accepted for az's sake: storage belongs to the workspace.",
+           false},
+          kYes,
+          kNoWait},
+         workspace_delete},
         {{"workspace", "validate"},
          "Checks a YAML file, without the server.",
          {kFile, kSet},
          validate},
     };
     table.insert(table.end(), rest.begin(), rest.end());
-    // A name needs no -n, unless a file is what a command is about.
+    for (Command& command : table) command.examples = examples_of(command.words);
+    // What a command is about needs no option: a file, or a name.
     for (Command& command : table)
-        if (command.words.back() != "create" &&
-            std::any_of(command.options.begin(), command.options.end(),
-                        [](const Option& option) { return option.name == "--name"; }))
-            command.operand = kNameOperand;
+        for (const Option& option : command.options) {
+            if (option.name == "--file" &&
+                (command.words.back() == "create" || command.words.back() == "validate"))
+                command.operand = kFileOperand;
+            if (option.name == "--name" && command.operand.empty())
+                command.operand = option.many ? kNamesOperand : kNameOperand;
+        }
     return table;
 }
 
 }  // namespace
 
+const std::vector<Command>& command_table() {
+    static const std::vector<Command> table = build_table();
+    return table;
+}
+
 int run_cli(int argc, char** argv, ServerCommands hooks) {
-    const std::vector<Command> table = build_table();
+    const std::vector<Command>& table = command_table();
     std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
     if (words.size() == 1 && words[0] == "--version") words = {"version"};
     const Result<Arguments> arguments = parse_arguments(table, words);
@@ -308,11 +536,11 @@ int run_cli(int argc, char** argv, ServerCommands hooks) {
                                           arguments->operands[0] == "help"
                                       ? ""
                                       : arguments->operands[0];
-        print(help_of(table, group));
+        print(help_of(table, command_groups(), group, screen_of(1).columns));
         return words.empty() ? 2 : 0;
     }
     if (arguments->help) {
-        print(help_of(*arguments->command));
+        print(help_of(*arguments->command, screen_of(1).columns));
         return 0;
     }
     // What a closed pipe does is up to the write: it ends a command (`print`), but never the

@@ -5,6 +5,17 @@
 
 namespace turnout::cli {
 
+// ---- the table (commands.cc, examples.cc) ----
+const std::vector<Command>& command_table();
+const std::vector<Group>& command_groups();
+std::vector<std::string> examples_of(const std::vector<std::string>& words);
+
+// The statuses of jobs that have not ended, and of those that have, as a listing takes them.
+inline constexpr const char* kLiveStatuses =
+    "NotStarted,Queued,Preparing,Provisioning,Starting,Running,Finalizing,CancelRequested,"
+    "NotResponding,Paused";
+inline constexpr const char* kEndedStatuses = "Completed,Failed,Canceled";
+
 // ---- job (job_commands.cc, job_stream.cc) ----
 int job_create(Context& context);
 int job_list(Context& context);
@@ -16,6 +27,12 @@ int job_archive(Context& context);
 int job_restore(Context& context);
 int job_update(Context& context);
 int job_delete(Context& context);
+// "azureml://…/datastores/D/paths/P" split into D and P.
+Result<std::pair<std::string, std::string>> datastore_path(const std::string& uri);
+// What is at that path of a datastore, a blob or all beneath it, into `folder`; how many files.
+Result<std::size_t> fetch_folder(Context& context, client::Api& api, const std::string& store,
+                                 std::string prefix, const std::string& folder,
+                                 const std::string& what);
 // Follows the job to its end and gives its exit code.
 int follow_job(Context& context, client::Api& api, const std::string& name);
 
@@ -24,7 +41,34 @@ int job_explain(Context& context);
 int job_ledger(Context& context);
 int compute_ledger(Context& context);
 
+// ---- tokens (token_commands.cc) ----
+int token_list(Context& context);
+int token_create(Context& context);
+int token_rotate(Context& context);
+int token_revoke(Context& context);
+
+// ---- people and roles (people_commands.cc) ----
+// The last names of a scope's path, as rows show it.
+std::string words_of_scope(const std::string& scope);
+// "user" and "roles" of whom the commands act for; nothing of a server that does not say.
+void tell_who(client::Api& api, Json& out);
+int user_add(Context& context);
+int user_list(Context& context);
+int user_show(Context& context);
+int user_disable(Context& context);
+int user_enable(Context& context);
+int user_token(Context& context);
+int user_role(Context& context);
+int role_assign(Context& context);
+int role_list(Context& context);
+int role_remove(Context& context);
+int role_definitions(Context& context);
+int role_actions(Context& context);
+int role_create(Context& context);
+int role_delete(Context& context);
+
 // ---- harm on purpose (drill_commands.cc) ----
+int drill_list(Context& context);
 int drill_preempt(Context& context);
 int drill_kill_node(Context& context);
 int drill_partition(Context& context);
@@ -43,22 +87,33 @@ int compute_list_nodes(Context& context);
 int compute_list_sizes(Context& context);
 int compute_list_usage(Context& context);
 
-// ---- environment, data, model, datastore, workspace (asset_commands.cc) ----
+// ---- every kind of document: environment, data, datastore … (asset_commands.cc) ----
 int asset_create(Context& context);
 int asset_list(Context& context);
 int asset_show(Context& context);
+int asset_update(Context& context);
 int asset_archive(Context& context);
 int asset_restore(Context& context);
-int datastore_create(Context& context);
-int datastore_list(Context& context);
-int datastore_show(Context& context);
-int datastore_delete(Context& context);
+int asset_delete(Context& context);
+int asset_download(Context& context);
+
+// ---- workspace (workspace_commands.cc) ----
 int workspace_create(Context& context);
 int workspace_list(Context& context);
 int workspace_show(Context& context);
 int workspace_delete(Context& context);
 
-// ---- every kind ----
+// ---- where nodes come from (pool_commands.cc) ----
+int pool_list(Context& context);
+int pool_show(Context& context);
+int pool_check(Context& context);
+int pool_update(Context& context);
+
+// ---- what takes space, and how it goes (space_commands.cc) ----
+int show_space(Context& context);
+int prune(Context& context);
+
+// ---- every kind (validate_command.cc) ----
 int validate(Context& context);
 
 // ---- the server and this machine (server_commands.cc) ----
@@ -71,8 +126,13 @@ int print_environment(Context& context);
 int exec_in_environment(Context& context);
 int print_config(Context& context);
 int login(Context& context);
-int print_reference(Context& context);
+int print_reference(Context& context);   // documents.cc
+int print_completion(Context& context);  // completion.cc
+int complete_words(Context& context);
 int print_version(Context& context);
+
+// Of a job's "properties": its work is done by jobs of its own, such as a sweep's trials.
+bool is_group(const Json& properties);
 
 // `export NAME='value'` lines, in order; values are safe for POSIX shells.
 std::vector<std::pair<std::string, std::string>> environment_of(const client::Settings& settings);

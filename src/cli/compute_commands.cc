@@ -1,26 +1,22 @@
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/several.h"
 
 namespace turnout::cli {
 
 namespace {
 
-const std::vector<std::string> kColumns = {"name",
-                                           "type",
-                                           "size",
-                                           "tier",
-                                           "min_instances",
-                                           "max_instances",
-                                           "current_instances",
-                                           "allocation_state",
-                                           "provisioning_state"};
+// The dispensable ones last.
+const std::vector<std::string> kComputeColumns = {
+    "name", "size", "current_instances", "max_instances", "allocation_state", "min_instances",
+    "tier", "type", "provisioning_state"};
 
 std::string compute_path(client::Api& api, const std::string& name) {
     return api.in_workspace("/computes/" + percent_encode(name));
 }
 
 Json compute_entity(const Json& rest) {
-    return spec::to_entity(spec::aml_compute(), rest);
+    return resources::to_entity(resources::aml_compute(), rest);
 }
 
 // The REST resource wants the location outside.
@@ -31,9 +27,9 @@ Result<Json> with_location(client::Api& api, Json rest) {
     return rest;
 }
 
-Result<Json> put_and_wait(Context& context, client::Api& api, const std::string& name,
-                          const Json& rest) {
-    client::Reply reply = TURNOUT_TRY(api.send("PUT", compute_path(api, name), &rest));
+Result<Json> send_and_wait(Context& context, client::Api& api, std::string method,
+                           const std::string& name, const Json& rest) {
+    client::Reply reply = TURNOUT_TRY(api.send(std::move(method), compute_path(api, name), &rest));
     if (context.args().has("--no-wait")) return reply.body;
     const Result<void> done = api.finish(
         reply, [&](const std::string& state) { context.status("compute " + name + ": " + state); });
@@ -42,10 +38,14 @@ Result<Json> put_and_wait(Context& context, client::Api& api, const std::string&
         Json compute = TURNOUT_TRY(api.get(compute_path(api, name)));
         const std::string state =
             compute.at("properties").at("provisioningState").as_string("Succeeded");
-        if (state == "Failed" || state == "Canceled")
+        if (state == "Failed" || state == "Canceled") {
+            const Json& errors = compute.at("properties").at("provisioningErrors");
+            std::vector<std::string> told;
+            for (const Json& one : errors.items())
+                told.push_back(one.at("error").at("message").as_string(one.dump()));
             return fail(Code::FailedPrecondition, "ProvisioningFailed",
-                        "compute '" + name + "' ended as " + state + ": " +
-                            compute.at("properties").at("provisioningErrors").dump());
+                        "compute '" + name + "' is " + state + ": " + join(told, "; "));
+        }
         if (state == "Succeeded") return compute;
         context.status("compute " + name + ": " + state);
         api.loop().run(api.loop().sleep(500ms));
@@ -60,21 +60,28 @@ int compute_create(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
     client::Api& api = **opened;
-    Json rest = spec::to_rest(*loaded->description, loaded->document, "",
-                              {api.settings().workspace_path()});
+    Json rest = resources::to_rest(*loaded->description, loaded->document, "",
+                                   {api.settings().workspace_path()});
     const std::string name = rest.at("name").as_string();
     rest.erase("name");
     Result<Json> located = with_location(api, std::move(rest));
     if (!located) return context.fail(located.error());
-    const Result<Json> compute = put_and_wait(context, api, name, *located);
+    const Result<Json> compute = send_and_wait(context, api, "PUT", name, *located);
     if (!compute)
         return context.fail(
-            spec::in_words_of(*loaded->description, loaded->document, compute.error()));
+            resources::in_words_of(*loaded->description, loaded->document, compute.error()));
     for (const char* key : {"ssh_settings", "ssh_public_access_enabled"})
         if (const Json& given = loaded->document.value.at(key);
             given.is_object() || given.as_bool())
             context.note(std::string(key) +
                          " has no effect yet: nodes have no SSH login of their own");
+    const std::string pool =
+        resources::at_path(*compute, "properties.properties.propertyBag.pool").as_string();
+    if (const Json& given = loaded->document.value.at("location");
+        !pool.empty() && !given.as_string().empty() && !equal_ignoring_case(given.as_view(), pool))
+        context.note("location '" + given.as_string() +
+                     "' is no pool of this server: the nodes come from pool '" + pool +
+                     "' (`turnout pool list` shows all)");
     return context.show(compute_entity(*compute), *compute);
 }
 
@@ -92,7 +99,7 @@ int compute_list(Context& context) {
         entities.push(std::move(entity));
         rests.push(compute);
     }
-    return context.show(entities, rests, kColumns);
+    return context.show(entities, rests, kComputeColumns);
 }
 
 int compute_show(Context& context) {
@@ -116,9 +123,11 @@ int compute_update(Context& context) {
     YamlDocument document;
     document.file = "compute " + *name;
     document.value = compute_entity(*before);
-    document.value.erase("identity");  // sent back below as it was
+    document.value.erase("identity");  // as it is
+    const Json was = resources::to_rest(resources::aml_compute(), document, "",
+                                        {api.settings().workspace_path()});
     std::size_t changes = 0;
-    for (const spec::Field& field : spec::aml_compute().fields) {
+    for (const resources::Field& field : resources::aml_compute().fields) {
         if (field.flag.empty() || !context.args().has(field.flag) || field.flag == "--name")
             continue;
         ++changes;
@@ -138,19 +147,20 @@ int compute_update(Context& context) {
                              "what to change? give --max-instances, --min-instances, "
                              "--idle-time-before-scale-down or --set",
                              ""});
-    const spec::LocalFiles files{.folder = "/",
-                                 .kind = [](const std::string&) { return spec::PathKind::Absent; },
-                                 .read = {}};
-    spec::Reading reading(document, files);
-    spec::check(spec::aml_compute(), reading);
-    if (Result<void> good = spec::result_of(reading); !good) return context.fail(good.error());
-    Json rest = spec::to_rest(spec::aml_compute(), document, "", {api.settings().workspace_path()});
-    rest.erase("name");
-    for (const char* key : {"location", "identity"})
-        if (!rest.has(key) && !before->at(key).is_null()) rest.set(key, before->at(key));
-    const Result<Json> compute = put_and_wait(context, api, *name, rest);
+    const resources::LocalFiles files{
+        .folder = "/",
+        .kind = [](const std::string&) { return resources::PathKind::Absent; },
+        .read = {}};
+    resources::Reading reading(document, files);
+    resources::check(resources::aml_compute(), reading);
+    if (Result<void> good = resources::result_of(reading); !good) return context.fail(good.error());
+    // Only what changes: others may be changing the rest.
+    const Json rest = was.changes_to(resources::to_rest(resources::aml_compute(), document, "",
+                                                        {api.settings().workspace_path()}));
+    const Result<Json> compute = send_and_wait(context, api, "PATCH", *name, rest);
     if (!compute)
-        return context.fail(spec::in_words_of(spec::aml_compute(), document, compute.error()));
+        return context.fail(
+            resources::in_words_of(resources::aml_compute(), document, compute.error()));
     return context.show(compute_entity(*compute), *compute);
 }
 
@@ -158,19 +168,48 @@ int compute_delete(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
     client::Api& api = **opened;
-    const Result<std::string> name = context.name();
-    if (!name) return context.fail(name.error());
-    const Result<client::Reply> reply =
-        api.send("DELETE", compute_path(api, *name) + "?underlyingResourceAction=Delete");
-    if (!reply) return context.fail(reply.error());
-    if (context.args().has("--no-wait")) return 0;
-    const Result<void> done = api.finish(*reply, [&](const std::string&) {
-        context.status("compute " + *name + ": its nodes are leaving");
-    });
-    if (!done) return context.fail(done.error());
-    context.note("compute " + *name + " is deleted");
-    return 0;
+    const Result<std::vector<std::string>> names = context.names();
+    if (!names) return context.fail(names.error());
+    const auto waits_for = [&](const std::string& name) {
+        const Result<Json> answer = api.post(compute_path(api, name) + "/listNodes");
+        std::string words;
+        if (!answer) return words;
+        for (const Json& node : answer->at("nodes").items()) {
+            const std::string job = node.at("runId").as_string();
+            words += (words.empty() ? "waits for " : ", ") + node.at("nodeId").as_string() + " (" +
+                     (job.empty() ? node.at("nodeState").as_string()
+                                  : "job " + job + " is being stopped") +
+                     ")";
+        }
+        return words;
+    };
+    return do_to_each(
+        context, api, *names,
+        {.noun = "compute",
+         .doing = "deleting",
+         .done = "deleted",
+         .asked = "asked to go:",
+         .detail = "its nodes are leaving",
+         .ask =
+             [&](const std::string& name) {
+                 return client::Api::Request{
+                     "DELETE", compute_path(api, name) + "?underlyingResourceAction=Delete", {}};
+             },
+         .waits_for = waits_for});
 }
+
+namespace {
+Json gpus_in_snake_case(const Json& gpus) {
+    Json all = Json::array();
+    for (const Json& gpu : gpus.items()) {
+        Json one = Json::object();
+        for (const auto& [key, value] : gpu.members())
+            if (!value.is_null()) one.set(resources::camel_to_snake(key), value);
+        all.push(std::move(one));
+    }
+    return all;
+}
+}  // namespace
 
 int compute_list_nodes(Context& context) {
     const Result<client::Api*> opened = context.api();
@@ -184,11 +223,25 @@ int compute_list_nodes(Context& context) {
     for (const Json& node : answer->at("nodes").items()) {
         Json entity = Json::object();
         for (const auto& [key, value] : node.members())
-            if (!value.is_null()) entity.set(spec::camel_to_snake(key), value);
+            if (!value.is_null() && key != "properties")
+                entity.set(resources::camel_to_snake(key), value);
+        const Json& machine = node.at("properties");
+        for (const auto& [key, value] : machine.members())
+            if (key == "gpus")
+                entity.set(key, gpus_in_snake_case(value));
+            else
+                entity.set(resources::camel_to_snake(key), value);
+        // For the table; the numbers are beside it.
+        if (const std::int64_t bytes = machine.at("memoryBytes").as_int(); bytes > 0)
+            entity.set("memory", to_size_words(static_cast<std::uint64_t>(bytes)));
+        if (const auto& gpus = machine.at("gpus").items(); !gpus.empty())
+            entity.set("gpu", std::to_string(gpus.size()) + " x " +
+                                  gpus.front().at("model").as_string("unknown"));
         nodes.push(std::move(entity));
     }
     return context.show(nodes, answer->at("nodes"),
-                        {"node_id", "node_state", "run_id", "private_ip_address", "port"});
+                        {"node_id", "node_state", "run_id", "private_ip_address", "port", "cores",
+                         "memory", "gpu", "problem"});
 }
 
 namespace {
@@ -212,7 +265,7 @@ int list_of_location(Context& context, const char* what, const std::vector<std::
         Json entity = Json::object();
         for (const auto& [key, value] : item.members()) {
             // "vCPUs" is one word to Azure too
-            const std::string name = key == "vCPUs" ? "v_cpus" : spec::camel_to_snake(key);
+            const std::string name = key == "vCPUs" ? "v_cpus" : resources::camel_to_snake(key);
             entity.set(name, key == "name" && value.is_object() ? value.at("value") : value);
         }
         entities.push(std::move(entity));

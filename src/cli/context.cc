@@ -8,9 +8,11 @@
 #include <iterator>
 
 #include "base/hash.h"
+#include "base/progress.h"
 #include "base/text.h"
 #include "cli/query.h"
 #include "client/files.h"
+#include "io/posix/asio_loop.h"
 
 namespace turnout::cli {
 
@@ -39,18 +41,43 @@ Result<client::Settings> Context::settings() const {
     return settings;
 }
 
-Result<std::string> Context::name() const {
+Result<std::vector<std::string>> Context::names() const {
     const std::vector<std::string>& words = args_.command->words;
     const std::string what = words[0] == "drill"  ? "job"
                              : words[0] == "data" ? "data asset"
                                                   : words[0];
-    const std::string name = args_.get("--name");
-    if (name.empty())
+    std::vector<std::string> names;
+    for (const std::string& name : args_.all("--name")) {
+        if (name.find('/') != std::string::npos)
+            return invalid(what + " '" + name + "': expected a name, which has no '/'", "--name");
+        if (!name.empty() && std::find(names.begin(), names.end(), name) == names.end())
+            names.push_back(name);
+    }
+    if (names.empty())
         return invalid("which " + what + "? give its name: `turnout " + join(words, " ") + " NAME`",
                        "--name");
-    if (name.find('/') != std::string::npos)
-        return invalid(what + " '" + name + "': expected a name, which has no '/'", "--name");
-    return name;
+    return names;
+}
+
+Result<std::string> Context::name() const {
+    std::vector<std::string> all = TURNOUT_TRY(names());
+    return std::move(all.back());
+}
+
+Result<void> Context::agreed(const std::string& would, const std::string& question,
+                             const std::string& instead) {
+    if (args_.has("--yes")) return {};
+    if (::isatty(0) != 1)
+        return turnout::fail(
+            Code::FailedPrecondition, "NotAgreed",
+            would + ": give --yes if that is meant" + (instead.empty() ? "" : "; " + instead));
+    end_status();
+    std::fprintf(stderr, "%s%s. %s (yes/no) ", harmless(would).c_str(),
+                 instead.empty() ? "" : ("; " + instead).c_str(), question.c_str());
+    std::string answer;
+    if (!std::getline(std::cin, answer)) std::fputs("\n", stderr);
+    if (const std::string_view said = trim(answer); said == "yes" || said == "y") return {};
+    return turnout::fail(Code::Canceled, "NotDone", "nothing was done");
 }
 
 Result<client::Api*> Context::api() {
@@ -67,7 +94,7 @@ void Context::out(std::string_view text) {
 
 void Context::note(std::string_view text) {
     end_status();
-    std::fprintf(stderr, "%.*s\n", static_cast<int>(text.size()), text.data());
+    std::fprintf(stderr, "%s\n", harmless_lines(text).c_str());
 }
 
 void Context::status(const std::string& text) {
@@ -86,11 +113,21 @@ void Context::end_status() {
 
 client::Progress Context::bar(const std::string& what) {
     if (!error_terminal_) return {};
-    return [this, what](std::uint64_t done, std::uint64_t total) {
-        const std::uint64_t full = 30;
+    struct Bar {
+        PosixClock clock{};
+        turnout::Progress progress{};
+        Span drawn{};
+    };
+    return [this, what, bar = std::make_shared<Bar>()](
+               std::uint64_t done, std::uint64_t total) {  // shared by the copies of the function
+        const Span now = bar->clock.since_boot();
+        bar->progress.note(now, done);
+        if (done != total && now - bar->drawn < 100ms) return;
+        bar->drawn = now;
+        const std::uint64_t full = 10;
         const std::uint64_t filled = total == 0 ? full : done * full / total;
         status(what + " [" + std::string(filled, '#') + std::string(full - filled, '.') + "] " +
-               to_size_words(done) + " of " + to_size_words(total));
+               bar->progress.words(total));
     };
 }
 
@@ -108,7 +145,9 @@ int Context::show(const Json& entity, const Json& rest, const std::vector<std::s
     const Result<Format> how = parse_format(args_.get("--output"), terminal_);
     if (!how) return fail(how.error());
     if (!args_.has("--query")) {
-        out(format(entity, *how, columns, screen_));
+        show_text(format(entity, *how, columns, screen_));
+        // A person would wait for more.
+        if (answers_a_person() && entity.is_array() && entity.items().empty()) note("none");
         return 0;
     }
     Result<Json> answer = query(args_.get("--query"), entity);
@@ -116,8 +155,16 @@ int Context::show(const Json& entity, const Json& rest, const std::vector<std::s
     if (found_nothing(*answer) && !rest.is_null())
         if (Result<Json> other = query(args_.get("--query"), rest); other && !found_nothing(*other))
             answer = std::move(other);
-    out(format(*answer, *how, {}, screen_));
+    show_text(format(*answer, *how, {}, screen_));
     return 0;
+}
+
+// JSON and the like have what others wrote as it is: a file gets that, a terminal is not steered by
+// it.
+void Context::show_text(const std::string& text) {
+    if (!terminal_) return out(text);
+    TerminalText shown;
+    out(shown.show(text) + shown.end());
 }
 
 Result<Format> Context::output_format() const {
@@ -130,9 +177,9 @@ int Context::fail(const Error& error) {
     return exit_code_of(error.code);
 }
 
-std::vector<Option> options_of(const spec::Description& description) {
+std::vector<Option> options_of(const resources::Description& description) {
     std::vector<Option> options;
-    for (const spec::Field& field : description.fields) {
+    for (const resources::Field& field : description.fields) {
         if (field.flag.empty()) continue;
         const std::string brief = field.flag == "--name"          ? "-n"
                                   : field.flag == "--version"     ? "-v"
@@ -143,7 +190,10 @@ std::vector<Option> options_of(const spec::Description& description) {
                                   : field.flag == "--conda-file"  ? "-c"
                                   : field.flag == "--description" ? "-d"
                                                                   : "";
-        options.push_back({field.flag, brief, "VALUE", field.help, false});
+        std::vector<std::string> values;
+        for (const resources::Choice& choice : field.choices)
+            if (choice.refused.empty()) values.push_back(choice.yaml);
+        options.push_back({field.flag, brief, "VALUE", field.help, false, std::move(values)});
     }
     return options;
 }
@@ -230,16 +280,34 @@ Result<void> apply_set(YamlDocument& document, const std::string& assignment) {
     return {};
 }
 
+namespace {
+// A job's folder stands for its job.yml.
+Result<std::string> file_within(const std::string& path, std::string_view kind) {
+    const auto is = client::local_files("/").kind;
+    if (is(path) == resources::PathKind::Absent && path.find_first_of("./") == std::string::npos)
+        return not_found("there is no file or folder '" + path +
+                             "' here (a name goes after an option: `-n " + path + "`)",
+                         path);
+    if (is(path) != resources::PathKind::Folder) return path;
+    if (kind != "job") return invalid("'" + path + "' is a folder: expected a YAML file", path);
+    const std::string folder = path.ends_with('/') ? path : path + "/";
+    for (const char* const name : {"job.yml", "job.yaml"})
+        if (is(folder + name) != resources::PathKind::Absent) return folder + name;
+    return not_found("the folder '" + path + "' has no job.yml", path);
+}
+}  // namespace
+
 Result<Loaded> load(Context& context, std::string_view kind) {
     Loaded loaded;
     std::string folder = client::current_folder();
     const Arguments& args = context.args();
     if (args.has("--file")) {
-        const std::string file = args.get("--file");
+        std::string file = args.get("--file");
         std::string text;
         if (file == "-") {
             text.assign(std::istreambuf_iterator<char>(std::cin), {});
         } else {
+            file = TURNOUT_TRY(file_within(file, kind));
             text = TURNOUT_TRY(client::read_file(file));
             folder = client::folder_of(client::absolute_path(file));
         }
@@ -262,14 +330,14 @@ Result<Loaded> load(Context& context, std::string_view kind) {
         document.overrides.insert_or_assign(pointer, option);
     };
     // `--type` decides which description it is, so flags come first.
-    for (const spec::Description* description : spec::all_descriptions())
+    for (const resources::Description* description : resources::all_descriptions())
         if (description->kind == kind)
-            for (const spec::Field& field : description->fields) {
+            for (const resources::Field& field : description->fields) {
                 if (field.flag.empty() || !args.has(field.flag)) continue;
                 put(field.yaml, args.get(field.flag), field.flag);
                 // Paths on the command line begin where the user is.
                 if ((field.yaml == "path" || field.yaml == "conda_file") &&
-                    !spec::is_remote_path(args.get(field.flag)) &&
+                    !resources::is_remote_path(args.get(field.flag)) &&
                     !args.get(field.flag).starts_with("azureml:"))
                     document.value.set(field.yaml, client::absolute_path(args.get(field.flag)));
             }
@@ -282,11 +350,11 @@ Result<Loaded> load(Context& context, std::string_view kind) {
                        "--file");
     if (!args.has("--file") && kind == "compute" && !document.value.has("type"))
         put("type", "amlcompute", "--type");
-    loaded.description = TURNOUT_TRY(spec::description_for(kind, document));
-    const spec::LocalFiles files = client::local_files(folder);
-    spec::Reading reading(document, files);
-    spec::check(*loaded.description, reading);
-    if (Result<void> good = spec::result_of(reading); !good) return Failure(good.error());
+    loaded.description = TURNOUT_TRY(resources::description_for(kind, document));
+    const resources::LocalFiles files = client::local_files(folder);
+    resources::Reading reading(document, files);
+    resources::check(*loaded.description, reading);
+    if (Result<void> good = resources::result_of(reading); !good) return Failure(good.error());
     loaded.local = std::move(reading.local);
     loaded.references = std::move(reading.references);
     loaded.inline_environments = std::move(reading.inline_environments);
@@ -296,15 +364,15 @@ Result<Loaded> load(Context& context, std::string_view kind) {
 Result<void> prepare(Context& context, Loaded& loaded) {
     client::Api& api = *TURNOUT_TRY(context.api());
     Json& value = loaded.document.value;
-    for (const spec::LocalPath& local : loaded.local) {
+    for (const resources::LocalPath& local : loaded.local) {
         const std::string what = "uploading " + client::base_name(local.path);
         bool uploaded = false;
         std::string where;
         switch (local.role) {
-            case spec::LocalPath::Role::Code:
+            case resources::LocalPath::Role::Code:
                 where = TURNOUT_TRY(api.upload_code(local.path, context.bar(what), uploaded));
                 break;
-            case spec::LocalPath::Role::BuildContext:
+            case resources::LocalPath::Role::BuildContext:
                 where = TURNOUT_TRY(api.upload_context(local.path, context.bar(what), uploaded));
                 break;
             default:
@@ -315,8 +383,8 @@ Result<void> prepare(Context& context, Loaded& loaded) {
         context.note((uploaded ? "uploaded " : "unchanged ") + client::base_name(local.path));
         *part_at(value, local.pointer) = Json(where);
     }
-    for (const spec::Reference& reference : loaded.references) {
-        const spec::AssetName name = TURNOUT_TRY(spec::parse_asset_name(reference.text));
+    for (const resources::Reference& reference : loaded.references) {
+        const resources::AssetName name = TURNOUT_TRY(resources::parse_asset_name(reference.text));
         // Curated environments' labels are the server's to resolve.
         if (name.label.empty() ||
             (reference.kind == "environments" && name.name.starts_with("AzureML-")))
@@ -342,10 +410,10 @@ Result<void> prepare(Context& context, Loaded& loaded) {
         }
         *part_at(value, reference.pointer) = versions->items()[0].at("id");
     }
-    const spec::Scope scope{api.settings().workspace_path()};
+    const resources::Scope scope{api.settings().workspace_path()};
     for (const std::string& pointer : loaded.inline_environments) {
-        Json body = spec::to_rest(spec::environment(), loaded.document, pointer, scope);
-        spec::set_path(body, "properties.isAnonymous", true);
+        Json body = resources::to_rest(resources::environment(), loaded.document, pointer, scope);
+        resources::set_path(body, "properties.isAnonymous", true);
         const std::string version = to_hex(sha256(body.dump()));
         const Json made = TURNOUT_TRY(api.put(
             api.in_workspace("/environments/CliV2AnonymousEnvironment/versions/" + version), body));

@@ -9,7 +9,7 @@
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "client/api.h"
-#include "spec/resources.h"
+#include "resources/resources.h"
 
 namespace turnout::cli {
 
@@ -26,6 +26,12 @@ public:
     Result<client::Settings> settings() const;
     // What the command is about: -n NAME, or the name alone.
     Result<std::string> name() const;
+    // The same of a command that takes several; each once.
+    Result<std::vector<std::string>> names() const;
+    // Asks on a terminal whether that is meant, unless --yes was given, which it takes elsewhere.
+    // `would`: "3 jobs would be canceled"; `instead`: what else could be done, or "".
+    Result<void> agreed(const std::string& would, const std::string& question,
+                        const std::string& instead = "");
 
     // Prints an entity (or a list of them) after --query, in the format asked for. `rest` is the
     // same as the server sent it: a query that finds nothing in the one is tried on the other, so
@@ -54,8 +60,11 @@ public:
 
     bool quiet() const { return !error_terminal_; }
     bool error_terminal() const { return error_terminal_; }
+    bool terminal() const { return terminal_; }
 
 private:
+    void show_text(const std::string& text);
+
     Arguments args_;
     const ServerCommands& hooks_;
     const std::vector<Command>& commands_;
@@ -68,9 +77,9 @@ private:
 // A YAML file after flags and --set, checked.
 struct Loaded {
     YamlDocument document;
-    const spec::Description* description = nullptr;
-    std::vector<spec::LocalPath> local;
-    std::vector<spec::Reference> references;
+    const resources::Description* description = nullptr;
+    std::vector<resources::LocalPath> local;
+    std::vector<resources::Reference> references;
     std::vector<std::string> inline_environments;
 };
 // `required_file`: without -f it is refused, unless flags of the description were given.
@@ -80,7 +89,7 @@ Result<Loaded> load(Context& context, std::string_view kind);
 Result<void> apply_set(YamlDocument& document, const std::string& assignment);
 
 // The flags that a kind's description gives, as options.
-std::vector<Option> options_of(const spec::Description& description);
+std::vector<Option> options_of(const resources::Description& description);
 
 // Uploads what the document names, resolves labels and defines inline environments; afterwards it
 // can be turned into REST.

@@ -11,11 +11,11 @@ namespace turnout::cli {
 
 namespace {
 
-constexpr std::string_view kLogs = "user_logs/";  // of a job's commands: one for each process
-constexpr std::size_t kMostLog = 16 << 20;        // bytes that are compared, of all of them
-constexpr std::size_t kMostMetrics = 50;          // whose points are compared
-constexpr Span kPatience = 300s;                  // until it has resumed
-constexpr Span kCatchUp = 30s;                    // until what was under way has arrived
+constexpr std::string_view kUserLogs = "user_logs/";  // of a job's commands: one for each process
+constexpr std::size_t kMostLog = 16 << 20;            // bytes that are compared, of all of them
+constexpr std::size_t kMostMetrics = 50;              // whose points are compared
+constexpr Span kPatience = 300s;                      // until it has resumed
+constexpr Span kCatchUp = 30s;                        // until what was under way has arrived
 
 struct Seen {
     std::string status, node;
@@ -75,7 +75,7 @@ struct Drill {
         const Json files = TURNOUT_TRY(log_files());
         std::map<std::string, std::string> urls;
         for (const auto& [path, url] : files.members())
-            if (path.starts_with(kLogs)) urls.emplace(path, url.as_string());
+            if (path.starts_with(kUserLogs)) urls.emplace(path, url.as_string());
         std::map<std::string, std::string> found;
         for (const auto& [path, url] : urls)
             found.emplace(path, TURNOUT_TRY(read_log(url, kMostLog / urls.size())));
@@ -307,6 +307,15 @@ int drill(Context& context, const std::string& kind) {
 
 }  // namespace
 
+int drill_list(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const std::string pool = context.args().has("--pool") ? context.args().get("--pool") : "local";
+    const Result<Json> drills =
+        (*opened)->get("/turnout/pools/" + percent_encode(pool) + "/drills");
+    if (!drills) return context.fail(drills.error());
+    return context.show(drills->at("value"), drills->at("value"), {"name", "does", "by"});
+}
 int drill_preempt(Context& context) {
     return drill(context, "preempt");
 }

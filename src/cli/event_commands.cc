@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::int64_t kMostEvents = 1000;  // that the server gives at a time
 
-// "Nov 22 14:05:09 CET  job      quick_fox    ended      Failed on node-1, exit code 3, cause
+// "2026-11-22 13:05:09 UTC  job      quick_fox    ended      Failed on node-1, exit code 3, cause
 // user_code: …"
 std::string line_of(const Json& event) {
     const std::string& kind = event.at("kind").as_string();
@@ -31,8 +31,8 @@ std::string line_of(const Json& event) {
         facts.push_back("exit code " + std::to_string(event.at("exit_code").as_int()));
     if (!event.at("cause").as_string().empty())
         facts.push_back("cause " + event.at("cause").as_string());
-    std::string line = local_time(event.at("at").as_string(), "%b %e %H:%M:%S") + "  " +
-                       padded(kind, 7) + "  " + padded(event.at("name").as_string(), 30) + "  " +
+    std::string line = utc_time(event.at("at").as_string()) + "  " + padded(kind, 7) + "  " +
+                       padded(event.at("name").as_string(), 24) + "  " +
                        padded(event.at("what").as_string(), 10) + "  " + join(facts, ", ");
     const std::string message = event.at("message").as_string();
     if (!message.empty() && message != event.at("cause").as_string())

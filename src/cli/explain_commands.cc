@@ -14,10 +14,6 @@ std::string text_of(const Json& object, std::string_view member) {
     return harmless(object.at(member).as_view());
 }
 
-std::string clock_time(const std::string& iso) {
-    return local_time(iso, "%H:%M:%S");
-}
-
 std::string fixed(double value, int digits) {
     char text[64];
     return std::string(
@@ -75,7 +71,7 @@ std::string attempts_of(const Json& job) {
         const bool ended = !attempt.at("ended").is_null();
         std::string line = "  " + left_padded(std::to_string(attempt.at("attempt").as_int()), 2) +
                            "  " + padded(join(nodes, ", "), 10) + "  " +
-                           clock_time(text_of(attempt, "leased")) + "  " +
+                           utc_time(text_of(attempt, "leased")) + "  " +
                            padded(to_words(Span(attempt.at("micros").as_int())), 12) + "  ";
         if (!ended)
             line += text_of(attempt, "running").empty() ? "not begun" : "runs";
@@ -103,6 +99,8 @@ std::string attempts_of(const Json& job) {
 // Why nobody can say when it starts.
 std::string why_no_estimate(std::string_view waits_for) {
     if (waits_for == "deleting") return "never: the compute is being deleted";
+    if (waits_for == "closed")
+        return "not before the next `turnout up`: the server is being stopped";
     if (waits_for == "no_nodes")
         return "not before the compute may have nodes: raise its max_instances";
     if (waits_for == "gang")
@@ -117,7 +115,7 @@ std::string expected_start(const Json& now) {
     const auto seconds = std::chrono::round<std::chrono::seconds>(
         Span(static_cast<std::int64_t>(now.at("expectedInSeconds").as_double() * 1e6)));
     if (seconds < 1s) return "expected within a second";
-    return "expected at about " + clock_time(text_of(now, "expectedStart")) + ", in " +
+    return "expected at about " + utc_time(text_of(now, "expectedStart")) + ", in " +
            to_words(seconds);
 }
 
@@ -163,7 +161,8 @@ std::string picture_of_job(const Json& job) {
         out += "\nnodes of " + text_of(job, "compute") + " (" +
                std::to_string(now.at("nodes").items().size()) + " of at most " +
                std::to_string(now.at("maxNodes").as_int()) + "; " +
-               slots_in_use(slots - now.at("freeSlots").as_int(), slots) + ")\n";
+               slots_in_use(slots - now.at("freeSlots").as_int(), slots) +
+               (now.has("pool") ? ", pool " + text_of(now, "pool") : "") + ")\n";
         for (const Json& node : now.at("nodes").items())
             out += "  " + padded(text_of(node, "node"), 10) + "  " + state_and_doing(node) + "\n";
         if (now.at("nodes").items().empty()) out += "  none\n";

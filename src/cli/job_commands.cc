@@ -1,26 +1,33 @@
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/several.h"
 #include "client/files.h"
 #include "model/job.h"
 
 namespace turnout::cli {
 
+bool is_group(const Json& properties) {
+    const JobKind* kind = find_job_kind(properties.at("jobType").as_view());
+    return kind && kind->group;
+}
+
 namespace {
 
 // Of a table, the dispensable ones last.
-const std::vector<std::string> kColumns = {"name",        "status",  "cause",           "age",
-                                           "duration",    "compute", "experiment_name", "user",
-                                           "display_name"};
+const std::vector<std::string> kJobColumns = {"name",        "status",  "cause",           "age",
+                                              "duration",    "compute", "experiment_name", "user",
+                                              "display_name"};
 const std::vector<std::string> kTrialColumns = {
     "name", "status", "cause", "best", "score", "parameters", "age", "duration", "reason"};
 
 // What az shows, and what a table needs besides: when, and why it waits.
 Json job_entity(const Json& rest) {
-    Json entity = spec::to_entity(spec::description_of_rest("job", rest), rest);
-    const Json& properties = spec::at_path(rest, "properties.properties");
+    Json entity = resources::to_entity(resources::description_of_rest("job", rest), rest);
+    const Json& properties = resources::at_path(rest, "properties.properties");
     if (!rest.at("systemData").at("createdAt").is_null())
         entity.set("created", rest.at("systemData").at("createdAt"));
     if (!properties.at("turnout.waiting_for").as_string().empty())
@@ -29,10 +36,10 @@ Json job_entity(const Json& rest) {
          {"cause", "reason", "preemptions", "place_in_queue", "expected_start"})
         if (!properties.at("turnout." + std::string(known)).is_null())
             entity.set(known, properties.at("turnout." + std::string(known)));
-    if (!spec::at_path(rest, "properties.parameters").is_null())
-        entity.set("parameters", spec::at_path(rest, "properties.parameters"));
-    if (!spec::at_path(rest, "properties.error").is_null())
-        entity.set("error", spec::at_path(rest, "properties.error"));
+    if (!resources::at_path(rest, "properties.parameters").is_null())
+        entity.set("parameters", resources::at_path(rest, "properties.parameters"));
+    if (!resources::at_path(rest, "properties.error").is_null())
+        entity.set("error", resources::at_path(rest, "properties.error"));
     return entity;
 }
 
@@ -41,7 +48,7 @@ std::string job_path(client::Api& api, const std::string& name) {
 }
 
 std::string studio_url(const Json& rest) {
-    return spec::at_path(rest, "properties.services.Studio.endpoint").as_string();
+    return resources::at_path(rest, "properties.services.Studio.endpoint").as_string();
 }
 
 std::string made_up_name(client::Api& api) {
@@ -72,12 +79,12 @@ Result<Json> create(Context& context, client::Api& api) {
     Loaded loaded = TURNOUT_TRY(load(context, "job"));
     if (Result<void> prepared = prepare(context, loaded); !prepared)
         return Failure(prepared.error());
-    Json rest =
-        spec::to_rest(*loaded.description, loaded.document, "", {api.settings().workspace_path()});
+    Json rest = resources::to_rest(*loaded.description, loaded.document, "",
+                                   {api.settings().workspace_path()});
     std::string name = rest.at("name").as_string();
     rest.erase("name");
     if (name.empty()) name = made_up_name(api);
-    if (spec::at_path(rest, "properties.experimentName").is_null()) {
+    if (resources::at_path(rest, "properties.experimentName").is_null()) {
         // As Azure's clients do: the folder one is in.
         std::string experiment;
         for (const char c : client::base_name(client::current_folder()))
@@ -85,12 +92,12 @@ Result<Json> create(Context& context, client::Api& api) {
                                   (c >= '0' && c <= '9') || c == '-' || c == '_'
                               ? c
                               : '-';
-        spec::set_path(rest, "properties.experimentName",
-                       experiment.empty() || experiment == "-" ? "Default" : experiment);
+        resources::set_path(rest, "properties.experimentName",
+                            experiment.empty() || experiment == "-" ? "Default" : experiment);
     }
     Result<client::Reply> reply = api.send("PUT", job_path(api, name), &rest);
     if (!reply)
-        return Failure(spec::in_words_of(*loaded.description, loaded.document, reply.error()));
+        return Failure(resources::in_words_of(*loaded.description, loaded.document, reply.error()));
     if (reply->status == 200) say_it_was_there(context, reply->body);  // 201: created
     return std::move(reply->body);
 }
@@ -140,7 +147,7 @@ int job_create(Context& context) {
     if (!context.args().has("--stream")) {
         // In the log they stand anyway.
         const std::string notices =
-            spec::at_path(*job, "properties.properties").at("turnout.notices").as_string();
+            resources::at_path(*job, "properties.properties").at("turnout.notices").as_string();
         if (!notices.empty()) context.note(notices);
         if (!context.answers_a_person()) return context.show(job_entity(*job), *job);
         tell_submitted(context, *job);
@@ -240,7 +247,7 @@ Result<void> put_live_first(client::Api& api, const Wanted& wanted, Listed& foun
 Result<Listed> list_trials(client::Api& api, const std::string& sweep, const Wanted& wanted) {
     constexpr std::int64_t window = 1000;
     const Json parent = TURNOUT_TRY(api.get(job_path(api, sweep)));
-    if (parent.at("properties").at("jobType").as_view() != "Sweep")
+    if (!is_group(parent.at("properties")))
         return invalid("job '" + sweep + "' is no sweep: it has no trials", "--parent-job-name");
     const Json& own = parent.at("properties").at("properties");
     Listed found{.best = own.at("best_child_run_id").as_string(),
@@ -334,7 +341,7 @@ Result<void> add_metrics(client::Api& api, const std::string& name, const std::s
     if (!run) return Failure(run.error());
     std::vector<std::string> names = split(wanted, ',');
     Json metrics = Json::object();
-    for (const Json& metric : spec::at_path(*run, "run.data.metrics").items()) {
+    for (const Json& metric : resources::at_path(*run, "run.data.metrics").items()) {
         const std::string key = metric.at("key").as_string();
         if (wanted != "all" && std::find(names.begin(), names.end(), key) == names.end()) continue;
         metrics.set(key, metric.at("value"));
@@ -375,7 +382,7 @@ int job_list(Context& context) {
     if (people)
         if (const Result<void> sorted = put_live_first(api, *wanted, *listed); !sorted)
             return context.fail(sorted.error());
-    std::vector<std::string> columns = parent.empty() ? kColumns : kTrialColumns;
+    std::vector<std::string> columns = parent.empty() ? kJobColumns : kTrialColumns;
     Json entities = Json::array();
     for (const Json& job : listed->jobs.items()) {
         Json entity = job_entity(job);
@@ -421,25 +428,101 @@ int job_stream(Context& context) {
     return follow_job(context, **opened, *name);
 }
 
+namespace {
+
+// What a person is asked about: "3 jobs (a, b, c) would be canceled", "12 jobs (4 Running, 8
+// Queued) …".
+std::string told(const std::vector<std::string>& names,
+                 const std::map<std::string, std::size_t>& statuses) {
+    std::vector<std::string> parts;
+    if (names.size() <= 5)
+        parts = names;
+    else
+        for (const auto& [status, count] : statuses)
+            parts.push_back(with_commas(static_cast<std::int64_t>(count)) + " " + status);
+    return with_commas(static_cast<std::int64_t>(names.size())) +
+           (names.size() == 1 ? " job (" : " jobs (") + join(parts, ", ") + ")";
+}
+
+// The jobs that a verb is about: those named, or with --all those that the filters leave.
+Result<std::vector<std::string>> jobs_meant(Context& context, const std::string& among,
+                                            const std::string& view, const std::string& done) {
+    const Arguments& args = context.args();
+    for (const char* const filter :
+         {"--status", "--compute", "--user", "--mine", "--experiment-name"})
+        if (args.has(filter) && !args.has("--all"))
+            return invalid(std::string(filter) + " narrows what --all means: `turnout " +
+                               join(args.command->words, " ") + " --all " + filter + "`",
+                           filter);
+    if (!args.has("--all")) return context.names();
+    if (args.has("--name")) return invalid("names or --all, not both", "--all");
+    Wanted wanted = TURNOUT_TRY(wanted_jobs(args));
+    wanted.view = view;
+    if (wanted.status.empty())
+        wanted.status = among;
+    else if (("," + among + ",").find("," + wanted.status + ",") == std::string::npos)
+        return invalid("a job that is " + wanted.status + " cannot be " + done +
+                           ": --status is one of " + join(split(among, ','), ", "),
+                       "--status");
+    client::Api& api = *TURNOUT_TRY(context.api());
+    std::vector<std::string> names;
+    std::map<std::string, std::size_t> statuses;
+    const Result<void> listed =
+        api.each(api.in_workspace("/jobs?" + wanted.query()), [&](Json& job) {
+            names.push_back(job.at("name").as_string());
+            ++statuses[job.at("properties").at("status").as_string()];
+            context.status("looking for jobs: " +
+                           with_commas(static_cast<std::int64_t>(names.size())));
+            return true;
+        });
+    if (!listed) return Failure(listed.error());
+    if (names.empty()) return names;
+    TURNOUT_TRY(context.agreed(told(names, statuses) + " would be " + done, "Go on?"));
+    return names;
+}
+
+int each_job(Context& context, const std::string& among, const std::string& view, Verb verb) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<std::vector<std::string>> names = jobs_meant(context, among, view, verb.done);
+    if (!names) return context.fail(names.error());
+    if (names->empty()) {
+        context.note("there is no such job that could be " + verb.done);
+        return 0;
+    }
+    verb.noun = "job";
+    return do_to_each(context, **opened, *names, verb);
+}
+
+}  // namespace
+
 int job_cancel(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    const Result<std::string> name = context.name();
-    if (!name) return context.fail(name.error());
     client::Api& api = **opened;
-    const Json nothing = Json::object();
-    const Result<client::Reply> reply =
-        api.send("POST", job_path(api, *name) + "/cancel", &nothing);
-    if (!reply) return context.fail(reply.error());
-    if (context.args().has("--no-wait")) return 0;
-    const Result<void> done = api.finish(*reply, [&](const std::string&) {
-        context.status("canceling " + *name + ": its processes are asked to stop");
-    });
-    if (!done) return context.fail(done.error());
-    const Result<Json> job = api.get(job_path(api, *name));
-    if (!job) return context.fail(job.error());
-    context.note("job " + *name + " is " + job->at("properties").at("status").as_string());
-    return 0;
+    Verb verb{.doing = "canceling",
+              .done = "canceled",
+              .over = "had ended before",
+              .asked = "asked to stop:",
+              .detail = "its processes are asked to stop",
+              .ask = [&](const std::string& name) {
+                  return client::Api::Request{"POST", job_path(api, name) + "/cancel",
+                                              Json::object()};
+              }};
+    verb.waits_for = [&](const std::string& name) {
+        const Result<Json> job = api.get(job_path(api, name));
+        std::string why = job ? resources::at_path(*job, "properties.properties")
+                                    .at("turnout.waiting_for")
+                                    .as_string()
+                              : "";
+        return why.starts_with("canceling: ") ? why.substr(11) : "";
+    };
+    verb.result = [&](const std::string& name) {
+        const Result<Json> job = api.get(job_path(api, name));
+        return "is " +
+               (job ? job->at("properties").at("status").as_string() : std::string("canceled"));
+    };
+    return each_job(context, kLiveStatuses, "All", std::move(verb));
 }
 
 namespace {
@@ -457,27 +540,31 @@ int change_job(Context& context, const Json& properties) {
 
 namespace {
 // Prints nothing, as az does.
-int set_archived(Context& context, bool archived) {
+int set_job_archived(Context& context, bool archived) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    const Result<std::string> name = context.name();
-    if (!name) return context.fail(name.error());
-    const Result<Json> job =
-        (*opened)->patch(job_path(**opened, *name),
-                         Json::object({{"properties", Json::object({{"isArchived", archived}})}}));
-    if (!job) return context.fail(job.error());
-    context.note(
-        "job " + *name +
-        (archived ? " is archived: lists show it with --include-archived" : " is in lists again"));
-    return 0;
+    client::Api& api = **opened;
+    Verb verb{.doing = archived ? "archiving" : "restoring",
+              .done = archived ? "archived" : "restored",
+              .ask = [&, archived](const std::string& name) {
+                  return client::Api::Request{
+                      "PATCH", job_path(api, name),
+                      Json::object({{"properties", Json::object({{"isArchived", archived}})}})};
+              }};
+    verb.result = [archived](const std::string&) {
+        return archived ? "is archived: lists show it with --include-archived"
+                        : "is in lists again";
+    };
+    return each_job(context, std::string(kEndedStatuses) + "," + kLiveStatuses,
+                    archived ? "ActiveOnly" : "ArchivedOnly", std::move(verb));
 }
 }  // namespace
 
 int job_archive(Context& context) {
-    return set_archived(context, true);
+    return set_job_archived(context, true);
 }
 int job_restore(Context& context) {
-    return set_archived(context, false);
+    return set_job_archived(context, false);
 }
 
 int job_update(Context& context) {
@@ -493,7 +580,7 @@ int job_update(Context& context) {
              "--set"});
     const Result<Json> job = (*opened)->get(job_path(**opened, *name));
     if (!job) return context.fail(job.error());
-    const Json before = spec::to_entity(spec::description_of_rest("job", *job), *job);
+    const Json before = resources::to_entity(resources::description_of_rest("job", *job), *job);
     YamlDocument document;
     document.file = "job " + *name;
     document.value = Json::object({{"tags", before.at("tags")}});
@@ -502,22 +589,26 @@ int job_update(Context& context) {
             return context.fail(applied.error());
     Json properties = Json::object();
     for (const auto& [key, value] : document.value.members()) {
-        const spec::Field* field = spec::command_job().find(key);
-        const bool allowed =
-            key == "display_name" || key == "description" || key == "tags" || key == "properties";
+        const resources::Field* field = resources::command_job().find(key);
+        const bool allowed = key == "display_name" || key == "experiment_name" ||
+                             key == "description" || key == "tags" || key == "properties";
         if (field == nullptr || !allowed)
-            return context.fail(
-                {Code::InvalidArgument, "ValidationError",
-                 "--set " + key +
-                     ": of a job only display_name, description, tags and properties can change",
-                 key});
+            return context.fail({Code::InvalidArgument, "ValidationError",
+                                 "--set " + key +
+                                     ": of a job only display_name, experiment_name, description, "
+                                     "tags and properties can change",
+                                 key});
         if (key == "tags" || key == "properties") {
             Json texts = Json::object();
             for (const auto& [inner, part] : value.members())
                 texts.set(inner, document.text(pointer_to("/" + key, inner), part));
-            properties.set(key, std::move(texts));
+            properties.set(key, key == "tags"
+                                    ? before.at("tags").changes_to(texts)
+                                    : std::move(texts));  // others may be changing other tags
         } else {
-            properties.set(key == "display_name" ? "displayName" : key,
+            properties.set(key == "display_name"      ? "displayName"
+                           : key == "experiment_name" ? "experimentName"
+                                                      : key,
                            document.text("/" + key, value));
         }
     }
@@ -527,19 +618,13 @@ int job_update(Context& context) {
 int job_delete(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    const Result<std::string> name = context.name();
-    if (!name) return context.fail(name.error());
     client::Api& api = **opened;
-    const Result<client::Reply> reply = api.send("DELETE", job_path(api, *name));
-    if (!reply) return context.fail(reply.error());
-    if (const Result<void> done = api.finish(*reply); !done) return context.fail(done.error());
-    context.note("job " + *name + " is deleted");
-    return 0;
+    return each_job(context, kEndedStatuses, "All",
+                    {.doing = "deleting", .done = "deleted", .ask = [&](const std::string& name) {
+                         return client::Api::Request{"DELETE", job_path(api, name), {}};
+                     }});
 }
 
-namespace {
-
-// "azureml://…/datastores/D/paths/P" split into D and P.
 Result<std::pair<std::string, std::string>> datastore_path(const std::string& uri) {
     const std::size_t store = uri.find("datastores/");
     const std::size_t paths = uri.find("/paths/", store == std::string::npos ? 0 : store);
@@ -564,6 +649,8 @@ Result<std::size_t> fetch_folder(Context& context, client::Api& api, const std::
     return files.size();
 }
 
+namespace {
+
 Result<void> download(Context& context, client::Api& api, const std::string& name) {
     const Arguments& args = context.args();
     const std::string folder = client::absolute_path(args.get("--download-path", "."));
@@ -575,9 +662,9 @@ Result<void> download(Context& context, client::Api& api, const std::string& nam
             "job '" + name + "' is " + status +
                 ": its outputs can be downloaded when it has ended (`turnout job stream -n " +
                 name + "`)");
-    if (job.at("properties").at("jobType").as_view() == "Sweep") {
+    if (is_group(job.at("properties"))) {
         const std::string best =
-            spec::at_path(job, "properties.properties.best_child_run_id").as_string();
+            resources::at_path(job, "properties.properties.best_child_run_id").as_string();
         if (best.empty())
             return fail(Code::FailedPrecondition, "NoBestTrial",
                         "no trial of sweep '" + name +

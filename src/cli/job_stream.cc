@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/text.h"
+#include "base/told.h"
 #include "cli/commands.h"
 
 namespace turnout::cli {
@@ -19,6 +20,12 @@ constexpr const char* kBuildLog = "azureml-logs/20_environment.txt";
 
 bool has_ended(std::string_view status) {
     return status == "Completed" || status == "Failed" || status == "Canceled";
+}
+
+// Of one job, whose own log and build have said why; a sweep's end sums up.
+bool is_build_failure(const Json& properties) {
+    return !is_group(properties) &&
+           properties.at("properties").at("turnout.cause").as_view() == "environment";
 }
 
 constexpr Span kSilence = 10s;  // after so long without a word of the log its job is told of again
@@ -59,7 +66,13 @@ struct Follower {
     std::string job_path, details_path;
     std::uint64_t offset = 0, build_offset = 0;
     bool ends_line = true;
-    std::optional<Instant> last_word = {};  // when the log said something last
+    std::string told = {},
+                log_told = {};  // the end of what was shown of the build's log, and of the job's
+    bool only_new =
+        false;  // of a job whose environment failed, the log repeats what the build's has said
+    std::optional<Instant> last_word = {};        // when the log said something last
+    TerminalText log_text = {}, build_text = {};  // of the log on a terminal; a file gets its bytes
+    std::string events_path = {}, event = {};     // the last one that was seen
 
     // One line tells of the job until its log begins, and again when that is silent for long.
     void tell(const Json& job) {
@@ -71,10 +84,34 @@ struct Follower {
     // silent job is one of seconds.
     int patience(bool logging) const { return logging && !context.error_terminal() ? 10 : 1; }
 
+    static void remember(std::string& shown, const std::string& bytes) {
+        constexpr std::size_t kEnough = 64 << 10;
+        shown += bytes;
+        if (shown.size() > 2 * kEnough) shown.erase(0, shown.size() - kEnough);
+    }
+
+    // Until something happens to the job, a second at most.
+    void wait_for_news() {
+        const Instant asked = api.now();
+        const bool first = event.empty();
+        const Result<Json> page = api.get(events_path + (first ? "" : "&wait=1&after=" + event));
+        if (page) event = page->at("next").as_string();
+        // So many wait already that the server did not let this one.
+        if (!page || (!first && page->at("value").items().empty() && api.now() - asked < 500ms))
+            api.loop().run(api.loop().sleep(500ms));
+    }
+
+    void end_log() {
+        if (context.terminal()) context.out(log_text.end());
+        if (context.error_terminal()) std::fputs(build_text.end().c_str(), stderr);
+        if (!ends_line) context.out("\n");
+    }
+
     void write(const std::string& bytes) {
         if (bytes.empty()) return;
+        remember(log_told, bytes);
         context.end_status();
-        context.out(bytes);
+        context.out(context.terminal() ? log_text.show(bytes) : bytes);
         last_word = api.now();
         ends_line = bytes.back() == '\n';
     }
@@ -85,7 +122,14 @@ struct Follower {
         at += bytes.size();
         if (to_stderr) {
             context.end_status();
-            std::fwrite(bytes.data(), 1, bytes.size(), stderr);
+            // Of a build that failed the job's log may have told the end already.
+            std::string fresh = not_told(bytes, log_told);
+            if (bytes.ends_with('\n') && !fresh.empty()) fresh += '\n';
+            const std::string text = context.error_terminal() ? build_text.show(fresh) : fresh;
+            std::fwrite(text.data(), 1, text.size(), stderr);
+            remember(told, bytes);
+        } else if (only_new) {
+            if (const std::string rest = not_told(bytes, told); !rest.empty()) write(rest + "\n");
         } else {
             write(bytes);
         }
@@ -124,20 +168,27 @@ struct Follower {
             const Json& files = details->at("logFiles");
             // A failed build is explained by its log.
             if (const std::string build = files.at(kBuildLog).as_string();
-                !build.empty() && status == "Preparing")
-                if (const Result<bool> pumped = pump(build, build_offset, 1, true);
-                    !pumped && pumped.error().code == Code::Unavailable)
+                !build.empty() && status == "Preparing") {
+                const Result<bool> pumped = pump(build, build_offset, 1, true);
+                if (!pumped && pumped.error().code == Code::Unavailable) continue;
+                // The job's own log has nothing until then but why a build failed, which this one
+                // tells.
+                if (pumped) {
+                    if (*pumped) api.loop().run(api.loop().sleep(50ms));
                     continue;
+                }
+            }
             std::string url;
             for (const char* log : kLogs)
                 if (url.empty()) url = files.at(log).as_string();
             if (url.empty()) {
                 if (has_ended(status)) return job;
-                api.loop().run(api.loop().sleep(500ms));
+                wait_for_news();
                 continue;
             }
             if (has_ended(status)) {
                 // All of it is there now.
+                only_new = is_build_failure(job->at("properties"));
                 for (bool complete = false; !complete;) {
                     const std::uint64_t before = offset;
                     const Result<bool> pumped = pump(url, offset, 0, false);
@@ -181,16 +232,6 @@ std::string last_words(const Json& properties) {
     return "";
 }
 
-// What a sweep was made for; that it has none, its reason says.
-std::string best_of(const Json& properties) {
-    const Json& own = properties.at("properties");
-    const std::string best = own.at("best_child_run_id").as_string();
-    if (best.empty()) return "";
-    return "the best trial is " + best + ", " +
-           properties.at("objective").at("primaryMetric").as_string() + " = " +
-           own.at("score").as_string();
-}
-
 }  // namespace
 
 int follow_job(Context& context, client::Api& api, const std::string& name) {
@@ -203,11 +244,12 @@ int follow_job(Context& context, client::Api& api, const std::string& name) {
         0,
         0,
         true};
+    follower.events_path = api.in_workspace("/events?limit=1000&job=" + percent_encode(name));
     const Result<Json> first = api.get(follower.job_path);
     if (!first) return context.fail(first.error());
     context.note("job " + name);
     if (const std::string page =
-            spec::at_path(*first, "properties.services.Studio.endpoint").as_string();
+            resources::at_path(*first, "properties.services.Studio.endpoint").as_string();
         !page.empty())
         context.note("web view: " + page);
     // Ctrl-C leaves the job alone.
@@ -222,7 +264,7 @@ int follow_job(Context& context, client::Api& api, const std::string& name) {
     const Result<Json> job = follower.run();
     if (!job) return context.fail(job.error());
     context.end_status();
-    if (!follower.ends_line) context.out("\n");
+    follower.end_log();
     const Json& properties = job->at("properties");
     const std::string status = properties.at("status").as_string();
     const Json& own = properties.at("properties");
@@ -238,11 +280,16 @@ int follow_job(Context& context, client::Api& api, const std::string& name) {
         }
     if (!times.empty()) line += " (" + times + ")";
     context.note(line);
-    if (const std::string best = best_of(properties); status == "Completed" && !best.empty())
-        context.note(best);
     if (status == "Completed") return 0;
-    if (const std::string why = properties.at("error").at("message").as_string(); !why.empty())
-        context.note("error: " + why);
+    if (const std::string why = properties.at("error").at("message").as_string(); !why.empty()) {
+        // The log of a build that failed, and the job's, may have said so already.
+        const std::string rest = is_build_failure(properties)
+                                     ? not_told(why, follower.told + "\n" + follower.log_told)
+                                     : why;
+        context.note("error: " + (rest.empty()
+                                      ? "the environment could not be built, for the reason above"
+                                      : rest));
+    }
     if (const std::string last = last_words(properties); !last.empty()) context.note(last);
     const Json code = yaml_scalar(own.at("turnout.exit_code").as_string());
     const std::int64_t exit_code = code.is_int() ? code.as_int() : 1;

@@ -7,13 +7,12 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 #include <numeric>
 #include <utility>
 
 #include "base/text.h"
 #include "base/time.h"
-#include "spec/yaml.h"
+#include "yaml/yaml.h"
 
 namespace turnout::cli {
 
@@ -31,8 +30,8 @@ std::string cell(const Json& value) {
     return value.dump();
 }
 
-// A table is for people: "37.109058 s" is "37.1 s", and a time is that of this machine without its
-// fraction of a second: "2026-11-22 13:56:34 CET".
+// A table is for people: "37.109058 s" is "37.1 s", and a time has no fraction of a second:
+// "2026-11-22 12:56:34 UTC".
 std::string readable(std::string text) {
     if (text.size() > 9 && text.ends_with(" s") && text[text.size() - 9] == '.') {
         const std::string digits =
@@ -45,7 +44,7 @@ std::string readable(std::string text) {
     for (std::size_t i = 0; i < shape.size(); ++i)
         if (shape[i] == 'd' ? text[i] < '0' || text[i] > '9' : text[i] != shape[i]) return text;
     if (text[19] != '.' && text[19] != 'Z') return text;
-    return local_time(text);
+    return utc_time(text);
 }
 
 bool is_scalar(const Json& value) {
@@ -126,7 +125,8 @@ std::string table(std::vector<std::string> titles, Rows rows, Screen screen,
         for (std::size_t i = 0; i < row.size(); ++i) {
             const std::string filled =
                 i + 1 < row.size() ? padded(row[i], widths[i]) + std::string(kGap, ' ') : row[i];
-            text += colour ? in_colour(row[i], filled) : filled;
+            text +=
+                colour && i > 0 ? in_colour(row[i], filled) : filled;  // the first one is a name
         }
         while (text.ends_with(' ')) text.pop_back();
         out += text + "\n";
@@ -296,15 +296,11 @@ std::string harmless(std::string_view text) {
     return out;
 }
 
-std::string local_time(const std::string& iso, const char* shape) {
+std::string utc_time(const std::string& iso) {
     const Result<Instant> at = parse_iso8601(iso);
     if (!at) return harmless(iso);
-    const std::time_t seconds = static_cast<std::time_t>(at->micros / 1'000'000);
-    std::tm parts{};
-    if (localtime_r(&seconds, &parts) == nullptr) return harmless(iso);
-    char text[64];
-    return std::string(
-        text, std::strftime(text, sizeof text, (std::string(shape) + " %Z").c_str(), &parts));
+    const std::string text = to_iso8601(*at);
+    return text.substr(0, 10) + " " + text.substr(11, 8) + " UTC";
 }
 
 std::string age_words(Span span) {
@@ -315,8 +311,15 @@ std::string age_words(Span span) {
     return std::to_string(seconds / 86'400) + " d";
 }
 
+std::string harmless_lines(std::string_view text) {
+    std::string out;
+    for (const std::string& line : split(text, '\n'))
+        out += (out.empty() ? "" : "\n") + harmless(line);
+    return out;
+}
+
 std::string error_text(const Error& error) {
-    return "error: " + error.message + "\n";
+    return "error: " + harmless_lines(error.message) + "\n";
 }
 
 int exit_code_of(Code code) {

@@ -31,9 +31,11 @@ void end_if_nobody_reads();
 
 // Nothing from a server may steer the terminal: one line, without control characters.
 std::string harmless(std::string_view text);
-// An ISO 8601 time in the one zone in which times are shown, that of this machine, as strftime's
-// `shape` has it with the zone behind; else the text itself.
-std::string local_time(const std::string& iso, const char* shape = "%Y-%m-%d %H:%M:%S");
+// The same of each line.
+std::string harmless_lines(std::string_view text);
+// An ISO 8601 time as every screen, page and log tells it: "2026-11-22 12:56:34 UTC"; else the text
+// itself.
+std::string utc_time(const std::string& iso);
 // "12 s", "3 min", "5 h", "2 d": how old something is, to the nearest below.
 std::string age_words(Span span);
 

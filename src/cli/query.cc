@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/text.h"
-#include "spec/yaml.h"
+#include "yaml/yaml.h"
 
 namespace turnout::cli {
 

@@ -25,7 +25,8 @@ to e^0 = 1. `q` rounds to its multiples.
 # Slots, clusters and priorities
 
 A slot is the room for one node. The default pool, this machine, has as many as it has cores, at least 2; `turnout
-up --slots N` gives it another number. A node holds one slot from its start until it has left, whatever its size.
+up --slots N` gives it another number. There may be more pools (`pools.yaml`, see the page on operating): the
+`location` of a cluster names one, and each has slots of its own. A node holds one slot from its start until it has left, whatever its size.
 
 `queue_settings.priority` orders the jobs that wait for the same cluster. Clusters share the slots of the pool
 fairly, whatever their jobs' priorities: when a slot becomes free, a cluster that has fewer nodes than another may
@@ -82,12 +83,25 @@ Beneath the path of the workspace, with a user's token:
 | `GET /jobs/{name}/ledger` | Its time in exact microseconds; of a sweep also the sums over its trials that have ended. |
 | `GET /computes/{name}/ledger`, `GET /experiments/{name}/ledger` | Sums, node time by tier, idle time, cost. |
 | `GET /events` | What happened: `after` (id of an event), `limit`, `wait` (seconds), `job`, `compute`, `kind`. |
-| `POST /jobs/{name}/drill` | `{"kind": "preempt", "kill-node", "partition" or "fill-disk", "seconds": N}`: harm on purpose. |
+| `POST /jobs/{name}/drill` | `{"kind": NAME, "seconds": N}`: harm on purpose; `GET /turnout/pools/{name}/drills` lists what there is. |
+
+Of the server itself:
+
+| route | does |
+|---|---|
+| `GET /turnout/slots`, `PUT /turnout/slots` | How many nodes the pool has room for, how many there are, and how many jobs and trials wait; `{"slots": N}` sets the first, from now on. |
+| `GET /turnout/pools`, `GET /turnout/pools/{name}` | Pools, with their slots, nodes, and how many jobs and trials wait; `PUT /turnout/slots` takes a `pool`. |
+| `GET /turnout/pools/{name}/drills` | What harm can be done to its nodes on purpose, and by whom. |
+| `POST /turnout/pools/check` | Reads `pools.yaml` as it is now: what the next start would change, and what the providers answer. |
+| `GET /turnout/workspace` | The workspace that is meant where none is named: the oldest. |
+| `GET /turnout/space`, `POST /turnout/prune` | What takes how much space; its removal. |
+| `POST /turnout/drain`, `POST /turnout/resume` | Begins nothing new and stops when what runs has ended; takes that back. |
+| `POST /turnout/shutdown` | Stops; with `?all=true` when everything is ended and canceled. |
 
 Properties of a job besides `turnout.ledger.*`: `turnout.waiting_for`, `turnout.place_in_queue`,
 `turnout.expected_start`, `turnout.attempts`, `turnout.preemptions`, `turnout.node`, `turnout.cause`,
-`turnout.exit_code`, `turnout.peak_memory_bytes`, `turnout.reason` (why it was canceled, or why a sweep has no
-best trial).
+`turnout.exit_code`, `turnout.peak_memory_bytes`, `turnout.reason` (why it was canceled, what of
+its outputs or its log is missing, or why a sweep has no best trial).
 
 )";
 
@@ -96,6 +110,12 @@ inline constexpr const char* kCommandLine = R"(# The command line
 `turnout NOUN VERB` with the nouns and verbs of `az ml`. A name goes after `-n` or stands alone: `turnout job show
 NAME`. `--set` overrides one value, `--set resources.shm_size=2g`; after `tags.` and `properties.` the rest is one
 name, points and all. `turnout NOUN VERB --help` tells the options.
+
+## At the prompt
+
+`source <(turnout completion bash)` (zsh alike; `turnout completion fish | source`) has Tab complete commands,
+options, their values, and the names of jobs, computes and whatever else the server knows. `cmake --install build`
+puts these scripts and the manual page `turnout(1)` where shells and `man` look for them.
 
 ## Exit codes
 

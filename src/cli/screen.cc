@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "base/text.h"
 #include "cli/character_widths.h"
@@ -52,6 +53,80 @@ Screen screen_of(int descriptor) {
     screen.colour =
         client::environment_variable("NO_COLOR").empty() && !terminal.empty() && terminal != "dumb";
     return screen;
+}
+
+namespace {
+
+constexpr std::size_t kLongestSequence = 64;
+
+// Of the escape sequence that begins at `at`: how long it is if it may be sent (a colour, or
+// erasing the rest of a line), 0 if not; npos if it goes on behind the end.
+std::size_t allowed_sequence(std::string_view text, std::size_t at) {
+    if (at + 1 == text.size()) return std::string_view::npos;
+    if (text[at + 1] != '[') return 0;
+    for (std::size_t i = at + 2; i < text.size() && i - at < kLongestSequence; ++i) {
+        if ((text[i] >= '0' && text[i] <= '9') || text[i] == ';' || text[i] == ':') continue;
+        return text[i] == 'm' || text[i] == 'K' ? i + 1 - at : 0;
+    }
+    return text.size() - at < kLongestSequence ? std::string_view::npos : 0;
+}
+
+}  // namespace
+
+std::string TerminalText::show(std::string_view bytes) {
+    std::string text = std::exchange(held_, {});
+    text += bytes;
+    std::string out;
+    for (std::size_t at = 0; at < text.size();) {
+        const auto byte = static_cast<unsigned char>(text[at]);
+        if (byte == '\n' || byte == '\r' || byte == '\t' || byte == '\b' ||
+            (byte >= 0x20 && byte < 0x7F)) {
+            out += text[at++];
+        } else if (byte == 0x1B) {
+            const std::size_t length = allowed_sequence(text, at);
+            if (length == std::string_view::npos) {
+                held_ = text.substr(at);
+                break;
+            }
+            if (length == 0) {
+                out += "^[";
+                ++at;
+                continue;
+            }
+            if (text[at + length - 1] == 'm') coloured_ = true;
+            out.append(text, at, length);
+            at += length;
+        } else if (byte < 0x20 || byte == 0x7F) {
+            out += '^';
+            out += static_cast<char>(byte ^ 0x40);
+            ++at;
+        } else if (const std::size_t length = utf8_sequence(text, at); length > 1) {
+            // The control characters above ASCII.
+            if (byte == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0)
+                out += "^?";
+            else
+                out.append(text, at, length);
+            at += length;
+        } else if (text.size() - at < 4 &&
+                   unfinished_utf8(std::string_view(text).substr(at)) == text.size() - at) {
+            held_ = text.substr(at);
+            break;
+        } else {
+            out += '?';
+            ++at;
+        }
+    }
+    return out;
+}
+
+std::string TerminalText::end() {
+    std::string out;
+    for (const char c : std::exchange(held_, {}))
+        out += c == 0x1B                               ? std::string("^[")
+               : static_cast<unsigned char>(c) >= 0x80 ? std::string("?")
+                                                       : std::string(1, c);
+    if (std::exchange(coloured_, false)) out += "\x1b[0m";
+    return out;
 }
 
 std::size_t width_of(std::string_view text) {

@@ -15,6 +15,20 @@ struct Screen {
 // Of that file descriptor. Colour where the terminal has it, and NO_COLOR is not set.
 Screen screen_of(int descriptor);
 
+// Bytes of others (a log) for a terminal: colours go through, with line ends, tabs, and going back
+// to the begin of a line; whatever else would steer it is shown as `cat -v` does ("^[", "^G"), not
+// sent. Comes in pieces: what may go on is held back until it is known.
+class TerminalText {
+public:
+    std::string show(std::string_view bytes);
+    // What was held back, and the end of colours.
+    std::string end();
+
+private:
+    std::string held_;
+    bool coloured_ = false;
+};
+
 // How many columns a text takes: 2 for East Asian wide characters and emoji, 0 for combining marks.
 std::size_t width_of(std::string_view text);
 // Cut to so many columns, with an ellipsis in the last one. Never inside a character.

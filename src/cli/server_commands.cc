@@ -15,9 +15,9 @@
 #include <iostream>
 
 #include "base/hash.h"
+#include "base/quantities.h"
 #include "base/text.h"
 #include "cli/commands.h"
-#include "cli/reference_pages.h"
 #include "client/files.h"
 #include "io/posix/files.h"
 #include "io/tls/certificates.h"
@@ -63,19 +63,22 @@ bool is_alive(const Running& running) {
     return start_time_of(running.pid) == running.start_time;
 }
 
+constexpr const char* kOnNodes =
+    "Preparing,Provisioning,Starting,Running,Finalizing,CancelRequested,NotResponding";
+
 // What is under way, for `down` to tell: "2 jobs (a, b)" and how many nodes.
 std::string what_runs(client::Api& api) {
     std::vector<std::string> names;
-    if (const Result<Json> jobs = api.list(api.in_workspace("/jobs?listViewType=All")))
-        for (const Json& job : jobs->items()) {
-            const std::string status = job.at("properties").at("status").as_string();
-            if (status != "Completed" && status != "Failed" && status != "Canceled")
-                names.push_back(job.at("name").as_string());
-        }
+    (void)api.each(api.in_workspace("/jobs?listViewType=All&status=Queued,NotStarted," +
+                                    std::string(kOnNodes)),
+                   [&](Json& job) {
+                       names.push_back(job.at("name").as_string());
+                       return true;
+                   });
     std::int64_t nodes = 0;
     if (const Result<Json> computes = api.list(api.in_workspace("/computes")))
         for (const Json& compute : computes->items())
-            nodes += spec::at_path(compute, "properties.properties.currentNodeCount").as_int();
+            nodes += resources::at_path(compute, "properties.properties.currentNodeCount").as_int();
     std::string text;
     if (!names.empty()) {
         std::vector<std::string> shown(
@@ -91,11 +94,113 @@ std::string what_runs(client::Api& api) {
 }
 
 std::size_t waiting_jobs(client::Api& api) {
-    std::size_t count = 0;
-    if (const Result<Json> jobs = api.list(api.in_workspace("/jobs?listViewType=All")))
-        for (const Json& job : jobs->items())
-            count += job.at("properties").at("status").as_view() == "Queued" ? 1 : 0;
+    if (const Result<Json> pool = api.get("/turnout/slots"); pool && pool->has("waiting"))
+        return static_cast<std::size_t>(pool->at("waiting").as_int());
+    std::size_t count = 0;  // a server of an earlier build
+    (void)api.each(api.in_workspace("/jobs?listViewType=All&status=Queued"),
+                   [&](Json&) { return ++count; });
     return count;
+}
+
+}  // namespace
+
+namespace {
+
+// What `up` means to a server that runs already: another number of slots, and that it is to work.
+Result<void> tell_running(Context& context, const UpOptions& options) {
+    client::Api& api = *TURNOUT_TRY(context.api());
+    if (options.slots > 0) {
+        const Result<Json> answer =
+            api.put("/turnout/slots", Json::object({{"slots", options.slots}}));
+        if (!answer && options.restart && answer.error().code == Code::NotFound)
+            return {};  // an older build: the new one takes them
+        const Json set = TURNOUT_TRY(answer);
+        const std::int64_t slots = set.at("slots").as_int(), before = set.at("before").as_int(),
+                           nodes = set.at("nodes").as_int();
+        std::string text =
+            "the pool has " + std::to_string(slots) + (slots == 1 ? " slot" : " slots") +
+            (slots == before ? ", as before" : " now, instead of " + std::to_string(before));
+        if (nodes > slots)
+            text += "; " + std::to_string(nodes) +
+                    " nodes are there: those that are too many go as their jobs end";
+        context.note(text);
+    }
+    const Result<Json> health = api.get("/health");
+    if (!health || !health->at("draining").as_bool()) return {};
+    TURNOUT_TRY(api.post("/turnout/resume"));
+    context.note(
+        "the server was about to stop when its running jobs have ended: it goes on now, with what "
+        "waits");
+    return {};
+}
+
+// "2 jobs (a for 12 min, b)": what `down --drain` waits for.
+Result<std::string> what_ends(client::Api& api) {
+    std::vector<std::string> jobs;
+    TURNOUT_TRY(api.each(api.in_workspace("/jobs?listViewType=All&status=" + std::string(kOnNodes)),
+                         [&](Json& job) {
+                             std::string text = harmless(job.at("name").as_view());
+                             if (const Result<Instant> since =
+                                     parse_iso8601(resources::at_path(job, "properties.properties")
+                                                       .at("turnout.started")
+                                                       .as_view()))
+                                 text += " for " + age_words(api.now() - *since);
+                             jobs.push_back(std::move(text));
+                             return true;
+                         }));
+    if (jobs.empty()) return std::string();
+    const std::size_t shown = std::min<std::size_t>(jobs.size(), 5);
+    return std::to_string(jobs.size()) + (jobs.size() == 1 ? " job (" : " jobs (") +
+           join(std::vector<std::string>(jobs.begin(),
+                                         jobs.begin() + static_cast<std::ptrdiff_t>(shown)),
+                ", ") +
+           (jobs.size() > shown ? ", …)" : ")");
+}
+
+// Lets what runs end, and waits for that; the server goes on with it if this is interrupted.
+int drain(Context& context, const Running& running) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    client::Api& api = **opened;
+    if (const Result<Json> begun = api.post("/turnout/drain"); !begun)
+        return context.fail(begun.error());
+    context.note(
+        "nothing new is begun; the server stops when what runs has ended, and keeps what waits "
+        "(`turnout up` takes that back)");
+    api.loop().on_signal(SIGINT, [&context] {
+        context.end_status();
+        std::fputs(
+            "\nthe server goes on: it begins nothing new, and stops by itself when its running "
+            "jobs have ended.\n"
+            "`turnout status` tells how far it is, `turnout up` takes it back, `turnout down` "
+            "stops it now\n",
+            stderr);
+        ::_exit(130);
+    });
+    std::string before, waits;
+    while (is_alive(running)) {
+        if (const std::size_t count = waiting_jobs(api); count > 0)
+            waits = with_commas(static_cast<std::int64_t>(count)) +
+                    (count == 1 ? " job waits" : " jobs wait");
+        const Result<std::string> left = what_ends(api);
+        const std::string text = !left           ? "waiting for the server to stop"
+                                 : left->empty() ? "waiting for the last nodes to go"
+                                                 : "waiting for " + *left;
+        context.status(text);
+        // Without a terminal a line when something ended, not one for every minute of what runs.
+        if (const std::string what = text.substr(0, text.find('('));
+            context.quiet() && what != before)
+            context.note(text), before = what;
+        for (int i = 0; i < 10 && is_alive(running); ++i) api.loop().run(api.loop().sleep(100ms));
+        if (const Result<Json> health = api.get("/health");
+            health && !health->at("draining").as_bool())
+            return context.fail({Code::Canceled, "Resumed",
+                                 "`turnout up` has taken it back: the server goes on", ""});
+    }
+    context.end_status();
+    context.note("the server has stopped" +
+                 (waits.empty() ? "" : "; " + waits + " for the next `turnout up`"));
+    return 0;
 }
 
 }  // namespace
@@ -112,8 +217,23 @@ int server_up(Context& context) {
     options.detach = args.has("--detach");
     options.python = args.get("--python");
     options.uv = args.get("--uv");
+    options.allow_fetch = args.all("--allow-fetch");
+    options.fetch_limit = args.get("--fetch-limit");
+    options.python_mirror = args.get("--python-mirror");
     options.restart = args.has("--restart");
     options.accept_loss = args.has("--accept-loss");
+    if (args.has("--fetch-limit")) {
+        const Json limit = yaml_scalar(options.fetch_limit);
+        if (!limit.is_int() || limit.as_int() < 1 || limit.as_int() > 1'000'000)
+            return context.fail({Code::InvalidArgument, "Usage",
+                                 "--fetch-limit takes a number of gigabytes from 1",
+                                 "--fetch-limit"});
+    }
+    if (args.has("--cache-limit")) {
+        const Result<std::uint64_t> limit = parse_size(args.get("--cache-limit"));
+        if (!limit) return context.fail(limit.error());
+        options.cache_limit = *limit;
+    }
     if (args.has("--slots")) {
         const Json slots = yaml_scalar(args.get("--slots"));
         if (!slots.is_int() || slots.as_int() < 1 || slots.as_int() > 10'000)
@@ -121,6 +241,10 @@ int server_up(Context& context) {
                 {Code::InvalidArgument, "Usage", "--slots takes a number from 1", "--slots"});
         options.slots = static_cast<int>(slots.as_int());
     }
+    const std::optional<Running> running = find_running(options.data);
+    if (running)
+        if (const Result<void> told = tell_running(context, options); !told)
+            return context.fail(told.error());
     return context.hooks().up(options);
 }
 
@@ -132,27 +256,26 @@ int server_down(Context& context) {
         return 0;
     }
     const bool all = context.args().has("--all");
+    if (all && context.args().has("--drain"))
+        return context.fail({Code::InvalidArgument, "Usage",
+                             "--drain keeps what waits and --all cancels it: give one of them",
+                             "--drain"});
+    if (context.args().has("--drain")) return drain(context, *running);
     std::string left;
     if (const Result<client::Api*> opened = context.api()) {
         client::Api& api = **opened;
         left = what_runs(api);
         if (all && !context.args().has("--yes"))
             if (const std::size_t waiting = waiting_jobs(api); waiting > 0) {
-                const std::string jobs =
-                    waiting == 1
-                        ? "1 job waits in the queue and would be canceled"
-                        : std::to_string(waiting) + " jobs wait in the queue and would be canceled";
-                if (::isatty(0) != 1)
-                    return context.fail({Code::FailedPrecondition, "WouldCancel",
-                                         jobs + ": give --yes if that is meant; `turnout down` "
-                                                "alone keeps them for the next `turnout up`",
-                                         ""});
-                std::fprintf(stderr, "%s; `turnout down` alone keeps them. Cancel them? (yes/no) ",
-                             jobs.c_str());
-                std::string answer;
-                std::getline(std::cin, answer);
-                if (trim(answer) != "yes")
-                    return context.fail({Code::Canceled, "NotDone", "nothing was done", ""});
+                const std::string jobs = waiting == 1
+                                             ? "1 job waits in the queue and would be canceled"
+                                             : with_commas(static_cast<std::int64_t>(waiting)) +
+                                                   " jobs wait in the queue and would be canceled";
+                if (const Result<void> agreed =
+                        context.agreed(jobs, "Cancel them?",
+                                       "`turnout down` alone keeps them for the next `turnout up`");
+                    !agreed)
+                    return context.fail(agreed.error());
             }
         if (all) {
             context.status("ending " + (left.empty() ? "everything" : left));
@@ -206,6 +329,8 @@ int server_status(Context& context) {
                 "none yet: the first environment fetches it from the package index; else `turnout "
                 "up --uv PATH`");
     }
+    if (const Result<std::string> mirror = read_file(data + "/cache/python-mirror"); mirror)
+        out.set("python_mirror", trim(*mirror));
     if (running) {
         out.set("pid", static_cast<std::int64_t>(running->pid));
         for (const auto& [key, value] : running->document.members())
@@ -216,10 +341,14 @@ int server_status(Context& context) {
             client::Api& api = **opened;
             const Result<Json> health = api.get("/health");
             ready = health.has_value();
+            if (ready && health->at("draining").as_bool())
+                out.set("draining",
+                        "begins nothing new, and stops when its running jobs have ended");
             if (!ready) out.set("fault", health.error().message);
             if (ready) {
                 if (const std::string what = what_runs(api); !what.empty())
                     out.set("under_way", what);
+                tell_who(api, out);
                 for (const auto& [key, value] :
                      {std::pair<const char*, std::string>{"subscription_id",
                                                           api.settings().subscription_id},
@@ -247,6 +376,7 @@ int server_status(Context& context) {
             const Result<Json> health =
                 opened ? (*opened)->get("/health") : Result<Json>(Failure(opened.error()));
             there.set("ready", health.has_value());
+            if (health) tell_who(**opened, there);
             if (!health) there.set("fault", health.error().message);
             answers = health.has_value();
         }
@@ -457,7 +587,15 @@ Result<client::Settings> log_in(Context& context) {
         return Failure(error);
     };
     if (!subscriptions) return give_up(subscriptions.error());
-    settings.subscription_id = args.get("--subscription");
+    // Where nothing is said the server says which is meant.
+    const bool any = !args.has("--subscription") && !args.has("--resource-group") &&
+                     !args.has("--workspace-name");
+    const Result<Json> meant =
+        any ? (*api)->get("/turnout/workspace") : Result<Json>(Json::object());
+    if (!meant && meant.error().code != Code::NotFound) return give_up(meant.error());
+    const auto place = split(meant ? meant->at("id").as_string() : std::string(),
+                             '/');  // "", subscriptions, S, resourceGroups, G, …
+    settings.subscription_id = place.size() > 4 ? place[2] : args.get("--subscription");
     if (settings.subscription_id.empty() && !subscriptions->items().empty())
         settings.subscription_id = subscriptions->items()[0].at("subscriptionId").as_string();
     const Result<Json> workspaces =
@@ -471,6 +609,9 @@ Result<client::Settings> log_in(Context& context) {
         const std::vector<std::string> parts = split(workspace.at("id").as_view(), '/');
         if (args.has("--resource-group") && parts.size() > 4 &&
             !equal_ignoring_case(parts[4], args.get("--resource-group")))
+            continue;
+        if (place.size() > 4 &&
+            !equal_ignoring_case(workspace.at("id").as_view(), meant->at("id").as_view()))
             continue;
         if (parts.size() > 4) settings.resource_group = parts[4];
         settings.workspace_name = workspace.at("name").as_string();
@@ -500,8 +641,11 @@ Result<client::Settings> log_in(Context& context) {
 int login(Context& context) {
     const Result<client::Settings> settings = log_in(context);
     if (!settings) return context.fail(settings.error());
-    context.note("logged in to " + settings->url + ", workspace " + settings->workspace_name +
-                 " (kept in " + settings->file + ")");
+    Json who = Json::object();
+    if (const auto api = client::Api::open(*settings)) tell_who(**api, who);
+    context.note("logged in to " + settings->url +
+                 (who.has("user") ? " as " + who.at("user").as_string() : "") + ", workspace " +
+                 settings->workspace_name + " (kept in " + settings->file + ")");
     if (const Result<std::string> pem = client::read_file(settings->ca_file))
         context.note("its authority has the fingerprint " + tls::fingerprint(*pem));
     if (const Result<client::Settings> used = client::load_settings(context.args().get("--data"));
@@ -516,40 +660,6 @@ int login(Context& context) {
 
 int print_version(Context& context) {
     context.out("turnout " + context.hooks().version + "\n");
-    return 0;
-}
-
-namespace {
-std::string table_of(const std::vector<Option>& options) {
-    if (options.empty()) return "";
-    std::string table = "\n| option | meaning |\n|---|---|\n";
-    for (const Option& option : options)
-        table += "| `" + (option.brief.empty() ? "" : option.brief + "`, `") + option.name +
-                 (option.value.empty() ? "" : " " + option.value) + "` | " + option.help +
-                 (option.many ? " May be repeated." : "") + " |\n";
-    return table;
-}
-}  // namespace
-
-int print_reference(Context& context) {
-    std::string page = spec::reference_page();
-    page += "\n" + std::string(kCauses) + std::string(kCommandLine) +
-            "## Options of every command\n" + table_of(common_options()) + "\n# Commands\n\n";
-    for (const Command& command : context.commands()) {
-        if (command.hidden) continue;
-        const std::string operand = command.takes_rest        ? " -- PROGRAM …"
-                                    : command.operand.empty() ? ""
-                                                              : " " + command.operand;
-        page += "## turnout " + join(command.words, " ") + operand + "\n\n" + command.help + "\n";
-        page += table_of(command.options);
-        page += "\n";
-    }
-    if (const std::string file = context.args().get("--file"); !file.empty()) {
-        if (const Result<void> written = client::write_file(file, page); !written)
-            return context.fail(written.error());
-        return 0;
-    }
-    context.out(page);
     return 0;
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/text.h"
 #include "client/files.h"
+#include "io/posix/fd.h"
 #include "io/tls/tls_client.h"
 
 namespace turnout::client {
@@ -21,8 +22,9 @@ namespace {
 
 constexpr std::string_view kApiVersion = "2024-10-01-preview";
 constexpr std::size_t kReplyLimit = 256 << 20;
-constexpr std::size_t kBlock = 4 << 20;
 constexpr std::size_t kInFlight = 16;
+constexpr int kTriesForRoom = 6;
+constexpr std::int64_t kLongestPause = 10;  // seconds, whatever the server says
 
 Code code_of(int status) {
     switch (status) {
@@ -41,13 +43,43 @@ Code code_of(int status) {
     }
 }
 
+bool is_web_page(std::string_view body) {
+    const std::string_view text = trim(body).substr(0, 512);
+    std::string begin(text);
+    std::transform(begin.begin(), begin.end(), begin.begin(), [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    });
+    return begin.starts_with('<') &&
+           (begin.find("<html") != std::string::npos ||
+            begin.find("<!doctype html") != std::string::npos ||
+            begin.find("<head") != std::string::npos || begin.find("<body") != std::string::npos);
+}
+
+std::string xml_text(std::string_view escaped);
+
+// What a proxy, or whatever else answers there, says: its title, in one short line without its
+// markup.
+std::string words_of_page(int status, std::string_view body) {
+    std::string title;
+    for (const std::string_view tag : {"title", "TITLE", "h1", "H1"}) {
+        const std::size_t open = body.find("<" + std::string(tag) + ">");
+        const std::size_t close =
+            open == std::string_view::npos ? open : body.find('<', open + tag.size() + 2);
+        if (close == std::string_view::npos) continue;
+        title = trim(xml_text(body.substr(
+            open + tag.size() + 2, std::min<std::size_t>(close - open - tag.size() - 2, 80))));
+        break;
+    }
+    for (char& c : title)
+        if (static_cast<unsigned char>(c) < 0x20) c = ' ';
+    return "a web page came instead of the server's answer, with HTTP status " +
+           std::to_string(status) + (title.empty() ? "" : " (\"" + title + "\")") +
+           ": something else, such as a proxy, answers there";
+}
+
 // ARM's `{"error": {"code", "message"}}`, or the blob service's XML, as an error of ours.
 Error error_of(int status, std::string_view body) {
-    Error error{.code = code_of(status),
-                .reason = "HttpError",
-                .message = {},
-                .subject = {},
-                .cause = nullptr};
+    Error error(code_of(status), "HttpError", "");
     if (const Result<Json> json = parse_json(body)) {
         const Json& inner = json->at("error");
         error.reason = inner.at("code").as_string(error.reason);
@@ -58,6 +90,10 @@ Error error_of(int status, std::string_view body) {
                 error.message += "\n" + detail.at("message").as_string();
     } else if (const std::size_t at = body.find("<Message>"); at != std::string_view::npos) {
         error.message = std::string(body.substr(at + 9, body.find('<', at + 9) - at - 9));
+    }
+    if (is_web_page(body) || is_web_page(error.message)) {
+        error.message = words_of_page(status, is_web_page(body) ? body : error.message);
+        error.reason = "HttpError";
     }
     if (error.message.empty())
         error.message = "the server answered with HTTP status " + std::to_string(status);
@@ -120,23 +156,42 @@ Result<std::unique_ptr<Api>> Api::open(Settings settings) {
     return api;
 }
 
+Task<Result<Api::Answer>> Api::ask_patiently(std::string method, std::string url,
+                                             http::Headers headers, std::string body) {
+    for (int tries = 1;; ++tries) {
+        http::ClientRequest request;
+        request.method = method;
+        request.url = url;
+        request.headers = headers;
+        request.body = body;
+        TURNOUT_CO_TRY(http::ClientResponse response, co_await http_->send(std::move(request)));
+        TURNOUT_CO_TRY(std::string bytes, co_await response.body->all(kReplyLimit));
+        if (response.status != 503 || tries == kTriesForRoom ||
+            bytes.find("TooManyWrites") == std::string::npos)
+            co_return Answer{response.status, std::move(response.headers), std::move(bytes)};
+        const auto said = parse_whole_number(response.headers.get("Retry-After"));
+        co_await loop_.sleep(
+            std::chrono::seconds(std::clamp<std::int64_t>(said.value_or(1), 0, kLongestPause)));
+    }
+}
+
 Task<Result<Reply>> Api::exchange(std::string method, std::string url, std::string body,
                                   bool json) {
-    http::ClientRequest request;
-    request.method = std::move(method);
+    http::Headers headers;
     const bool ours = url.starts_with('/') || url.starts_with(settings_.url + "/");
-    request.url = std::move(url);
-    request.headers.set("Accept", "application/json");
+    headers.set("Accept", "application/json");
     if (ours && !settings_.api_key.empty())
-        request.headers.set("Authorization", "Bearer " + settings_.api_key.reveal());
-    if (json) request.headers.set("Content-Type", "application/json");
-    request.body = std::move(body);
-    TURNOUT_CO_TRY(http::ClientResponse response, co_await http_->send(std::move(request)));
-    TURNOUT_CO_TRY(std::string bytes, co_await response.body->all(kReplyLimit));
-    if (response.status >= 400) co_return Failure(error_of(response.status, bytes));
-    Reply reply{.status = response.status, .headers = std::move(response.headers), .body = {}};
+        headers.set("Authorization", "Bearer " + settings_.api_key.reveal());
+    if (json) headers.set("Content-Type", "application/json");
+    TURNOUT_CO_TRY(Answer answer, co_await ask_patiently(std::move(method), std::move(url),
+                                                         std::move(headers), std::move(body)));
+    const std::string& bytes = answer.body;
+    if (answer.status >= 400) co_return Failure(error_of(answer.status, bytes));
+    Reply reply{.status = answer.status, .headers = std::move(answer.headers), .body = {}};
     if (!trim(bytes).empty()) {
         Result<Json> parsed = parse_json(bytes);
+        if (!parsed && is_web_page(bytes))
+            co_return fail(Code::Unavailable, "HttpError", words_of_page(answer.status, bytes));
         if (!parsed)
             co_return internal("the server's answer is not JSON: " + parsed.error().message);
         reply.body = std::move(*parsed);
@@ -147,11 +202,32 @@ Task<Result<Reply>> Api::exchange(std::string method, std::string url, std::stri
 Result<Reply> Api::send(std::string method, std::string path, const Json* body) {
     Result<Reply> reply = loop_.run(exchange(std::move(method), with_version(std::move(path)),
                                              body == nullptr ? "" : body->dump(), body != nullptr));
-    if (!reply && reply.error().code == Code::Unavailable && reply.error().reason != "HttpError")
-        reply.error().message = "the server at " + settings_.url + " does not answer (" +
-                                reply.error().message +
-                                "): is it running? start it with `turnout up`";
+    if (!reply) explain(reply.error());
     return reply;
+}
+
+void Api::explain(Error& error) const {
+    if (error.code == Code::Unavailable && error.reason != "HttpError")
+        error.message = "the server at " + settings_.url + " does not answer (" + error.message +
+                        "): is it running? start it with `turnout up`";
+}
+
+Task<Result<void>> Api::ask(
+    std::size_t number, Request request,
+    const std::function<bool(std::size_t, const Result<Reply>&)>& answered) {
+    const bool has_body = !request.body.is_null();
+    std::string body = has_body ? request.body.dump() : std::string();
+    Result<Reply> reply =
+        co_await exchange(std::move(request.method), with_version(std::move(request.path)),
+                          std::move(body), has_body);
+    if (!reply) explain(reply.error());
+    if (!answered(number, reply)) co_return fail(Code::Canceled, "Enough", "no more is wanted");
+    co_return {};
+}
+
+void Api::send_each(std::size_t count, const std::function<Request(std::size_t)>& make,
+                    const std::function<bool(std::size_t, const Result<Reply>&)>& answered) {
+    (void)in_parallel(count, [&](std::size_t i) { return ask(i, make(i), answered); });
 }
 
 Result<Json> Api::get(std::string path) {
@@ -169,15 +245,23 @@ Result<Json> Api::post(std::string path, const Json& body) {
 
 Result<Json> Api::list(std::string path, std::size_t limit) {
     Json all = Json::array();
+    TURNOUT_TRY(each(std::move(path), [&](Json& item) {
+        if (all.items().size() < limit) all.push(std::move(item));
+        return all.items().size() < limit;
+    }));
+    return all;
+}
+
+Result<void> Api::each(std::string path, const std::function<bool(Json& item)>& item) {
     while (!path.empty()) {
-        const Json page = TURNOUT_TRY(get(path));
-        const Json& items = page.is_array()     ? page
-                            : page.has("value") ? page.at("value")
-                                                : page.at("nodes");
-        for (const Json& item : items.items()) {
-            if (all.items().size() >= limit) return all;
-            all.push(item);
-        }
+        Json page = TURNOUT_TRY(get(path));
+        Json* items = page.is_array()     ? &page
+                      : page.has("value") ? &page["value"]
+                      : page.has("nodes") ? &page["nodes"]
+                                          : nullptr;
+        if (items != nullptr && items->is_array())
+            for (Json& one : items->items())
+                if (!item(one)) return {};
         path = page.at("nextLink").as_string();
         // Other origins never see the key; a page of ours is asked for at our own address.
         if (path.starts_with(settings_.url))
@@ -187,27 +271,35 @@ Result<Json> Api::list(std::string path, std::size_t limit) {
             path = slash == std::string::npos ? "" : path.substr(slash);
         }
     }
-    return all;
+    return {};
+}
+
+std::string Api::operation_of(const Reply& reply) const {
+    std::string url(reply.headers.get("azure-asyncoperation"));
+    if (url.empty() && reply.status == 202) url = std::string(reply.headers.get("location"));
+    return url.starts_with(settings_.url) ? url.substr(settings_.url.size()) : url;
+}
+
+Result<bool> Api::is_over(const Reply& state) {
+    const std::string status = state.body.at("status").as_string();
+    if (state.body.at("error").is_object() && (status == "Failed" || status == "Canceled"))
+        return fail(Code::FailedPrecondition,
+                    state.body.at("error").at("code").as_string("OperationFailed"),
+                    state.body.at("error").at("message").as_string("the operation failed"));
+    if (status == "Failed" || status == "Canceled")
+        return fail(Code::FailedPrecondition, "OperationFailed",
+                    "the operation ended as " + status);
+    return status == "Succeeded" || (status.empty() && state.status != 202);
 }
 
 Result<void> Api::finish(const Reply& reply,
                          const std::function<void(const std::string&)>& waiting) {
-    std::string url(reply.headers.get("azure-asyncoperation"));
-    if (url.empty() && reply.status == 202) url = std::string(reply.headers.get("location"));
+    const std::string url = operation_of(reply);
     if (url.empty()) return {};
-    if (url.starts_with(settings_.url)) url = url.substr(settings_.url.size());
     while (true) {
-        Reply state = TURNOUT_TRY(send("GET", url));
-        const std::string status = state.body.at("status").as_string();
-        if (state.body.at("error").is_object() && (status == "Failed" || status == "Canceled"))
-            return fail(Code::FailedPrecondition,
-                        state.body.at("error").at("code").as_string("OperationFailed"),
-                        state.body.at("error").at("message").as_string("the operation failed"));
-        if (status == "Failed" || status == "Canceled")
-            return fail(Code::FailedPrecondition, "OperationFailed",
-                        "the operation ended as " + status);
-        if (status == "Succeeded" || (status.empty() && state.status != 202)) return {};
-        if (waiting) waiting(status);
+        const Reply state = TURNOUT_TRY(send("GET", url));
+        if (TURNOUT_TRY(is_over(state))) return {};
+        if (waiting) waiting(state.body.at("status").as_string());
         loop_.run(loop_.sleep(500ms));
     }
 }
@@ -227,20 +319,37 @@ Task<Result<std::pair<int, std::string>>> Api::blob_call(
     std::string method, std::string url, std::string body,
     std::vector<std::pair<std::string, std::string>> headers, std::string bearer,
     http::Headers* reply_headers) {
-    http::ClientRequest request;
+    http::Headers all;
     const bool head = method == "HEAD";
-    request.method = std::move(method);
+    all.set("x-ms-version", "2023-11-03");
+    for (auto& [name, value] : headers) all.set(name, std::move(value));
+    if (!bearer.empty()) all.set("Authorization", "Bearer " + bearer);
+    TURNOUT_CO_TRY(Answer answer, co_await ask_patiently(std::move(method), std::move(url),
+                                                         std::move(all), std::move(body)));
+    if (reply_headers != nullptr) *reply_headers = std::move(answer.headers);
+    if (answer.status >= 400 && !(head && answer.status == 404))
+        co_return Failure(error_of(answer.status, answer.body));
+    co_return std::pair(answer.status, std::move(answer.body));
+}
+
+Task<Result<void>> Api::stream_call(std::string url, std::unique_ptr<http::BodyReader> body,
+                                    std::uint64_t length,
+                                    std::vector<std::pair<std::string, std::string>> headers,
+                                    std::string bearer, http::Headers* reply_headers) {
+    http::ClientRequest request;
+    request.method = "PUT";
     request.url = std::move(url);
     request.headers.set("x-ms-version", "2023-11-03");
     for (auto& [name, value] : headers) request.headers.set(name, std::move(value));
     if (!bearer.empty()) request.headers.set("Authorization", "Bearer " + bearer);
-    request.body = std::move(body);
+    request.stream = std::move(body);
+    request.length = length;
+    request.timeout = 600s;  // what it holds is on the disk before it is answered
     TURNOUT_CO_TRY(http::ClientResponse response, co_await http_->send(std::move(request)));
-    TURNOUT_CO_TRY(std::string bytes, co_await response.body->all(kReplyLimit));
-    if (reply_headers != nullptr) *reply_headers = std::move(response.headers);
-    if (response.status >= 400 && !(head && response.status == 404))
-        co_return Failure(error_of(response.status, bytes));
-    co_return std::pair(response.status, std::move(bytes));
+    TURNOUT_CO_TRY(const std::string bytes, co_await response.body->all(kReplyLimit));
+    if (response.status >= 400) co_return Failure(error_of(response.status, bytes));
+    *reply_headers = std::move(response.headers);
+    co_return {};
 }
 
 Result<BlobPlace> Api::datastore(const std::string& name) {
@@ -314,89 +423,6 @@ Result<void> Api::in_parallel(std::size_t count,
     return {};
 }
 
-namespace {
-Result<std::string> read_part(int fd, std::uint64_t offset, std::size_t length,
-                              const std::string& path) {
-    std::string bytes(length, '\0');
-    std::size_t done = 0;
-    while (done < length) {
-        const ssize_t got =
-            ::pread(fd, bytes.data() + done, length - done, static_cast<off_t>(offset + done));
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0)
-            return fail(
-                Code::Conflict, "FileChanged",
-                "'" + path +
-                    "' became shorter while it was uploaded: try again when nothing writes it",
-                path);
-        done += static_cast<std::size_t>(got);
-    }
-    return bytes;
-}
-
-struct OpenFile {
-    int fd = -1;
-    ~OpenFile() {
-        if (fd >= 0) ::close(fd);
-    }
-};
-}  // namespace
-
-Task<Result<void>> Api::put_file(BlobPlace place, std::string blob, SnapshotFile file,
-                                 std::function<void(std::uint64_t)> sent) {
-    OpenFile open;
-    open.fd = ::open(file.path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (open.fd < 0)
-        co_return fail(Code::FailedPrecondition, "FileError",
-                       "cannot open '" + file.path + "': " + std::strerror(errno), file.path);
-    const std::string url = place.at(blob);
-    using Named = std::vector<std::pair<std::string, std::string>>;
-    if (file.size <= kBlock) {
-        TURNOUT_CO_TRY(std::string bytes,
-                       read_part(open.fd, 0, static_cast<std::size_t>(file.size), file.path));
-        Named headers;
-        headers.emplace_back("x-ms-blob-type", "BlockBlob");
-        TURNOUT_CO_TRY_VOID(co_await blob_call("PUT", url, std::move(bytes), std::move(headers),
-                                               place.bearer, nullptr));
-        if (sent) sent(file.size);
-        co_return {};
-    }
-    const std::string separator = place.query.empty() ? "?" : "&";
-    std::string list = "<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>";
-    std::uint64_t number = 0;
-    for (std::uint64_t at = 0; at < file.size; at += kBlock, ++number) {
-        const std::size_t length =
-            static_cast<std::size_t>(std::min<std::uint64_t>(kBlock, file.size - at));
-        TURNOUT_CO_TRY(std::string bytes, read_part(open.fd, at, length, file.path));
-        std::string count = std::to_string(number);
-        const std::string id =
-            to_base64(std::string(10 - std::min<std::size_t>(10, count.size()), '0') + count);
-        list += "<Latest>" + id + "</Latest>";
-        TURNOUT_CO_TRY_VOID(
-            co_await blob_call("PUT", url + separator + "comp=block&blockid=" + percent_encode(id),
-                               std::move(bytes), Named(), place.bearer, nullptr));
-        if (sent) sent(length);
-    }
-    list += "</BlockList>";
-    TURNOUT_CO_TRY_VOID(co_await blob_call("PUT", url + separator + "comp=blocklist",
-                                           std::move(list), Named(), place.bearer, nullptr));
-    co_return {};
-}
-
-Result<void> Api::upload(const BlobPlace& place, const std::string& prefix,
-                         const std::vector<SnapshotFile>& files, const Progress& progress) {
-    std::uint64_t total = 0, done = 0;
-    for (const SnapshotFile& file : files) total += file.size;
-    const auto sent = [&](std::uint64_t more) {
-        done += more;
-        if (progress) progress(done, total);
-    };
-    if (progress) progress(0, total);
-    return in_parallel(files.size(), [&](std::size_t i) {
-        return put_file(place, prefix + files[i].relative, files[i], sent);
-    });
-}
-
 Task<Result<void>> Api::get_file(BlobPlace place, RemoteFile file, std::string temporary,
                                  std::string path, std::function<void(std::uint64_t)> got) {
     if (Result<void> made = make_folders(folder_of(path)); !made) co_return made;
@@ -409,9 +435,9 @@ Task<Result<void>> Api::get_file(BlobPlace place, RemoteFile file, std::string t
         TURNOUT_CO_TRY(const std::string bytes, co_await response.body->all(1 << 20));
         co_return Failure(error_of(response.status, bytes));
     }
-    OpenFile open;
-    open.fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
-    if (open.fd < 0)
+    const Fd open(
+        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
+    if (!open)
         co_return fail(Code::FailedPrecondition, "FileError",
                        "cannot create '" + temporary + "': " + std::strerror(errno), path);
     std::uint64_t size = 0;
@@ -421,7 +447,7 @@ Task<Result<void>> Api::get_file(BlobPlace place, RemoteFile file, std::string t
         size += piece.size();
         std::size_t done = 0;
         while (done < piece.size()) {
-            const ssize_t put = ::write(open.fd, piece.data() + done, piece.size() - done);
+            const ssize_t put = ::write(open.get(), piece.data() + done, piece.size() - done);
             if (put < 0 && errno == EINTR) continue;
             if (put < 0) {
                 co_return fail(Code::FailedPrecondition, "FileError",
@@ -489,83 +515,6 @@ Result<void> Api::download(const BlobPlace& place, const std::vector<RemoteFile>
                         " were)",
                     hidden);
     return {};
-}
-
-// ---- uploads ----
-
-Result<std::string> Api::upload_code(const std::string& folder, const Progress& progress,
-                                     bool& uploaded) {
-    uploaded = false;
-    const Snapshot snapshot = TURNOUT_TRY(take_snapshot(folder));
-    const std::string hash = TURNOUT_TRY(content_hash(snapshot));
-    const std::string name = random_.uuid();
-    const std::string code = in_workspace("/codes/" + name + "/versions");
-    const Json found = TURNOUT_TRY(get(code + "?hash=" + hash + "&hashVersion=202208"));
-    if (!found.at("value").items().empty()) {
-        const std::string id = found.at("value").items()[0].at("id").as_string();
-        if (!id.empty()) return id;
-    }
-    uploaded = true;
-    const Json pending =
-        TURNOUT_TRY(post(code + "/1/startPendingUpload",
-                         Json::object({{"pendingUploadType", "TemporaryBlobReference"}})));
-    const Json& reference = pending.at("blobReferenceForConsumption");
-    const std::string sas = reference.at("credential").at("sasUri").as_string();
-    const std::size_t mark = sas.find('?');
-    if (mark == std::string::npos) return internal("the server gave no place to upload to");
-    const BlobPlace place{.url = sas.substr(0, mark), .query = sas.substr(mark + 1), .bearer = {}};
-    if (Result<void> sent = upload(place, snapshot.name + "/", snapshot.files, progress); !sent)
-        return Failure(sent.error());
-    const Json body = Json::object(
-        {{"properties",
-          Json::object({{"codeUri", reference.at("blobUri").as_string() + "/" + snapshot.name},
-                        {"isAnonymous", true},
-                        {"properties",
-                         Json::object({{"hash_sha256", hash}, {"hash_version", "202208"}})}})}});
-    const Json made = TURNOUT_TRY(put(code + "/1", body));
-    return made.at("id").as_string();
-}
-
-Result<Api::Placed> Api::place_data(const std::string& path, const Progress& progress,
-                                    bool& uploaded) {
-    const Snapshot snapshot = TURNOUT_TRY(take_snapshot(path));
-    const std::string hash = TURNOUT_TRY(object_hash(path));
-    Placed placed{.place = TURNOUT_TRY(datastore("workspaceblobstore")),
-                  .blob = "LocalUpload/" + hash + "/" + snapshot.name,
-                  .folder = !snapshot.single_file};
-    const std::string prefix = placed.folder ? placed.blob + "/" : "LocalUpload/" + hash + "/";
-    // The file whose metadata tells that all of them have arrived: the first by path.
-    const SnapshotFile* first = &snapshot.files[0];
-    for (const SnapshotFile& file : snapshot.files)
-        if (file.path < first->path) first = &file;
-    const std::string marker = placed.place.at(prefix + first->relative);
-    http::Headers headers;
-    const auto head =
-        TURNOUT_TRY(loop_.run(blob_call("HEAD", marker, "", {}, placed.place.bearer, &headers)));
-    uploaded = !(head.first == 200 && headers.get("x-ms-meta-upload_status") == "completed");
-    if (!uploaded) return placed;
-    if (Result<void> sent = upload(placed.place, prefix, snapshot.files, progress); !sent)
-        return Failure(sent.error());
-    const std::string separator = placed.place.query.empty() ? "?" : "&";
-    TURNOUT_TRY(loop_.run(blob_call("PUT", marker + separator + "comp=metadata", "",
-                                    {{"x-ms-meta-upload_status", "completed"},
-                                     {"x-ms-meta-name", random_.uuid()},
-                                     {"x-ms-meta-version", "1"}},
-                                    placed.place.bearer, nullptr)));
-    return placed;
-}
-
-Result<std::string> Api::upload_data(const std::string& path, const Progress& progress,
-                                     bool& uploaded) {
-    const Placed placed = TURNOUT_TRY(place_data(path, progress, uploaded));
-    return "azureml://datastores/workspaceblobstore/paths/" + placed.blob +
-           (placed.folder ? "/" : "");
-}
-
-Result<std::string> Api::upload_context(const std::string& path, const Progress& progress,
-                                        bool& uploaded) {
-    const Placed placed = TURNOUT_TRY(place_data(path, progress, uploaded));
-    return placed.place.url + "/" + placed.blob + "/";
 }
 
 }  // namespace turnout::client

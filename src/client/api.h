@@ -59,6 +59,20 @@ public:
     Result<Json> post(std::string path, const Json& body = Json::object());
     // All pages of a collection.
     Result<Json> list(std::string path, std::size_t limit = SIZE_MAX);
+    // Each item of all pages, until `item` says false.
+    Result<void> each(std::string path, const std::function<bool(Json& item)>& item);
+    // So many requests, 16 at a time. `answered` is told every answer as it comes, and says whether
+    // to go on: what is under way is waited for in any case.
+    struct Request {
+        std::string method, path;
+        Json body;  // null: none
+    };
+    void send_each(std::size_t count, const std::function<Request(std::size_t)>& make,
+                   const std::function<bool(std::size_t, const Result<Reply>&)>& answered);
+    // Where to ask how an operation goes that this answer began; "" if it is over.
+    std::string operation_of(const Reply& reply) const;
+    // Whether it is over, from an answer of there; an error if it failed.
+    static Result<bool> is_over(const Reply& state);
     // Waits for a long-running operation to end; `waiting` is told its state now and then.
     Result<void> finish(const Reply& reply,
                         const std::function<void(const std::string&)>& waiting = {});
@@ -76,9 +90,11 @@ public:
     Result<void> download(const BlobPlace& place, const std::vector<RemoteFile>& files,
                           const std::string& prefix, const std::string& folder,
                           const Progress& progress);
-    // To `{place}/{prefix}{relative}`, 16 at a time.
+    // To `{place}/{prefix}{relative}`, 16 at a time. `etags` gets those of what was written, "" of
+    // what was not.
     Result<void> upload(const BlobPlace& place, const std::string& prefix,
-                        const std::vector<SnapshotFile>& files, const Progress& progress);
+                        const std::vector<SnapshotFile>& files, const Progress& progress,
+                        const bool* stop = nullptr, std::vector<std::string>* etags = nullptr);
 
     // ---- what has to be uploaded before a resource can be made ----
     // A code asset's ARM id; `uploaded` tells whether anything was sent.
@@ -94,9 +110,31 @@ public:
 
 private:
     explicit Api(Settings settings);
+    struct Answer {
+        int status = 0;
+        http::Headers headers;
+        std::string body;
+    };
+    // Sent again where the server has no room for it just now.
+    Task<Result<Answer>> ask_patiently(std::string method, std::string url, http::Headers headers,
+                                       std::string body);
     Task<Result<Reply>> exchange(std::string method, std::string url, std::string body, bool json);
+    Task<Result<void>> ask(std::size_t number, Request request,
+                           const std::function<bool(std::size_t, const Result<Reply>&)>& answered);
+    void explain(Error& error) const;  // that the server does not answer, and what to do
+    // `sent` hears of each piece, with a minus of what has to go again. Ends when `stop` says so.
+    // `etag` gets that of what was written.
     Task<Result<void>> put_file(BlobPlace place, std::string blob, SnapshotFile file,
-                                std::function<void(std::uint64_t)> sent);
+                                std::function<void(std::int64_t)> sent, const bool* stop,
+                                std::string* etag);
+    Task<Result<void>> copy_blob(BlobPlace place, std::string from, std::string to);
+    // `etag`: only if it is that one.
+    Task<Result<void>> remove_blob(BlobPlace place, std::string blob, std::string etag = "");
+    Task<Result<void>> stream_call(std::string url, std::unique_ptr<http::BodyReader> body,
+                                   std::uint64_t length,
+                                   std::vector<std::pair<std::string, std::string>> headers,
+                                   std::string bearer, http::Headers* reply_headers);
+    Result<bool> is_complete(const std::string& marker, const BlobPlace& place);
     Task<Result<void>> get_file(BlobPlace place, RemoteFile file, std::string temporary,
                                 std::string path, std::function<void(std::uint64_t)> got);
     Task<Result<std::pair<int, std::string>>> blob_call(

@@ -6,9 +6,11 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 
 #include "base/text.h"
 #include "client/files.h"
+#include "client/hashes.h"
 #include "io/posix/http_server.h"
 
 namespace turnout::client {
@@ -60,11 +62,22 @@ protected:
                               std::string(request.headers.get("authorization")),
                               bytes ? *bytes : ""});
         http::Response response;
+        if (self.refuses_once_ && self.refused_.insert(request.method + request.target).second) {
+            response.status = 503;
+            response.headers.set("Retry-After", "0");
+            response.body =
+                "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>TooManyWrites"
+                "</Code><Message>try again</Message></Error>";
+            co_return response;
+        }
         const auto found =
             self.answers_.find(request.method + " " + request.path +
                                (request.query.find("page=2") != std::string::npos ? "#2" : ""));
-        response.status = found == self.answers_.end() ? 201 : found->second.first;
-        if (found != self.answers_.end()) response.body = found->second.second;
+        const bool known =
+            found != self.answers_.end() &&
+            (self.unless_.empty() || request.query.find(self.unless_) == std::string::npos);
+        response.status = known ? found->second.first : 201;
+        if (known) response.body = found->second.second;
         co_return response;
     }
 
@@ -76,7 +89,10 @@ protected:
     std::unique_ptr<Api> lender_;
     std::unique_ptr<http::Listener> listener_;
     std::map<std::string, std::pair<int, std::string>> answers_;
+    std::string unless_;  // queries with that have no fixed answer
     std::vector<Seen> seen_;
+    bool refuses_once_ = false;  // each for want of room
+    std::set<std::string> refused_;
 };
 
 TEST_F(ApiTest, ArmErrorsBecomeOurs) {
@@ -87,8 +103,28 @@ TEST_F(ApiTest, ArmErrorsBecomeOurs) {
     EXPECT_EQ(gone.error().code, Code::NotFound);
     EXPECT_EQ(gone.error().reason, "ResourceNotFound");
     EXPECT_EQ(gone.error().message, "compute 'x' does not exist");
-    answers_["GET /odd"] = {200, "<html>"};
+    answers_["GET /odd"] = {200, "odd"};
     EXPECT_NE(api().get(url("/odd")).error().message.find("not JSON"), std::string::npos);
+    // A proxy's page is no answer of the server, whatever its status.
+    const std::string page =
+        "\n<!DOCTYPE html>\n<HTML lang=en><head><title>502 Bad\x1b[2J &amp; "
+        "Gateway\n</title></head><body><h1>It's <b>broken</b></h1>" +
+        std::string(5000, 'x') + "</body></html>";
+    for (const int status : {200, 502}) {
+        answers_["GET /proxy"] = {status, page};
+        const Result<Json> proxy = api().get(url("/proxy"));
+        ASSERT_FALSE(proxy);
+        EXPECT_EQ(proxy.error().code, Code::Unavailable);
+        EXPECT_EQ(
+            proxy.error().message,
+            "a web page came instead of the server's answer, with HTTP status " +
+                std::to_string(status) +
+                " (\"502 Bad [2J & Gateway\"): something else, such as a proxy, answers there");
+    }
+    answers_["GET /wrapped"] = {503, R"({"error":{"code":"X","message":"<html><body>no title"}})"};
+    EXPECT_EQ(api().get(url("/wrapped")).error().message,
+              "a web page came instead of the server's answer, with HTTP status 503: something "
+              "else, such as a proxy, answers there");
     answers_["GET /full"] = {507, ""};
     EXPECT_EQ(api().get(url("/full")).error().code, Code::ResourceExhausted);
 }
@@ -99,38 +135,91 @@ TEST_F(ApiTest, TheKeyGoesToOurOriginOnly) {
     EXPECT_EQ(seen_.at(0).authorization, "") << "the settings name another origin";
 }
 
-TEST_F(ApiTest, LargeFilesGoInBlocksAndSmallOnesWhole) {
+TEST_F(ApiTest, FilesGoWholeAndLargeOnesInBlocksWhereThatIsLost) {
     const std::string large(9 << 20, 'x');
     ASSERT_TRUE(write_file(folder_ + "/large", large));
     ASSERT_TRUE(write_file(folder_ + "/small", "s"));
     ASSERT_TRUE(write_file(folder_ + "/empty", ""));
     const Result<Snapshot> snapshot = take_snapshot(folder_);
     ASSERT_TRUE(snapshot);
-    std::uint64_t told = 0;
-    const Result<void> sent =
-        api().upload({.url = url("/c"), .query = "sig=1", .bearer = {}}, "pre fix/",
-                     snapshot->files, [&](std::uint64_t done, std::uint64_t total) {
-                         told = done;
-                         EXPECT_EQ(total, large.size() + 1);
-                     });
-    ASSERT_TRUE(sent) << sent.error().message;
-    EXPECT_EQ(told, large.size() + 1);
-    std::size_t block_bytes = 0, blocks = 0;
-    std::string list;
-    for (const Seen& seen : seen_) {
-        EXPECT_EQ(seen.method, "PUT");
-        EXPECT_TRUE(seen.target.starts_with("/c/pre%20fix/")) << seen.target;
-        EXPECT_NE(seen.target.find("sig=1"), std::string::npos);
-        if (seen.target.find("comp=block&") != std::string::npos) {
-            ++blocks;
-            block_bytes += seen.body.size();
+    for (const bool lost : {false, true}) {
+        seen_.clear();
+        std::uint64_t told = 0;
+        if (lost) answers_["PUT /c/pre%20fix/large"] = {503, "busy"};
+        unless_ = lost ? "comp=block" : "";
+        const Result<void> sent =
+            api().upload({.url = url("/c"), .query = "sig=1", .bearer = {}}, "pre fix/",
+                         snapshot->files, [&](std::uint64_t done, std::uint64_t total) {
+                             told = done;
+                             EXPECT_EQ(total, large.size() + 1);
+                         });
+        ASSERT_TRUE(sent) << sent.error().message;
+        EXPECT_EQ(told, large.size() + 1);
+        std::size_t whole = 0, block_bytes = 0, blocks = 0, lists = 0;
+        for (const Seen& seen : seen_) {
+            EXPECT_EQ(seen.method, "PUT");
+            EXPECT_TRUE(seen.target.starts_with("/c/pre%20fix/")) << seen.target;
+            EXPECT_NE(seen.target.find("sig=1"), std::string::npos);
+            if (seen.target.find("comp=blocklist") != std::string::npos) {
+                ++lists;
+                EXPECT_NE(seen.body.find("<Latest>"), std::string::npos);
+            } else if (seen.target.find("comp=block&") != std::string::npos) {
+                ++blocks;
+                block_bytes += seen.body.size();
+            } else if (seen.body == large) {
+                ++whole;
+            }
         }
-        if (seen.target.find("comp=blocklist") != std::string::npos) list = seen.body;
+        EXPECT_EQ(whole, 1u);
+        EXPECT_EQ(blocks, lost ? 3u : 0u);
+        EXPECT_EQ(lists, lost ? 1u : 0u);
+        EXPECT_EQ(block_bytes, lost ? large.size() : 0);
+        EXPECT_EQ(seen_.size(), lost ? 7u : 3u);
     }
-    EXPECT_EQ(blocks, 3u);
-    EXPECT_EQ(block_bytes, large.size());
-    EXPECT_EQ(seen_.size(), 6u);
-    EXPECT_NE(list.find("<Latest>"), std::string::npos);
+}
+
+TEST_F(ApiTest, WhereTheServerHasNoRoomItIsAskedAgain) {
+    refuses_once_ = true;
+    const std::string large(9 << 20, 'x');
+    ASSERT_TRUE(write_file(folder_ + "/large", large));
+    ASSERT_TRUE(write_file(folder_ + "/small", "s"));
+    const Result<Snapshot> snapshot = take_snapshot(folder_);
+    ASSERT_TRUE(snapshot);
+    const Result<void> sent =
+        api().upload({.url = url("/c"), .query = {}, .bearer = {}}, "", snapshot->files, {});
+    ASSERT_TRUE(sent) << sent.error().message;
+    std::map<std::string, int> times;
+    for (const Seen& seen : seen_) ++times[seen.target];
+    EXPECT_EQ(times["/c/small"], 2);
+    EXPECT_EQ(times["/c/large"], 1) << "in blocks then";
+    EXPECT_EQ(times["/c/large?comp=blocklist"], 2);
+    EXPECT_EQ(seen_.size(), 2u + 1 + 3 * 2 + 2);
+    answers_["GET /x"] = {200, R"({"x": 1})"};
+    const Result<Json> x = api().get(url("/x"));
+    ASSERT_TRUE(x) << x.error().message;
+    EXPECT_EQ(x->at("x").as_int(), 1);
+}
+
+TEST_F(ApiTest, StampsTellOfEveryChangeAndHashesAreRemembered) {
+    ::setenv("XDG_CACHE_HOME", folder_.c_str(), 1);
+    const std::string path = folder_ + "/data";
+    ASSERT_TRUE(write_file(path, "one"));
+    const Instant now = api().now();
+    const Stamp fresh = *stamp_of(*take_snapshot(path), now),
+                later = *stamp_of(*take_snapshot(path), now + 1h);
+    EXPECT_FALSE(fresh.settled);
+    EXPECT_TRUE(later.settled);
+    EXPECT_TRUE(fresh == later);
+    const std::string hash = *object_hash(path);
+    EXPECT_FALSE(remembered_hash(later.text));
+    remember_hash(later.text, hash);
+    EXPECT_EQ(remembered_hash(later.text).value_or(""), hash);
+    ASSERT_TRUE(write_file(path, "two"));
+    EXPECT_FALSE(later == *stamp_of(*take_snapshot(path), now));
+    for (int i = 0; i < 600; ++i)
+        remember_hash(std::string(61, 'a') + std::to_string(100 + i), hash);
+    EXPECT_FALSE(remembered_hash(later.text)) << "the oldest go";
+    ::unsetenv("XDG_CACHE_HOME");
 }
 
 TEST_F(ApiTest, ARefusedUploadEndsIt) {

@@ -198,14 +198,15 @@ std::string folder_of(std::string_view path) {
     return slash == 0 ? "/" : std::string(path.substr(0, slash));
 }
 
-spec::LocalFiles local_files(std::string folder) {
+resources::LocalFiles local_files(std::string folder) {
     return {.folder = std::move(folder),
             .kind =
                 [](const std::string& path) {
                     struct stat status{};
-                    if (::stat(path.c_str(), &status) != 0) return spec::PathKind::Absent;
-                    if (S_ISREG(status.st_mode)) return spec::PathKind::File;
-                    return S_ISDIR(status.st_mode) ? spec::PathKind::Folder : spec::PathKind::Other;
+                    if (::stat(path.c_str(), &status) != 0) return resources::PathKind::Absent;
+                    if (S_ISREG(status.st_mode)) return resources::PathKind::File;
+                    return S_ISDIR(status.st_mode) ? resources::PathKind::Folder
+                                                   : resources::PathKind::Other;
                 },
             .read = [](const std::string& path) { return read_file(path); }};
 }

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "spec/describe.h"
+#include "resources/describe.h"
 
 namespace turnout::client {
 
@@ -41,7 +41,7 @@ std::string absolute_path(std::string_view path);  // not resolved
 std::string base_name(std::string_view path);
 std::string folder_of(std::string_view path);
 
-// What spec/ asks about this machine, with relative paths from `folder`.
-spec::LocalFiles local_files(std::string folder);
+// What resources/ asks about this machine, with relative paths from `folder`.
+resources::LocalFiles local_files(std::string folder);
 
 }  // namespace turnout::client

@@ -1,5 +1,6 @@
 #include "control/agent_links.h"
 
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,8 @@ constexpr std::size_t kMaxOutgoing = 64 << 20;
 // gone says nothing by itself.
 constexpr Span kPingEvery = 15s;
 constexpr int kSilentPings = 3;
+// Further ones of a node come again by themselves.
+constexpr std::size_t kMaxWithoutRoom = 1000;
 }  // namespace
 
 struct AgentLinks::Link {
@@ -26,9 +29,29 @@ struct AgentLinks::Link {
     bool closed = false;
     bool greeted = false;
     int unanswered = 0;  // pings since it last said anything
+    // Of the attempts that it was told of: those that it has, and those that it is to let go of.
+    // What it has is said anew on each link.
+    std::set<ap::AttemptId> leased, taken;
+    // The logs of which something found no room: they are called for when there is some.
+    std::set<std::pair<ap::AttemptId, std::string>> without_room;
+
+    void told(const ap::ToAgent& message) {
+        if (const auto* lease = std::get_if<ap::Lease>(&message)) {
+            leased.insert(lease->id);
+            taken.erase(lease->id);
+        } else if (const auto* cancel = std::get_if<ap::Cancel>(&message)) {
+            const bool lost = cancel->cause == ap::Cause::NodeLost;
+            (lost ? taken : leased).insert(cancel->id);
+            (lost ? leased : taken).erase(cancel->id);
+        } else if (const auto* ack = std::get_if<ap::EndAck>(&message)) {
+            leased.erase(ack->id);
+            taken.erase(ack->id);
+        }
+    }
 };
 
-AgentLinks::AgentLinks(Loop& loop, Tracking& tracking) : loop_(loop), tracking_(tracking) {
+AgentLinks::AgentLinks(Loop& loop, Tracking& tracking, ap::Speaks speaks)
+    : loop_(loop), tracking_(tracking), speaks_(speaks) {
     ping_later();
 }
 
@@ -101,9 +124,11 @@ Result<void> AgentLinks::take(Link& link, const ap::FrameReader::Frame& frame) {
     if (auto* hello = std::get_if<ap::Hello>(&message)) {
         if (hello->node != link.node)
             return invalid("the agent's token is of another node", hello->node);
-        if (hello->protocol != ap::kVersion)
-            return invalid("the agent speaks protocol " + std::to_string(hello->protocol),
-                           "protocol");
+        if (!speaks_.has(hello->protocol)) {
+            const std::string why = ap::why_refused(hello->protocol, hello->build, speaks_);
+            control_->agent_refused(link.node, why);
+            return invalid(why, "protocol");
+        }
         link.greeted = true;
         control_->agent_connected(link.node, *hello);
         return {};
@@ -119,9 +144,23 @@ Result<void> AgentLinks::take(Link& link, const ap::FrameReader::Frame& frame) {
 }
 
 void AgentLinks::take_log(Link& link, ap::LogChunk chunk) {
-    if (!link.node.starts_with(chunk.id.workspace + "/")) return;  // not of this node's workspace
     const ap::AttemptId id = chunk.id;
     const std::string stream = chunk.stream;
+    if (!link.leased.contains(id)) {
+        // Another node's, or nobody's: nothing of it is written. The link stays, since a node that
+        // was away says such things in good faith of an attempt that was taken from it; that one it
+        // may end, and so it hears that no more of its log is wanted.
+        if (link.taken.contains(id))
+            send(link.node, ap::LogAck{id, stream, chunk.offset + chunk.bytes.size()});
+        return;
+    }
+    // It is kept by its node, whose window stops it and which sends it again in some seconds: what
+    // else the node has to say comes over this link too.
+    if (tracking_.logs_full()) {
+        if (link.without_room.size() < kMaxWithoutRoom) link.without_room.emplace(id, stream);
+        some_without_room_ = true;
+        return;
+    }
     tracking_.append_log(std::move(chunk),
                          [this, node = link.node, id, stream,
                           alive = std::weak_ptr<int>(alive_)](Result<std::uint64_t> durable) {
@@ -133,7 +172,17 @@ void AgentLinks::take_log(Link& link, ap::LogChunk chunk) {
                                  send(node, ap::LogAck{id, stream, *durable});
                              else if (durable.error().code != Code::ResourceExhausted)
                                  disconnect(node);
+                             if (!tracking_.logs_full()) call_for_logs();
                          });
+}
+
+// Whoever tries again in a while only may find no room each time, while others fill it.
+void AgentLinks::call_for_logs() {
+    if (!std::exchange(some_without_room_, false)) return;
+    const auto links = links_;
+    for (const auto& [node, link] : links)
+        for (const auto& [id, stream] : std::exchange(link->without_room, {}))
+            if (link->leased.contains(id)) send(node, ap::LogAck{id, stream, 0});
 }
 
 void AgentLinks::send(const NodeId& node, const ap::ToAgent& message) {
@@ -154,6 +203,7 @@ void AgentLinks::send(const NodeId& node, const ap::ToAgent& message) {
             });
         return;
     }
+    found->second->told(message);
     found->second->outgoing += frame;
     if (found->second->outgoing.size() > kMaxOutgoing) return disconnect(node);
     // What one turn of the loop has to say leaves together.

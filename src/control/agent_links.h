@@ -17,7 +17,8 @@ namespace turnout {
 
 class AgentLinks {
 public:
-    AgentLinks(Loop& loop, Tracking& tracking);
+    // `speaks`: the versions of the protocol; others than this build's own are for tests.
+    AgentLinks(Loop& loop, Tracking& tracking, agent_protocol::Speaks speaks = {});
     ~AgentLinks();  // closes all
 
     void set_control(Control* control) { control_ = control; }  // once, before any link
@@ -29,6 +30,7 @@ public:
     void disconnect(const NodeId& node);
     // For a drill: that node's link is closed, and refused for so long.
     void cut(const NodeId& node, Span how_long);
+    const agent_protocol::Speaks& speaks() const { return speaks_; }
     bool connected(const NodeId& node) const { return links_.contains(node); }
 
 private:
@@ -36,16 +38,19 @@ private:
     Task<void> write_out(std::shared_ptr<Link> link);
     Result<void> take(Link& link, const agent_protocol::FrameReader::Frame& frame);
     void take_log(Link& link, agent_protocol::LogChunk chunk);
+    void call_for_logs();
     void flush(std::shared_ptr<Link> link);
     void ping_later();
 
     Loop& loop_;
     Tracking& tracking_;
+    const agent_protocol::Speaks speaks_;
     Control* control_ = nullptr;
     Loop::TimerId pinging_ = 0;
     std::map<NodeId, Loop::TimerId> cut_;  // until that timer
     // Shared: the coroutines that read and write a link end some time after it was replaced.
     std::map<NodeId, std::shared_ptr<Link>> links_;
+    bool some_without_room_ = false;                         // a link has logs that found none
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // weakly held by callbacks of commits
 };
 

@@ -6,7 +6,11 @@
 //   input ──► state in memory changes ──► Batch ──commit──► effects and replies leave
 //
 // If a commit fails, everything waiting on it is refused, memory is dropped and `recover` builds it
-// anew from the store: what was not durable never happened.
+// anew from the store: what was not durable never happened. Where the store only has no room for it
+// yet, the same turn is written again a little later.
+//
+// This is the face. How a turn becomes a commit is in turns.h; what there is in memory belongs to
+// owners (owner.h, owners.h), each with a file of its own.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +27,9 @@
 #include "io/loop.h"
 #include "model/compute.h"
 #include "model/job.h"
+#include "model/service.h"
+#include "protocol/agent_protocol.h"
 #include "schedule/scheduler.h"
-#include "spec/agent_protocol.h"
 #include "store/store.h"
 
 namespace turnout {
@@ -38,18 +43,24 @@ public:
     // the order of the calls.
     virtual void send(const NodeId& node, agent_protocol::ToAgent message) = 0;
     // Get this node: answered by agent_connected, or by node_failed.
-    virtual void provision(const Node& node) = 0;
-    // Let it go; answered by node_gone.
-    virtual void release(const Node& node) = 0;
+    // `provider`: of its pool.
+    virtual void provision(const std::string& provider, const NodeRequest& node) = 0;
+    // Let it go; answered by node_gone. `handle`: what its provider told of it, null if nothing.
+    virtual void release(const std::string& provider, const NodeId& node, const Json& handle) = 0;
+    // What is there of that provider: answered by nodes_found with the same number, or never.
+    virtual void list(const std::string& /*provider*/, std::uint64_t /*number*/) {}
     // Closes that agent's connection: it says Hello again.
     virtual void disconnect(const NodeId& node) = 0;
     // `tick` is wanted then (since boot). A hint: who ticks at `next_tick` anyway may ignore it.
     virtual void wake(Span) {}
     // That job's end is durable.
     virtual void job_ended(const std::string& /*workspace*/, const std::string& /*job*/) {}
-    // Lines for the log of a sweep; may be lost.
-    virtual void sweep_says(const std::string& /*workspace*/, const std::string& /*job*/,
-                            const std::string& /*text*/) {}
+    // Lines for that log of a group; may be lost.
+    virtual void group_says(const std::string& /*workspace*/, const std::string& /*job*/,
+                            std::string_view /*log*/, const std::string& /*text*/) {}
+    // The task of that child can be known now: answered by `resolve_job`. Said again after a
+    // restart until it is.
+    virtual void resolve(const std::string& /*workspace*/, const std::string& /*job*/) {}
 };
 
 inline constexpr std::string_view kSweepLog = "azureml-logs/hyperdrive.txt";  // where Azure has it
@@ -60,7 +71,7 @@ struct JobSubmission {
     Json definition;      // the PUT body's "properties", as sent
     JobMeta meta;         // what listings show and may change later
     std::string compute;  // name of an AmlCompute in that workspace; "serverless" for none
-    JobType type = JobType::Command;
+    JobType type = kFirstJobType;
     int priority = 0;  // higher first
     agent_protocol::TaskSpec
         task;  // resolved at submission, without run token; of a sweep: of its trials
@@ -72,16 +83,48 @@ struct JobSubmission {
 
 enum class Put { Created, Unchanged, Updated };
 
+// A task that is to stay up (model/service.h).
+struct ServiceSubmission {
+    std::string workspace;  // id
+    std::string name;       // letters, digits, '-' and '_'
+    std::string compute;    // never changes
+    // With `service`, of one process; another one is a new revision. A replica's own name is to
+    // stand in it as kJobPlaceholder.
+    agent_protocol::TaskSpec task;
+    int wanted = 1;    // replicas; 0 stops it
+    int surge = 1;     // beyond those, while one revision replaces another
+    int priority = 0;  // of replicas that are made from now on
+    std::string principal;
+    std::string experiment;  // whose totals its time is added to
+};
+
+namespace control {
+struct KindTable;
+struct Owners;
+}  // namespace control
+
 class Control {
 public:
     struct Settings {
-        int slots = 2;  // of the default pool
-        Span lost_node_after = 6h;
+        int slots = 2;                 // of a pool that does not say, unless others were set
+        std::vector<Pool> pools = {};  // the default pool is there in any case
+        Span lost_node_after = 6h;     // where the pool does not say
         Span lost_node_margin = 60s;
         Span provision_timeout = 120s;
         Span cancel_grace = 30s;
+        // Beyond its grace a node has so long to say that a job it was told to stop has ended;
+        // longer, but not for ever, while it says that it uploads the job's last output. Then the
+        // node counts as broken and its provider ends it.
+        Span stop_margin = 60s;
+        Span longest_stop = 1h;
         Span preemption_grace = 30s;
         Span serverless_idle = 120s;
+        // So often the providers are asked what is there, and so long after the start first.
+        Span list_every = 3min;
+        Span list_first = 10s;
+        // A pool that has no more for now is asked again after so long, longer each time.
+        Span exhausted_pause = 10s;
+        Span longest_exhausted_pause = 5min;
         int max_attempts = 3;  // for failures that are not the user's fault
         // At least so long after the last commit begins the next one, when only nodes wait for it,
         // not a client; the second when many of them do. What comes meanwhile shares it.
@@ -91,6 +134,10 @@ public:
         Span client_pause = 2ms;
         // The bearer token of an attempt; put into its lease on the way out, never stored.
         std::function<Secret(const agent_protocol::AttemptId&)> run_token = {};
+        // Whether nobody on the pool's machine uses that port just now; nothing: all are free.
+        std::function<bool(int)> port_is_free = {};
+        // What is done for each kind of job; null: control/job_kinds.cc. Tests have others.
+        const control::KindTable* kinds = nullptr;
     };
     template <class T>
     using Reply = std::function<void(Result<T>)>;
@@ -104,27 +151,111 @@ public:
 
     // ---- from the API. Replies come after the commit, on the loop. ----
     void submit(JobSubmission job, Reply<Put> reply);
-    void update_job(std::string workspace, std::string name, JobMeta meta, Reply<Put> reply);
+    // Changes are made to what is true in their turn, never to what was read before.
+    void update_job(std::string workspace, std::string name, const JobMetaChange& change,
+                    Reply<Put> reply);
     // Ok when the wish is recorded; the job is over when its status says so.
     void cancel_job(std::string workspace, std::string name, Reply<void> reply);
+    // The task of a job that was submitted without, since it had to wait for another's end:
+    // `task_of` is called at once, with the job as it is in this turn, and an error from it ends
+    // the job. Unchanged if it has its task already, or has ended.
+    using TaskOf = std::function<Result<agent_protocol::TaskSpec>(const JobRecord& job)>;
+    void resolve_job(const std::string& workspace, const std::string& name, const TaskOf& task_of,
+                     Reply<Put> reply);
     void delete_job(std::string workspace, std::string name, Reply<void> reply);  // ended jobs only
     // For the events: that harm was done to it on purpose, and which.
     void drilled(const std::string& workspace, const std::string& name, const std::string& what);
+    // For the events: that something was removed to give space back, and why. `workspace`: "" = of
+    // all of them.
+    void space_given_back(const std::string& workspace, const std::string& kind,
+                          const std::string& what);
     // Takes the node away from it as a dedicated cluster would: TERM, grace, back into the queue.
     // FailedPrecondition if it is on no node.
     void preempt_job(std::string workspace, std::string name, Reply<void> reply);
-    void put_compute(Compute compute, Reply<Put> reply);
+    // `change` is called at once, with the compute as it is in this turn; nothing if there is none.
+    using ComputeChange = std::function<Result<Compute>(const std::optional<Compute>& now)>;
+    void change_compute(std::string workspace, std::string name, const ComputeChange& change,
+                        Reply<Put> reply);
+    void put_compute(Compute compute, Reply<Put> reply);  // whatever it was
     void delete_compute(std::string workspace, std::string name, Reply<void> reply);
+    // Tasks in Table::TaskBase that no job refers to any more are found by reading all jobs. Who
+    // wants to do that says so before, and names what he found together with the number he got:
+    // what a job began to refer to meanwhile stays. The reply tells how many went; Unavailable: the
+    // survey is void, since another one was begun or a commit failed.
+    std::uint64_t survey_bases();
+    void erase_bases(std::uint64_t survey, std::vector<std::string> keys, Reply<std::size_t> reply);
+    // Of a workspace without jobs and computes that is deleted: what was added up of it.
+    void forget_workspace(const std::string& workspace);
+    // ---- services ----
+    // Creates it, or changes what is wanted. Conflict while it is being ended.
+    void put_service(ServiceSubmission wish, Reply<Put> reply);
+    // Ok when the wish is recorded; it is over when there is no such service any more.
+    void end_service(const std::string& workspace, const std::string& name, Reply<void> reply);
+    struct ServiceView {
+        Service service;
+        std::string compute;
+        ReplicaCounts counts;
+        struct OfReplica {
+            Replica replica;
+            std::string job;     // its name
+            std::string node;    // "" while it waits
+            int port = 0;        // on that node; 0: not known yet
+            std::string detail;  // what it does just now, or why it is not ready
+        };
+        std::vector<OfReplica> replicas;  // by number
+        std::string why;                  // it is not as it is wanted; "" = it is
+    };
+    std::optional<ServiceView> service(const std::string& workspace, const std::string& name) const;
+    std::vector<ServiceView> services(const std::string& workspace) const;  // by name
+
     // Cancels every job, lets every node go, and answers when nothing runs any more. Until the next
     // start nothing new is begun.
     void stop_everything(Reply<void> reply);
 
+    // Until `resume` nothing new is begun: what runs goes on to its end, what waits stays. The
+    // reply comes when that is so; `empty` is called when no node is left, unless work was resumed.
+    // Not kept over a restart.
+    void drain(Reply<void> reply, std::function<void()> empty);
+    void resume(Reply<void> reply);
+    bool draining() const;
+    // How many nodes the pool has room for, from now on and kept; running jobs are let be.
+    void set_slots(int slots, Reply<void> reply) {
+        set_slots(std::string(kDefaultPool), slots, std::move(reply));
+    }
+    void set_slots(const std::string& pool, int slots, Reply<void> reply);
+    int slots(std::string_view pool = kDefaultPool) const;  // 0: there is no such pool
+    struct PoolView {
+        Pool pool;
+        bool missing = false;  // computes are in it, but it is not among the settings any more
+        int slots = 0, nodes = 0, computes = 0;
+        std::size_t waiting = 0;  // jobs and trials
+        std::string trouble;      // why it gives no nodes for now
+    };
+    std::vector<PoolView> pools() const;  // the default one first, then by name
+    std::optional<PoolView> pool(std::string_view name) const;
+    std::vector<std::string> pool_names() const;  // without those that are missing; at once
+    bool has_several_pools() const;
+    // Why a compute gets no nodes until somebody changes something; "" if it does.
+    std::string unusable(const std::string& workspace, const std::string& compute) const;
+    int nodes() const;            // of all pools
+    std::size_t waiting() const;  // jobs and trials of all workspaces that wait for a place
+
     // ---- from the nodes ----
     void agent_connected(const NodeId& node, const agent_protocol::Hello& hello);
     void agent_disconnected(const NodeId& node);
+    // It speaks in words that this server does not know (protocol/versions.h), and is not listened
+    // to: `why`, for people.
+    void agent_refused(const NodeId& node, const std::string& why);
     void agent_says(const NodeId& node, const agent_protocol::ToServer& message);
-    void node_failed(const NodeId& node, Error why);  // provisioning did not work
-    void node_gone(const NodeId& node);               // proof: nothing of it runs any more
+    // Provisioning did not work. The code says what follows: Ambiguous = it may have, so the
+    // provider is asked what is there; ResourceExhausted = its pool has no more for now;
+    // InvalidArgument = its compute gets none until it is changed; else it is tried again later.
+    void node_failed(const NodeId& node, Error why);
+    void node_gone(const NodeId& node);                 // proof: nothing of it runs any more
+    void node_handle(const NodeId& node, Json handle);  // stored, and given to its provider again
+    // All that its provider has. A node that was known when that was asked for and is not among
+    // them is gone; what nobody knows is released.
+    void nodes_found(std::uint64_t number, const std::vector<FoundNode>& found);
 
     // Called on the loop after each commit that recorded events, with the number of the newest row
     // of Table::Event. One listener.
@@ -152,6 +283,7 @@ public:
         std::vector<std::string> would_start;  // what would start it now, each in words
         schedule::Counts counts;               // of its compute
         int free_slots = 0, slots = 0, max_nodes = 0, jobs_per_node = 1;
+        std::string pool;  // of its compute; "" while there is only one
         struct OnNode {
             Node node;
             std::string doing;  // "runs job a since 12 s; 2 more wait there"
@@ -170,13 +302,18 @@ public:
     struct LiveNodes {
         int count = 0;
         Span life{}, starting{}, used{};
-        double cost = 0;  // of that life what the totals do not have yet
+        double cost = 0;              // of that life what the totals do not have yet
+        std::optional<double> price;  // of a node's hour, its own or that of its pool
     };
     LiveNodes live_nodes(const std::string& workspace, const std::string& compute) const;
 
 private:
-    struct State;
-    std::unique_ptr<State> state_;
+    template <class Take>
+    void input(Take take);
+    template <class T, class Take>
+    void input(Reply<T> reply, Take take);
+
+    std::unique_ptr<control::Owners> owners_;
 };
 
 }  // namespace turnout

@@ -51,7 +51,7 @@ TEST(ControlSubmit, EndedJobsAnswerFromTheStore) {
     EXPECT_EQ(w.cancel("j"), "ok");
     EXPECT_EQ(w.status("j"), JobStatus::Completed);
     std::string answer;
-    JobMeta meta;
+    JobMetaChange meta;
     meta.archived = true;
     w.control->update_job("ws", "j", meta, [&](Result<Put> r) { answer = World::said_put(r); });
     w.settle();
@@ -63,6 +63,51 @@ TEST(ControlSubmit, EndedJobsAnswerFromTheStore) {
     w.settle();
     EXPECT_EQ(answer, "ResourceNotFound");
     EXPECT_EQ(w.count(Table::JobLive), 0u);
+}
+
+// Two clients read the same, and each changes what is its own.
+TEST(ControlSubmit, ChangesThatCameTogetherAreAllThere) {
+    World w;
+    w.ready();
+    std::vector<std::string> answers;
+    const auto change = [&](const JobMetaChange& what) {
+        w.control->update_job("ws", "j", what,
+                              [&](Result<Put> r) { answers.push_back(World::said_put(r)); });
+    };
+    w.control->put_compute(World::cluster("d", 0, 0), [](Result<Put>) {
+    });  // keeps the disk busy: all that follows is one turn
+    change({.tags = Json::object({{"a", "1"}})});
+    change({.tags = Json::object({{"b", "2"}})});
+    change({.archived = true});
+    change({.properties = Json::object({{"p", "1"}, {"turnout.cause", "mine"}})});
+    change({.description = "words", .properties = Json::object({{"q", "1"}})});
+    change({.tags = Json::object({{"a", Json()}, {"c", "3"}})});
+    change({.tags = Json::object({{"nothing", Json()}})});
+    w.settle();
+    EXPECT_EQ(answers, (std::vector<std::string>{"updated", "updated", "updated", "updated",
+                                                 "updated", "updated", "unchanged"}));
+    const JobMeta meta = w.job("j")->meta;
+    EXPECT_EQ(meta.tags.dump(), R"({"b":"2","c":"3"})");
+    EXPECT_EQ(meta.properties.dump(), R"({"p":"1","q":"1"})");
+    EXPECT_TRUE(meta.archived);
+    EXPECT_EQ(meta.description, "words");
+
+    // Who submits the same job again sends all its tags, and takes no property away.
+    JobSubmission again = World::submission("j", "c");
+    again.meta.tags = Json::object({{"only", "1"}});
+    again.meta.properties = Json::object({{"r", "1"}, {"turnout.seed", "7"}});
+    w.control->submit(again, [&](Result<Put> r) { answers.push_back(World::said_put(r)); });
+    w.settle();
+    EXPECT_EQ(answers.back(), "updated");
+    EXPECT_EQ(w.job("j")->meta.tags.dump(), R"({"only":"1"})");
+    EXPECT_EQ(w.job("j")->meta.properties.dump(), R"({"p":"1","q":"1","r":"1"})");
+
+    Json many = Json::object();
+    for (int i = 0; i < 20'000; ++i) many.set("t" + std::to_string(i), "1");
+    change({.tags = many});
+    w.settle();
+    EXPECT_EQ(answers.back(), "TooManyKeys");
+    EXPECT_EQ(w.job("j")->meta.tags.dump(), R"({"only":"1"})");
 }
 
 TEST(ControlSubmit, DeletedJobsLeaveNothing) {
@@ -317,6 +362,51 @@ TEST(ControlTurns, AFailedCommitNeverHappened) {
     EXPECT_EQ(w.status("a"), JobStatus::Queued);
 }
 
+TEST(ControlTurns, ATurnThatFoundNoRoomInTheStoreIsWrittenAgain) {
+    World w;
+    const NodeId node = w.ready("old");
+    std::vector<std::string> answers;
+    const auto note = [&](Result<Put> r) { answers.push_back(World::said_put(r)); };
+    for (int i = 0; i < 3; ++i) w.store->refuse_next();
+    w.control->submit(World::submission("a", "c"), note);  // finds no room
+    w.control->submit(World::submission("b", "c"), note);  // and gathers behind it
+    w.control->agent_says(node,
+                          ap::PhaseReport{World::attempt("old"), ap::Phase::Running, "", {}, {}});
+    w.settle();
+    EXPECT_EQ(answers, Lines{});
+    EXPECT_EQ(w.said(), Lines{})
+        << "nobody is disconnected, and nothing leaves that is not durable";
+    EXPECT_FALSE(w.job("a"));
+    ASSERT_TRUE(w.control->next_tick());
+    EXPECT_EQ(*w.control->next_tick(), w.clock.boot + 10ms);
+    w.pass(5ms);
+    EXPECT_EQ(w.store->queued(), 0u) << "not before its time";
+    w.pass(1s);
+    EXPECT_EQ(answers, (Lines{"created", "created"}));
+    EXPECT_TRUE(w.job("a") && w.job("b"));
+    EXPECT_EQ(w.status("old"), JobStatus::Running) << "what came meanwhile is not lost";
+    EXPECT_EQ(w.said(), Lines{});
+    w.restart();
+    EXPECT_TRUE(w.job("a") && w.job("b"));
+    EXPECT_EQ(w.status("old"), JobStatus::Running);
+}
+
+TEST(ControlTurns, ATurnThatFoundNoRoomMayFailAfterAll) {
+    World w;
+    w.put(World::cluster("c", 0, 1));
+    w.store->refuse_next();
+    std::string answer = "none";
+    w.control->submit(World::submission("a", "c"),
+                      [&](Result<Put> r) { answer = World::said_put(r); });
+    w.settle();
+    EXPECT_EQ(answer, "none");
+    w.store->fail_next(Error{Code::ResourceExhausted, "DiskFull", "no space left", ""});
+    w.pass(1s);
+    EXPECT_EQ(answer, "DiskFull");
+    w.pass(1min);
+    EXPECT_EQ(w.submit("a", "c"), "created");
+}
+
 TEST(ControlTurns, AFullDiskDoesNotMakeItSpin) {
     World w;
     w.put(World::cluster("c", 0, 1));
@@ -563,6 +653,45 @@ TEST(ControlCancel, AJobThatWasFasterIsCompleted) {
     EXPECT_EQ(w.status("j"), JobStatus::Completed);
 }
 
+TEST(ControlEnd, WithTooLittleMemoryMoreIsPointedOut) {
+    World w;
+    Compute small = World::cluster("c", 0, 1);
+    small.vm_size = "STANDARD_DS3_V2";
+    w.put(small);
+    Compute large = World::cluster("large", 0, 1);
+    large.vm_size = "STANDARD_E8S_V3";
+    w.put(large);
+    w.submit("j", "c");
+    ap::Hello hello;
+    hello.node = "ws/c/node-1";
+    hello.boot_id = "boot-1";
+    hello.facts.memory_bytes = std::int64_t{96} << 30;
+    w.control->agent_connected(hello.node, hello);
+    w.settle();
+    w.ends(hello.node, "j", ap::Cause::OutOfMemory);
+    EXPECT_EQ(w.job("j")->error_message,
+              "it broke; the next larger size is STANDARD_DS4_V2 with 28.0 GiB; compute 'large' "
+              "has nodes of STANDARD_E8S_V3 with 64.0 GiB");
+    EXPECT_EQ(w.job("j")->attempts.back().ending->message, w.job("j")->error_message);
+    w.submit("k", "c");
+    w.ends(hello.node, "k", ap::Cause::UserCode);
+    EXPECT_EQ(w.job("k")->error_message, "it broke");
+}
+
+TEST(ControlEnd, TheSizeThatTheJobAskedForCounts) {
+    World w;
+    JobSubmission job = World::submission("j", "serverless");
+    job.definition.set("resources", Json::object({{"instanceType", "standard_a1_v2"}}));
+    w.control->submit(job, [](Result<Put>) {});
+    w.settle();
+    const NodeId node = "ws/serverless/node-1";
+    ASSERT_TRUE(w.node(node));
+    w.connect(node);
+    w.ends(node, "j", ap::Cause::OutOfMemory);
+    EXPECT_EQ(w.job("j")->error_message,
+              "it broke; the next larger size is STANDARD_A2_V2 with 4.0 GiB");
+}
+
 TEST(ControlDelete, AComputeWithWork) {
     World w(3);
     w.put(World::cluster("c", 0, 2));
@@ -591,6 +720,108 @@ TEST(ControlDelete, AComputeWithWork) {
     EXPECT_EQ(w.count(Table::Compute), 0u);
     EXPECT_EQ(w.remove_compute("c"), "ResourceNotFound");
     EXPECT_EQ(w.remove_compute("never"), "ResourceNotFound");
+}
+
+// ---- tasks that jobs share ----
+
+std::string base_of(World& w, const std::string& job) {
+    return "ws/" + w.job(job)->task_base;
+}
+std::vector<std::string> bases(World& w) {
+    std::vector<std::string> keys;
+    const auto rows = w.store->scan(Table::TaskBase, with_prefix(""));
+    for (const Record& row : *rows) keys.push_back(row.key);
+    return keys;
+}
+std::string erase(World& w, std::uint64_t survey, std::vector<std::string> keys) {
+    std::string answer = "no answer";
+    w.control->erase_bases(survey, std::move(keys), [&](Result<std::size_t> count) {
+        answer = count ? std::to_string(*count) : count.error().reason;
+    });
+    w.settle();
+    return answer;
+}
+
+TEST(ControlBases, OneThatNoJobRefersToGoes) {
+    World w;
+    const NodeId node = w.ready("a");
+    const std::string base = base_of(w, "a");
+    EXPECT_EQ(erase(w, w.control->survey_bases(), {base}), "0") << "a job that lives needs it";
+    w.ends(node, "a");
+    EXPECT_EQ(w.remove("a"), "ok");
+    EXPECT_EQ(erase(w, w.control->survey_bases(), {base, "ws/never"}), "2");
+    EXPECT_TRUE(bases(w).empty());
+    EXPECT_EQ(w.submit("b", "c"), "created");
+    EXPECT_EQ(bases(w), std::vector{base}) << "the next one writes it again";
+    w.restart();
+    EXPECT_EQ(bases(w), std::vector{base_of(w, "b")});
+}
+
+TEST(ControlBases, WhatAJobBeganToReferToMeanwhileStays) {
+    World w;
+    const NodeId node = w.ready("a");
+    const std::string base = base_of(w, "a");
+    w.ends(node, "a");
+    EXPECT_EQ(w.remove("a"), "ok");
+    const std::uint64_t survey = w.control->survey_bases();
+    w.submit("b", "c");  // nobody saw it when all jobs were looked at
+    w.ends(node, "b");
+    EXPECT_EQ(erase(w, survey, {base}), "0");
+    EXPECT_EQ(bases(w), std::vector{base});
+    // Also where so many others came since that control has forgotten it.
+    const std::uint64_t second = w.control->survey_bases();
+    w.submit("c", "c");
+    w.ends(node, "c");
+    for (int i = 0; i < 1100; ++i) {
+        JobSubmission other = World::submission("other" + std::to_string(i), "c");
+        other.task.variables = {{"SEED", std::to_string(i)}};
+        w.control->submit(std::move(other), [](const auto&) {});
+        w.settle();
+        EXPECT_EQ(w.cancel("other" + std::to_string(i)), "ok");
+    }
+    EXPECT_EQ(erase(w, second, {base}), "0");
+    EXPECT_EQ(erase(w, survey, {base}), "SurveyIsVoid");
+    w.restart();
+    EXPECT_EQ(erase(w, second + 100, {base}), "SurveyIsVoid");
+}
+
+TEST(ControlBases, AJobThatComesWithTheErasureHasItsOwn) {
+    World w;
+    const NodeId node = w.ready("a");
+    const std::string base = base_of(w, "a");
+    w.ends(node, "a");
+    EXPECT_EQ(w.remove("a"), "ok");
+    // In the same turn, and while the erasure is on its way to the disk.
+    for (const bool under_way : {false, true}) {
+        const std::string job = under_way ? "c" : "b";
+        const std::uint64_t survey = w.control->survey_bases();
+        w.control->put_compute(World::cluster("d", 0, 1), [](const auto&) {});  // begins a commit
+        std::size_t erased = 0;
+        w.control->erase_bases(survey, {base}, [&](Result<std::size_t> count) { erased = *count; });
+        if (under_way) w.store->flush();  // the erasure's own commit begins
+        w.control->submit(World::submission(job, "c"), [](const auto&) {});
+        w.settle();
+        EXPECT_EQ(erased, 1u);
+        EXPECT_EQ(bases(w), std::vector{base});
+        w.ends(node, job);
+        EXPECT_EQ(w.status(job), JobStatus::Completed);
+        EXPECT_EQ(w.remove(job), "ok");
+    }
+}
+
+TEST(ControlBases, AnErasureThatFailedErasedNothing) {
+    World w;
+    const NodeId node = w.ready("a");
+    const std::string base = base_of(w, "a");
+    w.ends(node, "a");
+    EXPECT_EQ(w.remove("a"), "ok");
+    const std::uint64_t survey = w.control->survey_bases();
+    w.store->fail_next({Code::ResourceExhausted, "DiskFull", "no space", ""});
+    EXPECT_EQ(erase(w, survey, {base}), "DiskFull");
+    EXPECT_EQ(bases(w), std::vector{base});
+    w.pass(1min);
+    EXPECT_EQ(erase(w, survey, {base}), "SurveyIsVoid") << "control has read the store anew";
+    EXPECT_EQ(erase(w, w.control->survey_bases(), {base}), "1");
 }
 
 }  // namespace

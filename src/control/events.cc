@@ -1,14 +1,20 @@
-// What happened, in the order in which it did: one row of Table::Event for each commit, a JSON
-// array; several where so much happened at once that a row would be unwieldy. People follow it,
-// nothing is decided by it.
-#include "base/json_text.h"
-#include "control/state.h"
+// In the order in which it happened: one row of Table::Event for each commit, a JSON array; several
+// where so much happened at once that a row would be unwieldy.
+#include "control/events.h"
 
-namespace turnout {
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/json_text.h"
+#include "base/text.h"
+#include "control/live_jobs.h"
+
+namespace turnout::control {
 
 namespace {
 
-constexpr std::size_t kFullRow = 1 << 20;  // no event is added to a row of that size
+constexpr std::uint64_t kEventsKept = 200'000;  // rows
+constexpr std::size_t kFullRow = 1 << 20;       // no event is added to a row of that size
 
 // One more event of the commit that is being gathered.
 class EventText : public JsonText {
@@ -28,23 +34,28 @@ public:
     }
 };
 
+struct Where {
+    EventText& event;
+    void operator()(const OnNodes& on) { event.text("node", on.names.front()); }
+    void operator()(const OnEngine& on) { event.text("engine", on.engine); }
+};
+
 }  // namespace
 
-std::string& Control::State::event_text() {
-    std::vector<std::string>& rows = gathering.events;
+std::string& Events::text() {
+    std::vector<std::string>& rows = turns.gathering.events;
     if (rows.empty() || rows.back().size() >= kFullRow) rows.emplace_back();
     return rows.back();
 }
 
-void Control::State::job_event(const JobEntry& job, std::string_view what,
-                               std::string_view message) {
-    EventText event(event_text(), clock.now(), "job", job.workspace(), job.name(), what);
+void Events::of_job(const JobEntry& job, std::string_view what, std::string_view message) {
+    EventText event(text(), clock.now(), "job", job.workspace(), job.name(), what);
     event.text("compute", job.compute->compute.name);
     event.text("status", name_of(job.state.status));
     if (!job.state.attempts.empty()) {
         const JobAttempt& attempt = job.state.attempts.back();
         event.number("attempt", attempt.number);
-        event.text("node", attempt.nodes.front());
+        std::visit(Where{event}, attempt.placement);
         if (attempt.ended && attempt.ending && !is_terminal(job.state.status) &&
             attempt.ending->cause != agent_protocol::Cause::None)
             event.text("cause", agent_protocol::name_of(attempt.ending->cause));
@@ -56,19 +67,41 @@ void Control::State::job_event(const JobEntry& job, std::string_view what,
     event.maybe("message", message);
 }
 
-void Control::State::node_event(const Node& node, std::string_view what, std::string_view message) {
-    EventText event(event_text(), clock.now(), "node", node.workspace, node.name, what);
+void Events::of_node(const Node& node, std::string_view what, std::string_view message) {
+    EventText event(text(), clock.now(), "node", node.workspace, node.name, what);
     event.text("compute", node.compute);
     event.maybe("message", message);
 }
 
-void Control::State::compute_event(const Compute& compute, std::string_view what) {
-    const EventText event(event_text(), clock.now(), "compute", compute.workspace, compute.name,
-                          what);
+void Events::of_compute(const Compute& compute, std::string_view what) {
+    const EventText event(text(), clock.now(), "compute", compute.workspace, compute.name, what);
 }
 
-void Control::on_events(std::function<void(std::uint64_t)> listener) {
-    state_->events_listener = std::move(listener);
+void Events::of_space(std::string_view workspace, std::string_view kind, std::string_view message) {
+    EventText event(text(), clock.now(), "space", workspace, kind, "removed");
+    event.text("message", message);
 }
 
-}  // namespace turnout
+Result<void> Events::recover() {
+    Range newest = with_prefix("", 1);
+    newest.reverse = true;
+    const std::vector<Record> last_row = TURNOUT_TRY(store.scan(Table::Event, newest));
+    if (!last_row.empty())
+        last_ = std::max<std::uint64_t>(last_,
+                                        std::strtoull(last_row.front().key.c_str(), nullptr, 16));
+    return {};
+}
+
+void Events::write_rows(Turn& turn, Batch& batch) {
+    for (const std::string& events : turn.events) {
+        turn.event_row = ++last_;
+        batch.put(Table::Event, hex16(last_), "[" + events + "]");
+        if (last_ > kEventsKept) batch.erase(Table::Event, hex16(last_ - kEventsKept));
+    }
+}
+
+void Events::turn_is_released(const Turn& turn) {
+    if (turn.event_row != 0 && listener) listener(turn.event_row);
+}
+
+}  // namespace turnout::control

@@ -1,10 +1,12 @@
-// What people ask: why a job waits, what would start it, what the nodes do. Reads only.
+#include "control/explain.h"
+
 #include <algorithm>
 #include <set>
 
-#include "control/state.h"
+#include "base/text.h"
+#include "control/owners.h"
 
-namespace turnout {
+namespace turnout::control {
 
 namespace {
 
@@ -24,82 +26,89 @@ std::string rough(Span span) {
 
 }  // namespace
 
-std::string Control::waiting_for(const std::string& workspace, const std::string& name) const {
-    const State& s = *state_;
-    const auto found = s.jobs.find(State::key(workspace, name));
-    if (found == s.jobs.end() || is_terminal(found->second.state.status)) return "";
-    const State::JobEntry& job = found->second;
-    if (job.type == JobType::Sweep) return sweep_words(job.sweep->sweep, job.sweep->progress);
+std::string Explain::waiting_for(const std::string& workspace, const std::string& name) const {
+    const auto found = owners.jobs.by_key.find(row_key(workspace, name));
+    if (found == owners.jobs.by_key.end() || is_terminal(found->second.state.status)) return "";
+    const JobEntry& job = found->second;
+    if (kind_of(job.type).group) {
+        const std::string standing = job.group->plan->standing();
+        if (job.state.status != JobStatus::CancelRequested) return standing;
+        return "canceling: waits for " +
+               plural(job.group->live.size(), std::string(kind_of(job.type).child)) + " to stop; " +
+               standing;
+    }
     if (job.waits) {
-        std::string text = s.scheduler->explain(job.handle, s.clock.since_boot());
+        if (std::string why = owners.computes.why_unusable(*job.compute);
+            !why.empty() && !owners.plan.stopping())
+            return why;
+        const PoolState& pool = *job.compute->pool;
+        std::string text = pool.scheduler.explain(job.handle, clock.since_boot());
+        if (!pool.trouble.empty() && pool.held_until > clock.since_boot())
+            text +=
+                " (pool '" + pool.pool.name + "' has no more nodes for now: " + pool.trouble + ")";
         for (const NodeId& id : job.compute->nodes)
-            if (const Node& node = s.nodes.at(id).node; !node.problem.empty())
+            if (const Node& node = owners.nodes.by_id.at(id).node; !node.problem.empty())
                 return text + " (" + node.problem + ")";
         return text;
     }
+    if (!job.base)
+        return "waits for what comes before it in " + std::string(job.group->job->name());
     if (!job.state.placed()) return "";
     const JobAttempt& attempt = job.state.attempts.back();
     if (job.state.preempting())
         return "its node is needed elsewhere: it is being stopped and goes back into the queue";
+    const auto node = owners.nodes.by_id.find(job.compute->key() + "/" + attempt.nodes().front());
+    const bool away = node != owners.nodes.by_id.end() && !node->second.connected;
+    if (job.state.status == JobStatus::CancelRequested) {
+        if (away)
+            return "canceling: the agent of " + attempt.nodes().front() +
+                   " is not reachable; the job is over when it is back, or is given up";
+        if (attempt.finalizing)
+            return "canceling: " +
+                   (attempt.detail.empty() ? "uploading what it left" : attempt.detail);
+        if (!attempt.running)
+            return "canceling: " + words_of(attempt.placement) +
+                   " was told to prepare it no further";
+        return "canceling: its processes on " + words_of(attempt.placement) +
+               " were asked to stop; what still runs after " + to_words(settings.cancel_grace) +
+               " is killed";
+    }
     if (job.state.status == JobStatus::Running || job.state.status == JobStatus::Finalizing) {
-        const auto node = s.nodes.find(job.compute->key() + "/" + attempt.nodes.front());
-        if (node != s.nodes.end() && !node->second.connected)
-            return "the node's agent is not reachable; the job goes on there";
-        return "";
+        if (away)
+            return "the node's agent is not reachable; the job goes on there" +
+                   (node->second.node.problem.empty() ? ""
+                                                      : " (" + node->second.node.problem + ")");
+        if (job.state.status == JobStatus::Running) return "";
     }
     if (!attempt.detail.empty()) return attempt.detail;
+    if (job.state.status == JobStatus::Finalizing)
+        return "uploading outputs and the rest of the log";
     if (job.state.status == JobStatus::Queued)
-        return "next on node " + attempt.nodes.front() + ", behind a short job";
+        return "next on node " + attempt.nodes().front() + ", behind a short job";
     return "the node prepares the job";
 }
 
-std::vector<std::string> Control::placed_jobs(const std::string& workspace) const {
-    const State& s = *state_;
+std::vector<std::string> Explain::placed_jobs(const std::string& workspace) const {
     std::set<std::string> names;
-    for (const auto& [id, entry] : s.nodes)
-        for (const State::Lease& lease : entry.leases)
-            if (lease.job->workspace() == workspace && !lease.job->is_trial())
+    for (const auto& [id, entry] : owners.nodes.by_id)
+        for (const Lease& lease : entry.leases)
+            if (lease.job->workspace() == workspace && !lease.job->is_child())
                 names.emplace(lease.job->name());
-    for (const auto& [key, sweep] : s.sweeps)
-        if (sweep.job->workspace() == workspace && sweep.job->state.status != JobStatus::Queued)
-            names.emplace(sweep.job->name());
+    for (const auto& [key, group] : owners.groups.by_key)
+        if (group.job->workspace() == workspace && group.job->state.status != JobStatus::Queued)
+            names.emplace(group.job->name());
     return {names.begin(), names.end()};
 }
 
-std::vector<Node> Control::nodes_of(const std::string& workspace,
-                                    const std::string& compute) const {
-    const State& s = *state_;
-    std::vector<Node> all;
-    const auto found = s.computes.find(State::key(workspace, compute));
-    if (found == s.computes.end()) return all;
-    for (const NodeId& id : found->second.nodes) {
-        const State::NodeEntry& entry = s.nodes.at(id);
-        Node node = entry.node;
-        node.connected = entry.connected;
-        if (!entry.leases.empty()) {
-            node.job = entry.leases.front().job->name();
-            node.attempt = entry.leases.front().attempt;
-            node.backlog = std::max(
-                0, static_cast<int>(entry.leases.size()) - found->second.compute.jobs_per_node);
-            if (node.state == NodeState::Idle) node.state = NodeState::Running;
-        }
-        for (const State::Lease& lease : entry.leases)
-            node.gives_way = node.gives_way || lease.job->state.preempting();
-        all.push_back(std::move(node));
-    }
-    return all;
-}
-
-std::optional<schedule::Waiting> Control::waiting(const std::string& workspace,
+std::optional<schedule::Waiting> Explain::waiting(const std::string& workspace,
                                                   const std::string& name) const {
-    const State& s = *state_;
-    const auto found = s.jobs.find(State::key(workspace, name));
-    if (found == s.jobs.end() || is_terminal(found->second.state.status) ||
-        found->second.type != JobType::Command)
+    const auto found = owners.jobs.by_key.find(row_key(workspace, name));
+    if (found == owners.jobs.by_key.end() || is_terminal(found->second.state.status) ||
+        kind_of(found->second.type).group)
         return std::nullopt;
     if (!found->second.waits && found->second.state.status != JobStatus::Queued)
         return std::nullopt;
-    return s.scheduler->waiting(found->second.handle, s.clock.since_boot());
+    return found->second.compute->pool->scheduler.waiting(found->second.handle, clock.since_boot());
 }
 
 namespace {
@@ -135,50 +144,59 @@ std::string doing_of(const Node& node, const std::vector<std::string>& running,
 
 }  // namespace
 
-std::optional<Control::Explanation> Control::explain(const std::string& workspace,
+std::optional<Control::Explanation> Explain::explain(const std::string& workspace,
                                                      const std::string& name) const {
     using For = schedule::Waiting::For;
-    const State& s = *state_;
-    const auto found = s.jobs.find(State::key(workspace, name));
-    if (found == s.jobs.end() || is_terminal(found->second.state.status)) return std::nullopt;
-    const State::JobEntry& job = found->second;
+    const auto found = owners.jobs.by_key.find(row_key(workspace, name));
+    if (found == owners.jobs.by_key.end() || is_terminal(found->second.state.status))
+        return std::nullopt;
+    const JobEntry& job = found->second;
     const Compute& compute = job.compute->compute;
-    const Span now = s.clock.since_boot();
-    Explanation why;
+    const Span now = clock.since_boot();
+    Control::Explanation why;
     why.text = waiting_for(workspace, name);
+    if (why.text.empty() && job.state.placed() && job.state.status == JobStatus::Running) {
+        const JobAttempt& attempt = job.state.attempts.back();
+        why.text =
+            "its command runs on " + words_of(attempt.placement) +
+            (attempt.running ? " since " + rough(std::max(Span{}, clock.now() - *attempt.running))
+                             : "");
+    }
     if (const auto standing = waiting(workspace, name)) {
         why.waits = true;
         why.waiting = *standing;
     }
-    why.counts = s.scheduler->counts(job.compute->handle);
-    why.free_slots = s.scheduler->free_slots();
-    why.slots = s.scheduler->slots();
+    const PoolState& pool = *job.compute->pool;
+    const schedule::Scheduler& scheduler = pool.scheduler;
+    if (owners.pools.by_name.size() > 1) why.pool = pool.pool.name;
+    why.counts = scheduler.counts(job.compute->handle);
+    why.free_slots = scheduler.free_slots();
+    why.slots = scheduler.slots();
     why.max_nodes = compute.max_nodes;
     why.jobs_per_node = compute.jobs_per_node;
 
     std::vector<std::string> running;  // "job a on node-1"
-    for (Node& node : nodes_of(workspace, compute.name)) {
-        const State::NodeEntry& entry = s.nodes.at(node.id());
+    for (Node& node : owners.nodes.of(*job.compute)) {
+        const NodeEntry& entry = owners.nodes.by_id.at(node.id());
         std::vector<std::string> here;
         std::optional<Span> since;
         for (std::size_t i = 0;
              i < std::min(entry.leases.size(), static_cast<std::size_t>(compute.jobs_per_node));
              ++i) {
-            const State::JobEntry& other = *entry.leases[i].job;
+            const JobEntry& other = *entry.leases[i].job;
             const JobAttempt& attempt = other.state.attempts.back();
             here.emplace_back(other.name());
-            since = std::max(
-                Span{}, s.clock.now() -
-                            attempt.running.value_or(attempt.preparing.value_or(attempt.leased)));
+            since = std::max(Span{}, clock.now() - attempt.running.value_or(
+                                                       attempt.preparing.value_or(attempt.leased)));
             if (&other != &job)
                 running.push_back("job " + std::string(other.name()) + " on " + node.name);
         }
         if (here.size() > 1) since.reset();
         std::string doing =
-            doing_of(node, here, since, std::max(Span{}, s.clock.now() - node.state_since));
+            doing_of(node, here, since, std::max(Span{}, clock.now() - node.state_since));
         why.nodes.push_back({std::move(node), std::move(doing)});
     }
-    if (!job.waits || job.type == JobType::Sweep) return why;
+    if (!job.waits || kind_of(job.type).group) return why;
 
     // What would start it now.
     std::vector<std::string>& ways = why.would_start;
@@ -186,7 +204,7 @@ std::optional<Control::Explanation> Control::explain(const std::string& workspac
     const auto ends = [&] {
         if (running.empty()) return;
         const std::string unless =
-            s.scheduler->would_lose_slot(job.compute->handle)
+            scheduler.would_lose_slot(job.compute->handle)
                 ? ", unless another compute that has fewer nodes gets the slot"
                 : "";
         if (turn > 1) {
@@ -203,30 +221,31 @@ std::optional<Control::Explanation> Control::explain(const std::string& workspac
     const auto at_a_time = static_cast<std::size_t>(compute.jobs_per_node);
     const int more = job.nodes > 1 ? std::max(1, job.nodes - why.counts.idle - why.counts.starting)
                                    : static_cast<int>((turn + at_a_time - 1) / at_a_time);
+    const std::string pool_words = why.pool.empty() ? "the pool" : "pool '" + why.pool + "'";
+    const std::string set_slots = pool.pool.name == kDefaultPool
+                                      ? std::string("turnout up --slots ")
+                                      : "turnout pool update -n " + pool.pool.name + " --slots ";
     const auto raise = [&](int to) {
-        if (compute.implicit)
-            return std::string(
-                "more slots of the pool: `turnout down`, then `turnout up --slots N`");
+        if (compute.implicit) return "more slots of the pool: `" + set_slots + "N`";
         return "max_instances " + std::to_string(to) + " instead of " +
                std::to_string(compute.max_nodes) + ": `turnout compute update -n " + compute.name +
                " --max-instances " + std::to_string(to) + "`";
     };
     const auto slots_needed = [&](int count) {
-        return plural(static_cast<std::size_t>(count), "more slot") + " of the pool (it has " +
-               std::to_string(s.scheduler->slots()) +
-               "): `turnout down`, then `turnout up --slots " +
-               std::to_string(s.scheduler->slots() + count) + "` on a machine that can carry them";
+        return plural(static_cast<std::size_t>(count), "more slot") + " of " + pool_words +
+               " (it has " + std::to_string(scheduler.slots()) + "): `" + set_slots +
+               std::to_string(scheduler.slots() + count) + "` on a machine that can carry them";
     };
     const auto holders = [&] {
         std::vector<std::string> named;
         int others = 0;
-        for (const auto& [key, other] : s.computes) {
-            if (&other == job.compute || other.nodes.empty()) continue;
+        for (const auto& [key, other] : owners.computes.by_key) {
+            if (&other == job.compute || other.pool != &pool || other.nodes.empty()) continue;
             if (other.compute.workspace != workspace) {
                 others += static_cast<int>(other.nodes.size());
                 continue;
             }
-            const schedule::Counts counts = s.scheduler->counts(other.handle);
+            const schedule::Counts counts = scheduler.counts(other.handle);
             std::string text = other.compute.name + " holds " + std::to_string(other.nodes.size());
             if (counts.idle > 0)
                 text += " (" + std::to_string(counts.idle) + " idle" +
@@ -265,9 +284,18 @@ std::optional<Control::Explanation> Control::explain(const std::string& workspac
         case For::Quota:
             ends();
             holders();
-            ways.push_back(slots_needed(more));
+            if (const Span left = pool.held_until - now; left > Span{})
+                ways.push_back("a node more of " + pool_words + ": it is asked again " +
+                               (left > 1s ? "in " + rough(left) : std::string("at once")));
+            else
+                ways.push_back(slots_needed(more));
             break;
         case For::Backoff: {
+            if (!job.compute->unusable.empty()) {
+                ways.push_back("a compute that its provider can make: `turnout compute update -n " +
+                               compute.name + "`, or another one");
+                break;
+            }
             const Span left = job.compute->provision_not_before - now;
             ways.push_back("a node that can be started; it is tried again " +
                            (left > 1s ? "in " + rough(left) : std::string("at once")));
@@ -293,9 +321,27 @@ std::optional<Control::Explanation> Control::explain(const std::string& workspac
         case For::Deleting:
             ways.push_back("nothing here: cancel it and submit it to another compute");
             break;
+        case For::Closed:
+            ways.push_back(pool.missing ? "pool '" + pool.pool.name +
+                                              "' in pools.yaml again, and a restart of the server"
+                                        : std::string("`turnout up`"));
+            break;
         case For::NoNodes: ways.push_back(raise(1)); break;
     }
     return why;
 }
 
-}  // namespace turnout
+Waited Explain::waited(const std::string& workspace, const std::string& name) const {
+    const auto found = owners.jobs.by_key.find(row_key(workspace, name));
+    if (found == owners.jobs.by_key.end() || !found->second.waits) return {};
+    const JobEntry& job = found->second;
+    const ComputeState& compute = *job.compute;
+    Waited waited{compute.waits.quota - job.waits_from.quota,
+                  compute.waits.node_start - job.waits_from.node_start};
+    const Span since = clock.since_boot() - compute.waiting_at;
+    if (compute.waiting_for == schedule::Waiting::For::Quota) waited.quota += since;
+    if (compute.waiting_for == schedule::Waiting::For::NodeStart) waited.node_start += since;
+    return waited;
+}
+
+}  // namespace turnout::control

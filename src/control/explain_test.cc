@@ -57,6 +57,55 @@ TEST(Explain, WhatItSaysIsTrue) {
     EXPECT_EQ(w.status("second"), JobStatus::Preparing);
 }
 
+TEST(Explain, EveryStateSaysWhatItWaitsFor) {
+    World w;
+    w.put(World::cluster("c", 0, 1));
+    w.submit("j", "c");
+    const auto says = [&] { return w.control->explain("ws", "j")->text; };
+    EXPECT_FALSE(says().empty()) << "Queued";
+    const NodeId node = "ws/c/node-1";
+    w.connect(node);
+    const auto reports = [&](ap::Phase phase, const std::string& detail) {
+        w.control->agent_says(node, ap::PhaseReport{World::attempt("j"), phase, detail, {}, {}});
+        w.settle();
+    };
+    EXPECT_EQ(says(), "the node prepares the job");
+    reports(ap::Phase::Preparing, "building environment (uv: resolving)");
+    EXPECT_EQ(says(), "building environment (uv: resolving)");
+    reports(ap::Phase::Running, "");
+    EXPECT_EQ(w.control->waiting_for("ws", "j"), "") << "nothing keeps it";
+    w.clock.pass(12s);
+    EXPECT_EQ(says(), "its command runs on node-1 since 12 s");
+    reports(ap::Phase::Finalizing, "uploading outputs");
+    EXPECT_EQ(says(), "uploading outputs");
+    reports(ap::Phase::Finalizing, "");
+    EXPECT_EQ(says(), "uploading outputs and the rest of the log");
+    w.disconnect(node);
+    EXPECT_EQ(says(), "the node's agent is not reachable; the job goes on there");
+}
+
+TEST(Explain, ACancelSaysWhatItWaitsFor) {
+    World w;
+    w.put(World::cluster("c", 0, 1));
+    w.submit("j", "c");
+    const NodeId node = "ws/c/node-1";
+    w.connect(node);
+    w.phase(node, "j", ap::Phase::Preparing);
+    w.cancel("j");
+    const auto says = [&] { return w.control->waiting_for("ws", "j"); };
+    EXPECT_EQ(says(), "canceling: node-1 was told to prepare it no further");
+    w.phase(node, "j", ap::Phase::Running);
+    EXPECT_EQ(says(),
+              "canceling: its processes on node-1 were asked to stop; what still runs after 30 s "
+              "is killed");
+    w.phase(node, "j", ap::Phase::Finalizing);
+    EXPECT_EQ(says(), "canceling: uploading what it left");
+    w.disconnect(node);
+    EXPECT_EQ(says(),
+              "canceling: the agent of node-1 is not reachable; the job is over when it is back, "
+              "or is given up");
+}
+
 TEST(Explain, NamesWhoHoldsTheSlots) {
     World w(1);
     const NodeId node = w.ready("first");
@@ -73,6 +122,35 @@ TEST(Explain, NamesWhoHoldsTheSlots) {
     w.submit("never", "none");
     EXPECT_NE(w.control->explain("ws", "never")->would_start.at(0).find("--max-instances 1"),
               std::string::npos);
+}
+
+TEST(Ledger, ANodeCostsWhatItsPoolSaysWhereItsComputeDoesNot) {
+    Pool pool;
+    pool.name = std::string(kDefaultPool);
+    pool.slots = 3;
+    pool.price = {7200.0, 3600.0};  // two a second, and one
+    for (const auto& [tier, tag, price] :
+         {std::tuple{Tier::Dedicated, "", 7200.0}, std::tuple{Tier::LowPriority, "", 3600.0},
+          std::tuple{Tier::LowPriority, "36000", 36000.0}}) {
+        World w(3);
+        w.settings.pools = {pool};
+        w.restart();
+        Compute cluster = World::cluster("c", 1, 1);
+        cluster.tier = tier;
+        if (*tag != 0) cluster.envelope.set("tags", Json::object({{std::string(kPriceTag), tag}}));
+        w.put(cluster);
+        w.connect("ws/c/node-1");
+        w.clock.pass(10s);
+        const Control::LiveNodes live = w.control->live_nodes("ws", "c");
+        EXPECT_EQ(live.price, price);
+        EXPECT_DOUBLE_EQ(live.cost, price / 360);
+        // Another price is of the time from then on.
+        Compute dearer = cluster;
+        dearer.envelope.set("tags", Json::object({{std::string(kPriceTag), "0"}}));
+        w.put(dearer);
+        w.clock.pass(10s);
+        EXPECT_DOUBLE_EQ(w.control->live_nodes("ws", "c").cost, 0);
+    }
 }
 
 TEST(Ledger, TotalsAreTheSumOverJobs) {

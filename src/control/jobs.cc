@@ -1,5 +1,7 @@
 #include "control/jobs.h"
 
+#include <algorithm>
+
 #include "base/hash.h"
 #include "base/text.h"
 #include "model/sweep.h"
@@ -39,6 +41,17 @@ void put_placeholder(Json& json, std::string_view name) {
     }
 }
 
+// In a value or a name, anywhere.
+bool has_text(const Json& json, std::string_view text) {
+    if (json.is_string()) return json.as_view().find(text) != std::string_view::npos;
+    if (json.is_array())
+        return std::ranges::any_of(json.items(),
+                                   [&](const Json& item) { return has_text(item, text); });
+    return std::ranges::any_of(json.members(), [&](const auto& member) {
+        return member.first.find(text) != std::string::npos || has_text(member.second, text);
+    });
+}
+
 }  // namespace
 
 SplitTask split_task(const ap::TaskSpec& task, std::string_view job) {
@@ -50,8 +63,7 @@ SplitTask split_task(const ap::TaskSpec& task, std::string_view job) {
         json.erase(own);
     }
     json.erase("run_token");
-    if (json.dump().find(ap::kJobPlaceholder) !=
-        std::string::npos) {  // somebody's own text: it is to stay as it is
+    if (has_text(json, ap::kJobPlaceholder)) {  // somebody's own text: it is to stay as it is
         for (auto& [member, value] : json.members()) split.own.set(member, std::move(value));
         json = Json::object();
     }
@@ -61,13 +73,27 @@ SplitTask split_task(const ap::TaskSpec& task, std::string_view job) {
     return split;
 }
 
-SplitTask base_of_trials(const ap::TaskSpec& task) {
+SplitTask base_of_children(const ap::TaskSpec& task, std::string_view) {
     Json json = ap::to_json(task);
     json.erase("run_token");
     SplitTask split;
     split.base = json.dump();
     split.hash = to_hex(sha256(split.base));
     return split;
+}
+
+std::string_view mark_of_base(std::string_view hash) {
+    return hash.substr(0, 16);
+}
+
+Result<std::string> base_mark_of(Store& store, const Record& created) {
+    if (!created.value.empty()) return created.value;
+    const std::optional<Record> row =
+        TURNOUT_TRY(store.get(Table::Job, key_of(created.key.substr(0, created.key.find('/')),
+                                                 created.key.substr(created.key.rfind('/') + 1))));
+    if (!row) return std::string();
+    const Json json = TURNOUT_TRY(parse_json(row->value));
+    return std::string(mark_of_base(json.at("taskBase").as_view()));
 }
 
 void join_trial(JobRecord& trial, const JobRecord& sweep) {
@@ -79,10 +105,11 @@ void join_trial(JobRecord& trial, const JobRecord& sweep) {
     trial.environment = sweep.environment;
     trial.notices = sweep.notices;
     trial.node_count = sweep.node_count;
+    trial.ports = sweep.ports;
     trial.priority = sweep.priority;
     trial.task_base = sweep.task_base;
     Json pairs = Json::array();
-    for (const auto& [name, value] : trial.trial.parameters.members())
+    for (const auto& [name, value] : trial.child.parameters.members())
         pairs.push(Json::array({Json(name), value}));
     trial.task_own = Json::object({{"parameters", std::move(pairs)}});
 }
@@ -99,13 +126,13 @@ Result<StoredJob> join_job(Store& store, const Record& definition) {
     if (state) {
         const Json state_document = TURNOUT_TRY(parse_json(state->value));
         static_cast<JobState&>(job) = TURNOUT_TRY(job_state_from_json(state_document));
-        if (job.type == JobType::Sweep)
-            job.sweep = sweep_progress_from_json(state_document.at("sweep"));
+        if (const Json* progress = state_document.find(kGroupProgress))
+            job.sweep = sweep_progress_from_json(*progress);
         stored.revision = std::max(stored.revision, state->revision);
     }
-    if (job.trial.sweep.empty()) return stored;
+    if (!job.derived()) return stored;
     const std::optional<Record> parent =
-        TURNOUT_TRY(store.get(Table::Job, key_of(job.workspace, job.trial.sweep)));
+        TURNOUT_TRY(store.get(Table::Job, key_of(job.workspace, job.child.group)));
     if (!parent) return stored;  // it was deleted: what the trial did is still there
     const Json sweep_document = TURNOUT_TRY(parse_json(parent->value));
     join_trial(job, TURNOUT_TRY(job_from_json(sweep_document)));
@@ -119,13 +146,13 @@ Result<std::optional<JobRecord>> read_trial(Store& store, const JobRecord& sweep
     if (!row) return std::optional<JobRecord>();
     const Json json = TURNOUT_TRY(parse_json(row->value));
     JobRecord job = TURNOUT_TRY(job_from_json(json));
-    if (job.trial.sweep != sweep.name) return std::optional<JobRecord>();
+    if (job.child.group != sweep.name) return std::optional<JobRecord>();
     const std::optional<Record> state = TURNOUT_TRY(store.get(Table::JobState, job_key));
     if (state) {
         const Json document = TURNOUT_TRY(parse_json(state->value));
         static_cast<JobState&>(job) = TURNOUT_TRY(job_state_from_json(document));
     }
-    join_trial(job, sweep);
+    if (job.derived()) join_trial(job, sweep);
     return std::optional(std::move(job));
 }
 
@@ -142,10 +169,10 @@ Result<std::optional<TrialRun>> find_trial(Store& store, std::string_view wsid,
     if (!row) return std::optional<TrialRun>();
     const Json json = TURNOUT_TRY(parse_json(row->value));
     JobRecord job = TURNOUT_TRY(job_from_json(json));
-    if (job.trial.sweep.empty()) return std::optional<TrialRun>();
+    if (job.child.group.empty()) return std::optional<TrialRun>();
     if (job.meta.display_name.empty()) job.meta.display_name = job.name;
-    return std::optional(TrialRun{std::move(job.trial.sweep), std::move(job.meta.display_name),
-                                  std::move(job.trial.parameters), job.created});
+    return std::optional(TrialRun{std::move(job.child.group), std::move(job.meta.display_name),
+                                  std::move(job.child.parameters), job.created});
 }
 
 Result<ap::TaskSpec> read_task(Store& store, const JobRecord& job) {
@@ -161,34 +188,43 @@ Result<ap::TaskSpec> read_task(Store& store, const JobRecord& job) {
 
 Json to_json(const JobFacts& facts) {
     Json json = Json::object();
-    if (!facts.sweep.empty()) {  // all else follows from its sweep
-        json.set("sweep", facts.sweep);
+    if (facts.derived) {
+        json.set("sweep", facts.group);
         json.set("index", facts.index);
         json.set("created", facts.created.micros);
         return json;
     }
+    if (!facts.group.empty()) {
+        json.set("group", facts.group);
+        json.set("index", facts.index);
+    }
     json.set("compute", facts.compute);
-    if (facts.type != JobType::Command) json.set("type", name_of(facts.type));
+    if (facts.type != kFirstJobType) json.set("type", name_of(facts.type));
     if (facts.nodes != 1) json.set("nodes", facts.nodes);
+    if (facts.ports != 0) json.set("ports", facts.ports);
     if (facts.priority != 0) json.set("priority", facts.priority);
+    if (facts.stays) json.set("stays", true);
     json.set("sharer", facts.sharer);
     json.set("created", facts.created.micros);
-    json.set("base", facts.base);
+    if (!facts.base.empty()) json.set("base", facts.base);
     if (!facts.own.members().empty()) json.set("own", facts.own);
     return json;
 }
 
 Result<JobFacts> facts_from_json(const Json& json) {
     JobFacts facts;
-    facts.sweep = json.at("sweep").as_string();
+    facts.derived = json.has("sweep");
+    facts.group = json.at(facts.derived ? "sweep" : "group").as_string();
     facts.index = json.at("index").as_int();
     facts.created = Instant{json.at("created").as_int()};
-    if (!facts.sweep.empty()) return facts;
+    if (facts.derived) return facts;
     facts.compute = json.at("compute").as_string();
     if (facts.compute.empty()) return internal("stored job without compute");
     if (json.has("type")) facts.type = TURNOUT_TRY(parse_job_type(json.at("type").as_view()));
     facts.nodes = static_cast<int>(json.at("nodes").as_int(1));
+    facts.ports = static_cast<int>(json.at("ports").as_int(facts.nodes > 1 ? 1 : 0));
     facts.priority = static_cast<int>(json.at("priority").as_int());
+    facts.stays = json.at("stays").as_bool();
     facts.sharer = json.at("sharer").as_string();
     facts.base = json.at("base").as_string();
     if (json.at("own").is_object()) facts.own = json.at("own");
@@ -200,11 +236,13 @@ JobFacts facts_of(const JobRecord& job) {
     facts.compute = job.compute;
     facts.type = job.type;
     facts.nodes = job.node_count;
+    facts.ports = job.ports;
     facts.priority = job.priority;
     facts.sharer = job.principal + "/" + job.meta.experiment;
     facts.created = job.created;
-    facts.sweep = job.trial.sweep;
-    facts.index = job.trial.index;
+    facts.group = job.child.group;
+    facts.index = job.child.index;
+    facts.derived = job.derived();
     facts.base = job.task_base;
     facts.own = job.task_own;
     return facts;

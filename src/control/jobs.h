@@ -11,7 +11,7 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "model/job.h"
-#include "spec/agent_protocol.h"
+#include "protocol/agent_protocol.h"
 #include "store/store.h"
 #include "tracking/tracking.h"
 
@@ -22,7 +22,7 @@ struct StoredJob {
     std::uint64_t revision = 0;  // grows with every change of it
 };
 
-// As committed. A trial of a sweep has its definition from the sweep. nullopt: no such job.
+// As committed. A derived child has its definition from its group. nullopt: no such job.
 Result<std::optional<StoredJob>> read_job(Store& store, std::string_view wsid,
                                           std::string_view name);
 // The same from the rows of a job; `definition` is its row in Table::Job.
@@ -33,7 +33,7 @@ Result<std::optional<TrialRun>> find_trial(Store& store, std::string_view wsid,
 // A trial, when its sweep has been read; nullopt: there is none of that name.
 Result<std::optional<JobRecord>> read_trial(Store& store, const JobRecord& sweep,
                                             std::string_view name);
-// What a trial has from its sweep.
+// What a derived child has from its group.
 void join_trial(JobRecord& trial, const JobRecord& sweep);
 // What the next attempt of it runs, whole, without token.
 Result<agent_protocol::TaskSpec> read_task(Store& store, const JobRecord& job);
@@ -47,22 +47,34 @@ struct SplitTask {
 };
 // Parts that agent_protocol::expand_task puts together again for the same name.
 SplitTask split_task(const agent_protocol::TaskSpec& task, std::string_view job);
-// The task of all trials of a sweep: names no job but by the stand-in ${{turnout.job}}, and is a
-// base as it is.
-SplitTask base_of_trials(const agent_protocol::TaskSpec& task);
+// The task that all derived children of a group have: names no job but by the stand-in
+// ${{turnout.job}}, and is a base as it is.
+SplitTask base_of_children(const agent_protocol::TaskSpec& task, std::string_view group);
+// What a row of Table::JobCreated says about its job's base, so that who looks for bases without a
+// job reads no more of a job than that: the beginning of the base's name.
+std::string_view mark_of_base(std::string_view hash);
+// The same of such a row, whoever wrote it; "" if the job is gone.
+Result<std::string> base_mark_of(Store& store, const Record& created);
+
+// Where the progress of a group is in the row of its state: the first kind of group gave it its
+// name.
+inline constexpr std::string_view kGroupProgress = "sweep";
 
 // ---- what is kept of a job in memory while it lives ----
 
 struct JobFacts {
     std::string compute;  // name
-    JobType type = JobType::Command;
+    JobType type = kFirstJobType;
     int nodes = 1;
+    int ports = 0;
     int priority = 0;
     std::string sharer;  // who shares fairly: principal and experiment
     Instant created{};
-    std::string sweep;       // parent of a trial, "" otherwise
-    std::int64_t index = 0;  // of a trial nothing else is stored but when it was created
-    std::string base;        // hash of its task's base
+    std::string group;       // parent of a child, "" otherwise
+    std::int64_t index = 0;  // of a child
+    bool stays = false;      // it is a replica of a service
+    bool derived = false;    // of a derived child nothing else is stored but when it was created
+    std::string base;        // hash of its task's base; "" = its task is not known yet
     Json own = Json::object();
 };
 Json to_json(const JobFacts& facts);

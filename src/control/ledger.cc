@@ -1,9 +1,10 @@
-// Where the time went, added up: by compute and by experiment.
+#include "control/ledger.h"
+
 #include <algorithm>
 
-#include "control/state.h"
+#include "control/owners.h"
 
-namespace turnout {
+namespace turnout::control {
 
 namespace {
 
@@ -21,33 +22,33 @@ double cost_of(Span span, std::optional<double> price_per_hour) {
 // Of one of its nodes: where several jobs share a node each has its part, but a job of several
 // nodes has its nodes to itself.
 Span used_by(const JobAttempt& attempt, const Compute& compute, Instant now) {
-    return time_on_node(attempt, now) / (attempt.nodes.size() > 1 ? 1 : compute.jobs_per_node);
+    return time_on_node(attempt, now) / (attempt.nodes().size() > 1 ? 1 : compute.jobs_per_node);
 }
 
 }  // namespace
 
-Totals& Control::State::totals_of(const std::string& totals_key) {
-    gathering.totals.insert(totals_key);
-    return totals[totals_key];
+Totals& Ledger::totals_of(const std::string& totals_key) {
+    turns.gathering.totals.insert(totals_key);
+    return totals_[totals_key];
 }
 
 // Where it counts: first at its compute.
-std::vector<Totals*> Control::State::totals_with(const JobEntry& job) {
+std::vector<Totals*> Ledger::totals_with(const JobEntry& job) {
     std::vector<Totals*> all{
         &totals_of(compute_totals(job.compute->compute)),
-        &totals_of(std::string(job.workspace()) + "/experiment/" + experiment_of.at(job.sharer))};
-    if (job.is_trial())
-        all.push_back(&totals_of(sweep_totals(job.workspace(), job.sweep->job->name())));
+        &totals_of(std::string(job.workspace()) + "/experiment/" + owners.jobs.experiment_of(job))};
+    if (job.is_child())
+        all.push_back(&totals_of(sweep_totals(job.workspace(), job.group->job->name())));
     return all;
 }
 
-void Control::State::forget_totals(const JobRecord& sweep) {
-    const std::string totals_key = sweep_totals(sweep.workspace, sweep.name);
-    if (totals.erase(totals_key) > 0) gathering.totals.insert(totals_key);
+void Ledger::forget_group(const JobRecord& group) {
+    const std::string totals_key = sweep_totals(group.workspace, group.name);
+    if (totals_.erase(totals_key) > 0) turns.gathering.totals.insert(totals_key);
 }
 
-void Control::State::book_job(const JobEntry& job) {
-    if (job.type != JobType::Command) return;  // its trials are booked
+void Ledger::book_job(const JobEntry& job) {
+    if (kind_of(job.type).group) return;  // its children are booked
     const auto entries = ledger(job.state, Instant{job.created}, *job.state.ended);
     for (Totals* const each : totals_with(job)) {
         Totals& sums = *each;
@@ -61,10 +62,10 @@ void Control::State::book_job(const JobEntry& job) {
     }
 }
 
-void Control::State::book_attempt(const JobEntry& job, const JobAttempt& attempt) {
+void Ledger::book_attempt(const JobEntry& job, const JobAttempt& attempt) {
     const ComputeState& compute = *job.compute;
     const Span used = used_by(attempt, compute.compute, clock.now()) *
-                      static_cast<std::int64_t>(attempt.nodes.size());
+                      static_cast<std::int64_t>(attempt.nodes().size());
     const std::vector<Totals*> all = totals_with(job);
     for (Totals* const sums : all) {
         ++sums->attempts;
@@ -77,7 +78,7 @@ void Control::State::book_attempt(const JobEntry& job, const JobAttempt& attempt
     for (std::size_t i = 1; i < all.size(); ++i) all[i]->cost += cost_of(used, compute.price);
 }
 
-void Control::State::book_node(const ComputeState& compute, const Node& node) {
+void Ledger::book_node(const ComputeState& compute, const Node& node) {
     const Instant now =
         std::max(clock.now(), node.created);  // the wall clock may have been set back
     Totals& sums = totals_of(compute_totals(compute.compute));
@@ -87,46 +88,57 @@ void Control::State::book_node(const ComputeState& compute, const Node& node) {
     sums.cost += cost_of(std::max(Span{}, now - node.unpaid_from()), compute.price);
 }
 
-void Control::State::book_cost(ComputeState& compute) {
+void Ledger::book_cost(ComputeState& compute) {
     const Instant now = clock.now();
     for (const NodeId& id : compute.nodes) {
-        Node& node = nodes.at(id).node;
+        Node& node = owners.nodes.by_id.at(id).node;
         totals_of(compute_totals(compute.compute)).cost +=
             cost_of(std::max(Span{}, now - node.unpaid_from()), compute.price);
         node.paid_until = now;
-        gathering.nodes.insert(id);
+        turns.gathering.nodes.insert(id);
     }
 }
 
-Control::LiveNodes Control::live_nodes(const std::string& workspace,
-                                       const std::string& compute) const {
-    const State& s = *state_;
-    LiveNodes live;
-    const auto found = s.computes.find(State::key(workspace, compute));
-    if (found == s.computes.end()) return live;
-    const Instant now = s.clock.now();
-    for (const NodeId& id : found->second.nodes) {
-        const State::NodeEntry& entry = s.nodes.at(id);
+Control::LiveNodes Ledger::live_nodes(const ComputeState& compute) const {
+    Control::LiveNodes live;
+    const Instant now = clock.now();
+    live.price = compute.price;
+    for (const NodeId& id : compute.nodes) {
+        const NodeEntry& entry = owners.nodes.by_id.at(id);
         const Instant until = std::max(now, entry.node.created);
         ++live.count;
         live.life += until - entry.node.created;
         live.starting += std::clamp(entry.node.ready.value_or(until), entry.node.created, until) -
                          entry.node.created;
-        live.cost += cost_of(std::max(Span{}, now - entry.node.unpaid_from()), found->second.price);
-        for (const State::Lease& lease : entry.leases)
-            live.used += used_by(lease.job->state.attempts.back(), found->second.compute, until);
+        live.cost += cost_of(std::max(Span{}, now - entry.node.unpaid_from()), compute.price);
+        for (const Lease& lease : entry.leases)
+            live.used += used_by(lease.job->state.attempts.back(), compute.compute, until);
     }
     return live;
 }
 
-Result<void> Control::State::recover_totals() {
-    totals.clear();
+Result<void> Ledger::recover() {
+    totals_.clear();
     return each_row(store, Table::Ledger, with_prefix(""),
                     [&](const Record& record) -> Result<void> {
                         const Json json = TURNOUT_TRY(parse_json(record.value));
-                        totals[record.key] = TURNOUT_TRY(totals_from_json(json));
+                        totals_[record.key] = TURNOUT_TRY(totals_from_json(json));
                         return {};
                     });
 }
 
-}  // namespace turnout
+void Ledger::forget_workspace(const std::string& workspace) {
+    std::erase_if(totals_,
+                  [&](const auto& sums) { return sums.first.starts_with(workspace + "/"); });
+}
+
+void Ledger::write_rows(const Turn& turn, Batch& batch) const {
+    for (const std::string& totals_key : turn.totals) {
+        if (const auto found = totals_.find(totals_key); found != totals_.end())
+            batch.put(Table::Ledger, totals_key, to_json(found->second).dump());
+        else
+            batch.erase(Table::Ledger, totals_key);
+    }
+}
+
+}  // namespace turnout::control

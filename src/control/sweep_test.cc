@@ -26,6 +26,16 @@ constexpr const char* kGrid = R"({"jobType":"Sweep","searchSpace":{"lr":["choice
 "samplingAlgorithm":{"samplingAlgorithmType":"Grid"},"objective":{"goal":"maximize","primaryMetric":"acc"},
 "limits":{"maxConcurrentTrials":2,"timeout":"PT1H"},"trial":{"command":"train --lr ${{search_space.lr}}","environmentId":"e"}})";
 
+// The same over so many values, without limits.
+std::string grid_of(int count) {
+    Json definition = json(kGrid);
+    Json values = Json::array();
+    for (int i = 0; i < count; ++i) values.push(i);
+    definition["searchSpace"].set("lr", Json::array({"choice", Json::array({values})}));
+    definition.erase("limits");
+    return definition.dump();
+}
+
 class Sweeps : public testing::Test {
 protected:
     std::string submit(const std::string& name, std::string_view definition = kGrid) {
@@ -54,7 +64,7 @@ protected:
     }
     NodeId node_of(const std::string& trial) {
         const auto job = w.job(trial);
-        return job && job->placed() ? "ws/c/" + job->attempts.back().nodes.front() : "";
+        return job && job->placed() ? "ws/c/" + job->attempts.back().nodes().front() : "";
     }
     void ends(const std::string& trial, ap::Cause cause = ap::Cause::None) {
         w.ends(node_of(trial), trial, cause);
@@ -70,8 +80,8 @@ TEST_F(Sweeps, TrialsAreJobsThatHaveWhatTheyShareFromTheSweep) {
     EXPECT_EQ(w.status("s"), JobStatus::Running);
     const auto trial = w.job("s_0");
     ASSERT_TRUE(trial);
-    EXPECT_EQ(trial->trial.sweep, "s");
-    EXPECT_EQ(trial->trial.parameters.dump(), R"({"lr":"1"})");
+    EXPECT_EQ(trial->child.group, "s");
+    EXPECT_EQ(trial->child.parameters.dump(), R"({"lr":"1"})");
     EXPECT_EQ(trial->definition.at("jobType").as_view(), "Command");
     EXPECT_EQ(trial->definition.at("environmentId").as_view(), "e");
     EXPECT_EQ(trial->compute, "c");
@@ -109,6 +119,12 @@ TEST_F(Sweeps, GoesOnUntilAllTrialsHaveEndedAndNamesTheBest) {
     EXPECT_EQ(sweep->sweep.failed, 1);
     EXPECT_EQ(sweep->sweep.best, 3);
     EXPECT_EQ(sweep->sweep.best_score, 0.9);
+    // Each trial's row keeps its score, for those who show them all.
+    const auto score_of = [&](const std::string& trial) {
+        return parse_json((*w.store->get(Table::JobState, "ws/" + trial))->value)->at("score");
+    };
+    EXPECT_EQ(score_of("s_3").as_double(), 0.9);
+    EXPECT_EQ(score_of("s_2").as_double(), 0.2);
     EXPECT_TRUE(sweep->ended);
     EXPECT_FALSE(w.job("s_6"));
     EXPECT_EQ(w.count(Table::JobLive), 0u);
@@ -124,13 +140,54 @@ TEST_F(Sweeps, WhatItsTrialsTookIsAddedUpUntilItIsDeleted) {
     EXPECT_EQ(totals.completed, 6);
     EXPECT_EQ(totals.attempts, 6);
     EXPECT_EQ(totals.used_dedicated, 6min);
-    EXPECT_EQ(
-        w.job("s")->error_message,
-        "no trial that completed has logged the primary metric 'acc', so there is no best one");
+    EXPECT_EQ(w.job("s")->error_message,
+              "6 of 6 trials ended: 6 completed (6 without 'acc'); there is no best trial: s_0 "
+              "completed without the primary metric 'acc': "
+              "it logged no metric at all (mlflow.log_metric does that)");
     w.restart();
     EXPECT_EQ(w.remove("s"), "ok");
     EXPECT_FALSE(*w.store->get(Table::Ledger, "ws/sweep/s"));
     EXPECT_TRUE(*w.store->get(Table::Ledger, "ws/experiment/"));
+}
+
+TEST_F(Sweeps, AMissingMetricIsToldAtTheFirstTrialThatEndsWithoutIt) {
+    ready();
+    submit("s");
+    RunRecord run;
+    run.run.id = "s_1";
+    run.run.latest = {{"ACC", 0.5, 1, 0}, {"loss", 1, 1, 0}};
+    Batch batch;
+    batch.put(Table::Run, "ws/s_1", encode(run));
+    w.store->commit(std::move(batch), [](Result<std::uint64_t>) {});
+    w.settle();
+    ends("s_0", ap::Cause::UserCode);
+    EXPECT_EQ(w.control->waiting_for("ws", "s"), "1 of 6 trials ended: 1 failed")
+        << "of one that failed nothing is expected";
+    ends("s_1");
+    const std::string told =
+        "s_1 completed without the primary metric 'acc': it logged 'ACC', 'loss'; did you mean "
+        "'ACC'?";
+    EXPECT_EQ(w.control->waiting_for("ws", "s"),
+              "2 of 6 trials ended: 1 completed (1 without 'acc'), 1 failed; " + told);
+    EXPECT_NE(w.effects.sweep_log.find(" " + told + "\n"), std::string::npos)
+        << w.effects.sweep_log;
+    std::string events;
+    const std::vector<Record> rows = w.store->scan(Table::Event, with_prefix("")).value();
+    for (const Record& row : rows) events += row.value;
+    EXPECT_NE(events.find(R"("what":"warning")"), std::string::npos) << events;
+    w.restart();
+    EXPECT_NE(w.control->waiting_for("ws", "s").find(told), std::string::npos) << "over a restart";
+    w.connect(first, {World::attempt("s_2")});
+    w.connect(second, {World::attempt("s_3")});
+    for (int i = 2; i < 6; ++i) ends("s_" + std::to_string(i));
+    EXPECT_EQ(w.status("s"), JobStatus::Completed);
+    EXPECT_EQ(w.job("s")->sweep.without_metric, 5);
+    EXPECT_EQ(
+        w.job("s")->error_message,
+        "6 of 6 trials ended: 5 completed (5 without 'acc'), 1 failed; there is no best trial: " +
+            told);
+    EXPECT_EQ(w.effects.sweep_log.find("s_2 completed without"), std::string::npos)
+        << "said once: " << w.effects.sweep_log;
 }
 
 TEST_F(Sweeps, ARestartHalfWayContinuesWhereItWas) {
@@ -148,7 +205,7 @@ TEST_F(Sweeps, ARestartHalfWayContinuesWhereItWas) {
     EXPECT_EQ(w.status("s"), JobStatus::Completed);
     EXPECT_EQ(w.job("s")->sweep.completed, 6) << "none twice, none left out";
     EXPECT_EQ(w.job("s")->sweep.best, 0);
-    EXPECT_EQ(w.job("s_5")->trial.parameters.dump(), R"({"lr":"6"})");
+    EXPECT_EQ(w.job("s_5")->child.parameters.dump(), R"({"lr":"6"})");
 }
 
 TEST_F(Sweeps, ARestartKeepsTheOrderAmongTrialsAndJobs) {
@@ -204,7 +261,8 @@ TEST_F(Sweeps, TimeRunsOutOverRestarts) {
     const auto sweep = w.job("s");
     EXPECT_EQ(sweep->status, JobStatus::Canceled);
     EXPECT_EQ(sweep->cause, ap::Cause::Timeout);
-    EXPECT_EQ(sweep->error_message, "the sweep ran out of its time limit of 1 h");
+    EXPECT_EQ(sweep->error_message,
+              "the sweep ran out of its time limit of 1 h; 2 of 6 trials ended: 2 canceled");
 }
 
 TEST_F(Sweeps, ThePolicyStopsWhatIsWorse) {
@@ -309,12 +367,7 @@ TEST_F(Sweeps, ATimeLimitWithoutEndIsNone) {
 
 TEST_F(Sweeps, GivesUpWhenTheFirstTrialsAllFail) {
     ready();
-    Json definition = json(kGrid);
-    Json values = Json::array();
-    for (int i = 0; i < 1000; ++i) values.push(i);
-    definition["searchSpace"].set("lr", Json::array({"choice", Json::array({values})}));
-    definition.erase("limits");
-    submit("s", definition.dump());
+    submit("s", grid_of(1000));
     std::int64_t created = 0;
     for (std::int64_t i = 0; i < 100 && !is_terminal(w.status("s")); ++i) {
         created = w.job("s")->sweep.created;
@@ -325,14 +378,67 @@ TEST_F(Sweeps, GivesUpWhenTheFirstTrialsAllFail) {
     EXPECT_NE(w.job("s")->error_message.find("no trial completed"), std::string::npos);
 }
 
+// All of its trials have one environment, so the rest of them would only fail the same way.
+TEST_F(Sweeps, GivesUpAnEnvironmentThatCannotBeHadAndSaysSo) {
+    ready();
+    submit("s", grid_of(1000));
+    const auto fails = [&](const std::string& trial, ap::Cause cause = ap::Cause::Environment) {
+        ap::EndReport report;
+        report.id = World::attempt(trial, 1);
+        report.ending.cause = cause;
+        report.ending.message = "no solution found: left-pad is not there";
+        w.control->agent_says(node_of(trial), report);
+        w.settle();
+    };
+    fails("s_0");
+    fails("s_1");
+    EXPECT_EQ(w.status("s"), JobStatus::Running);
+    w.restart();
+    w.connect(first, {World::attempt(node_of("s_2") == first ? "s_2" : "s_3")});
+    w.connect(second, {World::attempt(node_of("s_2") == second ? "s_2" : "s_3")});
+    // One that a node has begun with may yet find it there.
+    ASSERT_NE(node_of("s_3"), "");
+    w.phase(node_of("s_3"), "s_3", ap::Phase::Preparing);
+    fails("s_2");
+    EXPECT_EQ(w.status("s"), JobStatus::Running);
+    // What a node was given and has not begun is taken back, the rest ends where it waits.
+    const std::int64_t created = w.job("s")->sweep.created;
+    EXPECT_LT(created, 20);
+    for (std::int64_t i = 4; i < created; ++i)
+        if (const std::string trial = trial_name("s", i);
+            w.status(trial) == JobStatus::CancelRequested)
+            fails(trial, ap::Cause::Canceled);
+    EXPECT_EQ(w.status(trial_name("s", created - 1)), JobStatus::Canceled);
+    EXPECT_EQ(w.job("s_4")->error_message,
+              "not tried: the environment of the sweep's trials cannot be had");
+    fails("s_3");
+    EXPECT_EQ(w.status("s"), JobStatus::Failed);
+    const auto sweep = w.job("s");
+    EXPECT_EQ(sweep->cause, ap::Cause::Environment);
+    EXPECT_EQ(sweep->sweep.failed, 4);
+    EXPECT_EQ(sweep->sweep.created, created);
+    EXPECT_TRUE(sweep->error_message.starts_with(
+        "no trial completed: 4 failed in the environment that all of them have"))
+        << sweep->error_message;
+    EXPECT_TRUE(sweep->error_message.ends_with(". s_0: no solution found: left-pad is not there"))
+        << sweep->error_message;
+}
+
+TEST_F(Sweeps, OneThatRanShowsThatTheEnvironmentCanBeHad) {
+    ready();
+    submit("s");
+    w.phase(node_of("s_0"), "s_0", ap::Phase::Running);
+    for (const char* trial : {"s_1", "s_2", "s_3", "s_4", "s_5"}) {
+        ASSERT_NE(node_of(trial), "") << trial;
+        ends(trial, ap::Cause::Environment);
+    }
+    ends("s_0");
+    EXPECT_EQ(w.status("s"), JobStatus::Completed);
+}
+
 TEST_F(Sweeps, ShortTrialsAreMadeManyAtATime) {
     ready();
-    Json definition = json(kGrid);
-    Json values = Json::array();
-    for (int i = 0; i < 1000; ++i) values.push(i);
-    definition["searchSpace"].set("lr", Json::array({"choice", Json::array({values})}));
-    definition.erase("limits");
-    submit("s", definition.dump());
+    submit("s", grid_of(1000));
     ends("s_0");
     const std::int64_t created = w.job("s")->sweep.created;
     EXPECT_GT(created, 200);
@@ -348,7 +454,8 @@ TEST_F(Sweeps, AClusterThatGoesTakesItsSweepsAlong) {
     ends("s_0", ap::Cause::Canceled);
     ends("s_1", ap::Cause::Canceled);
     EXPECT_EQ(w.status("s"), JobStatus::Canceled);
-    EXPECT_EQ(w.job("s")->error_message, "compute 'c' was deleted");
+    EXPECT_EQ(w.job("s")->error_message,
+              "compute 'c' was deleted; 2 of 6 trials ended: 2 canceled");
     EXPECT_EQ(w.job("s_0")->error_message, "compute 'c' was deleted");
 }
 

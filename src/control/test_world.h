@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -55,14 +56,31 @@ public:
         // A base is part of the lease that follows it.
         if (!std::holds_alternative<ap::Base>(message)) say("send " + node + " " + text(message));
     }
-    void provision(const Node& node) override { say("provision " + node.id()); }
-    void release(const Node& node) override { say("release " + node.id()); }
+    void provision(const std::string&, const NodeRequest& node) override {
+        requested[node.id] = node;
+        say("provision " + node.id);
+    }
+    void release(const std::string& provider, const NodeId& node, const Json&) override {
+        released_by = provider;
+        say("release " + node);
+    }
+    void list(const std::string& provider, std::uint64_t number) override {
+        listed[provider] = number;
+    }
     void disconnect(const NodeId& node) override { say("disconnect " + node); }
+    void group_says(const std::string&, const std::string&, std::string_view,
+                    const std::string& text) override {
+        sweep_log += text;
+    }
     void say(std::string line) {
         lines.push_back(line);
         if (also) also(line);
     }
     std::vector<std::string> lines;
+    std::string sweep_log;
+    std::map<NodeId, NodeRequest> requested;      // as it was asked for last
+    std::string released_by;                      // the last one
+    std::map<std::string, std::uint64_t> listed;  // by provider: the last number
     std::function<void(const std::string&)> also;
     std::function<void(const ap::ToAgent&)> sent;
 };

@@ -6,7 +6,7 @@
 
 #include "base/hash.h"
 #include "base/text.h"
-#include "spec/yaml.h"
+#include "yaml/yaml.h"
 
 namespace turnout::environment {
 namespace {

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "spec/agent_protocol.h"
+#include "protocol/agent_protocol.h"
 
 namespace turnout::environment {
 

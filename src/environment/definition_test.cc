@@ -123,6 +123,20 @@ TEST(Curated, NamesVersionsAndLabels) {
     auto unknown = resolve_curated("AzureML-sklearn-0.24-ubuntu18.04-py37-gpu", "1");
     ASSERT_FALSE(unknown);
     EXPECT_NE(unknown.error().message.find("did you mean"), std::string::npos);
+    auto refused = resolve_curated("AzureML-foundation-model-inference", "latest");
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Code::InvalidArgument);
+    EXPECT_TRUE(refused.error().message.starts_with(
+        "curated environment 'foundation-model-inference' cannot be had here: it is a container"))
+        << refused.error().message;
+    EXPECT_FALSE(find_curated("foundation-model-inference"));
+    EXPECT_GE(curated_environments().size(), 22u);
+    for (const Curated& curated : curated_environments()) {
+        EXPECT_FALSE(curated.requirements.empty()) << curated.name;
+        EXPECT_FALSE(curated.description.empty()) << curated.name;
+        EXPECT_TRUE(curated.image.starts_with("mcr.microsoft.com/azureml/curated/"))
+            << curated.image;
+    }
     for (const Curated& curated : curated_environments())
         EXPECT_TRUE(resolve_curated(curated.name, std::to_string(curated.versions)))
             << curated.name;

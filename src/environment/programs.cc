@@ -13,11 +13,17 @@
 #include <fstream>
 
 #include "base/text.h"
+#include "io/posix/files.h"
 
 namespace turnout::environment {
 
 namespace {
 constexpr std::size_t kTailLines = 30;
+}
+
+std::string read_text(const std::string& path) {
+    auto text = read_file(path);
+    return text ? std::move(*text) : "";
 }
 
 std::string variable(const Settings& settings, std::string_view name) {
@@ -45,7 +51,7 @@ Result<Ran> run(const std::vector<std::string>& argv, const std::vector<std::str
                 const std::function<void(std::string_view)>& log, const std::atomic<bool>& cancel) {
     int fds[2];
     if (pipe2(fds, O_CLOEXEC) != 0) return internal(std::string("pipe: ") + std::strerror(errno));
-    Descriptor from(fds[0]);
+    Fd from(fds[0]);
     std::vector<char*> args, vars;
     for (const auto& item : argv) args.push_back(const_cast<char*>(item.c_str()));
     for (const auto& item : environment) vars.push_back(const_cast<char*>(item.c_str()));
@@ -54,7 +60,7 @@ Result<Ran> run(const std::vector<std::string>& argv, const std::vector<std::str
     pid_t self = getpid();
     pid_t pid;
     {
-        Descriptor to(fds[1]);
+        Fd to(fds[1]);
         pid = fork();
         if (pid == 0) {
             sigset_t none;
@@ -75,7 +81,7 @@ Result<Ran> run(const std::vector<std::string>& argv, const std::vector<std::str
     Ran ran;
     std::string line;
     for (;;) {
-        pollfd ready{from.fd, POLLIN, 0};
+        pollfd ready{from.get(), POLLIN, 0};
         int n = poll(&ready, 1, 100);
         if (cancel && !ran.canceled) {
             ran.canceled = true;
@@ -83,7 +89,7 @@ Result<Ran> run(const std::vector<std::string>& argv, const std::vector<std::str
         }
         if (n <= 0) continue;
         char bytes[8192];
-        ssize_t size = read(from.fd, bytes, sizeof bytes);
+        ssize_t size = read(from.get(), bytes, sizeof bytes);
         if (size < 0 && errno == EINTR) continue;
         if (size <= 0) break;
         std::string_view part(bytes, static_cast<std::size_t>(size));

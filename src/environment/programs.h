@@ -1,8 +1,6 @@
 // Programs of this machine, found and run for the preparation of environments.
 #pragma once
 
-#include <unistd.h>
-
 #include <atomic>
 #include <deque>
 #include <functional>
@@ -11,20 +9,13 @@
 #include <vector>
 
 #include "base/result.h"
-#include "environment/prepare.h"
+#include "environment/settings.h"
+#include "io/posix/fd.h"
 
 namespace turnout::environment {
 
-struct Descriptor {
-    int fd = -1;
-    explicit Descriptor(int f) : fd(f) {}
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    ~Descriptor() {
-        if (fd >= 0) close(fd);
-    }
-};
-
+// A file's text; "" if it is not there.
+std::string read_text(const std::string& path);
 // Of settings.environment; "" if it is not there.
 std::string variable(const Settings& settings, std::string_view name);
 bool executable(const std::string& path);
@@ -37,6 +28,7 @@ struct Ran {
     int status = -1;               // exit code
     std::deque<std::string> tail;  // its last lines
     bool canceled = false;
+    std::string passing;  // see agent/environment/again.h: why it failed, if that may pass
 };
 
 // Runs a program, its output to `log`; killed with its group when `cancel` is set.

@@ -43,4 +43,28 @@ Task<Result<std::string>> BodyReader::all(std::size_t limit) {
     }
 }
 
+namespace {
+
+Task<void> carry(std::shared_ptr<Stream> from, std::shared_ptr<Stream> to) {
+    for (;;) {
+        Result<std::string> bytes = co_await from->read();
+        if (!bytes || bytes->empty()) break;
+        Result<void> written = co_await to->write(std::move(*bytes));
+        if (!written) break;
+    }
+    from->close();
+    to->close();
+}
+
+}  // namespace
+
+Task<void> join_streams(std::unique_ptr<Stream> one, std::unique_ptr<Stream> other) {
+    // Shared by the two directions, which do not end at the same moment.
+    const std::shared_ptr<Stream> a(std::move(one)), b(std::move(other));
+    const Later<bool> back_ended;
+    start(carry(b, a), [settle = back_ended.settle()] { settle(true); });
+    co_await carry(a, b);
+    co_await back_ended;
+}
+
 }  // namespace turnout::http

@@ -37,7 +37,9 @@ enum class Carrier { Plain, Tls, Unix };
 struct Peer {
     Carrier carrier = Carrier::Plain;
     bool loopback = false;  // from this machine (Unix sockets too)
-    std::string address;    // "127.0.0.1:5123", "unix"
+    bool through_node =
+        false;            // a task's, over its node's link: what it calls us, others may not reach
+    std::string address;  // "127.0.0.1:5123", "unix"
 };
 
 struct Request {
@@ -82,6 +84,9 @@ struct Response {
     std::function<Task<void>(std::unique_ptr<Stream>)> upgraded;
 };
 
+// Carries bytes both ways until one side has ended, then ends the other.
+Task<void> join_streams(std::unique_ptr<Stream> one, std::unique_ptr<Stream> other);
+
 // Called on the loop for each request; `body` and `request` live until the returned task ends. A
 // body that was not read is drained (up to 1 MiB) or the connection is closed.
 using Handler = std::function<Task<Response>(const Request& request, BodyReader& body)>;
@@ -114,6 +119,8 @@ public:
     // Stops accepting and ends idle connections; the others end after their current response.
     virtual void close() {}
     virtual std::size_t connections() const { return 0; }
+    // A connection to this listener that comes from inside of this process: its other end.
+    virtual Result<std::unique_ptr<Stream>> connect_inside(Peer peer) = 0;
 };
 
 struct ClientRequest {

@@ -19,6 +19,16 @@ constexpr Names<NodeState, 5> kNodeStates{{
 
 }  // namespace
 
+std::string_view name_of(FoundNode::Is is) {
+    switch (is) {
+        case FoundNode::Is::Starting: return "starting";
+        case FoundNode::Is::Alive: return "alive";
+        case FoundNode::Is::Ending: return "ending";
+        case FoundNode::Is::Unknown: return "unknown";
+    }
+    return "";
+}
+
 std::string_view name_of(NodeState state) {
     return name_in(kNodeStates, state);
 }
@@ -43,6 +53,7 @@ Json to_json(const Compute& compute) {
     json.set("name", compute.name);
     json.set("definition", compute.definition);
     json.set("envelope", compute.envelope);
+    if (compute.pool != kDefaultPool) json.set("pool", compute.pool);
     json.set("vmSize", compute.vm_size);
     json.set("lowPriority", compute.tier == Tier::LowPriority);
     json.set("minNodes", compute.min_nodes);
@@ -64,6 +75,7 @@ Result<Compute> compute_from_json(const Json& json) {
         return internal("stored compute without workspace or name");
     compute.definition = json.at("definition");
     compute.envelope = json.at("envelope");
+    if (json.has("pool")) compute.pool = json.at("pool").as_string();
     compute.vm_size = json.at("vmSize").as_string();
     compute.tier = json.at("lowPriority").as_bool() ? Tier::LowPriority : Tier::Dedicated;
     compute.min_nodes = static_cast<int>(json.at("minNodes").as_int());
@@ -90,6 +102,10 @@ Json to_json(const Node& node) {
     json.set("bootId", node.boot_id);
     json.set("problem", node.problem);
     json.set("handle", node.handle);
+    if (node.provider != "local") json.set("provider", node.provider);
+    if (node.facts != agent_protocol::Facts()) json.set("facts", to_json(node.facts));
+    if (node.lost_after)
+        json.set("lostAfterMicros", static_cast<std::int64_t>(node.lost_after->count()));
     return json;
 }
 
@@ -109,6 +125,12 @@ Result<Node> node_from_json(const Json& json) {
     node.boot_id = json.at("bootId").as_string();
     node.problem = json.at("problem").as_string();
     node.handle = json.at("handle");
+    if (json.has("provider")) node.provider = json.at("provider").as_string();
+    // Another build's may say what this one does not take: its agent says them again.
+    if (json.has("facts"))
+        if (auto facts = agent_protocol::facts_from_json(json.at("facts")))
+            node.facts = std::move(*facts);
+    if (json.has("lostAfterMicros")) node.lost_after = Span(json.at("lostAfterMicros").as_int());
     return node;
 }
 

@@ -10,6 +10,8 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "model/pool.h"
+#include "protocol/facts.h"
 
 namespace turnout {
 
@@ -23,8 +25,9 @@ enum class Tier { Dedicated, LowPriority };
 struct Compute {
     std::string workspace;  // id
     std::string name;
-    Json definition;  // "properties" of the PUT, as sent, read-only members removed
-    Json envelope;    // location, tags, identity, sku … of the PUT
+    Json definition;                 // "properties" of the PUT, as sent, read-only members removed
+    Json envelope;                   // location, tags, identity, sku … of the PUT
+    std::string pool{kDefaultPool};  // its nodes are had there; never changes
     std::string vm_size;
     Tier tier = Tier::Dedicated;
     int min_nodes = 0;
@@ -58,12 +61,42 @@ struct Node {
     bool connected = false;             // live only
     bool gives_way = false;             // live only: its job was told to leave it to another
     std::string boot_id;
-    std::string problem;  // why it is unusable
-    Json handle;          // the provider's own, opaque (pid, folder …)
+    std::string problem;             // why it is unusable
+    agent_protocol::Facts facts;     // as its agent said last
+    std::string build;               // live only: of its agent
+    int protocol = 0;                // live only: the version that it speaks, 0 = it said nothing
+    std::string pool;                // live only: of its compute
+    std::string provider = "local";  // who got it, whatever its pool says now
+    Json handle;                     // the provider's own, opaque (pid, folder …)
+    // Without contact for so long it ends what it runs, as it was told when it was asked for;
+    // nothing in rows of earlier builds: the server's own time.
+    std::optional<Span> lost_after;
 
     Instant unpaid_from() const { return std::max(created, paid_until.value_or(created)); }
     NodeId id() const { return workspace + "/" + compute + "/" + name; }
 };
+
+// What a provider has to know to get a node, or to get it again.
+struct NodeRequest {
+    NodeId id;
+    std::string pool;
+    Json settings;     // of that pool; its provider's own
+    std::string size;  // a VM's name, "" if its compute has none
+    int cores = 0;     // of that size; 0: it is not known
+    double memory_gb = 0;
+    int gpus = 0;
+    Tier tier = Tier::Dedicated;
+    std::string image;  // "" where the pool's nodes have no image of their own
+    Json handle;        // what its provider told of it before; null: nothing
+};
+
+// A node as its provider sees it.
+struct FoundNode {
+    enum class Is { Starting, Alive, Ending, Unknown } is = Is::Unknown;
+    NodeId id;
+    Json handle;
+};
+std::string_view name_of(FoundNode::Is is);
 
 // What an hour of one node costs, from the compute's tag of this name; nothing if it has none. The
 // unit is the user's own.

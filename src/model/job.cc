@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/json_text.h"
+#include "base/text.h"
 #include "model/names.h"
 
 namespace turnout {
@@ -26,11 +27,6 @@ constexpr Names<JobStatus, 14> kJobStatuses{{
     {JobStatus::NotResponding, "NotResponding"},
     {JobStatus::Paused, "Paused"},
     {JobStatus::Unknown, "Unknown"},
-}};
-
-constexpr Names<JobType, 2> kJobTypes{{
-    {JobType::Command, "Command"},
-    {JobType::Sweep, "Sweep"},
 }};
 
 constexpr Names<LedgerEntry, kLedgerEntryCount> kLedgerEntries{{
@@ -58,6 +54,9 @@ constexpr Names<LedgerEntry, kLedgerEntryCount> kLedgerWords{{
     {LedgerEntry::Retry, "earlier attempts"},
     {LedgerEntry::Preempted, "lost to preemption"},
 }};
+
+// Where the name of its group is in the row of a child.
+constexpr std::string_view kSweep = "sweep", kGroup = "group";
 
 void write_instant(JsonText& json, std::string_view key, const std::optional<Instant>& at) {
     if (at) json.number(key, at->micros);
@@ -111,19 +110,45 @@ Result<ap::Ending> ending_from(const Json& json) {
     return ending;
 }
 
-void write(std::string& out, const JobAttempt& attempt) {
-    JsonText json(out);
-    json.number("number", attempt.number);
-    if (attempt.nodes.size() == 1) {
-        json.text("node", attempt.nodes.front());
-    } else {
-        json.member("nodes") += '[';
-        for (const std::string& node : attempt.nodes) {
+struct WritePlacement {
+    JsonText& json;
+    void operator()(const OnNodes& on) {
+        if (on.names.size() == 1) {
+            json.text("node", on.names.front());
+            return;
+        }
+        std::string& out = json.member("nodes") += '[';
+        for (const std::string& node : on.names) {
             if (out.back() != '[') out += ',';
             append_json_string(out, node);
         }
         out += ']';
     }
+    void operator()(const OnEngine& on) {
+        Json engine = Json::object({{"name", on.engine}, {"handle", on.handle}});
+        if (!on.url.empty()) engine.set("url", on.url);
+        json.member("engine") += engine.dump();
+    }
+};
+
+Result<Placement> placement_from(const Json& json) {
+    if (const Json* engine = json.find("engine")) {
+        OnEngine on{engine->at("name").as_string(), engine->at("handle"),
+                    engine->at("url").as_string()};
+        if (on.engine.empty()) return internal("stored attempt on an engine without a name");
+        return Placement(std::move(on));
+    }
+    OnNodes on;
+    if (json.has("node")) on.names.push_back(json.at("node").as_string());
+    for (const Json& node : json.at("nodes").items()) on.names.push_back(node.as_string());
+    if (on.names.empty()) return internal("stored attempt without node");
+    return Placement(std::move(on));
+}
+
+void write(std::string& out, const JobAttempt& attempt) {
+    JsonText json(out);
+    json.number("number", attempt.number);
+    std::visit(WritePlacement{json}, attempt.placement);
     if (!attempt.ended_ranks.empty()) {
         json.member("endedRanks") += '[';
         for (const int rank : attempt.ended_ranks) {
@@ -132,6 +157,7 @@ void write(std::string& out, const JobAttempt& attempt) {
         }
         out += ']';
     }
+    if (attempt.master_port != 0) json.number("masterPort", attempt.master_port);
     json.number("leased", attempt.leased.micros);
     write_instant(json, "preparing", attempt.preparing);
     write_instant(json, "running", attempt.running);
@@ -147,11 +173,10 @@ void write(std::string& out, const JobAttempt& attempt) {
 Result<JobAttempt> attempt_from(const Json& json) {
     JobAttempt attempt;
     attempt.number = static_cast<int>(json.at("number").as_int());
-    if (json.has("node")) attempt.nodes.push_back(json.at("node").as_string());
-    for (const Json& node : json.at("nodes").items()) attempt.nodes.push_back(node.as_string());
-    if (attempt.nodes.empty()) return internal("stored attempt without node");
+    attempt.placement = TURNOUT_TRY(placement_from(json));
     for (const Json& rank : json.at("endedRanks").items())
         attempt.ended_ranks.push_back(static_cast<int>(rank.as_int()));
+    attempt.master_port = static_cast<int>(json.at("masterPort").as_int());
     attempt.leased = Instant{json.at("leased").as_int()};
     attempt.preparing = get_instant(json, "preparing");
     attempt.running = get_instant(json, "running");
@@ -166,6 +191,20 @@ Result<JobAttempt> attempt_from(const Json& json) {
 }
 
 }  // namespace
+
+std::string words_of(const Placement& placement) {
+    struct {
+        std::string operator()(const OnNodes& on) const { return join(on.names, ", "); }
+        std::string operator()(const OnEngine& on) const { return "engine " + on.engine; }
+    } words;
+    return std::visit(words, placement);
+}
+
+const std::vector<std::string>& JobAttempt::nodes() const {
+    const auto* const on = std::get_if<OnNodes>(&placement);
+    TURNOUT_CHECK(on, "an attempt that is asked for its nodes is with an engine");
+    return on->names;
+}
 
 std::string_view name_of(JobStatus status) {
     return name_in(kJobStatuses, status);
@@ -184,11 +223,26 @@ std::string_view words_of(LedgerEntry entry) {
     return name_in(kLedgerWords, entry);
 }
 
-std::string_view name_of(JobType type) {
-    return name_in(kJobTypes, type);
+bool is_own_property(std::string_view name, JobType type) {
+    if (name.starts_with("turnout.")) return true;
+    return !name.empty() && std::ranges::find(kind_of(type).own_properties, name) !=
+                                kind_of(type).own_properties.end();
 }
-Result<JobType> parse_job_type(std::string_view text) {
-    return parse_in(kJobTypes, text, "job type");
+
+Result<JobMeta> changed(JobMeta meta, JobType type, const JobMetaChange& change) {
+    constexpr std::size_t most = 20'000;
+    if (change.display_name) meta.display_name = *change.display_name;
+    if (change.experiment) meta.experiment = *change.experiment;
+    if (change.description) meta.description = *change.description;
+    if (change.archived) meta.archived = *change.archived;
+    if (change.all_tags) meta.tags = Json::object();
+    meta.tags.merge(change.tags);
+    for (const auto& [name, value] : change.properties.members())
+        if (!value.is_null() && !is_own_property(name, type)) meta.properties.set(name, value);
+    if (meta.tags.members().size() + meta.properties.members().size() > most)
+        return fail(Code::ResourceExhausted, "TooManyKeys",
+                    "a job has at most " + std::to_string(most) + " tags and properties", "tags");
+    return meta;
 }
 
 Json definition_json(const JobRecord& job) {
@@ -196,10 +250,14 @@ Json definition_json(const JobRecord& job) {
     json.set("workspace", job.workspace);
     json.set("name", job.name);
     json.set("created", job.created.micros);
-    if (!job.trial.sweep.empty()) {  // all else it has from its sweep
-        json.set("sweep", job.trial.sweep);
-        json.set("index", job.trial.index);
-        json.set("parameters", job.trial.parameters);
+    if (!job.child.group.empty()) {
+        // A trial's row is the shortest, and is what it was before there were other groups.
+        json.set(job.derived() ? kSweep : kGroup, job.child.group);
+        if (!job.derived()) json.set("role", job.child.role);
+        json.set("index", job.child.index);
+        json.set("parameters", job.child.parameters);
+    }
+    if (job.derived()) {
         if (job.meta.display_name != job.name) json.set("displayName", job.meta.display_name);
         if (!job.meta.description.empty()) json.set("description", job.meta.description);
         if (!job.meta.tags.members().empty()) json.set("tags", job.meta.tags);
@@ -207,7 +265,7 @@ Json definition_json(const JobRecord& job) {
         if (job.meta.archived) json.set("archived", true);
         return json;
     }
-    if (job.type != JobType::Command) json.set("type", name_of(job.type));
+    if (job.type != kFirstJobType) json.set("type", name_of(job.type));
     if (!job.definition.is_null()) json.set("definition", job.definition);
     json.set("displayName", job.meta.display_name);
     json.set("experiment", job.meta.experiment);
@@ -224,6 +282,7 @@ Json definition_json(const JobRecord& job) {
         json.set("notices", std::move(notices));
     }
     if (job.node_count != 1) json.set("nodeCount", job.node_count);
+    if (job.ports != 0) json.set("ports", job.ports);
     if (job.priority != 0) json.set("priority", job.priority);
     json.set("taskBase", job.task_base);
     json.set("taskOwn", job.task_own);
@@ -266,9 +325,10 @@ Result<JobRecord> job_from_json(const Json& json) {
     if (job.workspace.empty() || job.name.empty())
         return internal("stored job without workspace or name");
     if (json.has("type")) job.type = TURNOUT_TRY(parse_job_type(json.at("type").as_view()));
-    job.trial.sweep = json.at("sweep").as_string();
-    job.trial.index = json.at("index").as_int();
-    if (json.at("parameters").is_object()) job.trial.parameters = json.at("parameters");
+    job.child.group = json.at(json.has(kSweep) ? kSweep : kGroup).as_string();
+    job.child.role = json.has(kSweep) ? std::string(kTrial) : json.at("role").as_string();
+    job.child.index = json.at("index").as_int();
+    if (json.at("parameters").is_object()) job.child.parameters = json.at("parameters");
     job.definition = json.at("definition");
     job.meta.display_name = json.at("displayName").as_string();
     job.meta.experiment = json.at("experiment").as_string();
@@ -282,6 +342,7 @@ Result<JobRecord> job_from_json(const Json& json) {
     job.environment = json.at("environment").as_string();
     for (const Json& notice : json.at("notices").items()) job.notices.push_back(notice.as_string());
     job.node_count = static_cast<int>(json.at("nodeCount").as_int(1));
+    job.ports = static_cast<int>(json.at("ports").as_int(job.node_count > 1 ? 1 : 0));
     job.priority = static_cast<int>(json.at("priority").as_int());
     job.task_base = json.at("taskBase").as_string();
     if (json.at("taskOwn").is_object()) job.task_own = json.at("taskOwn");

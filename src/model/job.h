@@ -8,13 +8,15 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "base/json.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "model/job_kind.h"
 #include "model/sweep_progress.h"
-#include "spec/agent_protocol.h"
+#include "protocol/agent_protocol.h"
 
 namespace turnout {
 
@@ -52,6 +54,15 @@ struct JobMeta {
     bool operator==(const JobMeta&) const = default;
 };
 
+// What is to become of it. Members that are not said stay as they are.
+struct JobMetaChange {
+    std::optional<std::string> display_name, experiment, description;
+    std::optional<bool> archived;
+    bool all_tags = false;             // `tags` are all there will be; else they join the others
+    Json tags = Json::object();        // name -> text, or null: takes it away
+    Json properties = Json::object();  // name -> text: joins the others
+};
+
 // Every microsecond from `created` to `ended` belongs to exactly one of these.
 enum class LedgerEntry {
     Queue,
@@ -69,10 +80,28 @@ inline constexpr std::size_t kLedgerEntryCount = 10;
 std::string_view name_of(LedgerEntry entry);
 std::string_view words_of(LedgerEntry entry);  // for people: "waiting for its turn"
 
+// Where an attempt is. On nodes of ours, by rank: several for a job of several nodes. Or with an
+// engine that runs the work itself, under the handle that it gave; `url` is for people. Nothing
+// makes the second yet.
+struct OnNodes {
+    std::vector<std::string> names;
+    bool operator==(const OnNodes&) const = default;
+};
+struct OnEngine {
+    std::string engine;  // name
+    Json handle;
+    std::string url;
+    bool operator==(const OnEngine&) const = default;
+};
+using Placement = std::variant<OnNodes, OnEngine>;
+std::string words_of(const Placement& placement);  // "node-1, node-2", "engine livy"
+
 struct JobAttempt {
     int number = 0;
-    std::vector<std::string> nodes;  // names, by rank; several for a job of several nodes
-    std::vector<int> ended_ranks;    // of several nodes: whose commands have ended, in that order
+    Placement placement;
+    std::vector<int> ended_ranks;  // of several nodes: whose commands have ended, in that order
+    int master_port =
+        0;  // the first of those where its processes meet; 0: it needs none, or has ended
     Instant leased{};
     std::optional<Instant> preparing, running, finalizing, ended;
     std::string detail;       // what it does just now, from the agent
@@ -83,6 +112,9 @@ struct JobAttempt {
     // The part of the wait before it that was not simply the queue.
     Span waited_quota{};       // the pool had no free slot
     Span waited_node_start{};  // a node of the cluster was starting
+
+    // Of one that is on nodes, as all that live are; a bug if it is with an engine.
+    const std::vector<std::string>& nodes() const;
 };
 
 // What changes in a job's life: a row of its own, written at each change.
@@ -105,13 +137,20 @@ struct JobState {
     bool preempting() const { return placed() && attempts.back().preempting; }
 };
 
-enum class JobType { Command, Sweep };
-std::string_view name_of(JobType type);  // "Command" "Sweep", as on the wire
-Result<JobType> parse_job_type(std::string_view text);
+// Properties of a job that are the server's to write, at every door: what others send under these
+// names is dropped, since clients send back whole what they read.
+bool is_own_property(std::string_view name, JobType type);
+// The one way in which a job's meta changes. ResourceExhausted if it would have too many names.
+Result<JobMeta> changed(JobMeta meta, JobType type, const JobMetaChange& change);
 
-// Which trial of which sweep a job is.
-struct TrialOf {
-    std::string sweep;  // name of the parent job; "" = not a trial
+// The role of children that are alike: they have all from their group but for their names, their
+// parameters and their states.
+inline constexpr std::string_view kTrial = "trial";
+
+// Which child of which group a job is (model/group.h).
+struct ChildOf {
+    std::string group;  // name of the parent job; "" = nobody's child
+    std::string role;   // what it is to its group: kTrial, or the name of a step
     std::int64_t index = 0;
     Json parameters = Json::object();  // name -> value
 };
@@ -120,7 +159,7 @@ struct TrialOf {
 struct JobRecord : JobState {
     std::string workspace;  // id
     std::string name;
-    JobType type = JobType::Command;
+    JobType type = kFirstJobType;
     Json definition;  // as sent
     JobMeta meta;
     std::string compute;  // name; "serverless"
@@ -129,12 +168,16 @@ struct JobRecord : JobState {
     std::string environment;           // its name, for people
     std::vector<std::string> notices;  // what is said about it at the top of the log
     int node_count = 1;
+    int ports = 0;  // where the processes of an attempt meet
     int priority = 0;
-    TrialOf trial;
+    ChildOf child;
     SweepProgress sweep;  // of a sweep
-    // Its task: the hash of a base that equal tasks share, and the members that are its own.
+    // Its task: the hash of a base that equal tasks share, and the members that are its own. ""
+    // while it is not known yet.
     std::string task_base;
     Json task_own = Json::object();
+
+    bool derived() const { return child.role == kTrial; }  // from its group
 };
 
 // The rows of the store: what was submitted, and its state (JSON).

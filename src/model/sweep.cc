@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "model/names.h"
+#include "model/sweep_words.h"
 
 namespace turnout {
 namespace {
@@ -466,7 +467,8 @@ Result<Sweep> parse_sweep(const Json& properties, std::string_view name) {
 
 Json trial_of(const Json& properties) {
     const Json& trial = properties.at("trial");
-    Json out = Json::object({{"jobType", "Command"}});
+    const std::string_view kind = name_of(kFirstJobType);
+    Json out = Json::object({{"jobType", kind}});
     for (const std::string_view member :
          {"displayName", "description", "experimentName", "tags", "computeId", "inputs", "outputs",
           "identity", "queueSettings"})
@@ -478,7 +480,7 @@ Json trial_of(const Json& properties) {
                                                                     : trial.at("resources");
     if (!resources.is_null()) out.set("resources", resources);
     if (const Json& timeout = properties.at("limits").at("trialTimeout"); !timeout.is_null())
-        out.set("limits", Json::object({{"jobLimitsType", "Command"}, {"timeout", timeout}}));
+        out.set("limits", Json::object({{"jobLimitsType", kind}, {"timeout", timeout}}));
     return out;
 }
 
@@ -505,11 +507,20 @@ Result<void> check_search_space_references(const Json& properties) {
     return {};
 }
 
-std::string trial_name(std::string_view sweep, std::int64_t index) {
-    return std::string(sweep) + "_" + std::to_string(index);
+// ---- the life of a sweep
+
+namespace {
+
+// It is written with every trial that ends.
+constexpr std::size_t kMaxFirstFailure = 700;
+
+std::string beginning_of(std::string_view text) {
+    if (text.size() <= kMaxFirstFailure) return std::string(text);
+    text = text.substr(0, kMaxFirstFailure);
+    return std::string(text.substr(0, text.size() - unfinished_utf8(text))) + " …";
 }
 
-// ---- the life of a sweep
+}  // namespace
 
 Json to_json(const SweepProgress& progress) {
     Json out = Json::object({{"created", progress.created},
@@ -517,8 +528,15 @@ Json to_json(const SweepProgress& progress) {
                              {"failed", progress.failed},
                              {"canceled", progress.canceled}});
     if (progress.stopped_early > 0) out.set("stopped_early", progress.stopped_early);
+    if (progress.without_metric > 0) out.set("without_metric", progress.without_metric);
+    if (!progress.metric_problem.empty()) out.set("metric_problem", progress.metric_problem);
     if (progress.cancel_requested) out.set("cancel_requested", true);
     if (progress.timed_out) out.set("timed_out", true);
+    if (progress.began) out.set("began", true);
+    if (!progress.first_failure.empty()) {
+        out.set("failed_by", agent_protocol::name_of(progress.failed_by));
+        out.set("first_failure", progress.first_failure);
+    }
     if (progress.best >= 0) {
         out.set("best", progress.best);
         out.set("best_score", progress.best_score);
@@ -533,35 +551,57 @@ SweepProgress sweep_progress_from_json(const Json& json) {
     out.failed = json.at("failed").as_int();
     out.canceled = json.at("canceled").as_int();
     out.stopped_early = json.at("stopped_early").as_int();
+    out.without_metric = json.at("without_metric").as_int();
+    out.metric_problem = json.at("metric_problem").as_string();
     out.cancel_requested = json.at("cancel_requested").as_bool();
     out.timed_out = json.at("timed_out").as_bool();
+    out.began = json.at("began").as_bool();
+    if (const auto cause = agent_protocol::parse_cause(json.at("failed_by").as_view()))
+        out.failed_by = *cause;
+    out.first_failure = json.at("first_failure").as_string();
     out.best = json.at("best").as_int(-1);
     out.best_score = json.at("best_score").as_double();
     return out;
 }
 
-void trial_ended(const Sweep& sweep, SweepProgress& progress, std::int64_t index, JobStatus status,
-                 std::optional<double> score, bool by_policy) {
-    if (status == JobStatus::Failed) {
+void trial_ended(const Sweep& sweep, SweepProgress& progress, const TrialEnd& end) {
+    if (end.began) progress.began = true;
+    if (end.status == JobStatus::Failed) {
+        if (progress.first_failure.empty()) {
+            progress.failed_by = end.cause;
+            progress.first_failure = std::string(end.name) + ": " + beginning_of(end.message);
+        } else if (progress.failed_by != end.cause) {
+            progress.failed_by = agent_protocol::Cause::None;
+        }
         ++progress.failed;
-    } else if (status == JobStatus::Canceled) {
+    } else if (end.status == JobStatus::Canceled) {
         ++progress.canceled;
-        if (by_policy) ++progress.stopped_early;
+        if (end.by_policy) ++progress.stopped_early;
     } else {
         ++progress.completed;
-        if (!score || !std::isfinite(*score)) return;
+        if (!end.score || !std::isfinite(*end.score)) {
+            ++progress.without_metric;
+            return;
+        }
         // Of two that are equal the one with the lower index, in whatever order they end.
         const bool first = progress.best < 0;
-        if (first || sweep.objective.better(*score, progress.best_score) ||
-            (*score == progress.best_score && index < progress.best)) {
-            progress.best = index;
-            progress.best_score = *score;
+        if (first || sweep.objective.better(*end.score, progress.best_score) ||
+            (*end.score == progress.best_score && end.index < progress.best)) {
+            progress.best = end.index;
+            progress.best_score = *end.score;
         }
     }
 }
 
+bool environment_fails(const SweepProgress& progress) {
+    return !progress.began && progress.completed == 0 &&
+           progress.failed_by == agent_protocol::Cause::Environment;
+}
+
 bool gives_up(const SweepProgress& progress) {
-    return progress.failed >= kInitialFailures && progress.completed == 0;
+    return progress.completed == 0 &&
+           progress.failed >=
+               (environment_fails(progress) ? kEnvironmentFailures : kInitialFailures);
 }
 
 std::int64_t trials_to_create(const Sweep& sweep, const SweepProgress& progress,
@@ -574,38 +614,36 @@ std::int64_t trials_to_create(const Sweep& sweep, const SweepProgress& progress,
     return std::max<std::int64_t>(0, std::min({left, free, useful - waiting}));
 }
 
-std::optional<SweepEnd> sweep_end(const Sweep& sweep, const SweepProgress& progress) {
+std::optional<GroupEnd> sweep_end(const Sweep& sweep, const SweepProgress& progress,
+                                  std::string_view name) {
+    using agent_protocol::Cause;
     if (progress.live() > 0) return std::nullopt;
-    if (progress.cancel_requested || progress.timed_out) return SweepEnd{JobStatus::Canceled, ""};
+    // How many ended how, and what came of it.
+    std::string result = sweep_words(sweep, progress);
+    if (const std::string best = best_words(sweep, progress, name); !best.empty())
+        result += "; " + best;
+    if (progress.timed_out) return GroupEnd{JobStatus::Canceled, Cause::Timeout, result};
+    if (progress.cancel_requested) return GroupEnd{JobStatus::Canceled, Cause::Canceled, result};
     const bool given_up = gives_up(progress);
     if (!given_up && progress.created < sweep.limits.max_total_trials) return std::nullopt;
     if (progress.completed > 0)
-        return SweepEnd{JobStatus::Completed,
-                        progress.best >= 0
-                            ? ""
-                            : "no trial that completed has logged the primary metric '" +
-                                  sweep.objective.primary_metric + "', so there is no best one"};
-    if (progress.failed == 0) return SweepEnd{JobStatus::Canceled, ""};
+        return GroupEnd{
+            JobStatus::Completed, Cause::None,
+            progress.best >= 0
+                ? result
+                : result + "; there is no best trial" +
+                      (progress.metric_problem.empty() ? "" : ": " + progress.metric_problem)};
+    if (progress.failed == 0) return GroupEnd{JobStatus::Canceled, Cause::Canceled, result};
     std::string message = "no trial completed: " + with_commas(progress.failed) + " failed";
+    if (environment_fails(progress)) message += " in the environment that all of them have";
     if (progress.canceled > 0) message += ", " + with_commas(progress.canceled) + " were canceled";
     if (given_up && progress.created < sweep.limits.max_total_trials)
         message += "; the other " + with_commas(sweep.limits.max_total_trials - progress.created) +
                    " were not started";
-    return SweepEnd{JobStatus::Failed, message};
-}
-
-std::string sweep_words(const Sweep& sweep, const SweepProgress& progress) {
-    std::string out = with_commas(progress.ended()) + " of " +
-                      with_commas(sweep.limits.max_total_trials) + " trials ended";
-    std::string parts;
-    const auto add = [&](std::int64_t count, const std::string& what) {
-        if (count > 0) parts += (parts.empty() ? "" : ", ") + with_commas(count) + what;
-    };
-    add(progress.completed, " completed");
-    add(progress.failed, " failed");
-    add(progress.stopped_early, " stopped early");
-    add(progress.canceled - progress.stopped_early, " canceled");
-    return parts.empty() ? out : out + ": " + parts;
+    message += ". " + progress.first_failure;
+    return GroupEnd{JobStatus::Failed,
+                    progress.failed_by == Cause::None ? Cause::UserCode : progress.failed_by,
+                    message};
 }
 
 }  // namespace turnout

@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "model/group.h"
 #include "model/job.h"
 #include "model/sweep_progress.h"
 
@@ -105,8 +106,6 @@ Result<void> check_search_space_references(const Json& properties);
 
 // ---- sampling
 
-using Parameters = std::vector<std::pair<std::string, std::string>>;
-
 // The parameters of trial number `index` (from 0), as texts: numbers so that they read back as the
 // same number, whole ones without a fraction where the expression has whole numbers only; booleans
 // as Python writes them; a group as JSON.
@@ -118,14 +117,25 @@ Parameters trial_parameters(const Sweep& sweep, std::int64_t index);
 constexpr int kSobolDimensions = 129;
 std::uint32_t sobol_bits(std::uint32_t index, int dimension);
 
-// "parent_0": the name of a trial, as Azure ML has it.
-std::string trial_name(std::string_view sweep, std::int64_t index);
+inline std::string trial_name(std::string_view sweep, std::int64_t index) {
+    return child_name(sweep, index);
+}
 
 // ---- the life of a sweep
 
-// How a trial ended, and the best value that it logged of the primary metric. Constant time.
-void trial_ended(const Sweep& sweep, SweepProgress& progress, std::int64_t index, JobStatus status,
-                 std::optional<double> score, bool by_policy = false);
+// How a trial ended, and the best value that it logged of the primary metric.
+struct TrialEnd {
+    std::string_view name;
+    std::int64_t index = 0;
+    JobStatus status = JobStatus::Completed;
+    std::optional<double> score = {};
+    bool by_policy = false;
+    bool began = false;  // its command ran
+    agent_protocol::Cause cause = agent_protocol::Cause::None;
+    std::string_view message = {};
+};
+// Constant time.
+void trial_ended(const Sweep& sweep, SweepProgress& progress, const TrialEnd& end);
 
 // How many trials to create now, beginning with index `progress.created`. `waiting`: trials of this
 // sweep that have no node yet; `useful`: how many of those the nodes may soon need. Asks for a
@@ -134,19 +144,17 @@ std::int64_t trials_to_create(const Sweep& sweep, const SweepProgress& progress,
                               std::int64_t waiting, std::int64_t useful);
 
 // As Azure ML does, a sweep whose first trials all fail gives up; here when this many have failed
-// and none has completed. Those that still run may yet change that.
-constexpr std::int64_t kInitialFailures = 10;
+// and none has completed. Those that still run may yet change that. All trials have one
+// environment: where no command ran, and each that failed did so in the environment, fewer tell as
+// much.
+constexpr std::int64_t kInitialFailures = 10, kEnvironmentFailures = 3;
+bool environment_fails(const SweepProgress& progress);
 bool gives_up(const SweepProgress& progress);
 
 // The end of a sweep once its last trial has ended: Completed if at least one trial has completed;
-// Canceled if it was canceled, ran out of time, or all its trials were canceled; else Failed.
-struct SweepEnd {
-    JobStatus status = JobStatus::Completed;
-    std::string message;  // of a failure, for people
-};
-std::optional<SweepEnd> sweep_end(const Sweep& sweep, const SweepProgress& progress);
-
-// "9,990 of 10,000 trials ended: 9,980 completed, 10 failed": for people.
-std::string sweep_words(const Sweep& sweep, const SweepProgress& progress);
+// Canceled if it was canceled, ran out of time, or all its trials were canceled; else Failed, by
+// what its trials failed by, or by the user's code where that differs.
+std::optional<GroupEnd> sweep_end(const Sweep& sweep, const SweepProgress& progress,
+                                  std::string_view name);
 
 }  // namespace turnout

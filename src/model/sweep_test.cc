@@ -10,6 +10,7 @@
 #include <numeric>
 #include <set>
 
+#include "base/text.h"
 #include "model/early_termination.h"
 
 namespace turnout {
@@ -418,10 +419,14 @@ TEST(SweepLife, TrialsAreCreatedInBatchesWithinTheLimits) {
 }
 
 // Runs a sweep in the order of a made-up cluster; `ends` says how each trial ends.
-SweepProgress run(const Sweep& sweep, const std::function<JobStatus(std::int64_t)>& ends) {
+using Cause = agent_protocol::Cause;
+SweepProgress run(
+    const Sweep& sweep, const std::function<JobStatus(std::int64_t)>& ends,
+    const std::function<Cause(std::int64_t)>& cause = [](std::int64_t) { return Cause::UserCode; },
+    const std::function<bool(std::int64_t)>& began = [](std::int64_t) { return true; }) {
     SweepProgress progress;
     std::vector<std::int64_t> live;
-    for (int step = 0; step < 100'000 && !sweep_end(sweep, progress); ++step) {
+    for (int step = 0; step < 100'000 && !sweep_end(sweep, progress, "s"); ++step) {
         const auto waiting = static_cast<std::int64_t>(live.size()) / 2;
         const std::int64_t first = progress.created;
         progress.created += trials_to_create(sweep, progress, waiting, 8);
@@ -431,7 +436,14 @@ SweepProgress run(const Sweep& sweep, const std::function<JobStatus(std::int64_t
         if (live.empty()) break;
         const std::int64_t index = live[static_cast<std::size_t>(step) % live.size()];
         std::erase(live, index);
-        trial_ended(sweep, progress, index, ends(index), 100.0 - static_cast<double>(index % 7));
+        trial_ended(sweep, progress,
+                    {.name = "s_" + std::to_string(index),
+                     .index = index,
+                     .status = ends(index),
+                     .score = 100.0 - static_cast<double>(index % 7),
+                     .began = began(index),
+                     .cause = cause(index),
+                     .message = "why"});
         progress = sweep_progress_from_json(to_json(progress));  // as after a restart
     }
     return progress;
@@ -442,12 +454,12 @@ TEST(SweepLife, EndsAsAzureDoes) {
     const SweepProgress some =
         run(sweep, [](std::int64_t i) { return i % 3 ? JobStatus::Failed : JobStatus::Completed; });
     EXPECT_EQ(some.ended(), 100);
-    EXPECT_EQ(sweep_end(sweep, some)->status, JobStatus::Completed);
+    EXPECT_EQ(sweep_end(sweep, some, "s")->status, JobStatus::Completed);
     EXPECT_EQ(some.best, 6) << "the least value; of those with it that completed the first";
     EXPECT_EQ(some.best_score, 94);
 
     const SweepProgress none = run(sweep, [](std::int64_t) { return JobStatus::Failed; });
-    EXPECT_EQ(sweep_end(sweep, none)->status, JobStatus::Failed);
+    EXPECT_EQ(sweep_end(sweep, none, "s")->status, JobStatus::Failed);
     EXPECT_GE(none.failed, kInitialFailures);
     EXPECT_LT(none.created, 30) << "gave up";
     EXPECT_EQ(none.best, -1);
@@ -455,20 +467,64 @@ TEST(SweepLife, EndsAsAzureDoes) {
     const SweepProgress late = run(
         sweep, [](std::int64_t i) { return i == 9 ? JobStatus::Completed : JobStatus::Failed; });
     EXPECT_EQ(late.ended(), 100) << "a trial that was running completed: it goes on";
-    EXPECT_EQ(sweep_end(sweep, late)->status, JobStatus::Completed);
+    EXPECT_EQ(sweep_end(sweep, late, "s")->status, JobStatus::Completed);
 
     const SweepProgress canceled = run(sweep, [](std::int64_t) { return JobStatus::Canceled; });
-    EXPECT_EQ(sweep_end(sweep, canceled)->status, JobStatus::Canceled);
+    EXPECT_EQ(sweep_end(sweep, canceled, "s")->status, JobStatus::Canceled);
+
+    EXPECT_EQ(sweep_end(sweep, none, "s")->cause, Cause::UserCode);
+    const SweepProgress memory = run(
+        sweep, [](std::int64_t) { return JobStatus::Failed; },
+        [](std::int64_t) { return Cause::OutOfMemory; });
+    EXPECT_EQ(sweep_end(sweep, memory, "s")->cause, Cause::OutOfMemory)
+        << "what all of them failed by";
 
     SweepProgress stopping{.created = 5, .completed = 3, .timed_out = true};
-    EXPECT_FALSE(sweep_end(sweep, stopping)) << "two still run";
+    EXPECT_FALSE(sweep_end(sweep, stopping, "s")) << "two still run";
     stopping.canceled = 2;
-    EXPECT_EQ(sweep_end(sweep, stopping)->status, JobStatus::Canceled);
-    EXPECT_EQ(sweep_words(
-                  sweep,
-                  {.created = 20, .completed = 10, .failed = 2, .canceled = 3, .stopped_early = 2}),
-              "15 of 100 trials ended: 10 completed, 2 failed, 2 stopped early, 1 canceled");
+    EXPECT_EQ(sweep_end(sweep, stopping, "s")->status, JobStatus::Canceled);
     EXPECT_EQ(trial_name("parent", 0), "parent_0");
+}
+
+TEST(SweepLife, AnEnvironmentThatFailsIsTriedAFewTimes) {
+    const Sweep sweep = sweep_with(100, 10);
+    const auto failed = [](std::int64_t) { return JobStatus::Failed; };
+    const auto never = [](std::int64_t) { return false; };
+    const SweepProgress all =
+        run(sweep, failed, [](std::int64_t) { return Cause::Environment; }, never);
+    EXPECT_LT(all.created, 15);
+    EXPECT_TRUE(environment_fails(all));
+    const GroupEnd end = *sweep_end(sweep, all, "s");
+    EXPECT_EQ(end.status, JobStatus::Failed);
+    EXPECT_EQ(end.cause, Cause::Environment);
+    EXPECT_TRUE(
+        end.message.starts_with("no trial completed: " + std::to_string(all.failed) +
+                                " failed in the environment that all of them have; the other "))
+        << end.message;
+    EXPECT_TRUE(end.message.ends_with(": why")) << end.message;
+
+    SweepProgress progress{
+        .created = 3, .failed = 3, .failed_by = Cause::Environment, .first_failure = "s_0: why"};
+    EXPECT_TRUE(gives_up(progress));
+    EXPECT_EQ(trials_to_create(sweep, progress, 0, 64), 0);
+    progress.began = true;
+    EXPECT_FALSE(gives_up(progress)) << "another node has it";
+    progress = {
+        .created = 3, .failed = 3, .failed_by = Cause::UserCode, .first_failure = "s_0: why"};
+    EXPECT_FALSE(gives_up(progress));
+    const SweepProgress mixed = run(
+        sweep, failed, [](std::int64_t i) { return i == 1 ? Cause::Input : Cause::Environment; },
+        never);
+    EXPECT_GE(mixed.failed, kInitialFailures);
+    EXPECT_EQ(sweep_end(sweep, mixed, "s")->cause, Cause::UserCode);
+    std::string wide(2'000, 'x');
+    for (std::size_t i = 0; i + 1 < wide.size(); i += 2) wide.replace(i, 2, "é");
+    SweepProgress told{.created = 1};
+    trial_ended(
+        sweep, told,
+        {.name = "s_0", .status = JobStatus::Failed, .cause = Cause::Input, .message = wide});
+    EXPECT_LT(told.first_failure.size(), 800u);
+    EXPECT_TRUE(is_utf8(told.first_failure));
 }
 
 // ---- early termination

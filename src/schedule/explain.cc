@@ -16,34 +16,34 @@ std::string jobs(std::size_t count) {
 }
 
 // Nodes that a gang could have right now.
-std::size_t idle_for(const ClusterState& c, TaskIndex gang) {
+std::size_t idle_for(const ClusterEntry& c, TaskIndex gang) {
     return c.by_load[0].size() +
            (c.reserving == gang ? static_cast<std::size_t>(c.reserved_idle) : 0);
 }
 
 // The gang that stands in the way of this task, itself included.
-TaskIndex gang_before(const ClusterState& c, const Tasks& tasks, TaskIndex index) {
-    const Task& task = tasks[index];
+TaskIndex gang_before(const ClusterEntry& c, const Tasks& tasks, TaskIndex index) {
+    const TaskEntry& task = tasks[index];
     if (task.nodes > 1) return index;
     return c.reserving != no_task && tasks[c.reserving].priority >= task.priority ? c.reserving
                                                                                   : no_task;
 }
 
-std::size_t ahead_of(const ClusterState& c, const Tasks& tasks, TaskIndex index) {
-    const Task& task = tasks[index];
+std::size_t ahead_of(const ClusterEntry& c, const Tasks& tasks, TaskIndex index) {
+    const TaskEntry& task = tasks[index];
     const bool gang = c.reserving != no_task && c.reserving != index &&
                       tasks[c.reserving].priority >= task.priority;
     return c.reserving == index ? 0 : c.line.before(task) + (gang ? 1 : 0);
 }
 
 // When so many more tasks of this cluster will have ended that this one has its turn.
-std::optional<Span> expected(const ClusterState& c, const Task& task, std::size_t ahead,
+std::optional<Span> expected(const ClusterEntry& c, const TaskEntry& task, std::size_t ahead,
                              std::size_t idle, Span now) {
     std::vector<Span> ends;  // of what runs, from now
     std::size_t behind = 0;  // tasks in backlogs
     std::optional<Span> started;
     const auto look = [&](const NodeList& list) {
-        for (const NodeState* node : list) {
+        for (const NodeEntry* node : list) {
             if (node->is == NodeIs::Starting && c.start)
                 started = std::min(started.value_or(Span::max()),
                                    std::max(Span{}, node->since + *c.start - now));
@@ -88,10 +88,10 @@ Waiting Scheduler::waiting(Handle handle, Span now) const {
     const TaskIndex index = s.tasks.find(handle);
     Waiting result;
     if (index == no_task) return result;
-    const Task& task = s.tasks[index];
-    const ClusterState& c = *task.cluster;
+    const TaskEntry& task = s.tasks[index];
+    const ClusterEntry& c = *task.cluster;
     if (task.placed) {
-        for (const NodeState* node : task.placed->nodes) {
+        for (const NodeEntry* node : task.placed->nodes) {
             const auto at = std::find(node->tasks.begin(), node->tasks.end(), index);
             const auto before = static_cast<std::size_t>(at - node->tasks.begin());
             if (before < c.at_a_time()) continue;
@@ -110,6 +110,8 @@ Waiting Scheduler::waiting(Handle handle, Span now) const {
     const int present = c.starting + c.idle + c.busy + c.unreachable;
     if (c.as.deleting)
         result.what = For::Deleting;
+    else if (c.as.closed)
+        result.what = For::Closed;
     else if (c.as.max_nodes <= 0)
         result.what = For::NoNodes;
     else if (task.nodes > c.gang_limit && task.nodes > 1)
@@ -131,8 +133,8 @@ Waiting Scheduler::waiting(Handle handle, Span now) const {
         result.what = For::Backoff;
     else
         result.what = For::NodeStart;
-    const bool never =
-        result.what == For::Deleting || result.what == For::NoNodes || task.nodes > c.gang_limit;
+    const bool never = result.what == For::Deleting || result.what == For::Closed ||
+                       result.what == For::NoNodes || task.nodes > c.gang_limit;
     if (result.what == For::Nothing)
         result.expected = Span{};
     else if (!never)
@@ -144,8 +146,8 @@ std::string Scheduler::explain(Handle handle, Span now) const {
     const State& s = *state_;
     const TaskIndex index = s.tasks.find(handle);
     if (index == no_task) return "";
-    const Task& task = s.tasks[index];
-    const ClusterState& c = *task.cluster;
+    const TaskEntry& task = s.tasks[index];
+    const ClusterEntry& c = *task.cluster;
     const Waiting why = waiting(handle, now);
     if (task.placed) {
         if (why.what == Waiting::For::Nothing) return "";
@@ -159,7 +161,7 @@ std::string Scheduler::explain(Handle handle, Span now) const {
     };
     const auto quota = [&] {
         std::string text =
-            "no free slot in the pool: all " + std::to_string(s.slots) + " are in use";
+            "no free slot in " + s.pool + ": all " + std::to_string(s.slots) + " are in use";
         if (s.leaving > 0) text += ", " + std::to_string(s.leaving) + " of them leaving";
         return text;
     };
@@ -167,6 +169,7 @@ std::string Scheduler::explain(Handle handle, Span now) const {
     switch (why.what) {
         case Waiting::For::Nothing: return "about to start";
         case Waiting::For::Deleting: return "the compute is being deleted";
+        case Waiting::For::Closed: return "the server begins nothing new: it is being stopped";
         case Waiting::For::NoNodes: return "the compute allows no nodes (max_instances is 0)";
         case Waiting::For::Gang: {
             const std::string needs = std::to_string(task.nodes) + " nodes at once";
@@ -174,8 +177,8 @@ std::string Scheduler::explain(Handle handle, Span now) const {
                 return "needs " + needs + ", but the compute allows " +
                        std::to_string(c.as.max_nodes) + " (max_instances)";
             if (task.nodes > c.gang_limit)
-                return "needs " + needs + ", but of the " + std::to_string(s.slots) +
-                       " slots of the pool it can get at most " + std::to_string(c.gang_limit);
+                return "needs " + needs + ", but of the " + std::to_string(s.slots) + " slots of " +
+                       s.pool + " it can get at most " + std::to_string(c.gang_limit);
             const TaskIndex first = c.reserving != no_task ? c.reserving : index;
             const std::string idle = std::to_string(idle_for(c, first)) +
                                      (idle_for(c, first) == 1 ? " is free" : " are free");
@@ -205,7 +208,9 @@ std::string Scheduler::explain(Handle handle, Span now) const {
             text = "a node is being requested";
             break;
         case Waiting::For::Nodes:
-            text = "all " + std::to_string(c.as.max_nodes) + " nodes of the compute are in use" +
+            text = (c.as.max_nodes == 1 ? std::string("the one node of the compute is in use")
+                                        : "all " + std::to_string(c.as.max_nodes) +
+                                              " nodes of the compute are in use") +
                    unreachable();
             break;
         case Waiting::For::Quota: text = quota(); break;

@@ -46,12 +46,12 @@ void Tasks::remove(TaskIndex index) {
 
 // ---- the tree: balanced by a hash of the handle, so that the same calls give the same tree ----
 
-void Line::split(TaskIndex tree, const Task& at, TaskIndex& left, TaskIndex& right) {
+void Line::split(TaskIndex tree, const TaskEntry& at, TaskIndex& left, TaskIndex& right) {
     if (tree == no_task) {
         left = right = no_task;
         return;
     }
-    Task& root = tasks_[tree];
+    TaskEntry& root = tasks_[tree];
     if (less(root, at)) {
         split(root.right, at, root.right, right);
         left = tree;
@@ -76,7 +76,7 @@ TaskIndex Line::merge(TaskIndex left, TaskIndex right) {
 }
 
 TaskIndex Line::insert(TaskIndex tree, TaskIndex index) {
-    Task& task = tasks_[index];
+    TaskEntry& task = tasks_[index];
     if (tree == no_task || mixed(task.handle) > mixed(tasks_[tree].handle)) {
         TaskIndex left, right;
         split(tree, task, left, right);
@@ -85,7 +85,7 @@ TaskIndex Line::insert(TaskIndex tree, TaskIndex index) {
         count(index);
         return index;
     }
-    Task& root = tasks_[tree];
+    TaskEntry& root = tasks_[tree];
     if (less(task, root))
         root.left = insert(root.left, index);
     else
@@ -95,7 +95,7 @@ TaskIndex Line::insert(TaskIndex tree, TaskIndex index) {
 }
 
 TaskIndex Line::erase(TaskIndex tree, TaskIndex index) {
-    Task& root = tasks_[tree];
+    TaskEntry& root = tasks_[tree];
     if (tree == index) {
         const TaskIndex rest = merge(root.left, root.right);
         root.left = root.right = no_task;
@@ -113,7 +113,7 @@ TaskIndex Line::erase(TaskIndex tree, TaskIndex index) {
 // ---- the line ----
 
 void Line::add(TaskIndex index) {
-    Task& task = tasks_[index];
+    TaskEntry& task = tasks_[index];
     Level& level = levels_[task.priority];
     const auto [queue, fresh] = task.sharer->queues.try_emplace(task.priority);
     if (fresh) level.turns.insert(turn_of(*task.sharer));
@@ -123,7 +123,7 @@ void Line::add(TaskIndex index) {
 }
 
 void Line::remove(TaskIndex index) {
-    Task& task = tasks_[index];
+    TaskEntry& task = tasks_[index];
     const auto level = levels_.find(task.priority);
     const auto queue = task.sharer->queues.find(task.priority);
     queue->second.root = erase(queue->second.root, index);
@@ -154,7 +154,7 @@ void Line::turn(Sharer& sharer, int ranks, std::uint64_t served) {
     }
 }
 
-std::size_t Line::before(const Task& task) const {
+std::size_t Line::before(const TaskEntry& task) const {
     std::size_t before = 0;
     for (const auto& [priority, level] : levels_) {
         if (priority < task.priority) break;
@@ -167,7 +167,7 @@ std::size_t Line::before(const Task& task) const {
         const auto mine = task.sharer->queues.find(priority);
         for (TaskIndex at = mine == task.sharer->queues.end() ? no_task : mine->second.root;
              at != no_task;) {
-            const Task& root = tasks_[at];
+            const TaskEntry& root = tasks_[at];
             if (less(root, task)) {
                 own += 1 + size_of(root.left);
                 at = root.right;

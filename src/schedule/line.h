@@ -17,8 +17,8 @@
 
 namespace turnout::schedule {
 
-struct ClusterState;
-struct NodeState;
+struct ClusterEntry;
+struct NodeEntry;
 
 using TaskIndex = std::uint32_t;
 inline constexpr TaskIndex no_task = 0xffffffff;
@@ -39,37 +39,40 @@ struct Sharer {
 
 // What is known of a task that is on nodes.
 struct Placed {
-    std::vector<NodeState*> nodes;  // by rank; those it left are gone
+    std::vector<NodeEntry*> nodes;  // by rank; those it left are gone
     std::uint64_t stamp = 0;        // of its placement: a later one is larger
     bool preempting = false;
     bool revoking = false;
 };
 
-struct Task {
+struct TaskEntry {
     Handle handle = 0;
     std::uint64_t order = 0;
-    ClusterState* cluster = nullptr;
+    ClusterEntry* cluster = nullptr;
     Sharer* sharer = nullptr;
     std::unique_ptr<Placed> placed;  // nullptr: it waits
     TaskIndex left = no_task, right = no_task;
     std::uint32_t size = 1;  // of the subtree
     int nodes = 1;
     int priority = 0;
+    bool stays = false;
+
+    bool alone() const { return nodes > 1 || stays; }  // on its nodes
 };
 
 // All tasks by number and by handle. The table by handle is cut in pieces, so that no single event
 // pays for moving a million entries when it grows.
 class Tasks {
 public:
-    Task& operator[](TaskIndex index) { return tasks_[index]; }
-    const Task& operator[](TaskIndex index) const { return tasks_[index]; }
+    TaskEntry& operator[](TaskIndex index) { return tasks_[index]; }
+    const TaskEntry& operator[](TaskIndex index) const { return tasks_[index]; }
     TaskIndex find(Handle task) const;  // no_task if unknown
     TaskIndex add(Handle task);
     void remove(TaskIndex index);
 
 private:
     static std::size_t piece(Handle task);
-    std::deque<Task> tasks_;
+    std::deque<TaskEntry> tasks_;
     std::vector<TaskIndex> unused_;
     std::array<std::unordered_map<Handle, TaskIndex>, 256> by_handle_;
 };
@@ -87,7 +90,7 @@ public:
     void turn(Sharer& sharer, int ranks, std::uint64_t served);
 
     // How many of the line come before this task, which may or may not be in it, if nothing ends.
-    std::size_t before(const Task& task) const;
+    std::size_t before(const TaskEntry& task) const;
 
 private:
     using Turn = std::tuple<std::size_t, std::uint64_t, Handle, Sharer*>;
@@ -99,14 +102,14 @@ private:
         return {sharer.on_nodes, sharer.served, sharer.handle, &sharer};
     }
 
-    bool less(const Task& a, const Task& b) const {
+    bool less(const TaskEntry& a, const TaskEntry& b) const {
         return std::tie(a.order, a.handle) < std::tie(b.order, b.handle);
     }
     std::uint32_t size_of(TaskIndex tree) const { return tree == no_task ? 0 : tasks_[tree].size; }
     void count(TaskIndex tree) {
         tasks_[tree].size = 1 + size_of(tasks_[tree].left) + size_of(tasks_[tree].right);
     }
-    void split(TaskIndex tree, const Task& at, TaskIndex& left, TaskIndex& right);
+    void split(TaskIndex tree, const TaskEntry& at, TaskIndex& left, TaskIndex& right);
     TaskIndex merge(TaskIndex left, TaskIndex right);
     TaskIndex insert(TaskIndex tree, TaskIndex index);
     TaskIndex erase(TaskIndex tree, TaskIndex index);

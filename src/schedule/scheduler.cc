@@ -23,7 +23,7 @@ Span averaged(std::optional<Span> average, Span sample) {
 
 }  // namespace
 
-std::size_t ClusterState::depth() const {
+std::size_t ClusterEntry::depth() const {
     // The first to end are the short ones: they say little until as many ended as are at work.
     if (!duration || ended < static_cast<std::size_t>(busy) * at_a_time()) return 0;
     const std::int64_t each = std::max<std::int64_t>(1, duration->count());
@@ -32,37 +32,37 @@ std::size_t ClusterState::depth() const {
 
 // ---- the index ----
 
-ClusterState& Scheduler::State::cluster(Handle handle) {
+ClusterEntry& Scheduler::State::cluster(Handle handle) {
     const auto found = clusters.find(handle);
     TURNOUT_CHECK(found != clusters.end(), "no such cluster");
     return found->second;
 }
 
-const ClusterState& Scheduler::State::cluster(Handle handle) const {
+const ClusterEntry& Scheduler::State::cluster(Handle handle) const {
     const auto found = clusters.find(handle);
     TURNOUT_CHECK(found != clusters.end(), "no such cluster");
     return found->second;
 }
 
-NodeState& Scheduler::State::node(Handle handle) {
+NodeEntry& Scheduler::State::node(Handle handle) {
     const auto found = nodes.find(handle);
     TURNOUT_CHECK(found != nodes.end(), "no such node");
     return found->second;
 }
 
-Sharer& Scheduler::State::sharer(ClusterState& cluster, Handle handle) {
+Sharer& Scheduler::State::sharer(ClusterEntry& cluster, Handle handle) {
     Sharer& sharer = cluster.sharers[handle];
     sharer.handle = handle;
     return sharer;
 }
 
-void Scheduler::State::touch(ClusterState& cluster) {
+void Scheduler::State::touch(ClusterEntry& cluster) {
     if (std::exchange(cluster.dirty, true)) return;
     dirty.push_back(cluster.handle);
 }
 
-NodeList& Scheduler::State::list_for(NodeState& node) {
-    ClusterState& c = *node.cluster;
+NodeList& Scheduler::State::list_for(NodeEntry& node) {
+    ClusterEntry& c = *node.cluster;
     if (node.reserved) return c.reserved;
     if (node.is != NodeIs::Ready || node.gang || node.drain != Drain::No) return c.apart;
     if (c.by_load.size() <= node.tasks.size()) {
@@ -70,15 +70,15 @@ NodeList& Scheduler::State::list_for(NodeState& node) {
         std::vector<NodeList> more(node.tasks.size() + 8);
         for (std::size_t i = 0; i < c.by_load.size(); ++i) {
             more[i].splice(more[i].end(), c.by_load[i]);
-            for (NodeState* each : more[i]) each->in = &more[i];
+            for (NodeEntry* each : more[i]) each->in = &more[i];
         }
         c.by_load.swap(more);
     }
     return c.by_load[node.tasks.size()];
 }
 
-void Scheduler::State::detach(NodeState& node) {
-    ClusterState& c = *node.cluster;
+void Scheduler::State::detach(NodeEntry& node) {
+    ClusterEntry& c = *node.cluster;
     const std::size_t load = node.tasks.size();
     const bool ready = node.is == NodeIs::Ready;
     switch (node.is) {
@@ -103,8 +103,8 @@ void Scheduler::State::detach(NodeState& node) {
     if (ready && c.idle == 0) with_idle.erase(c.handle);
 }
 
-void Scheduler::State::attach(NodeState& node) {
-    ClusterState& c = *node.cluster;
+void Scheduler::State::attach(NodeEntry& node) {
+    ClusterEntry& c = *node.cluster;
     const std::size_t load = node.tasks.size();
     const bool ready = node.is == NodeIs::Ready;
     switch (node.is) {
@@ -134,8 +134,8 @@ void Scheduler::State::attach(NodeState& node) {
 }
 
 void Scheduler::State::enlist(TaskIndex index) {
-    Task& task = tasks[index];
-    ClusterState& c = *task.cluster;
+    TaskEntry& task = tasks[index];
+    ClusterEntry& c = *task.cluster;
     touch(c);
     if (task.nodes == 1) {
         ++c.singles;
@@ -149,8 +149,8 @@ void Scheduler::State::enlist(TaskIndex index) {
 }
 
 void Scheduler::State::delist(TaskIndex index) {
-    Task& task = tasks[index];
-    ClusterState& c = *task.cluster;
+    TaskEntry& task = tasks[index];
+    ClusterEntry& c = *task.cluster;
     touch(c);
     if (c.reserving == index) stop_reserving(c);
     if (task.nodes == 1) {
@@ -165,17 +165,17 @@ void Scheduler::State::delist(TaskIndex index) {
 }
 
 void Scheduler::State::forget(TaskIndex index) {
-    Task& task = tasks[index];
+    TaskEntry& task = tasks[index];
     if (--task.sharer->tasks == 0) task.cluster->sharers.erase(task.sharer->handle);
     tasks.remove(index);
 }
 
 // The gang goes back into line, its nodes to whoever is next.
-void Scheduler::State::stop_reserving(ClusterState& c) {
+void Scheduler::State::stop_reserving(ClusterEntry& c) {
     if (c.reserving == no_task) return;
     c.line.add(std::exchange(c.reserving, no_task));
     while (!c.reserved.empty()) {
-        NodeState& node = *c.reserved.front();
+        NodeEntry& node = *c.reserved.front();
         change(node, [&] {
             node.reserved = false;
             if (node.tasks.empty()) node.since = last;
@@ -210,23 +210,23 @@ void Scheduler::State::set_gang_limits() {
     }
 }
 
-void Scheduler::State::put_on(TaskIndex index, const std::vector<NodeState*>& on, Span now) {
-    Task& task = tasks[index];
-    ClusterState& c = *task.cluster;
+void Scheduler::State::put_on(TaskIndex index, const std::vector<NodeEntry*>& on, Span now) {
+    TaskEntry& task = tasks[index];
+    ClusterEntry& c = *task.cluster;
     task.placed = std::make_unique<Placed>();
     task.placed->nodes = on;
     task.placed->stamp = ++stamp;
-    for (NodeState* node : on)
+    for (NodeEntry* node : on)
         change(*node, [&] {
             if (node->tasks.size() <= c.at_a_time()) node->since = now;
             node->tasks.push_back(index);
-            node->gang = task.nodes > 1;
+            node->gang = task.alone();
             node->reserved = false;
         });
     c.line.turn(*task.sharer, static_cast<int>(on.size()), stamp);
 }
 
-NodeState* Scheduler::State::least_loaded(ClusterState& c, std::size_t below) {
+NodeEntry* Scheduler::State::least_loaded(ClusterEntry& c, std::size_t below) {
     for (std::size_t load = 0; load < std::min(below, c.by_load.size()); ++load)
         if (!c.by_load[load].empty())
             return c.by_load[load].back();  // the one used last: the others may go
@@ -235,23 +235,41 @@ NodeState* Scheduler::State::least_loaded(ClusterState& c, std::size_t below) {
 
 // ---- events ----
 
-Scheduler::Scheduler(int slots) : state_(std::make_unique<State>()) {
-    state_->slots = slots;
+Scheduler::Scheduler(int slots, std::string pool) : state_(std::make_unique<State>()) {
+    state_->slots = state_->pool_slots = slots;
+    state_->pool = std::move(pool);
 }
 Scheduler::~Scheduler() = default;
+
+void Scheduler::State::set_slots(int pools, std::optional<int> supplied) {
+    pool_slots = pools;
+    supply = supplied;
+    const int before = std::exchange(slots, std::min(pools, supplied.value_or(pools)));
+    if (slots == before) return;
+    set_gang_limits();
+    for (auto& [handle, c] : clusters) touch(c);
+}
+
+void Scheduler::set_slots(int slots) {
+    state_->set_slots(slots, state_->supply);
+}
+
+void Scheduler::set_supply(std::optional<int> nodes) {
+    state_->set_slots(state_->pool_slots, nodes);
+}
 
 void Scheduler::put_cluster(Handle handle, const Cluster& as) {
     State& s = *state_;
     const auto [at, fresh] = s.clusters.try_emplace(handle, handle, s.tasks);
-    ClusterState& c = at->second;
+    ClusterEntry& c = at->second;
     if (!fresh && c.as == as) return s.touch(c);  // so what is kept for a gang stays
     s.stop_reserving(c);
-    std::vector<NodeState*> all;
+    std::vector<NodeEntry*> all;
     for (NodeList& list : c.by_load) all.insert(all.end(), list.begin(), list.end());
     all.insert(all.end(), c.apart.begin(), c.apart.end());
-    for (NodeState* node : all) s.detach(*node);
+    for (NodeEntry* node : all) s.detach(*node);
     c.as = as;
-    for (NodeState* node : all) {
+    for (NodeEntry* node : all) {
         node->drain = Drain::No;
         s.attach(*node);
         for (std::size_t i = 0; i < std::min(node->tasks.size(), c.at_a_time()); ++i)
@@ -263,7 +281,7 @@ void Scheduler::put_cluster(Handle handle, const Cluster& as) {
 
 void Scheduler::remove_cluster(Handle handle) {
     State& s = *state_;
-    ClusterState& c = s.cluster(handle);
+    ClusterEntry& c = s.cluster(handle);
     TURNOUT_CHECK(c.sharers.empty() && c.apart.empty(),
                   "a cluster that is removed has no nodes and tasks");
     for (const NodeList& list : c.by_load)
@@ -280,7 +298,7 @@ void Scheduler::remove_cluster(Handle handle) {
 }
 
 void Scheduler::hold_provisioning(Handle handle, Span until) {
-    ClusterState& c = state_->cluster(handle);
+    ClusterEntry& c = state_->cluster(handle);
     c.held_until = until;
     state_->touch(c);
 }
@@ -301,7 +319,7 @@ void Scheduler::restore_task(Handle handle, Handle cluster, const Demand& demand
                              const std::vector<Handle>& nodes) {
     State& s = *state_;
     TURNOUT_CHECK(!nodes.empty(), "a restored task is on nodes");
-    std::vector<NodeState*> on;
+    std::vector<NodeEntry*> on;
     for (const Handle node : nodes) on.push_back(&s.node(node));
     s.put_on(s.make(handle, cluster, demand), on, s.last);
 }
@@ -311,9 +329,9 @@ void Scheduler::left(Handle handle, Handle from, Span now, std::optional<Span> r
     s.saw(now);
     const TaskIndex index = s.tasks.find(handle);
     TURNOUT_CHECK(index != no_task && s.tasks[index].placed, "a task that left was on a node");
-    Task& task = s.tasks[index];
-    ClusterState& c = *task.cluster;
-    NodeState& node = s.node(from);
+    TaskEntry& task = s.tasks[index];
+    ClusterEntry& c = *task.cluster;
+    NodeEntry& node = s.node(from);
     TURNOUT_CHECK(std::erase(task.placed->nodes, &node) == 1,
                   "a task left a node that it was not on");
     s.change(node, [&] {
@@ -339,7 +357,7 @@ void Scheduler::add_node(Handle handle, Handle cluster, NodeIs is, Span now) {
     s.saw(now);
     const auto [at, fresh] = s.nodes.try_emplace(handle);
     TURNOUT_CHECK(fresh, "a node is added once");
-    NodeState& node = at->second;
+    NodeEntry& node = at->second;
     node.handle = handle;
     node.cluster = &s.cluster(cluster);
     node.is = is;
@@ -354,8 +372,8 @@ void Scheduler::add_node(Handle handle, Handle cluster, NodeIs is, Span now) {
 void Scheduler::node_is(Handle handle, NodeIs is, Span now) {
     State& s = *state_;
     s.saw(now);
-    NodeState& node = s.node(handle);
-    ClusterState& c = *node.cluster;
+    NodeEntry& node = s.node(handle);
+    ClusterEntry& c = *node.cluster;
     // What it was told before may not have reached it.
     if (is == NodeIs::Ready)
         for (const TaskIndex index : node.tasks) s.keep_where_it_is(index);
@@ -373,7 +391,7 @@ void Scheduler::node_is(Handle handle, NodeIs is, Span now) {
 
 void Scheduler::remove_node(Handle handle) {
     State& s = *state_;
-    NodeState& node = s.node(handle);
+    NodeEntry& node = s.node(handle);
     TURNOUT_CHECK(node.tasks.empty(), "nothing is on a node that is removed");
     s.detach(node);
     s.touch(*node.cluster);
@@ -384,21 +402,22 @@ void Scheduler::remove_node(Handle handle) {
 TaskIndex Scheduler::State::make(Handle handle, Handle in, const Demand& demand) {
     TURNOUT_CHECK(tasks.find(handle) == no_task, "a task is added once");
     TURNOUT_CHECK(demand.nodes >= 1, "a task asks for a node at least");
-    ClusterState& c = cluster(in);
+    ClusterEntry& c = cluster(in);
     const TaskIndex index = tasks.add(handle);
-    Task& task = tasks[index];
+    TaskEntry& task = tasks[index];
     task.order = demand.order;
     task.cluster = &c;
     task.sharer = &sharer(c, demand.sharer);
     ++task.sharer->tasks;
     task.nodes = demand.nodes;
     task.priority = demand.priority;
+    task.stays = demand.stays;
     return index;
 }
 
 // ---- one cluster ----
 
-void Scheduler::State::release(NodeState& node, Decisions& out) {
+void Scheduler::State::release(NodeEntry& node, Decisions& out) {
     change(node, [&] {
         node.is = NodeIs::Leaving;
         node.drain = Drain::No;
@@ -408,13 +427,13 @@ void Scheduler::State::release(NodeState& node, Decisions& out) {
 }
 
 // More nodes than it may have: idle ones go now, others when they are done.
-void Scheduler::State::trim(ClusterState& c, Decisions& out) {
+void Scheduler::State::trim(ClusterEntry& c, Decisions& out) {
     const int maximum = c.maximum();
     if (c.kept() > maximum && c.reserving != no_task && c.idle > 0 && c.reserved_idle == c.idle)
         stop_reserving(c);
     while (c.kept() > maximum && !c.by_load[0].empty()) release(*c.by_load[0].front(), out);
     while (c.kept() - c.starting > maximum) {
-        NodeState* node = least_loaded(c, c.by_load.size());
+        NodeEntry* node = least_loaded(c, c.by_load.size());
         if (!node && c.reserving != no_task) {
             stop_reserving(c);
             continue;
@@ -424,28 +443,29 @@ void Scheduler::State::trim(ClusterState& c, Decisions& out) {
     }
     // Not those that were chosen go, but those that are done first.
     while (!c.over.empty() && !c.by_load[0].empty()) {
-        NodeState& stays = node(*c.over.begin());
-        NodeState& goes = *c.by_load[0].front();
+        NodeEntry& stays = node(*c.over.begin());
+        NodeEntry& goes = *c.by_load[0].front();
         change(stays, [&] { stays.drain = Drain::No; });
         release(goes, out);
     }
 }
 
 // Does another cluster have a better right to the slot of a node that just became free here?
-bool Scheduler::State::gives(const ClusterState& c) const {
+bool Scheduler::State::gives(const ClusterEntry& c) const {
+    if (excess() > 0) return true;
     const long others = lack[0] + lack[1] - c.lack;
     if (others <= incoming()) return false;
     long entitled = 0;
     for (int tier = 0; tier <= (c.as.low_priority ? 1 : 0); ++tier) {
         const bool must = c.as.low_priority && tier == 0;
         if (!must && c.kept() <= c.minimum()) break;
-        const ClusterState* first = nullptr;
+        const ClusterEntry* first = nullptr;
         if (!gang_claims[tier].empty()) first = &cluster(std::get<1>(*gang_claims[tier].begin()));
         if (first == &c && !must) break;  // it is its turn to get many at once
         if (first) entitled += first->gang_lack;
         for (const auto& [kept, handle] : claims[tier]) {
             if (entitled > incoming()) return true;
-            const ClusterState& other = cluster(handle);
+            const ClusterEntry& other = cluster(handle);
             if (&other == &c) continue;
             const int lacking = other.lack - (&other == first ? other.gang_lack : 0);
             if (must) {
@@ -464,15 +484,15 @@ bool Scheduler::would_lose_slot(Handle handle) const {
     return state_->gives(std::as_const(*state_).cluster(handle));
 }
 
-void Scheduler::State::settle(ClusterState& c, Span now, Decisions& out) {
+void Scheduler::State::settle(ClusterEntry& c, Span now, Decisions& out) {
     c.dirty = true;  // what is changed here need not be looked at again
-    if (c.as.deleting) stop_reserving(c);
+    if (c.shut()) stop_reserving(c);
     trim(c, out);
     const std::vector<Handle> freed = std::exchange(c.freed, {});
     for (const Handle handle : freed) {
         const auto found = nodes.find(handle);
         if (found == nodes.end()) continue;
-        NodeState& node = found->second;
+        NodeEntry& node = found->second;
         if (node.is != NodeIs::Ready || node.gang) continue;
         if (node.tasks.empty() && node.drain == Drain::Over) {
             release(node, out);
@@ -486,14 +506,14 @@ void Scheduler::State::settle(ClusterState& c, Span now, Decisions& out) {
         else if (!node.reserved)
             change(node, [&] { node.drain = Drain::Given; });
     }
-    if (!c.as.deleting) assign(c, now, out);
+    if (!c.shut()) assign(c, now, out);
     take_back(c, now, out);
     claim(c);
     let_idle_go(c, now, out);
     c.dirty = false;
 }
 
-void Scheduler::State::assign(ClusterState& c, Span now, Decisions& out) {
+void Scheduler::State::assign(ClusterEntry& c, Span now, Decisions& out) {
     while (true) {
         const TaskIndex head = c.line.head();
         const bool gang_first =
@@ -511,14 +531,16 @@ void Scheduler::State::assign(ClusterState& c, Span now, Decisions& out) {
     }
 }
 
-bool Scheduler::State::assign_one(ClusterState& c, TaskIndex index, Span now, Decisions& out) {
-    NodeState* node = least_loaded(c, c.at_a_time() + c.depth());
-    if ((!node || node->tasks.size() >= c.at_a_time()) && c.reserving != no_task &&
+bool Scheduler::State::assign_one(ClusterEntry& c, TaskIndex index, Span now, Decisions& out) {
+    // Behind those that run on a node that is to go soon nothing is to wait.
+    const std::size_t free = tasks[index].stays ? 1 : c.at_a_time();
+    NodeEntry* node =
+        least_loaded(c, tasks[index].stays ? free : free + (excess() > 0 ? 0 : c.depth()));
+    if ((!node || node->tasks.size() >= free) && c.reserving != no_task &&
         tasks[index].priority > tasks[c.reserving].priority) {
         // It goes before the gang, so it may have one of the gang's nodes.
-        for (NodeState* each : c.reserved)
-            if (each->tasks.size() < c.at_a_time() &&
-                (!node || each->tasks.size() < node->tasks.size()))
+        for (NodeEntry* each : c.reserved)
+            if (each->tasks.size() < free && (!node || each->tasks.size() < node->tasks.size()))
                 node = each;
     }
     if (!node) return false;
@@ -529,20 +551,20 @@ bool Scheduler::State::assign_one(ClusterState& c, TaskIndex index, Span now, De
 }
 
 // Places a gang or, if it is the first in line, keeps nodes for it.
-bool Scheduler::State::assign_gang(ClusterState& c, TaskIndex index, Span now, Decisions& out) {
-    const Task& task = tasks[index];
+bool Scheduler::State::assign_gang(ClusterEntry& c, TaskIndex index, Span now, Decisions& out) {
+    const TaskEntry& task = tasks[index];
     const auto wanted = static_cast<std::size_t>(task.nodes);
     const bool reserves = c.reserving == index;
     const std::size_t idle =
         (reserves ? static_cast<std::size_t>(c.reserved_idle) : 0) + c.by_load[0].size();
     if (idle >= wanted) {
-        std::vector<NodeState*> on;
+        std::vector<NodeEntry*> on;
         if (reserves)
-            for (NodeState* node : c.reserved)
+            for (NodeEntry* node : c.reserved)
                 if (node->tasks.empty() && on.size() < wanted) on.push_back(node);
         for (auto node = c.by_load[0].rbegin(); on.size() < wanted; ++node) on.push_back(*node);
         Decisions::Assign placed{task.handle, {}};
-        for (const NodeState* node : on) placed.nodes.push_back(node->handle);
+        for (const NodeEntry* node : on) placed.nodes.push_back(node->handle);
         delist(index);
         if (reserves) c.reserved_for = 0;  // if it comes back it has had its turn
         put_on(index, on, now);
@@ -559,11 +581,11 @@ bool Scheduler::State::assign_gang(ClusterState& c, TaskIndex index, Span now, D
     }
     // Idle nodes first; where several tasks share a node, then those that are nearest to it.
     while (c.reserved.size() < wanted || (c.reserved_used > 0 && !c.by_load[0].empty())) {
-        NodeState* node = least_loaded(c, c.at_a_time());
+        NodeEntry* node = least_loaded(c, c.at_a_time());
         if (!node) break;
         if (c.reserved.size() >= wanted) {
-            NodeState* used = *std::find_if(c.reserved.begin(), c.reserved.end(),
-                                            [](NodeState* each) { return !each->tasks.empty(); });
+            NodeEntry* used = *std::find_if(c.reserved.begin(), c.reserved.end(),
+                                            [](NodeEntry* each) { return !each->tasks.empty(); });
             change(*used, [&] { used->reserved = false; });
         }
         change(*node, [&] { node->reserved = true; });
@@ -571,9 +593,9 @@ bool Scheduler::State::assign_gang(ClusterState& c, TaskIndex index, Span now, D
     return !reserves;
 }
 
-bool Scheduler::State::revoke_newest(ClusterState& c, NodeState& node, Decisions& out) {
+bool Scheduler::State::revoke_newest(ClusterEntry& c, NodeEntry& node, Decisions& out) {
     for (std::size_t i = node.tasks.size(); i > c.at_a_time(); --i) {
-        const Task& task = tasks[node.tasks[i - 1]];
+        const TaskEntry& task = tasks[node.tasks[i - 1]];
         if (task.placed->revoking) continue;
         task.placed->revoking = true;
         ++c.revoking;
@@ -585,14 +607,14 @@ bool Scheduler::State::revoke_newest(ClusterState& c, NodeState& node, Decisions
 
 // It is not being taken back, or no longer.
 void Scheduler::State::keep_where_it_is(TaskIndex index) {
-    Task& task = tasks[index];
+    TaskEntry& task = tasks[index];
     if (std::exchange(task.placed->revoking, false)) --task.cluster->revoking;
 }
 
 // Tasks that wait on a node although they need not.
-void Scheduler::State::take_back(ClusterState& c, Span now, Decisions& out) {
+void Scheduler::State::take_back(ClusterEntry& c, Span now, Decisions& out) {
     while (!c.backlogs.empty() && c.backlogs.begin()->first + stalled <= now) {
-        NodeState& late = node(c.backlogs.begin()->second);
+        NodeEntry& late = node(c.backlogs.begin()->second);
         c.duration = std::max(c.duration.value_or(Span{}), now - late.since);
         while (revoke_newest(c, late, out)) {
         }
@@ -603,7 +625,7 @@ void Scheduler::State::take_back(ClusterState& c, Span now, Decisions& out) {
     for (std::size_t load = c.by_load.size(); load-- > c.at_a_time() + 1 && c.room > c.revoking;) {
         const auto behind = static_cast<std::int64_t>(load) - running;
         if (c.duration && *c.duration * behind / running < worth_revoking) return;
-        for (NodeState* each : c.by_load[load]) {
+        for (NodeEntry* each : c.by_load[load]) {
             while (c.room > c.revoking && revoke_newest(c, *each, out)) {
             }
             if (c.room <= c.revoking) return;
@@ -612,7 +634,7 @@ void Scheduler::State::take_back(ClusterState& c, Span now, Decisions& out) {
 }
 
 // What the cluster wants and does not have, among the claims of its tier.
-void Scheduler::State::claim(ClusterState& c) {
+void Scheduler::State::claim(ClusterEntry& c) {
     if (c.lack > 0) {
         claims[c.claimed_low].erase(c.claim_key);
         lack[c.claimed_low] -= c.lack;
@@ -622,7 +644,7 @@ void Scheduler::State::claim(ClusterState& c) {
     const auto each = static_cast<long>(c.at_a_time());
     const long useful = at_work + c.gang_ranks + (static_cast<long>(c.singles) + each - 1) / each;
     c.wanted = static_cast<int>(std::clamp<long>(useful, c.minimum(), c.maximum()));
-    const bool held = c.held_until > last || c.as.deleting;
+    const bool held = c.held_until > last || c.shut();
     c.lack = held ? 0 : std::max(0, c.wanted - c.kept());
     c.gang_lack = 0;
     if (c.lack > 0 && c.reserving != no_task)
@@ -641,15 +663,15 @@ void Scheduler::State::claim(ClusterState& c) {
     lack[c.claimed_low] += c.lack;
 }
 
-void Scheduler::State::let_idle_go(ClusterState& c, Span now, Decisions& out) {
+void Scheduler::State::let_idle_go(ClusterEntry& c, Span now, Decisions& out) {
     while (c.kept() > std::max(c.minimum(), c.wanted) && !c.by_load[0].empty()) {
-        NodeState& node = *c.by_load[0].front();
+        NodeEntry& node = *c.by_load[0].front();
         if (now - node.since < c.as.idle_before_scale_down && c.kept() <= c.maximum()) break;
         release(node, out);
     }
 }
 
-void Scheduler::State::set_timer(ClusterState& c) {
+void Scheduler::State::set_timer(ClusterEntry& c) {
     std::optional<Span> due;
     const auto at = [&](Span when) { due = due ? std::min(*due, when) : when; };
     if (c.held_until > last && c.wanted > c.kept()) at(c.held_until);
@@ -670,19 +692,19 @@ void Scheduler::State::set_timer(ClusterState& c) {
 
 // ---- between clusters ----
 
-ClusterState* Scheduler::State::first_gang_claim(int tier) {
+ClusterEntry* Scheduler::State::first_gang_claim(int tier) {
     return gang_claims[tier].empty() ? nullptr : &cluster(std::get<1>(*gang_claims[tier].begin()));
 }
 
-ClusterState* Scheduler::State::first_claim(int tier) {
-    if (ClusterState* gang = first_gang_claim(tier); gang && gang->gang_lack > 0) return gang;
+ClusterEntry* Scheduler::State::first_claim(int tier) {
+    if (ClusterEntry* gang = first_gang_claim(tier); gang && gang->gang_lack > 0) return gang;
     return claims[tier].empty() ? nullptr : &cluster(std::get<1>(*claims[tier].begin()));
 }
 
 void Scheduler::State::grant(Decisions& out) {
     for (int tier = 0; tier < 2; ++tier)
         while (free() > 0) {
-            ClusterState* c = first_claim(tier);
+            ClusterEntry* c = first_claim(tier);
             if (!c) break;
             if (c->promised++ == 0) promising.push_back(c->handle);
             ++promised;
@@ -692,22 +714,41 @@ void Scheduler::State::grant(Decisions& out) {
         out.provision.emplace_back(handle, cluster(handle).promised);
 }
 
+// The pool has fewer slots than nodes: idle ones go, first those that nobody wants, then those of
+// low priority.
+void Scheduler::State::shrink(Decisions& out) {
+    for (int round = 0; round < 3 && excess() > 0; ++round)
+        for (const Handle handle : std::vector<Handle>(with_idle.begin(), with_idle.end())) {
+            ClusterEntry& c = cluster(handle);
+            while (excess() > 0 && c.idle > 0 &&
+                   (round == 2 || (round == 1 ? c.as.low_priority
+                                              : c.kept() > std::max(c.minimum(), c.wanted)))) {
+                NodeList& list = !c.by_load[0].empty() ? c.by_load[0] : c.reserved;
+                const auto node = std::find_if(list.begin(), list.end(),
+                                               [](NodeEntry* each) { return each->tasks.empty(); });
+                if (node == list.end()) break;
+                release(**node, out);
+            }
+            claim(c);
+        }
+}
+
 // Idle nodes of those who do without, for those who lack slots.
 void Scheduler::State::take_idle(Decisions& out) {
     const auto lacking = [&] { return lack[0] + lack[1] - incoming(); };
     if (lacking() <= 0) return;
     const std::vector<Handle> idle(with_idle.begin(), with_idle.end());
     for (const Handle handle : idle) {
-        ClusterState& c = cluster(handle);
+        ClusterEntry& c = cluster(handle);
         while (lacking() > 0 && c.kept() > std::max(c.minimum(), c.wanted) && !c.by_load[0].empty())
             release(*c.by_load[0].front(), out);
     }
     for (const Handle handle : idle) {
-        ClusterState& c = cluster(handle);
+        ClusterEntry& c = cluster(handle);
         while (c.as.low_priority && c.idle > 0 && lack[0] > incoming()) {
             NodeList& list = !c.by_load[0].empty() ? c.by_load[0] : c.reserved;
             const auto node = std::find_if(list.begin(), list.end(),
-                                           [](NodeState* each) { return each->tasks.empty(); });
+                                           [](NodeEntry* each) { return each->tasks.empty(); });
             if (node == list.end()) break;
             release(**node, out);
             claim(c);
@@ -715,16 +756,16 @@ void Scheduler::State::take_idle(Decisions& out) {
     }
     // Of gangs that wait for slots the first gets what the others keep: else none would ever start.
     for (int tier = 0; tier < 2; ++tier) {
-        const ClusterState* first = first_gang_claim(tier);
+        const ClusterEntry* first = first_gang_claim(tier);
         if (!first) continue;
         std::vector<Handle> others;
         for (const auto& [since, handle] : gang_claims[tier])
             if (handle != first->handle) others.push_back(handle);
         for (auto other = others.rbegin(); other != others.rend(); ++other) {
-            ClusterState& c = cluster(*other);
+            ClusterEntry& c = cluster(*other);
             while (first->gang_lack > incoming() && c.reserved_idle > 0 && c.kept() > c.minimum()) {
                 release(**std::find_if(c.reserved.begin(), c.reserved.end(),
-                                       [](NodeState* each) { return each->tasks.empty(); }),
+                                       [](NodeEntry* each) { return each->tasks.empty(); }),
                         out);
                 claim(c);
             }
@@ -734,13 +775,13 @@ void Scheduler::State::take_idle(Decisions& out) {
 
 void Scheduler::State::preempt(Decisions& out) {
     while (lack[0] > incoming() && !victims.empty()) {
-        NodeState& newest = node(victims.rbegin()->second);
+        NodeEntry& newest = node(victims.rbegin()->second);
         for (const TaskIndex index :
              std::vector<TaskIndex>(newest.tasks.rbegin(), newest.tasks.rend())) {
             Placed& placed = *tasks[index].placed;
             if (std::exchange(placed.preempting, true)) continue;
             out.preempt.push_back(tasks[index].handle);
-            for (NodeState* each : placed.nodes)
+            for (NodeEntry* each : placed.nodes)
                 if (each != &newest && each->is == NodeIs::Ready && each->drain == Drain::No)
                     change(*each, [&] { each->drain = Drain::Given; });
         }
@@ -751,10 +792,11 @@ void Scheduler::State::preempt(Decisions& out) {
 
 // Nobody lacks slots any more: the nodes that were to be given away go on.
 bool Scheduler::State::keep_given() {
-    const bool some = lack[0] + lack[1] == 0 && !given.empty();
-    while (some && !given.empty()) {
-        NodeState& each = node(*given.begin());
+    bool some = false;
+    while (lack[0] + lack[1] == 0 && !given.empty() && excess() < 0) {
+        NodeEntry& each = node(*given.begin());
         change(each, [&] { each.drain = Drain::No; });
+        some = true;
     }
     return some;
 }
@@ -764,12 +806,12 @@ Decisions Scheduler::plan(Span now) {
     s.saw(now);
     Decisions out;
     for (const Handle handle : std::exchange(s.promising, {})) {
-        ClusterState& c = s.cluster(handle);
+        ClusterEntry& c = s.cluster(handle);
         s.promised -= std::exchange(c.promised, 0);
         s.touch(c);
     }
     while (!s.timers.empty() && s.timers.begin()->first <= now) {
-        ClusterState& c = s.cluster(s.timers.begin()->second);
+        ClusterEntry& c = s.cluster(s.timers.begin()->second);
         s.timers.erase(s.timers.begin());
         c.timer.reset();
         s.touch(c);
@@ -780,6 +822,7 @@ Decisions Scheduler::plan(Span now) {
         for (const Handle handle : settled) s.set_timer(s.cluster(handle));
         again = s.keep_given();
     }
+    s.shrink(out);
     s.grant(out);
     s.take_idle(out);
     s.preempt(out);
@@ -790,12 +833,12 @@ Decisions Scheduler::plan(Span now) {
 }
 
 Counts Scheduler::counts(Handle cluster) const {
-    const ClusterState& c = std::as_const(*state_).cluster(cluster);
+    const ClusterEntry& c = std::as_const(*state_).cluster(cluster);
     return {c.starting, c.idle, c.busy, c.unreachable, c.leaving, c.singles + c.gangs.size()};
 }
 
 int Scheduler::slots() const {
-    return state_->slots;
+    return state_->pool_slots;
 }
 int Scheduler::free_slots() const {
     return std::max(0, state_->slots - static_cast<int>(state_->nodes.size()));

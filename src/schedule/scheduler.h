@@ -29,6 +29,7 @@ struct Cluster {
     Span idle_before_scale_down{};
     bool low_priority = false;  // gives way to dedicated clusters
     bool deleting = false;      // starts nothing, keeps nothing
+    bool closed = false;        // the same for a while: what waits goes on later
     int jobs_per_node = 1;      // tasks that run at a time on a node of it
     bool operator==(const Cluster&) const = default;
 };
@@ -39,6 +40,8 @@ struct Demand {
     int priority = 0;         // higher first
     Handle sharer = 1;        // who shares fairly with the others of the same priority
     std::uint64_t order = 0;  // of submission; smaller first within one sharer
+    bool stays = false;  // it is not to end: it waits behind nobody and nobody behind it, so that
+                         // it has its node alone
 };
 
 enum class NodeIs { Starting, Ready, Unreachable, Leaving };
@@ -77,6 +80,7 @@ struct Waiting {
         Backoff,    // starting a node failed; it is tried again later
         Gang,       // it, or one before it, waits for several nodes to be free at once
         Deleting,   // the cluster is being deleted
+        Closed,     // it is closed for a while
         NoNodes,    // the cluster allows none
     } what = For::Nothing;
     std::size_t ahead =
@@ -94,8 +98,16 @@ struct Counts {
 
 class Scheduler {
 public:
-    explicit Scheduler(int slots);
+    // `pool`: what an explanation calls it.
+    explicit Scheduler(int slots, std::string pool = "the pool");
     ~Scheduler();
+    // From now on. Nodes that are too many then go when nothing is on them: idle ones at once, of
+    // the others those that are done first.
+    void set_slots(int slots);
+    // No more nodes than these can be had for now, whatever the slots say: whoever lacks one gets
+    // what others let go, and a gang that needs more does not stand in the way. Nothing: as many as
+    // there are slots.
+    void set_supply(std::optional<int> nodes);
 
     // ---- clusters ----
     void put_cluster(Handle cluster, const Cluster& as);

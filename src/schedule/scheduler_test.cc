@@ -24,9 +24,11 @@ struct World {
         std::set<Handle> on;
         bool preempting = false, revoking = false;
     };
-    explicit World(int count) : slots(count), scheduler(count) {}
+    explicit World(int count)
+        : slots(count), allowed(static_cast<std::size_t>(count)), scheduler(count) {}
 
     int slots;
+    std::size_t allowed;  // nodes: of those that were too many the slots fall one by one
     Scheduler scheduler;
     Span now = 1s;
     std::map<Handle, Cluster> clusters;
@@ -37,6 +39,11 @@ struct World {
     std::size_t deepest = 64;  // a backlog may have
     std::ostringstream log;
 
+    void set_slots(int count) {
+        slots = count;
+        allowed = std::max(static_cast<std::size_t>(count), nodes.size());
+        scheduler.set_slots(count);
+    }
     void put(Handle handle, Cluster cluster) {
         clusters[handle] = cluster;
         scheduler.put_cluster(handle, cluster);
@@ -134,7 +141,8 @@ struct World {
             log << "n" << cluster << "*" << count;
             for (int i = 0; i < count; ++i) node(cluster, NodeIs::Starting);
         }
-        EXPECT_LE(nodes.size(), static_cast<std::size_t>(slots));
+        EXPECT_LE(nodes.size(), allowed);
+        allowed = std::max(static_cast<std::size_t>(slots), std::min(allowed, nodes.size()));
         for (const auto& [handle, cluster] : clusters) {
             const Counts counts = scheduler.counts(handle);
             int present = 0;
@@ -620,10 +628,81 @@ TEST(Explain, SaysWhenAJobIsExpectedOnceDurationsAreKnown) {
     for (Handle task = 2; task <= 4; ++task) w.add(task, 1);
     w.plan();
     w.now += 10s;
-    EXPECT_EQ(w.why(3), "all 1 nodes of the compute are in use; expected in about 30 s");
+    EXPECT_EQ(w.why(3), "the one node of the compute is in use; expected in about 30 s");
     EXPECT_EQ(w.why(4),
-              "all 1 nodes of the compute are in use; 1 job ahead; expected in about 1 min 10 s");
+              "the one node of the compute is in use; 1 job ahead; expected in about 1 min 10 s");
     EXPECT_EQ(w.why(2), "");
+}
+
+TEST(Slots, FewerTakeEffectAsTasksEnd) {
+    World w(4);
+    w.put(1, cluster(0, 8));
+    w.put(2, cluster(1, 8));
+    const Handle a = w.node(1), b = w.node(1), c = w.node(1), idle = w.node(2);
+    for (Handle task = 1; task <= 6; ++task) w.add(task, 1);
+    EXPECT_EQ(placed(w.plan()).size(), 3u);
+    w.set_slots(2);
+    EXPECT_EQ(w.plan().release, std::vector<Handle>{idle})
+        << "what is idle goes at once, even if its cluster keeps it";
+    w.gone(idle);
+    w.put(2, cluster(0, 8));
+    w.now += 10min;
+    w.end(*w.nodes.at(b).tasks.begin(), 10min);
+    const Decisions first = w.plan();
+    EXPECT_EQ(first.release, std::vector<Handle>{b}) << "it is done first, whichever that is";
+    EXPECT_TRUE(first.assign.empty());
+    w.gone(b);
+    w.end(*w.nodes.at(a).tasks.begin(), 10min);
+    EXPECT_EQ(placed(w.plan()).size(), 1u) << "there are as many as there may be: it goes on";
+    EXPECT_EQ(w.scheduler.slots(), 2);
+    EXPECT_EQ(w.nodes.at(c).tasks.size(), 1u);
+}
+
+TEST(Slots, MoreAreUsedAtOnce) {
+    World w(1);
+    w.put(1, cluster(0, 8));
+    w.node(1);
+    for (Handle task = 1; task <= 3; ++task) w.add(task, 1);
+    EXPECT_TRUE(w.plan().provision.empty());
+    w.set_slots(3);
+    EXPECT_EQ(w.plan().provision, (std::vector<std::pair<Handle, int>>{{1, 2}}));
+    w.add(9, 1, {.nodes = 4});
+    EXPECT_NE(w.why(9).find("of the 3 slots"), std::string::npos);
+    w.set_slots(4);
+    EXPECT_EQ(w.why(9).find("of the"), std::string::npos);
+}
+
+// Of several tasks that share a node, the node goes with the last; nothing comes behind them.
+TEST(Slots, ASharedNodeIsEmptiedFirst) {
+    World w(2);
+    w.put(1, cluster(0, 2, 2));
+    const Handle a = w.node(1);
+    w.node(1);
+    for (Handle task = 1; task <= 8; ++task) w.add(task, 1);
+    EXPECT_EQ(placed(w.plan()).size(), 4u);
+    w.set_slots(1);
+    w.end(w.nodes.at(a).tasks[0], 5s);
+    EXPECT_TRUE(placed(w.plan()).empty());
+    w.end(w.nodes.at(a).tasks[0], 5s);
+    EXPECT_EQ(w.plan().release, std::vector<Handle>{a});
+}
+
+TEST(Slots, AClosedClusterKeepsWhatWaits) {
+    World w(2);
+    w.put(1, cluster(0, 2));
+    const Handle a = w.node(1), b = w.node(1);
+    for (Handle task = 1; task <= 3; ++task) w.add(task, 1);
+    w.plan();
+    Cluster closed = cluster(0, 2);
+    closed.closed = true;
+    w.put(1, closed);
+    w.end(w.nodes.at(a).tasks[0], 5s);
+    EXPECT_EQ(w.plan().release, std::vector<Handle>{a});
+    EXPECT_NE(w.why(3).find("begins nothing new"), std::string::npos);
+    w.gone(a);
+    w.put(1, cluster(0, 2));
+    EXPECT_EQ(w.plan().provision, (std::vector<std::pair<Handle, int>>{{1, 1}}));
+    EXPECT_EQ(w.nodes.at(b).tasks.size(), 1u);
 }
 
 // Thousands of random steps: World::plan checks each decision; here is what must hold afterwards,
@@ -685,7 +764,7 @@ std::string wander(unsigned seed, int steps) {
     };
     for (int step = 0; step < steps && !testing::Test::HasFailure(); ++step) {
         w.now += Span(below(brief ? 20'000 : 5'000'000));
-        switch (below(16)) {
+        switch (below(17)) {
             case 0:
             case 1:
             case 2:
@@ -737,6 +816,9 @@ std::string wander(unsigned seed, int steps) {
                         break;
                     }
                 break;
+            case 16:
+                if (below(6) == 0) w.set_slots(minima + 2 + below(10));
+                break;
         }
         if (below(3) == 0) w.plan();
         for (const auto& [handle, job] : w.jobs)
@@ -775,6 +857,43 @@ TEST(Scheduler, HoldsItsPromisesInThousandsOfRandomSteps) {
         if (seed % 10 > 0) continue;
         EXPECT_EQ(once, wander(seed, 400)) << "the same calls give the same plan";
     }
+}
+
+// A service never makes room: nobody is to wait behind it, nor does it wait behind others.
+TEST(Scheduler, WhatStaysHasItsNodeAlone) {
+    Scheduler scheduler(2);
+    Cluster cluster;
+    cluster.max_nodes = 2;
+    cluster.jobs_per_node = 2;
+    cluster.idle_before_scale_down = 1h;
+    scheduler.put_cluster(1, cluster);
+    scheduler.add_node(101, 1, NodeIs::Ready, 1s);
+    scheduler.add_node(102, 1, NodeIs::Ready, 1s);
+    Demand usual, stays;
+    stays.stays = true;
+    scheduler.add_task(1, 1, stays);
+    Decisions first = scheduler.plan(2s);
+    ASSERT_EQ(first.assign.size(), 1u);
+    const Handle alone = first.assign[0].nodes[0];
+    Handle task = 1;
+    for (int round = 0; round < 20; ++round) {  // so short that backlogs form
+        for (int i = 0; i < 8; ++i) scheduler.add_task(++task, 1, usual);
+        const Span now = 3s + round * 10ms;
+        std::vector<Decisions::Assign> given = scheduler.plan(now).assign;
+        for (std::size_t at = 0; at < given.size(); ++at) {
+            EXPECT_NE(given[at].nodes[0], alone);
+            scheduler.left(given[at].task, given[at].nodes[0], now + 1ms, 1ms);
+            for (auto& more : scheduler.plan(now + 1ms).assign) given.push_back(more);
+        }
+    }
+    // Another one waits until a node is idle, though tasks may wait behind others.
+    scheduler.add_task(++task, 1, usual);
+    ASSERT_EQ(scheduler.plan(4s).assign.size(), 1u);
+    const Handle last = task;
+    scheduler.add_task(++task, 1, stays);
+    EXPECT_TRUE(scheduler.plan(4s).assign.empty());
+    scheduler.left(last, alone == 101 ? 102 : 101, 5s, 1ms);
+    ASSERT_EQ(scheduler.plan(5s).assign.size(), 1u);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <list>
 #include <map>
+#include <optional>
 #include <set>
 #include <tuple>
 #include <unordered_map>
@@ -14,7 +15,7 @@
 
 namespace turnout::schedule {
 
-using NodeList = std::list<NodeState*>;
+using NodeList = std::list<NodeEntry*>;
 
 // Why a node is given no more tasks, and let go when the last on it ends.
 enum class Drain {
@@ -23,21 +24,21 @@ enum class Drain {
     Given,  // another cluster lacks the slot
 };
 
-struct NodeState {
+struct NodeEntry {
     Handle handle = 0;
-    ClusterState* cluster = nullptr;
+    ClusterEntry* cluster = nullptr;
     NodeIs is = NodeIs::Starting;
     Drain drain = Drain::No;
-    bool gang = false;             // a rank of a gang is on it: nothing else comes here
-    bool reserved = false;         // kept for the gang that its cluster reserves for
+    bool gang = false;      // a rank of a gang, or what stays, is on it: nothing else comes here
+    bool reserved = false;  // kept for the gang that its cluster reserves for
     std::vector<TaskIndex> tasks;  // in the order in which it got them
     Span since{};                  // when it got into this state, or what runs on it changed
     NodeList* in = nullptr;
     NodeList::iterator at;  // its place in `in`: lists are changed by splicing, without allocations
 };
 
-struct ClusterState {
-    ClusterState(Handle cluster, Tasks& tasks) : handle(cluster), line(tasks), by_load(8) {}
+struct ClusterEntry {
+    ClusterEntry(Handle cluster, Tasks& tasks) : handle(cluster), line(tasks), by_load(8) {}
     Handle handle;
     Cluster as;
     Line line;
@@ -86,10 +87,9 @@ struct ClusterState {
     std::optional<Span> next_look;  // at backlogs
     bool dirty = false;
 
-    int minimum() const {
-        return as.deleting ? 0 : std::max(0, std::min(as.min_nodes, as.max_nodes));
-    }
-    int maximum() const { return as.deleting ? 0 : std::max(0, as.max_nodes); }
+    bool shut() const { return as.deleting || as.closed; }
+    int minimum() const { return shut() ? 0 : std::max(0, std::min(as.min_nodes, as.max_nodes)); }
+    int maximum() const { return shut() ? 0 : std::max(0, as.max_nodes); }
     std::size_t at_a_time() const {
         return static_cast<std::size_t>(std::max(1, as.jobs_per_node));
     }
@@ -98,12 +98,15 @@ struct ClusterState {
 };
 
 struct Scheduler::State {
-    int slots = 0;
-    Span last{};  // the latest instant that was heard of
+    int slots = 0;  // that can be filled: the pool's, or its supply if that is less
+    int pool_slots = 0;
+    std::optional<int> supply;
+    std::string pool;  // what it is called
+    Span last{};       // the latest instant that was heard of
     std::uint64_t stamp = 0;
     Tasks tasks;
-    std::map<Handle, ClusterState> clusters;
-    std::unordered_map<Handle, NodeState> nodes;
+    std::map<Handle, ClusterEntry> clusters;
+    std::unordered_map<Handle, NodeEntry> nodes;
     int leaving = 0, draining = 0, promised = 0;
 
     // Claims of clusters that want nodes and have no slot for them; [0] dedicated, [1] low
@@ -120,23 +123,28 @@ struct Scheduler::State {
     std::vector<Handle> dirty;                 // clusters to settle
     std::vector<Handle> promising;             // clusters that were promised nodes
 
-    ClusterState& cluster(Handle handle);
-    const ClusterState& cluster(Handle handle) const;
-    NodeState& node(Handle handle);
-    Sharer& sharer(ClusterState& cluster, Handle handle);
-    void touch(ClusterState& cluster);
+    ClusterEntry& cluster(Handle handle);
+    const ClusterEntry& cluster(Handle handle) const;
+    NodeEntry& node(Handle handle);
+    Sharer& sharer(ClusterEntry& cluster, Handle handle);
+    void set_slots(int pools, std::optional<int> supplied);
+    void touch(ClusterEntry& cluster);
     void saw(Span now) { last = std::max(last, now); }
     int free() const { return std::max(0, slots - static_cast<int>(nodes.size()) - promised); }
+    // Nodes that are too many for the slots and are not on their way out.
+    int excess() const {
+        return static_cast<int>(nodes.size()) + promised - leaving - draining - slots;
+    }
     // Slots that come free or are.
     int incoming() const {
         return std::max(0, slots - static_cast<int>(nodes.size()) - promised + leaving + draining);
     }
 
-    void detach(NodeState& node);
-    void attach(NodeState& node);
-    NodeList& list_for(NodeState& node);
+    void detach(NodeEntry& node);
+    void attach(NodeEntry& node);
+    NodeList& list_for(NodeEntry& node);
     template <class Change>
-    void change(NodeState& node, Change&& apply) {
+    void change(NodeEntry& node, Change&& apply) {
         detach(node);
         apply();
         attach(node);
@@ -148,31 +156,32 @@ struct Scheduler::State {
     void enlist(TaskIndex index);
     void delist(TaskIndex index);
     void forget(TaskIndex index);
-    void stop_reserving(ClusterState& cluster);
+    void stop_reserving(ClusterEntry& cluster);
     void set_gang_limits();
-    void put_on(TaskIndex index, const std::vector<NodeState*>& nodes, Span now);
+    void put_on(TaskIndex index, const std::vector<NodeEntry*>& nodes, Span now);
 
     // Planning.
-    void settle(ClusterState& cluster, Span now, Decisions& out);
-    void trim(ClusterState& cluster, Decisions& out);
-    void assign(ClusterState& cluster, Span now, Decisions& out);
-    bool assign_one(ClusterState& cluster, TaskIndex index, Span now, Decisions& out);
-    bool assign_gang(ClusterState& cluster, TaskIndex index, Span now, Decisions& out);
-    void take_back(ClusterState& cluster, Span now, Decisions& out);
-    bool revoke_newest(ClusterState& cluster, NodeState& node, Decisions& out);
+    void settle(ClusterEntry& cluster, Span now, Decisions& out);
+    void trim(ClusterEntry& cluster, Decisions& out);
+    void assign(ClusterEntry& cluster, Span now, Decisions& out);
+    bool assign_one(ClusterEntry& cluster, TaskIndex index, Span now, Decisions& out);
+    bool assign_gang(ClusterEntry& cluster, TaskIndex index, Span now, Decisions& out);
+    void take_back(ClusterEntry& cluster, Span now, Decisions& out);
+    bool revoke_newest(ClusterEntry& cluster, NodeEntry& node, Decisions& out);
     void keep_where_it_is(TaskIndex index);
-    void let_idle_go(ClusterState& cluster, Span now, Decisions& out);
-    bool gives(const ClusterState& cluster) const;
-    void claim(ClusterState& cluster);
-    ClusterState* first_claim(int tier);
-    ClusterState* first_gang_claim(int tier);
+    void let_idle_go(ClusterEntry& cluster, Span now, Decisions& out);
+    bool gives(const ClusterEntry& cluster) const;
+    void claim(ClusterEntry& cluster);
+    ClusterEntry* first_claim(int tier);
+    ClusterEntry* first_gang_claim(int tier);
     void grant(Decisions& out);
+    void shrink(Decisions& out);
     void take_idle(Decisions& out);
     void preempt(Decisions& out);
     bool keep_given();
-    void release(NodeState& node, Decisions& out);
-    void set_timer(ClusterState& cluster);
-    NodeState* least_loaded(ClusterState& cluster, std::size_t below);
+    void release(NodeEntry& node, Decisions& out);
+    void set_timer(ClusterEntry& cluster);
+    NodeEntry* least_loaded(ClusterEntry& cluster, std::size_t below);
 };
 
 }  // namespace turnout::schedule

@@ -240,8 +240,8 @@ TYPED_TEST(StoreContract, AgreesWithAModel) {
             };
             std::vector<Sent> group(1 + below(8));
             for (Sent& sent : group) {
-                for (unsigned n = below(4); n-- > 0;) {
-                    const unsigned t = below(3);
+                for (auto n = below(4); n-- > 0;) {
+                    const auto t = below(3);
                     std::string key = std::string(1 + below(2), static_cast<char>('a' + below(4)));
                     Expect expect;
                     if (below(3) == 0) {
@@ -351,6 +351,28 @@ TEST(MemoryStore, AFailedCommitChangesNothing) {
     store.flush();
     EXPECT_EQ(told, "!b");
     EXPECT_FALSE(*store.get(Table::Job, "a"));
+}
+
+TEST(MemoryStore, GivesBackWhatFindsNoRoom) {
+    MemoryStore store;
+    store.refuse_next();
+    store.refuse_next();
+    std::string told;
+    std::optional<Batch> came_back;
+    Batch batch = one("a");
+    batch.give_back = [&](Batch same, CommitDone) { came_back.emplace(std::move(same)); };
+    store.commit(std::move(batch), [&](auto result) { told += result ? "a" : "!"; });
+    store.commit(one("b"), [&](auto result) { told += result ? "b" : result.error().reason; });
+    store.commit(one("c"), [&](auto result) { told += result ? "c" : "!"; });
+    EXPECT_FALSE(came_back) << "never inside commit";
+    store.flush();
+    EXPECT_EQ(told, "TooManyWritesc");
+    ASSERT_TRUE(came_back);
+    EXPECT_FALSE(*store.get(Table::Job, "a"));
+    store.commit(std::move(*came_back), [&](auto result) { told += result ? "a" : "!"; });
+    store.flush();
+    EXPECT_EQ(told, "TooManyWritesca");
+    EXPECT_TRUE(*store.get(Table::Job, "a"));
 }
 
 TEST(MemoryStore, DoneMayCommitAgain) {

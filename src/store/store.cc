@@ -30,6 +30,9 @@ std::string_view name_of(Table table) {
         case Table::BlobData: return "blob_data";
         case Table::BlobUse: return "blob_use";
         case Table::Token: return "token";
+        case Table::People: return "people";
+        case Table::Removal: return "removal";
+        case Table::Service: return "service";
     }
     return "";
 }
@@ -50,6 +53,12 @@ Failure conflict_at(Table table, std::string_view key) {
     std::string message =
         "'" + subject + "' was changed by somebody else meanwhile; read it again and repeat";
     return fail(Code::Conflict, "Conflict", std::move(message), std::move(subject));
+}
+
+void refuse(Batch batch, CommitDone done) {
+    if (const auto give_back = batch.give_back) return give_back(std::move(batch), std::move(done));
+    done(fail(Code::Unavailable, "TooManyWrites",
+              "too many writes are waiting for the disk: try again"));
 }
 
 std::string hex16(std::uint64_t number) {

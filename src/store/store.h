@@ -3,8 +3,8 @@
 // holds them together. Values are JSON documents or raw bytes; keys are text, ordered by byte.
 //
 // Durable means durable: `done` is called with success only when the batch survives power loss.
-// Reads see committed state only and never wait for writes. Batches commit in the order of their
-// commit() calls; many are grouped into one durable transaction.
+// Reads see committed state only and never wait for writes. Batches of one lane commit in the order
+// of their commit() calls; many are grouped into one durable transaction.
 #pragma once
 
 #include <cstdint>
@@ -23,18 +23,19 @@ namespace turnout {
 // Every table there is. Who owns one alone writes it; store/README.md has the keys' forms.
 enum class Table {
     Meta,            // "schema", "instance", keys' ids …
-    Workspace,       // control: "{sub}/{rg}/{name}" in lower case
-    Datastore,       // control/assets: "{wsid}/{name}"
-    AssetContainer,  // control/assets: "{wsid}/{kind}/{name}"
-    AssetVersion,    // control/assets: "{wsid}/{kind}/{name}/{version}"
-    CodeHash,        // control/assets: "{wsid}/{sha256}" -> name and version
+    Workspace,       // catalog: "{sub}/{rg}/{name}" in lower case
+    Datastore,       // catalog: "{wsid}/{name}"
+    AssetContainer,  // catalog: "{wsid}/{kind}/{name}"
+    AssetVersion,    // catalog: "{wsid}/{kind}/{name}/{version}"
+    CodeHash,        // catalog: "{wsid}/{sha256}" -> name and version
     Compute,         // control: "{wsid}/{name}"
     Node,            // control: "{wsid}/{compute}/{node}"
     Job,             // control: "{wsid}/{name}": what was submitted
     JobState,    // control: "{wsid}/{name}": what became of it; absent of one that waits and was
                  // never given a node
     TaskBase,    // control: "{wsid}/{sha256}": a task that jobs share
-    JobCreated,  // control: "{wsid}/{16 hex of ~created micros}/{name}": newest first
+    JobCreated,  // control: "{wsid}/{16 hex of ~created micros}/{name}": newest first -> the first
+                 // 16 bytes of its task's name in TaskBase; nothing in rows of earlier builds
     JobLive,     // control: "{wsid}/{name}" of every job that has not ended -> JobFacts: recovery
     Event,       // control: "{16 hex sequence}": what changed in one commit
     Ledger,  // control: "{wsid}/compute/{name}", "{wsid}/experiment/{name}": sums over what is over
@@ -49,8 +50,11 @@ enum class Table {
     BlobData,        // blob: sha256 hex -> raw bytes of a small blob
     BlobUse,         // blob: "r/{sha256}/{key of the referring row}"; "h/{sha256}": its hold
     Token,           // api: "{sha256 of the token}" -> principal
+    People,          // api: "u/{user}", "r/{custom role}", "a/{id of a role's assignment}"
+    Removal,         // api: "{wsid}/{job}" or "{wsid}/": what is being deleted, in many commits
+    Service,         // control: "{wsid}/{name}": what is wanted, its task and its live replicas
 };
-inline constexpr Table kLastTable = Table::Token;
+inline constexpr Table kLastTable = Table::Service;
 std::string_view name_of(Table table);  // its name in SQL: "job_created"
 
 struct Record {
@@ -70,8 +74,20 @@ struct Write {
     Expect expect = std::nullopt;
 };
 
+// Each has room of its own in the queue for the disk: what fills one is in no other one's way.
+enum class Lane { Control, Usual, Logs };
+inline constexpr std::size_t kLanes = 3;
+
+// Gets the revision once the batch is durable, or why it is not.
+using CommitDone = std::function<void(Result<std::uint64_t> revision)>;
+
 struct Batch {
     std::vector<Write> writes;
+    Lane lane = Lane::Usual;
+    // A batch for which its lane has no room comes back here, on the loop and as it was, with its
+    // `done` uncalled: nothing happened, and the same may be committed a little later. Without this
+    // `done` gets Unavailable, "TooManyWrites".
+    std::function<void(Batch same, CommitDone done)> give_back;
     // After its commit the next one may wait so long for others to share it, unless one comes that
     // has no patience. What is committed after a quiet time waits for nothing.
     Span patience{};
@@ -97,6 +113,9 @@ Range with_prefix(std::string_view prefix, std::size_t limit = 1000);
 // The error of a batch whose expectation about that key failed.
 Failure conflict_at(Table table, std::string_view key);
 
+// For stores: says that there is no room for it, see Batch::give_back. On the loop.
+void refuse(Batch batch, CommitDone done);
+
 std::string hex16(std::uint64_t number);             // 16 hex digits: sorts as the number does
 std::string hex16_descending(std::uint64_t number);  // of ~number: sorts the other way round
 
@@ -106,12 +125,12 @@ public:
     virtual Result<std::optional<Record>> get(Table table, std::string_view key) = 0;
     virtual Result<std::vector<Record>> scan(Table table, const Range& range) = 0;
 
-    using Done = std::function<void(Result<std::uint64_t> revision)>;
+    using Done = CommitDone;
     // All writes or none. Every expectation of the batch is checked before its first write; of two
-    // writes to one key the later wins. A batch without writes is a barrier. Errors: Conflict (an
-    // expectation failed; subject names "table/key"), ResourceExhausted (disk full), Unavailable
-    // (I/O). `done` runs on the loop, never inside this call. A batch that conflicts does not
-    // disturb others of its group.
+    // writes to one key the later wins. A batch without writes is a barrier in its lane. Errors:
+    // Conflict (an expectation failed; subject names "table/key"), ResourceExhausted (disk full),
+    // Unavailable (I/O; "TooManyWrites": no room in its lane). `done` runs on the loop, never
+    // inside this call. A batch that conflicts does not disturb others of its group.
     virtual void commit(Batch batch, Done done) = 0;
 
     Task<Result<std::uint64_t>> commit(Batch batch);  // the same for coroutines (store.cc)

@@ -135,6 +135,25 @@ static inline uint64_t now_us(void) {
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+// Unlike a plain difference: 0 when `since` was taken later than `now`.
+static inline uint64_t elapsed(uint64_t now, uint64_t since) {
+    return now > since ? now - since : 0;
+}
+
+// The milliseconds to wait for that time, at most `longest`.
+static inline int64_t wait_until(uint64_t time, uint64_t now, int64_t longest) {
+    if (time <= now) return 0;
+    uint64_t wait = (time - now) / 1000 + 1;
+    return wait < (uint64_t)longest ? (int64_t)wait : longest;
+}
+
+// Its length and its checksum go before it.
+static inline void put_record(struct buffer* out, const struct buffer* payload) {
+    put32(out, (uint32_t)payload->size);
+    put32(out, crc32_of(payload->data, payload->size));
+    put(out, payload->data, payload->size);
+}
+
 static inline int write_all(int fd, const void* bytes, size_t size) {
     const char* at = (const char*)bytes;
     while (size) {

@@ -2,16 +2,19 @@
 // command: limits of processors and of shared memory, or several processes (the ranks of a
 // distributed job), each with variables and a log of its own.
 //
-//   launch END-FILE CPUS FIRST-CPU SHM-BYTES N  N x (RANK LOG COUNT COUNT x NAME=VALUE)  ARGV…
+//   launch|launch-up-to LOG-LIMIT END-FILE CPUS PROCESSORS SHM-BYTES ENVIRONMENT LAYER READ-ONLY N
+//   N x (RANK LOG COUNT COUNT x NAME=VALUE)  ARGV…
 //
-// CPUS 0 and SHM-BYTES 0 are no limit. LOG "-" is our own output. One process without a log file
-// takes our place. Else we wait for all of them: when one fails, the others get TERM and, ten
-// seconds later, KILL; we end with the code of the one that failed first, and END-FILE says
-// "RANK CODE SIGNAL". What the processes print comes to us through pipes, so that nobody but us
-// holds a log open: a program that truncates its stdout cannot harm it.
+// CPUS 0 and SHM-BYTES 0 are no limit; PROCESSORS "4,5,0" says which come first, "-" nothing. LOG
+// "-" is our own output. One process without a log file takes our place. Else we wait for all of
+// them: when one fails, the others get TERM and, ten seconds later, KILL; we end with the code of
+// the one that failed first, and END-FILE says "RANK CODE SIGNAL". What the processes print comes
+// to us through pipes, so that nobody but us holds a log open: a program that truncates its stdout
+// cannot harm it.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -26,9 +29,17 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "disk.h"
 #include "launch.h"
 
-enum { GRACE_MS = 10000, DRAIN_MS = 10000, MAX_PROCESSES = 1024 };
+enum {
+    GRACE_MS = 10000,
+    DRAIN_MS = 10000,
+    MAX_PROCESSES = 1024,
+    LOG_LIMIT =
+        256 << 20,  // bytes of a log that the server does not have yet: what it has is given back
+    FULL_DISK_TRIES = 300,  // a minute: so long output waits for room on the disk
+};
 
 struct process {
     const char* rank;
@@ -39,7 +50,10 @@ struct process {
     pid_t group;
     int pipe;  // -1 when there is none (any more)
     int file;
+    long long left_out;  // bytes since the last that was kept
 };
+
+static long long log_limit = LOG_LIMIT;
 
 #define LAYER_PATH "TURNOUT_LAYER_PATH"
 
@@ -56,17 +70,21 @@ static void write_text(const char* path, const char* text) {
     close(fd);
 }
 
-// So many of the processors that we may use, from `first` on.
-static void limit_processors(int count, int first) {
+// So many of the processors that we may use, in the order of the list.
+static void limit_processors(int count, const char* list) {
     cpu_set_t allowed, wanted;
-    if (count <= 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-    int there = CPU_COUNT(&allowed);
-    if (there <= count) return;
-    int numbers[CPU_SETSIZE], n = 0;
-    for (int i = 0; i < CPU_SETSIZE; ++i)
-        if (CPU_ISSET(i, &allowed)) numbers[n++] = i;
+    if (count <= 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0 ||
+        CPU_COUNT(&allowed) <= count)
+        return;
     CPU_ZERO(&wanted);
-    for (int i = 0; i < count; ++i) CPU_SET(numbers[(first + i) % n], &wanted);
+    for (char* end; CPU_COUNT(&wanted) < count; list = *end == ',' ? end + 1 : end) {
+        long one = strtol(list, &end, 10);
+        if (end == list) break;
+        if (one >= 0 && one < CPU_SETSIZE && CPU_ISSET((size_t)one, &allowed))
+            CPU_SET((size_t)one, &wanted);
+    }
+    for (size_t i = 0; i < CPU_SETSIZE && CPU_COUNT(&wanted) < count; ++i)
+        if (CPU_ISSET(i, &allowed)) CPU_SET(i, &wanted);
     if (sched_setaffinity(0, sizeof wanted, &wanted) != 0)
         dprintf(2, "turnout: the job may use all processors: %s\n", strerror(errno));
 }
@@ -131,6 +149,18 @@ static void protect(const char* folder, const char* layer) {
     unsetenv(LAYER_PATH);
 }
 
+// What the task has to read and not to change, as root can everywhere else. `folder` "-" is none.
+static int close_to_writing(const char* folder) {
+    if (!strcmp(folder, "-")) return 1;
+    return own_mounts() && mount(folder, folder, NULL, MS_BIND | MS_REC, NULL) == 0 &&
+           mount(NULL, folder, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0;
+}
+
+// `turnout-supervisor can-close FOLDER`: whether that works on this node.
+int can_close(int argc, char** argv) {
+    return argc == 3 && close_to_writing(argv[2]) ? 0 : 1;
+}
+
 static void become(struct process* p, char** command) {
     for (int i = 0; i < p->count; ++i) putenv(p->variables[i]);
     give_up_mounting();
@@ -147,6 +177,10 @@ static int begin(struct process* p, char** command, const sigset_t* before) {
         if (p->file < 0 || pipe2(ends, O_CLOEXEC) != 0) return -1;
         fcntl(ends[0], F_SETFL, O_NONBLOCK);
         p->pipe = ends[0];
+        // What the server has is given back by holes; where there are none a log only grows.
+        if (fallocate(p->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) != 0 &&
+            errno == EOPNOTSUPP)
+            log_limit = LLONG_MAX;
     }
     pid_t self = getpid();
     p->pid = fork();
@@ -165,7 +199,47 @@ static int begin(struct process* p, char** command, const sigset_t* before) {
     return 0;
 }
 
-// What it has printed goes to its log. A full disk lets it wait, as the supervisor does.
+// A full disk lets it wait, as the supervisor does; not for ever, since the others wait too.
+static void write_log(struct process* p, const char* bytes, size_t size) {
+    for (int tries = 0; size;) {
+        errno = ENOSPC;
+        ssize_t written = has_room(p->file, size) ? write(p->file, bytes, size) : -1;
+        if (written > 0) {
+            bytes += written;
+            size -= (size_t)written;
+        } else if (written == 0 || errno != EINTR) {
+            struct timespec pause = {0, 200000000};
+            nanosleep(&pause, NULL);
+            if (++tries >= FULL_DISK_TRIES) break;
+        }
+    }
+    p->left_out += (long long)size;
+}
+
+static void tell_left_out(struct process* p) {
+    char text[160];
+    int size = snprintf(text, sizeof text,
+                        "\nturnout: %lld bytes of the log are left out here: the server had not "
+                        "taken what came before\n",
+                        p->left_out);
+    p->left_out = 0;
+    write_log(p, text, (size_t)size);
+}
+
+// What is too far ahead of the server is counted instead. Room is made at half of the limit.
+static void log_or_count(struct process* p, const char* bytes, size_t size) {
+    struct stat there;
+    long long held = fstat(p->file, &there) == 0 ? (long long)there.st_blocks * 512 : 0;
+    if (held + (long long)size > log_limit ||
+        (p->left_out && (held > log_limit / 2 || !has_room(p->file, size)))) {
+        p->left_out += (long long)size;
+        return;
+    }
+    if (p->left_out) tell_left_out(p);
+    write_log(p, bytes, size);
+}
+
+// What it has printed goes to its log.
 static void take(struct process* p) {
     char bytes[64 << 10];
     for (;;) {
@@ -173,19 +247,12 @@ static void take(struct process* p) {
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) return;
         if (n <= 0) {
+            if (p->left_out && has_room(p->file, 160)) tell_left_out(p);
             close(p->pipe);
             p->pipe = -1;
             return;
         }
-        for (ssize_t done = 0; done < n;) {
-            ssize_t written = write(p->file, bytes + done, (size_t)(n - done));
-            if (written > 0) {
-                done += written;
-            } else if (errno != EINTR) {
-                struct timespec pause = {0, 200000000};
-                nanosleep(&pause, NULL);
-            }
-        }
+        log_or_count(p, bytes, (size_t)n);
         if (n < (ssize_t)sizeof bytes) return;
     }
 }
@@ -197,12 +264,14 @@ static void signal_all(struct process* all, int n, int number) {
 
 int launch(int argc, char** argv) {
     static struct process all[MAX_PROCESSES];
+    if (!strcmp(argv[1], "launch-up-to")) log_limit = atoll(argv[2]), ++argv, --argc;
     int at = 2;
-    if (argc < 10) return 2;
+    if (argc < 11) return 2;
     const char* end_file = argv[at++];
-    int cpus = atoi(argv[at++]), first_cpu = atoi(argv[at++]);
+    int cpus = atoi(argv[at++]);
+    const char* processors = argv[at++];
     long long shm = atoll(argv[at++]);
-    const char *environment = argv[at++], *layer = argv[at++];
+    const char *environment = argv[at++], *layer = argv[at++], *read_only = argv[at++];
     int n = atoi(argv[at++]);
     if (n < 1 || n > MAX_PROCESSES) return 2;
     for (int i = 0; i < n; ++i) {
@@ -216,9 +285,14 @@ int launch(int argc, char** argv) {
     }
     if (at >= argc) return 2;
     char** command = argv + at;
-    limit_processors(cpus, first_cpu);
+    limit_processors(cpus, processors);
     limit_shared_memory(shm);
     protect(environment, layer);
+    if (!close_to_writing(read_only)) {
+        // The agent has looked whether this works: what others read is not given away.
+        dprintf(2, "turnout: the job's inputs cannot be closed to writing: %s\n", strerror(errno));
+        return 125;
+    }
     if (n == 1 && !strcmp(all[0].log, "-")) become(&all[0], command);
 
     sigset_t mine, before;

@@ -11,12 +11,13 @@
 #define LAUNCHER_NAME "turnout-launch"
 
 int launch(int argc, char** argv);
+int can_close(int argc, char** argv);
 
-// Whether `program` is the executable that runs here. System calls only.
-static inline int is_this_program(const char* program) {
-    static char own[4096];
-    if (!own[0] && readlink("/proc/self/exe", own, sizeof own - 1) < 0) return 0;
-    return !strcmp(program, own);
+// Whether that is a launcher, of this build or another: it mounts, and gives that up itself.
+static inline int is_launcher(const char* program, char** argv) {
+    const char* name = strrchr(program, '/');
+    return name && !strncmp(name + 1, "turnout-supervisor", 18) && argv[0] && argv[1] &&
+           !strcmp(argv[1], "launch");
 }
 
 // From its next exec on this process, root or not, cannot mount: what a task mounts over its folder

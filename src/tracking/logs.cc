@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t kFillRow = 4 << 10;    // a row below it is rewritten with what follows
 constexpr std::size_t kMaxRow = 64 << 10;    // so that a small range reads little
 constexpr std::size_t kMaxCommit = 1 << 20;  // bytes of one commit
-constexpr std::size_t kMaxWaiting = 16 << 20;
+constexpr std::size_t kAppendCost = 256;     // of a chunk besides its bytes
 constexpr std::size_t kRowsPerScan = 16;
 constexpr std::size_t kMaxListed = 10'000;
 constexpr Span kStretch = 16ms;
@@ -21,6 +21,8 @@ constexpr int kManyCommits = 8;  // in a stretch: then they wait for each other
 constexpr Span kPatience = 16ms;
 constexpr std::string_view kArtifacts = "ExperimentRun/dcid.";
 constexpr std::string_view kRetries = "retries/";
+constexpr std::string_view kOwnLog = "user_logs/std_log.txt";
+constexpr std::string_view kRemovedLog = "[turnout] the logs were removed: ";
 
 std::string six(int number) {
     std::string text = std::to_string(number);
@@ -129,14 +131,32 @@ void Tracking::append_log(agent_protocol::LogChunk chunk,
     const std::string job_key = key_of(chunk.id.workspace, chunk.id.job);
     const auto stream =
         state_->stream_of(rows_prefix(job_key, chunk.id.attempt, chunk.stream), job_key);
-    if (stream->waiting_bytes + chunk.bytes.size() > kMaxWaiting)
-        return done(fail(
-            Code::ResourceExhausted, "TooManyRequests",
-            "too much of log '" + chunk.stream + "' waits to be written: send it again later"));
-    stream->waiting_bytes += chunk.bytes.size();
-    stream->waiting.push_back({chunk.offset, std::move(chunk.bytes), std::move(done)});
+    // Sent again because the disk is slow: it is not kept twice.
+    const std::uint64_t end = chunk.offset + chunk.bytes.size();
+    if (end <= stream->held_to) chunk.bytes.clear();
+    const std::size_t counted = chunk.bytes.size() + kAppendCost;
+    if (state_->log_bytes > 0 && state_->log_bytes + counted > 2 * state_->log_room)
+        return done(fail(Code::ResourceExhausted, "TooManyRequests",
+                         "too much waits to be written to the logs of jobs: send it again later"));
+    if (chunk.offset <= stream->held_to) stream->held_to = std::max(stream->held_to, end);
+    state_->log_bytes += counted;
+    if (state_->log_bytes > state_->log_room) state_->logs_full = true;
+    stream->waiting.push_back({chunk.offset, std::move(chunk.bytes), counted, std::move(done)});
     state_->busy_streams[stream->prefix] = stream;
     state_->pump_log(stream);
+}
+
+void Tracking::State::answer(const LogAppend& append, const Result<std::uint64_t>& length) {
+    log_bytes -= append.counted;
+    if (log_bytes <= log_room / 2) logs_full = false;
+    append.done(length);
+}
+
+bool Tracking::logs_full() const {
+    return state_->logs_full;
+}
+std::size_t Tracking::waiting_log_bytes() const {
+    return state_->log_bytes;
 }
 
 // A line that somebody waits for is durable at once; where many short tasks end, what they said
@@ -173,16 +193,16 @@ void Tracking::State::pump_log(std::shared_ptr<LogStream> stream) {
         while (!stream->waiting.empty() && (!loaded || fresh.size() < kMaxCommit)) {
             LogAppend append = std::move(stream->waiting.front());
             stream->waiting.pop_front();
-            stream->waiting_bytes -= append.bytes.size();
             const std::uint64_t end = stream->length + fresh.size();
             const std::uint64_t append_end = append.offset + append.bytes.size();
-            if (append.offset <= end && append_end > end)
+            if (!append.bytes.empty() && append.offset <= end && append_end > end)
                 fresh += append.bytes.substr(end - append.offset);
             if (!guess) append.bytes.clear();
             taken.push_back(std::move(append));
         }
         if (loaded && !fresh.empty()) {
             Batch batch;
+            batch.lane = Lane::Logs;
             batch.patience = log_patience();
             const std::uint64_t new_length = stream->length + fresh.size();
             std::uint64_t at = stream->length;
@@ -198,19 +218,19 @@ void Tracking::State::pump_log(std::shared_ptr<LogStream> stream) {
             }
             const std::uint64_t last_offset = new_length - last.size();
             if (last.size() >= kFillRow) last.clear();
-            store.commit(
-                std::move(batch),
-                [self = shared_from_this(), stream, taken = std::move(taken), new_length,
-                 last = std::move(last), last_offset](Result<std::uint64_t> revision) mutable {
-                    self->log_committed(std::move(stream), std::move(taken), new_length,
-                                        std::move(last), last_offset, std::move(revision));
-                });
+            commit(std::move(batch),
+                   [self = shared_from_this(), stream, taken = std::move(taken), new_length,
+                    last = std::move(last), last_offset](Result<std::uint64_t> revision) mutable {
+                       self->log_committed(std::move(stream), std::move(taken), new_length,
+                                           std::move(last), last_offset, std::move(revision));
+                   });
             return;
         }
         const std::uint64_t length = stream->length;
+        stream->held_to = loaded ? std::max(stream->held_to, length) : 0;
         for (const LogAppend& append : taken)
-            append.done(loaded ? Result<std::uint64_t>(length)
-                               : Result<std::uint64_t>(Failure(loaded.error())));
+            answer(append, loaded ? Result<std::uint64_t>(length)
+                                  : Result<std::uint64_t>(Failure(loaded.error())));
         stream->busy = false;
     }
 }
@@ -220,10 +240,8 @@ void Tracking::State::log_committed(std::shared_ptr<LogStream> stream, std::vect
                                     std::uint64_t new_tail_offset, Result<std::uint64_t> revision) {
     if (!revision && revision.error().code == Code::Conflict && !closed) {
         stream->exists = true;  // the only expectation there is: it was not new
-        for (auto append = taken.rbegin(); append != taken.rend(); ++append) {
-            stream->waiting_bytes += append->bytes.size();
+        for (auto append = taken.rbegin(); append != taken.rend(); ++append)
             stream->waiting.push_front(std::move(*append));
-        }
         stream->busy = false;
         return pump_log(std::move(stream));
     }
@@ -232,17 +250,48 @@ void Tracking::State::log_committed(std::shared_ptr<LogStream> stream, std::vect
         stream->length = new_length;
         stream->tail = std::move(new_tail);
         stream->tail_offset = new_tail_offset;
+        stream->held_to = std::max(stream->held_to, new_length);
     } else {
         stream->loaded = false;  // it may have happened: look again
-        stream->length = 0;
+        stream->length = stream->held_to = 0;
         stream->tail.clear();
     }
     for (const LogAppend& append : taken)
-        append.done(revision ? Result<std::uint64_t>(new_length)
-                             : Result<std::uint64_t>(Failure(revision.error())));
+        answer(append, revision ? Result<std::uint64_t>(new_length)
+                                : Result<std::uint64_t>(Failure(revision.error())));
     if (revision) wake(stream->job_key);
     stream->busy = false;
     pump_log(std::move(stream));
+}
+
+Task<Result<std::uint64_t>> Tracking::replace_logs(std::string wsid, std::string job,
+                                                   std::string line) {
+    const auto state = state_;
+    const std::string job_key = key_of(wsid, job), prefix = job_key + "/";
+    const std::string instead = rows_prefix(job_key, 1, kOwnLog) + hex16(0);
+    std::uint64_t bytes = 0;
+    Range range = with_prefix(prefix, 100);
+    for (bool more = true; more;) {
+        TURNOUT_CO_TRY(const auto rows, state->store.scan(Table::Log, range));
+        more = rows.size() == range.limit;
+        Batch batch;
+        batch.lane = Lane::Logs;
+        for (const Record& row : rows) {
+            if (row.key == instead && row.value.starts_with(kRemovedLog)) continue;
+            bytes += row.value.size();
+            if (row.key != instead) batch.erase(Table::Log, row.key);
+        }
+        // With the last of them: a server that dies before goes on with it.
+        if (!more && bytes > 0)
+            batch.put(Table::Log, instead, std::string(kRemovedLog) + line + "\n");
+        if (!rows.empty()) range.from = rows.back().key + '\0';
+        if (batch.empty()) continue;
+        TURNOUT_CO_TRY_VOID(co_await state->store.commit(std::move(batch)));
+    }
+    if (bytes > 0)
+        state->streams.erase_if(
+            [&](const std::shared_ptr<LogStream>& stream) { return stream->job_key == job_key; });
+    co_return bytes;
 }
 
 Task<Result<void>> Tracking::remove_job(std::string wsid, std::string job) {
@@ -257,14 +306,14 @@ Task<Result<void>> Tracking::remove_job(std::string wsid, std::string job) {
             if (rows.empty()) break;
             Batch batch;
             for (const Record& row : rows) batch.erase(table, row.key);
-            TURNOUT_CO_TRY_VOID(co_await state->store.commit(std::move(batch)));
+            TURNOUT_CO_TRY_VOID(co_await state->commit(std::move(batch)));
         }
     }
     if (run) {
         Batch batch;
         batch.erase(Table::Run, job_key);
         batch.erase(Table::RunCreated, run_created_key(wsid, *run));
-        TURNOUT_CO_TRY_VOID(co_await state->store.commit(std::move(batch)));
+        TURNOUT_CO_TRY_VOID(co_await state->commit(std::move(batch)));
     }
     state->runs.erase(job_key);
     state->streams.erase_if(

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "store/memory/memory_store.h"
-#include "tracking/test_world.h"
+#include "store/test_world.h"
 #include "tracking/tracking.h"
 
 namespace turnout {
@@ -104,6 +104,84 @@ TEST_F(LogTest, AFailedCommitLeavesNoGap) {
     append(4, "two three ");
     flush();
     EXPECT_EQ(text(), "one two three ");
+}
+
+TEST_F(LogTest, WaitsForRoomInTheStore) {
+    for (int i = 0; i < 3; ++i) store.refuse_next();
+    const auto length = append(0, "one ");
+    const auto behind = append(4, "two ");
+    flush();
+    EXPECT_FALSE(*length) << "it has not failed";
+    for (int i = 0; i < 10 && !*behind; ++i) {
+        loop.pass(20ms);
+        flush();
+    }
+    ASSERT_TRUE(*behind);
+    EXPECT_EQ(**length, 4u);
+    EXPECT_EQ(**behind, 8u);
+    EXPECT_EQ(text(), "one two ");
+}
+
+TEST_F(LogTest, RemovingAJobWaitsForRoomInTheStore) {
+    append(0, "one ");
+    flush();
+    for (int i = 0; i < 3; ++i) store.refuse_next();
+    std::optional<Result<void>> removed;
+    start(tracking->remove_job(ws, "job"), [&](Result<void> result) { removed = result; });
+    for (int i = 0; i < 10 && !removed; ++i) {
+        flush();
+        loop.pass(20ms);
+    }
+    ASSERT_TRUE(removed);
+    EXPECT_TRUE(*removed) << removed->error().message;
+    EXPECT_EQ(tracking->log_length(ws, "job", std_log), 0u);
+}
+
+TEST_F(LogTest, WhatIsSentAgainWhileTheDiskIsSlowIsNotKeptTwice) {
+    const std::string piece(64 << 10, 'x');
+    const auto first = append(0, piece);
+    append(piece.size(), piece);
+    const std::size_t once = tracking->waiting_log_bytes();
+    std::vector<Length> again;
+    for (int i = 0; i < 1000; ++i) {
+        again.push_back(append(0, piece));
+        again.push_back(append(piece.size(), piece));
+    }
+    EXPECT_LT(tracking->waiting_log_bytes(), once + (1 << 20)) << "of 125 MiB";
+    flush();
+    for (const Length& length : again) EXPECT_EQ(**length, 2 * piece.size());
+    EXPECT_EQ(text(), piece + piece);
+    EXPECT_EQ(tracking->waiting_log_bytes(), 0u);
+    // After a commit that failed they are not there, though they were sent before.
+    store.fail_next(Error{Code::ResourceExhausted, "DiskFull", "disk full", {}, nullptr});
+    append(2 * piece.size(), "more");
+    flush();
+    append(2 * piece.size(), "more");
+    flush();
+    EXPECT_EQ(text(), piece + piece + "more");
+}
+
+TEST_F(LogTest, WhoBringsMoreThanTheDiskTakesIsToWaitForRoom) {
+    const std::string piece(1 << 20, 'x');
+    std::vector<Length> taken;
+    int job = 0;
+    while (!tracking->logs_full())
+        taken.push_back(append(0, piece, 1, std_log, "job-" + std::to_string(++job)));
+    EXPECT_EQ(job, 64);
+    // Those who do not wait are refused in the end.
+    Length last;
+    do last = append(0, piece, 1, std_log, "job-" + std::to_string(++job));
+    while (!*last && job < 1000);
+    ASSERT_TRUE(*last);
+    EXPECT_EQ((*last)->error().reason, "TooManyRequests");
+    EXPECT_EQ(job, 128);
+    while (tracking->waiting_log_bytes() > 32 << 20) {
+        EXPECT_TRUE(tracking->logs_full()) << "until half of it is written";
+        ASSERT_EQ(store.flush(1), 1u);
+    }
+    EXPECT_FALSE(tracking->logs_full());
+    flush();
+    for (const Length& length : taken) EXPECT_EQ(**length, piece.size());
 }
 
 TEST_F(LogTest, ReadsAnyRangeAcrossRowsAndAfterARestart) {

@@ -243,7 +243,20 @@ Result<void> check_batch(const LogBatch& batch) {
     TURNOUT_TRY(check_count(batch.metrics.size(), kMaxMetricsPerBatch, "metrics"));
     TURNOUT_TRY(check_count(batch.params.size(), kMaxParamsPerBatch, "params"));
     TURNOUT_TRY(check_count(batch.tags.size(), kMaxTagsPerBatch, "tags"));
-    for (const Metric& metric : batch.metrics) TURNOUT_TRY(check_key(metric.key, "metric"));
+    TURNOUT_TRY(check_count(batch.metrics.size() + batch.params.size() + batch.tags.size(),
+                            kMaxMetricsPerBatch, "metrics, params and tags together"));
+    for (const Metric& metric : batch.metrics) {
+        TURNOUT_TRY(check_key(metric.key, "metric"));
+        if (metric.timestamp_ms < 0)
+            return invalid("metric '" + metric.key + "' has the timestamp " +
+                               std::to_string(metric.timestamp_ms) +
+                               ": expected milliseconds since 1970, from 0",
+                           "timestamp");
+    }
+    std::set<std::string_view> params;
+    for (const auto& [key, value] : batch.params)
+        if (!params.insert(key).second)
+            return invalid("param '" + key + "' is in the batch twice: each has one value", key);
     for (const auto& [key, value] : batch.params) {
         TURNOUT_TRY(check_key(key, "param"));
         TURNOUT_TRY(check_value(key, value, "param", kMaxParamValue));

@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kTries = 8;
 constexpr std::size_t kMaxWaitingChanges = 10'000;
+constexpr Span kBusy = 20ms;  // then it is tried again whether the store has room
 constexpr std::size_t kMaxWritesPerCommit = 4'000;
 
 std::int64_t to_ms(Instant at) {
@@ -83,8 +84,9 @@ std::string run_created_key(std::string_view wsid, const RunRecord& record) {
 
 // ---- life ----
 
-Tracking::Tracking(Store& store, const Clock& clock, Random& random, Loop& loop)
-    : state_(std::make_shared<State>(store, clock, random, loop)) {}
+Tracking::Tracking(Store& store, const Clock& clock, Random& random, Loop& loop,
+                   std::size_t log_room)
+    : state_(std::make_shared<State>(store, clock, random, loop, log_room)) {}
 
 Tracking::~Tracking() {
     state_->close();
@@ -95,6 +97,27 @@ void Tracking::set_trials(FindTrial find) {
 }
 void Tracking::set_observer(std::function<void(const std::string&, const std::string&)> logged) {
     state_->logged = std::move(logged);
+}
+
+void Tracking::State::commit(Batch batch, Store::Done done) {
+    batch.give_back = [state = weak_from_this()](Batch same, Store::Done waits) {
+        const auto self = state.lock();
+        if (!self) return waits(Failure(closing()));
+        self->loop.after(kBusy,
+                         [state, same = std::move(same), waits = std::move(waits)]() mutable {
+                             const auto again = state.lock();
+                             if (!again || again->closed) return waits(Failure(closing()));
+                             again->store.commit(std::move(same), std::move(waits));
+                         });
+    };
+    store.commit(std::move(batch), std::move(done));
+}
+
+Task<Result<std::uint64_t>> Tracking::State::commit(Batch batch) {
+    Later<Result<std::uint64_t>> later;
+    commit(std::move(batch),
+           [settle = later.settle()](Result<std::uint64_t> result) { settle(std::move(result)); });
+    co_return co_await later;
 }
 
 void Tracking::State::close() {
@@ -109,7 +132,6 @@ void Tracking::State::close() {
     for (auto& [key, stream] : busy_streams) {
         for (LogAppend& append : stream->waiting) appends.push_back(std::move(append));
         stream->waiting.clear();
-        stream->waiting_bytes = 0;
     }
     auto waiting = std::exchange(waiters, {});
     for (RunChange& change : changes) change.done(Failure(closing()));
@@ -173,7 +195,7 @@ Task<Result<Experiment>> Tracking::create_experiment(std::string wsid, std::stri
         batch.put(Table::Experiment, key_of(wsid, name), to_json(wsid, experiment).dump(), kAbsent);
         batch.put(Table::ExperimentById, experiment.id,
                   Json::object({{"workspace", wsid}, {"name", name}}).dump(), kAbsent);
-        const auto written = co_await state->store.commit(std::move(batch));
+        const auto written = co_await state->commit(std::move(batch));
         if (written) co_return experiment;
         if (written.error().code != Code::Conflict) co_return Failure(written.error());
     }
@@ -199,42 +221,39 @@ Task<Result<Experiment>> Tracking::update_experiment(std::string wsid, std::stri
     if (name) {
         TURNOUT_CO_TRY_VOID(check_experiment_name(*name));
     }
-    for (int tries = 0; tries < kTries; ++tries) {
-        TURNOUT_CO_TRY(const auto by_id, state->store.get(Table::ExperimentById, id));
-        TURNOUT_CO_TRY(const Json pointer, by_id ? parse_json(by_id->value) : Result<Json>(Json()));
-        if (pointer.at("workspace").as_view() != wsid)
-            co_return not_found("experiment '" + id + "' does not exist", id);
-        const std::string old_name = pointer.at("name").as_string();
-        TURNOUT_CO_TRY(const auto row, state->store.get(Table::Experiment, key_of(wsid, old_name)));
-        if (!row) continue;  // it is being renamed
-        TURNOUT_CO_TRY(Experiment experiment, decode_experiment(*row));
-        for (const auto& [key, value] : tags.members()) experiment.tags.set(key, value);
-        if (experiment.tags.members().size() > kMaxKeysPerRun)
-            co_return fail(Code::ResourceExhausted, "TooManyKeys",
-                           "experiment '" + id + "' has too many tags", id);
-        Batch batch;
-        if (name && *name != old_name) {
-            TURNOUT_CO_TRY(const auto taken,
-                           state->store.get(Table::Experiment, key_of(wsid, *name)));
-            if (taken)
-                co_return fail(Code::Conflict, "ResourceExists",
-                               "experiment '" + *name + "' exists already", *name);
-            experiment.name = *name;
-            batch.erase(Table::Experiment, key_of(wsid, old_name), row->revision);
-            batch.put(Table::ExperimentById, id,
-                      Json::object({{"workspace", wsid}, {"name", *name}}).dump(), by_id->revision);
-            batch.put(Table::Experiment, key_of(wsid, *name), to_json(wsid, experiment).dump(),
-                      kAbsent);
-        } else {
-            batch.put(Table::Experiment, key_of(wsid, old_name), to_json(wsid, experiment).dump(),
-                      row->revision);
-        }
-        const auto written = co_await state->store.commit(std::move(batch));
-        if (written) co_return experiment;
-        if (written.error().code != Code::Conflict) co_return Failure(written.error());
+    Turns::Turn turn(state->experiment_turns, wsid);  // of them all: names move
+    co_await turn;
+    TURNOUT_CO_TRY(const auto by_id, state->store.get(Table::ExperimentById, id));
+    TURNOUT_CO_TRY(const Json pointer, by_id ? parse_json(by_id->value) : Result<Json>(Json()));
+    if (pointer.at("workspace").as_view() != wsid)
+        co_return not_found("experiment '" + id + "' does not exist", id);
+    const std::string old_name = pointer.at("name").as_string();
+    TURNOUT_CO_TRY(const auto row, state->store.get(Table::Experiment, key_of(wsid, old_name)));
+    if (!row)
+        co_return internal("experiment '" + id + "' has no row of its name '" + old_name + "'");
+    TURNOUT_CO_TRY(Experiment experiment, decode_experiment(*row));
+    for (const auto& [key, value] : tags.members()) experiment.tags.set(key, value);
+    if (experiment.tags.members().size() > kMaxKeysPerRun)
+        co_return fail(Code::ResourceExhausted, "TooManyKeys",
+                       "experiment '" + id + "' has too many tags", id);
+    Batch batch;
+    if (name && *name != old_name) {
+        TURNOUT_CO_TRY(const auto taken, state->store.get(Table::Experiment, key_of(wsid, *name)));
+        if (taken)
+            co_return fail(Code::Conflict, "ResourceExists",
+                           "experiment '" + *name + "' exists already", *name);
+        experiment.name = *name;
+        batch.erase(Table::Experiment, key_of(wsid, old_name), row->revision);
+        batch.put(Table::ExperimentById, id,
+                  Json::object({{"workspace", wsid}, {"name", *name}}).dump(), by_id->revision);
+        batch.put(Table::Experiment, key_of(wsid, *name), to_json(wsid, experiment).dump(),
+                  kAbsent);
+    } else {
+        batch.put(Table::Experiment, key_of(wsid, old_name), to_json(wsid, experiment).dump(),
+                  row->revision);
     }
-    co_return fail(Code::Conflict, "Busy", "experiment '" + id + "' is being changed: try again",
-                   id);
+    TURNOUT_CO_TRY_VOID(co_await state->commit(std::move(batch)));
+    co_return experiment;
 }
 
 // ---- runs: reads ----
@@ -396,12 +415,12 @@ void Tracking::State::pump_run(const std::string& run_key) {
         }
         if (changed) {
             batch.put(Table::Run, run_key, encode(*draft), (*base)->revision);
-            store.commit(std::move(batch),
-                         [self = shared_from_this(), run_key, draft,
-                          taken = std::move(taken)](Result<std::uint64_t> revision) mutable {
-                             self->run_committed(run_key, std::move(draft), std::move(taken),
-                                                 std::move(revision));
-                         });
+            commit(std::move(batch),
+                   [self = shared_from_this(), run_key, draft,
+                    taken = std::move(taken)](Result<std::uint64_t> revision) mutable {
+                       self->run_committed(run_key, std::move(draft), std::move(taken),
+                                           std::move(revision));
+                   });
             return;
         }
         for (auto& [change, edited] : taken)
@@ -469,7 +488,7 @@ Task<Result<Run>> Tracking::State::insert_run(std::shared_ptr<State> state, std:
     Batch batch;
     batch.put(Table::Run, key_of(wsid, record.run.id), encode(record), kAbsent);
     batch.put(Table::RunCreated, run_created_key(wsid, record), "1");
-    const auto revision = co_await state->store.commit(std::move(batch));
+    const auto revision = co_await state->commit(std::move(batch));
     if (!revision) {
         if (revision.error().code == Code::Conflict)
             co_return fail(Code::Conflict, "ResourceExists",
@@ -526,11 +545,29 @@ Task<Result<Run>> Tracking::edit_run(std::string wsid, std::string run_id, RunEd
         co_return invalid(
             "the run's name is too long: at most " + std::to_string(kMaxTagValue) + " characters",
             "run_name");
-    const auto apply_edit = [edit, run_id](RunRecord& record, Batch&) -> Result<bool> {
+    const std::string run_key = key_of(wsid, run_id);
+    const auto apply_edit = [edit, run_id, run_key](RunRecord& record, Batch& out) -> Result<bool> {
         for (const std::string& tag : edit.erase_tags)
             if (!record.run.tags.has(tag))
                 return not_found("run '" + run_id + "' has no tag '" + tag + "'", tag);
-        for (const std::string& tag : edit.erase_tags) record.run.tags.erase(tag);
+        LogBatch set;
+        std::vector<std::string> gone = edit.erase_tags;
+        for (const auto& [tag, change] : edit.tags) {
+            std::optional<std::string> value = change(record.run.tags.at(tag).as_view());
+            if (value)
+                set.tags.emplace_back(tag, std::move(*value));
+            else
+                gone.push_back(tag);
+        }
+        TURNOUT_TRY(check_batch(set));
+        const bool was_deleted = record.run.deleted;
+        if (edit.deleted == false) record.run.deleted = false;  // what is restored may be tagged
+        if (!set.tags.empty())
+            if (const Result<bool> done = apply(record, set, run_key, out); !done) {
+                record.run.deleted = was_deleted;  // others share this draft
+                return Failure(done.error());
+            }
+        for (const std::string& tag : gone) record.run.tags.erase(tag);
         if (edit.status) record.run.status = *edit.status;
         if (edit.end_ms) record.run.end_ms = *edit.end_ms;
         if (edit.deleted) record.run.deleted = *edit.deleted;
@@ -540,9 +577,23 @@ Task<Result<Run>> Tracking::edit_run(std::string wsid, std::string run_id, RunEd
         }
         return true;
     };
-    TURNOUT_CO_TRY(const RunRef record,
-                   co_await State::changed_run(state_, key_of(wsid, run_id), apply_edit));
+    TURNOUT_CO_TRY(const RunRef record, co_await State::changed_run(state_, run_key, apply_edit));
     co_return record->run;
+}
+
+Task<Result<void>> Tracking::move_run(std::string wsid, std::string run_id,
+                                      std::string experiment_id) {
+    const std::string run_key = key_of(wsid, run_id);
+    TURNOUT_CO_TRY(const RunRef there, state_->load_run(run_key));
+    if (!there || there->run.experiment_id == experiment_id) co_return {};
+    const auto move = [wsid, experiment_id](RunRecord& record, Batch& batch) -> Result<bool> {
+        batch.erase(Table::RunCreated, run_created_key(wsid, record));
+        record.run.experiment_id = experiment_id;
+        batch.put(Table::RunCreated, run_created_key(wsid, record), "1");
+        return true;
+    };
+    TURNOUT_CO_TRY_VOID(co_await State::changed_run(state_, run_key, move));
+    co_return {};
 }
 
 Task<Result<Run>> Tracking::update_run(std::string wsid, std::string run_id,

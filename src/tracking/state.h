@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/lru.h"
+#include "store/turns.h"
 #include "tracking/run_record.h"
 #include "tracking/tracking.h"
 
@@ -34,7 +35,8 @@ struct RunQueue {
 
 struct LogAppend {
     std::uint64_t offset = 0;
-    std::string bytes;
+    std::string bytes;        // none where all of them are there already
+    std::size_t counted = 0;  // among the bytes that wait
     std::function<void(Result<std::uint64_t>)> done;
 };
 
@@ -48,7 +50,7 @@ struct LogStream {
     std::string tail;          // content of the last row while it is short: it is filled up
     std::uint64_t tail_offset = 0;
     std::deque<LogAppend> waiting;
-    std::size_t waiting_bytes = 0;
+    std::uint64_t held_to = 0;  // up to there everything is durable, being written, or waits
     bool busy = false;
 };
 
@@ -67,20 +69,27 @@ struct LogWaiter {
 };
 
 struct Tracking::State : std::enable_shared_from_this<Tracking::State> {
-    State(Store& store_, const Clock& clock_, Random& random_, Loop& loop_)
-        : store(store_), clock(clock_), random(random_), loop(loop_) {}
+    State(Store& store_, const Clock& clock_, Random& random_, Loop& loop_, std::size_t log_room_)
+        : store(store_), clock(clock_), random(random_), loop(loop_), log_room(log_room_) {}
 
     Store& store;
     const Clock& clock;
     Random& random;
     Loop& loop;
+    const std::size_t log_room;
     bool closed = false;
+
+    // A commit that waits for room in the store's queue, if need be.
+    void commit(Batch batch, Store::Done done);
+    Task<Result<std::uint64_t>> commit(Batch batch);  // the same for coroutines
+
     FindTrial find_trial;
     std::function<void(const std::string& wsid, const std::string& run_id)> logged;
 
     // ---- runs (runs.cc) ----
     Lru<RunRef> runs{256};                                      // committed
     Lru<std::pair<std::uint64_t, Experiment>> experiments{64};  // with the revision of their row
+    Turns experiment_turns;                                     // by workspace
     std::unordered_map<std::string, RunQueue> run_queues;
 
     Result<RunRef> load_run(const std::string& run_key);  // null if absent
@@ -105,6 +114,10 @@ struct Tracking::State : std::enable_shared_from_this<Tracking::State> {
     std::int64_t log_stretch = 0;
     int log_commits = 0, log_commits_before = 0;
 
+    std::size_t log_bytes = 0;  // came and are not answered yet
+    bool logs_full = false;
+
+    void answer(const LogAppend& append, const Result<std::uint64_t>& length);
     Span log_patience();
     std::shared_ptr<LogStream> stream_of(const std::string& prefix, const std::string& job_key);
     Result<void> load_stream(LogStream& stream);

@@ -17,7 +17,7 @@
 #include "base/time.h"
 #include "blob/blobs.h"
 #include "io/loop.h"
-#include "spec/agent_protocol.h"
+#include "protocol/agent_protocol.h"
 #include "store/store.h"
 
 namespace turnout {
@@ -69,6 +69,10 @@ struct RunEdit {
     std::optional<std::string> name;
     std::optional<bool> deleted;
     std::vector<std::string> erase_tags;  // NotFound if one of them is not there
+    // From a tag as it is in that turn ("" if it is not there) to what it will be; nothing: it
+    // goes.
+    using TagChange = std::function<std::optional<std::string>(std::string_view now)>;
+    std::vector<std::pair<std::string, TagChange>> tags;
 };
 
 struct LogBatch {
@@ -97,7 +101,9 @@ struct TrialRun {
 
 class Tracking : public VirtualBlobs {
 public:
-    Tracking(Store& store, const Clock& clock, Random& random, Loop& loop);
+    // `log_room`: of so many bytes of logs that wait for the disk on, no more are to be brought.
+    Tracking(Store& store, const Clock& clock, Random& random, Loop& loop,
+             std::size_t log_room = 64 << 20);
     ~Tracking() override;
 
     // Asked for runs that are not stored; nullopt: it is no trial.
@@ -144,6 +150,8 @@ public:
                                  std::optional<std::string> status,
                                  std::optional<std::int64_t> end_ms,
                                  std::optional<std::string> name);
+    // Into another experiment, by its id; nothing if there is no such run.
+    Task<Result<void>> move_run(std::string wsid, std::string run_id, std::string experiment_id);
     Task<Result<Run>> edit_run(std::string wsid, std::string run_id, RunEdit edit);
     // Metrics, params, tags; MLflow's rules (a param keeps its value: another one is
     // InvalidArgument).
@@ -160,6 +168,11 @@ public:
     // agent goes on from there.
     void append_log(agent_protocol::LogChunk chunk,
                     std::function<void(Result<std::uint64_t>)> done);
+    // Whether so much of logs waits for the disk that no more is to be brought: until half of it is
+    // written, so that all who have waited find room, not only those who were served last. Who
+    // brings more all the same is refused in the end, with ResourceExhausted.
+    bool logs_full() const;
+    std::size_t waiting_log_bytes() const;
     // Streams of the current attempt by their artifact path: "user_logs/std_log.txt" …; earlier
     // attempts as "retries/1/user_logs/std_log.txt".
     Result<std::vector<std::pair<std::string, std::uint64_t>>> log_streams(std::string_view wsid,
@@ -177,6 +190,9 @@ public:
     // Whoever waits for more of that job's logs need not any longer. After the commit of its end.
     void job_ended(std::string_view wsid, std::string_view job);
 
+    // The logs of an ended job go, and this line is there instead, so that whoever reads them knows
+    // why. Nothing where that has happened already, or there are none. Bytes that went.
+    Task<Result<std::uint64_t>> replace_logs(std::string wsid, std::string job, std::string line);
     // Everything of a deleted job: its run, metrics and logs.
     Task<Result<void>> remove_job(std::string wsid, std::string job);
 

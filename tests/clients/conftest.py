@@ -1,12 +1,17 @@
 """A server of this build on a folder and ports of its own, and the real SDK pointed at it by the
 variables that `turnout env` prints."""
+import fcntl
 import json
 import os
+import pty
+import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from pathlib import Path
 
@@ -25,6 +30,15 @@ SEED = ROOT / "examples" / "seed"
 PLAIN_ENV = {name: value for name, value in os.environ.items()
              if not name.startswith(("TURNOUT_", "MLFLOW_RUN", "MLFLOW_TRACKING", "MLFLOW_EXPERIMENT", "IDENTITY_", "ARM_CLOUD"))}
 PLAIN_ENV["TURNOUT_UV"] = str(Path(sys.executable).parent / "uv")
+
+
+def files_under(folder):
+    """Of a folder that a server works in: what vanishes meanwhile is not there."""
+    for path, _, names in os.walk(folder):
+        for name in names:
+            file = Path(path) / name
+            if file.is_file():
+                yield file
 
 
 def eventually(what, condition, seconds=60.0, interval=0.1):
@@ -61,6 +75,8 @@ class Server:
         self.log = self.data.with_suffix(".log")
         self.process = None
         self.status = {}
+        self.options = []  # more of `turnout up`
+        self.surroundings = {}  # more of its environment
 
     def turnout(self, *arguments, check=True, timeout=120, cwd=None, env=None, input=None):
         done = subprocess.run(
@@ -75,8 +91,8 @@ class Server:
     def start(self):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [TURNOUT, "up", "--data", str(self.data), "--listen", "127.0.0.1:0"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=PLAIN_ENV, start_new_session=True,
+                [TURNOUT, "up", "--data", str(self.data), "--listen", "127.0.0.1:0", *self.options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**PLAIN_ENV, **self.surroundings}, start_new_session=True,
             )
 
         def ready():
@@ -122,6 +138,40 @@ class Server:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+
+
+def on_terminal(server, *arguments, typed="", once=None, **variables):
+    """What a person sees of a command on a terminal of 80 columns: (exit code, text). `once`: a text,
+    and the signal that the command gets when that is on the screen."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [TURNOUT, *map(str, arguments)]
+    environment = {**PLAIN_ENV, "TURNOUT_DATA": str(server.data), "TERM": "xterm", "TZ": "UTC0", **variables}
+    process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environment)
+    os.close(follower)
+    os.write(leader, typed.encode())
+    text = b""
+    deadline = time.monotonic() + 120
+    try:
+        while True:
+            if not select.select([leader], [], [], max(0, deadline - time.monotonic()))[0]:
+                pytest.fail(f"turnout {' '.join(map(str, arguments))} does not end; it shows:\n{text.decode(errors='replace')}")
+            try:
+                part = os.read(leader, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            text += part
+            if once and once[0].encode() in text:
+                process.send_signal(once[1])
+                once = None
+        assert not once, f"{once[0]!r} never came:\n{text.decode(errors='replace')}"
+        return process.wait(timeout=60), text.decode().replace("\r\n", "\n")
+    finally:
+        os.close(leader)
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")

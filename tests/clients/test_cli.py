@@ -1,16 +1,10 @@
 """`turnout X` is `az ml X`: verbs, flags, output and exit codes."""
-import fcntl
 import json
-import os
-import pty
 import re
-import struct
-import subprocess
-import termios
 
 import pytest
 
-from conftest import PLAIN_ENV, TURNOUT, eventually
+from conftest import eventually, on_terminal
 
 JOB = """\
 $schema: https://azuremlschemas.azureedge.net/latest/commandJob.schema.json
@@ -45,23 +39,8 @@ def cli(server, cluster):
 def screen(server, cluster):
     """What a person sees on a terminal of 80 columns: (exit code, text)."""
 
-    def run(*arguments, **variables):
-        leader, follower = pty.openpty()
-        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        command = [TURNOUT, *map(str, arguments)]
-        process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env={**PLAIN_ENV, "TURNOUT_DATA": str(server.data), "TERM": "xterm", "TZ": "UTC0", **variables})
-        os.close(follower)
-        text = b""
-        while True:
-            try:
-                part = os.read(leader, 65536)
-            except OSError:
-                break
-            if not part:
-                break
-            text += part
-        os.close(leader)
-        return process.wait(timeout=60), text.decode().replace("\r\n", "\n")
+    def run(*arguments, typed="", **variables):
+        return on_terminal(server, *arguments, typed=typed, **variables)
 
     return run
 
@@ -81,7 +60,7 @@ def test_create_on_a_terminal_says_four_lines(screen, job_file):
     lines = [line for line in text.splitlines() if not line.startswith(("environment", "uploaded", "unchanged"))]
     assert code == 0 and len(lines) == 4, text
     assert re.match(r"job +four_lines is [A-Z][a-z]+$", lines[0])
-    assert re.match(r"waits for +\w", lines[1]) and re.match(r"page +https://", lines[2])
+    assert re.match(r"waits for +\w", lines[1]) and re.match(r"page +http://127.0.0.1:", lines[2])
     assert lines[3].endswith("turnout job stream four_lines")
 
 
@@ -197,6 +176,72 @@ def test_cancel(cli, job_file):
     eventually("canceled", lambda: as_json(cli("job", "show", "-n", name))["status"] == "Canceled")
 
 
+def test_a_folder_with_a_job_in_it(cli, tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "job.yaml").write_text("command: cat hello.txt\ncode: .\nenvironment: {image: debian:12}\ncompute: azureml:cpu-cluster\n")
+    (tmp_path / "train" / "hello.txt").write_text("from the folder\n")
+    assert "train/job.yaml: is valid" in cli("job", "validate", "train", cwd=tmp_path).stderr
+    done = cli("job", "create", tmp_path / "train/", "--stream")
+    assert done.returncode == 0 and "from the folder" in done.stdout
+    assert cli("job", "create", "-f", "train", cwd=tmp_path).returncode == 0
+    (tmp_path / "empty").mkdir()
+    done = cli("job", "create", "empty", cwd=tmp_path)
+    assert done.returncode == 3 and done.stderr == "error: the folder 'empty' has no job.yml\n"
+    done = cli("compute", "create", "nosuch", cwd=tmp_path)
+    assert done.returncode == 3 and "`-n nosuch`" in done.stderr
+
+
+@pytest.fixture
+def full(cli):
+    """A cluster with a job that runs and three that wait."""
+    cli("compute", "create", "-n", "many", "--type", "amlcompute", "--min-instances", "0", "--max-instances", "1", check=True)
+    made = []
+    yield lambda count, **more: [made.append(submit(cli, **more)) or made[-1] for _ in range(count)]
+    cli("job", "cancel", *made)
+    cli("job", "delete", *made, "--yes")
+    cli("compute", "delete", "many", check=True)
+
+
+def submit(cli, command="sleep 600", experiment="many"):
+    text = f"command: {command}\nenvironment: {{image: x}}\ncompute: many\nexperiment_name: {experiment}\n"
+    return as_json(cli("job", "create", "-f", "-", input=text))["name"]
+
+
+def test_several_jobs_at_once(cli, full):
+    names = full(4)
+    done = cli("job", "cancel", names[0], "-n", names[1], "no_such_job")
+    assert done.returncode == 3
+    assert done.stderr == "error: job 'no_such_job' does not exist\ncanceled 2 of 3 jobs\n"
+    done = cli("job", "cancel", *names)
+    assert done.returncode == 0 and done.stderr == "canceled 2 of 4 jobs, 2 had ended before\n"
+    assert {as_json(cli("job", "show", name))["status"] for name in names} == {"Canceled"}
+    assert cli("job", "archive", *names[:3]).stderr == "archived 3 of 3 jobs\n"
+    assert [job["name"] for job in as_json(cli("job", "list", "--compute", "many"))] == [names[3]]
+    assert cli("job", "restore", "--all", "--compute", "many", "--yes").stderr == "restored 3 of 3 jobs\n"
+    assert cli("job", "delete", *names).stderr == "deleted 4 of 4 jobs\n"
+    assert as_json(cli("job", "list", "--compute", "many")) == []
+
+
+def test_all_with_a_filter_asks(cli, full, screen):
+    kept, others = full(2, experiment="kept"), full(3, experiment="others")
+    every = ["job", "cancel", "--all", "--experiment", "others"]
+    done = cli(*every)
+    assert done.returncode == 5 and "3 jobs (" in done.stderr and "give --yes if that is meant" in done.stderr
+    code, text = screen(*every, typed="no\n")
+    assert code == 130 and "would be canceled. Go on? (yes/no)" in text and "nothing was done" in text
+    assert {as_json(cli("job", "show", name))["status"] for name in others} == {"Queued"}
+    code, text = screen(*every, typed="yes\n")
+    assert code == 0 and "canceled 3 of 3 jobs" in text
+    assert "Canceled" not in {as_json(cli("job", "show", name))["status"] for name in kept}
+    assert cli(*every, "--yes").stderr == "there is no such job that could be canceled\n"
+    done = cli("job", "cancel", "--compute", "many")
+    assert done.returncode == 2 and "turnout job cancel --all --compute" in done.stderr
+    done = cli("job", "cancel", "--all", "--status", "Completed", "--yes")
+    assert done.returncode == 2 and "cannot be canceled" in done.stderr
+    assert cli("job", "cancel", "--all", kept[0]).returncode == 2
+    assert cli("job", "cancel", "--all", "--status", "queued", "--compute", "many", "--mine", "--yes").stderr.endswith(" is Canceled\n")
+
+
 def test_download(cli, job_file, tmp_path):
     name = as_json(cli("job", "create", "-f", job_file("mkdir -p outputs; echo got > outputs/x.txt")))["name"]
     assert cli("job", "stream", "-n", name).returncode == 0
@@ -221,6 +266,13 @@ def test_snapshot_ignores_what_amlignore_names(cli, tmp_path):
     (tmp_path / "job.yml").write_text("command: ls -A\ncode: src\nenvironment: {image: debian:12}\ncompute: azureml:cpu-cluster\nexperiment_name: cli\n")
     done = cli("job", "create", "-f", tmp_path / "job.yml", "--stream")
     assert done.returncode == 0 and "keep.txt" in done.stdout and "drop.log" not in done.stdout
+
+
+def test_the_code_may_be_one_file(cli, tmp_path, job_file):
+    (tmp_path / "train.py").write_text("print('one file')\n")
+    done = cli("job", "create", "-f", job_file("ls && python3 train.py", "code: ./train.py\n"), "--stream")
+    assert done.returncode == 0, done.stderr
+    assert "train.py\none file" in done.stdout
 
 
 def test_inputs_and_outputs_from_yaml(cli, tmp_path):
@@ -292,3 +344,28 @@ def test_no_server_is_said_plainly(server, tmp_path):
 
 def test_exec_passes_the_exit_code(server):
     assert server.turnout("exec", "--", "sh", "-c", "test -n \"$ARM_CLOUD_METADATA_URL\" && exit 9", check=False).returncode == 9
+
+
+def test_a_log_steers_no_terminal(cli, screen, job_file):
+    """Colours go through; what moves the cursor, sets the title or rings is shown. A file gets the bytes."""
+    command = r"printf 'plain \033[32mgreen\033[0m \033[2J\033]0;owned\007 \302\2332J 10%%\r20%%\n'"
+    code, text = screen("job", "create", "-f", job_file(command), "--stream", "-n", "steering")
+    assert code == 0
+    line = next(line for line in text.split("\n") if "green" in line)
+    assert line.endswith("plain \x1b[32mgreen\x1b[0m ^[[2J^[]0;owned^G ^?2J 10%\r20%"), repr(line)
+    assert "plain \x1b[32mgreen\x1b[0m \x1b[2J\x1b]0;owned\x07 \u009b2J 10%" in cli("job", "stream", "steering").stdout
+    cli("job", "update", "steering", "--set", "display_name=a\x1b[2Jb", "tags.x=\x9bz", check=True)
+    for command in (["job", "show", "steering"], ["job", "list"], ["job", "show", "steering", "-o", "tsv"], ["job", "show", "steering", "-o", "yaml"], ["job", "list", "-o", "json"], ["job", "show", "no\x1b[2Jsuch"]):
+        code, text = screen(*command)
+        assert "\x1b[2J" not in text and "\x9b" not in text, command
+
+
+def test_times_are_of_one_zone_and_tell_it(cli, screen, job_file):
+    name = as_json(cli("job", "create", "-f", job_file("true")))["name"]
+    assert cli("job", "stream", name).returncode == 0
+    for command in (["job", "show", name], ["job", "explain", name], ["events", "--job", name], ["status"], ["compute", "show", "cpu-cluster"]):
+        code, text = screen(*command, TZ="America/New_York")
+        assert code == 0
+        for time in re.findall(r".*(?<![:\w])\d\d:\d\d:\d\d(?![:\w]).*", text):
+            assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", time), (command, time)
+    assert " UTC" in screen("events", "--job", name)[1]

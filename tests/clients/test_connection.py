@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from conftest import TURNOUT
+from conftest import TURNOUT, files_under
 
 
 def test_status_tells_pid_urls_and_folder(server):
@@ -22,7 +22,7 @@ def test_env_keeps_other_https_working(server):
 
 
 def test_secret_files_are_private(server):
-    loose = [str(p) for p in server.data.rglob("*") if p.is_file() and any(w in p.name for w in ("key", "token"))
+    loose = [str(p) for p in files_under(server.data) if any(w in p.name for w in ("key", "token"))
              and p.stat().st_mode & 0o077]
     assert not loose
     assert server.data.stat().st_mode & 0o077 == 0
@@ -96,6 +96,24 @@ def test_unknown_things_are_404_in_arm_shape(rest):
         reply = rest.call("GET", base + path)
         assert reply.status_code == 404, path
         assert reply.json()["error"]["code"] and reply.json()["error"]["message"]
+
+
+def test_a_page_is_linked_by_the_way_that_its_client_came(server, rest, tmp_path):
+    """Who asks this machine under its own address opens pages by http, without a certificate; who comes
+    through a tunnel or a proxy, by the address that was asked for."""
+    (tmp_path / "job.yml").write_text("command: true\nenvironment: {image: 'debian:12'}\n")
+    server.turnout("job", "create", "-f", tmp_path / "job.yml", "-n", "paged")
+    page = json.loads(server.turnout("job", "show", "-n", "paged", "-o", "json").stdout)["services"]["Studio"]["endpoint"]
+    assert page.startswith(server.status["plain_url"] + "/studio/jobs/")
+    assert rest.session.get(page, timeout=10).status_code == 200
+    token = {"Authorization": "Bearer " + rest.token()}
+    def link(host):
+        reply = rest.session.get(rest.origin + rest.ws + "/jobs/paged?api-version=2024-10-01", headers={**token, "Host": host}, timeout=10)
+        return reply.json()["properties"]["services"]["Studio"]["endpoint"]
+
+    assert link("gpu.lab.example:8443").startswith("https://gpu.lab.example:8443/studio/")
+    assert link("localhost:1").startswith("https://localhost:1/studio/")
+    assert link(rest.origin.removeprefix("https://")) == page
 
 
 def test_a_second_up_on_the_same_folder_starts_nothing(server):

@@ -132,9 +132,9 @@ def test_what_cannot_run_is_refused(run):
     from azure.core.exceptions import HttpResponseError
 
     for more, words in [({"instance_count": 3}, "has at most 2"),
-                        ({"distribution": {"type": "ray"}}, "Ray does not run"),
+                        ({"distribution": {"type": "ray"}}, "ray does not run"),
                         ({"instance_type": "STANDARD_NC6"}, "has nodes of size"),
-                        ({"shm_size": "much"}, 'such as "2g"')]:
+                        ({"shm_size": "much"}, 'such as 2g')]:
         with pytest.raises(HttpResponseError) as caught:
             run("true", wait=False, **more)
         assert words in str(caught.value)

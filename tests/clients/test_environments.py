@@ -1,10 +1,13 @@
 """What jobs do to their environments, and what they find there."""
 
+import json
+import re
 import subprocess
 import sys
 import textwrap
 
 import pytest
+from conftest import eventually
 
 WHEEL = """
 import sys, zipfile
@@ -81,3 +84,54 @@ def test_an_environment_of_others_survives_a_job_that_breaks_it(run, wheels):
     assert "No module named 'turnoutbase'" in done.stdout or "outside environment" in done.stdout, done.stdout + done.stderr
     after = run("""pip --version && python -c "import turnoutbase, pkg_resources; print('whole')" """, conda(wheels))
     assert after.returncode == 0 and "whole" in after.stdout, after.stdout + after.stderr
+
+
+def conda_of(*lines):
+    return "environment:\n  image: debian:12\n  conda_file:\n    dependencies: [" + ", ".join(lines) + "]\n"
+
+
+def test_a_python_that_cannot_be_had_is_refused_when_it_is_submitted(run, module_server):
+    eventually("the server knows which Pythons there are", lambda: (module_server.data / "cache" / "pythons.json").exists())
+    done = run("python -V", conda_of("python=3.4.1"))
+    assert done.returncode != 0 and "job " not in done.stdout
+    assert "asks for Python 3.4.1, which this machine does not have" in done.stderr and "the nearest here are 3." in done.stderr, done.stderr
+    # A sweep, too, before it tries one trial.
+    (module_server.data.parent / "sweep.yml").write_text(
+        "type: sweep\ntrial:\n  command: echo ${{search_space.n}}\n"
+        + textwrap.indent(conda_of("python=3.4.1"), "  ")
+        + "search_space:\n  n: {type: choice, values: [1, 2]}\nsampling_algorithm: grid\n"
+        "objective: {goal: minimize, primary_metric: loss}\nlimits: {max_total_trials: 2}\n")
+    done = module_server.turnout("job", "create", "-f", module_server.data.parent / "sweep.yml", check=False)
+    assert done.returncode != 0 and "asks for Python 3.4.1" in done.stderr, done.stdout + done.stderr
+
+
+def test_a_failure_is_told_once_with_the_resolvers_reason_first(run, module_server):
+    done = run("true", conda_of("pip", "{pip: ['--no-index', 'turnout-is-not-there==1.0']}"))
+    assert done.returncode != 0
+    shown = done.stdout + done.stderr
+    assert shown.count("Because turnout-is-not-there") == 1, shown
+    assert done.stderr.rstrip().splitlines()[-1] == "error: the environment could not be built, for the reason above", shown
+    name = re.search(r"^job (\S+)$", done.stderr, re.M).group(1)
+    error = json.loads(module_server.turnout("job", "show", "-n", name).stdout)["properties"]["turnout.cause"]
+    assert error == "environment"
+    explained = json.loads(module_server.turnout("job", "explain", "-n", name, "-o", "json").stdout)["message"]
+    assert explained.startswith("Because turnout-is-not-there") and explained.count("Because") == 1, explained
+
+
+def test_curated_environments_are_listed_and_some_are_refused_with_the_reason(run, module_server):
+    names = module_server.turnout("environment", "list", "--query", "[].name", "-o", "tsv").stdout.split()
+    assert "AzureML-sklearn-0.24-ubuntu18.04-py37-cpu" in names and "acpt-pytorch-2.8-cuda12.6" in names
+    assert "foundation-model-inference" not in names
+    done = run("true", "environment: azureml:AzureML-foundation-model-inference@latest\n")
+    assert done.returncode != 0 and "'foundation-model-inference' cannot be had here: it is a container" in done.stderr, done.stderr
+
+
+def test_a_mirror_of_pythons_is_remembered(module_server, tmp_path):
+    refused = module_server.turnout("up", "--detach", "--python-mirror", tmp_path / "nothing", check=False)
+    assert refused.returncode != 0 and "must be a URL" in refused.stderr
+    module_server.turnout("up", "--detach", "--python-mirror", tmp_path)
+    try:
+        assert json.loads(module_server.turnout("status", "-o", "json").stdout)["python_mirror"] == f"file://{tmp_path}"
+    finally:
+        module_server.turnout("up", "--detach", "--python-mirror", "none")
+    assert "python_mirror" not in json.loads(module_server.turnout("status", "-o", "json").stdout)

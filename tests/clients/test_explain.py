@@ -1,11 +1,16 @@
 """Why a job waits, where the time went, what happened, and harm on purpose: through the real server
 and the command line."""
+import html
 import json
+import os
+import re
+import ssl
 import threading
+import urllib.request
 
 import pytest
 
-from conftest import eventually
+from conftest import eventually, on_terminal
 
 JOB = """\
 command: {command}
@@ -194,6 +199,26 @@ def test_a_drill_looks_at_the_log_of_each_process(explained, submit):
     until(explained, name, "Canceled")
 
 
+def test_the_drills_of_a_pool_are_those_of_the_server_and_of_its_provider(explained):
+    drills = {row["name"]: row["by"] for row in as_json(explained.turnout("drill", "list", "-o", "json"))}
+    assert drills == {"preempt": "server", "partition": "server", "kill-node": "provider local", "fill-disk": "provider local"}
+    done = explained.turnout("drill", "list", "--pool", "far", check=False)
+    assert done.returncode == 3 and "there is no pool 'far'" in done.stderr
+
+
+def test_a_node_says_what_it_is(explained, submit):
+    name = submit("ex_facts", "sleep 600")
+    until(explained, name, "Running")
+    node = next(one for one in as_json(explained.turnout("compute", "list-nodes", "ex", "-o", "json")) if one.get("run_id") == name)
+    assert node["cores"] == os.cpu_count() and node["memory_bytes"] > 1 << 28 and node["free_disk_bytes"] > 0
+    assert node["host"] == os.uname().nodename and node["agent_protocol"] == 2
+    assert any(version.startswith("3.") for version in node["pythons"]), node
+    table = explained.turnout("compute", "list-nodes", "ex", "-o", "table").stdout
+    assert "Cores" in table and "Memory" in table, table
+    explained.turnout("job", "cancel", "-n", name)
+    until(explained, name, "Canceled")
+
+
 def test_a_drill_is_refused_where_it_must_not_be(explained, submit):
     submit("ex_over", "true")
     until(explained, "ex_over", "Completed")
@@ -207,3 +232,35 @@ def test_a_drill_is_refused_where_it_must_not_be(explained, submit):
     assert done.returncode == 4 and "file system" in done.stderr, done.stdout + done.stderr
     assert show(explained, name)["status"] == "Running"
     explained.turnout("job", "cancel", "-n", name)
+
+
+def test_too_little_memory_names_the_next_larger_size(server, tmp_path):
+    """What it used, its limit and where there is more: on every screen, in the same words."""
+    (tmp_path / "job.yml").write_text("""type: command
+command: python3 -c "x = bytearray(3 << 30); print(len(x))"
+environment: {image: "debian:12"}
+resources: {instance_type: Standard_A1_v2}
+""")
+    done = server.turnout("job", "create", "-f", tmp_path / "job.yml", "--name", "too_large", "--stream", check=False)
+    why = re.search(r"error: (the command used [\d.]+ GiB of memory, more than its limit of 2.0 GiB; the next larger size is STANDARD_A2_V2 with 4.0 GiB(?:; compute [^\n]*)?)\n", done.stderr)
+    assert done.returncode != 0 and why, done.stderr
+    shown = json.loads(server.turnout("job", "show", "-n", "too_large", "-o", "json").stdout)
+    assert shown["cause"] == "out_of_memory" and shown["error"]["message"] == why[1]
+    assert why[1] in server.turnout("job", "explain", "-n", "too_large", "-o", "table").stdout
+    assert why[1] in server.turnout("events", "--job", "too_large", "-o", "table").stdout
+    page = urllib.request.urlopen(shown["services"]["Studio"]["endpoint"], context=ssl.create_default_context(cafile=server.data / "ca.pem")).read().decode()
+    page = html.unescape(page)
+    assert why[1] in page and page.index(why[1]) < page.index("<h2>"), "the error comes first"
+
+
+def test_what_a_cancel_and_a_deletion_wait_for_is_on_the_line(explained, submit):
+    explained.turnout("compute", "create", "-n", "going", "--type", "amlcompute", "--max-instances", "1")
+    slow = "trap 'sleep 3; exit 0' TERM; while :; do sleep 0.1; done"
+    name = submit("canceled_slowly", slow, "going")
+    until(explained, name, "Running")
+    code, screen = on_terminal(explained, "job", "cancel", name)
+    assert code == 0 and "canceling canceled_slowly: its processes on node-" in screen and "were asked to stop" in screen, screen
+    name = submit("deleted_slowly", slow, "going")
+    until(explained, name, "Running")
+    code, screen = on_terminal(explained, "compute", "delete", "-n", "going", "--yes")
+    assert code == 0 and "deleting going: waits for node-" in screen and "(job deleted_slowly is being stopped)" in screen, screen

@@ -123,10 +123,12 @@ def test_a_server_for_others_says_how_they_log_in(copy, tmp_path):
     words = shlex.split(status["login"])[1:]
     words[1] = status["url"]
     turnout = lambda *words: subprocess.run([TURNOUT, *words], capture_output=True, text=True, env=home, stdin=subprocess.DEVNULL, timeout=30)
+    copy.turnout("workspace", "create", "-n", "aaa")  # younger than the default one, though its name comes first
     done = turnout(*words, "--key-file", str(copy.data / "admin.key"))
     assert done.returncode == 0 and status["fingerprint"] in done.stderr, done.stderr
     seen = turnout("status", "-o", "json")
     assert seen.returncode == 0, seen.stderr
     login = json.loads(seen.stdout)["login"]
     assert login["fingerprint"] == status["fingerprint"] and login["used_by_commands"] and login["ready"]
+    assert login["workspace_name"] == copy.config()["workspace_name"] == "default"
     assert turnout("job", "list").returncode == 0, "a named folder without a server does not hide the login"

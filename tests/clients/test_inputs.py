@@ -1,7 +1,7 @@
 """Data into a job and out of it."""
 import pytest
 
-from conftest import log_of
+from conftest import files_under, log_of
 
 
 @pytest.fixture
@@ -121,3 +121,59 @@ def test_large_file_in_blocks(run, ml_client, tmp_path):
     digest = hashlib.sha256(big.read_bytes()).hexdigest()
     job = run("sha256sum ${{inputs.data}}", inputs={"data": Input(type="uri_file", path=str(big))})
     assert job.status == "Completed" and digest in log_of(ml_client, job.name, tmp_path)
+
+
+def test_a_large_input_is_there_once(server, cluster, tmp_path, rest, ml_client):
+    """On the machine of the server: uploaded in one go, never copied as root, and known again at once."""
+    import os
+    import re
+
+    large = tmp_path / "large.bin"
+    large.write_bytes(os.urandom(1 << 20) * 48)
+    os.utime(large, (1, 1))
+    file = tmp_path / "job.yml"
+    file.write_text(
+        f"type: command\ncompute: azureml:{cluster}\nenvironment:\n  image: debian:12\ncommand: >-\n"
+        "  stat -c 'inode %i of %n' ${{inputs.data}} && sha256sum ${{inputs.data}} &&\n"
+        "  if echo no 2>/dev/null >>${{inputs.data}}; then echo WRITTEN; fi; rm -f ${{inputs.data}} || true; test -f ${{inputs.data}}\n"
+        f"inputs:\n  data:\n    type: uri_file\n    path: {large}\n")
+    runs = [server.turnout("job", "create", "-f", file, "--stream", env={"XDG_CACHE_HOME": str(tmp_path)}) for _ in range(2)]
+    assert "uploaded large.bin" in runs[0].stderr and "unchanged large.bin" in runs[1].stderr, runs
+    found = [re.search(r"inode (\d+) of (.+)", run.stdout) for run in runs]
+    assert found[0][1] == found[1][1] and not any("WRITTEN" in run.stdout for run in runs)
+    import hashlib
+
+    assert all(hashlib.sha256(large.read_bytes()).hexdigest() in run.stdout for run in runs)
+    store = {path.stat().st_ino for path in files_under(server.data / "blobs")}
+    if os.geteuid() == 0:
+        assert int(found[0][1]) in store, "it is the very file of the store"
+    # What was under way has no name left.
+    place = "/store.blob.store.turnout/" + ml_client.datastores.get_default().container_name
+    listed = rest.call("GET", f"{place}?restype=container&comp=list&prefix=LocalUpload%2F", api=None)
+    assert listed.status_code == 200 and "large.bin" in listed.text and "uploading-" not in listed.text
+
+
+def test_a_file_that_changes_while_it_is_uploaded_leaves_nothing(server, tmp_path, rest, ml_client):
+    """It is sent under the name of its hash, and what arrives is something else."""
+    import threading
+
+    growing = tmp_path / "growing.bin"
+    growing.write_bytes(b"x" * (16 << 20))
+    over = threading.Event()
+
+    def grow():
+        with growing.open("ab", buffering=0) as file:
+            while not over.wait(0.001):
+                file.write(b"y")
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        run = server.turnout("data", "create", "--name", "growing", "--path", growing, "--type", "uri_file", check=False)
+    finally:
+        over.set()
+        writer.join()
+    assert run.returncode != 0 and "while it is uploaded" in run.stderr, run
+    place = "/store.blob.store.turnout/" + ml_client.datastores.get_default().container_name
+    listed = rest.call("GET", f"{place}?restype=container&comp=list&prefix=LocalUpload%2F", api=None)
+    assert listed.status_code == 200 and "growing.bin" not in listed.text, listed.text

@@ -98,6 +98,8 @@ def test_second_submission_uploads_nothing(trained, ml_client, folder, rest):
 def test_studio_page_opens_without_a_token(trained, rest):
     scope, _ = trained
     url = scope["aml_url"]
+    # On this machine by http, so that no browser asks about a certificate; under another name as asked.
+    assert url.startswith(rest.env["IDENTITY_ENDPOINT"].removesuffix("/msi/token") + "/studio/jobs/"), url
     reply = rest.session.get(url, timeout=10)
     assert reply.status_code == 200 and "text/html" in reply.headers["content-type"]
     for text in ("train-with-cluster", "Completed", "r2", "diabetes.png"):

@@ -174,6 +174,31 @@ def test_when_all_trials_fail(ml_client, tmp_path):
         ml_client.jobs.stream(name)
 
 
+def test_an_environment_that_cannot_be_had_is_tried_a_few_times(server, ml_client, tmp_path):
+    (tmp_path / "sweep.yml").write_text("""type: sweep
+trial:
+  command: echo trial ${{search_space.n}}
+  environment:
+    image: debian:12
+    conda_file: {dependencies: [pip, {pip: ["--no-index", "turnout-is-not-there==1.0"]}]}
+sampling_algorithm: grid
+search_space:
+  n: {type: choice, values: [%s]}
+objective: {goal: minimize, primary_metric: loss}
+limits: {max_total_trials: 100, max_concurrent_trials: 100}
+experiment_name: sweeps
+""" % ", ".join(map(str, range(100))))
+    done = server.turnout("job", "create", "-f", tmp_path / "sweep.yml", "--stream", check=False, timeout=300)
+    assert done.returncode != 0, done.stdout
+    name = re.search(r"^job (\S+)$", done.stderr, re.M).group(1)
+    sweep = ml_client.jobs.get(name)
+    assert sweep.status == "Failed" and sweep.properties["turnout.cause"] == "environment"
+    assert int(sweep.properties["turnout.trials.created"]) < 40 and int(sweep.properties["turnout.trials.failed"]) < 10
+    assert "failed in the environment that all of them have" in done.stderr and "turnout-is-not-there" in done.stderr
+    explained = json.loads(server.turnout("job", "explain", "-n", name, "-o", "json").stdout)
+    assert "turnout-is-not-there" in explained["message"], explained
+
+
 def test_what_can_never_run_is_refused(ml_client, tmp_path):
     from azure.ai.ml.sweep import Uniform
 
@@ -224,6 +249,27 @@ def test_the_command_line(server, tmp_path):
     assert server.turnout("job", "list", "--parent-job-name", "nobody", check=False).returncode == 3
     assert server.turnout("job", "download", "-n", name, check=False).returncode != 0, "no trial logged the metric"
     assert shown["type"] == "sweep" and shown["search_space"]["n"]["values"] == [1, 2, 3] and shown["status"] == "Completed"
+
+
+def test_a_metric_of_another_name_is_told_at_the_first_trial(server, ml_client, tmp_path, capsys):
+    """The script logs 'Acc', the sweep was told to look for 'acc'."""
+    script = 'log(0.5, key="Acc")\nlog(1.5, key="loss")\nimport time\nwhile sys.argv[-1] != "0.1" and not os.path.exists(sys.argv[1]): time.sleep(0.1)\n'
+    from azure.ai.ml.sweep import Choice
+
+    go_on = tmp_path / "go-on"
+    name = ml_client.create_or_update(sweep_of(tmp_path, script, f"python3 train.py {go_on} ${{{{inputs.lr}}}}", space={"lr": Choice([0.1, 0.2, 0.3])},
+                                               max_total_trials=3, max_concurrent_trials=1)).name
+    told = f"{name}_0 completed without the primary metric 'acc': it logged 'Acc', 'loss'; did you mean 'Acc'?"
+    eventually("it is noticed while the others run", lambda: told in server.turnout("job", "explain", "-n", name).stdout)
+    assert told in server.turnout("job", "show", "-n", name).stdout
+    warned = [event for event in json.loads(server.turnout("events", "--job", name, "-o", "json").stdout) if event["what"] == "warning"]
+    assert [event["message"] for event in warned] == [told]
+    go_on.touch()
+    ml_client.jobs.stream(name)
+    assert capsys.readouterr().out.count(told) == 2, "once in its log, and once more in its end"
+    done = ml_client.jobs.get(name)
+    assert done.status == "Completed" and done.properties["turnout.trials.without_metric"] == "3"
+    assert done.properties["turnout.reason"] == f"3 of 3 trials ended: 3 completed (3 without 'acc'); there is no best trial: {told}"
 
 
 def test_delete_takes_the_trials_along(server, tmp_path):

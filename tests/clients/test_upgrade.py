@@ -36,7 +36,7 @@ def test_another_build_takes_over_with_the_same_options_and_the_job_goes_on(data
     def status():
         return json.loads(server.turnout("status", "-o", "json").stdout)
 
-    up(earlier, "--slots", "3", "--listen", "127.0.0.1:0")
+    up(earlier, "--slots", "3", "--fetch-limit", "7", "--listen", "127.0.0.1:0")
     before = status()
     server.turnout("compute", "create", "-n", "cc", "--type", "amlcompute", "--size", "STANDARD_DS3_v2", "--max-instances", "1")
     (tmp_path / "job.yml").write_text(
@@ -54,7 +54,8 @@ def test_another_build_takes_over_with_the_same_options_and_the_job_goes_on(data
     assert "restarted with this one" in told and "running jobs go on" in told
     assert after["pid"] != before["pid"] and after["url"] == before["url"]
     assert os.readlink(f"/proc/{after['pid']}/exe") == os.path.realpath(TURNOUT)
-    assert "--slots\0003\0" in open(f"/proc/{after['pid']}/cmdline").read()
+    assert json.loads((data / "server.json").read_text())["slots"] == 3
+    assert "--fetch-limit\0007\0" in open(f"/proc/{after['pid']}/cmdline").read()
 
     assert "already up" in up(TURNOUT, "--restart"), "the same build is not restarted"
     assert status()["pid"] == after["pid"]

@@ -1,8 +1,9 @@
 """usage: ./test examples [PATH] [--only TEXT] [--ways unchanged,local] [--timeout SECONDS] [--keep FOLDER]
 
 PATH is a checkout of Azure/azureml-examples. Every YAML file of `az ml` in it is validated; the
-command and sweep jobs of cli/jobs run on a server of this build, in two ways: as they are, and with
-data of the internet replaced by local files of the same form. Prints both tables.
+command and sweep jobs of cli/jobs run on a server of this build, in two ways: as they are, and with what a
+machine without the internet cannot have replaced: data by local files of the same form, and the few
+things that CHANGES below names. Prints the tables, with what was replaced.
 
 Fails if a validation crashes or hangs, or if fewer jobs complete than the goals below say (checked
 when all were asked for). One job at a time: their environments are large.
@@ -31,10 +32,21 @@ HEAVY = ("torch", "tensorflow", "deepspeed", "nebula", "spark", "dask")
 # What the file describes, by the end of its schema's name, and the word of the command for it.
 KINDS = [("Job", "job"), ("Component", "component"), ("OnlineEndpoint", "online-endpoint"), ("OnlineDeployment", "online-deployment"),
          ("batchEndpoint", "batch-endpoint"), ("BatchDeployment", "batch-deployment"), ("batchDeployment", "batch-deployment"),
-         ("chedule", "schedule"), ("ompute", "compute"), ("nvironment", "environment"), ("asset", "data"), ("data", "data"), ("model", "model"),
+         ("chedule", "schedule"), ("ompute", "compute"), ("omputeInstance", "compute"), ("nvironment", "environment"), ("asset", "data"), ("data", "data"), ("model", "model"),
          ("azureBlob", "datastore"), ("azureFile", "datastore"), ("azureDataLakeGen1", "datastore"), ("azureDataLakeGen2", "datastore"),
          ("orkspace", "workspace"), ("egistry", "registry"), ("onnection", "connection"), ("amlCompute", "compute")]
-DATA = re.compile(r"(?:https?|wasbs?)://\S+")
+DATA = re.compile(r"(?:https?|wasbs?)://[^\s\"'\\\\]+")
+# What the local way changes besides data: of which example, in which file of its folder, what, into
+# what, and why. DATA is the folder of the local data.
+MNIST = '(lambda d: ((d["x_train"], d["y_train"]), (d["x_test"], d["y_test"])))(__import__("numpy").load("DATA/mnist.npz"))'
+CHANGES = [
+    ("single-step/on-behalf-of/", "environment/conda.yml", "python=3.8.12", "python=3.8", "any patch of Python 3.8"),
+    ("single-step/pytorch/iris/", "src/requirements.txt", "\nmlflow\n", "\nmlflow<3\n", "mlflow 2: a newer one saves no PyTorch model without an example of its input"),
+    ("single-step/tensorflow/mnist/", "src/train.py", "mnist.load_data()", MNIST, "MNIST"),
+    ("single-step/tensorflow/mnist-distributed/", "src/train.py", "tf.keras.datasets.mnist.load_data()", MNIST, "MNIST"),
+    ("single-step/tensorflow/mnist-distributed/", "job.yml", "  python train.py", "  pip install tf-keras && TF_USE_LEGACY_KERAS=1 python train.py",
+     "Keras 2: a newer one does not train with several workers"),
+]
 
 
 def kind_of(path, text):
@@ -95,9 +107,10 @@ def print_table(head, rows):
 
 
 def job_files(checkout):
-    """Command and sweep jobs, those without heavy environments first."""
+    """Command and sweep jobs, those without heavy environments first. An empty
+    file among the deepspeed ones is none."""
     found = []
-    for path in (checkout / "cli" / "jobs").rglob("*.yml"):
+    for path in (one for end in ("*.yml", "*.yaml") for one in (checkout / "cli" / "jobs").rglob(end)):
         text = path.read_text(errors="replace")
         schema, _ = kind_of(path, text)
         plain = schema is None and re.search(r"^command:", text, re.MULTILINE) and re.search(r"^environment:", text, re.MULTILINE)
@@ -122,27 +135,105 @@ def local_data(folder):
         for _ in range(442):
             row = [chance.gauss(0, 0.05) for _ in range(10)]
             writer.writerow([f"{value:.5f}" for value in row] + [f"{150 + 900 * row[2] + chance.gauss(0, 30):.0f}"])
+    taxi_data(folder, chance)
+    made_by(f"""
+import numpy as np
+chance = np.random.default_rng(1)
+images = lambda n: chance.integers(0, 255, (n, 28, 28), dtype=np.uint8)
+labels = lambda n: chance.integers(0, 9, n, dtype=np.uint8)
+np.savez({str(folder / "mnist.npz")!r}, x_train=images(6000), y_train=labels(6000), x_test=images(1000), y_test=labels(1000))
+""", "numpy")
     return folder
 
 
-def made_local(text, data):
-    """The text with its data local, or None if one of them has no local form here."""
-    missing, lines = [], []
-    for line in text.splitlines(keepends=True):
-        is_path = line.lstrip().startswith("path:")
+def made_by(code, package):
+    """Runs Python with a package of its own."""
+    done = subprocess.run([Path(sys.executable).parent / "uv", "run", "--no-project", "--with", package, "python", "-c", code],
+                          capture_output=True, text=True, timeout=600)
+    if done.returncode != 0:
+        sys.exit(f"local data cannot be made: {done.stderr[-500:]}")
 
-        def replace(found):
-            name = found.group(0).rstrip("'\"").rstrip("/").rsplit("/", 1)[-1]
-            if (data / name).is_file():
-                return str(data / name)
-            if name.startswith("datasets@"):
-                return str(data)
-            if is_path:
-                missing.append(found.group(0))
-            return found.group(0)
 
-        lines.append(line if line.lstrip().startswith("$schema:") else DATA.sub(replace, line))
-    return None if missing else "".join(lines)
+def taxi_data(folder, chance):
+    """New York's taxis as CSV and as Parquet, each with the columns that its example reads."""
+    (folder / "nyctaxi").mkdir()
+    with open(folder / "nyctaxi" / "yellow_tripdata_2015-01.csv", "w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow("VendorID tpep_pickup_datetime tpep_dropoff_datetime passenger_count trip_distance pickup_longitude pickup_latitude RatecodeID "
+                        "store_and_fwd_flag dropoff_longitude dropoff_latitude payment_type fare_amount extra mta_tax tip_amount tolls_amount total_amount".split())
+        for i in range(5000):
+            there = [f"{-74 + chance.random() / 10:.5f}", f"{40.7 + chance.random() / 10:.5f}"]
+            writer.writerow([1 + i % 2, f"2015-01-{1 + i % 28:02} 08:00:00", f"2015-01-{1 + i % 28:02} 08:{i % 60:02}:00", 1 + i % 4, f"{chance.random() * 9:.2f}",
+                             *there, 1, "N", *there, 1, f"{5 + chance.random() * 20:.2f}", 0.5, 0.5, f"{chance.random() * 5:.2f}", 0, f"{10 + chance.random() * 20:.2f}"])
+    (folder / "yellow").mkdir()
+    made_by(f"""
+import datetime, pyarrow as pa, pyarrow.parquet as pq
+n = 5000
+at = [datetime.datetime(2015, 1, 1 + i % 28, 8, i % 60) for i in range(n)]
+numbers = lambda least: pa.array([least + i % 10 / 100 for i in range(n)])
+pq.write_table(pa.table({{"vendorID": pa.array(["1"] * n), "tpepPickupDateTime": pa.array(at, pa.timestamp("us")), "tpepDropoffDateTime": pa.array(at, pa.timestamp("us")),
+    "passengerCount": pa.array([1 + i % 4 for i in range(n)], pa.int32()), "tripDistance": numbers(1.0), "startLon": numbers(-74.0), "startLat": numbers(40.7), "endLon": numbers(-74.0),
+    "endLat": numbers(40.7), "rateCodeId": pa.array([1] * n, pa.int32()), "storeAndFwdFlag": pa.array(["N"] * n), "paymentType": pa.array(["1"] * n), "fareAmount": numbers(9.0),
+    "tipAmount": numbers(1.0), "totalAmount": numbers(12.0)}}), {str(folder / "yellow" / "part-0.parquet")!r})
+""", "pyarrow")
+
+
+class Local:
+    """A copy of an example's folder, beside it, in which what this machine cannot have is replaced; what
+    was is in `changes`, or `missing` says why it cannot be."""
+
+    def __init__(self, path, data):
+        self.folder = path.parent.with_name(path.parent.name + ".local")
+        self.file = self.folder / path.name
+        self.data, self.changes, self.missing = data, [], []
+        shutil.copytree(path.parent, self.folder, symlinks=True)
+        for file in sorted(self.folder.rglob("*")):
+            if file.suffix in (".yml", ".yaml", ".py", ".ipynb") and file.is_file() and not file.is_symlink():
+                if file.suffix in (".py", ".ipynb") or file == self.file:
+                    self.replace_data(file)
+        for of, name, old, new, why in CHANGES:
+            file = self.folder / name
+            if of in str(path) and file.is_file() and old in file.read_text():
+                file.write_text(file.read_text().replace(old, new.replace("DATA", str(data))))
+                self.changes.append(why)
+        self.replace_dockerfile()
+
+    def replace_data(self, file):
+        lines = file.read_text(errors="replace").splitlines(keepends=True)
+        local = [line if line.lstrip().startswith("$schema:") else DATA.sub(lambda found: self.here(found.group(0), file == self.file and line.lstrip().startswith("path:")), line)
+                 for line in lines]
+        if local != lines:
+            file.write_text("".join(local))
+            if "data" not in self.changes:
+                self.changes.append("data")
+
+    def here(self, url, needed):
+        name = url.rstrip("/").rsplit("/", 1)[-1]
+        local = self.data if name.startswith("datasets@") else self.data / name
+        if local.exists():
+            return str(local)
+        if needed:
+            self.missing.append(url)
+        return url
+
+    def replace_dockerfile(self):
+        """A Dockerfile that takes a Python and installs a list of packages is a conda file."""
+        text = self.file.read_text(errors="replace")
+        found = re.search(r"^environment:\n  build:\n    path: *(\S+)\n", text, re.MULTILINE)
+        docker = self.folder / found.group(1) / "Dockerfile" if found else None
+        if docker is None or not docker.is_file():
+            return
+        lines = [line for line in docker.read_text().splitlines() if line.strip() and not line.startswith("#")]
+        python = re.fullmatch(r"FROM python:(\d\.\d+)", lines[0])
+        if not python or not all(line.startswith(("COPY requirements.txt", "RUN pip install -r requirements.txt", "CMD ")) for line in lines[1:]):
+            return
+        packages = [line.strip() for line in (docker.parent / "requirements.txt").read_text().splitlines() if line.strip() and not line.startswith("#")]
+        (self.folder / "conda.made.yml").write_text(yaml.safe_dump({"dependencies": [f"python={python.group(1)}", "pip", {"pip": packages}]}))
+        self.file.write_text(text.replace(found.group(0), f"environment:\n  image: python:{python.group(1)}\n  conda_file: conda.made.yml\n"))
+        self.changes.append("its Dockerfile as a conda file")
+
+    def remove(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def prepare(server, checkout, jobs, work):
@@ -196,7 +287,7 @@ def run_job(server, path, timeout):
 def main():
     parser = argparse.ArgumentParser(prog="./test examples")
     parser.add_argument("path", nargs="?", type=Path)
-    parser.add_argument("--only", default="", help="only job files whose path has this text")
+    parser.add_argument("--only", default="", help="only job files whose path has this text, or one of these with commas")
     parser.add_argument("--ways", default="unchanged,local")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for one job")
     parser.add_argument("--keep", type=Path, help="a data folder that stays, with its environments")
@@ -233,34 +324,31 @@ def main():
         print_table(["files", "first reason"], [[count, reason] for reason, count in reasons.most_common()])
         note("failed" if broken else "passed", "public examples: validate", "; ".join(broken)[:500])
         failed = bool(broken)
-    jobs = [path for path in job_files(copy) if args.only in str(path.relative_to(copy))]
+    jobs = [path for path in job_files(copy) if any(text in str(path.relative_to(copy)) for text in args.only.split(","))]
     try:
-        server.run("up", "--detach", "--listen", "127.0.0.1:0", check=True)
+        server.run("up", "--detach", "--listen", "127.0.0.1:0", "--slots", "4", check=True)
         prepare(server, copy, jobs, work)
         data = local_data(work / "local-data")
         ways = args.ways.split(",")
-        results = {}
+        results, changes = {}, {}
         for path in jobs:
-            text = path.read_text(errors="replace")
+            shown = path.relative_to(copy)
+            local = Local(path, data)
+            changes[shown] = ", ".join(local.changes)
             for way in ways:
-                shown = path.relative_to(copy)
-                if way == "local":
-                    local = made_local(text, data)
-                    if local == text and "unchanged" in ways:
-                        results[shown, way] = results[shown, "unchanged"]
-                        continue
-                    if local is None:
-                        results[shown, way] = ("not run", "its data has no local form here")
-                        continue
-                    here = path.with_name(path.stem + ".local.yml")
-                    here.write_text(local)
-                    results[shown, way] = run_job(server, here, args.timeout)
+                if not local.changes and not local.missing and (shown, ways[0]) in results:
+                    results[shown, way] = results[shown, ways[0]]
+                elif way == "local" and local.missing:
+                    results[shown, way] = ("not run", f"no local form of {local.missing[0]}")
                 else:
-                    results[shown, way] = run_job(server, path, args.timeout)
+                    results[shown, way] = run_job(server, local.file if way == "local" else path, args.timeout)
                 print(f"{shown}  {way}: {' '.join(results[shown, way])}", flush=True)
+            local.remove()
         print()
-        print_table(["job file", *ways, "reason"], [[path.relative_to(copy), *(results[path.relative_to(copy), way][0] for way in ways),
-                                                    results[path.relative_to(copy), ways[-1]][1]] for path in jobs])
+        for way in ways:
+            print_table(["job file", way, "reason" if way == "unchanged" else "what is local, or the reason"],
+                        [[shown, results[shown, way][0], results[shown, way][1] or (changes[shown] if way == "local" else "")]
+                         for shown in (path.relative_to(copy) for path in jobs)])
         for way in ways:
             completed = sum(1 for (_, of), result in results.items() if of == way and result[0] == "Completed")
             enough = args.only != "" or completed >= GOALS[way]

@@ -74,10 +74,10 @@ const JobRecord* Checker::job(const MemoryStore::State& state, const std::string
     Parsed& parsed = parsed_[name];
     if (parsed.definition != found->second.revision) {
         parsed.job = job_from_json(parse_json(found->second.value).value()).value();
-        if (!parsed.job.trial.sweep.empty())
+        if (!parsed.job.child.group.empty())
             if (const auto sweep =
                     rows(state, Table::Job)
-                        .find(std::string(kWorkspace) + "/" + parsed.job.trial.sweep);
+                        .find(std::string(kWorkspace) + "/" + parsed.job.child.group);
                 sweep != rows(state, Table::Job).end())
                 join_trial(parsed.job,
                            job_from_json(parse_json(sweep->second.value).value()).value());
@@ -110,17 +110,35 @@ std::size_t Checker::at_a_time(const std::string& compute) const {
 void Checker::persisted(const MemoryStore::State& state,
                         const std::vector<std::pair<Table, std::string>>& written) {
     std::set<std::string> jobs, told;
+    for (const auto& [table, key] : written)
+        if (table == Table::Service) check_service(state, key);
     for (const auto& [table, key] : written) {
         if (const auto row = rows(state, table).find(key); row != rows(state, table).end()) {
             require(row->second.value.find(kPlantedSecret) == std::string::npos,
                     [&] { return "a secret was stored in table " + std::string(name_of(table)); });
             if (table == Table::Event) told.merge(check_events(key, row->second.value));
         }
+        if (table == Table::Job || table == Table::TaskBase) check_base(state, table, key);
         if (table == Table::Job || table == Table::JobState || table == Table::JobLive)
             jobs.insert(key.substr(key.find('/') + 1));
         if (table != Table::Node) continue;
-        require(rows(state, Table::Node).size() <= static_cast<std::size_t>(slots),
+        const auto& nodes = rows(state, Table::Node);
+        std::size_t there_are = nodes.size();
+        if (far_slots > 0) {
+            const std::string prefix =
+                std::string(kWorkspace) + "/" + std::string(kFarCompute) + "/";
+            std::size_t far = 0;
+            for (auto row = nodes.lower_bound(prefix);
+                 row != nodes.end() && row->first.starts_with(prefix); ++row)
+                ++far;
+            there_are -= far;
+            if (there_are > 0 && far > 0) ++coverage_["both pools have nodes"];
+            require(far <= static_cast<std::size_t>(far_slots),
+                    [&] { return "a slot of the other pool was promised twice: " + key; });
+        }
+        require(there_are <= std::max(static_cast<std::size_t>(slots), allowed_),
                 [&] { return "a slot was promised twice: " + key; });
+        allowed_ = std::max(static_cast<std::size_t>(slots), std::min(allowed_, there_are));
         if (const auto there = node(state, key))
             ++coverage_["node " + std::string(name_of(there->state))];
     }
@@ -133,14 +151,18 @@ void Checker::persisted(const MemoryStore::State& state,
             now != seen_.end() && live(now->second) && now->second.last_attempt > attempts)
             leased.push_back(name);
     }
+    for (const std::string& service : std::exchange(replaced_, {})) check_replacement(service);
     check_order(leased);
+    require(leased.empty() || !draining, [&] {
+        return "job " + leased.front() + " got a node, and the server is being drained";
+    });
     for (const std::string& name : leased)
         for (const NodeId& on : leased_[name]) {
             const auto& there = leases_[on];
             const bool gang =
                 std::any_of(there.begin(), there.end(), [](const auto& one) { return one.second; });
             require(!gang || there.size() == 1, [&] {
-                return "node " + on + " was given to a job of several nodes, and not to it alone";
+                return "node " + on + " was given to what has it alone, and not to it alone";
             });
             const std::size_t at_once = at_a_time(compute_of(on));
             require(there.size() <= at_once + kDeepestBacklog, [&] {
@@ -151,6 +173,20 @@ void Checker::persisted(const MemoryStore::State& state,
         }
 }
 
+// Whatever is erased, a job's task is there as long as the job is.
+void Checker::check_base(const MemoryStore::State& state, Table table, const std::string& key) {
+    const auto& bases = rows(state, Table::TaskBase);
+    const auto require_base = [&](const std::string& job_key) {
+        const JobRecord* const one = job(state, job_key.substr(job_key.find('/') + 1));
+        require(!one || bases.contains(std::string(kWorkspace) + "/" + one->task_base),
+                [&] { return "the task of job " + job_key + " is gone"; });
+    };
+    if (table == Table::Job) return require_base(key);
+    if (bases.contains(key)) return;
+    ++coverage_["a base went"];
+    for (const auto& [job_key, row] : rows(state, Table::Job)) require_base(job_key);
+}
+
 void Checker::no_leases(const std::string& name) {
     for (const NodeId& on : std::exchange(leased_[name], {})) leases_[on].erase(name);
 }
@@ -159,10 +195,11 @@ void Checker::count_leases(const JobRecord& job) {
     no_leases(job.name);
     if (!live(job)) return;
     const JobAttempt& attempt = *job.current();
-    for (std::size_t rank = 0; rank < attempt.nodes.size(); ++rank) {
+    for (std::size_t rank = 0; rank < attempt.nodes().size(); ++rank) {
         if (has_ended(attempt, rank)) continue;
-        leased_[job.name].push_back(node_id(job, attempt.nodes[rank]));
-        leases_[leased_[job.name].back()][job.name] = attempt.nodes.size() > 1;
+        leased_[job.name].push_back(node_id(job, attempt.nodes()[rank]));
+        leases_[leased_[job.name].back()][job.name] =
+            attempt.nodes().size() > 1 || is_replica(job.name);
     }
 }
 
@@ -208,6 +245,12 @@ void Checker::check_job(const MemoryStore::State& state, const std::string& name
     const bool over = is_terminal(now.status);
     const auto script = scripts.find(name);
     if (script == scripts.end()) return violate("job " + name + " was never asked for");
+    if (is_replica(name) && !over) {
+        const auto service = services_.find(name.substr(0, name.find('.')));
+        require(service != services_.end() &&
+                    service->second.replicas.contains(std::stoll(name.substr(name.find('.') + 1))),
+                [&] { return "replica " + name + " lives, and its service does not know it"; });
+    }
     require(listed_live == !over, [&] {
         return "job " + name + " is " + status + " and " + (listed_live ? "" : "not ") +
                "on the list of live ones";
@@ -222,12 +265,12 @@ void Checker::check_job(const MemoryStore::State& state, const std::string& name
                 [&] { return "job " + name + " has two live attempts"; });
         require(!attempt.ended || attempt.ending.has_value(),
                 [&] { return "an attempt of " + name + " ended without an ending"; });
-        require(attempt.nodes.size() == static_cast<std::size_t>(script->second.nodes), [&] {
-            return "an attempt of " + name + " is on " + std::to_string(attempt.nodes.size()) +
+        require(attempt.nodes().size() == static_cast<std::size_t>(script->second.nodes), [&] {
+            return "an attempt of " + name + " is on " + std::to_string(attempt.nodes().size()) +
                    " nodes, not on " + std::to_string(script->second.nodes);
         });
-        require(std::set<std::string>(attempt.nodes.begin(), attempt.nodes.end()).size() ==
-                    attempt.nodes.size(),
+        require(std::set<std::string>(attempt.nodes().begin(), attempt.nodes().end()).size() ==
+                    attempt.nodes().size(),
                 [&] { return "two ranks of " + name + " are on one node"; });
     }
     if (now.type == JobType::Sweep) check_sweep(state, now);
@@ -250,6 +293,10 @@ void Checker::check_job(const MemoryStore::State& state, const std::string& name
     require(sum == now.ended.value_or(now.created + 1000h) - now.created,
             [&] { return "the ledger of " + name + " does not add up"; });
 
+    if (is_replica(name) && now.cancel_requested && were_ready_.contains(name) &&
+        now.error_message == words_of(ServicePlan::Stop::Why::Replaced) &&
+        (before == seen_.end() || !before->second.cancel_requested))
+        replaced_.insert(name.substr(0, name.find('.')));
     if (before != seen_.end()) check_change(before->second, now);
     if (before == seen_.end() || before->second.status != now.status) {
         ++coverage_["status " + status];
@@ -281,13 +328,20 @@ void Checker::check_nodes_of(const MemoryStore::State& state, const JobRecord& j
         });
         ++coverage_["a rank ended before the others"];
     }
-    require(ranks.size() < attempt.nodes.size(),
+    require(ranks.size() < attempt.nodes().size(),
             [&] { return "all ranks of " + job.name + " have ended, and the attempt has not"; });
-    for (std::size_t rank = 0; rank < attempt.nodes.size(); ++rank) {
+    for (std::size_t rank = 0; rank < attempt.nodes().size(); ++rank) {
         if (has_ended(attempt, rank)) continue;
-        const auto there = node(state, node_id(job, attempt.nodes[rank]));
-        require(there && there->state == NodeState::Idle, [&] {
-            return "a node of " + job.name + "'s attempt is not there: " + attempt.nodes[rank];
+        const auto there = node(state, node_id(job, attempt.nodes()[rank]));
+        // One that does not stop what it was told to stop, does not work or is lost is ended by its
+        // provider, with all that is on it, and says why.
+        const bool given_up =
+            there && there->state == NodeState::Leaving && !there->problem.empty();
+        if (given_up &&
+            there->problem.find("did not stop job '" + job.name + "'") != std::string::npos)
+            ++coverage_["a node was given up with what it did not stop"];
+        require(there && (there->state == NodeState::Idle || given_up), [&] {
+            return "a node of " + job.name + "'s attempt is not there: " + attempt.nodes()[rank];
         });
     }
 }
@@ -321,7 +375,7 @@ void Checker::check_change(const JobRecord& then, const JobRecord& now) {
     for (std::size_t i = 0; i < std::min(then.attempts.size(), now.attempts.size()); ++i) {
         const JobAttempt &was = then.attempts[i], &is = now.attempts[i];
         if (was.number != is.number) continue;  // the last one was taken back, and there is another
-        require(was.nodes == is.nodes && was.leased == is.leased,
+        require(was.placement == is.placement && was.leased == is.leased,
                 [&] { return "an attempt of " + name + " moved to other nodes"; });
         require(
             std::all_of(was.ended_ranks.begin(), was.ended_ranks.end(),
@@ -353,7 +407,7 @@ void Checker::check_sweep(const MemoryStore::State& state, const JobRecord& swee
             return "trial " + std::to_string(index) + " of " + sweep.name + " is not there";
         });
         if (!trial) continue;
-        require(trial->trial.index == index, [&] { return trial->name + " is another trial"; });
+        require(trial->child.index == index, [&] { return trial->name + " is another trial"; });
         completed += trial->status == JobStatus::Completed;
         failed += trial->status == JobStatus::Failed;
         canceled += trial->status == JobStatus::Canceled;
@@ -374,17 +428,143 @@ void Checker::check_sweep(const MemoryStore::State& state, const JobRecord& swee
         require(progress.completed == 0 && (progress.created == total || gives_up(progress)),
                 [&] { return "sweep " + sweep.name + " Failed too early"; });
     ++coverage_["sweep " + std::string(name_of(sweep.status))];
+    require(sweep.status == JobStatus::Canceled || !sweep.error_message.empty(),
+            [&] { return "sweep " + sweep.name + " is over, and does not say why"; });
+    if (sweep.status != JobStatus::Failed || !environment_fails(progress)) return;
+    ++coverage_["sweep Failed in its environment"];
+    require(sweep.cause == ap::Cause::Environment, [&] {
+        return "sweep " + sweep.name + " failed in its environment, and says " +
+               std::string(ap::name_of(sweep.cause));
+    });
+}
+
+// Its row names exactly its live replicas, and never more of them than may be.
+void Checker::check_service(const MemoryStore::State& state, const std::string& key) {
+    const std::string name = key.substr(key.find('/') + 1);
+    const auto row = rows(state, Table::Service).find(key);
+    const auto before = services_.find(name);
+    const auto& asked = services[name];
+    if (row == rows(state, Table::Service).end()) {
+        if (before == services_.end()) return;
+        require(asked.may_end, [&] { return "service " + name + " vanished"; });
+        ++coverage_["service over"];
+        for (const auto& [number, revision] : before->second.replicas)
+            require(!rows(state, Table::JobLive)
+                         .contains(std::string(kWorkspace) + "/" + replica_name(name, number)),
+                    [&] { return "service " + name + " is over before its last replica"; });
+        services_.erase(before);
+        return;
+    }
+    const Json json = parse_json(row->second.value).value();
+    SeenService now;
+    now.service = service_of_json(json).value();
+    for (const Json& one : json.at("replicas").items())
+        now.replicas[one.items()[0].as_int()] = one.items()[1].as_int();
+    require(asked.numbers.contains({now.service.wanted, now.service.surge}), [&] {
+        return "service " + name + " wants " + std::to_string(now.service.wanted) + " and " +
+               std::to_string(now.service.surge) + ", which nobody asked for";
+    });
+    std::size_t fresh = 0;
+    const bool known = before != services_.end();
+    if (known) {
+        const Service& was = before->second.service;
+        require(was.revision <= now.service.revision && was.made <= now.service.made,
+                [&] { return "service " + name + " went back: " + row->second.value; });
+        require(!was.ending || now.service.ending,
+                [&] { return "the wish to end service " + name + " was forgotten"; });
+        if (was.revision < now.service.revision) ++coverage_["service revised"];
+        if (was.failures < now.service.failures) ++coverage_["service counted a failure"];
+    }
+    for (const auto& [number, revision] : now.replicas) {
+        const std::string replica = replica_name(name, number);
+        require(rows(state, Table::JobLive).contains(std::string(kWorkspace) + "/" + replica),
+                [&] { return "service " + name + " has replica " + replica + ", which is over"; });
+        if (known && before->second.replicas.contains(number)) {
+            require(before->second.replicas.at(number) == revision,
+                    [&] { return "replica " + replica + " changed its revision"; });
+            continue;
+        }
+        ++fresh;
+        require(revision == now.service.revision && !now.service.ending, [&] {
+            return "replica " + replica + " was made of an old revision, or at the end";
+        });
+        Script& script = scripts[replica];
+        script = script_of_replica(now.service);
+        script.task = ap::task_from_json(json.at("task")).value();
+    }
+    const std::size_t most = static_cast<std::size_t>(now.service.target() + now.service.surge);
+    require(fresh == 0 || now.replicas.size() <= most, [&] {
+        return "service " + name + " has " + std::to_string(now.replicas.size()) +
+               " replicas, where there may be " + std::to_string(most);
+    });
+    if (now.replicas.size() > static_cast<std::size_t>(now.service.target()) && fresh > 0)
+        ++coverage_["service with one replica more, to replace an old one"];
+    if (now.service.ending) ++coverage_["service is ending"];
+    services_[name] = std::move(now);
+}
+
+// One that was ready is to stop for a new revision: there are others in its place.
+void Checker::check_replacement(const std::string& name) {
+    const auto found = services_.find(name);
+    if (found == services_.end() || found->second.service.surge == 0) return;
+    const SeenService& service = found->second;
+    int left = 0;
+    for (const auto& [number, revision] : service.replicas) {
+        const auto job = seen_.find(replica_name(name, number));
+        const bool stops = job != seen_.end() && job->second.cancel_requested;
+        left += revision == service.service.revision
+                    ? were_ready_.contains(replica_name(name, number))
+                    : !stops;
+    }
+    ++coverage_["service replaced one that was ready"];
+    require(left >= service.service.target(), [&] {
+        return "service " + name + " stops one that was ready, and " + std::to_string(left) +
+               " are left of " + std::to_string(service.service.target());
+    });
+}
+
+void Checker::service_acknowledged(const MemoryStore::State& state, const std::string& name) {
+    require(rows(state, Table::Service).contains(std::string(kWorkspace) + "/" + name) ||
+                services[name].may_end,
+            [&] { return "service " + name + " was acknowledged and is not durable"; });
+}
+
+void Checker::service_end_acknowledged(const MemoryStore::State& state, const std::string& name) {
+    const auto row = rows(state, Table::Service).find(std::string(kWorkspace) + "/" + name);
+    require(row == rows(state, Table::Service).end() ||
+                parse_json(row->second.value).value().at("ending").as_bool(),
+            [&] { return "the wish to end service " + name + " is not durable"; });
+}
+
+bool Checker::is_as_wanted(const Service& service) const {
+    int running = 0;
+    for (const auto& [job, tasks] : running_) {
+        if (!job.starts_with(service.name + ".") || tasks.empty()) continue;
+        if (!were_ready_.contains(job)) return false;
+        ++running;
+    }
+    return running == service.target();
 }
 
 void Checker::check_end(const JobRecord& job) {
     const Script& script = scripts.at(job.name);
+    if (is_replica(job.name)) {
+        ++coverage_["replica " + std::string(name_of(job.status)) + ": " +
+                    std::string(ap::name_of(job.cause))];
+        require(job.status != JobStatus::Canceled || !job.error_message.empty() ||
+                    may_be_canceled_.contains(job.name),
+                [&] { return "replica " + job.name + " is Canceled, and nobody says why"; });
+        if (job.status != JobStatus::Failed || job.cause == ap::Cause::UserCode) return;
+    }
     if (job.type == JobType::Sweep && job.status != JobStatus::Canceled) return;  // check_sweep
     if (job.status == JobStatus::Completed)
         require(script.exit_code == 0 && script.fails_in == 0 && script.ends_supervisor == 0 &&
                     !script.unreadable && !script.unreadable_end,
                 [&] { return "job " + job.name + " fails, and is Completed"; });
     if (job.status == JobStatus::Canceled)
-        require(may_be_canceled_.contains(job.name),
+        require(may_be_canceled_.contains(job.name) ||
+                    (script.fails_in == 2 && !job.child.group.empty() &&
+                     job.error_message.starts_with("not tried: ")),
                 [&] { return "job " + job.name + " is Canceled, and nobody asked for it"; });
     if (job.status != JobStatus::Failed) return;
     if (job.cause == ap::Cause::UserCode)
@@ -405,7 +585,7 @@ void Checker::check_end(const JobRecord& job) {
 
 void Checker::check_attempt_end(const MemoryStore::State& state, const JobRecord& job,
                                 const JobAttempt& attempt) {
-    const bool gang = attempt.nodes.size() > 1;
+    const bool gang = attempt.nodes().size() > 1;
     const ap::Cause cause = attempt.ending->cause;
     ++coverage_["attempt " + std::string(gang ? "of several nodes " : "") +
                 "ended: " + std::string(ap::name_of(cause))];
@@ -416,15 +596,15 @@ void Checker::check_attempt_end(const MemoryStore::State& state, const JobRecord
     if (cause == ap::Cause::Timeout) {
         const Span limit = scripts.at(job.name).task.timeout;
         Span ran{};
-        for (int rank = 0; rank < static_cast<int>(attempt.nodes.size()); ++rank)
+        for (int rank = 0; rank < static_cast<int>(attempt.nodes().size()); ++rank)
             ran = std::max(ran, ended_[{id, rank}].ran);
         require(limit > Span{} && ran >= limit * 98 / 100,
                 [&] { return text(id) + " ended at its time limit after " + to_words(ran); });
     }
     if (cause != ap::Cause::None) return;
-    require(!gang || attempt.ended_ranks.size() == attempt.nodes.size(),
+    require(!gang || attempt.ended_ranks.size() == attempt.nodes().size(),
             [&] { return text(id) + " ended before all its ranks did"; });
-    for (int rank = 0; rank < static_cast<int>(attempt.nodes.size()); ++rank)
+    for (int rank = 0; rank < static_cast<int>(attempt.nodes().size()); ++rank)
         check_log(state, job, attempt, rank);
 }
 
@@ -478,9 +658,9 @@ void Checker::check_log(const MemoryStore::State& state, const JobRecord& job,
 // One row: what one commit changed. Gives the jobs that it tells of.
 std::set<std::string> Checker::check_events(const std::string& key, const std::string& row) {
     static const std::set<std::string, std::less<>> kWhat{
-        "submitted", "queued",     "leased",    "preparing", "running",  "finalizing",
-        "ended",     "canceling",  "requested", "ready",     "lost",     "leaving",
-        "gone",      "preempting", "created",   "changed",   "deleting", "deleted"};
+        "submitted", "queued",    "leased",  "preparing", "running",  "finalizing", "ended",
+        "canceling", "requested", "ready",   "lost",      "leaving",  "gone",       "preempting",
+        "warning",   "refused",   "created", "changed",   "deleting", "deleted"};
     std::set<std::string> told;
     if (key <= last_event_) return told;  // of a batch that was refused
     last_event_ = key;
@@ -557,7 +737,7 @@ void Checker::leaves(const MemoryStore::State& state, const NodeId& node_id,
         require(current,
                 [&] { return "a lease of " + text(lease->id) + " left before it was durable"; });
         if (!current) return;
-        const auto& nodes = there->current()->nodes;
+        const auto& nodes = there->current()->nodes();
         const auto place = std::find(nodes.begin(), nodes.end(), where);
         require(place != nodes.end(), [&] {
             return "a lease of " + text(lease->id) + " went to a node that does not have it";
@@ -575,9 +755,9 @@ void Checker::leaves(const MemoryStore::State& state, const NodeId& node_id,
         const JobRecord* there = job(state, ack->id.job);
         if (!there || !there->current() || there->current()->number != ack->id.attempt) return;
         const JobAttempt& attempt = *there->current();
-        const auto place = std::find(attempt.nodes.begin(), attempt.nodes.end(), where);
-        require(attempt.ended || place == attempt.nodes.end() ||
-                    has_ended(attempt, static_cast<std::size_t>(place - attempt.nodes.begin())),
+        const auto place = std::find(attempt.nodes().begin(), attempt.nodes().end(), where);
+        require(attempt.ended || place == attempt.nodes().end() ||
+                    has_ended(attempt, static_cast<std::size_t>(place - attempt.nodes().begin())),
                 [&] {
                     return "the end of " + text(ack->id) + " on " + where +
                            " was acknowledged before it was durable";
@@ -623,8 +803,18 @@ void Checker::cancel_acknowledged(const MemoryStore::State& state, const std::st
 // The server cut the task into what is shared and what is its own, and the node put it together.
 void Checker::task_arrived(const AttemptId& id, const ap::TaskSpec& task) {
     ap::TaskSpec asked = scripts.at(id.job).task, got = task;
-    require(got.rank < asked.node_count && (asked.node_count == 1 || got.master_port > 0),
+    if (asked.service) {  // its port is put in, and its name
+        asked.master_port = got.master_port;
+        asked = ap::expand_task(asked, Json::object(), id).value();
+        asked.master_port = 0;
+    }
+    require(got.rank < asked.node_count && (ap::ports_needed(asked) > 0) == (got.master_port > 0),
             [&] { return "rank and master of " + text(id) + " cannot be"; });
+    const auto meets_at = meetings_.try_emplace(id, got.master_port).first->second;
+    require(meets_at == got.master_port, [&] {
+        return "ranks of " + text(id) + " were told to meet at ports " + std::to_string(meets_at) +
+               " and " + std::to_string(got.master_port);
+    });
     require(got.run_token.reveal() == kPlantedSecret,
             [&] { return text(id) + " came to its node without its token"; });
     require(got.prefill_outputs == (id.attempt > 1),
@@ -653,7 +843,7 @@ void Checker::task_starts(const AttemptId& id, int rank, const NodeId& where) {
     started_[{id, rank}] = timeline_.now();
 
     auto& here = on_[where];
-    const bool gang = scripts.at(id.job).nodes > 1;
+    const bool gang = scripts.at(id.job).nodes > 1 || is_replica(id.job);
     require(here.emplace(id.job, gang).second,
             [&] { return "two tasks of " + text(id) + " run on " + where; });
     require(
@@ -662,7 +852,7 @@ void Checker::task_starts(const AttemptId& id, int rank, const NodeId& where) {
         [&] {
             return text(id, rank) + " was started on " + where + " beside " +
                    (here.begin()->first == id.job ? here.rbegin()->first : here.begin()->first) +
-                   ", and one of them is of several nodes";
+                   ", and one of them has the node alone";
         });
     require(here.size() <= at_a_time(compute_of(where)),
             [&] { return std::to_string(here.size()) + " tasks run at a time on " + where; });
@@ -676,7 +866,7 @@ void Checker::task_starts(const AttemptId& id, int rank, const NodeId& where) {
     require(live(*there) && there->current()->number == id.attempt,
             [&] { return text(id, rank) + " was started, and is not the job's attempt"; });
     if (!live(*there)) return;
-    const auto& nodes = there->current()->nodes;
+    const auto& nodes = there->current()->nodes();
     require(
         static_cast<std::size_t>(rank) < nodes.size() &&
             node_id(*there, nodes[static_cast<std::size_t>(rank)]) == where,
@@ -690,7 +880,9 @@ void Checker::task_ends(const AttemptId& id, int rank, const NodeId& where, int 
     const Span ran = timeline_.now() - started_[{id, rank}],
                limit = scripts.at(id.job).task.timeout;
     ended_[{id, rank}] = {exit_code, by_itself, ran};
-    require(limit == Span{} || ran <= (limit + agent::kTimeoutGrace) * 102 / 100, [&] {
+    const auto found = supervisor_stopped_.find(id);
+    const Span stopped = found == supervisor_stopped_.end() ? Span{} : found->second;
+    require(limit == Span{} || ran <= (limit + agent::kTimeoutGrace) * 102 / 100 + stopped, [&] {
         return text(id, rank) + " ran " + to_words(ran) + ", with a limit of " + to_words(limit);
     });
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "control/control.h"
+#include "model/service.h"
 #include "store/memory/memory_store.h"
 #include "timeline.h"
 
@@ -19,6 +21,8 @@ namespace turnout::simulation {
 using agent_protocol::AttemptId;
 
 inline constexpr const char* kWorkspace = "ws";
+inline constexpr const char* kFarPool = "far";    // in some worlds
+inline constexpr const char* kFarCompute = "c2";  // is in it then
 // The token of every attempt: on its way to a node, and nowhere else.
 inline constexpr std::string_view kPlantedSecret = "planted-secret-5d1f";
 // More than that many tasks never wait on a node behind those that run.
@@ -41,6 +45,7 @@ struct Script {
     std::string principal = "client", experiment;
     agent_protocol::TaskSpec task;  // as it is submitted; of a trial, as it comes to a node
     Json sweep;                     // definition of a sweep; null: a command
+    Span ready_after{};             // of a replica of a service, from its start; max: never
 
     int exit_code_of(int rank) const {
         return failing_rank < 0 || failing_rank == rank ? exit_code : 0;
@@ -98,6 +103,9 @@ public:
     void task_arrived(const AttemptId& id,
                       const agent_protocol::TaskSpec& task);  // on a node that is to start it
     void task_starts(const AttemptId& id, int rank, const NodeId& node);
+    void may_run_longer(const AttemptId& id, Span by) {
+        supervisor_stopped_[id] += by;
+    }  // nobody kept its time meanwhile
     void task_ends(const AttemptId& id, int rank, const NodeId& node, int exit_code,
                    bool by_itself);
     void wrote(const AttemptId& id, int rank, std::string_view bytes) {
@@ -105,7 +113,7 @@ public:
     }
     void bytes_lost(const AttemptId& id, int rank) {
         shortened_.insert({id, rank});
-    }                                                                    // with the machine
+    }  // with the machine
     static std::string line(const AttemptId& id, int rank, int number);  // that its command prints
 
     // ---- at the end, after the faults stopped ----
@@ -115,7 +123,30 @@ public:
     std::size_t leases_on(const NodeId& node) { return leases_[node].size(); }
 
     std::map<std::string, Script> scripts;  // by job
-    int slots = 0;                          // of the pool
+
+    // ---- services: tasks that stay up, whose replicas are jobs ----
+    struct AskedService {
+        std::set<std::pair<int, int>> numbers;  // wanted and surge that may be
+        bool may_end = false;
+    };
+    std::map<std::string, AskedService> services;             // by name
+    std::function<Script(const Service&)> script_of_replica;  // of a new one
+    void service_acknowledged(const MemoryStore::State& state, const std::string& name);
+    void service_end_acknowledged(const MemoryStore::State& state, const std::string& name);
+    void was_ready(const AttemptId& id) { were_ready_.insert(id.job); }  // its node was told so
+    static bool is_replica(const std::string& job) { return job.find('.') != std::string::npos; }
+    // What runs of that service is what is wanted of it.
+    bool is_as_wanted(const Service& service) const;
+    // How many nodes there may be: of those that are too many since the pool has fewer slots, the
+    // numbers fall.
+    void slots_are(int count) {
+        allowed_ =
+            std::max({allowed_, static_cast<std::size_t>(slots), static_cast<std::size_t>(count)});
+        slots = count;
+    }
+    int slots = 0;      // of the default pool
+    int far_slots = 0;  // of the other one, which the compute kFarCompute is in; 0: there is none
+    bool draining = false;  // and what was given before is recorded: nothing new is begun
 
 private:
     using Rank = std::pair<AttemptId, int>;
@@ -137,6 +168,8 @@ private:
     void check_job(const MemoryStore::State& state, const std::string& key, bool told);
     void check_change(const JobRecord& then, const JobRecord& now);
     void check_nodes_of(const MemoryStore::State& state, const JobRecord& job);
+    void check_service(const MemoryStore::State& state, const std::string& key);
+    void check_replacement(const std::string& service);
     void check_sweep(const MemoryStore::State& state, const JobRecord& sweep);
     void check_end(const JobRecord& job);
     void check_attempt_end(const MemoryStore::State& state, const JobRecord& job,
@@ -145,6 +178,7 @@ private:
                    int rank);
     void check_order(const std::vector<std::string>& leased);
     void count_leases(const JobRecord& job);
+    void check_base(const MemoryStore::State& state, Table table, const std::string& key);
     void no_leases(const std::string& job);
     std::set<std::string> check_events(const std::string& key, const std::string& row);
     const JobRecord* job(const MemoryStore::State& state, const std::string& name);
@@ -154,6 +188,7 @@ private:
     const Timeline& timeline_;
     Coverage& coverage_;
     std::string violation_;
+    std::size_t allowed_ = 0;
     std::map<std::string, Parsed> parsed_;
     std::map<std::string, JobRecord> seen_;  // the last durable form of every job
     std::set<std::string> acknowledged_, may_vanish_, may_be_canceled_;
@@ -171,12 +206,21 @@ private:
     std::map<NodeId, Bases> bases_;
     std::map<Rank, NodeId> starts_;
     std::map<Rank, Span> started_;
+    std::map<AttemptId, int> meetings_;  // the ports that were said to their ranks
+    std::map<AttemptId, Span> supervisor_stopped_;
     std::map<std::string, std::map<int, AttemptId>> running_;  // live tasks of a job, by rank
     std::map<NodeId, std::map<std::string, bool>> on_;  // live tasks on a node: job -> is a gang
     std::map<Rank, Ended> ended_;
     std::map<Rank, std::string> written_;  // every byte of the log, in order
     std::set<Rank> shortened_;
     const MemoryStore::State* latest_ = nullptr;
+    struct SeenService {
+        Service service;
+        std::map<std::int64_t, std::int64_t> replicas;  // number -> revision
+    };
+    std::map<std::string, SeenService> services_;
+    std::set<std::string> were_ready_;  // replicas
+    std::set<std::string> replaced_;    // services of which one that was ready is to stop now
 };
 
 }  // namespace turnout::simulation

@@ -1,6 +1,8 @@
 // What users do, and repeat until they have an answer.
 #include <algorithm>
+#include <set>
 
+#include "control/jobs.h"
 #include "world.h"
 
 namespace turnout::simulation {
@@ -118,6 +120,7 @@ Compute World::some_cluster(const std::string& name) {
     if (low_priority && dice.chance(0.5)) compute.tier = Tier::LowPriority;
     if (several_at_once && dice.chance(0.6))
         compute.jobs_per_node = static_cast<int>(dice.between(2, 4));
+    if (checker.far_slots > 0 && name == kFarCompute) compute.pool = kFarPool;
     return compute;
 }
 
@@ -246,11 +249,12 @@ void World::plan_sweep(int number, Span when) {
     script.task.command = "try ${{search_space.n}}";
     script.task.variables = {{"AZUREML_RUN_ID", std::string(agent_protocol::kJobPlaceholder)}};
     if (priorities) script.priority = static_cast<int>(dice.between(-1, 2));
-    const bool bad = dice.chance(0.1);
+    const bool bad = dice.chance(0.1), no_environment = dice.chance(0.1);
     for (int i = 0; i < total; ++i) {
         const std::string trial = name + "_" + std::to_string(i), value = std::to_string(i * 10);
         Script& one = checker.scripts[trial];
         one.exit_code = bad || dice.chance(0.1) ? 1 : 0;
+        if (no_environment) one.fails_in = 2;
         one.runs = short_tasks ? dice.pause(1ms, 20ms) : dice.pause(1ms, 2min);
         one.lines = static_cast<int>(dice.between(0, 2));
         one.priority = script.priority;
@@ -284,7 +288,249 @@ void World::plan_sweep(int number, Span when) {
                 {always});
 }
 
+void World::set_slots(int count) {
+    ask(
+        [this, count](Server& at, Control::Reply<void> reply) {
+            // From the moment on when it is asked for there may be more; fewer when they have gone.
+            const int serial = ++slots_asked;
+            slots_may_be[serial] = count;
+            checker.slots_are(count);
+            at.control.set_slots(
+                count + (mutation.extra_slot ? 1 : 0), [this, reply, serial](Result<void> result) {
+                    if (result)
+                        slots_may_be.erase(slots_may_be.begin(), slots_may_be.lower_bound(serial));
+                    ++coverage[result ? "slots: set" : "slots: " + result.error().reason];
+                    if (!result && server) checker.slots_are(server->control.slots());
+                    reply(std::move(result));
+                });
+        },
+        [](Result<void>) {});
+}
+
+// Tasks that no job refers to any more go: found at one moment, erased some time later, when jobs
+// may have come that refer to them. Dice of its own, as below.
+void World::plan_tidying() {
+    Dice own(seed * 0x9E3779B97F4A7C15ULL + 11);
+    const Span most = short_tasks ? 2min : 30min;
+    for (int i = own.chance(0.5) ? static_cast<int>(own.between(1, 12)) : 0; i > 0; --i)
+        timeline.in(own.span(1s, most),
+                    [this, later = own.pause(1ms, 2min)] { erase_unused_bases(later); }, {always});
+}
+
+void World::erase_unused_bases(Span later) {
+    if (!server) return;
+    const std::uint64_t survey = server->control.survey_bases();
+    const MemoryStore::State& state = server->store.durable();
+    std::set<std::string> used;
+    for (const auto& [key, row] : state.tables[static_cast<std::size_t>(Table::JobCreated)])
+        used.insert(row.value);
+    std::vector<std::string> unused;
+    for (const auto& [key, row] : state.tables[static_cast<std::size_t>(Table::TaskBase)])
+        if (mutation.ended_jobs_unseen ||
+            !used.contains(std::string(mark_of_base(key.substr(key.find('/') + 1)))))
+            unused.push_back(key);
+    ++coverage[unused.empty() ? "bases: all used" : "bases: some unused"];
+    if (unused.empty()) return;
+    timeline.in(later,
+                [=, this] {
+                    server->control.erase_bases(survey, unused, [this](Result<std::size_t> count) {
+                        ++coverage[!count       ? "bases: " + count.error().reason
+                                   : *count > 0 ? "bases: erased"
+                                                : "bases: used again"];
+                    });
+                },
+                {server->life});
+}
+
+// Who runs the server changes its slots, and has it drained. Dice of its own: worlds without it
+// stay as they were.
+void World::plan_operator() {
+    Dice own(seed * 0x9E3779B97F4A7C15ULL + 7);
+    if (many_bases) return;
+    const Span most = short_tasks ? 2min : 10min;
+    for (int i = own.chance(0.3) ? static_cast<int>(own.between(1, 3)) : 0; i > 0; --i)
+        timeline.in(own.span(1s, most),
+                    [this, count = static_cast<int>(own.between(1, slots + 2))] {
+                        if (!settling) set_slots(count);
+                    },
+                    {always});
+    if (!own.chance(0.2)) return;
+    const Span from = own.span(1s, most), until = from + own.pause(1s, 10min);
+    timeline.in(
+        from,
+        [this] {
+            if (settling) return;
+            ask(
+                [this](Server& at, Control::Reply<void> reply) {
+                    if (settling) return reply(Result<void>{});
+                    at.control.drain(
+                        [this, reply](Result<void> result) {
+                            if (result && server) checker.draining = server->control.draining();
+                            ++coverage[result ? "drain: ok" : "drain: " + result.error().reason];
+                            reply(std::move(result));
+                        },
+                        [this] {
+                            ++coverage["drained"];
+                            checker.require(server->store.durable()
+                                                .tables[static_cast<std::size_t>(Table::Node)]
+                                                .empty(),
+                                            "it is said to be drained, and there are nodes");
+                            // The server ends, and somebody starts it again.
+                            timeline.in(1ms, [this] { crash_server("when it is drained"); },
+                                        {server->life});
+                        });
+                },
+                [](Result<void>) {});
+        },
+        {always});
+    timeline.in(until,
+                [this] {
+                    if (settling) return;
+                    ask(
+                        [this](Server& at, Control::Reply<void> reply) {
+                            checker.draining = false;
+                            at.control.resume(std::move(reply));
+                        },
+                        [](Result<void>) {});
+                },
+                {always});
+}
+
+// Services, beside the jobs: replaced, made larger and smaller, and ended. One slot is left to the
+// jobs, so that they end. Dice of their own, as above.
+void World::plan_services() {
+    Dice& own = service_dice;
+    checker.script_of_replica = [this](const Service& service) {
+        Script script;
+        script.runs = 1000h;
+        script.lines = static_cast<int>(service_dice.between(0, 3));
+        script.ignores_term = service_dice.chance(0.2);
+        script.ready_after = service_dice.pause(1ms, 20s);
+        if (faults.on && service_dice.chance(0.4)) {  // it does not stay up
+            script.runs = service_dice.pause(1ms, 3min);
+            if (service_dice.chance(0.7))
+                script.exit_code = static_cast<int>(service_dice.between(1, 100));
+        } else if (faults.on && service.spec.unready_limit > Span{} && service_dice.chance(0.2)) {
+            script.ready_after = Span::max();
+        }
+        return script;
+    };
+    if (many_bases || gangs > 0 || slots < 2 || !own.chance(0.4)) return;
+    if (speaks.newest < agent_protocol::kServicesSince) return;
+    int room = slots - 1;
+    for (int i = 1; i <= 2 && room > 0; ++i) {
+        const std::string name = "s" + std::to_string(i);
+        PlannedService& planned = services[name];
+        planned.compute = computes[static_cast<std::size_t>(
+            own.between(0, static_cast<std::int64_t>(computes.size()) - 1))];
+        planned.surge = room > 1 ? static_cast<int>(own.between(0, 1)) : 0;
+        planned.wanted = static_cast<int>(own.between(1, room - planned.surge));
+        room -= planned.wanted + planned.surge;
+        planned.spec.probe.interval = own.pause(500ms, 10s);
+        planned.spec.probe.timeout = own.pause(50ms, 2s);
+        planned.spec.probe.failures = static_cast<int>(own.between(1, 3));
+        planned.spec.restart.longest = own.pause(1s, 1min);
+        if (own.chance(0.5)) planned.spec.unready_limit = own.pause(30s, 3min);
+        const Span most = short_tasks ? 2min : 10min;
+        const auto later = [&](std::function<void()> what) {
+            timeline.in(own.span(1s, most),
+                        [this, what = std::move(what)] {
+                            if (!settling) what();
+                        },
+                        {always});
+        };
+        timeline.in(own.pause(1s, 30s),
+                    [this, name] {
+                        const PlannedService& one = services.at(name);
+                        put_service(name, one.wanted, one.surge);
+                    },
+                    {always});
+        for (int n = static_cast<int>(own.between(0, 3)); n > 0; --n)
+            later([this, name] {
+                PlannedService& one = services.at(name);
+                ++one.revision;
+                put_service(name, one.wanted, one.surge);
+            });
+        for (int n = static_cast<int>(own.between(0, 2)); n > 0; --n)
+            later([this, name, fewer = static_cast<int>(own.between(0, planned.wanted))] {
+                put_service(name, fewer, services.at(name).surge);
+            });
+        if (own.chance(0.2)) later([this, name] { end_service(name); });
+    }
+}
+
+void World::put_service(const std::string& name, int wanted, int surge) {
+    ask(
+        [this, name, wanted, surge](Server& at, Control::Reply<void> reply) {
+            const PlannedService& planned = services.at(name);
+            checker.services[name].numbers.emplace(wanted, surge);
+            ServiceSubmission wish;
+            wish.workspace = kWorkspace;
+            wish.name = name;
+            wish.compute = planned.compute;
+            wish.wanted = wanted;
+            wish.surge = surge;
+            wish.task.command = "serve ${{service.port}} " + std::to_string(planned.revision);
+            wish.task.variables = {
+                {"AZUREML_RUN_ID", std::string(agent_protocol::kJobPlaceholder)}};
+            wish.task.service = planned.spec;
+            wish.principal = "client";
+            at.control.put_service(std::move(wish), [this, name, reply](Result<Put> result) {
+                if (result && server) checker.service_acknowledged(server->store.durable(), name);
+                ++coverage[!result                     ? "service: " + result.error().reason
+                           : *result == Put::Created   ? "service: created"
+                           : *result == Put::Unchanged ? "service: unchanged"
+                                                       : "service: updated"];
+                reply(result ? Result<void>{} : Result<void>(Failure(result.error())));
+            });
+        },
+        [this, name](Result<void> result) {
+            say("client", "service " + name + ": " + (result ? "ok" : result.error().reason));
+        });
+}
+
+void World::end_service(const std::string& name) {
+    checker.services[name].may_end = true;
+    ask(
+        [this, name](Server& at, Control::Reply<void> reply) {
+            at.control.end_service(kWorkspace, name, [this, name, reply](Result<void> result) {
+                if (result && server)
+                    checker.service_end_acknowledged(server->store.durable(), name);
+                reply(std::move(result));
+            });
+        },
+        [this, name](Result<void> result) {
+            ++coverage[result ? "end service: ok" : "end service: " + result.error().reason];
+            say("client", "end service " + name + ": " + (result ? "ok" : result.error().reason));
+        });
+}
+
+void World::end_services() {
+    const auto all_as_wanted = [this] {
+        if (!server || asking > 0 || !server->store.at_rest()) return false;
+        const MemoryStore::State& state = server->store.durable();
+        for (const auto& [key, row] : state.tables[static_cast<std::size_t>(Table::JobLive)])
+            if (!Checker::is_replica(key)) return false;
+        for (const Control::ServiceView& view : server->control.services(kWorkspace))
+            if (!view.why.empty() || view.counts.present != view.counts.wanted ||
+                !checker.is_as_wanted(view.service))
+                return false;
+        return true;
+    };
+    if (!all_as_wanted()) {
+        timeline.in(5s, [this] { end_services(); }, {always});
+        return;
+    }
+    for (const Control::ServiceView& view : server->control.services(kWorkspace)) {
+        ++coverage["service is as it is wanted, at the end"];
+        end_service(view.service.name);
+    }
+    services_ended = true;
+}
+
 void World::plan_client() {
+    plan_operator();
+    plan_tidying();
     const int clusters = many_bases ? 1 : static_cast<int>(dice.between(1, 3));
     for (int i = 1; i <= clusters; ++i) {
         computes.push_back("c" + std::to_string(i));
@@ -311,12 +557,15 @@ void World::plan_client() {
     for (int i = many_bases || !dice.chance(0.3) ? 0 : static_cast<int>(dice.between(1, 2)); i > 0;
          --i)
         plan_sweep(i, sometime());
+    plan_services();
     for (int i = many_bases ? 0 : static_cast<int>(dice.between(0, 3)); i > 0; --i)
         timeline.in(sometime(), [this, name = any()] { put(some_cluster(name)); }, {always});
     if (!many_bases && dice.chance(0.2)) {
         timeline.in(sometime(),
                     [this, name = any()] {
                         for (const auto& [job, script] : checker.scripts) checker.wants_ended(job);
+                        for (const auto& [service, planned] : services)
+                            if (planned.compute == name) checker.services[service].may_end = true;
                         ask(
                             [name](Server& at, Control::Reply<void> reply) {
                                 at.control.delete_compute(kWorkspace, name, std::move(reply));

@@ -32,7 +32,7 @@ bool Machine::reachable() const {
 }
 
 bool Machine::empty() const {
-    if (agent_) return false;
+    if (agent_ || agent_stopped_) return false;
     if (!supervisor_) return true;
     return std::all_of(supervisor_->tasks.begin(), supervisor_->tasks.end(),
                        [](const auto& task) { return task.second.exit.has_value(); });
@@ -41,13 +41,96 @@ bool Machine::empty() const {
 // ---------------------------------------------------------------------------------------------
 // Faults
 
+// It lives; who is asked for it again and again replaces it.
+bool Machine::long_asked_for() {
+    const Span now = world_.timeline.now();
+    if (now - std::exchange(asked_, now) > 2min) asked_since_ = now;
+    return now - asked_since_ >= 45s;
+}
+
 void Machine::ensure_agent() {
-    if (agent_ || quit_) return;
+    if (quit_) return;
+    if (agent_) {
+        if (common_version(speaks_, world_.speaks) || !long_asked_for()) return;
+        ++world_.coverage["agent of another version replaced"];
+        kill_agent("it speaks other versions of the protocol");
+    }
+    if (agent_stopped_) {
+        if (!long_asked_for()) return;
+        ++world_.coverage["stopped agent replaced"];
+        agent_stopped_ = false;
+    }
+    speaks_ = world_.speaks;
     start_agent();
+}
+
+// Its state is on its disk; what it would have in its memory when it goes on is no better.
+void Machine::stop_agent(Span how_long) {
+    if (!agent_ || quit_) return;
+    if (supervisor_ && supervisor_->stopped && !reachable()) go_on();  // nobody could end both
+    world_.say(id_.c_str(), "agent stops for " + to_words(how_long));
+    ++world_.coverage["agent stopped"];
+    if (agent_->connection) agent_->connection->cut(std::nullopt, std::nullopt);
+    agent_.reset();
+    if (supervisor_) supervisor_->listening = false;
+    agent_stopped_ = true;
+    asked_since_ = asked_ = world_.timeline.now();
+    world_.timeline.in(how_long,
+                       [this] {
+                           if (!agent_stopped_ || agent_) return;
+                           agent_stopped_ = false;
+                           start_agent();
+                       },
+                       {life_});
+}
+
+void Machine::stop_supervisor(Span how_long) {
+    if (!supervisor_ || supervisor_->stopped || (!agent_ && !reachable())) return;
+    world_.say(id_.c_str(), "supervisor stops for " + to_words(how_long));
+    ++world_.coverage["supervisor stopped"];
+    supervisor_->stopped = true;
+    for (const auto& [task, process] : supervisor_->tasks)
+        if (!process.exit) world_.checker.may_run_longer(task, how_long);
+    if (agent_) look_after_supervisor(0);
+    world_.timeline.in(how_long, [this] { go_on(); }, {life_, supervisor_->life});
+}
+
+void Machine::go_on() {
+    if (!supervisor_ || !supervisor_->stopped) return;
+    supervisor_->stopped = false;
+    const std::weak_ptr<char> life = supervisor_->life;
+    while (!life.expired() && !supervisor_->deferred.empty()) {
+        const auto next = std::move(supervisor_->deferred.front());
+        supervisor_->deferred.pop_front();
+        next();
+    }
+}
+
+void Machine::supervise(std::function<void()> what) {
+    if (supervisor_->stopped)
+        supervisor_->deferred.push_back(std::move(what));
+    else
+        what();
+}
+
+// As SupervisorLink does.
+void Machine::look_after_supervisor(int silent) {
+    world_.timeline.in(
+        5s,
+        [this, silent] {
+            if (!supervisor_->stopped || !agent_->supervised) return;
+            const bool urgent = agent_->urgent || clock_.since_boot() >= agent_->fence;
+            if (silent + 1 < (urgent ? 4 : 24)) return look_after_supervisor(silent + 1);
+            ++world_.coverage[urgent ? "silent supervisor ended, which was to end something"
+                                     : "silent supervisor ended"];
+            kill_supervisor("the supervisor did not answer");
+        },
+        {life_, agent_->life, supervisor_->life});
 }
 
 void Machine::kill_agent(const char* why) {
     if (!agent_) return;
+    if (supervisor_ && supervisor_->stopped && !reachable()) go_on();
     world_.say(id_.c_str(), std::string("agent ends: ") + why);
     ++world_.coverage["agent killed"];
     if (agent_->connection) {
@@ -60,7 +143,7 @@ void Machine::kill_agent(const char* why) {
     if (supervisor_) supervisor_->listening = false;
 }
 
-void Machine::kill_supervisor() {
+void Machine::kill_supervisor(const std::string& why) {
     if (!supervisor_) return;
     world_.say(id_.c_str(), "supervisor killed");
     ++world_.coverage["supervisor killed"];
@@ -68,9 +151,10 @@ void Machine::kill_supervisor() {
     supervisor_.reset();
     if (!agent_) return;
     agent_->supervised = false;
+    agent_->urgent = false;
     world_.timeline.in(world_.dice.pause(1ms, 1s),
-                       [this] {
-                           agent_->core->supervisor_gone();
+                       [this, why] {
+                           agent_->core->supervisor_gone(why);
                            pump();
                            world_.timeline.in(world_.dice.pause(1ms, 1s),
                                               [this] { connect_supervisor(); },
@@ -96,6 +180,7 @@ void Machine::reboot() {
                                     : std::nullopt,
                                 std::nullopt);
     agent_.reset();
+    agent_stopped_ = false;
     drop_tasks();
     supervisor_.reset();
     // What was not synced may be there or not, but in order.
@@ -122,6 +207,7 @@ void Machine::reboot() {
 void Machine::partition(Span how_long) {
     world_.say(id_.c_str(), "is cut off for " + to_words(how_long));
     ++world_.coverage["partition"];
+    if (!agent_ && how_long > Span{}) go_on();
     partitioned_until_ = world_.timeline.now() + how_long;
     if (!agent_ || !agent_->connection) return;
     const auto notices = [this]() -> std::optional<Span> {
@@ -156,7 +242,7 @@ void Machine::start_agent() {
     facts.node = id_;
     facts.build = "simulated";
     facts.boot_id = "boot-" + std::to_string(boots_);
-    facts.cores = 2;
+    facts.machine.cores = 2;
     world_.say(id_.c_str(), "agent starts with " + std::to_string(records_.size()) + " records");
     agent_->core = std::make_unique<agent::NodeCore>(facts, clock_);
     agent_->core->restore(records_);
@@ -200,6 +286,13 @@ void Machine::carry_out(agent::Effect effect) {
             ++world_.coverage["an end could not be read"];
             frame[frame.find("\"cause\":\"") + 9] = 'X';
         }
+        if (const auto* phase = std::get_if<ap::PhaseReport>(&send->message);
+            phase && phase->phase == ap::Phase::Running && world_.mutation.ready_early &&
+            Checker::is_replica(phase->id.job)) {
+            ap::PhaseReport early = *phase;
+            early.phase = ap::Phase::Ready;
+            frame = ap::encode(ap::ToServer(early));
+        }
         if (world_.verbose) world_.say(id_.c_str(), frame.substr(8, 200));
         agent_->connection->send(1, frame);
     } else if (auto* record = std::get_if<ef::Record>(&effect)) {
@@ -227,6 +320,7 @@ void Machine::carry_out(agent::Effect effect) {
         }
         tell_supervisor([this, start] { start_task(start); });
     } else if (auto* signal = std::get_if<ef::SignalTask>(&effect)) {
+        if (signal->signal == SIGKILL) agent_->urgent = true;
         tell_supervisor([this, signal = *signal] { signal_task(signal.id, signal.signal); });
     } else if (auto* slots = std::get_if<ef::SetSlots>(&effect)) {
         tell_supervisor([this, count = slots->count] {
@@ -269,7 +363,16 @@ void Machine::carry_out(agent::Effect effect) {
         tell_supervisor([this, id = forget->id] {
             if (supervisor_->tasks.erase(id) > 0) journal({id, Entry::What::Forgotten, {}, {}});
         });
+    } else if (auto* ask = std::get_if<ef::ProbePort>(&effect)) {
+        world_.timeline.in(
+            world_.dice.pause(100us, ask->probe.timeout),
+            [this, id = ask->id, number = ask->number] {
+                agent_->core->probed(id, number, probe(id));
+                pump();
+            },
+            lives);
     } else if (auto* fence = std::get_if<ef::SetFence>(&effect)) {
+        agent_->fence = fence->deadline;
         tell_supervisor([this, deadline = fence->deadline] {
             supervisor_->fence = deadline;
             arm_fence();
@@ -340,7 +443,12 @@ void Machine::dial() {
     connection->end(1).on_closed = [this, life = std::weak_ptr<char>(agent_->life)] {
         if (!life.expired()) link_lost();
     };
-    agent_->core->server_connected();
+    const int version = version_of_hello(speaks_, world_.speaks);
+    if (!common_version(speaks_, world_.speaks))
+        ++world_.coverage["agent refused, whose version is not spoken"];
+    else if (version != ap::kVersion)
+        ++world_.coverage["link in the words of an earlier version"];
+    agent_->core->server_connected(version);
     pump();
     watch_link();
 }
@@ -407,6 +515,7 @@ void Machine::from_server(std::string bytes) {
 void Machine::connect_supervisor() {
     if (!supervisor_) start_supervisor();
     agent_->supervised = true;
+    if (supervisor_->stopped) look_after_supervisor(0);
     tell_supervisor([this, asker = std::weak_ptr<char>(agent_->life)] {
         if (asker.expired()) return;
         std::vector<agent::TaskState> list;
@@ -447,7 +556,8 @@ void Machine::tell_supervisor(std::function<void()> what) {
     // What a killed agent had written may still be read, or not.
     Lives lives{life_, supervisor_->life};
     if (world_.dice.chance(0.5)) lives.push_back(agent_->life);
-    world_.timeline.at(to_supervisor_, std::move(what), std::move(lives));
+    world_.timeline.at(
+        to_supervisor_, [this, what = std::move(what)] { supervise(what); }, std::move(lives));
 }
 
 void Machine::tell_agent(std::function<void()> what) {
@@ -455,6 +565,7 @@ void Machine::tell_agent(std::function<void()> what) {
     to_agent_ = std::max(to_agent_ + 1us, world_.timeline.now() + world_.dice.pause(10us, 20ms));
     world_.timeline.at(to_agent_,
                        [this, what = std::move(what)] {
+                           agent_->urgent = false;
                            what();
                            pump();
                        },
@@ -521,14 +632,20 @@ void Machine::begin_task(const Start& start) {
             lives);
     for (int line = 0; line < script.lines; ++line)
         world_.timeline.in(
-            script.runs * (line + 1) / (script.lines + 1), [this, id] { task_prints(id); }, lives);
+            script.runs * (line + 1) / (script.lines + 1),
+            [this, id] { supervise([this, id] { task_prints(id); }); }, lives);
     world_.timeline.in(
         script.runs + 1us,
-        [this, id, code = script.exit_code_of(rank(id))] { end_task(id, code, 0, false, true); },
+        [this, id, code = script.exit_code_of(rank(id))] {
+            supervise([this, id, code] {  // it may have been killed by what came before this
+                if (runs(id)) end_task(id, code, 0, false, true);
+            });
+        },
         lives);
 }
 
 void Machine::task_prints(const AttemptId& id) {
+    if (!runs(id)) return;
     Process& process = supervisor_->tasks.at(id);
     print(id, Checker::line(id, rank(id), process.printed++));
     if (world_.dice.chance(0.7))
@@ -555,8 +672,30 @@ void Machine::signal_task(const AttemptId& id, int signal) {
     if (signal == SIGKILL) return end_task(id, 128 + SIGKILL, SIGKILL, false, false);
     if (world_.checker.scripts.at(id.job).ignores_term) return;
     world_.timeline.in(world_.dice.pause(1ms, 2s),
-                       [this, id] { end_task(id, 128 + SIGTERM, SIGTERM, false, false); },
+                       [this, id] {
+                           supervise([this, id] {
+                               if (runs(id)) end_task(id, 128 + SIGTERM, SIGTERM, false, false);
+                           });
+                       },
                        {life_, supervisor_->life, found->second.life});
+}
+
+std::string Machine::probe(const AttemptId& id) {
+    if (!supervisor_ || !runs(id)) return "nobody listens";
+    const Span after = world_.checker.scripts.at(id.job).ready_after;
+    if (clock_.since_boot() - supervisor_->tasks.at(id).started < after) return "refused";
+    if (world_.faults.on && world_.dice.chance(0.05)) {
+        ++world_.coverage["probe failed"];
+        return "no answer";
+    }
+    world_.checker.was_ready(id);
+    ++world_.coverage["probe went well"];
+    return "";
+}
+
+bool Machine::runs(const AttemptId& id) const {
+    const auto found = supervisor_->tasks.find(id);
+    return found != supervisor_->tasks.end() && !found->second.exit;
 }
 
 void Machine::end_task(const AttemptId& id, int exit_code, int signal, bool fenced,
@@ -583,24 +722,24 @@ void Machine::end_task(const AttemptId& id, int exit_code, int signal, bool fenc
 void Machine::arm_fence() {
     if (supervisor_->fence == Span::max()) return;
     world_.timeline.in(clock_.until(supervisor_->fence),
-                       [this] {
-                           if (clock_.since_boot() < supervisor_->fence) return;
-                           for (const Start& start : std::exchange(supervisor_->waiting, {})) {
-                               ++world_.coverage["waiting start dropped at the fence"];
-                               tell_agent([this, id = start.id] {
-                                   agent_->core->task_started(
-                                       id, fail(Code::Canceled, "Dropped", "dropped"));
-                               });
-                           }
-                           std::vector<AttemptId> running;
-                           for (const auto& [id, process] : supervisor_->tasks)
-                               if (!process.exit) running.push_back(id);
-                           for (const AttemptId& id : running) {
-                               ++world_.coverage["task fenced by the supervisor"];
-                               end_task(id, 128 + SIGKILL, SIGKILL, true, false);
-                           }
-                       },
-                       {life_, supervisor_->life});
+                       [this] { supervise([this] { meet_fence(); }); }, {life_, supervisor_->life});
+}
+
+void Machine::meet_fence() {
+    if (clock_.since_boot() < supervisor_->fence) return;
+    for (const Start& start : std::exchange(supervisor_->waiting, {})) {
+        ++world_.coverage["waiting start dropped at the fence"];
+        tell_agent([this, id = start.id] {
+            agent_->core->task_started(id, fail(Code::Canceled, "Dropped", "dropped"));
+        });
+    }
+    std::vector<AttemptId> running;
+    for (const auto& [id, process] : supervisor_->tasks)
+        if (!process.exit) running.push_back(id);
+    for (const AttemptId& id : running) {
+        ++world_.coverage["task fenced by the supervisor"];
+        end_task(id, 128 + SIGKILL, SIGKILL, true, false);
+    }
 }
 
 // TERM when it is met, KILL after the grace, whoever lives.
@@ -609,13 +748,17 @@ void Machine::arm_limit(const AttemptId& id, Span limit) {
     world_.timeline.in(
         clock_.until(process.started + limit),
         [this, id, limit] {
-            ++world_.coverage["time limit met"];
-            supervisor_->tasks.at(id).timed_out = true;
-            signal_task(id, SIGTERM);
-            world_.timeline.in(
-                clock_.until(supervisor_->tasks.at(id).started + limit + agent::kTimeoutGrace),
-                [this, id] { signal_task(id, SIGKILL); },
-                {life_, supervisor_->life, supervisor_->tasks.at(id).life});
+            supervise([this, id, limit] {
+                if (!runs(id)) return;
+                ++world_.coverage["time limit met"];
+                supervisor_->tasks.at(id).timed_out = true;
+                signal_task(id, SIGTERM);
+                if (!runs(id)) return;
+                world_.timeline.in(
+                    clock_.until(supervisor_->tasks.at(id).started + limit + agent::kTimeoutGrace),
+                    [this, id] { supervise([this, id] { signal_task(id, SIGKILL); }); },
+                    {life_, supervisor_->life, supervisor_->tasks.at(id).life});
+            });
         },
         {life_, supervisor_->life, process.life});
 }

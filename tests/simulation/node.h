@@ -26,8 +26,9 @@ struct Mutation {
     bool early_replacement = false;      // the server waits less than the agent
     bool supervisor_forgets = false;     // starts what it has started before
     bool gone_without_proof =
-        false;                // the provider calls a node gone that only vanished from its sight
-    bool extra_slot = false;  // the server thinks the pool is larger
+        false;                  // the provider calls a node gone that only vanished from its sight
+    bool list_forgets = false;  // it leaves nodes out when it says what is there
+    bool extra_slot = false;    // the server thinks the pool is larger
     bool log_acked_early = false;    // the agent takes sent bytes for received ones
     bool begun_is_revoked = false;   // a node says of a command that runs that it never began
     bool rank_forgotten = false;     // the end of a gang's rank is not stored
@@ -35,10 +36,14 @@ struct Mutation {
     bool priority_ignored = false;
     bool more_at_once = false;  // a node runs more tasks at a time than its cluster says
     bool backlog_without_limit = false;
-    bool gang_smaller = false;      // a gang is given a node less than it asks for
-    bool cancel_forgotten = false;  // the wish to cancel is not stored
-    bool events_lost = false;       // what happened is not written down
-    bool limit_not_kept = false;    // a command runs as long as it likes
+    bool gang_smaller = false;           // a gang is given a node less than it asks for
+    bool cancel_forgotten = false;       // the wish to cancel is not stored
+    bool events_lost = false;            // what happened is not written down
+    bool limit_not_kept = false;         // a command runs as long as it likes
+    bool ended_jobs_unseen = false;      // by who looks for tasks that no job refers to
+    bool ready_early = false;            // a node calls a replica ready that is not
+    bool replica_forgotten = false;      // the row of a service leaves one out
+    bool service_end_forgotten = false;  // the wish to end a service is not stored
 };
 
 class Machine {
@@ -51,7 +56,9 @@ public:
 
     // ---- faults ----
     void kill_agent(const char* why);
-    void kill_supervisor();
+    void kill_supervisor(const std::string& why = "");  // `why`: it is its agent that ends it
+    void stop_agent(Span how_long);                     // it lives and does nothing
+    void stop_supervisor(Span how_long);                // the same; the commands go on
     void reboot();  // the machine itself: what was not synced is gone
     void partition(Span how_long);
     void cut_link();  // just the connection
@@ -93,6 +100,8 @@ private:
         std::deque<Start> waiting;  // for their turn
         int slots = 1;
         Span fence = Span::max();
+        bool stopped = false;
+        std::deque<std::function<void()>> deferred;  // what it finds when it goes on
         bool listening = false;  // an agent is connected and has been told the list
     };
     struct Agent {
@@ -105,6 +114,8 @@ private:
         Span heard{};    // last bytes from the server, true time
         Span ticking = Span::max();
         bool supervised = false;
+        Span fence = Span::max();
+        bool urgent = false;  // it asked for a kill since it heard of the supervisor
     };
 
     // agent
@@ -121,6 +132,9 @@ private:
 
     // supervisor
     void start_supervisor();
+    void look_after_supervisor(int silent);
+    void supervise(std::function<void()> what);  // now, or when it goes on
+    void go_on();
     void tell_supervisor(std::function<void()> what);  // agent -> supervisor
     void tell_agent(std::function<void()> what);       // supervisor -> agent
     void start_task(const Start& start);
@@ -129,7 +143,10 @@ private:
     void task_prints(const AttemptId& id);
     void signal_task(const AttemptId& id, int signal);
     void end_task(const AttemptId& id, int exit_code, int signal, bool fenced, bool by_itself);
+    bool runs(const AttemptId& id) const;
+    std::string probe(const AttemptId& id);  // what a probe of it finds
     void arm_fence();
+    void meet_fence();
     void arm_limit(const AttemptId& id, Span limit);
     void journal(Entry entry);
     void print(const AttemptId& id, std::string_view bytes);
@@ -141,10 +158,14 @@ private:
     NodeId id_;
     MachineClock clock_;
     Life life_ = born();
+    agent_protocol::Speaks speaks_;  // its agent, which is of the build of who made it
     int boots_ = 1;
     Span partitioned_until_{};
     Span to_supervisor_{}, to_agent_{};  // arrival of the last message: they keep their order
     bool quit_ = false;
+    bool agent_stopped_ = false;    // there is one, in that state
+    Span asked_since_{}, asked_{};  // it was asked for, without an answer
+    bool long_asked_for();
 
     // the disk
     std::vector<std::string> records_;

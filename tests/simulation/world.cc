@@ -10,7 +10,7 @@ namespace ap = agent_protocol;
 namespace {
 constexpr Span kSettleWithin = 4h;
 constexpr int kPartition = 5;
-constexpr int kKinds = 11;
+constexpr int kKinds = 13;
 }  // namespace
 
 // ---------------------------------------------------------------------------------------------
@@ -35,8 +35,24 @@ void DiskStore::commit(Batch batch, Done done) {
             if (world_.mutation.cancel_forgotten) state.erase("cancelRequested");
             write.value = state.dump();
         }
+    if (world_.mutation.replica_forgotten || world_.mutation.service_end_forgotten)
+        for (Write& write : batch.writes) {
+            if (write.table != Table::Service || !write.value) continue;
+            Json service = parse_json(*write.value).value();
+            if (world_.mutation.service_end_forgotten) service.erase("ending");
+            if (world_.mutation.replica_forgotten && !service.at("replicas").items().empty())
+                service["replicas"].items().erase(service["replicas"].items().begin());
+            write.value = service.dump();
+        }
     if (world_.mutation.events_lost && world_.dice.chance(0.1))
         std::erase_if(batch.writes, [](const Write& write) { return write.table == Table::Event; });
+    const bool refused = world_.faults.on && world_.room_dice.chance(world_.faults.no_room);
+    if (refused) {
+        ++world_.coverage[batch.lane == Lane::Control ? "turn found no room in the store"
+                                                      : "write found no room in the store"];
+        refuse_next();
+    }
+    if (batch.lane == Lane::Control) turn_given_back_ = refused;
     std::vector<std::pair<Table, std::string>> keys;
     for (const Write& write : batch.writes) keys.emplace_back(write.table, write.key);
     keys_.push_back(std::move(keys));
@@ -129,9 +145,15 @@ Server::Server(World& w, MemoryStore::State state)
     : world(w),
       loop(w.timeline, w.server_clock, life),
       store(w, std::move(state), life),
-      tracking(store, w.server_clock, w.dice, loop),
-      links(loop, tracking),
-      control(w.server_clock, store, *this, w.settings) {
+      tracking(store, w.server_clock, w.dice, loop, w.log_room),
+      links(loop, tracking, w.speaks),
+      control(w.server_clock, store, *this, w.settings),
+      provider(
+          loop, w.cloud, w.dice,
+          {[this](const NodeId& id, Error why) { control.node_failed(id, std::move(why)); },
+           [this](const NodeId& id) { control.node_gone(id); },
+           [this](const NodeId& id, Json handle) { control.node_handle(id, std::move(handle)); }},
+          &w.provider_faults, [&w](const char* what) { ++w.coverage[what]; }) {
     links.set_control(&control);
     world.checker.durable_is(&store.durable());
 }
@@ -160,6 +182,7 @@ void Server::send(const NodeId& node, ap::ToAgent message) {
         return;
     }
     world.checker.leaves(store.durable(), node, message);
+    if (world.enough()) return;
     if (auto* lease = std::get_if<ap::Lease>(&message);
         lease && world.checker.scripts.at(lease->id.job).unreadable)
         lease->task = Json("?");
@@ -170,13 +193,24 @@ void Server::send(const NodeId& node, ap::ToAgent message) {
         links.send(node, base.mapped());
     }
 }
-void Server::provision(const Node& node) {
-    world.checker.provisions(store.durable(), node.id());
-    world.request(true, node.id());
+void Server::provision(const std::string&, const NodeRequest& node) {
+    world.checker.provisions(store.durable(), node.id);
+    provider.provision(node);
 }
-void Server::release(const Node& node) {
-    world.checker.releases(store.durable(), node.id());
-    world.request(false, node.id());
+void Server::release(const std::string&, const NodeId& node, const Json& handle) {
+    world.checker.releases(store.durable(), node);
+    if (!store.durable().tables[static_cast<std::size_t>(Table::Node)].contains(node))
+        ++world.coverage["released what nobody knew"];
+    provider.release(node, handle);
+}
+void Server::list(const std::string&, std::uint64_t number) {
+    provider.list([this, number](Result<std::vector<FoundNode>> found) {
+        if (!found) return;
+        const int before = control.nodes();
+        control.nodes_found(number, *found);
+        if (control.nodes() < before)
+            ++world.coverage["a node was gone, as its provider's list said"];
+    });
 }
 void Server::disconnect(const NodeId& node) {
     links.disconnect(node);
@@ -189,6 +223,7 @@ void Server::accept(const NodeId& node, std::shared_ptr<Connection> connection) 
 }
 
 void Server::arm() {
+    if (tracking.logs_full()) ++world.coverage["no room for logs"];
     const std::optional<Span> next = control.next_tick();
     if (!next || *next >= ticking_) return;
     ticking_ = *next;
@@ -208,6 +243,7 @@ World::World(std::uint64_t s, Mutation m, bool v, bool real_database, Coverage& 
       mutation(m),
       verbose(v),
       dice(s),
+      room_dice(~s),
       coverage(c),
       slots(static_cast<int>(dice.between(1, 4))),
       checker(timeline, coverage),
@@ -223,7 +259,7 @@ World::World(std::uint64_t s, Mutation m, bool v, bool real_database, Coverage& 
     short_tasks = many_bases || (!long_tasks && dice.chance(0.4));
     if (dice.chance(0.4)) gangs = dice.unit() * 0.6;
     if (gangs > 0) settings.slots = slots = std::max(slots, static_cast<int>(dice.between(2, 6)));
-    checker.slots = slots;
+    checker.slots = slots_may_be[0] = slots;
     if (mutation.extra_slot) ++settings.slots;
     priorities = dice.chance(0.4);
     sharers = dice.chance(0.4);
@@ -238,6 +274,9 @@ World::World(std::uint64_t s, Mutation m, bool v, bool real_database, Coverage& 
     const double rate = dice.chance(0.1) ? 0 : 1;  // some worlds are without faults
     if (dice.chance(0.6)) faults.lost_message = rate * dice.unit() * 0.3;
     if (dice.chance(0.4)) faults.commit_fails = rate * dice.unit() * 0.1;
+    if (room_dice.chance(0.3))
+        faults.no_room =
+            rate * room_dice.unit() * 0.3;  // dice of its own: the other faults of a seed stay
     if (dice.chance(0.3)) faults.crash_per_step = rate * dice.unit() * 0.005;
     if (dice.chance(0.3)) faults.preparation_fails = rate * dice.unit() * 0.2;
     faults.every = short_tasks ? dice.pause(100ms, 30s) : dice.pause(3s, 120s);
@@ -251,7 +290,39 @@ World::World(std::uint64_t s, Mutation m, bool v, bool real_database, Coverage& 
         faults.every = every;
         long_tasks = !short_tasks;
     }
+    if (room_dice.chance(0.3)) log_room = 1000;  // a few lines of a few jobs
     if (many_bases) faults = {}, faults.on = false;
+    const double bad = faults.on ? faults.lost_message : 0;
+    provider_faults.fastest = 1ms;
+    provider_faults.slowest = 5s;
+    provider_faults.lost_request = provider_faults.twice = bad / 2;
+    provider_faults.unavailable = provider_faults.lost_answer = bad;
+    provider_faults.ambiguous = provider_faults.exhausted = bad / 2;
+    provider_faults.handles = room_dice.chance(0.5);
+    if (room_dice.chance(0.4)) {
+        checker.far_slots = std::max(slots, static_cast<int>(room_dice.between(1, 3)));
+        Pool far;
+        far.name = kFarPool;
+        far.slots = checker.far_slots;
+        if (room_dice.chance(0.5) && !mutation.early_replacement)
+            far.lost_node_after = room_dice.pause(1min, 10min);
+        settings.pools = {far};
+    }
+    many_builds = room_dice.chance(0.3);
+    draw_build();
+    settings.list_first = room_dice.pause(100ms, 10s);
+    settings.list_every = room_dice.pause(2s, 3min);
+    if (mutation.list_forgets) provider_faults.forgets = 0.2;
+}
+
+// The one before, this one, and one to come that does not speak the first any more. The one before
+// knows no services: there are none where the first server is of it, nor does it come after others
+// where there are some.
+void World::draw_build() {
+    if (!many_builds) return;
+    constexpr agent_protocol::Speaks kBuilds[] = {{1, 1}, {1, 2}, {2, 2}};
+    const bool must_serve = !services.empty();
+    speaks = kBuilds[room_dice.between(must_serve ? 1 : 0, 2)];
 }
 
 World::~World() {
@@ -295,6 +366,10 @@ std::string World::run() {
     }
     if (!enough()) {
         checker.require(server != nullptr, "the server is not there at the end");
+        if (server)
+            for (const Control::ServiceView& view : server->control.services(kWorkspace))
+                checker.violate("service " + view.service.name +
+                                " is never over, or never as it is wanted: " + view.why);
         if (server) checker.settled(server->store.durable());
         checker.require(asking == 0,
                         "the client has no answer to " + std::to_string(asking) + " requests");
@@ -311,7 +386,7 @@ std::string World::run() {
 }
 
 bool World::quiet() const {
-    if (!server || asking > 0) return false;
+    if (!server || asking > 0 || !services_ended) return false;
     const MemoryStore::State& state = server->store.durable();
     return state.tables[static_cast<std::size_t>(Table::JobLive)].empty() &&
            state.tables[static_cast<std::size_t>(Table::Node)].empty() &&
@@ -320,59 +395,37 @@ bool World::quiet() const {
 }
 
 // ---------------------------------------------------------------------------------------------
-// The provider: the way to a machine is as bad as any other.
+// The machines
 
-void World::request(bool provision, const NodeId& node) {
-    int copies = 1;
-    if (faults.on && dice.chance(faults.lost_message)) {
-        copies = dice.chance(0.5) ? 0 : 2;
-        ++coverage[copies == 0 ? "provider request lost" : "provider request doubled"];
-    }
-    for (int i = 0; i < copies; ++i)
-        timeline.in(dice.pause(5ms, 5s),
-                    [this, provision, node, life = std::weak_ptr<char>(server->life)] {
-                        perform(provision, node, life);
-                    },
-                    {always});
+bool Cloud::reachable(const NodeId& node) {
+    const auto found = world_.machines.find(node);
+    return found == world_.machines.end() || found->second->reachable();
 }
 
-void World::perform(bool provision, const NodeId& node, std::weak_ptr<char> asker) {
-    const auto answer = [this, asker](std::function<void(Control&)> what) {
-        if (faults.on && dice.chance(faults.lost_message)) {
-            ++coverage["provider answer lost"];
-            return;
-        }
-        timeline.in(dice.pause(1ms, 2s), [this, what] { what(server->control); }, {asker});
-    };
-    const auto found = machines.find(node);
-    Machine* machine = found == machines.end() ? nullptr : found->second.get();
-    if (provision) {
-        if ((machine && !machine->reachable()) || (faults.on && dice.chance(faults.lost_message))) {
-            ++coverage["provisioning failed"];
-            return answer([node](Control& control) {
-                control.node_failed(
-                    node, Error{Code::Unavailable, "NoHost", "the machine does not answer", ""});
-            });
-        }
-        if (!machine) {
-            machine =
-                machines.emplace(node, std::make_unique<Machine>(*this, node)).first->second.get();
-            ++coverage["machine made"];
-            say("provider", "makes " + node);
-        }
-        machine->ensure_agent();
-        return;
+void Cloud::ensure(const NodeId& node) {
+    auto& machine = world_.machines[node];
+    if (!machine) {
+        machine = std::make_unique<Machine>(world_, node);
+        ++world_.coverage["machine made"];
+        world_.say("provider", "makes " + node);
     }
-    if (machine && !machine->reachable()) {  // tried again as long as the one who asked lives
-        timeline.in(10s, [this, node, asker] { perform(false, node, asker); }, {always, asker});
-        return;
-    }
-    if (machine) {
-        say("provider", "ends " + node);
-        ++coverage["machine released"];
-        machines.erase(found);
-    }
-    answer([node](Control& control) { control.node_gone(node); });
+    machine->ensure_agent();
+}
+
+void Cloud::end(const NodeId& node) {
+    const auto found = world_.machines.find(node);
+    if (found == world_.machines.end()) return;
+    world_.say("provider", "ends " + node);
+    ++world_.coverage["machine released"];
+    world_.machines.erase(found);
+}
+
+std::vector<FoundNode> Cloud::list() {
+    std::vector<FoundNode> found;
+    for (const auto& [id, machine] : world_.machines)
+        found.push_back(
+            {machine->has_agent() ? FoundNode::Is::Alive : FoundNode::Is::Unknown, id, {}});
+    return found;
 }
 
 bool World::dial(Machine& machine, std::shared_ptr<Connection>& connection) {
@@ -438,6 +491,8 @@ void World::fault() {
                             {server->life});
             return;
         }
+        case 11: return machine.stop_agent(dice.pause(1s, 30min));
+        case 12: return machine.stop_supervisor(dice.pause(1s, 30min));
         default: ++coverage["wall clock set"]; machine.clock().wall_offset += dice.pause(1s, 3h);
     }
 }
@@ -447,13 +502,18 @@ void World::fault() {
 void World::compare_recovered() {
     if (!server || !server->store.at_rest()) return;
     const std::optional<Span> next = server->control.next_tick();
-    if (next && *next <= server_clock.since_boot() + 20ms) return;  // it gathers
+    // It gathers; or a sweep's time is nearly over, which a restart takes from the wall clock: the
+    // other one drifts.
+    const bool sweeps = std::ranges::any_of(
+        checker.scripts, [](const auto& one) { return !one.second.sweep.is_null(); });
+    const Span soon = sweeps ? std::max<Span>(20ms, server_clock.since_boot() / 50) : Span(20ms);
+    if (next && *next <= server_clock.since_boot() + soon) return;
     if (commit_failed && timeline.now() < *commit_failed + 40s)
         return;  // so it does for long after a failure
     struct Nobody : Effects {
         void send(const NodeId&, ap::ToAgent) override {}
-        void provision(const Node&) override {}
-        void release(const Node&) override {}
+        void provision(const std::string&, const NodeRequest&) override {}
+        void release(const std::string&, const NodeId&, const Json&) override {}
         void disconnect(const NodeId&) override {}
     } nobody;
     MemoryStore copy(server->store.durable());
@@ -498,13 +558,14 @@ void World::compare_recovered() {
         if (!mine || !theirs) continue;
         const bool makes_trials = std::ranges::any_of(
             checker.scripts, [](const auto& one) { return !one.second.sweep.is_null(); });
-        checker.require(makes_trials ? mine->counts.waiting <= theirs->counts.waiting
-                                     : mine->counts.waiting == theirs->counts.waiting,
-                        [&] {
-                            return std::to_string(mine->counts.waiting) +
-                                   " jobs wait, and after a restart " +
-                                   std::to_string(theirs->counts.waiting) + " would";
-                        });
+        // Nor is it known to a server that starts that it was being drained.
+        checker.require(
+            makes_trials || !services.empty() ? mine->counts.waiting <= theirs->counts.waiting
+                                              : mine->counts.waiting == theirs->counts.waiting,
+            [&] {
+                return std::to_string(mine->counts.waiting) + " jobs wait, and after a restart " +
+                       std::to_string(theirs->counts.waiting) + " would";
+            });
     }
 }
 
@@ -517,6 +578,7 @@ void World::crash_server(const char* why) {
         if (dice.chance(0.3)) machine->cut_link();
     durable = server->crash();
     server.reset();
+    checker.draining = false;  // who starts it wants it to work
     if (sqlite) {
         ++coverage["database opened again"];
         const std::string trouble =
@@ -536,9 +598,20 @@ void World::crash_server(const char* why) {
     timeline.in(away,
                 [this] {
                     if (server) return;
-                    say("server", "starts");
+                    draw_build();
+                    say("server", "starts, and speaks " + to_text(speaks));
                     server = std::make_unique<Server>(*this, std::move(durable));
                     server->begin();
+                    const int now = server->control.slots();
+                    checker.require(
+                        mutation.extra_slot ||
+                            std::any_of(slots_may_be.begin(), slots_may_be.end(),
+                                        [&](const auto& one) { return one.second == now; }),
+                        [&] {
+                            return "after a restart the pool has " + std::to_string(now) +
+                                   " slots, which nobody set";
+                        });
+                    checker.slots_are(now - (mutation.extra_slot ? 1 : 0));
                 },
                 {always});
 }
@@ -546,34 +619,60 @@ void World::crash_server(const char* why) {
 void World::stop_faults() {
     say("world", "no more faults");
     faults.on = false;
+    FakeFaults none;
+    none.fastest = provider_faults.fastest;
+    none.slowest = provider_faults.slowest;
+    none.handles = provider_faults.handles;
+    none.forgets = provider_faults.forgets;
+    provider_faults = none;
     for (auto& [id, machine] : machines) machine->partition(Span{});
     timeline.in(1min, [this] { settle(); }, {always});
 }
 
 // Room for everything that waits, and nothing is kept.
 void World::settle() {
-    timeline.in(10s,
-                [this] {
-                    compare_recovered();
-                    if (asking > 0)
-                        return settle();  // what was asked before must not come after this
-                    settling = true;
-                    for (const std::string& name : computes)
-                        ask(
-                            [name](Server& at, Control::Reply<void> reply) {
-                                Compute compute;
-                                compute.workspace = kWorkspace;
-                                compute.name = name;
-                                compute.definition = compute.envelope = Json::object();
-                                compute.max_nodes = 6;
-                                compute.idle_before_scale_down = 5s;
-                                at.control.put_compute(std::move(compute), [reply](Result<Put> r) {
-                                    reply(r ? Result<void>{} : Result<void>(Failure(r.error())));
-                                });
+    timeline.in(
+        10s,
+        [this] {
+            compare_recovered();
+            if (asking > 0) return settle();  // what was asked before must not come after this
+            settling = true;
+            set_slots(slots);
+            for (const auto& [name, planned] : services)
+                timeline.in(service_dice.pause(1ms, 1min),
+                            [this, name = name] {
+                                PlannedService& one = services.at(name);
+                                if (service_dice.chance(0.7)) ++one.revision;
+                                put_service(name, one.wanted, one.surge);
                             },
-                            [](Result<void>) {});
+                            {always});
+            if (!services.empty()) {
+                services_ended = false;
+                timeline.in(2min, [this] { end_services(); }, {always});
+            }
+            ask(
+                [this](Server& at, Control::Reply<void> reply) {
+                    checker.draining = false;
+                    at.control.resume(std::move(reply));
                 },
-                {always});
+                [](Result<void>) {});
+            for (const std::string& name : computes)
+                ask(
+                    [name, far = checker.far_slots > 0](Server& at, Control::Reply<void> reply) {
+                        Compute compute;
+                        compute.workspace = kWorkspace;
+                        compute.name = name;
+                        if (far && name == kFarCompute) compute.pool = kFarPool;
+                        compute.definition = compute.envelope = Json::object();
+                        compute.max_nodes = 6;
+                        compute.idle_before_scale_down = 5s;
+                        at.control.put_compute(std::move(compute), [reply](Result<Put> r) {
+                            reply(r ? Result<void>{} : Result<void>(Failure(r.error())));
+                        });
+                    },
+                    [](Result<void>) {});
+        },
+        {always});
 }
 
 }  // namespace turnout::simulation

@@ -13,6 +13,7 @@
 #include "control/control.h"
 #include "network.h"
 #include "node.h"
+#include "provider/fake/fake_provider.h"
 #include "sqlite_disk.h"
 #include "store/memory/memory_store.h"
 #include "timeline.h"
@@ -25,6 +26,7 @@ struct Faults {
     bool on = true;
     double lost_message = 0;    // of provider and client
     double commit_fails = 0;    // per commit
+    double no_room = 0;         // per commit: the store gives it back
     double crash_per_step = 0;  // of the server, at any event
     double preparation_fails = 0;
     Span every = 30s;        // mean time between the faults below
@@ -38,7 +40,7 @@ public:
     void commit(Batch batch, Done done) override;
     using Store::commit;
     // Nothing is on its way to the disk, and everybody knows what is there.
-    bool at_rest() const { return !writing_ && queued() == 0; }
+    bool at_rest() const { return !writing_ && queued() == 0 && !turn_given_back_; }
 
 private:
     void write_out();
@@ -49,6 +51,20 @@ private:
     std::deque<std::vector<std::pair<Table, std::string>>> keys_;
     std::deque<Batch> batches_;  // with a real database only
     bool writing_ = false;
+    bool turn_given_back_ = false;  // control has to bring it again
+};
+
+// The machines, behind the provider.
+class Cloud : public FakeCloud {
+public:
+    Cloud(World& world, Loop& loop) : FakeCloud(loop), world_(world) {}
+    bool reachable(const NodeId& node) override;
+    void ensure(const NodeId& node) override;
+    void end(const NodeId& node) override;
+    std::vector<FoundNode> list() override;
+
+private:
+    World& world_;
 };
 
 class Server : public Effects {
@@ -59,8 +75,9 @@ public:
     MemoryStore::State crash();
 
     void send(const NodeId& node, agent_protocol::ToAgent message) override;
-    void provision(const Node& node) override;
-    void release(const Node& node) override;
+    void provision(const std::string& provider, const NodeRequest& node) override;
+    void release(const std::string& provider, const NodeId& node, const Json& handle) override;
+    void list(const std::string& provider, std::uint64_t number) override;
     void disconnect(const NodeId& node) override;
 
     void accept(const NodeId& node, std::shared_ptr<Connection> connection);
@@ -73,6 +90,7 @@ public:
     Tracking tracking;
     AgentLinks links;
     Control control;
+    FakeProvider provider;
 
 private:
     Span ticking_ = Span::max();
@@ -89,9 +107,6 @@ struct World {
     void say(const char* who, const std::string& what);
     bool enough() const { return checker.violated(); }
 
-    // ---- the provider ----
-    void request(bool provision, const NodeId& node);
-    void perform(bool provision, const NodeId& node, std::weak_ptr<char> server);
     bool dial(Machine& machine, std::shared_ptr<Connection>& connection);  // an agent calls
 
     // ---- the client ----
@@ -99,6 +114,14 @@ struct World {
     Compute some_cluster(const std::string& name);
     void put(Compute compute);
     void plan_sweep(int number, Span when);
+    void plan_operator();
+    void plan_services();
+    void put_service(const std::string& name, int wanted, int surge);
+    void end_service(const std::string& name);
+    void end_services();  // when all are as they are wanted
+    void set_slots(int count);
+    void plan_tidying();
+    void erase_unused_bases(Span later);
     void plan_job(int number, Span when);
     void submit(std::string name, std::string compute, Json definition);
     void ask(std::function<void(Server&, Control::Reply<void>)> what,
@@ -116,11 +139,15 @@ struct World {
     std::uint64_t seed;
     Mutation mutation;
     bool verbose;
-    Dice dice;
+    Dice dice, room_dice;
     Timeline timeline{dice};
     Coverage& coverage;
     Faults faults;
     int slots;
+    std::map<int, int>
+        slots_may_be;  // those last acknowledged, and what was asked for since, in that order
+    int slots_asked = 0;
+    std::size_t log_room = 64 << 20;
     Span lost_node_after = dice.pause(1min, 10min);
     // What kind of world it is.
     bool long_tasks = false;
@@ -132,6 +159,14 @@ struct World {
     MachineClock server_clock;
     Control::Settings settings;
     Life always = born();
+    MachineClock cloud_clock{timeline, 0};
+    ProcessLoop cloud_loop{timeline, cloud_clock, always};
+    Cloud cloud{*this, cloud_loop};
+    // Of the server's build: another one may take over when it is started again.
+    bool many_builds = false;
+    agent_protocol::Speaks speaks;
+    void draw_build();
+    FakeFaults provider_faults;
 
     MemoryStore::State durable;          // while no server lives
     std::unique_ptr<SqliteDisk> sqlite;  // the same state in a real database
@@ -142,6 +177,15 @@ struct World {
     std::map<NodeId, Span> busy_until;  // one request at a time on a machine
     int asking = 0;                     // operations of the client without an answer
     std::vector<std::string> computes;
+    struct PlannedService {
+        std::string compute;
+        agent_protocol::ServiceSpec spec;
+        int revision = 0;  // of the task that was asked for last
+        int wanted = 1, surge = 1;
+    };
+    std::map<std::string, PlannedService> services;
+    Dice service_dice{seed * 0x9E3779B97F4A7C15ULL + 17};
+    bool services_ended = true;
     bool settling = false;
 };
 

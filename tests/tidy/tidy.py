@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """usage: tests/tidy/tidy.py [--notes FILE]
 
-Style as a test: who may include whom, how large a file may be, what may not be called, headers that
-compile alone, and documents whose names exist. Each rule is one result; `--notes` appends
+Style as a test: who may include whom, how it is formatted, what may not be called, headers
+that compile alone, and documents whose names exist. Each rule is one result; `--notes` appends
 `passed|failed<tab>name<tab>reason` lines to a file for scripts/test-summary.
 """
 import argparse
@@ -13,10 +13,14 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+import counts
 
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
+SUPPORT = ROOT / "tests" / "support"  # what tests of several folders share; laid out as src/ is
 
 # ---- the layers. A folder of src/ may include itself and these, nothing else. ----
 PURE = {"base"}
@@ -24,30 +28,33 @@ LAYERS = {
     "base": set(),
     "io": PURE,
     "io/posix": {"io"} | PURE,
+    "io/ssh": {"io", "io/posix"} | PURE,
     "io/tls": {"io", "io/posix"} | PURE,
-    "spec": {"io"} | PURE,
-    "model": {"spec", "io"} | PURE,
-    "store": {"io"} | PURE,
-    "blob": {"store", "model", "spec", "io"} | PURE,
-    "schedule": {"model", "spec"} | PURE,
-    "tracking": {"blob", "store", "model", "spec", "io"} | PURE,
-    "provider": {"model", "spec", "io", "io/posix"} | PURE,
-    "environment": {"spec", "io"} | PURE,
+    "link": {"io", "io/posix"} | PURE,
+    "yaml": PURE,
+    "resources": {"yaml", "io"} | PURE,
+    "protocol": PURE,
+    "model": {"resources", "protocol", "yaml", "io"} | PURE,
+    "store": {"io", "io/posix"} | PURE,
+    "blob": {"store", "model", "resources", "protocol", "yaml", "io", "io/posix"} | PURE,
+    "catalog": {"store", "model", "resources", "protocol", "yaml", "io"} | PURE,
+    "fetch": {"blob", "store", "protocol", "io", "io/posix"} | PURE,
+    "schedule": {"model", "protocol"} | PURE,
+    "tracking": {"blob", "store", "model", "resources", "protocol", "yaml", "io"} | PURE,
+    "provider": {"link", "model", "resources", "protocol", "yaml", "io", "io/posix", "io/ssh"} | PURE,
+    "environment": {"yaml", "protocol", "io", "io/posix"} | PURE,
     "supervisor": set(),
-    "agent": {"environment", "spec", "io", "io/posix", "supervisor"} | PURE,
-    "control": {"schedule", "tracking", "blob", "store", "model", "spec", "io"} | PURE,
-    "api": {"control", "schedule", "tracking", "blob", "store", "environment", "model", "spec", "io"} | PURE,
-    "client": {"schedule", "model", "spec", "io", "io/tls", "io/posix"} | PURE,
-    "cli": {"client", "schedule", "model", "spec", "io", "io/posix", "io/tls"} | PURE,
+    "agent": {"environment", "protocol", "io", "io/posix", "supervisor"} | PURE,
+    "submission": {"environment", "fetch", "model", "resources", "protocol", "yaml", "io"} | PURE,
+    "control": {"schedule", "tracking", "blob", "store", "model", "resources", "protocol", "yaml", "io"} | PURE,
+    "access": PURE,
+    "api": {"access", "control", "catalog", "submission", "fetch", "schedule", "tracking", "blob", "store", "environment", "model", "resources", "protocol", "yaml", "io"} | PURE,
+    "client": {"schedule", "model", "resources", "protocol", "yaml", "io", "io/tls", "io/posix"} | PURE,
+    "cli": {"client", "submission", "schedule", "model", "resources", "protocol", "yaml", "io", "io/posix", "io/tls"} | PURE,
 }
 # src/app is where concrete classes meet: it may include everything. Tests may use the real
 # implementations of the interfaces that their folder is given.
 FOR_TESTS = {"io/posix", "store"}
-
-LARGEST_FILE = 900  # lines: past that there are usually two ideas
-LARGER_FILES = {
-    "src/supervisor/supervisor.c": 1300,  # stands alone: one file, no library, nothing else to include
-}
 
 # ---- the outside world enters through src/io, nowhere else ----
 BANNED = {
@@ -72,9 +79,10 @@ BANNED_ALLOWED = {  # file or folder -> what it may use
     "cli/job_commands.cc": {"system()"},
     # Both block on threads of their own, apart from the loop and its clock.
     "agent/supervisor_link.cc": {"sleep()"},
-    "environment/prepare.cc": {"sleep()"},
+    "agent/environment/again.cc": {"sleep()"},
+    "agent/environment/prepare.cc": {"sleep()"},
     "environment/programs.cc": {"fork()"},
-    "environment/uv.cc": {"sleep()"},
+    "agent/environment/fetch_uv.cc": {"sleep()"},
 }
 
 UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
@@ -136,13 +144,6 @@ def banned_findings(relative, text):
                 yield f"src/{relative}:{number}: {name} outside src/io"
 
 
-def size_findings(name, text):
-    lines = text.count("\n") + 1
-    most = LARGER_FILES.get(name, LARGEST_FILE)
-    if lines > most:
-        yield f"{name}: {lines} lines, at most {most}"
-
-
 def text_findings(name, text):
     for number, line in enumerate(text.split("\n"), 1):
         if UNFINISHED.search(line):
@@ -183,15 +184,36 @@ def own_files():
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
     ).stdout.split("\n")
+    if len(listed) < 2:
+        raise SystemExit("tidy: git names no files here: is this a checkout, and yours?")
     for name in listed:
         path = ROOT / name
         if name and path.is_file() and path.suffix in (".h", ".cc", ".c", ".py", ".sh", ".cmake"):
             yield path
 
 
-def check_sizes():
-    for path in own_files():
-        yield from size_findings(short(path), path.read_text())
+def format_findings(program, paths):
+    """The first place of each file that .clang-format would change."""
+    done = subprocess.run(
+        [program, "--dry-run", "-Werror", "--ferror-limit=1", *paths], cwd=ROOT, capture_output=True, text=True
+    )
+    found = re.findall(r"^(.+:\d+):\d+: error: code should be clang-formatted", done.stderr, re.M)
+    for place in found:
+        yield f"{place}: not as .clang-format says: scripts/format"
+    if done.returncode != 0 and not found:
+        yield f"clang-format failed: {done.stderr.strip()[:200]}"
+
+
+def check_format():
+    program = ROOT / ".venv" / "bin" / "clang-format"
+    if not program.exists():
+        yield "there is no .venv/bin/clang-format: scripts/python-env .venv"
+        return
+    paths = [short(path) for path in own_files() if path.suffix in (".h", ".cc", ".c")]
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        parts = [paths[at : at + 50] for at in range(0, len(paths), 50)]
+        for findings in pool.map(lambda part: list(format_findings(str(program), part)), parts):
+            yield from findings
 
 
 def check_text():
@@ -224,10 +246,23 @@ def check_documents():
             yield from document_findings(name, path.read_text(), exists, words)
 
 
+def kind_findings(files):
+    for kind, places in counts.job_kind_places(files).items():
+        if len(places) > counts.MOST_PLACES:
+            yield f"{kind} is named in {len(places)} places, at most {counts.MOST_PLACES}: {', '.join(places)}"
+
+
+def check_kinds():
+    files = counts.read_product()
+    if not counts.job_kind_places(files):
+        yield "model/job_kind.h names no kinds of jobs"
+    yield from kind_findings(files)
+
+
 def compile_alone(header):
     command = os.environ.get("CXX", "g++").split() + [
         "-std=gnu++23", "-fsyntax-only", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-I", str(SRC),
-        "-x", "c++", "-",
+        "-I", str(SUPPORT), "-x", "c++", "-",
     ]
     done = subprocess.run(
         command, input=f'#include "{header.relative_to(SRC)}"\n', capture_output=True, text=True, timeout=300
@@ -241,7 +276,8 @@ def closure(header, seen):
         return seen
     seen.add(header)
     for name in re.findall(r'^\s*#\s*include\s+"([^"]+)"', header.read_text(), re.M):
-        closure(SRC / name if (SRC / name).is_file() else header.parent / name, seen)
+        found = (base / name for base in (SRC, SUPPORT) if (base / name).is_file())
+        closure(next(found, header.parent / name), seen)
     return seen
 
 
@@ -255,7 +291,7 @@ def check_headers():
     for header in sources(".h"):
         digest = hashlib.sha256()
         for part in sorted(closure(header, set())):
-            digest.update(str(part.relative_to(SRC)).encode() + b"\0" + part.read_bytes())
+            digest.update(os.path.relpath(part, SRC).encode() + b"\0" + part.read_bytes())
         keys[header] = digest.hexdigest()
     todo = [header for header, key in keys.items() if key not in cache]
     good = {key for key in keys.values() if key in cache}
@@ -283,8 +319,21 @@ def check_itself():
     yield from expect(banned_findings("api/a.cc", "auto t = std::chrono::system_clock::now();"), 1, "banned calls")
     yield from expect(banned_findings("api/a.cc", 'x = getenv("HOME"); y = ::fork();'), 2, "banned calls")
     yield from expect(banned_findings("api/a.cc", '// fork() here\ncall("rand()"); clock.time(0);'), 0, "banned calls")
-    yield from expect(size_findings("a", "\n" * 900), 1, "sizes")
     yield from expect(text_findings("a", "// TO" + "DO: more\n\tx\n"), 2, "text")
+    program = ROOT / ".venv" / "bin" / "clang-format"
+    if program.exists():
+        with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+            bad, good = Path(folder) / "bad.cc", Path(folder) / "good.cc"
+            bad.write_text("int  a;\nint  b;\n")
+            good.write_text("int a;\n")
+            yield from expect(format_findings(str(program), [str(bad), str(good)]), 1, "formatting")
+            yield from expect(format_findings(str(program), [str(Path(folder) / "none.cc")]), 1, "formatting")
+    kinds = [("model/job_kind.h", "enum class JobType { Run, Sweep };")]
+    named = [(f"a/{name}.cc", "x = JobType::Sweep;") for name in "bcd"]
+    yield from expect(kind_findings(kinds + named), 0, "kinds of jobs")
+    yield from expect(kind_findings(kinds + named + [("e/e.h", 'if (type == "Sweep")')]), 1, "kinds of jobs")
+    yield from expect(kind_findings(kinds + named + [("b/b.h", "// JobType::Sweep")]), 0, "kinds of jobs")
+    yield from expect(kind_findings(kinds + named + [("e/sweep_e.h", "JobType::Sweep")]), 0, "kinds of jobs")
     there = {"src/a.h", "a.h"}.__contains__
     yield from expect(document_findings("d", "`src/a.h` `Thing` `Thing::run()`", there, {"Thing", "run"}), 0, "documents")
     yield from expect(document_findings("d", "`src/b.h` `Absent`", there, set()), 2, "documents")
@@ -294,9 +343,10 @@ CHECKS = {
     "itself": check_itself,
     "layers": check_layers,
     "banned calls": check_banned,
-    "sizes": check_sizes,
+    "format": check_format,
     "text": check_text,
     "documents": check_documents,
+    "kinds of jobs": check_kinds,
     "headers compile alone": check_headers,
 }
 

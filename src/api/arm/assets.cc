@@ -1,85 +1,30 @@
-// Versioned assets: environments, data, models, components, codes. One set of rows for all kinds;
-// what differs is in the table of kinds.
+// Documents with versions: environments, data, models, components, codes. One set of routes for all
+// kinds; what differs is in their rows (resources/documents.cc) and in asset_hooks.cc.
 #include <algorithm>
-#include <array>
 
-#include "api/arm/reference.h"
+#include "api/arm/asset_hooks.h"
 #include "api/arm/registry.h"
 #include "api/arm/resource.h"
 #include "api/data_uri.h"
+#include "api/upkeep/needs.h"
+#include "api/upkeep/removal.h"
+#include "api/upkeep/upkeep.h"
 #include "base/hash.h"
 #include "blob/blobs.h"
 #include "control/jobs.h"
-#include "environment/definition.h"
+#include "submission/reference.h"
+#include "submission/registered.h"
 
 namespace turnout::api::arm {
 namespace {
 
+using submission::blob_of_url;
+using submission::parse_reference;
+using submission::Reference;
+
 constexpr Span kUploadLife = 24h;
 
-struct Kind {
-    std::string_view name;  // as in the path
-    std::string_view one;   // for messages
-    // Looks at a new definition, may bring it into the form in which it is kept.
-    Result<void> (*check)(Services& services, const Workspace& workspace, const std::string& name,
-                          Json& properties);
-    // Adds what the server says to an answer.
-    void (*complete)(const Call& call, Json& properties);
-};
-
-Failure missing(std::string_view what, std::string field) {
-    return invalid(std::string(what), "properties." + std::move(field));
-}
-
-// ---- environments
-
-Result<void> check_environment(Services&, const Workspace&, const std::string& name,
-                               Json& properties) {
-    if (to_lower(name).starts_with("azureml-"))
-        return fail(
-            Code::InvalidArgument, "ReservedName",
-            "names that begin with 'AzureML-' belong to curated environments: choose another",
-            "name");
-    const Json& image = properties.at("image");
-    const Json& conda = properties.at("condaFile");
-    for (const auto* member : {&image, &conda})
-        if (!member->is_null() && !member->is_string())
-            return missing("image and condaFile must be text", "image");
-    if (image.as_view().empty() && conda.as_view().empty() && !properties.at("build").is_object())
-        return missing("an environment needs an image, a condaFile or a build", "image");
-    if (!conda.as_view().empty()) {
-        environment::Definition definition;
-        definition.name = name;
-        definition.image = image.as_string();
-        definition.conda_file = conda.as_string();
-        TURNOUT_TRY(environment::resolve(definition));
-    }
-    return {};
-}
-
-void complete_environment(const Call&, Json& properties) {
-    properties.set("environmentType", "UserCreated");
-    if (!properties.at("osType").is_string()) properties.set("osType", "Linux");
-    properties.set("provisioningState", "Succeeded");
-}
-
-// ---- data and models
-
-// What a job made is kept as the place where it is: clients read no other form.
-Result<void> locate_output(Services& services, const Workspace& workspace,
-                           const Reference& reference, Json& properties, const std::string& field) {
-    const auto output =
-        TURNOUT_TRY(uri_of_output(services, workspace, reference.job, reference.output));
-    if (!output) {
-        const bool known =
-            TURNOUT_TRY(read_job(services.store, workspace.id, reference.job)).has_value();
-        return missing("'" + reference.text + "': job '" + reference.job + "' " +
-                           (known ? "has no output '" + reference.output + "'" : "does not exist"),
-                       field);
-    }
-    properties.set(field, output->uri + reference.path);
-    return {};
-}
+using Kind = resources::DocumentKind;
 
 // `uri` of the same place as `before` is kept in the words of the first time.
 bool same_place(const Workspace& workspace, const std::string& before, const std::string& uri) {
@@ -89,104 +34,10 @@ bool same_place(const Workspace& workspace, const std::string& before, const std
            one->path == other->path;
 }
 
-Result<void> check_location(Services& services, const Workspace& workspace, Json& properties,
-                            const std::string& field) {
-    const std::string uri = properties.at(field).as_string();
-    const Reference reference = TURNOUT_TRY(parse_reference(uri, workspace));
-    if (reference.form == Reference::Form::JobOutput)
-        return locate_output(services, workspace, reference, properties, field);
-    if (reference.form == Reference::Form::Local)
-        return missing("'" + uri +
-                           "' is a path of the client's machine: clients upload such files and "
-                           "name them azureml://datastores/…",
-                       field);
-    if (reference.form == Reference::Form::Path) {
-        std::vector<std::string> names;
-        for (auto& [name, other] : TURNOUT_TRY(services.assets.list_datastores(workspace.id)))
-            names.push_back(name);
-        if (std::ranges::find(names, reference.datastore) == names.end())
-            return missing("datastore '" + reference.datastore + "' does not exist" +
-                               did_you_mean(reference.datastore, names),
-                           field);
-    }
-    return {};
-}
-
-Result<void> check_data(Services& services, const Workspace& workspace, const std::string&,
-                        Json& properties) {
-    const std::string type = properties.at("dataType").as_string();
-    if (type != "uri_file" && type != "uri_folder" && type != "mltable")
-        return missing(
-            "dataType is uri_file, uri_folder or mltable, not '" + type.substr(0, 40) + "'",
-            "dataType");
-    const std::string uri = properties.at("dataUri").as_string();
-    if (uri.empty()) return missing("a data asset needs a dataUri", "dataUri");
-    return check_location(services, workspace, properties, "dataUri");
-}
-
-void complete_data(const Call&, Json& properties) {
-    for (const std::string_view member : {"tags", "properties"})
-        if (!properties.at(member).is_object()) properties.set(member, Json::object());
-}
-
-Result<void> check_model(Services& services, const Workspace& workspace, const std::string&,
-                         Json& properties) {
-    const std::string uri = properties.at("modelUri").as_string();
-    if (uri.empty()) return missing("a model needs a modelUri", "modelUri");
-    return check_location(services, workspace, properties, "modelUri");
-}
-
-void complete_model(const Call& call, Json& properties) {
-    complete_data(call, properties);
-    if (!properties.at("flavors").is_object()) properties.set("flavors", Json::object());
-    if (!properties.at("modelType").is_string()) properties.set("modelType", "custom_model");
-}
-
-// ---- components
-
-Result<void> check_component(Services&, const Workspace&, const std::string&, Json& properties) {
-    if (!properties.at("componentSpec").is_object())
-        return missing("a component needs a componentSpec", "componentSpec");
-    return {};
-}
-
-// ---- codes: the URI is kept without its origin, since ports and hosts change
-
-Result<void> check_code(Services&, const Workspace& workspace, const std::string&,
-                        Json& properties) {
-    const std::string uri = properties.at("codeUri").as_string();
-    const auto blobs = blob_of_url(uri);
-    if (!blobs || workspace_of_container(blobs->container) != workspace.id)
-        return missing("codeUri must be the place that startPendingUpload gave out", "codeUri");
-    std::string path = "/blob/" + blobs->container;
-    if (!blobs->prefix.empty()) path += "/" + blobs->prefix;
-    properties.set("codeUri", path);
-    return {};
-}
-
-void complete_code(const Call& call, Json& properties) {
-    const auto blobs = blob_of_url(properties.at("codeUri").as_view());
-    if (!blobs) return;
-    std::string uri = call.plain_origin + "/blob/" + blobs->container;
-    if (!blobs->prefix.empty()) uri += "/" + percent_encode(blobs->prefix, "/");
-    properties.set("codeUri", uri);
-}
-
-constexpr std::array<Kind, 5> kKinds = {{
-    {"environments", "environment", check_environment, complete_environment},
-    {"data", "data asset", check_data, complete_data},
-    {"models", "model", check_model, complete_model},
-    {"components", "component", check_component, complete_data},
-    {"codes", "code", check_code, complete_code},
-}};
-
-// Members that say where data is.
-constexpr std::array<std::string_view, 2> kPlaces = {"dataUri", "modelUri"};
-
 // ---- bodies
 
 std::string id_of(const Workspace& workspace, const Kind& kind, std::string_view name) {
-    return workspace_path(workspace) + "/" + std::string(kind.name) + "/" + std::string(name);
+    return workspace_path(workspace) + "/" + std::string(kind.path) + "/" + std::string(name);
 }
 
 Result<Json> container_body(Services& services, const Workspace& workspace, const Kind& kind,
@@ -198,14 +49,14 @@ Result<Json> container_body(Services& services, const Workspace& workspace, cons
     properties.set("latestVersion",
                    container.latest_version.empty() ? Json() : Json(container.latest_version));
     properties.set("nextVersion", container.next_version);
-    if (kind.name == "data" && !properties.at("dataType").is_string()) {
+    if (kind.path == "data" && !properties.at("dataType").is_string()) {
         const auto latest =
-            TURNOUT_TRY(services.assets.resolve(workspace.id, kind.name, container.name, "latest"));
+            TURNOUT_TRY(services.assets.resolve(workspace.id, kind.path, container.name, "latest"));
         properties.set("dataType", latest ? latest->properties.at("dataType") : Json("uri_folder"));
     }
     properties.set("provisioningState", "Succeeded");
     Json body = envelope(id_of(workspace, kind, container.name), container.name,
-                         "workspaces/" + std::string(kind.name), std::move(properties));
+                         "workspaces/" + std::string(kind.path), std::move(properties));
     body.set("systemData", system_data(container.created, container.created));
     return body;
 }
@@ -215,12 +66,11 @@ Json version_body(const Call& call, const Workspace& workspace, const Kind& kind
     Json properties = version.properties;
     properties.set("isArchived", version.archived);
     if (!properties.at("isAnonymous").is_bool()) properties.set("isAnonymous", false);
-    kind.complete(call, properties);
-    for (const std::string_view uri : kPlaces)
-        if (properties.at(uri).is_string())
-            properties.set(uri, long_uri(workspace, properties.at(uri).as_view()));
+    complete(call, kind, properties);
+    if (properties.at(kind.location).is_string())
+        properties.set(kind.location, long_uri(workspace, properties.at(kind.location).as_view()));
     Json body = envelope(id_of(workspace, kind, version.name) + "/versions/" + version.version,
-                         version.version, "workspaces/" + std::string(kind.name) + "/versions",
+                         version.version, "workspaces/" + std::string(kind.path) + "/versions",
                          std::move(properties));
     body.set("systemData", system_data(version.created, version.created));
     return body;
@@ -235,11 +85,11 @@ void remove_read_only(Json& properties) {
 
 Result<AssetContainer> find_container(Services& services, const Workspace& workspace,
                                       const Kind& kind, const std::string& name) {
-    auto found = TURNOUT_TRY(services.assets.find_container(workspace.id, kind.name, name));
+    auto found = TURNOUT_TRY(services.assets.find_container(workspace.id, kind.path, name));
     if (found) return std::move(*found);
     std::vector<std::string> names;
     for (const AssetContainer& container :
-         TURNOUT_TRY(services.assets.list_containers(workspace.id, kind.name)))
+         TURNOUT_TRY(services.assets.list_containers(workspace.id, kind.path)))
         names.push_back(container.name);
     return not_found(
         std::string(kind.one) + " '" + name + "' does not exist" + did_you_mean(name, names),
@@ -248,10 +98,12 @@ Result<AssetContainer> find_container(Services& services, const Workspace& works
 
 // ---- containers
 
+constexpr std::string_view kEnvironmentType = "workspaces/environments";
+
 Answer list_containers(Services& services, Call& call, const Kind& kind) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const ListView view, list_view(call));
-    TURNOUT_CO_TRY(auto containers, services.assets.list_containers(workspace.id, kind.name));
+    TURNOUT_CO_TRY(auto containers, services.assets.list_containers(workspace.id, kind.path));
     std::erase_if(containers, [&](const AssetContainer& container) {
         // What the SDK makes for jobs without a name is not listed, as in Azure.
         return !shown(view, container.archived) || container.name == "CliV2AnonymousEnvironment" ||
@@ -262,8 +114,18 @@ Answer list_containers(Services& services, Call& call, const Kind& kind) {
         TURNOUT_CO_TRY(Json body, container_body(services, workspace, kind, container));
         bodies.push_back(std::move(body));
     }
+    const std::size_t own = bodies.size();
+    // Every workspace has the curated ones as well; they cannot be archived.
+    if (kind.path == "environments" && shown(view, false))
+        for (const auto& curated : environment::curated_environments())
+            if (std::ranges::none_of(containers, [&](const AssetContainer& container) {
+                    return equal_ignoring_case(container.name, curated.name);
+                }))
+                bodies.push_back(curated_container_body(
+                    curated, id_of(workspace, kind, curated.name), kEnvironmentType));
     co_return page_of(
-        call, bodies.size(), [&](std::size_t i) { return containers[i].name; },
+        call, bodies.size(),
+        [&](std::size_t i) { return i < own ? "0/" + containers[i].name : "1/" + hex16(i - own); },
         [&](std::size_t i) { return bodies[i]; });
 }
 
@@ -271,12 +133,10 @@ Answer list_containers(Services& services, Call& call, const Kind& kind) {
 // its own of that name; nullptr if it is none.
 const environment::Curated* curated_of(Services& services, const Workspace& workspace,
                                        const Kind& kind, const std::string& name) {
-    if (kind.name != "environments") return nullptr;
-    const auto own = services.assets.find_container(workspace.id, kind.name, name);
+    if (kind.path != "environments") return nullptr;
+    const auto own = services.assets.find_container(workspace.id, kind.path, name);
     return own && *own ? nullptr : environment::find_curated(name);
 }
-constexpr std::string_view kEnvironmentType = "workspaces/environments";
-
 Answer get_container(Services& services, Call& call, const Kind& kind) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     if (const auto* curated = curated_of(services, workspace, kind, asset_name(call, "name")))
@@ -296,13 +156,18 @@ Answer put_container(Services& services, Call& call, const Kind& kind) {
         co_return invalid("the body needs 'properties'", "properties");
     AssetContainer container;
     container.name = asset_name(call, "name");
+    if (kind.path == "environments" && submission::is_reserved(container.name))
+        co_return invalid("environment '" + container.name +
+                              "' is curated: names that begin with 'AzureML-' stay as they are",
+                          "name");
+    TURNOUT_CO_TRY_VOID(resources::check_rest(resources::any_document(), body));
     container.properties = body.at("properties");
     container.archived = container.properties.at("isArchived").as_bool();
     remove_read_only(container.properties);
     container.properties.erase("isArchived");
     const std::string name = container.name;
     TURNOUT_CO_TRY(const bool is_new,
-                   co_await services.assets.put_container(workspace.id, std::string(kind.name),
+                   co_await services.assets.put_container(workspace.id, std::string(kind.path),
                                                           std::move(container)));
     TURNOUT_CO_TRY(const AssetContainer saved, find_container(services, workspace, kind, name));
     TURNOUT_CO_TRY(const Json answer, container_body(services, workspace, kind, saved));
@@ -327,13 +192,13 @@ Answer list_versions(Services& services, Call& call, const Kind& kind) {
     }
     std::vector<AssetVersion> versions;
     if (const std::string_view hash = call.query_value("hash");
-        kind.name == "codes" && !hash.empty()) {
+        kind.path == "codes" && !hash.empty()) {
         // Whatever name the client made up: the question is whether this content is here already.
         TURNOUT_CO_TRY(auto code, services.assets.code_by_hash(workspace.id, hash));
         if (code) versions.push_back(std::move(*code));
     } else {
-        TURNOUT_CO_TRY(versions, services.assets.list_versions(workspace.id, kind.name, name));
-        if (versions.empty() && kind.name != "codes") {
+        TURNOUT_CO_TRY(versions, services.assets.list_versions(workspace.id, kind.path, name));
+        if (versions.empty() && kind.path != "codes") {
             TURNOUT_CO_TRY([[maybe_unused]] const AssetContainer container,
                            find_container(services, workspace, kind, name));
         }
@@ -362,12 +227,12 @@ Answer get_version(Services& services, Call& call, const Kind& kind) {
                     200,
                     curated_version_body(*curated, version, id_of(workspace, kind, curated->name),
                                          kEnvironmentType));
-    TURNOUT_CO_TRY(const auto version, services.assets.find_version(workspace.id, kind.name, name,
+    TURNOUT_CO_TRY(const auto version, services.assets.find_version(workspace.id, kind.path, name,
                                                                     call.param("version")));
     if (version) co_return json_response(200, version_body(call, workspace, kind, *version));
     TURNOUT_CO_TRY([[maybe_unused]] const AssetContainer container,
                    find_container(services, workspace, kind, name));
-    TURNOUT_CO_TRY(const auto others, services.assets.list_versions(workspace.id, kind.name, name));
+    TURNOUT_CO_TRY(const auto others, services.assets.list_versions(workspace.id, kind.path, name));
     std::vector<std::string> names;
     for (const AssetVersion& other : others) names.push_back(other.version);
     co_return not_found(std::string(kind.one) + " '" + name + "' has no version '" +
@@ -375,6 +240,53 @@ Answer get_version(Services& services, Call& call, const Kind& kind) {
                             did_you_mean(call.param("version"), names) +
                             (names.empty() ? "" : "; the newest is '" + names.front() + "'"),
                         "version");
+}
+
+// Over when its rows are durable, or will never be.
+struct Seal {
+    Blobs* blobs = nullptr;
+    std::string container;
+    std::vector<Write> rows;
+    Seal() = default;
+    Seal(const Seal&) = delete;
+    Seal& operator=(const Seal&) = delete;
+    ~Seal() {
+        if (blobs) blobs->seal_settled(container);
+    }
+};
+
+// The code of a version is what it was when it was registered: jobs read it, and nodes keep it by
+// its content.
+Task<Result<void>> seal_code(Services& services, Call& call, const std::string& wsid,
+                             AssetVersion& version, Seal& seal) {
+    const auto place = blob_of_url(version.properties.at("codeUri").as_view());
+    // Code elsewhere may change, so what nodes keep of it goes by its place and ETags.
+    if (!place || !upkeep::is_code_container(place->container, wsid)) co_return Result<void>();
+    seal.blobs = &services.blobs;
+    seal.container = place->container;
+    Write row = services.blobs.seal(place->container);
+    // What was written before is seen after this.
+    TURNOUT_CO_TRY([[maybe_unused]] const auto revision, co_await services.store.commit(Batch{}));
+    Turn turn(services, call);
+    Sha256 hash;
+    std::string marker;
+    bool empty = true;
+    do {
+        TURNOUT_CO_TRY(const BlobList page,
+                       services.blobs.list(place->container, place->prefix, "", marker, 500));
+        for (const BlobInfo& blob : page.blobs) {
+            hash.update(blob.name.substr(place->prefix.size()) + "\n" + blob.sha256 + "\n");
+            empty = false;
+        }
+        marker = page.next_marker;
+        if (turn.over()) {
+            TURNOUT_CO_TRY_VOID(co_await turn.pass());
+        }
+    } while (!marker.empty());
+    if (empty) co_return Result<void>();  // its files are still to come
+    version.content = to_hex(hash.finish());
+    seal.rows.push_back(std::move(row));
+    co_return Result<void>();
 }
 
 Answer put_version(Services& services, Call& call, const Kind& kind) {
@@ -390,21 +302,108 @@ Answer put_version(Services& services, Call& call, const Kind& kind) {
     remove_read_only(version.properties);
     version.properties.erase("isArchived");
     TURNOUT_CO_TRY_VOID(check_asset_name(version.name, kind.one));
-    TURNOUT_CO_TRY_VOID(kind.check(services, workspace, version.name, version.properties));
+    TURNOUT_CO_TRY_VOID(
+        check_definition(services, workspace, kind, version.name, version.properties));
     const std::string name = version.name;
     TURNOUT_CO_TRY(const auto before,
-                   services.assets.find_version(workspace.id, kind.name, name, version.version));
-    for (const std::string_view uri : kPlaces)
-        if (before && same_place(workspace, before->properties.at(uri).as_string(),
-                                 version.properties.at(uri).as_string()))
-            version.properties.set(uri, before->properties.at(uri));
+                   services.assets.find_version(workspace.id, kind.path, name, version.version));
+    if (before && !kind.location.empty() &&
+        same_place(workspace, before->properties.at(kind.location).as_string(),
+                   version.properties.at(kind.location).as_string()))
+        version.properties.set(kind.location, before->properties.at(kind.location));
+    Seal seal;
+    if (kind.path == "codes" && !before) {
+        TURNOUT_CO_TRY_VOID(co_await seal_code(services, call, workspace.id, version, seal));
+    }
     TURNOUT_CO_TRY(const bool is_new,
-                   co_await services.assets.put_version(workspace.id, std::string(kind.name),
-                                                        std::move(version)));
-    TURNOUT_CO_TRY(const auto saved, services.assets.find_version(workspace.id, kind.name, name,
+                   co_await services.assets.put_version(workspace.id, std::string(kind.path),
+                                                        std::move(version), seal.rows));
+    TURNOUT_CO_TRY(const auto saved, services.assets.find_version(workspace.id, kind.path, name,
                                                                   call.param("version")));
     if (!saved) co_return internal("the version that was just written is not there");
     co_return json_response(is_new ? 201 : 200, version_body(call, workspace, kind, *saved));
+}
+
+// ---- changes of words, tags and archiving, each made to what is there in its turn
+
+Answer patch_asset(Services& services, Call& call, const Kind& kind) {
+    TURNOUT_CO_TRY(const Json body, co_await call.json());
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    const std::string name = asset_name(call, "name"), version = call.param("version");
+    if (curated_of(services, workspace, kind, name) != nullptr)
+        co_return invalid("environment '" + name + "' is curated: it stays as it is", "name");
+    TURNOUT_CO_TRY_VOID(co_await services.assets.update(workspace.id, std::string(kind.path), name,
+                                                        version, body.at("properties")));
+    if (version.empty()) {
+        TURNOUT_CO_TRY(const AssetContainer saved, find_container(services, workspace, kind, name));
+        TURNOUT_CO_TRY(const Json answer, container_body(services, workspace, kind, saved));
+        co_return json_response(200, answer);
+    }
+    co_return co_await get_version(services, call, kind);
+}
+
+// ---- deletion: of the rows. What they point at goes when nothing names it any more (api/upkeep).
+
+// Whether a job of that definition uses this version, or any of them if it is "".
+bool uses(const Json& definition, const Workspace& workspace, const Kind& kind,
+          const std::string& name, const std::string& version) {
+    const auto is_it = [&](const Json& text) {
+        if (!text.is_string()) return false;
+        const auto reference = parse_reference(text.as_view(), workspace);
+        return reference && reference->form == Reference::Form::Asset && reference->name == name &&
+               (reference->kind.empty() || reference->kind == kind.path) &&
+               (version.empty() || reference->version == version || reference->version == "latest");
+    };
+    const Json& trial = definition.at("trial");
+    if (!kind.job_member.empty())
+        for (const Json* part : {&definition, &trial})
+            if (is_it(part->at(kind.job_member))) return true;
+    if (!kind.location.empty())
+        for (const auto& [input, given] : definition.at("inputs").members())
+            if (is_it(given.at("uri"))) return true;
+    return false;
+}
+
+Task<Result<void>> check_unused(Services& services, const Call& call, const Workspace& workspace,
+                                const Kind& kind, std::string name, std::string version) {
+    Turn turn(services, call);
+    const auto by = [&](const Json& definition) {
+        return uses(definition, workspace, kind, name, version);
+    };
+    TURNOUT_CO_TRY(const std::string job,
+                   co_await upkeep::living_job(services, turn, workspace.id, by));
+    if (job.empty()) co_return Result<void>();
+    co_return fail(Code::FailedPrecondition, "AssetInUse",
+                   std::string(kind.one) + " '" + name + "'" +
+                       (version.empty() ? "" : " version '" + version + "'") + " stays: job '" +
+                       job + "', which has not ended, uses it",
+                   "name");
+}
+
+http::Response gone(const Result<void>& deleted) {
+    http::Response response;
+    response.status = deleted ? 200 : 204;  // as ARM has it for what was not there
+    return response;
+}
+
+Answer delete_version(Services& services, Call& call, const Kind& kind) {
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    const std::string name = asset_name(call, "name"), version = call.param("version");
+    TURNOUT_CO_TRY_VOID(co_await check_unused(services, call, workspace, kind, name, version));
+    const Result<void> deleted = co_await services.assets.delete_version(
+        workspace.id, std::string(kind.path), name, version);
+    if (!deleted && deleted.error().code != Code::NotFound) co_return Failure(deleted.error());
+    co_return gone(deleted);
+}
+
+Answer delete_container(Services& services, Call& call, const Kind& kind) {
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    const std::string name = asset_name(call, "name");
+    TURNOUT_CO_TRY_VOID(co_await check_unused(services, call, workspace, kind, name, ""));
+    const auto deleted =
+        co_await services.assets.delete_container(workspace.id, std::string(kind.path), name);
+    if (!deleted && deleted.error().code != Code::NotFound) co_return Failure(deleted.error());
+    co_return gone(deleted ? Result<void>() : Result<void>(Failure(deleted.error())));
 }
 
 // A container of its own for each upload, and a link that reaches nothing else.
@@ -444,22 +443,28 @@ Answer start_upload(Services& services, Call& call) {
 
 void add_asset_routes(Router& router, Services& services) {
     using KindAction = Answer (*)(Services&, Call&, const Kind&);
-    for (const Kind& kind : kKinds) {
-        const std::string base = in_workspace("/" + std::string(kind.name));
-        const auto add = [&](std::string method, const std::string& pattern, KindAction action) {
-            router.add(
-                std::move(method), pattern, Access::User,
-                [&services, &kind, action](Call& call) { return action(services, call, kind); });
+    for (const Kind& kind : resources::document_kinds()) {
+        if (kind.keys != Kind::Keys::Versioned) continue;
+        const std::string base = in_workspace("/" + std::string(kind.path));
+        const auto add = [&](std::string method, const std::string& pattern, KindAction action,
+                             Access access = Access::Run) {
+            router.add(std::move(method), pattern, access, [&services, &kind, action](Call& call) {
+                return action(services, call, kind);
+            });
         };
         add("GET", base, list_containers);
         add("GET", base + "/{name}", get_container);
         add("PUT", base + "/{name}", put_container);
+        add("PATCH", base + "/{name}", patch_asset);
         add("GET", base + "/{name}/versions", list_versions);
         add("GET", base + "/{name}/versions/{version}", get_version);
         add("PUT", base + "/{name}/versions/{version}", put_version);
+        add("PATCH", base + "/{name}/versions/{version}", patch_asset);
+        add("DELETE", base + "/{name}", delete_container, Access::Behalf);
+        add("DELETE", base + "/{name}/versions/{version}", delete_version, Access::Behalf);
     }
     row(router, services, "POST",
-        in_workspace("/codes/{name}/versions/{version}/startPendingUpload"), Access::User,
+        in_workspace("/codes/{name}/versions/{version}/startPendingUpload"), Access::Run,
         start_upload);
 }
 

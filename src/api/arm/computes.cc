@@ -1,22 +1,22 @@
-// Computes: AmlCompute clusters on the default pool.
+// Computes: AmlCompute clusters, each with nodes of one pool.
 #include <algorithm>
 
 #include "api/arm/regions.h"
 #include "api/arm/resource.h"
 #include "base/text.h"
+#include "control/control.h"
 #include "model/compute.h"
+#include "resources/resources.h"
 
 namespace turnout::api::arm {
 namespace {
 
-constexpr int kMaxNodes = 1000;
 constexpr int kMaxJobsPerNode = 64;
 constexpr std::string_view kJobsPerNode = "turnout.jobs_per_node";
 constexpr Span kDefaultIdle = 120s;
-constexpr Span kLongestIdle = std::chrono::hours(24 * 7);
 constexpr std::size_t kMaxComputes = 10'000;
 
-std::string id_of(const Workspace& workspace, std::string_view name) {
+std::string compute_id(const Workspace& workspace, std::string_view name) {
     return workspace_path(workspace) + "/computes/" + std::string(name);
 }
 
@@ -51,6 +51,14 @@ Census count(const std::vector<Node>& nodes) {
     return census;
 }
 
+Json scale_settings(const Compute& compute) {
+    return Json::object({
+        {"minNodeCount", compute.min_nodes},
+        {"maxNodeCount", compute.max_nodes},
+        {"nodeIdleTimeBeforeScaleDown", to_duration(compute.idle_before_scale_down)},
+    });
+}
+
 Result<Json> body_of(Services& services, const Workspace& workspace, const Compute& compute) {
     const Census census = count(services.control.nodes_of(compute.workspace, compute.name));
     const int target = compute.deleting
@@ -66,15 +74,14 @@ Result<Json> body_of(Services& services, const Workspace& workspace, const Compu
     inner.set("vmSize", compute.vm_size);
     inner.set("vmPriority", compute.tier == Tier::LowPriority ? "LowPriority" : "Dedicated");
     inner.set("osType", "Linux");
-    inner.set("scaleSettings",
-              Json::object({
-                  {"minNodeCount", compute.min_nodes},
-                  {"maxNodeCount", compute.max_nodes},
-                  {"nodeIdleTimeBeforeScaleDown", to_duration(compute.idle_before_scale_down)},
-              }));
+    inner.set("scaleSettings", scale_settings(compute));
     inner.set("allocationState", steady ? "Steady" : "Resizing");
     inner.set("allocationStateTransitionTime",
               to_iso8601(std::max(census.changed, compute.modified)));
+    if (services.control.has_several_pools()) {  // Azure's place for what it has no member for
+        if (!inner.at("propertyBag").is_object()) inner.set("propertyBag", Json::object());
+        inner["propertyBag"].set("pool", compute.pool);
+    }
     inner.set("errors", census.errors.items().empty() ? Json() : census.errors);
     inner.set("currentNodeCount", census.current());
     inner.set("targetNodeCount", target);
@@ -91,14 +98,22 @@ Result<Json> body_of(Services& services, const Workspace& workspace, const Compu
     Json properties = compute.definition;
     properties.set("computeType", "AmlCompute");
     properties.set("computeLocation", location);
-    properties.set("provisioningState", compute.deleting ? "Deleting" : "Succeeded");
-    properties.set("provisioningErrors", Json());
+    const std::string unusable = services.control.unusable(compute.workspace, compute.name);
+    properties.set("provisioningState", compute.deleting   ? "Deleting"
+                                        : unusable.empty() ? "Succeeded"
+                                                           : "Failed");
+    properties.set(
+        "provisioningErrors",
+        unusable.empty()
+            ? Json()
+            : Json::array({Json::object({{"error", Json::object({{"code", "ComputeUnusable"},
+                                                                 {"message", unusable}})}})}));
     properties.set("createdOn", to_iso8601(compute.created));
     properties.set("modifiedOn", to_iso8601(compute.modified));
     properties.set("isAttachedCompute", false);
     properties.set("properties", std::move(inner));
 
-    Json body = envelope(id_of(workspace, compute.name), compute.name, "workspaces/computes",
+    Json body = envelope(compute_id(workspace, compute.name), compute.name, "workspaces/computes",
                          std::move(properties));
     body.set("location", location);
     for (const std::string_view member : {"tags", "identity", "sku"})
@@ -126,7 +141,8 @@ Result<std::optional<Compute>> stored(Services& services, const Workspace& works
     return TURNOUT_TRY(compute_from_json(document));
 }
 
-Result<Compute> find(Services& services, const Workspace& workspace, const std::string& name) {
+Result<Compute> find_compute(Services& services, const Workspace& workspace,
+                             const std::string& name) {
     auto found = TURNOUT_TRY(stored(services, workspace, name));
     if (found && !found->implicit) return std::move(*found);
     std::vector<std::string> names;
@@ -138,17 +154,11 @@ Result<Compute> find(Services& services, const Workspace& workspace, const std::
 
 // ---- PUT
 
-Result<void> check_name(std::string_view name) {
-    const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
-    const bool fits = name.size() >= 2 && name.size() <= 32 && letter(name.front()) &&
-                      name.back() != '-' && std::ranges::all_of(name, [&](char c) {
-                          return letter(c) || (c >= '0' && c <= '9') || c == '-';
-                      });
-    if (!fits)
+Result<void> check_compute_name(std::string_view name) {
+    if (!resources::kComputeName.fits(name))
         return fail(Code::InvalidArgument, "InvalidComputeName",
-                    "compute name '" + std::string(name.substr(0, 64)) +
-                        "': expected 2 to 32 letters, digits and '-', beginning with a letter and "
-                        "not ending with '-'",
+                    "compute name '" + std::string(name.substr(0, 64)) + "': expected " +
+                        std::string(resources::kComputeName.expected),
                     "name");
     if (name == "serverless" || name == "local")
         return fail(
@@ -158,43 +168,13 @@ Result<void> check_name(std::string_view name) {
     return {};
 }
 
-Result<int> node_count(const Json& settings, std::string_view field, int fallback) {
-    const Json& value = settings.at(field);
-    if (value.is_null()) return fallback;
-    if (!value.is_int())
-        return invalid(std::string(field) + " must be a whole number",
-                       "properties.properties.scaleSettings." + std::string(field));
-    if (value.as_int() < 0 || value.as_int() > kMaxNodes)
-        return invalid(std::string(field) + " must be between 0 and " + std::to_string(kMaxNodes) +
-                           ", not " + std::to_string(value.as_int()),
-                       "properties.properties.scaleSettings." + std::string(field));
-    return static_cast<int>(value.as_int());
-}
-
-Result<void> read_scale_settings(const Json& settings, Compute& compute) {
-    if (!settings.is_null() && !settings.is_object())
-        return invalid("scaleSettings must be an object", "properties.properties.scaleSettings");
-    compute.min_nodes = TURNOUT_TRY(node_count(settings, "minNodeCount", compute.min_nodes));
-    compute.max_nodes = TURNOUT_TRY(
-        node_count(settings, "maxNodeCount", std::max(compute.max_nodes, compute.min_nodes)));
-    if (compute.min_nodes > compute.max_nodes)
-        return invalid("minNodeCount (" + std::to_string(compute.min_nodes) +
-                           ") is larger than maxNodeCount (" + std::to_string(compute.max_nodes) +
-                           ")",
-                       "properties.properties.scaleSettings.minNodeCount");
-    const Json& idle = settings.at("nodeIdleTimeBeforeScaleDown");
-    if (!idle.is_null()) {
-        const std::string field = "properties.properties.scaleSettings.nodeIdleTimeBeforeScaleDown";
-        const auto span = parse_duration(idle.as_view());
-        if (!span)
-            return invalid("nodeIdleTimeBeforeScaleDown must be a duration such as PT120S, not '" +
-                               idle.as_string(idle.dump()) + "'",
-                           field);
-        if (*span < 0s || *span > kLongestIdle)
-            return invalid("nodeIdleTimeBeforeScaleDown must be between PT0S and P7D", field);
-        compute.idle_before_scale_down = *span;
-    }
-    return {};
+// Of settings that the description has found good.
+void read_scale_settings(const Json& settings, Compute& compute) {
+    compute.min_nodes = static_cast<int>(settings.at("minNodeCount").as_int(compute.min_nodes));
+    compute.max_nodes = static_cast<int>(
+        settings.at("maxNodeCount").as_int(std::max(compute.max_nodes, compute.min_nodes)));
+    if (const auto idle = parse_duration(settings.at("nodeIdleTimeBeforeScaleDown").as_view()))
+        compute.idle_before_scale_down = *idle;
 }
 
 // Azure has no member for this: a tag of the compute says how many small jobs share a node.
@@ -228,18 +208,19 @@ Result<void> read_size(const Services& services, const Json& properties, Compute
                         did_you_mean(upper, names) + " ('turnout compute list-sizes' shows all)",
                     field);
     }
-    if (size->gpus > services.info.pool.gpus)
+    if (size->gpus > services.info.machine.gpus)
         return fail(Code::InvalidArgument, "GpuNotAvailable",
                     "vmSize '" + wanted + "' has " + std::to_string(size->gpus) + " GPU" +
                         (size->gpus == 1 ? "" : "s") + " and this machine has " +
-                        std::to_string(services.info.pool.gpus) + ": choose a size without a GPU",
+                        std::to_string(services.info.machine.gpus) +
+                        ": choose a size without a GPU",
                     field);
     compute.vm_size = wanted;
     return {};
 }
 
 // What only the server says, taken out of what a client may have got and sent back.
-void remove_read_only(Json& definition) {
+void remove_what_the_server_says(Json& definition) {
     for (const std::string_view member : {"provisioningState", "provisioningErrors", "createdOn",
                                           "modifiedOn", "isAttachedCompute", "computeLocation"})
         definition.erase(member);
@@ -249,12 +230,16 @@ void remove_read_only(Json& definition) {
          {"allocationState", "allocationStateTransitionTime", "errors", "currentNodeCount",
           "targetNodeCount", "nodeStateCounts"})
         inner->erase(member);
+    if (Json* bag = inner->find("propertyBag"); bag && bag->is_object()) {
+        bag->erase("pool");
+        if (bag->members().empty()) inner->erase("propertyBag");
+    }
 }
 
 Result<Compute> read_compute(const Services& services, const Workspace& workspace,
                              const std::string& name, const Json& body,
                              const std::optional<Compute>& before) {
-    TURNOUT_TRY(check_name(name));
+    TURNOUT_TRY(check_compute_name(name));
     const Json& definition = body.at("properties");
     const std::string type = definition.at("computeType").as_string();
     if (!equal_ignoring_case(type, "AmlCompute"))
@@ -268,30 +253,33 @@ Result<Compute> read_compute(const Services& services, const Workspace& workspac
     const Json& inner = definition.at("properties");
     if (!inner.is_object())
         return invalid("an AmlCompute needs 'properties' with its vmSize", "properties.properties");
+    if (const Json& scale = inner.at("scaleSettings"); !scale.is_null() && !scale.is_object())
+        return invalid("properties.properties.scaleSettings: expected an object, found " +
+                           scale.dump().substr(0, 80),
+                       "properties.properties.scaleSettings");
+    TURNOUT_TRY(resources::check_rest(resources::aml_compute(), body));
 
     Compute compute;
     compute.workspace = workspace.id;
     compute.name = name;
     compute.definition = definition;
-    remove_read_only(compute.definition);
-    std::string location = TURNOUT_TRY(checked_location(body.at("location").as_view()));
-    if (location.empty())
-        location = before ? before->envelope.at("location").as_string(workspace.location)
-                          : workspace.location;
-    compute.envelope = Json::object({{"location", location}});
+    remove_what_the_server_says(compute.definition);
+    const std::string was =
+        before ? before->envelope.at("location").as_string(workspace.location) : std::string();
+    std::string wanted = body.at("location").as_string();
+    if (wanted.empty()) wanted = before ? was : workspace.location;
+    const Location location =
+        before && wanted == was ? Location{was, before->pool}
+                                : TURNOUT_TRY(find_location(wanted, services.control.pool_names()));
+    compute.pool = location.pool;
+    compute.envelope = Json::object({{"location", location.name}});
     for (const std::string_view member : {"tags", "identity", "sku"})
         if (body.at(member).is_object()) compute.envelope.set(member, body.at(member));
 
     TURNOUT_TRY(price_per_hour(compute));
     TURNOUT_TRY(read_size(services, inner, compute));
-    const std::string priority = inner.at("vmPriority").as_string("Dedicated");
-    if (equal_ignoring_case(priority, "LowPriority")) {
+    if (equal_ignoring_case(inner.at("vmPriority").as_view(), "LowPriority"))
         compute.tier = Tier::LowPriority;
-    } else if (!equal_ignoring_case(priority, "Dedicated")) {
-        return invalid(
-            "vmPriority is Dedicated or LowPriority, not '" + priority.substr(0, 40) + "'",
-            "properties.properties.vmPriority");
-    }
     if (const std::string os = inner.at("osType").as_string("Linux");
         !equal_ignoring_case(os, "Linux"))
         return invalid("nodes run Linux, not '" + os.substr(0, 40) + "'",
@@ -305,7 +293,7 @@ Result<Compute> read_compute(const Services& services, const Workspace& workspac
     compute.min_nodes = 0;
     compute.max_nodes = 1;
     compute.idle_before_scale_down = kDefaultIdle;
-    TURNOUT_TRY(read_scale_settings(inner.at("scaleSettings"), compute));
+    read_scale_settings(inner.at("scaleSettings"), compute);
     TURNOUT_TRY(read_jobs_per_node(compute.envelope.at("tags"), compute));
 
     if (before) {
@@ -319,68 +307,84 @@ Result<Compute> read_compute(const Services& services, const Workspace& workspac
         if (before->tier != compute.tier)
             differs.push_back(std::string("vmPriority '") + word(before->tier) + "', not '" +
                               word(compute.tier) + "'");
+        if (before->pool != compute.pool)
+            differs.push_back("nodes of pool '" + before->pool + "', not of '" + compute.pool +
+                              "'");
         if (!differs.empty())
             return fail(Code::Conflict, "ComputeUpdateNotSupported",
                         "compute '" + name + "' exists with " + join(differs, ", and ") +
                             "; that cannot change: ask for what it has, delete it first, or choose "
                             "another name",
-                        std::string("properties.properties.") +
-                            (differs[0].starts_with("vmSize") ? "vmSize" : "vmPriority"));
+                        differs[0].starts_with("vmSize")       ? "properties.properties.vmSize"
+                        : differs[0].starts_with("vmPriority") ? "properties.properties.vmPriority"
+                                                               : "location");
     }
     return compute;
 }
 
-Answer save(Services& services, Workspace workspace, Compute compute) {
-    const Instant now = services.clock.now();
-    const std::string name = compute.name;
-    if (compute.created == Instant{}) compute.created = now;
-    compute.modified = now;
+// What a client defined, and may define again: the body of a PUT.
+Json definition_of(const Compute& compute) {
+    Json properties = compute.definition;
+    Json& inner = properties["properties"];
+    if (!inner.is_object()) inner = Json::object();
+    inner.set("vmSize", compute.vm_size);
+    inner.set("vmPriority", compute.tier == Tier::LowPriority ? "LowPriority" : "Dedicated");
+    inner.set("scaleSettings", scale_settings(compute));
+    Json body = compute.envelope;
+    body.set("properties", std::move(properties));
+    return body;
+}
+
+Answer save(Services& services, Workspace workspace, std::string name,
+            Control::ComputeChange change) {
     TURNOUT_CO_TRY(const Put put, co_await asked<Put>([&](auto reply) {
-                       services.control.put_compute(std::move(compute), std::move(reply));
+                       services.control.change_compute(workspace.id, name, change,
+                                                       std::move(reply));
                    }));
-    TURNOUT_CO_TRY(const Compute saved, find(services, workspace, name));
+    TURNOUT_CO_TRY(const Compute saved, find_compute(services, workspace, name));
     TURNOUT_CO_TRY(const Json body, body_of(services, workspace, saved));
     http::Response response = json_response(put == Put::Created ? 201 : 200, body);
     response.headers.set("Retry-After", "1");
     co_return response;
 }
 
-Failure being_deleted(const std::string& name) {
-    return fail(Code::Conflict, "ComputeBeingDeleted",
-                "compute '" + name + "' is being deleted: try again when it is gone", "compute");
-}
-
 Answer put_compute(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     const std::string& name = call.param("name");
-    TURNOUT_CO_TRY(const auto before, stored(services, workspace, name));
-    if (before && before->deleting) co_return being_deleted(name);
-    TURNOUT_CO_TRY(Compute compute, read_compute(services, workspace, name, body, before));
-    co_return co_await save(services, workspace, std::move(compute));
+    const auto change = [&](const std::optional<Compute>& now) {
+        return read_compute(services, workspace, name, body, now);
+    };
+    co_return co_await save(services, workspace, name, change);
 }
 
-// Only what may change: the scale settings and the tags.
+// A merge patch (RFC 7396) of what a PUT would say. Scale settings are found one level higher too.
 Answer patch_compute(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const Json body, co_await call.json());
+    TURNOUT_CO_TRY(Json changes, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY(Compute compute, find(services, workspace, call.param("name")));
-    if (compute.deleting) co_return being_deleted(compute.name);
-    const Json& scale = body.at("properties").at("properties").at("scaleSettings").is_object()
-                            ? body.at("properties").at("properties").at("scaleSettings")
-                            : body.at("properties").at("scaleSettings");
-    TURNOUT_CO_TRY_VOID(read_scale_settings(scale, compute));
-    if (body.at("tags").is_object()) compute.envelope.set("tags", body.at("tags"));
-    TURNOUT_CO_TRY([[maybe_unused]] const auto price, price_per_hour(compute));
-    TURNOUT_CO_TRY_VOID(read_jobs_per_node(compute.envelope.at("tags"), compute));
-    co_return co_await save(services, workspace, std::move(compute));
+    const std::string& name = call.param("name");
+    TURNOUT_CO_TRY([[maybe_unused]] const Compute there, find_compute(services, workspace, name));
+    if (Json* const properties = changes.find("properties");
+        properties && properties->has("scaleSettings")) {
+        Json scale = properties->at("scaleSettings");
+        properties->erase("scaleSettings");
+        if (Json& inner = (*properties)["properties"]; !inner.has("scaleSettings"))
+            inner.merge(Json::object({{"scaleSettings", std::move(scale)}}));
+    }
+    const auto change = [&](const std::optional<Compute>& now) -> Result<Compute> {
+        if (!now) return not_found("compute '" + name + "' does not exist", "compute");
+        Json body = definition_of(*now);
+        body.merge(changes);
+        return read_compute(services, workspace, name, body, now);
+    };
+    co_return co_await save(services, workspace, name, change);
 }
 
 // ---- the rest
 
 Answer get_compute(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY(const Compute compute, find(services, workspace, call.param("name")));
+    TURNOUT_CO_TRY(const Compute compute, find_compute(services, workspace, call.param("name")));
     TURNOUT_CO_TRY(const Json body, body_of(services, workspace, compute));
     http::Response response = json_response(200, body);
     response.headers.set("Retry-After", "1");
@@ -403,7 +407,7 @@ Answer list_computes(Services& services, Call& call) {
 Answer delete_compute(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     const std::string name = call.param("name");
-    TURNOUT_CO_TRY([[maybe_unused]] const Compute compute, find(services, workspace, name));
+    TURNOUT_CO_TRY([[maybe_unused]] const Compute compute, find_compute(services, workspace, name));
     if (equal_ignoring_case(call.query_value("underlyingResourceAction"), "Detach"))
         co_return invalid(
             "an AmlCompute cannot be detached, only deleted: it has no machines but those the "
@@ -415,38 +419,75 @@ Answer delete_compute(Services& services, Call& call) {
     co_return accepted(call, workspace, "deleteCompute", name);
 }
 
+// As other machines reach it; of a machine without a network, or an agent that does not say: here.
+std::string private_address(const Node& node) {
+    return node.facts.address.empty() ? "127.0.0.1" : node.facts.address;
+}
+
+// Azure has no member for what a node is. Null: nothing is known yet.
+Json facts_of(const Node& node) {
+    const agent_protocol::Facts& facts = node.facts;
+    if (facts == agent_protocol::Facts() && node.problem.empty()) return {};
+    Json json = Json::object();
+    const auto say = [&](const char* name, auto value) {
+        if (value != decltype(value){}) json.set(name, value);
+    };
+    say("host", facts.host);
+    say("cores", facts.cores);
+    say("memoryBytes", facts.memory_bytes);
+    say("cpuLimitMillicores", facts.cpu_limit_millicores);
+    say("memoryLimitBytes", facts.memory_limit_bytes);
+    say("freeDiskBytes", facts.free_disk_bytes);
+    if (!facts.gpus.empty()) {
+        Json gpus = Json::array();
+        for (const agent_protocol::Gpu& gpu : facts.gpus)
+            gpus.push(Json::object(
+                {{"model", gpu.model.empty() ? Json() : Json(gpu.model)},
+                 {"memoryBytes", gpu.memory_bytes > 0 ? Json(gpu.memory_bytes) : Json()}}));
+        json.set("gpus", std::move(gpus));
+    }
+    if (!facts.pythons.empty())
+        json.set("pythons", Json(Json::Array(facts.pythons.begin(), facts.pythons.end())));
+    say("containerEngine", facts.container_engine);
+    say("agentBuild", node.build);
+    say("agentProtocol", node.protocol);
+    say("problem", node.problem);
+    return json;
+}
+
 Answer list_nodes(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     // "serverless" is not listed, but whoever knows it may look at its nodes.
     TURNOUT_CO_TRY(auto compute, stored(services, workspace, call.param("name")));
     if (!compute) {
-        TURNOUT_CO_TRY(compute, find(services, workspace, call.param("name")));
+        TURNOUT_CO_TRY(compute, find_compute(services, workspace, call.param("name")));
     }
     const std::vector<Node> nodes = services.control.nodes_of(compute->workspace, compute->name);
     Json list = Json::array();
     for (const Node& node : nodes)
         list.push(Json::object({
             {"nodeId", node.name},
-            {"privateIpAddress", "127.0.0.1"},
+            {"privateIpAddress", private_address(node)},
             {"publicIpAddress", Json()},
             {"port", Json()},
             {"nodeState", node.state == NodeState::Provisioning ? std::string_view("preparing")
                                                                 : name_of(node.state)},
             {"runId", node.job.empty() ? Json() : Json(node.job)},
+            {"properties", facts_of(node)},
         }));
     co_return json_response(200, Json::object({{"nodes", std::move(list)}}));
 }
 
-Answer list_keys(Services& services, Call& call) {
+Answer list_compute_keys(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY([[maybe_unused]] const Compute compute,
-                   find(services, workspace, call.param("name")));
+                   find_compute(services, workspace, call.param("name")));
     co_return json_response(200, Json::object({{"computeType", "AmlCompute"}}));
 }
 
 Answer refuse_power(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY(const Compute compute, find(services, workspace, call.param("name")));
+    TURNOUT_CO_TRY(const Compute compute, find_compute(services, workspace, call.param("name")));
     co_return fail(Code::InvalidArgument, "OperationNotSupported",
                    "cluster '" + compute.name +
                        "' starts and stops its nodes by itself, between minNodeCount and "
@@ -454,9 +495,9 @@ Answer refuse_power(Services& services, Call& call) {
                    "compute");
 }
 
-Answer list_sizes(Services&, Call& call) {
-    TURNOUT_CO_TRY([[maybe_unused]] const std::string location,
-                   checked_location(call.param("location")));
+Answer list_sizes(Services& services, Call& call) {
+    TURNOUT_CO_TRY([[maybe_unused]] const Location location,
+                   find_location(call.param("location"), services.control.pool_names()));
     Json sizes = Json::array();
     for (const VmSize& size : vm_sizes())
         sizes.push(Json::object({
@@ -474,9 +515,11 @@ Answer list_sizes(Services&, Call& call) {
     co_return json_response(200, Json::object({{"value", std::move(sizes)}}));
 }
 
-// The only quota there is: the slots of the default pool.
+// The only quota there is: the slots of a pool.
 Answer list_usages(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const std::string location, checked_location(call.param("location")));
+    const bool several = services.control.has_several_pools();
+    TURNOUT_CO_TRY(const Location location,
+                   find_location(call.param("location"), services.control.pool_names()));
     TURNOUT_CO_TRY(const auto workspaces, services.assets.list_workspaces(call.param("sub"), ""));
     std::int64_t nodes = 0;
     for (const Workspace& workspace : workspaces) {
@@ -485,16 +528,20 @@ Answer list_usages(Services& services, Call& call) {
             services.store.scan(Table::Node, with_prefix(workspace.id + "/", kMaxComputes)));
         nodes += static_cast<std::int64_t>(records.size());
     }
+    if (several) nodes = services.control.pool(location.pool)->nodes;
     Json usage = Json::object({
         {"id", "/subscriptions/" + call.param("sub") +
-                   "/providers/Microsoft.MachineLearningServices/locations/" + location +
+                   "/providers/Microsoft.MachineLearningServices/locations/" + location.name +
                    "/usages/slots"},
-        {"amlWorkspaceLocation", location},
+        {"amlWorkspaceLocation", location.name},
         {"type", "Microsoft.MachineLearningServices/usages"},
         {"unit", "Count"},
         {"currentValue", nodes},
-        {"limit", services.info.pool.slots},
-        {"name", Json::object({{"value", "slots"}, {"localizedValue", "Slots of this machine"}})},
+        {"limit", services.control.slots(location.pool)},
+        {"name",
+         Json::object({{"value", "slots"},
+                       {"localizedValue", several ? "Slots of pool '" + location.pool + "'"
+                                                  : std::string("Slots of this machine")}})},
     });
     co_return json_response(200, Json::object({{"value", Json::array({std::move(usage)})}}));
 }
@@ -504,15 +551,15 @@ Answer list_usages(Services& services, Call& call) {
 void add_compute_routes(Router& router, Services& services) {
     const std::string location =
         "/subscriptions/{sub}/providers/" + std::string(kProvider) + "/locations/{location}";
-    row(router, services, "GET", in_workspace("/computes"), Access::User, list_computes);
-    row(router, services, "GET", in_workspace("/computes/{name}"), Access::User, get_compute);
+    row(router, services, "GET", in_workspace("/computes"), Access::Run, list_computes);
+    row(router, services, "GET", in_workspace("/computes/{name}"), Access::Run, get_compute);
     row(router, services, "PUT", in_workspace("/computes/{name}"), Access::User, put_compute);
     row(router, services, "PATCH", in_workspace("/computes/{name}"), Access::User, patch_compute);
     row(router, services, "DELETE", in_workspace("/computes/{name}"), Access::User, delete_compute);
     row(router, services, "POST", in_workspace("/computes/{name}/listNodes"), Access::User,
         list_nodes);
     row(router, services, "POST", in_workspace("/computes/{name}/listKeys"), Access::User,
-        list_keys);
+        list_compute_keys);
     for (const std::string_view verb : {"start", "stop", "restart"})
         row(router, services, "POST", in_workspace("/computes/{name}/" + std::string(verb)),
             Access::User, refuse_power);

@@ -1,8 +1,10 @@
 // Datastores: names for containers of this server's blob service.
 #include <algorithm>
 
+#include "access/actions.h"
 #include "api/arm/resource.h"
 #include "blob/blobs.h"
+#include "resources/resources.h"
 
 namespace turnout::api::arm {
 namespace {
@@ -10,7 +12,7 @@ namespace {
 constexpr Span kDefaultLife = 1h;
 constexpr std::int64_t kMaxHours = 24 * 7;
 
-std::string id_of(const Workspace& workspace, std::string_view name) {
+std::string datastore_id(const Workspace& workspace, std::string_view name) {
     return workspace_path(workspace) + "/datastores/" + std::string(name);
 }
 
@@ -18,6 +20,16 @@ std::string id_of(const Workspace& workspace, std::string_view name) {
 // its URLs lead here without any name to resolve.
 std::string account_name(const Services& services, const Call& call) {
     return tls_host(services, call) + "/store";
+}
+
+// A signed link may do what its maker may with a whole container: a run comes as itself instead,
+// as does who may only read, and each request is looked at.
+std::string credentials_for(const Services& services, const Call& call, const Workspace& workspace,
+                            const Json& stored) {
+    if (call.principal.kind == Principal::Kind::Run ||
+        !may(services, call, access::action::kListDatastoreSecrets, workspace.id))
+        return "None";
+    return stored.at("credentials").at("credentialsType").as_string("Sas");
 }
 
 Json body_of(const Services& services, const Call& call, const Workspace& workspace,
@@ -31,21 +43,21 @@ Json body_of(const Services& services, const Call& call, const Workspace& worksp
         {"serviceDataAccessAuthIdentity", "None"},
         {"isDefault", stored.at("isDefault").as_bool()},
         {"credentials",
-         Json::object({{"credentialsType",
-                        stored.at("credentials").at("credentialsType").as_string("Sas")}})},
+         Json::object({{"credentialsType", credentials_for(services, call, workspace, stored)}})},
         {"description", stored.at("description")},
         {"tags", stored.at("tags").is_object() ? stored.at("tags") : Json::object()},
         {"properties",
          stored.at("properties").is_object() ? stored.at("properties") : Json::object()},
     });
-    Json body =
-        envelope(id_of(workspace, name), name, "workspaces/datastores", std::move(properties));
+    Json body = envelope(datastore_id(workspace, name), name, "workspaces/datastores",
+                         std::move(properties));
     const Instant created{stored.at("created").as_int()};
     body.set("systemData", system_data(created, created));
     return body;
 }
 
-Result<Json> find(Services& services, const Workspace& workspace, const std::string& name) {
+Result<Json> find_datastore(Services& services, const Workspace& workspace,
+                            const std::string& name) {
     auto found = TURNOUT_TRY(services.assets.find_datastore(workspace.id, name));
     if (found) return std::move(*found);
     std::vector<std::string> names;
@@ -72,7 +84,7 @@ Answer list_datastores(Services& services, Call& call) {
 Answer get_datastore(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     const std::string name = asset_name(call, "name");
-    TURNOUT_CO_TRY(const Json stored, find(services, workspace, name));
+    TURNOUT_CO_TRY(const Json stored, find_datastore(services, workspace, name));
     co_return json_response(200, body_of(services, call, workspace, name, stored));
 }
 
@@ -84,6 +96,8 @@ Result<Json> checked(const Services& services, const Call& call, const Workspace
                     "datastores of type '" + type +
                         "' do not work yet: use 'AzureBlob' with a container of this server",
                     "properties.datastoreType");
+    TURNOUT_TRY(resources::check_rest(resources::blob_datastore(),
+                                      Json::object({{"properties", properties}})));
     const std::string account = properties.at("accountName").as_string();
     if (!account.empty() && account != account_name(services, call) && account != "store" &&
         account != "turnout" + workspace.id)
@@ -129,23 +143,24 @@ Answer put_datastore(Services& services, Call& call) {
         co_return fail(Code::FailedPrecondition, "DatastoreInUse",
                        "datastore '" + name + "' belongs to the workspace and keeps its container",
                        "properties.containerName");
-    TURNOUT_CO_TRY(const bool is_new, co_await services.assets.put_datastore(
-                                          workspace.id, name, std::move(properties)));
-    TURNOUT_CO_TRY(const Json stored, find(services, workspace, name));
+    TURNOUT_CO_TRY(const bool is_new, co_await services.assets.put_single(
+                                          workspace.id, "datastores", name, std::move(properties)));
+    TURNOUT_CO_TRY(const Json stored, find_datastore(services, workspace, name));
     co_return json_response(is_new ? 201 : 200, body_of(services, call, workspace, name, stored));
 }
 
 Answer delete_datastore(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY_VOID(
-        co_await services.assets.delete_datastore(workspace.id, asset_name(call, "name")));
+    TURNOUT_CO_TRY_VOID(co_await services.assets.delete_single(workspace.id, "datastores",
+                                                               asset_name(call, "name")));
     co_return json_response(200, Json::object());
 }
 
 Answer list_secrets(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY(const Json stored, find(services, workspace, asset_name(call, "name")));
+    TURNOUT_CO_TRY(const Json stored,
+                   find_datastore(services, workspace, asset_name(call, "name")));
     const std::int64_t hours = std::clamp<std::int64_t>(
         body.at("expireAfterHours")
             .as_int(std::chrono::duration_cast<std::chrono::hours>(kDefaultLife).count()),
@@ -164,8 +179,8 @@ Answer list_secrets(Services& services, Call& call) {
 }  // namespace
 
 void add_datastore_routes(Router& router, Services& services) {
-    row(router, services, "GET", in_workspace("/datastores"), Access::User, list_datastores);
-    row(router, services, "GET", in_workspace("/datastores/{name}"), Access::User, get_datastore);
+    row(router, services, "GET", in_workspace("/datastores"), Access::Run, list_datastores);
+    row(router, services, "GET", in_workspace("/datastores/{name}"), Access::Run, get_datastore);
     row(router, services, "PUT", in_workspace("/datastores/{name}"), Access::User, put_datastore);
     row(router, services, "DELETE", in_workspace("/datastores/{name}"), Access::User,
         delete_datastore);

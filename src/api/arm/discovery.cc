@@ -27,13 +27,17 @@ Answer get_metadata(Services& services, Call& call) {
     co_return response;
 }
 
-// An API key, and not an access token: that could renew itself for ever.
+// An API key, and not an access token: that could renew itself for ever. A run's token ends with
+// its attempt, however it was renewed.
 Result<Principal> key_holder(Services& services, std::string_view key) {
-    if (key.empty() || key.find('.') != std::string_view::npos)
-        return fail(
-            Code::Unauthenticated, "InvalidIdentityHeader",
-            "this needs the API key of 'turnout env' in the header X-IDENTITY-HEADER or secret");
+    const bool is_token = key.find('.') != std::string_view::npos;
+    const Failure refusal =
+        fail(Code::Unauthenticated, "InvalidIdentityHeader",
+             "this needs the API key of 'turnout env' in the header X-IDENTITY-HEADER or secret");
+    if (key.empty()) return refusal;
     Principal principal = TURNOUT_TRY(services.authority.check(key));
+    if (principal.kind == Principal::Kind::Run) return principal;
+    if (is_token) return refusal;
     if (principal.kind != Principal::Kind::User)
         return fail(Code::PermissionDenied, "AuthorizationFailed",
                     "only a user's key gives tokens");
@@ -149,8 +153,9 @@ Answer get_workspace_discovery(Services&, Call& call) {
 Answer get_health(Services& services, Call&) {
     if (!services.info.fault.empty())
         co_return fail(Code::Unavailable, "ServerFault", services.info.fault);
-    co_return json_response(200,
-                            Json::object({{"status", "ok"}, {"version", services.info.version}}));
+    Json health = Json::object({{"status", "ok"}, {"version", services.info.version}});
+    if (services.control.draining()) health.set("draining", true);
+    co_return json_response(200, health);
 }
 
 }  // namespace

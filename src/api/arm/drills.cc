@@ -1,7 +1,10 @@
 // Harm on purpose, to a running job of one's own: POST …/jobs/{name}/drill. Not part of Azure's
-// API. Body: {"kind": "preempt" | "kill-node" | "partition" | "fill-disk", "seconds": N}. It
-// answers when the harm is done; what comes of it is seen in the job and in the events.
-#include "control/drills.h"
+// API. Body: {"kind": "preempt" | "partition" | what the provider of its node offers, "seconds":
+// N}. It answers when the harm is done; what comes of it is seen in the job and in the events.
+#include "model/drills.h"
+
+#include <algorithm>
+
 #include "api/arm/resource.h"
 #include "control/jobs.h"
 
@@ -16,9 +19,8 @@ Answer drill(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     const std::string name = call.param("name");
     const std::string kind = body.at("kind").as_string();
-    if (kind != "preempt" && kind != "kill-node" && kind != "partition" && kind != "fill-disk")
-        co_return invalid("kind is '" + kind.substr(0, 40) +
-                              "': expected preempt, kill-node, partition or fill-disk",
+    if (kind.empty())
+        co_return invalid("kind: expected the name of a drill, such as preempt or partition",
                           "kind");
     const Json& wanted = body.at("seconds");
     if (!wanted.is_null() &&
@@ -36,20 +38,25 @@ Answer drill(Services& services, Call& call) {
                        "job '" + name + "' is " + std::string(name_of(job.status)) +
                            ": a drill needs one that is Running",
                        "job");
-    if (job.type == JobType::Sweep)
-        co_return fail(Code::FailedPrecondition, "JobIsASweep",
-                       "job '" + name +
-                           "' is a sweep and on no node itself: a drill needs one of its trials "
-                           "that is Running",
+    if (const JobKind& of = kind_of(job.type); of.group)
+        co_return fail(Code::FailedPrecondition, "JobIsA" + std::string(of.name),
+                       "job '" + name + "' is a " + std::string(of.noun) +
+                           " and on no node itself: a drill needs one of its " +
+                           std::string(of.child) + "s that is Running",
                        "job");
     if (!job.placed())  // it ended just now, and will be tried again
         co_return fail(Code::FailedPrecondition, "JobNotOnNode",
                        "job '" + name + "' is on no node just now", "job");
     const JobAttempt& attempt = *job.current();
-    const NodeId node = workspace.id + "/" + job.compute + "/" + attempt.nodes.front();
+    if (!std::holds_alternative<OnNodes>(attempt.placement))
+        co_return fail(Code::FailedPrecondition, "JobNotOnNode",
+                       "job '" + name + "' is with " + words_of(attempt.placement) +
+                           ": a drill harms nodes, and it is on none",
+                       "job");
+    const NodeId node = workspace.id + "/" + job.compute + "/" + attempt.nodes().front();
     Json answer = Json::object({{"kind", kind},
                                 {"job", name},
-                                {"node", attempt.nodes.front()},
+                                {"node", attempt.nodes().front()},
                                 {"attempt", attempt.number}});
     if (kind == "preempt") {
         const auto ask = [&](auto reply) {
@@ -58,31 +65,45 @@ Answer drill(Services& services, Call& call) {
         TURNOUT_CO_TRY_VOID(co_await asked<void>(ask));
         co_return json_response(200, answer);
     }
-    if (services.drills == nullptr)
-        co_return fail(
-            Code::FailedPrecondition, "DrillNotSupported",
-            "the nodes of this server are not its own to harm: only 'preempt' works here", "kind");
-    Drills& drills = *services.drills;
+    // What the server itself does, then what the provider of that node offers.
+    std::vector<DrillKind> offered = server_drills();
+    std::string provider;
+    for (const Node& one : services.control.nodes_of(workspace.id, job.compute))
+        if (one.id() == node) provider = one.provider;
+    Drills* const drills =
+        provider.empty() || !services.drills ? nullptr : services.drills(provider);
+    if (drills != nullptr)
+        for (DrillKind& one : drills->kinds()) offered.push_back(std::move(one));
+    const auto found = std::ranges::find(offered, kind, &DrillKind::name);
+    if (found == offered.end()) co_return Failure(not_offered(kind, offered));
     services.control.drilled(workspace.id, name,
-                             kind + " on " + attempt.nodes.front() +
-                                 (kind == "kill-node" ? "" : " for " + to_words(how_long)));
-    if (kind == "kill-node") {
-        const auto ask = [&](auto reply) { drills.kill_node(node, std::move(reply)); };
-        TURNOUT_CO_TRY(const int killed, co_await asked<int>(ask));
-        answer.set("processes", killed);
-    } else if (kind == "partition") {
-        drills.cut_link(node, how_long);
-        answer.set("seconds", seconds);
-    } else {
-        const auto ask = [&](auto reply) { drills.fill_disk(node, how_long, std::move(reply)); };
-        TURNOUT_CO_TRY(const std::uint64_t bytes, co_await asked<std::uint64_t>(ask));
-        answer.set("seconds", seconds);
-        answer.set("bytes", bytes);
+                             kind + " on " + attempt.nodes().front() +
+                                 (found->lasts() ? " for " + to_words(how_long) : ""));
+    if (found->lasts()) answer.set("seconds", seconds);
+    if (kind == "partition") {
+        if (services.cut_link) services.cut_link(node, how_long);
+        co_return json_response(200, answer);
     }
+    const auto ask = [&](auto reply) { drills->begin(node, kind, how_long, std::move(reply)); };
+    TURNOUT_CO_TRY(const Json done, co_await asked<Json>(ask));
+    for (const auto& [what, count] : done.members()) answer.set(what, count);
     co_return json_response(200, answer);
 }
 
 }  // namespace
+}  // namespace turnout::api::arm
+
+namespace turnout::api {
+
+std::vector<DrillKind> server_drills() {
+    return {{DrillKind::Leaves::Gone, "preempt",
+             "takes the node away from the job, as a dedicated cluster would"},
+            {DrillKind::Leaves::Silent, "partition",
+             "cuts the link between the server and the node, and heals it"}};
+}
+}  // namespace turnout::api
+
+namespace turnout::api::arm {
 
 void add_drill_routes(Router& router, Services& services) {
     row(router, services, "POST", in_workspace("/jobs/{name}/drill"), Access::User, drill);

@@ -19,21 +19,21 @@ constexpr std::size_t kMostFollowers = 200;  // that wait at a time; one more is
 constexpr Span kGather = 20ms;               // from the first commit until the followers are woken
 
 // Which event: its row, and its place among the events of that commit. "37.2" on the wire.
-struct Place {
+struct EventMark {
     std::uint64_t row = 0;
     std::size_t index = 0;
-    auto operator<=>(const Place&) const = default;
+    auto operator<=>(const EventMark&) const = default;
     std::string text() const { return std::to_string(row) + "." + std::to_string(index); }
 };
 
-Result<Place> parse_place(std::string_view text) {
-    Place place;
+Result<EventMark> parse_mark(std::string_view text) {
+    EventMark mark;
     const char* const end = text.data() + text.size();
-    const auto row = std::from_chars(text.data(), end, place.row);
+    const auto row = std::from_chars(text.data(), end, mark.row);
     const bool pointed = row.ec == std::errc() && row.ptr != end && *row.ptr == '.';
     if (pointed) {
-        const auto index = std::from_chars(row.ptr + 1, end, place.index);
-        if (index.ec == std::errc() && index.ptr == end) return place;
+        const auto index = std::from_chars(row.ptr + 1, end, mark.index);
+        if (index.ec == std::errc() && index.ptr == end) return mark;
     }
     return invalid("after is '" + std::string(text.substr(0, 40)) +
                        "': expected the id of an event, such as 37.2",
@@ -45,6 +45,8 @@ struct Filter {
 
     // Cheap: whether one of the row's events may be meant.
     bool may_match(std::string_view row) const {
+        if (job.empty() && compute.empty() && row.find("\"space\"") != std::string_view::npos)
+            return true;  // what is of no workspace is of all
         for (const std::string* name : {&workspace, &job, &compute})
             if (!name->empty() && row.find(Json(*name).dump()) == std::string_view::npos)
                 return false;
@@ -52,7 +54,8 @@ struct Filter {
     }
     bool matches(const Json& event) const {
         const std::string_view is = event.at("kind").as_view();
-        if (event.at("workspace").as_view() != workspace) return false;
+        const std::string_view of = event.at("workspace").as_view();
+        if (of != workspace && !of.empty()) return false;
         if (!kind.empty() && is != kind) return false;
         if (!job.empty() && (is != "job" || event.at("name").as_view() != job)) return false;
         return compute.empty() || event.at("compute").as_view() == compute ||
@@ -64,15 +67,16 @@ Result<Filter> filter_of(const Call& call, const Workspace& workspace) {
     Filter filter{workspace.id, std::string(call.query_value("job")),
                   std::string(call.query_value("compute")), std::string(call.query_value("kind"))};
     if (!filter.kind.empty() && filter.kind != "job" && filter.kind != "node" &&
-        filter.kind != "compute")
-        return invalid("kind is '" + filter.kind.substr(0, 40) + "': expected job, node or compute",
-                       "kind");
+        filter.kind != "compute" && filter.kind != "space")
+        return invalid(
+            "kind is '" + filter.kind.substr(0, 40) + "': expected job, node, compute or space",
+            "kind");
     return filter;
 }
 
 struct Page {
     std::vector<Json> events;
-    Place last;         // that was looked at: the next page begins behind it
+    EventMark last;     // that was looked at: the next page begins behind it
     bool more = false;  // there is more behind `last` already
 };
 
@@ -80,9 +84,9 @@ std::uint64_t row_of(const Record& record) {
     return std::strtoull(record.key.c_str(), nullptr, 16);
 }
 
-Json shown_event(const Json& event, const Place& place) {
+Json shown_event(const Json& event, const EventMark& mark) {
     Json out =
-        Json::object({{"id", place.text()}, {"at", to_iso8601(Instant{event.at("at").as_int()})}});
+        Json::object({{"id", mark.text()}, {"at", to_iso8601(Instant{event.at("at").as_int()})}});
     for (const auto& [name, value] : event.members())
         if (name != "at" && name != "workspace") out.set(name, value);
     return out;
@@ -90,7 +94,7 @@ Json shown_event(const Json& event, const Place& place) {
 
 // What matches behind `after`, oldest first. Nothing is committed between the last look at the rows
 // and its end: who finds no event then can wait for the next commit and miss none.
-Task<Result<Page>> forward(Services& services, const Call& call, Filter filter, Place after,
+Task<Result<Page>> forward(Services& services, const Call& call, Filter filter, EventMark after,
                            std::size_t limit) {
     Turn turn(services, call);
     Page page;
@@ -108,16 +112,16 @@ Task<Result<Page>> forward(Services& services, const Call& call, Filter filter, 
             }
             TURNOUT_CO_TRY(const Json events, parse_json(record.value));
             for (std::size_t i = 0; i < events.items().size(); ++i) {
-                const Place place{row, i};
-                if (place <= after || !filter.matches(events.items()[i])) continue;
+                const EventMark mark{row, i};
+                if (mark <= after || !filter.matches(events.items()[i])) continue;
                 if (page.events.size() == limit) {
                     page.more = true;
                     co_return page;
                 }
-                page.events.push_back(shown_event(events.items()[i], place));
-                page.last = place;
+                page.events.push_back(shown_event(events.items()[i], mark));
+                page.last = mark;
             }
-            page.last = std::max(page.last, Place{row, SIZE_MAX});
+            page.last = std::max(page.last, EventMark{row, SIZE_MAX});
         }
         if (records.size() < kRowsAtATime) break;
         if (rows >= kMostRows) {
@@ -141,7 +145,7 @@ Task<Result<Page>> newest(Services& services, const Call& call, Filter filter, s
         TURNOUT_CO_TRY(const std::vector<Record> records, services.store.scan(Table::Event, range));
         for (const Record& record : records) {
             const std::uint64_t row = row_of(record);
-            page.last = std::max(page.last, Place{row, SIZE_MAX});
+            page.last = std::max(page.last, EventMark{row, SIZE_MAX});
             ++rows;
             if (page.events.size() == limit) break;
             if (!filter.may_match(record.value)) continue;
@@ -158,14 +162,14 @@ Task<Result<Page>> newest(Services& services, const Call& call, Filter filter, s
     co_return page;
 }
 
-// The place before the first event at or after `at`, if the clock was not set meanwhile; the very
-// first place if no event is older.
-Result<Place> before(Store& store, Instant at) {
+// The mark before the first event at or after `at`, if the clock was not set meanwhile; the very
+// first mark if no event is older.
+Result<EventMark> before(Store& store, Instant at) {
     Range newest_row = with_prefix("", 1);
     newest_row.reverse = true;
     const std::vector<Record> last = TURNOUT_TRY(store.scan(Table::Event, newest_row));
     const std::vector<Record> first = TURNOUT_TRY(store.scan(Table::Event, with_prefix("", 1)));
-    if (last.empty() || first.empty()) return Place{};
+    if (last.empty() || first.empty()) return EventMark{};
     std::uint64_t low = row_of(first.front()), high = row_of(last.front());
     while (low < high) {
         const std::uint64_t middle = low + (high - low) / 2;
@@ -180,8 +184,8 @@ Result<Place> before(Store& store, Instant at) {
         else
             high = middle;
     }
-    if (low == row_of(first.front())) return Place{};
-    return Place{low - 1, SIZE_MAX};
+    if (low == row_of(first.front())) return EventMark{};
+    return EventMark{low - 1, SIZE_MAX};
 }
 
 // Those who wait for the next commit.
@@ -251,7 +255,7 @@ Answer get_events(Services& services, Call& call, std::shared_ptr<Followers> fol
     if (after.empty() && !filter.job.empty()) {
         // A job's own are few, and begin where it does.
         TURNOUT_CO_TRY(const auto job, read_job(services.store, workspace.id, filter.job));
-        Place start;
+        EventMark start;
         if (job) {
             TURNOUT_CO_TRY(start, before(services.store, job->record.created));
         }
@@ -261,22 +265,22 @@ Answer get_events(Services& services, Call& call, std::shared_ptr<Followers> fol
         const bool from_its_begin =
             !page.events.empty() && page.events.front().at("what").as_view() == "submitted";
         const bool can_match = filter.kind.empty() || filter.kind == "job";
-        if (can_match && !from_its_begin && start > Place{}) {
-            TURNOUT_CO_TRY(page, co_await forward(services, call, filter, Place{}, most));
+        if (can_match && !from_its_begin && start > EventMark{}) {
+            TURNOUT_CO_TRY(page, co_await forward(services, call, filter, EventMark{}, most));
         }
     } else if (after.empty()) {
         TURNOUT_CO_TRY(page, co_await newest(services, call, filter, most));
     } else {
-        TURNOUT_CO_TRY(Place place, parse_place(after));
+        TURNOUT_CO_TRY(EventMark mark, parse_mark(after));
         const Instant until = services.clock.now() + patience;
         for (;;) {
-            TURNOUT_CO_TRY(page, co_await forward(services, call, filter, place, most));
+            TURNOUT_CO_TRY(page, co_await forward(services, call, filter, mark, most));
             const Span left = until - services.clock.now();
             Stop* const stop = call.request.stop;
             if (!page.events.empty() || page.more || left <= Span{} || (stop && stop->stopped()))
                 break;
-            place = page.last;
-            const std::uint64_t seen = place.row;
+            mark = page.last;
+            const std::uint64_t seen = mark.row;
             if (!co_await followers->wait(seen, std::min(left, patience), stop)) break;
         }
     }

@@ -52,7 +52,8 @@ protected:
         request.path = world.workspace_path() + "/events";
         request.query = "api-version=2024-01-01&" + query;
         request.target = request.path + "?" + request.query;
-        request.peer = {http::Carrier::Tls, true, "127.0.0.1:5000"};
+        request.peer = {
+            .carrier = http::Carrier::Tls, .loopback = true, .address = "127.0.0.1:5000"};
         request.headers.set("Host", "localhost:8443");
         request.headers.set("Authorization", "Bearer " + world.user);
         return request;

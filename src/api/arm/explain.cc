@@ -26,11 +26,22 @@ Json micros_of(const std::vector<std::pair<LedgerEntry, Span>>& entries) {
     return micros;
 }
 
+struct Where {
+    Json& json;
+    void operator()(const OnNodes& on) {
+        Json nodes = Json::array();
+        for (const std::string& node : on.names) nodes.push(node);
+        json.set("nodes", std::move(nodes));
+    }
+    void operator()(const OnEngine& on) {
+        json.set("engine", Json::object({{"name", on.engine}, {"url", on.url}}));
+        json.set("nodes", Json::array());
+    }
+};
+
 Json attempt_of(const JobAttempt& attempt, Instant now) {
     Json json = Json::object({{"attempt", attempt.number}});
-    Json nodes = Json::array();
-    for (const std::string& node : attempt.nodes) nodes.push(node);
-    json.set("nodes", std::move(nodes));
+    std::visit(Where{json}, attempt.placement);
     const auto instant = [&](std::string_view name, const std::optional<Instant>& at) {
         if (at) json.set(name, to_iso8601(*at));
     };
@@ -60,6 +71,7 @@ std::string_view name_of(schedule::Waiting::For what) {
         case For::Backoff: return "backoff";
         case For::Gang: return "gang";
         case For::Deleting: return "deleting";
+        case For::Closed: return "closed";
         case For::NoNodes: return "no_nodes";
     }
     return "";
@@ -94,6 +106,7 @@ Json explanation_of(const Control::Explanation& why, Instant now) {
     json.set("nodes", std::move(nodes));
     json.set("maxNodes", why.max_nodes);
     json.set("waitingJobs", static_cast<std::int64_t>(why.counts.waiting));
+    if (!why.pool.empty()) json.set("pool", why.pool);
     json.set("slots", why.slots);
     json.set("freeSlots", std::max(0, why.free_slots));
     return json;
@@ -178,7 +191,7 @@ Answer compute_ledger(Services& services, Call& call) {
         TURNOUT_CO_TRY(const Json document, parse_json(row->value));
         TURNOUT_CO_TRY(const Compute compute, compute_from_json(document));
         low = compute.tier == Tier::LowPriority;
-        TURNOUT_CO_TRY(price, price_per_hour(compute));
+        price = live.price;
         cost += live.cost;
         body.set("tier", low ? "low_priority" : "dedicated");
     }
@@ -215,9 +228,12 @@ Answer job_ledger(Services& services, Call& call) {
     body.set("micros",
              micros_of(ledger(job, until, services.control.waited(workspace.id, job.name))));
     body.set("totalMicros", static_cast<std::int64_t>((until - job.created).count()));
-    if (job.type == JobType::Sweep) {
-        TURNOUT_CO_TRY(const auto stored, totals_of(services, workspace.id + "/sweep/" + job.name));
-        body.set("trials", used_body("sweep", job.name, stored.value_or(Totals{})));
+    if (const JobKind& kind = kind_of(job.type); kind.group) {
+        const std::string word = to_lower(kind.name);
+        TURNOUT_CO_TRY(const auto stored,
+                       totals_of(services, workspace.id + "/" + word + "/" + job.name));
+        body.set(std::string(kind.child) + "s",
+                 used_body(word, job.name, stored.value_or(Totals{})));
     }
     co_return json_response(200, body);
 }
@@ -239,11 +255,11 @@ Answer experiment_ledger(Services& services, Call& call) {
 }  // namespace
 
 void add_explain_routes(Router& router, Services& services) {
-    row(router, services, "GET", in_workspace("/jobs/{name}/explain"), Access::User, explain_job);
-    row(router, services, "GET", in_workspace("/jobs/{name}/ledger"), Access::User, job_ledger);
-    row(router, services, "GET", in_workspace("/computes/{name}/ledger"), Access::User,
+    row(router, services, "GET", in_workspace("/jobs/{name}/explain"), Access::Run, explain_job);
+    row(router, services, "GET", in_workspace("/jobs/{name}/ledger"), Access::Run, job_ledger);
+    row(router, services, "GET", in_workspace("/computes/{name}/ledger"), Access::Run,
         compute_ledger);
-    row(router, services, "GET", in_workspace("/experiments/{name}/ledger"), Access::User,
+    row(router, services, "GET", in_workspace("/experiments/{name}/ledger"), Access::Run,
         experiment_ledger);
 }
 

@@ -1,5 +1,6 @@
-// From the definition of a command job to what a node is told to do. Whatever can never run is
-// refused here, with the reason and the nearest thing that exists.
+// From the definition of a job to what a node is told to do: what it says by itself
+// (submission/job.h), and what it names, looked up here. What is not there is refused, with the
+// nearest thing that is.
 #pragma once
 
 #include <string>
@@ -8,7 +9,7 @@
 #include "api/api.h"
 #include "base/json.h"
 #include "base/result.h"
-#include "control/assets.h"
+#include "catalog/catalog.h"
 #include "control/control.h"
 
 namespace turnout::api::arm {
@@ -18,22 +19,14 @@ namespace turnout::api::arm {
 // InvalidArgument if computeId cannot be read.
 Result<Json> job_definition(const Json& properties, const Workspace& workspace);
 
-// What may change later. Absent names get their defaults.
-JobMeta job_meta(const Json& properties, std::string_view name);
-
-// Properties of a job that are this server's to write: what a client sends under these names is
-// dropped.
-bool is_own_property(std::string_view name, JobType type);
-
-// Name of the compute that computeId means; "serverless" if it is absent or "local".
-Result<std::string> job_compute(const Json& properties, const Workspace& workspace);
-
 // A new job; of a sweep, `task` is that of its trials. `task.mlflow_experiment_id` and
 // AZUREML_EXPERIMENT_ID are still to be set.
-Result<JobSubmission> resolve_sweep(Services& services, const Call& call,
-                                    const Workspace& workspace, const std::string& name,
-                                    const Json& properties);
 Result<JobSubmission> resolve_job(Services& services, const Call& call, const Workspace& workspace,
                                   const std::string& name, const Json& properties);
+
+// The same of each kind: what `resolve_job` does not set of any.
+struct Lookup;
+Result<JobSubmission> resolve_command(const Lookup& lookup, JobType type, const Json& properties);
+Result<JobSubmission> resolve_sweep(const Lookup& lookup, JobType type, const Json& properties);
 
 }  // namespace turnout::api::arm

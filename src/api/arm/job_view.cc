@@ -5,6 +5,7 @@
 
 #include "api/arm/resource.h"
 #include "api/history/run_view.h"
+#include "api/job_kinds.h"
 #include "api/studio_link.h"
 #include "model/sweep.h"
 
@@ -20,7 +21,9 @@ std::string in_seconds(Span span) {
 }
 
 // What the server knows of the job's life: text, as properties are, under names of their own.
-Json properties_of(const JobRecord& job, const JobViewer& viewer, std::string_view waiting_for) {
+// `document` is that which they become a part of.
+Json properties_of(const JobRecord& job, const JobViewer& viewer, std::string_view waiting_for,
+                   Json& document) {
     const Instant now = viewer.now;
     Json properties = job.meta.properties.is_object() ? job.meta.properties : Json::object();
     const auto set = [&](std::string_view name, std::string value) {
@@ -41,7 +44,7 @@ Json properties_of(const JobRecord& job, const JobViewer& viewer, std::string_vi
         std::to_string(job.attempts.size() + static_cast<std::size_t>(job.folded_attempts)));
     if (const int count = preemptions(job); count > 0) set("preemptions", std::to_string(count));
     if (const JobAttempt* attempt = job.current()) {
-        set("node", join(attempt->nodes, ", "));
+        set("node", words_of(attempt->placement));
         if (!is_terminal(job.status)) set("detail", attempt->detail);
         if (attempt->ending) {
             if (attempt->ending->exit_code >= 0)
@@ -50,21 +53,8 @@ Json properties_of(const JobRecord& job, const JobViewer& viewer, std::string_vi
                 set("peak_memory_bytes", std::to_string(attempt->ending->peak_memory_bytes));
         }
     }
-    if (job.type == JobType::Sweep) {
-        set("trials.created", std::to_string(job.sweep.created));
-        set("trials.completed", std::to_string(job.sweep.completed));
-        set("trials.failed", std::to_string(job.sweep.failed));
-        set("trials.canceled", std::to_string(job.sweep.canceled - job.sweep.stopped_early));
-        set("trials.stopped_early", std::to_string(job.sweep.stopped_early));
-        if (job.sweep.best >= 0) {  // under Azure's names
-            const std::string best = trial_name(job.name, job.sweep.best);
-            properties.set("best_child_run_id", best);
-            properties.set("score", Json(job.sweep.best_score).dump());
-            properties.set("best_metric_status", "Succeeded");
-            properties.set("best_data_container_id", "dcid." + best);
-        }
-    }
-    if (!job.trial.sweep.empty()) set("sweep", job.trial.sweep);
+    kind_row(job.type).show(job, document, properties);
+    if (!job.child.group.empty()) set("sweep", job.child.group);
     if (job.started) set("started", to_iso8601(*job.started));
     if (job.ended) set("ended", to_iso8601(*job.ended));
     if (job.cause != agent_protocol::Cause::None)
@@ -77,6 +67,27 @@ Json properties_of(const JobRecord& job, const JobViewer& viewer, std::string_vi
 }
 
 }  // namespace
+
+void show_command(const JobRecord&, Json& properties, Json&) {
+    if (!properties.has("environmentVariables"))
+        properties.set("environmentVariables", Json::object());
+}
+
+void show_sweep(const JobRecord& job, Json&, Json& own) {
+    const auto count = [&](const char* name, std::int64_t trials) {
+        own.set("turnout.trials." + std::string(name), std::to_string(trials));
+    };
+    count("created", job.sweep.created);
+    count("completed", job.sweep.completed);
+    count("failed", job.sweep.failed);
+    count("canceled", job.sweep.canceled - job.sweep.stopped_early);
+    count("stopped_early", job.sweep.stopped_early);
+    count("without_metric", job.sweep.without_metric);
+    if (job.sweep.best < 0) return;
+    show_best_child(job, own);
+    own.set("best_metric_status", "Succeeded");  // under Azure's names, too
+    own.set("best_data_container_id", "dcid." + trial_name(job.name, job.sweep.best));
+}
 
 Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer& viewer,
               std::string_view waiting_for) {
@@ -93,9 +104,7 @@ Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer&
     if (job.compute != "serverless") properties.set("computeId", path + "/computes/" + job.compute);
     for (const std::string_view member : {"inputs", "outputs"})
         if (!properties.has(member)) properties.set(member, Json::object());
-    if (job.type == JobType::Command && !properties.has("environmentVariables"))
-        properties.set("environmentVariables", Json::object());
-    if (!job.trial.sweep.empty()) properties.set("parameters", job.trial.parameters);
+    if (!job.child.group.empty()) properties.set("parameters", job.child.parameters);
     properties["resources"].set("instanceCount", job.node_count);
     properties.set(
         "services",
@@ -111,7 +120,7 @@ Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer&
                              {"endpoint", "azureml://" + viewer.tls_host + "/mlflow/v1.0" + path},
                          })},
         }));
-    properties.set("properties", properties_of(job, viewer, waiting_for));
+    properties.set("properties", properties_of(job, viewer, waiting_for, properties));
     if (job.status == JobStatus::Failed) properties.set("error", error_of(job));
     Json body =
         envelope(path + "/jobs/" + job.name, job.name, "workspaces/jobs", std::move(properties));

@@ -7,14 +7,14 @@
 #include "api/api.h"
 #include "base/json.h"
 #include "base/time.h"
-#include "control/assets.h"
+#include "catalog/catalog.h"
 #include "control/jobs.h"
 #include "schedule/scheduler.h"
 
 namespace turnout::api::arm {
 
 struct JobViewer {
-    std::string origin;      // of the links
+    std::string origin;      // of the page
     std::string tls_host;    // of the tracking URI
     const Secret& link_key;  // signs the link to the studio page
     Instant now{};
@@ -25,5 +25,9 @@ struct JobViewer {
 // `waiting_for`: why it has no slot just now; "" if it has one.
 Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer& viewer,
               std::string_view waiting_for);
+
+// What jobs of each kind have beside that (see JobKindRow).
+void show_command(const JobRecord& job, Json& properties, Json& own);
+void show_sweep(const JobRecord& job, Json& properties, Json& own);
 
 }  // namespace turnout::api::arm

@@ -6,9 +6,12 @@
 #include "api/arm/job_resolution.h"
 #include "api/arm/job_view.h"
 #include "api/arm/resource.h"
+#include "api/upkeep/removal.h"
 #include "base/lru.h"
 #include "control/jobs.h"
 #include "model/sweep.h"
+#include "submission/job.h"
+#include "submission/refusal.h"
 #include "tracking/tracking.h"
 
 namespace turnout::api::arm {
@@ -25,7 +28,7 @@ constexpr std::int64_t kTick = 100'000;  // as old may the time be up to which a
 JobViewer viewer_of(const Services& services, const Call& call, const JobRecord& job) {
     std::optional<schedule::Waiting> waiting;
     if (!is_terminal(job.status)) waiting = services.control.waiting(job.workspace, job.name);
-    return {call.origin,
+    return {call.page_origin,
             tls_host(services, call),
             services.authority.link_key(),
             services.clock.now(),
@@ -49,8 +52,8 @@ Json body_of(Services& services, const Call& call, const Workspace& workspace,
 class ShownJobs {
 public:
     struct Shown {
-        std::uint64_t revision = 0;  // of the rows it was made from
-        std::string origin;          // of the links
+        std::uint64_t revision = 0;       // of the rows it was made from
+        std::string origin, page_origin;  // of the links
         std::int64_t until = 0;  // the ledger of a live job and the signed link change with time
         std::string waiting;
         bool archived = false;
@@ -67,7 +70,8 @@ public:
         const std::uint64_t revision = std::max(record.revision, state ? state->revision : 0);
         if (shown && shown->revision == revision) {
             std::string waiting = shown->live ? waiting_of(services, *shown->live) : std::string();
-            if (now < shown->until && shown->origin == call.origin && shown->waiting == waiting)
+            if (now < shown->until && shown->origin == call.origin &&
+                shown->page_origin == call.page_origin && shown->waiting == waiting)
                 return shown;
             if (shown->live) {
                 shown->waiting = std::move(waiting);
@@ -92,6 +96,7 @@ private:
                       const Workspace& workspace, std::int64_t now) {
         const std::int64_t step = shown.live ? kTick : kDay;
         shown.origin = call.origin;
+        shown.page_origin = call.page_origin;
         shown.until = (now / step + 1) * step;
         shown.body.clear();
         job_body(job, workspace, viewer_of(services, call, job), shown.waiting).dump_to(shown.body);
@@ -110,7 +115,8 @@ Error no_such_job(Services& services, const Workspace& workspace, const std::str
             "job '" + name + "' does not exist" + did_you_mean(name, names), "job", nullptr};
 }
 
-Result<JobRecord> find(Services& services, const Workspace& workspace, const std::string& name) {
+Result<JobRecord> find_job(Services& services, const Workspace& workspace,
+                           const std::string& name) {
     auto job = TURNOUT_TRY(read_job(services.store, workspace.id, name));
     if (!job) return Failure(no_such_job(services, workspace, name));
     return std::move(job->record);
@@ -264,6 +270,26 @@ Answer list_jobs(Services& services, Call& call, ShownJobs& jobs) {
 
 // ---- PUT
 
+// Into another experiment, with its run and those of its trials.
+Task<Result<void>> move_to_experiment(Services& services, const Workspace& workspace,
+                                      const JobRecord& job, const std::string& name) {
+    if (const JobKind& kind = kind_of(job.type); kind.group && !is_terminal(job.status))
+        co_return fail(Code::FailedPrecondition, "JobNotEnded",
+                       std::string(kind.noun) + " '" + job.name + "' has not ended: its " +
+                           std::string(kind.child) + "s stay in experiment '" +
+                           job.meta.experiment + "' until then",
+                       "experimentName");
+    TURNOUT_CO_TRY(const Experiment experiment,
+                   co_await services.tracking.ensure_experiment(workspace.id, name));
+    // A trial that logged nothing is found by its sweep's run: that goes last.
+    for (std::int64_t index = 0; index < job.sweep.created; ++index) {
+        TURNOUT_CO_TRY_VOID(co_await services.tracking.move_run(
+            workspace.id, trial_name(job.name, index), experiment.id));
+    }
+    TURNOUT_CO_TRY_VOID(co_await services.tracking.move_run(workspace.id, job.name, experiment.id));
+    co_return Result<void>();
+}
+
 // The same job again: what may change later is taken over, all else must be as it was.
 Answer put_again(Services& services, Call& call, Workspace workspace, JobRecord job,
                  Json properties) {
@@ -272,15 +298,16 @@ Answer put_again(Services& services, Call& call, Workspace workspace, JobRecord 
         co_return fail(Code::Conflict, "ResourceExists",
                        "job '" + job.name + "' exists with another definition: choose another name",
                        "name");
-    JobMeta meta = job_meta(properties, job.name);
-    for (const auto& [name, value] :
-         job.meta.properties.members())  // properties are only ever added
-        if (!meta.properties.has(name)) meta.properties.set(name, value);
+    const JobMetaChange change = submission::said_meta(properties, job.name);
+    if (change.experiment && *change.experiment != job.meta.experiment) {
+        TURNOUT_CO_TRY_VOID(
+            co_await move_to_experiment(services, workspace, job, *change.experiment));
+    }
     TURNOUT_CO_TRY([[maybe_unused]] const Put put, co_await asked<Put>([&](auto reply) {
-                       services.control.update_job(workspace.id, job.name, std::move(meta),
+                       services.control.update_job(workspace.id, job.name, change,
                                                    std::move(reply));
                    }));
-    TURNOUT_CO_TRY(const JobRecord saved, find(services, workspace, job.name));
+    TURNOUT_CO_TRY(const JobRecord saved, find_job(services, workspace, job.name));
     co_return json_response(200, body_of(services, call, workspace, saved));
 }
 
@@ -298,6 +325,7 @@ JobRecord as_submitted(const JobSubmission& job) {
     record.environment = job.task.environment.name;
     record.notices = job.task.environment.notices;
     record.node_count = job.task.node_count;
+    record.ports = agent_protocol::ports_needed(job.task);
     record.priority = job.priority;
     return record;
 }
@@ -309,6 +337,7 @@ Answer put_job(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(check_asset_name(name, "job"));
     const Json& properties = body.at("properties");
     if (!properties.is_object()) co_return invalid("the body needs 'properties'", "properties");
+    TURNOUT_CO_TRY_VOID(co_await upkeep::check_name_is_free(services, workspace.id, name));
     TURNOUT_CO_TRY(const auto existing, services.store.get(Table::Job, workspace.id + "/" + name));
     if (existing) {
         TURNOUT_CO_TRY(StoredJob stored, join_job(services.store, *existing));
@@ -318,6 +347,12 @@ Answer put_job(Services& services, Call& call) {
     TURNOUT_CO_TRY(JobSubmission job, resolve_job(services, call, workspace, name, properties));
     TURNOUT_CO_TRY(const Experiment experiment,
                    co_await services.tracking.ensure_experiment(workspace.id, job.meta.experiment));
+    TURNOUT_CO_TRY_VOID(upkeep::check_stays(services, workspace.id, name));
+    for (const auto& input : job.task.inputs) {  // since they were found
+        if (!input.blobs) continue;
+        TURNOUT_CO_TRY_VOID(upkeep::check_place_stays(services, workspace.id,
+                                                      input.blobs->container, input.blobs->prefix));
+    }
     // In the commit of the job itself: a submit waits for the disk once.
     TURNOUT_CO_TRY(job.together,
                    services.tracking.rows_of_job_run(workspace.id, name, experiment,
@@ -332,65 +367,71 @@ Answer put_job(Services& services, Call& call) {
                        services.control.submit(std::move(job), std::move(reply));
                    }));
     if (put == Put::Created) co_return json_response(201, body_of(services, call, workspace, made));
-    TURNOUT_CO_TRY(const JobRecord saved, find(services, workspace, name));
+    TURNOUT_CO_TRY(const JobRecord saved, find_job(services, workspace, name));
     co_return json_response(200, body_of(services, call, workspace, saved));
 }
 
-// An object of texts.
+// An object of texts, some of them null.
 Result<void> check_texts(const Json& value, const std::string& place) {
     if (!value.is_object())
-        return not_as_expected("InvalidArgument", place, "an object of texts", value);
+        return submission::not_as_expected("InvalidArgument", place, "an object of texts", value);
     for (const auto& [key, text] : value.members())
-        if (!text.is_string())
-            return not_as_expected("InvalidArgument", place + "." + key.substr(0, 64), "a text",
-                                   text);
+        if (!text.is_string() && !text.is_null())
+            return submission::not_as_expected("InvalidArgument", place + "." + key.substr(0, 64),
+                                               "a text", text);
     return {};
 }
 
-// null leaves a member as it is, but for the description, which it takes away.
-Result<JobMeta> changed_meta(JobMeta meta, JobType type, const Json& changes) {
+// A merge patch (RFC 7396): tags join the others, null takes one away. null leaves a member as it
+// is, but for the description, which it takes away.
+Result<JobMetaChange> read_changes(const Json& changes) {
+    JobMetaChange change;
     for (const auto& [name, value] : changes.members()) {
         const bool text = name == "displayName" || name == "description";
         if (text && !value.is_string() && !value.is_null())
-            return not_as_expected("InvalidArgument", name, "a text", value);
+            return submission::not_as_expected("InvalidArgument", name, "a text", value);
         if (name == "displayName") {
-            meta.display_name = value.as_string(meta.display_name);
+            if (value.is_string()) change.display_name = value.as_string();
         } else if (name == "description") {
-            meta.description = value.as_string();
+            change.description = value.as_string();
+        } else if (name == "experimentName") {
+            if (!value.is_string() && !value.is_null())
+                return submission::not_as_expected("InvalidArgument", name, "a text", value);
+            if (!value.as_view().empty()) change.experiment = value.as_string();
         } else if (name == "isArchived") {
             if (!value.is_bool() && !value.is_null())
-                return not_as_expected("InvalidArgument", name, "true or false", value);
-            meta.archived = value.as_bool(meta.archived);
+                return submission::not_as_expected("InvalidArgument", name, "true or false", value);
+            if (value.is_bool()) change.archived = value.as_bool();
         } else if (name == "tags" || name == "properties") {
             if (value.is_null()) continue;
             TURNOUT_TRY(check_texts(value, name));
-            if (name == "tags")
-                meta.tags = value;
-            else
-                for (const auto& [key, added] : value.members())
-                    if (!is_own_property(key, type)) meta.properties.set(key, added);
+            (name == "tags" ? change.tags : change.properties) = value;
         } else if (name != "jobType") {
             return invalid("'" + name.substr(0, 64) +
-                               "' of a job cannot be changed: only displayName, description, tags, "
-                               "properties and isArchived can",
+                               "' of a job cannot be changed: only displayName, description, "
+                               "experimentName, tags, properties and isArchived can",
                            "properties." + name.substr(0, 64));
         }
     }
-    return meta;
+    return change;
 }
 
 Answer patch_job(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json(kMaxBody));
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY(const JobRecord job, find(services, workspace, call.param("name")));
+    TURNOUT_CO_TRY(const JobRecord job, find_job(services, workspace, call.param("name")));
     const Json& changes = body.at("properties");
     if (!changes.is_object()) co_return invalid("the body needs 'properties'", "properties");
-    TURNOUT_CO_TRY(JobMeta meta, changed_meta(job.meta, job.type, changes));
+    TURNOUT_CO_TRY(const JobMetaChange change, read_changes(changes));
+    if (change.experiment && *change.experiment != job.meta.experiment) {
+        TURNOUT_CO_TRY_VOID(
+            co_await move_to_experiment(services, workspace, job, *change.experiment));
+    }
     TURNOUT_CO_TRY([[maybe_unused]] const Put put, co_await asked<Put>([&](auto reply) {
-                       services.control.update_job(workspace.id, job.name, std::move(meta),
+                       services.control.update_job(workspace.id, job.name, change,
                                                    std::move(reply));
                    }));
-    TURNOUT_CO_TRY(const JobRecord saved, find(services, workspace, job.name));
+    TURNOUT_CO_TRY(const JobRecord saved, find_job(services, workspace, job.name));
     co_return json_response(200, body_of(services, call, workspace, saved));
 }
 
@@ -398,7 +439,7 @@ Answer patch_job(Services& services, Call& call) {
 
 Answer cancel_job(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY(const JobRecord job, find(services, workspace, call.param("name")));
+    TURNOUT_CO_TRY(const JobRecord job, find_job(services, workspace, call.param("name")));
     if (is_terminal(job.status)) co_return json_response(200, Json::object());
     TURNOUT_CO_TRY_VOID(co_await asked<void>([&](auto reply) {
         services.control.cancel_job(workspace.id, job.name, std::move(reply));
@@ -408,26 +449,9 @@ Answer cancel_job(Services& services, Call& call) {
 
 Answer delete_job(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY(const JobRecord job, find(services, workspace, call.param("name")));
-    // Its trials have from it what they are: they go first.
-    if (job.type == JobType::Sweep && is_terminal(job.status))
-        for (std::int64_t index = 0; index < job.sweep.created; ++index) {
-            const std::string trial = trial_name(job.name, index);
-            TURNOUT_CO_TRY(const auto row,
-                           services.store.get(Table::Job, workspace.id + "/" + trial));
-            if (!row) continue;
-            TURNOUT_CO_TRY_VOID(co_await services.tracking.remove_job(workspace.id, trial));
-            TURNOUT_CO_TRY_VOID(co_await asked<void>([&](auto reply) {
-                services.control.delete_job(workspace.id, trial, std::move(reply));
-            }));
-        }
-    // Its run and logs first: a new job of this name must not find them, whenever the server dies.
-    if (is_terminal(job.status)) {
-        TURNOUT_CO_TRY_VOID(co_await services.tracking.remove_job(workspace.id, job.name));
-    }
-    TURNOUT_CO_TRY_VOID(co_await asked<void>([&](auto reply) {
-        services.control.delete_job(workspace.id, job.name, std::move(reply));
-    }));
+    TURNOUT_CO_TRY(const JobRecord job, find_job(services, workspace, call.param("name")));
+    TURNOUT_CO_TRY([[maybe_unused]] const auto removed,
+                   co_await upkeep::remove_job(services, workspace.id, job.name));
     co_return accepted(call, workspace, "deleteJob", job.name);
 }
 
@@ -436,16 +460,16 @@ Answer delete_job(Services& services, Call& call) {
 void add_job_routes(Router& router, Services& services) {
     // Shared by the rows that use it, which are copied with the router.
     const auto shown = std::make_shared<ShownJobs>();
-    router.add("GET", in_workspace("/jobs/{name}"), Access::User,
+    router.add("GET", in_workspace("/jobs/{name}"), Access::Run,
                [&services, shown](Call& call) { return get_job(services, call, *shown); });
-    router.add("GET", in_workspace("/jobs"), Access::User, [&services, shown](Call& call) {
+    router.add("GET", in_workspace("/jobs"), Access::Run, [&services, shown](Call& call) {
         return asks_for_placed(call) ? list_placed(services, call, *shown)
                                      : list_jobs(services, call, *shown);
     });
-    row(router, services, "PUT", in_workspace("/jobs/{name}"), Access::User, put_job);
-    row(router, services, "PATCH", in_workspace("/jobs/{name}"), Access::User, patch_job);
-    row(router, services, "DELETE", in_workspace("/jobs/{name}"), Access::User, delete_job);
-    row(router, services, "POST", in_workspace("/jobs/{name}/cancel"), Access::User, cancel_job);
+    row(router, services, "PUT", in_workspace("/jobs/{name}"), Access::Behalf, put_job);
+    row(router, services, "PATCH", in_workspace("/jobs/{name}"), Access::Behalf, patch_job);
+    row(router, services, "DELETE", in_workspace("/jobs/{name}"), Access::Behalf, delete_job);
+    row(router, services, "POST", in_workspace("/jobs/{name}/cancel"), Access::Behalf, cancel_job);
 }
 
 }  // namespace turnout::api::arm

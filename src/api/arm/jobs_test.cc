@@ -119,7 +119,7 @@ TEST_F(Jobs, TheTutorialsJobIsResolved) {
 
     const std::string studio =
         made.properties().at("services").at("Studio").at("endpoint").as_string();
-    ASSERT_TRUE(studio.starts_with("https://localhost:8443/studio/jobs/" + world.workspace.id +
+    ASSERT_TRUE(studio.starts_with("http://127.0.0.1:8080/studio/jobs/" + world.workspace.id +
                                    "/brave_fig_1?"))
         << studio;
     const auto query = *parse_query(studio.substr(studio.find('?') + 1) + "&tid=x");
@@ -206,6 +206,8 @@ TEST_F(Jobs, InputsAndOutputsFindTheirPlaces) {
         {"web", Json::object({{"jobInputType", "uri_file"},
                               {"uri", "https://example.org/x.csv"},
                               {"mode", "Direct"}})},
+        {"fetched", Json::object({{"jobInputType", "uri_folder"},
+                                  {"uri", "wasbs://box@account.blob.core.windows.net/x/"}})},
     });
     const Json outputs = Json::object({
         {"model", Json::object({{"jobOutputType", "uri_folder"}})},
@@ -223,7 +225,7 @@ TEST_F(Jobs, InputsAndOutputsFindTheirPlaces) {
     const agent_protocol::TaskSpec task = task_of("j");
     EXPECT_EQ(task.command,
               "x ${{inputs.lit}} ${{ inputs.file }}  --dir ${{inputs.dir}} ${{outputs.model}}");
-    ASSERT_EQ(task.inputs.size(), 8u);
+    ASSERT_EQ(task.inputs.size(), 9u);
     EXPECT_EQ(task.inputs[0].literal, "0.1");
     EXPECT_EQ(task.inputs[1].literal, "True");
     EXPECT_EQ(task.inputs[2].blobs->prefix, "file.csv");
@@ -235,6 +237,9 @@ TEST_F(Jobs, InputsAndOutputsFindTheirPlaces) {
     EXPECT_EQ(task.inputs[6].blobs->prefix, "file.csv");
     EXPECT_FALSE(task.inputs[7].blobs.has_value());
     EXPECT_EQ(task.inputs[7].uri, "https://example.org/x.csv");
+    EXPECT_FALSE(task.inputs[7].fetch);
+    EXPECT_EQ(task.inputs[8].uri, "wasbs://box@account.blob.core.windows.net/x/");
+    EXPECT_TRUE(task.inputs[8].fetch);
     ASSERT_EQ(task.outputs.size(), 3u);
     EXPECT_EQ(task.outputs[0].target.container, store);
     EXPECT_EQ(task.outputs[0].target.prefix, "azureml/j/model/");
@@ -378,7 +383,8 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
         {input("uri_file", "azureml:table"), "InvalidArgument", "needs a version"},
         {input("uri_folder", "azureml:table:1"), "InputTypeMismatch", "uri_file"},
         {input("uri_file", "azureml:lost:1"), "InputNotFound", "nothing is there"},
-        {input("uri_file", "https://example.org/x"), "InvalidInput", "mode direct"},
+        {input("uri_folder", "https://example.org/x"), "InvalidArgument", "cannot be listed"},
+        {input("uri_file", "abfss://box@account/x"), "InvalidArgument", "not from abfss:"},
         {input("uri_file", "./local.csv"), "InvalidInput", "client's machine"},
         {input("uri_file", place + "file.csv", "EvalMount"), "InvalidMode", "EvalMount"},
         {input("uri_file", place + "file.csv", "ReadWriteMount"), "InvalidMode", "ro_mount"},
@@ -401,7 +407,7 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
         {Json::object({{"resources", Json::object({{"instanceCount", 0}})}}), "InvalidResources",
          "resources.instanceCount: expected a whole number from 1 to 1,000, found 0"},
         {Json::object({{"resources", Json::object({{"shmSize", "2 gb"}})}}), "InvalidShmSize",
-         "\"2g\""},
+         "found \"2 gb\""},
         {Json::object({{"resources", Json::object({{"shmSize", "0g"}})}}), "InvalidShmSize",
          "above 0"},
         {Json::object({{"computeId", "cpu-cluster"},
@@ -448,6 +454,63 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
                             world.user)
                   .code(),
               "InvalidRequestContent");
+}
+
+// Whatever its members are: a job is made, or refused at a place below its properties.
+TEST_F(Jobs, NoDefinitionIsTooOddToBeRefusedAtItsPlace) {
+    const std::vector<Json> values = {
+        Json(),
+        "x",
+        5,
+        -1,
+        1.5,
+        true,
+        Json::array({"a", Json::object()}),
+        Json::object(),
+        Json::object({{"a", Json::array({Json::object()})}}),
+        Json::object({{"a", Json::object({{"jobInputType", 5}, {"uri", true}})}}),
+        std::string(300'000, 'x')};
+    int number = 0, refused = 0;
+    for (const std::string type : {"Command", "Sweep"})
+        for (const std::string member : {"jobType",
+                                         "displayName",
+                                         "experimentName",
+                                         "description",
+                                         "tags",
+                                         "properties",
+                                         "isArchived",
+                                         "command",
+                                         "codeId",
+                                         "environmentId",
+                                         "computeId",
+                                         "componentId",
+                                         "environmentVariables",
+                                         "inputs",
+                                         "outputs",
+                                         "resources",
+                                         "distribution",
+                                         "limits",
+                                         "queueSettings",
+                                         "identity",
+                                         "services",
+                                         "trial",
+                                         "searchSpace",
+                                         "samplingAlgorithm",
+                                         "objective",
+                                         "earlyTermination",
+                                         "unheard-of"})
+            for (const Json& value : values) {
+                const std::string name = "odd" + std::to_string(++number);
+                const Reply reply = put(name, Json::object({{"jobType", type}, {member, value}}));
+                if (reply.status == 201) continue;
+                ++refused;
+                ASSERT_EQ(reply.status, 400) << member << " " << reply.text;
+                EXPECT_TRUE(
+                    reply.json.at("error").at("target").as_view().starts_with("properties."))
+                    << member << " " << reply.text;
+                EXPECT_EQ(world.send("GET", "/jobs/" + name).status, 404);
+            }
+    EXPECT_GT(refused, 300);
 }
 
 TEST_F(Jobs, PutAgainChangesOnlyWhatMayChange) {
@@ -509,6 +572,16 @@ TEST_F(Jobs, PutAgainChangesOnlyWhatMayChange) {
                     wrong_type.message().find("expected ") != std::string::npos)
             << wrong_type.message();
     }
+    for (const char* tags : {R"({"a":"1","b":"2"})", R"({"b":null,"c":"3"})"})
+        ASSERT_EQ(
+            world
+                .send("PATCH", "/jobs/j",
+                      Json::object({{"properties", Json::object({{"tags", *parse_json(tags)}})}}))
+                .status,
+            200);
+    EXPECT_EQ(record("j").meta.tags.at("a").as_view(), "1");
+    EXPECT_EQ(record("j").meta.tags.at("c").as_view(), "3");
+    EXPECT_FALSE(record("j").meta.tags.has("b"));
     EXPECT_EQ(world.send("GET", "/jobs/j").properties().at("displayName").as_string(), "new");
     EXPECT_EQ(world.send("GET", "/jobs").json.at("value").items().size(), 0u);
     EXPECT_EQ(world.send("GET", "/jobs?listViewType=ArchivedOnly").json.at("value").items().size(),
@@ -602,7 +675,7 @@ TEST_F(Jobs, OneThatNeverRanHasNoExitCode) {
     job.cause = agent_protocol::Cause::Environment;
     JobAttempt attempt;
     attempt.number = 1;
-    attempt.nodes = {"node-1"};
+    attempt.placement = OnNodes{{"node-1"}};
     attempt.leased = job.created + 1s;
     attempt.ended = job.ended;
     attempt.ending = agent_protocol::Ending{job.cause,           -1, 0, "it could not be prepared",
@@ -629,16 +702,15 @@ TEST_F(Jobs, FailedOnesSayWhy) {
     job.ended = job.created + 5s;
     job.cause = agent_protocol::Cause::UserCode;
     job.error_message = "the command ended with exit code 3";
-    job.attempts.push_back({1,
-                            {"node-1"},
-                            {},
-                            job.created + 1s,
-                            job.created + 2s,
-                            job.created + 3s,
-                            job.created + 4s,
-                            job.created + 5s,
-                            "",
-                            {}});
+    JobAttempt attempt;
+    attempt.number = 1;
+    attempt.placement = OnNodes{{"node-1"}};
+    attempt.leased = job.created + 1s;
+    attempt.preparing = job.created + 2s;
+    attempt.running = job.created + 3s;
+    attempt.finalizing = job.created + 4s;
+    attempt.ended = job.created + 5s;
+    job.attempts.push_back(attempt);
     job.attempts[0].ending = agent_protocol::Ending{agent_protocol::Cause::UserCode, 3, 0, "",
                                                     {"Traceback", "ValueError"},     0, {}};
     save(job);

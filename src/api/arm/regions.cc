@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "model/pool.h"
 
 namespace turnout::api::arm {
 namespace {
@@ -87,10 +88,18 @@ constexpr std::array<std::string_view, 72> kRegions = {
 }  // namespace
 
 Result<std::string> checked_location(std::string_view location) {
+    Location found = TURNOUT_TRY(find_location(location, {}));
+    return std::move(found.name);
+}
+
+Result<Location> find_location(std::string_view location, const std::vector<std::string>& pools) {
     std::string name = to_lower(location);
     std::erase(name, ' ');
-    if (name.empty() || std::ranges::find(kRegions, name) != kRegions.end()) return name;
-    const std::vector<std::string> candidates(kRegions.begin(), kRegions.end());
+    if (std::ranges::find(pools, name) != pools.end()) return Location{name, name};
+    if (name.empty() || std::ranges::find(kRegions, name) != kRegions.end())
+        return Location{name, std::string(kDefaultPool)};
+    std::vector<std::string> candidates = pools;
+    candidates.insert(candidates.end(), kRegions.begin(), kRegions.end());
     return fail(Code::InvalidArgument, "LocationNotAvailable",
                 "location '" + std::string(location.substr(0, 64)) +
                     "' is neither a pool of this server nor a region of Azure" +

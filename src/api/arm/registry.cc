@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::string_view kType = "registries/environments";
 
-std::string id_of(const environment::Curated& curated) {
+std::string curated_id(const environment::Curated& curated) {
     return "azureml://registries/azureml/environments/" + std::string(curated.name);
 }
 
@@ -54,10 +54,10 @@ Json curated_version_body(const environment::Curated& curated, int version, cons
 namespace {
 
 Json container_body(const environment::Curated& curated) {
-    return curated_container_body(curated, id_of(curated), kType);
+    return curated_container_body(curated, curated_id(curated), kType);
 }
 Json version_body(const environment::Curated& curated, int version) {
-    return curated_version_body(curated, version, id_of(curated), kType);
+    return curated_version_body(curated, version, curated_id(curated), kType);
 }
 
 Result<void> check_registry(const Call& call) {
@@ -116,10 +116,10 @@ void add_registry_routes(Router& router, Services& services) {
     const std::string base =
         "/mferp/managementfrontend/subscriptions/{sub}/resourceGroups/{rg}/providers/" +
         std::string(kProvider) + "/registries/{registry}/environments";
-    row(router, services, "GET", base, Access::User, list_environments);
-    row(router, services, "GET", base + "/{name}", Access::User, get_environment);
-    row(router, services, "GET", base + "/{name}/versions", Access::User, list_versions);
-    row(router, services, "GET", base + "/{name}/versions/{version}", Access::User, get_version);
+    row(router, services, "GET", base, Access::AnyRun, list_environments);
+    row(router, services, "GET", base + "/{name}", Access::AnyRun, get_environment);
+    row(router, services, "GET", base + "/{name}/versions", Access::AnyRun, list_versions);
+    row(router, services, "GET", base + "/{name}/versions/{version}", Access::AnyRun, get_version);
 }
 
 }  // namespace turnout::api::arm

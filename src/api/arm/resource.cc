@@ -23,16 +23,6 @@ void add_arm_routes(Router& router, Services& services) {
 
 namespace turnout::api::arm {
 
-std::string workspace_path(const Workspace& workspace) {
-    std::string path = "/subscriptions/";
-    path += workspace.subscription;
-    path += "/resourceGroups/";
-    path += workspace.resource_group;
-    path += "/providers/Microsoft.MachineLearningServices/workspaces/";
-    path += workspace.name;
-    return path;
-}
-
 Result<Workspace> workspace_of(Services& services, const Call& call) {
     auto found = TURNOUT_TRY(
         services.assets.find_workspace(call.param("sub"), call.param("rg"), call.param("ws")));
@@ -85,15 +75,6 @@ std::string asset_name(const Call& call, std::string_view parameter) {
     std::string_view name = call.param(parameter);
     if (name.starts_with("azureml:")) name.remove_prefix(8);
     return std::string(name);
-}
-
-Failure not_as_expected(std::string reason, const std::string& place, std::string_view expected,
-                        const Json& found) {
-    std::string text = found.is_null() ? "nothing" : found.dump();
-    if (text.size() > 80) text = text.substr(0, 77) + "...";
-    return fail(Code::InvalidArgument, std::move(reason),
-                place + ": expected " + std::string(expected) + ", found " + text,
-                "properties." + place);
 }
 
 std::size_t page_size(const Call& call) {
@@ -215,9 +196,9 @@ Answer get_operation_result(Services& services, Call& call) {
 }  // namespace
 
 void add_operation_routes(Router& router, Services& services) {
-    row(router, services, "GET", in_workspace("/operations/{kind}/{name}"), Access::User,
+    row(router, services, "GET", in_workspace("/operations/{kind}/{name}"), Access::Run,
         get_operation);
-    row(router, services, "GET", in_workspace("/operationResults/{kind}/{name}"), Access::User,
+    row(router, services, "GET", in_workspace("/operationResults/{kind}/{name}"), Access::Run,
         get_operation_result);
 }
 

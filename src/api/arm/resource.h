@@ -10,7 +10,7 @@
 
 #include "api/api.h"
 #include "base/text.h"
-#include "control/assets.h"
+#include "catalog/catalog.h"
 #include "control/control.h"
 
 namespace turnout::api::arm {
@@ -19,9 +19,6 @@ using Answer = Task<Result<http::Response>>;
 
 inline constexpr std::string_view kProvider = "Microsoft.MachineLearningServices";
 inline constexpr std::size_t kPageSize = 100;
-
-// "/subscriptions/…/workspaces/ws", in the spelling under which it was created.
-std::string workspace_path(const Workspace& workspace);
 
 // The workspace in the path; NotFound with the nearest name.
 Result<Workspace> workspace_of(Services& services, const Call& call);
@@ -42,11 +39,6 @@ std::string asset_name(const Call& call, std::string_view parameter);
 http::Response page_of(const Call& call, std::size_t count,
                        const std::function<std::string(std::size_t)>& key,
                        const std::function<Json(std::size_t)>& item);
-
-// "resources.instanceCount: expected a whole number from 1 to 1,000, found 0"; `place` is below the
-// body's properties.
-Failure not_as_expected(std::string reason, const std::string& place, std::string_view expected,
-                        const Json& found);
 
 // $top or count or max results of the query, at most a page.
 std::size_t page_size(const Call& call);

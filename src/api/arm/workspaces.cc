@@ -1,11 +1,26 @@
 // Subscriptions, resource groups and workspaces.
 #include <algorithm>
 
+#include "access/actions.h"
 #include "api/arm/regions.h"
 #include "api/arm/resource.h"
+#include "api/upkeep/removal.h"
+#include "catalog/default_workspace.h"
+#include "resources/resources.h"
 
 namespace turnout::api::arm {
 namespace {
+
+// Of those there are, those that whoever asks may look at.
+Result<std::vector<Workspace>> visible_workspaces(Services& services, const Call& call,
+                                                  std::string_view subscription,
+                                                  std::string_view group) {
+    auto all = TURNOUT_TRY(services.assets.list_workspaces(subscription, group));
+    std::erase_if(all, [&](const Workspace& workspace) {
+        return !may(services, call, access::action::kReadWorkspace, workspace.id);
+    });
+    return all;
+}
 
 Json body_of(const Services& services, const Call& call, const Workspace& workspace) {
     const std::string path = workspace_path(workspace);
@@ -46,13 +61,26 @@ Answer get_workspace(Services& services, Call& call) {
 
 Answer list_workspaces(Services& services, Call& call) {
     TURNOUT_CO_TRY(const auto workspaces,
-                   services.assets.list_workspaces(call.param("sub"), call.param("rg")));
+                   visible_workspaces(services, call, call.param("sub"), call.param("rg")));
     co_return page_of(
         call, workspaces.size(),
         [&](std::size_t i) {
             return to_lower(workspaces[i].resource_group) + "/" + to_lower(workspaces[i].name);
         },
         [&](std::size_t i) { return body_of(services, call, workspaces[i]); });
+}
+
+// Where none is named.
+Answer get_default_workspace(Services& services, Call& call) {
+    TURNOUT_CO_TRY(auto workspace, default_workspace(services.assets));
+    if (workspace && !may(services, call, access::action::kReadWorkspace, workspace->id)) {
+        TURNOUT_CO_TRY(const auto others, visible_workspaces(services, call, "", ""));
+        workspace = others.empty() ? std::nullopt : std::optional(others.front());
+    }
+    if (!workspace)
+        co_return not_found("there is no workspace yet: create one with 'turnout workspace create'",
+                            "workspace");
+    co_return json_response(200, body_of(services, call, *workspace));
 }
 
 void read_tags(const Json& tags, Workspace& workspace) {
@@ -69,14 +97,19 @@ void apply_changes(const Json& changes, Workspace& workspace) {
     read_tags(changes.at("tags"), workspace);
 }
 
+Task<Result<Workspace>> change(Services& services, Workspace workspace, Json changes) {
+    return services.assets.update_workspace(
+        workspace.subscription, workspace.resource_group, workspace.name,
+        [changes](Workspace& now) { apply_changes(changes, now); });
+}
+
 Answer put_workspace(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
+    TURNOUT_CO_TRY_VOID(resources::check_rest(resources::workspace(), body));
     TURNOUT_CO_TRY(auto existing, services.assets.find_workspace(
                                       call.param("sub"), call.param("rg"), call.param("ws")));
     if (existing) {
-        apply_changes(body, *existing);
-        TURNOUT_CO_TRY(const Workspace changed,
-                       co_await services.assets.update_workspace(*existing));
+        TURNOUT_CO_TRY(const Workspace changed, co_await change(services, *existing, body));
         co_return json_response(200, body_of(services, call, changed));
     }
     Workspace wanted;
@@ -93,23 +126,60 @@ Answer put_workspace(Services& services, Call& call) {
 
 Answer patch_workspace(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
-    TURNOUT_CO_TRY(Workspace workspace, workspace_of(services, call));
-    apply_changes(body, workspace);
-    TURNOUT_CO_TRY(const Workspace changed,
-                   co_await services.assets.update_workspace(std::move(workspace)));
+    TURNOUT_CO_TRY_VOID(resources::check_rest(resources::workspace(), body));
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    TURNOUT_CO_TRY(const Workspace changed, co_await change(services, workspace, body));
     co_return json_response(200, body_of(services, call, changed));
 }
 
 Answer delete_workspace(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    co_return fail(Code::FailedPrecondition, "WorkspaceDeletionNotSupported",
-                   "workspace '" + workspace.name +
-                       "' stays: deleting a workspace does not work yet. Delete its computes and "
-                       "archive its jobs instead",
-                   "workspace");
+    const bool living_too = equal_ignoring_case(call.query_value("forceToPurge"), "true");
+    TURNOUT_CO_TRY_VOID(co_await upkeep::begin_removal_of(services, workspace, living_too));
+    http::Response response;
+    response.status = 202;
+    const std::string where = call.origin + "/turnout/removals/" + workspace.id;
+    response.headers.set("Azure-AsyncOperation", where);
+    response.headers.set("Location", where);
+    response.headers.set("Retry-After", "1");
+    co_return response;
 }
 
-Answer list_keys(Services& services, Call& call) {
+// Of a workspace that is not there any more.
+Answer get_removal(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const bool over, upkeep::is_removed(services, call.param("wsid")));
+    http::Response response =
+        json_response(200, Json::object({{"status", over ? "Succeeded" : "InProgress"}}));
+    response.headers.set("Retry-After", "1");
+    co_return response;
+}
+
+// ---- what Azure has beside a workspace, and clients delete with it: here it is a part of it
+
+Result<const char*> part_of_workspace(Services& services, const Call& call, const char* type) {
+    for (const Workspace& workspace :
+         TURNOUT_TRY(visible_workspaces(services, call, call.param("sub"), call.param("rg"))))
+        if (call.param("part") == "turnout" + workspace.id) return type;
+    return not_found("there is no '" + call.param("part") + "' of type " + type + " here", "name");
+}
+
+Answer show_part(Services& services, Call& call, const char* type) {
+    TURNOUT_CO_TRY([[maybe_unused]] const auto found, part_of_workspace(services, call, type));
+    Json body = envelope(call.request.path, call.param("part"), "", Json::object());
+    body.set("type", type);
+    body.set("location", "local");
+    co_return json_response(200, body);
+}
+
+Answer delete_part(Services& services, Call& call, const char* type) {
+    const auto found = part_of_workspace(services, call, type);
+    if (!found && found.error().code != Code::NotFound) co_return Failure(found.error());
+    http::Response response;
+    response.status = found ? 200 : 204;
+    co_return response;
+}
+
+Answer list_workspace_keys(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     // There is no account key: storage is reached with signed links (datastores' listSecrets).
     co_return json_response(
@@ -166,11 +236,14 @@ Answer put_deployment(Services& services, Call& call) {
     TURNOUT_CO_TRY(auto existing, services.assets.find_workspace(
                                       wanted.subscription, wanted.resource_group, wanted.name));
     if (existing) {
-        existing->friendly_name = wanted.friendly_name;
-        existing->description = wanted.description;
-        existing->tags = wanted.tags;
-        TURNOUT_CO_TRY([[maybe_unused]] const Workspace changed,
-                       co_await services.assets.update_workspace(*existing));
+        TURNOUT_CO_TRY(
+            [[maybe_unused]] const Workspace changed,
+            co_await services.assets.update_workspace(wanted.subscription, wanted.resource_group,
+                                                      wanted.name, [wanted](Workspace& now) {
+                                                          now.friendly_name = wanted.friendly_name;
+                                                          now.description = wanted.description;
+                                                          now.tags = wanted.tags;
+                                                      }));
     } else {
         TURNOUT_CO_TRY([[maybe_unused]] const Workspace created,
                        co_await services.assets.create_workspace(std::move(wanted)));
@@ -210,7 +283,7 @@ Json group_body(const Workspace& workspace) {
 }
 
 Answer list_subscriptions(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const auto workspaces, services.assets.list_workspaces("", ""));
+    TURNOUT_CO_TRY(const auto workspaces, visible_workspaces(services, call, "", ""));
     std::vector<std::string> names;
     for (const Workspace& workspace : workspaces) names.push_back(to_lower(workspace.subscription));
     std::ranges::sort(names);
@@ -221,7 +294,8 @@ Answer list_subscriptions(Services& services, Call& call) {
 }
 
 Answer get_subscription(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const auto workspaces, services.assets.list_workspaces(call.param("sub"), ""));
+    TURNOUT_CO_TRY(const auto workspaces,
+                   visible_workspaces(services, call, call.param("sub"), ""));
     if (workspaces.empty())
         co_return fail(Code::NotFound, "SubscriptionNotFound",
                        "subscription '" + call.param("sub") +
@@ -231,7 +305,8 @@ Answer get_subscription(Services& services, Call& call) {
 }
 
 Answer list_groups(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const auto workspaces, services.assets.list_workspaces(call.param("sub"), ""));
+    TURNOUT_CO_TRY(const auto workspaces,
+                   visible_workspaces(services, call, call.param("sub"), ""));
     std::vector<Workspace> groups;  // one workspace of each; the listing is in the order of groups
     for (const Workspace& workspace : workspaces)
         if (groups.empty() ||
@@ -244,7 +319,7 @@ Answer list_groups(Services& services, Call& call) {
 
 Answer get_group(Services& services, Call& call) {
     TURNOUT_CO_TRY(const auto workspaces,
-                   services.assets.list_workspaces(call.param("sub"), call.param("rg")));
+                   visible_workspaces(services, call, call.param("sub"), call.param("rg")));
     if (workspaces.empty())
         co_return fail(Code::NotFound, "ResourceGroupNotFound",
                        "resource group '" + call.param("rg") +
@@ -274,8 +349,18 @@ void add_workspace_routes(Router& router, Services& services) {
     row(router, services, "PUT", in_workspace(""), Access::User, put_workspace);
     row(router, services, "PATCH", in_workspace(""), Access::User, patch_workspace);
     row(router, services, "DELETE", in_workspace(""), Access::User, delete_workspace);
-    row(router, services, "POST", in_workspace("/listKeys"), Access::User, list_keys);
-    row(router, services, "GET", in_workspace("/connections"), Access::User, list_connections);
+    row(router, services, "GET", "/turnout/workspace", Access::User, get_default_workspace);
+    row(router, services, "GET", "/turnout/removals/{wsid}", Access::User, get_removal);
+    for (const char* type : {"Microsoft.Insights/components", "Microsoft.Storage/storageAccounts",
+                             "Microsoft.KeyVault/vaults"}) {
+        const std::string part = group + "/providers/" + type + "/{part}";
+        router.add("GET", part, Access::User,
+                   [&services, type](Call& call) { return show_part(services, call, type); });
+        router.add("DELETE", part, Access::User,
+                   [&services, type](Call& call) { return delete_part(services, call, type); });
+    }
+    row(router, services, "POST", in_workspace("/listKeys"), Access::User, list_workspace_keys);
+    row(router, services, "GET", in_workspace("/connections"), Access::Run, list_connections);
 
     row(router, services, "PUT", deployment, Access::User, put_deployment);
     row(router, services, "GET", deployment, Access::User, get_deployment);

@@ -7,6 +7,8 @@
 namespace turnout::api {
 namespace {
 
+constexpr std::string_view kRunOfLink = "turnout_run";
+
 Failure forbidden(std::string message) {
     return fail(Code::PermissionDenied, "AuthorizationFailure", std::move(message));
 }
@@ -37,10 +39,18 @@ Result<bool> run_may(const Services& services, const Principal& run, std::string
         name.starts_with("ExperimentRun/dcid." + run.job + "/"))
         return true;
     if (permission == 'd') return false;
+    // Names there are made of the content's hash.
+    if (permission == 'c' && container == blobstore_container(run.workspace) &&
+        name.starts_with("LocalUpload/"))
+        return true;
     return is_output(services, run, container, name);
 }
 
 }  // namespace
+
+std::string run_link(const Secret& token) {
+    return std::string(kRunOfLink) + "=" + percent_encode(token.reveal()) + "&sig=run";
+}
 
 Result<void> authorize_blob(const Services& services, const Call& call, std::string_view container,
                             std::string_view name, char permission) {
@@ -49,14 +59,19 @@ Result<void> authorize_blob(const Services& services, const Call& call, std::str
         return fail(Code::Unauthenticated, "AuthenticationFailed",
                     "account keys are not used here: use a bearer token (DefaultAzureCredential) "
                     "or the signed link that the server gives");
-    switch (call.principal.kind) {
+    Principal principal = call.principal;
+    if (const std::string_view token = call.query_value(kRunOfLink);
+        principal.kind == Principal::Kind::Nobody && !token.empty()) {
+        principal = TURNOUT_TRY(services.authority.check(token));
+        if (principal.kind != Principal::Kind::Run) return forbidden("this link is not a run's");
+    }
+    switch (principal.kind) {
         case Principal::Kind::User: return {};
         case Principal::Kind::Run:
-            if (TURNOUT_TRY(run_may(services, call.principal, container, name, permission)))
-                return {};
-            return forbidden("the token of job '" + call.principal.job +
-                             "' does not reach this: it reads its workspace's containers and "
-                             "writes to its own artifacts and outputs");
+            if (TURNOUT_TRY(run_may(services, principal, container, name, permission))) return {};
+            return forbidden("the token of job '" + principal.job +
+                             "' does not reach this: it reads its workspace's containers, "
+                             "writes to its own artifacts and outputs, and adds new assets");
         case Principal::Kind::Node:
             return forbidden("a node's token does not reach blobs; use that of the run");
         case Principal::Kind::Nobody: break;

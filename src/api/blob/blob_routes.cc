@@ -20,6 +20,7 @@ using Answer = Result<http::Response>;
 
 constexpr std::size_t kListPage = 5000;
 constexpr std::size_t kMaxBlockListBytes = 8 << 20;
+constexpr std::size_t kSmallPieces = 4 << 20;  // of what is told of a blob in one answer
 constexpr std::size_t kInOnePiece = 64 << 10;  // blobs up to here are answered without a stream
 
 // "Sun, 22 Nov 2026 09:30:00 GMT"
@@ -246,12 +247,35 @@ Result<void> authorize_put(Services& services, const Call& call, BlobPut& what) 
     return {};
 }
 
+// Within a container: what is named is read by whoever writes.
+Task<Answer> copy_blob(Services& services, Call& call, BlobPut what) {
+    const std::string_view source = call.request.headers.get("x-ms-copy-source");
+    const std::string_view address = source.substr(0, source.find('?'));
+    const std::size_t host = address.find("://"),
+                      path = host == std::string_view::npos ? host : address.find('/', host + 3);
+    const std::string inside = "/" + what.container + "/";
+    const std::size_t at = path == std::string_view::npos ? path : address.find(inside, path);
+    if (at == std::string_view::npos ||
+        !equal_ignoring_case(address.substr(host + 3, path - host - 3),
+                             call.request.headers.get("host")))
+        co_return fail(Code::InvalidArgument, "CannotVerifyCopySource",
+                       "only blobs of the same container are copied here; download and upload",
+                       "x-ms-copy-source");
+    TURNOUT_CO_TRY(std::string name, percent_decode(address.substr(at + inside.size())));
+    TURNOUT_CO_TRY_VOID(authorize_blob(services, call, what.container, name, 'r'));
+    what.content_type = call.request.headers.get("x-ms-blob-content-type");
+    TURNOUT_CO_TRY(const BlobInfo blob,
+                   co_await services.blobs.copy(std::move(what), std::move(name)));
+    http::Response response = reply(call, 202, blob);
+    response.headers.set("x-ms-copy-status", "success");
+    response.headers.set("x-ms-copy-id", services.random.uuid());
+    co_return response;
+}
+
 Task<Answer> put_whole(Services& services, Call& call, BlobPut what) {
     const http::Headers& headers = call.request.headers;
     if (headers.has("x-ms-copy-source"))
-        co_return fail(Code::InvalidArgument, "UnsupportedHeader",
-                       "copying from a URL is not served here; download and upload",
-                       "x-ms-copy-source");
+        co_return co_await copy_blob(services, call, std::move(what));
     const std::string type(headers.get("x-ms-blob-type"));
     if (type.empty())
         co_return fail(Code::InvalidArgument, "MissingRequiredHeader",
@@ -281,8 +305,8 @@ Task<Answer> put_block_list(Services& services, Call& call, BlobPut what) {
     what.content_type = call.request.headers.get("x-ms-blob-content-type");
     TURNOUT_CO_TRY(const std::string xml, co_await body.all(kMaxBlockListBytes));
     TURNOUT_CO_TRY(std::vector<std::string> ids, parse_block_list(xml));
-    TURNOUT_CO_TRY(const BlobInfo blob, co_await services.blobs.put_block_list(
-                                            std::move(what), std::move(ids), call.request.stop));
+    TURNOUT_CO_TRY(const BlobInfo blob,
+                   co_await services.blobs.put_block_list(std::move(what), std::move(ids)));
     co_return reply(call, 201, blob);
 }
 
@@ -290,19 +314,24 @@ Task<Answer> put_metadata(Services& services, Call& call, BlobPut what) {
     TURNOUT_CO_TRY_VOID(set_conditions(services, call, what));
     TURNOUT_CO_TRY(const BlobInfo blob,
                    co_await services.blobs.set_metadata(
-                       std::move(what.container), std::move(what.name), std::move(what.metadata)));
+                       std::move(what.container), std::move(what.name), std::move(what.metadata),
+                       std::move(what.only_if_etag)));
     co_return reply(call, 200, blob);
 }
 
 Task<Answer> put_blob(Services& services, Call& call) {
     BlobPut what = put_of(call);
     const std::string comp(call.query_value("comp"));
-    if (comp == "metadata" || comp == "block") {
-        TURNOUT_CO_TRY_VOID(authorize_blob(services, call, what.container, what.name, 'w'));
-        if (comp == "metadata") co_return co_await put_metadata(services, call, std::move(what));
-        co_return co_await put_block(services, call, std::move(what));
-    }
     TURNOUT_CO_TRY_VOID(authorize_put(services, call, what));
+    if (comp == "block") co_return co_await put_block(services, call, std::move(what));
+    if (comp == "metadata") {
+        // Who may only create may say what it has created, once.
+        TURNOUT_CO_TRY(const auto found, services.blobs.head(what.container, what.name));
+        if (what.only_if_absent && found && !found->metadata.empty())
+            co_return Failure(
+                authorize_blob(services, call, what.container, what.name, 'w').error());
+        co_return co_await put_metadata(services, call, std::move(what));
+    }
     if (!comp.empty() && comp != "blocklist")
         co_return bad_query("comp", "PUT with comp=" + comp + " is not served here");
     TURNOUT_CO_TRY_VOID(set_conditions(services, call, what));
@@ -314,8 +343,8 @@ Task<Answer> delete_blob(Services& services, Call& call) {
     BlobPut what = put_of(call);
     TURNOUT_CO_TRY_VOID(authorize_blob(services, call, what.container, what.name, 'd'));
     TURNOUT_CO_TRY_VOID(set_conditions(services, call, what));
-    TURNOUT_CO_TRY_VOID(
-        co_await services.blobs.remove(std::move(what.container), std::move(what.name)));
+    TURNOUT_CO_TRY_VOID(co_await services.blobs.remove(
+        std::move(what.container), std::move(what.name), std::move(what.only_if_etag)));
     http::Response response = reply(call, 202);
     response.headers.set("x-ms-delete-type-permanent", "true");
     co_return response;
@@ -448,6 +477,32 @@ Answer get_tar(Services& services, const Call& call) {
     return response;
 }
 
+// Where a blob's content is on this machine's disk, for the agents of this machine.
+Answer get_pieces(Services& services, const Call& call) {
+    const std::string& container = call.param("container");
+    const std::string name(call.query_value("name"));
+    TURNOUT_TRY(authorize_blob(services, call, container, name, 'r'));
+    const auto found = TURNOUT_TRY(services.blobs.head(container, name));
+    if (!found || call.request.peer.carrier != http::Carrier::Unix || found->sha256.empty())
+        return fail(Code::NotFound, "BlobNotFound", "blob '" + name + "' is not on this machine");
+    const auto pieces = TURNOUT_TRY(services.blobs.pieces(*found));
+    Json list = Json::array();
+    std::size_t small = 0;
+    for (const Blobs::Piece& piece : pieces) {
+        Json json = Json::object({{"size", static_cast<std::int64_t>(piece.size)}});
+        if (piece.file.empty())
+            json.set("bytes", to_base64(piece.bytes));
+        else
+            json.set("file", piece.file);
+        small += piece.bytes.size();
+        list.push(std::move(json));
+        if (small > kSmallPieces)
+            return fail(Code::NotFound, "BlobNotFound",
+                        "blob '" + name + "' is in many small pieces");
+    }
+    return json_response(200, Json::object({{"etag", found->etag}, {"pieces", std::move(list)}}));
+}
+
 // ---- rows ----
 
 // Errors leave in Azure's form, not in ARM's.
@@ -484,6 +539,8 @@ void add_blob_routes(Router& router, Services& services) {
         router.add("DELETE", blob, Access::Signed, row(services, delete_blob));
     }
     router.add("GET", "/turnout/blobs/{container}/tar", Access::Signed, row(services, get_tar));
+    router.add("GET", "/turnout/blobs/{container}/pieces", Access::Signed,
+               row(services, get_pieces));
 }
 
 }  // namespace turnout::api

@@ -2,6 +2,8 @@
 // SAS link to the blob itself.
 #include <algorithm>
 
+#include "api/authority.h"
+#include "api/blob/blob_access.h"
 #include "api/history/log_link.h"
 #include "api/history/run_view.h"
 #include "base/text.h"
@@ -37,10 +39,15 @@ Json content_document(Services& services, const Call& call, const Place& place,
     grant.prefix = artifact_prefix(place.run) + path;
     grant.permissions = permissions;
     grant.expires = services.clock.now() + kLinkLife;
+    // A run's link is the run: it opens what the run may, and nothing once its attempt is over.
+    const bool of_run = call.principal.kind == Principal::Kind::Run;
+    const std::string link =
+        of_run ? run_link(services.authority.mint(call.principal, kOwnAudience, kAsLongAsItLives))
+               : sign_sas(services.authority.link_key().reveal(), grant);
     Json json = artifact_document(place, path);
-    json.set("contentUri", call.plain_origin + "/store.blob.store.turnout/" + grant.container +
-                               "/" + percent_encode(grant.prefix, "/") + "?" +
-                               sign_sas(services.authority.link_key().reveal(), grant));
+    // azureml-mlflow fetches nothing from a URL that is not https.
+    json.set("contentUri", call.origin + "/store.blob.store.turnout/" + grant.container + "/" +
+                               percent_encode(grant.prefix, "/") + "?" + link);
     return json;
 }
 

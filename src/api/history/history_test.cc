@@ -214,6 +214,16 @@ TEST(History, ARunIsPatched) {
     EXPECT_TRUE((*job)->meta.archived);
     EXPECT_EQ((*job)->meta.tags.at("a").as_view(), "b");
     EXPECT_EQ(server.send("PATCH", at, R"({"tags":{"a":[1]}})", server.user).status, 400);
+    EXPECT_EQ(
+        server
+            .send("PATCH", at,
+                  R"({"tags":{"a":null,"c":1},"properties":{"turnout.cause":"mine","mine":"1"}})",
+                  server.user)
+            .status,
+        200);
+    const auto again = load_job(server.store, server.workspace.id, "job-1");
+    EXPECT_EQ((*again)->meta.tags.dump(), R"({"c":"1"})");
+    EXPECT_EQ((*again)->meta.properties.dump(), R"({"mine":"1"})");
     server.put_job("job-2");
     EXPECT_EQ(server.send("PATCH", at, "{}", server.run_token("job-2")).status, 403);
     EXPECT_EQ(server.send("PATCH", at, "{}", server.run_token("job-1")).status,
@@ -252,6 +262,50 @@ TEST(History, ArtifactsHaveSasLinks) {
                         server.run_token("job-2"))
                   .status,
               403);
+}
+
+// A job keeps the links it asked for; what others build on when it has ended is not changed by
+// them.
+TEST(History, ARunsLinksEndWithItsAttempt) {
+    TestServer server;
+    JobRecord job = server.put_job("job-1");
+    const std::string at = server.history("/experiments/exp/runs/job-1/artifacts");
+    const auto link_of = [&](const std::string& bearer) {
+        return server
+            .send("POST", at + "/batch/metadata", R"({"paths":[{"path":"outputs/model.pkl"}]})",
+                  bearer)
+            .json()
+            .at("artifactContentInformation")
+            .at("outputs/model.pkl")
+            .at("contentUri")
+            .as_string();
+    };
+    const auto put = [&](const std::string& link, std::string bytes) {
+        return server.send("PUT", link, std::move(bytes), "", {{"x-ms-blob-type", "BlockBlob"}})
+            .status;
+    };
+    const std::string bearer = server.run_token("job-1"), link = link_of(bearer);
+    EXPECT_EQ(put(link, "good"), 201) << link;
+    const std::string read =
+        server.send("GET", at + "/contentinfo?path=outputs/model.pkl", "", bearer)
+            .json()
+            .at("contentUri")
+            .as_string();
+    EXPECT_EQ(server.send("GET", read).body, "good");
+    // It is no more than the run: not another's, and nothing of the user's.
+    std::string elsewhere = link;
+    elsewhere.replace(elsewhere.find("dcid.job-1"), 10, "dcid.job-2");
+    EXPECT_EQ(put(elsewhere, "evil"), 403);
+    JobRecord again = job;
+    again.attempts.push_back(job.attempts[0]);
+    again.attempts.back().number = 2;
+    server.save(again);
+    EXPECT_EQ(put(link, "evil"), 401) << "of the attempt before";
+    job.status = JobStatus::Completed;
+    server.save(job);
+    EXPECT_EQ(put(link, "evil"), 401);
+    EXPECT_EQ(server.send("GET", read).status, 401);
+    EXPECT_EQ(put(link_of(server.user), "by a person"), 201);
 }
 
 TEST(Ranges, AreReadAsHttpMeansThem) {

@@ -35,7 +35,8 @@ Task<Result<http::Response>> send_log(Services& services, Call& call, std::strin
 Result<std::optional<std::pair<std::uint64_t, std::uint64_t>>> parse_range(std::string_view header,
                                                                            std::uint64_t length);
 
-void add_log_routes(Router& router, Services& services);       // history/logs.cc
-void add_artifact_routes(Router& router, Services& services);  // history/artifacts.cc
+void add_log_routes(Router& router, Services& services);         // history/logs.cc
+void add_data_plane_routes(Router& router, Services& services);  // history/data_plane.cc
+void add_artifact_routes(Router& router, Services& services);    // history/artifacts.cc
 
 }  // namespace turnout::api

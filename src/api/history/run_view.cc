@@ -1,6 +1,7 @@
 #include "api/history/run_view.h"
 
 #include "base/text.h"
+#include "catalog/default_workspace.h"
 #include "control/jobs.h"
 #include "model/sweep.h"
 #include "store/store.h"
@@ -51,11 +52,11 @@ Result<Workspace> workspace_of_run(Services& services, const Call& call) {
                              "workspace");
         return *found;
     }
-    const auto all = TURNOUT_TRY(services.assets.list_workspaces("", ""));
-    if (all.empty())
+    auto meant = TURNOUT_TRY(default_workspace(services.assets));
+    if (!meant)
         return not_found("there is no workspace yet: create one with 'turnout workspace create'",
                          "workspace");
-    return all.front();
+    return std::move(*meant);
 }
 
 Result<std::optional<JobRecord>> load_job(Store& store, std::string_view wsid,
@@ -155,9 +156,9 @@ Json history_document(const RunView& view) {
         Json::object({{"runId", view.id()}, {"rootRunId", view.id()}, {"parentRunId", Json()}});
     json.set("status", status_of(view));
     json.set("dataContainerId", "dcid." + view.id());
-    if (view.job && !view.job->trial.sweep.empty()) {
-        json.set("rootRunId", view.job->trial.sweep);
-        json.set("parentRunId", view.job->trial.sweep);
+    if (view.job && !view.job->child.group.empty()) {
+        json.set("rootRunId", view.job->child.group);
+        json.set("parentRunId", view.job->child.group);
     }
     if (view.run) json.set("experimentId", view.run->experiment_id);
     Json tags = view.run ? view.run->tags : Json::object();
@@ -169,7 +170,7 @@ Json history_document(const RunView& view) {
             outputs.set(
                 name, Json::object({{"assetId", "azureml://jobs/" + job.name + "/outputs/" + name},
                                     {"type", output.at("jobOutputType")}}));
-        json.set("runType", job.type == JobType::Sweep ? "hyperdrive" : "azureml.scriptrun");
+        json.set("runType", kind_of(job.type).run_type);
         json.set("createdUtc", to_iso8601(job.created));
         json.set("startTimeUtc", time_or_null(job.started));
         json.set("endTimeUtc", time_or_null(job.ended));
@@ -179,10 +180,7 @@ Json history_document(const RunView& view) {
         json.set("hidden", job.meta.archived);
         json.set("createdBy", Json::object({{"userName", job.principal}}));
         Json properties = job.meta.properties.is_object() ? job.meta.properties : Json::object();
-        if (job.type == JobType::Sweep && job.sweep.best >= 0) {
-            properties.set("best_child_run_id", trial_name(job.name, job.sweep.best));
-            properties.set("score", Json(job.sweep.best_score).dump());
-        }
+        show_best_child(job, properties);
         json.set("properties", std::move(properties));
         json.set("outputs", std::move(outputs));
         json.set("error", error_member_of(job));
@@ -207,14 +205,22 @@ Json history_document(const RunView& view) {
     return json;
 }
 
+void show_best_child(const JobRecord& job, Json& properties) {
+    if (job.sweep.best < 0) return;
+    properties.set("best_child_run_id", trial_name(job.name, job.sweep.best));
+    properties.set("score", Json(job.sweep.best_score).dump());
+}
+
 std::string_view first_log_of(const JobRecord& job) {
+    const JobKind& kind = kind_of(job.type);
+    if (kind.group) return kind.default_log;
     const Json& distribution = job.definition.at("distribution");
     const std::int64_t processes =
         distribution.has("workerCount") || distribution.has("parameterServerCount")
             ? distribution.at("workerCount").as_int(job.node_count) +
                   distribution.at("parameterServerCount").as_int()
             : job.node_count * distribution.at("processCountPerInstance").as_int(1);
-    return processes > 1 ? "user_logs/std_log_process_0.txt" : "user_logs/std_log.txt";
+    return processes > 1 ? "user_logs/std_log_process_0.txt" : kind.default_log;
 }
 
 std::string artifact_prefix(std::string_view run_id) {

@@ -9,7 +9,7 @@
 
 #include "api/api.h"
 #include "base/json.h"
-#include "control/assets.h"
+#include "catalog/catalog.h"
 #include "control/jobs.h"
 #include "tracking/tracking.h"
 
@@ -50,7 +50,11 @@ Json error_of(const JobRecord& job);
 // Run history's description of a run.
 Json history_document(const RunView& view);
 
-// The log that stands for a job: its only process's, or that of the first one.
+// Of a group: which child has done best until now, under Azure's names; nothing if none has.
+void show_best_child(const JobRecord& job, Json& properties);
+
+// The log that stands for a job: its only process's, or that of the first one; of a group what the
+// server says of it.
 std::string_view first_log_of(const JobRecord& job);
 
 // Where a run's artifacts are: the prefix in artifact_container(wsid), ending with "/".

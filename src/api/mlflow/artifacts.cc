@@ -7,6 +7,8 @@
 #include "api/mlflow/wire.h"
 #include "base/text.h"
 #include "blob/blobs.h"
+#include "catalog/catalog.h"
+#include "submission/reference.h"
 
 namespace turnout::api::mlflow {
 namespace {
@@ -17,17 +19,53 @@ struct Place {
     Workspace workspace;
     RunView view;
     std::string path;  // beneath the run; "" is its root
-    std::string blob() const { return artifact_prefix(view.run->id) + path; }
-    std::string container() const { return artifact_container(workspace.id); }
+    std::optional<agent_protocol::BlobFolder>
+        model;  // "registry/NAME/VERSION/{path}": of a registered model
+    std::string blob() const {
+        if (!model) return artifact_prefix(view.run->id) + path;
+        return path.empty() || model->prefix.empty() ? model->prefix + path
+                                                     : model->prefix + "/" + path;
+    }
+    std::string container() const {
+        return model ? model->container : artifact_container(workspace.id);
+    }
+    std::string name() const {
+        return model ? "the registered model" : "run '" + view.run->id + "'";
+    }
 };
 
-// "{run}/artifacts/{path}".
+// Where an asset's files are.
+Result<agent_protocol::BlobFolder> folder_of_asset(Services& services, const Workspace& workspace,
+                                                   const AssetVersion& version) {
+    const auto reference = TURNOUT_TRY(
+        submission::parse_reference(version.properties.at("modelUri").as_view(), workspace));
+    if (reference.form != submission::Reference::Form::Path)
+        return not_found("the files of '" + version.name + "' are outside of this server", "path");
+    const auto store =
+        TURNOUT_TRY(services.assets.find_datastore(workspace.id, reference.datastore));
+    if (!store) return not_found("datastore '" + reference.datastore + "' does not exist", "path");
+    return agent_protocol::BlobFolder{store->at("containerName").as_string(), reference.path};
+}
+
+// "{run}/artifacts/{path}", or "registry/{name}/{version}/{path}".
 Result<Place> place_of(Services& services, const Call& call, std::string_view path) {
     const std::string checked = TURNOUT_TRY(checked_relative_path(path, "path"));
     Place place;
     place.workspace = TURNOUT_TRY(workspace_of_run(services, call));
     const std::size_t slash = checked.find('/');
     const std::string rest = slash == std::string::npos ? "" : checked.substr(slash + 1);
+    if (const auto parts = split(checked, '/'); parts[0] == "registry" && parts.size() >= 3) {
+        const auto version = TURNOUT_TRY(
+            services.assets.find_version(place.workspace.id, "models", parts[1], parts[2]));
+        if (!version || version->archived)
+            return not_found("registered model '" + std::string(parts[1]) + "' has no version '" +
+                                 std::string(parts[2]) + "'",
+                             "path");
+        place.model = TURNOUT_TRY(folder_of_asset(services, place.workspace, *version));
+        for (std::size_t i = 3; i < parts.size(); ++i)
+            place.path += (i == 3 ? "" : "/") + std::string(parts[i]);
+        return place;
+    }
     if (rest != "artifacts" && !rest.starts_with("artifacts/"))
         return not_found(
             "'" + checked +
@@ -40,7 +78,8 @@ Result<Place> place_of(Services& services, const Call& call, std::string_view pa
 
 // One level beneath a folder. `shown` is put before each name.
 Result<Json> files_in(Services& services, const Place& place, const std::string& shown) {
-    const std::string folder = place.path.empty() ? place.blob() : place.blob() + "/";
+    std::string folder = place.blob();
+    if (!folder.empty() && !folder.ends_with('/')) folder += '/';
     Json files = Json::array();
     std::string marker;
     do {
@@ -60,7 +99,7 @@ Result<Json> files_in(Services& services, const Place& place, const std::string&
     return files;
 }
 
-Answer list(Services& services, Call& call) {
+Answer list_artifacts(Services& services, Call& call) {
     const std::string_view path = call.query_value("path");
     if (trim(path).empty())
         co_return invalid(
@@ -90,6 +129,9 @@ Answer list_of_run(Services& services, Call& call) {
 
 Answer upload(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Place place, place_of(services, call, call.param("path")));
+    if (place.model)
+        co_return fail(Code::PermissionDenied, "AuthorizationFailed",
+                       "the files of a registered model are not written to", "path");
     TURNOUT_CO_TRY_VOID(check_may_write(call, place.view));
     if (place.path.empty())
         co_return invalid("an artifact needs a name beneath '{run id}/artifacts/'", "path");
@@ -108,9 +150,7 @@ Answer upload(Services& services, Call& call) {
 Answer download(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Place place, place_of(services, call, call.param("path")));
     TURNOUT_CO_TRY(const auto blob, services.blobs.head(place.container(), place.blob()));
-    if (!blob)
-        co_return not_found("run '" + place.view.run->id + "' has no artifact '" + place.path + "'",
-                            "path");
+    if (!blob) co_return not_found(place.name() + " has no artifact '" + place.path + "'", "path");
     const auto range = parse_range(call.request.headers.get("range"), blob->size);
     http::Response response;
     if (!range) {
@@ -139,7 +179,7 @@ Answer download(Services& services, Call& call) {
 
 void add_artifact_rows(Router& router, Services& services) {
     add_mlflow_row(router, services, "GET", "/api/2.0/mlflow/artifacts/list", list_of_run);
-    add_mlflow_row(router, services, "GET", "/api/2.0/mlflow-artifacts/artifacts", list);
+    add_mlflow_row(router, services, "GET", "/api/2.0/mlflow-artifacts/artifacts", list_artifacts);
     add_mlflow_row(router, services, "GET", "/api/2.0/mlflow-artifacts/artifacts/{path...}",
                    download);
     add_mlflow_row(router, services, "PUT", "/api/2.0/mlflow-artifacts/artifacts/{path...}",

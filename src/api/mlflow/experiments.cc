@@ -4,19 +4,30 @@
 namespace turnout::api::mlflow {
 namespace {
 
-Answer create(Services& services, Call& call) {
+Result<void> check_experiment_tag(const std::string& key, const std::string& value) {
+    if (key.empty() || count_characters(key) > 250)
+        return invalid("the name of an experiment's tag has 1 to 250 characters", "key");
+    if (count_characters(value) > 20'000)
+        return invalid("the value of an experiment's tag has at most 20,000 characters", "value");
+    return {};
+}
+
+Answer create_experiment(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     TURNOUT_CO_TRY(const auto pairs, parse_pairs(body.at("tags"), "tags"));
     Json tags = Json::object();
-    for (const auto& [key, value] : pairs) tags.set(key, value);
+    for (const auto& [key, value] : pairs) {
+        TURNOUT_CO_TRY_VOID(check_experiment_tag(key, value));
+        tags.set(key, value);
+    }
     TURNOUT_CO_TRY(const Experiment made,
                    co_await services.tracking.create_experiment(
                        workspace.id, body.at("name").as_string(), std::move(tags)));
     co_return json_response(200, Json::object({{"experiment_id", made.id}}));
 }
 
-Answer get(Services& services, Call& call) {
+Answer get_experiment(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     TURNOUT_CO_TRY(const Experiment found,
                    co_await experiment_of_id(services, workspace.id,
@@ -27,6 +38,9 @@ Answer get(Services& services, Call& call) {
 Answer get_by_name(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     const std::string name(call.query_value("experiment_name"));
+    if (name.empty())
+        co_return invalid("missing value for required parameter 'experiment_name'",
+                          "experiment_name");
     if (name == "Default") {
         TURNOUT_CO_TRY(const Experiment made,
                        co_await experiment_of_id(services, workspace.id, "0"));
@@ -37,7 +51,7 @@ Answer get_by_name(Services& services, Call& call) {
     co_return json_response(200, Json::object({{"experiment", experiment_document(*found)}}));
 }
 
-Answer list(Services& services, Call& call) {
+Answer list_experiments(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     TURNOUT_CO_TRY(const auto experiments, services.tracking.list_experiments(workspace.id));
     Json documents = Json::array();
@@ -46,7 +60,7 @@ Answer list(Services& services, Call& call) {
     co_return json_response(200, Json::object({{"experiments", std::move(documents)}}));
 }
 
-Answer update(Services& services, Call& call) {
+Answer update_experiment(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     if (call.principal.kind == Principal::Kind::Run)
@@ -60,16 +74,12 @@ Answer update(Services& services, Call& call) {
     co_return json_response(200, Json::object());
 }
 
-Answer set_tag(Services& services, Call& call) {
+Answer set_experiment_tag(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     const std::string key = body.at("key").as_string();
     const std::string value = body.at("value").as_string();
-    if (key.empty() || count_characters(key) > 250)
-        co_return invalid("the name of an experiment's tag has 1 to 250 characters", "key");
-    if (count_characters(value) > 20'000)
-        co_return invalid("the value of an experiment's tag has at most 20,000 characters",
-                          "value");
+    TURNOUT_CO_TRY_VOID(check_experiment_tag(key, value));
     TURNOUT_CO_TRY(
         const Experiment found,
         co_await experiment_of_id(services, workspace.id, body.at("experiment_id").as_string()));
@@ -88,13 +98,15 @@ Answer refuse_delete(Services&, Call&) {
 }  // namespace
 
 void add_experiment_rows(Router& router, Services& services) {
-    add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/experiments/create", create);
-    add_mlflow_row(router, services, "GET", "/api/2.0/mlflow/experiments/get", get);
+    add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/experiments/create",
+                   create_experiment);
+    add_mlflow_row(router, services, "GET", "/api/2.0/mlflow/experiments/get", get_experiment);
     add_mlflow_row(router, services, "GET", "/api/2.0/mlflow/experiments/get-by-name", get_by_name);
-    add_mlflow_row(router, services, "GET", "/api/2.0/mlflow/experiments/list", list);
-    add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/experiments/update", update);
+    add_mlflow_row(router, services, "GET", "/api/2.0/mlflow/experiments/list", list_experiments);
+    add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/experiments/update",
+                   update_experiment);
     add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/experiments/set-experiment-tag",
-                   set_tag);
+                   set_experiment_tag);
     add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/experiments/delete", refuse_delete);
     add_mlflow_row(router, services, "POST", "/api/2.0/mlflow/experiments/restore", refuse_delete);
 }

@@ -142,8 +142,15 @@ Result<Compare> read_compare(Reader& reader) {
             TURNOUT_TRY(reader.advance());
             return Compare::NotIn;
         }
+        if (word == "is") {
+            const bool negated = to_lower(reader.peek().text) == "not";
+            if (negated) TURNOUT_TRY(reader.advance());
+            if (to_lower(reader.peek().text) != "null") return unexpected(reader.peek(), "NULL");
+            TURNOUT_TRY(reader.advance());
+            return negated ? Compare::IsNotNull : Compare::IsNull;
+        }
     }
-    return unexpected(token, "one of = != < <= > >= LIKE ILIKE IN");
+    return unexpected(token, "one of = != < <= > >= LIKE ILIKE IN IS");
 }
 
 bool is_text(const Token& token) {
@@ -189,7 +196,8 @@ Result<void> check_types(Condition& condition) {
         column.entity == Entity::Metric ||
         (column.entity == Entity::Attribute &&
          (column.name == "start_time" || column.name == "end_time" || column.name == "created" ||
-          column.name == "creation_time" || column.name == "last_update_time"));
+          column.name == "Created" || column.name == "creation_time" ||
+          column.name == "last_update_time" || column.name == "version_number"));
     const bool order =
         condition.compare == Compare::Less || condition.compare == Compare::LessEqual ||
         condition.compare == Compare::Greater || condition.compare == Compare::GreaterEqual;
@@ -212,6 +220,7 @@ Result<std::vector<Condition>> parse_filter(std::string_view text) {
     if (text.size() > kMaxFilter)
         return invalid("the filter is longer than " + std::to_string(kMaxFilter) + " characters",
                        "filter");
+    if (!text.empty() && trim(text).empty()) return invalid("the filter is blank", "filter");
     Reader reader(text);
     TURNOUT_TRY(reader.advance());
     while (reader.peek().kind != Token::Kind::End) {
@@ -223,6 +232,15 @@ Result<std::vector<Condition>> parse_filter(std::string_view text) {
         Condition condition;
         condition.column = TURNOUT_TRY(read_column(reader));
         condition.compare = TURNOUT_TRY(read_compare(reader));
+        if (condition.compare == Compare::IsNull || condition.compare == Compare::IsNotNull) {
+            if (condition.column.entity != Entity::Param && condition.column.entity != Entity::Tag)
+                return invalid(
+                    "'" + condition.column.name +
+                        "' always is there: IS NULL and IS NOT NULL are for params and tags",
+                    "filter");
+            conditions.push_back(std::move(condition));
+            continue;
+        }
         TURNOUT_TRY(read_values(reader, condition));
         TURNOUT_TRY(check_types(condition));
         conditions.push_back(std::move(condition));
@@ -248,6 +266,9 @@ Result<Order> parse_order(std::string_view text) {
 }
 
 bool holds(const Condition& condition, const Cell& cell) {
+    if (condition.compare == Compare::IsNull || condition.compare == Compare::IsNotNull)
+        return std::holds_alternative<std::monostate>(cell) ==
+               (condition.compare == Compare::IsNull);
     if (const double* number = std::get_if<double>(&cell)) {
         switch (condition.compare) {
             case Compare::Equal: return *number == condition.number;
@@ -259,7 +280,9 @@ bool holds(const Condition& condition, const Cell& cell) {
             case Compare::Like:
             case Compare::ILike:
             case Compare::In:
-            case Compare::NotIn: return false;
+            case Compare::NotIn:
+            case Compare::IsNull:
+            case Compare::IsNotNull: return false;
         }
         return false;
     }
@@ -278,7 +301,9 @@ bool holds(const Condition& condition, const Cell& cell) {
         case Compare::Less:
         case Compare::LessEqual:
         case Compare::Greater:
-        case Compare::GreaterEqual: return false;
+        case Compare::GreaterEqual:
+        case Compare::IsNull:
+        case Compare::IsNotNull: return false;
     }
     return false;
 }

@@ -1,7 +1,8 @@
 // The subset of MLflow's search language that is served:
 //   metrics.acc > 0.9 and params."lr" = '0.1' and tags.`a b` like 'x%' and attributes.status !=
 //   'FAILED'
-// with =, !=, <, <=, >, >=, LIKE, ILIKE, IN and NOT IN, joined by AND. Pure.
+// with =, !=, <, <=, >, >=, LIKE, ILIKE, IN and NOT IN, of params and tags
+// also IS NULL and IS NOT NULL, joined by AND. Pure.
 #pragma once
 
 #include <optional>
@@ -26,7 +27,9 @@ enum class Compare {
     Like,
     ILike,
     In,
-    NotIn
+    NotIn,
+    IsNull,
+    IsNotNull
 };
 
 struct Column {

@@ -1,9 +1,32 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 
 #include "api/mlflow/filter.h"
 #include "api/mlflow/test_server.h"
+#include "catalog/default_workspace.h"
+
+namespace turnout::api::live {
+
+bool TestServer::has_python() {
+    return std::getenv("TURNOUT_TEST_PYTHON") != nullptr;
+}
+
+std::pair<int, std::string> TestServer::python(const std::string& variables,
+                                               std::string_view script) {
+    std::ofstream(folder + "/client.py") << script;
+    const std::string command = "cd " + folder + " && " + variables + " " +
+                                std::getenv("TURNOUT_TEST_PYTHON") + " client.py >client.log 2>&1";
+    int status = -1;
+    bool ended = false;
+    loop.blocking([&] { status = std::system(command.c_str()); }, [&] { ended = true; });
+    loop.run_until([&] { return ended; });
+    std::ifstream log(folder + "/client.log");
+    return {status, std::string(std::istreambuf_iterator<char>(log), {})};
+}
+
+}  // namespace turnout::api::live
 
 namespace turnout::api {
 namespace {
@@ -81,9 +104,90 @@ TEST(Mlflow, ExperimentsUnderEveryPrefix) {
                            .json();
     EXPECT_EQ(found.at("experiments").items().size(), 1u);
     EXPECT_EQ(
-        server.get(server.mlflow("registered-models/search")).json().at("error_code").as_view(),
+        server.get(server.mlflow("prompt-optimization/search")).json().at("error_code").as_view(),
         "ENDPOINT_NOT_FOUND");
     EXPECT_EQ(server.send("GET", server.mlflow("experiments/list")).status, 401);
+}
+
+// As the server tells its clients. One that is made later and comes first by its name takes
+// nobody's place.
+TEST(Mlflow, WithoutAWorkspaceInThePathTheOldestIsMeant) {
+    TestServer server;
+    Workspace later = server.workspace;
+    for (const char* name : {"aaa", "zzz"}) {
+        later.name = name;
+        ASSERT_TRUE(server.loop.run(server.assets.create_workspace(later)));
+    }
+    EXPECT_EQ(default_workspace(server.assets)->value().name, "main");
+    const std::string id =
+        server.post("/api/2.0/mlflow/experiments/create", Json::object({{"name", "e"}}))
+            .json()
+            .at("experiment_id")
+            .as_string();
+    EXPECT_EQ(server.get(server.mlflow("experiments/get-by-name?experiment_name=e"))
+                  .json()
+                  .at("experiment")
+                  .at("experiment_id")
+                  .as_view(),
+              id);
+}
+
+// What `mlflow server` 3.17.2 answered to the same bodies.
+TEST(Mlflow, ParamsAndTagsAreTakenAndRefusedAsByMlflow) {
+    TestServer server;
+    const auto repeated = [](std::string_view text, int times) {
+        std::string out;
+        for (int i = 0; i < times; ++i) out += text;
+        return out;
+    };
+    const struct {
+        Json key, value;
+        int status;
+    } table[] = {
+        {"k", "", 200},
+        {"k", "x", 200},
+        {"k", " ", 200},
+        {"k", "a\nb", 200},
+        {"k", 1, 400},
+        {"k", 1.5, 400},
+        {"k", true, 400},
+        {"k", Json::array(), 400},
+        {"k", Json::object(), 400},
+        {1, "v", 400},
+        {Json(), "v", 400},
+        {"", "v", 400},
+        {repeated("k", 250), "v", 200},
+        {repeated("k", 251), "v", 400},
+        {repeated("\u00e9", 250), "v", 200},
+        {repeated("\u00e9", 251), "v", 400},
+        {"a/b", "v", 200},
+        {"/a", "v", 400},
+        {"a/", "v", 400},
+        {"a//b", "v", 400},
+        {"../a", "v", 400},
+        {"a/../b", "v", 400},
+        {".", "v", 400},
+        {"a b", "v", 200},
+        {"a:b", "v", 200},
+        {"a$b", "v", 400},
+        {"a,b", "v", 400},
+        {"a@b", "v", 400},
+        {"a\nb", "v", 400},
+        {"\u65e5\u672c", "v", 200},
+    };
+    for (const char* route : {"runs/log-parameter", "runs/set-tag"})
+        for (const auto& row : table) {
+            const Reply reply = server.post(
+                server.mlflow(route),
+                Json::object(
+                    {{"run_id", create_run(server)}, {"key", row.key}, {"value", row.value}}));
+            EXPECT_EQ(reply.status, row.status)
+                << route << " " << row.key.dump().substr(0, 60) << " "
+                << row.value.dump().substr(0, 60) << ": " << reply.body;
+            if (row.status == 400) {
+                EXPECT_EQ(reply.json().at("error_code").as_view(), "INVALID_PARAMETER_VALUE");
+            }
+        }
 }
 
 TEST(Mlflow, WhatIsLoggedIsReadBack) {
@@ -481,14 +585,16 @@ TEST(Search, AnExperimentNamedTwiceIsLookedAtOnce) {
 
 // The real client, when there is one: TURNOUT_TEST_PYTHON names a Python with mlflow-skinny.
 TEST(Mlflow, TheRealClient) {
-    const char* python = std::getenv("TURNOUT_TEST_PYTHON");
-    if (python == nullptr) GTEST_SKIP() << "TURNOUT_TEST_PYTHON is not set";
+    if (!TestServer::has_python()) GTEST_SKIP() << "TURNOUT_TEST_PYTHON is not set";
     TestServer server;
     server.put_job("job-1");
-    const std::string script = server.folder + "/client.py";
-    std::FILE* file = std::fopen(script.c_str(), "w");
-    ASSERT_NE(file, nullptr);
-    std::fputs(R"py(
+    const std::string experiment =
+        (*server.tracking.experiment_by_name(server.workspace.id, "exp"))->id;
+    const auto [status, said] = server.python(
+        "MLFLOW_DISABLE_TELEMETRY=true MLFLOW_HTTP_REQUEST_MAX_RETRIES=1 MLFLOW_TRACKING_URI=" +
+            server.origin + "/mlflow/v1.0" + server.ws_path + " MLFLOW_TRACKING_TOKEN=" +
+            server.run_token("job-1") + " MLFLOW_RUN_ID=job-1 MLFLOW_EXPERIMENT_ID=" + experiment,
+        R"py(
 import os, math
 import mlflow
 from mlflow import MlflowClient
@@ -559,32 +665,52 @@ client.delete_logged_model_tag(model.model_id, "x")
 assert client.get_logged_model(model.model_id).tags == {"z": "1"}
 client.delete_logged_model(model.model_id)
 print("ALL GOOD")
-)py",
-               file);
-    std::fclose(file);
-    const std::string log = server.folder + "/client.log";
-    const std::string experiment =
-        (*server.tracking.experiment_by_name(server.workspace.id, "exp"))->id;
-    const std::string command =
-        "cd " + server.folder +
-        " && MLFLOW_DISABLE_TELEMETRY=true MLFLOW_HTTP_REQUEST_MAX_RETRIES=1 MLFLOW_TRACKING_URI=" +
-        server.origin + "/mlflow/v1.0" + server.ws_path +
-        " MLFLOW_TRACKING_TOKEN=" + server.run_token("job-1") +
-        " MLFLOW_RUN_ID=job-1 MLFLOW_EXPERIMENT_ID=" + experiment + " " + python +
-        " client.py >client.log 2>&1";
-    int status = -1;
-    bool ended = false;
-    server.loop.blocking([&] { status = std::system(command.c_str()); }, [&] { ended = true; });
-    server.loop.run_until([&] { return ended; });
-    std::string said;
-    if (std::FILE* out = std::fopen(log.c_str(), "r")) {
-        char buffer[4096];
-        for (std::size_t n; (n = std::fread(buffer, 1, sizeof buffer, out)) > 0;)
-            said.append(buffer, n);
-        std::fclose(out);
-    }
+)py");
     EXPECT_EQ(status, 0) << said;
     EXPECT_NE(said.find("ALL GOOD"), std::string::npos) << said;
+}
+
+TEST(Registry, ModelVersionsComeInTheOrderThatIsAskedFor) {
+    TestServer server;
+    for (const std::string name : {"b", "a"}) {
+        ASSERT_EQ(
+            server.post(server.mlflow("registered-models/create"), Json::object({{"name", name}}))
+                .status,
+            200);
+        for (int i = 0; i < (name == "b" ? 11 : 2); ++i)
+            ASSERT_EQ(server
+                          .post(server.mlflow("model-versions/create"),
+                                Json::object({{"name", name},
+                                              {"source",
+                                               "azureml://datastores/workspaceblobstore/paths/x"}}))
+                          .status,
+                      200);
+    }
+    const auto ask = [&](const std::string& query) {
+        const Reply reply = server.get(server.mlflow("model-versions/search?" + query));
+        std::string said;
+        const Json json = reply.json();
+        for (const Json& one : json.at("model_versions").items())
+            said += one.at("name").as_string() + one.at("version").as_string() + " ";
+        if (reply.status != 200) said = reply.body;
+        if (const Json& next = json.at("next_page_token"); !next.is_null())
+            said += "then " + next.as_string();
+        return said;
+    };
+    EXPECT_EQ(ask("max_results=4"), "a2 a1 b11 b10 then 4") << "as MLflow does by itself";
+    EXPECT_EQ(ask("max_results=3&order_by=version_number%20DESC"), "b11 b10 b9 then 3");
+    EXPECT_EQ(ask("max_results=3&page_token=3&order_by=version_number+DESC"), "b8 b7 b6 then 6");
+    EXPECT_EQ(ask("max_results=3&page_token=10&order_by=version_number+DESC"), "b2 a1 b1 ")
+        << "a2 b2 a1 b1 are the last four";
+    EXPECT_EQ(ask("max_results=4&order_by=name+DESC&order_by=version_number"),
+              "b1 b2 b3 b4 then 4");
+    EXPECT_EQ(ask("max_results=2&order_by=creation_timestamp+DESC&filter=name%3D'a'").size(), 6u);
+    EXPECT_NE(ask("order_by=name&order_by=name+DESC").find("twice"), std::string::npos);
+    EXPECT_NE(ask("order_by=stage").find("cannot be ordered by"), std::string::npos);
+
+    const Json models =
+        server.get(server.mlflow("registered-models/search?order_by=name+DESC")).json();
+    EXPECT_EQ(models.at("registered_models").items().at(0).at("name").as_string(), "b");
 }
 
 }  // namespace

@@ -10,15 +10,15 @@
 namespace turnout::api::mlflow {
 namespace {
 
-constexpr std::string_view kSource = "turnout.model-source";  // the run that made it
+constexpr std::string_view kModelSource = "turnout.model-source";  // the run that made it
 constexpr std::string_view kType = "turnout.model-type";
 constexpr std::string_view kFolder =
     "turnout.model-folder";                 // of its files: "{run or model}/artifacts/{name}"
 constexpr std::size_t kMaxModels = 10'000;  // of one experiment that a search looks at
-constexpr std::size_t kMaxResults = 50;
+constexpr std::size_t kMostModels = 50;
 
 bool is_ours(std::string_view key) {
-    return key == kSource || key == kType || key == kFolder || key == kCreatorTag;
+    return key == kModelSource || key == kType || key == kFolder || key == kCreatorTag;
 }
 
 std::string_view model_status(const Run& run) {
@@ -44,24 +44,36 @@ Json model_document(const Run& run) {
                       {"artifact_uri", "mlflow-artifacts:/" + run.tags.at(kFolder).as_string()},
                       {"status", model_status(run)},
                       {"model_type", run.tags.at(kType).as_string()},
-                      {"source_run_id", run.tags.at(kSource).as_string()},
+                      {"source_run_id", source_of_model(run)},
                       {"tags", std::move(tags)}});
     return Json::object(
         {{"info", std::move(info)},
          {"data", Json::object({{"params", std::move(params)}, {"metrics", Json::array()}})}});
 }
 
+}  // namespace
+
+std::string source_of_model(const Run& model) {
+    return model.tags.at(kModelSource).as_string();
+}
+
+std::string folder_of_model(const Run& run) {
+    return run.tags.at(kFolder).as_string();
+}
+
+namespace {
+
 http::Response model_response(const Run& run) {
     return json_response(200, Json::object({{"model", model_document(run)}}));
 }
 
-struct Asked {
+struct AskedModel {
     Workspace workspace;
     RunView view;
 };
 enum class For { Reading, Writing };
-Result<Asked> asked_model(Services& services, const Call& call, For what) {
-    Asked asked;
+Result<AskedModel> asked_model(Services& services, const Call& call, For what) {
+    AskedModel asked;
     asked.workspace = TURNOUT_TRY(workspace_of_run(services, call));
     const std::string& id = call.param("model_id");
     const auto run = TURNOUT_TRY(services.tracking.find_run(asked.workspace.id, id));
@@ -87,7 +99,7 @@ Result<std::vector<Run>> models_of(Services& services, const std::string& wsid,
     return models;
 }
 
-Answer create(Services& services, Call& call) {
+Answer create_logged_model(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     TURNOUT_CO_TRY(
@@ -119,7 +131,7 @@ Answer create(Services& services, Call& call) {
                 break;
             }
     }
-    model.tags.set(kSource, source);
+    model.tags.set(kModelSource, source);
     model.tags.set(kFolder, folder);
     if (call.principal.kind == Principal::Kind::Run)
         model.tags.set(kCreatorTag, call.principal.job);
@@ -134,14 +146,14 @@ Answer create(Services& services, Call& call) {
     co_return model_response(made);
 }
 
-Answer get(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const Asked asked, asked_model(services, call, For::Reading));
+Answer get_logged_model(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const AskedModel asked, asked_model(services, call, For::Reading));
     co_return model_response(*asked.view.run);
 }
 
 Answer finalize(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
-    TURNOUT_CO_TRY(const Asked asked, asked_model(services, call, For::Writing));
+    TURNOUT_CO_TRY(const AskedModel asked, asked_model(services, call, For::Writing));
     const std::string status = body.at("status").is_int()
                                    ? std::to_string(body.at("status").as_int())
                                    : body.at("status").as_string();
@@ -160,17 +172,17 @@ Answer finalize(Services& services, Call& call) {
     co_return model_response(model);
 }
 
-Answer add_to(Services& services, Call& call, Asked asked, LogBatch batch) {
+Answer add_to(Services& services, Call& call, AskedModel asked, LogBatch batch) {
     for (const auto& [key, value] : batch.tags)
         if (is_ours(key)) co_return invalid("tag '" + key + "' is the server's own", "tags");
     TURNOUT_CO_TRY_VOID(
         co_await services.tracking.log(asked.workspace.id, asked.view.run->id, std::move(batch)));
-    co_return co_await get(services, call);
+    co_return co_await get_logged_model(services, call);
 }
 
 Answer set_tags(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
-    TURNOUT_CO_TRY(Asked asked, asked_model(services, call, For::Writing));
+    TURNOUT_CO_TRY(AskedModel asked, asked_model(services, call, For::Writing));
     LogBatch batch;
     TURNOUT_CO_TRY(batch.tags, parse_pairs(body.at("tags"), "tags"));
     co_return co_await add_to(services, call, std::move(asked), std::move(batch));
@@ -178,14 +190,14 @@ Answer set_tags(Services& services, Call& call) {
 
 Answer set_params(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
-    TURNOUT_CO_TRY(Asked asked, asked_model(services, call, For::Writing));
+    TURNOUT_CO_TRY(AskedModel asked, asked_model(services, call, For::Writing));
     LogBatch batch;
     TURNOUT_CO_TRY(batch.params, parse_pairs(body.at("params"), "params"));
     co_return co_await add_to(services, call, std::move(asked), std::move(batch));
 }
 
-Answer delete_tag(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const Asked asked, asked_model(services, call, For::Writing));
+Answer delete_model_tag(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const AskedModel asked, asked_model(services, call, For::Writing));
     if (is_ours(call.param("key")))
         co_return invalid("tag '" + call.param("key") + "' is the server's own", "key");
     RunEdit edit;
@@ -195,8 +207,8 @@ Answer delete_tag(Services& services, Call& call) {
     co_return json_response(200, Json::object());
 }
 
-Answer remove(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const Asked asked, asked_model(services, call, For::Writing));
+Answer delete_logged_model(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const AskedModel asked, asked_model(services, call, For::Writing));
     RunEdit edit;
     edit.deleted = true;
     TURNOUT_CO_TRY_VOID(co_await services.tracking.edit_run(asked.workspace.id, asked.view.run->id,
@@ -214,7 +226,7 @@ Result<Cell> model_cell(const Run& run, const Column& column) {
         if (column.name == "name") return Cell(run.name);
         if (column.name == "model_id") return Cell(run.id);
         if (column.name == "model_type") return text(run.tags.at(kType));
-        if (column.name == "source_run_id") return text(run.tags.at(kSource));
+        if (column.name == "source_run_id") return text(run.tags.at(kModelSource));
         if (column.name == "status") return Cell(std::string(model_status(run).substr(13)));
     }
     return invalid(
@@ -223,7 +235,7 @@ Result<Cell> model_cell(const Run& run, const Column& column) {
         "filter");
 }
 
-Answer search(Services& services, Call& call) {
+Answer search_logged_models(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     TURNOUT_CO_TRY(const auto conditions, parse_filter(body.at("filter").as_view()));
@@ -238,7 +250,7 @@ Answer search(Services& services, Call& call) {
         oldest_first = order.at("ascending").as_bool(true);
     }
     const std::size_t limit = static_cast<std::size_t>(std::clamp<std::int64_t>(
-        to_int64(body.at("max_results")).value_or(kMaxResults), 1, kMaxResults));
+        to_int64(body.at("max_results")).value_or(kMostModels), 1, kMostModels));
     std::vector<Run> found;
     for (const Json& id : body.at("experiment_ids").items()) {
         TURNOUT_CO_TRY(const Experiment experiment,
@@ -273,7 +285,7 @@ Answer search(Services& services, Call& call) {
 }
 
 Answer list_files(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const Asked asked, asked_model(services, call, For::Reading));
+    TURNOUT_CO_TRY(const AskedModel asked, asked_model(services, call, For::Reading));
     const std::string place =
         asked.view.run->tags.at(kFolder).as_string();  // "{run}/artifacts[/name]"
     const std::size_t slash = place.find('/');
@@ -322,13 +334,13 @@ Answer log_outputs(Services& services, Call& call) {
 
 void add_model_rows(Router& router, Services& services) {
     const std::string models = "/api/2.0/mlflow/logged-models";
-    add_mlflow_row(router, services, "POST", models, create);
-    add_mlflow_row(router, services, "POST", models + "/search", search);
-    add_mlflow_row(router, services, "GET", models + "/{model_id}", get);
+    add_mlflow_row(router, services, "POST", models, create_logged_model);
+    add_mlflow_row(router, services, "POST", models + "/search", search_logged_models);
+    add_mlflow_row(router, services, "GET", models + "/{model_id}", get_logged_model);
     add_mlflow_row(router, services, "PATCH", models + "/{model_id}", finalize);
-    add_mlflow_row(router, services, "DELETE", models + "/{model_id}", remove);
+    add_mlflow_row(router, services, "DELETE", models + "/{model_id}", delete_logged_model);
     add_mlflow_row(router, services, "PATCH", models + "/{model_id}/tags", set_tags);
-    add_mlflow_row(router, services, "DELETE", models + "/{model_id}/tags/{key}", delete_tag);
+    add_mlflow_row(router, services, "DELETE", models + "/{model_id}/tags/{key}", delete_model_tag);
     add_mlflow_row(router, services, "POST", models + "/{model_id}/params", set_params);
     add_mlflow_row(router, services, "GET", models + "/{model_id}/artifacts/directories",
                    list_files);

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "api/mlflow/wire.h"
+#include "api/studio_link.h"
 #include "base/text.h"
 
 namespace turnout::api::mlflow {
@@ -33,6 +34,18 @@ Result<std::optional<LogBatch::Origin>> origin_of(const Call& call) {
                    "x-turnout-sequence");
 }
 
+// A time in milliseconds, as number or text; nothing if it is not said.
+Result<std::optional<std::int64_t>> time_of(const Json& body, const std::string& field) {
+    const Json& value = body.at(field);
+    if (value.is_null()) return std::optional<std::int64_t>();
+    if (const auto number = to_int64(value)) return number;
+    if (value.is_number())
+        return std::optional<std::int64_t>();  // a part of a millisecond: MLflow keeps none either
+    return invalid(
+        "'" + field + "' is a whole number of milliseconds, not " + value.dump().substr(0, 40),
+        field);
+}
+
 Answer log_to(Services& services, Call& call, std::string run_id, LogBatch batch) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     TURNOUT_CO_TRY_VOID(writable_run(services, call, workspace, run_id));
@@ -41,7 +54,7 @@ Answer log_to(Services& services, Call& call, std::string run_id, LogBatch batch
     co_return json_response(200, Json::object());
 }
 
-Answer create(Services& services, Call& call) {
+Answer create_run(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     std::string experiment_id = body.at("experiment_id").as_string();
@@ -52,11 +65,17 @@ Answer create(Services& services, Call& call) {
     RunView view;
     Run wanted;
     wanted.experiment_id = experiment.id;
-    wanted.name = body.at("run_name").as_string();
+    TURNOUT_CO_TRY(wanted.name, text_of(body, "run_name"));
     wanted.user = body.at("user_id").as_string();
     if (wanted.user.empty()) wanted.user = call.principal.name;
-    wanted.start_ms = to_int64(body.at("start_time")).value_or(0);
+    TURNOUT_CO_TRY(const auto started, time_of(body, "start_time"));
+    wanted.start_ms = started.value_or(0);
     for (const auto& [key, value] : tags) wanted.tags.set(key, value);
+    if (const Json* tagged = wanted.tags.find("mlflow.runName");
+        tagged && !wanted.name.empty() && tagged->as_view() != wanted.name)
+        co_return invalid("'run_name' is '" + wanted.name + "' and the tag 'mlflow.runName' is '" +
+                              tagged->as_string() + "': a run has one name",
+                          "run_name");
     if (call.principal.kind == Principal::Kind::Run)
         wanted.tags.set(kCreatorTag, call.principal.job);
     if (wanted.name.empty()) wanted.name = wanted.tags.at("mlflow.runName").as_string();
@@ -82,13 +101,30 @@ Answer update(Services& services, Call& call) {
     TURNOUT_CO_TRY(RunView view, writable_run(services, call, workspace, run_id));
     RunEdit edit;
     if (body.at("status").is_string()) edit.status = body.at("status").as_string();
-    edit.end_ms = to_int64(body.at("end_time"));
+    // As MLflow's protocol numbers them.
+    constexpr std::string_view numbered[] = {"RUNNING", "SCHEDULED", "FINISHED", "FAILED",
+                                             "KILLED"};
+    if (const Json& number = body.at("status"); number.is_int()) {
+        if (number.as_int() < 1 || number.as_int() > 5)
+            co_return invalid("'status' is a name or a number from 1 to 5, not " + number.dump(),
+                              "status");
+        edit.status = numbered[number.as_int() - 1];
+    }
+    TURNOUT_CO_TRY(edit.end_ms, time_of(body, "end_time"));
     // A run that goes on has no end; of a job's run the status itself stays with the job.
     if (edit.status == "RUNNING" || edit.status == "SCHEDULED") edit.end_ms = 0;
     if (body.at("run_name").is_string()) edit.name = body.at("run_name").as_string();
+    const bool ends = edit.status && *edit.status != "RUNNING" && *edit.status != "SCHEDULED";
     TURNOUT_CO_TRY(view.run,
                    co_await services.tracking.edit_run(workspace.id, run_id, std::move(edit)));
-    co_return json_response(200, Json::object({{"run_info", run_info(view)}}));
+    http::Response response = json_response(200, Json::object({{"run_info", run_info(view)}}));
+    // MLflow would name a page behind the node's listener; the node names this one.
+    if (ends && view.job && call.principal.kind == Principal::Kind::Run)
+        response.headers.set(
+            "x-turnout-page",
+            call.page_origin + sign_studio_link(services.authority.link_key(), workspace.id, run_id,
+                                                services.clock.now()));
+    co_return response;
 }
 
 Answer set_deleted(Services& services, Call& call, bool deleted) {
@@ -120,11 +156,25 @@ Answer log_metric(Services& services, Call& call) {
     co_return co_await log_to(services, call, std::move(run_id), std::move(batch));
 }
 
+// Key and value of a body. A value that is no text would be kept as an empty one: it is refused, as
+// MLflow's server does.
+Result<std::pair<std::string, std::string>> pair_of(const Json& body) {
+    const Json& key = body.at("key");
+    const Json& value = body.at("value");
+    if (!key.is_string()) return invalid("'key' must be a text", "key");
+    if (!value.is_string() && !value.is_null())
+        return invalid("'value' of '" + key.as_string() + "' must be a text, not " +
+                           value.dump().substr(0, 40),
+                       "value");
+    return std::pair(key.as_string(), value.as_string());
+}
+
 Answer log_parameter(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(std::string run_id, run_id_of(body));
     LogBatch batch;
-    batch.params.emplace_back(body.at("key").as_string(), body.at("value").as_string());
+    TURNOUT_CO_TRY(auto param, pair_of(body));
+    batch.params.push_back(std::move(param));
     co_return co_await log_to(services, call, std::move(run_id), std::move(batch));
 }
 
@@ -132,7 +182,8 @@ Answer set_tag(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(std::string run_id, run_id_of(body));
     LogBatch batch;
-    batch.tags.emplace_back(body.at("key").as_string(), body.at("value").as_string());
+    TURNOUT_CO_TRY(auto tag, pair_of(body));
+    batch.tags.push_back(std::move(tag));
     co_return co_await log_to(services, call, std::move(run_id), std::move(batch));
 }
 
@@ -141,8 +192,10 @@ Answer delete_tag(Services& services, Call& call) {
     TURNOUT_CO_TRY(const std::string run_id, run_id_of(body));
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     TURNOUT_CO_TRY_VOID(writable_run(services, call, workspace, run_id));
+    TURNOUT_CO_TRY(const std::string key, text_of(body, "key"));
+    if (key.empty()) co_return invalid("missing value for required parameter 'key'", "key");
     RunEdit edit;
-    edit.erase_tags.push_back(body.at("key").as_string());
+    edit.erase_tags.push_back(key);
     TURNOUT_CO_TRY_VOID(co_await services.tracking.edit_run(workspace.id, run_id, std::move(edit)));
     co_return json_response(200, Json::object());
 }
@@ -207,17 +260,19 @@ Answer log_model(Services& services, Call& call) {
     TURNOUT_CO_TRY(std::string run_id, run_id_of(body));
     TURNOUT_CO_TRY(const Json model, parse_json(body.at("model_json").as_view()));
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
-    TURNOUT_CO_TRY(const RunView view, writable_run(services, call, workspace, run_id));
-    Json history = Json::array();
-    if (const auto before = parse_json(view.run->tags.at(kModelHistory).as_view()))
-        history = *before;
-    if (!history.is_array()) history = Json::array();
-    history.push(model);
-    while (history.items().size() > 1 && history.dump().size() > 8'000)
-        history.items().erase(history.items().begin());
-    LogBatch batch;
-    batch.tags.emplace_back(kModelHistory, history.dump());
-    co_return co_await log_to(services, call, std::move(run_id), std::move(batch));
+    TURNOUT_CO_TRY_VOID(writable_run(services, call, workspace, run_id));
+    RunEdit edit;
+    edit.tags.emplace_back(kModelHistory, [model](std::string_view now) {
+        Json history = Json::array();
+        if (auto before = parse_json(now); before && before->is_array())
+            history = std::move(*before);
+        history.push(model);
+        while (history.items().size() > 1 && history.dump().size() > 8'000)
+            history.items().erase(history.items().begin());
+        return std::optional(history.dump());
+    });
+    TURNOUT_CO_TRY_VOID(co_await services.tracking.edit_run(workspace.id, run_id, std::move(edit)));
+    co_return json_response(200, Json::object());
 }
 
 Answer get_history(Services& services, Call& call) {
@@ -228,6 +283,9 @@ Answer get_history(Services& services, Call& call) {
         co_return invalid("missing value for required parameter 'metric_key'", "metric_key");
     const std::int64_t asked =
         to_int64(Json(call.query_value("max_results"))).value_or(kMaxHistory);
+    if (asked < 1)
+        co_return invalid("max_results is a number from 1, not " + std::to_string(asked),
+                          "max_results");
     const std::size_t limit =
         static_cast<std::size_t>(std::clamp<std::int64_t>(asked, 1, kMaxHistory));
     TURNOUT_CO_TRY(const MetricPage page,
@@ -243,8 +301,8 @@ Answer get_history(Services& services, Call& call) {
 Answer refuse(Services&, Call& call) {
     co_return fail(Code::NotFound, "EndpointNotFound",
                    "'" + call.param("rest") +
-                       "' is not served here: experiments, runs, metrics, params, tags, logged "
-                       "models and artifacts are");
+                       "' is not served here: experiments, runs, metrics, params, tags, models and "
+                       "artifacts are");
 }
 
 }  // namespace
@@ -254,7 +312,7 @@ void add_run_rows(Router& router, Services& services) {
                          Answer (*action)(Services&, Call&)) {
         add_mlflow_row(router, services, method, "/api/2.0/mlflow/" + std::string(path), action);
     };
-    row("POST", "runs/create", create);
+    row("POST", "runs/create", create_run);
     row("GET", "runs/get", get);
     row("POST", "runs/update", update);
     row("POST", "runs/delete", remove);
@@ -283,6 +341,7 @@ void add_mlflow_routes(Router& router, Services& services) {
     mlflow::add_search_rows(router, services);
     mlflow::add_model_rows(router, services);
     mlflow::add_artifact_rows(router, services);
+    mlflow::add_registry_rows(router, services);
 }
 
 }  // namespace turnout::api

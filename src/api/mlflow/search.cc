@@ -66,7 +66,7 @@ Cell run_cell(const RunView& view, const Column& column) {
     const std::string& name = column.name;
     if (name == "status") return mlflow_status_of(view);
     if (name == "run_id" || name == "run_uuid") return run.id;
-    if (name == "run_name" || name == "Run name") return run.name;
+    if (name == "run_name" || equal_ignoring_case(name, "run name")) return run.name;
     if (name == "user_id" || name == "User") return run.user;
     if (name == "experiment_id") return run.experiment_id;
     if (name == "artifact_uri") return "mlflow-artifacts:/" + run.id + "/artifacts";
@@ -81,8 +81,8 @@ Result<void> check_run_column(const Column& column) {
     if (column.entity != Entity::Attribute) return {};
     const std::vector<std::string> known{"status",        "run_id",       "run_name",   "user_id",
                                          "experiment_id", "artifact_uri", "start_time", "end_time",
-                                         "created",       "run_uuid",     "Run name",   "User",
-                                         "Created"};
+                                         "created",       "run_uuid",     "Run name",   "Run Name",
+                                         "run name",      "User",         "Created"};
     if (std::find(known.begin(), known.end(), column.name) != known.end()) return {};
     return invalid("a run has no attribute '" + column.name + "'" +
                        did_you_mean(column.name, known) +
@@ -126,6 +126,8 @@ Result<Search> parse_search(const Json& body) {
     search.conditions = TURNOUT_TRY(parse_filter(body.at("filter").as_view()));
     for (const Condition& condition : search.conditions)
         TURNOUT_TRY(check_run_column(condition.column));
+    if (!body.at("order_by").is_null() && !body.at("order_by").is_array())
+        return invalid("'order_by' is a list of texts", "order_by");
     if (body.at("order_by").items().size() > kMaxOrders)
         return invalid("at most 10 columns can be ordered by", "order_by");
     for (const Json& item : body.at("order_by").items()) {
@@ -235,6 +237,8 @@ Answer search_runs(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     TURNOUT_CO_TRY(Search search, parse_search(body));
+    if (!body.at("experiment_ids").is_null() && !body.at("experiment_ids").is_array())
+        co_return invalid("'experiment_ids' is a list of texts", "experiment_ids");
     std::set<std::string> named;  // each is looked at once
     Turn turn(services, call);
     for (const Json& id : body.at("experiment_ids").items()) {
@@ -247,7 +251,7 @@ Answer search_runs(Services& services, Call& call) {
         }
     }
     if (search.experiments.empty())
-        co_return invalid("'experiment_ids' names no experiment", "experiment_ids");
+        co_return json_response(200, Json::object({{"runs", Json::array()}}));
     const bool newest =
         search.orders.empty() ||
         (search.orders.size() == 1 && search.orders[0].column.entity == Entity::Attribute &&

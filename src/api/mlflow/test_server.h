@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,7 +16,7 @@
 #include "api/authority.h"
 #include "base/text.h"
 #include "blob/blobs.h"
-#include "control/assets.h"
+#include "catalog/catalog.h"
 #include "control/control.h"
 #include "control/test_jobs.h"
 #include "io/posix/asio_loop.h"
@@ -29,8 +30,8 @@ namespace turnout::api::live {  // apart from other tests of this program
 
 struct NoEffects : Effects {
     void send(const NodeId&, agent_protocol::ToAgent) override {}
-    void provision(const Node&) override {}
-    void release(const Node&) override {}
+    void provision(const std::string&, const NodeRequest&) override {}
+    void release(const std::string&, const NodeId&, const Json&) override {}
     void disconnect(const NodeId&) override {}
 };
 
@@ -53,7 +54,7 @@ public:
     NoEffects effects;
     std::string folder = make_folder();
     std::unique_ptr<Blobs> blobs = std::move(*open_blobs(store, clock, random, loop, folder));
-    Assets assets{store, clock, random};
+    Catalog assets{store, clock, random};
     Tracking tracking{store, clock, random, loop};
     Control control{clock, store, effects, {}};
     std::unique_ptr<InstanceAuthority> authority =
@@ -62,6 +63,7 @@ public:
                       *blobs, assets, tracking, *authority, {}};
     Router router;
     std::unique_ptr<http::Listener> listener;
+    std::function<void(const http::Request&)> before;  // it is answered
     Workspace workspace;
     std::string origin;
     std::string ws_path;
@@ -79,7 +81,9 @@ public:
         add_history_routes(router, services);
         add_mlflow_routes(router, services);
         add_portal_routes(router, services);
+        add_blob_routes(router, services);
         http::Handler handler = [this](const http::Request& request, http::BodyReader& body) {
+            if (before) before(request);
             return router.handle(services, request, body);
         };
         listener = std::move(*http::listen_plain(loop, "127.0.0.1:0", handler));
@@ -117,6 +121,11 @@ public:
     }
     std::string history(const std::string& path) const { return "/history/v1.0" + ws_path + path; }
 
+    // The Python with the real clients, named by TURNOUT_TEST_PYTHON (mlflow_test.cc).
+    static bool has_python();
+    // Runs a script with it, while this serves; its status and what it said.
+    std::pair<int, std::string> python(const std::string& variables, std::string_view script);
+
     // A job with its run, written straight into the store.
     JobRecord put_job(const std::string& name, JobStatus status = JobStatus::Running) {
         JobRecord job;
@@ -131,7 +140,7 @@ public:
         job.created = clock.now() - 100s;
         JobAttempt attempt;
         attempt.number = 1;
-        attempt.nodes = {"node-1"};
+        attempt.placement = OnNodes{{"node-1"}};
         attempt.leased = job.created + 10s;
         attempt.preparing = job.created + 11s;
         attempt.running = job.created + 30s;

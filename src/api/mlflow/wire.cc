@@ -14,9 +14,40 @@ std::string prefix_of(std::string_view version) {
     return "/mlflow/" + std::string(version) + std::string(kWorkspacePattern);
 }
 
-Answer in_mlflow_shape(Services& services, Call& call, Answer (*action)(Services&, Call&)) {
+// azureml-mlflow reaches artifacts by run history, under URIs of its own form.
+std::string azureml_uri(const Call& call, std::string_view place) {
+    const std::string_view origin(call.origin);
+    std::string uri = "azureml://" + std::string(origin.substr(origin.find("://") + 3)) +
+                      "/mlflow/v2.0/subscriptions/" + call.param("sub") + "/resourceGroups/" +
+                      call.param("rg") +
+                      "/providers/Microsoft.MachineLearningServices/workspaces/" + call.param("ws");
+    return place.empty() ? uri : uri + "/experiments/_/runs/" + std::string(place);
+}
+
+void speak_azureml(const Call& call, std::string& body) {
+    // Inside of a text the quotes would be escaped: these are members.
+    for (const std::string_view member :
+         {"\"artifact_uri\":\"", "\"artifact_location\":\"", "\"root_uri\":\""}) {
+        const std::string wanted = std::string(member) + "mlflow-artifacts:/";
+        for (std::size_t at = 0; (at = body.find(wanted, at)) != std::string::npos;
+             at += member.size()) {
+            const std::size_t begin = at + wanted.size(), end = body.find('"', begin);
+            body.replace(at + member.size(), end - at - member.size(),
+                         azureml_uri(call, std::string_view(body).substr(begin, end - begin)));
+        }
+    }
+}
+
+// `action` is the router's.
+Answer in_mlflow_shape(Services& services, Call& call, const MlflowAction& action) {
     auto result = co_await action(services, call);
     if (!result) co_return error_response(result.error());
+    // It signs whatever MLflow asks for; of its own store, which knows those URIs, is only what
+    // comes by TLS.
+    const bool azureml =
+        call.request.peer.carrier == http::Carrier::Tls &&
+        call.request.headers.get("user-agent").find("azureml-mlflow/") != std::string_view::npos;
+    if (azureml && !call.param("ws").empty()) speak_azureml(call, result->body);
     co_return result;
 }
 
@@ -72,10 +103,10 @@ http::Response error_response(const Error& error) {
 }
 
 void add_mlflow_row(Router& router, Services& services, std::string_view method,
-                    std::string_view path, Answer (*action)(Services&, Call&)) {
+                    std::string_view path, MlflowAction action, Access access) {
     for (const std::string& prefix : {prefix_of("v1.0"), prefix_of("v2.0"), std::string()})
         router.add(
-            std::string(method), prefix + std::string(path), Access::Run,
+            std::string(method), prefix + std::string(path), access,
             [&services, action](Call& call) { return in_mlflow_shape(services, call, action); });
 }
 
@@ -211,6 +242,13 @@ Json run_document(const RunView& view) {
                          {"outputs", Json::object({{"model_outputs", std::move(models)}})}});
 }
 
+Result<std::string> text_of(const Json& body, const std::string& field) {
+    const Json& value = body.at(field);
+    if (!value.is_string() && !value.is_null())
+        return invalid("'" + field + "' is a text, not " + value.dump().substr(0, 40), field);
+    return value.as_string();
+}
+
 Result<std::string> run_id_of(const Json& body) {
     std::string id = body.at("run_id").as_string();
     if (id.empty()) id = body.at("run_uuid").as_string();
@@ -270,6 +308,10 @@ Task<Result<Experiment>> experiment_of_id(Services& services, std::string wsid, 
     if (id.empty())
         co_return invalid("missing value for required parameter 'experiment_id'", "experiment_id");
     if (id == "0") co_return co_await services.tracking.ensure_experiment(wsid, "Default");
+    if (!parse_whole_number(id))
+        co_return invalid(
+            "'" + id.substr(0, 40) + "' is not the id of an experiment: it is a whole number",
+            "experiment_id");
     TURNOUT_CO_TRY(const auto found, services.tracking.experiment_by_id(wsid, id));
     if (!found) co_return not_found("experiment '" + id + "' does not exist", id);
     co_return *found;

@@ -1,6 +1,7 @@
 // MLflow's REST shapes: what its protobuf JSON looks like, in and out.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -27,9 +28,10 @@ inline constexpr std::string_view kModelShelf = ".m";  // behind the experiment'
 http::Response error_response(const Error& error);
 Failure not_implemented(std::string message);
 
+using MlflowAction = std::function<Answer(Services&, Call&)>;
 // Adds a row under every prefix at which MLflow is served; errors leave in MLflow's shape.
 void add_mlflow_row(Router& router, Services& services, std::string_view method,
-                    std::string_view path, Answer (*action)(Services&, Call&));
+                    std::string_view path, MlflowAction action, Access access = Access::Run);
 
 // int64 as number or text; nullopt if it is neither.
 std::optional<std::int64_t> to_int64(const Json& value);
@@ -46,11 +48,18 @@ Json metric_document(const Metric& metric);
 Json run_info(const RunView& view);
 Json run_document(const RunView& view);
 
+// A text of a body, "" if it is not said; what is no text is refused as MLflow's server does.
+Result<std::string> text_of(const Json& body, const std::string& field);
+
 // "run_id", or its old name "run_uuid", of a body or of the query.
 Result<std::string> run_id_of(const Json& body);
 Result<std::string> run_id_of(const Call& call);
 
 bool is_model(const Run& run);
+// The run that made that model; "" if none did.
+std::string source_of_model(const Run& model);
+// Where the files of a logged model are: "{run or model}/artifacts[/name]".
+std::string folder_of_model(const Run& run);
 // A run or a logged model.
 Result<RunView> readable_item(Services& services, const Workspace& workspace, std::string_view id);
 // The run, for reading; and for writing, which a job may do to its own run and to those it created.
@@ -69,5 +78,6 @@ void add_run_rows(Router& router, Services& services);         // runs.cc
 void add_search_rows(Router& router, Services& services);      // search.cc
 void add_model_rows(Router& router, Services& services);       // models.cc
 void add_artifact_rows(Router& router, Services& services);    // artifacts.cc
+void add_registry_rows(Router& router, Services& services);    // registry.cc
 
 }  // namespace turnout::api::mlflow

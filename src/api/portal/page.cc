@@ -1,45 +1,18 @@
 #include "api/portal/page.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
-#include <cmath>
 
 #include "api/history/run_view.h"
 #include "api/portal/page_assets.h"
 #include "base/text.h"
+#include "fetch/source.h"
 
 namespace turnout::api::portal {
 namespace {
 
-constexpr std::size_t kChartPoints = 400;
 constexpr std::size_t kMaxRows = 200;
-
-std::string text(std::string_view value) {
-    return xml_escape(value);
-}
-
-std::string number(double value) {
-    if (std::isnan(value)) return "NaN";
-    if (std::isinf(value)) return value > 0 ? "∞" : "−∞";
-    std::array<char, 40> digits;
-    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value,
-                                   std::chars_format::general, 6)
-                         .ptr;
-    return {digits.data(), end};
-}
-
-std::string fixed(double value) {
-    std::array<char, 48> digits;
-    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value,
-                                   std::chars_format::fixed, 1)
-                         .ptr;
-    return {digits.data(), end};
-}
-
-std::string link(const PageData& data, std::string_view path) {
-    return text(data.base + "/artifact/" + percent_encode(path, "/") + data.query);
-}
+constexpr std::size_t kMaxPictures = 12;
+constexpr std::size_t kMaxWays = 4;  // that would start it
 
 std::string_view tone_of(JobStatus status) {
     switch (status) {
@@ -61,151 +34,231 @@ std::string_view tone_of(JobStatus status) {
     return "wait";
 }
 
-std::string_view title_of(agent_protocol::Cause cause) {
-    if (cause == agent_protocol::Cause::UserCode) return "your code:";
-    if (cause == agent_protocol::Cause::None || cause == agent_protocol::Cause::Canceled) return "";
-    return agent_protocol::name_of(cause);
-}
-
 std::string name_of_job(const JobRecord& job) {
     return job.meta.display_name.empty() ? job.name : job.meta.display_name;
 }
 
-std::string header(const PageData& data) {
+std::string title_of(const JobRecord& job) {
+    return std::string(name_of(job.status)) + " · " + name_of_job(job);
+}
+
+Html heading(std::string_view words) {
+    return element("h2", words);
+}
+
+Html more(const std::string& words) {
+    return element("p", {{"class", "more"}}, words);
+}
+
+std::string link_to(const PageData& data, const std::string& place, std::string_view path) {
+    return data.base + "/" + place + "/" + percent_encode(path, "/") + data.query;
+}
+
+Html header(const PageData& data) {
     const JobRecord& job = data.job;
-    const std::string_view status = name_of(job.status);
-    std::string out = "<h1>" + text(name_of_job(job)) + " <span class=\"badge " +
-                      std::string(tone_of(job.status)) + "\">" + std::string(status) +
-                      "</span></h1><dl class=\"facts\">";
+    Html facts;
     const auto fact = [&](std::string_view name, const std::string& value) {
-        if (!value.empty())
-            out += "<div><dt>" + std::string(name) + "</dt><dd>" + text(value) + "</dd></div>";
+        if (!value.empty()) facts += element("div", element("dt", name) + element("dd", value));
     };
     fact("Job", job.name);
+    fact("Trial of", job.child.group);
     fact("Experiment", job.meta.experiment);
     fact("Compute", job.compute);
     if (const JobAttempt* current = job.current()) {
-        fact("Node", join(current->nodes, ", "));
+        fact("Node", words_of(current->placement));
         if (current->number > 1) fact("Attempt", std::to_string(current->number));
     }
-    std::string submitted = to_iso8601(job.created).substr(0, 19);
-    std::replace(submitted.begin(), submitted.end(), 'T', ' ');
-    fact("Submitted", submitted + " UTC");
+    fact("By", job.principal);
+    fact("Submitted", utc(job.created));
+    if (job.started) fact("Began", utc(*job.started));
+    if (job.ended) fact("Ended", utc(*job.ended));
     fact(job.ended ? "Took" : "So far", to_words(job.ended.value_or(data.now) - job.created));
-    out += "</dl>";
+    Html out = element("h1", Html(name_of_job(job)) + " " + badge(job.status)) +
+               element("dl", {{"class", "facts"}}, facts);
     if (!job.meta.description.empty())
-        out += "<p class=\"description\">" + text(job.meta.description) + "</p>";
+        out += element("p", {{"class", "description"}}, job.meta.description);
     return out;
 }
 
-std::string notice(const PageData& data) {
+// What it waits for or does, or why it did not go well: whole, and before all else.
+Html notice(const PageData& data) {
     const JobRecord& job = data.job;
-    std::string out;
+    Html out;
     if (!is_terminal(job.status)) {
         const JobAttempt* current = job.current();
         const std::string doing = !data.waiting_for.empty() ? data.waiting_for
                                   : current                 ? current->detail
                                                             : "";
-        if (!doing.empty()) out += "<p class=\"notice\"><b>Now:</b> " + text(doing) + "</p>";
+        if (!doing.empty())
+            out += element("p", {{"class", "notice"}}, element("b", "Now: ") + doing);
+        Html ways;
+        for (std::size_t i = 0; i < std::min(data.would_start.size(), kMaxWays); ++i)
+            ways += element("li", data.would_start[i]);
+        if (!ways.empty())
+            out += element("p", {{"class", "more"}}, "What would start it now:") +
+                   element("ul", {{"class", "ways"}}, ways);
         return out;
     }
-    if (job.status == JobStatus::Completed) return out;
+    if (job.status == JobStatus::Completed)  // of a sweep its result
+        return job.error_message.empty() ? out
+                                         : element("p", {{"class", "notice"}}, job.error_message);
     const JobAttempt* last = job.current();
     const agent_protocol::Ending* ending = last && last->ending ? &*last->ending : nullptr;
-    out += "<div class=\"error\"><p class=\"why\"><b>" + std::string(title_of(job.cause)) +
-           "</b> " + text(error_of(job).at("message").as_view()) + "</p>";
-    if (ending && ending->exit_code > 0)
-        out += "<p>exit code " + std::to_string(ending->exit_code) + "</p>";
+    Html why = job.cause == agent_protocol::Cause::None
+                   ? Html()
+                   : element("b", std::string(agent_protocol::name_of(job.cause)) + ": ");
+    const std::string message = error_of(job).at("message").as_string();
+    out += element("p", {{"class", "why"}}, why + message);
+    if (ending && ending->exit_code > 0 && message.find("exit code") == std::string::npos)
+        out += element("p", "exit code " + std::to_string(ending->exit_code));
     if (ending && !ending->last_lines.empty())
-        out += "<pre>" + text(plain_text(join(ending->last_lines, "\n"))) + "</pre>";
-    return out + "</div>";
+        out += element("pre", plain_text(join(ending->last_lines, "\n")));
+    return element("div", {{"class", job.status == JobStatus::Failed ? "error" : "stopped"}}, out);
 }
 
 // Widths are attributes of SVG, not styles: the page's policy forbids inline styles.
-std::string timeline(const PageData& data) {
+Html timeline(const PageData& data) {
     const auto entries = ledger(data.job, data.now);
     double total = 0;
     for (const auto& [entry, span] : entries) total += static_cast<double>(span.count());
-    if (total <= 0) return "";
+    if (total <= 0) return {};
     constexpr double width = 1000;
-    std::string bar =
-        "<svg class=\"timeline\" viewBox=\"0 0 1000 28\" preserveAspectRatio=\"none\" role=\"img\" "
-        "aria-label=\"how the job's time was spent\">";
-    std::string legend = "<ul class=\"legend\">";
+    Html bar, legend;
     double x = 0;
     for (const auto& [entry, span] : entries) {
         if (span.count() <= 0) continue;
         const double w = static_cast<double>(span.count()) / total * width;
-        const std::string words = std::string(words_of(entry)) + ": " + to_words(span);
-        const std::string mark = "e-" + std::string(name_of(entry));
-        bar += "<rect class=\"" + mark + "\" x=\"" + fixed(x) + "\" y=\"0\" width=\"" +
-               fixed(std::max(w, 1.0)) + "\" height=\"28\"><title>" + words + "</title></rect>";
-        legend += "<li><svg class=\"dot\" viewBox=\"0 0 10 10\"><rect class=\"" + mark +
-                  "\" width=\"10\" height=\"10\" rx=\"2\"/></svg>" + std::string(words_of(entry)) +
-                  " <b>" + to_words(span) + "</b></li>";
+        const std::string words(words_of(entry)), mark = "e-" + std::string(name_of(entry));
+        bar += element("rect",
+                       {{"class", mark},
+                        {"x", fixed_words(x)},
+                        {"y", "0"},
+                        {"width", fixed_words(std::max(w, 1.0))},
+                        {"height", "28"}},
+                       element("title", words + ": " + to_words(span)));
+        const Html dot = element(
+            "svg", {{"class", "dot"}, {"viewBox", "0 0 10 10"}},
+            element("rect", {{"class", mark}, {"width", "10"}, {"height", "10"}, {"rx", "2"}}));
+        legend += element("li", dot + words + " " + element("b", to_words(span)));
         x += w;
     }
-    return "<h2>Where the time went</h2>" + bar + "</svg>" + legend + "</ul>";
+    return heading("Where the time went") +
+           element("svg",
+                   {{"class", "timeline"},
+                    {"viewBox", "0 0 1000 28"},
+                    {"preserveAspectRatio", "none"},
+                    {"role", "img"},
+                    {"aria-label", "how the job's time was spent"}},
+                   bar) +
+           element("ul", {{"class", "legend"}}, legend);
 }
 
-std::string metrics(const PageData& data) {
-    if (!data.run || data.run->latest.empty()) return "";
-    std::string out = "<h2>Metrics</h2><div class=\"charts\">";
+// Where there was more than one, or one that a node lost: each with its end.
+Html attempts(const PageData& data) {
+    const JobRecord& job = data.job;
+    if (job.attempts.size() + static_cast<std::size_t>(job.folded_attempts) < 2) return {};
+    Html rows = element("tr", element("th", "attempt") + element("th", "nodes") +
+                                  element("th", "given to it") + element("th", "took") +
+                                  element("th", "how it ended"));
+    for (const JobAttempt& attempt : job.attempts) {
+        std::string end = attempt.ended ? "well" : "it has not ended";
+        if (attempt.ending && attempt.ending->cause != agent_protocol::Cause::None) {
+            end = agent_protocol::name_of(attempt.ending->cause);
+            if (!attempt.ending->message.empty() && attempt.ending->message != end)
+                end += ": " + attempt.ending->message;
+        }
+        rows += element(
+            "tr",
+            element("td", std::to_string(attempt.number)) +
+                element("td", words_of(attempt.placement)) + element("td", utc(attempt.leased)) +
+                element("td", to_words(std::max(
+                                  Span{}, attempt.ended.value_or(data.now) - attempt.leased))) +
+                element("td", end));
+    }
+    Html out = heading("Attempts") + element("table", {{"class", "list"}}, rows);
+    if (job.folded_attempts > 0)
+        out += more("and " + std::to_string(job.folded_attempts) +
+                    " between them that had to give way, too");
+    return out;
+}
+
+Html metrics(const PageData& data) {
+    if (!data.run || data.run->latest.empty()) return {};
+    Html figures;
     std::size_t shown = 0;
     for (const Metric& metric : data.run->latest) {
         if (++shown > kMaxRows) break;
         const auto history =
             std::find_if(data.histories.begin(), data.histories.end(),
                          [&](const auto& entry) { return entry.first == metric.key; });
-        out += "<figure><figcaption><span>" + text(metric.key) + "</span><b>" +
-               number(metric.value) + "</b></figcaption>";
+        Html figure = element(
+            "figcaption", element("span", metric.key) + element("b", number_words(metric.value)));
         if (history != data.histories.end() && history->second.size() > 1)
-            out += line_chart(history->second);
-        out += "</figure>";
+            figure += line_chart(history->second);
+        figures += element("figure", figure);
     }
-    out += "</div>";
+    Html out = heading("Metrics") + element("div", {{"class", "charts"}}, figures);
     if (data.run->latest.size() > kMaxRows)
-        out += "<p class=\"more\">and " + std::to_string(data.run->latest.size() - kMaxRows) +
-               " more</p>";
+        out += more("and " + std::to_string(data.run->latest.size() - kMaxRows) + " more");
     return out;
 }
 
-std::string table(std::string_view title, const Json& values) {
-    if (values.members().empty()) return "";
-    std::string out = (title.empty() ? "" : "<h2>" + std::string(title) + "</h2>") + "<table>";
+std::string text_of(const Json& value) {
+    return value.is_string() ? value.as_string() : value.dump();
+}
+
+Html table(std::string_view title, const Json& values) {
+    if (values.members().empty()) return {};
+    Html rows;
     std::size_t shown = 0;
     for (const auto& [key, value] : values.members()) {
         if (++shown > kMaxRows) break;
-        out += "<tr><th>" + text(key) + "</th><td>" +
-               text(value.is_string() ? value.as_view() : std::string_view(value.dump())) +
-               "</td></tr>";
+        rows += element("tr", element("th", key) + element("td", text_of(value)));
     }
-    return out + "</table>";
+    Html out = (title.empty() ? Html() : heading(title)) + element("table", rows);
+    if (values.members().size() > kMaxRows)
+        out += more("and " + std::to_string(values.members().size() - kMaxRows) + " more");
+    return out;
 }
 
-// What ran: the command as it was sent, the values it got, the environment and what was said about
-// it.
-std::string definition(const PageData& data) {
+// As the user named and gave them, and where that led to. Behind a '?' there may be a key.
+Html inputs(const PageData& data) {
+    const Json& given = data.job.definition.at("inputs");
+    if (given.members().empty()) return {};
+    Html rows =
+        element("tr", element("th", "input") + element("th", "given") + element("th", "how"));
+    std::size_t shown = 0;
+    for (const auto& [name, input] : given.members()) {
+        if (++shown > kMaxRows) break;
+        const Json& literal = input.at("value");
+        std::string value = !literal.is_null() ? text_of(literal) : input.at("uri").as_string();
+        const auto task =
+            std::ranges::find(data.task.inputs, name, &agent_protocol::TaskInput::name);
+        if (task != data.task.inputs.end() && task->fetch) value = fetch::shown_url(value);
+        if (literal.is_null()) value = value.substr(0, value.find('?'));
+        std::string how = input.at("jobInputType").as_string();
+        if (task != data.task.inputs.end() && task->type != "literal" && !task->mode.empty())
+            how = task->type + ", " + task->mode;
+        rows += element("tr", element("td", name) + element("td", value) + element("td", how));
+    }
+    return heading("Inputs") + element("table", {{"class", "list"}}, rows);
+}
+
+// What ran: the command as it was sent, the environment and what was said about it.
+Html definition(const PageData& data) {
     const agent_protocol::TaskSpec& task = data.task;
-    if (task.command.empty()) return "";
-    std::string out = "<h2>Command</h2><pre class=\"command\">" + text(task.command) + "</pre>";
+    if (task.command.empty()) return {};
     Json rows = Json::object();
     if (!task.environment.name.empty()) rows.set("environment", task.environment.name);
     if (!task.environment.notices.empty()) rows.set("note", join(task.environment.notices, "\n"));
-    for (const agent_protocol::TaskInput& input : task.inputs) {
-        std::string given = !input.literal.empty() ? input.literal
-                            : input.local_path     ? *input.local_path
-                            : input.blobs ? input.blobs->container + "/" + input.blobs->prefix
-                                          : input.uri;
-        if (input.literal.empty())
-            given = given.substr(0, given.find('?'));  // behind it there may be a key
-        rows.set("input " + input.name, given);
-    }
-    return out + table("", rows);
+    return heading("Command") + element("pre", {{"class", "command"}}, task.command) +
+           table("", rows);
 }
 
-std::string details(const PageData& data) {
-    std::string out = definition(data);
+Html details(const PageData& data) {
+    Html out = definition(data) + inputs(data);
+    if (!data.job.child.parameters.members().empty())
+        out += table("Parameters of this trial", data.job.child.parameters);
     if (data.run) out += table("Parameters", data.run->params);
     Json tags = data.job.meta.tags.is_object() ? data.job.meta.tags : Json::object();
     if (data.run)
@@ -214,28 +267,87 @@ std::string details(const PageData& data) {
     return out + table("Tags", tags) + table("Properties", data.job.meta.properties);
 }
 
-std::string artifacts(const PageData& data) {
-    if (data.artifacts.empty()) return "";
-    std::string pictures;
-    std::string rows;
-    for (const auto& [path, size] : data.artifacts) {
-        if (!image_type(path).empty() && std::count(pictures.begin(), pictures.end(), '\n') < 12)
-            pictures += "<a href=\"" + link(data, path) + "\"><img loading=\"lazy\" alt=\"" +
-                        text(path) + "\" src=\"" + link(data, path) + "\"></a>\n";
-        rows += "<tr><td><a href=\"" + link(data, path) + "\"" +
-                (is_plain_text(path) ? "" : " download") + ">" + text(path) +
-                "</a></td><td class=\"size\">" + to_size_words(size) + "</td></tr>";
+Html row_of_file(const PageData& data, const std::string& place, const std::string& path,
+                 std::uint64_t size) {
+    const Html name = element(
+        "a",
+        {{"href", link_to(data, place, path)}, {"download", is_plain_text(path) ? "" : "download"}},
+        path);
+    return element("tr",
+                   element("td", name) + element("td", {{"class", "size"}}, to_size_words(size)));
+}
+
+Html outputs(const PageData& data) {
+    Html out;
+    for (const NamedOutput& output : data.outputs) {
+        out += element("h3", output.name + " " + element("small", output.type));
+        out += element("p", {{"class", "where"}}, output.uri);
+        Html rows;
+        for (const auto& [path, size] : output.files)
+            rows += row_of_file(data, "output/" + percent_encode(output.name), path, size);
+        if (!rows.empty())
+            out += element("table", rows);
+        else if (output.listed)
+            out += more(is_terminal(data.job.status) ? "nothing was written to it"
+                                                     : "nothing is there yet");
+        if (output.more || !output.listed)
+            out +=
+                more("turnout job download -n " + data.job.name + " --output-name " + output.name);
     }
-    std::string out = "<h2>Artifacts</h2>";
-    if (!pictures.empty()) out += "<div class=\"pictures\">" + pictures + "</div>";
-    out += "<table>" + rows + "</table>";
+    return out.empty() ? out : heading("Outputs") + out;
+}
+
+Html artifacts(const PageData& data) {
+    if (data.artifacts.empty()) return {};
+    Html pictures, rows;
+    std::size_t shown = 0;
+    for (const auto& [path, size] : data.artifacts) {
+        const std::string link = link_to(data, "artifact", path);
+        if (!image_type(path).empty() && ++shown <= kMaxPictures)
+            pictures +=
+                element("a", {{"href", link}},
+                        element("img", {{"loading", "lazy"}, {"alt", path}, {"src", link}}));
+        rows += row_of_file(data, "artifact", path, size);
+    }
+    Html out = heading("Artifacts");
+    if (!pictures.empty()) out += element("div", {{"class", "pictures"}}, pictures);
+    out += element("table", rows);
     if (data.more_artifacts)
-        out += "<p class=\"more\">and more: 'turnout job download -n " + text(data.job.name) +
-               "' gets them all</p>";
+        out += more("and more: 'turnout job download -n " + data.job.name + "' gets them all");
     return out;
 }
 
+Html log_name(const PageData& data) {
+    const std::string all = data.base + "/log" + data.query + (data.query.empty() ? "?" : "&") +
+                            "path=" + percent_encode(data.log_path);
+    return Html("Log") + " " + element("small", data.log_path) +
+           (data.log_length > 0 ? " " + element("a", {{"href", all}}, "all of it") : Html());
+}
+
+Html head(std::string_view title, std::string_view nonce, const Html& more_of_it) {
+    return "<!DOCTYPE html>\n"_html +
+           element(
+               "head",
+               "<meta charset=\"utf-8\"/><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/><meta name=\"robots\" content=\"noindex\"/>"_html +
+                   element("title", title) + more_of_it +
+                   element("style", {{"nonce", nonce}}, page_style()));
+}
+
+Html top() {
+    return element("header", {{"class", "top"}}, page_logo() + element("span", "Turnout"));
+}
+
 }  // namespace
+
+std::string utc(Instant at) {
+    std::string text = to_iso8601(at).substr(0, 19);
+    std::ranges::replace(text, 'T', ' ');
+    return text + " UTC";
+}
+
+Html badge(JobStatus status) {
+    return element("span", {{"class", "badge " + std::string(tone_of(status))}}, name_of(status));
+}
 
 std::string_view image_type(std::string_view path) {
     const std::string name = to_lower(path);
@@ -277,108 +389,85 @@ std::string plain_text(std::string_view log) {
     return out;
 }
 
-std::string line_chart(const std::vector<Metric>& all) {
-    constexpr double left = 4, right = 316, top = 16, bottom = 92;
-    std::vector<const Metric*> points;
-    const std::size_t stride = all.size() / kChartPoints + 1;
-    for (std::size_t i = 0; i < all.size(); ++i)
-        if ((i % stride == 0 || i + 1 == all.size()) && std::isfinite(all[i].value))
-            points.push_back(&all[i]);
-    if (points.empty()) return "";
-    const bool by_step = points.front()->step != points.back()->step;
-    const auto x_of = [&](const Metric& point) {
-        return static_cast<double>(by_step ? point.step : point.timestamp_ms);
-    };
-    double low = points[0]->value, high = low;
-    for (const Metric* point : points) {
-        low = std::min(low, point->value);
-        high = std::max(high, point->value);
-    }
-    const double from = x_of(*points.front()), to = x_of(*points.back());
-    const auto x_at = [&](const Metric& point) {
-        return to > from ? left + (x_of(point) - from) / (to - from) * (right - left)
-                         : (left + right) / 2;
-    };
-    const auto y_at = [&](double value) {
-        return high > low ? bottom - (value / 2 - low / 2) / (high / 2 - low / 2) * (bottom - top)
-                          : (top + bottom) / 2;
-    };
-    std::string line;
-    for (const Metric* point : points)
-        line += fixed(x_at(*point)) + "," + fixed(y_at(point->value)) + " ";
-    std::string out =
-        "<svg class=\"chart\" viewBox=\"0 0 320 112\" role=\"img\"><line class=\"grid\" x1=\"4\" "
-        "x2=\"316\" y1=\"16\" y2=\"16\"/><line class=\"grid\" x1=\"4\" x2=\"316\" y1=\"92\" "
-        "y2=\"92\"/>";
-    out += "<polyline class=\"line\" points=\"" + line + "\"/>";
-    out += "<circle class=\"end\" r=\"2.5\" cx=\"" + fixed(x_at(*points.back())) + "\" cy=\"" +
-           fixed(y_at(points.back()->value)) + "\"/>";
-    out += "<text x=\"4\" y=\"12\">" + number(high) + "</text><text x=\"4\" y=\"105\">" +
-           number(low) + "</text>";
-    const std::string range = by_step
-                                  ? "step " + number(from) + " – " + number(to)
-                                  : to_words(Span(static_cast<std::int64_t>((to - from) * 1000)));
-    return out + "<text class=\"range\" x=\"316\" y=\"105\">" + range + "</text></svg>";
-}
-
-std::vector<std::pair<std::string, std::string>> fragments(const PageData& data) {
-    return {{"header", header(data)},   {"notice", notice(data)},   {"timeline", timeline(data)},
-            {"metrics", metrics(data)}, {"details", details(data)}, {"artifacts", artifacts(data)}};
+std::vector<std::pair<std::string, Html>> fragments(const PageData& data) {
+    return {{"header", header(data)},
+            {"notice", notice(data)},
+            {"sweep", data.sweep ? sweep_section(data) : Html()},
+            {"timeline", timeline(data)},
+            {"attempts", attempts(data)},
+            {"metrics", metrics(data)},
+            {"outputs", outputs(data)},
+            {"details", details(data)},
+            {"artifacts", artifacts(data)}};
 }
 
 Json live_document(const PageData& data) {
     Json parts = Json::object();
-    for (auto& [id, html] : fragments(data)) parts.set(id, std::move(html));
-    return Json::object(
-        {{"title", std::string(name_of(data.job.status)) + " · " + name_of_job(data.job)},
-         {"terminal", is_terminal(data.job.status)},
-         {"fragments", std::move(parts)}});
+    for (const auto& [id, html] : fragments(data)) parts.set(id, html.markup());
+    parts.set("logname", log_name(data).markup());
+    return Json::object({{"title", title_of(data.job)},
+                         {"terminal", is_terminal(data.job.status)},
+                         {"log", data.log_path},
+                         {"fragments", std::move(parts)}});
 }
 
 std::string render_page(const PageData& data, std::string_view nonce) {
-    std::string out =
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-        "content=\"width=device-width, initial-scale=1\"><meta name=\"robots\" "
-        "content=\"noindex\"><title>";
-    out += text(std::string(name_of(data.job.status)) + " · " + name_of_job(data.job)) +
-           "</title><style nonce=\"" + std::string(nonce) + "\">";
-    out += kPageStyle;
-    out += "</style></head><body data-base=\"" + text(data.base) + "\" data-query=\"" +
-           text(data.query) + "\"" + (is_terminal(data.job.status) ? " data-terminal" : "") + ">";
-    out +=
-        "<header class=\"top\">" + std::string(kPageLogo) + "<span>Turnout</span></header><main>";
+    const bool over = is_terminal(data.job.status);
+    // Who has no script gets the page anew instead.
+    const Html again =
+        over ? Html() : "<noscript><meta http-equiv=\"refresh\" content=\"10\"/></noscript>"_html;
+    Html sections;
     for (const auto& [id, html] : fragments(data))
-        out += "<section id=\"" + id + "\">" + html + "</section>";
-    out += "<section class=\"log\"><h2>Log</h2><pre id=\"log\" tabindex=\"0\" data-length=\"" +
-           std::to_string(data.log_length) + "\">";
+        sections += element("section", {{"id", id}}, html);
+    Html log;
     if (data.log_tail.size() < data.log_length)
-        out += "… the beginning is in " + std::string(first_log_of(data.job)) + " …\n";
-    out += text(plain_text(data.log_tail)) + "</pre></section></main><script nonce=\"" +
-           std::string(nonce) + "\">";
-    out += kPageScript;
-    out += "</script></body></html>\n";
-    return out;
+        log += "… the beginning is in " + data.log_path + " …\n";
+    log += plain_text(data.log_tail);
+    sections += element("section", {{"class", "log"}},
+                        element("h2", {{"id", "logname"}}, log_name(data)) +
+                            element("pre",
+                                    {{"id", "log"},
+                                     {"tabindex", "0"},
+                                     {"data-length", std::to_string(data.log_length)},
+                                     {"data-path", data.log_path}},
+                                    log));
+    std::string live = data.query;
+    if (data.sweep && data.sweep->page > 1)
+        live +=
+            (live.empty() ? "?" : "&") + std::string("page=") + std::to_string(data.sweep->page);
+    const Html body = element(
+        "body",
+        {{"data-base", data.base},
+         {"data-query", data.query},
+         {"data-live", live},
+         {"data-terminal", over ? "yes" : ""}},
+        top() + element("main", sections) + element("script", {{"nonce", nonce}}, page_script()));
+    return (head(title_of(data.job), nonce, again) + body).markup() + "\n";
 }
 
 std::string render_front(std::string_view version, std::string_view nonce) {
-    std::string out =
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-        "content=\"width=device-width, initial-scale=1\"><title>Turnout</title><style nonce=\"" +
-        std::string(nonce) + "\">";
-    out += kPageStyle;
-    out += "</style></head><body><header class=\"top\">" + std::string(kPageLogo) +
-           "<span>Turnout</span></header><main><section><h1>Turnout " + text(version) +
-           " is up</h1>";
-    out +=
-        "<p>Each job has its own page: its link is printed when the job is submitted "
-        "(<code>studio_url</code> in the SDK), and by</p>";
-    out +=
-        "<pre class=\"command\">turnout job list\nturnout job show -n NAME --web</pre><p>To let "
-        "the real clients talk to this server:</p>";
-    out +=
-        "<pre class=\"command\">eval \"$(turnout env)\"\nturnout config &gt; "
-        "config.json</pre></section></main></body></html>\n";
-    return out;
+    const Html words =
+        element("h1", "Turnout " + std::string(version) + " is up") +
+        element("p",
+                Html("Each job has its own page: its link is printed when the job is submitted (") +
+                    element("code", "studio_url") + " in the SDK), and by") +
+        element("pre", {{"class", "command"}},
+                Html("turnout job list\nturnout job show -n ") +
+                    element("span", {{"id", "run"}}, "NAME") + " --web") +
+        element("p", "To let the real clients talk to this server:") +
+        element("pre", {{"class", "command"}},
+                "eval \"$(turnout env)\"\nturnout config > config.json");
+    return (head("Turnout", nonce, {}) +
+            element("body", top() + element("main", element("section", words)) +
+                                element("script", {{"nonce", nonce}}, front_script())))
+               .markup() +
+           "\n";
+}
+
+std::string render_refusal(std::string_view why) {
+    return ("<!DOCTYPE html>"_html + element("title", "Turnout") +
+            element("h1", "This link does not work") + element("p", why))
+        .markup();
 }
 
 }  // namespace turnout::api::portal

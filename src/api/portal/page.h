@@ -1,5 +1,5 @@
-// The page of one job as HTML: a pure function of what is known about it. Everything that came from
-// outside is escaped here.
+// The page of one job as HTML: a pure function of what is known about it. Nothing here can be
+// markup but what html.h lets through.
 #pragma once
 
 #include <optional>
@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "api/portal/charts.h"
+#include "api/portal/html.h"
 #include "base/json.h"
 #include "base/time.h"
 #include "blob/blobs.h"
@@ -16,15 +18,42 @@
 
 namespace turnout::api::portal {
 
+using Files = std::vector<std::pair<std::string, std::uint64_t>>;  // path beneath its place, size
+
+struct NamedOutput {
+    std::string name, type, uri;
+    bool listed = false;  // it is the job's own place: its files may be shown
+    Files files;
+    bool more = false;
+};
+
+// What the page of a sweep has more; bounded, however many trials there are.
+struct SweepView {
+    std::string metric;
+    bool maximize = true;
+    std::int64_t total = 0;
+    std::vector<TrialRow> rows;  // of one page, the newest trial first
+    std::int64_t page = 1, pages = 1;
+    std::vector<TrialRow> sample;  // of all trials: every `stride`th, by number
+    std::int64_t stride = 1;
+    std::optional<TrialRow> best;
+    std::string best_log;  // its end
+    std::string best_log_path;
+};
+
 struct PageData {
     JobRecord job;
     agent_protocol::TaskSpec task;
-    std::string waiting_for;  // why it has no slot just now, "" if it has one
+    std::string waiting_for;               // why it has no slot just now, "" if it has one
+    std::vector<std::string> would_start;  // what would start it now
     std::optional<Run> run;
     std::vector<std::pair<std::string, std::vector<Metric>>> histories;  // by metric; may be cut
-    std::vector<std::pair<std::string, std::uint64_t>> artifacts;  // path beneath the run, size
+    Files artifacts;
     bool more_artifacts = false;
-    std::string log_tail;          // the end of first_log_of(job)
+    std::vector<NamedOutput> outputs;
+    std::optional<SweepView> sweep;
+    std::string log_path;          // of the log that is shown
+    std::string log_tail;          // its end
     std::uint64_t log_length = 0;  // of the whole of it
     std::string base;              // "/studio/jobs/{wsid}/{job}"
     std::string query;             // "?se=…&sig=…", with which the page was asked for
@@ -32,20 +61,25 @@ struct PageData {
 };
 
 // The parts that change while the job runs, by the id of the element they are in.
-std::vector<std::pair<std::string, std::string>> fragments(const PageData& data);
-// {"title","terminal","fragments":{id: html}}: what the page's script asks for again and again.
+std::vector<std::pair<std::string, Html>> fragments(const PageData& data);
+// {"title","terminal","log","fragments":{id: html}}: what the page's script asks for again and
+// again.
 Json live_document(const PageData& data);
 // The whole page. The nonce is what its own style and script may run by.
 std::string render_page(const PageData& data, std::string_view nonce);
 
 // The page at the server's own address: how to get to a job's page.
 std::string render_front(std::string_view version, std::string_view nonce);
+// A page of one sentence: why a link does not work.
+std::string render_refusal(std::string_view why);
+
+// Parts of both kinds of page (page.cc, sweep_page.cc).
+Html badge(JobStatus status);
+Html sweep_section(const PageData& data);
+std::string utc(Instant at);  // "2026-11-29 08:49:28 UTC"
 
 // Whether a browser may show it as text, which never acts on the page's origin.
 bool is_plain_text(std::string_view path);
-
-// A metric's course as SVG.
-std::string line_chart(const std::vector<Metric>& points);
 // Log text without terminal control: escape sequences away, "\r" begins the line anew.
 std::string plain_text(std::string_view log);
 // "image/png" … of what a browser may show as a picture, else "".

@@ -3,7 +3,9 @@
 
 #include "api/history/log_link.h"
 #include "api/history/run_view.h"
+#include "api/job_kinds.h"
 #include "api/portal/page.h"
+#include "api/portal/parts.h"
 #include "api/studio_link.h"
 #include "base/text.h"
 #include "blob/blobs.h"
@@ -17,6 +19,7 @@ constexpr std::size_t kLogTail = 64 << 10;
 constexpr std::size_t kMaxCharts = 24;
 constexpr std::size_t kMaxPoints = 2'000;
 constexpr std::size_t kMaxArtifacts = 500;
+constexpr std::string_view kEnvironmentLog = "azureml-logs/20_environment.txt";
 
 Result<void> check_reader(Services& services, const Call& call) {
     if (call.principal.kind == Principal::Kind::User) return {};
@@ -33,6 +36,15 @@ std::string link_query(const Call& call) {
     return query;
 }
 
+// Its own words; before there are any, those of its environment.
+Result<std::string> log_to_show(Services& services, const JobRecord& job) {
+    const std::string own(first_log_of(job));
+    if (TURNOUT_TRY(services.tracking.log_length(job.workspace, job.name, own)) > 0) return own;
+    const std::string build(kEnvironmentLog);
+    return TURNOUT_TRY(services.tracking.log_length(job.workspace, job.name, build)) > 0 ? build
+                                                                                         : own;
+}
+
 Result<portal::PageData> page_data(Services& services, const Call& call) {
     const std::string& wsid = call.param("wsid");
     const std::string& name = call.param("job");
@@ -41,7 +53,10 @@ Result<portal::PageData> page_data(Services& services, const Call& call) {
     portal::PageData data;
     data.job = std::move(*job);
     data.task = TURNOUT_TRY(read_task(services.store, data.job));
-    data.waiting_for = services.control.waiting_for(wsid, name);
+    if (const auto why = services.control.explain(wsid, name)) {
+        data.waiting_for = why->text;
+        data.would_start = why->would_start;
+    }
     data.run = TURNOUT_TRY(services.tracking.find_run(wsid, name));
     if (data.run)
         for (std::size_t i = 0; i < data.run->latest.size() && i < kMaxCharts; ++i) {
@@ -55,6 +70,8 @@ Result<portal::PageData> page_data(Services& services, const Call& call) {
     for (const BlobInfo& blob : list.blobs)
         data.artifacts.emplace_back(blob.name.substr(prefix.size()), blob.size);
     data.more_artifacts = !list.next_marker.empty();
+    TURNOUT_TRY(kind_row(data.job.type).show_page(services, call, data));
+    data.log_path = TURNOUT_TRY(log_to_show(services, data.job));
     data.base = "/studio/jobs/" + percent_encode(wsid) + "/" + percent_encode(name);
     data.query = link_query(call);
     data.now = services.clock.now();
@@ -77,24 +94,15 @@ Answer get_page(Services& services, Call& call) {
         refused.headers.set("Content-Security-Policy",
                             "default-src 'none'; frame-ancestors 'none'");
         harden(refused);
-        refused.body = "<!DOCTYPE html><title>Turnout</title><h1>This link does not work</h1><p>" +
-                       xml_escape(allowed.error().message) + "</p>";
+        refused.body = portal::render_refusal(allowed.error().message);
         co_return refused;
     }
     TURNOUT_CO_TRY(auto data, page_data(services, call));
     const std::string wsid = call.param("wsid");
-    const std::string log(first_log_of(data.job));
-    TURNOUT_CO_TRY(data.log_length, services.tracking.log_length(wsid, data.job.name, log));
-    if (data.log_length > 0) {
-        const std::uint64_t from =
-            data.log_length - std::min<std::uint64_t>(data.log_length, kLogTail);
-        TURNOUT_CO_TRY(data.log_tail,
-                       services.tracking.read_log(wsid, data.job.name, log, from, kLogTail));
-        if (from > 0) {
-            if (const std::size_t line = data.log_tail.find('\n'); line != std::string::npos)
-                data.log_tail.erase(0, line + 1);
-        }
-    }
+    TURNOUT_CO_TRY(data.log_length,
+                   services.tracking.log_length(wsid, data.job.name, data.log_path));
+    TURNOUT_CO_TRY(data.log_tail, portal::end_of_log(services, wsid, data.job.name, data.log_path,
+                                                     data.log_length, kLogTail));
     const std::string nonce = to_base64url(services.random.bytes(18));
     http::Response response;
     response.headers.set("Content-Type", "text/html; charset=utf-8");
@@ -114,7 +122,8 @@ Answer get_front(Services& services, Call&) {
     const std::string nonce = to_base64url(services.random.bytes(18));
     response.headers.set("Content-Type", "text/html; charset=utf-8");
     response.headers.set("Content-Security-Policy",
-                         "default-src 'none'; style-src 'nonce-" + nonce +
+                         "default-src 'none'; style-src 'nonce-" + nonce + "'; script-src 'nonce-" +
+                             nonce +
                              "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
     harden(response);
     response.body = portal::render_front(services.info.version, nonce);
@@ -133,8 +142,40 @@ Answer get_page_log(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(check_reader(services, call));
     TURNOUT_CO_TRY(const auto job, load_job(services.store, call.param("wsid"), call.param("job")));
     if (!job) co_return not_found("job '" + call.param("job") + "' does not exist", "job");
-    co_return co_await send_log(services, call, call.param("wsid"), call.param("job"),
-                                std::string(first_log_of(*job)));
+    TURNOUT_CO_TRY(std::string path, log_to_show(services, *job));
+    // Another one of this job's, if it is asked for by its name.
+    if (const std::string asked(call.query_value("path")); !asked.empty() && asked != path) {
+        TURNOUT_CO_TRY(const auto streams,
+                       services.tracking.log_streams(call.param("wsid"), job->name));
+        if (asked != first_log_of(*job) && std::ranges::none_of(streams, [&](const auto& stream) {
+                return stream.first == asked;
+            }))
+            co_return not_found("job '" + job->name + "' has no log '" + asked + "'", "path");
+        path = asked;
+    }
+    co_return co_await send_log(services, call, call.param("wsid"), call.param("job"), path);
+}
+
+// What a job wrote never acts on this origin: pictures are shown (SVG as a picture only), text is
+// plain text (no sniffing, in a sandbox), the rest is saved.
+Result<http::Response> send_file(Services& services, const BlobInfo& blob,
+                                 const std::string& path) {
+    http::Response response;
+    response.stream = TURNOUT_TRY(services.blobs.read(blob, 0, blob.size));
+    response.length = blob.size;
+    const std::string_view image = portal::image_type(path);
+    const bool words = portal::is_plain_text(path);
+    const bool shown = words || (!image.empty() && image != "image/svg+xml");
+    response.headers.set("Content-Type", words           ? "text/plain; charset=utf-8"
+                                         : image.empty() ? "application/octet-stream"
+                                                         : std::string(image));
+    response.headers.set("Content-Disposition",
+                         (shown ? "inline" : "attachment") + std::string("; filename*=UTF-8''") +
+                             percent_encode(path.substr(path.rfind('/') + 1)));
+    response.headers.set("Content-Security-Policy",
+                         "default-src 'none'; style-src 'unsafe-inline'; sandbox");
+    harden(response);
+    return response;
 }
 
 Answer get_artifact(Services& services, Call& call) {
@@ -145,25 +186,27 @@ Answer get_artifact(Services& services, Call& call) {
     if (!blob)
         co_return not_found("job '" + call.param("job") + "' has no artifact '" + path + "'",
                             "path");
-    http::Response response;
-    TURNOUT_CO_TRY(response.stream, services.blobs.read(*blob, 0, blob->size));
-    response.length = blob->size;
-    const std::string_view image = portal::image_type(path);
-    const std::string file = path.substr(path.rfind('/') + 1);
-    // What a job wrote never acts on this origin: pictures are shown (SVG as a picture only), text
-    // is plain text (no sniffing, in a sandbox), the rest is saved.
-    const bool words = portal::is_plain_text(path);
-    const bool shown = words || (!image.empty() && image != "image/svg+xml");
-    response.headers.set("Content-Type", words           ? "text/plain; charset=utf-8"
-                                         : image.empty() ? "application/octet-stream"
-                                                         : std::string(image));
-    response.headers.set("Content-Disposition", (shown ? "inline" : "attachment") +
-                                                    std::string("; filename*=UTF-8''") +
-                                                    percent_encode(file));
-    response.headers.set("Content-Security-Policy",
-                         "default-src 'none'; style-src 'unsafe-inline'; sandbox");
-    harden(response);
-    co_return response;
+    co_return send_file(services, *blob, path);
+}
+
+Answer get_output(Services& services, Call& call) {
+    TURNOUT_CO_TRY_VOID(check_reader(services, call));
+    const std::string &name = call.param("name"), &path = call.param("path");
+    TURNOUT_CO_TRY(const auto job, load_job(services.store, call.param("wsid"), call.param("job")));
+    if (!job) co_return not_found("job '" + call.param("job") + "' does not exist", "job");
+    TURNOUT_CO_TRY(const agent_protocol::TaskSpec task, read_task(services.store, *job));
+    const auto output = std::ranges::find(task.outputs, name, &agent_protocol::TaskOutput::name);
+    if (output == task.outputs.end() || !portal::is_own_place(*job, output->target))
+        co_return not_found("job '" + job->name + "' has no output '" + name + "' of its own",
+                            "name");
+    const std::string& prefix = output->target.prefix;
+    TURNOUT_CO_TRY(const auto blob,
+                   services.blobs.head(output->target.container,
+                                       prefix.ends_with('/') ? prefix + path : prefix));
+    if (!blob || (!prefix.ends_with('/') && path != name))
+        co_return not_found(
+            "output '" + name + "' of job '" + job->name + "' has no file '" + path + "'", "path");
+    co_return send_file(services, *blob, path);
 }
 
 }  // namespace
@@ -172,10 +215,17 @@ void add_portal_routes(Router& router, Services& services) {
     const std::string page = "/studio/jobs/{wsid}/{job}";
     add_row(router, services, "GET", "/", Access::Open, get_front);
     add_row(router, services, "GET", "/studio", Access::Open, get_front);
+    // MLflow's clients print "{tracking URI}/#/experiments/7/runs/NAME": the page tells how to get
+    // there.
+    add_row(router, services, "GET",
+            "/mlflow/v1.0/subscriptions/{sub}/resourceGroups/{rg}/providers/"
+            "Microsoft.MachineLearningServices/workspaces/{ws}",
+            Access::Open, get_front);
     add_row(router, services, "GET", page, Access::Signed, get_page);
     add_row(router, services, "GET", page + "/data", Access::Signed, get_data);
     add_row(router, services, "GET", page + "/log", Access::Signed, get_page_log);
     add_row(router, services, "GET", page + "/artifact/{path...}", Access::Signed, get_artifact);
+    add_row(router, services, "GET", page + "/output/{name}/{path...}", Access::Signed, get_output);
 }
 
 }  // namespace turnout::api

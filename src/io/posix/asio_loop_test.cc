@@ -8,6 +8,7 @@
 #include <set>
 #include <thread>
 
+#include "io/apart.h"
 #include "io/posix/fd.h"
 
 namespace turnout {
@@ -82,6 +83,35 @@ TEST(AsioLoop, SignalsArriveOnTheLoop) {
 Task<int> wait_for(Watch& watch) {
     const bool ready = co_await watch.readable();
     co_return ready ? 1 : 0;
+}
+
+TEST(AsioLoop, WhatIsDoneApartComesBackWithItsValue) {
+    AsioLoop loop;
+    const auto here = std::this_thread::get_id();
+    std::function<Result<std::thread::id>()> look = []() -> Result<std::thread::id> {
+        return std::this_thread::get_id();
+    };
+    const auto there = loop.run(apart(loop, look));
+    ASSERT_TRUE(there);
+    EXPECT_NE(*there, here);
+    std::function<Result<std::thread::id>()> refuse = []() -> Result<std::thread::id> {
+        return invalid("no");
+    };
+    EXPECT_FALSE(loop.run(apart(loop, refuse)));
+    bool done = false;
+    std::function<void()> note = [&done] { done = true; };
+    loop.run(apart(loop, note));
+    EXPECT_TRUE(done);
+    std::string told;
+    apart(
+        loop, [] { return std::string("seven"); },
+        [&](std::string value) {
+            EXPECT_EQ(std::this_thread::get_id(), here);
+            told = std::move(value);
+        });
+    EXPECT_EQ(told, "");
+    loop.run_until([&] { return !told.empty(); });
+    EXPECT_EQ(told, "seven");
 }
 
 TEST(AsioLoop, WatchesADescriptor) {

@@ -87,12 +87,12 @@ Task<Result<void>> Connection::prepare() {
     }
 }
 
-Task<Result<std::string_view>> Connection::read() {
+Task<Result<std::string_view>> Connection::read(std::size_t most) {
     if (++in_a_row_ >= most_in_a_row) co_await be_fair();
     for (;;) {
         if (aborted_) co_return stopped("reading");
         const std::span<char> scratch = loop_.scratch();
-        Attempt attempt = try_read(scratch.data(), scratch.size());
+        Attempt attempt = try_read(scratch.data(), std::min(most, scratch.size()));
         if (attempt.next == Next::Done) co_return std::string_view(scratch.data(), attempt.count);
         if (attempt.next == Next::Closed) co_return std::string_view();
         if (attempt.next == Next::Failed)
@@ -133,6 +133,14 @@ void Connection::abort() {
     aborted_ = true;
     watch_->cancel();
     ::shutdown(socket_.get(), SHUT_RDWR);
+}
+
+void Connection::reset() {
+    if (aborted_) return;
+    aborted_ = true;
+    const linger none{.l_onoff = 1, .l_linger = 0};
+    (void)::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    watch_->cancel();
 }
 
 void Connection::finish_writing() {
@@ -182,6 +190,28 @@ Connection::Attempt Connection::try_write(std::string_view first, std::string_vi
         if (errno == EAGAIN || errno == EWOULDBLOCK) return {Next::Writable, 0, {}};
         return {Next::Failed, 0, std::strerror(errno)};
     }
+}
+
+Task<Result<Fd>> connect_socket(AsioLoop& loop, SocketAddress address, Span timeout) {
+    Result<Fd> socket = begin_connect(address);
+    if (!socket) co_return Failure(std::move(socket).error());
+    bool late = false;
+    {
+        const std::unique_ptr<Watch> watch = loop.watch(socket->get());
+        const Loop::TimerId timer = loop.after(timeout, [&] {
+            late = true;
+            watch->cancel();
+        });
+        const bool ready = co_await watch->writable();
+        loop.cancel(timer);
+        late = late || !ready;
+    }
+    if (late)
+        co_return fail(Code::Unavailable, "ConnectFailed",
+                       "cannot connect to " + address.text + ": it does not answer");
+    Result<void> connected = connect_result(socket->get(), address);
+    if (!connected) co_return Failure(std::move(connected).error());
+    co_return socket;
 }
 
 std::unique_ptr<Stream> make_stream(std::shared_ptr<Connection> connection, std::string rest,

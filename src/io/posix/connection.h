@@ -13,8 +13,13 @@
 #include "io/http.h"
 #include "io/posix/asio_loop.h"
 #include "io/posix/fd.h"
+#include "io/posix/sockets.h"
 
 namespace turnout::http {
+
+inline constexpr std::size_t kJoinedAtMost = 16 << 10;  // header and body copied into one piece
+inline constexpr std::size_t kMaxRead = 256 << 10;      // the loop's scratch memory
+inline constexpr std::size_t kSlice = 256 << 10;        // written under one timeout
 
 class Connection {
 public:
@@ -27,7 +32,7 @@ public:
     Task<Result<void>> prepare();
     // Some bytes, in the loop's scratch memory: use them before the next suspension. "" = the peer
     // closed. One read at a time.
-    Task<Result<std::string_view>> read();
+    Task<Result<std::string_view>> read(std::size_t most = kMaxRead);
     // All of both. The text stays the caller's and must live until the end. One write at a time.
     Task<Result<void>> write(std::string_view first, std::string_view second = {});
 
@@ -35,6 +40,10 @@ public:
     void expire();
     // Everything pending and later ends with Canceled, and the peer sees the end.
     void abort();
+    // As abort(), but the peer is not to take it for the end of what it reads: TCP says that the
+    // connection was reset, once this object is gone. A Unix socket can't say so, unless bytes
+    // of the peer were never read.
+    void reset();
     bool aborted() const { return aborted_; }
     // Tells the peer that nothing more comes; it may go on sending.
     virtual void finish_writing();
@@ -75,6 +84,9 @@ private:
     // Counts expire(); a wait that sees it change has timed out.
     unsigned expired_ = 0;
 };
+
+// Connects, or says Unavailable after that time.
+Task<Result<Fd>> connect_socket(AsioLoop& loop, SocketAddress address, Span timeout);
 
 // The connection as the stream of an upgrade. `rest` was read already. `keep` lives as long.
 std::unique_ptr<Stream> make_stream(std::shared_ptr<Connection> connection, std::string rest,

@@ -121,7 +121,7 @@ Result<void> remove_entries(Fd folder, const std::string& path, int depth, Remov
                 error = unlink();
             }
             if (error == EISDIR || error == EPERM) {
-                if (!writable && ::faccessat(fd, ".", W_OK | X_OK, 0) != 0)
+                if (!writable && ::faccessat(fd, ".", W_OK | X_OK, AT_EACCESS) != 0)
                     writable = ::fchmod(fd, 0700) == 0;
                 note(remove_folder(fd, name.c_str(), whole, depth + 1, removal));
                 error = 0;

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "base/text.h"
+#include "io/apart.h"
 #include "io/posix/http_parser.h"
 #include "io/posix/sockets.h"
 
@@ -13,9 +14,6 @@ namespace turnout::http {
 namespace {
 
 using Ticks = std::chrono::steady_clock::time_point;
-
-constexpr std::size_t joined_at_most = 16 << 10;
-constexpr std::size_t slice = 256 << 10;
 
 struct Url {
     bool tls = false;
@@ -190,23 +188,8 @@ private:
 Task<Result<std::shared_ptr<Connection>>> connect_to(std::shared_ptr<Core> core,
                                                      SocketAddress address, bool tls,
                                                      std::string host) {
-    Result<Fd> socket = begin_connect(address);
+    Result<Fd> socket = co_await connect_socket(core->loop, address, core->options.connect_timeout);
     if (!socket) co_return Failure(std::move(socket).error());
-    {
-        const std::unique_ptr<Watch> watch = core->loop.watch(socket->get());
-        bool late = false;
-        const Loop::TimerId timer = core->loop.after(core->options.connect_timeout, [&] {
-            late = true;
-            watch->cancel();
-        });
-        const bool ready = co_await watch->writable();
-        core->loop.cancel(timer);
-        if (!ready || late)
-            co_return fail(Code::Unavailable, "ConnectFailed",
-                           "cannot connect to " + address.text + ": it does not answer");
-    }
-    Result<void> connected = connect_result(socket->get(), address);
-    if (!connected) co_return Failure(std::move(connected).error());
     std::shared_ptr<Connection> connection;
     if (tls)
         connection = core->options.tls->wrap(core->loop, std::move(*socket), host);
@@ -234,12 +217,10 @@ Task<Result<std::shared_ptr<Connection>>> connect(std::shared_ptr<Core> core, Ur
     } else {
         Result<std::vector<SocketAddress>> found = std::vector<SocketAddress>();
         if (needs_resolver(url.where.host)) {
-            auto shared = std::make_shared<Result<std::vector<SocketAddress>>>(std::move(found));
-            Later<bool> resolved;
-            core->loop.blocking([shared, where = url.where] { *shared = resolve(where); },
-                                [settle = resolved.settle()] { settle(true); });
-            co_await resolved;
-            found = std::move(*shared);
+            std::function<Result<std::vector<SocketAddress>>()> ask = [where = url.where] {
+                return resolve(where);
+            };
+            found = co_await apart(core->loop, std::move(ask));
         } else {
             found = resolve(url.where);
         }
@@ -248,6 +229,12 @@ Task<Result<std::shared_ptr<Connection>>> connect(std::shared_ptr<Core> core, Ur
     }
     Error last;
     for (const SocketAddress& address : addresses) {
+        if (const auto& may = core->options.may_connect)
+            if (const auto allowed = may(url.where.host, url.where.port, ip_of(address));
+                !allowed) {
+                last = allowed.error();
+                continue;
+            }
         Result<std::shared_ptr<Connection>> connection = co_await connect_to(
             core, address, url.tls && core->options.unix_socket.empty(), url.where.host);
         if (connection) co_return connection;
@@ -287,11 +274,11 @@ Task<Result<void>> write_piece(Exchange& exchange, std::string_view first,
         {
             const Deadline deadline(exchange.connection->loop(), exchange.connection,
                                     exchange.timeout);
-            written = co_await exchange.connection->write(first, second.substr(0, slice));
+            written = co_await exchange.connection->write(first, second.substr(0, kSlice));
         }
-        if (!written || second.size() <= slice) co_return written;
+        if (!written || second.size() <= kSlice) co_return written;
         first = {};
-        second.remove_prefix(slice);
+        second.remove_prefix(kSlice);
     }
 }
 
@@ -333,7 +320,7 @@ Task<Result<void>> send_request(Exchange& exchange, ClientRequest& request, cons
     std::string head = write_head(request, url);
     std::string_view body = request.body;
     if (request.stream) body = {};
-    if (body.size() <= joined_at_most) {
+    if (body.size() <= kJoinedAtMost) {
         head += body;
         body = {};
     }

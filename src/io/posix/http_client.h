@@ -2,8 +2,10 @@
 // static agent does without OpenSSL's TLS.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "io/http.h"
@@ -26,7 +28,11 @@ struct ClientOptions {
     std::shared_ptr<TlsConnector>
         tls;  // shared: clients of one program verify alike. None: https is refused
     Span connect_timeout = 10s;  // per address
-    Span idle_for = 50s;         // an idle connection older than that is not used again
+    // Asked for each address of a host (4 or 16 bytes, as it is going to be connected to); an error
+    // keeps that connection from being made.
+    std::function<Result<void>(const std::string& host, std::uint16_t port, std::string_view ip)>
+        may_connect = {};
+    Span idle_for = 50s;  // an idle connection older than that is not used again
     std::size_t idle_per_origin = 8;
     std::size_t header_bytes = 256 << 10;
 };

@@ -21,8 +21,6 @@ namespace {
 using Ticks = std::chrono::steady_clock::time_point;
 
 constexpr std::uint64_t drained_at_most = 1 << 20;
-constexpr std::size_t joined_at_most = 16 << 10;  // header and body copied into one piece
-constexpr std::size_t slice = 256 << 10;          // written under one timeout
 constexpr Span linger_for = 2s;
 constexpr int accepted_in_a_row = 64;
 
@@ -226,11 +224,11 @@ bool Shared::make_room() {
 Task<Result<void>> Session::write(std::string_view first, std::string_view second) {
     for (;;) {
         arm(shared_->limits.body_timeout);
-        Result<void> written = co_await connection_->write(first, second.substr(0, slice));
+        Result<void> written = co_await connection_->write(first, second.substr(0, kSlice));
         disarm();
-        if (!written || second.size() <= slice) co_return written;
+        if (!written || second.size() <= kSlice) co_return written;
         first = {};
-        second.remove_prefix(slice);
+        second.remove_prefix(kSlice);
     }
 }
 
@@ -400,7 +398,7 @@ Task<Session::After> Session::respond(Response response, bool keep) {
     }
 
     std::string head;
-    head.reserve(512 + (response.body.size() <= joined_at_most ? response.body.size() : 0));
+    head.reserve(512 + (response.body.size() <= kJoinedAtMost ? response.body.size() : 0));
     head += "HTTP/1.1 ";
     head += std::to_string(status);
     head += ' ';
@@ -464,7 +462,7 @@ Task<Session::After> Session::respond(Response response, bool keep) {
         connection_->abort();
         co_return After::Close;
     }
-    if (!body.empty() && body.size() <= joined_at_most) {
+    if (!body.empty() && body.size() <= kJoinedAtMost) {
         head += body;  // one TLS record, one packet
         body = {};
     }
@@ -488,7 +486,7 @@ Task<bool> Session::send_stream(std::unique_ptr<BodyReader> stream, std::string 
         if (framing == Framing::Length) {
             if (piece->size() > length - sent) co_return false;
             sent += piece->size();
-            if (!head.empty() && piece->size() <= joined_at_most) {
+            if (!head.empty() && piece->size() <= kJoinedAtMost) {
                 head += *piece;
                 written = co_await write(head);
             } else {
@@ -566,6 +564,16 @@ public:
 
     std::string address() const override { return address_; }
     std::size_t connections() const override { return shared_->sessions.size(); }
+    Result<std::unique_ptr<Stream>> connect_inside(Peer peer) override {
+        if (shared_->closing || shared_->sessions.size() >= shared_->limits.connections)
+            return fail(Code::Unavailable, "TooManyConnections",
+                        "no more connections are taken just now");
+        auto [ours, theirs] = TURNOUT_TRY(socket_pair());
+        peer.carrier = shared_->carrier;
+        serve(shared_, std::move(ours), std::move(peer));
+        return make_stream(std::make_shared<Connection>(shared_->loop, std::move(theirs)), "",
+                           nullptr);
+    }
     void close() override {
         if (shared_->closing) return;
         shared_->closing = true;
@@ -577,6 +585,13 @@ public:
     }
 
 private:
+    static void serve(const std::shared_ptr<Shared>& shared, Fd socket, Peer peer) {
+        auto session = std::make_shared<Session>(
+            shared, shared->wrap(shared->loop, std::move(socket)), std::move(peer));
+        turnout::start(Session::run(std::move(session)), [] {});
+        shared->start_ticking();
+    }
+
     // Socket and watch are shared because this coroutine ends a little after the listener does.
     static Task<void> accept(std::shared_ptr<Shared> shared, std::shared_ptr<Fd> socket,
                              std::shared_ptr<Watch> watch) {
@@ -592,10 +607,7 @@ private:
                 peer.carrier = shared->carrier;
                 peer.loopback = next->loopback;
                 peer.address = std::move(next->address);
-                auto session = std::make_shared<Session>(
-                    shared, shared->wrap(shared->loop, std::move(next->socket)), std::move(peer));
-                turnout::start(Session::run(std::move(session)), [] {});
-                shared->start_ticking();
+                serve(shared, std::move(next->socket), std::move(peer));
                 if (++in_a_row < accepted_in_a_row) continue;
                 in_a_row = 0;
                 co_await shared->rest(Span(0));

@@ -118,12 +118,12 @@ struct Site {
         } else if (request.path == "/until-left") {
             const Later<bool> left;
             request.stop->on_stop([settle = left.settle()] { settle(true); });
-            EXPECT_FALSE(request.stop->stopped());
             co_await left;
             stop_seen = request.stop->stopped();
         } else if (request.path == "/ignore") {
             response.body = "did not look";
         } else if (request.path == "/empty") {
+            EXPECT_FALSE(request.stop->stopped()) << "its peer waits for the answer";
             response.status = 204;
         } else if (request.path == "/inject") {
             response.headers.set("X-Bad", "a\r\nSet-Cookie: b");
@@ -230,6 +230,17 @@ protected:
     std::unique_ptr<Listener> listener;
     std::string origin;
 };
+
+TEST(Sockets, APortIsFreeWhileNobodyListensOnIt) {
+    for (const char* address : {"127.0.0.1:0", "0.0.0.0:0", "127.0.0.7:0"}) {
+        auto listening = listen_tcp(address);
+        ASSERT_TRUE(listening) << address;
+        const int port = parse_host_port(listening->address)->port;
+        EXPECT_FALSE(is_port_free(port)) << listening->address;
+        listening->socket = Fd();
+        EXPECT_TRUE(is_port_free(port)) << listening->address;
+    }
+}
 
 TEST_F(HttpTest, AnswersAndReusesTheConnection) {
     for (int i = 0; i < 20; ++i) {

@@ -1,6 +1,7 @@
 #include "io/posix/processes.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/syscall.h>
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/text.h"
@@ -20,6 +22,7 @@ namespace {
 
 struct Stat {
     char state = '?';
+    pid_t parent = 0;
     std::uint64_t start_ticks = 0;
 };
 
@@ -34,11 +37,27 @@ std::optional<Stat> read_stat(pid_t pid) {
     if (fields.size() < 20 || fields[0].empty()) return std::nullopt;
     Stat out;
     out.state = fields[0][0];
+    (void)std::from_chars(fields[1].data(), fields[1].data() + fields[1].size(), out.parent);
     const std::string& ticks = fields[19];
     const auto [end, error] =
         std::from_chars(ticks.data(), ticks.data() + ticks.size(), out.start_ticks);
     if (error != std::errc()) return std::nullopt;
     return out;
+}
+
+bool is_dead(const Stat& stat) {
+    return stat.state == 'Z' || stat.state == 'X' || stat.state == 'x';
+}
+
+// Where a link of /proc leads; what stands behind it once the file was removed is cut off.
+std::string target_of(const std::string& link, bool& removed) {
+    char path[PATH_MAX];
+    const ssize_t size = ::readlink(link.c_str(), path, sizeof path);
+    std::string target(path, size > 0 ? static_cast<std::size_t>(size) : 0);
+    constexpr std::string_view kRemoved = " (deleted)";
+    removed = target.ends_with(kRemoved);
+    if (removed) target.resize(target.size() - kRemoved.size());
+    return target;
 }
 
 std::vector<char*> pointers(const std::vector<std::string>& texts) {
@@ -140,9 +159,49 @@ Result<ProcessId> spawn(const SpawnRequest& request) {
 
 std::optional<ProcessId> identify(pid_t pid) {
     const std::optional<Stat> stat = read_stat(pid);
-    if (!stat || stat->state == 'Z' || stat->state == 'X' || stat->state == 'x')
-        return std::nullopt;
+    if (!stat || is_dead(*stat)) return std::nullopt;
     return ProcessId{pid, stat->start_ticks};
+}
+
+std::vector<ProcessSeen> list_processes() {
+    std::vector<ProcessSeen> all;
+    const Result<std::vector<DirectoryEntry>> entries = list_directory("/proc");
+    if (!entries) return all;
+    for (const DirectoryEntry& entry : *entries) {
+        pid_t pid = 0;
+        const auto [end, error] =
+            std::from_chars(entry.name.data(), entry.name.data() + entry.name.size(), pid);
+        if (error != std::errc() || end != entry.name.data() + entry.name.size()) continue;
+        if (const std::optional<Stat> stat = read_stat(pid); stat && !is_dead(*stat))
+            all.push_back({{pid, stat->start_ticks}, stat->parent});
+    }
+    return all;
+}
+
+std::string program_of(pid_t pid) {
+    bool removed = false;
+    const std::string path = target_of("/proc/" + std::to_string(pid) + "/exe", removed);
+    return path.substr(path.rfind('/') + 1);
+}
+
+bool works_in(pid_t pid, const std::string& folder) {
+    const std::string link = "/proc/" + std::to_string(pid) + "/cwd";
+    bool removed = false;
+    const std::string works = target_of(link, removed);
+    if (works.empty()) return false;
+    if (!removed) {
+        const std::string identity = folder_identity(link);
+        return !identity.empty() && identity == folder_identity(folder);
+    }
+    // The folder is gone, so what leads to it tells its real path.
+    const std::size_t slash = folder.find_last_not_of('/') == std::string::npos
+                                  ? std::string::npos
+                                  : folder.rfind('/', folder.find_last_not_of('/'));
+    char real[PATH_MAX];
+    if (slash != std::string::npos && slash > 0 &&
+        ::realpath(folder.substr(0, slash).c_str(), real) && works == real + folder.substr(slash))
+        return true;
+    return works == folder;
 }
 
 bool is_alive(const ProcessId& process) {

@@ -42,6 +42,17 @@ Result<ProcessId> spawn(const SpawnRequest& request);
 std::optional<ProcessId> identify(pid_t pid);
 bool is_alive(const ProcessId& process);  // a zombie is dead
 
+struct ProcessSeen {
+    ProcessId id;
+    pid_t parent = 0;
+};
+std::vector<ProcessSeen> list_processes();  // of this machine, without zombies
+// The file name of its executable, also after that was removed; empty if one may not know.
+std::string program_of(pid_t pid);
+// Whether that folder is the one that it works in: the very one, wherever that is now, or one of
+// that path that was removed under it.
+bool works_in(pid_t pid, const std::string& folder);
+
 // NotFound if it is not alive. Never reaches another process that got the pid meanwhile.
 Result<void> send_signal(const ProcessId& process, int signal);
 // The process group that `leader` leads, whether or not the leader still lives; the caller knows

@@ -6,6 +6,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -20,6 +21,7 @@ namespace turnout::http {
 namespace {
 
 constexpr int backlog = 1024;
+constexpr int kMostNames = 100;  // tried before one is taken
 
 Failure system_failure(const std::string& doing, int error = errno) {
     const Code code = error == EADDRINUSE || error == EACCES || error == EADDRNOTAVAIL
@@ -91,6 +93,29 @@ SocketAddress ipv6(in6_addr host, std::uint16_t port) {
 void set_no_delay(int socket) {
     const int on = 1;
     ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+// At `path` is a socket, or nothing.
+Result<void> check_for_socket(const std::string& path) {
+    struct stat there{};
+    if (::lstat(path.c_str(), &there) != 0 || S_ISSOCK(there.st_mode)) return {};
+    return fail(Code::FailedPrecondition, "SocketError",
+                "cannot listen on '" + path + "': something that is not a socket is there");
+}
+
+Result<Listening> bind_unix(const std::string& path, const std::string& doing) {
+    const SocketAddress at = TURNOUT_TRY(unix_address(path));
+    Listening out;
+    out.socket = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!out.socket) return system_failure(doing);
+    // The mode of the file that bind() makes is the socket's own, so nobody gets in meanwhile.
+    ::fchmod(out.socket.get(), 0600);
+    if (::bind(out.socket.get(), as_sockaddr(at.raw), static_cast<socklen_t>(at.raw.size())) != 0)
+        return system_failure(doing);
+    if (::chmod(path.c_str(), 0600) != 0 || ::listen(out.socket.get(), backlog) != 0)
+        return system_failure(doing);
+    out.address = path;
+    return out;
 }
 
 }  // namespace
@@ -169,6 +194,23 @@ Result<std::vector<SocketAddress>> resolve(const HostPort& where) {
     return out;
 }
 
+std::string ip_of(const SocketAddress& address) {
+    const auto bytes = [](const auto& ip) {
+        return std::string(reinterpret_cast<const char*>(&ip), sizeof ip);
+    };
+    if (address.family == AF_INET && address.raw.size() >= sizeof(sockaddr_in)) {
+        sockaddr_in at{};
+        std::memcpy(&at, address.raw.data(), sizeof at);
+        return bytes(at.sin_addr);
+    }
+    if (address.family == AF_INET6 && address.raw.size() >= sizeof(sockaddr_in6)) {
+        sockaddr_in6 at{};
+        std::memcpy(&at, address.raw.data(), sizeof at);
+        return bytes(at.sin6_addr);
+    }
+    return {};
+}
+
 Result<SocketAddress> unix_address(const std::string& path) {
     sockaddr_un at{};
     if (path.empty() || path.size() >= sizeof at.sun_path)
@@ -232,14 +274,34 @@ Result<Listening> listen_tcp(const std::string& address) {
     return out;
 }
 
+bool is_port_free(int port) {
+    for (const int family : {AF_INET6, AF_INET}) {
+        const Fd socket(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        if (!socket) continue;  // this machine has no such addresses
+        const int yes = 1, no = 0;
+        // A connection that ended a moment ago is in nobody's way.
+        (void)setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+        if (family == AF_INET6)
+            (void)setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
+        sockaddr_storage address{};
+        address.ss_family = static_cast<sa_family_t>(family);
+        (family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(address).sin6_port
+                            : reinterpret_cast<sockaddr_in&>(address).sin_port) =
+            htons(static_cast<std::uint16_t>(port));
+        const socklen_t size = family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
+        if (bind(socket.get(), reinterpret_cast<sockaddr*>(&address), size) != 0 &&
+            errno == EADDRINUSE)
+            return false;
+    }
+    return true;
+}
+
 Result<Listening> listen_unix_socket(const std::string& path) {
     const SocketAddress at = TURNOUT_TRY(unix_address(path));
     const std::string doing = "cannot listen on '" + path + "'";
     struct stat there{};
     if (::lstat(path.c_str(), &there) == 0) {
-        if (!S_ISSOCK(there.st_mode))
-            return fail(Code::FailedPrecondition, "SocketError",
-                        doing + ": something that is not a socket is there");
+        TURNOUT_TRY(check_for_socket(path));
         const Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         if (!probe) return system_failure(doing);
         if (::connect(probe.get(), as_sockaddr(at.raw), static_cast<socklen_t>(at.raw.size())) ==
@@ -249,17 +311,33 @@ Result<Listening> listen_unix_socket(const std::string& path) {
                         doing + ": another process serves it");
         ::unlink(path.c_str());
     }
-    Listening out;
-    out.socket = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (!out.socket) return system_failure(doing);
-    // The mode of the file that bind() makes is the socket's own, so nobody gets in meanwhile.
-    ::fchmod(out.socket.get(), 0600);
-    if (::bind(out.socket.get(), as_sockaddr(at.raw), static_cast<socklen_t>(at.raw.size())) != 0)
-        return system_failure(doing);
-    if (::chmod(path.c_str(), 0600) != 0 || ::listen(out.socket.get(), backlog) != 0)
-        return system_failure(doing);
-    out.address = path;
-    return out;
+    return bind_unix(path, doing);
+}
+
+Result<Listening> listen_beside(const std::string& path) {
+    TURNOUT_TRY(unix_address(path));
+    TURNOUT_TRY(check_for_socket(path));
+    const std::size_t folder = path.rfind('/') + 1;
+    // Not longer than the name at `path`, so it fits wherever that one fits.
+    const std::size_t length = std::clamp<std::size_t>(path.size() - folder, 1, 8);
+    std::string beside = path.substr(0, folder);
+    struct stat there{};
+    for (int tries = 0; tries < kMostNames; ++tries) {
+        std::uint64_t random = 0;
+        if (::getrandom(&random, sizeof random, 0) != sizeof random) continue;
+        beside.resize(folder);
+        for (std::size_t i = 0; i < length; ++i, random /= 26)
+            beside += static_cast<char>('a' + random % 26);
+        if (::lstat(beside.c_str(), &there) != 0) break;
+    }
+    return bind_unix(beside, "cannot listen on '" + path + "'");
+}
+
+Result<void> move_unix_socket(const std::string& from, const std::string& path) {
+    TURNOUT_TRY(check_for_socket(path));
+    if (::rename(from.c_str(), path.c_str()) != 0)
+        return system_failure("cannot listen on '" + path + "'");
+    return {};
 }
 
 Result<Accepted> accept_one(int listening) {
@@ -277,6 +355,13 @@ Result<Accepted> accept_one(int listening) {
     out.loopback = is_loopback(peer);
     out.address = to_text(peer);
     return out;
+}
+
+Result<std::pair<Fd, Fd>> socket_pair() {
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
+        return system_failure("cannot make a pair of sockets");
+    return std::pair(Fd(ends[0]), Fd(ends[1]));
 }
 
 Result<Fd> begin_connect(const SocketAddress& address) {

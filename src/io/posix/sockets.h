@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -19,6 +20,14 @@ std::vector<std::string> names_of_this_machine();
 
 Result<Listening> listen_tcp(const std::string& address);
 Result<Listening> listen_unix_socket(const std::string& path);
+// One that is to be found at `path`, but not yet: it listens under a name beside it that nobody
+// knows, which `address` is. move_unix_socket() puts it there.
+Result<Listening> listen_beside(const std::string& path);
+// Takes the place of a socket that another process serves, or fails where something else is.
+Result<void> move_unix_socket(const std::string& from, const std::string& path);
+
+// Whether nobody on this machine listens on that port, on any of its addresses.
+bool is_port_free(int port);
 
 struct Accepted {
     Fd socket;
@@ -44,7 +53,11 @@ struct SocketAddress {
 // Blocks on the resolver unless `host` is numeric or "localhost".
 Result<std::vector<SocketAddress>> resolve(const HostPort& where);
 bool needs_resolver(const std::string& host);
+std::string ip_of(const SocketAddress& address);  // its 4 or 16 bytes; "" if it has none
 Result<SocketAddress> unix_address(const std::string& path);
+
+// Two ends of one connection inside of this process.
+Result<std::pair<Fd, Fd>> socket_pair();
 
 // Starts to connect: wait until the socket is writable, then ask connect_result.
 Result<Fd> begin_connect(const SocketAddress& address);

@@ -9,7 +9,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <ranges>
+#include <set>
 
+#include "base/text.h"
 #include "io/posix/files.h"
 #include "io/posix/processes.h"
 
@@ -23,40 +27,85 @@ std::string words_of(int error) {
     return std::strerror(error);
 }
 
-// One of the texts, which end with NUL, is the folder, or "NAME=" and the folder or a path in it.
-// Somebody who only looks at a file there is not of the node.
-bool names(const std::string& texts, const std::string& folder) {
-    for (std::size_t at = texts.find(folder); at != std::string::npos;
-         at = texts.find(folder, at + 1)) {
-        const char before = at == 0 ? '\0' : texts[at - 1];
-        const char after = at + folder.size() == texts.size() ? '\0' : texts[at + folder.size()];
-        if ((before == '\0' && after == '\0') || (before == '=' && (after == '\0' || after == '/')))
-            return true;
-    }
-    return false;
+bool is_supervisor(pid_t pid) {
+    return program_of(pid).starts_with("turnout-supervisor");
 }
 
-// Agent and supervisor are told their folder, tasks find it in their environment.
-std::vector<ProcessId> processes_of(const std::string& folder) {
-    std::vector<ProcessId> found;
-    const Result<std::vector<DirectoryEntry>> entries = list_directory("/proc");
-    if (!entries) return found;
-    for (const DirectoryEntry& entry : *entries) {
-        if (entry.name.empty() || entry.name[0] < '1' || entry.name[0] > '9') continue;
-        const auto pid = static_cast<pid_t>(std::strtol(entry.name.c_str(), nullptr, 10));
-        if (pid == getpid()) continue;
-        for (const char* const file : {"/cmdline", "/environ"}) {
-            const Result<std::string> text = read_file("/proc/" + entry.name + file, 1 << 20);
-            if (!text) continue;
-            if (!names(*text, folder)) continue;
-            if (const auto process = identify(pid)) found.push_back(*process);
-            break;
-        }
+// Whether its environment says that it is part of an attempt on the node of that folder.
+bool is_marked(pid_t pid, const std::string& folder) {
+    const Result<std::string> text =
+        read_file("/proc/" + std::to_string(pid) + "/environ", 1 << 20);
+    if (!text) return false;
+    bool node = false, attempt = false;
+    const std::string own = "TURNOUT_NODE_FOLDER=" + folder;
+    for (const std::string& variable : split(*text, '\0')) {
+        node = node || variable == own;
+        attempt = attempt || variable.starts_with("TURNOUT_ATTEMPT=");
     }
+    return node && attempt;
+}
+
+// The node's agent and its supervisor, and all that hangs under them. And what a task left behind
+// when those died before. Nobody else, whatever file of the node he looks at: an editor has the
+// folder among its arguments, and a shell in its environment.
+std::vector<ProcessId> processes_of(const std::string& folder) {
+    const std::vector<ProcessSeen> all = list_processes();
+    std::map<pid_t, pid_t> parents;
+    for (const ProcessSeen& one : all) parents[one.id.pid] = one.parent;
+    std::set<pid_t> roots;
+    for (const ProcessSeen& one : all)
+        if ((program_of(one.id.pid) == "turnout-agent" || is_supervisor(one.id.pid)) &&
+            works_in(one.id.pid, folder))
+            roots.insert(one.id.pid);
+    const auto belongs = [&](pid_t pid) {
+        bool left_behind = is_marked(pid, folder);
+        for (pid_t at = pid; at > 1 && parents.contains(at); at = parents[at]) {
+            if (roots.contains(at)) return true;
+            // The node of another folder, which once had this path.
+            if (left_behind && is_supervisor(at) && !is_marked(at, folder)) left_behind = false;
+        }
+        return left_behind;
+    };
+    std::vector<ProcessId> found;
+    for (const ProcessSeen& one : all)
+        if (one.id.pid > 1 && one.id.pid != getpid() && belongs(one.id.pid))
+            found.push_back(one.id);
     return found;
 }
 
 }  // namespace
+
+std::vector<std::string> folders_with_processes(const std::string& nodes_folder) {
+    const std::string own = "TURNOUT_NODE_FOLDER=" + nodes_folder + "/";
+    std::set<std::string> found;
+    const auto take = [&](std::string_view path) {
+        const std::string_view name = path.substr(0, path.find_first_of("/ "));
+        if (!name.empty()) found.emplace(name);
+    };
+    for (const ProcessSeen& one : list_processes()) {
+        const std::string proc = "/proc/" + std::to_string(one.id.pid);
+        if (program_of(one.id.pid) == "turnout-agent" || is_supervisor(one.id.pid)) {
+            char path[4096];
+            const ssize_t size = readlink((proc + "/cwd").c_str(), path, sizeof path);
+            const std::string_view works_in(path, size > 0 ? static_cast<std::size_t>(size) : 0);
+            if (works_in.starts_with(nodes_folder + "/"))
+                take(works_in.substr(nodes_folder.size() + 1));
+        }
+        const Result<std::string> text = read_file(proc + "/environ", 1 << 20);
+        if (!text || text->find(own) == std::string::npos) continue;
+        std::string_view folder;
+        bool attempt = false;
+        for (const std::string_view variable :
+             std::views::split(std::string_view(*text), '\0') |
+                 std::views::transform(
+                     [](auto part) { return std::string_view(part.begin(), part.end()); })) {
+            if (variable.starts_with(own)) folder = variable.substr(own.size());
+            attempt = attempt || variable.starts_with("TURNOUT_ATTEMPT=");
+        }
+        if (attempt) take(folder);
+    }
+    return {found.begin(), found.end()};
+}
 
 Result<int> kill_processes_of(const std::string& folder) {
     int killed = 0;

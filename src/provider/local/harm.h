@@ -13,6 +13,10 @@ namespace turnout {
 // tasks. How many there were. NotFound if there was none.
 Result<int> kill_processes_of(const std::string& folder);
 
+// The names of the folders beneath `nodes_folder` of whose node a process lives, whether the folder
+// is still there or not.
+std::vector<std::string> folders_with_processes(const std::string& nodes_folder);
+
 // Fills the file system of `folder` with a file in it until only `reserve` bytes are left, and says
 // how large that file is. FailedPrecondition if that file system holds one of `others` too, with
 // the first of them: whoever writes there would suffer.

@@ -7,8 +7,10 @@
 #include <string>
 
 #include "base/secret.h"
-#include "io/loop.h"
+#include "io/posix/asio_loop.h"
+#include "provider/local/processors.h"
 #include "provider/provider.h"
+#include "resources/describe.h"
 
 namespace turnout {
 
@@ -18,31 +20,47 @@ struct LocalProviderOptions {
     std::string nodes_folder;   // one folder per node beneath it
     std::string cache_folder;   // snapshots, inputs and environments, shared by the nodes
     std::string uv;             // path of uv, "" = the agent looks for it
-    std::string python;         // the pool's interpreter, "" = python3 of PATH
+    std::string python;         // a pool's interpreter where it does not say, "" = python3 of PATH
     std::function<Secret(const NodeId&)> node_token;
+    Span leaving = 20s;  // then what has not left is killed
+    // An agent that lives and that the server asks for again and again over so long a time does not
+    // work: stopped, or stuck. It is replaced; what it began goes on.
+    Span silent_agent = 45s;
 };
 
-// A node's folder holds `agent.json` {pid, started, bootId}: written when the agent was started,
-// read after a restart of the server, so that a node is never started twice.
-class LocalProvider : public Provider {
+// What a pool of this provider has to say in its `settings`.
+const resources::Description& local_settings();
+
+// A node's folder holds `agent.json` {pid, started, bootId, processors}: written when the agent was
+// started, read after a restart of the server, so that a node is never started twice, and what one
+// that runs has of the machine is given to no other.
+class LocalProvider : public Provider, private Drills {
 public:
     LocalProvider(Loop& loop, LocalProviderOptions options, ProviderEvents events);
     ~LocalProvider() override;
 
-    void provision(const Node& node) override;
-    void release(const Node& node) override;
+    Capabilities capabilities() const override;
+    void provision(const NodeRequest& node) override;
+    void release(const NodeId& node, const Json& handle) override;
+    void list(Answer answer) override;
+    Drills* drills() override { return this; }
 
     std::string folder_of(const NodeId& id) const;
 
 private:
     struct Known;
+    std::vector<DrillKind> kinds() const override;
+    void begin(const NodeId& node, std::string_view name, Span how_long, Reply reply) override;
+    void find_nodes();
     void start_agent(const NodeId& id);
-    void watch_leaving(const NodeId& id, int round);
+    void watch_leaving(const NodeId& id, Span since, int round);
 
     Loop& loop_;
+    PosixClock clock_;
     LocalProviderOptions options_;
     ProviderEvents events_;
     std::map<NodeId, Known> nodes_;
+    Processors processors_{usable_processors()};
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // weakly held by timers and pool work
 };
 

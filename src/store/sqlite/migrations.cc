@@ -51,6 +51,7 @@ bool has_tiny_values(Table table) {
         case Table::RunCreated:
         case Table::Metric:
         case Table::Blob:
+        case Table::Removal:
         case Table::BlobUse: return true;
         case Table::Workspace:
         case Table::Datastore:
@@ -68,7 +69,9 @@ bool has_tiny_values(Table table) {
         case Table::Log:
         case Table::BlobBlock:
         case Table::BlobData:
-        case Table::Token: return false;
+        case Table::Token:
+        case Table::Service:
+        case Table::People: return false;
     }
     return false;
 }

@@ -17,6 +17,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "io/posix/fd.h"
 #include "store/sqlite/database.h"
 #include "store/sqlite/intact.h"
 #include "store/sqlite/migrations.h"
@@ -27,7 +28,8 @@ namespace {
 
 using namespace sqlite;
 
-// Bounds of what waits and of one group. A group is also bounded by what arrived during one fsync.
+// Bounds of what waits in a lane, and of what one group takes of it. A group is also bounded by
+// what arrived during one fsync.
 constexpr std::size_t kMaxQueuedBytes = 64 << 20;
 constexpr std::size_t kMaxGroupBatches = 4096;
 constexpr std::size_t kMaxGroupBytes = 8 << 20;
@@ -38,30 +40,18 @@ constexpr std::size_t kMaxValueBytes = 64 << 20;
 constexpr std::uint64_t kWalBytes = 4 << 20;
 constexpr int kIdleCheckpointFrames = 256;
 constexpr int kMaxWalFrames = 4000;
-constexpr auto kIdleBeforeCheckpoint = std::chrono::milliseconds(500);
+
+// Pages that are given back to the disk in one go, and the rest that others have in between.
+constexpr int kPagesGivenBack = 256;
+constexpr auto kBetweenGivingBack = std::chrono::milliseconds(20);
+// What is made anew when an earlier build's file is opened: in well under a second.
+constexpr std::uint64_t kMadeAnew = 64 << 20;
 
 // Revisions are handed out from memory; the file only knows up to where, so that a commit does not
 // write a counter. A restart goes on behind the reserved ones: they grow, with gaps.
 constexpr std::uint64_t kRevisionsReserved = 1 << 20;
 
 constexpr std::size_t kTables = static_cast<std::size_t>(kLastTable) + 1;
-
-class FileHandle {
-public:
-    explicit FileHandle(int fd = -1) : fd_(fd) {}
-    FileHandle(FileHandle&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    FileHandle& operator=(FileHandle&& other) noexcept {
-        std::swap(fd_, other.fd_);
-        return *this;
-    }
-    ~FileHandle() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    int get() const { return fd_; }
-
-private:
-    int fd_;
-};
 
 std::string folder_of(const std::string& path) {
     const std::size_t slash = path.rfind('/');
@@ -75,9 +65,9 @@ Failure file_failure(const std::string& what, int error) {
     return fail(Code::Unavailable, "StorageError", message);
 }
 
-Result<FileHandle> lock_folder(const std::string& path) {
+Result<Fd> lock_folder(const std::string& path) {
     const std::string name = path + ".lock";
-    FileHandle file(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    Fd file(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     if (file.get() < 0) return file_failure("cannot open '" + name + "'", errno);
     if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK) return file_failure("cannot lock '" + name + "'", errno);
@@ -115,7 +105,7 @@ public:
             return;
         }
         if (free_space_() < 4 * bytes_) return;
-        FileHandle file(::open(file_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+        Fd file(::open(file_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
         if (file.get() < 0) return;
         if (::posix_fallocate(file.get(), 0, static_cast<off_t>(bytes_)) == 0)
             held_ = true;
@@ -167,9 +157,12 @@ struct ReadStatements {
 
 class Writer {
 public:
-    Writer(Loop& loop, Database db, Ballast ballast, std::uint64_t reserved, RowCache& cache)
+    Writer(Loop& loop, Database db, Ballast ballast, std::uint64_t reserved, RowCache& cache,
+           const SqliteOptions& options)
         : loop_(loop),
           cache_(cache),
+          room_bytes_(options.room_bytes),
+          idle_(options.idle),
           db_(std::move(db)),
           ballast_(std::move(ballast)),
           revision_(reserved),
@@ -199,50 +192,61 @@ public:
         for (const Write& write : batch.writes) {
             const std::size_t size = write.key.size() + (write.value ? write.value->size() : 0);
             if (size > kMaxValueBytes)
-                return refuse(std::move(done), "a value of " + std::to_string(size) +
-                                                   " bytes is too large for the store");
+                return loop_.post([done = std::move(done), size] {
+                    done(fail(Code::ResourceExhausted, "ValueTooLarge",
+                              "a value of " + std::to_string(size) +
+                                  " bytes is too large for the store"));
+                });
             bytes += size + 64;
         }
-        bool news = false;
+        bool news = false, refused = false;
         {
             std::lock_guard lock(mutex_);
-            if (queued_bytes_ + bytes <= kMaxQueuedBytes || queue_.empty()) {
-                news = queue_.empty() || batch.patience < patience_;
-                patience_ = queue_.empty() ? batch.patience : std::min(patience_, batch.patience);
-                queued_bytes_ += bytes;
-                queue_.push_back({std::move(batch), std::move(done), bytes});
-                done = nullptr;
+            Queue& queue = queues_[static_cast<std::size_t>(batch.lane)];
+            refused = queue.bytes + bytes > kMaxQueuedBytes && !queue.waiting.empty();
+            if (!refused) {
+                news = waiting_ == 0 || batch.patience < patience_;
+                patience_ = waiting_ == 0 ? batch.patience : std::min(patience_, batch.patience);
+                ++waiting_;
+                queue.bytes += bytes;
+                queue.waiting.push_back({std::move(batch), std::move(done), bytes});
             }
         }
-        if (done)
-            return refuse(std::move(done),
-                          "too many writes are waiting for the disk; try again later");
-        if (news) wake_.notify_one();
+        if (refused)
+            loop_.post([batch = std::move(batch), done = std::move(done)]() mutable {
+                refuse(std::move(batch), std::move(done));
+            });
+        else if (news)
+            wake_.notify_one();
     }
 
 private:
-    void refuse(Store::Done done, std::string why) {
-        loop_.post([done = std::move(done), why = std::move(why)] {
-            done(fail(Code::ResourceExhausted, "TooManyWrites", why));
-        });
-    }
+    struct Queue {
+        std::deque<Waiting> waiting;
+        std::size_t bytes = 0;
+    };
 
     void run() {
         std::unique_lock lock(mutex_);
         while (true) {
-            if (queue_.empty()) {
+            if (waiting_ == 0) {
                 if (stopping_) return;
-                if (wal_frames_ < kIdleCheckpointFrames) {
+                const bool full = wal_frames_ >= kIdleCheckpointFrames;
+                if (!full && !may_give_back_) {
                     wake_.wait(lock);
-                } else if (wake_.wait_for(lock, kIdleBeforeCheckpoint) == std::cv_status::timeout &&
-                           queue_.empty()) {
+                } else if (wake_.wait_for(lock, giving_back_ ? kBetweenGivingBack : idle_) ==
+                               std::cv_status::timeout &&
+                           waiting_ == 0) {
                     lock.unlock();
-                    checkpoint();
+                    if (full)
+                        checkpoint();
+                    else
+                        give_back();
                     lock.lock();
                 }
                 continue;
             }
-            std::deque<Waiting> group = take_group();
+            std::vector<Waiting> group = take_group();
             lock.unlock();
             Span rest{};
             for (const Waiting& one : group) rest = std::max(rest, one.batch.patience);
@@ -251,35 +255,40 @@ private:
             lock.lock();
             if (rest > Span{})
                 wake_.wait_for(lock, rest, [this] {
-                    return stopping_ || (!queue_.empty() && patience_ == Span{});
+                    return stopping_ || (waiting_ > 0 && patience_ == Span{});
                 });
         }
     }
 
-    std::deque<Waiting> take_group() {
-        std::size_t count = 0, bytes = 0;
-        while (count < queue_.size() && count < kMaxGroupBatches &&
-               (count == 0 || bytes + queue_[count].bytes <= kMaxGroupBytes))
-            bytes += queue_[count++].bytes;
-        queued_bytes_ -= bytes;
-        if (count == queue_.size()) return std::exchange(queue_, {});
-        patience_ = Span{};  // those that are left have waited already
-        std::deque<Waiting> group;
-        for (; count > 0; --count) {
-            group.push_back(std::move(queue_.front()));
-            queue_.pop_front();
+    // Of each lane its share, so that none waits until another is empty.
+    std::vector<Waiting> take_group() {
+        std::vector<Waiting> group;
+        for (Queue& queue : queues_) {
+            std::size_t count = 0, bytes = 0;
+            while (!queue.waiting.empty() && count < kMaxGroupBatches &&
+                   (count == 0 || bytes + queue.waiting.front().bytes <= kMaxGroupBytes)) {
+                bytes += queue.waiting.front().bytes;
+                ++count;
+                group.push_back(std::move(queue.waiting.front()));
+                queue.waiting.pop_front();
+            }
+            queue.bytes -= bytes;
         }
+        waiting_ -= group.size();
+        patience_ = Span{};  // those that are left have waited already
         return group;
     }
 
-    void commit_group(std::deque<Waiting> group) {
+    void commit_group(std::vector<Waiting> group) {
         const bool low_on_space = !has_space();
         std::vector<Settled> settled;
         settled.reserve(group.size());
         std::vector<std::pair<Table, std::string>> cached;
         for (const Waiting& next : group)
-            for (const Write& write : next.batch.writes)
+            for (const Write& write : next.batch.writes) {
+                if (!write.value) may_give_back_ = true;
                 if (RowCache::keeps(write.table)) cached.emplace_back(write.table, write.key);
+            }
         Result<void> all = execute_cached(begin_, "BEGIN IMMEDIATE");
         std::uint64_t reserved = reserved_;
         if (all && revision_ + group.size() > reserved_) {
@@ -394,6 +403,37 @@ private:
         return ballast_.held();
     }
 
+    // Gives a few of the file's free pages back, if there are many. The rest follows when there is
+    // nothing to do again; what fails is tried again after the next erasure.
+    void give_back() {
+        const auto free = number(free_, "PRAGMA freelist_count"),
+                   all = number(all_, "PRAGMA page_count"),
+                   size = number(size_, "PRAGMA page_size");
+        giving_back_ = may_give_back_ = false;
+        if (!free || !all || !size) return;
+        const std::int64_t room =
+            static_cast<std::int64_t>(room_bytes_) / std::max<std::int64_t>(*size, 1);
+        if (*free - kPagesGivenBack < room + (*all - *free) / 8) return;
+        giving_back_ = may_give_back_ =
+            execute(db_.get(), "PRAGMA incremental_vacuum(" + std::to_string(kPagesGivenBack) + ")")
+                .has_value() &&
+            number(all_, "PRAGMA page_count") < all;  // else this file cannot
+        if (!giving_back_) return;
+        wal_frames_ = std::max(wal_frames_, kIdleCheckpointFrames);  // the file itself is cut then
+    }
+
+    std::optional<std::int64_t> number(Statement& cached, std::string_view sql) {
+        if (!cached) {
+            auto made = prepare(db_.get(), sql);
+            if (!made) return std::nullopt;
+            cached = std::move(*made);
+        }
+        std::optional<std::int64_t> value;
+        if (sqlite3_step(cached.get()) == SQLITE_ROW) value = sqlite3_column_int64(cached.get(), 0);
+        sqlite3_reset(cached.get());
+        return value;
+    }
+
     // Copies the WAL into the database, as far as readers allow; the next commit then reuses the
     // WAL from its beginning. An error here loses nothing: the WAL stays.
     void checkpoint() {
@@ -404,26 +444,30 @@ private:
 
     Loop& loop_;
     RowCache& cache_;
+    const std::uint64_t room_bytes_;
+    const std::chrono::milliseconds idle_;
     Database db_;
     Ballast ballast_;
     std::uint64_t revision_;
     std::uint64_t reserved_;
     int wal_frames_ = 0;
     std::array<WriteStatements, kTables> statements_;
-    Statement begin_, commit_;
+    Statement begin_, commit_, free_, all_, size_;
+    bool may_give_back_ = true;  // something was erased, perhaps by an earlier life
+    bool giving_back_ = false;   // there was more than one megabyte
 
     std::mutex mutex_;
     std::condition_variable wake_;
-    std::deque<Waiting> queue_;     // under mutex_
-    std::size_t queued_bytes_ = 0;  // under mutex_
-    Span patience_{};               // under mutex_: the least of the queue's, unless it is empty
-    bool stopping_ = false;         // under mutex_
+    std::array<Queue, kLanes> queues_;  // under mutex_
+    std::size_t waiting_ = 0;           // under mutex_: batches in them all
+    Span patience_{};                   // under mutex_: the least of theirs, unless there are none
+    bool stopping_ = false;             // under mutex_
     std::thread thread_;
 };
 
 class SqliteStore final : public Store {
 public:
-    SqliteStore(Loop& loop, FileHandle lock, Database reader, std::unique_ptr<RowCache> cache,
+    SqliteStore(Loop& loop, Fd lock, Database reader, std::unique_ptr<RowCache> cache,
                 std::unique_ptr<Writer> writer)
         : loop_(loop),
           lock_(std::move(lock)),
@@ -524,7 +568,7 @@ private:
     }
 
     Loop& loop_;
-    FileHandle lock_;
+    Fd lock_;
     Database reader_;
     Statement begin_, end_;
     bool reading_ = false;                                   // in a transaction
@@ -539,7 +583,7 @@ private:
 // Grows the WAL to kWalBytes of zeros: frames that are not valid, hence ignored by recovery.
 // Opening and closing this file is harmless (SQLite's locks are on the other two).
 void preallocate_wal(const std::string& path) {
-    FileHandle file(::open((path + "-wal").c_str(), O_WRONLY | O_CLOEXEC));
+    Fd file(::open((path + "-wal").c_str(), O_WRONLY | O_CLOEXEC));
     struct stat there{};
     if (file.get() < 0 || ::fstat(file.get(), &there) != 0) return;
     const std::string zeros(256 << 10, '\0');
@@ -565,8 +609,31 @@ Result<std::uint64_t> reserve_revisions(sqlite3* db) {
     return 1;
 }
 
+std::optional<std::int64_t> number_of(sqlite3* db, std::string_view pragma) {
+    const auto query = prepare(db, pragma);
+    if (!query || sqlite3_step(query->get()) != SQLITE_ROW) return std::nullopt;
+    return sqlite3_column_int64(query->get(), 0);
+}
+
+// A new file can give back what is free in it. Said to one that can it would be a write, for which
+// a full disk has no room.
+void let_it_shrink(sqlite3* db) {
+    if (number_of(db, "PRAGMA auto_vacuum") == 0)
+        sqlite3_exec(db, "PRAGMA auto_vacuum=INCREMENTAL", nullptr, nullptr, nullptr);
+}
+
+// So that an earlier build's can too. It goes on as it is where that fails.
+void make_anew(sqlite3* db) {
+    const auto all = number_of(db, "PRAGMA page_count"),
+               free = number_of(db, "PRAGMA freelist_count"),
+               size = number_of(db, "PRAGMA page_size");
+    if (number_of(db, "PRAGMA auto_vacuum") == 0 && all && free && size &&
+        static_cast<std::uint64_t>((*all - *free) * *size) <= kMadeAnew)
+        sqlite3_exec(db, "VACUUM", nullptr, nullptr, nullptr);
+}
+
 void sync_folder(const std::string& path) {
-    const FileHandle folder(::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const Fd folder(::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (folder.get() >= 0) ::fsync(folder.get());
 }
 
@@ -578,12 +645,13 @@ Result<std::unique_ptr<Store>> open_sqlite_store(Loop& loop, const std::string& 
     // harm, once SQLite is in use.
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     const bool real_files = options.vfs.empty();
-    FileHandle lock;
+    Fd lock;
     if (real_files) lock = TURNOUT_TRY(lock_folder(path));
     const bool log_is_there = TURNOUT_TRY(has_log(path, options.vfs));
 
     Database writer =
         TURNOUT_TRY(open_database(path, options.vfs, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+    let_it_shrink(writer.get());
     TURNOUT_TRY(
         execute(writer.get(),
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
@@ -594,6 +662,7 @@ Result<std::unique_ptr<Store>> open_sqlite_store(Loop& loop, const std::string& 
             execute(writer.get(), "PRAGMA max_page_count=" + std::to_string(options.max_pages)));
     if (!options.accept_lost_log) TURNOUT_TRY(check_log(writer.get(), path, log_is_there));
     TURNOUT_TRY(migrate(writer.get(), real_files ? path : ""));
+    if (real_files) make_anew(writer.get());
     TURNOUT_TRY(mark_in_use(writer.get()));
     const std::uint64_t reserved = TURNOUT_TRY(reserve_revisions(writer.get()));
     if (real_files) {
@@ -610,8 +679,8 @@ Result<std::unique_ptr<Store>> open_sqlite_store(Loop& loop, const std::string& 
     Ballast ballast(folder_of(path) + "/ballast", real_files ? options.ballast_bytes : 0,
                     options.free_space);
     auto cache = std::make_unique<RowCache>();
-    auto thread =
-        std::make_unique<Writer>(loop, std::move(writer), std::move(ballast), reserved, *cache);
+    auto thread = std::make_unique<Writer>(loop, std::move(writer), std::move(ballast), reserved,
+                                           *cache, options);
     return std::make_unique<SqliteStore>(loop, std::move(lock), std::move(reader), std::move(cache),
                                          std::move(thread));
 }

@@ -11,11 +11,19 @@
 // and cancels are recorded. Until there is space to allocate the ballast again, batches of more
 // than kLowSpaceBatch bytes are refused. I/O errors are Unavailable.
 //
+// What is erased leaves free pages in the file, which what is written next takes. Where many are
+// free, the writer gives them back to the disk when it has nothing to do, a megabyte at a time. A
+// file of an earlier build cannot do that; it is made anew when it is opened if that takes a moment
+// only.
+//
+// In each lane 64 MiB may wait; what comes on top is given back.
+//
 // The lock file `{path}.lock` keeps a second process out. Destroying the store commits what is
 // queued first and posts the `done`s; they may run after it is gone. Then the log is empty, and the
 // file alone is the whole database.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -35,6 +43,10 @@ struct SqliteOptions {
     // be free (unset: what the file system says).
     std::uint32_t max_pages = 0;
     std::function<std::uint64_t()> free_space = nullptr;
+    // What stays free inside of the file for what is written next, besides an eighth of it; and for
+    // how long the writer has nothing to do before it gives back what is free beyond that.
+    std::uint64_t room_bytes = 16 << 20;
+    std::chrono::milliseconds idle = std::chrono::milliseconds(500);
     // Opens it as it is even if the log that it needs is lost.
     bool accept_lost_log = false;
 };

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <iostream>
 #include <limits>
+#include <thread>
 
 #include <fcntl.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include "store/sqlite/database.h"
 #include "store/sqlite/intact.h"
 #include "store/sqlite/migrations.h"
+#include "store/sqlite/test_gate.h"
 #include "store/test_loop.h"
 
 namespace turnout {
@@ -272,6 +274,57 @@ TEST_F(SqliteFilesTest, AfterACleanEndTheFileAloneIsTheDatabase) {
     EXPECT_TRUE(*(*alone)->get(Table::Job, "a"));
 }
 
+std::uintmax_t file_size_of(const std::string& path) {
+    return std::filesystem::file_size(path);
+}
+
+// What was erased is given back to the disk, and what is left is whole.
+TEST_F(SqliteFilesTest, AFileShrinksAfterALargeErasure) {
+    SqliteOptions options;
+    options.room_bytes = 0;
+    options.idle = std::chrono::milliseconds(1);
+    auto store = open(options);
+    for (int i = 0; i < 64; ++i) {
+        Batch batch;
+        for (int j = 0; j < 16; ++j)
+            batch.put(Table::Log, "ws/" + std::to_string(i) + "/" + std::to_string(j),
+                      std::string(30'000, static_cast<char>('a' + j)));
+        ASSERT_TRUE(loop.wait(store->commit(std::move(batch))));
+    }
+    store.reset();
+    const std::uintmax_t before = file_size_of(path);
+    EXPECT_GT(before, 30u << 20);
+    store = open(options);
+    Batch batch;
+    for (int i = 0; i < 63; ++i)
+        for (int j = 0; j < 16; ++j)
+            batch.erase(Table::Log, "ws/" + std::to_string(i) + "/" + std::to_string(j));
+    ASSERT_TRUE(loop.wait(store->commit(std::move(batch))));
+    // The writer does it by itself. It ends: a megabyte at a time.
+    for (int looks = 0; looks < 60'000 && file_size_of(path) > 4u << 20; ++looks)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    EXPECT_LT(file_size_of(path), 4u << 20);
+    EXPECT_EQ(store->scan(Table::Log, with_prefix("ws/63/"))->size(), 16u);
+    store.reset();
+    EXPECT_TRUE(verify_database(path));
+    store = open(options);
+    EXPECT_EQ(store->scan(Table::Log, {})->size(), 16u);
+}
+
+TEST_F(SqliteFilesTest, AFileOfAnEarlierBuildCanShrinkFromThenOn) {
+    {
+        auto db = *sqlite::open_database(path, "", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+        ASSERT_TRUE(sqlite::execute(db.get(), "PRAGMA journal_mode=WAL; CREATE TABLE old(x)"));
+    }
+    auto store = open();
+    EXPECT_TRUE(put(*store, "ws/a", "{}"));
+    store.reset();
+    auto db = *sqlite::open_database(path, "", SQLITE_OPEN_READWRITE);
+    auto query = *sqlite::prepare(db.get(), "PRAGMA auto_vacuum");
+    ASSERT_EQ(sqlite3_step(query.get()), SQLITE_ROW);
+    EXPECT_EQ(sqlite3_column_int64(query.get(), 0), 2);
+}
+
 TEST_F(SqliteFilesTest, DamageIsNamed) {
     auto store = open();
     for (int i = 0; i < 200; ++i)
@@ -332,6 +385,55 @@ TEST_F(SqliteStoreTest, AFullDiskKeepsRoomForSmallChanges) {
     store = open();  // there is space again
     EXPECT_EQ(::stat(ballast.c_str(), &there), 0);
     EXPECT_TRUE(put(*store, "big0", std::string(100'000, 'y')));
+}
+
+TEST_F(SqliteStoreTest, WhatFillsOneLaneIsInNoOtherOnesWay) {
+    Gate gate;
+    auto store = open({.ballast_bytes = 4096, .free_space = [&] { return gate.free_space(); }});
+    gate.shut();
+    std::string order;
+    std::vector<std::pair<Batch, CommitDone>> came_back;
+    const auto send = [&](Lane lane, std::string key, std::size_t bytes, char sign) {
+        Batch batch;
+        batch.lane = lane;
+        batch.put(lane == Lane::Logs ? Table::Log : Table::Job, std::move(key),
+                  std::string(bytes, sign));
+        batch.give_back = [&](Batch same, CommitDone done) {
+            came_back.emplace_back(std::move(same), std::move(done));
+        };
+        store->commit(std::move(batch), [&, sign](auto result) { order += result ? sign : '!'; });
+    };
+    for (int i = 0; i < 100; ++i) send(Lane::Logs, "log/" + std::to_string(i), 1 << 20, 'l');
+    loop.drain();
+    const std::size_t refused = came_back.size();
+    EXPECT_GT(refused, 25u);
+    EXPECT_LT(refused, 50u);
+    EXPECT_EQ(order, "") << "what found no room has not failed";
+    send(Lane::Usual, "usual", 100, 'u');
+    send(Lane::Control, "control", 100, 'c');
+    loop.drain();
+    EXPECT_EQ(came_back.size(), refused);
+    // Without somebody to give it back to, it fails, and says that the same may be tried again.
+    Batch batch;
+    batch.lane = Lane::Logs;
+    batch.put(Table::Log, "log/x", std::string(1 << 20, 'x'));
+    const auto answer = loop.wait(store->commit(std::move(batch)));
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().code, Code::Unavailable);
+    EXPECT_EQ(answer.error().reason, "TooManyWrites");
+
+    gate.open();
+    loop.run_until([&] { return order.size() == 102 - refused; });
+    // They did not wait until all logs were written: the writer had taken a group before they came.
+    EXPECT_LT(order.find('c'), 20u);
+    EXPECT_LT(order.find('u'), 20u);
+    EXPECT_LT(order.find('c'), order.find('u'));
+    EXPECT_EQ(order.find('!'), std::string::npos);
+    for (auto& [same, done] : std::exchange(came_back, {}))
+        store->commit(std::move(same), std::move(done));
+    loop.run_until([&] { return order.size() == 102; });
+    EXPECT_EQ(store->scan(Table::Log, with_prefix("log/"))->size(), 100u);
+    EXPECT_TRUE(*store->get(Table::Job, "control"));
 }
 
 // Run by the test below in a process of its own: commits for ever, and says on its standard output

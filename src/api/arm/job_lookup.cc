@@ -1,0 +1,211 @@
+#include "api/arm/job_lookup.h"
+
+#include <algorithm>
+
+#include "api/arm/resource.h"
+#include "base/hash.h"
+#include "base/text.h"
+#include "catalog/catalog.h"
+#include "environment/curated.h"
+#include "environment/pythons.h"
+#include "model/compute.h"
+#include "submission/placement.h"
+#include "submission/refusal.h"
+#include "submission/registered.h"
+
+namespace turnout::api::arm {
+namespace {
+
+using agent_protocol::TaskEnvironment;
+using agent_protocol::TaskSpec;
+using submission::Draft;
+using submission::kServerless;
+using submission::Reference;
+using submission::refuse;
+
+// What an unknown environment may have been meant to be, given the workspace's own.
+std::string instead_of(const std::string& name, std::vector<std::string> own) {
+    std::vector<std::string> curated;
+    for (const auto& each : environment::curated_environments()) curated.emplace_back(each.name);
+    std::vector<std::string> all = own;
+    all.insert(all.end(), curated.begin(), curated.end());
+    if (const std::string meant = did_you_mean(name, all); !meant.empty()) return meant;
+    constexpr std::size_t few = 5;
+    if (own.size() > few) own.resize(few);
+    return (own.empty() ? "" : "; there are " + join(own, ", ")) +
+           std::string(
+               ": register it with `turnout environment create`, or name a curated one such as "
+               "azureml:AzureML-sklearn-1.0-ubuntu20.04-py38-cpu@latest");
+}
+
+Result<TaskEnvironment> environment_of_asset(const Lookup& lookup, const Reference& reference) {
+    const auto asset = TURNOUT_TRY(lookup.services.assets.resolve(
+        lookup.workspace.id, "environments", reference.name, reference.version));
+    if (!asset) {
+        std::vector<std::string> names;
+        for (const auto& container : TURNOUT_TRY(
+                 lookup.services.assets.list_containers(lookup.workspace.id, "environments")))
+            if (container.name != submission::kAnonymousEnvironment)
+                names.push_back(container.name);
+        const bool known = std::ranges::find(names, reference.name) != names.end();
+        const std::string words =
+            known ? "has no version '" + reference.version + "'"
+                  : "does not exist" + instead_of(reference.name, std::move(names));
+        return refuse("EnvironmentNotFound", "environment '" + reference.name + "' " + words,
+                      "environmentId");
+    }
+    const Json& properties = asset->properties;
+    const bool anonymous = reference.name == submission::kAnonymousEnvironment;
+    const std::string shown =
+        anonymous ? "inline environment" : reference.name + ":" + asset->version;
+    return submission::environment_of(shown, properties);
+}
+
+// A name without "AzureML-" may be the workspace's own, or else a curated one's.
+Result<TaskEnvironment> environment_named(const Lookup& lookup, const Reference& reference) {
+    const auto own = TURNOUT_TRY(
+        lookup.services.assets.find_container(lookup.workspace.id, "environments", reference.name));
+    if (own ||
+        (!environment::find_curated(reference.name) && environment::check_curated(reference.name)))
+        return environment_of_asset(lookup, reference);
+    return submission::curated(reference);
+}
+
+bool on_this_machine(const Services& services, const Compute& compute) {
+    if (compute.pool.empty() || compute.pool == kDefaultPool) return true;
+    const auto pool = services.control.pool(compute.pool);
+    return !pool || pool->pool.provider == Pool{}.provider;
+}
+
+void limit_to(const Services& services, const VmSize& size, TaskSpec& task, bool here = true) {
+    const ServerInfo::Machine machine = here ? services.info.machine : ServerInfo::Machine{};
+    const double memory =
+        machine.memory_gb > 0 ? std::min(size.memory_gb, machine.memory_gb) : size.memory_gb;
+    const int cores = machine.cores > 0 ? std::min(size.cores, machine.cores) : size.cores;
+    task.memory_limit_bytes = static_cast<std::int64_t>(memory * 1024 * 1024 * 1024);
+    task.cpu_limit_millicores = cores * 1000;
+}
+
+// Parsed anew only when its row has changed: nearly all jobs name the same few. Null: there is
+// none; valid until the next call.
+Result<const Compute*> compute_row(Services& services, const std::string& key) {
+    const auto record = TURNOUT_TRY(services.store.get(Table::Compute, key));
+    if (!record) return nullptr;
+    if (const auto* known = services.computes.find(key); known && known->first == record->revision)
+        return &known->second;
+    const Json document = TURNOUT_TRY(parse_json(record->value));
+    services.computes.put(key, {record->revision, TURNOUT_TRY(compute_from_json(document))});
+    return &services.computes.find(key)->second;
+}
+
+}  // namespace
+
+Result<void> find_code(const Lookup& lookup, Draft& draft) {
+    const auto& reference = draft.code;
+    if (!reference) return {};
+    const auto code = TURNOUT_TRY(lookup.services.assets.resolve(
+        lookup.workspace.id, "codes", reference->name, reference->version));
+    if (!code)
+        return refuse("CodeNotFound",
+                      "code '" + reference->name + "' version '" + reference->version +
+                          "' does not exist: upload it again",
+                      "codeId");
+    auto blobs = submission::blob_of_url(code->properties.at("codeUri").as_view());
+    if (!blobs)
+        return refuse(
+            "CodeNotFound",
+            "code '" + reference->name + "' has no place in the blob service: upload it again",
+            "codeId");
+    const Found found = TURNOUT_TRY(look(lookup, blobs->container, blobs->prefix));
+    if (found == Found::Nothing)
+        return refuse(
+            "CodeNotFound",
+            "the files of code '" + reference->name + "' are not there: upload them again",
+            "codeId");
+    if (found == Found::Folder && !blobs->prefix.empty()) blobs->prefix += "/";
+    // What identifies the snapshot on a node: its content as we saw it when it was sealed, or the
+    // upload itself. A hash that a client claims must not let one snapshot stand for another.
+    draft.task.code_hash = !code->content.empty()
+                               ? code->content
+                               : to_hex(sha256(blobs->container + "/" + blobs->prefix));
+    draft.task.code = std::move(*blobs);
+    return {};
+}
+
+Result<void> find_environment(const Lookup& lookup, Draft& draft) {
+    TaskEnvironment& environment = draft.task.environment;
+    if (draft.environment) {
+        auto notices = std::move(environment.notices);
+        environment = TURNOUT_TRY(environment_named(lookup, *draft.environment));
+        environment.notices.insert(environment.notices.end(), notices.begin(), notices.end());
+    }
+    const auto can =
+        environment::check_python(environment, lookup.services.info.data_folder + "/cache");
+    if (can) return {};
+    // What there is elsewhere its nodes know.
+    const Compute* at =
+        TURNOUT_TRY(compute_row(lookup.services, lookup.workspace.id + "/" + draft.compute));
+    if (at && !on_this_machine(lookup.services, *at)) return {};
+    return refuse(can.error(), "PythonNotAvailable", "environmentId");
+}
+
+Result<void> find_compute(const Lookup& lookup, Draft& draft) {
+    const std::string& compute = draft.compute;
+    TaskSpec& task = draft.task;
+    if (compute != kServerless) {
+        const Compute* found =
+            TURNOUT_TRY(compute_row(lookup.services, lookup.workspace.id + "/" + compute));
+        if (found) {
+            if (found->deleting)
+                return refuse("ComputeNotFound",
+                              "compute '" + compute + "' is being deleted: choose another",
+                              "computeId");
+            const bool here = on_this_machine(lookup.services, *found);
+            if (const VmSize* size = find_vm_size(found->vm_size))
+                limit_to(lookup.services, *size, task, here);
+            if (!here && task.node_count > 1)
+                return refuse("NotImplemented",
+                              "a job on several nodes needs them on one machine: those of pool '" +
+                                  found->pool + "', where compute '" + compute +
+                                  "' has its nodes, are on different ones",
+                              "resources.instanceCount");
+            TURNOUT_TRY(
+                submission::check_instance_type(draft.instance_type, compute, found->vm_size));
+            if (const std::string why =
+                    lookup.services.control.unusable(lookup.workspace.id, compute);
+                !why.empty())
+                return refuse("ComputeUnusable", why, "computeId");
+            return submission::check_node_count(task.node_count, compute, found->max_nodes,
+                                                lookup.services.control.slots(found->pool));
+        }
+        std::vector<std::string> names;
+        for (const Record& other : TURNOUT_TRY(lookup.services.store.scan(
+                 Table::Compute, with_prefix(lookup.workspace.id + "/", 1000))))
+            names.push_back(other.key.substr(lookup.workspace.id.size() + 1));
+        std::erase(names, kServerless);
+        std::string known = names.empty() ? "the workspace has none yet: create an AmlCompute, or "
+                                            "leave the compute out to run on this machine"
+                                          : "there is " + join(names, ", ");
+        if (const std::string meant = did_you_mean(compute, names); !meant.empty())
+            known = meant;
+        else
+            known = " (" + known + ")";
+        return refuse("ComputeNotFound", "compute '" + compute + "' does not exist" + known,
+                      "computeId");
+    }
+    TURNOUT_TRY(
+        submission::check_node_count(task.node_count, compute, 0, lookup.services.control.slots()));
+    const std::string& wanted = draft.instance_type;
+    if (wanted.empty()) return {};
+    const VmSize* size = find_vm_size(wanted);
+    if (!size) return {};  // refused already
+    if (size->gpus > lookup.services.info.machine.gpus)
+        return refuse("GpuNotAvailable",
+                      "instance type '" + wanted +
+                          "' has a GPU and this machine has none: choose a size without",
+                      "resources.instanceType");
+    limit_to(lookup.services, *size, task);
+    return {};
+}
+
+}  // namespace turnout::api::arm

@@ -1,0 +1,30 @@
+#include "api/job_kinds.h"
+
+#include <array>
+
+#include "api/arm/job_resolution.h"
+#include "api/arm/job_view.h"
+#include "api/portal/parts.h"
+
+namespace turnout::api {
+namespace {
+
+constexpr std::array<JobKindRow, kJobTypeCount> kJobKindRows{{
+    {.type = JobType::Command,
+     .resolve = arm::resolve_command,
+     .show = arm::show_command,
+     .show_page = portal::show_outputs},
+    {.type = JobType::Sweep,
+     .resolve = arm::resolve_sweep,
+     .show = arm::show_sweep,
+     .show_page = portal::show_trials},
+}};
+static_assert(is_table_of_kinds(kJobKindRows));
+
+}  // namespace
+
+const JobKindRow& kind_row(JobType type) {
+    return row_of(kJobKindRows, type);
+}
+
+}  // namespace turnout::api

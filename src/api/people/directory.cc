@@ -1,0 +1,364 @@
+#include "api/people/directory.h"
+
+#include <algorithm>
+
+#include "base/json.h"
+#include "base/text.h"
+
+namespace turnout::api {
+namespace {
+
+using access::Role;
+using access::Scope;
+
+constexpr std::string_view kAdminName = "admin", kOwner = "Owner", kFirstAssignment = "first-owner";
+constexpr std::size_t kMostUsers = 10'000, kMostAssignments = 100'000, kMostRoles = 200;
+constexpr std::size_t kLongestName = 64;
+
+Json texts(const std::vector<std::string>& list) {
+    Json json = Json::array();
+    for (const std::string& text : list) json.push(text);
+    return json;
+}
+std::vector<std::string> texts(const Json& json) {
+    std::vector<std::string> list;
+    for (const Json& text : json.items()) list.push_back(text.as_string());
+    return list;
+}
+
+std::string row_of(const User& user) {
+    return Json::object({{"displayName", user.display_name},
+                         {"created", user.created.micros},
+                         {"createdBy", user.created_by},
+                         {"disabled", user.disabled}})
+        .dump();
+}
+std::string row_of(const Role& role) {
+    return Json::object({{"name", role.name},
+                         {"description", role.description},
+                         {"actions", texts(role.actions)},
+                         {"notActions", texts(role.not_actions)}})
+        .dump();
+}
+std::string row_of(const Assignment& assignment) {
+    return Json::object({{"user", assignment.user},
+                         {"role", assignment.role},
+                         {"workspace", assignment.scope.workspace},
+                         {"compute", assignment.scope.compute},
+                         {"created", assignment.created.micros},
+                         {"createdBy", assignment.created_by}})
+        .dump();
+}
+
+// As they stand in paths, in commands and in other programs: no folds, no look-alikes.
+Result<void> check_user_name(std::string_view name) {
+    const bool fits = !name.empty() && name.size() <= kLongestName &&
+                      std::ranges::all_of(name,
+                                          [](char c) {
+                                              return (c >= 'a' && c <= 'z') ||
+                                                     (c >= '0' && c <= '9') || c == '.' ||
+                                                     c == '-' || c == '_' || c == '@';
+                                          }) &&
+                      name.front() != '.' && name.front() != '-' && name.front() != '@';
+    if (fits) return {};
+    return invalid("'name' of a user is '" + std::string(name.substr(0, 80)) + "': expected 1 to " +
+                       std::to_string(kLongestName) +
+                       " of small letters, digits and '.', '-', '_', '@', beginning with a letter, "
+                       "a digit or '_'",
+                   "name");
+}
+
+template <class Map>
+void write_changes(Batch& batch, const std::string& prefix, const Map& before, const Map& after) {
+    for (const auto& [key, value] : after) {
+        const auto old = before.find(key);
+        if (std::string row = row_of(value); old == before.end() || row_of(old->second) != row)
+            batch.put(Table::People, prefix + key, std::move(row));
+    }
+    for (const auto& [key, value] : before)
+        if (!after.contains(key)) batch.erase(Table::People, prefix + key);
+}
+
+Failure last_owner() {
+    return fail(Code::FailedPrecondition, "LastOwner",
+                "then nobody would be Owner of the server any more: make somebody else one first");
+}
+
+}  // namespace
+
+const Role* Directory::find_role(const State& state, std::string_view name) {
+    for (const Role& role : access::built_in_roles())
+        if (equal_ignoring_case(role.name, name)) return &role;
+    const auto found = state.roles.find(to_lower(name));
+    return found == state.roles.end() ? nullptr : &found->second;
+}
+
+void Directory::derive(State& state) {
+    state.grants.clear();
+    for (const auto& [id, assignment] : state.assignments) {
+        const auto user = state.users.find(assignment.user);
+        if (user == state.users.end() || user->second.disabled) continue;
+        if (const Role* role = find_role(state, assignment.role))
+            state.grants[assignment.user].push_back({role, assignment.scope});
+    }
+}
+
+bool Directory::has_owner(const State& state) {
+    return std::ranges::any_of(state.assignments, [&](const auto& item) {
+        const Assignment& assignment = item.second;
+        const auto user = state.users.find(assignment.user);
+        return assignment.role == kOwner && assignment.scope == Scope{} &&
+               user != state.users.end() && !user->second.disabled;
+    });
+}
+
+Result<Directory::State*> Directory::loaded() {
+    if (state_) return &*state_;
+    State state;
+    const Result<void> all =
+        each_row(store_, Table::People, {}, [&](const Record& record) -> Result<void> {
+            const Json json = TURNOUT_TRY(parse_json(record.value));
+            const std::string key = record.key.substr(2);
+            if (record.key.starts_with("u/")) {
+                state.users[key] = {
+                    key, json.at("displayName").as_string(), Instant{json.at("created").as_int()},
+                    json.at("createdBy").as_string(), json.at("disabled").as_bool()};
+            } else if (record.key.starts_with("r/")) {
+                state.roles[key] = {json.at("name").as_string(), json.at("description").as_string(),
+                                    texts(json.at("actions")), texts(json.at("notActions")), true};
+            } else {
+                state.assignments[key] = {
+                    key,
+                    json.at("user").as_string(),
+                    json.at("role").as_string(),
+                    {json.at("workspace").as_string(), json.at("compute").as_string()},
+                    Instant{json.at("created").as_int()},
+                    json.at("createdBy").as_string()};
+            }
+            return {};
+        });
+    if (!all) return Failure(all.error());
+    if (!state.users.contains(kAdminName)) {  // before the first row
+        const std::string admin(kAdminName), id(kFirstAssignment);
+        state.users[admin] = {admin, "", {}, "", false};
+        state.assignments[id] = {id, admin, std::string(kOwner), {}, {}, ""};
+    }
+    state_ = std::move(state);
+    derive(*state_);  // where they stay: grants point at roles
+    return &*state_;
+}
+
+Task<Result<void>> Directory::commit(State next) {
+    TURNOUT_CO_TRY(const auto stored, store_.scan(Table::People, with_prefix("u/", 1)));
+    Batch batch;
+    const State nothing;
+    const State& before = stored.empty() ? nothing : *state_;
+    write_changes(batch, "u/", before.users, next.users);
+    write_changes(batch, "r/", before.roles, next.roles);
+    write_changes(batch, "a/", before.assignments, next.assignments);
+    TURNOUT_CO_TRY([[maybe_unused]] const auto revision, co_await store_.commit(std::move(batch)));
+    state_ = std::move(next);
+    derive(*state_);
+    co_return Result<void>();
+}
+
+bool Directory::may(std::string_view user, const access::Limits& limits, std::string_view action,
+                    const Scope& scope) {
+    const Result<State*> state = loaded();
+    if (!state) return false;
+    const auto grants = (*state)->grants.find(user);
+    return grants != (*state)->grants.end() && access::may(grants->second, limits, action, scope);
+}
+
+bool Directory::may_somewhere(std::string_view user, const access::Limits& limits,
+                              std::string_view action) {
+    const Result<State*> state = loaded();
+    if (!state) return false;
+    const auto grants = (*state)->grants.find(user);
+    return grants != (*state)->grants.end() &&
+           access::may_somewhere(grants->second, limits, action);
+}
+
+Result<std::vector<User>> Directory::users() {
+    const State* state = TURNOUT_TRY(loaded());
+    std::vector<User> all;
+    for (const auto& [name, user] : state->users) all.push_back(user);
+    return all;
+}
+
+Result<std::optional<User>> Directory::find_user(std::string_view name) {
+    const State* state = TURNOUT_TRY(loaded());
+    const auto found = state->users.find(name);
+    if (found == state->users.end()) return std::optional<User>();
+    return std::optional<User>(found->second);
+}
+
+Result<std::vector<Role>> Directory::roles() {
+    const State* state = TURNOUT_TRY(loaded());
+    std::vector<Role> all(access::built_in_roles().begin(), access::built_in_roles().end());
+    for (const auto& [name, role] : state->roles) all.push_back(role);
+    return all;
+}
+
+Result<std::vector<Assignment>> Directory::assignments() {
+    const State* state = TURNOUT_TRY(loaded());
+    std::vector<Assignment> all;
+    for (const auto& [id, assignment] : state->assignments) all.push_back(assignment);
+    std::ranges::sort(all, {}, [](const Assignment& one) {
+        return std::tuple(std::string_view(one.user), one.created.micros, std::string_view(one.id));
+    });
+    return all;
+}
+
+Result<User> Directory::user(std::string_view name) {
+    const State* state = TURNOUT_TRY(loaded());
+    if (const auto found = state->users.find(name); found != state->users.end())
+        return found->second;
+    std::vector<std::string> names;
+    for (const auto& [each, user] : state->users) names.push_back(each);
+    return not_found("there is no user '" + std::string(name.substr(0, 80)) + "'" +
+                         did_you_mean(name, names) + " ('turnout user list' shows all)",
+                     "user");
+}
+
+Result<Role> Directory::role(std::string_view name) {
+    const State* state = TURNOUT_TRY(loaded());
+    if (const Role* found = find_role(*state, name)) return *found;
+    std::vector<std::string> names;
+    for (const Role& role : TURNOUT_TRY(roles())) names.push_back(role.name);
+    return not_found("there is no role '" + std::string(name.substr(0, 80)) + "'" +
+                         did_you_mean(name, names, ": there is " + join(names, ", ")),
+                     "role");
+}
+
+Result<Assignment> Directory::assignment(std::string_view id) {
+    const State* state = TURNOUT_TRY(loaded());
+    if (const auto found = state->assignments.find(id); found != state->assignments.end())
+        return found->second;
+    return not_found("there is no role assignment '" + std::string(id.substr(0, 80)) +
+                         "' ('turnout role list' shows all)",
+                     "assignment");
+}
+
+Task<Result<User>> Directory::add_user(std::string name, std::string display_name, std::string by) {
+    TURNOUT_CO_TRY_VOID(check_user_name(name));
+    if (display_name.size() > 200 || !is_utf8(display_name))
+        co_return invalid("'displayName' has at most 200 bytes of text", "displayName");
+    Turns::Turn turn(turns_, "");
+    co_await turn;
+    TURNOUT_CO_TRY(const State* state, loaded());
+    if (state->users.contains(name))
+        co_return fail(Code::Conflict, "UserExists", "there is a user '" + name + "' already",
+                       "name");
+    if (state->users.size() >= kMostUsers)
+        co_return fail(Code::ResourceExhausted, "TooManyUsers",
+                       "there are " + std::to_string(kMostUsers) + " users", "name");
+    State next = *state;
+    const User user{name, std::move(display_name), clock_.now(), std::move(by), false};
+    next.users[name] = user;
+    TURNOUT_CO_TRY_VOID(co_await commit(std::move(next)));
+    co_return user;
+}
+
+Task<Result<User>> Directory::set_disabled(std::string name, bool disabled) {
+    Turns::Turn turn(turns_, "");
+    co_await turn;
+    TURNOUT_CO_TRY(const State* state, loaded());
+    TURNOUT_CO_TRY(User changed, user(name));
+    changed.disabled = disabled;
+    State next = *state;
+    next.users[name] = changed;
+    if (!has_owner(next)) co_return last_owner();
+    TURNOUT_CO_TRY_VOID(co_await commit(std::move(next)));
+    co_return changed;
+}
+
+Task<Result<void>> Directory::restore_admin() {
+    Turns::Turn turn(turns_, "");
+    co_await turn;
+    TURNOUT_CO_TRY(const State* state, loaded());
+    State next = *state;
+    const std::string admin(kAdminName);
+    const bool is_owner = std::ranges::any_of(next.assignments, [&](const auto& item) {
+        const Assignment& one = item.second;
+        return one.user == admin && one.role == kOwner && one.scope == Scope{};
+    });
+    if (is_owner && !next.users.at(admin).disabled) co_return Result<void>();
+    next.users.at(admin).disabled = false;
+    if (!is_owner) {
+        const std::string id(kFirstAssignment);
+        next.assignments[id] = {id, admin, std::string(kOwner), {}, clock_.now(), ""};
+    }
+    co_return co_await commit(std::move(next));
+}
+
+Task<Result<Assignment>> Directory::assign(std::string user_name, std::string role_name,
+                                           Scope scope, std::string by) {
+    Turns::Turn turn(turns_, "");
+    co_await turn;
+    TURNOUT_CO_TRY(const State* state, loaded());
+    TURNOUT_CO_TRY(const User of, user(user_name));
+    TURNOUT_CO_TRY(const Role what, role(role_name));
+    for (const auto& [id, there] : state->assignments)
+        if (there.user == of.name && there.role == what.name && there.scope == scope)
+            co_return there;
+    if (state->assignments.size() >= kMostAssignments)
+        co_return fail(Code::ResourceExhausted, "TooManyAssignments",
+                       "there are " + std::to_string(kMostAssignments) + " role assignments");
+    State next = *state;
+    const Assignment made{random_.uuid(),   of.name,      what.name,
+                          std::move(scope), clock_.now(), std::move(by)};
+    next.assignments[made.id] = made;
+    TURNOUT_CO_TRY_VOID(co_await commit(std::move(next)));
+    co_return made;
+}
+
+Task<Result<void>> Directory::remove_assignment(std::string id) {
+    Turns::Turn turn(turns_, "");
+    co_await turn;
+    TURNOUT_CO_TRY(const State* state, loaded());
+    TURNOUT_CO_TRY([[maybe_unused]] const Assignment gone, assignment(id));
+    State next = *state;
+    next.assignments.erase(id);
+    if (!has_owner(next)) co_return last_owner();
+    co_return co_await commit(std::move(next));
+}
+
+Task<Result<Role>> Directory::put_role(Role wanted) {
+    TURNOUT_CO_TRY_VOID(access::check_role(wanted));
+    Turns::Turn turn(turns_, "");
+    co_await turn;
+    TURNOUT_CO_TRY(const State* state, loaded());
+    const std::string key = to_lower(wanted.name);
+    if (const auto there = state->roles.find(key); there != state->roles.end())
+        wanted.name = there->second.name;  // assignments have it so
+    else if (state->roles.size() >= kMostRoles)
+        co_return fail(Code::ResourceExhausted, "TooManyRoles",
+                       "there are " + std::to_string(kMostRoles) + " roles", "name");
+    wanted.custom = true;
+    State next = *state;
+    next.roles[key] = wanted;
+    TURNOUT_CO_TRY_VOID(co_await commit(std::move(next)));
+    co_return wanted;
+}
+
+Task<Result<void>> Directory::remove_role(std::string name) {
+    Turns::Turn turn(turns_, "");
+    co_await turn;
+    TURNOUT_CO_TRY(const State* state, loaded());
+    TURNOUT_CO_TRY(const Role there, role(name));
+    if (!there.custom)
+        co_return fail(Code::FailedPrecondition, "RoleIsBuiltIn",
+                       "'" + there.name + "' is a role of the server's own", "role");
+    for (const auto& [id, assignment] : state->assignments)
+        if (assignment.role == there.name)
+            co_return fail(Code::FailedPrecondition, "RoleInUse",
+                           "user '" + assignment.user + "' has the role '" + there.name +
+                               "': remove that first ('turnout role list' shows all)",
+                           "role");
+    State next = *state;
+    next.roles.erase(to_lower(there.name));
+    co_return co_await commit(std::move(next));
+}
+
+}  // namespace turnout::api

@@ -1,0 +1,26 @@
+// What goes onto the page of a job beside that which is the same for all: read here, drawn in
+// page.cc and sweep_page.cc.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "api/api.h"
+#include "api/portal/page.h"
+#include "base/result.h"
+
+namespace turnout::api::portal {
+
+// For jobs of each kind (see JobKindRow): the named outputs of a command job, the trials of a
+// sweep.
+Result<void> show_outputs(Services& services, const Call& call, PageData& page);
+Result<void> show_trials(Services& services, const Call& call, PageData& page);
+
+// Whether outputs are where those go that the user gave no path: nobody else's are there.
+bool is_own_place(const JobRecord& job, const agent_protocol::BlobFolder& place);
+
+// Whole lines from the end of a log.
+Result<std::string> end_of_log(Services& services, const std::string& wsid, const std::string& job,
+                               const std::string& path, std::uint64_t length, std::uint64_t limit);
+
+}  // namespace turnout::api::portal

@@ -1,0 +1,211 @@
+#include "app/pools.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/task.h"
+#include "base/text.h"
+#include "io/posix/files.h"
+
+namespace turnout {
+
+namespace {
+
+Json prices_of(const Pool& pool) {
+    Json prices;
+    const auto say = [&](const char* tier, const std::optional<double>& price) {
+        if (!price) return;
+        if (prices.is_null()) prices = Json::object();
+        prices.set(tier, *price);
+    };
+    say("dedicated", pool.price.dedicated);
+    say("lowPriority", pool.price.low_priority);
+    return prices;
+}
+
+}  // namespace
+
+void ServerPools::add(std::string name, const resources::Description& settings, bool one_machine,
+                      Provider& provider, Hosts hosts) {
+    if (hosts.slots) hosts_[name] = std::move(hosts);
+    kinds_.push_back({name, settings, one_machine});
+    providers_[std::move(name)] = &provider;
+}
+
+Provider* ServerPools::provider(const std::string& name) const {
+    const auto found = providers_.find(name);
+    return found == providers_.end() ? nullptr : found->second;
+}
+
+Result<std::vector<Pool>> ServerPools::read() const {
+    if (::access(file_.c_str(), F_OK) != 0) return read_pools("", file_, kinds_);
+    const std::string text = TURNOUT_TRY(read_file(file_));
+    std::vector<Pool> pools = TURNOUT_TRY(read_pools(text, file_, kinds_));
+    for (Pool& pool : pools) {
+        const auto hosts = hosts_.find(pool.provider);
+        if (hosts == hosts_.end()) continue;
+        const int slots = hosts->second.slots(pool.settings);
+        if (slots == 0)
+            return invalid(
+                file_ + ": pools." + pool.name + ": expected 'settings', which name its hosts",
+                pool.name);
+        if (!pool.slots) pool.slots = slots;
+    }
+    return pools;
+}
+
+std::string ServerPools::missing(const Control& control) {
+    std::vector<std::string> lost;
+    for (const Control::PoolView& view : control.pools())
+        if (view.missing)
+            lost.push_back("pool '" + view.pool.name + "' is not in pools.yaml any more: its " +
+                           std::to_string(view.computes) +
+                           (view.computes == 1 ? " compute gets" : " computes get") +
+                           " no nodes until it is back or they are deleted" +
+                           (view.nodes > 0 ? "; what runs on its " + std::to_string(view.nodes) +
+                                                 (view.nodes == 1 ? " node" : " nodes") + " goes on"
+                                           : ""));
+    return join(lost, "; ");
+}
+
+Json ServerPools::describe(const Control::PoolView& view) const {
+    Json json = Json::object({{"name", view.pool.name},
+                              {"provider", view.pool.provider},
+                              {"slots", view.missing ? Json() : Json(view.slots)},
+                              {"nodes", view.nodes},
+                              {"waiting", static_cast<std::int64_t>(view.waiting)},
+                              {"computes", view.computes},
+                              {"state", view.missing            ? "missing"
+                                        : !view.trouble.empty() ? "exhausted"
+                                                                : "ready"}});
+    if (view.missing)
+        json.set("message", "it is not in " + file_ + " any more: its computes get no nodes");
+    else if (!view.trouble.empty())
+        json.set("message", view.trouble);
+    if (view.pool.lost_node_after)
+        json.set("lostNodeTime", view.pool.lost_node_after->count() / 1'000'000);
+    json.set("image", name_of(view.pool.image));
+    json.set("isolation", name_of(view.pool.isolation));
+    if (const Json prices = prices_of(view.pool); !prices.is_null())
+        json.set("pricePerHour", prices);
+    if (Json settings = view.pool.settings; !settings.members().empty()) {
+        // Passwords of proxies and indexes: for nodes, not for everybody who may see pools.
+        if (Json* const variables = settings.find("variables"); variables && variables->is_object())
+            for (auto& [name, value] : variables->members()) value = Json("***");
+        json.set("settings", std::move(settings));
+    }
+    if (const auto hosts = hosts_.find(view.pool.provider); hosts != hosts_.end())
+        json.set("hosts", hosts->second.describe(view.pool.settings));
+    return json;
+}
+
+Task<Result<http::Response>> ServerPools::check(Control& control) {
+    TURNOUT_CO_TRY(const std::vector<Pool> pools, read());
+    Json body = Json::object({{"file", file_}, {"found", ::access(file_.c_str(), F_OK) == 0}});
+    Json list = Json::array();
+    std::set<std::string> used;
+    for (const Pool& pool : pools) {
+        used.insert(pool.provider);
+        const auto now = control.pool(pool.name);
+        const bool there = now && !now->missing;
+        list.push(Json::object(
+            {{"name", pool.name},
+             {"provider", pool.provider},
+             {"slots", there && now->pool.slots == pool.slots
+                           ? now->slots
+                           : pool.slots.value_or(provider(pool.provider)->capabilities().slots)},
+             {"image", name_of(pool.image)},
+             {"isolation", name_of(pool.isolation)},
+             {"pricePerHour", prices_of(pool)},
+             {"atNextStart", !there              ? "new"
+                             : now->pool == pool ? "as it is"
+                                                 : "changed"}}));
+    }
+    for (const Control::PoolView& view : control.pools())
+        if (std::ranges::find(pools, view.pool.name, &Pool::name) == pools.end())
+            list.push(Json::object(
+                {{"name", view.pool.name},
+                 {"provider", view.pool.provider},
+                 {"atNextStart", view.computes == 0 ? std::string("gone")
+                                                    : "missing: " + std::to_string(view.computes) +
+                                                          (view.computes == 1 ? " compute gets"
+                                                                              : " computes get") +
+                                                          " no nodes then"}}));
+    for (Json& one : list.items())
+        for (const Pool& pool : pools)
+            if (const auto hosts = hosts_.find(pool.provider);
+                hosts != hosts_.end() && one.at("name").as_string() == pool.name) {
+                Json found = co_await hosts->second.check(pool.settings);
+                one.set("hosts", std::move(found));
+            }
+    body.set("pools", std::move(list));
+    Json answers = Json::array();
+    for (const std::string& name : used) {
+        Provider* const one = provider(name);
+        const Capabilities can = one->capabilities();
+        Json answer = Json::object({{"name", name},
+                                    {"images", can.images},
+                                    {"cores", can.cores},
+                                    {"memoryGb", can.memory_gb},
+                                    {"gpus", can.gpus}});
+        Later<Result<std::vector<FoundNode>>> listed;
+        one->list([settle = listed.settle()](Result<std::vector<FoundNode>> found) {
+            settle(std::move(found));
+        });
+        const Result<std::vector<FoundNode>> found = co_await listed;
+        if (found)
+            answer.set("nodes", static_cast<std::int64_t>(found->size()));
+        else
+            answer.set("fault", found.error().message);
+        answers.push(std::move(answer));
+    }
+    body.set("providers", std::move(answers));
+    co_return api::json_response(200, body);
+}
+
+void ServerPools::add_routes(api::Router& router, Control& control) {
+    router.add("GET", "/turnout/pools", api::Access::User,
+               [this, &control](api::Call&) -> Task<Result<http::Response>> {
+                   Json all = Json::array();
+                   for (const Control::PoolView& view : control.pools()) all.push(describe(view));
+                   co_return api::json_response(200, Json::object({{"value", std::move(all)}}));
+               });
+    router.add("GET", "/turnout/pools/{name}", api::Access::User,
+               [this, &control](api::Call& call) -> Task<Result<http::Response>> {
+                   const std::string& name = call.param("name");
+                   std::vector<std::string> known;
+                   for (const Control::PoolView& view : control.pools()) {
+                       if (view.pool.name == name)
+                           co_return api::json_response(200, describe(view));
+                       known.push_back(view.pool.name);
+                   }
+                   co_return not_found(
+                       "there is no pool '" + name.substr(0, 64) + "'" +
+                           did_you_mean(name, known, ": there is " + join(known, ", ")),
+                       "pool");
+               });
+    // What harm can be done there on purpose: by the server itself, and by the pool's provider.
+    router.add(
+        "GET", "/turnout/pools/{name}/drills", api::Access::User,
+        [this, &control](api::Call& call) -> Task<Result<http::Response>> {
+            const std::string& name = call.param("name");
+            const auto pool = control.pool(name);
+            if (!pool) co_return not_found("there is no pool '" + name.substr(0, 64) + "'", "pool");
+            Json all = Json::array();
+            const auto say = [&](const DrillKind& kind, const std::string& by) {
+                all.push(Json::object({{"name", kind.name}, {"does", kind.does}, {"by", by}}));
+            };
+            for (const DrillKind& kind : api::server_drills()) say(kind, "server");
+            Provider* const of = provider(pool->pool.provider);
+            if (Drills* const drills = of ? of->drills() : nullptr)
+                for (const DrillKind& kind : drills->kinds())
+                    say(kind, "provider " + pool->pool.provider);
+            co_return api::json_response(200, Json::object({{"value", std::move(all)}}));
+        });
+    router.add("POST", "/turnout/pools/check", api::Access::User,
+               [this, &control](api::Call&) { return check(control); });
+}
+
+}  // namespace turnout

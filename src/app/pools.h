@@ -1,0 +1,47 @@
+// The pools of a server: read from its pools.yaml, shown and checked.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "api/api.h"
+#include "control/control.h"
+#include "model/pool.h"
+#include "provider/provider.h"
+
+namespace turnout {
+
+class ServerPools {
+public:
+    // `file`: pools.yaml. Providers are added before it is read.
+    explicit ServerPools(std::string file) : file_(std::move(file)) {}
+    // `one_machine`: all its pools are on it.
+    // `hosts`: where its pools name their machines.
+    struct Hosts {
+        std::function<int(const Json& settings)> slots;         // for all of them
+        std::function<Json(const Json& settings)> describe;     // as they are known
+        std::function<Task<Json>(const Json& settings)> check;  // goes there
+    };
+    void add(std::string name, const resources::Description& settings, bool one_machine,
+             Provider& provider, Hosts hosts = {});
+    Provider* provider(const std::string& name) const;  // null: there is none of that name
+
+    // As the file is now; without one the default pool alone.
+    Result<std::vector<Pool>> read() const;
+    // What computes are in and the file lost, in a sentence; "" if there is nothing.
+    static std::string missing(const Control& control);
+    void add_routes(api::Router& router, Control& control);
+
+private:
+    Json describe(const Control::PoolView& view) const;
+    Task<Result<http::Response>> check(Control& control);
+
+    std::string file_;
+    std::vector<PoolProvider> kinds_;
+    std::map<std::string, Provider*> providers_;
+    std::map<std::string, Hosts> hosts_;
+};
+
+}  // namespace turnout

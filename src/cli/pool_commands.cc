@@ -1,0 +1,115 @@
+// Where nodes come from: the pools of the server.
+#include "base/text.h"
+#include "cli/commands.h"
+#include "model/pool.h"
+#include "yaml/yaml.h"
+
+namespace turnout::cli {
+
+namespace {
+
+Json in_snake_case(const Json& from) {
+    if (from.is_array()) {
+        Json all = Json::array();
+        for (const Json& one : from.items()) all.push(in_snake_case(one));
+        return all;
+    }
+    if (!from.is_object()) return from;
+    Json out = Json::object();
+    for (const auto& [key, value] : from.members())
+        if (!value.is_null())
+            out.set(resources::camel_to_snake(key),
+                    key == "settings" ? value : in_snake_case(value));
+    return out;
+}
+
+// What was found on a host, in one line.
+std::string host_line(const Json& host) {
+    std::string line = host.at("host").as_string();
+    if (!host.at("reachable").as_bool()) return line + ": " + host.at("message").as_string();
+    const auto gb = [&](const char* name) {
+        return to_size_words(static_cast<std::uint64_t>(host.at(name).as_int()));
+    };
+    line += " works: " + host.at("system").as_string() + ", " +
+            std::to_string(host.at("cores").as_int()) + " cores, " + gb("memoryBytes") + " memory";
+    if (const std::int64_t gpus = host.at("gpus").as_int(); gpus > 0)
+        line += ", " + std::to_string(gpus) + (gpus == 1 ? " GPU" : " GPUs");
+    const std::string python = host.at("python").as_string();
+    line += python.empty() ? ", no Python" : ", Python " + python;
+    if (host.has("freeBytes")) line += ", " + gb("freeBytes") + " free";
+    return line + "; its key is " + host.at("hostKey").as_string();
+}
+
+std::string pool_path(const std::string& name) {
+    return "/turnout/pools/" + percent_encode(name);
+}
+
+}  // namespace
+
+int pool_list(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<Json> pools = (*opened)->get("/turnout/pools");
+    if (!pools) return context.fail(pools.error());
+    return context.show(in_snake_case(pools->at("value")), pools->at("value"),
+                        {"name", "provider", "slots", "nodes", "waiting", "computes", "state"});
+}
+
+int pool_show(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<std::string> name = context.name();
+    if (!name) return context.fail(name.error());
+    const Result<Json> pool = (*opened)->get(pool_path(*name));
+    if (!pool) return context.fail(pool.error());
+    return context.show(in_snake_case(*pool), *pool);
+}
+
+int pool_check(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<Json> checked = (*opened)->post("/turnout/pools/check");
+    if (!checked) return context.fail(checked.error());
+    const std::string file = checked->at("file").as_string();
+    context.note(checked->at("found").as_bool()
+                     ? file + " is as it should be"
+                     : "there is no " + file + ": the one pool is 'local', this machine");
+    for (const Json& provider : checked->at("providers").items()) {
+        const std::int64_t nodes = provider.at("nodes").as_int();
+        context.note("provider '" + provider.at("name").as_string() + "' " +
+                     (provider.has("fault")
+                          ? "does not answer: " + provider.at("fault").as_string()
+                          : "answers: " + std::to_string(nodes) +
+                                (nodes == 1 ? " node is" : " nodes are") + " there"));
+    }
+    for (const Json& pool : checked->at("pools").items())
+        for (const Json& host : pool.at("hosts").items())
+            context.note("pool '" + pool.at("name").as_string() + "': " + host_line(host));
+    return context.show(in_snake_case(checked->at("pools")), *checked,
+                        {"name", "provider", "slots", "image", "isolation", "at_next_start"});
+}
+
+int pool_update(Context& context) {
+    const Result<std::string> name = context.name();
+    if (!name) return context.fail(name.error());
+    const Json slots = yaml_scalar(context.args().get("--slots"));
+    if (!slots.is_int() || slots.as_int() < 1 || slots.as_int() > kMostSlots)
+        return context.fail(
+            {Code::InvalidArgument, "Usage",
+             "what to change? --slots takes a whole number from 1 to " + with_commas(kMostSlots),
+             "--slots"});
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    client::Api& api = **opened;
+    const Result<Json> set =
+        api.put("/turnout/slots", Json::object({{"pool", *name}, {"slots", slots}}));
+    if (!set) return context.fail(set.error());
+    const Result<Json> pool = api.get(pool_path(*name));
+    if (!pool) return context.fail(pool.error());
+    if (const std::int64_t nodes = pool->at("nodes").as_int(); nodes > slots.as_int())
+        context.note(std::to_string(nodes) +
+                     " nodes are there: those that are too many go as their jobs end");
+    return context.show(in_snake_case(*pool), *pool);
+}
+
+}  // namespace turnout::cli

@@ -1,0 +1,263 @@
+#include "control/computes.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "control/owners.h"
+
+namespace turnout::control {
+
+namespace {
+constexpr Span kForGood = std::chrono::hours(24 * 365 * 10);
+}  // namespace
+
+void Computes::change(std::string workspace, std::string name, const Control::ComputeChange& change,
+                      Control::Reply<Put> reply) {
+    const std::string compute_key = row_key(workspace, name);
+    const auto known = by_key.find(compute_key);
+    if (known != by_key.end() && known->second.compute.deleting) {
+        turns.reply<Put>(
+            std::move(reply),
+            fail(Code::Conflict, "ComputeBeingDeleted",
+                 "compute '" + name + "' is being deleted; wait until it is gone", name));
+    } else if (Result<Compute> made = change(
+                   known == by_key.end() ? std::nullopt : std::optional(known->second.compute));
+               !made) {
+        turns.reply<Put>(std::move(reply), Failure(made.error()));
+    } else if (name == "serverless") {
+        turns.reply<Put>(
+            std::move(reply),
+            invalid("the name 'serverless' is kept for jobs without compute; choose another",
+                    "name"));
+    } else {
+        Compute compute = std::move(*made);
+        compute.workspace = std::move(workspace);
+        compute.name = std::move(name);
+        const bool created = known == by_key.end();
+        if (!created) compute.pool = known->second.compute.pool;
+        compute.created = created ? clock.now() : known->second.compute.created;
+        compute.modified = clock.now();
+        if (!created && price_of(compute) != known->second.price)
+            owners.ledger.book_cost(known->second);
+        const bool other_share =
+            !created && known->second.compute.jobs_per_node != compute.jobs_per_node;
+        ComputeState& state = add(std::move(compute));
+        if (other_share)  // its nodes learn the number when they say Hello
+            owners.nodes.disconnect(state);
+        state.failures = 0;
+        state.provision_not_before = Span{};
+        state.unusable.clear();
+        hold_provisioning(state);
+        owners.plan.touched.insert(&state);
+        owners.groups.compute_changed(state);
+        turns.gathering.computes.insert(compute_key);
+        owners.events.of_compute(state.compute, created ? "created" : "changed");
+        turns.reply<Put>(std::move(reply), created ? Put::Created : Put::Updated);
+    }
+}
+
+void Computes::remove(const std::string& workspace, const std::string& name,
+                      Control::Reply<void> reply) {
+    const std::string compute_key = row_key(workspace, name);
+    const auto known = by_key.find(compute_key);
+    if (known == by_key.end()) {
+        turns.reply<void>(std::move(reply),
+                          not_found("compute '" + name + "' does not exist", name));
+        return;
+    }
+    ComputeState& compute = known->second;
+    if (!std::exchange(compute.compute.deleting, true))
+        owners.events.of_compute(compute.compute, "deleting");
+    turns.gathering.computes.insert(compute_key);
+    deletions_.insert(compute_key);
+    tell_scheduler(compute);
+    owners.services.compute_removed(compute);
+    owners.jobs.cancel_all([&](const JobEntry& job) { return job.compute == &compute; },
+                           "compute '" + name + "' was deleted");
+    turns.reply<void>(std::move(reply), Result<void>{});
+}
+
+ComputeState& Computes::add(Compute compute) {
+    ComputeState& state = by_key[row_key(compute.workspace, compute.name)];
+    state.compute = std::move(compute);
+    if (state.handle == 0) {
+        state.pool = &owners.pools.of(state.compute.pool);
+        state.handle = owners.new_handle();
+        state.waiting_at = clock.since_boot();
+        by_handle[state.handle] = &state;
+    }
+    state.price = price_of(state.compute);
+    tell_scheduler(state);
+    hold_provisioning(state);
+    return state;
+}
+
+std::optional<double> Computes::price_of(const Compute& compute) const {
+    // Checked where it came in.
+    const Result<std::optional<double>> own = price_per_hour(compute);
+    if (own && *own) return *own;
+    const Prices& usual = owners.pools.of(compute.pool).pool.price;
+    return compute.tier == Tier::LowPriority ? usual.low_priority : usual.dedicated;
+}
+
+ComputeState& Computes::serverless(const std::string& workspace) {
+    if (const auto found = by_key.find(row_key(workspace, "serverless")); found != by_key.end())
+        return found->second;
+    Compute compute;
+    compute.workspace = workspace;
+    compute.name = "serverless";
+    compute.definition = Json::object();
+    compute.envelope = Json::object();
+    compute.vm_size = "STANDARD_DS3_V2";
+    compute.max_nodes = owners.pools.of(compute.pool).scheduler.slots();
+    compute.idle_before_scale_down = settings.serverless_idle;
+    compute.implicit = true;
+    compute.created = compute.modified = clock.now();
+    ComputeState& state = add(std::move(compute));
+    turns.gathering.computes.insert(state.key());
+    return state;
+}
+
+void Computes::tell_scheduler(const ComputeState& state) {
+    schedule::Cluster cluster;
+    cluster.min_nodes = state.compute.min_nodes;
+    cluster.max_nodes = state.compute.max_nodes;
+    cluster.idle_before_scale_down = state.compute.idle_before_scale_down;
+    cluster.low_priority = state.compute.tier == Tier::LowPriority;
+    cluster.deleting = state.compute.deleting;
+    cluster.closed = owners.plan.stopping() || owners.plan.draining() || state.pool->missing;
+    cluster.jobs_per_node = state.compute.jobs_per_node;
+    state.pool->scheduler.put_cluster(state.handle, cluster);
+    owners.plan.wanted = true;
+}
+
+void Computes::hold_provisioning(ComputeState& compute) {
+    compute.pool->scheduler.hold_provisioning(compute.handle, !compute.unusable.empty()
+                                                                  ? clock.since_boot() + kForGood
+                                                                  : compute.provision_not_before);
+}
+
+void Computes::back_off(ComputeState& compute) {
+    compute.failures = std::min(compute.failures + 1, 10);
+    compute.provision_not_before = clock.since_boot() + 1s * (1 << std::min(compute.failures, 6));
+    hold_provisioning(compute);
+    owners.plan.changed(compute);
+}
+
+void Computes::book_waits(ComputeState& compute) {
+    const Span now = clock.since_boot();
+    const Span passed = now - compute.waiting_at;
+    compute.waiting_at = now;
+    if (compute.waiting_for == schedule::Waiting::For::Quota) compute.waits.quota += passed;
+    if (compute.waiting_for == schedule::Waiting::For::NodeStart)
+        compute.waits.node_start += passed;
+}
+
+std::string Computes::why_unusable(const ComputeState& compute) const {
+    if (compute.pool->missing)
+        return "pool '" + compute.pool->pool.name +
+               "' is not in pools.yaml any more: put it back and start the server again, or delete "
+               "compute '" +
+               compute.compute.name + "'";
+    // Those that it has go on.
+    const bool has_nodes = std::ranges::any_of(compute.nodes, [this](const NodeId& id) {
+        return owners.nodes.by_id.at(id).node.state != NodeState::Leaving;
+    });
+    if (!compute.unusable.empty() && !has_nodes)
+        return "no node can be had for compute '" + compute.compute.name + "': " + compute.unusable;
+    return "";
+}
+
+void Computes::finish_deletion(const std::string& compute_key) {
+    const auto found = by_key.find(compute_key);
+    if (found == by_key.end() || !found->second.compute.deleting) return;
+    ComputeState& compute = found->second;
+    // Nobody waits for those that start or are away, either.
+    for (const NodeId& id : std::set<NodeId>(compute.nodes))
+        if (NodeEntry& node = owners.nodes.by_id.at(id); node.leases.empty())
+            owners.nodes.release(node);
+    if (!compute.nodes.empty() || compute.live_jobs > 0) return;
+    owners.events.of_compute(compute.compute, "deleted");
+    compute.pool->scheduler.remove_cluster(compute.handle);
+    by_handle.erase(compute.handle);
+    owners.plan.touched.erase(&compute);
+    deletions_.erase(compute_key);
+    PoolState& pool = *compute.pool;
+    by_key.erase(found);
+    owners.pools.forget_if_empty(pool);
+    turns.gathering.computes.insert(compute_key);
+}
+
+void Computes::finish_deletions() {
+    for (const std::string& compute_key : std::set<std::string>(deletions_))
+        finish_deletion(compute_key);
+}
+
+ComputeState* Computes::find(const std::string& workspace, const std::string& name) {
+    const auto found = by_key.find(row_key(workspace, name));
+    return found == by_key.end() ? nullptr : &found->second;
+}
+
+const ComputeState* Computes::find(const std::string& workspace, const std::string& name) const {
+    const auto found = by_key.find(row_key(workspace, name));
+    return found == by_key.end() ? nullptr : &found->second;
+}
+
+void Computes::tell_scheduler() {
+    for (const auto& [compute_key, compute] : by_key) tell_scheduler(compute);
+}
+
+void Computes::node_connected(ComputeState& compute) {
+    compute.failures = 0;
+    compute.provision_not_before = Span{};
+    hold_provisioning(compute);
+    owners.plan.changed(compute);
+}
+
+void Computes::cannot_be_had(ComputeState& compute, const std::string& why) {
+    if (std::exchange(compute.unusable, why).empty())
+        owners.events.of_compute(compute.compute, "unusable");
+    hold_provisioning(compute);
+    owners.plan.changed(compute);
+}
+
+void Computes::look_what_it_waits_for(ComputeState& compute) {
+    book_waits(compute);
+    using For = schedule::Waiting::For;
+    const schedule::Scheduler& scheduler = compute.pool->scheduler;
+    const schedule::Counts counts = scheduler.counts(compute.handle);
+    compute.waiting_for = counts.waiting == 0                             ? For::Nothing
+                          : counts.starting > 0                           ? For::NodeStart
+                          : counts.present() >= compute.compute.max_nodes ? For::Nodes
+                          : scheduler.free_slots() <= 0                   ? For::Quota
+                                                                          : For::Nodes;
+}
+
+void Computes::forget() {
+    by_key.clear();
+    by_handle.clear();
+    deletions_.clear();
+}
+
+Result<void> Computes::recover() {
+    const auto load = [this](const Record& record) -> Result<void> {
+        const Json json = TURNOUT_TRY(parse_json(record.value));
+        Compute compute = TURNOUT_TRY(compute_from_json(json));
+        if (compute.deleting) deletions_.insert(record.key);
+        add(std::move(compute));
+        return {};
+    };
+    return each_row(store, Table::Compute, with_prefix(""), load);
+}
+
+void Computes::write_rows(const Turn& turn, Batch& batch) const {
+    for (const std::string& compute_key : turn.computes) {
+        const auto found = by_key.find(compute_key);
+        if (found == by_key.end())
+            batch.erase(Table::Compute, compute_key);
+        else
+            batch.put(Table::Compute, compute_key, to_json(found->second.compute).dump());
+    }
+}
+
+}  // namespace turnout::control

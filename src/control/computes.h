@@ -1,0 +1,78 @@
+// The computes: what is set of each, and what its queue waits for.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+
+#include "control/owner.h"
+#include "model/compute.h"
+#include "schedule/scheduler.h"
+
+namespace turnout::control {
+
+struct PoolState;
+
+// Time in which the queue of a compute waited for something else than its turn. It only grows;
+// a job's share is the difference between two moments.
+struct Waits {
+    Span quota{}, node_start{};
+};
+
+struct ComputeState {
+    Compute compute;
+    PoolState* pool = nullptr;
+    std::string unusable;  // it gets no nodes until it is changed: why
+    Handle handle = 0;
+    std::set<NodeId> nodes;
+    Span provision_not_before{};  // backs off after a failure
+    int failures = 0;
+    Waits waits;
+    schedule::Waiting::For waiting_for = schedule::Waiting::For::Nothing;  // since `waiting_at`
+    Span waiting_at{};
+    std::size_t live_jobs = 0;
+    std::optional<double> price;  // of a node's hour
+
+    std::string key() const { return row_key(compute.workspace, compute.name); }
+};
+
+class Computes : Owner {
+public:
+    explicit Computes(Owners& all) : Owner(all) {}
+
+    std::map<std::string, ComputeState> by_key;  // "{wsid}/{name}"
+    std::unordered_map<Handle, ComputeState*> by_handle;
+
+    ComputeState* find(const std::string& workspace, const std::string& name);
+    const ComputeState* find(const std::string& workspace, const std::string& name) const;
+    ComputeState& add(Compute compute);
+    std::optional<double> price_of(const Compute& compute) const;  // of a node's hour
+    ComputeState& serverless(const std::string& workspace);
+    void change(std::string workspace, std::string name, const Control::ComputeChange& change,
+                Control::Reply<Put> reply);
+    void remove(const std::string& workspace, const std::string& name, Control::Reply<void> reply);
+    void finish_deletions();
+
+    void tell_scheduler(const ComputeState& compute);
+    void tell_scheduler();                          // of all
+    void hold_provisioning(ComputeState& compute);  // as long as it or its pool is to wait
+    void back_off(ComputeState& compute);
+    void node_connected(ComputeState& compute);
+    void cannot_be_had(ComputeState& compute, const std::string& why);
+    void book_waits(ComputeState& compute);
+    void look_what_it_waits_for(ComputeState& compute);
+    std::string why_unusable(const ComputeState& compute) const;  // "" if it is not
+
+    void forget();
+    Result<void> recover();
+    void write_rows(const Turn& turn, Batch& batch) const;
+
+private:
+    void finish_deletion(const std::string& compute_key);
+
+    std::set<std::string> deletions_;  // keys of computes that are being deleted
+};
+
+}  // namespace turnout::control

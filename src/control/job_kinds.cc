@@ -1,0 +1,13 @@
+#include "control/job_kinds.h"
+
+#include "model/sweep_plan.h"
+
+namespace turnout::control {
+
+constexpr KindTable kKinds{{{
+    {.type = JobType::Command, .split = split_task},
+    {.type = JobType::Sweep, .split = base_of_children, .plan = sweep_plan},
+}}};
+static_assert(is_table_of_kinds(kKinds.rows));
+
+}  // namespace turnout::control

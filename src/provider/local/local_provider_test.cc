@@ -1,0 +1,377 @@
+// Nodes whose processes do not answer, or whose folder somebody removed. The processes are real: a
+// program that sleeps, under the names that agent and supervisor have.
+#include "provider/local/local_provider.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <functional>
+#include <optional>
+#include <set>
+
+#include "base/json.h"
+#include "io/posix/files.h"
+#include "io/posix/processes.h"
+#include "provider/local/harm.h"
+#include "provider/test_until.h"
+
+namespace turnout {
+namespace {
+
+class LocalProviderTest : public ::testing::Test {
+protected:
+    std::string root = [] {
+        char path[] = "/tmp/turnout-provider-XXXXXX";
+        return std::string(mkdtemp(path));
+    }();
+    std::string folder = root + "/nodes/ws_cpu_node-1";
+    std::vector<ProcessId> started;
+
+    void SetUp() override {
+        ASSERT_TRUE(make_directories(folder, 0700));
+        const std::string sleep = read_file("/bin/sleep", 64 << 20).value();
+        for (const char* name : {"/turnout-agent", "/turnout-supervisor-0123", "/editor"})
+            ASSERT_TRUE(write_file_atomically(root + name, sleep, 0700));
+    }
+    void TearDown() override {
+        for (const ProcessId& process : started) {
+            (void)send_signal(process, SIGKILL);
+            while (is_alive(process)) {
+            }
+            reap(process.pid);
+        }
+        (void)remove_tree(root);
+    }
+    ProcessId begin(const std::string& program, const std::string& directory,
+                    std::vector<std::string> environment = {}) {
+        SpawnRequest request;
+        request.program = root + "/" + program;
+        request.arguments = {request.program, "1000"};
+        request.environment = std::move(environment);
+        request.directory = directory;
+        started.push_back(spawn(request).value());
+        // Within exec there is a moment in which its surroundings cannot be read.
+        const std::string proc = "/proc/" + std::to_string(started.back().pid);
+        while (is_alive(started.back()) &&
+               (program_of(started.back().pid) != program ||
+                (!request.environment.empty() &&
+                 read_file(proc + "/environ", 1 << 20).value_or("").empty()))) {
+        }
+        return started.back();
+    }
+    // As the provider would have started it.
+    ProcessId begin_agent() {
+        const ProcessId agent = begin("turnout-agent", folder);
+        const Json handle =
+            Json::object({{"pid", static_cast<std::int64_t>(agent.pid)},
+                          {"startTicks", static_cast<std::int64_t>(agent.start_ticks)},
+                          {"bootId", boot_id()},
+                          {"folder", folder},
+                          {"folderIdentity", folder_identity(folder)}});
+        EXPECT_TRUE(write_file_atomically(folder + "/agent.json", handle.dump(), 0600));
+        return agent;
+    }
+    std::vector<std::string> mark(const std::string& of) {
+        return {"TURNOUT_NODE_FOLDER=" + of, "TURNOUT_ATTEMPT=ws/job/1"};
+    }
+    // A process that was killed takes a moment to end.
+    bool dies(const ProcessId& process) {
+        const Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
+        pollfd ended{fd.get(), POLLIN, 0};
+        return !is_alive(process) || ::poll(&ended, 1, 10'000) == 1;
+    }
+
+    NodeRequest node() {
+        NodeRequest out;
+        out.id = "ws/cpu/node-1";
+        out.pool = "local";
+        return out;
+    }
+    // What becomes of the node within the time.
+    std::string released(Span within) {
+        AsioLoop loop;
+        std::string became = "nothing";
+        LocalProvider provider(loop, options(),
+                               {[&](const NodeId&, Error) { became = "failed"; },
+                                [&](const NodeId&) {
+                                    became = "gone";
+                                    loop.stop();
+                                }});
+        EXPECT_EQ(provider.folder_of(node().id), folder);
+        provider.release(node().id, {});
+        loop.after(within, [&] { loop.stop(); });
+        loop.run();
+        return became;
+    }
+    LocalProviderOptions options() {
+        LocalProviderOptions options;
+        options.agent = "/bin/true";  // what is started anew in this test ends at once
+        options.nodes_folder = root + "/nodes";
+        options.node_token = [](const NodeId&) { return Secret("secret"); };
+        options.leaving = options.silent_agent = 300ms;
+        return options;
+    }
+};
+
+TEST_F(LocalProviderTest, OnlyTheNodesOwnProcessesAreEnded) {
+    const ProcessId agent = begin("turnout-agent", folder),
+                    supervisor = begin("turnout-supervisor-0123", folder);
+    const ProcessId left_behind = begin("editor", "/", mark(folder));
+    const ProcessId shell =
+        begin("editor", folder, {"PWD=" + folder, "TURNOUT_NODE_FOLDER=" + folder});
+    const ProcessId other_task = begin("editor", "/", mark(root + "/nodes/other"));
+    ASSERT_TRUE(make_directories(root + "/other", 0700));
+    const ProcessId other = begin("turnout-agent", root + "/other");
+    EXPECT_TRUE(kill_processes_of(folder));
+    for (const ProcessId& gone : {agent, supervisor, left_behind}) EXPECT_TRUE(dies(gone));
+    for (const ProcessId& stays : {shell, other_task, other}) EXPECT_TRUE(is_alive(stays));
+    EXPECT_FALSE(kill_processes_of(folder)) << "nothing of it is left";
+}
+
+TEST_F(LocalProviderTest, AFolderThatTookTheNodesPathHasNotItsProcesses) {
+    const ProcessId agent = begin("turnout-agent", folder);
+    ASSERT_EQ(rename(folder.c_str(), (root + "/moved").c_str()), 0);
+    ASSERT_TRUE(make_directories(folder, 0700));
+    EXPECT_FALSE(kill_processes_of(folder));
+    EXPECT_TRUE(is_alive(agent));
+    EXPECT_TRUE(kill_processes_of(root + "/moved"));
+    EXPECT_TRUE(dies(agent));
+}
+
+TEST_F(LocalProviderTest, WhatIsStoppedIsEndedWhenTheNodeIsToLeave) {
+    const ProcessId agent = begin_agent(), supervisor = begin("turnout-supervisor-0123", folder),
+                    task = begin("editor", "/", mark(folder));
+    for (const ProcessId& one : {agent, supervisor}) ASSERT_TRUE(send_signal(one, SIGSTOP));
+    EXPECT_EQ(released(10s), "gone");
+    for (const ProcessId& one : {agent, supervisor, task}) EXPECT_TRUE(dies(one));
+    EXPECT_EQ(access(folder.c_str(), F_OK), -1);
+}
+
+TEST_F(LocalProviderTest, AFolderThatSomebodyRemovedIsNoProof) {
+    const ProcessId agent = begin_agent(), supervisor = begin("turnout-supervisor-0123", folder),
+                    task = begin("editor", "/", mark(folder));
+    ASSERT_TRUE(remove_tree(folder));
+    EXPECT_EQ(released(10s), "gone");
+    for (const ProcessId& one : {agent, supervisor, task}) EXPECT_TRUE(dies(one));
+}
+
+TEST_F(LocalProviderTest, AFolderThatSomebodyEmptiedIsNoProof) {
+    const ProcessId supervisor = begin("turnout-supervisor-0123", folder);
+    EXPECT_EQ(released(10s), "gone");
+    EXPECT_TRUE(dies(supervisor));
+}
+
+TEST_F(LocalProviderTest, AnAgentThatLivesAndIsAskedForWithoutEndIsReplaced) {
+    const ProcessId agent = begin_agent();
+    ASSERT_TRUE(send_signal(agent, SIGSTOP));
+    AsioLoop loop;
+    LocalProvider provider(loop, options(), {[](const NodeId&, Error) {}, [](const NodeId&) {}});
+    const std::string handle = folder + "/agent.json", before = read_file(handle).value();
+    std::function<void()> ask = [&] {
+        provider.provision(node());
+        if (read_file(handle).value() != before)
+            loop.stop();
+        else
+            loop.after(50ms, ask);
+    };
+    ask();
+    loop.after(10s, [&] { loop.stop(); });
+    loop.run();
+    EXPECT_TRUE(dies(agent));
+    EXPECT_NE(read_file(handle).value(), before) << "another one was started";
+}
+
+// Agents that begin one program with one processor, as the real one does, and become it.
+class ProcessorsOfNodes : public LocalProviderTest {
+protected:
+    AsioLoop loop;
+    std::optional<LocalProvider> provider;
+    std::set<NodeId> gone;
+
+    void SetUp() override {
+        LocalProviderTest::SetUp();
+        const std::string supervisor =
+            path_of("/proc/self/exe").substr(0, path_of("/proc/self/exe").rfind('/')) +
+            "/turnout-supervisor";
+        ASSERT_TRUE(write_file_atomically(
+            root + "/agent",
+            "#!/bin/sh\nlist=-\nwhile [ $# -gt 1 ]; do [ \"$1\" = --processors ] && list=$2; [ "
+            "\"$1\" = --node ] && node=$2; shift; done\n"
+            "[ $node != ws/cpu/whole-1 ] || count=0\n"
+            "exec " +
+                supervisor + " launch end ${count:-1} $list 0 - - - 1 0 - 0 sleep 1000\n",
+            0700));
+        begin_server();
+    }
+    void TearDown() override {
+        provider.reset();
+        const std::vector<DirectoryEntry> nodes = list_directory(root + "/nodes").value();
+        for (const DirectoryEntry& entry : nodes)
+            if (const ProcessId agent = agent_in(root + "/nodes/" + entry.name); agent.pid > 0)
+                started.push_back(agent);
+        LocalProviderTest::TearDown();
+    }
+    static std::string path_of(const char* link) {
+        char path[4096];
+        const ssize_t size = readlink(link, path, sizeof path);
+        return {path, static_cast<std::size_t>(std::max<ssize_t>(size, 0))};
+    }
+    static ProcessId agent_in(const std::string& where) {
+        const Result<std::string> text = read_file(where + "/agent.json");
+        if (!text) return {};
+        const Json json = parse_json(*text).value();
+        return {static_cast<pid_t>(json.at("pid").as_int()),
+                static_cast<std::uint64_t>(json.at("startTicks").as_int())};
+    }
+    void begin_server() {
+        provider.reset();
+        LocalProviderOptions with = options();
+        with.agent = root + "/agent";
+        provider.emplace(loop, std::move(with),
+                         ProviderEvents{[](const NodeId&, Error) {},
+                                        [this](const NodeId& id) { gone.insert(id); }});
+    }
+    static NodeRequest one(const std::string& name, int cores = 1) {
+        NodeRequest out;
+        out.id = "ws/cpu/" + name;
+        out.pool = "local";
+        out.cores = cores;
+        return out;
+    }
+    bool until(const std::function<bool()>& done) { return run_until(loop, done); }
+    // What its command may use, as /proc says.
+    std::string begin_node(const NodeRequest& node) {
+        provider->provision(node);
+        std::string allowed;
+        EXPECT_TRUE(until([&] {
+            const std::string proc =
+                "/proc/" + std::to_string(agent_in(provider->folder_of(node.id)).pid);
+            if (read_file(proc + "/comm").value_or("") != "sleep\n") return false;
+            const std::string status = read_file(proc + "/status").value_or("");
+            const auto at = status.find("Cpus_allowed_list:\t");
+            allowed = status.substr(at + 19, status.find('\n', at) - at - 19);
+            return true;
+        }));
+        return allowed;
+    }
+};
+
+TEST_F(ProcessorsOfNodes, AreDifferentOnesThoughTheirNumbersCollide) {
+    const std::vector<int> usable = usable_processors();
+    const int count = static_cast<int>(usable.size());
+    if (count < 2) GTEST_SKIP() << "one processor cannot be divided";
+    std::set<std::string> taken;
+    std::vector<std::string> names;
+    for (int i = 0; i < std::min(count, 4); ++i) {
+        names.push_back("node-" + std::to_string(1 + i * count));  // all the same, modulo that
+        EXPECT_TRUE(taken.insert(begin_node(one(names.back()))).second)
+            << "two nodes have the same processor";
+    }
+    for (const std::string& each : taken)
+        EXPECT_EQ(each.find_first_not_of("0123456789"), std::string::npos) << each;
+    // A later server finds who has what. What a node gives back is the next one's.
+    begin_server();
+    std::string freed = begin_node(one(names[1]));
+    EXPECT_TRUE(taken.contains(freed)) << "it goes on as it was";
+    provider->release(one(names[1]).id, {});
+    ASSERT_TRUE(until([&] { return gone.contains(one(names[1]).id); }));
+    if (count <= 4) {
+        EXPECT_EQ(begin_node(one("other-1")), freed);
+    }
+    // A command without a limit has them all.
+    const std::string all = begin_node(one("whole-1"));
+    EXPECT_GT(all.size(), freed.size());
+}
+
+TEST_F(ProcessorsOfNodes, AreThoseThatTheServerMayUse) {
+    cpu_set_t before, few;
+    ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+    CPU_ZERO(&few);
+    const int last = usable_processors().back();
+    CPU_SET(static_cast<std::size_t>(last), &few);
+    ASSERT_EQ(sched_setaffinity(0, sizeof few, &few), 0);
+    begin_server();
+    EXPECT_EQ(begin_node(one("node-1")), std::to_string(last));
+    EXPECT_EQ(begin_node(one("node-2", 4)), std::to_string(last)) << "there is no other";
+    ASSERT_EQ(sched_setaffinity(0, sizeof before, &before), 0);
+}
+
+// A stuck agent was ended, and another one is about to be started in its place, when the node is
+// let go.
+TEST_F(LocalProviderTest, NothingOfANodeIsStartedAfterItIsGone) {
+    const ProcessId agent = begin_agent();
+    ASSERT_TRUE(send_signal(agent, SIGSTOP));
+    LocalProviderOptions with = options();
+    with.agent = root + "/agent";  // lives until it is ended
+    ASSERT_TRUE(write_file_atomically(
+        with.agent, "#!/bin/sh\ntouch " + root + "/started\nexec " + root + "/turnout-agent 1000\n",
+        0700));
+    AsioLoop loop;
+    int gone = 0;
+    LocalProvider provider(loop, with,
+                           {[](const NodeId&, Error) {},
+                            [&](const NodeId&) {
+                                ++gone;
+                                loop.after(300ms, [&] {
+                                    loop.stop();
+                                });  // longer than what was about to be started takes
+                            }});
+    std::function<void()> ask = [&] {
+        if (!is_alive(agent)) return provider.release(node().id, {});
+        provider.provision(node());
+        loop.after(1ms, ask);
+    };
+    ask();
+    loop.after(10s, [&] { loop.stop(); });
+    loop.run();
+    EXPECT_EQ(gone, 1);
+    EXPECT_FALSE(kill_processes_of(folder)) << "an agent that nobody wants";
+    EXPECT_EQ(access(folder.c_str(), F_OK), -1);
+    EXPECT_EQ(access((root + "/started").c_str(), F_OK), -1);
+}
+
+// What the machine lacks just now is no quota that a pool has used up.
+TEST_F(LocalProviderTest, WhatTheMachineLacksForAMomentIsTriedAgainSoon) {
+    AsioLoop loop;
+    std::optional<Error> why;
+    LocalProvider provider(loop, options(),
+                           {[&](const NodeId&, Error error) {
+                                why = std::move(error);
+                                loop.stop();
+                            },
+                            [](const NodeId&) {}});
+    rlimit before{};
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const rlimit none{3, before.rlim_max};
+    loop.after(Span{}, [&] {
+        ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+        provider.provision(node());
+    });
+    loop.after(10s, [&] { loop.stop(); });
+    loop.run();
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    ASSERT_TRUE(why);
+    EXPECT_EQ(why->code, Code::Unavailable) << why->message;
+}
+
+TEST_F(LocalProviderTest, AnAgentThatLivesIsNotReplacedWhenItIsAskedForOnce) {
+    const ProcessId agent = begin_agent();
+    AsioLoop loop;
+    LocalProvider provider(loop, options(), {[](const NodeId&, Error) {}, [](const NodeId&) {}});
+    provider.provision(node());
+    loop.after(600ms, [&] { loop.stop(); });
+    loop.run();
+    EXPECT_TRUE(is_alive(agent));
+}
+
+}  // namespace
+}  // namespace turnout

@@ -1,0 +1,299 @@
+// What the contract of all providers does not ask: hosts that are down, doors that are shut, keys
+// that change, ways that lead through another host.
+#include "provider/ssh/ssh_provider.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/ssh/session.h"
+#include "provider/ssh/hosts.h"
+#include "provider/ssh/test_hosts.h"
+#include "provider/test_until.h"
+
+namespace turnout {
+namespace {
+
+class SshHosts : public ::testing::Test {
+protected:
+    TestHosts hosts{2};
+    AsioLoop loop;
+    std::unique_ptr<SshProvider> provider;
+    std::map<NodeId, Error> failed;
+    std::vector<std::string> said;
+    std::vector<NodeId> gone;
+
+    void SetUp() override { begin(); }
+    void begin() {
+        provider.reset();
+        SshProviderOptions options;
+        options.agent = agent_beside();
+        options.server_socket = hosts.root() + "/server.sock";
+        options.folder = hosts.root() + "/own";
+        options.node_token = [](const NodeId&) { return Secret("secret"); };
+        options.leaving = Span{};
+        provider = std::make_unique<SshProvider>(
+            loop, std::move(options),
+            ProviderEvents{
+                [this](const NodeId& id, Error why) {
+                    failed.insert_or_assign(id, std::move(why));
+                },
+                [this](const NodeId& id) { gone.push_back(id); }, [](const NodeId&, Json) {},
+                [this](const NodeId&, std::string what) { said.push_back(std::move(what)); }});
+        ASSERT_TRUE(provider->open());
+    }
+    void provision(const NodeId& id, Json settings) {
+        NodeRequest request;
+        request.id = id;
+        request.pool = "lab";
+        request.settings = std::move(settings);
+        provider->provision(request);
+    }
+    Error failure_of(const NodeId& id) {
+        EXPECT_TRUE(run_until(loop, [&] { return failed.contains(id); }));
+        return failed.contains(id) ? failed.at(id) : Error(Code::Internal, "", "");
+    }
+    bool runs_on(const NodeId& id, int host) {
+        return run_until(loop, [&] { return hosts.host_of(id) == host; });
+    }
+};
+
+const NodeId kOne = "0123456789ab/cpu/node-1", kTwo = "0123456789ab/cpu/node-2";
+
+TEST_F(SshHosts, TheNextOneIsTakenWhereOneIsDownAndNobodyIsAskedTwice) {
+    hosts.end(0);
+    provision(kOne, hosts.settings(1));
+    ASSERT_TRUE(runs_on(kOne, 1));
+    provision(kTwo, hosts.settings(1));
+    const Error why = failure_of(kTwo);
+    EXPECT_EQ(why.code, Code::ResourceExhausted);
+    EXPECT_NE(
+        why.message.find("pool 'lab' has no host for another node: 1 of 2 have their nodes; "),
+        std::string::npos)
+        << why.message;
+    EXPECT_NE(why.message.find("127.0.0.1:" + std::to_string(hosts.port(0))), std::string::npos)
+        << why.message;
+    const Json known = provider->describe(hosts.settings(1));
+    EXPECT_EQ(known.items()[0].at("state").as_string(), "avoided");
+    EXPECT_EQ(known.items()[1].at("nodes").as_int(), 1);
+}
+
+TEST_F(SshHosts, WhoIsNotLetInSaysSoAndIsNotTriedAgain) {
+    ASSERT_TRUE(write_file_atomically(hosts.root() + "/id.pub", "", 0600));
+    provision(kOne, hosts.settings(1));
+    const Error why = failure_of(kOne);
+    EXPECT_EQ(why.code, Code::InvalidArgument);
+    EXPECT_NE(why.message.find("does not let '" + TestHosts::user() + "' in with the key"),
+              std::string::npos)
+        << why.message;
+}
+
+TEST_F(SshHosts, AKeyThatIsNoneIsSaid) {
+    ASSERT_TRUE(write_file_atomically(hosts.root() + "/none", "no key\n", 0600));
+    Json settings = hosts.settings(1);
+    settings.set("key", hosts.root() + "/none");
+    provision(kOne, settings);
+    EXPECT_NE(failure_of(kOne).message.find("a private key without passphrase is expected"),
+              std::string::npos);
+    settings.set("key", hosts.root() + "/absent");
+    provision(kTwo, settings);
+    const Error why = failure_of(kTwo);
+    EXPECT_NE(why.message.find(hosts.root() + "/absent"), std::string::npos) << why.message;
+    EXPECT_EQ(why.code, Code::ResourceExhausted) << "it may come back";
+}
+
+TEST_F(SshHosts, WhileItConnectsAgainNobodyIsSaidToBeGone) {
+    Json settings = hosts.settings(1);
+    settings.find("hosts")->items().pop_back();
+    provision(kOne, settings);
+    ASSERT_TRUE(run_until(
+        loop, [&] { return !said.empty() && said.back().starts_with("its agent was started"); }));
+    hosts.end(0);
+    hosts.begin(0);
+    int asked = 0, answered = 0;
+    bool alive = false, missing = false;
+    const auto answer = [&](Result<std::vector<FoundNode>> found) {
+        ++answered;
+        ASSERT_TRUE(found);
+        missing = missing || found->size() != 1;
+        alive = alive || (found->size() == 1 && found->front().is == FoundNode::Is::Alive);
+    };
+    // Some of them ask between the connection and what is then looked at.
+    EXPECT_TRUE(run_until(loop, [&] {
+        if (!alive && !missing && asked < 1000) {
+            ++asked;
+            provider->list(answer);
+        }
+        return (alive || missing) && asked == answered;
+    }));
+    EXPECT_FALSE(missing);
+}
+
+TEST_F(SshHosts, WhatAHandleSaysOfAHostDoesNotOutdoItsPool) {
+    Pool pool;
+    pool.name = "lab";
+    pool.settings = hosts.settings(1);
+    provider->set_pools(std::span(&pool, 1));
+    provider->release(kOne, Json::object({{"host", Json::object({{"address", "127.0.0.1"},
+                                                                 {"port", hosts.port(0)},
+                                                                 {"user", TestHosts::user()},
+                                                                 {"folder", hosts.folder(0)},
+                                                                 {"key", "/absent"}})}}));
+    EXPECT_TRUE(run_until(loop, [&] { return gone == std::vector<NodeId>{kOne}; }));
+}
+
+TEST_F(SshHosts, AHostThatShowsAnotherKeyIsRefusedAfterARestartToo) {
+    Json settings = hosts.settings(1);
+    settings.find("hosts")->items().pop_back();
+    provision(kOne, settings);
+    ASSERT_TRUE(runs_on(kOne, 0));
+    provider->release(kOne, Json());
+    ASSERT_TRUE(run_until(loop, [&] { return !gone.empty(); }));
+    EXPECT_EQ(hosts.host_of(kOne), -1);
+    hosts.change_key(0);
+    begin();
+    provision(kTwo, settings);
+    const Error why = failure_of(kTwo);
+    EXPECT_EQ(why.code, Code::InvalidArgument);
+    EXPECT_NE(why.message.find("when it was first used"), std::string::npos) << why.message;
+}
+
+TEST_F(SshHosts, AHostIsReachedThroughAnother) {
+    Json settings = hosts.settings(1);
+    settings.find("hosts")->items().erase(settings.find("hosts")->items().begin());
+    settings.set("jump", "127.0.0.1:" + std::to_string(hosts.port(0)));
+    provision(kOne, settings);
+    EXPECT_TRUE(runs_on(kOne, 1));
+    EXPECT_TRUE(failed.empty());
+}
+
+TEST_F(SshHosts, WhatIsOnAHostThatDoesNotAnswerIsNotSaidToBeGone) {
+    Json settings = hosts.settings(1);
+    provision(kOne, settings);
+    ASSERT_TRUE(run_until(loop, [&] { return hosts.host_of(kOne) >= 0; }));
+    hosts.end(hosts.host_of(kOne));
+    begin();
+    std::optional<std::vector<FoundNode>> found;
+    provider->list([&](Result<std::vector<FoundNode>> answer) { found = std::move(*answer); });
+    ASSERT_TRUE(run_until(loop, [&] { return found.has_value(); }));
+    ASSERT_EQ(found->size(), 1u);
+    EXPECT_EQ(found->front().id, kOne);
+    EXPECT_EQ(found->front().is, FoundNode::Is::Unknown);
+}
+
+TEST_F(SshHosts, AHostListsNoNodesOfOthersAndNothingThatIsNone) {
+    Pool pool;
+    pool.name = "lab";
+    pool.settings = hosts.settings(1);
+    provider->set_pools(std::span(&pool, 1));
+    provision(kOne, pool.settings);
+    ASSERT_TRUE(runs_on(kOne, 0));
+    const std::string instance = read_file(hosts.root() + "/own/instance").value();
+    const std::string there = hosts.folder(1) + "/" + std::string(trim(instance)) + "/nodes/";
+    for (const char* name : {"0123456789ab_cpu_node-1", "0123456789ab_cpu_node-7",
+                             "0123456789ab_cpu_other-1", "0123456789ab_cpu_node-", "a b_c_node-1"})
+        ASSERT_TRUE(make_directories(there + name, 0700));
+    std::map<NodeId, FoundNode> found;
+    bool answered = false;
+    provider->list([&](Result<std::vector<FoundNode>> answer) {
+        for (FoundNode& one : *answer) found.emplace(one.id, one);
+        answered = true;
+    });
+    ASSERT_TRUE(run_until(loop, [&] { return answered; }));
+    EXPECT_EQ(found.size(), 2u);
+    EXPECT_TRUE(found.contains("0123456789ab/cpu/node-7"));
+    ASSERT_TRUE(found.contains(kOne));
+    EXPECT_EQ(found.at(kOne).handle.at("host").at("port").as_int(), hosts.port(0));
+}
+
+TEST_F(SshHosts, AnAgentHasTheVariablesOfItsPool) {
+    Json settings = hosts.settings(1);
+    settings.set("variables",
+                 Json::object({{"INDEX", "https://me:pass word@a/\n"}, {"PATH", "/bin"}}));
+    provision(kOne, settings);
+    ASSERT_TRUE(run_until(loop, [&] {
+        const std::string place = hosts.place_of(kOne);
+        return !place.empty() && read_file(place + "/agent.json").has_value();
+    }));
+    const std::string place = hosts.place_of(kOne);
+    EXPECT_EQ(read_file(place + "/node.token").value(), "secret");
+    const Json agent = parse_json(read_file(place + "/agent.json").value()).value();
+    const auto variables = split(
+        read_file("/proc/" + std::to_string(agent.at("pid").as_int()) + "/environ").value(), '\0');
+    const auto count = [&](std::string_view begin) {
+        return std::ranges::count_if(
+            variables, [&](const std::string& one) { return one.starts_with(begin); });
+    };
+    EXPECT_EQ(count("INDEX=https://me:pass word@a/\n"), 1);
+    EXPECT_EQ(count("PATH="), 1);
+    EXPECT_EQ(count("PATH=/bin"), 1);
+}
+
+TEST_F(SshHosts, WhatIsOnlyCheckedChangesNothing) {
+    Json settings = hosts.settings(1);
+    settings.find("hosts")->items().pop_back();
+    provision(kOne, settings);
+    ASSERT_TRUE(runs_on(kOne, 0));
+    Json other = settings;
+    other.set("key", hosts.root() + "/absent");
+    const Json checked = loop.run(provider->check(other));
+    EXPECT_FALSE(checked.items()[0].at("reachable").as_bool()) << checked.dump();
+    EXPECT_EQ(provider->describe(settings).items()[0].at("state").as_string(), "connected");
+}
+
+TEST(SshSession, WhatAMachineSaysIsFitForAMessage) {
+    EXPECT_EQ(ssh::fit_for_message(" a\x1b[2J\nb\xc2\x9b\xff\xc3\xa9\n"), "a?[2J?b??\xc3\xa9");
+    EXPECT_LT(ssh::fit_for_message(std::string(100'000, 'x')).size(), 500u);
+}
+
+TEST(SshSession, BytesOfAllKindsAndSizesGoThereAndBack) {
+    TestHosts hosts(1);
+    AsioLoop loop;
+    ssh::Target target;
+    target.host = "127.0.0.1";
+    target.port = static_cast<std::uint16_t>(hosts.port(0));
+    target.user = TestHosts::user();
+    target.key = Secret(read_file(hosts.key()).value());
+    target.is_known = [](const std::string&) -> Result<void> { return {}; };
+    const auto session = loop.run(ssh::Session::open(loop, std::move(target), nullptr, 10s));
+    ASSERT_TRUE(session) << session.error().message;
+    std::string large(700'000, '\0');
+    for (std::size_t i = 0; i < large.size(); ++i) large[i] = static_cast<char>(i * 7 + i / 251);
+    const auto echoed = loop.run((*session)->run("cat; echo words >&2; exit 7", large, 20s));
+    ASSERT_TRUE(echoed) << echoed.error().message;
+    EXPECT_EQ(echoed->out, large);
+    EXPECT_EQ(echoed->err, "words\n");
+    EXPECT_EQ(echoed->code, 7);
+    const auto early = loop.run((*session)->run("exit 3", std::string(9 << 20, 'x'), 20s));
+    ASSERT_TRUE(early) << early.error().message;
+    EXPECT_EQ(early->code, 3);
+    const auto killed = loop.run((*session)->run("kill -9 $$", "", 20s));
+    ASSERT_TRUE(killed) << killed.error().message;
+    EXPECT_EQ(killed->code, -1);
+    const auto late = loop.run((*session)->run("sleep 1000", "", 50ms));
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().reason, "Timeout");
+    hosts.end(0);
+    const auto lost = loop.run((*session)->run("true", "", 20s));
+    ASSERT_FALSE(lost);
+    EXPECT_EQ(lost.error().code, Code::Unavailable);
+}
+
+TEST(SshSettings, WhatNamesAHostIsReadAndNothingElse) {
+    const auto place = parse_ssh_place("me@[::1]:2222");
+    ASSERT_TRUE(place);
+    EXPECT_EQ(place->user, "me");
+    EXPECT_EQ(place->address, "::1");
+    EXPECT_EQ(place->port, 2222);
+    EXPECT_EQ(parse_ssh_place("gpu1")->port, 0);
+    for (const char* text : {"", "a b", "-oProxyCommand=x", "me@", "@host", "host:port", "$(x)",
+                             "me;x@host", "host\n"})
+        EXPECT_FALSE(parse_ssh_place(text)) << text;
+}
+
+}  // namespace
+}  // namespace turnout

@@ -1,0 +1,140 @@
+// What YAML and REST shape differently in computes and datastores.
+#include "resources/shapes.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/text.h"
+#include "resources/resources.h"
+
+namespace turnout::resources {
+
+namespace {
+const std::vector<Choice>& compute_identities() {
+    static const std::vector<Choice> choices = {
+        {"system_assigned", "SystemAssigned"},
+        {"user_assigned", "UserAssigned"},
+        {"system_assigned_user_assigned", "SystemAssigned,UserAssigned"},
+        {"none", "None"}};
+    return choices;
+}
+}  // namespace
+
+Special compute_identity_shape() {
+    return {
+        .shape = "mapping: `type`, `user_assigned_identities`",
+        .check =
+            [](Reading& reading, const std::string& pointer, const Json& value) {
+                if (!reading.expect_mapping(pointer, value)) return;
+                check_keys(reading, pointer, value,
+                           {"type", "user_assigned_identities", "principal_id", "tenant_id"},
+                           "an identity");
+                if (value.at("type").is_null())
+                    reading.refuse(pointer, "key 'type' is missing");
+                else
+                    check_choice(reading, pointer_to(pointer, "type"), compute_identities());
+                const Json& users = value.at("user_assigned_identities");
+                if (users.is_null()) return;
+                const std::string list = pointer_to(pointer, "user_assigned_identities");
+                if (!reading.expect_list(list, users)) return;
+                for (std::size_t i = 0; i < users.items().size(); ++i)
+                    if (!users.items()[i].at("resource_id").is_string())
+                        reading.refuse(pointer_to(list, i),
+                                       "expected a mapping with 'resource_id'");
+            },
+        .to_rest =
+            [](const YamlDocument&, const std::string&, const Json& value, const Scope&,
+               Json& rest) {
+                const Choice* type = find_choice(compute_identities(), value.at("type").as_view());
+                Json identity = Json::object({{"type", type != nullptr ? type->rest : "None"}});
+                if (value.at("user_assigned_identities").is_array()) {
+                    Json users = Json::object();
+                    for (const Json& user : value.at("user_assigned_identities").items())
+                        users.set(user.at("resource_id").as_view(), Json::object());
+                    identity.set("userAssignedIdentities", std::move(users));
+                }
+                rest.set("identity", std::move(identity));
+            },
+        .from_rest = [](const Json& rest) -> Json {
+            const Json& identity = rest.at("identity");
+            const Choice* type = find_choice(compute_identities(), identity.at("type").as_view());
+            if (type == nullptr) return {};
+            Json out = Json::object({{"type", type->yaml}});
+            if (identity.at("userAssignedIdentities").is_object()) {
+                Json users = Json::array();
+                for (const auto& [id, user] : identity.at("userAssignedIdentities").members())
+                    users.push(Json::object({{"resource_id", id}}));
+                out.set("user_assigned_identities", std::move(users));
+            }
+            return out;
+        }};
+}
+
+Special ssh_settings_shape() {
+    return {
+        .shape = "mapping",
+        .check = [](Reading& reading, const std::string& pointer,
+                    const Json& value) { reading.expect_mapping(pointer, value); },
+        // Not sent: a password in it would be of no use there.
+        .to_rest = [](const YamlDocument&, const std::string&, const Json&, const Scope&, Json&) {},
+        .from_rest = [](const Json&) -> Json { return {}; }};
+}
+
+Special ssh_access_shape() {
+    return {.shape = "true or false",
+            .check = [](Reading& reading, const std::string& pointer,
+                        const Json& value) { (void)reading.expect_flag(pointer, value); },
+            .to_rest =
+                [](const YamlDocument&, const std::string&, const Json&, const Scope&, Json& rest) {
+                    set_path(rest, "properties.properties.remoteLoginPortPublicAccess", "Disabled");
+                },
+            .from_rest = [](const Json& rest) -> Json {
+                const Json& access =
+                    at_path(rest, "properties.properties.remoteLoginPortPublicAccess");
+                if (access.as_view() == "Disabled") return false;
+                if (access.as_view() == "Enabled") return true;
+                return {};
+            }};
+}
+
+Special credentials_shape() {
+    return {
+        .shape = "mapping: `account_key` or `sas_token`",
+        .check =
+            [](Reading& reading, const std::string& pointer, const Json& value) {
+                if (!reading.expect_mapping(pointer, value)) return;
+                check_keys(reading, pointer, value, {"account_key", "sas_token"},
+                           "the credentials of azure_blob");
+                if (value.has("account_key") && value.has("sas_token"))
+                    reading.refuse(pointer, "expected either account_key or sas_token, found both");
+                for (const auto& [key, member] : value.members())
+                    if (key == "account_key" || key == "sas_token")
+                        reading.expect_text(pointer_to(pointer, key), member);
+            },
+        .to_rest =
+            [](const YamlDocument& document, const std::string& pointer, const Json& value,
+               const Scope&, Json& rest) {
+                Json out = Json::object({{"credentialsType", "None"}});
+                if (value.has("account_key"))
+                    out = Json::object(
+                        {{"credentialsType", "AccountKey"},
+                         {"secrets",
+                          Json::object({{"secretsType", "AccountKey"},
+                                        {"key", document.text(pointer_to(pointer, "account_key"),
+                                                              value.at("account_key"))}})}});
+                else if (value.has("sas_token"))
+                    out = Json::object(
+                        {{"credentialsType", "Sas"},
+                         {"secrets",
+                          Json::object({{"secretsType", "Sas"},
+                                        {"sasToken", document.text(pointer_to(pointer, "sas_token"),
+                                                                   value.at("sas_token"))}})}});
+                set_path(rest, "properties.credentials", std::move(out));
+            },
+        // Secrets never come back: an empty mapping tells that there is one.
+        .from_rest = [](const Json& rest) -> Json {
+            return at_path(rest, "properties.credentials").is_object() ? Json::object() : Json();
+        }};
+}
+
+}  // namespace turnout::resources

@@ -1,0 +1,150 @@
+// Which description a document is read by: its kind, its `type` and its `$schema`.
+#include <algorithm>
+
+#include "base/text.h"
+#include "resources/documents.h"
+#include "resources/resources.h"
+
+namespace turnout::resources {
+
+std::vector<const Description*> all_descriptions() {
+    std::vector<const Description*> all = {&command_job(), &sweep_job(), &aml_compute()};
+    for (const DocumentKind& kind : document_kinds())
+        if (kind.description != nullptr) all.push_back(&kind.description());
+    all.push_back(&workspace());
+    return all;
+}
+
+namespace {
+
+struct Known {
+    const char* kind;
+    const char* type;    // as `type:` says, squeezed: no '_' and lower case
+    const char* schema;  // begins the file name of the `$schema`
+};
+
+// What Azure ML has and `description_for` refuses by name.
+constexpr Known kNotYet[] = {
+    {"job", "pipeline", "pipelineJob"},
+    {"job", "automl", "autoMLJob"},
+    {"job", "spark", "sparkJob"},
+    {"job", "parallel", "parallelJob"},
+    {"job", "datatransfer", "dataTransfer"},
+    {"job", "import", "importJob"},
+    {"job", "finetuning", "fineTuning"},
+    {"job", "distillation", "distillation"},
+    {"compute", "computeinstance", "computeInstance"},
+    {"compute", "virtualmachine", "vmCompute"},
+    {"compute", "kubernetes", "kubernetesCompute"},
+    {"compute", "synapsespark", "synapseSparkCompute"},
+    {"compute", "hdinsight", "hdInsight"},
+    {"compute", "databricks", "databricks"},
+    {"compute", "aks", "aks"},
+    {"compute", "datafactory", "dataFactory"},
+    {"compute", "datalakeanalytics", "dataLakeAnalytics"},
+    {"component", "pipeline", "pipelineComponent"},
+    {"component", "parallel", "parallelComponent"},
+    {"component", "spark", "sparkComponent"},
+    {"component", "automl", "autoMLComponent"},
+    {"component", "sweep", "sweepComponent"},
+    {"component", "datatransfer", "dataTransferComponent"},
+    {"component", "import", "importComponent"},
+    {"datastore", "azurefile", "azureFile"},
+    {"datastore", "azuredatalakegen1", "azureDataLakeGen1"},
+    {"datastore", "azuredatalakegen2", "azureDataLakeGen2"},
+    {"datastore", "onelake", "oneLake"},
+    {"datastore", "hdfs", "hdfs"},
+};
+
+std::string squeeze(std::string_view text) {
+    std::string out;
+    for (const char c : to_lower(text))
+        if (c != '_' && c != '-') out += c;
+    return out;
+}
+
+std::string schema_word(const YamlDocument& document) {
+    const std::string schema(trim(document.value.at("$schema").as_view()));
+    const std::size_t slash = schema.rfind('/');
+    const std::string file = slash == std::string::npos ? schema : schema.substr(slash + 1);
+    const std::string word = file.substr(0, file.find('.'));
+    return word;
+}
+
+// The first of the kind unless the type names another.
+const Description& served(std::string_view kind, std::string_view type = "") {
+    const Description* first = nullptr;
+    for (const Description* description : all_descriptions()) {
+        if (description->kind != kind) continue;
+        if (!type.empty() && squeeze(description->type) == squeeze(type)) return *description;
+        if (first == nullptr) first = description;
+    }
+    return first != nullptr ? *first : command_job();
+}
+
+std::string known_types(std::string_view kind) {
+    std::string out;
+    for (const Description* description : all_descriptions())
+        if (description->kind == kind) out += (out.empty() ? "" : " or ") + description->type;
+    return out;
+}
+
+std::string article(std::string_view kind) {
+    return kind == "data" ? "data asset" : std::string(kind);
+}
+
+}  // namespace
+
+Result<const Description*> description_for(std::string_view kind, const YamlDocument& document) {
+    const Description& description = served(kind);
+    const auto refuse = [&](std::string_view pointer, std::string message) {
+        return fail(Code::InvalidArgument, "ValidationError",
+                    at_its_place(document.place(pointer), dotted(pointer), message),
+                    dotted(pointer));
+    };
+    // A schema that names something else entirely.
+    const std::string schema = schema_word(document);
+    for (const Description* known : all_descriptions())
+        if (!schema.empty() && equal_ignoring_case(schema, known->schema) && known->kind != kind)
+            return refuse("/$schema", "this is the schema of a " + article(known->kind) +
+                                          ", not of a " + article(kind) + ": use `turnout " +
+                                          known->kind + "`");
+    bool of_this_kind = schema.empty();
+    for (const Description* known : all_descriptions())
+        of_this_kind =
+            of_this_kind || (known->kind == kind && equal_ignoring_case(schema, known->schema));
+    for (const Known& known : kNotYet)
+        of_this_kind =
+            of_this_kind || (known.kind == kind && equal_ignoring_case(schema, known.schema));
+    if (!of_this_kind)
+        return refuse("/$schema", "the schema '" + schema + "' is not that of a " + article(kind));
+    if (description.type.empty()) return &description;
+    const Json& type = document.value.at("type");
+    const std::string wanted = squeeze(type.as_view());
+    for (const Description* known : all_descriptions()) {
+        if (known->kind != kind || known->type.empty()) continue;
+        if (wanted == squeeze(known->type) ||
+            (wanted.empty() && equal_ignoring_case(schema, known->schema)))
+            return known;
+    }
+    for (const Known& known : kNotYet) {
+        if (known.kind != kind) continue;
+        const bool by_type = wanted == known.type;
+        const bool by_schema = wanted.empty() && equal_ignoring_case(schema, known.schema);
+        if (!by_type && !by_schema) continue;
+        return refuse(by_type ? "/type" : "/$schema",
+                      "'" + (by_type ? type.as_string() : std::string(known.schema)) +
+                          "' does not " +
+                          (kind == "job"         ? "run yet"
+                           : kind == "datastore" ? "work yet"
+                                                 : "exist here yet") +
+                          ": expected " + known_types(kind));
+    }
+    return &description;  // which reports an unknown or missing type with its place
+}
+
+const Description& description_of_rest(std::string_view kind, const Json& rest) {
+    return served(kind, at_path(rest, "properties.jobType").as_view());
+}
+
+}  // namespace turnout::resources

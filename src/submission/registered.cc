@@ -1,0 +1,75 @@
+#include "submission/registered.h"
+
+#include "base/text.h"
+#include "environment/curated.h"
+#include "environment/definition.h"
+#include "resources/resources.h"
+#include "submission/refusal.h"
+
+namespace turnout::submission {
+
+using agent_protocol::TaskEnvironment;
+
+Result<TaskEnvironment> curated(const Reference& reference) {
+    auto resolved = environment::resolve_curated(reference.name, reference.version);
+    if (!resolved) return refuse(resolved.error(), "EnvironmentNotFound", "environmentId");
+    return resolved;
+}
+
+bool is_reserved(std::string_view name) {
+    return to_lower(name).starts_with("azureml-");
+}
+
+Result<void> check_environment(const std::string& name, const Json& properties) {
+    if (is_reserved(name))
+        return fail(
+            Code::InvalidArgument, "ReservedName",
+            "names that begin with 'AzureML-' belong to curated environments: choose another",
+            "name");
+    const Json& image = properties.at("image");
+    const Json& conda = properties.at("condaFile");
+    for (const auto* member : {&image, &conda})
+        if (!member->is_null() && !member->is_string())
+            return invalid("image and condaFile must be text", "properties.image");
+    if (image.as_view().empty() && conda.as_view().empty() && !properties.at("build").is_object())
+        return invalid("an environment needs an image, a condaFile or a build", "properties.image");
+    if (conda.as_view().empty()) return {};
+    auto resolved = environment::resolve({name, image.as_string(), conda.as_string()});
+    if (!resolved) return Failure(resolved.error());
+    return {};
+}
+
+Result<TaskEnvironment> environment_of(const std::string& shown, const Json& properties) {
+    if (properties.at("build").is_object())
+        return refuse("BuildContextNotSupported",
+                      "environment '" + shown +
+                          "' is built from a Dockerfile, which does not work yet: use a conda file "
+                          "or a curated environment",
+                      "environmentId");
+    std::string interpreter = properties.at("properties").at("turnout.interpreter").as_string();
+    if (interpreter.empty())
+        interpreter = properties.at("tags").at("turnout.interpreter").as_string();
+    if (!interpreter.empty()) return environment::user_managed(shown, interpreter);
+    auto resolved = environment::resolve(
+        {shown, properties.at("image").as_string(), properties.at("condaFile").as_string()});
+    if (!resolved) return refuse(resolved.error(), "InvalidEnvironment", "environmentId");
+    return resolved;
+}
+
+Result<void> check_component(const Json& properties) {
+    const std::string place = "properties.componentSpec";
+    const auto refused = [](const std::string& where, const std::string& why) {
+        return fail(Code::InvalidArgument, "ValidationError", where + ": " + why, where);
+    };
+    const Json& component = properties.at("componentSpec");
+    if (!component.is_object())
+        return refused(place,
+                       resources::expected("the component's definition, a mapping", component));
+    const Json& type = component.at("type");
+    if (!type.is_string())
+        return refused(place + ".type", resources::expected("a type, such as 'command'", type));
+    if (type.as_view() != "command") return {};
+    return resources::check_component_spec(component);
+}
+
+}  // namespace turnout::submission
