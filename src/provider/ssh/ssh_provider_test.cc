@@ -122,9 +122,10 @@ TEST_F(SshHosts, WhileItConnectsAgainNobodyIsSaidToBeGone) {
         missing = missing || found->size() != 1;
         alive = alive || (found->size() == 1 && found->front().is == FoundNode::Is::Alive);
     };
-    // Some of them ask between the connection and what is then looked at.
+    // Some of them ask between the connection and what is then looked at. Few at a time: a slow
+    // machine answers in its own time.
     EXPECT_TRUE(run_until(loop, [&] {
-        if (!alive && !missing && asked < 1000) {
+        if (!alive && !missing && asked - answered < 4) {
             ++asked;
             provider->list(answer);
         }
