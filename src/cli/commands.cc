@@ -102,7 +102,7 @@ std::vector<Command> build_table() {
            "Size of the largest input that is fetched from outside; 64 if absent.", false},
           {"--cache-limit", "", "SIZE",
            "How much the nodes may keep for later jobs (code, inputs, environments), such as 20GB; "
-           "what was not used for longest goes first. No limit if absent.",
+           "what was not used for longest goes first. What retention.yaml says if absent.",
            false},
           {"--python-mirror", "", "PLACE",
            "URL or folder from which Pythons that this machine does not have are fetched, now and "
@@ -174,9 +174,9 @@ std::vector<Command> build_table() {
          true},
         {{"config"}, "Prints the SDK's config.json.", {}, print_config},
         {{"login"},
-         "Sets up this machine for a server elsewhere.\nThe API key is read from --key-file or "
+         "Sets up this machine for a server elsewhere.\nThe token is read from --key-file or "
          "standard input.",
-         {{"--key-file", "", "FILE", "File with the API key.", false},
+         {{"--key-file", "", "FILE", "File with the token.", false},
           {"--ca-file", "", "FILE", "ca.pem of the server's data folder.", false},
           {"--fingerprint", "", "SHA256",
            "Trusts the server's authority if it has this fingerprint.", false}},

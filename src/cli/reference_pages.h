@@ -96,6 +96,8 @@ Of the server itself:
 | `GET /turnout/workspace` | The workspace that is meant where none is named: the oldest. |
 | `GET /turnout/space`, `POST /turnout/prune` | What takes how much space; its removal. |
 | `POST /turnout/drain`, `POST /turnout/resume` | Begins nothing new and stops when what runs has ended; takes that back. |
+| `GET /turnout/me` | Who asks: name, roles, limits of the token. |
+| `/turnout/users`, `/turnout/roles`, `/turnout/assignments`, `/turnout/tokens` | People, roles, who has which, tokens: what `turnout user`, `role` and `token` show and change. |
 | `POST /turnout/shutdown` | Stops; with `?all=true` when everything is ended and canceled. |
 
 Properties of a job besides `turnout.ledger.*`: `turnout.waiting_for`, `turnout.place_in_queue`,
@@ -124,7 +126,7 @@ puts these scripts and the manual page `turnout(1)` where shells and `man` look 
 | 0 | It was done. |
 | 1 | A drill did not pass; a job ended badly without an exit code of its own; output could not be written. |
 | 2 | What was asked for is not right: an option, a file, a value. The text names the place and what was expected. |
-| 3 | There is no such job, compute, asset … |
+| 3 | There is no such job, compute, asset …, or (`turnout status`) no server that runs. |
 | 4 | The name exists with another definition, or somebody else changed it. |
 | 5 | Not in this state: no server has run here, the job has not ended. |
 | 6 | The key is wrong, or it may not do this. |

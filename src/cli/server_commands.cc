@@ -567,10 +567,10 @@ Result<client::Settings> log_in(Context& context) {
     if (args.has("--key-file"))
         key = TURNOUT_TRY(client::read_file(args.get("--key-file")));
     else
-        key = read_secret(context, "API key: ");
+        key = read_secret(context, "token: ");
     key = std::string(trim(key));
     if (key.empty())
-        return invalid("no API key: give --key-file FILE, or the key on standard input");
+        return invalid("no token: give --key-file FILE, or the token on standard input");
     settings.api_key = Secret(key);
 
     // Tried out before anything is kept; the connector wants a file.

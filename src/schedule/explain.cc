@@ -160,8 +160,9 @@ std::string Scheduler::explain(Handle handle, Span now) const {
                                  : "";
     };
     const auto quota = [&] {
-        std::string text =
-            "no free slot in " + s.pool + ": all " + std::to_string(s.slots) + " are in use";
+        std::string text = s.slots == 0 ? s.pool + " can have no node now"
+                                        : "no free slot in " + s.pool + ": all " +
+                                              std::to_string(s.slots) + " are in use";
         if (s.leaving > 0) text += ", " + std::to_string(s.leaving) + " of them leaving";
         return text;
     };

@@ -184,7 +184,7 @@ Result<void> find_compute(const Lookup& lookup, Draft& draft) {
             names.push_back(other.key.substr(lookup.workspace.id.size() + 1));
         std::erase(names, kServerless);
         std::string known = names.empty() ? "the workspace has none yet: create an AmlCompute, or "
-                                            "leave the compute out to run on this machine"
+                                            "leave the compute out to run on the server's machine"
                                           : "there is " + join(names, ", ");
         if (const std::string meant = did_you_mean(compute, names); !meant.empty())
             known = meant;
