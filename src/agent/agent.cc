@@ -23,6 +23,7 @@
 #include "agent/tls_door.h"
 #include "base/text.h"
 #include "io/apart.h"
+#include "io/posix/files.h"
 #include "io/posix/http_client.h"
 #include "io/posix/http_server.h"
 
@@ -32,6 +33,7 @@ namespace {
 using namespace agent_protocol;
 
 constexpr std::size_t kJournalLimit = 2 << 20;  // then it is rewritten
+constexpr off_t kRoom = 512 << 10;
 constexpr Span kUploadEvery = 10s;
 constexpr Span kLookAtLogs = 100ms;
 constexpr Span kLookAtHolders = 20ms;  // of an attempt that is forgotten
@@ -89,6 +91,9 @@ struct Agent::State : std::enable_shared_from_this<State> {
     Result<void> begin();
     void go_on(const AttemptId& id);
     Result<void> listen();
+    // So that a full disk does not keep the next agent from starting: its provider, which writes
+    // its token, removes this first.
+    std::string room() const { return settings.folder + "/room"; }
     void find_door();
     void drain();
     void arm();
@@ -169,6 +174,7 @@ Result<void> Agent::State::begin() {
         [] {});
     supervisor->begin();
     drain();
+    hold_room(room(), kRoom);
     const auto self = shared_from_this();
     link.begin(self);
     start(watch_folder(self), [] {});
@@ -284,7 +290,7 @@ Result<void> Agent::State::listen() {
     }
     if (!listener) listener = TURNOUT_TRY(http::listen_plain(loop, "127.0.0.1:0", handler, limits));
     doors.plain = "http://" + listener->address();
-    TURNOUT_TRY(write_file(file, listener->address()));
+    TURNOUT_TRY(write_if_changed(file, listener->address()));
     TURNOUT_TRY(door.listen());
     find_door();
     return {};
@@ -612,7 +618,10 @@ Task<void> Agent::State::watch_folder(std::shared_ptr<State> self) {
     for (;;) {
         co_await self->loop.sleep(kLookAtFolder);
         if (self->closing) co_return;
-        if (self->has_folder()) continue;
+        if (self->has_folder()) {
+            if (!exists(self->room())) hold_room(self->room(), kRoom);
+            continue;
+        }
         self->say("the node's folder was removed: what runs is ended");
         self->supervisor->quit([] { _exit(70); });
         co_return;

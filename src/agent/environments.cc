@@ -16,6 +16,7 @@ namespace {
 using agent_protocol::TaskEnvironment;
 
 constexpr Span kFoundHolds = 1s;
+constexpr std::uint64_t kMaxBuildLog = 256 << 20;
 constexpr std::size_t kTold = 64 << 10;  // of a build's log, to know what it has said
 
 // What a line of the installer's output means to a person who waits: " (…)" or nothing.
@@ -41,6 +42,7 @@ public:
 
     bool add(std::string_view text) {
         if (told_.append(text).size() > 2 * kTold) told_.erase(0, told_.size() - kTold);
+        if (length() > kMaxBuildLog) return true;
         return file_ && write_all(file_.get(), text, "20_environment.txt").has_value();
     }
     // Only what was not said already: a resolver's words are there.

@@ -106,7 +106,8 @@ bool answers(const std::string& path) {
     address.sun_family = AF_UNIX;
     if (path.size() >= sizeof address.sun_path) return false;
     path.copy(address.sun_path, path.size());
-    const Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    // One whose queue is full does not answer.
+    const Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     return socket &&
            connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
 }

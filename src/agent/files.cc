@@ -23,7 +23,7 @@ namespace {
 // Calls `each` for every name in an open folder. False if it could not be read to its end; then
 // errno.
 bool for_names(int folder, const std::function<void(const char*)>& each) {
-    int copy = dup(folder);
+    int copy = fcntl(folder, F_DUPFD_CLOEXEC, 0);
     DIR* dir = copy < 0 ? nullptr : fdopendir(copy);
     if (!dir) {
         if (copy >= 0) close(copy);
@@ -151,7 +151,7 @@ Failure cannot_make(const std::string& path) {
 
 // Opens the folder in which the last part of `relative` lies, creating what is missing.
 Result<Fd> parent_beneath(int folder, std::string_view relative) {
-    Fd at(dup(folder));
+    Fd at(fcntl(folder, F_DUPFD_CLOEXEC, 0));
     while (at) {
         auto slash = relative.find('/');
         if (slash == std::string_view::npos) return at;
@@ -207,9 +207,15 @@ Result<void> write_file(const std::string& path, std::string_view bytes, unsigne
     std::string beside = path + ".new";
     Fd fd(open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
     if (!fd) return failed("writing", beside);
-    TURNOUT_TRY(write_all(fd.get(), bytes, beside));
-    if (rename(beside.c_str(), path.c_str()) != 0) return failed("renaming", beside);
-    return {};
+    Result<void> written = write_all(fd.get(), bytes, beside);
+    if (written && rename(beside.c_str(), path.c_str()) != 0) written = failed("renaming", beside);
+    if (!written) unlink(beside.c_str());
+    return written;
+}
+
+Result<void> write_if_changed(const std::string& path, std::string_view bytes) {
+    if (const auto there = read_file(path, bytes.size()); there && *there == bytes) return {};
+    return write_file(path, bytes);
 }
 
 bool is_sparse(std::uint64_t size, std::uint64_t blocks_of_512) {

@@ -16,6 +16,8 @@ Result<void> make_folders(const std::string& path, unsigned mode = 0700);  // li
 Result<std::string> read_file(const std::string& path, std::size_t limit = 64 << 20);
 // All or nothing: written beside it, then renamed.
 Result<void> write_file(const std::string& path, std::string_view bytes, unsigned mode = 0600);
+// The same, but needs no room where the file says that already.
+Result<void> write_if_changed(const std::string& path, std::string_view bytes);
 std::string boot_id();                 // names this life of the machine
 bool exists(const std::string& path);  // follows links
 // The whole tree, read-only folders too. Never follows a link. Absent is fine.

@@ -149,6 +149,7 @@ Result<void> take_pieces(const std::vector<Piece>& pieces, const std::string& fo
 Task<Result<void>> take_blob(Server& server, bool link_it, WorkPtr work, std::string container,
                              RemoteBlob blob, std::string folder, std::string relative,
                              std::shared_ptr<Meter> meter) {
+    if (!work->wanted) co_return not_wanted();
     if (blob.size > kSmall) {
         auto pieces = co_await server.pieces_of(container, blob.name, work->task.run_token);
         if (!pieces && pieces.error().code == Code::Unavailable) co_return Failure(pieces.error());
@@ -168,7 +169,10 @@ Task<Result<void>> take_blob(Server& server, bool link_it, WorkPtr work, std::st
             co_return shared->result;
         }
     }
-    std::function<void(std::size_t)> got = [meter](std::size_t bytes) { meter->add(bytes); };
+    std::function<bool(std::size_t)> got = [meter, work](std::size_t bytes) {
+        meter->add(bytes);
+        return work->wanted;
+    };
     co_return co_await server.get_blob(container, blob.name, folder, relative, work->task.run_token,
                                        std::move(got));
 }
@@ -199,25 +203,30 @@ Task<Result<std::string>> fetch_blobs(Server& server, const AgentSettings& setti
         TURNOUT_CO_TRY_VOID(make_folders(building, 0755));
         bool link_it = geteuid() == 0;
         if (link_it) link_it = co_await can_close(server.loop(), settings);
-        std::vector<Task<Result<void>>> fetches;
         const auto meter = std::make_shared<Meter>(
             Meter{.name = input.name, .tell = tell});  // shared by the fetches
         for (const auto& blob : blobs) meter->total += blob.size;
-        for (const auto& blob : blobs) {
-            std::string relative = blob.name == prefix
-                                       ? prefix.substr(prefix.rfind('/') + 1)
+        const auto relative_of = [&](const RemoteBlob& blob) {
+            return blob.name == prefix ? prefix.substr(prefix.rfind('/') + 1)
                                        : blob.name.substr(prefix.empty() ? 0 : prefix.size() + 1);
-            if (relative.empty() || relative.ends_with('/'))
-                continue;  // a marker of an empty folder
-            fetches.push_back(
-                take_blob(server, link_it, work, from.container, blob, building, relative, meter));
-        }
-        if (auto got = co_await in_parallel(std::move(fetches), kInputsAtOnce); !got) {
-            remove_tree(building);
-            co_return Failure(got.error());
-        }
-        make_read_only(building);
-        chmod(building.c_str(), 0755);  // until it is renamed
+        };
+        std::erase_if(blobs, [&](const RemoteBlob& blob) {  // a marker of an empty folder
+            const std::string relative = relative_of(blob);
+            return relative.empty() || relative.ends_with('/');
+        });
+        std::function<Task<Result<void>>(std::size_t)> fetch = [&](std::size_t i) {
+            return take_blob(server, link_it, work, from.container, blobs[i], building,
+                             relative_of(blobs[i]), meter);
+        };
+        auto got = co_await in_parallel(blobs.size(), std::move(fetch), kInputsAtOnce);
+        // Of a million files that takes its time.
+        std::function<void()> finish = [building, whole = got.has_value()] {
+            if (!whole) return (void)remove_tree(building);
+            make_read_only(building);
+            chmod(building.c_str(), 0755);  // until it is renamed
+        };
+        co_await apart(server.loop(), std::move(finish));
+        if (!got) co_return Failure(got.error());
         TURNOUT_CO_TRY_VOID(put_in_cache(building, folder));
         chmod(folder.c_str(), 0555);
     }

@@ -91,13 +91,22 @@ Result<void> Journal::rewrite(const std::vector<std::string>& lines) {
     // would go into a file without a name.
     Fd file(::open(beside.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
     if (!file) return failed("opening", beside);
-    TURNOUT_TRY(write_all(file.get(), bytes, beside));
-    if (rename(beside.c_str(), path_.c_str()) != 0) return failed("renaming", beside);
+    // Before the old one goes: the new one has room for the next lines, too.
+    const bool room = ::fallocate(file.get(), FALLOC_FL_KEEP_SIZE, 0,
+                                  static_cast<off_t>(bytes.size() + kAhead)) == 0;
+    if (auto written = write_all(file.get(), bytes, beside); !written) {
+        unlink(beside.c_str());
+        return written;
+    }
+    if (rename(beside.c_str(), path_.c_str()) != 0) {
+        const Failure failure = failed("renaming", beside);
+        unlink(beside.c_str());
+        return failure;
+    }
     file_ = std::move(file);
     size_ = bytes.size();
     added_.clear();
-    room_ = 0;
-    hold_room(0);
+    room_ = room ? size_ + kAhead : 0;
     return {};
 }
 

@@ -11,7 +11,10 @@ namespace {
 
 constexpr std::size_t kMaxAppend = 4 << 20;
 constexpr std::size_t kMaxPending =
-    64 << 20;                        // beyond it appends are passed on, which waits for the server
+    64 << 20;  // beyond it appends are passed on, which waits for the server
+constexpr std::size_t kMaxParams =
+    10'000;  // beyond it params are passed on: what they were is kept
+constexpr std::size_t kJournalLimit = 4 << 20;  // from here on it is begun anew when all is shipped
 constexpr Span kReadPatience = 20s;  // a read waits so long for earlier appends to arrive
 constexpr std::string_view kApi = "/api/2.0/mlflow/";
 constexpr std::string_view kTokens = "/msi/token";
@@ -130,6 +133,7 @@ struct MlflowGate::Run {
     struct Append {
         std::uint64_t number = 0;
         std::string path, body;
+        std::string line() const { return std::to_string(number) + " " + path + " " + body; }
     };
     AttemptId id;
     int rank = 0;  // of this node in the attempt
@@ -152,7 +156,7 @@ struct MlflowGate::Run {
     void wake(bool value) {
         auto ready = std::exchange(waiting, {});
         for (auto& [number, settle] : ready) {
-            if (!value || number <= shipped)
+            if (!value || number <= shipped || number >= next)  // or it never was
                 settle(value);
             else
                 waiting.emplace_back(number, settle);
@@ -303,6 +307,8 @@ Task<http::Response> MlflowGate::handle(const http::Request& request, http::Body
         if (auto known = run->params.find(key);
             known != run->params.end() && known->second != value)
             co_return co_await pass_on(run, request, std::move(whole), body);
+    if (!params.empty() && run->params.size() > kMaxParams)
+        co_return co_await pass_on(run, request, std::move(whole), body);
     run->params.insert(params.begin(), params.end());
     co_return co_await accept(run, std::move(name), std::move(*json), std::move(line));
 }
@@ -339,14 +345,15 @@ Task<void> MlflowGate::store(std::shared_ptr<Run> run, Server& server) {
         auto fine = std::make_shared<bool>(true);
         std::size_t written = 0;
         for (const auto& [append, settle] : group) {
-            if (!run->journal->append(std::to_string(append.number) + " " + append.path + " " +
-                                      append.body))
-                break;
+            if (!run->journal->append(append.line())) break;
             ++written;
         }
         // What could not be written down never was, and its number is given to the next one: by
         // these numbers the server knows what it has.
-        if (written < group.size()) run->next = group[written].first.number;
+        if (written < group.size()) {
+            run->next = group[written].first.number;
+            run->wake(true);
+        }
         std::function<void()> sync = [run, fine] { *fine = run->journal->sync().has_value(); };
         if (written > 0) co_await apart(server.loop(), std::move(sync));
         for (std::size_t i = 0; i < written; ++i) {
@@ -394,6 +401,10 @@ Task<void> MlflowGate::ship(std::shared_ptr<Run> run) {
         }
         run->shipped = run->pending.front().number;
         run->pending_bytes -= run->pending.front().body.size();
+        // Days of metrics end here: the last line keeps the number of the next one.
+        if (run->pending.size() == 1 && run->arriving.empty() && !run->storing &&
+            run->journal->size() > kJournalLimit)
+            (void)run->journal->rewrite({run->pending.front().line()});
         run->pending.pop_front();
         // Only saves work after a restart: the server knows the numbers.
         if (run->pending.empty() || run->shipped % 64 == 0)

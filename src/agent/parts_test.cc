@@ -12,6 +12,7 @@
 #include "agent/journal.h"
 #include "agent/mlflow.h"
 #include "agent/segments.h"
+#include "agent/server.h"
 #include "agent/tar.h"
 #include "agent/work.h"
 
@@ -29,6 +30,53 @@ protected:
     }
     void TearDown() override { remove_tree(folder); }
 };
+
+Task<Result<void>> ended(std::size_t i, std::size_t bad) {
+    if (i == bad) co_return internal("task " + std::to_string(i));
+    co_return Result<void>();
+}
+
+// A job that removes its outputs while they are uploaded makes many that end before they ever wait.
+TEST(InParallel, AsManyAsThereAreMayEndAtOnce) {
+    std::size_t begun = 0;
+    std::optional<Result<void>> result;
+    std::function<Task<Result<void>>(std::size_t)> make = [&](std::size_t i) {
+        ++begun;
+        return ended(i, 500'000);
+    };
+    start(in_parallel(200'000, make, 4), [&](Result<void> all) { result = std::move(all); });
+    ASSERT_TRUE(result && *result);
+    EXPECT_EQ(begun, 200'000u);
+    begun = 0;
+    start(in_parallel(1'000'000, make, 4), [&](Result<void> all) { result = std::move(all); });
+    ASSERT_TRUE(result);
+    EXPECT_EQ(result->error().message, "task 500000");
+    EXPECT_EQ(begun, 500'001u);
+}
+
+TEST(InParallel, NoMoreThanTheWidthRunsAndNoneIsForgotten) {
+    std::vector<Later<bool>::Settle> open;
+    std::size_t begun = 0;
+    std::optional<Result<void>> result;
+    const auto wait = [&](std::size_t) -> Task<Result<void>> {
+        ++begun;
+        Later<bool> later;
+        open.push_back(later.settle());
+        const bool fine = co_await later;
+        if (!fine) co_return internal("said so");
+        co_return Result<void>();
+    };
+    start(in_parallel(5, wait, 2), [&](Result<void> all) { result = std::move(all); });
+    EXPECT_EQ(begun, 2u);
+    for (std::size_t i = 0; i < 5; ++i) {
+        ASSERT_LT(i, open.size());
+        EXPECT_FALSE(result);
+        Later<bool>::Settle settle = open[i];
+        settle(true);
+    }
+    EXPECT_EQ(begun, 5u);
+    EXPECT_TRUE(result && *result);
+}
 
 std::string tar_entry(std::string name, char type, std::string content, std::string link = "") {
     std::string block(512, '\0');

@@ -56,18 +56,19 @@ Task<Result<void>> fetch_folder(Server& server, WorkPtr work, std::string contai
     TURNOUT_CO_TRY_VOID(make_folders(folder, 0755));
     TURNOUT_CO_TRY(auto blobs, co_await server.list(container, prefix, work->task.run_token));
     while (prefix.ends_with('/')) prefix.pop_back();
-    std::vector<Task<Result<void>>> fetches;
-    for (const auto& blob : blobs) {
-        if (!prefix.empty() && !blob.name.starts_with(prefix + "/")) continue;
-        std::string relative = beneath + blob.name.substr(prefix.empty() ? 0 : prefix.size() + 1);
+    const auto relative_of = [&](const RemoteBlob& blob) {
+        return beneath + blob.name.substr(prefix.empty() ? 0 : prefix.size() + 1);
+    };
+    std::erase_if(blobs, [&](const RemoteBlob& blob) {
+        if (!prefix.empty() && !blob.name.starts_with(prefix + "/")) return true;
         // The marker of an empty folder, or a name that no path can have.
-        if (relative.ends_with('/') || !checked_relative_path(relative, "name of an output"))
-            continue;
-        fetches.push_back(
-            fetch_one(server, work, container, blob.name, folder, std::move(relative)));
-    }
-    if (fetches.empty()) co_return Result<void>();
-    co_return co_await in_parallel(std::move(fetches), kPrefilledAtOnce);
+        const std::string relative = relative_of(blob);
+        return relative.ends_with('/') || !checked_relative_path(relative, "name of an output");
+    });
+    std::function<Task<Result<void>>(std::size_t)> fetch = [&](std::size_t i) {
+        return fetch_one(server, work, container, blobs[i].name, folder, relative_of(blobs[i]));
+    };
+    co_return co_await in_parallel(blobs.size(), std::move(fetch), kPrefilledAtOnce);
 }
 
 }  // namespace

@@ -29,7 +29,9 @@ public:
     Task<Result<std::string>> read() override {
         std::string piece(static_cast<std::size_t>(std::min<std::uint64_t>(left_, kPiece)), '\0');
         if (piece.empty()) co_return piece;
-        ssize_t n = ::read(file_.get(), piece.data(), piece.size());
+        ssize_t n;
+        do n = ::read(file_.get(), piece.data(), piece.size());
+        while (n < 0 && errno == EINTR);
         if (n < 0) co_return failed("reading", path_);
         // It shrank while it was read: not a blob that anybody wrote. The next look will find it
         // again.
@@ -85,25 +87,31 @@ bool goes_before(std::string_view theirs, std::string_view ours) {
 
 // Tasks side by side. Shared by the ends of the tasks and by the one who waits.
 struct Join {
-    std::vector<Task<Result<void>>> tasks;
+    std::size_t count = 0;
+    std::function<Task<Result<void>>(std::size_t)> make;
     std::size_t next = 0, running = 0, width = 1;
+    bool starting = false;
     std::optional<Error> error;
     std::optional<Later<bool>::Settle> waiter;
 };
 
 void start_more(const std::shared_ptr<Join>& join) {
-    while (join->next < join->tasks.size() && join->running < join->width && !join->error) {
+    // Many may end before they ever wait: each leaves the next one to this loop, not to its own
+    // end.
+    if (std::exchange(join->starting, true)) return;
+    while (join->next < join->count && join->running < join->width && !join->error) {
         ++join->running;
-        start(std::move(join->tasks[join->next++]), [join](Result<void> result) {
+        start(join->make(join->next++), [join](Result<void> result) {
             --join->running;
             if (!result && !join->error) join->error = result.error();
             start_more(join);
-            if (join->running == 0 && join->waiter) {
+            if (join->running == 0 && join->waiter && !join->starting) {
                 auto settle = *std::exchange(join->waiter, std::nullopt);
                 settle(true);
             }
         });
     }
+    join->starting = false;
 }
 
 }  // namespace
@@ -179,7 +187,7 @@ Task<Result<void>> Server::get_tar(std::string container, std::string prefix, st
 
 Task<Result<void>> Server::get_blob(std::string container, std::string name, std::string folder,
                                     std::string relative, Secret token,
-                                    std::function<void(std::size_t)> got) {
+                                    std::function<bool(std::size_t)> got) {
     Fd target(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!target) co_return failed("opening", folder);
     http::ClientRequest request;
@@ -195,7 +203,8 @@ Task<Result<void>> Server::get_blob(std::string container, std::string name, std
         }
         if (piece->empty()) co_return Result<void>();
         TURNOUT_CO_TRY_VOID(write_all(file.get(), *piece, relative));
-        if (got) got(piece->size());
+        if (got && !got(piece->size()))
+            co_return fail(Code::Canceled, "Canceled", "no longer wanted");
     }
 }
 
@@ -266,9 +275,12 @@ Task<Result<void>> Server::put_once(std::string container, std::string name, std
     co_return Result<void>();
 }
 
-Task<Result<void>> in_parallel(std::vector<Task<Result<void>>> tasks, std::size_t width) {
+Task<Result<void>> in_parallel(std::size_t count,
+                               std::function<Task<Result<void>>(std::size_t)> make,
+                               std::size_t width) {
     auto join = std::make_shared<Join>();
-    join->tasks = std::move(tasks);
+    join->count = count;
+    join->make = std::move(make);
     join->width = width;
     start_more(join);
     if (join->running > 0) {

@@ -37,10 +37,11 @@ public:
     // The tar of a prefix, unpacked into the folder (which exists and is empty).
     Task<Result<void>> get_tar(std::string container, std::string prefix, std::string folder,
                                Secret token);
-    // One blob into a new file beneath the folder. `got` hears of each piece.
+    // One blob into a new file beneath the folder. `got` hears of each piece, and ends it by false
+    // (Canceled).
     Task<Result<void>> get_blob(std::string container, std::string name, std::string folder,
                                 std::string relative, Secret token,
-                                std::function<void(std::size_t)> got = nullptr);
+                                std::function<bool(std::size_t)> got = nullptr);
     // Where the content of a blob is, if the server is on this machine; NotFound if it is not.
     struct Piece {
         std::uint64_t size = 0;
@@ -67,8 +68,11 @@ private:
     std::unique_ptr<http::Client> client_;
 };
 
-// Runs the tasks side by side, at most `width` at a time, to the end of all; the first error.
-Task<Result<void>> in_parallel(std::vector<Task<Result<void>>> tasks, std::size_t width);
+// Runs the tasks make(0) … make(count - 1) side by side, at most `width` at a time, each made when
+// its turn has come; to the end of those begun, and the first error, after which none is begun.
+Task<Result<void>> in_parallel(std::size_t count,
+                               std::function<Task<Result<void>>(std::size_t)> make,
+                               std::size_t width);
 
 // Pauses between tries, growing.
 class Backoff {

@@ -197,14 +197,14 @@ bool SupervisorLink::State::connect() {
     // The folder's path may be longer than a socket's address: go by its descriptor.
     Fd dir(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!dir) return false;
-    Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    // One that is stopped, with a full queue, must not stop us.
+    Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/supervisor.sock",
                   dir.get());
     if (!fd || ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
         return false;
-    fcntl(fd.get(), F_SETFL, O_NONBLOCK);
     socket = std::move(fd);
     watch = loop.watch(socket.get());
     in.clear();
@@ -352,8 +352,9 @@ Task<void> SupervisorLink::State::flush(std::shared_ptr<State> self) {
         if (n > 0) {
             self->out.erase(0, static_cast<std::size_t>(n));
         } else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-            bool ready = co_await self->watch->writable();
-            if (!ready) break;
+            // Where the connection was lost and another one is there, that has its own words.
+            const bool ready = co_await self->watch->writable();
+            if (!ready) continue;
         } else {
             break;  // the reader notices
         }

@@ -39,7 +39,7 @@ Result<void> TlsDoor::listen() {
     }
     if (!listener_)
         listener_ = TURNOUT_TRY(http::listen_streams(loop_, "127.0.0.1:0", kMaxConnections, take));
-    return write_file(file, listener_->address());
+    return write_if_changed(file, listener_->address());
 }
 
 Task<void> TlsDoor::learn_authority(std::string system) {

@@ -491,14 +491,12 @@ Task<Result<void>> upload_changes(Server& server, WorkPtr work, Saying say) {
     };
     co_await apart(server.loop(), std::move(list));
     if (!work->wanted) co_return not_wanted();
-    std::vector<Task<Result<void>>> tasks;
     std::vector<Upload> uploads = changes(*work, *listings);
-    for (std::size_t i = 0; i < uploads.size(); ++i) {
+    std::function<Task<Result<void>>(std::size_t)> upload = [&](std::size_t i) {
         std::string words = say ? words_of(*work, uploads[i], i + 1, uploads.size()) : "";
-        tasks.push_back(upload_one(server, work, std::move(uploads[i]), std::move(words), say));
-    }
-    if (tasks.empty()) co_return Result<void>();
-    co_return co_await in_parallel(std::move(tasks), kFilesAtOnce);
+        return upload_one(server, work, std::move(uploads[i]), std::move(words), say);
+    };
+    co_return co_await in_parallel(uploads.size(), std::move(upload), kFilesAtOnce);
 }
 
 std::string what_is_missing(const Work& work) {

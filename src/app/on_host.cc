@@ -176,6 +176,7 @@ Result<Json> start_node(const std::string& root, const std::string& node,
         return answer;
     }
     TURNOUT_TRY(make_directories(folder, 0700));
+    ::unlink((folder + "/room").c_str());  // what the last agent held, for a start on a full disk
     TURNOUT_TRY(write_file_atomically(folder + "/node.token", token, 0600));
     SpawnRequest request;
     request.program = own_executable();

@@ -175,7 +175,9 @@ public:
 
 private:
     Result<void> open();
-    void hold_room(off_t size);
+    // So that a full disk does not keep a server from starting, each holds some room for the next
+    // one: a part is the database's, which takes what is left of a nearly full disk for its log,
+    // the other is that of the small files that are written after it.
     std::string room() const { return instance_.folder + "/room"; }
     Result<void> find_uv();
     Result<void> prepare_fetcher();
@@ -255,7 +257,7 @@ Result<void> Server::run() {
     loop_.after(1s, [this] { verify_storage(); });
     for (const int signal : {SIGTERM, SIGINT}) loop_.on_signal(signal, [this] { loop_.stop(); });
     TURNOUT_TRY(announce());
-    hold_room(kRoom);
+    hold_room(room(), kRoom);
     malloc_trim(0);
     loop_.run();
     // Crash-only: what was acknowledged is durable and nodes go on, so nothing needs saying
@@ -279,7 +281,7 @@ Result<void> Server::open() {
                 "backup (`turnout restore`); to begin with an empty one, start once with `turnout "
                 "up --accept-loss`",
             instance_.database());
-    hold_room(kRoomOfFiles);
+    hold_room(room(), kRoomOfFiles);
     SqliteOptions storage;
     storage.accept_lost_log = options_.accept_loss;
     store_ = TURNOUT_TRY(open_sqlite_store(loop_, instance_.database(), std::move(storage)));
@@ -365,17 +367,6 @@ Result<void> Server::open() {
     });
     effects_.tracking = tracking_.get();
     return {};
-}
-
-// So that a full disk does not keep a server from starting, each holds some room for the next one:
-// a part is the database's, which takes what is left of a nearly full disk for its log, the other
-// is that of the small files that are written after it.
-void Server::hold_room(off_t size) {
-    const int file = ::open(room().c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    if (file < 0) return;
-    if (posix_fallocate(file, 0, size) != 0 || ::ftruncate(file, size) != 0)
-        ::unlink(room().c_str());
-    ::close(file);
 }
 
 // What builds environments is found here, where `up` was called with its own surroundings, and left
@@ -659,7 +650,7 @@ void Server::watch_disk() {
     if (blobs_->low_on_space())
         collect();
     else
-        hold_room(kRoom);
+        hold_room(room(), kRoom);
     loop_.after(30s, [this] { watch_disk(); });
 }
 

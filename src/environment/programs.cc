@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cerrno>
 #include <cstring>
@@ -19,7 +20,10 @@ namespace turnout::environment {
 
 namespace {
 constexpr std::size_t kTailLines = 30;
-}
+constexpr std::size_t kMaxLine = 64 << 10;  // the rest of it is only in the log
+constexpr int kRestReads = 32;              // what a pipe holds, and a little more
+constexpr int kMillisToDie = 5000;
+}  // namespace
 
 std::string read_text(const std::string& path) {
     auto text = read_file(path);
@@ -80,34 +84,46 @@ Result<Ran> run(const std::vector<std::string>& argv, const std::vector<std::str
     setpgid(pid, pid);
     Ran ran;
     std::string line;
-    for (;;) {
+    int status = 0, killed_for = 0, rest = 0;
+    bool ended = false, open = true;
+    // Its end counts, not that of its output, which a process that it leaves behind may hold. One
+    // that even SIGKILL does not end (it waits for a driver, say) is left to itself.
+    while (!ended || open) {
         pollfd ready{from.get(), POLLIN, 0};
-        int n = poll(&ready, 1, 100);
+        const int pause = ended ? 0 : open ? 100 : 5;
+        const int n = poll(&ready, open ? 1 : 0, pause);
         if (cancel && !ran.canceled) {
             ran.canceled = true;
             kill(-pid, SIGKILL);
         }
-        if (n <= 0) continue;
-        char bytes[8192];
-        ssize_t size = read(from.get(), bytes, sizeof bytes);
-        if (size < 0 && errno == EINTR) continue;
-        if (size <= 0) break;
-        std::string_view part(bytes, static_cast<std::size_t>(size));
-        log(part);
-        for (char c : part) {
-            if (c != '\n') {
-                line += c;
-                continue;
+        if (n > 0 && rest < kRestReads) {
+            rest += ended;
+            char bytes[8192];
+            const ssize_t size = read(from.get(), bytes, sizeof bytes);
+            if (size < 0 && errno == EINTR) continue;
+            if (size <= 0) open = false;
+            std::string_view part(bytes, static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+            if (!part.empty()) log(part);
+            for (char c : part) {
+                if (c != '\n') {
+                    if (line.size() < kMaxLine) line += c;
+                    continue;
+                }
+                if (!trim(line).empty()) ran.tail.push_back(line);
+                line.clear();
+                if (ran.tail.size() > kTailLines) ran.tail.pop_front();
             }
-            if (!trim(line).empty()) ran.tail.push_back(line);
-            line.clear();
-            if (ran.tail.size() > kTailLines) ran.tail.pop_front();
+            if (size > 0) continue;
+        } else if (ended) {
+            break;  // what is there was read
+        }
+        if (!ended && waitpid(pid, &status, WNOHANG) == pid) ended = true;
+        if (!ended && ran.canceled && (killed_for += pause) > kMillisToDie) {
+            ran.status = 128 + SIGKILL;
+            return ran;
         }
     }
     if (!trim(line).empty()) ran.tail.push_back(line);
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
     ran.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     return ran;
 }

@@ -470,6 +470,14 @@ TEST(Scheduler, ABacklogThatDoesNotMoveComesBack) {
     EXPECT_EQ(w.nodes.at(a).tasks, std::vector<Handle>{2});
 }
 
+TEST(Scheduler, APoolWithoutAnySlotSaysSo) {
+    World w(0);
+    w.put(1, cluster(0, 3));
+    w.add(1, 1);
+    EXPECT_TRUE(w.plan().empty());
+    EXPECT_EQ(w.why(1), "the pool can have no node now");
+}
+
 TEST(Scheduler, IdleNodesOfOthersGoWhenSomeoneLacksSlots) {
     World w(3);
     w.put(1, cluster(1, 3));

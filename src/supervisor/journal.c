@@ -147,6 +147,7 @@ void rewrite_journal(void) {
         journal_due = 0;
     } else {
         close(fd);
+        unlink("exits.new");
     }
     free(all.data);
 }

@@ -178,7 +178,10 @@ int main(int argc, char** argv) {
         if (journal_is_long()) rewrite_journal();
         int connected = 0;
         for (int i = 0; i < MAX_CONNECTIONS; ++i) connected |= connections[i].fd >= 0;
-        if (!running && !draining && !connected && elapsed(now, idle_since) > IDLE_US) quitting = 1;
+        // How a task ended is nowhere else as long as the disk is full.
+        if (!running && !draining && !connected && !journal_waits() &&
+            elapsed(now, idle_since) > IDLE_US)
+            quitting = 1;
     }
     // What is killed now did not end by its own doing.
     for (struct task* t = tasks; t; t = t->next)

@@ -37,7 +37,7 @@ for path, folders, files in os.walk(os.path.join(folder, "lib")):
 
 std::vector<std::string> entries_of(int folder, unsigned char type) {
     std::vector<std::string> names;
-    const int own = dup(folder);
+    const int own = fcntl(folder, F_DUPFD_CLOEXEC, 0);
     if (DIR* dir = own < 0 ? nullptr : fdopendir(own)) {
         rewinddir(dir);
         while (const dirent* entry = readdir(dir))

@@ -412,6 +412,13 @@ Result<Fd> lock_file(const std::string& path) {
     return fd;
 }
 
+void hold_room(const std::string& path, off_t size) {
+    const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    if (!file) return;
+    if (posix_fallocate(file.get(), 0, size) != 0 || ::ftruncate(file.get(), size) != 0)
+        ::unlink(path.c_str());
+}
+
 Result<std::uint64_t> free_space(const std::string& path) {
     struct statvfs info{};
     if (::statvfs(path.c_str(), &info) != 0) return file_failure("cannot look at", path, errno);

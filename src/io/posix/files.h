@@ -75,6 +75,10 @@ Result<std::vector<DirectoryEntry>> list_directory(const std::string& path);  //
 // "Locked", if another has it. The file is made if it is not there.
 Result<Fd> lock_file(const std::string& path);
 
+// Makes the file one of `size` bytes that the disk really has, for whoever removes it, or makes it
+// smaller, on a full disk. Removed where the disk has no such room.
+void hold_room(const std::string& path, off_t size);
+
 Result<std::uint64_t> free_space(const std::string& path);  // bytes, for this user
 
 }  // namespace turnout

@@ -273,12 +273,12 @@ public:
         state_->called();
         return sent;
     }
-    // What is there; 0: nothing now.
+    // What is there; 0: nothing now, or never again (at_end()).
     int read_some(std::span<char> to, bool of_errors) {
         const int got = ssh_channel_read_nonblocking(
             channel_, to.data(), static_cast<std::uint32_t>(to.size()), of_errors ? 1 : 0);
         state_->called();
-        return got;
+        return got == SSH_EOF ? 0 : got;
     }
     bool at_end() const { return ssh_channel_is_eof(channel_) || ssh_channel_is_closed(channel_); }
 

@@ -56,12 +56,13 @@ void walk(int parent, const char* name, Walk& walked, const std::string& skip,
     struct stat opened;
     if (!folder || fstat(folder.get(), &opened) != 0 || opened.st_dev != st.st_dev)
         return;  // another mount
-    DIR* entries = fdopendir(dup(folder.get()));
+    DIR* entries = fdopendir(folder.get());
     if (!entries) return;
+    const int inside = folder.release();  // closedir closes it
     while (const dirent* entry = readdir(entries)) {
         const std::string_view one = entry->d_name;
         if (one == "." || one == "..") continue;
-        walk(folder.get(), entry->d_name, walked, skip,
+        walk(inside, entry->d_name, walked, skip,
              skip.empty() ? std::string() : path + "/" + entry->d_name, depth + 1);
     }
     closedir(entries);

@@ -75,6 +75,7 @@ struct Paths {
     std::string agent() const { return folder + "/agent.json"; }
     std::string token() const { return folder + "/node.token"; }
     std::string log() const { return folder + "/agent.log"; }
+    std::string room() const { return folder + "/room"; }
 };
 
 constexpr std::uint64_t kLeftByDrill = 1 << 20;  // of a disk that a drill fills
@@ -288,6 +289,8 @@ void LocalProvider::start_agent(const NodeId& id) {
                     if (moved && handle->alive()) (void)send_signal(handle->process, SIGKILL);
                 }
                 TURNOUT_TRY(make_directories(paths.folder, 0700));
+                // What the last agent held, for a start on a full disk.
+                ::unlink(paths.room().c_str());
                 TURNOUT_TRY(write_file_atomically(paths.token(), token, 0600));
                 SpawnRequest request;
                 request.program = argv.front();
