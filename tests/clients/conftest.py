@@ -41,7 +41,7 @@ def files_under(folder):
                 yield file
 
 
-def eventually(what, condition, seconds=60.0, interval=0.1):
+def eventually(what, condition, seconds=120.0, interval=0.1):
     """The first true value of condition(), or a failure that names what did not happen."""
     deadline = time.monotonic() + seconds
     while True:
@@ -78,7 +78,7 @@ class Server:
         self.options = []  # more of `turnout up`
         self.surroundings = {}  # more of its environment
 
-    def turnout(self, *arguments, check=True, timeout=120, cwd=None, env=None, input=None):
+    def turnout(self, *arguments, check=True, timeout=240, cwd=None, env=None, input=None):
         done = subprocess.run(
             [TURNOUT, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, cwd=cwd,
             env={**PLAIN_ENV, "TURNOUT_DATA": str(self.data), **(env or {})},
@@ -104,18 +104,18 @@ class Server:
             status = json.loads(done.stdout)
             return status if status.get("pid") == self.process.pid else None
 
-        self.status = eventually("the server is ready", ready, 30)
+        self.status = eventually("the server is ready", ready)
         return self
 
     def kill(self):
         os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def env(self):
         """What `eval "$(turnout env)"` sets in a shell."""
         script = f'eval "$("{TURNOUT}" env --data "{self.data}")" && env -0'
         plain = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
-        done = subprocess.run(["bash", "-c", script], capture_output=True, env=plain, timeout=30)
+        done = subprocess.run(["bash", "-c", script], capture_output=True, env=plain, timeout=60)
         assert done.returncode == 0, done.stderr.decode()
         found = dict(item.split("=", 1) for item in done.stdout.decode().split("\0") if item)
         return {name: value for name, value in found.items() if plain.get(name) != value and name not in ("_", "SHLVL", "PWD")}
@@ -129,7 +129,7 @@ class Server:
         if self.process.poll() is None:
             self.turnout("down", "--all", "--yes", check=False)
             try:
-                self.process.wait(30)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill()
         # Agents and supervisors of this folder only: its name is unique to this test.
@@ -251,7 +251,7 @@ def host():
 def run(ml_client, cluster, host):
     """Submits a command, waits for its end, gives back the job."""
 
-    def submit(text, wait=True, seconds=120, **more):
+    def submit(text, wait=True, seconds=240, **more):
         from azure.ai.ml import command
 
         more.setdefault("environment", host)
@@ -266,7 +266,7 @@ def run(ml_client, cluster, host):
 TERMINAL = ("Completed", "Failed", "Canceled")
 
 
-def wait_for(ml_client, name, seconds=120):
+def wait_for(ml_client, name, seconds=240):
     def over():
         job = ml_client.jobs.get(name)
         return job if job.status in TERMINAL else None
@@ -299,7 +299,7 @@ class Rest:
     def token(self, resource=None):
         reply = self.session.get(
             self.env["IDENTITY_ENDPOINT"], params={"api-version": "2019-08-01", "resource": resource or self.origin},
-            headers={"X-IDENTITY-HEADER": self.env["IDENTITY_HEADER"], "Metadata": "true"}, timeout=10,
+            headers={"X-IDENTITY-HEADER": self.env["IDENTITY_HEADER"], "Metadata": "true"}, timeout=60,
         )
         assert reply.status_code == 200, reply.text
         return reply.json()["access_token"]
@@ -311,7 +311,7 @@ class Rest:
             headers["Authorization"] = "Bearer " + (token or self.token())
         joint = "&" if "?" in path else "?"
         url = self.origin + path + (f"{joint}api-version={api}" if api else "")
-        return self.session.request(method, url, headers=headers, timeout=30, **more)
+        return self.session.request(method, url, headers=headers, timeout=60, **more)
 
 
 @pytest.fixture(scope="session")

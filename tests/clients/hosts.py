@@ -64,7 +64,7 @@ class Host:
     def stop(self):
         self.cut()
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def nodes(self):
         """The folders of the nodes on it."""
@@ -81,7 +81,7 @@ def user():
 def make_key(path):
     for old in (path, path.with_name(path.name + ".pub")):
         old.unlink(missing_ok=True)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True, timeout=30)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True, timeout=60)
 
 
 class Hosts:

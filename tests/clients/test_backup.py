@@ -100,7 +100,7 @@ def test_a_lost_log_or_database_is_noticed(own_server, tmp_path):
     assert len(json.loads(own_server.turnout("job", "list", "-o", "json").stdout)) == 1
 
     own_server.turnout("down")
-    own_server.process.wait(30)
+    own_server.process.wait(60)
     assert log.stat().st_size == 0, "after a clean end the file alone is the database"
     database.rename(tmp_path / "db")
     assert str(database) in fails_to_start(own_server)
@@ -112,7 +112,7 @@ def test_a_lost_log_or_database_is_noticed(own_server, tmp_path):
 def test_damaged_pages_are_told(own_server, tmp_path):
     run_job(own_server, tmp_path / "job")
     own_server.turnout("down", "--all")
-    own_server.process.wait(30)
+    own_server.process.wait(60)
     database = own_server.data / "turnout.db"
     # The pages of a table that no start reads.
     import sqlite3
@@ -130,5 +130,5 @@ def test_damaged_pages_are_told(own_server, tmp_path):
         status = json.loads(own_server.turnout("status", "-o", "json", check=False).stdout)
         return status if not status["ready"] else None
 
-    status = eventually("the damage is found", told, 30)
+    status = eventually("the damage is found", told)
     assert "damaged" in status["fault"] and "restore" in status["fault"]

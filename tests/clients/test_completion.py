@@ -61,7 +61,7 @@ def offered(server, cluster, tmp_path):
     def ask(shell, line, data=server.data):
         variables = {**PLAIN_ENV, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "TURNOUT_DATA": str(data), "LINE": line, "HOME": str(tmp_path), "TERM": "dumb"}
         program = {"bash": ["bash", "--norc", "-c", BASH], "zsh": ["zsh", "-f", "-c", ZSH], "fish": ["fish", "--no-config", "-c", FISH]}[shell]
-        done = subprocess.run(program, cwd=work, env=variables, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(program, cwd=work, env=variables, capture_output=True, text=True, timeout=60)
         lines = done.stdout.replace("\r", "").splitlines()
         if shell == "zsh":
             lines = [text.removeprefix("match ") for text in lines if text.startswith("match ")]

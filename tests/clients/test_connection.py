@@ -74,7 +74,7 @@ def test_token_has_the_audience_asked_for(rest):
 
 def test_token_endpoint_wants_its_key(rest):
     reply = rest.session.get(rest.env["IDENTITY_ENDPOINT"], params={"api-version": "2019-08-01", "resource": rest.origin},
-                             headers={"X-IDENTITY-HEADER": "wrong"}, timeout=10)
+                             headers={"X-IDENTITY-HEADER": "wrong"}, timeout=60)
     assert reply.status_code in (400, 401, 403)
 
 
@@ -105,10 +105,10 @@ def test_a_page_is_linked_by_the_way_that_its_client_came(server, rest, tmp_path
     server.turnout("job", "create", "-f", tmp_path / "job.yml", "-n", "paged")
     page = json.loads(server.turnout("job", "show", "-n", "paged", "-o", "json").stdout)["services"]["Studio"]["endpoint"]
     assert page.startswith(server.status["plain_url"] + "/studio/jobs/")
-    assert rest.session.get(page, timeout=10).status_code == 200
+    assert rest.session.get(page, timeout=60).status_code == 200
     token = {"Authorization": "Bearer " + rest.token()}
     def link(host):
-        reply = rest.session.get(rest.origin + rest.ws + "/jobs/paged?api-version=2024-10-01", headers={**token, "Host": host}, timeout=10)
+        reply = rest.session.get(rest.origin + rest.ws + "/jobs/paged?api-version=2024-10-01", headers={**token, "Host": host}, timeout=60)
         return reply.json()["properties"]["services"]["Studio"]["endpoint"]
 
     assert link("gpu.lab.example:8443").startswith("https://gpu.lab.example:8443/studio/")
@@ -118,6 +118,6 @@ def test_a_page_is_linked_by_the_way_that_its_client_came(server, rest, tmp_path
 
 def test_a_second_up_on_the_same_folder_starts_nothing(server):
     done = subprocess.run([TURNOUT, "up", "--data", str(server.data), "--listen", "127.0.0.1:0"], capture_output=True,
-                          text=True, timeout=30, stdin=subprocess.DEVNULL)
+                          text=True, timeout=60, stdin=subprocess.DEVNULL)
     assert str(server.process.pid) in done.stdout + done.stderr
     assert json.loads(server.turnout("status", "-o", "json").stdout)["pid"] == server.process.pid

@@ -32,7 +32,7 @@ def running_job(server, tmp_path):
     (tmp_path / "job.yml").write_text(SLEEPS)
     name = server.turnout("job", "create", "-f", tmp_path / "job.yml", "-o", "tsv", "--query", "name").stdout.strip()
     show = lambda: server.turnout("job", "show", "-n", name, "-o", "tsv", "--query", "status").stdout.strip()
-    eventually("it runs", lambda: show() == "Running", 60)
+    eventually("it runs", lambda: show() == "Running")
     return name, show
 
 
@@ -63,34 +63,34 @@ def test_a_copied_folder_does_not_touch_its_original(own_server, copy, tmp_path)
     port = own_server.status["url"].rsplit(":", 1)[1]
     assert port in taken.stderr and "--listen" in taken.stderr
     up(copy, "--listen", "127.0.0.1:0", "--plain-listen", "127.0.0.1:0")
-    eventually("it has its own agent", lambda: any(h not in agents.values() for h in agents_of(copy).values()), 30)
+    eventually("it has its own agent", lambda: any(h not in agents.values() for h in agents_of(copy).values()))
     copy.turnout("job", "cancel", "-n", name)
     copy.turnout("down", "--all", "--yes")
     assert all(map(alive, agents.values())) and status() == "Running"
     own_server.turnout("job", "cancel", "-n", name)
-    eventually("the original's job ends", lambda: status() == "Canceled", 60)
+    eventually("the original's job ends", lambda: status() == "Canceled")
 
 
 def test_a_moved_folder_works_again(own_server, copy, tmp_path):
     name, _ = running_job(own_server, tmp_path)
     own_server.turnout("down")
-    own_server.process.wait(30)
+    own_server.process.wait(60)
     agents = agents_of(own_server)
     os.rename(own_server.data, copy.data)
     try:
         up(copy)
         show = lambda: copy.turnout("job", "show", "-n", name, "-o", "tsv", "--query", "status").stdout.strip()
         eventually("an agent of its new place", lambda: agents_of(copy) and not set(h["pid"] for h in agents.values()) & set(
-            h["pid"] for h in agents_of(copy).values()), 30)
+            h["pid"] for h in agents_of(copy).values()))
         copy.turnout("job", "cancel", "-n", name)
-        eventually("its job can be ended", lambda: show() == "Canceled", 90)
+        eventually("its job can be ended", lambda: show() == "Canceled")
     finally:
         copy.turnout("down", "--all", "--yes", check=False)
 
 
 def test_a_taken_port_is_named_with_a_way_out(own_server):
     own_server.turnout("down")
-    own_server.process.wait(30)
+    own_server.process.wait(60)
     own_server.process = None
     ports = json.loads((own_server.data / "ports.json").read_text())
     for kind, option in (("tls", "--listen"), ("plain", "--plain-listen")):
@@ -122,7 +122,7 @@ def test_a_server_for_others_says_how_they_log_in(copy, tmp_path):
     home = {**PLAIN_ENV, "HOME": str(tmp_path / "home"), "TURNOUT_DATA": str(tmp_path / "nothing")}
     words = shlex.split(status["login"])[1:]
     words[1] = status["url"]
-    turnout = lambda *words: subprocess.run([TURNOUT, *words], capture_output=True, text=True, env=home, stdin=subprocess.DEVNULL, timeout=30)
+    turnout = lambda *words: subprocess.run([TURNOUT, *words], capture_output=True, text=True, env=home, stdin=subprocess.DEVNULL, timeout=60)
     copy.turnout("workspace", "create", "-n", "aaa")  # younger than the default one, though its name comes first
     done = turnout(*words, "--key-file", str(copy.data / "admin.key"))
     assert done.returncode == 0 and status["fingerprint"] in done.stderr, done.stderr

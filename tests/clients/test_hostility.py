@@ -12,7 +12,7 @@ def raw(rest, method, target, body=None, headers=None):
     """A request with exactly this target: no client tidies it up on the way."""
     place = urllib.parse.urlsplit(rest.origin)
     context = ssl.create_default_context(cafile=rest.env["REQUESTS_CA_BUNDLE"])
-    connection = http.client.HTTPSConnection(place.hostname, place.port, context=context, timeout=20)
+    connection = http.client.HTTPSConnection(place.hostname, place.port, context=context, timeout=60)
     try:
         connection.putrequest(method, target, skip_accept_encoding=True)
         for name, value in (headers or {}).items():
@@ -44,7 +44,7 @@ def upload(rest):
 def put(rest, upload, name, data=b"x", query=None):
     origin, path, good = upload
     return rest.session.put(f"{origin}{path}/{name}?{good if query is None else query}", data=data,
-                            headers={"x-ms-blob-type": "BlockBlob", "x-ms-version": "2026-10-06"}, timeout=10)
+                            headers={"x-ms-blob-type": "BlockBlob", "x-ms-version": "2026-10-06"}, timeout=60)
 
 
 def test_signed_upload_works(rest, upload):
@@ -56,7 +56,7 @@ def test_paths_that_would_leave(rest, upload, server, name):
     origin, path, query = upload
     place = urllib.parse.urlsplit(origin)
     kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
-    connection = kind(place.hostname, place.port, timeout=10)
+    connection = kind(place.hostname, place.port, timeout=60)
     try:
         connection.putrequest("PUT", f"{path}/{name}?{query}")
         connection.putheader("x-ms-blob-type", "BlockBlob")
@@ -134,7 +134,7 @@ def test_malformed_http(rest, lines):
     import socket
 
     place = urllib.parse.urlsplit(rest.env["IDENTITY_ENDPOINT"])
-    with socket.create_connection((place.hostname, place.port), timeout=20) as peer:
+    with socket.create_connection((place.hostname, place.port), timeout=60) as peer:
         try:
             peer.sendall(lines)
             peer.shutdown(socket.SHUT_WR)

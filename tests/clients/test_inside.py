@@ -101,15 +101,15 @@ def test_what_a_run_may_ends_with_it(run, ml_client, rest, tmp_path):
     eventually("the job says where it gets tokens", there.exists)
     endpoint, header, metadata, bundle = there.read_text().split()
     assert header != rest.env["IDENTITY_HEADER"], "it is the run's, not the user's key"
-    reply = rest.session.get(endpoint, params={"resource": "https://management.azure.com"}, headers={"X-IDENTITY-HEADER": header}, timeout=10)
+    reply = rest.session.get(endpoint, params={"resource": "https://management.azure.com"}, headers={"X-IDENTITY-HEADER": header}, timeout=60)
     token = reply.json()["access_token"]
     assert reply.json()["resource"] == "https://management.azure.com"
-    assert rest.session.get(endpoint, params={"resource": "x"}, headers={"X-IDENTITY-HEADER": header + "x"}, timeout=10).status_code == 401
-    assert rest.session.get(endpoint, params={"resource": "x"}, timeout=10).status_code == 401
+    assert rest.session.get(endpoint, params={"resource": "x"}, headers={"X-IDENTITY-HEADER": header + "x"}, timeout=60).status_code == 401
+    assert rest.session.get(endpoint, params={"resource": "x"}, timeout=60).status_code == 401
     # Through the node, trusting what the job trusts; and as the run itself.
     inside = metadata.split("/metadata/")[0]
     assert inside != rest.origin
-    through = rest.session.get(inside + rest.ws + "/jobs?api-version=2024-01-01", headers={"Authorization": "Bearer " + token}, verify=bundle, timeout=10)
+    through = rest.session.get(inside + rest.ws + "/jobs?api-version=2024-01-01", headers={"Authorization": "Bearer " + token}, verify=bundle, timeout=60)
     assert through.status_code == 200 and job.name in [one["name"] for one in through.json()["value"]]
     assert rest.call("GET", f"{rest.ws}/jobs/{job.name}", token).status_code == 200
     # Not a user's things.
@@ -128,5 +128,5 @@ def test_what_a_run_may_ends_with_it(run, ml_client, rest, tmp_path):
     ml_client.jobs.begin_cancel(job.name).wait()
     eventually("it has ended", lambda: status_of(ml_client, job.name) == "Canceled")
     assert rest.call("GET", f"{rest.ws}/jobs/{job.name}", token).status_code == 401
-    ask = lambda: rest.session.get(endpoint, params={"resource": "x"}, headers={"X-IDENTITY-HEADER": header}, timeout=10).status_code
+    ask = lambda: rest.session.get(endpoint, params={"resource": "x"}, headers={"X-IDENTITY-HEADER": header}, timeout=60).status_code
     eventually("its node forgets it", lambda: ask() == 401)

@@ -78,7 +78,7 @@ def test_cancel_ends_the_whole_tree(run, ml_client):
     eventually("status Running", lambda: status_of(ml_client, job.name) == "Running")
     ml_client.jobs.begin_cancel(job.name).result()
     assert wait_for(ml_client, job.name).status == "Canceled"
-    eventually("no process of the job is left", lambda: not processes_with(f"mark-{mark}"), 15)
+    eventually("no process of the job is left", lambda: not processes_with(f"mark-{mark}"))
 
 
 def test_cancel_of_a_stubborn_process(run, ml_client):
@@ -123,7 +123,7 @@ def test_timeout(ml_client, host, cluster, rest):
     job = command(command="sleep 600", environment=host, compute=cluster, experiment_name="tests")
     job.set_limits(timeout=2)
     job = ml_client.jobs.create_or_update(job)
-    assert wait_for(ml_client, job.name, 60).status == "Failed"
+    assert wait_for(ml_client, job.name).status == "Failed"
     details = rest.call("GET", f"/history/v1.0{rest.ws}/runs/{job.name}/details", api="v1.0").json()
     assert "time" in json.dumps(details["error"]).lower()
 

@@ -41,7 +41,7 @@ def test_drain_lets_running_jobs_end_and_keeps_the_queue(own_server, tmp_path):
     flag.touch()
     done = own_server.turnout("down", "--drain")
     assert done.stderr.endswith("the server has stopped; 3 jobs wait for the next `turnout up`\n"), done.stderr
-    assert own_server.process.wait(30) == 0
+    assert own_server.process.wait(60) == 0
     own_server.start()
     assert status(own_server, first) == "Completed"
     for name in (*others, late):
@@ -95,7 +95,7 @@ def test_slots_change_while_jobs_run(own_server):
 
 def test_pools_of_a_file_have_slots_of_their_own_and_come_back(own_server):
     file = own_server.data / "pools.yaml"
-    restarted = lambda: (own_server.turnout("down"), own_server.process.wait(30), own_server.start())
+    restarted = lambda: (own_server.turnout("down"), own_server.process.wait(60), own_server.start())
     file.write_text("pools:\n  big:\n    slotz: 1\n")
     done = own_server.turnout("pool", "check", check=False)
     assert done.returncode == 2 and "pools.yaml:3:5: pools.big.slotz: is not a key of a pool, did you mean 'slots'?" in done.stderr, done.stderr

@@ -58,7 +58,7 @@ class Strict(html.parser.HTMLParser):
 def page_of(server, name):
     shown = json.loads(server.turnout("job", "show", "-n", name, "-o", "json").stdout)
     url = shown["services"]["Studio"]["endpoint"]
-    reply = requests.get(url, timeout=30)
+    reply = requests.get(url, timeout=60)
     assert reply.status_code == 200, reply.text
     policy = reply.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
@@ -66,7 +66,7 @@ def page_of(server, name):
 
 
 def fetch(url, link):
-    return requests.get(urllib.parse.urljoin(url, link), timeout=30)
+    return requests.get(urllib.parse.urljoin(url, link), timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_a_job_that_lives_is_followed(done, tmp_path):
     url, page, raw = page_of(done, "page_live")
     assert '<noscript><meta http-equiv="refresh"' in raw, "who has no script gets the page anew"
     base, query = url.split("?")
-    live = requests.get(base + "/data?" + query, timeout=30).json()
+    live = requests.get(base + "/data?" + query, timeout=60).json()
     assert not live["terminal"] and live["log"] == "user_logs/std_log.txt"
     assert live["fragments"]
     for markup in live["fragments"].values():
@@ -142,7 +142,7 @@ def test_a_job_that_lives_is_followed(done, tmp_path):
         if "second" in rest:
             break
     assert "second" in rest
-    eventually("it is over", lambda: requests.get(base + "/data?" + query, timeout=30).json()["terminal"])
+    eventually("it is over", lambda: requests.get(base + "/data?" + query, timeout=60).json()["terminal"])
 
 
 def test_a_sweep_shows_its_trials(done, tmp_path):
@@ -165,7 +165,7 @@ def test_a_sweep_shows_its_trials(done, tmp_path):
 
 
 def test_the_front_page_leads_on(done):
-    reply = requests.get(done.status["plain_url"] + "/", timeout=10)
+    reply = requests.get(done.status["plain_url"] + "/", timeout=60)
     page = Strict(reply.text)
     assert "turnout job show -n NAME --web" in page.text and "is up" in page.text
     assert "unsafe" not in reply.headers["Content-Security-Policy"]

@@ -26,12 +26,12 @@ def test_the_engine_of_fsspec_reads_a_datastore(rest, table):
     host = f"{storage['accountName']}.blob.{storage['endpoint']}".split("@")[1]
     base, link = f"{storage['protocol']}://{host}/{storage['containerName']}", storage["sasToken"]
     path = table.path.split("/paths/")[1]
-    get = lambda url, **more: rest.session.get(url, timeout=10, **more)
+    get = lambda url, **more: rest.session.get(url, timeout=60, **more)
     assert path.split("/")[0] + "/" in get(f"{base}?restype=container&comp=list&prefix=&maxresults=5000&delimiter=%2F&include=metadata&{link}").text
-    assert rest.session.head(f"{base}/{path}?{link}", timeout=10).headers["Content-Length"] == "8"
+    assert rest.session.head(f"{base}/{path}?{link}", timeout=60).headers["Content-Length"] == "8"
     part = get(f"{base}/{path}?{link}", headers={"Range": "bytes=4-7"})
     assert (part.status_code, part.text) == (206, "1,2\n")
-    put = rest.session.put(f"{base}/up/t.csv?{link}", data=b"x", headers={"x-ms-blob-type": "BlockBlob"}, timeout=10)
+    put = rest.session.put(f"{base}/up/t.csv?{link}", data=b"x", headers={"x-ms-blob-type": "BlockBlob"}, timeout=60)
     assert put.status_code == 201
     assert get(f"{base}/{path}?{link[:-6]}").status_code == 403
     assert get(f"{base}/{path}").status_code == 404  # without a link it is no path of this server
@@ -46,11 +46,11 @@ def test_the_engine_of_fsspec_is_the_run_inside_of_a_job(run, rest, table, ml_cl
     storage = rest.call("GET", f"/datastore/v1.0{rest.ws}/datastores/workspaceblobstore", token, api=None).json()["azureStorageSection"]
     base = f"{rest.origin}/{storage['containerName']}"
     path, link = table.path.split("/paths/")[1], storage["sasToken"]
-    assert rest.session.get(f"{base}/{path}?{link}", timeout=10).status_code == 200
-    put = lambda where: rest.session.put(f"{base}/{where}?{link}", data=b"x", headers={"x-ms-blob-type": "BlockBlob"}, timeout=10).status_code
+    assert rest.session.get(f"{base}/{path}?{link}", timeout=60).status_code == 200
+    put = lambda where: rest.session.put(f"{base}/{where}?{link}", data=b"x", headers={"x-ms-blob-type": "BlockBlob"}, timeout=60).status_code
     assert (put(path), put("data/of/others.csv")) == (409, 403)  # among assets it only adds
     ml_client.jobs.begin_cancel(job.name).wait()
-    eventually("the link ends with the run", lambda: rest.session.get(f"{base}/{path}?{link}", timeout=10).status_code == 401)
+    eventually("the link ends with the run", lambda: rest.session.get(f"{base}/{path}?{link}", timeout=60).status_code == 401)
 
 
 def test_mltable_finds_a_data_asset(rest, table):
@@ -73,10 +73,10 @@ def test_artifacts_of_azureml_mlflow(rest):
     history = f"/history/v1.0{rest.ws}/experiments/_/runs/{run['run_id']}/artifacts"
     made = rest.call("POST", f"{history}/batch/metadata", json={"paths": [{"path": "d/a.txt"}]}, api=None).json()
     link = made["artifactContentInformation"]["d/a.txt"]["contentUri"]
-    assert rest.session.put(link, data=b"A", headers={"x-ms-blob-type": "BlockBlob"}, timeout=10).status_code == 201
+    assert rest.session.put(link, data=b"A", headers={"x-ms-blob-type": "BlockBlob"}, timeout=60).status_code == 201
     assert [one["path"] for one in rest.call("GET", history, api=None).json()["value"]] == ["d/a.txt"]
     content = rest.call("GET", f"{history}/contentinfo?path=d/a.txt", api=None).json()["contentUri"]
-    assert rest.session.get(content, timeout=10).content == b"A"
+    assert rest.session.get(content, timeout=60).content == b"A"
     assert content.startswith("https://") and ".blob.store.turnout/" in content  # it takes no other
 
 

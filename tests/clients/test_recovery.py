@@ -35,10 +35,12 @@ def test_kill_9_while_a_job_runs(own_server, monkeypatch, tmp_path):
 
 def test_kill_9_and_the_job_ends_meanwhile(own_server, monkeypatch, tmp_path):
     client = in_env(own_server, monkeypatch)
-    job = submit(own_server, client, "echo first; sleep 2; echo last; exit 5")
+    go, over = tmp_path / "go", tmp_path / "over"
+    job = submit(own_server, client, f"echo first; until [ -e {go} ]; do sleep 0.1; done; echo last; touch {over}; exit 5")
     eventually("status Running", lambda: client.jobs.get(job.name).status == "Running")
     own_server.kill()
-    time.sleep(4)  # the command ends while nobody listens
+    go.touch()
+    eventually("the command ends while nobody listens", over.exists)
     own_server.start()
     assert wait_for(client, job.name).status == "Failed"
     log = log_of(client, job.name, tmp_path)
@@ -70,17 +72,19 @@ def test_everything_acknowledged_is_there_after_kill_9(own_server, monkeypatch):
 def test_port_is_kept_over_a_restart(own_server):
     before = own_server.env()["ARM_CLOUD_METADATA_URL"]
     own_server.turnout("down")
-    own_server.process.wait(30)
+    own_server.process.wait(60)
     own_server.start()
     assert own_server.env()["ARM_CLOUD_METADATA_URL"] == before
 
 
-def test_down_says_what_goes_on(own_server, monkeypatch):
+def test_down_says_what_goes_on(own_server, monkeypatch, tmp_path):
     client = in_env(own_server, monkeypatch)
-    job = submit(own_server, client, "sleep 8; echo done")
+    go = tmp_path / "go"
+    job = submit(own_server, client, f"until [ -e {go} ]; do sleep 0.1; done; echo done")
     eventually("status Running", lambda: client.jobs.get(job.name).status == "Running")
     told = own_server.turnout("down")
     assert job.name in told.stdout + told.stderr
-    own_server.process.wait(30)
+    go.touch()
+    own_server.process.wait(60)
     own_server.start()
     assert wait_for(client, job.name).status == "Completed"

@@ -34,7 +34,7 @@ class Relay:
     def end(self, kill=signal.SIGTERM):
         """Ends the node's side; what both said last, and their exit codes."""
         self.far.send_signal(kill)
-        said = [side.communicate(timeout=30)[1].decode() for side in (self.far, self.near)]
+        said = [side.communicate(timeout=60)[1].decode() for side in (self.far, self.near)]
         return said, (self.far.returncode, self.near.returncode)
 
 
@@ -93,7 +93,7 @@ def test_http_both_ways_between_two_programs(tmp_path_factory):
         names = sorted(folder.iterdir())
         broken = one_side(["--socket", folder / "server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         eventually("it waits beside", lambda: len(list(folder.iterdir())) > len(names), interval=0.01)
-        broken.communicate(timeout=30)
+        broken.communicate(timeout=60)
         assert sorted(folder.iterdir()) == names
         assert OverUnix(folder / "server").ask(b"still there") == b"still there"
         said, codes = relay.end()
@@ -116,14 +116,14 @@ def test_http_both_ways_between_two_programs(tmp_path_factory):
     (["--stdio", "--socket", "/"], "--socket: cannot listen on '/': something that is not a socket is there"),
 ])
 def test_what_is_wrong_is_said(arguments, words):
-    done = subprocess.run([AGENT, "relay", *arguments], stdin=subprocess.PIPE, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([AGENT, "relay", *arguments], stdin=subprocess.PIPE, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr.endswith(f"turnout-agent relay: {words}\n"), done.stderr
 
 
 def test_another_program_at_the_other_end(tmp_path):
     done = subprocess.run([AGENT, "relay", "--stdio", "--socket", tmp_path / "s"], input=b"bash: turnout-agent: not found\n",
-                          capture_output=True, timeout=30)
+                          capture_output=True, timeout=60)
     assert done.stderr == (b"turnout-agent relay: the relay's stream ended before the other side's hello: "
                            b"'bash: turnout-agent: not found'\n")
 
@@ -146,8 +146,10 @@ def test_a_job_whose_agent_comes_through_a_relay_that_is_killed(own_server, monk
         data.mkdir()
         (data / "large").write_bytes(os.urandom(20 << 20))
         client = client_for(own_server)
+        go = tmp_path / "go"
         job = client.create_or_update(command(
-            command="for i in $(seq 1 80); do echo line-$i; sleep 0.1; done; cp ${{inputs.data}}/large ${{outputs.out}}/",
+            command=f"for i in $(seq 1 80); do echo line-$i; sleep 0.1; done; until [ -e {go} ]; do sleep 0.1; done; "
+                    "cp ${{inputs.data}}/large ${{outputs.out}}/",
             inputs={"data": Input(type="uri_folder", path=str(data))}, outputs={"out": Output(type="uri_folder")},
             environment=Environment(image="debian:12"), experiment_name="relay"))
         seen = tmp_path / "seen"
@@ -159,6 +161,7 @@ def test_a_job_whose_agent_comes_through_a_relay_that_is_killed(own_server, monk
         assert codes == (-signal.SIGKILL, 0), said
         assert client.jobs.get(job.name).status == "Running"
         relay = Relay(*arguments)
+        go.touch()
         assert wait_for(client, job.name).status == "Completed"
         assert follower.wait(60) == 0, seen.read_text()
         for text in (log_of(client, job.name, tmp_path), seen.read_text()):

@@ -210,7 +210,7 @@ def test_on_a_full_disk_one_can_still_stop_and_tidy_up(tmp_path, monkeypatch):
         assert free() > 15_000_000
         fill()
         server.turnout("down")
-        server.process.wait(30)
+        server.process.wait(60)
         server.start()
         rows_of(server)
         (disk / "filler").unlink()

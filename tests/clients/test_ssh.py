@@ -85,7 +85,8 @@ def test_a_job_with_all_that_a_job_has(lab, hosts, sdk, tmp_path):
 
 
 def test_a_job_outlives_its_connection_and_its_server(lab, hosts, sdk, tmp_path):
-    job = submit(sdk, "for i in $(seq 1 60); do echo line-$i; sleep 0.2; done")
+    go = tmp_path / "go"
+    job = submit(sdk, f"for i in $(seq 1 60); do echo line-$i; sleep 0.2; done; until [ -e {go} ]; do sleep 0.1; done")
     eventually("it runs", lambda: sdk.jobs.get(job.name).status == "Running")
     busy = next(host for host in hosts.all if host.processes())
     before = set(busy.nodes())
@@ -95,6 +96,7 @@ def test_a_job_outlives_its_connection_and_its_server(lab, hosts, sdk, tmp_path)
     for host in hosts.all:
         host.cut()
     lab.start()
+    go.touch()
     assert wait_for(client_for(lab), job.name).status == "Completed"
     assert before <= set(busy.nodes())
     log = log_of(client_for(lab), job.name, tmp_path)

@@ -144,9 +144,10 @@ def test_early_termination(ml_client, tmp_path):
     script = """
 args = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 import time
-for step in range(60):
+bad = float(args["--lr"]) < 0.5
+for step in range(240 if bad else 60):
     log(float(args["--lr"]), step)
-    time.sleep(0.5 if float(args["--lr"]) < 0.5 else 0.01)
+    time.sleep(0.5 if bad else 0.01)
 """
     sweep = sweep_of(tmp_path, script, space={"lr": Choice([0.9, 0.1]), "kind": Choice(["a"])},
                      policy=BanditPolicy(slack_amount=0.2, evaluation_interval=1, delay_evaluation=2), max_total_trials=2, max_concurrent_trials=1)

@@ -66,7 +66,7 @@ def test_another_build_takes_over_with_the_same_options_and_the_job_goes_on(data
 
 def test_the_version_names_the_commit():
     """Of the source tree that it was built from; also of a tarball that git made."""
-    told = subprocess.run([TURNOUT, "version"], capture_output=True, text=True, check=True, timeout=10).stdout
+    told = subprocess.run([TURNOUT, "version"], capture_output=True, text=True, check=True, timeout=60).stdout
     assert re.fullmatch(r"turnout \d+\.\d+\.\d+ \([0-9a-f]{7,40}(-dirty)?\)\n", told), told
     commit = subprocess.run(["git", "archive", "HEAD", "src/app/commit.txt"], cwd=ROOT, capture_output=True, check=True).stdout
     assert subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True).stdout.strip() in commit

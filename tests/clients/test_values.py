@@ -37,7 +37,7 @@ def shop(module_server, tmp_path_factory):
         def show(self, name):
             return json.loads(module_server.turnout("job", "show", "-n", name, "-o", "json").stdout)
 
-        def ended(self, name, seconds=60):
+        def ended(self, name, seconds=120):
             def over():
                 job = self.show(name)
                 return job if job["status"] in ("Completed", "Failed", "Canceled") else None
@@ -54,8 +54,9 @@ def attempts(shop, name):
     return json.loads(shop.show(name)["properties"]["turnout.attempts"])
 
 
-def test_empty_texts(shop):
-    neighbour = shop.submit("command: sleep 4\n" + ENVIRONMENT)
+def test_empty_texts(shop, tmp_path):
+    go = tmp_path / "go"
+    neighbour = shop.submit(f"command: until [ -e {go} ]; do sleep 0.1; done\n" + ENVIRONMENT)
     eventually("it runs", lambda: shop.show(neighbour)["status"] == "Running")
     names = [shop.submit(text + "\n" + ENVIRONMENT) for text in (
         'command: true ""',
@@ -66,6 +67,7 @@ def test_empty_texts(shop):
     for name in names:
         assert shop.ended(name)["status"] == "Completed", shop.log(name)
     assert "\nNOTHING=\n" in shop.log(names[2])
+    go.touch()
     assert shop.ended(neighbour)["status"] == "Completed"
     assert attempts(shop, neighbour) == 1, "a neighbour does not notice"
 
