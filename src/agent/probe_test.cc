@@ -40,6 +40,7 @@ struct ProbeTest : testing::Test {
         Probe probe;
         probe.kind = kind;
         probe.path = std::move(path);
+        probe.timeout = 60s;
         return loop.run(probe_port(loop, probe, port));
     }
 };

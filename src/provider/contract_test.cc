@@ -18,12 +18,12 @@
 #include "io/posix/asio_loop.h"
 #include "io/posix/files.h"
 #include "io/posix/processes.h"
+#include "io/posix/test_until.h"
 #include "provider/fake/fake_provider.h"
 #include "provider/local/harm.h"
 #include "provider/local/local_provider.h"
 #include "provider/ssh/ssh_provider.h"
 #include "provider/ssh/test_hosts.h"
-#include "provider/test_until.h"
 
 namespace turnout {
 namespace {

@@ -13,6 +13,7 @@
 #include "agent/environment/fetch_uv.h"
 #include "environment/definition.h"
 #include "environment/uv.h"
+#include "io/posix/test_until.h"
 
 extern "C" char** environ;
 
@@ -243,9 +244,7 @@ TEST_P(FailedBuildTest, ThoseWhoWaitForItDoNotTryItAgain) {
             cancel);
     };
     for (std::size_t i = 0; i < results.size(); ++i) jobs.emplace_back(job, i);
-    for (int i = 0; i < 6'000 && waiting < 4; ++i)
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    EXPECT_EQ(waiting, 4);
+    EXPECT_TRUE(wait_until([&] { return waiting == 4; }));
     std::ofstream(folder + "/go") << "";
     for (auto& each : jobs) each.join();
     for (std::size_t i = 0; i < results.size(); ++i) {

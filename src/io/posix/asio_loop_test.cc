@@ -10,6 +10,7 @@
 
 #include "io/apart.h"
 #include "io/posix/fd.h"
+#include "io/posix/test_until.h"
 
 namespace turnout {
 namespace {
@@ -36,7 +37,7 @@ TEST(AsioLoop, TimersRingInOrderAndCanBeCancelled) {
         loop.cancel(cancelled);
     });
     loop.after(Span::max(), [&] { rung += 'n'; });
-    loop.run_until([&] { return rung.size() == 3; });
+    ASSERT_TRUE(run_until_told(loop, [&] { return rung.size() == 3; }));
     EXPECT_EQ(rung, "abc");
     loop.cancel(cancelled);
     loop.cancel(12345);
@@ -58,16 +59,24 @@ TEST(AsioLoop, BlockingWorkRunsElsewhereAndReportsHere) {
                 EXPECT_EQ(std::this_thread::get_id(), here);
                 ++done;
             });
-    loop.run_until([&] { return done == 200; });
+    ASSERT_TRUE(run_until_told(loop, [&] { return done == 200; }));
     EXPECT_LE(where.size(), 2u);
     EXPECT_FALSE(where.contains(here));
 }
 
 TEST(AsioLoop, PostFromAnotherThreadWakesTheLoop) {
     AsioLoop loop;
-    std::thread other([&] { loop.post([&] { loop.stop(); }); });
+    bool woken = false;
+    std::thread other([&] {
+        loop.post([&] {
+            woken = true;
+            loop.stop();
+        });
+    });
+    loop.after(60s, [&] { loop.stop(); });
     loop.run();
     other.join();
+    EXPECT_TRUE(woken);
 }
 
 TEST(AsioLoop, SignalsArriveOnTheLoop) {
@@ -77,7 +86,7 @@ TEST(AsioLoop, SignalsArriveOnTheLoop) {
         if (++seen < 3) ::kill(::getpid(), SIGUSR1);
     });
     ::kill(::getpid(), SIGUSR1);
-    loop.run_until([&] { return seen == 3; });
+    ASSERT_TRUE(run_until_told(loop, [&] { return seen == 3; }));
 }
 
 Task<int> wait_for(Watch& watch) {
@@ -110,7 +119,7 @@ TEST(AsioLoop, WhatIsDoneApartComesBackWithItsValue) {
             told = std::move(value);
         });
     EXPECT_EQ(told, "");
-    loop.run_until([&] { return !told.empty(); });
+    ASSERT_TRUE(run_until_told(loop, [&] { return !told.empty(); }));
     EXPECT_EQ(told, "seven");
 }
 
@@ -133,7 +142,7 @@ TEST(AsioLoop, WatchesADescriptor) {
     start(wait_for(*watch), [&](int value) { outcome = value; });
     watch.reset();
     EXPECT_EQ(outcome, -1);
-    loop.run_until([&] { return outcome == 0; });
+    ASSERT_TRUE(run_until_told(loop, [&] { return outcome == 0; }));
 }
 
 TEST(AsioLoop, DestroyedWhileACoroutineWaits) {

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "io/posix/files.h"
+#include "io/posix/test_until.h"
 
 namespace turnout {
 namespace {
@@ -97,7 +98,7 @@ TEST_F(ProcessesTest, KnowsAProcessAgain) {
 TEST_F(ProcessesTest, EndsAGroup) {
     const auto process = spawn(shell("sleep 100 & sleep 100 & echo ready; wait"));
     ASSERT_TRUE(process);
-    while (*read_file(root + "/out") != "ready\n") ::usleep(1000);
+    EXPECT_TRUE(wait_until([&] { return *read_file(root + "/out") == "ready\n"; }));
     ASSERT_TRUE(send_signal_to_group(process->pid, SIGKILL));
     wait_until_ended(process->pid);
     EXPECT_TRUE(reap(process->pid));

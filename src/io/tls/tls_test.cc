@@ -9,6 +9,7 @@
 #include "io/posix/files.h"
 #include "io/posix/http_client.h"
 #include "io/posix/http_server.h"
+#include "io/posix/test_until.h"
 #include "io/tls/certificates.h"
 #include "io/tls/tls_client.h"
 #include "io/tls/tls_server.h"
@@ -113,13 +114,13 @@ protected:
         options.tls = *connector;
         return http::make_client(loop, options);
     }
-    // A command while the server serves; its output.
+    // A command while the server serves, for a minute at most; its output.
     std::string run(std::string command) {
         std::string out;
         bool ended = false;
         loop.blocking(
             [&] {
-                FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
+                FILE* pipe = ::popen(("timeout 60 " + command + " 2>&1").c_str(), "r");
                 char buffer[4096];
                 while (std::size_t n = std::fread(buffer, 1, sizeof buffer, pipe))
                     out.append(buffer, n);
@@ -232,27 +233,26 @@ TEST_F(TlsTest, Upgrades) {
     };
     start(Reading::all(*response->stream, back, 5'000'000), [&ended] { ended = true; });
     ASSERT_TRUE(loop.run(response->stream->write(std::string(5'000'000, 'x'))));
-    loop.run_until([&] { return ended; });
+    ASSERT_TRUE(run_until_told(loop, [&] { return ended; }));
     EXPECT_EQ(std::count(back.begin(), back.end(), 'x'), 5'000'000);
     response->stream.reset();
-    loop.run_until([&] { return listener->connections() == 0; });
+    ASSERT_TRUE(run_until_told(loop, [&] { return listener->connections() == 0; }));
 }
 
 TEST_F(TlsTest, OddPeers) {
-    http::Limits limits;
-    limits.header_timeout = 50ms;
-    auto made = tls::ensure_certificates(root, {}, clock.now());
-    ASSERT_TRUE(made);
-    serve(*made, limits);
+    serve();
     // Plain HTTP to the TLS port is told so.
     const auto plain = http::make_client(loop, {});
     const auto told = loop.run(fetch(*plain, get("http://127.0.0.1:" + port + "/")));
     ASSERT_TRUE(told) << told.error().message;
     EXPECT_NE(told->find("https"), std::string::npos);
     // One that says nothing and one that goes in the middle of the handshake.
+    http::Limits limits;
+    limits.header_timeout = 50ms;
+    serve(files, limits);
     EXPECT_EQ(run("bash -c 'exec 3<>/dev/tcp/127.0.0.1/" + port + "; cat <&3'"), "");
     run("bash -c 'exec 3<>/dev/tcp/127.0.0.1/" + port + "; printf \"\\x16\\x03\\x01\" >&3'");
-    loop.run_until([&] { return listener->connections() == 0; });
+    ASSERT_TRUE(run_until_told(loop, [&] { return listener->connections() == 0; }));
 }
 
 TEST_F(TlsTest, CurlAndPythonAcceptTheCertificate) {

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,8 +22,8 @@
 #include "base/json.h"
 #include "io/posix/files.h"
 #include "io/posix/processes.h"
+#include "io/posix/test_until.h"
 #include "provider/local/harm.h"
-#include "provider/test_until.h"
 
 namespace turnout {
 namespace {
@@ -45,8 +46,7 @@ protected:
     void TearDown() override {
         for (const ProcessId& process : started) {
             (void)send_signal(process, SIGKILL);
-            while (is_alive(process)) {
-            }
+            EXPECT_TRUE(dies(process));
             reap(process.pid);
         }
         (void)remove_tree(root);
@@ -61,16 +61,18 @@ protected:
         started.push_back(spawn(request).value());
         // Within exec there is a moment in which its surroundings cannot be read.
         const std::string proc = "/proc/" + std::to_string(started.back().pid);
-        while (is_alive(started.back()) &&
-               (program_of(started.back().pid) != program ||
-                (!request.environment.empty() &&
-                 read_file(proc + "/environ", 1 << 20).value_or("").empty()))) {
-        }
+        EXPECT_TRUE(wait_until([&] {
+            return !is_alive(started.back()) ||
+                   (program_of(started.back().pid) == program &&
+                    (request.environment.empty() ||
+                     !read_file(proc + "/environ", 1 << 20).value_or("").empty()));
+        }));
         return started.back();
     }
     // As the provider would have started it.
-    ProcessId begin_agent() {
-        const ProcessId agent = begin("turnout-agent", folder);
+    ProcessId begin_agent() { return begin_agent(folder); }
+    ProcessId begin_agent(const std::string& directory) {
+        const ProcessId agent = begin("turnout-agent", directory);
         const Json handle =
             Json::object({{"pid", static_cast<std::int64_t>(agent.pid)},
                           {"startTicks", static_cast<std::int64_t>(agent.start_ticks)},
@@ -87,7 +89,7 @@ protected:
     bool dies(const ProcessId& process) {
         const Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
         pollfd ended{fd.get(), POLLIN, 0};
-        return !is_alive(process) || ::poll(&ended, 1, 10'000) == 1;
+        return !is_alive(process) || ::poll(&ended, 1, 60'000) == 1;
     }
 
     NodeRequest node() {
@@ -96,20 +98,16 @@ protected:
         out.pool = "local";
         return out;
     }
-    // What becomes of the node within the time.
-    std::string released(Span within) {
+    // What becomes of the node.
+    std::string released() {
         AsioLoop loop;
         std::string became = "nothing";
         LocalProvider provider(loop, options(),
                                {[&](const NodeId&, Error) { became = "failed"; },
-                                [&](const NodeId&) {
-                                    became = "gone";
-                                    loop.stop();
-                                }});
+                                [&](const NodeId&) { became = "gone"; }});
         EXPECT_EQ(provider.folder_of(node().id), folder);
         provider.release(node().id, {});
-        loop.after(within, [&] { loop.stop(); });
-        loop.run();
+        EXPECT_TRUE(run_until(loop, [&] { return became == "gone"; }));
         return became;
     }
     LocalProviderOptions options() {
@@ -151,7 +149,7 @@ TEST_F(LocalProviderTest, WhatIsStoppedIsEndedWhenTheNodeIsToLeave) {
     const ProcessId agent = begin_agent(), supervisor = begin("turnout-supervisor-0123", folder),
                     task = begin("editor", "/", mark(folder));
     for (const ProcessId& one : {agent, supervisor}) ASSERT_TRUE(send_signal(one, SIGSTOP));
-    EXPECT_EQ(released(10s), "gone");
+    EXPECT_EQ(released(), "gone");
     for (const ProcessId& one : {agent, supervisor, task}) EXPECT_TRUE(dies(one));
     EXPECT_EQ(access(folder.c_str(), F_OK), -1);
 }
@@ -160,13 +158,13 @@ TEST_F(LocalProviderTest, AFolderThatSomebodyRemovedIsNoProof) {
     const ProcessId agent = begin_agent(), supervisor = begin("turnout-supervisor-0123", folder),
                     task = begin("editor", "/", mark(folder));
     ASSERT_TRUE(remove_tree(folder));
-    EXPECT_EQ(released(10s), "gone");
+    EXPECT_EQ(released(), "gone");
     for (const ProcessId& one : {agent, supervisor, task}) EXPECT_TRUE(dies(one));
 }
 
 TEST_F(LocalProviderTest, AFolderThatSomebodyEmptiedIsNoProof) {
     const ProcessId supervisor = begin("turnout-supervisor-0123", folder);
-    EXPECT_EQ(released(10s), "gone");
+    EXPECT_EQ(released(), "gone");
     EXPECT_TRUE(dies(supervisor));
 }
 
@@ -178,16 +176,12 @@ TEST_F(LocalProviderTest, AnAgentThatLivesAndIsAskedForWithoutEndIsReplaced) {
     const std::string handle = folder + "/agent.json", before = read_file(handle).value();
     std::function<void()> ask = [&] {
         provider.provision(node());
-        if (read_file(handle).value() != before)
-            loop.stop();
-        else
-            loop.after(50ms, ask);
+        loop.after(50ms, ask);
     };
     ask();
-    loop.after(10s, [&] { loop.stop(); });
-    loop.run();
+    EXPECT_TRUE(run_until(loop, [&] { return read_file(handle).value() != before; }))
+        << "another one was started";
     EXPECT_TRUE(dies(agent));
-    EXPECT_NE(read_file(handle).value(), before) << "another one was started";
 }
 
 // Agents that begin one program with one processor, as the real one does, and become it.
@@ -315,25 +309,26 @@ TEST_F(LocalProviderTest, NothingOfANodeIsStartedAfterItIsGone) {
     ASSERT_TRUE(write_file_atomically(
         with.agent, "#!/bin/sh\ntouch " + root + "/started\nexec " + root + "/turnout-agent 1000\n",
         0700));
-    AsioLoop loop;
-    int gone = 0;
-    LocalProvider provider(loop, with,
-                           {[](const NodeId&, Error) {},
-                            [&](const NodeId&) {
-                                ++gone;
-                                loop.after(300ms, [&] {
-                                    loop.stop();
-                                });  // longer than what was about to be started takes
-                            }});
-    std::function<void()> ask = [&] {
-        if (!is_alive(agent)) return provider.release(node().id, {});
-        provider.provision(node());
-        loop.after(1ms, ask);
-    };
-    ask();
-    loop.after(10s, [&] { loop.stop(); });
-    loop.run();
-    EXPECT_EQ(gone, 1);
+    {
+        AsioLoop loop;
+        int gone = 0;
+        LocalProvider provider(loop, with,
+                               {[](const NodeId&, Error) {}, [&](const NodeId&) { ++gone; }});
+        std::function<void()> ask = [&] {
+            if (!is_alive(agent)) return provider.release(node().id, {});
+            provider.provision(node());
+            loop.after(1ms, ask);
+        };
+        ask();
+        ASSERT_TRUE(run_until(loop, [&] { return gone > 0; }));
+        // Timers ring in their order: that of the start, which was 100 ms ahead, is behind this.
+        loop.run(loop.sleep(150ms));
+        std::optional<std::size_t> nodes;
+        provider.list([&](Result<std::vector<FoundNode>> found) { nodes = found.value().size(); });
+        ASSERT_TRUE(run_until(loop, [&] { return nodes.has_value(); }));
+        EXPECT_EQ(nodes, 0u) << "nothing is on its way, and nothing there";
+        EXPECT_EQ(gone, 1);
+    }  // what a thread of the loop was doing is done
     EXPECT_FALSE(kill_processes_of(folder)) << "an agent that nobody wants";
     EXPECT_EQ(access(folder.c_str(), F_OK), -1);
     EXPECT_EQ(access((root + "/started").c_str(), F_OK), -1);
@@ -343,12 +338,9 @@ TEST_F(LocalProviderTest, NothingOfANodeIsStartedAfterItIsGone) {
 TEST_F(LocalProviderTest, WhatTheMachineLacksForAMomentIsTriedAgainSoon) {
     AsioLoop loop;
     std::optional<Error> why;
-    LocalProvider provider(loop, options(),
-                           {[&](const NodeId&, Error error) {
-                                why = std::move(error);
-                                loop.stop();
-                            },
-                            [](const NodeId&) {}});
+    LocalProvider provider(
+        loop, options(),
+        {[&](const NodeId&, Error error) { why = std::move(error); }, [](const NodeId&) {}});
     rlimit before{};
     ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
     const rlimit none{3, before.rlim_max};
@@ -356,21 +348,40 @@ TEST_F(LocalProviderTest, WhatTheMachineLacksForAMomentIsTriedAgainSoon) {
         ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
         provider.provision(node());
     });
-    loop.after(10s, [&] { loop.stop(); });
-    loop.run();
+    const bool told = run_until(loop, [&] { return why.has_value(); });
     ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    EXPECT_TRUE(told);
     ASSERT_TRUE(why);
     EXPECT_EQ(why->code, Code::Unavailable) << why->message;
 }
 
 TEST_F(LocalProviderTest, AnAgentThatLivesIsNotReplacedWhenItIsAskedForOnce) {
-    const ProcessId agent = begin_agent();
-    AsioLoop loop;
-    LocalProvider provider(loop, options(), {[](const NodeId&, Error) {}, [](const NodeId&) {}});
-    provider.provision(node());
-    loop.after(600ms, [&] { loop.stop(); });
-    loop.run();
-    EXPECT_TRUE(is_alive(agent));
+    // It works elsewhere: so the list tells when it is no longer looked for.
+    const ProcessId agent = begin_agent(root);
+    const std::string before = read_file(folder + "/agent.json").value();
+    {
+        AsioLoop loop;
+        LocalProvider provider(loop, options(),
+                               {[](const NodeId&, Error) {}, [](const NodeId&) {}});
+        provider.provision(node());
+        std::optional<FoundNode::Is> is;
+        std::function<void()> ask = [&] {
+            provider.list([&](Result<std::vector<FoundNode>> found) {
+                is = found.value().at(0).is;
+                if (is == FoundNode::Is::Starting) ask();
+            });
+        };
+        ask();
+        EXPECT_TRUE(run_until(loop, [&] { return is == FoundNode::Is::Unknown; }));
+        // Timers ring in their order: one that it began for the agent's silence is behind this.
+        loop.run(loop.sleep(options().silent_agent + 150ms));
+    }  // what a thread of the loop was doing is done
+    EXPECT_EQ(read_file(folder + "/agent.json").value(), before);
+    // Nothing else has ended it, and is only not seen yet.
+    ASSERT_TRUE(send_signal(agent, SIGTERM));
+    int status = 0;
+    ASSERT_EQ(waitpid(agent.pid, &status, 0), agent.pid);
+    EXPECT_EQ(WTERMSIG(status), SIGTERM);
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,6 +18,7 @@
 #include "io/posix/files.h"
 #include "io/posix/processes.h"
 #include "io/posix/sockets.h"
+#include "io/posix/test_until.h"
 #include "provider/local/harm.h"
 
 namespace turnout {
@@ -71,8 +71,8 @@ public:
                                 << server.error().message;
             one.server = *server;
             // It listens, or has ended because somebody else has the port.
-            for (int i = 0; i < 500 && is_alive(*server) && http::is_port_free(one.port); ++i)
-                wait(10);
+            EXPECT_TRUE(
+                wait_until([&] { return !is_alive(*server) || !http::is_port_free(one.port); }));
         }
     }
     // With all its connections.
@@ -81,7 +81,7 @@ public:
         for (const ProcessSeen& seen : list_processes())
             if (seen.parent == one.server.pid) (void)send_signal(seen.id, SIGKILL);
         (void)send_signal(one.server, SIGKILL);
-        while (is_alive(one.server)) wait(5);
+        EXPECT_TRUE(wait_until([&] { return !is_alive(one.server); }));
         (void)reap(one.server.pid);
     }
     void change_key(int host) {
@@ -124,8 +124,6 @@ public:
     }
 
 private:
-    static void wait(int milliseconds) { (void)poll(nullptr, 0, milliseconds); }
-
     struct Host {
         int port = 0;
         ProcessId server;
@@ -144,7 +142,7 @@ private:
                              root_ + "/" + name};
         const auto made = spawn(request);
         ASSERT_TRUE(made) << made.error().message;
-        while (is_alive(*made)) wait(5);
+        EXPECT_TRUE(wait_until([&] { return !is_alive(*made); }));
         (void)reap(made->pid);
     }
     std::vector<std::string> node_folders(int host) const {
