@@ -116,10 +116,14 @@ public:
     template <class T>
     T wait(Task<T> task) {
         auto outcome = begin(std::move(task));
+        wait(outcome);
+        return std::move(*outcome);
+    }
+    template <class T>
+    void wait(const Outcome<T>& outcome) {
         loop.settle();
         for (int i = 0; i < 100 && !outcome.done(); ++i) loop.pass(1ms);
         EXPECT_TRUE(outcome.done()) << "the task does not end";
-        return std::move(*outcome);
     }
 
     Workspace make_workspace(std::string name) {
@@ -139,9 +143,25 @@ public:
         return authority->mint(principal, "https://127.0.0.1:8443", 1h).reveal();
     }
 
-    Reply send_raw(std::string method, std::string target, std::string body, std::string bearer,
-                   std::vector<std::pair<std::string, std::string>> headers = {}) {
+    // A request under way: it goes on with the loop.
+    struct Sent {
         http::Request request;
+        TextBody body;
+        Outcome<http::Response> outcome;
+        Reply reply() const {
+            Reply reply;
+            reply.status = outcome->status;
+            reply.headers = outcome->headers;
+            reply.text = outcome->body;
+            if (auto parsed = parse_json(outcome->body)) reply.json = std::move(*parsed);
+            return reply;
+        }
+    };
+    std::unique_ptr<Sent> begin_raw(std::string method, std::string target, std::string body,
+                                    std::string bearer,
+                                    std::vector<std::pair<std::string, std::string>> headers = {}) {
+        auto sent = std::make_unique<Sent>(http::Request{}, TextBody(std::move(body)));
+        http::Request& request = sent->request;
         request.method = std::move(method);
         request.target = target;
         const std::size_t question = target.find('?');
@@ -152,21 +172,26 @@ public:
         request.headers.set("Host", "localhost:8443");
         if (!bearer.empty()) request.headers.set("Authorization", "Bearer " + bearer);
         for (auto& [name, value] : headers) request.headers.set(name, value);
-        TextBody reader(std::move(body));
-        http::Response response = wait(router.handle(services, request, reader));
-        Reply reply;
-        reply.status = response.status;
-        reply.headers = response.headers;
-        reply.text = response.body;
-        if (auto parsed = parse_json(response.body)) reply.json = std::move(*parsed);
-        return reply;
+        sent->outcome = begin(router.handle(services, request, sent->body));
+        return sent;
+    }
+    Reply send_raw(std::string method, std::string target, std::string body, std::string bearer,
+                   std::vector<std::pair<std::string, std::string>> headers = {}) {
+        const auto sent = begin_raw(std::move(method), std::move(target), std::move(body),
+                                    std::move(bearer), std::move(headers));
+        wait(sent->outcome);
+        return sent->reply();
     }
     // A path inside the workspace, as a user, with an api-version.
     Reply send(std::string method, const std::string& path, const Json& body = {}) {
-        const std::string target = workspace_path() + path +
-                                   (path.find('?') == std::string::npos ? "?" : "&") +
-                                   "api-version=2024-01-01-preview";
-        return send_raw(std::move(method), target, body.is_null() ? "" : body.dump(), user);
+        return send_raw(std::move(method), arm_path(path), body.is_null() ? "" : body.dump(), user);
+    }
+    std::string arm_path(const std::string& path) const {
+        return workspace_path() + path + (path.find('?') == std::string::npos ? "?" : "&") +
+               "api-version=2024-01-01-preview";
+    }
+    std::string mlflow_path(const std::string& path) const {
+        return "/mlflow/v2.0" + workspace_path() + "/api/2.0/mlflow/" + path;
     }
     std::string workspace_path() const {
         return "/subscriptions/" + workspace.subscription +

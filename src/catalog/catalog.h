@@ -14,37 +14,13 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "base/task.h"
-#include "base/time.h"
+#include "catalog/asset.h"
 #include "io/loop.h"
 #include "model/workspace.h"
 #include "store/store.h"
 #include "store/turns.h"
 
 namespace turnout {
-
-// "environments" "data" "models" "components" "codes" "datastores": as in the path. One that no row
-// tells of is kept like all others.
-using AssetKind = std::string;
-
-struct AssetContainer {
-    std::string name;
-    std::string latest_version;  // of the newest by creation; "" if none
-    std::string next_version;    // "1" for a new one
-    bool archived = false;
-    Json properties = Json::object();  // description, tags, properties as the client sent them
-    Instant created{};
-};
-
-struct AssetVersion {
-    std::string name;
-    std::string version;
-    Json properties = Json::object();  // as the client sent it
-    bool archived = false;
-    Instant created{};
-    std::uint64_t revision = 0;
-    std::string content;  // of a code: the hash of what is there, sealed when it was registered; ""
-                          // = not known
-};
 
 class Catalog {
 public:
@@ -88,6 +64,13 @@ public:
                                                          std::string_view name);
     Result<std::vector<AssetContainer>> list_containers(std::string_view wsid,
                                                         std::string_view kind);
+    // Changes an asset and its versions in their turn, in one commit: whatever was read before says
+    // nothing of what is there now. What it refuses is not written. Conflict "ResourceExists" if a
+    // version would be another one than it was.
+    using AssetChange = std::function<Result<void>(Asset& now)>;
+    Task<Result<void>> change(std::string wsid, AssetKind kind, std::string name,
+                              AssetChange change);
+    // True = new. What only MLflow's doors write of one (kMlflowMembers) stays.
     Task<Result<bool>> put_container(std::string wsid, AssetKind kind, AssetContainer container);
     Result<std::optional<AssetVersion>> find_version(std::string_view wsid, std::string_view kind,
                                                      std::string_view name,
@@ -100,7 +83,8 @@ public:
                                                     std::string_view name);  // newest first
     // True = new. What identifies the asset never changes: another definition under an existing
     // version is Conflict "ResourceExists"; the same one, or only tags, description, archived:
-    // update. `together`: rows of others that are committed with a new one.
+    // update, of which what only MLflow's doors write (kMlflowMembers) stays. `together`: rows of
+    // others that are committed with a new one.
     Task<Result<bool>> put_version(std::string wsid, AssetKind kind, AssetVersion version,
                                    std::vector<Write> together = {});
     // A merge patch (RFC 7396) of what may change of a version, or of the asset itself if that is
@@ -117,8 +101,6 @@ public:
 
 private:
     Result<std::optional<Workspace>> read_workspace(const std::string& key);
-    Result<void> forget_hash(Batch& batch, const std::string& wsid, const std::string& kind,
-                             const AssetVersion& version);
 
     Store& store_;
     const Clock& clock_;
@@ -128,8 +110,5 @@ private:
     // table.
     std::unordered_map<std::string, Workspace> workspaces_;
 };
-
-// Names of assets and their versions. `what` is for the message: "environment", "data version".
-Result<void> check_asset_name(std::string_view name, std::string_view what);
 
 }  // namespace turnout

@@ -1,7 +1,7 @@
 // MLflow's model registry over the workspace's models: a registered model is the asset, a version
 // of it a version of the asset. What the SDK registers is seen here, and the other way round.
 #include <algorithm>
-#include <memory>
+#include <functional>
 
 #include "api/data_uri.h"
 #include "api/history/log_link.h"
@@ -11,7 +11,6 @@
 #include "base/text.h"
 #include "blob/blobs.h"
 #include "catalog/catalog.h"
-#include "store/turns.h"
 #include "submission/reference.h"
 
 namespace turnout::api::mlflow {
@@ -22,7 +21,6 @@ constexpr std::string_view kModels = "models";
 constexpr std::string_view kSource = "mlflow.source", kStage = "mlflow.stage",
                            kLink = "mlflow.runLink", kModelId = "mlflow.modelId",
                            kModified = "mlflow.modified";
-constexpr std::string_view kAliases = "mlflowAliases";  // of a container: alias → version
 constexpr std::string_view kStages[] = {"None", "Staging", "Production", "Archived"};
 constexpr std::size_t kPageOfModels = 100, kMostModels = 1000, kPageOfVersions = 10'000,
                       kMostVersions = 200'000;
@@ -42,17 +40,13 @@ struct Asked {
     Workspace workspace;
     Json given;  // body or query
     std::string name;
-    std::shared_ptr<Turns::Turn> turn;  // of one that writes
     std::string text(std::string_view field) const {
         const Json& value = given.at(field);
         return value.is_string() || value.is_null() ? value.as_string() : value.dump();
     }
 };
 
-// With `turns` it waits until it is this one's turn to change that model: what is read then stays
-// so until the answer.
-Task<Result<Asked>> asked(Services& services, Call& call, Turns* turns = nullptr,
-                          bool named = true) {
+Task<Result<Asked>> asked(Services& services, Call& call, bool named = true) {
     Asked out;
     TURNOUT_CO_TRY(out.workspace, workspace_of_run(services, call));
     if (call.request.method == "GET") {
@@ -75,11 +69,6 @@ Task<Result<Asked>> asked(Services& services, Call& call, Turns* turns = nullptr
     out.name = out.text("name");
     if (named && out.name.empty())
         co_return invalid("the request has no 'name' of a registered model", "name");
-    if (turns) {
-        out.turn = std::make_shared<Turns::Turn>(*turns, out.workspace.id + "/" + out.name);
-        Turns::Turn& turn = *out.turn;
-        co_await turn;
-    }
     co_return out;
 }
 
@@ -98,17 +87,25 @@ Result<AssetContainer> container_of(Services& services, const Asked& asked) {
     return std::move(*found);
 }
 
-Result<AssetVersion> version_of(Services& services, const Asked& asked,
-                                const AssetContainer& container, const std::string& version) {
-    if (version.empty()) return invalid("the request has no 'version'", "version");
-    auto found = TURNOUT_TRY(
-        services.assets.find_version(asked.workspace.id, kModels, container.name, version));
+// `found`: what is there under that number, if anything is.
+Result<void> check_version(const std::string& name, const std::string& number,
+                           const AssetVersion* found) {
+    if (number.empty()) return invalid("the request has no 'version'", "version");
     // The workspace's own may be any text; MLflow's are numbers.
-    if (!found && version.find_first_not_of("-0123456789") != std::string::npos)
-        return invalid("'" + version.substr(0, 40) + "' is no version of '" + container.name +
+    if (!found && number.find_first_not_of("-0123456789") != std::string::npos)
+        return invalid("'" + number.substr(0, 40) + "' is no version of '" + name +
                            "': MLflow's are whole numbers",
                        "version");
-    if (!found || found->archived) return no_version(container.name, version);
+    if (!found || found->archived) return no_version(name, number);
+    return {};
+}
+
+Result<AssetVersion> version_of(Services& services, const Asked& asked,
+                                const AssetContainer& container, const std::string& version) {
+    auto found = version.empty() ? std::nullopt
+                                 : TURNOUT_TRY(services.assets.find_version(
+                                       asked.workspace.id, kModels, container.name, version));
+    TURNOUT_TRY(check_version(container.name, version, found ? &*found : nullptr));
     return std::move(*found);
 }
 
@@ -209,21 +206,39 @@ Json with_tags(Json tags, const std::vector<std::pair<std::string, std::string>>
     return tags;
 }
 
-Task<Result<void>> keep(Services& services, std::string wsid, AssetContainer container) {
+void touch(Services& services, AssetContainer& container) {
     container.properties.set(kModified, services.clock.now().micros / 1000);
-    TURNOUT_CO_TRY([[maybe_unused]] const bool is_new,
-                   co_await services.assets.put_container(std::move(wsid), std::string(kModels),
-                                                          std::move(container)));
-    co_return Result<void>();
 }
-Task<Result<void>> keep(Services& services, std::string wsid, AssetVersion version) {
+Json& more_of(AssetVersion& version) {
     Json& more = version.properties["properties"];
     if (!more.is_object()) more = Json::object();
-    more.set(kModified, std::to_string(services.clock.now().micros / 1000));
-    TURNOUT_CO_TRY([[maybe_unused]] const bool is_new,
-                   co_await services.assets.put_version(std::move(wsid), std::string(kModels),
-                                                        std::move(version)));
-    co_return Result<void>();
+    return more;
+}
+void touch(Services& services, AssetVersion& version) {
+    more_of(version).set(kModified, std::to_string(services.clock.now().micros / 1000));
+}
+
+// What is there in the turn, if it was not deleted.
+Result<AssetContainer*> container_in(Asset& now, const Asked& what) {
+    if (!now.container || now.container->archived) return no_model(what.name);
+    return &*now.container;
+}
+Result<AssetVersion*> version_in(Asset& now, const Asked& what, const std::string& number) {
+    TURNOUT_TRY(container_in(now, what));
+    AssetVersion* const found = number.empty() ? nullptr : TURNOUT_TRY(now.find(number));
+    TURNOUT_TRY(check_version(what.name, number, found));
+    return found;
+}
+// Newest first, without those that were deleted.
+Result<std::vector<AssetVersion*>> versions_in(Asset& now) {
+    auto all = TURNOUT_TRY(now.versions());
+    std::erase_if(all, [](const AssetVersion* one) { return one->archived; });
+    return all;
+}
+
+Task<Result<void>> change(Services& services, const Asked& what, Catalog::AssetChange to_be_made) {
+    return services.assets.change(what.workspace.id, std::string(kModels), what.name,
+                                  std::move(to_be_made));
 }
 
 http::Response wrapped(std::string_view name, Json document) {
@@ -274,26 +289,36 @@ Result<std::string> asked_alias(const Asked& what) {
     return alias;
 }
 
-Answer create_model(Services& services, Call& call, Turns& turns) {
-    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call, &turns));
+// The model once it was changed.
+Answer answer_model(Services& services, const Asked& what, Catalog::AssetChange to_be_made) {
+    AssetContainer made;
+    Catalog::AssetChange seen = [&](Asset& now) -> Result<void> {
+        TURNOUT_TRY(to_be_made(now));
+        touch(services, *now.container);
+        made = *now.container;
+        return {};
+    };
+    TURNOUT_CO_TRY_VOID(co_await change(services, what, std::move(seen)));
+    TURNOUT_CO_TRY(Json document, model_document(services, what.workspace, made));
+    co_return wrapped("registered_model", std::move(document));
+}
+
+Answer create_model(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call));
     TURNOUT_CO_TRY(const auto tags, parse_pairs(what.given.at("tags"), "tags"));
     TURNOUT_CO_TRY_VOID(check_model_tags(tags));
     TURNOUT_CO_TRY_VOID(check_asset_name(what.name, "registered model"));
-    TURNOUT_CO_TRY(const auto found,
-                   services.assets.find_container(what.workspace.id, kModels, what.name));
-    if (found && !found->archived)
-        co_return fail(Code::Conflict, "ResourceExists",
-                       "registered model '" + what.name + "' exists already", "name");
-    AssetContainer container;
-    if (found) container = *found;
-    container.name = what.name;
-    container.archived = false;
-    container.properties = Json::object(
-        {{"description", what.text("description")}, {"tags", with_tags(Json(), tags)}});
-    TURNOUT_CO_TRY_VOID(co_await keep(services, what.workspace.id, container));
-    TURNOUT_CO_TRY(container, container_of(services, what));
-    TURNOUT_CO_TRY(Json document, model_document(services, what.workspace, container));
-    co_return wrapped("registered_model", std::move(document));
+    Catalog::AssetChange create = [&](Asset& now) -> Result<void> {
+        if (now.container && !now.container->archived)
+            return fail(Code::Conflict, "ResourceExists",
+                        "registered model '" + what.name + "' exists already", "name");
+        if (!now.container) now.make();
+        now.container->archived = false;
+        now.container->properties = Json::object(
+            {{"description", what.text("description")}, {"tags", with_tags(Json(), tags)}});
+        return {};
+    };
+    co_return co_await answer_model(services, what, std::move(create));
 }
 
 Answer get_model(Services& services, Call& call) {
@@ -303,26 +328,29 @@ Answer get_model(Services& services, Call& call) {
     co_return wrapped("registered_model", std::move(document));
 }
 
-Answer update_model(Services& services, Call& call, Turns& turns) {
-    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call, &turns));
-    TURNOUT_CO_TRY(AssetContainer container, container_of(services, what));
-    container.properties.set("description", what.text("description"));
-    TURNOUT_CO_TRY_VOID(co_await keep(services, what.workspace.id, container));
-    TURNOUT_CO_TRY(container, container_of(services, what));
-    TURNOUT_CO_TRY(Json document, model_document(services, what.workspace, container));
-    co_return wrapped("registered_model", std::move(document));
+Answer update_model(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call));
+    Catalog::AssetChange describe = [&](Asset& now) -> Result<void> {
+        AssetContainer* const container = TURNOUT_TRY(container_in(now, what));
+        container->properties.set("description", what.text("description"));
+        return {};
+    };
+    co_return co_await answer_model(services, what, std::move(describe));
 }
 
-Answer delete_model(Services& services, Call& call, Turns& turns) {
-    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call, &turns));
-    TURNOUT_CO_TRY(AssetContainer container, container_of(services, what));
-    TURNOUT_CO_TRY(const auto versions, versions_of(services, what.workspace, what.name));
-    for (AssetVersion version : versions) {
-        version.archived = true;
-        TURNOUT_CO_TRY_VOID(co_await keep(services, what.workspace.id, std::move(version)));
-    }
-    container.archived = true;
-    TURNOUT_CO_TRY_VOID(co_await keep(services, what.workspace.id, std::move(container)));
+Answer delete_model(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call));
+    Catalog::AssetChange archive = [&](Asset& now) -> Result<void> {
+        AssetContainer* const container = TURNOUT_TRY(container_in(now, what));
+        for (AssetVersion* version : TURNOUT_TRY(versions_in(now))) {
+            version->archived = true;
+            touch(services, *version);
+        }
+        container->archived = true;
+        touch(services, *container);
+        return {};
+    };
+    TURNOUT_CO_TRY_VOID(co_await change(services, what, std::move(archive)));
     co_return json_response(200, Json::object());
 }
 
@@ -364,18 +392,26 @@ Result<std::pair<std::string, std::string>> asked_tag(const Asked& what, bool wi
     return std::pair(key, value);
 }
 
-Answer tag_model(Services& services, Call& call, Turns& turns) {
-    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call, &turns));
-    const bool set = call.request.method == "POST";
-    TURNOUT_CO_TRY(const auto tag, asked_tag(what, set));
-    TURNOUT_CO_TRY(AssetContainer container, container_of(services, what));
-    Json tags = with_tags(container.properties.at("tags"), {});
+void change_tag(Json& properties, const std::pair<std::string, std::string>& tag, bool set) {
+    Json tags = with_tags(properties.at("tags"), {});
     if (set)
         tags.set(tag.first, tag.second);
     else
         tags.erase(tag.first);
-    container.properties.set("tags", std::move(tags));
-    TURNOUT_CO_TRY_VOID(co_await keep(services, what.workspace.id, std::move(container)));
+    properties.set("tags", std::move(tags));
+}
+
+Answer tag_model(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call));
+    const bool set = call.request.method == "POST";
+    TURNOUT_CO_TRY(const auto tag, asked_tag(what, set));
+    Catalog::AssetChange apply = [&](Asset& now) -> Result<void> {
+        AssetContainer* const container = TURNOUT_TRY(container_in(now, what));
+        change_tag(container->properties, tag, set);
+        touch(services, *container);
+        return {};
+    };
+    TURNOUT_CO_TRY_VOID(co_await change(services, what, std::move(apply)));
     co_return json_response(200, Json::object());
 }
 
@@ -398,29 +434,34 @@ Answer get_alias(Services& services, Call& call) {
     co_return wrapped("model_version", version_document(what.workspace, container, version));
 }
 
-Answer change_alias(Services& services, Call& call, Turns& turns) {
-    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call, &turns));
+Answer change_alias(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call));
     TURNOUT_CO_TRY(const std::string alias, asked_alias(what));
-    TURNOUT_CO_TRY(AssetContainer container, container_of(services, what));
-    Json aliases = container.properties.at(kAliases).is_object() ? container.properties.at(kAliases)
-                                                                 : Json::object();
-    if (call.request.method == "POST") {
-        const std::string number = what.text("version");
-        TURNOUT_CO_TRY([[maybe_unused]] const AssetVersion version,
-                       version_of(services, what, container, number));
-        if (equal_ignoring_case(alias, "latest"))
-            co_return invalid("'latest' always is the newest version: choose another alias",
-                              "alias");
-        if (to_lower(alias)[0] == 'v' && alias.size() > 1 &&
-            std::ranges::all_of(alias.substr(1), is_digit))
-            co_return invalid("'" + alias + "' stands for a version: choose another alias",
-                              "alias");
-        aliases.set(alias, number);
-    } else {
-        aliases.erase(alias);
-    }
-    container.properties.set(kAliases, std::move(aliases));
-    TURNOUT_CO_TRY_VOID(co_await keep(services, what.workspace.id, std::move(container)));
+    const bool set = call.request.method == "POST";
+    Catalog::AssetChange apply = [&](Asset& now) -> Result<void> {
+        AssetContainer* const container = TURNOUT_TRY(container_in(now, what));
+        Json aliases = container->properties.at(kAliases).is_object()
+                           ? container->properties.at(kAliases)
+                           : Json::object();
+        if (set) {
+            const std::string number = what.text("version");
+            TURNOUT_TRY(version_in(now, what, number));
+            if (equal_ignoring_case(alias, "latest"))
+                return invalid("'latest' always is the newest version: choose another alias",
+                               "alias");
+            if (to_lower(alias)[0] == 'v' && alias.size() > 1 &&
+                std::ranges::all_of(alias.substr(1), is_digit))
+                return invalid("'" + alias + "' stands for a version: choose another alias",
+                               "alias");
+            aliases.set(alias, number);
+        } else {
+            aliases.erase(alias);
+        }
+        container->properties.set(kAliases, std::move(aliases));
+        touch(services, *container);
+        return {};
+    };
+    TURNOUT_CO_TRY_VOID(co_await change(services, what, std::move(apply)));
     co_return json_response(200, Json::object());
 }
 
@@ -512,7 +553,7 @@ void sort_by(std::vector<Item>& items, const std::vector<Order>& orders, CellOf 
 }
 
 Answer search_models(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call, nullptr, false));
+    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call, false));
     TURNOUT_CO_TRY(const auto filter, parse_filter(what.text("filter")));
     TURNOUT_CO_TRY_VOID(check_columns(filter, {"name"}));
     TURNOUT_CO_TRY(const auto orders, orders_of(what.given.at("order_by"),
@@ -544,7 +585,7 @@ Answer search_models(Services& services, Call& call) {
 }
 
 Answer search_versions(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call, nullptr, false));
+    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call, false));
     TURNOUT_CO_TRY(const auto filter, parse_filter(what.text("filter")));
     TURNOUT_CO_TRY_VOID(check_columns(filter, {"name", "run_id", "source_path", "version_number"}));
     TURNOUT_CO_TRY(const auto orders, orders_of(what.given.at("order_by"),
@@ -656,38 +697,44 @@ Result<Source> source_of(Services& services, const Asked& what) {
                   id};
 }
 
-Answer create_version(Services& services, Call& call, Turns& turns) {
-    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call, &turns));
+Answer create_version(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call));
     TURNOUT_CO_TRY(const auto tags, parse_pairs(what.given.at("tags"), "tags"));
     TURNOUT_CO_TRY_VOID(check_model_tags(tags));
-    TURNOUT_CO_TRY(const AssetContainer container, container_of(services, what));
-    TURNOUT_CO_TRY(const Source source, source_of(services, what));
-    TURNOUT_CO_TRY_VOID(upkeep::check_place_stays(services, what.workspace, source.uri));
-    AssetVersion version;
-    version.name = container.name;
-    version.version = container.next_version;
-    Json more = Json::object();
-    more.set(kSource, what.text("source"));
-    if (const std::string link = what.text("run_link"); !link.empty()) more.set(kLink, link);
-    if (const std::string id = what.text("model_id"); !id.empty()) more.set(kModelId, id);
-    std::string run = what.text("run_id");
-    if (run.empty())
-        run = source.run;
-    else if (const auto there = readable_item(services, what.workspace, run); !there)
-        co_return invalid("run '" + run.substr(0, 100) + "' of the version does not exist",
-                          "run_id");
-    version.properties = Json::object({{"modelUri", source.uri},
-                                       {"modelType", "mlflow_model"},
-                                       {"description", what.text("description")},
-                                       {"tags", with_tags(Json(), tags)},
-                                       {"properties", std::move(more)},
-                                       {"flavors", Json::object()},
-                                       {"isArchived", false}});
-    if (!run.empty()) version.properties.set("jobName", run);
-    const std::string number = version.version;
-    TURNOUT_CO_TRY_VOID(co_await keep(services, what.workspace.id, std::move(version)));
-    TURNOUT_CO_TRY(const AssetVersion made, version_of(services, what, container, number));
-    co_return wrapped("model_version", version_document(what.workspace, container, made));
+    Json document;
+    Catalog::AssetChange create = [&](Asset& now) -> Result<void> {
+        AssetContainer* const container = TURNOUT_TRY(container_in(now, what));
+        const Source source = TURNOUT_TRY(source_of(services, what));
+        TURNOUT_TRY(upkeep::check_place_stays(services, what.workspace, source.uri));
+        AssetVersion version;
+        version.version = container->next_version;
+        Json more = Json::object();
+        more.set(kSource, what.text("source"));
+        if (const std::string link = what.text("run_link"); !link.empty()) more.set(kLink, link);
+        if (const std::string id = what.text("model_id"); !id.empty()) more.set(kModelId, id);
+        std::string run = what.text("run_id");
+        if (run.empty())
+            run = source.run;
+        else if (const auto there = readable_item(services, what.workspace, run); !there)
+            return invalid("run '" + run.substr(0, 100) + "' of the version does not exist",
+                           "run_id");
+        version.properties = Json::object({{"modelUri", source.uri},
+                                           {"modelType", "mlflow_model"},
+                                           {"description", what.text("description")},
+                                           {"tags", with_tags(Json(), tags)},
+                                           {"properties", std::move(more)},
+                                           {"flavors", Json::object()},
+                                           {"isArchived", false}});
+        if (!run.empty()) version.properties.set("jobName", run);
+        touch(services, version);
+        const std::string number = version.version;
+        TURNOUT_TRY(now.add(std::move(version)));
+        const AssetVersion* const made = TURNOUT_TRY(now.find(number));
+        document = version_document(what.workspace, *container, *made);
+        return {};
+    };
+    TURNOUT_CO_TRY_VOID(co_await change(services, what, std::move(create)));
+    co_return wrapped("model_version", std::move(document));
 }
 
 Answer get_version(Services& services, Call& call) {
@@ -706,59 +753,59 @@ Answer get_download_uri(Services& services, Call& call) {
     co_return wrapped("artifact_uri", "mlflow-artifacts:/" + place_of(what.workspace, version));
 }
 
-// One change of a version, and what it is then.
-template <class Change>
-Answer changed(Services& services, Asked what, Change change) {
-    TURNOUT_CO_TRY(const AssetContainer container, container_of(services, what));
-    TURNOUT_CO_TRY(AssetVersion version,
-                   version_of(services, what, container, what.text("version")));
-    change(version);
-    Json document = version_document(what.workspace, container, version);
-    TURNOUT_CO_TRY_VOID(co_await keep(services, what.workspace.id, std::move(version)));
+using VersionChange = std::function<Result<void>(Asset&, AssetVersion&)>;
+
+// One change of the version that is meant, and what it is then.
+Answer answer_version(Services& services, const Asked& what, VersionChange to_be_made) {
+    Json document;
+    Catalog::AssetChange seen = [&](Asset& now) -> Result<void> {
+        AssetVersion* const version = TURNOUT_TRY(version_in(now, what, what.text("version")));
+        TURNOUT_TRY(to_be_made(now, *version));
+        touch(services, *version);
+        document = version_document(what.workspace, *now.container, *version);
+        return {};
+    };
+    TURNOUT_CO_TRY_VOID(co_await change(services, what, std::move(seen)));
     co_return wrapped("model_version", std::move(document));
 }
 
-Answer update_version(Services& services, Call& call, Turns& turns) {
-    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call, &turns));
-    const std::string text = what.text("description");
-    auto describe = [text](AssetVersion& version) { version.properties.set("description", text); };
-    co_return co_await changed(services, what, describe);
+Answer update_version(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call));
+    VersionChange describe = [&](Asset&, AssetVersion& version) -> Result<void> {
+        version.properties.set("description", what.text("description"));
+        return {};
+    };
+    co_return co_await answer_version(services, what, std::move(describe));
 }
 
-Answer delete_version(Services& services, Call& call, Turns& turns) {
-    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call, &turns));
-    TURNOUT_CO_TRY(AssetContainer container, container_of(services, what));
-    TURNOUT_CO_TRY(AssetVersion version,
-                   version_of(services, what, container, what.text("version")));
-    Json aliases = Json::object();
-    for (const auto& [alias, number] : container.properties.at(kAliases).members())
-        if (number.as_view() != version.version) aliases.set(alias, number);
-    container.properties.set(kAliases, std::move(aliases));
-    version.archived = true;
-    TURNOUT_CO_TRY_VOID(co_await keep(services, what.workspace.id, std::move(version)));
-    TURNOUT_CO_TRY_VOID(co_await keep(services, what.workspace.id, std::move(container)));
-    co_return json_response(200, Json::object());
-}
-
-Answer tag_version(Services& services, Call& call, Turns& turns) {
-    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call, &turns));
-    const bool set = call.request.method == "POST";
-    TURNOUT_CO_TRY(const auto tag, asked_tag(what, set));
-    auto apply = [tag, set](AssetVersion& version) {
-        Json tags = with_tags(version.properties.at("tags"), {});
-        if (set)
-            tags.set(tag.first, tag.second);
-        else
-            tags.erase(tag.first);
-        version.properties.set("tags", std::move(tags));
+Answer delete_version(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call));
+    VersionChange archive = [&](Asset& now, AssetVersion& version) -> Result<void> {
+        erase_aliases(*now.container, version.version);
+        touch(services, *now.container);
+        version.archived = true;
+        return {};
     };
     TURNOUT_CO_TRY([[maybe_unused]] const http::Response done,
-                   co_await changed(services, what, apply));
+                   co_await answer_version(services, what, std::move(archive)));
     co_return json_response(200, Json::object());
 }
 
-Answer move_to_stage(Services& services, Call& call, Turns& turns) {
-    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call, &turns));
+Answer tag_version(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call));
+    const bool set = call.request.method == "POST";
+    TURNOUT_CO_TRY(const auto tag, asked_tag(what, set));
+    VersionChange apply = [&](Asset&, AssetVersion& version) -> Result<void> {
+        change_tag(version.properties, tag, set);
+        return {};
+    };
+    TURNOUT_CO_TRY([[maybe_unused]] const http::Response done,
+                   co_await answer_version(services, what, std::move(apply)));
+    co_return json_response(200, Json::object());
+}
+
+Answer move_to_stage(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Asked what, co_await asked(services, call));
     std::string stage;
     for (const std::string_view known : kStages)
         if (equal_ignoring_case(known, what.text("stage"))) stage = known;
@@ -766,40 +813,36 @@ Answer move_to_stage(Services& services, Call& call, Turns& turns) {
         co_return invalid("'" + what.text("stage").substr(0, 40) +
                               "' is not a stage: expected None, Staging, Production or Archived",
                           "stage");
-    const auto put_into = [](const std::string& to) {
-        return [to](AssetVersion& version) {
-            Json& more = version.properties["properties"];
-            if (!more.is_object()) more = Json::object();
-            more.set(kStage, to);
-        };
-    };
     const Json& archive = what.given.at("archive_existing_versions");
     if (!archive.is_null() && !archive.is_bool())
         co_return invalid(
             "'archive_existing_versions' is true or false, not " + archive.dump().substr(0, 40),
             "archive_existing_versions");
-    if (archive.as_bool()) {
-        TURNOUT_CO_TRY(const auto versions, versions_of(services, what.workspace, what.name));
-        for (AssetVersion version : versions) {
-            if (version.version == what.text("version") ||
-                version.properties.at("properties").at(kStage).as_view() != stage)
-                continue;
-            put_into("Archived")(version);
-            TURNOUT_CO_TRY_VOID(co_await keep(services, what.workspace.id, std::move(version)));
-        }
-    }
-    co_return co_await changed(services, what, put_into(stage));
+    VersionChange move = [&](Asset& now, AssetVersion& version) -> Result<void> {
+        if (archive.as_bool())
+            for (AssetVersion* other : TURNOUT_TRY(versions_in(now))) {
+                if (other == &version ||
+                    other->properties.at("properties").at(kStage).as_view() != stage)
+                    continue;
+                more_of(*other).set(kStage, "Archived");
+                touch(services, *other);
+            }
+        more_of(version).set(kStage, stage);
+        return {};
+    };
+    co_return co_await answer_version(services, what, std::move(move));
 }
 
 }  // namespace
 
 void add_registry_rows(Router& router, Services& services) {
     constexpr std::string_view at = "/api/2.0/mlflow/";
-    struct Read {
+    struct Row {
         std::string_view method, path;
         Answer (*action)(Services&, Call&);
+        Access access = Access::Run;
     };
-    constexpr Read reads[] = {
+    constexpr Row rows[] = {
         {"GET", "registered-models/get", get_model},
         {"POST", "registered-models/rename", rename_model},
         {"GET", "registered-models/search", search_models},
@@ -809,39 +852,23 @@ void add_registry_rows(Router& router, Services& services) {
         {"GET", "model-versions/get", get_version},
         {"GET", "model-versions/search", search_versions},
         {"GET", "model-versions/get-download-uri", get_download_uri},
-    };
-    for (const Read& row : reads)
-        add_mlflow_row(router, services, row.method, std::string(at) + std::string(row.path),
-                       row.action);
-    struct Write {
-        std::string_view method, path;
-        Answer (*action)(Services&, Call&, Turns&);
-    };
-    constexpr Write writes[] = {
         {"POST", "registered-models/create", create_model},
         {"PATCH", "registered-models/update", update_model},
-        {"DELETE", "registered-models/delete", delete_model},
+        {"DELETE", "registered-models/delete", delete_model, Access::Behalf},
         {"POST", "registered-models/set-tag", tag_model},
         {"DELETE", "registered-models/delete-tag", tag_model},
         {"POST", "registered-models/alias", change_alias},
         {"DELETE", "registered-models/alias", change_alias},
         {"POST", "model-versions/create", create_version},
         {"PATCH", "model-versions/update", update_version},
-        {"DELETE", "model-versions/delete", delete_version},
+        {"DELETE", "model-versions/delete", delete_version, Access::Behalf},
         {"POST", "model-versions/set-tag", tag_version},
         {"DELETE", "model-versions/delete-tag", tag_version},
         {"POST", "model-versions/transition-stage", move_to_stage},
     };
-    const auto turns =
-        std::make_shared<Turns>();  // shared by the rows, which are copied with the router
-    for (const Write& row : writes)
-        add_mlflow_row(
-            router, services, row.method, std::string(at) + std::string(row.path),
-            [turns, action = row.action](Services& to, Call& call) {
-                return action(to, call, *turns);
-            },
-            row.action == delete_model || row.action == delete_version ? Access::Behalf
-                                                                       : Access::Run);
+    for (const Row& row : rows)
+        add_mlflow_row(router, services, row.method, std::string(at) + std::string(row.path),
+                       row.action, row.access);
 }
 
 }  // namespace turnout::api::mlflow
