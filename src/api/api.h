@@ -62,6 +62,9 @@ public:
     virtual bool may(const Principal& user, std::string_view action,
                      const access::Scope& scope) = 0;
     virtual bool may_somewhere(const Principal& user, std::string_view action) = 0;
+    // That workspace, or that compute, is gone: with it go the roles on it and the API keys that
+    // are for it alone.
+    virtual Task<Result<void>> forget(access::Scope gone) = 0;
     // `oid` in tokens: a GUID made of the name.
     virtual std::string object_id(const Principal& principal) const = 0;
     // The key with which SAS links and studio links are signed.

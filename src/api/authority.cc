@@ -70,6 +70,20 @@ public:
         return user.kind == Principal::Kind::User &&
                people_.may_somewhere(user.name, limits_of(user), action);
     }
+    Task<Result<void>> forget(access::Scope gone) override {
+        TURNOUT_CO_TRY_VOID(co_await people_.forget(gone));
+        if (!gone.compute.empty()) co_return Result<void>();  // keys are for whole workspaces
+        Turns::Turn turn(turns_, "");
+        co_await turn;
+        TURNOUT_CO_TRY(const std::vector<ApiKey> keys, api_keys());
+        Batch batch;
+        for (const ApiKey& key : keys)
+            if (key.limits.workspace == gone.workspace) batch.erase(Table::Token, key.row);
+        if (!batch.empty()) {
+            TURNOUT_CO_TRY_VOID(co_await store_.commit(std::move(batch)));
+        }
+        co_return Result<void>();
+    }
     std::string object_id(const Principal& principal) const override {
         return object_id_of(keys_.tenant, principal);
     }

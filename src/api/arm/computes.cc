@@ -413,6 +413,9 @@ Answer delete_compute(Services& services, Call& call) {
             "an AmlCompute cannot be detached, only deleted: it has no machines but those the "
             "server gave it",
             "underlyingResourceAction");
+    // Before it is gone: the next one of this name is nobody's yet, whatever happens in between.
+    access::Scope scope{workspace.id, to_lower(name)};
+    TURNOUT_CO_TRY_VOID(co_await services.authority.forget(std::move(scope)));
     TURNOUT_CO_TRY_VOID(co_await asked<void>([&](auto reply) {
         services.control.delete_compute(workspace.id, name, std::move(reply));
     }));

@@ -324,6 +324,18 @@ Task<Result<void>> Directory::remove_assignment(std::string id) {
     co_return co_await commit(std::move(next));
 }
 
+Task<Result<void>> Directory::forget(Scope gone) {
+    if (gone.workspace.empty()) co_return invalid("the server itself stays", "scope");
+    Turns::Turn turn(turns_, "");
+    co_await turn;
+    TURNOUT_CO_TRY(const State* state, loaded());
+    State next = *state;
+    const auto count = std::erase_if(
+        next.assignments, [&](const auto& item) { return gone.contains(item.second.scope); });
+    if (count == 0) co_return Result<void>();
+    co_return co_await commit(std::move(next));
+}
+
 Task<Result<Role>> Directory::put_role(Role wanted) {
     TURNOUT_CO_TRY_VOID(access::check_role(wanted));
     Turns::Turn turn(turns_, "");

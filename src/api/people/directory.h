@@ -66,6 +66,9 @@ public:
     Task<Result<Assignment>> assign(std::string user, std::string role, access::Scope scope,
                                     std::string by);
     Task<Result<void>> remove_assignment(std::string id);
+    // Whoever has a role on that workspace, or on that compute alone, has it no more: it is gone,
+    // and the next one of its name is another.
+    Task<Result<void>> forget(access::Scope gone);
     Task<Result<access::Role>> put_role(access::Role role);
     Task<Result<void>> remove_role(std::string name);
 

@@ -207,6 +207,46 @@ TEST_F(People, OneComputeOnly) {
     EXPECT_EQ(call("GET", in(world.workspace, "/computes"), ann).status, 403);
 }
 
+// A new compute of that name is another: who could reach the one before cannot reach it.
+TEST_F(People, RolesGoWithTheComputeTheyWereOn) {
+    const std::string ann = add("ann");
+    const std::string compute = "/computes/Mine";
+    const Json body = Json::object(
+        {{"location", "westus"},
+         {"properties",
+          Json::object({{"computeType", "AmlCompute"},
+                        {"properties", Json::object({{"vmSize", "Standard_DS3_v2"}})}})}});
+    const auto as = [&](const std::string& bearer, const std::string& method, const Json& what) {
+        return call(method, in(world.workspace, compute), bearer, what).status;
+    };
+    ASSERT_EQ(as(world.user, "PUT", body), 201);
+    give("ann", "AzureML Compute Operator", path_of(world.workspace) + "/computes/mine");
+    give("ann", "AzureML Compute Operator", path_of(world.workspace) + "/computes/other");
+    EXPECT_EQ(as(ann, "GET", {}), 200);
+    ASSERT_EQ(as(world.user, "DELETE", {}), 202);
+    world.loop.pass(1s);
+    ASSERT_EQ(as(world.user, "PUT", body), 201) << "another one";
+    EXPECT_EQ(as(ann, "GET", {}), 403);
+    EXPECT_EQ(call("GET", "/turnout/me", ann).json.at("roles").items().size(), 1u)
+        << "that on the other compute stays";
+}
+
+TEST_F(People, RolesAndTokensGoWithTheWorkspaceTheyWereFor) {
+    const std::string ann = add("ann");
+    give("ann", "Reader", path_of(other));
+    give("ann", "AzureML Compute Operator", path_of(other) + "/computes/c");
+    give("ann", "Reader", path_of(world.workspace));
+    const std::string there = token("ann", "there", Json::object({{"scope", path_of(other)}}));
+    EXPECT_EQ(call("GET", in(other, "/jobs"), there).status, 200);
+    const Reply gone = call("DELETE", in(other, ""), world.user);
+    ASSERT_EQ(gone.status / 100, 2) << gone.text;
+    world.loop.pass(1s);
+    EXPECT_EQ(call("GET", "/turnout/me", ann).json.at("roles").items().size(), 1u);
+    EXPECT_EQ(call("GET", "/turnout/me", there).status, 401) << "it was for nothing else";
+    EXPECT_EQ(call("GET", "/turnout/me", ann).status, 200);
+    EXPECT_EQ(call("GET", in(world.workspace, "/jobs"), ann).status, 200);
+}
+
 TEST_F(People, OwnersOfAWorkspaceGiveRolesThereAndNowhereElse) {
     const std::string ann = add("ann");
     add("bob");

@@ -350,6 +350,8 @@ Task<Result<void>> end_all_that_lives(Services& services, std::string wsid) {
 // Every step may be repeated: what is gone already is passed over.
 Task<Result<void>> remove_workspace(Services& services, std::string wsid) {
     Turn turn(services);
+    access::Scope gone{wsid};
+    TURNOUT_CO_TRY_VOID(co_await services.authority.forget(std::move(gone)));
     TURNOUT_CO_TRY_VOID(co_await end_all_that_lives(services, wsid));
     services.control.forget_workspace(wsid);
     for (const std::string& container : {blobstore_container(wsid), artifact_container(wsid)}) {
