@@ -37,8 +37,7 @@ void Computes::change(std::string workspace, std::string name, const Control::Co
         if (!created) compute.pool = known->second.compute.pool;
         compute.created = created ? clock.now() : known->second.compute.created;
         compute.modified = clock.now();
-        if (!created && price_of(compute) != known->second.price)
-            owners.ledger.book_cost(known->second);
+        if (!created) owners.ledger.price_is(known->second, price_of(compute));
         const bool other_share =
             !created && known->second.compute.jobs_per_node != compute.jobs_per_node;
         ComputeState& state = add(std::move(compute));

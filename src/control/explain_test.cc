@@ -277,6 +277,48 @@ TEST(Ledger, ANewPriceHoldsFromNowOn) {
     EXPECT_EQ(totals(w, "ws/compute/c").node_life, 30s);
 }
 
+// The file of pools is read at each start: what it says then is of the time from then on, too.
+TEST(Ledger, AnotherPriceInTheFileOfPoolsDoesNotChangeThePast) {
+    World w(1);
+    const auto priced = [](std::optional<double> price) {
+        Pool pool;
+        pool.name = std::string(kDefaultPool);
+        pool.slots = 1;
+        pool.price.dedicated = price;
+        return std::vector<Pool>{pool};
+    };
+    const NodeId node = "ws/c/node-1";
+    std::vector<ap::AttemptId> runs;
+    const auto restart = [&](std::optional<double> price) {
+        w.settings.pools = priced(price);
+        w.restart();
+        w.connect(node, runs);
+    };
+    w.settings.pools = priced(std::nullopt);
+    w.restart();
+    w.put(World::cluster("c", 1, 1));
+    w.connect(node);
+    w.clock.pass(10s);  // for nothing
+    restart(3600.0);    // one a second
+    EXPECT_NEAR(w.control->live_nodes("ws", "c").cost, 0, 1e-6);
+    w.submit("a", "c");
+    w.phase(node, "a", ap::Phase::Running);
+    runs.push_back(World::attempt("a"));
+    w.clock.pass(10s);
+    restart(36000.0);
+    EXPECT_NEAR(totals(w, "ws/compute/c").cost, 10, 1e-6);
+    w.clock.pass(10s);
+    restart(36000.0);
+    EXPECT_NEAR(totals(w, "ws/compute/c").cost, 10, 1e-6) << "the same price is no new one";
+    EXPECT_NEAR(w.control->live_nodes("ws", "c").cost, 100, 1e-6);
+    w.ends(node, "a");
+    EXPECT_NEAR(totals(w, "ws/experiment/").cost, 60, 1e-6)
+        << "its node measured a minute, at the price of when it got the node";
+    w.remove_compute("c");
+    w.gone(node);
+    EXPECT_NEAR(totals(w, "ws/compute/c").cost, 110, 1e-6);
+}
+
 TEST(Ledger, APriceIsANumber) {
     Compute compute = World::cluster("c", 0, 1);
     EXPECT_FALSE(*price_per_hour(compute));

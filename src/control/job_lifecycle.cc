@@ -55,6 +55,7 @@ void LiveJobs::give(JobEntry& job, const std::vector<Handle>& to) {
         attempt.master_port =
             ports_.take(job.ports, port_seed(*job.key, attempt.number), settings.port_is_free);
     attempt.leased = clock.now();
+    attempt.price = job.compute->price.value_or(0);
     attempt.waited_quota = job.compute->waits.quota - job.waits_from.quota;
     attempt.waited_node_start = job.compute->waits.node_start - job.waits_from.node_start;
     bool at_once = true;

@@ -15,8 +15,17 @@ std::string sweep_totals(std::string_view workspace, std::string_view sweep) {
     return std::string(workspace) + "/sweep/" + std::string(sweep);
 }
 
-double cost_of(Span span, std::optional<double> price_per_hour) {
-    return static_cast<double>(span.count()) / 3.6e9 * price_per_hour.value_or(0);
+double cost_of(Span span, double price_per_hour) {
+    return static_cast<double>(span.count()) / 3.6e9 * price_per_hour;
+}
+
+// At the price that held when it began, whatever the price is today. Rows of earlier builds do not
+// say.
+double price_then(const std::optional<double>& then, const ComputeState& compute) {
+    return then.value_or(compute.price.value_or(0));
+}
+double unpaid_cost(const Node& node, const ComputeState& compute, Instant now) {
+    return cost_of(std::max(Span{}, now - node.unpaid_from()), price_then(node.price, compute));
 }
 
 // Of one of its nodes: where several jobs share a node each has its part, but a job of several
@@ -75,7 +84,8 @@ void Ledger::book_attempt(const JobEntry& job, const JobAttempt& attempt) {
                                                    : sums->used_dedicated) += used;
     }
     // A compute costs what its nodes live; an experiment and a sweep what their jobs use of them.
-    for (std::size_t i = 1; i < all.size(); ++i) all[i]->cost += cost_of(used, compute.price);
+    for (std::size_t i = 1; i < all.size(); ++i)
+        all[i]->cost += cost_of(used, price_then(attempt.price, compute));
 }
 
 void Ledger::book_node(const ComputeState& compute, const Node& node) {
@@ -85,18 +95,23 @@ void Ledger::book_node(const ComputeState& compute, const Node& node) {
     ++sums.nodes;
     sums.node_life += now - node.created;
     sums.node_starting += std::clamp(node.ready.value_or(now), node.created, now) - node.created;
-    sums.cost += cost_of(std::max(Span{}, now - node.unpaid_from()), compute.price);
+    sums.cost += unpaid_cost(node, compute, now);
 }
 
-void Ledger::book_cost(ComputeState& compute) {
+void Ledger::price_is(const ComputeState& compute, std::optional<double> price) {
     const Instant now = clock.now();
     for (const NodeId& id : compute.nodes) {
         Node& node = owners.nodes.by_id.at(id).node;
-        totals_of(compute_totals(compute.compute)).cost +=
-            cost_of(std::max(Span{}, now - node.unpaid_from()), compute.price);
+        if (node.price == price.value_or(0)) continue;
+        totals_of(compute_totals(compute.compute)).cost += unpaid_cost(node, compute, now);
         node.paid_until = now;
+        node.price = price.value_or(0);
         turns.gathering.nodes.insert(id);
     }
+}
+
+void Ledger::prices_are_read() {
+    for (const auto& [key, compute] : owners.computes.by_key) price_is(compute, compute.price);
 }
 
 Control::LiveNodes Ledger::live_nodes(const ComputeState& compute) const {
@@ -110,7 +125,7 @@ Control::LiveNodes Ledger::live_nodes(const ComputeState& compute) const {
         live.life += until - entry.node.created;
         live.starting += std::clamp(entry.node.ready.value_or(until), entry.node.created, until) -
                          entry.node.created;
-        live.cost += cost_of(std::max(Span{}, now - entry.node.unpaid_from()), compute.price);
+        live.cost += unpaid_cost(entry.node, compute, now);
         for (const Lease& lease : entry.leases)
             live.used += used_by(lease.job->state.attempts.back(), compute.compute, until);
     }

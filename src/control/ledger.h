@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,12 @@ public:
     void book_job(const JobEntry& job);                                 // it has ended
     void book_attempt(const JobEntry& job, const JobAttempt& attempt);  // it has ended, or was lost
     void book_node(const ComputeState& compute, const Node& node);      // it is gone
-    void book_cost(ComputeState& compute);      // of its nodes so far, at the price until now
+    // From now on a node's hour costs that: what its nodes cost so far is booked at the price that
+    // each of them had.
+    void price_is(const ComputeState& compute, std::optional<double> price);
+    // The same of all computes once they are read: a pool may have another price in its file than
+    // before.
+    void prices_are_read();
     void forget_group(const JobRecord& group);  // it is deleted
     void forget_workspace(const std::string& workspace);
     Control::LiveNodes live_nodes(const ComputeState& compute) const;

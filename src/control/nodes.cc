@@ -280,6 +280,7 @@ void Nodes::provision(ComputeState& compute) {
     fresh.compute = compute.compute.name;
     fresh.name = "node-" + std::to_string(++last_node_);
     fresh.created = clock.now();
+    fresh.price = compute.price.value_or(0);
     fresh.provider = compute.pool->pool.provider;
     fresh.lost_after = compute.pool->pool.lost_node_after.value_or(settings.lost_node_after);
     turns.gathering.counters = true;

@@ -95,6 +95,7 @@ Result<void> Owners::recover() {
         // not.
         if (plan.stopping()) jobs.cancel_all([](const JobEntry&) { return true; }, "");
         groups.stop_given_up();
+        ledger.prices_are_read();
     } else {
         forget();  // half of it would be wrong
         turns.broken = read.error();

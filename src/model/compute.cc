@@ -99,6 +99,7 @@ Json to_json(const Node& node) {
     json.set("stateSince", node.state_since.micros);
     if (node.ready) json.set("ready", node.ready->micros);
     if (node.paid_until) json.set("paidUntil", node.paid_until->micros);
+    if (node.price) json.set("price", *node.price);
     json.set("bootId", node.boot_id);
     json.set("problem", node.problem);
     json.set("handle", node.handle);
@@ -122,6 +123,7 @@ Result<Node> node_from_json(const Json& json) {
     node.state_since = Instant{json.at("stateSince").as_int()};
     if (json.has("ready")) node.ready = Instant{json.at("ready").as_int()};
     if (json.has("paidUntil")) node.paid_until = Instant{json.at("paidUntil").as_int()};
+    if (json.has("price")) node.price = json.at("price").as_double();
     node.boot_id = json.at("bootId").as_string();
     node.problem = json.at("problem").as_string();
     node.handle = json.at("handle");

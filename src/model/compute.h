@@ -55,11 +55,13 @@ struct Node {
     Instant state_since{};
     std::optional<Instant> ready;       // its agent's first word
     std::optional<Instant> paid_until;  // its cost until then is in the totals; nothing: none is
-    std::string job;                    // live only: the job whose attempt it has, "" if none
-    int attempt = 0;                    // live only
-    int backlog = 0;                    // live only: attempts that wait there for their turn
-    bool connected = false;             // live only
-    bool gives_way = false;             // live only: its job was told to leave it to another
+    // Of its hour since then, 0 if it had none; nothing in rows of earlier builds: today's.
+    std::optional<double> price;
+    std::string job;         // live only: the job whose attempt it has, "" if none
+    int attempt = 0;         // live only
+    int backlog = 0;         // live only: attempts that wait there for their turn
+    bool connected = false;  // live only
+    bool gives_way = false;  // live only: its job was told to leave it to another
     std::string boot_id;
     std::string problem;             // why it is unusable
     agent_protocol::Facts facts;     // as its agent said last

@@ -169,6 +169,7 @@ void write(std::string& out, const JobAttempt& attempt) {
     if (attempt.waited_quota > Span{}) json.number("waitedQuota", attempt.waited_quota.count());
     if (attempt.waited_node_start > Span{})
         json.number("waitedNodeStart", attempt.waited_node_start.count());
+    if (attempt.price) json.member("price") += Json(*attempt.price).dump();
 }
 Result<JobAttempt> attempt_from(const Json& json) {
     JobAttempt attempt;
@@ -187,6 +188,7 @@ Result<JobAttempt> attempt_from(const Json& json) {
     if (json.has("ending")) attempt.ending = TURNOUT_TRY(ending_from(json.at("ending")));
     attempt.waited_quota = Span(json.at("waitedQuota").as_int());
     attempt.waited_node_start = Span(json.at("waitedNodeStart").as_int());
+    if (json.has("price")) attempt.price = json.at("price").as_double();
     return attempt;
 }
 

@@ -112,6 +112,8 @@ struct JobAttempt {
     // The part of the wait before it that was not simply the queue.
     Span waited_quota{};       // the pool had no free slot
     Span waited_node_start{};  // a node of the cluster was starting
+    // Of a node's hour when it was leased, 0 if there was none; nothing in rows of earlier builds.
+    std::optional<double> price;
 
     // Of one that is on nodes, as all that live are; a bug if it is with an engine.
     const std::vector<std::string>& nodes() const;
