@@ -91,11 +91,11 @@ struct ServiceSubmission {
     // With `service`, of one process; another one is a new revision. A replica's own name is to
     // stand in it as kJobPlaceholder.
     agent_protocol::TaskSpec task;
-    int wanted = 1;    // replicas; 0 stops it
-    int surge = 1;     // beyond those, while one revision replaces another
-    int priority = 0;  // of replicas that are made from now on
-    std::string principal;
-    std::string experiment;  // whose totals its time is added to
+    int wanted = 1;          // replicas; 0 stops it
+    int surge = 1;           // beyond those, while one revision replaces another
+    int priority = 0;        // of replicas that are made from now on
+    std::string principal;   // of the replicas of this revision
+    std::string experiment;  // whose totals the time of replicas made from now on is added to
 };
 
 namespace control {

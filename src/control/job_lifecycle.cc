@@ -99,14 +99,15 @@ void LiveJobs::send_lease(NodeEntry& node, const Lease& lease) {
         NodeEntry& to = now->second;
         JobEntry& job = *held->job;
         if (job.replica && to.node.protocol < ap::kServicesSince) {
+            // As if it had not been given, and nothing more is: it would come here again.
             ap::Ending ending;
-            ending.cause = ap::Cause::Internal;
+            ending.cause = ap::Cause::Preempted;
             ending.exit_code = -1;
             ending.message = to.node.name +
                              " has an agent of an earlier build, which knows no services: it is "
                              "let go";
             end_rank(to, *held, std::move(ending));
-            if (to.leases.empty()) owners.nodes.release(to);
+            owners.nodes.retire(to);
             return turns.end();
         }
         std::uint64_t& sent = to.bases[job.base->number];  // 0: never
@@ -302,6 +303,7 @@ void LiveJobs::end_rank(NodeEntry& node, Lease lease, ap::Ending ending) {
         ran = ending.durations.user_code;
     job.compute->pool->scheduler.left(job.handle, node.handle, now, ran);
     owners.plan.changed(*job.compute);
+    if (node.retires && node.leases.empty()) owners.nodes.release(node);
     if (attempt.nodes().size() == 1) return end_attempt(job, std::move(ending));
 
     attempt.ended_ranks.push_back(lease.rank);

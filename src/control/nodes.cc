@@ -25,6 +25,7 @@ void Nodes::connected(const NodeId& id, const ap::Hello& hello) {
     }
     NodeEntry& node = found->second;
     node.connected = true;
+    node.retires = false;  // another agent may have taken its place
     learn(node, hello);
     owners.services.link_changed(node);
     node.tries = 0;
@@ -350,6 +351,12 @@ void Nodes::release(NodeEntry& node) {
     let_go(node);
 }
 
+void Nodes::retire(NodeEntry& node) {
+    if (node.leases.empty()) return release(node);
+    node.retires = true;
+    node.compute->pool->scheduler.node_is(node.handle, NodeIs::Leaving, clock.since_boot());
+}
+
 void Nodes::let_go(NodeEntry& node) {
     if (node.node.state == NodeState::Leaving) return;
     set_state(node, NodeState::Leaving);
@@ -397,6 +404,7 @@ void Nodes::gone(const NodeId& id) {
     const auto found = by_id.find(id);
     if (found == by_id.end()) return;
     NodeEntry& node = found->second;
+    node.retires = false;
     set_deadline(node, Span{});
     ComputeState& compute = *node.compute;
     owners.events.of_node(node.node, node.leases.empty() ? "gone" : "lost", node.node.problem);

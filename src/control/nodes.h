@@ -37,6 +37,7 @@ struct NodeEntry {
     Span requested{};       // from its provider, last
     Span deadline{};        // the next moment `tick` looks at it; 0 = none
     int tries = 0;
+    bool retires = false;  // it is given nothing more, and let go when nothing is on it
     // Bases that the agent was sent on this link, by their number, and which in the order of
     // sending.
     std::unordered_map<std::uint64_t, std::uint64_t> bases;
@@ -64,8 +65,9 @@ public:
     void found(std::uint64_t number, const std::vector<FoundNode>& all);
 
     void provision(ComputeState& compute);
-    void release(NodeEntry& node);                 // with nothing on it
-    void let_go(NodeEntry& node);                  // the scheduler knows it
+    void release(NodeEntry& node);  // with nothing on it
+    void let_go(NodeEntry& node);   // the scheduler knows it
+    void retire(NodeEntry& node);   // released, now or with the end of its last lease
     void disconnect(const ComputeState& compute);  // those that are connected: they say Hello anew
     void expect_end(NodeEntry& node, Lease& lease, Span grace);  // it was told to stop
     void take_back_waiting();  // what they were given and have not begun

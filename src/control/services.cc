@@ -12,6 +12,7 @@ namespace ap = agent_protocol;
 namespace {
 
 constexpr std::string_view kCounter = "replicas";
+constexpr Span kLookAgain = 1s;  // where the store could not be read
 
 Json service_row(const ServiceState& state) {
     Json json = to_json(state.service);
@@ -107,15 +108,17 @@ void Services::put(ServiceSubmission wish, Control::Reply<Put> reply) {
                                      "compute"));
     const bool other_task = state.task != task;
     if (!other_task && state.service.wanted == wish.wanted && state.service.surge == wish.surge &&
-        state.priority == wish.priority)
+        state.priority == wish.priority && state.experiment == wish.experiment)
         return turns.reply<Put>(std::move(reply), Put::Unchanged);
     if (other_task) {
         want_revision(state.service, spec);
         state.task = std::move(task);
+        state.principal = std::move(wish.principal);  // who says what runs is whose it is
     }
     if (state.service.wanted != wish.wanted) want_replicas(state.service, wish.wanted);
     state.service.surge = wish.surge;
     state.priority = wish.priority;
+    state.experiment = std::move(wish.experiment);
     row_changed(state);
     touch(state);
     turns.reply<Put>(std::move(reply), Put::Updated);
@@ -245,19 +248,29 @@ void Services::advance(ServiceState& state) {
         }
         owners.jobs.request_cancel(*state.replicas.at(stop.number).job, why);
     }
-    for (int i = 0; i < plan.start; ++i) start(state);
+    for (int i = 0; i < plan.start; ++i)
+        if (!start(state)) {
+            set_look_at(state, now + kLookAgain);
+            break;
+        }
     if (!plan.over) return;
     row_changed(state);
     touched_.erase(state.key());
     by_key.erase(state.key());
 }
 
-void Services::start(ServiceState& state) {
+bool Services::start(ServiceState& state) {
     const ComputeState* compute = owners.computes.find(state.service.workspace, state.compute);
     Result<ap::TaskSpec> task = ap::task_from_json(state.task);
-    if (!compute || compute->compute.deleting || !task) return;
-    state.service.made = ++last_replica_;
-    turns.gathering.counters = true;
+    if (!compute || compute->compute.deleting || !task) return true;
+    while (true) {
+        turns.gathering.counters = true;
+        state.service.made = ++last_replica_;
+        const Result<std::optional<JobRecord>> there = owners.jobs.find_record(
+            row_key(state.service.workspace, replica_name(state.service.name, last_replica_)));
+        if (!there) return false;
+        if (!*there) break;  // else it is a user's job, whose name may have a dot too
+    }
     JobSubmission job;
     job.workspace = state.service.workspace;
     job.name = replica_name(state.service.name, last_replica_);
@@ -277,6 +290,7 @@ void Services::start(ServiceState& state) {
     replica.job = &entry;
     entry.replica = &replica;
     row_changed(state);
+    return true;
 }
 
 void Services::set_look_at(ServiceState& state, std::optional<Span> at) {

@@ -79,7 +79,7 @@ public:
 
 private:
     void advance(ServiceState& state);
-    void start(ServiceState& state);
+    bool start(ServiceState& state);  // false: the store cannot be read just now
     Replica look(ReplicaState& replica);
     Replica::Is is_now(const ReplicaState& replica) const;
     void touch(ServiceState& state) { touched_.insert(state.key()); }

@@ -297,20 +297,88 @@ TEST(ControlServices, GoesWithItsCompute) {
     EXPECT_EQ(w.standing(), "none");
 }
 
-TEST(ControlServices, AnEarlierAgentGetsNoService) {
+TEST(ControlServices, AnEarlierAgentGetsNoServiceAndCostsNoAttempt) {
     ServiceWorld w;
     w.put_service(wish());
+    const auto earlier = [&](int node) {
+        ap::Hello hello;
+        hello.protocol = ap::kServicesSince - 1;
+        hello.node = "ws/c/node-" + std::to_string(node);
+        hello.boot_id = "boot-1";
+        w.control->agent_connected(hello.node, hello);
+        w.settle();
+        return hello.node;
+    };
+    for (int node = 1; node <= 8; ++node) {  // more than a job has attempts
+        const NodeId id = earlier(node);
+        const Lines said = w.said();
+        EXPECT_FALSE(std::ranges::any_of(said, [](const std::string& line) {
+            return line.find("lease s.") != std::string::npos;
+        }));
+        EXPECT_TRUE(std::ranges::find(said, "release " + id) != said.end())
+            << "one of the server's build takes its place";
+        EXPECT_EQ(w.standing(), "s.1 waiting");
+        w.gone(id);
+    }
+    EXPECT_EQ(w.control->service("ws", "s")->service.failures, 0);
+    w.hello(9);
+    EXPECT_EQ(w.standing(), "s.1 starting on node-9");
+}
+
+// A node that runs something for others is let go when that has ended; until then it gets nothing.
+TEST(ControlServices, AnEarlierAgentThatIsBusyIsLetGoWhenItIsNot) {
+    ServiceWorld w(1);
+    w.cluster_.jobs_per_node = 2;
+    w.put(w.cluster_);
+    w.submit("a", "c");
     ap::Hello hello;
     hello.protocol = ap::kServicesSince - 1;
     hello.node = "ws/c/node-1";
     hello.boot_id = "boot-1";
     w.control->agent_connected(hello.node, hello);
     w.settle();
-    const Lines said = w.said();
+    w.phase(hello.node, "a", ap::Phase::Running);
+    w.put_service(wish());
+    EXPECT_EQ(w.standing(), "s.1 waiting");
+    w.submit("b", "c");
+    Lines said = w.said();
+    EXPECT_FALSE(std::ranges::count(said, "release ws/c/node-1"));
     EXPECT_FALSE(std::ranges::any_of(
-        said, [](const std::string& line) { return line.find("lease s.") != std::string::npos; }));
-    EXPECT_TRUE(std::ranges::find(said, "release ws/c/node-1") != said.end())
-        << "one of the server's build takes its place";
+        said, [](const std::string& line) { return line.find("lease b#") != std::string::npos; }));
+    w.ends(hello.node, "a");
+    said = w.said();
+    EXPECT_TRUE(std::ranges::count(said, "release ws/c/node-1"));
+}
+
+// Names of users' jobs may have dots.
+TEST(ControlServices, AReplicaTakesNoNameOfAUsersJob) {
+    ServiceWorld w;
+    w.submit("s.1", "c");
+    w.cancel("s.1");
+    w.submit("s.2", "c");
+    EXPECT_EQ(w.put_service(wish()), "created");
+    EXPECT_EQ(w.standing(), "s.3 waiting");
+    EXPECT_EQ(w.status("s.1"), JobStatus::Canceled);
+    EXPECT_EQ(w.status("s.2"), JobStatus::Queued);
+    w.restart();
+    EXPECT_EQ(w.standing(), "s.3 waiting");
+}
+
+TEST(ControlServices, WhoGivesItAnotherTaskIsWhoseItIs) {
+    ServiceWorld w;
+    w.up();
+    ServiceSubmission one = wish("serve", 2);
+    one.principal = "you";
+    EXPECT_EQ(w.put_service(one), "updated");
+    EXPECT_EQ(w.job("s.2")->principal, "me") << "the task is as it was";
+    one.task.command = "serve better";
+    one.experiment = "better";
+    EXPECT_EQ(w.put_service(one), "updated");
+    EXPECT_EQ(w.job("s.3")->principal, "you");
+    EXPECT_EQ(w.job("s.3")->meta.experiment, "better");
+    one.experiment = "best";
+    EXPECT_EQ(w.put_service(one), "updated");
+    EXPECT_EQ(w.put_service(one), "unchanged");
 }
 
 }  // namespace

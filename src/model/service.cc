@@ -174,7 +174,9 @@ Span pause_after(const ap::Restart& restart, int failures) {
 
 void replica_failed(Service& service, std::string_view trouble, Span now) {
     keep_trouble(service, trouble);
-    if (now < service.not_before) return;  // several at a time are one failure
+    // Several at a time are one failure, and so are several at one instant.
+    if (now < service.not_before || service.failed_at == now) return;
+    service.failed_at = now;
     ++service.failures;
     service.not_before = now + pause_after(service.spec.restart, service.failures);
 }
@@ -209,6 +211,7 @@ void forget_failures(Service& service) {
     service.failures = 0;
     service.done = 0;
     service.not_before = Span{};
+    service.failed_at.reset();
 }
 }  // namespace
 

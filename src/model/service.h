@@ -63,7 +63,8 @@ struct Service {
     std::string trouble;    // how the last one of this revision failed, for people
 
     // Not stored.
-    Span not_before{};  // since boot: no replica is made before
+    Span not_before{};              // since boot: no replica is made before
+    std::optional<Span> failed_at;  // since boot: the last failure that counts
 
     int target() const { return ending ? 0 : wanted > done ? wanted - done : 0; }
 };
@@ -71,7 +72,7 @@ struct Service {
 Json to_json(const Service& service);
 Result<Service> service_of_json(const Json& json);
 
-// "name.12": the job of a replica. The names of other jobs have no dot.
+// "name.12": the job of a replica. A number whose name some other job has is passed over.
 std::string replica_name(std::string_view service, std::int64_t number);
 
 struct Replica {

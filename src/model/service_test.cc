@@ -196,6 +196,22 @@ TEST(Service, AReplicaThatFailedIsReplacedAfterThePause) {
     EXPECT_EQ(service.trouble, "");
 }
 
+TEST(Service, SeveralFailuresAtOneInstantAreOne) {
+    Service service;
+    const auto fails = [&](Span at) {
+        replica_gone(service, {1, false, agent_protocol::Cause::UserCode, "no", {}}, at);
+        return service.failures;
+    };
+    EXPECT_EQ(fails(10s), 1);
+    EXPECT_EQ(fails(10s), 1) << "the other replica of the same bad task";
+    EXPECT_EQ(service.not_before, 10s);
+    EXPECT_EQ(fails(11s), 2);
+    want_revision(service, service.spec);
+    EXPECT_EQ(service.failures, 0);
+    replica_gone(service, {2, false, agent_protocol::Cause::UserCode, "no", {}}, 11s);
+    EXPECT_EQ(service.failures, 1) << "of the new revision it is the first";
+}
+
 TEST(Service, ExitCodeZeroIsAnEndWhereThePolicySaysSo) {
     Service service = some_service(2);
     replica_gone(service, {1, false, ap::Cause::None, "", {}}, 10s);
