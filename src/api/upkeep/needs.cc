@@ -46,6 +46,7 @@ public:
                     TURNOUT_CO_TRY_VOID(co_await look_at_assets(workspace, kind));
                 }
         }
+        TURNOUT_CO_TRY_VOID(co_await look_at_services());
         TURNOUT_CO_TRY_VOID(co_await look_at_jobs(Table::JobLive, true));
         if (whose == Whose::All) {
             TURNOUT_CO_TRY_VOID(co_await look_at_jobs(Table::JobCreated, false));
@@ -160,20 +161,46 @@ private:
         }
         const auto task = TURNOUT_TRY(
             agent_protocol::expand_task(base->second, job.task_own, {job.workspace, job.name, 1}));
+        add_task(task, job.workspace, living ? "job '" + job.name + "'" : std::string());
+        return {};
+    }
+
+    // `reader`: whose task it is, for people; "" if that has ended.
+    void add_task(const agent_protocol::TaskSpec& task, const std::string& wsid,
+                  const std::string& reader) {
         if (task.code) needs_.codes.insert(task.code->container);
         for (const auto& input : task.inputs) {
-            if (input.fetch && living) needs_.fetching.insert(job.workspace);
+            if (input.fetch && !reader.empty()) needs_.fetching.insert(wsid);
             if (!input.blobs) continue;
             needs_.jobs.add(input.blobs->container, input.blobs->prefix);
-            if (!living) continue;
-            std::string_view read = job_of_artifact(input.blobs->prefix);
-            if (read.empty()) read = job_of_output(input.blobs->prefix);
-            if (!read.empty())
-                needs_.readers.emplace(job.workspace + "/" + std::string(read), job.name);
+            if (reader.empty()) continue;
+            const std::string prefix = input.blobs->prefix + "/";  // a folder may be all of them
+            std::string_view read = job_of_artifact(prefix);
+            if (read.empty()) read = job_of_output(prefix);
+            if (!read.empty()) needs_.readers.emplace(wsid + "/" + std::string(read), reader);
             if (const auto sweep = sweep_of(read); !sweep.empty())
-                needs_.readers.emplace(job.workspace + "/" + std::string(sweep), job.name);
+                needs_.readers.emplace(wsid + "/" + std::string(sweep), reader);
         }
-        return {};
+    }
+
+    // Their next replica is made of what their row says, whether one runs just now or not.
+    Task<Result<void>> look_at_services() {
+        Range range{.limit = kNeedsPage};
+        while (true) {
+            TURNOUT_CO_TRY(const auto rows, services_.store.scan(Table::Service, range));
+            for (const Record& row : rows) {
+                TURNOUT_CO_TRY(const Json json, parse_json(row.value));
+                TURNOUT_CO_TRY(const auto task, agent_protocol::task_from_json(json.at("task")));
+                const std::size_t slash = row.key.find('/');
+                add_task(task, row.key.substr(0, slash),
+                         "service '" + row.key.substr(slash + 1) + "'");
+            }
+            if (turn_.over()) {
+                TURNOUT_CO_TRY_VOID(co_await turn_.pass());
+            }
+            if (rows.size() < kNeedsPage) co_return {};
+            range.from = rows.back().key + '\0';
+        }
     }
 
     Services& services_;

@@ -25,13 +25,12 @@ private:
 };
 
 struct Needs {
-    Places assets;  // of data and models, in all workspaces
-    Places jobs;    // that jobs read
-    std::set<std::string, std::less<>>
-        codes;  // containers of the code of those jobs and of components
+    Places assets;                             // of data and models, in all workspaces
+    Places jobs;                               // that jobs and services read
+    std::set<std::string, std::less<>> codes;  // containers of the code of those and of components
     std::set<std::string, std::less<>>
         fetching;  // workspaces in which a living job has inputs from outside
-    // Ended jobs whose files a living one reads, "{wsid}/{name}" -> the name of that.
+    // Ended jobs whose files a living one or a service reads, "{wsid}/{name}" -> which.
     std::map<std::string, std::string, std::less<>> readers;
     // Jobs that a registered asset was made by, "{wsid}/{name}" -> which asset.
     std::map<std::string, std::string, std::less<>> sources;
@@ -40,7 +39,7 @@ struct Needs {
 // "sweep" of "sweep_3": the job with which one of that name would go; "" if it is no trial's name.
 std::string_view sweep_of(std::string_view trial);
 
-// Which jobs count: those that live, or all that are there.
+// Which jobs count: those that live, or all that are there. Services count always.
 enum class Whose { Living, All };
 Task<Result<Needs>> find_needs(Services& services, Turn& turn, Whose whose);
 

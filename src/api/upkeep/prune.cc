@@ -499,7 +499,7 @@ private:
         if (const auto asset = needs.sources.find(key); asset != needs.sources.end())
             return asset->second + " was made from it";
         if (const auto reader = needs.readers.find(key); reader != needs.readers.end())
-            return "job " + reader->second + ", which has not ended, reads its outputs";
+            return reader->second + ", which has not ended, reads its outputs";
         const auto [from, to] = readers_->equal_range(key);
         for (auto reader = from; reader != to; ++reader) {
             if (gone_.contains(std::hash<std::string>()(reader->second))) continue;

@@ -173,8 +173,8 @@ Task<Result<Removed>> remove_marked(Services& services, Marked marked, const Nee
     if (const auto reader = needs.readers.find(key); reader != needs.readers.end()) {
         co_await unmark_job(services, marked);
         co_return fail(Code::FailedPrecondition, "JobInUse",
-                       "job '" + job.name + "' stays: job '" + reader->second +
-                           "', which has not ended, reads its outputs",
+                       "job '" + job.name + "' stays: " + reader->second +
+                           ", which has not ended, reads its outputs",
                        job.name);
     }
     TURNOUT_CO_TRY(const auto mark, services.store.get(Table::Removal, key));
@@ -403,8 +403,11 @@ Task<Result<void>> begin_removal_of(Services& services, Workspace workspace, boo
     const std::string prefix = workspace.id + "/";
     TURNOUT_CO_TRY(const auto jobs, services.store.scan(Table::JobLive, with_prefix(prefix, 1)));
     TURNOUT_CO_TRY(const auto computes, services.store.scan(Table::Compute, with_prefix(prefix)));
+    TURNOUT_CO_TRY(const auto kept, services.store.scan(Table::Service, with_prefix(prefix, 1)));
     std::string what;
-    if (!jobs.empty())
+    if (!kept.empty())
+        what = "service '" + kept.front().key.substr(prefix.size()) + "'";
+    else if (!jobs.empty())
         what = "job '" + jobs.front().key.substr(prefix.size()) + "', which has not ended";
     for (const Record& compute : computes)
         if (what.empty() && compute.key != prefix + "serverless")

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <deque>
+#include <memory>
 
 #include "api/test_world.h"
 #include "control/jobs.h"
@@ -46,23 +47,11 @@ protected:
         return world.send_raw(method, path, body.is_null() ? "" : body.dump(), world.user);
     }
     // Sent, and not waited for.
-    struct Begun {
-        http::Request request;
-        std::optional<TextBody> body;
-        Outcome<http::Response> outcome;
-    };
+    using Begun = std::unique_ptr<World::Sent>;
     void begin_send(Begun& begun, const std::string& method, const std::string& path,
                     const Json& body = {}) {
-        begun.request.method = method;
-        begun.request.path = path.starts_with("/turnout/") ? path : world.workspace_path() + path;
-        begun.request.query = "api-version=2024-01-01-preview";
-        begun.request.target = begun.request.path + "?" + begun.request.query;
-        begun.request.peer = {
-            .carrier = http::Carrier::Tls, .loopback = true, .address = "127.0.0.1:5000"};
-        begun.request.headers.set("Host", "localhost:8443");
-        begun.request.headers.set("Authorization", "Bearer " + world.user);
-        begun.body.emplace(body.is_null() ? "" : body.dump());
-        begun.outcome = begin(world.router.handle(world.services, begun.request, *begun.body));
+        begun = world.begin_raw(method, path.starts_with("/turnout/") ? path : world.arm_path(path),
+                                body.is_null() ? "" : body.dump(), world.user);
     }
     std::vector<std::string> marked() {
         std::vector<std::string> names;
@@ -109,6 +98,56 @@ TEST_F(Upkeep, ASweepStaysWhileOneReadsFromATrial) {
     EXPECT_EQ(refused.status, 409);
     EXPECT_NE(refused.message().find("'reader'"), std::string::npos) << refused.message();
     EXPECT_LT(world.send("DELETE", "/jobs/t").status, 300);
+}
+
+// Also of one that has no replica just now: its next one reads it.
+TEST_F(Upkeep, WhatAServiceIsMadeOfStays) {
+    job("made");
+    files("made");
+    cancel("made");
+    const std::string code = code_container(wsid, "0123456789abcdef0123456789abcdef"),
+                      unused = code_container(wsid, "00000000000000000000000000000000");
+    for (const std::string& container : {code, unused})
+        world.put_blob(container, "score.py", std::string(100, 's'));
+    world.put_blob(store, "LocalUpload/read/x", "x");
+    world.put_blob(store, "LocalUpload/other/x", "x");
+    ServiceSubmission wish;
+    wish.workspace = wsid;
+    wish.name = "s";
+    wish.compute = "serverless";
+    wish.wanted = 0;
+    wish.principal = "admin";
+    wish.task.command = "serve";
+    wish.task.service.emplace();
+    wish.task.code.emplace();
+    wish.task.code->container = code;
+    for (const std::string prefix : {"azureml/made", "LocalUpload/read"}) {
+        agent_protocol::TaskInput input;
+        input.name = "in" + std::to_string(wish.task.inputs.size());
+        input.blobs.emplace();
+        input.blobs->container = store;
+        input.blobs->prefix = prefix;
+        wish.task.inputs.push_back(std::move(input));
+    }
+    std::string answer;
+    world.control.put_service(
+        wish, [&](Result<Put> put) { answer = put ? "taken" : put.error().message; });
+    world.loop.settle();
+    ASSERT_EQ(answer, "taken");
+    const Reply refused = world.send("DELETE", "/jobs/made");
+    EXPECT_EQ(refused.status, 409);
+    EXPECT_NE(refused.message().find("service 's', which has not ended, reads its outputs"),
+              std::string::npos)
+        << refused.message();
+    world.loop.pass(1s);
+    EXPECT_EQ(prune("data").status, 200);
+    EXPECT_TRUE(there(code, "score.py"));
+    EXPECT_FALSE(there(unused, "score.py"));
+    EXPECT_TRUE(there(store, "LocalUpload/read/x"));
+    EXPECT_FALSE(there(store, "LocalUpload/other/x"));
+    const Reply kept = world.send("DELETE", "");
+    EXPECT_EQ(kept.status, 409);
+    EXPECT_NE(kept.message().find("has service 's'"), std::string::npos) << kept.message();
 }
 
 TEST_F(Upkeep, WhatIsBeingDeletedIsGivenToNobody) {
@@ -202,10 +241,10 @@ TEST_F(Upkeep, WhoAsksForItWhileItIsMarkedIsSeen) {
             begin_one(!deletes_first);
             world.loop.settle();
             world.loop.pass(1s);
-            ASSERT_TRUE(deleted.outcome.done() && submitted.outcome.done());
-            const bool reads = submitted.outcome->status == 201;
+            ASSERT_TRUE(deleted->outcome.done() && submitted->outcome.done());
+            const bool reads = submitted->outcome->status == 201;
             EXPECT_EQ(there(store, "azureml/" + name + "/out/x"), reads) << name;
-            EXPECT_NE(reads, deleted.outcome->status < 300) << name;
+            EXPECT_NE(reads, deleted->outcome->status < 300) << name;
         }
     EXPECT_TRUE(world.store.scan(Table::Removal, {})->empty());
 }
@@ -420,19 +459,19 @@ TEST_F(Upkeep, AJobThatTookTheNameOfARemovedOneStays) {
             bool made = false;
             for (int i = 0; i < 200 && !made; ++i) {
                 begin_send(puts.emplace_back(), "PUT", "/jobs/" + name, again);
-                for (int steps = 0; steps < 50 && !puts.back().outcome.done(); ++steps)
+                for (int steps = 0; steps < 50 && !puts.back()->outcome.done(); ++steps)
                     world.loop.step();
-                ASSERT_TRUE(puts.back().outcome.done());
-                made = puts.back().outcome->status == 201;
+                ASSERT_TRUE(puts.back()->outcome.done());
+                made = puts.back()->outcome->status == 201;
                 if (!made) world.loop.step();
             }
-            ASSERT_TRUE(made) << name << " " << puts.back().outcome->body;
+            ASSERT_TRUE(made) << name << " " << puts.back()->outcome->body;
             files(name);
             world.loop.settle();
             world.loop.pass(1s);
-            ASSERT_TRUE(first.outcome.done() && second.outcome.done());
-            EXPECT_LT(first.outcome->status, 500) << first.outcome->body;
-            EXPECT_LT(second.outcome->status, 500) << second.outcome->body;
+            ASSERT_TRUE(first->outcome.done() && second->outcome.done());
+            EXPECT_LT(first->outcome->status, 500) << first->outcome->body;
+            EXPECT_LT(second->outcome->status, 500) << second->outcome->body;
             EXPECT_TRUE(*world.tracking.find_run(wsid, name)) << name;
             EXPECT_TRUE(there(store, "azureml/" + name + "/out/x")) << name;
             EXPECT_EQ(world.send("GET", "/jobs/" + name).properties().at("command").as_string(),
