@@ -312,7 +312,8 @@ Result<void> Server::open() {
     const ProviderEvents reports{
         [this](const NodeId& id, Error why) { control_->node_failed(id, std::move(why)); },
         [this](const NodeId& id) { control_->node_gone(id); },
-        [this](const NodeId& id, Json handle) { control_->node_handle(id, std::move(handle)); }};
+        [this](const NodeId& id, Json handle) { control_->node_handle(id, std::move(handle)); },
+        [this](const NodeId& id, const std::string& what) { control_->node_starts(id, what); }};
     SshProviderOptions ssh;
     ssh.agent = instance_.agent_executable();
     if (const std::string uv = instance_.folder + "/bin/uv"; ::access(uv.c_str(), X_OK) == 0)

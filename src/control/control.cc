@@ -188,6 +188,10 @@ void Control::node_handle(const NodeId& node, Json handle) {
     input([&](auto& all) { all.nodes.handle_is(node, std::move(handle)); });
 }
 
+void Control::node_starts(const NodeId& node, const std::string& what) {
+    input([&](auto& all) { all.nodes.starts(node, what); });
+}
+
 void Control::nodes_found(std::uint64_t number, const std::vector<FoundNode>& found) {
     input([&](auto& all) { all.nodes.found(number, found); });
 }

@@ -63,8 +63,6 @@ public:
     virtual void resolve(const std::string& /*workspace*/, const std::string& /*job*/) {}
 };
 
-inline constexpr std::string_view kSweepLog = "azureml-logs/hyperdrive.txt";  // where Azure has it
-
 struct JobSubmission {
     std::string workspace;  // id
     std::string name;
@@ -253,6 +251,8 @@ public:
     void node_failed(const NodeId& node, Error why);
     void node_gone(const NodeId& node);                 // proof: nothing of it runs any more
     void node_handle(const NodeId& node, Json handle);  // stored, and given to its provider again
+    // What its provider does to get it, for people: an event, as long as it is not there.
+    void node_starts(const NodeId& node, const std::string& what);
     // All that its provider has. A node that was known when that was asked for and is not among
     // them is gone; what nobody knows is released.
     void nodes_found(std::uint64_t number, const std::vector<FoundNode>& found);

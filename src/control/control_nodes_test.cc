@@ -46,6 +46,35 @@ TEST(ControlNodes, ProvisioningBacksOff) {
     EXPECT_EQ(w.status("j"), JobStatus::Preparing);
 }
 
+// What its provider does to get a node is told as an event, once, until the node is there.
+TEST(ControlNodes, WhatIsDoneToGetANodeIsTold) {
+    World w;
+    w.put(World::cluster("c", 1, 1));
+    const auto told = [&] {
+        std::string all;
+        for (const Record& row : *w.store->scan(Table::Event, with_prefix(""))) all += row.value;
+        std::size_t count = 0;
+        for (std::size_t at = 0; (at = all.find("copying the agent", at)) != std::string::npos;
+             ++at)
+            ++count;
+        return count;
+    };
+    const auto says = [&] {
+        w.control->node_starts("ws/c/node-1", "copying the agent to host a");
+        w.settle();
+    };
+    says();
+    says();
+    EXPECT_EQ(told(), 1u);
+    w.connect("ws/c/node-1");
+    w.control->node_starts("ws/c/node-1", "copying the agent to host b");
+    w.settle();
+    EXPECT_EQ(told(), 1u);
+    w.control->node_starts("ws/c/node-7", "copying the agent to host c");
+    w.settle();
+    EXPECT_EQ(told(), 1u);
+}
+
 TEST(ControlNodes, AnAgentThatNeverConnects) {
     World w;
     w.put(World::cluster("c", 0, 1));

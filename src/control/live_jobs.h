@@ -119,7 +119,6 @@ private:
     std::string more_memory(const NodeEntry& node,
                             const JobEntry& job);  // where it finds it; "" if that is not known
     void end_attempt(JobEntry& job, agent_protocol::Ending ending);
-    Result<void> put_on_nodes(JobEntry& job);
 
     std::unordered_map<std::string, Handle> sharers_;
     std::unordered_map<Handle, std::string> experiment_of_;  // of a sharer

@@ -241,6 +241,14 @@ void Nodes::handle_is(const NodeId& id, Json handle) {
     turns.gathering.nodes.insert(id);
 }
 
+void Nodes::starts(const NodeId& id, const std::string& what) {
+    const auto found = by_id.find(id);
+    if (found == by_id.end() || found->second.node.state != NodeState::Provisioning) return;
+    // What is tried again and again is told once.
+    if (std::exchange(found->second.starting, what) != what)
+        owners.events.of_node(found->second.node, "starting", what);
+}
+
 Lease* NodeEntry::find(const ap::AttemptId& id) {
     if (id.workspace != node.workspace) return nullptr;
     for (Lease& lease : leases)

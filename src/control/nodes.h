@@ -37,6 +37,7 @@ struct NodeEntry {
     Span requested{};       // from its provider, last
     Span deadline{};        // the next moment `tick` looks at it; 0 = none
     int tries = 0;
+    std::string starting;  // what its provider said of that last, for people
     bool retires = false;  // it is given nothing more, and let go when nothing is on it
     // Bases that the agent was sent on this link, by their number, and which in the order of
     // sending.
@@ -62,6 +63,7 @@ public:
     void failed(const NodeId& id, Error why);
     void gone(const NodeId& id);  // nothing of it runs: frees the slot, ends its attempts
     void handle_is(const NodeId& id, Json handle);
+    void starts(const NodeId& id, const std::string& what);
     void found(std::uint64_t number, const std::vector<FoundNode>& all);
 
     void provision(ComputeState& compute);
