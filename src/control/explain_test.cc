@@ -332,5 +332,99 @@ TEST(Ledger, APriceIsANumber) {
     }
 }
 
+TEST(ControlExplain, SaysWhyAJobWaits) {
+    World w(1);
+    w.put(World::cluster("c", 0, 0));
+    w.submit("z", "c");
+    EXPECT_EQ(w.control->waiting_for("ws", "z"),
+              "the compute allows no nodes (max_instances is 0)");
+    w.put(World::cluster("c", 0, 1));
+    EXPECT_EQ(w.control->waiting_for("ws", "z"), "a node is starting");
+    w.connect("ws/c/node-1");
+    EXPECT_EQ(w.control->waiting_for("ws", "z"), "the node prepares the job");
+    w.control->agent_says(
+        "ws/c/node-1",
+        ap::PhaseReport{World::attempt("z"), ap::Phase::Preparing, "unpacking", {}, {}});
+    w.settle();
+    EXPECT_EQ(w.control->waiting_for("ws", "z"), "unpacking");
+    w.submit("y", "c");
+    w.submit("x", "c");
+    EXPECT_EQ(w.control->waiting_for("ws", "x"),
+              "the one node of the compute is in use; 1 job ahead");
+    w.put(World::cluster("d", 0, 1));
+    w.submit("v", "d");
+    EXPECT_EQ(w.control->waiting_for("ws", "v"), "no free slot in the pool: all 1 are in use");
+    w.phase("ws/c/node-1", "z", ap::Phase::Running);
+    EXPECT_EQ(w.control->waiting_for("ws", "z"), "");
+    EXPECT_EQ(w.control->waiting_for("ws", "nobody"), "");
+    w.ends("ws/c/node-1", "z");
+    EXPECT_EQ(w.control->waiting_for("ws", "z"), "");
+}
+
+TEST(ControlLedger, AddsUpThroughRetries) {
+    World w;
+    NodeId node = w.ready();
+    w.clock.pass(3s);
+    w.phase(node, "j", ap::Phase::Preparing);
+    w.clock.pass(4s);
+    w.phase(node, "j", ap::Phase::Running);
+    w.clock.pass(5s);
+    w.ends(node, "j", ap::Cause::Internal);
+    w.clock.pass(2s);
+    w.phase(node, "j", ap::Phase::Running, 2);
+    w.clock.wall = w.clock.wall - 1h;  // somebody sets the clock
+    w.phase(node, "j", ap::Phase::Finalizing, 2);
+    w.ends(node, "j", ap::Cause::None, 2);
+    const JobRecord job = *w.job("j");
+    Span sum{};
+    for (const auto& [entry, span] : ledger(job, w.clock.now())) {
+        EXPECT_GE(span, Span{}) << name_of(entry);
+        sum += span;
+    }
+    ASSERT_TRUE(job.ended);
+    EXPECT_EQ(sum, *job.ended - job.created);
+    EXPECT_GE(*job.ended, job.created);
+}
+
+TEST(ControlLedger, WhatPassedQuicklyIsBookedByTheNodesDurations) {
+    for (const bool reported : {true, false}) {
+        World w;
+        const NodeId node = w.ready("other");
+        w.ends(node, "other");
+        w.submit("j", "c");
+        ap::Durations spent;
+        spent.snapshot = 2ms;
+        spent.waiting = 3ms;
+        if (reported) {  // late: it has run for 50 ms
+            w.clock.pass(60ms);
+            ap::PhaseReport report{World::attempt("j"), ap::Phase::Running, "", 50ms, spent};
+            report.durations.user_code = 50ms;
+            w.control->agent_says(node, report);
+            w.settle();
+            w.clock.pass(1s);
+        } else {
+            w.clock.pass(160ms);
+        }
+        ap::EndReport end;
+        end.id = World::attempt("j");
+        end.ending.durations = spent;
+        end.ending.durations.user_code = 100ms;
+        end.ending.durations.outputs = 4ms;
+        w.control->agent_says(node, end);
+        w.settle();
+        std::map<LedgerEntry, Span> booked;
+        Span total{};
+        for (const auto& [entry, span] : ledger(*w.job("j"), w.clock.now())) {
+            booked[entry] += span;
+            total += span;
+        }
+        EXPECT_EQ(booked[LedgerEntry::Snapshot], 2ms);
+        EXPECT_EQ(booked[LedgerEntry::Queue], 3ms);
+        EXPECT_EQ(booked[LedgerEntry::UserCode], 100ms);
+        EXPECT_EQ(booked[LedgerEntry::NodeStart], reported ? 5ms : 0ms);  // the way of the lease
+        EXPECT_EQ(total, reported ? 1060ms : 160ms);
+    }
+}
+
 }  // namespace
 }  // namespace turnout
