@@ -33,7 +33,12 @@ public:
     }
     void release(const std::string&, const NodeId&, const Json&) override {}
     void disconnect(const NodeId&) override {}
+    void clear_machine(const std::string&, const std::string& compute,
+                       const AttachedMachine&) override {
+        cleared.push_back(compute);
+    }
     std::vector<NodeId> provisioned;
+    std::vector<std::string> cleared;
 };
 
 class TextBody : public http::BodyReader {

@@ -12,7 +12,7 @@ constexpr Span kForGood = std::chrono::hours(24 * 365 * 10);
 }  // namespace
 
 void Computes::change(std::string workspace, std::string name, const Control::ComputeChange& change,
-                      Control::Reply<Put> reply) {
+                      Control::Reply<Put> reply, std::vector<Write>* together) {
     const std::string compute_key = row_key(workspace, name);
     const auto known = by_key.find(compute_key);
     if (known != by_key.end() && known->second.compute.deleting) {
@@ -46,7 +46,10 @@ void Computes::change(std::string workspace, std::string name, const Control::Co
         state.failures = 0;
         state.provision_not_before = Span{};
         state.unusable.clear();
+        look_at_machine(state);
         hold_provisioning(state);
+        if (together)
+            for (Write& write : *together) turns.gathering.together.push_back(std::move(write));
         owners.plan.touched.insert(&state);
         owners.groups.compute_changed(state);
         turns.gathering.computes.insert(compute_key);
@@ -80,12 +83,14 @@ ComputeState& Computes::add(Compute compute) {
     ComputeState& state = by_key[row_key(compute.workspace, compute.name)];
     state.compute = std::move(compute);
     if (state.handle == 0) {
-        state.pool = &owners.pools.of(state.compute.pool);
+        state.pool = &owners.pools.of(state.compute);
         state.handle = owners.new_handle();
         state.waiting_at = clock.since_boot();
         by_handle[state.handle] = &state;
     }
+    if (state.compute.attached) (void)owners.pools.of(state.compute);  // what it says now
     state.price = price_of(state.compute);
+    look_at_machine(state);
     tell_scheduler(state);
     hold_provisioning(state);
     return state;
@@ -95,7 +100,7 @@ std::optional<double> Computes::price_of(const Compute& compute) const {
     // Checked where it came in.
     const Result<std::optional<double>> own = price_per_hour(compute);
     if (own && *own) return *own;
-    const Prices& usual = owners.pools.of(compute.pool).pool.price;
+    const Prices& usual = owners.pools.of(compute).pool.price;
     return compute.tier == Tier::LowPriority ? usual.low_priority : usual.dedicated;
 }
 
@@ -131,9 +136,11 @@ void Computes::tell_scheduler(const ComputeState& state) {
 }
 
 void Computes::hold_provisioning(ComputeState& compute) {
-    compute.pool->scheduler.hold_provisioning(compute.handle, !compute.unusable.empty()
-                                                                  ? clock.since_boot() + kForGood
-                                                                  : compute.provision_not_before);
+    const auto& machine = compute.compute.attached;
+    const bool held = !compute.unusable.empty() ||
+                      (machine && machine->state == AttachedMachine::State::Checking);
+    compute.pool->scheduler.hold_provisioning(
+        compute.handle, held ? clock.since_boot() + kForGood : compute.provision_not_before);
 }
 
 void Computes::back_off(ComputeState& compute) {
@@ -167,6 +174,34 @@ std::string Computes::why_unusable(const ComputeState& compute) const {
     return "";
 }
 
+void Computes::look_at_machine(ComputeState& compute) {
+    if (const auto& machine = compute.compute.attached;
+        machine && machine->state == AttachedMachine::State::Failed)
+        compute.unusable = machine->why;
+}
+
+// Nothing runs on it for us any more. What is there of its nodes goes with the rest.
+bool Computes::is_cleared(ComputeState& compute) {
+    if (!compute.compute.attached || compute.cleared) return true;
+    const bool busy = std::ranges::any_of(compute.nodes, [this](const NodeId& id) {
+        return !owners.nodes.by_id.at(id).leases.empty();
+    });
+    if (busy || compute.live_jobs > 0 || std::exchange(compute.clearing, true)) return false;
+    turns.effect(
+        [this, workspace = compute.compute.workspace, name = compute.compute.name,
+         machine = *compute.compute.attached] { effects.clear_machine(workspace, name, machine); });
+    return false;
+}
+
+void Computes::machine_cleared(const std::string& workspace, const std::string& name,
+                               const std::string& left) {
+    ComputeState* const compute = find(workspace, name);
+    if (!compute || !compute->clearing || std::exchange(compute->cleared, true)) return;
+    for (const NodeId& id : std::set<NodeId>(compute->nodes)) owners.nodes.gone(id);
+    if (!left.empty()) owners.events.of_compute(compute->compute, "left", left);
+    owners.plan.changed(*compute);
+}
+
 void Computes::finish_deletion(const std::string& compute_key) {
     const auto found = by_key.find(compute_key);
     if (found == by_key.end() || !found->second.compute.deleting) return;
@@ -175,7 +210,7 @@ void Computes::finish_deletion(const std::string& compute_key) {
     for (const NodeId& id : std::set<NodeId>(compute.nodes))
         if (NodeEntry& node = owners.nodes.by_id.at(id); node.leases.empty())
             owners.nodes.release(node);
-    if (!compute.nodes.empty() || compute.live_jobs > 0) return;
+    if (!is_cleared(compute) || !compute.nodes.empty() || compute.live_jobs > 0) return;
     owners.events.of_compute(compute.compute, "deleted");
     compute.pool->scheduler.remove_cluster(compute.handle);
     by_handle.erase(compute.handle);
@@ -252,10 +287,12 @@ Result<void> Computes::recover() {
 void Computes::write_rows(const Turn& turn, Batch& batch) const {
     for (const std::string& compute_key : turn.computes) {
         const auto found = by_key.find(compute_key);
-        if (found == by_key.end())
+        if (found == by_key.end()) {
             batch.erase(Table::Compute, compute_key);
-        else
+            batch.erase(Table::MachineSecret, compute_key);
+        } else {
             batch.put(Table::Compute, compute_key, to_json(found->second.compute).dump());
+        }
     }
 }
 

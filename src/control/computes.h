@@ -34,6 +34,8 @@ struct ComputeState {
     Span waiting_at{};
     std::size_t live_jobs = 0;
     std::optional<double> price;  // of a node's hour
+    // Of a machine that is let go: its provider was asked to clear it; it has.
+    bool clearing = false, cleared = false;
 
     std::string key() const { return row_key(compute.workspace, compute.name); }
 };
@@ -51,9 +53,11 @@ public:
     std::optional<double> price_of(const Compute& compute) const;  // of a node's hour
     ComputeState& serverless(const std::string& workspace);
     void change(std::string workspace, std::string name, const Control::ComputeChange& change,
-                Control::Reply<Put> reply);
+                Control::Reply<Put> reply, std::vector<Write>* together);
     void remove(const std::string& workspace, const std::string& name, Control::Reply<void> reply);
     void finish_deletions();
+    void machine_cleared(const std::string& workspace, const std::string& name,
+                         const std::string& left);
 
     void tell_scheduler(const ComputeState& compute);
     void tell_scheduler();                          // of all
@@ -71,6 +75,8 @@ public:
 
 private:
     void finish_deletion(const std::string& compute_key);
+    void look_at_machine(ComputeState& compute);  // whether nodes can be had on it
+    bool is_cleared(ComputeState& compute);       // one that is let go
 
     std::set<std::string> deletions_;  // keys of computes that are being deleted
 };

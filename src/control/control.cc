@@ -108,9 +108,9 @@ void Control::put_compute(Compute compute, Reply<Put> reply) {
 }
 
 void Control::change_compute(std::string workspace, std::string name, const ComputeChange& change,
-                             Reply<Put> reply) {
+                             Reply<Put> reply, std::vector<Write>* together) {
     input(std::move(reply), [&](auto& all, Reply<Put> to) {
-        all.computes.change(std::move(workspace), std::move(name), change, std::move(to));
+        all.computes.change(std::move(workspace), std::move(name), change, std::move(to), together);
     });
 }
 
@@ -192,6 +192,11 @@ void Control::node_starts(const NodeId& node, const std::string& what) {
     input([&](auto& all) { all.nodes.starts(node, what); });
 }
 
+void Control::machine_cleared(const std::string& workspace, const std::string& compute,
+                              const std::string& left) {
+    input([&](auto& all) { all.computes.machine_cleared(workspace, compute, left); });
+}
+
 void Control::nodes_found(std::uint64_t number, const std::vector<FoundNode>& found) {
     input([&](auto& all) { all.nodes.found(number, found); });
 }
@@ -249,12 +254,12 @@ std::optional<Control::PoolView> Control::pool(std::string_view name) const {
 std::vector<std::string> Control::pool_names() const {
     std::vector<std::string> names;
     for (const auto& [name, pool] : owners_->pools.by_name)
-        if (!pool.missing) names.push_back(name);
+        if (!pool.missing && !pool.attached) names.push_back(name);
     return names;
 }
 
 bool Control::has_several_pools() const {
-    return owners_->pools.by_name.size() > 1;
+    return owners_->pools.several();
 }
 
 std::string Control::unusable(const std::string& workspace, const std::string& compute) const {

@@ -49,6 +49,10 @@ public:
     virtual void release(const std::string& provider, const NodeId& node, const Json& handle) = 0;
     // What is there of that provider: answered by nodes_found with the same number, or never.
     virtual void list(const std::string& /*provider*/, std::uint64_t /*number*/) {}
+    // A machine that was attached as that compute is let go: all that is the server's goes from it.
+    // Answered by machine_cleared.
+    virtual void clear_machine(const std::string& /*workspace*/, const std::string& /*compute*/,
+                               const AttachedMachine& /*machine*/) {}
     // Closes that agent's connection: it says Hello again.
     virtual void disconnect(const NodeId& node) = 0;
     // `tick` is wanted then (since boot). A hint: who ticks at `next_tick` anyway may ignore it.
@@ -172,8 +176,10 @@ public:
     void preempt_job(std::string workspace, std::string name, Reply<void> reply);
     // `change` is called at once, with the compute as it is in this turn; nothing if there is none.
     using ComputeChange = std::function<Result<Compute>(const std::optional<Compute>& now)>;
+    // `together`: rows of others that `change` puts down; committed with the compute, both or
+    // neither.
     void change_compute(std::string workspace, std::string name, const ComputeChange& change,
-                        Reply<Put> reply);
+                        Reply<Put> reply, std::vector<Write>* together = nullptr);
     void put_compute(Compute compute, Reply<Put> reply);  // whatever it was
     void delete_compute(std::string workspace, std::string name, Reply<void> reply);
     // Tasks in Table::TaskBase that no job refers to any more are found by reading all jobs. Who
@@ -224,14 +230,16 @@ public:
     int slots(std::string_view pool = kDefaultPool) const;  // 0: there is no such pool
     struct PoolView {
         Pool pool;
-        bool missing = false;  // computes are in it, but it is not among the settings any more
+        bool missing = false;   // computes are in it, but it is not among the settings any more
+        bool attached = false;  // one machine that was attached: its compute's own
         int slots = 0, nodes = 0, computes = 0;
         std::size_t waiting = 0;  // jobs and trials
         std::string trouble;      // why it gives no nodes for now
     };
     std::vector<PoolView> pools() const;  // the default one first, then by name
     std::optional<PoolView> pool(std::string_view name) const;
-    std::vector<std::string> pool_names() const;  // without those that are missing; at once
+    // Those that a compute can name: none that is missing, no attached machine; at once.
+    std::vector<std::string> pool_names() const;
     bool has_several_pools() const;
     // Why a compute gets no nodes until somebody changes something; "" if it does.
     std::string unusable(const std::string& workspace, const std::string& compute) const;
@@ -253,6 +261,10 @@ public:
     void node_handle(const NodeId& node, Json handle);  // stored, and given to its provider again
     // What its provider does to get it, for people: an event, as long as it is not there.
     void node_starts(const NodeId& node, const std::string& what);
+    // Nothing of ours is left on the machine that was attached as that compute, or it cannot be
+    // reached: then `left` says what may be there still.
+    void machine_cleared(const std::string& workspace, const std::string& compute,
+                         const std::string& left);
     // All that its provider has. A node that was known when that was asked for and is not among
     // them is gone; what nobody knows is released.
     void nodes_found(std::uint64_t number, const std::vector<FoundNode>& found);

@@ -73,8 +73,9 @@ void Events::of_node(const Node& node, std::string_view what, std::string_view m
     event.maybe("message", message);
 }
 
-void Events::of_compute(const Compute& compute, std::string_view what) {
-    const EventText event(text(), clock.now(), "compute", compute.workspace, compute.name, what);
+void Events::of_compute(const Compute& compute, std::string_view what, std::string_view message) {
+    EventText event(text(), clock.now(), "compute", compute.workspace, compute.name, what);
+    if (!message.empty()) event.text("message", message);
 }
 
 void Events::of_space(std::string_view workspace, std::string_view kind, std::string_view message) {

@@ -19,7 +19,7 @@ public:
 
     void of_job(const JobEntry& job, std::string_view what, std::string_view message = {});
     void of_node(const Node& node, std::string_view what, std::string_view message = {});
-    void of_compute(const Compute& compute, std::string_view what);
+    void of_compute(const Compute& compute, std::string_view what, std::string_view message = "");
     void of_space(std::string_view workspace, std::string_view kind, std::string_view message);
 
     Result<void> recover();

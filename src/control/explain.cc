@@ -41,6 +41,10 @@ std::string Explain::waiting_for(const std::string& workspace, const std::string
         if (std::string why = owners.computes.why_unusable(*job.compute);
             !why.empty() && !owners.plan.stopping())
             return why;
+        if (const auto& machine = job.compute->compute.attached;
+            machine && machine->state == AttachedMachine::State::Checking)
+            return "machine '" + machine->address +
+                   "' is being looked at, which attaching begins with";
         const PoolState& pool = *job.compute->pool;
         std::string text = pool.scheduler.explain(job.handle, clock.since_boot());
         if (!pool.trouble.empty() && pool.held_until > clock.since_boot())
@@ -168,7 +172,7 @@ std::optional<Control::Explanation> Explain::explain(const std::string& workspac
     }
     const PoolState& pool = *job.compute->pool;
     const schedule::Scheduler& scheduler = pool.scheduler;
-    if (owners.pools.by_name.size() > 1) why.pool = pool.pool.name;
+    if (owners.pools.several()) why.pool = pool.pool.name;
     why.counts = scheduler.counts(job.compute->handle);
     why.free_slots = scheduler.free_slots();
     why.slots = scheduler.slots();

@@ -56,11 +56,29 @@ PoolState& Pools::of(const std::string& name) {
     return by_name.try_emplace(name, std::move(gone), true, 0, "pool '" + name + "'").first->second;
 }
 
+PoolState& Pools::of(const Compute& compute) {
+    if (!compute.attached) return of(compute.pool);
+    Pool own;
+    own.name = compute.pool;
+    own.provider = compute.attached->provider;
+    own.settings = compute.attached->settings;
+    own.slots = 1;
+    const auto [at, fresh] =
+        by_name.try_emplace(compute.pool, own, false, 1, "machine '" + compute.name + "'");
+    at->second.pool = std::move(own);
+    at->second.attached = true;
+    return at->second;
+}
+
+bool Pools::several() const {
+    return std::ranges::count_if(by_name, [](const auto& one) { return !one.second.attached; }) > 1;
+}
+
 // How the nodes of one are had is known when it is missing; what was set, when it is back.
 Json Pools::row() const {
     Json all;
     for (const auto& [name, pool] : by_name) {
-        if (name == kDefaultPool) continue;
+        if (name == kDefaultPool || pool.attached) continue;
         Json one = Json::object({{"provider", pool.pool.provider}});
         if (!pool.pool.settings.members().empty()) one.set("settings", pool.pool.settings);
         if (pool.missing && before_.at(name).is_object()) one = before_.at(name);
@@ -150,6 +168,7 @@ std::vector<Control::PoolView> Pools::views() const {
         Control::PoolView view;
         view.pool = pool.pool;
         view.missing = pool.missing;
+        view.attached = pool.attached;
         view.slots = pool.scheduler.slots();
         if (pool.held_until > clock.since_boot()) view.trouble = pool.trouble;
         for (const auto& [key, compute] : owners.computes.by_key) {
@@ -171,15 +190,25 @@ void Pools::set_slots(const std::string& name, int slots, Control::Reply<void> r
         turns.reply<void>(std::move(reply), not_found("there is no pool '" + name + "'", "pool"));
         return;
     }
+    if (pool->second.attached) {
+        turns.reply<void>(
+            std::move(reply),
+            invalid("'" + name +
+                        "' is one machine that was attached: it has one slot; "
+                        "the tag turnout.jobs_per_node of its compute lets several jobs "
+                        "run on it at a time",
+                    "slots"));
+        return;
+    }
     take_slots(pool->second, slots);
     turns.gathering.counters = true;
     turns.reply<void>(std::move(reply), Result<void>{});
 }
 
 void Pools::forget_if_empty(PoolState& pool) {
-    if (!pool.missing || std::ranges::any_of(owners.computes.by_key, [&](const auto& one) {
-            return one.second.pool == &pool;
-        }))
+    if ((!pool.missing && !pool.attached) ||
+        std::ranges::any_of(owners.computes.by_key,
+                            [&](const auto& one) { return one.second.pool == &pool; }))
         return;
     by_name.erase(by_name.find(pool.pool.name));
     turns.gathering.counters = true;

@@ -21,6 +21,7 @@ struct PoolState {
     bool missing;  // computes are in it, but it is not among the settings any more
     schedule::Scheduler scheduler;
     std::optional<int> own_slots;  // that were set, stored
+    bool attached = false;         // the one machine of a compute
     std::string trouble;           // it has no more for now: why
     Span held_until{};             // and until then it is asked for no more than it had
     int refusals = 0;
@@ -34,13 +35,16 @@ public:
 
     void make();                             // anew, from the settings
     PoolState& of(const std::string& name);  // one that is missing is made
+    PoolState& of(const Compute& compute);   // where its nodes are had
+    bool several() const;                    // besides machines that were attached
     // A node was refused since there are no more. Until a pause is over the pool counts as having
     // the nodes that it has, so that what one compute lets go serves another, and several gangs
     // do not wait for each other's nodes.
     void exhausted(PoolState& pool, std::string why);
     void works(PoolState& pool);
     void set_slots(const std::string& name, int slots, Control::Reply<void> reply);
-    void forget_if_empty(PoolState& pool);  // one that is missing, when its last compute is gone
+    // One that is missing or a compute's own, when its last compute is gone.
+    void forget_if_empty(PoolState& pool);
     std::vector<Control::PoolView> views() const;
     void tick();
     std::optional<Span> next_tick() const;

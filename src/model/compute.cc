@@ -17,7 +17,50 @@ constexpr Names<NodeState, 5> kNodeStates{{
     {NodeState::Unusable, "unusable"},
 }};
 
+constexpr Names<AttachedMachine::State, 3> kMachineStates{{
+    {AttachedMachine::State::Checking, "Creating"},
+    {AttachedMachine::State::Ready, "Succeeded"},
+    {AttachedMachine::State::Failed, "Failed"},
+}};
+
+Json to_json(const AttachedMachine& machine) {
+    return Json::object({{"state", name_of(machine.state)},
+                         {"why", machine.why},
+                         {"check", machine.check},
+                         {"provider", machine.provider},
+                         {"settings", machine.settings},
+                         {"resourceId", machine.resource_id},
+                         {"address", machine.address},
+                         {"user", machine.user},
+                         {"port", machine.port},
+                         {"found", machine.found}});
+}
+
+Result<AttachedMachine> machine_from_json(const Json& json) {
+    AttachedMachine machine;
+    auto state = parse_in(kMachineStates, json.at("state").as_view(), "state of a machine");
+    machine.state = TURNOUT_TRY(std::move(state));
+    machine.why = json.at("why").as_string();
+    machine.check = static_cast<int>(json.at("check").as_int(1));
+    machine.provider = json.at("provider").as_string();
+    machine.settings = json.at("settings");
+    machine.resource_id = json.at("resourceId").as_string();
+    machine.address = json.at("address").as_string();
+    machine.user = json.at("user").as_string();
+    machine.port = static_cast<int>(json.at("port").as_int());
+    machine.found = json.at("found");
+    return machine;
+}
+
 }  // namespace
+
+std::string_view name_of(AttachedMachine::State state) {
+    return name_in(kMachineStates, state);
+}
+
+std::string pool_of_machine(std::string_view workspace, std::string_view compute) {
+    return std::string(compute) + "@" + std::string(workspace);
+}
 
 std::string_view name_of(FoundNode::Is is) {
     switch (is) {
@@ -64,6 +107,7 @@ Json to_json(const Compute& compute) {
     json.set("modified", compute.modified.micros);
     json.set("deleting", compute.deleting);
     json.set("implicit", compute.implicit);
+    if (compute.attached) json.set("attached", to_json(*compute.attached));
     return json;
 }
 
@@ -86,6 +130,8 @@ Result<Compute> compute_from_json(const Json& json) {
     compute.modified = Instant{json.at("modified").as_int()};
     compute.deleting = json.at("deleting").as_bool();
     compute.implicit = json.at("implicit").as_bool();
+    if (json.has("attached"))
+        compute.attached = TURNOUT_TRY(machine_from_json(json.at("attached")));
     return compute;
 }
 

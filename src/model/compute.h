@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "base/result.h"
+#include "base/secret.h"
 #include "base/time.h"
 #include "model/pool.h"
 #include "protocol/facts.h"
@@ -20,8 +21,40 @@ using NodeId = std::string;
 
 enum class Tier { Dedicated, LowPriority };
 
-// An AmlCompute cluster. What a client sent is kept in `definition`, and what control needs of it
-// is beside it.
+// A machine that somebody attached: the only node of its compute is there.
+struct AttachedMachine {
+    enum class State { Checking, Ready, Failed } state = State::Checking;
+    std::string why;            // it failed
+    int check = 1;              // the number of the check that is under way, or was the last one
+    std::string provider;       // who reaches it
+    Json settings;              // of a pool of that machine alone; its provider reads them
+    std::string resource_id;    // as it was attached: who says the same again means the same
+    std::string address, user;  // of it, for people
+    int port = 0;
+    Json found;  // what the last good check saw: system, cores …; null: none was
+    bool operator==(const AttachedMachine&) const = default;
+};
+std::string_view name_of(AttachedMachine::State state);  // as Azure says it: "Creating"
+
+// What opens it. Where it is kept: control/machine_secrets.h.
+struct MachineSecret {
+    Secret key;       // the text of a private key without passphrase; "": none
+    Secret password;  // where there is no key
+    bool empty() const { return key.empty() && password.empty(); }
+};
+
+// What a client says of a machine that is to be attached, for the provider that will reach it.
+struct MachineWanted {
+    std::string host;      // a name or an address, or a machine's name in a pool
+    int port = 0;          // 0: not said
+    std::string user;      // "": not said
+    std::string folder;    // of its own, there
+    std::string secret;    // the key of its row in Table::MachineSecret; "": nothing was given
+    std::string host_key;  // "SHA256:…", "": the one that it shows first
+};
+
+// An AmlCompute cluster, or a machine that was attached. What a client sent is kept in
+// `definition`, and what control needs of it is beside it.
 struct Compute {
     std::string workspace;  // id
     std::string name;
@@ -38,7 +71,10 @@ struct Compute {
     Instant modified{};
     bool deleting = false;
     bool implicit = false;  // "serverless": exists without being asked for, not listed
+    std::optional<AttachedMachine> attached = {};  // it has a pool of its own then
 };
+// The pool of a machine that is attached as that compute. No pool of pools.yaml has such a name.
+std::string pool_of_machine(std::string_view workspace, std::string_view compute);
 
 // Azure's node states are spelled in lower case on the wire: idle running preparing unusable
 // leaving preempted. Provisioning is ours, shown as "preparing". The row of a node says Idle for

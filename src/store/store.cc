@@ -33,6 +33,7 @@ std::string_view name_of(Table table) {
         case Table::People: return "people";
         case Table::Removal: return "removal";
         case Table::Service: return "service";
+        case Table::MachineSecret: return "machine_secret";
     }
     return "";
 }

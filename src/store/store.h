@@ -53,8 +53,9 @@ enum class Table {
     People,          // api: "u/{user}", "r/{custom role}", "a/{id of a role's assignment}"
     Removal,         // api: "{wsid}/{job}" or "{wsid}/": what is being deleted, in many commits
     Service,         // control: "{wsid}/{name}": what is wanted, its task and its live replicas
+    MachineSecret,   // control: "{wsid}/{compute}": what opens a machine that was attached
 };
-inline constexpr Table kLastTable = Table::Service;
+inline constexpr Table kLastTable = Table::MachineSecret;
 std::string_view name_of(Table table);  // its name in SQL: "job_created"
 
 struct Record {

@@ -71,6 +71,7 @@ bool has_tiny_values(Table table) {
         case Table::BlobData:
         case Table::Token:
         case Table::Service:
+        case Table::MachineSecret:
         case Table::People: return false;
     }
     return false;
