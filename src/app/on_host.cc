@@ -117,6 +117,19 @@ std::string newest_python() {
     return join(numbers, ".");
 }
 
+// "Debian GNU/Linux 12 (bookworm)"; "" where nothing says it.
+std::string distribution() {
+    constexpr std::string_view name = "PRETTY_NAME=";
+    const Result<std::string> text = read_file("/etc/os-release", 64 << 10);
+    for (const std::string& line : split(text.value_or(""), '\n')) {
+        if (!line.starts_with(name)) continue;
+        std::string value(trim(std::string_view(line).substr(name.size())));
+        std::erase(value, '"');
+        return value.substr(0, 100);
+    }
+    return "";
+}
+
 Result<Json> look(const std::string& root) {
     utsname system{};
     uname(&system);
@@ -129,6 +142,7 @@ Result<Json> look(const std::string& root) {
                                           static_cast<std::int64_t>(sysconf(_SC_PAGE_SIZE))}});
     if (const auto gpus = list_directory("/proc/driver/nvidia/gpus"))
         found.set("gpus", static_cast<std::int64_t>(gpus->size()));
+    if (std::string os = distribution(); !os.empty()) found.set("os", std::move(os));
     found.set("python", newest_python());
     environment::Settings settings;
     settings.environment = own_variables();

@@ -444,7 +444,7 @@ Task<Result<void>> Session::State::greet(std::shared_ptr<State> self, Target tar
     if (!self->is_open()) co_return self->lost();
     co_return fail(Code::PermissionDenied, "NotLetIn",
                    self->name + " does not let '" + target.user + "' in with the " +
-                       (target.key.empty() ? "password" : "key") + " that its pool names");
+                       (target.key.empty() ? "password" : "key") + " that it was given");
 }
 
 Task<Result<std::shared_ptr<Session>>> Session::open(AsioLoop& loop, Target target,

@@ -122,6 +122,8 @@ SshHost read_host(const Json& one, const Json& pool, const std::string& folder) 
     host.slots =
         static_cast<int>(std::clamp<std::int64_t>(one.at("slots").as_int(1), 1, kMostSlotsOfHost));
     host.host_key = one.at("host_key").as_string();
+    host.attached = one.at("attached").as_bool();  // of what was attached: no file can say it
+    host.secret = one.at("secret").as_string();
     if (one.is_string()) {
         if (const auto place = parse_ssh_place(one.as_string())) {
             host.address = place->address;
@@ -257,8 +259,10 @@ Json to_json(const SshHost& host) {
                               {"folder", host.folder}});
     for (const auto& [name, value] :
          {std::pair{"key", host.key}, std::pair{"passwordFile", host.password_file},
-          std::pair{"hostKey", host.host_key}, std::pair{"jump", host.jump}})
+          std::pair{"hostKey", host.host_key}, std::pair{"jump", host.jump},
+          std::pair{"secret", host.secret}})
         if (!value.empty()) json.set(name, value);
+    if (host.attached) json.set("attached", true);
     return json;
 }
 
@@ -272,7 +276,106 @@ SshHost ssh_host_from_json(const Json& json) {
     host.password_file = json.at("passwordFile").as_string();
     host.host_key = json.at("hostKey").as_string();
     host.jump = json.at("jump").as_string();
+    host.secret = json.at("secret").as_string();
+    host.attached = json.at("attached").as_bool();
     return host;
+}
+
+namespace {
+
+// Where a machine that is to be attached is described, if it is.
+struct Described {
+    Json host, pool;  // as pools.yaml has them
+    SshHost read;
+};
+
+std::optional<Described> described(const MachineWanted& wanted, std::span<const Pool> pools) {
+    std::vector<Described> same_address;
+    for (const Pool& pool : pools) {
+        if (pool.provider != "ssh") continue;
+        for (const Json& one : pool.settings.at("hosts").items()) {
+            const SshHost host = read_host(one, pool.settings, "/");
+            if (host.address != wanted.host || host.attached) continue;
+            if (host.port == (wanted.port == 0 ? 22 : wanted.port))
+                return Described{one, pool.settings, host};
+            same_address.push_back({one, pool.settings, host});
+        }
+    }
+    // The usual port is what clients say where nobody said any.
+    const bool unsaid = wanted.port == 0 || wanted.port == 22;
+    if (unsaid && same_address.size() == 1) return std::move(same_address.front());
+    return std::nullopt;
+}
+
+// One colon would be a port, which has a place of its own.
+bool is_machine_address(std::string_view text) {
+    return fits_as_address(text) && std::ranges::count(text, ':') != 1;
+}
+
+}  // namespace
+
+Result<AttachedMachine> ssh_machine(const MachineWanted& wanted, std::span<const Pool> pools) {
+    if (!is_machine_address(wanted.host))
+        return invalid(
+            "expected the name or IP address of a machine as the last part of the "
+            "resource id, found " +
+                shown(wanted.host),
+            "properties.resourceId");
+    if (wanted.port < 0 || wanted.port > 65535)
+        return invalid("expected a port from 1 to 65535, found " + std::to_string(wanted.port),
+                       "properties.properties.sshPort");
+    const std::string account = "properties.properties.administratorAccount";
+    if (!wanted.user.empty() && !fits_as_user(wanted.user))
+        return invalid("expected the name of a user who logs in there, found " + shown(wanted.user),
+                       account + ".username");
+    if (!wanted.host_key.empty() &&
+        (!wanted.host_key.starts_with("SHA256:") || wanted.host_key.size() > 100))
+        return invalid(
+            "tag turnout.host_key: expected a fingerprint as `ssh-keygen -l` prints it, "
+            "SHA256:…, found " +
+                shown(wanted.host_key),
+            "tags.turnout.host_key");
+    const std::optional<Described> known = described(wanted, pools);
+    const std::string user = wanted.user.empty() && known ? known->read.user : wanted.user;
+    if (user.empty()) return invalid("expected a user who logs in there", account + ".username");
+    if (wanted.secret.empty() && !(known && known->read.user == user))
+        return invalid("expected a password or a private key for '" + user +
+                           "': no pool of this "
+                           "server has a way into '" +
+                           wanted.host + "' as that user",
+                       account + ".password");
+    Json host = Json::object(
+        {{"address", wanted.host},
+         {"port", known              ? known->read.port
+                  : wanted.port == 0 ? 22
+                                     : wanted.port},
+         {"user", user},
+         {"folder", (known ? known->read.folder : SshHost().folder) + "-" + wanted.folder},
+         {"attached", true}});
+    Json settings = Json::object();
+    if (!wanted.secret.empty()) host.set("secret", wanted.secret);
+    if (known) {
+        std::vector<std::string_view> of_host = {"jump", "host_key"};
+        if (wanted.secret.empty()) of_host.insert(of_host.end(), {"key", "password_file"});
+        for (const std::string_view name : of_host)
+            for (const Json* const from : {&known->host, &known->pool})
+                if (const Json& value = from->at(name); value.is_string() && !host.has(name))
+                    host.set(name, value);
+        // As everywhere, the nearer way in counts.
+        if (known->host.at("password_file").is_string() && !known->host.at("key").is_string())
+            host.erase("key");
+        for (const std::string_view name : {"python", "variables"})
+            if (known->pool.has(name)) settings.set(name, known->pool.at(name));
+    }
+    if (!wanted.host_key.empty()) host.set("host_key", wanted.host_key);
+    AttachedMachine machine;
+    machine.provider = "ssh";
+    machine.address = wanted.host;
+    machine.user = user;
+    machine.port = static_cast<int>(host.at("port").as_int());
+    settings.set("hosts", Json::array({std::move(host)}));
+    machine.settings = std::move(settings);
+    return machine;
 }
 
 Result<SshPlace> parse_ssh_place(const std::string& text) {
@@ -305,22 +408,30 @@ Result<void> KnownHosts::read() {
     return {};
 }
 
-Result<void> KnownHosts::check(const std::string& host, const std::string& wanted,
-                               const std::string& shown_key) {
-    const auto known = keys_.find(host);
+Result<void> KnownHosts::check(const SshHost& host, const std::string& shown_key) {
+    const std::string& wanted = host.host_key;
+    const auto known = keys_.find(host.name());
     const std::string& right = !wanted.empty() || known == keys_.end() ? wanted : known->second;
     if (right.empty() && !shown_key.empty()) {
-        keys_[host] = shown_key;
+        keys_[host.name()] = shown_key;
         write();
         return {};
     }
     if (right == shown_key && !shown_key.empty()) return {};
+    const std::string before = wanted.empty()  ? " when it was first used"
+                               : host.attached ? " is in the tag turnout.host_key"
+                                               : " is in its pool";
     return fail(Code::PermissionDenied, "HostKeyChanged",
-                host + " shows the key " + shown_key + ", but " + right +
-                    (wanted.empty() ? " when it was first used: if that is meant, write `host_key: "
-                                    : " is in its pool: if that is meant, write `host_key: ") +
-                    shown_key + "` in its pool; else another machine answers in its place",
+                host.name() + " shows the key " + shown_key + ", but " + right + before +
+                    ": if that is meant, " +
+                    (host.attached ? "attach it with the tag `turnout.host_key: " + shown_key + "`"
+                                   : "write `host_key: " + shown_key + "` in its pool") +
+                    "; else another machine answers in its place",
                 "host_key");
+}
+
+void KnownHosts::forget(const std::string& host) {
+    if (keys_.erase(host) > 0) write();
 }
 
 std::string KnownHosts::of(const std::string& host) const {

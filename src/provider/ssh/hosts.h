@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +12,8 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "io/posix/asio_loop.h"
+#include "model/compute.h"
+#include "model/pool.h"
 #include "resources/describe.h"
 
 namespace turnout {
@@ -24,6 +27,8 @@ struct SshHost {
     std::string jump;                 // USER@HOST:PORT through which it is reached; ""
     std::string folder = ".turnout";  // on it; relative to the home folder
     int slots = 1;                    // nodes on it
+    bool attached = false;            // by itself, not a part of a pool
+    std::string secret;               // who asks for what opens it by this name; "": no need
 
     // What tells it from others: "user@address", with its port unless that is 22.
     std::string name() const;
@@ -39,6 +44,12 @@ int ssh_slots(const Json& settings);
 Json to_json(const SshHost& host);
 SshHost ssh_host_from_json(const Json& json);
 
+// The machine that somebody wants to attach, with the settings of a pool of it alone. `pools`:
+// where its host may be described: then jump host, Python and variables are taken from there, port
+// and user where they are not said, and the way in where no secret was given. InvalidArgument: it
+// cannot be one; its subject is the part of the REST document.
+Result<AttachedMachine> ssh_machine(const MachineWanted& wanted, std::span<const Pool> pools);
+
 // The machine in "USER@HOST:PORT", where user and port may be missing.
 struct SshPlace {
     std::string user, address;
@@ -52,10 +63,10 @@ class KnownHosts {
 public:
     KnownHosts(Loop& loop, std::string path) : loop_(loop), path_(std::move(path)) {}
     Result<void> read();
-    // `wanted`: what somebody wrote down as the host's key; "": what it showed first.
-    Result<void> check(const std::string& host, const std::string& wanted,
-                       const std::string& shown);
+    // What somebody wrote down as the host's key is right; else what it showed first.
+    Result<void> check(const SshHost& host, const std::string& shown);
     std::string of(const std::string& host) const;  // "" if it has shown none
+    void forget(const std::string& host);           // the next one that it shows is its first
 
 private:
     void write();

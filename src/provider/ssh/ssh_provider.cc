@@ -48,6 +48,11 @@ if [ -d "$r" ]; then echo yes; else echo no; fi
 if [ -x "$r/$3/turnout-agent" ] && [ "$(wc -c <"$r/$3/turnout-agent")" -eq "$4" ]; then echo yes; else echo no; fi
 )sh";
 
+// $1: what is ours on it. The folder around it goes if nobody else has something there.
+constexpr std::string_view kRemove = R"sh(cd / && rm -rf -- "$1" || exit 1
+rmdir -- "${1%/*}" 2>/dev/null || :
+)sh";
+
 // $1: the folder, $2: the name, $3: the size. A copy that was cut off never gets its name.
 constexpr std::string_view kCopy = R"sh(umask 077
 mkdir -p -- "$1" || exit 1
@@ -126,6 +131,7 @@ struct SshProvider::State : std::enable_shared_from_this<SshProvider::State> {
         std::vector<Later<bool>::Settle> lane;
         std::set<NodeId> nodes;  // of which something may be there
         bool relaying = false, looked = false;
+        bool abandoned = false;  // it is cleared: who waits for it waits no more
         std::shared_ptr<link::Bridge> bridge;
         Json facts;
 
@@ -149,6 +155,7 @@ struct SshProvider::State : std::enable_shared_from_this<SshProvider::State> {
     std::map<std::string, MachinePtr> machines;
     std::map<NodeId, MachinePtr> places;
     std::set<NodeId> starting, leaving;
+    std::map<std::string, int> checks;  // under way, by machine
     std::shared_ptr<const Program> agent, uv;
     bool over = false;
 
@@ -158,9 +165,10 @@ struct SshProvider::State : std::enable_shared_from_this<SshProvider::State> {
         std::ranges::replace(node, '/', '_');
         return options.folder + "/nodes/" + node + ".json";
     }
+    static std::string key_of(const SshHost& host) { return host.name() + ":" + host.folder; }
     // Of what was kept: it makes a machine, but changes none that a pool has described since.
     MachinePtr machine_once_of(const SshHost& host) {
-        MachinePtr& machine = machines[host.name() + ":" + host.folder];
+        MachinePtr& machine = machines[key_of(host)];
         if (!machine) machine = std::make_shared<Machine>(host);
         return machine;
     }
@@ -265,6 +273,20 @@ struct SshProvider::State : std::enable_shared_from_this<SshProvider::State> {
     }
 
     static Task<Result<ssh::Target>> target_of(std::shared_ptr<State> self, SshHost host) {
+        ssh::Target target;
+        target.host = host.address;
+        target.port = static_cast<std::uint16_t>(host.port);
+        target.user = host.user;
+        target.is_known = [self, host](const std::string& shown_key) {
+            return self->keys.check(host, shown_key);
+        };
+        if (!host.secret.empty()) {
+            if (!self->options.secret) co_return internal("nobody knows what opens machines");
+            TURNOUT_CO_TRY(const MachineSecret secret, self->options.secret(host.secret));
+            target.key = secret.key;
+            target.password = secret.password;
+            co_return target;
+        }
         const bool by_key = !host.key.empty();
         const std::string path = by_key ? host.key : host.password_file;
         std::function<Result<std::string>()> read = [path]() -> Result<std::string> {
@@ -279,18 +301,10 @@ struct SshProvider::State : std::enable_shared_from_this<SshProvider::State> {
                                ? Code::FailedPrecondition
                                : Code::Unavailable,
                            "NoSecret", "for " + host.name() + ": " + secret.error().message, path);
-        ssh::Target target;
-        target.host = host.address;
-        target.port = static_cast<std::uint16_t>(host.port);
-        target.user = host.user;
         if (by_key)
             target.key = Secret(std::move(*secret));
         else
             target.password = Secret(std::string(trim(*secret)));
-        target.is_known = [self, name = host.name(),
-                           wanted = host.host_key](const std::string& shown_key) {
-            return self->keys.check(name, wanted, shown_key);
-        };
         co_return target;
     }
 
@@ -466,15 +480,15 @@ struct SshProvider::State : std::enable_shared_from_this<SshProvider::State> {
     // ---- the relay of a host with nodes
 
     void keep_relay(const MachinePtr& machine) {
-        if (over || machine->relaying || machine->nodes.empty()) return;
+        if (over || machine->relaying || machine->nodes.empty() || machine->abandoned) return;
         machine->relaying = true;
         start(relay(shared_from_this(), machine), [] {});
     }
     static Task<void> relay(std::shared_ptr<State> self, MachinePtr machine) {
         Span pause = kFirstPause;
-        while (!self->over && !machine->nodes.empty()) {
+        while (!self->over && !machine->nodes.empty() && !machine->abandoned) {
             const Result<void> there = co_await equipped(self, machine, "");
-            if (self->over) break;
+            if (self->over || machine->abandoned) break;
             if (!there && refuses(there.error())) {
                 // Somebody has to change something; whoever asks too many times is locked out.
                 self->avoid(*machine, there.error());
@@ -482,7 +496,7 @@ struct SshProvider::State : std::enable_shared_from_this<SshProvider::State> {
                 for (const NodeId& id : nodes) self->say(id, there.error().message);
                 const Span until = self->clock.since_boot() + self->options.avoided;
                 while (!self->over && !machine->nodes.empty() && !machine->open() &&
-                       self->clock.since_boot() < until)
+                       !machine->abandoned && self->clock.since_boot() < until)
                     co_await self->loop.sleep(kLongestPause);
                 continue;
             }
@@ -509,12 +523,13 @@ struct SshProvider::State : std::enable_shared_from_this<SshProvider::State> {
                 if (stream || stream.error().reason != "ChannelRefused") session->close();
                 if (self->clock.since_boot() - began > kRelayWorked) pause = kFirstPause;
             }
-            if (self->over || machine->nodes.empty()) break;
+            if (self->over || machine->nodes.empty() || machine->abandoned) break;
             co_await self->loop.sleep(pause);
             pause = std::min(kLongestPause, pause * 2);
         }
         machine->relaying = false;
         if (self->over) co_return;
+        if (machine->abandoned) co_return;
         if (!machine->nodes.empty()) co_return self->keep_relay(machine);
         if (machine->running == 0 && machine->session) machine->session->close();
     }
@@ -553,6 +568,10 @@ struct SshProvider::State : std::enable_shared_from_this<SshProvider::State> {
         }
         if (best.machine) return best;
         best.for_good = all_refuse;
+        if (hosts.size() == 1 && hosts.front().attached) {
+            best.why = full > 0 ? hosts.front().name() + " has its node" : join(troubles, "; ");
+            return best;
+        }
         best.why = "pool '" + pool + "' has no host for another node";
         if (full > 0)
             best.why += ": " + std::to_string(full) + " of " + std::to_string(hosts.size()) +
@@ -685,15 +704,17 @@ struct SshProvider::State : std::enable_shared_from_this<SshProvider::State> {
         if (self->over) co_return;
         if (!self->places.contains(id) && handle.at("host").is_object())
             self->place(id, self->machine_once_of(ssh_host_from_json(handle.at("host"))));
-        const auto found = self->places.find(id);
         Span pause = 1s;
-        while (found != self->places.end()) {
+        for (;;) {
+            const auto found = self->places.find(id);
+            if (found == self->places.end()) break;
             const MachinePtr machine = found->second;
+            if (machine->abandoned) break;  // all that is on it goes
             // What is told to the agent goes through the relay.
             self->keep_relay(machine);
             const Result<void> there = co_await connected(self, machine);
             if (self->over) co_return;
-            if (there && !machine->has_root) break;
+            if (machine->abandoned || (there && !machine->has_root)) break;
             if (there) {
                 const auto seconds = std::max<std::int64_t>(0, self->options.leaving / 1s);
                 std::vector<std::string> words = {"@",     "host", "end",
@@ -763,7 +784,8 @@ struct SshProvider::State : std::enable_shared_from_this<SshProvider::State> {
         const auto found = std::make_shared<std::map<NodeId, FoundNode>>();
         std::vector<MachinePtr> asked;
         for (const auto& [name, machine] : self->machines)
-            if (!machine->nodes.empty() || !machine->looked) asked.push_back(machine);
+            if (!machine->abandoned && (!machine->nodes.empty() || !machine->looked))
+                asked.push_back(machine);
         const auto left = std::make_shared<std::size_t>(asked.size());
         Later<bool> all;
         if (!asked.empty()) {
@@ -785,8 +807,10 @@ struct SshProvider::State : std::enable_shared_from_this<SshProvider::State> {
                                 std::shared_ptr<Json> into) {
         // Of its own: the file may not be what the server works by, or not be valid yet.
         const auto machine = std::make_shared<Machine>(host);
+        ++self->checks[key_of(host)];
         const Result<Json> facts = co_await look(self, machine);
         if (machine->session) machine->session->close();
+        if (--self->checks[key_of(host)] == 0) self->checks.erase(key_of(host));
         if (self->over) co_return;
         Json& one = *into;
         one = Json::object({{"host", host.name()}, {"reachable", facts.has_value()}});
@@ -794,12 +818,80 @@ struct SshProvider::State : std::enable_shared_from_this<SshProvider::State> {
         if (!key.empty()) one.set("hostKey", key);
         if (facts) {
             for (const char* name :
-                 {"system", "cores", "memoryBytes", "gpus", "python", "freeBytes", "uv"})
+                 {"system", "os", "cores", "memoryBytes", "gpus", "python", "freeBytes", "uv"})
                 if (facts->has(name)) one.set(name, facts->at(name));
             one.set("nodes", static_cast<std::int64_t>(facts->at("nodes").items().size()));
         } else {
             one.set("message", facts.error().message);
         }
+    }
+
+    // ---- a machine that is let go
+
+    // All that is ours there ends and goes.
+    static Task<Result<void>> clear_once(std::shared_ptr<State> self, MachinePtr machine,
+                                         bool used) {
+        TURNOUT_CO_TRY_VOID(co_await connected(self, machine));
+        if (!machine->has_root) co_return Result<void>();
+        const Result<Json> facts = co_await look(self, machine);
+        if (!facts && (used || facts.error().reason != "HostFailed"))
+            co_return Failure(facts.error());
+        if (facts)
+            for (const Json& one : facts->at("nodes").items()) {
+                std::vector<std::string> words = {
+                    "@", "host", "end", "@root", one.at("id").as_string(), "0"};
+                TURNOUT_CO_TRY(
+                    [[maybe_unused]] const Json ended,
+                    co_await tell(self, machine, "", std::move(words), "", self->options.answer));
+            }
+        // What others asked of it before is over: it might make a folder anew.
+        while (!self->over && machine->running > 0) co_await self->loop.sleep(20ms);
+        if (self->over) co_return self->ended();
+        std::string remove = shell(kRemove, {machine->root});
+        TURNOUT_CO_TRY(const ssh::Ran ran,
+                       co_await ask(self, machine, std::move(remove), "", self->options.copy));
+        if (ran.code == 0) co_return Result<void>();
+        co_return fail(Code::Unavailable, "NotRemoved",
+                       machine->host.name() + ": " + ssh::fit_for_message(first_line(ran.err)));
+    }
+    static Task<std::string> clear(std::shared_ptr<State> self, SshHost host, bool used) {
+        const std::string key = key_of(host);
+        const MachinePtr machine = self->machine_of(host);
+        machine->abandoned = true;
+        if (machine->bridge) machine->bridge->stop();
+        // Nobody brings the agent there any more.
+        const auto busy = [&] {
+            return self->checks.contains(key) || machine->relaying ||
+                   std::ranges::any_of(machine->nodes, [&](const NodeId& id) {
+                       return self->starting.contains(id);
+                   });
+        };
+        while (!self->over && busy()) co_await self->loop.sleep(20ms);
+        const Span until = self->clock.since_boot() + (used ? self->options.clearing : Span{});
+        Span pause = kFirstPause;
+        Result<void> done;
+        while (!self->over) {
+            done = co_await clear_once(self, machine, used);
+            // Whoever asks too many times is locked out.
+            if (done || refuses(done.error()) || self->clock.since_boot() >= until) break;
+            co_await self->loop.sleep(pause);
+            pause = std::min(kLongestPause, pause * 2);
+        }
+        if (self->over) co_return std::string();
+        const std::set<NodeId> nodes = machine->nodes;
+        for (const NodeId& id : nodes) {
+            ::unlink(self->record_of(id).c_str());
+            self->forget(id);
+        }
+        if (machine->session) machine->session->close();
+        self->machines.erase(key);
+        if (std::ranges::none_of(self->machines, [&](const auto& other) {
+                return other.second->host.name() == host.name();
+            }))
+            self->keys.forget(host.name());
+        if (done || !used) co_return std::string();
+        co_return "the folder '" + host.folder + "' may be left on " + host.name() + ": " +
+            done.error().message;
     }
 };
 
@@ -875,7 +967,7 @@ Json SshProvider::describe(const Json& settings) const {
     State& s = *state_;
     Json all = Json::array();
     for (const SshHost& host : ssh_hosts(settings, s.options.base)) {
-        const auto found = s.machines.find(host.name() + ":" + host.folder);
+        const auto found = s.machines.find(State::key_of(host));
         Json one = Json::object({{"host", host.name()}, {"slots", host.slots}});
         const State::Machine* machine = found == s.machines.end() ? nullptr : found->second.get();
         one.set("nodes", machine ? static_cast<std::int64_t>(machine->nodes.size()) : 0);
@@ -905,6 +997,13 @@ Task<Json> SshProvider::check(Json settings) {
     Json found = Json::array();
     for (const auto& part : parts) found.push(std::move(*part));
     co_return found;
+}
+
+Task<std::string> SshProvider::clear(Json settings, bool used) {
+    const std::shared_ptr<State> state = state_;
+    const std::vector<SshHost> hosts = ssh_hosts(settings, state->options.base);
+    if (hosts.empty()) co_return std::string();
+    co_return co_await State::clear(state, hosts.front(), used);
 }
 
 }  // namespace turnout

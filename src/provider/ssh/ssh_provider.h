@@ -23,11 +23,15 @@ struct SshProviderOptions {
     std::string folder;         // our own: who is where, and which keys hosts have shown
     std::string base;           // where relative paths of pools begin
     std::function<Secret(const NodeId&)> node_token;
+    // What opens a machine that was attached, by the name that its settings have; asked for at each
+    // connection and not kept.
+    std::function<Result<MachineSecret>(const std::string& name)> secret = {};
     Span leaving = 20s;  // then what has not left is killed
     Span connect = 10s;
-    Span answer = 30s;   // of a command there
-    Span copy = 5min;    // of a program
-    Span avoided = 60s;  // so long no new node is put on a host that did not work
+    Span answer = 30s;     // of a command there
+    Span copy = 5min;      // of a program
+    Span clearing = 2min;  // so long a machine that is let go may be away
+    Span avoided = 60s;    // so long no new node is put on a host that did not work
 };
 
 // A node's handle is its host, its folder there and the boot in which it was started. The same is
@@ -53,6 +57,10 @@ public:
     Json describe(const Json& settings) const;
     // Goes to all of them, and says what it found.
     Task<Json> check(Json settings);
+    // A machine that was attached is let go: its nodes end, and all that is ours goes from it, its
+    // key here too. What may be left there, if it cannot be reached; "": nothing. `used`: it may
+    // have nodes; else one try is enough.
+    Task<std::string> clear(Json settings, bool used);
 
 private:
     struct State;

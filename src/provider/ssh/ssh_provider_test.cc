@@ -26,6 +26,34 @@ protected:
     std::map<NodeId, Error> failed;
     std::vector<std::string> said;
     std::vector<NodeId> gone;
+    std::map<std::string, MachineSecret> secrets;
+
+    // The first host as a machine that was attached: with a folder of its own beneath that host's.
+    Json attached() {
+        secrets["ws/vm"].key = Secret(read_file(hosts.key()).value());
+        MachineWanted wanted;
+        wanted.host = "127.0.0.1";
+        wanted.port = hosts.port(0);
+        wanted.user = TestHosts::user();
+        wanted.folder = "vm-1";
+        wanted.secret = "ws/vm";
+        Pool lab;
+        lab.provider = "ssh";
+        lab.settings = hosts.settings(1);
+        const auto machine = ssh_machine(wanted, std::span(&lab, 1));
+        EXPECT_TRUE(machine) << machine.error().message;
+        return machine->settings;
+    }
+    std::string folder_of_attached() { return hosts.folder(0) + "-vm-1"; }
+    std::string clear(const Json& settings, bool used) {
+        std::optional<std::string> left;
+        start(keep(provider->clear(settings, used), left), [] {});
+        EXPECT_TRUE(run_until(loop, [&] { return left.has_value(); }));
+        return left.value_or("nothing was said");
+    }
+    static Task<void> keep(Task<std::string> task, std::optional<std::string>& into) {
+        into = co_await std::move(task);
+    }
 
     void SetUp() override { begin(); }
     void begin() {
@@ -36,6 +64,12 @@ protected:
         options.folder = hosts.root() + "/own";
         options.node_token = [](const NodeId&) { return Secret("secret"); };
         options.leaving = Span{};
+        options.clearing = 200ms;
+        options.secret = [this](const std::string& name) -> Result<MachineSecret> {
+            const auto found = secrets.find(name);
+            if (found == secrets.end()) return not_found("there is no secret", name);
+            return found->second;
+        };
         provider = std::make_unique<SshProvider>(
             loop, std::move(options),
             ProviderEvents{
@@ -61,6 +95,16 @@ protected:
         return run_until(loop, [&] { return hosts.host_of(id) == host; });
     }
 };
+
+// The nodes of all servers beneath that folder of which a process lives.
+std::vector<std::string> folders_with_processes_in(const std::string& folder) {
+    std::vector<std::string> all;
+    if (const auto servers = list_directory(folder))
+        for (const DirectoryEntry& server : *servers)
+            for (std::string& node : folders_with_processes(folder + "/" + server.name + "/nodes"))
+                all.push_back(std::move(node));
+    return all;
+}
 
 const NodeId kOne = "0123456789ab/cpu/node-1", kTwo = "0123456789ab/cpu/node-2";
 
@@ -244,6 +288,140 @@ TEST_F(SshHosts, WhatIsOnlyCheckedChangesNothing) {
     const Json checked = loop.run(provider->check(other));
     EXPECT_FALSE(checked.items()[0].at("reachable").as_bool()) << checked.dump();
     EXPECT_EQ(provider->describe(settings).items()[0].at("state").as_string(), "connected");
+}
+
+TEST_F(SshHosts, AMachineThatIsLetGoHasNothingOfOursAndMayHaveAnotherKey) {
+    const Json settings = attached();
+    const Json checked = loop.run(provider->check(settings)).items()[0];
+    EXPECT_TRUE(checked.at("reachable").as_bool()) << checked.dump();
+    EXPECT_FALSE(checked.at("os").as_string().empty());
+    provision(kOne, settings);
+    const std::string place = folder_of_attached();
+    ASSERT_TRUE(run_until(loop, [&] { return !folders_with_processes_in(place).empty(); }));
+    EXPECT_EQ(clear(settings, true), "");
+    EXPECT_TRUE(folders_with_processes_in(place).empty());
+    EXPECT_NE(::access(place.c_str(), F_OK), 0) << place;
+    EXPECT_FALSE(read_file(hosts.root() + "/own/nodes/0123456789ab_cpu_node-1.json"));
+    hosts.change_key(0);
+    EXPECT_TRUE(loop.run(provider->check(settings)).items()[0].at("reachable").as_bool());
+}
+
+TEST_F(SshHosts, ANodeThatLeavesAMachineIsGoneWithTheRest) {
+    const Json settings = attached();
+    provision(kOne, settings);
+    ASSERT_TRUE(
+        run_until(loop, [&] { return !folders_with_processes_in(folder_of_attached()).empty(); }));
+    provider->release(kOne, Json());
+    EXPECT_EQ(clear(settings, true), "");
+    EXPECT_TRUE(run_until(loop, [&] { return gone == std::vector<NodeId>{kOne}; }));
+}
+
+TEST_F(SshHosts, AMachineThatIsAwayIsLetGoAllTheSame) {
+    const Json settings = attached();
+    hosts.end(0);
+    EXPECT_EQ(clear(settings, false), "") << "it was never there";
+    const std::string left = clear(settings, true);
+    EXPECT_NE(left.find("the folder '" + folder_of_attached() + "' may be left on "),
+              std::string::npos)
+        << left;
+}
+
+TEST_F(SshHosts, WhatOpensAMachineIsInNoMessage) {
+    const Json settings = attached();
+    const auto message = [&] {
+        const Json checked = loop.run(provider->check(settings)).items()[0];
+        EXPECT_FALSE(checked.at("reachable").as_bool());
+        return checked.at("message").as_string();
+    };
+    secrets["ws/vm"].key = Secret("no key at all");
+    const std::string none = message();
+    EXPECT_NE(none.find("a private key without passphrase is expected"), std::string::npos) << none;
+    EXPECT_EQ(none.find("no key at all"), std::string::npos) << none;
+    secrets["ws/vm"] = {Secret(), Secret("a password")};
+    const std::string refused = message();
+    EXPECT_NE(refused.find("with the password that it was given"), std::string::npos) << refused;
+    EXPECT_EQ(refused.find("a password"), std::string::npos) << refused;
+    secrets.clear();
+    EXPECT_EQ(message(), "there is no secret");
+}
+
+TEST(SshMachine, IsReadFromWhatAClientSays) {
+    const auto pool = parse_json(R"({"user": "ml", "key": "id", "python": "/opt/python",
+        "hosts": [{"address": "gpu1", "port": 2222, "jump": "door"}, "other@gpu2"]})");
+    Pool lab;
+    lab.provider = "ssh";
+    lab.settings = *pool;
+    const std::span<const Pool> pools(&lab, 1);
+    MachineWanted wanted;
+    wanted.host = "10.0.0.7";
+    wanted.user = "me";
+    wanted.folder = "vm-1";
+    wanted.secret = "ws/vm";
+    const auto plain = ssh_machine(wanted, pools);
+    ASSERT_TRUE(plain) << plain.error().message;
+    EXPECT_EQ(plain->port, 22);
+    const SshHost host = ssh_hosts(plain->settings, "/data").at(0);
+    EXPECT_EQ(host.name(), "me@10.0.0.7");
+    EXPECT_EQ(host.folder, ".turnout-vm-1");
+    EXPECT_EQ(host.secret, "ws/vm");
+    EXPECT_TRUE(host.key.empty() && host.jump.empty());
+    // One that a pool describes.
+    wanted.host = "gpu1";
+    wanted.port = 22;
+    wanted.user = wanted.secret = "";
+    const auto known = ssh_machine(wanted, pools);
+    ASSERT_TRUE(known) << known.error().message;
+    EXPECT_EQ(known->port, 2222);
+    EXPECT_EQ(known->user, "ml");
+    EXPECT_EQ(known->settings.at("python").as_string(), "/opt/python");
+    const SshHost described = ssh_hosts(known->settings, "/data").at(0);
+    EXPECT_EQ(described.key, "/data/id");
+    EXPECT_EQ(described.jump, "door");
+    // With what somebody gave, the pool's way in is not used.
+    wanted.user = "me";
+    EXPECT_FALSE(ssh_machine(wanted, pools)) << "the key is that of another user";
+    wanted.secret = "ws/vm";
+    const auto own = ssh_machine(wanted, pools);
+    ASSERT_TRUE(own);
+    EXPECT_TRUE(ssh_hosts(own->settings, "/data").at(0).key.empty());
+}
+
+TEST(SshMachine, WhatIsNoneIsRefused) {
+    MachineWanted good;
+    good.host = "gpu1";
+    good.user = "ml";
+    good.secret = "ws/vm";
+    ASSERT_TRUE(ssh_machine(good, {}));
+    for (const char* host : {"", "-oProxyCommand=x", "a b", "$(x)", "gpu1;rm", "gpu1:22", "..%2f",
+                             "a\nb", "me@gpu1", "[::1]"}) {
+        MachineWanted bad = good;
+        bad.host = host;
+        const auto refused = ssh_machine(bad, {});
+        ASSERT_FALSE(refused) << host;
+        EXPECT_EQ(refused.error().subject, "properties.resourceId") << host;
+    }
+    for (const char* user : {"-l", "a b", "root;x", "$(x)", "a@b", "a\nb"}) {
+        MachineWanted bad = good;
+        bad.user = user;
+        EXPECT_FALSE(ssh_machine(bad, {})) << user;
+    }
+    for (const int port : {-1, 70000}) {
+        MachineWanted bad = good;
+        bad.port = port;
+        EXPECT_FALSE(ssh_machine(bad, {})) << port;
+    }
+    for (const char* key : {"MD5:x", "SHA256", "x"}) {
+        MachineWanted bad = good;
+        bad.host_key = key;
+        EXPECT_FALSE(ssh_machine(bad, {})) << key;
+    }
+    for (const bool user : {true, false}) {
+        MachineWanted bad = good;
+        (user ? bad.user : bad.secret) = "";
+        EXPECT_FALSE(ssh_machine(bad, {}));
+    }
+    good.host = "fe80::1";
+    EXPECT_TRUE(ssh_machine(good, {}));
 }
 
 TEST(SshSession, WhatAMachineSaysIsFitForAMessage) {
