@@ -105,6 +105,10 @@ struct Services {
     // Computes by their key, parsed, with the revision of their row.
     Lru<std::pair<std::uint64_t, Compute>> computes{64};
     Turns removals;  // of jobs, by "{wsid}/{job}": one at a time removes one
+    // A machine that is to be attached, as its provider will reach it; and what was found there:
+    // {reachable, message, hostKey, os, system, cores, memoryBytes, gpus, python, …}.
+    std::function<Result<AttachedMachine>(const MachineWanted&)> machine_of = {};
+    std::function<Task<Json>(const AttachedMachine&)> check_machine = {};
 };
 
 // The drills that need nothing of a provider (arm/drills.cc).
@@ -221,6 +225,8 @@ void add_upkeep_routes(Router& router,
                        Services& services);  // api/upkeep: what takes space, and how it goes
 // Goes on with deletions that an earlier life of the server began. Once, at the start.
 void resume_removals(Services& services);
+// Machines whose check an earlier life of the server began.
+void resume_attachments(Services& services);
 // Applies the retention (api/upkeep/retention.h) every hour, from some minutes after the start on.
 void keep_retention(Services& services);
 

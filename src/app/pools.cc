@@ -56,6 +56,40 @@ Result<std::vector<Pool>> ServerPools::read() const {
     return pools;
 }
 
+Result<AttachedMachine> ServerPools::machine_of(const MachineWanted& wanted,
+                                                const Control& control) const {
+    std::vector<Pool> pools;
+    for (Control::PoolView& view : control.pools())
+        if (!view.missing && !view.attached) pools.push_back(std::move(view.pool));
+    for (const auto& [name, hosts] : hosts_)
+        if (hosts.attach) return hosts.attach(wanted, pools);
+    return internal("no provider reaches machines");
+}
+
+Task<Json> ServerPools::check_machine(AttachedMachine machine) const {
+    const auto hosts = hosts_.find(machine.provider);
+    if (hosts == hosts_.end()) co_return Json::object({{"reachable", false}});
+    Json found = co_await hosts->second.check(machine.settings);
+    co_return found.items().empty() ? Json::object({{"reachable", false}}) : found.items().front();
+}
+
+void ServerPools::clear_machine(const std::string& workspace, const std::string& compute,
+                                const AttachedMachine& machine, Control& control) const {
+    struct Clearing {
+        static Task<void> run(std::function<Task<std::string>(const Json&, bool)> clear,
+                              std::string workspace, std::string compute, AttachedMachine machine,
+                              Control& control) {
+            std::string left;
+            if (clear) left = co_await clear(machine.settings, machine.found.is_object());
+            control.machine_cleared(workspace, compute, left);
+        }
+    };
+    const auto hosts = hosts_.find(machine.provider);
+    start(Clearing::run(hosts == hosts_.end() ? nullptr : hosts->second.clear, workspace, compute,
+                        machine, control),
+          [] {});
+}
+
 std::string ServerPools::missing(const Control& control) {
     std::vector<std::string> lost;
     for (const Control::PoolView& view : control.pools())
@@ -84,6 +118,7 @@ Json ServerPools::describe(const Control::PoolView& view) const {
         json.set("message", "it is not in " + file_ + " any more: its computes get no nodes");
     else if (!view.trouble.empty())
         json.set("message", view.trouble);
+    if (view.attached) json.set("attached", true);
     if (view.pool.lost_node_after)
         json.set("lostNodeTime", view.pool.lost_node_after->count() / 1'000'000);
     json.set("image", name_of(view.pool.image));
@@ -124,7 +159,7 @@ Task<Result<http::Response>> ServerPools::check(Control& control) {
                                                  : "changed"}}));
     }
     for (const Control::PoolView& view : control.pools())
-        if (std::ranges::find(pools, view.pool.name, &Pool::name) == pools.end())
+        if (!view.attached && std::ranges::find(pools, view.pool.name, &Pool::name) == pools.end())
             list.push(Json::object(
                 {{"name", view.pool.name},
                  {"provider", view.pool.provider},

@@ -23,6 +23,10 @@ public:
         std::function<int(const Json& settings)> slots;         // for all of them
         std::function<Json(const Json& settings)> describe;     // as they are known
         std::function<Task<Json>(const Json& settings)> check;  // goes there
+        // One of them alone: as it will be reached, and what is left there once it is let go.
+        std::function<Result<AttachedMachine>(const MachineWanted&, const std::vector<Pool>&)>
+            attach;
+        std::function<Task<std::string>(const Json& settings, bool used)> clear;
     };
     void add(std::string name, const resources::Description& settings, bool one_machine,
              Provider& provider, Hosts hosts = {});
@@ -30,6 +34,11 @@ public:
 
     // As the file is now; without one the default pool alone.
     Result<std::vector<Pool>> read() const;
+    // For a machine that is to be attached; `control` has the pools that may describe it.
+    Result<AttachedMachine> machine_of(const MachineWanted& wanted, const Control& control) const;
+    Task<Json> check_machine(AttachedMachine machine) const;
+    void clear_machine(const std::string& workspace, const std::string& compute,
+                       const AttachedMachine& machine, Control& control) const;
     // What computes are in and the file lost, in a sentence; "" if there is nothing.
     static std::string missing(const Control& control);
     void add_routes(api::Router& router, Control& control);

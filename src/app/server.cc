@@ -28,6 +28,7 @@
 #include "control/agent_links.h"
 #include "control/control.h"
 #include "control/jobs.h"
+#include "control/machine_secrets.h"
 #include "environment/uv.h"
 #include "fetch/addresses.h"
 #include "fetch/fetcher.h"
@@ -134,6 +135,10 @@ public:
             if (found) nodes_found(number, *found);
         });
     }
+    void clear_machine(const std::string& workspace, const std::string& compute,
+                       const AttachedMachine& machine) override {
+        pools->clear_machine(workspace, compute, machine, *control);
+    }
     void disconnect(const NodeId& node) override { links->disconnect(node); }
     void wake(Span at) override { tick_at(at); }
     void job_ended(const std::string& workspace, const std::string& job) override {
@@ -159,6 +164,7 @@ public:
 
     AgentLinks* links = nullptr;
     ServerPools* pools = nullptr;
+    Control* control = nullptr;
     std::function<void(std::uint64_t, const std::vector<FoundNode>&)> nodes_found;
     Tracking* tracking = nullptr;
     std::function<void(Span)> tick_at;
@@ -252,6 +258,7 @@ Result<void> Server::run() {
     keep_collecting();
     watch_disk();
     api::resume_removals(*services_);
+    api::resume_attachments(*services_);
     api::keep_retention(*services_);
     space_->keep_below(options_.cache_limit);
     loop_.after(1s, [this] { verify_storage(); });
@@ -322,12 +329,21 @@ Result<void> Server::open() {
     ssh.folder = instance_.folder + "/ssh";
     ssh.base = instance_.folder;
     ssh.node_token = local.node_token;
+    ssh.secret = [this](const std::string& name) -> Result<MachineSecret> {
+        auto secret = TURNOUT_TRY(read_machine_secret(*store_, name));
+        if (!secret)
+            return fail(
+                Code::FailedPrecondition, "NoSecret",
+                "what opens the machine '" + name + "' is not kept any more: attach it again");
+        return std::move(*secret);
+    };
     provider_ = std::make_unique<LocalProvider>(loop_, std::move(local), reports);
     ssh_ = std::make_unique<SshProvider>(loop_, std::move(ssh), reports);
     pools_->add("local", local_settings(), true, *provider_);
     pools_->add("ssh", ssh_settings(), false, *ssh_,
                 {ssh_slots, [this](const Json& settings) { return ssh_->describe(settings); },
-                 [this](const Json& settings) { return ssh_->check(settings); }});
+                 [this](const Json& settings) { return ssh_->check(settings); }, ssh_machine,
+                 [this](const Json& settings, bool used) { return ssh_->clear(settings, used); }});
     effects_.tick_at = [this](Span at) {
         if (std::exchange(tick_due_, true)) return;
         loop_.after(std::max(Span{}, at - clock_.since_boot()), [this] {
@@ -359,6 +375,7 @@ Result<void> Server::open() {
     settings.port_is_free = [](int port) { return http::is_port_free(port); };
     control_ = std::make_unique<Control>(clock_, *store_, effects_, settings);
     links_->set_control(control_.get());
+    effects_.control = control_.get();
     space_ = std::make_unique<ServerSpace>(loop_, instance_, packages_folder());
     tracking_->set_trials([this](std::string_view wsid, std::string_view run) {
         return find_trial(*store_, wsid, run);
@@ -492,6 +509,12 @@ Result<void> Server::listen() {
     services_->drills = [this](const std::string& name) {
         Provider* const provider = pools_->provider(name);
         return provider ? provider->drills() : nullptr;
+    };
+    services_->machine_of = [this](const MachineWanted& wanted) {
+        return pools_->machine_of(wanted, *control_);
+    };
+    services_->check_machine = [this](const AttachedMachine& machine) {
+        return pools_->check_machine(machine);
     };
     services_->cut_link = [this](const NodeId& node, Span how_long) {
         links_->cut(node, how_long);

@@ -1,6 +1,7 @@
-// Computes: AmlCompute clusters, each with nodes of one pool.
+// Computes: AmlCompute clusters, each with nodes of one pool, and machines that were attached.
 #include <algorithm>
 
+#include "api/arm/attached.h"
 #include "api/arm/regions.h"
 #include "api/arm/resource.h"
 #include "base/text.h"
@@ -59,7 +60,7 @@ Json scale_settings(const Compute& compute) {
     });
 }
 
-Result<Json> body_of(Services& services, const Workspace& workspace, const Compute& compute) {
+Json cluster_properties(Services& services, const Compute& compute) {
     const Census census = count(services.control.nodes_of(compute.workspace, compute.name));
     const int target = compute.deleting
                            ? 0
@@ -93,15 +94,20 @@ Result<Json> body_of(Services& services, const Workspace& workspace, const Compu
                                      {"leavingNodeCount", census.leaving},
                                      {"preemptedNodeCount", census.preempted},
                                  }));
+    return inner;
+}
 
+Json body_of(Services& services, const Workspace& workspace, const Compute& compute) {
+    const auto& machine = compute.attached;
     const std::string location = compute.envelope.at("location").as_string(workspace.location);
     Json properties = compute.definition;
-    properties.set("computeType", "AmlCompute");
+    properties.set("computeType", machine ? "VirtualMachine" : "AmlCompute");
     properties.set("computeLocation", location);
     const std::string unusable = services.control.unusable(compute.workspace, compute.name);
-    properties.set("provisioningState", compute.deleting   ? "Deleting"
-                                        : unusable.empty() ? "Succeeded"
-                                                           : "Failed");
+    properties.set("provisioningState", compute.deleting    ? "Deleting"
+                                        : !unusable.empty() ? "Failed"
+                                        : machine           ? name_of(machine->state)
+                                                            : "Succeeded");
     properties.set(
         "provisioningErrors",
         unusable.empty()
@@ -110,8 +116,14 @@ Result<Json> body_of(Services& services, const Workspace& workspace, const Compu
                                                                  {"message", unusable}})}})}));
     properties.set("createdOn", to_iso8601(compute.created));
     properties.set("modifiedOn", to_iso8601(compute.modified));
-    properties.set("isAttachedCompute", false);
-    properties.set("properties", std::move(inner));
+    properties.set("isAttachedCompute", machine.has_value());
+    if (machine) {
+        properties.set("resourceId",
+                       machine->resource_id.empty() ? Json() : Json(machine->resource_id));
+        properties.set("properties", machine_properties(compute));
+    } else {
+        properties.set("properties", cluster_properties(services, compute));
+    }
 
     Json body = envelope(compute_id(workspace, compute.name), compute.name, "workspaces/computes",
                          std::move(properties));
@@ -236,19 +248,34 @@ void remove_what_the_server_says(Json& definition) {
     }
 }
 
-Result<Compute> read_compute(const Services& services, const Workspace& workspace,
+// `together` gets the rows that go with it.
+Result<Compute> read_compute(Services& services, const Workspace& workspace,
                              const std::string& name, const Json& body,
-                             const std::optional<Compute>& before) {
+                             const std::optional<Compute>& before, std::vector<Write>& together) {
     TURNOUT_TRY(check_compute_name(name));
+    if (is_machine(body)) {
+        Compute machine =
+            TURNOUT_TRY(read_machine(services, workspace, name, body, before, together));
+        TURNOUT_TRY(price_per_hour(machine));
+        TURNOUT_TRY(read_jobs_per_node(machine.envelope.at("tags"), machine));
+        return machine;
+    }
     const Json& definition = body.at("properties");
     const std::string type = definition.at("computeType").as_string();
     if (!equal_ignoring_case(type, "AmlCompute"))
         return fail(Code::InvalidArgument, "ComputeTypeNotSupported",
                     type.empty()
-                        ? "the compute has no computeType: this server runs 'AmlCompute' clusters"
+                        ? "the compute has no computeType: this server runs 'AmlCompute' clusters "
+                          "and attaches a 'VirtualMachine'"
                         : "computes of type '" + type.substr(0, 64) +
-                              "' do not run yet: this server runs 'AmlCompute' clusters, and jobs "
-                              "without a compute on this machine",
+                              "' do not run yet: this server runs 'AmlCompute' clusters, attaches "
+                              "a 'VirtualMachine', and runs jobs without a compute on this machine",
+                    "properties.computeType");
+    if (before && before->attached)
+        return fail(Code::Conflict, "ComputeUpdateNotSupported",
+                    "compute '" + name +
+                        "' exists and is a machine that was attached: choose "
+                        "another name",
                     "properties.computeType");
     const Json& inner = definition.at("properties");
     if (!inner.is_object())
@@ -324,6 +351,7 @@ Result<Compute> read_compute(const Services& services, const Workspace& workspac
 
 // What a client defined, and may define again: the body of a PUT.
 Json definition_of(const Compute& compute) {
+    if (compute.attached) return machine_definition(compute);
     Json properties = compute.definition;
     Json& inner = properties["properties"];
     if (!inner.is_object()) inner = Json::object();
@@ -335,16 +363,33 @@ Json definition_of(const Compute& compute) {
     return body;
 }
 
-Answer save(Services& services, Workspace workspace, std::string name,
-            Control::ComputeChange change) {
+// What a compute is to be, after what it is; with the rows that go with it.
+using Wanted =
+    std::function<Result<Compute>(const std::optional<Compute>& now, std::vector<Write>& together)>;
+
+Answer save(Services& services, const Call& call, Workspace workspace, std::string name,
+            Wanted wanted) {
+    std::vector<Write> together;
+    bool look = false;
+    const Control::ComputeChange change =
+        [&](const std::optional<Compute>& now) -> Result<Compute> {
+        Compute made = TURNOUT_TRY(wanted(now, together));
+        // A check that is under way already is not begun again.
+        look = made.attached &&
+               (!now || !now->attached || now->attached->check != made.attached->check);
+        return made;
+    };
     TURNOUT_CO_TRY(const Put put, co_await asked<Put>([&](auto reply) {
-                       services.control.change_compute(workspace.id, name, change,
-                                                       std::move(reply));
+                       services.control.change_compute(workspace.id, name, change, std::move(reply),
+                                                       &together);
                    }));
     TURNOUT_CO_TRY(const Compute saved, find_compute(services, workspace, name));
-    TURNOUT_CO_TRY(const Json body, body_of(services, workspace, saved));
+    const Json body = body_of(services, workspace, saved);
+    if (look) look_at_machine(services, saved);
     http::Response response = json_response(put == Put::Created ? 201 : 200, body);
     response.headers.set("Retry-After", "1");
+    if (saved.attached && saved.attached->state == AttachedMachine::State::Checking)
+        say_operation(response, call, workspace, "attachCompute", name);
     co_return response;
 }
 
@@ -352,10 +397,10 @@ Answer put_compute(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     const std::string& name = call.param("name");
-    const auto change = [&](const std::optional<Compute>& now) {
-        return read_compute(services, workspace, name, body, now);
+    Wanted wanted = [&](const std::optional<Compute>& now, std::vector<Write>& together) {
+        return read_compute(services, workspace, name, body, now, together);
     };
-    co_return co_await save(services, workspace, name, change);
+    co_return co_await save(services, call, workspace, name, std::move(wanted));
 }
 
 // A merge patch (RFC 7396) of what a PUT would say. Scale settings are found one level higher too.
@@ -371,13 +416,14 @@ Answer patch_compute(Services& services, Call& call) {
         if (Json& inner = (*properties)["properties"]; !inner.has("scaleSettings"))
             inner.merge(Json::object({{"scaleSettings", std::move(scale)}}));
     }
-    const auto change = [&](const std::optional<Compute>& now) -> Result<Compute> {
+    Wanted wanted = [&](const std::optional<Compute>& now,
+                        std::vector<Write>& together) -> Result<Compute> {
         if (!now) return not_found("compute '" + name + "' does not exist", "compute");
         Json body = definition_of(*now);
         body.merge(changes);
-        return read_compute(services, workspace, name, body, now);
+        return read_compute(services, workspace, name, body, now, together);
     };
-    co_return co_await save(services, workspace, name, change);
+    co_return co_await save(services, call, workspace, name, std::move(wanted));
 }
 
 // ---- the rest
@@ -385,7 +431,7 @@ Answer patch_compute(Services& services, Call& call) {
 Answer get_compute(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const Compute compute, find_compute(services, workspace, call.param("name")));
-    TURNOUT_CO_TRY(const Json body, body_of(services, workspace, compute));
+    const Json body = body_of(services, workspace, compute);
     http::Response response = json_response(200, body);
     response.headers.set("Retry-After", "1");
     co_return response;
@@ -396,8 +442,7 @@ Answer list_computes(Services& services, Call& call) {
     TURNOUT_CO_TRY(const auto computes, computes_of(services, workspace));
     std::vector<Json> bodies;
     for (const Compute& compute : computes) {
-        TURNOUT_CO_TRY(Json body, body_of(services, workspace, compute));
-        bodies.push_back(std::move(body));
+        bodies.push_back(body_of(services, workspace, compute));
     }
     co_return page_of(
         call, bodies.size(), [&](std::size_t i) { return computes[i].name; },
@@ -407,8 +452,15 @@ Answer list_computes(Services& services, Call& call) {
 Answer delete_compute(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     const std::string name = call.param("name");
-    TURNOUT_CO_TRY([[maybe_unused]] const Compute compute, find_compute(services, workspace, name));
-    if (equal_ignoring_case(call.query_value("underlyingResourceAction"), "Detach"))
+    TURNOUT_CO_TRY(const Compute compute, find_compute(services, workspace, name));
+    const bool detach = equal_ignoring_case(call.query_value("underlyingResourceAction"), "Detach");
+    if (compute.attached && !detach)
+        co_return invalid(
+            "machine '" + name +
+                "' was attached and is not this server's to delete: "
+                "detach it (underlyingResourceAction=Detach; `turnout compute detach`)",
+            "underlyingResourceAction");
+    if (!compute.attached && detach)
         co_return invalid(
             "an AmlCompute cannot be detached, only deleted: it has no machines but those the "
             "server gave it",
@@ -483,14 +535,21 @@ Answer list_nodes(Services& services, Call& call) {
 
 Answer list_compute_keys(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY([[maybe_unused]] const Compute compute,
-                   find_compute(services, workspace, call.param("name")));
-    co_return json_response(200, Json::object({{"computeType", "AmlCompute"}}));
+    TURNOUT_CO_TRY(const Compute compute, find_compute(services, workspace, call.param("name")));
+    // What opens a machine is told to nobody: who attached it has it.
+    co_return json_response(
+        200, Json::object({{"computeType", compute.attached ? "VirtualMachine" : "AmlCompute"}}));
 }
 
 Answer refuse_power(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const Compute compute, find_compute(services, workspace, call.param("name")));
+    if (compute.attached)
+        co_return fail(Code::InvalidArgument, "OperationNotSupported",
+                       "machine '" + compute.name +
+                           "' was attached: it is turned on and off where "
+                           "it stands, not by this server",
+                       "compute");
     co_return fail(Code::InvalidArgument, "OperationNotSupported",
                    "cluster '" + compute.name +
                        "' starts and stops its nodes by itself, between minNodeCount and "

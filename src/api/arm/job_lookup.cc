@@ -163,6 +163,12 @@ Result<void> find_compute(const Lookup& lookup, Draft& draft) {
             const bool here = on_this_machine(lookup.services, *found);
             if (const VmSize* size = find_vm_size(found->vm_size))
                 limit_to(lookup.services, *size, task, here);
+            if (found->attached && task.node_count > 1)
+                return refuse("NotImplemented",
+                              "compute '" + compute +
+                                  "' is one machine that was attached: a job "
+                                  "on several nodes needs a cluster",
+                              "resources.instanceCount");
             if (!here && task.node_count > 1)
                 return refuse("NotImplemented",
                               "a job on several nodes needs them on one machine: those of pool '" +

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "control/jobs.h"
+#include "model/compute.h"
 
 namespace turnout::api {
 
@@ -143,53 +144,87 @@ bool shown(ListView view, bool archived) {
     return true;
 }
 
+namespace {
+std::string operation_url(const Call& call, const Workspace& workspace, std::string_view what,
+                          std::string_view kind, std::string_view name) {
+    return call.origin + workspace_path(workspace) + "/" + std::string(what) + "/" +
+           std::string(kind) + "/" + percent_encode(name) +
+           "?api-version=" + percent_encode(call.query_value("api-version"));
+}
+}  // namespace
+
+void say_operation(http::Response& response, const Call& call, const Workspace& workspace,
+                   std::string_view kind, std::string_view name) {
+    response.headers.set("Azure-AsyncOperation",
+                         operation_url(call, workspace, "operations", kind, name));
+    response.headers.set("Retry-After", "1");
+}
+
 http::Response accepted(const Call& call, const Workspace& workspace, std::string_view kind,
                         std::string_view name) {
-    const std::string tail = std::string(kind) + "/" + percent_encode(name) +
-                             "?api-version=" + percent_encode(call.query_value("api-version"));
-    const std::string base = call.origin + workspace_path(workspace);
     http::Response response;
     response.status = 202;
-    response.headers.set("Azure-AsyncOperation", base + "/operations/" + tail);
-    response.headers.set("Location", base + "/operationResults/" + tail);
-    response.headers.set("Retry-After", "1");
+    say_operation(response, call, workspace, kind, name);
+    response.headers.set("Location",
+                         operation_url(call, workspace, "operationResults", kind, name));
     return response;
 }
 
 namespace {
 
+struct Progress {
+    bool over = false;
+    std::string failed = {};  // why; "": it did not
+};
+
+Result<Progress> attaching(Services& services, const std::string& key, std::string_view name) {
+    const auto row = TURNOUT_TRY(services.store.get(Table::Compute, key));
+    if (!row) return Progress{true, "compute '" + std::string(name) + "' was deleted"};
+    const Json document = TURNOUT_TRY(parse_json(row->value));
+    const Compute compute = TURNOUT_TRY(compute_from_json(document));
+    using State = AttachedMachine::State;
+    if (!compute.attached || compute.attached->state == State::Ready) return Progress{true};
+    return Progress{compute.attached->state == State::Failed, compute.attached->why};
+}
+
 // An operation is over when the resource says so; nothing is stored for it.
-Result<bool> is_over(Services& services, const Workspace& workspace, std::string_view kind,
-                     std::string_view name) {
+Result<Progress> progress_of(Services& services, const Workspace& workspace, std::string_view kind,
+                             std::string_view name) {
     const std::string key = workspace.id + "/" + std::string(name);
+    if (kind == "attachCompute") return attaching(services, key, name);
     if (kind == "deleteCompute")
-        return !TURNOUT_TRY(services.store.get(Table::Compute, key)).has_value();
-    if (kind == "deleteJob") return !TURNOUT_TRY(services.store.get(Table::Job, key)).has_value();
+        return Progress{!TURNOUT_TRY(services.store.get(Table::Compute, key)).has_value()};
+    if (kind == "deleteJob")
+        return Progress{!TURNOUT_TRY(services.store.get(Table::Job, key)).has_value()};
     if (kind == "cancelJob") {
         const auto job = TURNOUT_TRY(read_job(services.store, workspace.id, name));
-        return !job || is_terminal(job->record.status);
+        return Progress{!job || is_terminal(job->record.status)};
     }
     return not_found("there is no operation of kind '" + std::string(kind) + "'", "operation");
 }
 
 Answer get_operation(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY(const bool over,
-                   is_over(services, workspace, call.param("kind"), call.param("name")));
-    http::Response response = json_response(200, Json::object({
-                                                     {"id", call.request.path},
-                                                     {"name", call.param("name")},
-                                                     {"status", over ? "Succeeded" : "InProgress"},
-                                                 }));
+    TURNOUT_CO_TRY(const Progress progress,
+                   progress_of(services, workspace, call.param("kind"), call.param("name")));
+    Json body = Json::object({{"id", call.request.path},
+                              {"name", call.param("name")},
+                              {"status", !progress.over            ? "InProgress"
+                                         : progress.failed.empty() ? "Succeeded"
+                                                                   : "Failed"}});
+    if (progress.over && !progress.failed.empty())
+        body.set("error",
+                 Json::object({{"code", "ComputeUnusable"}, {"message", progress.failed}}));
+    http::Response response = json_response(200, body);
     response.headers.set("Retry-After", "1");
     co_return response;
 }
 
 Answer get_operation_result(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY(const bool over,
-                   is_over(services, workspace, call.param("kind"), call.param("name")));
-    if (!over) co_return accepted(call, workspace, call.param("kind"), call.param("name"));
+    TURNOUT_CO_TRY(const Progress progress,
+                   progress_of(services, workspace, call.param("kind"), call.param("name")));
+    if (!progress.over) co_return accepted(call, workspace, call.param("kind"), call.param("name"));
     co_return json_response(200, Json::object());
 }
 

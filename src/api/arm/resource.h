@@ -50,9 +50,13 @@ Result<ListView> list_view(const Call& call);
 bool shown(ListView view, bool archived);
 
 // 202 with Azure-AsyncOperation, Location and Retry-After: the status is derived from the resource
-// when it is asked for. `kind`: "deleteCompute", "cancelJob", "deleteJob".
+// when it is asked for. `kind`: "attachCompute", "deleteCompute", "cancelJob", "deleteJob".
 http::Response accepted(const Call& call, const Workspace& workspace, std::string_view kind,
                         std::string_view name);
+
+// The same of what is answered with the resource: Azure-AsyncOperation and Retry-After.
+void say_operation(http::Response& response, const Call& call, const Workspace& workspace,
+                   std::string_view kind, std::string_view name);
 
 // Awaits one of control's replies.
 template <class T, class Ask>
