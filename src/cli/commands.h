@@ -83,6 +83,7 @@ int compute_list(Context& context);
 int compute_show(Context& context);
 int compute_update(Context& context);
 int compute_delete(Context& context);
+int compute_detach(Context& context);
 int compute_list_nodes(Context& context);
 int compute_list_sizes(Context& context);
 int compute_list_usage(Context& context);

@@ -16,7 +16,7 @@ std::string compute_path(client::Api& api, const std::string& name) {
 }
 
 Json compute_entity(const Json& rest) {
-    return resources::to_entity(resources::aml_compute(), rest);
+    return resources::to_entity(resources::description_of_rest("compute", rest), rest);
 }
 
 // The REST resource wants the location outside.
@@ -70,15 +70,17 @@ int compute_create(Context& context) {
     if (!compute)
         return context.fail(
             resources::in_words_of(*loaded->description, loaded->document, compute.error()));
+    const bool cluster = loaded->description == &resources::aml_compute();
     for (const char* key : {"ssh_settings", "ssh_public_access_enabled"})
         if (const Json& given = loaded->document.value.at(key);
-            given.is_object() || given.as_bool())
+            cluster && (given.is_object() || given.as_bool()))
             context.note(std::string(key) +
                          " has no effect yet: nodes have no SSH login of their own");
     const std::string pool =
         resources::at_path(*compute, "properties.properties.propertyBag.pool").as_string();
     if (const Json& given = loaded->document.value.at("location");
-        !pool.empty() && !given.as_string().empty() && !equal_ignoring_case(given.as_view(), pool))
+        cluster && !pool.empty() && !given.as_string().empty() &&
+        !equal_ignoring_case(given.as_view(), pool))
         context.note("location '" + given.as_string() +
                      "' is no pool of this server: the nodes come from pool '" + pool +
                      "' (`turnout pool list` shows all)");
@@ -120,14 +122,15 @@ int compute_update(Context& context) {
     if (!name) return context.fail(name.error());
     const Result<Json> before = api.get(compute_path(api, *name));
     if (!before) return context.fail(before.error());
+    const resources::Description& description = resources::description_of_rest("compute", *before);
     YamlDocument document;
     document.file = "compute " + *name;
     document.value = compute_entity(*before);
     document.value.erase("identity");  // as it is
-    const Json was = resources::to_rest(resources::aml_compute(), document, "",
-                                        {api.settings().workspace_path()});
+    const Json was =
+        resources::to_rest(description, document, "", {api.settings().workspace_path()});
     std::size_t changes = 0;
-    for (const resources::Field& field : resources::aml_compute().fields) {
+    for (const resources::Field& field : description.fields) {
         if (field.flag.empty() || !context.args().has(field.flag) || field.flag == "--name")
             continue;
         ++changes;
@@ -152,19 +155,19 @@ int compute_update(Context& context) {
         .kind = [](const std::string&) { return resources::PathKind::Absent; },
         .read = {}};
     resources::Reading reading(document, files);
-    resources::check(resources::aml_compute(), reading);
+    resources::check(description, reading);
     if (Result<void> good = resources::result_of(reading); !good) return context.fail(good.error());
     // Only what changes: others may be changing the rest.
-    const Json rest = was.changes_to(resources::to_rest(resources::aml_compute(), document, "",
-                                                        {api.settings().workspace_path()}));
+    const Json rest = was.changes_to(
+        resources::to_rest(description, document, "", {api.settings().workspace_path()}));
     const Result<Json> compute = send_and_wait(context, api, "PATCH", *name, rest);
     if (!compute)
-        return context.fail(
-            resources::in_words_of(resources::aml_compute(), document, compute.error()));
+        return context.fail(resources::in_words_of(description, document, compute.error()));
     return context.show(compute_entity(*compute), *compute);
 }
 
-int compute_delete(Context& context) {
+namespace {
+int let_go(Context& context, bool detach) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
     client::Api& api = **opened;
@@ -186,16 +189,27 @@ int compute_delete(Context& context) {
     return do_to_each(
         context, api, *names,
         {.noun = "compute",
-         .doing = "deleting",
-         .done = "deleted",
+         .doing = detach ? "detaching" : "deleting",
+         .done = detach ? "detached" : "deleted",
          .asked = "asked to go:",
-         .detail = "its nodes are leaving",
+         .detail = detach ? "what is there of this server goes" : "its nodes are leaving",
          .ask =
              [&](const std::string& name) {
                  return client::Api::Request{
-                     "DELETE", compute_path(api, name) + "?underlyingResourceAction=Delete", {}};
+                     "DELETE",
+                     compute_path(api, name) +
+                         "?underlyingResourceAction=" + (detach ? "Detach" : "Delete"),
+                     {}};
              },
          .waits_for = waits_for});
+}
+}  // namespace
+
+int compute_delete(Context& context) {
+    return let_go(context, equal_ignoring_case(context.args().get("--action"), "detach"));
+}
+int compute_detach(Context& context) {
+    return let_go(context, true);
 }
 
 namespace {

@@ -180,6 +180,8 @@ int Context::fail(const Error& error) {
 std::vector<Option> options_of(const resources::Description& description) {
     std::vector<Option> options;
     for (const resources::Field& field : description.fields) {
+        if (field.kind == resources::Kind::Object)
+            for (Option& option : options_of(*field.object)) options.push_back(std::move(option));
         if (field.flag.empty()) continue;
         const std::string brief = field.flag == "--name"          ? "-n"
                                   : field.flag == "--version"     ? "-v"
@@ -317,30 +319,39 @@ Result<Loaded> load(Context& context, std::string_view kind) {
         loaded.document.value = Json::object();
     }
     YamlDocument& document = loaded.document;
-    const auto put = [&](const std::string& key, const std::string& text,
+    // `object`: the key of the mapping that it is in, "" for none.
+    const auto put = [&](const std::string& object, const std::string& key, const std::string& text,
                          const std::string& option) {
-        const std::string pointer = pointer_to("", key);
+        const std::string within = object.empty() ? "" : pointer_to("", object);
+        const std::string pointer = pointer_to(within, key);
         if (document.value.is_null()) document.value = Json::object();
         if (!document.value.is_object()) return;
+        Json& into = object.empty() ? document.value : document.value[object];
+        if (into.is_null()) into = Json::object();
+        if (!into.is_object()) return;
         Json value = yaml_scalar(text);
+        // Paths on the command line begin where the user is.
+        const bool path = key == "path" || key == "conda_file" || key == "ssh_private_key_file";
+        if (path && !resources::is_remote_path(text) && !text.starts_with("azureml:"))
+            value = Json(client::absolute_path(text));
         document.written.erase(pointer);
         if (!value.is_string()) document.written.insert_or_assign(pointer, text);
-        document.value.set(key, std::move(value));
+        into.set(key, std::move(value));
         document.marks.erase(pointer);
         document.overrides.insert_or_assign(pointer, option);
     };
     // `--type` decides which description it is, so flags come first.
-    for (const resources::Description* description : resources::all_descriptions())
-        if (description->kind == kind)
-            for (const resources::Field& field : description->fields) {
-                if (field.flag.empty() || !args.has(field.flag)) continue;
-                put(field.yaml, args.get(field.flag), field.flag);
-                // Paths on the command line begin where the user is.
-                if ((field.yaml == "path" || field.yaml == "conda_file") &&
-                    !resources::is_remote_path(args.get(field.flag)) &&
-                    !args.get(field.flag).starts_with("azureml:"))
-                    document.value.set(field.yaml, client::absolute_path(args.get(field.flag)));
-            }
+    for (const resources::Description* description : resources::all_descriptions()) {
+        if (description->kind != kind) continue;
+        for (const resources::Field& field : description->fields) {
+            if (!field.flag.empty() && args.has(field.flag))
+                put("", field.yaml, args.get(field.flag), field.flag);
+            if (field.kind != resources::Kind::Object) continue;
+            for (const resources::Field& inner : field.object->fields)
+                if (!inner.flag.empty() && args.has(inner.flag))
+                    put(field.yaml, inner.yaml, args.get(inner.flag), inner.flag);
+        }
+    }
     for (const std::string& assignment : args.all("--set"))
         if (Result<void> applied = apply_set(document, assignment); !applied)
             return Failure(applied.error());
@@ -349,7 +360,8 @@ Result<Loaded> load(Context& context, std::string_view kind) {
                            std::string(kind == "job" ? "" : ", or options (see --help)"),
                        "--file");
     if (!args.has("--file") && kind == "compute" && !document.value.has("type"))
-        put("type", "amlcompute", "--type");
+        put("", "type", args.command->words[1] == "attach" ? "virtualmachine" : "amlcompute",
+            "--type");
     loaded.description = TURNOUT_TRY(resources::description_for(kind, document));
     const resources::LocalFiles files = client::local_files(folder);
     resources::Reading reading(document, files);

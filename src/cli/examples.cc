@@ -136,6 +136,11 @@ std::vector<std::string> examples_of(const std::vector<std::string>& words) {
         {"compute list", {"turnout compute list"}},
         {"compute show", {"turnout compute show cpu-cluster"}},
         {"compute update", {"turnout compute update cpu-cluster --max-instances 8"}},
+        {"compute attach",
+         {"turnout compute attach -n gpu1 --resource-id 10.0.0.7 --admin-username ml "
+          "--ssh-private-key-file ~/.ssh/id_ed25519",
+          "turnout compute attach -f vm.yml"}},
+        {"compute detach", {"turnout compute detach gpu1"}},
         {"compute delete",
          {"turnout compute delete cpu-cluster", "turnout compute delete first second --no-wait"}},
         {"compute ledger", {"turnout compute ledger cpu-cluster"}},

@@ -97,6 +97,42 @@ Special ssh_access_shape() {
             }};
 }
 
+Special machine_password_shape() {
+    return {.shape = "text",
+            .check = [](Reading& reading, const std::string& pointer,
+                        const Json& value) { reading.expect_text(pointer, value); },
+            .to_rest =
+                [](const YamlDocument& document, const std::string& pointer, const Json& value,
+                   const Scope&, Json& rest) {
+                    set_path(rest, "administratorAccount.password", document.text(pointer, value));
+                },
+            .from_rest = [](const Json&) -> Json { return {}; }};
+}
+
+Special machine_key_shape() {
+    return {
+        .shape = "path of a file",
+        .check =
+            [](Reading& reading, const std::string& pointer, const Json& value) {
+                if (!reading.expect_text(pointer, value)) return;
+                const std::string path = reading.files.resolve(reading.text(pointer));
+                if (reading.files.kind(path) != PathKind::File)
+                    return reading.refuse(
+                        pointer,
+                        "expected the file of a private key, but '" + path +
+                            (reading.files.kind(path) == PathKind::Absent ? "' does not exist"
+                                                                          : "' is no file"));
+                Result<std::string> bytes = reading.files.read(path);
+                if (!bytes) return reading.refuse(pointer, bytes.error().message);
+                // From here on the content itself.
+                *part_at(reading.document.value, pointer) = Json(std::move(*bytes));
+                reading.document.written.erase(pointer);
+            },
+        .to_rest = [](const YamlDocument&, const std::string&, const Json& value, const Scope&,
+                      Json& rest) { set_path(rest, "administratorAccount.privateKeyData", value); },
+        .from_rest = [](const Json&) -> Json { return {}; }};
+}
+
 Special credentials_shape() {
     return {
         .shape = "mapping: `account_key` or `sas_token`",

@@ -8,7 +8,8 @@
 namespace turnout::resources {
 
 std::vector<const Description*> all_descriptions() {
-    std::vector<const Description*> all = {&command_job(), &sweep_job(), &aml_compute()};
+    std::vector<const Description*> all = {&command_job(), &sweep_job(), &aml_compute(),
+                                           &virtual_machine()};
     for (const DocumentKind& kind : document_kinds())
         if (kind.description != nullptr) all.push_back(&kind.description());
     all.push_back(&workspace());
@@ -34,7 +35,6 @@ constexpr Known kNotYet[] = {
     {"job", "finetuning", "fineTuning"},
     {"job", "distillation", "distillation"},
     {"compute", "computeinstance", "computeInstance"},
-    {"compute", "virtualmachine", "vmCompute"},
     {"compute", "kubernetes", "kubernetesCompute"},
     {"compute", "synapsespark", "synapseSparkCompute"},
     {"compute", "hdinsight", "hdInsight"},
@@ -144,7 +144,9 @@ Result<const Description*> description_for(std::string_view kind, const YamlDocu
 }
 
 const Description& description_of_rest(std::string_view kind, const Json& rest) {
-    return served(kind, at_path(rest, "properties.jobType").as_view());
+    return served(kind,
+                  at_path(rest, kind == "compute" ? "properties.computeType" : "properties.jobType")
+                      .as_view());
 }
 
 }  // namespace turnout::resources

@@ -623,6 +623,82 @@ const Description& aml_compute() {
     return description;
 }
 
+namespace {
+
+const Description& machine_ssh_settings() {
+    static const Description description = {
+        .kind = "compute",
+        .type = "virtualmachine",
+        .title = "ssh_settings of a virtualmachine",
+        .help = "",
+        .fields = {
+            text("admin_username", "administratorAccount.username", "Who logs in there.",
+                 Need::Optional, "--admin-username"),
+            special("admin_password", machine_password_shape(),
+                    "Their password, where there is no key. It is never shown.", Need::Optional,
+                    "--admin-password"),
+            special("ssh_private_key_file", machine_key_shape(),
+                    "File of their private key, without passphrase. Its content is sent and never "
+                    "shown.",
+                    Need::Optional, "--ssh-private-key-file"),
+            between(1,
+                    field("ssh_port", "sshPort", Kind::Whole, "Of its SSH; 22 if absent.",
+                          "--ssh-port"),
+                    65535)}};
+    return description;
+}
+
+void check_machine(Reading& reading, const std::string& pointer, const Json& value) {
+    const Json& settings = value.at("ssh_settings");
+    if (settings.has("admin_password") && settings.has("ssh_private_key_file"))
+        reading.refuse(pointer_to(pointer, "ssh_settings"),
+                       "expected either admin_password or ssh_private_key_file, found both");
+}
+
+}  // namespace
+
+const Description& virtual_machine() {
+    static const Description description = {
+        .kind = "compute",
+        .type = "virtualmachine",
+        .schema = "vmCompute",
+        .title = "a machine that is attached (virtualmachine)",
+        .help =
+            "`turnout compute attach -f vm.yml`: one machine that SSH reaches, with one node "
+            "([ssh.md](ssh.md)). `turnout compute detach` lets it go.",
+        .fields =
+            {ruled(kComputeName,
+                   text("name", "name", "the compute's name", Need::Required, "--name")),
+             choice("type", "properties.computeType", {{"virtualmachine", "VirtualMachine"}},
+                    "`virtualmachine`", Need::Required, "--type"),
+             text("resource_id", "properties.resourceId",
+                  "What ends with the machine's name or IP address, or its name in an SSH pool of "
+                  "pools.yaml: `/subscriptions/…/virtualMachines/gpu1`, or only `gpu1`.",
+                  Need::Required, "--resource-id"),
+             object("ssh_settings", "properties.properties", machine_ssh_settings(),
+                    "How it is reached."),
+             text("description", "properties.description", "Text for people.", Need::Optional,
+                  "--description"),
+             field("tags", "tags", Kind::TextMap,
+                   "Tags. `turnout.host_key` is the fingerprint that the machine has to show, "
+                   "`turnout.jobs_per_node` and `turnout.price_per_hour` are as a cluster's."),
+             text("location", "location", "Kept as the workspace's: a machine is where it is."),
+             shown("address", "properties.properties.address", "The machine.", Kind::Text),
+             shown("system", "properties.properties.propertyBag.system",
+                   "What was found there when it was attached."),
+             shown("provisioning_state", "properties.provisioningState", "Provisioning state.",
+                   Kind::Text),
+             shown("provisioning_errors", "properties.provisioningErrors", "Provisioning errors."),
+             shown("pool", "properties.properties.propertyBag.pool",
+                   "The pool that is this machine alone.", Kind::Text),
+             shown("created_on", "properties.createdOn", "When it was attached.", Kind::Text),
+             special("id", resource_id_shape(false), "Resource id.", Need::ReadOnly),
+             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)},
+        .constants = {{"properties.computeType", "VirtualMachine"}},
+        .check = check_machine};
+    return description;
+}
+
 const Description& environment() {
     static const Description description = {
         .kind = "environment",

@@ -83,6 +83,8 @@ Special compute_identity_shape();
 Special ssh_settings_shape();
 Special ssh_access_shape();
 Special credentials_shape();
+Special machine_password_shape();  // below ssh_settings, as the next one
+Special machine_key_shape();
 
 // "azureml:name:version" of an ARM id of that kind; the text itself if it is no such id.
 std::string short_name_of(std::string_view arm_id, std::string_view kind);
