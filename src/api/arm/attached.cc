@@ -51,10 +51,11 @@ Result<std::string> host_of(const Json& properties) {
                        "properties.resourceId");
     if (!alone.empty()) return alone;
     if (text.empty())
-        return fail(Code::InvalidArgument, "MachineNotNamed",
-                    "a machine is attached, not made: expected a resourceId whose last part is its "
-                    "name or IP address, or 'properties.address'",
-                    "properties.resourceId");
+        return fail(
+            Code::InvalidArgument, "MachineNotNamed",
+            "a VirtualMachine is attached, not made: expected a resourceId whose last part is its "
+            "name or IP address, or 'properties.address'",
+            "properties.resourceId");
     return last;
 }
 

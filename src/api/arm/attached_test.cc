@@ -233,7 +233,7 @@ TEST_F(Machines, WhatIsNoneIsRefusedWithItsPlace) {
     Json two = machine(account());
     two["properties"]["properties"].set("address", "gpu2");
     const std::pair<Json, const char*> rows[] = {
-        {nameless, "a machine is attached, not made"},
+        {nameless, "a VirtualMachine is attached, not made"},
         {machine(account(), "-oProxyCommand=x"), "expected a machine"},
         {machine(account(), "gpu1", 0), "sshPort"},
         {machine(account(), "gpu1", 70000), "sshPort"},
