@@ -308,11 +308,15 @@ TEST(Work, FoldersAndVariables) {
         EXPECT_NE(name[0], '.');
         EXPECT_LT(name.size(), 120u);
     }
-    EXPECT_TRUE(allowed_variable("LC_ALL"));
-    EXPECT_TRUE(allowed_variable("UV_INDEX_URL"));
-    EXPECT_FALSE(allowed_variable("AWS_SECRET_ACCESS_KEY"));
-    EXPECT_FALSE(allowed_variable("TURNOUT_TOKEN"));
-    EXPECT_FALSE(allowed_variable("LD_PRELOAD"));
+    EXPECT_TRUE(agent_protocol::allowed_variable("LC_ALL"));
+    EXPECT_TRUE(agent_protocol::allowed_variable("UV_INDEX_URL"));
+    EXPECT_FALSE(agent_protocol::allowed_variable("AWS_SECRET_ACCESS_KEY"));
+    EXPECT_FALSE(agent_protocol::allowed_variable("TURNOUT_TOKEN"));
+    EXPECT_FALSE(agent_protocol::allowed_variable("LD_PRELOAD"));
+    for (const char* name : {"PATH", "LANG", "LC_ALL", "TZ"})
+        EXPECT_TRUE(agent_protocol::neutral_variable(name)) << name;
+    for (const char* name : {"HOME", "USER", "PIP_INDEX_URL", "UV_INDEX_URL", "HTTPS_PROXY"})
+        EXPECT_FALSE(agent_protocol::neutral_variable(name)) << name;
 }
 
 // One record of a log segment (supervisor/README.md).

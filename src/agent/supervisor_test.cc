@@ -241,6 +241,14 @@ TEST_F(SupervisorTest, TasksHaveTheDefaultSignals) {
     }
 }
 
+// When memory is used up, the kernel takes it before whoever started it.
+TEST_F(SupervisorTest, ATaskIsTheFirstToGoWhenMemoryIsUsedUp) {
+    auto id = run("score", {"sh", "-c", "cat /proc/self/oom_score_adj /proc/$PPID/oom_score_adj"});
+    ASSERT_TRUE(until([&] { return exits.contains(id); }));
+    const int own = std::atoi(read_file("/proc/self/oom_score_adj")->c_str());
+    EXPECT_EQ(log_of(id), std::to_string(std::max(own, 500)) + "\n" + std::to_string(own) + "\n");
+}
+
 TEST_F(SupervisorTest, AnIdStartsOnce) {
     std::string counter = folder + "/count";
     auto id = run("once", {"sh", "-c", "echo x >> " + counter});

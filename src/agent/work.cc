@@ -239,34 +239,6 @@ std::string blob_of_file(const TaskOutput& output) {
     return prefix.empty() || prefix.ends_with('/') ? joined(prefix, output.name) : prefix;
 }
 
-bool allowed_variable(std::string_view name) {
-    static constexpr std::array kExact = {"PATH",
-                                          "HOME",
-                                          "USER",
-                                          "LOGNAME",
-                                          "LANG",
-                                          "LANGUAGE",
-                                          "TZ",
-                                          "SHELL",
-                                          "http_proxy",
-                                          "https_proxy",
-                                          "no_proxy",
-                                          "all_proxy",
-                                          "HTTP_PROXY",
-                                          "HTTPS_PROXY",
-                                          "NO_PROXY",
-                                          "ALL_PROXY",
-                                          "SSL_CERT_FILE",
-                                          "SSL_CERT_DIR",
-                                          "REQUESTS_CA_BUNDLE",
-                                          "CURL_CA_BUNDLE",
-                                          "TURNOUT_UV",
-                                          "PYENV_ROOT"};
-    for (const char* exact : kExact)
-        if (name == exact) return true;
-    return name.starts_with("LC_") || name.starts_with("PIP_") || name.starts_with("UV_");
-}
-
 std::string attempt_folder_name(const AttemptId& id) {
     bool plain = id.job.size() <= 100 && !id.job.empty() && id.job[0] != '.' &&
                  id.job.find_first_not_of(

@@ -36,12 +36,8 @@ struct AgentSettings {
         processors;  // "4,5,0,1": what its tasks take of the machine, in that order; "" = any
     std::string supervisor;  // path of its executable
     std::vector<std::string>
-        environment;  // "NAME=value": what of ours tasks may see (see allowed_variable)
+        environment;  // "NAME=value": what of ours tasks may see (agent_protocol::allowed_variable)
 };
-
-// Whether tasks get that variable of the agent's own environment. All else stays here: it may hold
-// the server's secrets.
-bool allowed_variable(std::string_view name);
 
 // A folder per attempt: work/ (the command's), tmp/, inputs/, named/, 20_environment.txt, metrics.
 struct Work {

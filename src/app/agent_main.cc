@@ -16,11 +16,13 @@
 
 #include "agent/agent.h"
 #include "agent/files.h"
+#include "app/as_user.h"
 #include "app/on_host.h"
 #include "app/relay.h"
 #include "base/hash.h"
 #include "base/text.h"
 #include "environment/pythons.h"
+#include "protocol/surroundings.h"
 
 extern "C" {
 extern const char turnout_supervisor_begin[];
@@ -72,7 +74,8 @@ std::vector<std::string> own_environment() {
     std::vector<std::string> all;
     for (char** item = environ; *item; ++item) {
         const std::string_view text = *item;
-        if (agent::allowed_variable(text.substr(0, text.find('=')))) all.emplace_back(text);
+        if (agent_protocol::allowed_variable(text.substr(0, text.find('='))))
+            all.emplace_back(text);
     }
     return all;
 }
@@ -93,6 +96,7 @@ int main(int argc, char** argv) {
     mallopt(M_ARENA_MAX, 1);
     mallopt(M_TRIM_THRESHOLD, 256 << 10);
     if (argc == 3 && std::string_view(argv[1]) == "--survey") return survey(argv[2]);
+    if (argc >= 2 && std::string_view(argv[1]) == "as-user") return run_as_user(argc - 2, argv + 2);
     if (argc >= 2 && std::string_view(argv[1]) == "relay") return run_relay(argc - 2, argv + 2);
     if (argc >= 2 && std::string_view(argv[1]) == "host") return run_on_host(argc - 2, argv + 2);
     std::map<std::string, std::string, std::less<>> options;

@@ -53,6 +53,7 @@ Result<std::vector<Pool>> ServerPools::read() const {
                 pool.name);
         if (!pool.slots) pool.slots = slots;
     }
+    (void)TURNOUT_TRY(users_of(pools));
     return pools;
 }
 
@@ -90,6 +91,33 @@ void ServerPools::clear_machine(const std::string& workspace, const std::string&
           [] {});
 }
 
+Result<std::optional<UsersSettings>> ServerPools::users_of(const std::vector<Pool>& pools) const {
+    std::optional<UsersSettings> users;
+    for (const Pool& pool : pools) {
+        if (pool.isolation != Isolation::WorkspaceUid) continue;
+        const std::string place = file_ + ": pools." + pool.name + ".";
+        if (pool.provider != "local")
+            return invalid(place +
+                               "isolation: workspace_uid is for pools of this machine "
+                               "(`provider: local`): on others the nodes run as the user who "
+                               "logs in there",
+                           pool.name);
+        const UsersSettings own = users_settings(pool.settings);
+        if (users && *users != own)
+            return invalid(place +
+                               "settings: `uid_range` and `folder` have to be the same in all "
+                               "pools with `isolation: workspace_uid`",
+                           pool.name);
+        users = own;
+        if (Result<void> possible = NodeUsers::possible(own); !possible) {
+            Error why = possible.error();
+            why.message = place + why.message;
+            return Failure(std::move(why));
+        }
+    }
+    return users;
+}
+
 std::string ServerPools::missing(const Control& control) {
     std::vector<std::string> lost;
     for (const Control::PoolView& view : control.pools())
@@ -102,6 +130,22 @@ std::string ServerPools::missing(const Control& control) {
                                                  (view.nodes == 1 ? " node" : " nodes") + " goes on"
                                            : ""));
     return join(lost, "; ");
+}
+
+std::string ServerPools::who_runs(const Control& control) {
+    std::vector<std::string> apart, together;
+    for (const Control::PoolView& view : control.pools())
+        if (view.pool.provider == "local" && !view.missing)
+            (view.pool.isolation == Isolation::WorkspaceUid ? apart : together)
+                .push_back(view.pool.name);
+    const std::string own = "each workspace's run as a user of its own (docs/security.md)";
+    const std::string shared = std::string("run on this machine as this user") +
+                               (::geteuid() == 0 ? " (root)" : "") +
+                               ": one trust domain, they can read what it can";
+    if (apart.empty()) return shared;
+    if (together.empty()) return own;
+    return own + " in pool " + join(apart, ", ") + "; those of pool " + join(together, ", ") + " " +
+           shared;
 }
 
 Json ServerPools::describe(const Control::PoolView& view) const {

@@ -9,6 +9,7 @@
 #include "api/api.h"
 #include "control/control.h"
 #include "model/pool.h"
+#include "provider/local/users.h"
 #include "provider/provider.h"
 
 namespace turnout {
@@ -39,8 +40,14 @@ public:
     Task<Json> check_machine(AttachedMachine machine) const;
     void clear_machine(const std::string& workspace, const std::string& compute,
                        const AttachedMachine& machine, Control& control) const;
+    // What the pools with `isolation: workspace_uid` say of their users, which are the same for
+    // all; nothing if there is no such pool. FailedPrecondition, with the reason, where it cannot
+    // be had.
+    Result<std::optional<UsersSettings>> users_of(const std::vector<Pool>& pools) const;
     // What computes are in and the file lost, in a sentence; "" if there is nothing.
     static std::string missing(const Control& control);
+    // As whom jobs run on this machine, for people.
+    static std::string who_runs(const Control& control);
     void add_routes(api::Router& router, Control& control);
 
 private:

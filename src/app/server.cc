@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <set>
 #include <thread>
 #include <unordered_map>
 
@@ -54,6 +55,7 @@ namespace turnout {
 namespace {
 
 constexpr off_t kRoom = 1 << 20, kRoomOfFiles = kRoom / 2;
+constexpr std::string_view kLinkPath = "/agent/v1/link";
 constexpr std::string_view kDefaultTls = "127.0.0.1:8443";
 
 std::string folder_of_executable() {
@@ -114,6 +116,12 @@ http::Limits connection_limits() {
                                                              : files.rlim_cur / 2;
     limits.connections = std::min<std::size_t>(limits.connections, left / 3);  // TLS, plain, agents
     return limits;
+}
+
+http::Response refused_way(const std::string& why) {
+    return api::json_response(
+        403, Json::object(
+                 {{"error", Json::object({{"code", "AuthorizationFailed"}, {"message", why}})}}));
 }
 
 // Carries out what control asks for.
@@ -193,6 +201,12 @@ private:
     Result<void> listen();
     Result<std::unique_ptr<http::Listener>> listen_tls_on(const std::string& address);
     Task<http::Response> handle_relayed(const http::Request& request, http::BodyReader& body);
+    Result<void> open_users();
+    Result<void> open_way_of(const NodeUser& user);
+    Task<http::Response> handle_of_nodes(const http::Request& request, http::BodyReader& body);
+    Task<http::Response> handle_of_user(std::string workspace, const http::Request& request,
+                                        http::BodyReader& body);
+    std::optional<api::Principal> principal_of(const http::Request& request) const;
     Result<void> announce();
     std::string login_line() const;
     void add_own_routes();
@@ -235,6 +249,8 @@ private:
     bool collecting_ = false;
     bool announced_ = false;
     std::unique_ptr<http::Listener> unix_, relayed_, plain_, tls_;
+    std::vector<std::unique_ptr<http::Listener>> of_users_;  // one for each, see NodeUser::socket
+    std::set<std::string> pools_of_users_;
 };
 
 Result<void> Server::run() {
@@ -316,6 +332,7 @@ Result<void> Server::open() {
         node.name = id;
         return authority_->mint(node, api::kOwnAudience, api::kAsLongAsItLives);
     };
+    local.open_way = [this](const NodeUser& user) { return open_way_of(user); };
     const ProviderEvents reports{
         [this](const NodeId& id, Error why) { control_->node_failed(id, std::move(why)); },
         [this](const NodeId& id) { control_->node_gone(id); },
@@ -576,7 +593,12 @@ Result<void> Server::listen() {
         if (!listening) return kept_port_taken(listening.error(), address, "--plain-listen");
         plain_ = std::move(*listening);
     }
-    unix_ = TURNOUT_TRY(http::listen_unix(loop_, instance_.agent_socket(), handler, limits_));
+    unix_ = TURNOUT_TRY(http::listen_unix(
+        loop_, instance_.agent_socket(),
+        [this](const http::Request& request, http::BodyReader& body) {
+            return handle_of_nodes(request, body);
+        },
+        limits_));
     // What comes from another machine is nobody of this one, though a relay has brought it here.
     relayed_ = TURNOUT_TRY(http::listen_unix(
         loop_, instance_.relayed_socket(),
@@ -585,6 +607,7 @@ Result<void> Server::listen() {
         },
         limits_));
     TURNOUT_TRY(ssh_->open());
+    TURNOUT_TRY(open_users());
 
     Json ports = Json::object();
     ports.set("tls", tls_->address());
@@ -606,6 +629,93 @@ Task<http::Response> Server::handle_relayed(const http::Request& request, http::
     from_there.peer.address = "a host of a pool";
     http::Response response = co_await router_.handle(*services_, from_there, body);
     co_return response;
+}
+
+// Where a pool gives workspaces users of their own, or did so in an earlier life.
+Result<void> Server::open_users() {
+    const std::string uv = instance_.folder + "/bin/uv";
+    const auto open = [&](const UsersSettings& settings) -> Result<void> {
+        NodeUsers users =
+            TURNOUT_TRY(NodeUsers::open(instance_.folder, settings, instance_.agent_executable(),
+                                        ::access(uv.c_str(), X_OK) == 0 ? uv : std::string()));
+        return provider_->use_users(std::move(users), pools_of_users_);
+    };
+    const std::vector<Pool> pools = TURNOUT_TRY(pools_->read());
+    for (const Pool& pool : pools)
+        if (pool.isolation == Isolation::WorkspaceUid) pools_of_users_.insert(pool.name);
+    if (const auto wanted = TURNOUT_TRY(pools_->users_of(pools))) return open(*wanted);
+    const auto earlier = NodeUsers::earlier(instance_.folder);
+    if (!earlier || ::geteuid() != 0) return {};
+    if (const Result<void> opened = open(*earlier); !opened)
+        std::fprintf(stderr, "warning: nodes that ran as users of their own are not found: %s\n",
+                     opened.error().message.c_str());
+    return {};
+}
+
+// Its folder is root's, and others cannot pass it; the kernel lets that user and root connect.
+Result<void> Server::open_way_of(const NodeUser& user) {
+    const std::string path = user.socket();
+    http::Limits limits = limits_;
+    limits.connections = std::max<std::size_t>(64, limits.connections / 8);
+    of_users_.push_back(TURNOUT_TRY(http::listen_unix(
+        loop_, path,
+        [this, workspace = user.workspace](const http::Request& request, http::BodyReader& body) {
+            return handle_of_user(workspace, request, body);
+        },
+        limits)));
+    if (::lchown(path.c_str(), 0, user.uid) != 0 || ::chmod(path.c_str(), 0660) != 0)
+        return file_failure("cannot give away", path, errno);
+    return {};
+}
+
+// A node of a pool whose nodes have users comes by its user's way, not by root's: it is from before
+// its pool said so, and another one takes its place.
+Task<http::Response> Server::handle_of_nodes(const http::Request& request, http::BodyReader& body) {
+    if (!pools_of_users_.empty() && request.path == kLinkPath) {
+        const std::optional<api::Principal> who = principal_of(request);
+        const std::vector<std::string> parts = split(who ? who->name : std::string(), '/');
+        bool wants_user = false;
+        if (parts.size() == 3)
+            for (const Node& node : control_->nodes_of(parts[0], parts[1]))
+                wants_user |= node.name == parts[2] && pools_of_users_.contains(node.pool);
+        if (wants_user)
+            co_return refused_way(
+                "the node's pool has isolation: workspace_uid, and this agent does not run as its "
+                "workspace's user");
+    }
+    http::Response response = co_await router_.handle(*services_, request, body);
+    co_return response;
+}
+
+// As from another machine: what its tasks call a file here is theirs, not the server's. And a token
+// of another workspace's node or job was stolen.
+Task<http::Response> Server::handle_of_user(std::string workspace, const http::Request& request,
+                                            http::BodyReader& body) {
+    if (const std::optional<api::Principal> who = principal_of(request)) {
+        const std::string of = who->kind == api::Principal::Kind::Node
+                                   ? who->name.substr(0, who->name.find('/'))
+                               : who->kind == api::Principal::Kind::Run ? who->workspace
+                                                                        : workspace;
+        if (of != workspace)
+            co_return refused_way("this token is of another workspace than this way to the server");
+    }
+    http::Request from_there = request;
+    from_there.peer.loopback = false;
+    from_there.peer.address = "a node of workspace " + workspace;
+    http::Response response = co_await router_.handle(*services_, from_there, body);
+    co_return response;
+}
+
+// Whose the token is that comes with it; nothing if there is none, or none that holds.
+std::optional<api::Principal> Server::principal_of(const http::Request& request) const {
+    constexpr std::string_view scheme = "bearer ";
+    const std::string_view header = request.headers.get("authorization");
+    if (header.size() < scheme.size() ||
+        !equal_ignoring_case(header.substr(0, scheme.size()), scheme))
+        return std::nullopt;
+    auto who = authority_->check(trim(header.substr(scheme.size())));
+    if (!who) return std::nullopt;
+    return std::move(*who);
 }
 
 Result<void> Server::announce() {
@@ -637,10 +747,12 @@ Result<void> Server::announce() {
         running.set("missing_pools", missing);
     const std::string login = login_line();
     if (!login.empty()) running.set("login", login);
+    running.set("jobs", ServerPools::who_runs(*control_));
     running.set("folder_identity", identity);
     TURNOUT_TRY(write_document(instance_.running(), running, 0600));
     if (std::exchange(announced_, true)) return {};
-    if (options_.ready) options_.ready(info.tls_origin, info.plain_origin, login);
+    if (options_.ready)
+        options_.ready(info.tls_origin, info.plain_origin, login, ServerPools::who_runs(*control_));
     return {};
 }
 

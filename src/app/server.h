@@ -26,8 +26,9 @@ struct ServerOptions {
     std::uint64_t fetch_limit = 0;  // bytes of one of them; 0 = the usual
     bool accept_loss = false;       // starts although a part of the database is lost
     // Once it answers. `login` is what people elsewhere type; "" if nobody elsewhere can reach it.
+    // `jobs`: as whom they run on this machine.
     std::function<void(const std::string& url, const std::string& plain_url,
-                       const std::string& login)>
+                       const std::string& login, const std::string& jobs)>
         ready;
 };
 

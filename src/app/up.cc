@@ -29,7 +29,7 @@ using namespace std::chrono_literals;
 
 struct Running {
     ProcessId process;
-    std::string url, plain_url, version, listen, login, missing_pools;
+    std::string url, plain_url, version, listen, login, missing_pools, jobs;
     bool keeps_slots = false;  // in its database
 };
 
@@ -49,6 +49,7 @@ std::optional<Running> find_running(const Instance& instance) {
     running.version = document->at("version").as_string();
     running.listen = document->at("listen").as_string();
     running.login = document->at("login").as_string();
+    running.jobs = document->at("jobs").as_string();
     running.missing_pools = document->at("missing_pools").as_string();
     running.keeps_slots = document->has("slots");
     if (!is_alive(running.process)) return std::nullopt;
@@ -117,13 +118,10 @@ Result<void> stop(const Running& running, const Instance& instance) {
 }
 
 void print_where(const std::string& data, const std::string& url, const std::string& plain_url,
-                 const std::string& login) {
+                 const std::string& login, const std::string& jobs) {
     std::printf("turnout is up: %s (and %s for this machine)\n", url.c_str(), plain_url.c_str());
     std::printf("  data      %s\n", data.c_str());
-    std::printf(
-        "  jobs      run on this machine as this user%s: one trust domain, they can read what it "
-        "can\n",
-        geteuid() == 0 ? " (root)" : "");
+    if (!jobs.empty()) std::printf("  jobs      %s\n", jobs.c_str());
     std::printf(
         "  use it    eval \"$(turnout env --data %s)\"   or   turnout exec --data %s -- python "
         "script.py\n",
@@ -185,7 +183,8 @@ int up_detached(const UpArguments& arguments, const Instance& instance) {
     if (!process) return report(process.error());
     for (;;) {
         if (const auto running = find_running(instance); running && running->process == *process) {
-            print_where(instance.folder, running->url, running->plain_url, running->login);
+            print_where(instance.folder, running->url, running->plain_url, running->login,
+                        running->jobs);
             warn_of(*running);
             return 0;
         }
@@ -241,7 +240,8 @@ int up(const UpArguments& arguments) {
             std::printf(
                 "it runs another build, %s; `turnout up --detach --restart` starts this one, %s\n",
                 running->version.c_str(), version());
-        print_where(instance->folder, running->url, running->plain_url, running->login);
+        print_where(instance->folder, running->url, running->plain_url, running->login,
+                    running->jobs);
         warn_of(*running);
         return 0;
     }
@@ -265,8 +265,8 @@ int up(const UpArguments& arguments) {
                           << 30;
     options.accept_loss = arguments.accept_loss;
     options.ready = [data = instance->folder](const std::string& url, const std::string& plain_url,
-                                              const std::string& login) {
-        print_where(data, url, plain_url, login);
+                                              const std::string& login, const std::string& jobs) {
+        print_where(data, url, plain_url, login, jobs);
     };
     if (const Result<void> ended = run_server(std::move(options)); !ended)
         return report(ended.error());

@@ -70,10 +70,7 @@ const resources::Description& description() {
              .rest = "",
              .kind = Kind::Choice,
              .help = "What keeps the jobs of one workspace from those of another.",
-             .choices = {{"shared_uid", "shared_uid"},
-                         {"workspace_uid", "workspace_uid",
-                          "is not possible yet: all jobs of a pool run as the server's user, one "
-                          "trust domain (`shared_uid`)"}}},
+             .choices = {{"shared_uid", "shared_uid"}, {"workspace_uid", "workspace_uid"}}},
             {.yaml = "price_per_hour",
              .rest = "",
              .kind = Kind::Object,
@@ -102,6 +99,11 @@ Pool read_pool(const std::string& name, const Json& from) {
         return value.as_double();
     };
     pool.price = {price("dedicated"), price("low_priority")};
+    const auto* isolation = resources::find_choice(
+        description().find("isolation")->choices,
+        from.at("isolation").as_string(std::string(name_of(pool.isolation))));
+    if (isolation && isolation->yaml == name_of(Isolation::WorkspaceUid))
+        pool.isolation = Isolation::WorkspaceUid;
     return pool;
 }
 
@@ -117,6 +119,7 @@ std::string_view name_of(ImagePolicy policy) {
 std::string_view name_of(Isolation level) {
     switch (level) {
         case Isolation::SharedUid: return "shared_uid";
+        case Isolation::WorkspaceUid: return "workspace_uid";
     }
     return "";
 }

@@ -27,7 +27,10 @@ enum class ImagePolicy { Host };  // nothing: the interpreter is the machine's o
 std::string_view name_of(ImagePolicy policy);
 
 // What keeps the tasks of one workspace from those of another on the same machine.
-enum class Isolation { SharedUid };  // nothing: all run as one user, the pool is one trust domain
+enum class Isolation {
+    SharedUid,    // nothing: all run as one user, the pool is one trust domain
+    WorkspaceUid  // each workspace has a user of the machine; where the server is root
+};
 std::string_view name_of(Isolation level);
 
 // What an hour of one of its nodes costs, by tier, where its compute does not say; the unit is the

@@ -68,17 +68,19 @@ TEST(Pools, APoolSaysWhatItsNodesCostAndHowTheyAreKeptApart) {
         "    isolation: shared_uid\n"
         "  far:\n"
         "    slots: 1\n"
+        "    isolation: workspace_uid\n"
         "    image: host\n");
     ASSERT_TRUE(pools) << pools.error().message;
     EXPECT_EQ(pools->at(0).price.dedicated, 1.5);
     EXPECT_EQ(pools->at(0).price.low_priority, 0.0);
     EXPECT_FALSE(pools->at(1).price.dedicated);
-    EXPECT_EQ(pools->at(1).isolation, Isolation::SharedUid);
+    EXPECT_EQ(pools->at(0).isolation, Isolation::SharedUid);
+    EXPECT_EQ(pools->at(1).isolation, Isolation::WorkspaceUid);
     const std::string all = told(
         "pools:\n"
         "  local:\n"
         "    price_per_hour: {dedicated: -1, low: 3}\n"
-        "    isolation: workspace_uid\n"
+        "    isolation: container\n"
         "    image: venv\n"
         "  far:\n"
         "    slots: 1\n"
@@ -87,7 +89,7 @@ TEST(Pools, APoolSaysWhatItsNodesCostAndHowTheyAreKeptApart) {
     for (const char* part :
          {"pools.local.price_per_hour.dedicated: expected a price from 0",
           "pools.local.price_per_hour.low: is not a key of ",
-          "pools.yaml:4:5: pools.local.isolation: ", "one trust domain",
+          "pools.yaml:4:5: pools.local.isolation: ", "workspace_uid",
           "pools.yaml:5:5: pools.local.image: ", "is what `host` does",
           "pools.far.price_per_hour: expected a mapping", "pools.yaml:9:5: pools.far.isolation: "})
         EXPECT_NE(all.find(part), std::string::npos) << part << "\nin\n" << all;

@@ -67,6 +67,13 @@ Result<Fd> open_own(int parent, const char* name, int flags, const std::string& 
     }
 }
 
+// Gives its owner all rights to a folder. Whoever may write here could have put a link to anything
+// in its place since it was looked at: that is not followed.
+bool make_own(int parent, const char* name) {
+    const Fd folder(::openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    return folder && ::chmod(("/proc/self/fd/" + std::to_string(folder.get())).c_str(), 0700) == 0;
+}
+
 Result<void> remove_entries(Fd folder, const std::string& path, int depth, Removal& removal);
 
 Result<void> remove_folder(int parent, const char* name, const std::string& path, int depth,
@@ -78,8 +85,7 @@ Result<void> remove_folder(int parent, const char* name, const std::string& path
         if (::renameat(parent, name, removal.root, elsewhere.c_str()) == 0) return {};
     }
     Result<Fd> folder = open_own(parent, name, flags, path);
-    if (!folder && folder.error().code == Code::PermissionDenied &&
-        ::fchmodat(parent, name, 0700, 0) == 0)
+    if (!folder && folder.error().code == Code::PermissionDenied && make_own(parent, name))
         folder = open_own(parent, name, flags, path);
     if (!folder) {
         if (folder.error().code == Code::NotFound) return {};

@@ -178,6 +178,19 @@ std::vector<ProcessSeen> list_processes() {
     return all;
 }
 
+std::optional<uid_t> user_of(pid_t pid) {
+    // Not the owner of its folder in /proc: that is root's for one that may not be traced.
+    const Result<std::string> text =
+        read_file("/proc/" + std::to_string(pid) + "/status", 64 << 10);
+    const std::size_t at = text ? text->find("\nUid:\t") : std::string::npos;
+    if (at == std::string::npos) return std::nullopt;
+    uid_t uid = 0;
+    const char* const begin = text->c_str() + at + 6;
+    if (std::from_chars(begin, text->c_str() + text->size(), uid).ec != std::errc())
+        return std::nullopt;
+    return uid;
+}
+
 std::string program_of(pid_t pid) {
     bool removed = false;
     const std::string path = target_of("/proc/" + std::to_string(pid) + "/exe", removed);

@@ -47,6 +47,8 @@ struct ProcessSeen {
     pid_t parent = 0;
 };
 std::vector<ProcessSeen> list_processes();  // of this machine, without zombies
+// As whom it runs, whatever it hides; nothing if it is gone.
+std::optional<uid_t> user_of(pid_t pid);
 // The file name of its executable, also after that was removed; empty if one may not know.
 std::string program_of(pid_t pid);
 // Whether that folder is the one that it works in: the very one, wherever that is now, or one of

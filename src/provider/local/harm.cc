@@ -48,21 +48,24 @@ bool is_marked(pid_t pid, const std::string& folder) {
 // The node's agent and its supervisor, and all that hangs under them. And what a task left behind
 // when those died before. Nobody else, whatever file of the node he looks at: an editor has the
 // folder among its arguments, and a shell in its environment.
-std::vector<ProcessId> processes_of(const std::string& folder) {
-    const std::vector<ProcessSeen> all = list_processes();
+std::vector<ProcessId> processes_of(const std::string& folder, std::optional<uid_t> user) {
+    std::vector<ProcessSeen> all = list_processes();
+    if (user)
+        std::erase_if(all, [&](const ProcessSeen& one) { return user_of(one.id.pid) != user; });
     std::map<pid_t, pid_t> parents;
     for (const ProcessSeen& one : all) parents[one.id.pid] = one.parent;
-    std::set<pid_t> roots;
+    std::set<pid_t> roots, others;
     for (const ProcessSeen& one : all)
-        if ((program_of(one.id.pid) == "turnout-agent" || is_supervisor(one.id.pid)) &&
-            works_in(one.id.pid, folder))
-            roots.insert(one.id.pid);
+        if (program_of(one.id.pid) == "turnout-agent" || is_supervisor(one.id.pid))
+            (works_in(one.id.pid, folder) ? roots : others).insert(one.id.pid);
     const auto belongs = [&](pid_t pid) {
-        bool left_behind = is_marked(pid, folder);
+        bool left_behind = user || is_marked(pid, folder);
         for (pid_t at = pid; at > 1 && parents.contains(at); at = parents[at]) {
             if (roots.contains(at)) return true;
+            if (user && others.contains(at)) return false;
             // The node of another folder, which once had this path.
-            if (left_behind && is_supervisor(at) && !is_marked(at, folder)) left_behind = false;
+            if (!user && left_behind && is_supervisor(at) && !is_marked(at, folder))
+                left_behind = false;
         }
         return left_behind;
     };
@@ -75,7 +78,8 @@ std::vector<ProcessId> processes_of(const std::string& folder) {
 
 }  // namespace
 
-std::vector<std::string> folders_with_processes(const std::string& nodes_folder) {
+std::vector<std::string> folders_with_processes(const std::string& nodes_folder,
+                                                const std::function<bool(uid_t)>& may_tell) {
     const std::string own = "TURNOUT_NODE_FOLDER=" + nodes_folder + "/";
     std::set<std::string> found;
     const auto take = [&](std::string_view path) {
@@ -83,6 +87,9 @@ std::vector<std::string> folders_with_processes(const std::string& nodes_folder)
         if (!name.empty()) found.emplace(name);
     };
     for (const ProcessSeen& one : list_processes()) {
+        if (const auto user = may_tell ? user_of(one.id.pid) : std::nullopt;
+            may_tell && (!user || !may_tell(*user)))
+            continue;
         const std::string proc = "/proc/" + std::to_string(one.id.pid);
         if (program_of(one.id.pid) == "turnout-agent" || is_supervisor(one.id.pid)) {
             char path[4096];
@@ -107,10 +114,10 @@ std::vector<std::string> folders_with_processes(const std::string& nodes_folder)
     return {found.begin(), found.end()};
 }
 
-Result<int> kill_processes_of(const std::string& folder) {
+Result<int> kill_processes_of(const std::string& folder, std::optional<uid_t> user) {
     int killed = 0;
     for (int round = 0; round < 10; ++round) {
-        const std::vector<ProcessId> found = processes_of(folder);
+        const std::vector<ProcessId> found = processes_of(folder, user);
         if (found.empty()) break;
         // First all are stopped: none may see how another ends.
         for (const int signal : {SIGSTOP, SIGKILL})
@@ -140,8 +147,10 @@ Result<std::uint64_t> fill_file_system(const std::string& folder, std::uint64_t 
     if (free <= reserve)
         return fail(Code::FailedPrecondition, "DiskFull",
                     "the file system of " + folder + " is full already", folder);
-    const Fd file(
-        open((folder + kBallast).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    // Its own file, wherever a task may have led that name.
+    unlink((folder + kBallast).c_str());
+    const Fd file(open((folder + kBallast).c_str(),
+                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (file.get() < 0)
         return fail(Code::Unavailable, "OpenFailed", folder + kBallast + ": " + words_of(errno),
                     folder);

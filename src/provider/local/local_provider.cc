@@ -1,6 +1,9 @@
 #include "provider/local/local_provider.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,11 +17,16 @@
 #include "base/text.h"
 #include "io/posix/files.h"
 #include "io/posix/processes.h"
+#include "protocol/surroundings.h"
 #include "provider/local/harm.h"
+#include "provider/variables.h"
+#include "yaml/yaml.h"
 
 namespace turnout {
 
 namespace {
+
+using resources::Reading;
 
 struct AgentHandle {
     ProcessId process;
@@ -49,53 +57,149 @@ std::optional<AgentHandle> handle_in(const std::string& path) {
                        std::move(processors)};
 }
 
-// Nothing where the folder is a copy: what is written there is about the processes of another one.
-std::optional<AgentHandle> read_handle(const std::string& folder) {
-    auto handle = handle_in(folder + "/agent.json");
-    if (handle && !handle->folder_identity.empty() &&
-        handle->folder_identity != folder_identity(folder))
-        return std::nullopt;
-    return handle;
-}
-
-// The supervisor holds this lock for as long as it lives, and no task outlives it.
-bool supervisor_alive(const std::string& folder) {
-    const Result<Fd> lock = lock_file(folder + "/supervisor.lock");
-    return !lock && lock.error().reason == "Locked";
-}
-
-std::vector<std::string> own_environment() {
+// What an agent gets of the server's own surroundings: what is its alone may be a secret.
+std::vector<std::string> surroundings(bool (*passes)(std::string_view)) {
     std::vector<std::string> all;
-    for (char** entry = environ; *entry; ++entry) all.emplace_back(*entry);
+    for (char** entry = environ; *entry; ++entry) {
+        const std::string_view text = *entry;
+        if (passes(text.substr(0, text.find('=')))) all.emplace_back(text);
+    }
     return all;
 }
 
-struct Paths {
-    std::string folder;
-    std::string agent() const { return folder + "/agent.json"; }
-    std::string token() const { return folder + "/node.token"; }
-    std::string log() const { return folder + "/agent.log"; }
-    std::string room() const { return folder + "/room"; }
-};
+void set_variable(std::vector<std::string>& all, const std::string& name,
+                  const std::string& value) {
+    std::erase_if(all, [&](const std::string& one) { return one.starts_with(name + "="); });
+    all.push_back(name + "=" + value);
+}
+
+// The name of a node's folder. Workspace ids and node names have no '_' of their own.
+std::string folder_name(const NodeId& id) {
+    std::string name = id;
+    for (char& c : name)
+        if (c == '/') c = '_';
+    return name;
+}
+
+std::string workspace_of(const NodeId& id) {
+    return id.substr(0, id.find('/'));
+}
+
+bool exists(const std::string& path) {
+    struct stat st{};
+    return ::lstat(path.c_str(), &st) == 0;
+}
+
+void check_uid_range(Reading& reading, const std::string& pointer, const Json& value) {
+    constexpr std::int64_t kLeast = 1000, kMost = 0x7fffffff;
+    const auto& items = value.items();
+    const auto fits = [&](const Json& one) {
+        return one.is_int() && one.as_int() >= kLeast && one.as_int() <= kMost;
+    };
+    if (!value.is_array() || items.size() != 2 || !fits(items[0]) || !fits(items[1]) ||
+        items[0].as_int() > items[1].as_int())
+        reading.refuse(pointer,
+                       "expected [FIRST, LAST], two whole numbers from 1000 to 2147483647");
+}
+
+void check_settings(Reading& reading, const std::string& pointer, const Json& value) {
+    check_variables(reading, pointer, value);
+    const Json& folder = value.at("folder");
+    if (folder.is_string() && (!folder.as_view().starts_with("/") || folder.as_view().size() > 60 ||
+                               folder.as_view().find("..") != std::string_view::npos))
+        reading.refuse(pointer_to(pointer, "folder"),
+                       "expected a folder's path from '/' on, of at most 60 characters");
+}
 
 constexpr std::uint64_t kLeftByDrill = 1 << 20;  // of a disk that a drill fills
 constexpr Span kAskedNoMore = 2min;              // then it has answered in between
+constexpr const char* kShell = "/bin/sh";
 
 }  // namespace
+
+// Where a node is. In its folder may be anything where tasks of a user of their own run: nothing is
+// read or written there but by that user.
+struct LocalProvider::Paths {
+    std::string folder, name;
+    std::optional<NodeUser> user = {};
+
+    std::string agent() const {
+        return user ? user->agents() + "/" + name + ".json" : folder + "/agent.json";
+    }
+    std::string token() const {
+        return user ? user->agents() + "/" + name + ".token" : folder + "/node.token";
+    }
+    std::string log() const { return folder + "/agent.log"; }
+
+    // Nothing where the folder is a copy: what is written there is about the processes of another.
+    std::optional<AgentHandle> handle() const {
+        auto found = handle_in(agent());
+        if (found && !found->folder_identity.empty() &&
+            found->folder_identity != folder_identity(folder))
+            return std::nullopt;
+        return found;
+    }
+    // The supervisor holds this lock for as long as it lives, and no task outlives it.
+    bool supervisor_alive() const {
+        const std::string path = folder + "/supervisor.lock";
+        if (user) {
+            const Fd lock(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+            return lock && ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+        }
+        const Result<Fd> lock = lock_file(path);
+        return !lock && lock.error().reason == "Locked";
+    }
+    // Makes the folder and writes the token.
+    Result<void> prepare(const std::string& secret) const {
+        TURNOUT_TRY(make_directories(folder, 0700));
+        // What the last agent held, for a start on a full disk.
+        ::unlink((folder + "/room").c_str());
+        TURNOUT_TRY(write_file_atomically(token(), secret, 0600));
+        if (!user) return {};
+        // Their parents are root's: neither can be anything else by now.
+        if (::lchown(folder.c_str(), user->uid, user->uid) != 0 ||
+            ::lchown(token().c_str(), 0, user->uid) != 0 || ::chmod(token().c_str(), 0640) != 0)
+            return file_failure("cannot give away", folder, errno);
+        return {};
+    }
+    // Ends all that is the node's; whether there was anything. Where it is the last of its user,
+    // all that is the user's: what a task left behind without a sign of where it came from, too.
+    bool end(const std::string& program) const {
+        if (!user) return kill_processes_of(folder).has_value();
+        const auto nodes = list_directory(user->nodes());
+        const bool last = nodes && std::ranges::all_of(*nodes, [&](const DirectoryEntry& one) {
+                              return one.name == name;
+                          });
+        if (!last) return kill_processes_of(folder, user->uid).has_value();
+        const Result<int> ended = end_all_of(program, *user);
+        return !ended || *ended > 0;
+    }
+    Result<void> remove() const {
+        TURNOUT_TRY(remove_tree(folder));
+        if (!user) return {};
+        ::unlink(token().c_str());
+        ::unlink(agent().c_str());
+        return {};
+    }
+};
 
 struct LocalProvider::Known {
     bool starting = false;
     bool leaving = false;
+    bool own_user = false;
     int cores = 0;
     std::string python;
-    std::optional<ProcessId> silent;  // it lived when it was asked for
+    std::vector<std::string> variables;  // of its pool
+    std::optional<ProcessId> silent;     // it lived when it was asked for
     Span silent_since{}, asked{};
 };
 
 LocalProvider::LocalProvider(Loop& loop, LocalProviderOptions options, ProviderEvents events)
     : loop_(loop), options_(std::move(options)), events_(std::move(events)) {
     free_all_file_systems(options_.nodes_folder);  // of a drill that its server did not outlive
-    find_nodes();
+    if (const auto folders = list_directory(options_.nodes_folder))
+        for (const DirectoryEntry& entry : *folders)
+            keep_processors({options_.nodes_folder + "/" + entry.name, entry.name});
 }
 
 LocalProvider::~LocalProvider() = default;
@@ -109,20 +213,46 @@ const resources::Description& local_settings() {
         .fields = {{.yaml = "python",
                     .rest = "",
                     .kind = resources::Kind::Text,
-                    .help = "Interpreter of its nodes; that of `turnout up --python` if absent."}}};
+                    .help = "Interpreter of its nodes; that of `turnout up --python` if absent."},
+                   {.yaml = "variables",
+                    .rest = "",
+                    .kind = resources::Kind::TextMap,
+                    .help = "Of the environment of its agents, as UV_INDEX_URL."},
+                   {.yaml = "uid_range",
+                    .rest = "",
+                    .kind = resources::Kind::Special,
+                    .help = "With `isolation: workspace_uid`: the numbers of its users.",
+                    .special = {.shape = "[first, last]",
+                                .check = check_uid_range,
+                                .to_rest = nullptr,
+                                .from_rest = nullptr}},
+                   {.yaml = "folder",
+                    .rest = "",
+                    .kind = resources::Kind::Text,
+                    .help =
+                        "With `isolation: workspace_uid`: where those users have their files."}},
+        .check = check_settings};
     return settings;
 }
 
 // Of an earlier life of the server. Where neither agent nor supervisor is left, nothing runs.
-void LocalProvider::find_nodes() {
-    const Result<std::vector<DirectoryEntry>> folders = list_directory(options_.nodes_folder);
-    if (!folders) return;
-    for (const DirectoryEntry& entry : *folders) {
-        const std::string folder = options_.nodes_folder + "/" + entry.name;
-        const std::optional<AgentHandle> handle = read_handle(folder);
-        if (handle && !handle->node.empty() && (handle->alive() || supervisor_alive(folder)))
-            processors_.keep(handle->node, handle->processors);
+void LocalProvider::keep_processors(const Paths& node) {
+    const std::optional<AgentHandle> handle = node.handle();
+    if (handle && !handle->node.empty() && (handle->alive() || node.supervisor_alive()))
+        processors_.keep(handle->node, handle->processors);
+}
+
+Result<void> LocalProvider::use_users(NodeUsers users, std::set<std::string> pools) {
+    users_ = std::move(users);
+    pools_of_users_ = std::move(pools);
+    for (const NodeUser& user : users_->all()) {
+        free_all_file_systems(user.nodes());
+        TURNOUT_TRY(options_.open_way(user));
+        if (const auto folders = list_directory(user.nodes()))
+            for (const DirectoryEntry& entry : *folders)
+                keep_processors({user.nodes() + "/" + entry.name, entry.name, user});
     }
+    return {};
 }
 
 std::vector<DrillKind> LocalProvider::kinds() const {
@@ -139,9 +269,10 @@ void LocalProvider::begin(const NodeId& id, std::string_view name, Span how_long
             [reply = std::move(reply), why = not_offered(name, kinds())] { reply(Failure(why)); });
     auto outcome = std::make_shared<Result<Json>>(Json::object());  // shared with the pool's thread
     loop_.blocking(
-        [fills, folder = folder_of(id), outcome] {
+        [fills, place = place_of(id), folder = folder_of(id), outcome] {
             if (!fills) {
-                const Result<int> killed = kill_processes_of(folder);
+                const Result<int> killed = kill_processes_of(
+                    folder, place.user ? std::optional(place.user->uid) : std::nullopt);
                 if (killed)
                     (*outcome)->set("processes", *killed);
                 else
@@ -167,11 +298,18 @@ void LocalProvider::begin(const NodeId& id, std::string_view name, Span how_long
         });
 }
 
+LocalProvider::Paths LocalProvider::place_of(const NodeId& id) const {
+    Paths shared{options_.nodes_folder + "/" + folder_name(id), folder_name(id)};
+    const NodeUser* const user = users_ ? users_->find(workspace_of(id)) : nullptr;
+    if (!user || exists(shared.folder)) return shared;
+    Paths own{user->nodes() + "/" + shared.name, shared.name, *user};
+    const auto known = nodes_.find(id);
+    const bool wanted = known != nodes_.end() && known->second.own_user;
+    return wanted || exists(own.folder) ? own : shared;
+}
+
 std::string LocalProvider::folder_of(const NodeId& id) const {
-    std::string name = id;
-    for (char& c : name)
-        if (c == '/') c = '_';  // workspace ids and node names have no '_' of their own
-    return options_.nodes_folder + "/" + name;
+    return place_of(id).folder;
 }
 
 // The way back; "" for what is no node's folder.
@@ -186,7 +324,30 @@ void LocalProvider::provision(const NodeRequest& request) {
     if (node.leaving) return;
     node.cores = request.cores;
     node.python = request.settings.at("python").as_string(options_.python);
+    node.variables.clear();
+    for (const auto& [name, value] : request.settings.at("variables").members())
+        node.variables.push_back(name + "=" +
+                                 (value.is_string() ? value.as_string() : value.dump()));
+    if (pools_of_users_.contains(request.pool)) {
+        node.own_user = true;
+        if (const Result<void> had = be_had_by_user(request.id); !had) {
+            nodes_.erase(request.id);
+            loop_.post(
+                [this, id = request.id, why = had.error(), alive = std::weak_ptr<int>(alive_)] {
+                    if (alive.lock()) events_.failed(id, why);
+                });
+            return;
+        }
+        // It is from before its pool said so, and runs as root: it goes, and another one comes.
+        if (!place_of(request.id).user) return release(request.id, {});
+    }
     start_agent(request.id);
+}
+
+Result<void> LocalProvider::be_had_by_user(const NodeId& id) {
+    if (users_->find(workspace_of(id))) return {};
+    const NodeUser user = TURNOUT_TRY(users_->claim(workspace_of(id)));
+    return options_.open_way(user);
 }
 
 // NVIDIA's driver lists its devices in /proc.
@@ -218,19 +379,37 @@ void LocalProvider::list(Answer answer) {
     auto seen = std::make_shared<Seen>();  // shared with the pool's thread
     on_their_way(seen->nodes);
     loop_.blocking(
-        [seen, nodes = options_.nodes_folder] {
+        [seen, nodes = options_.nodes_folder,
+         users = users_ ? users_->all() : std::vector<NodeUser>()] {
             std::set<NodeId> alive;
-            for (const std::string& folder : folders_with_processes(nodes))
-                alive.insert(node_of(folder));
-            if (access(nodes.c_str(), F_OK) == 0) {
-                const Result<std::vector<DirectoryEntry>> folders = list_directory(nodes);
-                if (!folders) {
-                    seen->looked = Failure(folders.error());
-                    return;
-                }
-                for (const DirectoryEntry& entry : *folders)
-                    seen->nodes.try_emplace(node_of(entry.name), FoundNode::Is::Unknown);
-            }
+            std::set<uid_t> uids;
+            for (const NodeUser& user : users) uids.insert(user.uid);
+            const auto look = [&](const std::string& folder, const std::vector<std::string>& with,
+                                  const std::string& only) -> Result<void> {
+                const auto one = [&](const std::string& name) {
+                    const NodeId id = node_of(name);
+                    return only.empty() || workspace_of(id) == only ? id : NodeId();
+                };
+                for (const std::string& name : with) alive.insert(one(name));
+                if (!exists(folder)) return {};
+                for (const DirectoryEntry& entry : TURNOUT_TRY(list_directory(folder)))
+                    seen->nodes.try_emplace(one(entry.name), FoundNode::Is::Unknown);
+                return {};
+            };
+            // A task says what it likes of itself: of others' nodes it is not asked.
+            seen->looked =
+                look(nodes,
+                     folders_with_processes(
+                         nodes, uids.empty() ? std::function<bool(uid_t)>()
+                                             : [&](uid_t uid) { return !uids.contains(uid); }),
+                     "");
+            for (const NodeUser& user : users)
+                if (seen->looked)
+                    seen->looked =
+                        look(user.nodes(),
+                             folders_with_processes(user.nodes(),
+                                                    [&](uid_t uid) { return uid == user.uid; }),
+                             user.workspace);
             for (const NodeId& id : alive) seen->nodes[id] = FoundNode::Is::Alive;
             seen->nodes.erase("");
         },
@@ -251,13 +430,28 @@ void LocalProvider::start_agent(const NodeId& id) {
     if (now - std::exchange(node.asked, now) > kAskedNoMore) node.silent.reset();
     const std::optional<ProcessId> stuck =
         now - node.silent_since >= options_.silent_agent ? node.silent : std::nullopt;
-    const Paths paths{folder_of(id)};
+    const Paths paths = place_of(id);
     const std::string token = options_.node_token(id).reveal();
     const LocalProviderOptions& o = options_;
-    std::vector<std::string> argv = {o.agent,        "--server",   "unix:" + o.server_socket,
-                                     "--node",       id,           "--folder",
-                                     paths.folder,   "--cache",    o.cache_folder,
-                                     "--token-file", paths.token()};
+    const auto& user = paths.user;
+    const std::string agent = user ? users_->agent() : o.agent;
+    std::vector<std::string> argv = {
+        agent,          "--server",   "unix:" + (user ? user->socket() : o.server_socket),
+        "--node",       id,           "--folder",
+        paths.folder,   "--cache",    user ? user->cache() : o.cache_folder,
+        "--token-file", paths.token()};
+    std::vector<std::string> environment =
+        surroundings(user ? agent_protocol::neutral_variable : agent_protocol::allowed_variable);
+    if (user) {
+        const std::string name =
+            "turnout-" + std::to_string(user->uid);  // it has no entry of its own
+        set_variable(environment, "HOME", user->home());
+        set_variable(environment, "USER", name);
+        set_variable(environment, "LOGNAME", name);
+        set_variable(environment, "SHELL", kShell);
+    }
+    for (const std::string& one : node.variables)
+        set_variable(environment, one.substr(0, one.find('=')), one.substr(one.find('=') + 1));
     if (!o.uv.empty()) argv.insert(argv.end(), {"--uv", o.uv});
     if (!node.python.empty()) argv.insert(argv.end(), {"--python", node.python});
     // One that is only to leave starts nothing any more.
@@ -273,9 +467,9 @@ void LocalProvider::start_agent(const NodeId& id) {
     };
     auto outcome = std::make_shared<Outcome>();  // shared with the pool's thread
     loop_.blocking(
-        [id, paths, token, argv, own, stuck, outcome] {
+        [id, paths, token, argv, environment, own, stuck, outcome] {
             outcome->result = [&]() -> Result<void> {
-                if (const auto handle = read_handle(paths.folder)) {
+                if (const auto handle = paths.handle()) {
                     reap(handle->process.pid);
                     const bool moved = !handle->folder.empty() && handle->folder != paths.folder;
                     if (handle->alive() && !moved) {
@@ -288,17 +482,17 @@ void LocalProvider::start_agent(const NodeId& id) {
                     // without it.
                     if (moved && handle->alive()) (void)send_signal(handle->process, SIGKILL);
                 }
-                TURNOUT_TRY(make_directories(paths.folder, 0700));
-                // What the last agent held, for a start on a full disk.
-                ::unlink(paths.room().c_str());
-                TURNOUT_TRY(write_file_atomically(paths.token(), token, 0600));
+                TURNOUT_TRY(paths.prepare(token));
                 SpawnRequest request;
                 request.program = argv.front();
                 request.arguments = argv;
-                request.environment = own_environment();
+                request.environment = environment;
                 request.directory = paths.folder;
                 request.output = request.error = paths.log();
-                const ProcessId process = TURNOUT_TRY(spawn(request));
+                const ProcessId process = TURNOUT_TRY(
+                    paths.user ? start_as_user(argv.front(), {*paths.user, paths.folder,
+                                                              paths.log(), argv, environment})
+                               : spawn(request));
                 Json handle = Json::object();
                 handle.set("pid", static_cast<std::int64_t>(process.pid));
                 handle.set("startTicks", static_cast<std::int64_t>(process.start_ticks));
@@ -351,25 +545,25 @@ void LocalProvider::watch_leaving(const NodeId& id, Span since, int round) {
     if (nodes_[id].starting)
         return again(since, round);  // what is about to be started would be missed
     const bool patient = clock_.since_boot() - since < options_.leaving;
-    const std::string folder = folder_of(id);
+    const Paths paths = place_of(id);
     struct Seen {
         bool folder = false, agent = false, supervisor = false, removed = false;
     };
     auto seen = std::make_shared<Seen>();  // shared with the pool's thread
     loop_.blocking(
-        [folder, seen, patient] {
-            seen->folder = access(folder.c_str(), F_OK) == 0;
-            const auto handle = read_handle(folder);
+        [paths, program = users_ ? users_->agent() : "", seen, patient] {
+            seen->folder = exists(paths.folder);
+            const auto handle = paths.handle();
             if (handle) reap(handle->process.pid);
             seen->agent = handle && handle->alive();
-            seen->supervisor = seen->folder && supervisor_alive(folder);
+            seen->supervisor = seen->folder && paths.supervisor_alive();
             if ((seen->agent || seen->supervisor) && patient) return;
             // Stopped, or stuck: nobody is asked any more. Or somebody removed what tells of them,
             // which proves nothing.
-            const bool killed = kill_processes_of(folder).has_value();
+            const bool killed = paths.end(program);
             if (seen->agent) (void)send_signal(handle->process, SIGKILL);
             if (!killed && !seen->agent && !seen->supervisor)
-                seen->removed = !seen->folder || remove_tree(folder).has_value();
+                seen->removed = !seen->folder || paths.remove().has_value();
         },
         [this, id, since, seen, patient, round, again, alive = std::weak_ptr<int>(alive_)] {
             if (!alive.lock()) return;

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "io/posix/files.h"
 #include "io/posix/sockets.h"
+#include "provider/variables.h"
 
 #include <unistd.h>
 
@@ -41,9 +42,6 @@ bool fits_as_folder(std::string_view text) {
            std::ranges::none_of(text, [](unsigned char c) { return c < ' ' || c == 0x7f; }) &&
            std::ranges::none_of(split(text, '/'),
                                 [](const std::string& part) { return part == ".."; });
-}
-bool fits_as_variable(std::string_view name) {
-    return !name.empty() && !is_digit(name.front()) && fits(name, "_");
 }
 
 void check_hosts(Reading& reading, const std::string& pointer, const Json& value);
@@ -176,10 +174,7 @@ void check_hosts(Reading& reading, const std::string& pointer, const Json& value
 // What only the whole tells.
 void check_pool(Reading& reading, const std::string& pointer, const Json& value) {
     check_common(reading, pointer, value);
-    for (const auto& [name, text] : value.at("variables").members())
-        if (!fits_as_variable(name))
-            reading.refuse(pointer_to(pointer_to(pointer, "variables"), name),
-                           "expected the name of a variable: letters, digits and '_'");
+    check_variables(reading, pointer, value);
     std::set<std::string> names;
     const auto& hosts = value.at("hosts").items();
     for (std::size_t i = 0; i < hosts.size(); ++i) {

@@ -1,0 +1,301 @@
+#include "provider/local/users.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+
+#include "base/hash.h"
+#include "base/text.h"
+#include "io/posix/files.h"
+#include "io/posix/processes.h"
+
+namespace turnout {
+namespace {
+
+constexpr mode_t kPassable = 0711, kUsersOnly = 0710;
+
+Failure refuse(const std::string& why) {
+    return fail(Code::FailedPrecondition, "NoUsers", "isolation: workspace_uid: " + why,
+                "isolation");
+}
+
+std::optional<uid_t> number_of(std::string_view text) {
+    uid_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end != text.data() + text.size() || text.empty())
+        return std::nullopt;
+    return number;
+}
+
+// A folder of root's with that mode and group, made if it is not there.
+Result<void> own_folder(const std::string& path, mode_t mode, uid_t user, gid_t group) {
+    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
+        return file_failure("cannot make the folder", path, errno);
+    const Fd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!folder) return file_failure("cannot open the folder", path, errno);
+    if (::fchown(folder.get(), user, group) != 0 || ::fchmod(folder.get(), mode) != 0)
+        return file_failure("cannot give away the folder", path, errno);
+    return {};
+}
+
+// What is wrong with the way to `path`; "" if nothing. Those users must be able to pass it, and
+// nobody but root may put something else in its place.
+std::string fault_on_the_way(const std::string& path) {
+    for (std::size_t at = 1; at <= path.size(); ++at) {
+        if (at != path.size() && path[at] != '/') continue;
+        struct stat st{};
+        const std::string part = path.substr(0, at);
+        if (::stat(part.c_str(), &st) != 0) return {};  // what is missing is made
+        if ((st.st_mode & S_IXOTH) == 0) return "other users cannot pass '" + part + "'";
+        const bool all_may_write = (st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0;
+        if (st.st_uid != 0 || all_may_write)
+            return "'" + part + "' can be changed by others than root";
+    }
+    return {};
+}
+
+struct Identity {
+    std::string id, data, folder;
+    UidRange range;
+};
+std::string identity_file(const std::string& data) {
+    return data + "/users.json";
+}
+std::optional<Identity> read_identity(const std::string& data) {
+    const Result<std::string> text = read_file(identity_file(data), 64 << 10);
+    const Result<Json> json = text ? parse_json(*text) : Result<Json>(Json());
+    if (!json || json->at("id").as_string().empty()) return std::nullopt;
+    return Identity{json->at("id").as_string(),
+                    json->at("data").as_string(),
+                    json->at("folder").as_string(),
+                    {static_cast<uid_t>(json->at("first").as_int()),
+                     static_cast<uid_t>(json->at("last").as_int())}};
+}
+
+// Which server that data folder is, for as long as it is there.
+Result<std::string> identity_of(const std::string& data, const UsersSettings& settings) {
+    Identity now{{}, data, settings.folder, settings.range};
+    if (const auto before = read_identity(data)) {
+        const bool copied = before->data != data &&
+                            read_identity(before->data).value_or(Identity{}).id == before->id;
+        if (!copied) now.id = before->id;
+    }
+    if (now.id.empty()) {
+        const std::string bytes = TURNOUT_TRY(read_file("/proc/sys/kernel/random/uuid", 64));
+        now.id = std::string(trim(bytes));
+    }
+    const Json json = Json::object({{"id", now.id},
+                                    {"data", now.data},
+                                    {"folder", now.folder},
+                                    {"first", static_cast<std::int64_t>(now.range.first)},
+                                    {"last", static_cast<std::int64_t>(now.range.last)}});
+    TURNOUT_TRY(write_file_atomically(identity_file(data), json.dump() + "\n", 0600));
+    return now.id;
+}
+
+int status_of(const ProcessId& process) {
+    int status = -1;
+    while (::waitpid(process.pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+}  // namespace
+
+std::string why_not(const UidRange& range) {
+    const auto numbers = [&](uid_t uid) { return uid >= range.first && uid <= range.last; };
+    ::setpwent();
+    std::string found;
+    for (const passwd* one; found.empty() && (one = ::getpwent());)
+        if (numbers(one->pw_uid))
+            found = std::to_string(one->pw_uid) + " of it is the user '" + one->pw_name + "'";
+    ::endpwent();
+    if (!found.empty()) return found;
+    for (const char* file : {"/etc/subuid", "/etc/subgid"}) {
+        const Result<std::string> text = read_file(file, 1 << 20);
+        if (!text) continue;
+        for (const std::string& line : split(*text, '\n')) {
+            const std::vector<std::string> parts = split(line, ':');
+            if (parts.size() != 3) continue;
+            const auto first = number_of(trim(parts[1])), count = number_of(trim(parts[2]));
+            if (first && count && *count > 0 && *first <= range.last &&
+                *first + (*count - 1) >= range.first)
+                return "a part of it is '" + parts[0] + "' to give away (" + file + ")";
+        }
+    }
+    return {};
+}
+
+UsersSettings users_settings(const Json& settings) {
+    UsersSettings out;
+    const auto& range = settings.at("uid_range").items();
+    if (range.size() == 2)
+        out.range = {static_cast<uid_t>(range[0].as_int()), static_cast<uid_t>(range[1].as_int())};
+    out.folder = settings.at("folder").as_string(std::string(kUsersFolder));
+    while (out.folder.size() > 1 && out.folder.ends_with('/')) out.folder.pop_back();
+    return out;
+}
+
+std::optional<UsersSettings> NodeUsers::earlier(const std::string& data) {
+    const auto before = read_identity(data);
+    if (!before || before->folder.empty()) return std::nullopt;
+    return UsersSettings{before->range, before->folder};
+}
+
+Result<void> NodeUsers::possible(const UsersSettings& settings) {
+    if (::geteuid() != 0)
+        return refuse(
+            "only a server that runs as root can give workspaces users of their own: start it as "
+            "root, or write `isolation: shared_uid`");
+    if (const std::string why = why_not(settings.range); !why.empty())
+        return refuse("uid_range from " + std::to_string(settings.range.first) + " to " +
+                      std::to_string(settings.range.last) + " cannot be used: " + why);
+    const std::string parent = settings.folder.substr(0, settings.folder.rfind('/'));
+    if (const std::string fault = fault_on_the_way(parent); !fault.empty())
+        return refuse(fault + ", on the way to '" + settings.folder +
+                      "': name another `folder` in the pool's settings");
+    return {};
+}
+
+Result<NodeUsers> NodeUsers::open(const std::string& data, UsersSettings settings,
+                                  const std::string& agent, const std::string& uv) {
+    TURNOUT_TRY(possible(settings));
+    NodeUsers users;
+    users.settings_ = std::move(settings);
+    const std::string& root = users.settings_.folder;
+    if (const std::size_t slash = root.rfind('/'); slash > 0)
+        TURNOUT_TRY(make_directories(root.substr(0, slash), 0755));
+    TURNOUT_TRY(own_folder(root, kPassable, 0, 0));
+    users.data_ = TURNOUT_TRY(identity_of(data, users.settings_));
+    TURNOUT_TRY(users.publish(agent, uv));
+    TURNOUT_TRY(users.probe());
+    for (const DirectoryEntry& entry : TURNOUT_TRY(list_directory(root))) {
+        const auto uid = number_of(entry.name);
+        if (!uid || *uid == 0) continue;
+        const Result<std::string> text =
+            read_file(root + "/" + entry.name + "/owner.json", 64 << 10);
+        const Result<Json> owner = text ? parse_json(*text) : Result<Json>(Json());
+        if (!owner || owner->at("data").as_string() != users.data_) continue;
+        // What an interrupted claim left is completed.
+        users.users_.push_back(TURNOUT_TRY(users.make(*uid, owner->at("workspace").as_string())));
+    }
+    return users;
+}
+
+// Where others may run them, and nobody but root change them; by their content, since one of an
+// earlier build may still run.
+Result<void> NodeUsers::publish(const std::string& agent, const std::string& uv) {
+    const std::string bytes = TURNOUT_TRY(read_file(agent));
+    const std::string bin = settings_.folder + "/bin",
+                      place = bin + "/" + to_hex(sha256(bytes)).substr(0, 12);
+    TURNOUT_TRY(own_folder(bin, 0755, 0, 0));
+    TURNOUT_TRY(own_folder(place, 0755, 0, 0));
+    agent_ = place + "/turnout-agent";
+    struct stat here{}, there{};
+    if (::stat(agent_.c_str(), &there) != 0 ||
+        static_cast<std::size_t>(there.st_size) != bytes.size())
+        TURNOUT_TRY(write_file_atomically(agent_, bytes, 0755));
+    const std::string copy = place + "/uv";
+    if (uv.empty() || ::stat(uv.c_str(), &here) != 0) return {};
+    if (::stat(copy.c_str(), &there) == 0 && there.st_size == here.st_size &&
+        there.st_mtim.tv_sec >= here.st_mtim.tv_sec)
+        return {};
+    return write_file_atomically(copy, TURNOUT_TRY(read_file(uv)), 0755);
+}
+
+// That a user of the range can be had here and reaches its programs is tried, not supposed: root of
+// a container may be without the right to be somebody else.
+Result<void> NodeUsers::probe() const {
+    NodeUser user;
+    user.uid = settings_.range.last;
+    UserProgram program{user, "/", "", {agent_, "--version"}, {}};
+    const Result<ProcessId> begun = start_as_user(agent_, program);
+    if (!begun) return refuse(begun.error().message);
+    if (status_of(*begun) != 0)
+        return refuse("this machine does not let root start '" + agent_ + "' as user " +
+                      std::to_string(user.uid));
+    return {};
+}
+
+Result<NodeUser> NodeUsers::make(uid_t uid, const std::string& workspace) const {
+    NodeUser user{uid, workspace, settings_.folder + "/" + std::to_string(uid)};
+    TURNOUT_TRY(own_folder(user.agents(), kUsersOnly, 0, uid));
+    TURNOUT_TRY(own_folder(user.nodes(), kUsersOnly, 0, uid));
+    TURNOUT_TRY(own_folder(user.cache(), 0700, uid, uid));
+    TURNOUT_TRY(own_folder(user.home(), 0700, uid, uid));
+    TURNOUT_TRY(own_folder(user.folder, kUsersOnly, 0, uid));  // last: now it may be used
+    return user;
+}
+
+Result<NodeUser> NodeUsers::claim(const std::string& workspace) {
+    if (const NodeUser* known = find(workspace)) return *known;
+    for (uid_t uid = settings_.range.first;; ++uid) {
+        const std::string folder = settings_.folder + "/" + std::to_string(uid);
+        if (::mkdir(folder.c_str(), 0700) == 0) {
+            // Whoever runs under that number without us would be one with the workspace.
+            if (!processes_of_user(uid).empty()) {
+                ::rmdir(folder.c_str());
+            } else {
+                const Json owner = Json::object({{"data", data_}, {"workspace", workspace}});
+                TURNOUT_TRY(
+                    write_file_atomically(folder + "/owner.json", owner.dump() + "\n", 0600));
+                users_.push_back(TURNOUT_TRY(make(uid, workspace)));
+                return users_.back();
+            }
+        } else if (errno != EEXIST) {
+            return file_failure("cannot make the folder", folder, errno);
+        }
+        if (uid == settings_.range.last)
+            return fail(Code::ResourceExhausted, "NoUid",
+                        "the numbers of `uid_range` from " + std::to_string(settings_.range.first) +
+                            " to " + std::to_string(settings_.range.last) +
+                            " are used up: each workspace has one (" + settings_.folder + ")",
+                        "uid_range");
+    }
+}
+
+const NodeUser* NodeUsers::find(std::string_view workspace) const {
+    const auto found = std::ranges::find(users_, workspace, &NodeUser::workspace);
+    return found == users_.end() ? nullptr : &*found;
+}
+
+Result<ProcessId> start_as_user(const std::string& agent, const UserProgram& program) {
+    SpawnRequest request;
+    request.program = agent;
+    request.arguments = {agent, "as-user", std::to_string(program.user.uid), program.log};
+    request.arguments.insert(request.arguments.end(), program.arguments.begin(),
+                             program.arguments.end());
+    request.environment = program.environment;
+    request.directory = program.directory;
+    return spawn(request);
+}
+
+Result<int> end_all_of(const std::string& agent, const NodeUser& user) {
+    TURNOUT_CHECK(user.uid != 0, "never root's");
+    const auto found = static_cast<int>(processes_of_user(user.uid).size());
+    if (found == 0) return 0;
+    SpawnRequest request;
+    request.program = agent;
+    request.arguments = {agent, "as-user", std::to_string(user.uid), "end-all"};
+    const ProcessId ending = TURNOUT_TRY(spawn(request));
+    if (status_of(ending) != 0)
+        return internal("the processes of user " + std::to_string(user.uid) + " cannot be ended");
+    return found;
+}
+
+std::vector<ProcessId> processes_of_user(uid_t uid) {
+    std::vector<ProcessId> found;
+    for (const ProcessSeen& one : list_processes())
+        if (user_of(one.id.pid) == uid) found.push_back(one.id);
+    return found;
+}
+
+}  // namespace turnout
