@@ -15,6 +15,7 @@
 #include "agent/server.h"
 #include "agent/tar.h"
 #include "agent/work.h"
+#include "protocol/surroundings.h"
 
 namespace turnout::agent {
 namespace {
