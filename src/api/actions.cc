@@ -273,13 +273,22 @@ std::string key_of(std::string_view method, std::string_view pattern) {
     return std::string(method) + " " + std::string(pattern);
 }
 
+std::string_view run_in(std::string_view pattern) {
+    if (pattern.find("/jobs/{name}") != std::string_view::npos) return "name";
+    if (pattern.find("/jobs/{job}/inputs/") != std::string_view::npos) return "job";
+    // What is registered may be among the artifacts of any run: looked at by its place.
+    if (pattern.find("/runs/{id}") != std::string_view::npos &&
+        pattern.find("/artifacts") == std::string_view::npos)
+        return "id";
+    return "";
+}
+
 std::unordered_map<std::string, Need> build() {
     std::unordered_map<std::string, Need> table;
     const auto add = [&](const Row& row, std::string_view before = "") {
+        const std::string pattern = std::string(before) + std::string(row.pattern);
         const bool is_new =
-            table
-                .emplace(key_of(row.method, std::string(before) + std::string(row.pattern)),
-                         Need{row.where, row.action})
+            table.emplace(key_of(row.method, pattern), Need{row.where, row.action, run_in(pattern)})
                 .second;
         TURNOUT_CHECK(is_new, "two rows for a route");
     };

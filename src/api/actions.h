@@ -31,6 +31,9 @@ enum class Where {
 struct Need {
     Where where;
     std::string_view action;
+    // The parameter that names the run or job it is about; "" if none does: what is of runs is then
+    // the handler's to ask (api/run_reach.h).
+    std::string_view run = "";
 };
 
 // Nothing of a route that is in no row.

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "access/run_reach.h"
 #include "api/actions.h"
 #include "base/json.h"
 #include "base/lru.h"
@@ -72,6 +73,17 @@ public:
     virtual const std::string& tenant() const = 0;
 };
 
+// A run that asks, as far as that stays the same (api/run_reach.h).
+struct KnownRun {
+    std::uint64_t revision = 0;  // of its job's row
+    access::RunReach reach = {};
+    std::string acts_for = {};  // the user for whom it acts; "" = itself alone
+};
+struct Registered {
+    std::uint64_t changes = 0;  // of the catalog, see there
+    access::Places places = {};
+};
+
 struct ServerInfo {
     std::string version;
     std::string tls_origin;    // "https://127.0.0.1:8443": fallback when a request has no Host
@@ -104,6 +116,8 @@ struct Services {
     Space* space = nullptr;  // null: this server's machine is not looked at
     // Computes by their key, parsed, with the revision of their row.
     Lru<std::pair<std::uint64_t, Compute>> computes{64};
+    Lru<KnownRun> runs{256};          // by "{wsid}/{job}"
+    Lru<Registered> registered{16};   // by workspace
     Turns removals;  // of jobs, by "{wsid}/{job}": one at a time removes one
     // A machine that is to be attached, as its provider will reach it; and what was found there:
     // {reachable, message, hostKey, os, system, cores, memoryBytes, gpus, python, …}.
@@ -122,8 +136,11 @@ enum class Access {
     // workspace, which the route compares.
     Signed,
     User,  // a user's bearer
-    Run,   // a user's bearer, or the run token of the workspace in the path ({ws} or {wsid})
-    // As Run, for a run that has `identity: user_identity`: it then is the user who submitted it.
+    // A user's bearer, or the run token of the workspace in the path ({ws} or {wsid}) as far as the
+    // route's action is one of runs (access/run_reach.h).
+    Run,
+    // A user's bearer, or that of a run with `identity: user_identity`: it then is the user who
+    // submitted it. So it is on rows of Run, where the run itself is refused.
     Behalf,
     AnyRun,  // a user's bearer, or any run's: what is the same for all
     Node,    // a node's token

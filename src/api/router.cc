@@ -3,10 +3,10 @@
 #include <memory>
 
 #include "api/api.h"
+#include "api/run_reach.h"
 #include "base/text.h"
 #include "blob/blobs.h"
 #include "catalog/catalog.h"
-#include "control/jobs.h"
 
 namespace turnout::api {
 
@@ -112,12 +112,47 @@ Result<std::string> workspace_of_path(Services& services, const Call& call) {
     return found ? found->id : std::string();
 }
 
-Result<void> authorize(Services& services, Access access, Call& call) {
+// It goes on as the user it acts for, whose roles are looked at then; else PermissionDenied.
+Result<void> become_user(Services& services, Call& call) {
+    auto user = TURNOUT_TRY(user_of(services, call.principal));
+    if (!user) return beyond_reach(call.principal);
+    call.principal = std::move(*user);
+    return {};
+}
+
+Result<void> authorize_run(Services& services, const Route& route, Call& call) {
+    const Principal& run = call.principal;
+    if (run.kind != Principal::Kind::Run || run.workspace.empty() ||
+        TURNOUT_TRY(workspace_of_path(services, call)) != run.workspace)
+        return Failure(forbidden("this token reaches only the workspace of its job"));
+    const Need need = route.need.value_or(Need{Where::Server, ""});
+    switch (route.access == Access::Behalf ? access::RunMay::Nothing
+                                           : access::run_may(need.action)) {
+        case access::RunMay::Catalog:
+        case access::RunMay::Places: return {};
+        case access::RunMay::Own:
+            if (need.run.empty() || TURNOUT_TRY(owns(services, run, call.param(need.run))))
+                return {};
+            break;
+        case access::RunMay::Nothing: break;
+    }
+    return become_user(services, call);
+}
+
+Result<void> authorize(Services& services, const Route& route, Call& call) {
+    const Access access = route.access;
     if (access == Access::Open) return {};
-    const std::string_view token = bearer_of(call.request);
+    std::string_view token = bearer_of(call.request);
     const bool signed_link = access == Access::Signed && !call.query_value("sig").empty();
+    if (token.empty() && signed_link) {
+        const std::string_view of_run = token_of_link(call);
+        if (of_run.empty()) return {};  // the route looks at it
+        call.principal = TURNOUT_TRY(services.authority.check(of_run));
+        if (call.principal.kind != Principal::Kind::Run)
+            return Failure(forbidden("this link is not a run's"));
+        return {};
+    }
     if (token.empty()) {
-        if (signed_link) return {};  // the route looks at it
         if (access == Access::Signed)
             return Failure(
                 unauthenticated("this needs a signed link or an 'Authorization: Bearer' header"));
@@ -139,39 +174,15 @@ Result<void> authorize(Services& services, Access access, Call& call) {
                 return Failure(forbidden(
                     "this needs a user's token; the token of a job or node does not reach it"));
             return {};
-        case Access::Run: {
+        case Access::Run:
+        case Access::Behalf:
             if (call.principal.kind == Principal::Kind::User) return {};
-            if (call.principal.kind != Principal::Kind::Run || call.principal.workspace.empty() ||
-                TURNOUT_TRY(workspace_of_path(services, call)) != call.principal.workspace)
-                return Failure(forbidden("this token reaches only the workspace of its job"));
-            return {};
-        }
+            return authorize_run(services, route, call);
         case Access::AnyRun:
             if (call.principal.kind == Principal::Kind::User ||
                 call.principal.kind == Principal::Kind::Run)
                 return {};
             return Failure(forbidden("this needs a user's token or that of a job"));
-        case Access::Behalf: {
-            if (call.principal.kind == Principal::Kind::User) return {};
-            const bool is_run =
-                call.principal.kind == Principal::Kind::Run && !call.principal.workspace.empty();
-            if (!is_run ||
-                TURNOUT_TRY(workspace_of_path(services, call)) != call.principal.workspace)
-                return Failure(forbidden(
-                    "this needs a user's token; that of a job reaches only its own workspace"));
-            const auto job =
-                TURNOUT_TRY(read_job(services.store, call.principal.workspace, call.principal.job));
-            if (!job || !equal_ignoring_case(
-                            job->record.definition.at("identity").at("identityType").as_view(),
-                            "UserIdentity"))
-                return Failure(forbidden(
-                    "this needs a user's rights: the token of job '" + call.principal.job +
-                    "' reads its workspace and registers assets; with 'identity: {type: "
-                    "user_identity}' the job acts for the user who submitted it"));
-            call.principal = Principal{Principal::Kind::User, job->record.principal, {}, {}, 0};
-            call.principal.exchanged = true;
-            return {};
-        }
         case Access::Node:
             if (call.principal.kind != Principal::Kind::Node)
                 return Failure(forbidden("this needs a node's token"));
@@ -414,7 +425,7 @@ Task<http::Response> Router::answer(Services& services, Call& call) const {
     if (!query) co_return error_response(query.error());
     call.query = std::move(*query);
     set_origins(services.info, call);
-    if (auto allowed_in = authorize(services, route->access, call); !allowed_in)
+    if (auto allowed_in = authorize(services, *route, call); !allowed_in)
         co_return error_response(allowed_in.error());
     if (call.principal.kind == Principal::Kind::User) {
         if (auto permitted = permit(services, call, *route); !permitted) {

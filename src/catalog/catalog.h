@@ -99,6 +99,9 @@ public:
     Result<std::optional<AssetVersion>> code_by_hash(std::string_view wsid,
                                                      std::string_view sha256);
 
+    // Grows with every change of a document: what was made of them holds as long as it stays.
+    std::uint64_t changes() const { return changes_; }
+
 private:
     Result<std::optional<Workspace>> read_workspace(const std::string& key);
 
@@ -106,6 +109,7 @@ private:
     const Clock& clock_;
     Random& random_;
     Turns turns_;
+    std::uint64_t changes_ = 1;
     // Workspaces as they are committed, by key: every request names one. Nobody else writes that
     // table.
     std::unordered_map<std::string, Workspace> workspaces_;

@@ -94,6 +94,7 @@ Task<Result<bool>> Catalog::put_single(std::string wsid, AssetKind kind, std::st
     }
     batch.put(rules.table, prefix + name, document.dump(), record ? record->revision : kAbsent);
     TURNOUT_CO_TRY_VOID(co_await store_.commit(std::move(batch)));
+    ++changes_;
     co_return !record.has_value();
 }
 
@@ -117,6 +118,7 @@ Task<Result<void>> Catalog::delete_single(std::string wsid, AssetKind kind, std:
     Batch batch;
     batch.erase(rules.table, key, record->revision);
     TURNOUT_CO_TRY_VOID(co_await store_.commit(std::move(batch)));
+    ++changes_;
     co_return Result<void>();
 }
 

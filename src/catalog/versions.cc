@@ -55,6 +55,7 @@ Task<Result<void>> Catalog::change(std::string wsid, AssetKind kind, std::string
     TURNOUT_CO_TRY(Batch batch, now.changes());
     if (!batch.writes.empty()) {
         TURNOUT_CO_TRY_VOID(co_await store_.commit(std::move(batch)));
+        ++changes_;
     }
     co_return Result<void>();
 }

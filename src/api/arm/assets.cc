@@ -2,10 +2,12 @@
 // kinds; what differs is in their rows (resources/documents.cc) and in asset_hooks.cc.
 #include <algorithm>
 
+#include "access/actions.h"
 #include "api/arm/asset_hooks.h"
 #include "api/arm/registry.h"
 #include "api/arm/resource.h"
 #include "api/data_uri.h"
+#include "api/run_reach.h"
 #include "api/upkeep/needs.h"
 #include "api/upkeep/removal.h"
 #include "api/upkeep/upkeep.h"
@@ -289,6 +291,23 @@ Task<Result<void>> seal_code(Services& services, Call& call, const std::string& 
     co_return Result<void>();
 }
 
+// Where the code of that name and version is uploaded to.
+std::string container_of_upload(const std::string& wsid, const std::string& name,
+                                const std::string& version) {
+    return code_container(wsid, to_hex(sha256(name + "/" + version)).substr(0, 32));
+}
+
+// A run registers what it was given a place for, and not what others upload.
+Result<void> check_own_upload(Services& services, const Call& call, const Workspace& workspace,
+                              const AssetVersion& version) {
+    if (TURNOUT_TRY(may_all(services, call, access::action::kWriteCodes))) return {};
+    const auto place = blob_of_url(version.properties.at("codeUri").as_view());
+    if (place && place->container ==
+                     container_of_upload(workspace.id, version.name, version.version))
+        return {};
+    return beyond_reach(call.principal);
+}
+
 Answer put_version(Services& services, Call& call, const Kind& kind) {
     TURNOUT_CO_TRY(const Json body, co_await call.json(16 << 20));
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
@@ -302,6 +321,13 @@ Answer put_version(Services& services, Call& call, const Kind& kind) {
     remove_read_only(version.properties);
     version.properties.erase("isArchived");
     TURNOUT_CO_TRY_VOID(check_asset_name(version.name, kind.one));
+    if (!kind.location.empty()) {
+        TURNOUT_CO_TRY_VOID(check_reads_uri(
+            services, call, workspace, version.properties.at(kind.location).as_view()));
+    }
+    if (kind.path == "codes") {
+        TURNOUT_CO_TRY_VOID(check_own_upload(services, call, workspace, version));
+    }
     TURNOUT_CO_TRY_VOID(
         check_definition(services, workspace, kind, version.name, version.properties));
     const std::string name = version.name;
@@ -411,9 +437,17 @@ Answer start_upload(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     const std::string name = asset_name(call, "name");
     TURNOUT_CO_TRY_VOID(check_asset_name(name, "code"));
-    const std::string id = to_hex(sha256(name + "/" + call.param("version"))).substr(0, 32);
     SasGrant grant;
-    grant.container = code_container(workspace.id, id);
+    grant.container = container_of_upload(workspace.id, name, call.param("version"));
+    const std::string id = grant.container.substr(workspace.id.size() + 1);
+    TURNOUT_CO_TRY(const bool all, may_all(services, call, access::action::kWriteCodes));
+    if (!all) {  // what is there is not its own
+        TURNOUT_CO_TRY(const BlobList there,
+                       services.blobs.list(grant.container, "", "", "", 1));
+        TURNOUT_CO_TRY(const auto known, services.assets.find_version(workspace.id, "codes", name,
+                                                                      call.param("version")));
+        if (!there.blobs.empty() || known) co_return beyond_reach(call.principal);
+    }
     grant.permissions = "rwlcd";
     grant.expires = services.clock.now() + kUploadLife;
     const std::string uri = call.plain_origin + "/blob/" + grant.container;

@@ -257,9 +257,9 @@ Answer experiment_ledger(Services& services, Call& call) {
 void add_explain_routes(Router& router, Services& services) {
     row(router, services, "GET", in_workspace("/jobs/{name}/explain"), Access::Run, explain_job);
     row(router, services, "GET", in_workspace("/jobs/{name}/ledger"), Access::Run, job_ledger);
-    row(router, services, "GET", in_workspace("/computes/{name}/ledger"), Access::Run,
+    row(router, services, "GET", in_workspace("/computes/{name}/ledger"), Access::Behalf,
         compute_ledger);
-    row(router, services, "GET", in_workspace("/experiments/{name}/ledger"), Access::Run,
+    row(router, services, "GET", in_workspace("/experiments/{name}/ledger"), Access::Behalf,
         experiment_ledger);
 }
 

@@ -3,9 +3,11 @@
 #include <memory>
 #include <optional>
 
+#include "access/actions.h"
 #include "api/arm/job_resolution.h"
 #include "api/arm/job_view.h"
 #include "api/arm/resource.h"
+#include "api/run_reach.h"
 #include "api/upkeep/removal.h"
 #include "base/lru.h"
 #include "control/jobs.h"
@@ -211,6 +213,25 @@ Answer list_placed(Services& services, Call& call, ShownJobs& jobs) {
     co_return response;
 }
 
+// All there is for a job that asks.
+Answer list_own(Services& services, Call& call, ShownJobs& jobs) {
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    TURNOUT_CO_TRY(const ListView view, list_view(call));
+    TURNOUT_CO_TRY(const auto record,
+                   services.store.get(Table::Job, workspace.id + "/" + call.principal.job));
+    std::string own;
+    if (record) {
+        TURNOUT_CO_TRY(const StoredJob job, join_job(services.store, *record));
+        TURNOUT_CO_TRY(const ShownJobs::Shown* shown,
+                       jobs.show(services, call, workspace, *record));
+        if (matches(call, job.record) && arm::shown(view, shown->archived)) own = shown->body;
+    }
+    http::Response response;
+    response.headers.set("Content-Type", "application/json; charset=utf-8");
+    response.body = R"({"value":[)" + own + "]}";
+    co_return response;
+}
+
 // Newest first. The token of a page is the key of its last job.
 Answer list_jobs(Services& services, Call& call, ShownJobs& jobs) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
@@ -266,6 +287,13 @@ Answer list_jobs(Services& services, Call& call, ShownJobs& jobs) {
         response.body += R"(,"nextLink":)" + Json(next_link(call, last)).dump();
     response.body += '}';
     co_return response;
+}
+
+Answer list_all(Services& services, Call& call, ShownJobs& jobs) {
+    TURNOUT_CO_TRY(const bool all, may_all(services, call, access::action::kReadJobs));
+    if (!all) co_return co_await list_own(services, call, jobs);
+    if (asks_for_placed(call)) co_return co_await list_placed(services, call, jobs);
+    co_return co_await list_jobs(services, call, jobs);
 }
 
 // ---- PUT
@@ -463,8 +491,7 @@ void add_job_routes(Router& router, Services& services) {
     router.add("GET", in_workspace("/jobs/{name}"), Access::Run,
                [&services, shown](Call& call) { return get_job(services, call, *shown); });
     router.add("GET", in_workspace("/jobs"), Access::Run, [&services, shown](Call& call) {
-        return asks_for_placed(call) ? list_placed(services, call, *shown)
-                                     : list_jobs(services, call, *shown);
+        return list_all(services, call, *shown);
     });
     row(router, services, "PUT", in_workspace("/jobs/{name}"), Access::Behalf, put_job);
     row(router, services, "PATCH", in_workspace("/jobs/{name}"), Access::Behalf, patch_job);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "access/actions.h"
+#include "api/run_reach.h"
 #include "control/jobs.h"
 #include "model/compute.h"
 
@@ -203,7 +205,14 @@ Result<Progress> progress_of(Services& services, const Workspace& workspace, std
     return not_found("there is no operation of kind '" + std::string(kind) + "'", "operation");
 }
 
+// What is done with a job is nothing for other jobs.
+Result<void> check_operation(Services& services, const Call& call) {
+    if (call.param("kind") == "deleteCompute") return {};
+    return check_owns(services, call, access::action::kReadJobs, call.param("name"));
+}
+
 Answer get_operation(Services& services, Call& call) {
+    TURNOUT_CO_TRY_VOID(check_operation(services, call));
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const Progress progress,
                    progress_of(services, workspace, call.param("kind"), call.param("name")));
@@ -221,6 +230,7 @@ Answer get_operation(Services& services, Call& call) {
 }
 
 Answer get_operation_result(Services& services, Call& call) {
+    TURNOUT_CO_TRY_VOID(check_operation(services, call));
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const Progress progress,
                    progress_of(services, workspace, call.param("kind"), call.param("name")));

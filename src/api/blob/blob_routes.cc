@@ -7,6 +7,7 @@
 #include "api/api.h"
 #include "api/blob/blob_access.h"
 #include "api/blob/block_list.h"
+#include "api/run_reach.h"
 #include "base/text.h"
 #include "blob/blobs.h"
 #include "blob/md5_reader.h"
@@ -376,6 +377,66 @@ void append_blob(std::string& xml, const BlobInfo& blob, bool with_metadata) {
     xml += "</Blob>";
 }
 
+struct Asked {
+    const std::string &container, &prefix, &delimiter, &marker;
+    std::size_t limit;
+};
+
+// That name, and what is beneath it as a folder.
+Result<BlobList> list_beneath(Services& services, const Asked& asked) {
+    const std::string folder = asked.prefix + "/";
+    const bool flat = asked.delimiter.empty();
+    BlobList list = TURNOUT_TRY(services.blobs.list(asked.container, folder, "",
+                                                    flat ? asked.marker : "",
+                                                    flat ? asked.limit : 1));
+    if (!flat) {
+        const bool any = !list.blobs.empty();
+        list = {};
+        if (any) list.prefixes.push_back(folder);
+    }
+    if (asked.marker.empty())
+        if (auto exact = TURNOUT_TRY(services.blobs.head(asked.container, asked.prefix)))
+            list.blobs.insert(list.blobs.begin(), std::move(*exact));
+    return list;
+}
+
+// Where a list goes on that leaves out the folder of jobs or uploads in which that would be.
+std::string behind_guarded(std::string marker) {
+    std::string folder(access::guarded_folder(marker));
+    if (folder.empty()) return marker;
+    folder.back() = '/' + 1;
+    return folder;
+}
+
+// All but what is in those folders.
+Result<BlobList> list_but_jobs(Services& services, const Asked& asked) {
+    BlobList list;
+    list.next_marker = behind_guarded(asked.marker);
+    do {
+        BlobList page = TURNOUT_TRY(
+            services.blobs.list(asked.container, asked.prefix, asked.delimiter, list.next_marker,
+                                asked.limit - list.blobs.size() - list.prefixes.size()));
+        list.next_marker = behind_guarded(std::move(page.next_marker));
+        for (BlobInfo& blob : page.blobs)
+            if (access::guarded_folder(blob.name).empty()) list.blobs.push_back(std::move(blob));
+        for (std::string& folder : page.prefixes)
+            if (access::guarded_folder(folder).empty()) list.prefixes.push_back(std::move(folder));
+    } while (!list.next_marker.empty() && list.blobs.size() + list.prefixes.size() < asked.limit);
+    return list;
+}
+
+// What whoever asks may see of it; that they may see some was looked at.
+Result<BlobList> list_shown(Services& services, const Call& call, Asked asked) {
+    switch (TURNOUT_TRY(listed_for(services, call, asked.container, asked.prefix))) {
+        case access::Listed::ThatAndBeneath: return list_beneath(services, asked);
+        case access::Listed::ButJobs: return list_but_jobs(services, asked);
+        case access::Listed::Everything:
+        case access::Listed::Nothing: break;
+    }
+    return services.blobs.list(asked.container, asked.prefix, asked.delimiter, asked.marker,
+                               asked.limit);
+}
+
 Answer list_blobs(Services& services, const Call& call) {
     const std::string& container = call.param("container");
     const std::string prefix(call.query_value("prefix"));
@@ -394,7 +455,7 @@ Answer list_blobs(Services& services, const Call& call) {
         if (equal_ignoring_case(trim(item), "metadata")) with_metadata = true;
 
     const BlobList list =
-        TURNOUT_TRY(services.blobs.list(container, prefix, delimiter, marker, limit));
+        TURNOUT_TRY(list_shown(services, call, {container, prefix, delimiter, marker, limit}));
     std::string xml =
         "<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ServiceEndpoint=\"" +
         xml_escape(call.origin) + "/\" ContainerName=\"" + xml_escape(container) + "\">";
@@ -432,9 +493,13 @@ Answer get_container(Services& services, const Call& call) {
         if (list) TURNOUT_TRY(check_restype(call));
         return list;
     }
-    auto may = authorize_blob(services, call, container, "", 'r');
-    if (!may) may = authorize_blob(services, call, container, "", 'l');
-    if (!may) return Failure(may.error());
+    // To a run of the workspace it says nothing but that it is there.
+    if (call.principal.kind != Principal::Kind::Run ||
+        workspace_of_container(container) != call.principal.workspace) {
+        auto may = authorize_blob(services, call, container, "", 'r');
+        if (!may) may = authorize_blob(services, call, container, "", 'l');
+        if (!may) return Failure(may.error());
+    }
     TURNOUT_TRY(check_restype(call));
     TURNOUT_TRY(check_container(container));
     if (!comp.empty() && comp != "metadata")
@@ -469,7 +534,13 @@ Task<Answer> put_container(Services& services, Call& call) {
 Answer get_tar(Services& services, const Call& call) {
     const std::string& container = call.param("container");
     std::string prefix(call.query_value("prefix"));
-    TURNOUT_TRY(authorize_blob(services, call, container, prefix, 'r'));
+    // A folder: what a run may see of it, it may read.
+    const bool run = call.principal.kind == Principal::Kind::Run;
+    TURNOUT_TRY(authorize_blob(services, call, container, prefix, run ? 'l' : 'r'));
+    if (run && TURNOUT_TRY(listed_for(services, call, container, prefix)) ==
+                   access::Listed::ButJobs)
+        return fail(Code::PermissionDenied, "AuthorizationFailure",
+                    "the token of a job does not reach all of this");
     TURNOUT_TRY(check_container(container));
     http::Response response;
     response.headers.set("Content-Type", "application/x-tar");

@@ -447,11 +447,15 @@ TEST_F(BlobRoutesTest, SignedLinks) {
     EXPECT_EQ(status("GET", kBlob, sas(kStoreBox, "dir", "r", -1h)), 403);
 }
 
-TEST_F(BlobRoutesTest, ARunReachesItsWorkspaceAndWritesItsOutputs) {
-    const std::string code =
-        "/blob/" + code_container(kWorkspace, "11111111-2222-4333-8444-555555555555") + "/src/a.py";
+TEST_F(BlobRoutesTest, ARunReadsWhatItsJobNamesAndWritesItsOutputs) {
+    const std::string box = code_container(kWorkspace, "11111111-2222-4333-8444-555555555555"),
+                      code = "/blob/" + box + "/src/a.py";
     put(code, "code");
-    EXPECT_EQ(send("GET", code, as("run")).body, "code");
+    put("/blob/" + kStoreBox + "/azureml/j2/out/x", "of another");
+    put("/blob/" + kStoreBox + "/azureml/j2/in/x", "of another");
+    put("/blob/" + kStoreBox + "/LocalUpload/short/x", "of another");
+    put("/blob/" + kStoreBox + "/data/x.csv", "data");
+    EXPECT_EQ(send("GET", code, as("run")).status, 403);
     EXPECT_EQ(put(code, "x", as("run")).status, 403);
     EXPECT_EQ(
         put("/blob/" + kArtifacts + "/ExperimentRun/dcid.j1/outputs/m", "x", as("run")).status,
@@ -468,6 +472,9 @@ TEST_F(BlobRoutesTest, ARunReachesItsWorkspaceAndWritesItsOutputs) {
     agent_protocol::TaskSpec task;
     task.outputs = {{"out", "uri_folder", "rw_mount", {kStoreBox, "azureml/j1/out/"}},
                     {"file", "uri_file", "upload", {kStoreBox, "models/m.bin"}}};
+    task.code = agent_protocol::BlobFolder{box, ""};
+    task.inputs.resize(1);
+    task.inputs[0].blobs = agent_protocol::BlobFolder{kStoreBox, "azureml/j2/in/"};
     Batch batch;
     put_job(batch, job, task);
     ASSERT_TRUE(loop.wait(store.commit(std::move(batch))));
@@ -488,8 +495,46 @@ TEST_F(BlobRoutesTest, ARunReachesItsWorkspaceAndWritesItsOutputs) {
               202);
     EXPECT_EQ(send("GET", "/blob/" + kForeign + "?restype=container&comp=list", as("run")).status,
               403);
-    EXPECT_EQ(send("GET", "/blob/" + kStoreBox + "?restype=container&comp=list", as("run")).status,
-              200);
+    EXPECT_EQ(send("GET", code, as("run")).body, "code");
+    EXPECT_EQ(put(code, "x", as("run")).status, 403);
+    const auto read = [&](const std::string& name) {
+        return send("GET", "/blob/" + kStoreBox + "/" + name, as("run")).status;
+    };
+    EXPECT_EQ(read("azureml/j2/in/x"), 200);
+    EXPECT_EQ(read("azureml/j2/out/x"), 403);
+    EXPECT_EQ(read("azureml/j2/out/none"), 403) << "nor whether it is there";
+    EXPECT_EQ(read("LocalUpload/short/x"), 403);
+    EXPECT_EQ(read("data/x.csv"), 200);
+    // The root shows what is no job's; a folder of jobs nothing.
+    const std::string list = "/blob/" + kStoreBox + "?restype=container&comp=list";
+    for (const char* more : {"", "&delimiter=/", "&maxresults=1", "&prefix=a", "&prefix=azureml"}) {
+        std::string all, marker;
+        do {
+            const auto page = send(
+                "GET", list + more + (marker.empty() ? "" : "&marker=" + marker), as("run"));
+            EXPECT_EQ(page.status, 200) << more;
+            const std::size_t at = page.body.find("<NextMarker>") + 12;
+            marker = page.body.substr(at, page.body.find('<', at) - at);
+            all += page.body;
+        } while (!marker.empty() && all.size() < 100'000);
+        EXPECT_EQ(all.find("azureml/"), std::string::npos) << all;
+        EXPECT_EQ(all.find("LocalUpload"), std::string::npos) << all;
+        EXPECT_EQ(all.find("<Name>data/") != std::string::npos, !std::string(more).contains("pre"))
+            << all;
+    }
+    for (const char* prefix : {"azureml/", "azureml/j2", "azureml/j2/out/", "LocalUpload/"})
+        EXPECT_EQ(send("GET", list + "&prefix=" + prefix, as("run")).status, 403) << prefix;
+    // Not its neighbours, whose names begin alike.
+    put("/blob/" + kStoreBox + "/azureml/j1/out2/x", "of another");
+    for (const char* prefix : {"azureml/j1/out", "azureml/j1/out/"}) {
+        const auto own = send("GET", list + "&prefix=" + prefix, as("run"));
+        EXPECT_NE(own.body.find("<Name>azureml/j1/out/x<"), std::string::npos) << own.body;
+        EXPECT_EQ(own.body.find("out2"), std::string::npos) << own.body;
+    }
+    const std::string tar = "/turnout/blobs/" + kStoreBox + "/tar?prefix=";
+    EXPECT_EQ(send("GET", tar + "azureml/j2/in", as("run")).status, 200);
+    for (const char* prefix : {"", "azureml", "azureml/j2", "azureml/j2/out"})
+        EXPECT_EQ(send("GET", tar + prefix, as("run")).status, 403) << prefix;
 }
 
 TEST_F(BlobRoutesTest, ABlobOfAnyTypeDoesNotActInABrowser) {

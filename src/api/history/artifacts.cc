@@ -2,10 +2,10 @@
 // SAS link to the blob itself.
 #include <algorithm>
 
-#include "api/authority.h"
-#include "api/blob/blob_access.h"
+#include "access/actions.h"
 #include "api/history/log_link.h"
 #include "api/history/run_view.h"
+#include "api/run_reach.h"
 #include "base/text.h"
 #include "blob/blobs.h"
 
@@ -19,8 +19,13 @@ struct Place {
     Workspace workspace;
     std::string run;
 };
-Result<Place> place_of(Services& services, const Call& call) {
+Result<Place> place_of(Services& services, const Call& call, std::string_view action) {
     Place place{TURNOUT_TRY(workspace_of_run(services, call)), call.param("id")};
+    if (action == access::action::kReadRuns) {
+        TURNOUT_TRY(check_reads_artifacts(services, call, place.run, call.query_value("path")));
+    } else {
+        TURNOUT_TRY(check_owns(services, call, action, place.run));
+    }
     TURNOUT_TRY(load_run_view(services, place.workspace.id, place.run));
     return place;
 }
@@ -41,9 +46,8 @@ Json content_document(Services& services, const Call& call, const Place& place,
     grant.expires = services.clock.now() + kLinkLife;
     // A run's link is the run: it opens what the run may, and nothing once its attempt is over.
     const bool of_run = call.principal.kind == Principal::Kind::Run;
-    const std::string link =
-        of_run ? run_link(services.authority.mint(call.principal, kOwnAudience, kAsLongAsItLives))
-               : sign_sas(services.authority.link_key().reveal(), grant);
+    const std::string link = of_run ? link_of_run(services, call.principal)
+                                    : sign_sas(services.authority.link_key().reveal(), grant);
     Json json = artifact_document(place, path);
     // azureml-mlflow fetches nothing from a URL that is not https.
     json.set("contentUri", call.origin + "/store.blob.store.turnout/" + grant.container + "/" +
@@ -52,7 +56,7 @@ Json content_document(Services& services, const Call& call, const Place& place,
 }
 
 Answer list_artifacts(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const Place place, place_of(services, call));
+    TURNOUT_CO_TRY(const Place place, place_of(services, call, access::action::kReadRuns));
     std::string prefix = artifact_prefix(place.run);
     const std::size_t cut = prefix.size();
     if (const std::string_view path = call.query_value("path"); !path.empty()) {
@@ -76,7 +80,7 @@ Answer list_artifacts(Services& services, Call& call) {
 }
 
 Answer get_content_info(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const Place place, place_of(services, call));
+    TURNOUT_CO_TRY(const Place place, place_of(services, call, access::action::kReadRuns));
     TURNOUT_CO_TRY(const std::string path, checked_relative_path(call.query_value("path"), "path"));
     TURNOUT_CO_TRY(const auto blob, services.blobs.head(artifact_container(place.workspace.id),
                                                         artifact_prefix(place.run) + path));
@@ -87,10 +91,7 @@ Answer get_content_info(Services& services, Call& call) {
 
 Answer create_batch(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
-    TURNOUT_CO_TRY(const Place place, place_of(services, call));
-    if (call.principal.kind == Principal::Kind::Run && call.principal.job != place.run)
-        co_return fail(Code::PermissionDenied, "AuthorizationFailed",
-                       "a job writes artifacts of its own run only", place.run);
+    TURNOUT_CO_TRY(const Place place, place_of(services, call, access::action::kWriteRuns));
     const auto& paths = body.at("paths").items();
     if (paths.size() > kMaxPaths)
         co_return invalid("at most " + std::to_string(kMaxPaths) + " paths can be given at a time",

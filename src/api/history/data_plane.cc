@@ -1,11 +1,10 @@
 // The data plane: where data is, for the SDK, and for what reads it without the SDK
 // (azureml-fsspec, mltable, their engine).
 #include "access/actions.h"
-#include "api/authority.h"
-#include "api/blob/blob_access.h"
 #include "api/data_uri.h"
 #include "api/history/log_link.h"
 #include "api/history/run_view.h"
+#include "api/run_reach.h"
 #include "base/text.h"
 #include "blob/blobs.h"
 #include "catalog/catalog.h"
@@ -19,11 +18,13 @@ constexpr Span kUserLife = 7 * 24h;
 
 // "azureml://jobs/{job}/outputs/{name}", "azureml:{name}:{version}", or a path that ends with
 // ".../data/{name}/versions/{version}".
-Result<std::optional<Json>> resolve_data(Services& services, const Workspace& workspace,
+Result<std::optional<Json>> resolve_data(Services& services, const Call& call,
+                                         const Workspace& workspace,
                                          std::string_view id) {
     constexpr std::string_view of_job = "azureml://jobs/";
     if (id.starts_with(of_job)) {
         const auto parts = split(id.substr(of_job.size()), '/');
+        TURNOUT_TRY(check_reads_uri(services, call, workspace, id));
         if (parts.size() < 3 || parts[1] != "outputs") return std::optional<Json>();
         const auto output = TURNOUT_TRY(uri_of_output(services, workspace, parts[0], parts[2]));
         if (!output) return std::optional<Json>();
@@ -56,7 +57,7 @@ Answer resolve_uris(Services& services, Call& call) {
                           "values");
     Json values = Json::object();
     for (const Json& id : ids) {
-        TURNOUT_CO_TRY(auto resolved, resolve_data(services, workspace, id.as_view()));
+        TURNOUT_CO_TRY(auto resolved, resolve_data(services, call, workspace, id.as_view()));
         if (!resolved)
             co_return not_found(
                 "'" + id.as_string() +
@@ -120,7 +121,7 @@ Answer get_data_store(Services& services, Call& call) {
     const std::string container = stored->at("containerName").as_string();
     std::string link;
     if (call.principal.kind == Principal::Kind::Run) {
-        link = run_link(services.authority.mint(call.principal, kOwnAudience, kAsLongAsItLives));
+        link = link_of_run(services, call.principal);
     } else {
         SasGrant grant;
         grant.container = container;

@@ -1,9 +1,11 @@
 // Run history, as the SDK needs it to stream and download a job.
 #include <algorithm>
 
+#include "access/actions.h"
 #include "api/data_uri.h"
 #include "api/history/log_link.h"
 #include "api/history/run_view.h"
+#include "api/run_reach.h"
 #include "base/text.h"
 #include "blob/blobs.h"
 #include "control/control.h"
@@ -40,9 +42,8 @@ Answer get_details(Services& services, Call& call) {
     // The streams after the status: a job that is seen as ended is shown with its whole log.
     Json files = Json::object();
     const auto add = [&](std::string_view path) {
-        files.set(path, call.plain_origin + sign_log_link(services.authority.link_key(),
-                                                          asked.workspace.id, asked.view.id(), path,
-                                                          services.clock.now()));
+        files.set(path, call.plain_origin +
+                            log_link(services, call, asked.workspace.id, asked.view.id(), path));
     };
     // A job's own log from the first, so that one can wait at it for its first line.
     if (asked.view.job) add(first_log_of(*asked.view.job));
@@ -62,6 +63,7 @@ Answer post_rundata(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     const std::string id = body.at("runId").as_string();
     if (id.empty()) co_return invalid("the body has no 'runId'", "runId");
+    TURNOUT_CO_TRY_VOID(check_owns(services, call, access::action::kReadRuns, id));
     TURNOUT_CO_TRY(const RunView view, load_run_view(services, workspace.id, id));
     Json json = Json::object({{"runMetadata", history_document(view)}});
     if (view.job && body.at("selectJobSpecification").as_bool())

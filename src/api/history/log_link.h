@@ -18,6 +18,10 @@ namespace turnout::api {
 std::string sign_log_link(const Secret& key, std::string_view wsid, std::string_view job,
                           std::string_view path, Instant now);
 
+// Such a link for whoever asks; of a run a link that is the run.
+std::string log_link(const Services& services, const Call& call, std::string_view wsid,
+                     std::string_view job, std::string_view path);
+
 // PermissionDenied with the reason if the query (decoded) does not hold for that job.
 Result<void> verify_log_link(const Secret& key, std::string_view wsid, std::string_view job,
                              const std::vector<std::pair<std::string, std::string>>& query,

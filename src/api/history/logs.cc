@@ -2,8 +2,10 @@
 // and again; our CLI goes on from an offset and waits there for more.
 #include <algorithm>
 
+#include "access/actions.h"
 #include "api/history/log_link.h"
 #include "api/history/run_view.h"
+#include "api/run_reach.h"
 #include "base/hash.h"
 #include "base/text.h"
 
@@ -108,14 +110,18 @@ Result<std::uint64_t> shown_length(Tracking& tracking, const std::string& wsid,
     return length - unfinished_utf8(end);
 }
 
-// A log's link, a user's token, or the token of the job itself.
+std::string path_of_log(std::string_view wsid, std::string_view job, std::string_view path) {
+    return "/logs/" + percent_encode(wsid) + "/" + percent_encode(job) + "/" +
+           percent_encode(path, "/");
+}
+
+// A log's link, a user's token, or that of a run of which the job is.
 Result<void> check_reader(Services& services, const Call& call) {
     const std::string& wsid = call.param("wsid");
     const std::string& job = call.param("job");
     if (call.principal.kind == Principal::Kind::User) return {};
-    if (call.principal.kind == Principal::Kind::Run && call.principal.workspace == wsid &&
-        call.principal.job == job)
-        return {};
+    if (call.principal.kind == Principal::Kind::Run && call.principal.workspace == wsid)
+        return check_owns(services, call, access::action::kReadJobs, job);
     return verify_log_link(services.authority.link_key(), wsid, job, call.query,
                            services.clock.now());
 }
@@ -131,9 +137,15 @@ Answer get_log(Services& services, Call& call) {
 std::string sign_log_link(const Secret& key, std::string_view wsid, std::string_view job,
                           std::string_view path, Instant now) {
     const std::string expiry = std::to_string((now.micros / 1'000'000 / kDay + 2) * kDay);
-    return "/logs/" + percent_encode(wsid) + "/" + percent_encode(job) + "/" +
-           percent_encode(path, "/") + "?se=" + expiry +
+    return path_of_log(wsid, job, path) + "?se=" + expiry +
            "&sig=" + signature(key, wsid, job, expiry);
+}
+
+std::string log_link(const Services& services, const Call& call, std::string_view wsid,
+                     std::string_view job, std::string_view path) {
+    if (call.principal.kind == Principal::Kind::Run)
+        return path_of_log(wsid, job, path) + "?" + link_of_run(services, call.principal);
+    return sign_log_link(services.authority.link_key(), wsid, job, path, services.clock.now());
 }
 
 Result<void> verify_log_link(const Secret& key, std::string_view wsid, std::string_view job,

@@ -3,6 +3,7 @@
 // ExperimentRun/dcid.{run}/{path}.
 #include <algorithm>
 
+#include "access/actions.h"
 #include "api/history/log_link.h"
 #include "api/mlflow/wire.h"
 #include "base/text.h"
@@ -48,7 +49,8 @@ Result<agent_protocol::BlobFolder> folder_of_asset(Services& services, const Wor
 }
 
 // "{run}/artifacts/{path}", or "registry/{name}/{version}/{path}".
-Result<Place> place_of(Services& services, const Call& call, std::string_view path) {
+Result<Place> place_of(Services& services, const Call& call, std::string_view path,
+                       bool writes = false) {
     const std::string checked = TURNOUT_TRY(checked_relative_path(path, "path"));
     Place place;
     place.workspace = TURNOUT_TRY(workspace_of_run(services, call));
@@ -71,8 +73,14 @@ Result<Place> place_of(Services& services, const Call& call, std::string_view pa
             "'" + checked +
                 "' is not the path of an artifact: those begin with '{run id}/artifacts/'",
             "path");
-    place.view = TURNOUT_TRY(readable_item(services, place.workspace, checked.substr(0, slash)));
     if (rest.size() > 10) place.path = rest.substr(10);
+    const std::string id = checked.substr(0, slash);
+    if (writes) {
+        TURNOUT_TRY(check_owns(services, call, access::action::kWriteRuns, id));
+    } else {
+        TURNOUT_TRY(check_reads_artifacts(services, call, id, place.path));
+    }
+    place.view = TURNOUT_TRY(item_of_id(services, place.workspace, id));
     return place;
 }
 
@@ -115,10 +123,13 @@ Answer list_of_run(Services& services, Call& call) {
     TURNOUT_CO_TRY(const std::string run_id, run_id_of(call));
     Place place;
     TURNOUT_CO_TRY(place.workspace, workspace_of_run(services, call));
-    TURNOUT_CO_TRY(place.view, readable_run(services, place.workspace, run_id));
     if (!call.query_value("path").empty()) {
         TURNOUT_CO_TRY(place.path, checked_relative_path(call.query_value("path"), "path"));
     }
+    TURNOUT_CO_TRY_VOID(check_reads_artifacts(services, call, run_id, place.path));
+    TURNOUT_CO_TRY(place.view, item_of_id(services, place.workspace, run_id));
+    if (is_model(*place.view.run))
+        co_return not_found("'" + run_id + "' is a logged model, not a run", run_id);
     TURNOUT_CO_TRY(Json files,
                    files_in(services, place, place.path.empty() ? "" : place.path + "/"));
     Json body = Json::object();
@@ -128,11 +139,10 @@ Answer list_of_run(Services& services, Call& call) {
 }
 
 Answer upload(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const Place place, place_of(services, call, call.param("path")));
+    TURNOUT_CO_TRY(const Place place, place_of(services, call, call.param("path"), true));
     if (place.model)
         co_return fail(Code::PermissionDenied, "AuthorizationFailed",
                        "the files of a registered model are not written to", "path");
-    TURNOUT_CO_TRY_VOID(check_may_write(call, place.view));
     if (place.path.empty())
         co_return invalid("an artifact needs a name beneath '{run id}/artifacts/'", "path");
     if (place.view.job && place.path.starts_with("user_logs/"))

@@ -1,3 +1,4 @@
+#include "access/actions.h"
 #include "api/mlflow/wire.h"
 #include "base/text.h"
 
@@ -12,6 +13,24 @@ Result<void> check_experiment_tag(const std::string& key, const std::string& val
     return {};
 }
 
+bool made_by(const Experiment& experiment, const Principal& run) {
+    return experiment.tags.at(kCreatorTag).as_view() == run.job;
+}
+
+}  // namespace
+
+Result<void> leave_own(Services& services, const Call& call, const Workspace& workspace,
+                       std::vector<Experiment>& experiments) {
+    if (TURNOUT_TRY(may_all(services, call, access::action::kReadExperiments))) return {};
+    const auto own = TURNOUT_TRY(services.tracking.find_run(workspace.id, call.principal.job));
+    std::erase_if(experiments, [&](const Experiment& one) {
+        return !made_by(one, call.principal) && !(own && own->experiment_id == one.id);
+    });
+    return {};
+}
+
+namespace {
+
 Answer create_experiment(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
@@ -21,6 +40,7 @@ Answer create_experiment(Services& services, Call& call) {
         TURNOUT_CO_TRY_VOID(check_experiment_tag(key, value));
         tags.set(key, value);
     }
+    if (call.principal.kind == Principal::Kind::Run) tags.set(kCreatorTag, call.principal.job);
     TURNOUT_CO_TRY(const Experiment made,
                    co_await services.tracking.create_experiment(
                        workspace.id, body.at("name").as_string(), std::move(tags)));
@@ -53,7 +73,8 @@ Answer get_by_name(Services& services, Call& call) {
 
 Answer list_experiments(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
-    TURNOUT_CO_TRY(const auto experiments, services.tracking.list_experiments(workspace.id));
+    TURNOUT_CO_TRY(auto experiments, services.tracking.list_experiments(workspace.id));
+    TURNOUT_CO_TRY_VOID(leave_own(services, call, workspace, experiments));
     Json documents = Json::array();
     for (const Experiment& experiment : experiments)
         documents.push(experiment_document(experiment));
@@ -83,6 +104,10 @@ Answer set_experiment_tag(Services& services, Call& call) {
     TURNOUT_CO_TRY(
         const Experiment found,
         co_await experiment_of_id(services, workspace.id, body.at("experiment_id").as_string()));
+    // Others run in it, too.
+    TURNOUT_CO_TRY(const bool all, may_all(services, call, access::action::kWriteExperiments));
+    if (!all && (key == kCreatorTag || !made_by(found, call.principal)))
+        co_return beyond_reach(call.principal);
     Json tags = Json::object();
     tags.set(key, value);
     TURNOUT_CO_TRY_VOID(co_await services.tracking.update_experiment(

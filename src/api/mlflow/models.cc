@@ -2,12 +2,17 @@
 // run that made them, under the model's name, so that whoever downloads the job has them.
 #include <algorithm>
 
+#include "access/actions.h"
 #include "api/mlflow/filter.h"
 #include "api/mlflow/wire.h"
 #include "base/text.h"
 #include "blob/blobs.h"
 
 namespace turnout::api::mlflow {
+
+using access::action::kReadRuns;
+using access::action::kWriteRuns;
+
 namespace {
 
 constexpr std::string_view kModelSource = "turnout.model-source";  // the run that made it
@@ -61,6 +66,16 @@ std::string folder_of_model(const Run& run) {
     return run.tags.at(kFolder).as_string();
 }
 
+Result<void> check_reads_model(Services& services, const Call& call, const Run& model) {
+    if (call.principal.kind != Principal::Kind::Run ||
+        TURNOUT_TRY(owns(services, call.principal, model.id)))
+        return {};
+    const std::string folder = folder_of_model(model);  // "{run}/artifacts[/name]"
+    const std::size_t slash = std::min(folder.find('/'), folder.size());
+    return check_reads_artifacts(services, call, folder.substr(0, slash),
+                                 folder.substr(std::min(folder.size(), slash + 11)));
+}
+
 namespace {
 
 http::Response model_response(const Run& run) {
@@ -76,11 +91,14 @@ Result<AskedModel> asked_model(Services& services, const Call& call, For what) {
     AskedModel asked;
     asked.workspace = TURNOUT_TRY(workspace_of_run(services, call));
     const std::string& id = call.param("model_id");
+    if (what == For::Writing) TURNOUT_TRY(check_owns(services, call, kWriteRuns, id));
     const auto run = TURNOUT_TRY(services.tracking.find_run(asked.workspace.id, id));
-    if (!run || !is_model(*run) || run->deleted)
+    if (!run || !is_model(*run) || run->deleted) {
+        TURNOUT_TRY(check_owns(services, call, kReadRuns, id));
         return not_found("logged model '" + id + "' does not exist", id);
+    }
+    if (what == For::Reading) TURNOUT_TRY(check_reads_model(services, call, *run));
     asked.view.run = *run;
-    if (what == For::Writing) TURNOUT_TRY(check_may_write(call, asked.view));
     return asked;
 }
 
@@ -252,12 +270,13 @@ Answer search_logged_models(Services& services, Call& call) {
     const std::size_t limit = static_cast<std::size_t>(std::clamp<std::int64_t>(
         to_int64(body.at("max_results")).value_or(kMostModels), 1, kMostModels));
     std::vector<Run> found;
+    TURNOUT_CO_TRY(const bool all, may_all(services, call, kReadRuns));
     for (const Json& id : body.at("experiment_ids").items()) {
         TURNOUT_CO_TRY(const Experiment experiment,
                        co_await experiment_of_id(services, workspace.id, id.as_string()));
         TURNOUT_CO_TRY(auto models, models_of(services, workspace.id, experiment.id));
         for (Run& model : models) {
-            bool fits = true;
+            bool fits = all || model.tags.at(kCreatorTag).as_view() == call.principal.job;
             for (const Condition& condition : conditions) {
                 TURNOUT_CO_TRY(const Cell cell, model_cell(model, condition.column));
                 fits = fits && holds(condition, cell);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "access/actions.h"
 #include "api/data_uri.h"
 #include "api/history/log_link.h"
 #include "api/mlflow/filter.h"
@@ -639,7 +640,7 @@ struct Source {
 };
 
 // Where a version's files are, from the many ways in which MLflow's clients name it.
-Result<Source> source_of(Services& services, const Asked& what) {
+Result<Source> source_of(Services& services, const Call& call, const Asked& what) {
     const std::string text = what.text("source");
     if (text.empty()) return invalid("the version has no 'source'", "source");
     std::string place;  // "R/artifacts/P"
@@ -649,7 +650,8 @@ Result<Source> source_of(Services& services, const Asked& what) {
         place = text.substr(text.find_first_not_of('/', proxied.size() - 1));
     } else if (text.starts_with(logged)) {
         const RunView model =
-            TURNOUT_TRY(readable_item(services, what.workspace, text.substr(logged.size() - 2)));
+            TURNOUT_TRY(item_of_id(services, what.workspace, text.substr(logged.size() - 2)));
+        TURNOUT_TRY(check_reads_model(services, call, *model.run));
         place = folder_of_model(*model.run);
     } else if (constexpr std::string_view registered = "models:/"; text.starts_with(registered)) {
         const std::vector<std::string> parts =
@@ -689,8 +691,10 @@ Result<Source> source_of(Services& services, const Asked& what) {
     if (rest != "artifacts" && !rest.starts_with("artifacts/"))
         return invalid("the source '" + text.substr(0, 200) + "' does not name a run's artifacts",
                        "source");
-    TURNOUT_TRY(readable_item(services, what.workspace, id));
-    std::string path = artifact_prefix(id) + (rest.size() > 10 ? rest.substr(10) : "");
+    const std::string inside = rest.size() > 10 ? rest.substr(10) : "";
+    TURNOUT_TRY(check_reads_artifacts(services, call, id, inside));
+    TURNOUT_TRY(item_of_id(services, what.workspace, id));
+    std::string path = artifact_prefix(id) + inside;
     if (!path.ends_with('/')) path += '/';
     return Source{long_uri(what.workspace, "azureml://datastores/" + std::string(kArtifactStore) +
                                                "/paths/" + path),
@@ -704,7 +708,8 @@ Answer create_version(Services& services, Call& call) {
     Json document;
     Catalog::AssetChange create = [&](Asset& now) -> Result<void> {
         AssetContainer* const container = TURNOUT_TRY(container_in(now, what));
-        const Source source = TURNOUT_TRY(source_of(services, what));
+        const Source source = TURNOUT_TRY(source_of(services, call, what));
+        TURNOUT_TRY(check_reads_uri(services, call, what.workspace, source.uri));
         TURNOUT_TRY(upkeep::check_place_stays(services, what.workspace, source.uri));
         AssetVersion version;
         version.version = container->next_version;
@@ -713,9 +718,11 @@ Answer create_version(Services& services, Call& call) {
         if (const std::string link = what.text("run_link"); !link.empty()) more.set(kLink, link);
         if (const std::string id = what.text("model_id"); !id.empty()) more.set(kModelId, id);
         std::string run = what.text("run_id");
+        if (!run.empty() && run != source.run)
+            TURNOUT_TRY(check_owns(services, call, access::action::kReadRuns, run));
         if (run.empty())
             run = source.run;
-        else if (const auto there = readable_item(services, what.workspace, run); !there)
+        else if (const auto there = item_of_id(services, what.workspace, run); !there)
             return invalid("run '" + run.substr(0, 100) + "' of the version does not exist",
                            "run_id");
         version.properties = Json::object({{"modelUri", source.uri},

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "access/actions.h"
 #include "api/mlflow/wire.h"
 #include "api/studio_link.h"
 #include "base/text.h"
@@ -90,7 +91,7 @@ Answer create_run(Services& services, Call& call) {
 Answer get(Services& services, Call& call) {
     TURNOUT_CO_TRY(const std::string run_id, run_id_of(call));
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
-    TURNOUT_CO_TRY(const RunView view, readable_run(services, workspace, run_id));
+    TURNOUT_CO_TRY(const RunView view, readable_run(services, call, workspace, run_id));
     co_return json_response(200, Json::object({{"run", run_document(view)}}));
 }
 
@@ -278,6 +279,7 @@ Answer log_model(Services& services, Call& call) {
 Answer get_history(Services& services, Call& call) {
     TURNOUT_CO_TRY(const std::string run_id, run_id_of(call));
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
+    TURNOUT_CO_TRY_VOID(check_owns(services, call, access::action::kReadRuns, run_id));
     const std::string_view key = call.query_value("metric_key");
     if (key.empty())
         co_return invalid("missing value for required parameter 'metric_key'", "metric_key");

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <set>
 
+#include "access/actions.h"
 #include "api/mlflow/filter.h"
 #include "api/mlflow/wire.h"
 #include "base/text.h"
@@ -119,6 +120,7 @@ struct Search {
     View view = View::Active;
     std::size_t limit = kDefaultResults;
     std::vector<std::string> experiments;
+    std::optional<std::string> only_of = {};  // the job whose runs alone are shown
 };
 
 Result<Search> parse_search(const Json& body) {
@@ -142,6 +144,9 @@ Result<Search> parse_search(const Json& body) {
 Result<bool> fits(Services& services, const std::string& wsid, const Search& search,
                   RunView& view) {
     if (search.view != View::All && view.run->deleted != (search.view == View::Deleted))
+        return false;
+    if (search.only_of && view.run->id != *search.only_of &&
+        (view.run->of_job || view.run->tags.at(kCreatorTag).as_view() != *search.only_of))
         return false;
     if (view.run->of_job) view.job = TURNOUT_TRY(load_job(services.store, wsid, view.run->id));
     return std::all_of(search.conditions.begin(), search.conditions.end(),
@@ -239,6 +244,8 @@ Answer search_runs(Services& services, Call& call) {
     TURNOUT_CO_TRY(Search search, parse_search(body));
     if (!body.at("experiment_ids").is_null() && !body.at("experiment_ids").is_array())
         co_return invalid("'experiment_ids' is a list of texts", "experiment_ids");
+    TURNOUT_CO_TRY(const bool all, may_all(services, call, access::action::kReadRuns));
+    if (!all) search.only_of = call.principal.job;
     std::set<std::string> named;  // each is looked at once
     Turn turn(services, call);
     for (const Json& id : body.at("experiment_ids").items()) {
@@ -300,6 +307,7 @@ Answer search_experiments(Services& services, Call& call) {
     TURNOUT_CO_TRY(const std::size_t limit, parse_limit(body));
     TURNOUT_CO_TRY(const std::size_t offset, parse_offset(body.at("page_token").as_view()));
     TURNOUT_CO_TRY(auto experiments, services.tracking.list_experiments(workspace.id));
+    TURNOUT_CO_TRY_VOID(leave_own(services, call, workspace, experiments));
     std::vector<Experiment> all;
     std::swap(all, experiments);
     Turn turn(services, call);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "access/actions.h"
 #include "base/text.h"
 
 namespace turnout::api::mlflow {
@@ -267,7 +268,7 @@ bool is_model(const Run& run) {
     return run.experiment_id.ends_with(kModelShelf);
 }
 
-Result<RunView> readable_item(Services& services, const Workspace& workspace, std::string_view id) {
+Result<RunView> item_of_id(Services& services, const Workspace& workspace, std::string_view id) {
     RunView view;
     view.run = TURNOUT_TRY(services.tracking.find_run(workspace.id, id));
     if (!view.run)
@@ -276,32 +277,28 @@ Result<RunView> readable_item(Services& services, const Workspace& workspace, st
     return view;
 }
 
-Result<RunView> readable_run(Services& services, const Workspace& workspace,
-                             std::string_view run_id) {
-    RunView view = TURNOUT_TRY(readable_item(services, workspace, run_id));
+namespace {
+
+Result<RunView> run_for(Services& services, const Call& call, std::string_view action,
+                        const Workspace& workspace, std::string_view run_id) {
+    TURNOUT_TRY(check_owns(services, call, action, run_id));
+    RunView view = TURNOUT_TRY(item_of_id(services, workspace, run_id));
     if (is_model(*view.run))
         return not_found("'" + std::string(run_id) + "' is a logged model, not a run",
                          std::string(run_id));
     return view;
 }
 
-Result<void> check_may_write(const Call& call, const RunView& view) {
-    if (call.principal.kind != Principal::Kind::Run) return {};
-    const std::string& job = call.principal.job;
-    if (view.run->id == job ||
-        (!view.run->of_job && view.run->tags.at(kCreatorTag).as_view() == job))
-        return {};
-    return fail(Code::PermissionDenied, "AuthorizationFailed",
-                "job '" + job + "' may write to its own run and to runs that it created; run '" +
-                    view.run->id + "' is neither",
-                view.run->id);
+}  // namespace
+
+Result<RunView> readable_run(Services& services, const Call& call, const Workspace& workspace,
+                             std::string_view run_id) {
+    return run_for(services, call, access::action::kReadRuns, workspace, run_id);
 }
 
 Result<RunView> writable_run(Services& services, const Call& call, const Workspace& workspace,
                              std::string_view run_id) {
-    RunView view = TURNOUT_TRY(readable_run(services, workspace, run_id));
-    TURNOUT_TRY(check_may_write(call, view));
-    return view;
+    return run_for(services, call, access::action::kWriteRuns, workspace, run_id);
 }
 
 Task<Result<Experiment>> experiment_of_id(Services& services, std::string wsid, std::string id) {

@@ -10,13 +10,13 @@
 
 #include "api/api.h"
 #include "api/history/run_view.h"
+#include "api/run_reach.h"
 #include "base/json.h"
 #include "tracking/tracking.h"
 
 namespace turnout::api::mlflow {
 
 // Names of the tags in which we keep what MLflow has tables for.
-inline constexpr std::string_view kCreatorTag = "turnout.job";  // the job that created this run
 inline constexpr std::string_view kDatasetTag = "turnout.dataset.";  // + digest: an input dataset
 inline constexpr std::string_view kModelTag = "turnout.model.";      // + model id: an output model
 
@@ -60,18 +60,23 @@ bool is_model(const Run& run);
 std::string source_of_model(const Run& model);
 // Where the files of a logged model are: "{run or model}/artifacts[/name]".
 std::string folder_of_model(const Run& run);
-// A run or a logged model.
-Result<RunView> readable_item(Services& services, const Workspace& workspace, std::string_view id);
-// The run, for reading; and for writing, which a job may do to its own run and to those it created.
-Result<RunView> readable_run(Services& services, const Workspace& workspace,
+// A run or a logged model, whoever asks.
+Result<RunView> item_of_id(Services& services, const Workspace& workspace, std::string_view id);
+// The run, for reading and for writing; of a job its own and those it created.
+Result<RunView> readable_run(Services& services, const Call& call, const Workspace& workspace,
                              std::string_view run_id);
 Result<RunView> writable_run(Services& services, const Call& call, const Workspace& workspace,
                              std::string_view run_id);
-Result<void> check_may_write(const Call& call, const RunView& view);
+// PermissionDenied of a job that did not make that model and to which no registered one opens it.
+Result<void> check_reads_model(Services& services, const Call& call, const Run& model);
 
 // The experiment of an id; MLflow's "0" is the one named "Default", made when it is first asked
 // for.
 Task<Result<Experiment>> experiment_of_id(Services& services, std::string wsid, std::string id);
+
+// A job is shown those that it made and that of its run; by their names it finds all others, too.
+Result<void> leave_own(Services& services, const Call& call, const Workspace& workspace,
+                       std::vector<Experiment>& experiments);
 
 void add_experiment_rows(Router& router, Services& services);  // experiments.cc
 void add_run_rows(Router& router, Services& services);         // runs.cc

@@ -18,11 +18,6 @@ constexpr std::string_view kOutputs = "azureml/";
 constexpr std::size_t kNeedsPage = 200;
 constexpr std::size_t kBases = 256;
 
-std::string key_of(std::string_view container, std::string_view prefix) {
-    while (prefix.ends_with('/')) prefix.remove_suffix(1);
-    return std::string(container) + "/" + std::string(prefix);
-}
-
 std::string_view first_part(std::string_view name, std::string_view behind) {
     if (!name.starts_with(behind)) return {};
     name.remove_prefix(behind.size());
@@ -218,20 +213,6 @@ std::string_view sweep_of(std::string_view trial) {
         !std::ranges::all_of(trial.substr(line + 1), is_digit))
         return "";
     return trial.substr(0, line);
-}
-
-void Places::add(std::string_view container, std::string_view prefix) {
-    places_.insert(key_of(container, prefix));
-}
-
-bool Places::hold(std::string_view container, std::string_view name) const {
-    std::string key = key_of(container, name);
-    while (!places_.contains(key)) {
-        const std::size_t slash = key.rfind('/');
-        if (slash <= container.size()) return places_.contains(std::string(container) + "/");
-        key.resize(slash);
-    }
-    return true;
 }
 
 std::string artifacts_of(std::string_view job) {

@@ -8,21 +8,13 @@
 #include <string>
 #include <string_view>
 
+#include "access/places.h"
 #include "api/api.h"
 #include "protocol/agent_protocol.h"
 
 namespace turnout::api::upkeep {
 
-// Names and folders in containers.
-class Places {
-public:
-    void add(std::string_view container, std::string_view prefix);  // "" = all of the container
-    // It is one of them, or beneath one.
-    bool hold(std::string_view container, std::string_view name) const;
-
-private:
-    std::set<std::string, std::less<>> places_;
-};
+using access::Places;
 
 struct Needs {
     Places assets;                             // of data and models, in all workspaces
