@@ -39,8 +39,7 @@ bool is_open(const WorkspaceContainers& containers, std::string_view container,
              std::string_view name) {
     if (container == containers.artifacts || is_code(containers, container)) return false;
     if (container == containers.fetched) return is_beneath_hash(name);
-    if (container != containers.blobstore)
-        return container.starts_with(containers.workspace + "-");
+    if (container != containers.blobstore) return container.starts_with(containers.workspace + "-");
     const std::string_view guarded = guarded_folder(name);
     if (guarded == kUploads) return is_beneath_hash(name.substr(kUploads.size()));
     return guarded.empty();
@@ -51,10 +50,10 @@ bool is_open(const WorkspaceContainers& containers, std::string_view container,
 RunMay run_may(std::string_view action) {
     using namespace action;
     constexpr std::array catalog = {
-        kReadWorkspace,     kReadConnections,   kReadDatastores,   kReadComputes,
-        kReadCodes,         kWriteCodes,        kReadComponents,   kWriteComponents,
-        kReadData,          kWriteData,         kReadEnvironments, kWriteEnvironments,
-        kReadModels,        kWriteModels,       kReadExperiments,  kWriteExperiments,
+        kReadWorkspace, kReadConnections, kReadDatastores,   kReadComputes,
+        kReadCodes,     kWriteCodes,      kReadComponents,   kWriteComponents,
+        kReadData,      kWriteData,       kReadEnvironments, kWriteEnvironments,
+        kReadModels,    kWriteModels,     kReadExperiments,  kWriteExperiments,
     };
     constexpr std::array own = {kReadJobs, kReadRuns, kWriteRuns, kDeleteRuns};
     constexpr std::array places = {kReadBlobs, kWriteBlobs, kDeleteBlobs};
@@ -110,8 +109,7 @@ Listed RunReach::listed(std::string_view container, std::string_view prefix,
         return reads.hold(container, name) || writes.hold(container, name) ||
                registered.hold(container, name) ||
                (container == containers.artifacts &&
-                (std::string(name) + "/")
-                    .starts_with(std::string(kArtifactsOfRuns) + job + "/"));
+                (std::string(name) + "/").starts_with(std::string(kArtifactsOfRuns) + job + "/"));
     };
     if (held(path)) {
         // All of a container, or all in a folder of which all may be seen.

@@ -39,8 +39,8 @@ enum class Listed {
 //   what it writes    its outputs: reads and writes
 //   what it reads     its code and its inputs
 //   registered        what data assets and models of the workspace point at: reads
-//   uploads           by their content's hash: who knows that may read, and create what is not there
-//   other files       of the workspace's datastores, which are no job's: reads
+//   uploads           by their content's hash: who knows that may read, and create what is not
+//   there other files       of the workspace's datastores, which are no job's: reads
 //
 // and nothing else: the outputs, artifacts and code of other jobs are not there for it.
 struct RunReach {
@@ -60,8 +60,8 @@ struct RunReach {
 // "LocalUpload/"; "" if it is in none.
 std::string_view guarded_folder(std::string_view name);
 
-// Whether a registered asset opens that place to runs: one that is not finer than a job or an upload
-// would open what is of others.
+// Whether a registered asset opens that place to runs: one that is not finer than a job or an
+// upload would open what is of others.
 bool may_be_registered(const WorkspaceContainers& containers, std::string_view container,
                        std::string_view prefix);
 

@@ -150,10 +150,10 @@ TEST(RunMayDo, IsAShortList) {
     EXPECT_EQ(run_may("Turnout/unlisted/action"), RunMay::Nothing);
     for (const std::string_view action : known_actions()) {
         const RunMay may = run_may(action);
-        const bool of_assets = action == action::kWriteCodes || action == action::kWriteComponents ||
-                               action == action::kWriteData || action == action::kWriteModels ||
-                               action == action::kWriteEnvironments ||
-                               action == action::kWriteExperiments;
+        const bool of_assets =
+            action == action::kWriteCodes || action == action::kWriteComponents ||
+            action == action::kWriteData || action == action::kWriteModels ||
+            action == action::kWriteEnvironments || action == action::kWriteExperiments;
         if (may == RunMay::Catalog) {
             EXPECT_TRUE(reads(action) || of_assets) << action;
         }

@@ -68,6 +68,12 @@ public:
     virtual Task<Result<void>> forget(access::Scope gone) = 0;
     // `oid` in tokens: a GUID made of the name.
     virtual std::string object_id(const Principal& principal) const = 0;
+    // By what a signed link names on whose rights it rests: a user with the token that was used, or
+    // a run. Part of what is signed.
+    virtual std::string holder(const Principal& principal) const = 0;
+    // Whoever that is, as long as the user is not disabled, the token not revoked, the attempt the
+    // current one.
+    virtual Result<Principal> check_holder(std::string_view holder) = 0;
     // The key with which SAS links and studio links are signed.
     virtual const Secret& link_key() const = 0;
     virtual const std::string& tenant() const = 0;

@@ -19,6 +19,7 @@ constexpr std::string_view kKeyPrefix = "tko_";
 constexpr std::size_t kMaxToken = 4096;
 constexpr std::size_t kMaxCached = 512;
 constexpr std::size_t kMostKeys = 500;  // of one user
+constexpr std::size_t kKeyOfLink = 16;  // characters of a key's row that its links name
 constexpr Span kKeptExpired =
     std::chrono::hours(24 * 30);  // so long they are told apart from unknown ones
 
@@ -228,6 +229,42 @@ public:
         co_return std::optional<Secret>(std::move(made.secret));
     }
 
+    std::string holder(const Principal& principal) const override {
+        if (principal.kind == Principal::Kind::Run)
+            return "run/" + principal.workspace + "/" + principal.job + "/" +
+                   std::to_string(principal.attempt);
+        return "user/" + principal.name + "/" + principal.key.substr(0, kKeyOfLink);
+    }
+    Result<Principal> check_holder(std::string_view holder) override {
+        const std::vector<std::string> parts = split(holder, '/');
+        Verified verified;
+        if (parts.size() == 4 && parts[0] == "run") {
+            const auto attempt = parse_whole_number(parts[3]);
+            if (!attempt) return refuse("the link names nobody");
+            verified.principal = {Principal::Kind::Run, parts[2], parts[1], parts[2],
+                                  static_cast<int>(*attempt)};
+            TURNOUT_TRY(check_attempt(verified));
+            return verified.principal;
+        }
+        if (parts.size() != 3 || parts[0] != "user") return refuse("the link names nobody");
+        if (!parts[2].empty()) {
+            const auto keys = TURNOUT_TRY(store_.scan(Table::Token, with_prefix(parts[2], 1)));
+            if (keys.empty() || parts[2].size() != kKeyOfLink)
+                return refuse("the token with which this link was got has been revoked");
+            const ApiKey key = TURNOUT_TRY(key_of(keys[0]));
+            if (key.user != parts[1]) return refuse("the link names nobody");
+            if (now() >= end_of(key))
+                return refuse("the token with which this link was got has expired");
+            verified.principal.key = key.row;
+            verified.principal.workspace = key.limits.workspace;
+            verified.principal.read_only = key.limits.read_only;
+        }
+        verified.principal.kind = Principal::Kind::User;
+        verified.principal.name = parts[1];
+        verified.principal.exchanged = true;
+        TURNOUT_TRY(check_user(verified.principal));
+        return verified.principal;
+    }
     const Secret& link_key() const override { return keys_.link_key; }
     const std::string& tenant() const override { return keys_.tenant; }
 

@@ -1,5 +1,7 @@
 #include "api/run_reach.h"
 
+#include <algorithm>
+
 #include "access/actions.h"
 #include "api/authority.h"
 #include "api/data_uri.h"
@@ -47,9 +49,9 @@ Result<const KnownRun*> known_run(Services& services, const Principal& run) {
         for (const auto& output : task->outputs)
             fresh.reach.writes.add(output.target.container, output.target.prefix);
     }
-    if (job && equal_ignoring_case(
-                   job->record.definition.at("identity").at("identityType").as_view(),
-                   "UserIdentity"))
+    if (job &&
+        equal_ignoring_case(job->record.definition.at("identity").at("identityType").as_view(),
+                            "UserIdentity"))
         fresh.acts_for = job->record.principal;
     services.runs.put(key, std::move(fresh));
     return services.runs.find(key);
@@ -69,8 +71,8 @@ Result<std::optional<agent_protocol::BlobFolder>> place_of(Services& services,
         return Place({store->at("containerName").as_string(), reference->path});
     }
     if (reference->form == Reference::Form::JobOutput) {
-        const auto output = TURNOUT_TRY(
-            uri_of_output(services, workspace, reference->job, reference->output));
+        const auto output =
+            TURNOUT_TRY(uri_of_output(services, workspace, reference->job, reference->output));
         if (!output) return Place();
         return place_of(services, workspace, output->uri + reference->path);
     }
@@ -205,16 +207,15 @@ Result<void> check_reads_artifacts(Services& services, const Call& call, std::st
     if (call.principal.kind != Principal::Kind::Run ||
         TURNOUT_TRY(owns(services, call.principal, run)) ||
         TURNOUT_TRY(may_all(services, call, access::action::kReadRuns)) ||
-        TURNOUT_TRY(reads_all_of(services, call.principal,
-                                 artifact_container(call.principal.workspace),
-                                 "ExperimentRun/dcid." + std::string(run) + "/" +
-                                     std::string(path))))
+        TURNOUT_TRY(
+            reads_all_of(services, call.principal, artifact_container(call.principal.workspace),
+                         "ExperimentRun/dcid." + std::string(run) + "/" + std::string(path))))
         return {};
     return beyond_reach(call.principal);
 }
 
 Result<void> check_reads_uri(Services& services, const Call& call, const Workspace& workspace,
-                                std::string_view uri) {
+                             std::string_view uri) {
     if (TURNOUT_TRY(may_all(services, call, access::action::kReadBlobs))) return {};
     const Principal& run = call.principal;
     const auto reference = submission::parse_reference(uri, workspace);
@@ -224,11 +225,31 @@ Result<void> check_reads_uri(Services& services, const Call& call, const Workspa
     // Whether a job of others exists is nothing for it either.
     if (!place)
         return of_job && !TURNOUT_TRY(owns(services, run, reference->job)) ? beyond_reach(run)
-                                                                            : Result<void>();
+                                                                           : Result<void>();
     if (workspace_of_container(place->container) != workspace.id ||
         !TURNOUT_TRY(reads_all_of(services, run, place->container, place->prefix)))
         return beyond_reach(run);
     return {};
+}
+
+Result<void> check_holder(Services& services, std::string_view holder,
+                          std::initializer_list<std::string_view> actions,
+                          const std::string& wsid) {
+    if (holder.empty()) return {};
+    const auto principal = services.authority.check_holder(holder);
+    if (!principal)
+        return fail(Code::PermissionDenied, "AuthenticationFailed",
+                    "this link does not hold any more: " + principal.error().message, "sig");
+    if (principal->kind == Principal::Kind::Run
+            ? principal->workspace == wsid
+            : std::ranges::any_of(actions, [&](auto action) {
+                  return services.authority.may(*principal, action, {wsid, ""});
+              }))
+        return {};
+    return fail(
+        Code::PermissionDenied, "AuthenticationFailed",
+        "this link does not hold any more: '" + principal->name + "' may not read this any more",
+        "sig");
 }
 
 std::string run_link(const Secret& token) {

@@ -1,6 +1,7 @@
 // Runs that ask: what access/run_reach.h decides, with what it needs to know looked up.
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -37,13 +38,19 @@ Result<access::Listed> listed_for(Services& services, const Call& call, std::str
 // All beneath that place, and not its neighbours.
 Result<bool> reads_all_of(Services& services, const Principal& run, std::string_view container,
                           std::string_view prefix);
-// PermissionDenied of a run, unless that is among its own artifacts or registered. `path`: "" = all.
+// PermissionDenied of a run, unless that is among its own artifacts or registered. `path`: "" =
+// all.
 Result<void> check_reads_artifacts(Services& services, const Call& call, std::string_view run,
                                    std::string_view path);
-// PermissionDenied of a run, unless it may read all that is at that URI of the workspace. Asked before
-// it registers it, too: others could read it then.
+// PermissionDenied of a run, unless it may read all that is at that URI of the workspace. Asked
+// before it registers it, too: others could read it then.
 Result<void> check_reads_uri(Services& services, const Call& call, const Workspace& workspace,
-                                std::string_view uri);
+                             std::string_view uri);
+
+// Does a signed link still hold: is whoever it was made for there, and may they do one of these in
+// that workspace? PermissionDenied. "" (of an earlier build) holds to its end.
+Result<void> check_holder(Services& services, std::string_view holder,
+                          std::initializer_list<std::string_view> actions, const std::string& wsid);
 
 // The query of a link that is a run: for clients that take links only. It may what the run may, and
 // ends with it.

@@ -28,8 +28,7 @@ protected:
         job.meta.experiment = "shared";
         job.definition = std::move(definition);
         world.save(job);
-        EXPECT_TRUE(
-            world.wait(world.tracking.ensure_job_run(wsid, name, "shared", name, "admin")));
+        EXPECT_TRUE(world.wait(world.tracking.ensure_job_run(wsid, name, "shared", name, "admin")));
         return world.token({Principal::Kind::Run, name, wsid, name, 1});
     }
     void put(const std::string& container, const std::string& name, std::string bytes) {
@@ -45,8 +44,8 @@ protected:
                     bearer, body);
     }
     std::string in(const std::string& rest) {
-        return world.workspace_path() + rest +
-               (rest.find('?') == std::string::npos ? "?" : "&") + "api-version=2024-10-01";
+        return world.workspace_path() + rest + (rest.find('?') == std::string::npos ? "?" : "&") +
+               "api-version=2024-10-01";
     }
     Reply put_model(const std::string& name, const std::string& uri, const std::string& bearer) {
         return call("PUT", in("/models/" + name + "/versions/1"), bearer,
@@ -131,7 +130,8 @@ TEST_F(RunReachTest, EveryRouteAsARun) {
             return reply.status == 403;
         };
         const bool page = route.pattern.starts_with("/studio/");  // opened by its link alone
-        const bool of_runs = route.access == Access::Run || (route.access == Access::Signed && !page);
+        const bool of_runs =
+            route.access == Access::Run || (route.access == Access::Signed && !page);
         const access::RunMay may =
             of_runs ? access::run_may(route.need->action) : access::RunMay::Nothing;
         if (may == access::RunMay::Nothing) {
@@ -143,7 +143,8 @@ TEST_F(RunReachTest, EveryRouteAsARun) {
             route.pattern.ends_with("{rest...}") || route.pattern.ends_with("/jobs") ||
             std::ranges::any_of(without,
                                 [&](const auto& end) { return route.pattern.ends_with(end); });
-        if (may == access::RunMay::Catalog && route.pattern.find("/operation") == std::string::npos) {
+        if (may == access::RunMay::Catalog &&
+            route.pattern.find("/operation") == std::string::npos) {
             if (!route.pattern.ends_with("set-experiment-tag") &&
                 !route.pattern.ends_with("experiments/update")) {
                 EXPECT_FALSE(refused("theirs")) << what;
@@ -185,10 +186,9 @@ TEST_F(RunReachTest, ListsShowItsOwn) {
     const std::string id = child.json.at("run").at("info").at("run_id").as_string();
     for (const char* order : {"start_time DESC", "metrics.x ASC"}) {
         std::set<std::string> found;
-        const Reply runs =
-            mlflow("POST", "runs/search", mine,
-                   Json::object({{"experiment_ids", Json::array({experiment})},
-                                 {"order_by", Json::array({order})}}));
+        const Reply runs = mlflow("POST", "runs/search", mine,
+                                  Json::object({{"experiment_ids", Json::array({experiment})},
+                                                {"order_by", Json::array({order})}}));
         for (const Json& run : runs.json.at("runs").items())
             found.insert(run.at("info").at("run_id").as_string());
         EXPECT_EQ(found, (std::set<std::string>{"mine", id})) << order;
@@ -212,9 +212,9 @@ TEST_F(RunReachTest, ListsShowItsOwn) {
             .json.at("experiment_id")
             .as_string();
     EXPECT_EQ(tag(own), 200);
-    ASSERT_EQ(mlflow("POST", "experiments/create", world.user, Json::object({{"name", "else"}}))
-                  .status,
-              200);
+    ASSERT_EQ(
+        mlflow("POST", "experiments/create", world.user, Json::object({{"name", "else"}})).status,
+        200);
     std::set<std::string> seen;
     const Reply list = mlflow("GET", "experiments/list", mine);
     for (const Json& one : list.json.at("experiments").items())
@@ -238,8 +238,9 @@ TEST_F(RunReachTest, RegisteringOpensNothing) {
         const Reply reply = put_model("stolen", place, mine);
         EXPECT_EQ(reply.status, 403) << place << reply.text;
     }
-    ASSERT_EQ(mlflow("POST", "registered-models/create", mine, Json::object({{"name", "m"}})).status,
-              200);
+    ASSERT_EQ(
+        mlflow("POST", "registered-models/create", mine, Json::object({{"name", "m"}})).status,
+        200);
     for (const std::string& source :
          {std::string("runs:/theirs/outputs/model"),
           std::string("mlflow-artifacts:/theirs/artifacts/outputs/model"), uri})
@@ -259,11 +260,10 @@ TEST_F(RunReachTest, RegisteringOpensNothing) {
     EXPECT_EQ(call("GET", artifacts + "model/w", mine).status, 200);
     EXPECT_EQ(call("GET", artifacts + "model2", mine).status, 403);
     EXPECT_EQ(call("PUT", artifacts + "model/w", mine, Json("x")).status, 403);
-    const Reply link =
-        call("GET",
-             "/history/v1.0" + world.workspace_path() +
-                 "/runs/theirs/artifacts/contentinfo?path=outputs/model/w",
-             mine);
+    const Reply link = call("GET",
+                            "/history/v1.0" + world.workspace_path() +
+                                "/runs/theirs/artifacts/contentinfo?path=outputs/model/w",
+                            mine);
     ASSERT_EQ(link.status, 200) << link.text;
     const std::string target = link.json.at("contentUri").as_string().substr(22);
     EXPECT_EQ(call("GET", target, "").text, "secret") << target;
@@ -272,9 +272,9 @@ TEST_F(RunReachTest, RegisteringOpensNothing) {
     EXPECT_EQ(call("GET", target, "").status, 403);
     // What is its own it may register, and others then read it.
     put(artifact_container(wsid), "ExperimentRun/dcid.mine/outputs/model/w", "good");
-    EXPECT_EQ(put_model("own", "azureml://jobs/mine/outputs/artifacts/paths/outputs/model", mine)
-                  .status,
-              201);
+    EXPECT_EQ(
+        put_model("own", "azureml://jobs/mine/outputs/artifacts/paths/outputs/model", mine).status,
+        201);
     const std::string theirs = world.token({Principal::Kind::Run, "theirs", wsid, "theirs", 1});
     EXPECT_EQ(call("GET",
                    "/blob/" + artifact_container(wsid) + "/ExperimentRun/dcid.mine/outputs/model/w",
@@ -297,28 +297,29 @@ TEST_F(RunReachTest, AnUploadOfOthersIsNotItsOwn) {
     EXPECT_EQ(call("POST", path, mine, Json::object()).status, 403);
     const auto code = [&](const std::string& name, const std::string& of) {
         return call("PUT", in("/codes/" + name + "/versions/1"), mine,
-                    Json::object({{"properties",
-                                   Json::object({{"codeUri", "https://localhost:8443/blob/" + of}})}}))
+                    Json::object(
+                        {{"properties",
+                          Json::object({{"codeUri", "https://localhost:8443/blob/" + of}})}}))
             .status;
     };
     EXPECT_EQ(code("d", container(theirs)), 403);
-    const Reply own = call("POST", in("/codes/d/versions/1/startPendingUpload"), mine,
-                           Json::object());
+    const Reply own =
+        call("POST", in("/codes/d/versions/1/startPendingUpload"), mine, Json::object());
     ASSERT_EQ(own.status, 200) << own.text;
     EXPECT_EQ(code("d", container(own)), 201);
 }
 
 // With user_identity it is also the user: by their roles, in this workspace alone.
 TEST_F(RunReachTest, ForItsUser) {
-    const std::string agent =
-        start("agent", Json::object({{"identity", Json::object({{"identityType",
-                                                                 "UserIdentity"}})}}));
+    const std::string agent = start(
+        "agent", Json::object({{"identity", Json::object({{"identityType", "UserIdentity"}})}}));
     EXPECT_EQ(call("GET", in("/jobs/theirs"), agent).status, 200);
     EXPECT_EQ(call("GET", in("/jobs"), agent).json.at("value").items().size(), 0u)
         << "none of these was submitted";
     EXPECT_EQ(mlflow("GET", "runs/get?run_id=theirs", agent).status, 200);
-    EXPECT_EQ(call("GET", "/blob/" + blobstore_container(wsid) + "/azureml/theirs/out/x", agent).text,
-              "secret");
+    EXPECT_EQ(
+        call("GET", "/blob/" + blobstore_container(wsid) + "/azureml/theirs/out/x", agent).text,
+        "secret");
     EXPECT_EQ(call("PATCH", in("/jobs/theirs"), agent,
                    Json::object({{"properties", Json::object({{"description", "d"}})}}))
                   .status,
@@ -336,8 +337,8 @@ TEST_F(RunReachTest, ForItsUser) {
                   .status,
               201);
     const std::string ann = world.token({Principal::Kind::User, "ann", "", "", 0});
-    ASSERT_EQ(
-        call("PATCH", "/turnout/users/admin", ann, Json::object({{"disabled", true}})).status, 200);
+    ASSERT_EQ(call("PATCH", "/turnout/users/admin", ann, Json::object({{"disabled", true}})).status,
+              200);
     EXPECT_EQ(call("GET", in("/jobs/theirs"), agent).status, 403);
     EXPECT_EQ(mlflow("GET", "runs/get?run_id=theirs", agent).status, 403);
     EXPECT_EQ(call("GET", in("/jobs/agent"), agent).status, 200);

@@ -184,8 +184,12 @@ struct SasGrant {
     std::string prefix;       // blob names must be it or lie beneath it; "" = the whole container
     std::string permissions;  // of "rwlcd"
     Instant expires{};
+    // Who it was made for, and the action that they may do as long as it holds; "" of links of
+    // builds that did not say so.
+    std::string holder = {};
+    std::string action = {};
 };
-// "sv=2026-…&sr=c&sp=rl&se=…&…&sig=…"
+// "sv=2026-…&sr=c&sp=rl&se=…&si=…&skoid=…&scid=…&sig=…"
 std::string sign_sas(std::string_view key, const SasGrant& grant);
 // Verified against the query of a request: PermissionDenied with the reason (expired, wrong
 // signature). The caller checks container, name and permission against the grant.

@@ -1,7 +1,8 @@
 // Shared access signatures: a query string that is a right. The parameters' names are Azure's,
 // because its clients keep only those that they know when they take a URL apart:
 //   sv version  sr resource (c)  sp permissions  se expiry  si what it is for:
-//   "{container}/{prefix}" sig base64 of HMAC-SHA256 over all the others
+//   "{container}/{prefix}" skoid for whom  scid the action that they may do
+//   sig base64 of HMAC-SHA256 over all the others
 #include <algorithm>
 
 #include "base/hash.h"
@@ -14,8 +15,8 @@ namespace {
 
 constexpr std::string_view kVersion = "2026-10-06";
 
-std::string to_sign(std::string_view permissions, std::string_view expires,
-                    std::string_view target) {
+std::string to_sign(std::string_view permissions, std::string_view expires, std::string_view target,
+                    std::string_view holder, std::string_view action) {
     // Lines of text without line breaks: nothing can move from one field into the next.
     std::string text = "turnout-sas\n";
     text.append(kVersion)
@@ -25,6 +26,7 @@ std::string to_sign(std::string_view permissions, std::string_view expires,
         .append(expires)
         .append("\n")
         .append(target);
+    if (!holder.empty()) text.append("\n").append(holder).append("\n").append(action);
     return text;
 }
 
@@ -37,10 +39,13 @@ Failure refused(std::string reason, std::string why) {
 std::string sign_sas(std::string_view key, const SasGrant& grant) {
     const std::string expires = to_iso8601(grant.expires);
     const std::string target = grant.container + "/" + grant.prefix;
-    const std::string signature =
-        to_base64(hmac_sha256(key, to_sign(grant.permissions, expires, target)));
+    const std::string signature = to_base64(
+        hmac_sha256(key, to_sign(grant.permissions, expires, target, grant.holder, grant.action)));
+    const std::string whose = grant.holder.empty() ? ""
+                                                   : "&skoid=" + percent_encode(grant.holder) +
+                                                         "&scid=" + percent_encode(grant.action);
     return "sv=" + std::string(kVersion) + "&sr=c&sp=" + percent_encode(grant.permissions) +
-           "&se=" + percent_encode(expires) + "&si=" + percent_encode(target) +
+           "&se=" + percent_encode(expires) + "&si=" + percent_encode(target) + whose +
            "&sig=" + percent_encode(signature);
 }
 
@@ -68,7 +73,12 @@ Result<SasGrant> verify_sas(std::string_view key,
     const std::string permissions = TURNOUT_TRY(value("sp"));
     const std::string expires = TURNOUT_TRY(value("se"));
     const std::string target = TURNOUT_TRY(value("si"));
-    const Secret expected(to_base64(hmac_sha256(key, to_sign(permissions, expires, target))));
+    const bool held = std::ranges::any_of(
+        query, [](const auto& pair) { return pair.first == "skoid" || pair.first == "scid"; });
+    const std::string holder = held ? TURNOUT_TRY(value("skoid")) : "";
+    const std::string action = held ? TURNOUT_TRY(value("scid")) : "";
+    const Secret expected(
+        to_base64(hmac_sha256(key, to_sign(permissions, expires, target, holder, action))));
     if (version != kVersion || resource != "c" || !expected.matches(signature))
         return refused("AuthenticationFailed",
                        "the link's signature is wrong: it was changed, or made by another server");
@@ -79,6 +89,8 @@ Result<SasGrant> verify_sas(std::string_view key,
     grant.container = target.substr(0, slash);
     grant.prefix = target.substr(slash + 1);
     grant.permissions = permissions;
+    grant.holder = holder;
+    grant.action = action;
     grant.expires = TURNOUT_TRY(parse_iso8601(expires));
     if (grant.expires <= now)
         return refused("AuthenticationFailed",

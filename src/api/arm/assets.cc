@@ -302,8 +302,8 @@ Result<void> check_own_upload(Services& services, const Call& call, const Worksp
                               const AssetVersion& version) {
     if (TURNOUT_TRY(may_all(services, call, access::action::kWriteCodes))) return {};
     const auto place = blob_of_url(version.properties.at("codeUri").as_view());
-    if (place && place->container ==
-                     container_of_upload(workspace.id, version.name, version.version))
+    if (place &&
+        place->container == container_of_upload(workspace.id, version.name, version.version))
         return {};
     return beyond_reach(call.principal);
 }
@@ -322,8 +322,8 @@ Answer put_version(Services& services, Call& call, const Kind& kind) {
     version.properties.erase("isArchived");
     TURNOUT_CO_TRY_VOID(check_asset_name(version.name, kind.one));
     if (!kind.location.empty()) {
-        TURNOUT_CO_TRY_VOID(check_reads_uri(
-            services, call, workspace, version.properties.at(kind.location).as_view()));
+        TURNOUT_CO_TRY_VOID(check_reads_uri(services, call, workspace,
+                                            version.properties.at(kind.location).as_view()));
     }
     if (kind.path == "codes") {
         TURNOUT_CO_TRY_VOID(check_own_upload(services, call, workspace, version));
@@ -442,14 +442,15 @@ Answer start_upload(Services& services, Call& call) {
     const std::string id = grant.container.substr(workspace.id.size() + 1);
     TURNOUT_CO_TRY(const bool all, may_all(services, call, access::action::kWriteCodes));
     if (!all) {  // what is there is not its own
-        TURNOUT_CO_TRY(const BlobList there,
-                       services.blobs.list(grant.container, "", "", "", 1));
+        TURNOUT_CO_TRY(const BlobList there, services.blobs.list(grant.container, "", "", "", 1));
         TURNOUT_CO_TRY(const auto known, services.assets.find_version(workspace.id, "codes", name,
                                                                       call.param("version")));
         if (!there.blobs.empty() || known) co_return beyond_reach(call.principal);
     }
     grant.permissions = "rwlcd";
     grant.expires = services.clock.now() + kUploadLife;
+    grant.holder = services.authority.holder(call.principal);
+    grant.action = access::action::kWriteCodes;
     const std::string uri = call.plain_origin + "/blob/" + grant.container;
     http::Response response = json_response(
         200, Json::object({

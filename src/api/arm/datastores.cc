@@ -169,6 +169,8 @@ Answer list_secrets(Services& services, Call& call) {
     grant.container = stored.at("containerName").as_string();
     grant.permissions = "rwlcd";
     grant.expires = services.clock.now() + std::chrono::hours(hours);
+    grant.holder = services.authority.holder(call.principal);
+    grant.action = access::action::kListDatastoreSecrets;
     http::Response response = json_response(
         200, Json::object({{"secretsType", "Sas"},
                            {"sasToken", sign_sas(services.authority.link_key().reveal(), grant)}}));

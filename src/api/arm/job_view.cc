@@ -109,12 +109,12 @@ Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer&
     properties.set(
         "services",
         Json::object({
-            {"Studio",
-             Json::object({
-                 {"jobServiceType", "Studio"},
-                 {"endpoint", viewer.origin + sign_studio_link(viewer.link_key, job.workspace,
-                                                               job.name, viewer.now)},
-             })},
+            {"Studio", Json::object({
+                           {"jobServiceType", "Studio"},
+                           {"endpoint",
+                            viewer.origin + sign_studio_link(viewer.link_key, job.workspace,
+                                                             job.name, viewer.now, viewer.holder)},
+                       })},
             {"Tracking", Json::object({
                              {"jobServiceType", "Tracking"},
                              {"endpoint", "azureml://" + viewer.tls_host + "/mlflow/v1.0" + path},

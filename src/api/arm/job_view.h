@@ -17,6 +17,7 @@ struct JobViewer {
     std::string origin;      // of the page
     std::string tls_host;    // of the tracking URI
     const Secret& link_key;  // signs the link to the studio page
+    std::string holder;      // on whose rights that rests
     Instant now{};
     std::optional<schedule::Waiting> waiting{};  // where the job stands, if it waits for a place
     Waited waited{};                             // for what, so far

@@ -27,12 +27,20 @@ constexpr std::size_t kNearest = 200;  // newest jobs among which a misspelt nam
 constexpr std::int64_t kDay = 86'400'000'000;
 constexpr std::int64_t kTick = 100'000;  // as old may the time be up to which a live job is booked
 
+// Whoever asks; of a run, whose token is worth nothing to a browser, who submitted the job.
+std::string studio_holder(const Services& services, const Call& call, const JobRecord& job) {
+    return call.principal.kind == Principal::Kind::Run
+               ? services.authority.holder({Principal::Kind::User, job.principal, {}, {}, 0})
+               : services.authority.holder(call.principal);
+}
+
 JobViewer viewer_of(const Services& services, const Call& call, const JobRecord& job) {
     std::optional<schedule::Waiting> waiting;
     if (!is_terminal(job.status)) waiting = services.control.waiting(job.workspace, job.name);
     return {call.page_origin,
             tls_host(services, call),
             services.authority.link_key(),
+            studio_holder(services, call, job),
             services.clock.now(),
             waiting,
             services.control.waited(job.workspace, job.name)};
@@ -56,6 +64,7 @@ public:
     struct Shown {
         std::uint64_t revision = 0;       // of the rows it was made from
         std::string origin, page_origin;  // of the links
+        std::string who;                  // asked: on whose rights they rest
         std::int64_t until = 0;  // the ledger of a live job and the signed link change with time
         std::string waiting;
         bool archived = false;
@@ -73,7 +82,8 @@ public:
         if (shown && shown->revision == revision) {
             std::string waiting = shown->live ? waiting_of(services, *shown->live) : std::string();
             if (now < shown->until && shown->origin == call.origin &&
-                shown->page_origin == call.page_origin && shown->waiting == waiting)
+                shown->page_origin == call.page_origin && shown->waiting == waiting &&
+                shown->who == services.authority.holder(call.principal))
                 return shown;
             if (shown->live) {
                 shown->waiting = std::move(waiting);
@@ -99,6 +109,7 @@ private:
         const std::int64_t step = shown.live ? kTick : kDay;
         shown.origin = call.origin;
         shown.page_origin = call.page_origin;
+        shown.who = services.authority.holder(call.principal);
         shown.until = (now / step + 1) * step;
         shown.body.clear();
         job_body(job, workspace, viewer_of(services, call, job), shown.waiting).dump_to(shown.body);
@@ -490,9 +501,8 @@ void add_job_routes(Router& router, Services& services) {
     const auto shown = std::make_shared<ShownJobs>();
     router.add("GET", in_workspace("/jobs/{name}"), Access::Run,
                [&services, shown](Call& call) { return get_job(services, call, *shown); });
-    router.add("GET", in_workspace("/jobs"), Access::Run, [&services, shown](Call& call) {
-        return list_all(services, call, *shown);
-    });
+    router.add("GET", in_workspace("/jobs"), Access::Run,
+               [&services, shown](Call& call) { return list_all(services, call, *shown); });
     row(router, services, "PUT", in_workspace("/jobs/{name}"), Access::Behalf, put_job);
     row(router, services, "PATCH", in_workspace("/jobs/{name}"), Access::Behalf, patch_job);
     row(router, services, "DELETE", in_workspace("/jobs/{name}"), Access::Behalf, delete_job);

@@ -43,10 +43,11 @@ Result<void> authorize_blob(Services& services, const Call& call, std::string_vi
         case Principal::Kind::User: return {};
         case Principal::Kind::Run:
             if (TURNOUT_TRY(run_may(services, call, container, name, permission))) return {};
-            return forbidden("the token of job '" + principal.job +
-                             "' does not reach this: it reads what its job names, data, and what is "
-                             "registered, writes to its own artifacts and outputs, and adds new "
-                             "assets");
+            return forbidden(
+                "the token of job '" + principal.job +
+                "' does not reach this: it reads what its job names, data, and what is "
+                "registered, writes to its own artifacts and outputs, and adds new "
+                "assets");
         case Principal::Kind::Node:
             return forbidden("a node's token does not reach blobs; use that of the run");
         case Principal::Kind::Nobody: break;
@@ -54,6 +55,8 @@ Result<void> authorize_blob(Services& services, const Call& call, std::string_vi
     if (!call.query_value("sig").empty()) {
         const SasGrant grant = TURNOUT_TRY(
             verify_sas(services.authority.link_key().reveal(), call.query, services.clock.now()));
+        TURNOUT_TRY(check_holder(services, grant.holder, {grant.action},
+                                 workspace_of_container(grant.container)));
         if (allows(grant, container, name, permission)) return {};
         // Whoever may write may create.
         if (permission == 'c' && allows(grant, container, name, 'w')) return {};

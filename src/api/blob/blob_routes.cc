@@ -386,9 +386,8 @@ struct Asked {
 Result<BlobList> list_beneath(Services& services, const Asked& asked) {
     const std::string folder = asked.prefix + "/";
     const bool flat = asked.delimiter.empty();
-    BlobList list = TURNOUT_TRY(services.blobs.list(asked.container, folder, "",
-                                                    flat ? asked.marker : "",
-                                                    flat ? asked.limit : 1));
+    BlobList list = TURNOUT_TRY(services.blobs.list(
+        asked.container, folder, "", flat ? asked.marker : "", flat ? asked.limit : 1));
     if (!flat) {
         const bool any = !list.blobs.empty();
         list = {};
@@ -537,8 +536,8 @@ Answer get_tar(Services& services, const Call& call) {
     // A folder: what a run may see of it, it may read.
     const bool run = call.principal.kind == Principal::Kind::Run;
     TURNOUT_TRY(authorize_blob(services, call, container, prefix, run ? 'l' : 'r'));
-    if (run && TURNOUT_TRY(listed_for(services, call, container, prefix)) ==
-                   access::Listed::ButJobs)
+    if (run &&
+        TURNOUT_TRY(listed_for(services, call, container, prefix)) == access::Listed::ButJobs)
         return fail(Code::PermissionDenied, "AuthorizationFailure",
                     "the token of a job does not reach all of this");
     TURNOUT_TRY(check_container(container));

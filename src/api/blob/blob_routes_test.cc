@@ -58,6 +58,8 @@ public:
     bool may_somewhere(const Principal&, std::string_view) override { return true; }
     Task<Result<void>> forget(access::Scope) override { co_return Result<void>(); }
     std::string object_id(const Principal&) const override { return ""; }
+    std::string holder(const Principal&) const override { return ""; }
+    Result<Principal> check_holder(std::string_view) override { return Principal{}; }
     Result<Principal> check(std::string_view token) override {
         using Kind = Principal::Kind;
         if (token == "user") return Principal{.kind = Kind::User, .name = "admin"};
@@ -510,8 +512,8 @@ TEST_F(BlobRoutesTest, ARunReadsWhatItsJobNamesAndWritesItsOutputs) {
     for (const char* more : {"", "&delimiter=/", "&maxresults=1", "&prefix=a", "&prefix=azureml"}) {
         std::string all, marker;
         do {
-            const auto page = send(
-                "GET", list + more + (marker.empty() ? "" : "&marker=" + marker), as("run"));
+            const auto page =
+                send("GET", list + more + (marker.empty() ? "" : "&marker=" + marker), as("run"));
             EXPECT_EQ(page.status, 200) << more;
             const std::size_t at = page.body.find("<NextMarker>") + 12;
             marker = page.body.substr(at, page.body.find('<', at) - at);

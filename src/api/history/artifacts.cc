@@ -44,6 +44,8 @@ Json content_document(Services& services, const Call& call, const Place& place,
     grant.prefix = artifact_prefix(place.run) + path;
     grant.permissions = permissions;
     grant.expires = services.clock.now() + kLinkLife;
+    grant.holder = services.authority.holder(call.principal);
+    grant.action = permissions == "r" ? access::action::kReadRuns : access::action::kWriteRuns;
     // A run's link is the run: it opens what the run may, and nothing once its attempt is over.
     const bool of_run = call.principal.kind == Principal::Kind::Run;
     const std::string link = of_run ? link_of_run(services, call.principal)

@@ -19,8 +19,7 @@ constexpr Span kUserLife = 7 * 24h;
 // "azureml://jobs/{job}/outputs/{name}", "azureml:{name}:{version}", or a path that ends with
 // ".../data/{name}/versions/{version}".
 Result<std::optional<Json>> resolve_data(Services& services, const Call& call,
-                                         const Workspace& workspace,
-                                         std::string_view id) {
+                                         const Workspace& workspace, std::string_view id) {
     constexpr std::string_view of_job = "azureml://jobs/";
     if (id.starts_with(of_job)) {
         const auto parts = split(id.substr(of_job.size()), '/');
@@ -125,10 +124,16 @@ Answer get_data_store(Services& services, Call& call) {
     } else {
         SasGrant grant;
         grant.container = container;
-        grant.permissions = may(services, call, access::action::kListDatastoreSecrets, workspace.id)
-                                ? "rwlcd"
-                                : "rl";
+        // Who may write all of it, or read it; its table says that they may look at the datastore.
+        const bool writes =
+            may(services, call, access::action::kListDatastoreSecrets, workspace.id);
+        if (!writes) {
+            TURNOUT_CO_TRY_VOID(permit(services, call, access::action::kReadBlobs, workspace.id));
+        }
+        grant.permissions = writes ? "rwlcd" : "rl";
         grant.expires = services.clock.now() + kUserLife;
+        grant.holder = services.authority.holder(call.principal);
+        grant.action = writes ? access::action::kListDatastoreSecrets : access::action::kReadBlobs;
         link = sign_sas(services.authority.link_key().reveal(), grant);
     }
     const std::size_t scheme = call.origin.find("://") + 3;

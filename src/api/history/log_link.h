@@ -16,16 +16,17 @@ namespace turnout::api {
 // "/logs/{wsid}/{job}/{path}?se=…&sig=…", to be put behind an origin. Holds for every log of that
 // job and for one to two days: the expiry is a whole day, so that the link stays the same.
 std::string sign_log_link(const Secret& key, std::string_view wsid, std::string_view job,
-                          std::string_view path, Instant now);
+                          std::string_view path, Instant now, std::string_view holder = "");
 
 // Such a link for whoever asks; of a run a link that is the run.
 std::string log_link(const Services& services, const Call& call, std::string_view wsid,
                      std::string_view job, std::string_view path);
 
-// PermissionDenied with the reason if the query (decoded) does not hold for that job.
-Result<void> verify_log_link(const Secret& key, std::string_view wsid, std::string_view job,
-                             const std::vector<std::pair<std::string, std::string>>& query,
-                             Instant now);
+// The holder (as of a studio link); PermissionDenied with the reason if the query (decoded) does
+// not hold for that job.
+Result<std::string> verify_log_link(const Secret& key, std::string_view wsid, std::string_view job,
+                                    const std::vector<std::pair<std::string, std::string>>& query,
+                                    Instant now);
 
 // The answer to a request for a log whose right to read was checked: `offset` and `wait` (seconds,
 // long poll) of the query, Range, ETag = length, X-Turnout-Log-Length, X-Turnout-Log-Complete. It

@@ -17,9 +17,10 @@ constexpr std::uint64_t kPiece = 256 << 10;
 constexpr std::int64_t kMaxWaitSeconds = 60;
 
 std::string signature(const Secret& key, std::string_view wsid, std::string_view job,
-                      std::string_view expiry) {
-    std::string message = "job-logs\n";  // newlines cannot be in any of the three
+                      std::string_view expiry, std::string_view holder) {
+    std::string message = "job-logs\n";  // newlines cannot be in any of them
     message.append(wsid).append("\n").append(job).append("\n").append(expiry);
+    if (!holder.empty()) message.append("\n").append(holder);
     return to_base64url(hmac_sha256(key.reveal(), message));
 }
 
@@ -122,8 +123,10 @@ Result<void> check_reader(Services& services, const Call& call) {
     if (call.principal.kind == Principal::Kind::User) return {};
     if (call.principal.kind == Principal::Kind::Run && call.principal.workspace == wsid)
         return check_owns(services, call, access::action::kReadJobs, job);
-    return verify_log_link(services.authority.link_key(), wsid, job, call.query,
-                           services.clock.now());
+    const std::string holder = TURNOUT_TRY(verify_log_link(services.authority.link_key(), wsid, job,
+                                                           call.query, services.clock.now()));
+    return check_holder(services, holder, {access::action::kReadRuns, access::action::kReadJobs},
+                        wsid);
 }
 
 Answer get_log(Services& services, Call& call) {
@@ -135,38 +138,41 @@ Answer get_log(Services& services, Call& call) {
 }  // namespace
 
 std::string sign_log_link(const Secret& key, std::string_view wsid, std::string_view job,
-                          std::string_view path, Instant now) {
+                          std::string_view path, Instant now, std::string_view holder) {
     const std::string expiry = std::to_string((now.micros / 1'000'000 / kDay + 2) * kDay);
     return path_of_log(wsid, job, path) + "?se=" + expiry +
-           "&sig=" + signature(key, wsid, job, expiry);
+           (holder.empty() ? "" : "&skoid=" + percent_encode(holder)) +
+           "&sig=" + signature(key, wsid, job, expiry, holder);
 }
 
 std::string log_link(const Services& services, const Call& call, std::string_view wsid,
                      std::string_view job, std::string_view path) {
     if (call.principal.kind == Principal::Kind::Run)
         return path_of_log(wsid, job, path) + "?" + link_of_run(services, call.principal);
-    return sign_log_link(services.authority.link_key(), wsid, job, path, services.clock.now());
+    return sign_log_link(services.authority.link_key(), wsid, job, path, services.clock.now(),
+                         services.authority.holder(call.principal));
 }
 
-Result<void> verify_log_link(const Secret& key, std::string_view wsid, std::string_view job,
-                             const std::vector<std::pair<std::string, std::string>>& query,
-                             Instant now) {
-    std::string_view expiry, signed_with;
+Result<std::string> verify_log_link(const Secret& key, std::string_view wsid, std::string_view job,
+                                    const std::vector<std::pair<std::string, std::string>>& query,
+                                    Instant now) {
+    std::string_view expiry, signed_with, holder;
     for (const auto& [name, value] : query) {
         if (name == "se") expiry = value;
         if (name == "sig") signed_with = value;
+        if (name == "skoid") holder = value;
     }
     if (expiry.empty() || signed_with.empty())
         return fail(Code::Unauthenticated, "AuthenticationFailed",
                     "this needs a signed log link or an 'Authorization: Bearer' header");
-    if (!Secret(signature(key, wsid, job, expiry)).matches(signed_with))
+    if (!Secret(signature(key, wsid, job, expiry, holder)).matches(signed_with))
         return fail(Code::PermissionDenied, "AuthorizationFailed",
                     "the signature of this link does not hold for that job");
     const auto seconds = to_number(expiry);
     if (!seconds || now.micros / 1'000'000 >= *seconds)
         return fail(Code::PermissionDenied, "AuthorizationFailed",
                     "this link has expired: get a new one from the run's details");
-    return {};
+    return std::string(holder);
 }
 
 Task<Result<http::Response>> send_log(Services& services, Call& call, std::string wsid,

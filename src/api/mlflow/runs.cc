@@ -123,8 +123,11 @@ Answer update(Services& services, Call& call) {
     if (ends && view.job && call.principal.kind == Principal::Kind::Run)
         response.headers.set(
             "x-turnout-page",
-            call.page_origin + sign_studio_link(services.authority.link_key(), workspace.id, run_id,
-                                                services.clock.now()));
+            call.page_origin +
+                sign_studio_link(services.authority.link_key(), workspace.id, run_id,
+                                 services.clock.now(),
+                                 services.authority.holder(
+                                     {Principal::Kind::User, view.job->principal, {}, {}, 0})));
     co_return response;
 }
 

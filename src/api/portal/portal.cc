@@ -1,11 +1,13 @@
 // The studio page of one job, behind a signed read-only link.
 #include <algorithm>
 
+#include "access/actions.h"
 #include "api/history/log_link.h"
 #include "api/history/run_view.h"
 #include "api/job_kinds.h"
 #include "api/portal/page.h"
 #include "api/portal/parts.h"
+#include "api/run_reach.h"
 #include "api/studio_link.h"
 #include "base/text.h"
 #include "blob/blobs.h"
@@ -23,15 +25,17 @@ constexpr std::string_view kEnvironmentLog = "azureml-logs/20_environment.txt";
 
 Result<void> check_reader(Services& services, const Call& call) {
     if (call.principal.kind == Principal::Kind::User) return {};
-    return verify_studio_link(services.authority.link_key(), call.param("wsid"), call.param("job"),
-                              call.query, services.clock.now());
+    const std::string& wsid = call.param("wsid");
+    const std::string holder = TURNOUT_TRY(verify_studio_link(
+        services.authority.link_key(), wsid, call.param("job"), call.query, services.clock.now()));
+    return check_holder(services, holder, {access::action::kReadJobs}, wsid);
 }
 
 // Only what the link consists of goes on into other links.
 std::string link_query(const Call& call) {
     std::string query;
     for (const auto& [name, value] : call.query)
-        if (name == "se" || name == "sig")
+        if (name == "se" || name == "skoid" || name == "sig")
             query += (query.empty() ? "?" : "&") + name + "=" + percent_encode(value);
     return query;
 }

@@ -85,10 +85,13 @@ private:
         return row;
     }
     void link(TrialRow& row) {
-        const std::string_view until = call_.query_value("se");
         const Secret& key = services_.authority.link_key();
-        row.link = until.empty() ? sign_studio_link(key, job_.workspace, row.name, now_)
-                                 : sign_studio_link(key, job_.workspace, row.name, until);
+        // Of a page that was opened by a link: as long and for whom that link was.
+        row.link = call_.principal.kind == Principal::Kind::User
+                       ? sign_studio_link(key, job_.workspace, row.name, now_,
+                                          services_.authority.holder(call_.principal))
+                       : sign_studio_link(key, job_.workspace, row.name, call_.query_value("se"),
+                                          call_.query_value("skoid"));
     }
 
     Services& services_;
