@@ -52,6 +52,32 @@ TEST(Sas, ExpiredForeignOrTamperedIsRefused) {
     EXPECT_FALSE(verify_sas(kKey, parsed(sign_sas(kKey, tricky)), kNow));
 }
 
+TEST(Sas, ForWhomItIsIsSigned) {
+    SasGrant grant = kGrant;
+    grant.holder = "user/ann/0123";
+    grant.action = "a/read";
+    const auto pairs = parsed(sign_sas(kKey, grant));
+    const auto back = verify_sas(kKey, pairs, kNow);
+    ASSERT_TRUE(back) << back.error().message;
+    EXPECT_EQ(back->holder, grant.holder);
+    EXPECT_EQ(back->action, grant.action);
+    for (const std::string name : {"skoid", "scid"}) {
+        auto changed = pairs, without = pairs, added = parsed(sign_sas(kKey, kGrant));
+        for (auto& [key, value] : changed)
+            if (key == name) value = "user/bob/";
+        std::erase_if(without, [&](const auto& pair) { return pair.first == name; });
+        added.emplace_back(name, "");
+        for (const auto& wrong : {changed, without, added})
+            EXPECT_FALSE(verify_sas(kKey, wrong, kNow)) << name;
+    }
+    auto nobody = pairs;
+    std::erase_if(nobody, [](const auto& pair) {
+        return pair.first.starts_with("sk") || pair.first == "scid";
+    });
+    EXPECT_FALSE(verify_sas(kKey, nobody, kNow));
+    EXPECT_TRUE(verify_sas(kKey, parsed(sign_sas(kKey, kGrant)), kNow));
+}
+
 TEST(Sas, AllowsItsPrefixOnly) {
     const SasGrant grant{"box", "a/b", "rw", kNow};
     EXPECT_TRUE(allows(grant, "box", "a/b", 'r'));

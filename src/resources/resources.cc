@@ -244,7 +244,8 @@ const Description& job_identity() {
                            {"managed", "Managed"},
                            {"managed_identity", "Managed"}},
                           "Whose rights the job has. user_identity: also those of who submits it, "
-                          "in its workspace; else it reads the workspace and registers assets.",
+                          "in its workspace; else it reads what it names and what is "
+                          "registered, and registers assets.",
                           Need::Required),
                    text("client_id", "clientId", "Managed identity."),
                    text("object_id", "objectId", "Managed identity."),

@@ -401,6 +401,46 @@ def test_a_jobs_token_stays_in_its_workspace(rest, captive):
         assert captive.call("GET", path).status_code == 403, path
 
 
+def test_a_jobs_token_learns_nothing_of_other_jobs(rest, captive):
+    own, other = captive.names
+    mlflow, history = f"/mlflow/v2.0{rest.ws}/api/2.0/mlflow", f"/history/v1.0{rest.ws}"
+    artifacts, store = f"/blob/azureml-{captive.workspace}", f"/blob/azureml-blobstore-{captive.workspace}"
+    listed = "restype=container&comp=list"
+    assert rest.call("PUT", f"{artifacts}/ExperimentRun/dcid.{other}/outputs/secret.txt", data=b"secret", headers=BLOCK).status_code == 201
+    assert rest.call("PUT", f"{store}/azureml/{other}/out/secret.txt", data=b"secret", headers=BLOCK).status_code == 201
+    for run in (other, "no-such-run"):  # nor whether there is one
+        for path in (f"{rest.ws}/jobs/{run}", f"{rest.ws}/jobs/{run}/explain", f"{rest.ws}/jobs/{run}/ledger", f"/logs/{captive.workspace}/{run}/user_logs/std_log.txt",
+                     f"{history}/experiments/hostile/runs/{run}/details", f"{history}/runs/{run}", f"{history}/runs/{run}/metrics", f"{history}/runs/{run}/children",
+                     f"{history}/runs/{run}/artifacts", f"{history}/runs/{run}/artifacts/contentinfo?path=outputs/secret.txt",
+                     f"{mlflow}/runs/get?run_id={run}", f"{mlflow}/metrics/get-history?run_id={run}&metric_key=a", f"{mlflow}/artifacts/list?run_id={run}",
+                     f"/mlflow/v2.0{rest.ws}/api/2.0/mlflow-artifacts/artifacts/{run}/artifacts/outputs/secret.txt",
+                     f"{artifacts}/ExperimentRun/dcid.{run}/outputs/secret.txt", f"{artifacts}?{listed}&prefix=ExperimentRun/dcid.{run}/", f"{store}/azureml/{run}/out/secret.txt",
+                     f"{store}?{listed}&prefix=azureml/{run}/", f"/turnout/blobs/azureml-{captive.workspace}/tar?prefix=ExperimentRun/dcid.{run}"):
+            reply = captive.call("GET", path)
+            assert reply.status_code == 403 and b"secret.txt" not in reply.content, (path, reply.text)
+    for path in (f"{artifacts}?{listed}&prefix=", f"{store}?{listed}&prefix=azureml/", f"{store}?{listed}&prefix=LocalUpload/", f"{rest.ws}/events",
+                 f"{rest.ws}/experiments/hostile/ledger"):
+        assert captive.call("GET", path).status_code == 403, path
+    assert other not in captive.call("GET", f"{store}?{listed}&prefix=").text
+    assert [one["name"] for one in captive.call("GET", f"{rest.ws}/jobs").json()["value"]] == [own]
+    experiment = captive.call("GET", f"{mlflow}/experiments/get-by-name?experiment_name=hostile").json()["experiment"]["experiment_id"]
+    runs = captive.call("POST", f"{mlflow}/runs/search", json={"experiment_ids": [experiment]}).json()["runs"]
+    assert [run["info"]["run_id"] for run in runs] == [own]
+    for method, path, body in (("POST", f"{mlflow}/experiments/set-experiment-tag", {"experiment_id": experiment, "key": "evil", "value": "1"}),
+                               ("POST", f"{history}/rundata", {"runId": other}), ("POST", f"{history}/runs/{other}/artifacts/batch/metadata", {"paths": [{"path": "x"}]}),
+                               ("PUT", f"{rest.ws}/models/stolen/versions/1", {"properties": {"modelType": "custom_model", "modelUri": f"azureml://jobs/{other}/outputs/artifacts"}}),
+                               ("PUT", f"{rest.ws}/data/stolen/versions/1", {"properties": {"dataType": "uri_folder", "dataUri": "azureml://datastores/workspaceblobstore/paths/"}}),
+                               ("POST", f"/data/v1.0{rest.ws}/dataversion/batchGetResolvedUris", {"values": [f"azureml://jobs/{other}/outputs/artifacts"]})):
+        assert captive.call(method, path, json=body).status_code == 403, path
+    # Its own links are the run itself.
+    details = captive.call("GET", f"{history}/runs/{own}/details").json()["logFiles"]
+    link = details["user_logs/std_log.txt"]
+    assert rest.session.get(link, timeout=20).status_code == 200
+    assert rest.session.get(link.replace(own, other), timeout=20).status_code == 403
+    storage = captive.call("GET", f"/datastore/v1.0{rest.ws}/datastores/workspaceartifactstore").json()["azureStorageSection"]
+    assert rest.session.get(f"{rest.origin}{artifacts}/ExperimentRun/dcid.{other}/outputs/secret.txt?{storage['sasToken']}", timeout=20).status_code == 403
+
+
 def test_a_jobs_token_writes_only_to_its_own_run(rest, captive):
     own, other = captive.names
     mlflow = f"/mlflow/v2.0{rest.ws}/api/2.0/mlflow"

@@ -130,3 +130,51 @@ def test_what_a_run_may_ends_with_it(run, ml_client, rest, tmp_path):
     assert rest.call("GET", f"{rest.ws}/jobs/{job.name}", token).status_code == 401
     ask = lambda: rest.session.get(endpoint, params={"resource": "x"}, headers={"X-IDENTITY-HEADER": header}, timeout=60).status_code
     eventually("its node forgets it", lambda: ask() == 401)
+
+
+HOSTILE = """
+import os, sys
+import mlflow
+from azure.ai.ml import MLClient
+from azure.identity import DefaultAzureCredential
+from azure.storage.blob import ContainerClient
+
+other, me = sys.argv[1], os.environ["AZUREML_RUN_ID"]
+client, tracking = MLClient.from_config(DefaultAzureCredential()), mlflow.MlflowClient()
+experiment = tracking.get_run(me).info.experiment_id
+mlflow.log_metric("mine", 1)
+with mlflow.start_run(nested=True) as child:
+    mlflow.log_metric("loss", 2)
+    mlflow.log_text("c", "c.txt")
+assert mlflow.artifacts.load_text(child.info.artifact_uri + "/c.txt") == "c"
+assert sorted(run.info.run_id for run in tracking.search_runs([experiment])) == sorted([me, child.info.run_id])
+assert [job.name for job in client.jobs.list()] == [me]
+store = client.datastores.get("workspaceartifactstore")
+blobs = ContainerClient(f"https://{store.account_name}.blob.{store.endpoint}", store.container_name, credential=DefaultAzureCredential())
+assert any(name.endswith("std_log.txt") for name in blobs.list_blob_names(name_starts_with=f"ExperimentRun/dcid.{me}/"))
+learnt = []
+for what in (lambda: client.jobs.get(other), lambda: client.jobs.download(other, download_path="stolen", all=True), lambda: client.jobs.stream(other),
+             lambda: client.jobs.begin_cancel(other), lambda: client.jobs.archive(other), lambda: tracking.get_run(other),
+             lambda: tracking.log_metric(other, "evil", 1), lambda: tracking.set_tag(other, "evil", "1"), lambda: tracking.log_text(other, "evil", "evil.txt"),
+             lambda: tracking.list_artifacts(other), lambda: tracking.download_artifacts(other, "outputs/secret.txt", "."),
+             lambda: tracking.get_metric_history(other, "a"), lambda: tracking.delete_run(other), lambda: tracking.set_terminated(other),
+             lambda: tracking.set_experiment_tag(experiment, "evil", "1"), lambda: mlflow.register_model(f"runs:/{other}/outputs", "stolen"),
+             lambda: list(blobs.list_blob_names(name_starts_with=f"ExperimentRun/dcid.{other}/"))):
+    try:
+        learnt.append(what())
+    except Exception as error:
+        print("REFUSED", type(error).__name__)
+assert not learnt, learnt
+print("LEARNT NOTHING")
+"""
+
+
+def test_a_hostile_job_learns_nothing_of_another_one(run, ml_client, tmp_path):
+    """By the real clients; what it may do with its own run goes on."""
+    other = run("mkdir -p outputs; echo secret > outputs/secret.txt; echo secret")
+    assert other.status == "Completed"
+    (tmp_path / "hostile.py").write_text(HOSTILE)
+    job = run(f"{PYTHON} -B hostile.py {other.name}", code=str(tmp_path))
+    log = log_of(ml_client, job.name, tmp_path / "log")
+    assert job.status == "Completed" and "LEARNT NOTHING" in log, log
+    assert "evil" not in str(ml_client.jobs.get(other.name).tags)

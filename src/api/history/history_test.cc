@@ -74,7 +74,7 @@ TEST(History, ALogLinkHoldsForItsJobOnly) {
         200);
     EXPECT_EQ(
         server.send("GET", good.substr(0, good.find('?')), {}, server.run_token("job-2")).status,
-        401);
+        403);
     EXPECT_EQ(server
                   .send("GET", "/logs/" + server.workspace.id + "/job-1/..%2f..%2fsecret", {},
                         server.user)
