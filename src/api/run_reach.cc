@@ -183,6 +183,12 @@ Result<Listed> listed_by_run(Services& services, const Principal& run, std::stri
     return known->reach.listed(container, prefix, *registered);
 }
 
+Result<bool> reads_all_of(Services& services, const Principal& run, std::string_view container,
+                          std::string_view prefix) {
+    const Listed listed = TURNOUT_TRY(listed_by_run(services, run, container, prefix));
+    return listed == Listed::Everything || listed == Listed::ThatAndBeneath;
+}
+
 }  // namespace
 
 Result<Listed> listed_for(Services& services, const Call& call, std::string_view container,
@@ -196,22 +202,23 @@ Result<Listed> listed_for(Services& services, const Call& call, std::string_view
     return all ? Listed::Everything : listed;
 }
 
-Result<bool> reads_all_of(Services& services, const Principal& run, std::string_view container,
-                          std::string_view prefix) {
-    const Listed listed = TURNOUT_TRY(listed_by_run(services, run, container, prefix));
-    return listed == Listed::Everything || listed == Listed::ThatAndBeneath;
+Result<void> check_reads_place(Services& services, const Call& call, std::string_view container,
+                               std::string_view prefix) {
+    if (TURNOUT_TRY(may_all(services, call, access::action::kReadBlobs))) return {};
+    if (workspace_of_container(container) == call.principal.workspace &&
+        TURNOUT_TRY(reads_all_of(services, call.principal, container, prefix)))
+        return {};
+    return beyond_reach(call.principal);
 }
 
 Result<void> check_reads_artifacts(Services& services, const Call& call, std::string_view run,
                                    std::string_view path) {
     if (call.principal.kind != Principal::Kind::Run ||
         TURNOUT_TRY(owns(services, call.principal, run)) ||
-        TURNOUT_TRY(may_all(services, call, access::action::kReadRuns)) ||
-        TURNOUT_TRY(
-            reads_all_of(services, call.principal, artifact_container(call.principal.workspace),
-                         "ExperimentRun/dcid." + std::string(run) + "/" + std::string(path))))
+        TURNOUT_TRY(may_all(services, call, access::action::kReadRuns)))
         return {};
-    return beyond_reach(call.principal);
+    return check_reads_place(services, call, artifact_container(call.principal.workspace),
+                             "ExperimentRun/dcid." + std::string(run) + "/" + std::string(path));
 }
 
 Result<void> check_reads_uri(Services& services, const Call& call, const Workspace& workspace,
@@ -226,10 +233,7 @@ Result<void> check_reads_uri(Services& services, const Call& call, const Workspa
     if (!place)
         return of_job && !TURNOUT_TRY(owns(services, run, reference->job)) ? beyond_reach(run)
                                                                            : Result<void>();
-    if (workspace_of_container(place->container) != workspace.id ||
-        !TURNOUT_TRY(reads_all_of(services, run, place->container, place->prefix)))
-        return beyond_reach(run);
-    return {};
+    return check_reads_place(services, call, place->container, place->prefix);
 }
 
 Result<void> check_holder(Services& services, std::string_view holder,

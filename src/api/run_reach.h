@@ -35,9 +35,9 @@ Result<bool> reaches(Services& services, const Principal& run, std::string_view 
                      std::string_view name, char permission);
 Result<access::Listed> listed_for(Services& services, const Call& call, std::string_view container,
                                   std::string_view prefix);
-// All beneath that place, and not its neighbours.
-Result<bool> reads_all_of(Services& services, const Principal& run, std::string_view container,
-                          std::string_view prefix);
+// PermissionDenied of a run, unless it may read all that is there.
+Result<void> check_reads_place(Services& services, const Call& call, std::string_view container,
+                               std::string_view prefix);
 // PermissionDenied of a run, unless that is among its own artifacts or registered. `path`: "" =
 // all.
 Result<void> check_reads_artifacts(Services& services, const Call& call, std::string_view run,

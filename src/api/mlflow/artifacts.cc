@@ -66,6 +66,7 @@ Result<Place> place_of(Services& services, const Call& call, std::string_view pa
         place.model = TURNOUT_TRY(folder_of_asset(services, place.workspace, *version));
         for (std::size_t i = 3; i < parts.size(); ++i)
             place.path += (i == 3 ? "" : "/") + std::string(parts[i]);
+        TURNOUT_TRY(check_reads_place(services, call, place.container(), place.blob()));
         return place;
     }
     if (rest != "artifacts" && !rest.starts_with("artifacts/"))
