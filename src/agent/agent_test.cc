@@ -980,7 +980,7 @@ TEST_F(AgentTest, AServiceBecomesReadyAndAnotherReplicaTakesItsPlace) {
         return !phases[id].empty() && phases[id].back() == Phase::Ready;
     };
     // One that is ready, or has tried five ports: each was free a moment ago, and is anybody's.
-    const auto replica = [&, number = 0]() mutable {
+    auto replica = [&, number = 0]() mutable {
         AttemptId id;
         for (int tries = 0; tries < 5; ++tries) {
             id = {"ws", "service" + std::to_string(getpid()) + "." + std::to_string(++number), 1};
