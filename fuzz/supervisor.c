@@ -3,7 +3,7 @@
 //
 // The first byte of the input chooses: the rest is a stream of frames; or a start is made of it,
 // with texts that are empty, of one byte, or as long as there is, and must be read as it was
-// written.
+// written; or it is the text of what a log must not show.
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/types.h>
@@ -23,6 +23,7 @@ static int no_signal(pid_t pid, int number) {
 #include "supervisor/journal.c"
 #include "supervisor/limits.c"
 #include "supervisor/log.c"
+#include "supervisor/mask.c"
 #include "supervisor/processes.c"
 #include "supervisor/requests.c"
 #include "supervisor/supervisor.c"
@@ -119,6 +120,9 @@ static void round_trip(struct source from) {
     }
     put64(&b, 8);
     put64(&b, 9);
+    text = next_text(&from, &size);
+    if (size > 0) put_text(&b, text, size);  // it may be left out
+    put(&texts, text, size), put8(&texts, 0);
     struct reader r = {b.data, b.data + b.size, 0};
     struct start* s = read_start(&r);
     expect(!s == !(id_fits && counts[0] > 0),
@@ -136,6 +140,8 @@ static void round_trip(struct source from) {
             expect(i == counts[list], "the number of words");
         }
         expect(s->limit == 7 && s->time_limit == 8 && s->grace == 9, "the numbers");
+        expect(!strcmp(expected, s->masks), "the masks");
+        free_mask(mask_of(s->masks));
         free_start(s);
     }
     free(b.data);
@@ -146,6 +152,20 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (size < 1) return 0;
     begin();
     reset();
+    if (data[0] & 128) {  // any text of masks, and any output
+        char* words = (char*)must(calloc(size, 1));
+        memcpy(words, data + 1, size - 1);
+        struct mask* m = mask_of(words);
+        struct buffer told = {0};
+        if (m) {
+            mask_bytes(m, data, size, 0, &told);
+            mask_bytes(m, data, size, 1, &told);
+        }
+        free_mask(m);
+        free(told.data);
+        free(words);
+        return 0;
+    }
     if (data[0] & 1) {
         round_trip((struct source){data + 1, data + size});
         return 0;

@@ -49,6 +49,11 @@ inline constexpr std::string_view
     kReadExperiments = TURNOUT_IN_WORKSPACE("experiments/read"),
     kWriteExperiments = TURNOUT_IN_WORKSPACE("experiments/write"),
     kDeleteExperiments = TURNOUT_IN_WORKSPACE("experiments/delete"),
+    // Of a secret nobody reads the value: its name and dates, and a job gets it by its name.
+    kReadSecrets = TURNOUT_IN_WORKSPACE("secrets/read"),
+    kWriteSecrets = TURNOUT_IN_WORKSPACE("secrets/write"),
+    kDeleteSecrets = TURNOUT_IN_WORKSPACE("secrets/delete"),
+    kUseSecrets = TURNOUT_IN_WORKSPACE("secrets/use/action"),
     kReadEvents = TURNOUT_IN_WORKSPACE("events/read"),
     kReadSizes = "Microsoft.MachineLearningServices/locations/vmSizes/read",
     kReadUsages = "Microsoft.MachineLearningServices/locations/usages/read",
@@ -62,7 +67,8 @@ inline constexpr std::string_view
     kReadTokens = "Turnout/tokens/read", kWriteTokens = "Turnout/tokens/write",
     kDeleteTokens = "Turnout/tokens/delete", kReadServer = "Turnout/server/read",
     kWriteServer = "Turnout/server/write", kReadPools = "Turnout/pools/read",
-    kWritePools = "Turnout/pools/write", kPrune = "Turnout/space/prune/action";
+    kWritePools = "Turnout/pools/write", kPrune = "Turnout/space/prune/action",
+    kReadAudit = "Turnout/audit/read";
 
 #undef TURNOUT_IN_WORKSPACE
 
@@ -109,6 +115,10 @@ inline constexpr std::array kAll = {
     kReadExperiments,
     kWriteExperiments,
     kDeleteExperiments,
+    kReadSecrets,
+    kWriteSecrets,
+    kDeleteSecrets,
+    kUseSecrets,
     kReadEvents,
     kReadSizes,
     kReadUsages,
@@ -128,6 +138,7 @@ inline constexpr std::array kAll = {
     kReadPools,
     kWritePools,
     kPrune,
+    kReadAudit,
 };
 
 }  // namespace turnout::access::action

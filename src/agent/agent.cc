@@ -125,6 +125,7 @@ struct Agent::State : std::enable_shared_from_this<State> {
     static Task<void> remove_folder(std::shared_ptr<State> self, WorkPtr work);
     void on_listed(std::vector<SupervisedTask> tasks);
     void on_exited(const AttemptId& id, TaskExit exit);
+    void remove_secrets(const AttemptId& id);
     void trim_log(const LogAck& ack);
 
     void write_down();
@@ -406,7 +407,9 @@ void Agent::State::carry_out(effect::StartTask& effect) {
     if (!work) return;
     // After a restart the attempt may be asked to start again without having been prepared anew.
     if (!work->prepared) environments.hold(*work);
+    work->secrets = core->secrets(effect.id);
     auto request = start_request(settings, *work, doors, effect.preamble);
+    work->secrets.clear();
     if (request) write_workspace_config(settings.folder, work->task);
     const Result<void> asked =
         request ? supervisor->start_task(*request) : Result<void>(Failure(request.error()));
@@ -561,6 +564,7 @@ void Agent::State::on_listed(std::vector<SupervisedTask> tasks) {
         if (known && task.state.exit) {
             logs.add_last_lines(task.id, *task.state.exit);
             explain(task.id, *task.state.exit);
+            remove_secrets(task.id);
         }
         states.push_back(std::move(task.state));
     }
@@ -570,7 +574,13 @@ void Agent::State::on_listed(std::vector<SupervisedTask> tasks) {
 void Agent::State::on_exited(const AttemptId& id, TaskExit exit) {
     logs.add_last_lines(id, exit);
     explain(id, exit);
+    remove_secrets(id);
     core->task_exited(id, exit);
+}
+
+void Agent::State::remove_secrets(const AttemptId& id) {
+    const auto work = work_of(id);
+    if (work && !work->task.secrets.empty()) remove_tree(work->secret_files());
 }
 
 // How far the logs are that the supervisor does not read; whether there are any.

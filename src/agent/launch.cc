@@ -15,11 +15,13 @@
 #include "agent/inputs.h"
 #include "agent/layer.h"
 #include "agent/ranks.h"
+#include "base/hash.h"
 #include "base/text.h"
 
 namespace turnout::agent {
 namespace {
 
+constexpr std::string_view kMasksVariable = "TURNOUT_MASKS";  // supervisor/mask.h
 constexpr std::uint64_t kKeptForLastLines = 1 << 20;
 constexpr std::size_t kLastLines = 20;
 constexpr std::uint64_t kTail = 32 << 10;
@@ -91,6 +93,12 @@ std::optional<std::string> process_log_path(const Work& work, std::string_view s
     return std::nullopt;
 }
 
+std::string mask_words(const std::vector<Secret>& values) {
+    std::string words;
+    for (const Secret& value : values) words += (words.empty() ? "" : ",") + to_hex(value.reveal());
+    return words;
+}
+
 Result<void> wrap_command(const AgentSettings& settings, const Work& work, StartRequest& request) {
     const TaskSpec& task = work.task;
     const auto ranks = ranks_here(task);
@@ -137,6 +145,9 @@ Result<void> wrap_command(const AgentSettings& settings, const Work& work, Start
     }
     for (auto& word : request.argv) argv.push_back(std::move(word));
     request.argv = std::move(argv);
+    if (ranks.size() > 1 && !request.masked.empty())
+        request.environment.push_back(std::string(kMasksVariable) + "=" +
+                                      mask_words(request.masked));
     return {};
 }
 

@@ -16,6 +16,10 @@
 
 namespace turnout::agent {
 
+// Values that a log must not show, as the supervisor and the launcher take them
+// (supervisor/mask.h).
+std::string mask_words(const std::vector<Secret>& values);
+
 // Completes what is to be started: puts the variables of this node's only process into it, or wraps
 // its command so that several are started, or limits hold.
 Result<void> wrap_command(const AgentSettings& settings, const Work& work, StartRequest& request);

@@ -37,6 +37,11 @@ std::vector<Effect> NodeCore::take_effects() {
     return std::exchange(state_->effects, {});
 }
 
+std::vector<SecretValue> NodeCore::secrets(const AttemptId& id) const {
+    const Attempt* attempt = state_->attempts.peek(id);
+    return attempt ? attempt->secrets : std::vector<SecretValue>();
+}
+
 std::shared_ptr<const TaskSpec> NodeCore::task(const AttemptId& id) const {
     const Attempt* attempt = state_->attempts.peek(id);
     return attempt ? attempt->task : nullptr;

@@ -216,7 +216,9 @@ public:
 
     // ---- reads ----
     std::shared_ptr<const TaskSpec> task(
-        const AttemptId& id) const;           // nullptr if unknown; may outlive the attempt
+        const AttemptId& id) const;  // nullptr if unknown; may outlive the attempt
+    // What its task names: for StartTask. Empty when its command runs.
+    std::vector<agent_protocol::SecretValue> secrets(const AttemptId& id) const;
     std::vector<AttemptId> attempts() const;  // known and not forgotten
     bool running(const AttemptId& id) const;  // its command runs
     bool quitting() const;

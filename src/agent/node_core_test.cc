@@ -235,6 +235,61 @@ TEST_F(NodeCoreTest, LeasesShareABaseThatIsWrittenDownOnce) {
         << all<effect::AppendLog>()[0].text;
 }
 
+// They come with the lease, are never in the journal, and come again with the repeated lease.
+TEST_F(NodeCoreTest, SecretsOfATaskAreNotWrittenDown) {
+    const std::string planted = "planted-secret-4c1e";
+    TaskSpec task;
+    task.command = "echo";
+    task.variables = {{"TOKEN", "${{secrets.hf}}"}};
+    task.secrets = {"hf"};
+    const Lease bare{kId, to_json(task), "", {}};
+    Lease lease_of_it = bare;
+    lease_of_it.secrets.push_back({"hf", Secret(planted)});
+    const auto written = [&] {
+        take();
+        std::string all;
+        for (const std::string& line : journal) all += line;
+        for (const std::string& line : core->snapshot()) all += line;
+        return all;
+    };
+    ready();
+    core->from_server(lease_of_it);
+    ASSERT_EQ(core->secrets(kId).size(), 1u);
+    EXPECT_EQ(core->secrets(kId)[0].value.reveal(), planted);
+    EXPECT_NE(written().find("${{secrets.hf}}"), std::string::npos);
+    EXPECT_EQ(written().find(planted), std::string::npos);
+
+    restart();
+    EXPECT_TRUE(core->secrets(kId).empty());
+    clear();
+    ready();
+    prepare();
+    pass(1s);
+    EXPECT_TRUE(all<effect::StartTask>().empty()) << "it waits for the server";
+    core->from_server(lease_of_it);
+    EXPECT_EQ(all<effect::StartTask>().size(), 1u);
+    core->task_started(kId, clock.time);
+    EXPECT_TRUE(core->secrets(kId).empty()) << "nobody needs them any more";
+    core->from_server(bare);  // they were removed meanwhile
+    pass(1s);
+    EXPECT_TRUE(core->running(kId));
+    EXPECT_EQ(written().find(planted), std::string::npos);
+}
+
+TEST_F(NodeCoreTest, SecretsThatDoNotComeEndTheAttemptInItsTurn) {
+    TaskSpec task;
+    task.command = "echo";
+    task.secrets = {"hf"};
+    ready();
+    core->from_server(Lease{kId, to_json(task), "", {}});
+    prepare();
+    pass(1s);
+    EXPECT_TRUE(all<effect::StartTask>().empty());
+    const auto words = all<effect::AppendLog>();
+    ASSERT_EQ(words.size(), 1u);
+    EXPECT_NE(words[0].text.find("hf"), std::string::npos) << words[0].text;
+}
+
 // The lease and its ending are two lines, and the last one may be torn.
 TEST_F(NodeCoreTest, WhatWasNotUnderstoodIsNotPreparedInTheNextLife) {
     for (const bool canceled : {false, true}) {

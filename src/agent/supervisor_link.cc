@@ -17,6 +17,7 @@
 #include <map>
 
 #include "agent/files.h"
+#include "agent/launch.h"
 #include "base/text.h"
 #include "io/apart.h"
 #include "io/posix/processes.h"
@@ -25,6 +26,7 @@ namespace turnout::agent {
 namespace {
 
 constexpr std::size_t kMaxFrame = 4 << 20;
+constexpr std::uint32_t kMasksSince = 2;  // version of the supervisor's protocol
 constexpr Span kFirstReconnect = 20ms;
 constexpr Span kLongestReconnect = 5s;
 
@@ -167,6 +169,7 @@ struct SupervisorLink::State : std::enable_shared_from_this<State> {
     bool held = false;
     bool closed = false;
     bool up = false;
+    std::uint32_t version = 1;  // what the supervisor speaks
     std::optional<Span> fence;
     std::vector<SupervisedTask> listing;
     std::map<std::string, std::string> programs;  // of starts under way, for messages
@@ -379,6 +382,10 @@ void SupervisorLink::State::take(std::string_view frame) {
         up = true;
         return events.listed(std::exchange(listing, {}));
     }
+    if (type == 'h') {
+        version = reader.number<std::uint32_t>();
+        return;
+    }
     if (type != 't' && type != 's' && type != 'o' && type != 'x') return;
     std::string name(reader.text());
     auto id = parse_task_name(name);
@@ -465,17 +472,22 @@ void SupervisorLink::release() {
 
 Result<void> SupervisorLink::start_task(const StartRequest& request) {
     std::string name = task_name(request.id);
-    std::string frame =
-        Writer('S')
-            .text(name)
-            .text(request.cwd)
-            .number(static_cast<std::uint64_t>(std::max<std::int64_t>(0, request.memory_limit)))
-            .text(request.preamble)
-            .texts(request.argv)
-            .texts(request.environment)
-            .number(static_cast<std::uint64_t>(std::max(Span::zero(), request.time_limit).count()))
-            .number(static_cast<std::uint64_t>(std::max(Span::zero(), request.grace).count()))
-            .frame();
+    // Without a connection it is asked again, of whoever is there then.
+    if (!request.masked.empty() && state_->up && state_->version < kMasksSince)
+        return internal(
+            "the node's supervisor is of an earlier build, which cannot keep the job's secrets out "
+            "of its log: it ends when nothing has run on the node for ten minutes");
+    Writer start('S');
+    start.text(name)
+        .text(request.cwd)
+        .number(static_cast<std::uint64_t>(std::max<std::int64_t>(0, request.memory_limit)))
+        .text(request.preamble)
+        .texts(request.argv)
+        .texts(request.environment)
+        .number(static_cast<std::uint64_t>(std::max(Span::zero(), request.time_limit).count()))
+        .number(static_cast<std::uint64_t>(std::max(Span::zero(), request.grace).count()));
+    if (!request.masked.empty()) start.text(mask_words(request.masked));
+    std::string frame = start.frame();
     if (frame.size() > kMaxFrame)  // it would end the connection, and with it much else
         return invalid("the command and its environment variables have " +
                            to_size_words(frame.size()) + " together; at most " +

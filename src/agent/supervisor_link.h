@@ -11,6 +11,7 @@
 
 #include "agent/node_core.h"
 #include "base/result.h"
+#include "base/secret.h"
 #include "base/task.h"
 #include "io/posix/asio_loop.h"
 #include "io/posix/fd.h"
@@ -39,6 +40,7 @@ struct StartRequest {
     std::vector<std::string> environment;  // "NAME=value"
     Span time_limit{};                     // zero: none
     Span grace{};                          // between TERM and KILL when it is met
+    std::vector<Secret> masked;            // values that its log must not show
 };
 
 class SupervisorLink {
@@ -74,7 +76,8 @@ public:
     void release();
 
     // Dropped without a connection: what matters is asked again after `listed`. InvalidArgument: it
-    // has more text than one message may have.
+    // has more text than one message may have. Internal: the supervisor that runs is of a build
+    // that does not know how to mask.
     Result<void> start_task(const StartRequest& request);
     // To the whole tree. One that waits for its turn is dropped: `started` with Canceled; 0 does
     // just that.

@@ -15,6 +15,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "protocol/secret_reference.h"
 
 namespace turnout::agent {
 namespace {
@@ -210,6 +211,41 @@ private:
     std::vector<std::string>& list_;
 };
 
+// The task's variables with its secrets in them, and the files of those that are wanted as such.
+Result<void> set_secrets(const Work& work, Variables& variables, StartRequest& request) {
+    std::size_t total = 0;
+    for (const auto& secret : work.secrets) {
+        total += secret.value.reveal().size();
+        request.masked.push_back(secret.value);
+    }
+    if (total > agent_protocol::kMaxSecretsOfTask)
+        return invalid("the job's secrets have " + to_size_words(total) + " together: at most " +
+                       to_size_words(agent_protocol::kMaxSecretsOfTask) + " can be given to a job");
+    remove_tree(work.secret_files());
+    const auto value_of =
+        [&](const agent_protocol::SecretReference& reference) -> Result<std::string> {
+        const auto found =
+            std::ranges::find(work.secrets, reference.name, &agent_protocol::SecretValue::name);
+        if (found == work.secrets.end())
+            return internal("the node does not have the secret '" + reference.name + "'");
+        const std::string& value = found->value.reveal();
+        if (!reference.file) {
+            if (value.find('\0') == std::string::npos) return value;
+            return invalid("the secret '" + reference.name +
+                           "' has a NUL byte, which no environment variable can have: give it as "
+                           "a file, ${{secrets." +
+                           reference.name + ":file}}");
+        }
+        const std::string path = work.secret_files() + "/" + reference.name;
+        TURNOUT_TRY(make_folders(work.secret_files()));
+        if (!exists(path)) TURNOUT_TRY(write_file(path, value, 0400));
+        return path;
+    };
+    for (const auto& [name, text] : work.task.variables)
+        variables.set(name, TURNOUT_TRY(agent_protocol::put_secrets(text, value_of)));
+    return {};
+}
+
 // A folder with `python` and `python3` that lead to an interpreter that the user named.
 std::string folder_for(const AgentSettings& settings, const std::string& interpreter) {
     std::string folder =
@@ -390,7 +426,10 @@ Result<StartRequest> start_request(const AgentSettings& settings, Work& work, co
     variables.set("AZUREML_ROOT_RUN_ID", job);
     for (const auto& [name, value] : azure_variables(task, doors)) variables.set(name, value);
     for (const auto& [name, value] : task.environment.variables) variables.set(name, value);
-    for (const auto& [name, value] : task.variables) variables.set(name, value);
+    if (task.secrets.empty())
+        for (const auto& [name, value] : task.variables) variables.set(name, value);
+    else
+        TURNOUT_TRY(set_secrets(work, variables, request));
     for (const auto& [name, value] : work.values.inputs)
         variables.set("AZURE_ML_INPUT_" + name, value);
     for (const auto& [name, value] : work.values.outputs)

@@ -39,7 +39,8 @@ struct AgentSettings {
         environment;  // "NAME=value": what of ours tasks may see (agent_protocol::allowed_variable)
 };
 
-// A folder per attempt: work/ (the command's), tmp/, inputs/, named/, 20_environment.txt, metrics.
+// A folder per attempt: work/ (the command's), tmp/, inputs/, named/, secrets/ (until the command
+// has ended), 20_environment.txt, metrics.
 struct Work {
     Work(AttemptId i, std::shared_ptr<const TaskSpec> t, std::string f)
         : id(std::move(i)), shared_task(std::move(t)), folder(std::move(f)) {}
@@ -55,6 +56,7 @@ struct Work {
     std::optional<environment::Prepared> prepared;
     std::optional<std::string>
         path_begin;  // what `prepared` puts before PATH, each with a ':' after it
+    std::vector<agent_protocol::SecretValue> secrets;  // while its command is being started
     Substitutions values;
     bool values_known = false;
     // What is uploaded already, by path: unchanged files are not sent again.
@@ -67,6 +69,7 @@ struct Work {
     bool finishing = false;
 
     std::string work() const { return folder + "/work"; }
+    std::string secret_files() const { return folder + "/secrets"; }
     std::string environment_log() const { return folder + "/20_environment.txt"; }
 };
 using WorkPtr = std::shared_ptr<Work>;  // shared by the coroutines of the attempt

@@ -55,6 +55,8 @@ constexpr Row kRows[] = {
     {"GET", "/turnout/assignments", Where::Own, ""},
     {"POST", "/turnout/assignments", Where::Handler, kWriteAssignments},
     {"DELETE", "/turnout/assignments/{id}", Where::Handler, kDeleteAssignments},
+    {"GET", "/turnout/audit", Where::Server, kReadAudit},
+    {"GET", "/turnout/audit/check", Where::Server, kReadAudit},
     // ---- the server
     {"POST", "/turnout/drain", Where::Server, kWriteServer},
     {"POST", "/turnout/resume", Where::Server, kWriteServer},
@@ -118,6 +120,12 @@ constexpr Row kRows[] = {
     {"DELETE", "/blob/{container}/{name...}", Where::Workspace, kDeleteBlobs},
     {"GET", "/turnout/blobs/{container}/tar", Where::Workspace, kReadBlobs},
     {"GET", "/turnout/blobs/{container}/pieces", Where::Workspace, kReadBlobs},
+    // ---- secrets
+    {"GET", "{W}/secrets", Where::Workspace, kReadSecrets},
+    {"GET", "{W}/secrets/{name}", Where::Workspace, kReadSecrets},
+    {"PUT", "{W}/secrets/{name}", Where::Workspace, kWriteSecrets},
+    {"DELETE", "{W}/secrets/{name}", Where::Workspace, kDeleteSecrets},
+    {"POST", "/turnout/secrets/rotateKey", Where::Server, kWriteServer},
     // ---- computes
     {"GET", "{W}/computes", Where::Workspace, kReadComputes},
     {"GET", "{W}/computes/{name}", Where::Compute, kReadComputes},

@@ -20,6 +20,7 @@
 #include "base/time.h"
 #include "io/http.h"
 #include "io/loop.h"
+#include "model/author.h"
 #include "model/compute.h"
 #include "store/turns.h"
 
@@ -32,9 +33,13 @@ class Tracking;
 class Drills;
 struct DrillKind;
 class Space;
+class Vault;
 }  // namespace turnout
 
 namespace turnout::api {
+
+class Audit;
+struct Route;
 
 // Who is asking.
 struct Principal {
@@ -42,7 +47,7 @@ struct Principal {
     std::string name;  // "admin"; of a run: the job; of a node: its NodeId
     std::string
         workspace;         // Run: id of the workspace it is confined to; User: the same, of a token
-    std::string job;       // Run
+    std::string job;       // Run; User: the job that acts for them, if it was its token
     int attempt = 0;       // Run
     std::string key = {};  // User: row of the API key that this is, or was made with; "" = none
     bool read_only = false;  // User: the token only reads
@@ -120,11 +125,13 @@ struct Services {
     std::function<Drills*(const std::string& provider)> drills = {};
     std::function<void(const NodeId& node, Span how_long)> cut_link = {};
     Space* space = nullptr;  // null: this server's machine is not looked at
+    Vault* vault = nullptr;  // null: this server keeps no secrets
     // Computes by their key, parsed, with the revision of their row.
     Lru<std::pair<std::uint64_t, Compute>> computes{64};
-    Lru<KnownRun> runs{256};          // by "{wsid}/{job}"
-    Lru<Registered> registered{16};   // by workspace
-    Turns removals;  // of jobs, by "{wsid}/{job}": one at a time removes one
+    Audit* audit = nullptr;          // null: nothing is recorded
+    Lru<KnownRun> runs{256};         // by "{wsid}/{job}"
+    Lru<Registered> registered{16};  // by workspace
+    Turns removals;                  // of jobs, by "{wsid}/{job}": one at a time removes one
     // A machine that is to be attached, as its provider will reach it; and what was found there:
     // {reachable, message, hostKey, os, system, cores, memoryBytes, gpus, python, …}.
     std::function<Result<AttachedMachine>(const MachineWanted&)> machine_of = {};
@@ -166,6 +173,9 @@ struct Call {
     // certificate has to be trusted; else `origin`, as behind a tunnel or a proxy. Of what comes
     // through a node the server's own, since the node's listener ends with the task.
     std::string page_origin;
+    const Route* route = nullptr;  // once it is found
+    // For the audit: what it is about, where the path does not say it. Never a secret.
+    std::string about = {};
 
     const std::string& param(std::string_view name) const;
     std::string_view query_value(std::string_view name) const;  // "" if absent
@@ -203,6 +213,12 @@ private:
     std::shared_ptr<Node> root_;
 };
 
+// Who does what the call asks for: a user, or the one who submitted the job whose token it is.
+Result<Author> author_of(Services& services, const Principal& who);
+inline Result<Author> author_of(Services& services, const Call& call) {
+    return author_of(services, call.principal);
+}
+
 // A number of the query; without it `fallback`. What is no whole number from `least` on is refused
 // by name.
 Result<std::int64_t> whole_number_of(const Call& call, std::string_view name, std::int64_t fallback,
@@ -238,6 +254,8 @@ void add_discovery_routes(Router& router,
                           Services& services);  // api/arm: metadata, msi token, discovery, health
 void add_arm_routes(Router& router,
                     Services& services);  // api/arm: workspaces, datastores, computes, assets, jobs
+// api/arm: secrets of workspaces. The vault outlives the router.
+void add_secret_routes(Router& router, Services& services, Vault& vault);
 void add_blob_routes(Router& router, Services& services);  // api/blob
 void add_history_routes(Router& router,
                         Services& services);  // api/history: run history, data plane, log URLs

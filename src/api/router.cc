@@ -3,10 +3,13 @@
 #include <memory>
 
 #include "api/api.h"
+#include "api/audit/audit.h"
+#include "api/audit/of_call.h"
 #include "api/run_reach.h"
 #include "base/text.h"
 #include "blob/blobs.h"
 #include "catalog/catalog.h"
+#include "control/jobs.h"
 
 namespace turnout::api {
 
@@ -420,6 +423,7 @@ Task<http::Response> Router::answer(Services& services, Call& call) const {
         response.headers.set("Allow", allowed);
         co_return response;
     }
+    call.route = route;
     if (auto bound = bind(*route, *segments, call); !bound) co_return error_response(bound.error());
     auto query = parse_query(request.query);
     if (!query) co_return error_response(query.error());
@@ -462,8 +466,20 @@ Task<http::Response> Router::handle(Services& services, const http::Request& req
                                     http::BodyReader& body) const {
     Call call{request, body, {}, {}, {}, {}, {}, {}};
     http::Response response = co_await answer(services, call);
+    if (std::optional<Act> act = audit_of(services, call, response.status)) {
+        const Result<void> recorded = co_await services.audit->add(std::move(*act));
+        // What is not on record is not given out; what was done is done, and can be done again.
+        if (!recorded && response.status < 400) response = error_response(recorded.error());
+    }
     add_request_ids(services, request, response);
     co_return response;
+}
+
+Result<Author> author_of(Services& services, const Principal& who) {
+    if (who.kind == Principal::Kind::User) return Author{who.name, who.job};
+    if (who.kind != Principal::Kind::Run) return Author{};
+    const auto job = TURNOUT_TRY(read_job(services.store, who.workspace, who.job));
+    return Author{job ? job->record.principal : std::string(), who.job};
 }
 
 Result<std::int64_t> whole_number_of(const Call& call, std::string_view name, std::int64_t fallback,

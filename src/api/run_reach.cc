@@ -117,7 +117,7 @@ Failure beyond_reach(const Principal& run) {
 Result<std::optional<Principal>> user_of(Services& services, const Principal& run) {
     const KnownRun* known = TURNOUT_TRY(known_run(services, run));
     if (known->acts_for.empty()) return std::optional<Principal>();
-    Principal user{Principal::Kind::User, known->acts_for, run.workspace, {}, 0};
+    Principal user{Principal::Kind::User, known->acts_for, run.workspace, run.job, 0};
     user.exchanged = true;
     return std::optional(std::move(user));
 }

@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "api/api.h"
+#include "api/audit/audit.h"
+#include "api/audit/of_call.h"
 #include "api/authority.h"
 #include "api/people/people_routes.h"
 #include "api/people/token_routes.h"
@@ -22,6 +24,7 @@
 #include "store/memory/memory_store.h"
 #include "store/test_world.h"
 #include "tracking/tracking.h"
+#include "vault/vault.h"
 
 namespace turnout::api {
 
@@ -96,9 +99,12 @@ public:
           tracking(store, loop, random, loop),
           blobs(open(*this)),
           authority(make_authority(store, loop, random, make_instance_keys(random))),
+          audit(std::make_unique<Audit>(store, loop, loop, authority->link_key())),
           services{loop,   random, loop,     store,      control,
                    *blobs, assets, tracking, *authority, test_info()} {
         EXPECT_TRUE(control.recover());
+        EXPECT_TRUE(audit->open());
+        services.audit = audit.get();
         blobs->set_virtual(&tracking);
         add_discovery_routes(router, services);
         add_arm_routes(router, services);
@@ -109,6 +115,9 @@ public:
         add_upkeep_routes(router, services);
         add_token_routes(router, services, *authority);
         add_people_routes(router, services, *authority);
+        add_audit_routes(router, services);
+        services.vault = &vault;
+        add_secret_routes(router, services, vault);
         workspace = make_workspace("ws");
         user = token({Principal::Kind::User, "admin", "", "", 0});
     }
@@ -231,9 +240,18 @@ public:
     NoEffects effects;
     Control control;
     Catalog assets;
+    std::optional<std::string> key_file;  // of the vault
+    Vault vault{
+        store, loop, random,
+        KeyFile{"secrets.key", [this] { return Result<std::optional<std::string>>(key_file); },
+                [this](const std::string& text) {
+                    key_file = text;
+                    return Result<void>();
+                }}};
     Tracking tracking;
     std::unique_ptr<Blobs> blobs;
     std::unique_ptr<InstanceAuthority> authority;
+    std::unique_ptr<Audit> audit;
     Services services;
     Router router;
     Workspace workspace;

@@ -3,6 +3,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <optional>
+
 #include "base/hash.h"
 #include "io/posix/files.h"
 
@@ -37,6 +40,18 @@ Result<api::InstanceKeys> load_keys(const Instance& instance, Random& random) {
     api::InstanceKeys keys = api::make_instance_keys(random);
     TURNOUT_TRY(write_file_atomically(instance.keys(), api::serialize(keys), 0600));
     return keys;
+}
+
+KeyFile sealing_key_file(const Instance& instance) {
+    const std::string path = instance.sealing_keys();
+    return {path,
+            [path]() -> Result<std::optional<std::string>> {
+                struct stat status{};
+                if (stat(path.c_str(), &status) != 0 && errno == ENOENT)
+                    return std::optional<std::string>();
+                return std::optional<std::string>(TURNOUT_TRY(read_file(path, 64 << 10)));
+            },
+            [path](const std::string& text) { return write_file_atomically(path, text, 0600); }};
 }
 
 Result<void> unpack_agent(const Instance& instance) {

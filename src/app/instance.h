@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "io/loop.h"
+#include "vault/vault.h"
 
 namespace turnout {
 
@@ -23,7 +24,9 @@ struct Instance {
     std::string agent_socket() const { return folder + "/agent.sock"; }
     // What the agents of other machines reach, by their relays.
     std::string relayed_socket() const { return folder + "/hosts.sock"; }
-    std::string keys() const { return folder + "/keys.json"; }     // 0600
+    std::string keys() const { return folder + "/keys.json"; }  // 0600
+    // What seals the secrets of workspaces; 0600, made with the first of them.
+    std::string sealing_keys() const { return folder + "/secrets.key"; }
     std::string api_key() const { return folder + "/admin.key"; }  // 0600
     std::string ca() const { return folder + "/ca.pem"; }
     std::string ca_key() const { return folder + "/ca.key"; }  // 0600
@@ -40,6 +43,8 @@ struct Instance {
 Result<Instance> open_instance(const std::string& folder);
 // Reads the instance's keys, or makes them on first start.
 Result<api::InstanceKeys> load_keys(const Instance& instance, Random& random);
+// Where a vault has its keys.
+KeyFile sealing_key_file(const Instance& instance);
 // Writes the agent that this executable carries, if the folder has another one.
 Result<void> unpack_agent(const Instance& instance);
 // A small JSON document of the folder; null if there is none.

@@ -16,6 +16,8 @@
 #include "api/agent/agent_routes.h"
 #include "api/agent/input_routes.h"
 #include "api/api.h"
+#include "api/audit/audit.h"
+#include "api/audit/of_call.h"
 #include "api/people/people_routes.h"
 #include "api/people/token_routes.h"
 #include "app/instance.h"
@@ -233,7 +235,9 @@ private:
     std::unique_ptr<Blobs> blobs_;
     std::unique_ptr<Tracking> tracking_;
     std::unique_ptr<Catalog> assets_;
+    std::unique_ptr<Vault> vault_;
     std::unique_ptr<api::InstanceAuthority> authority_;
+    std::unique_ptr<api::Audit> audit_;
     std::unique_ptr<AgentLinks> links_;
     std::unique_ptr<LocalProvider> provider_;
     std::unique_ptr<SshProvider> ssh_;
@@ -273,6 +277,10 @@ Result<void> Server::run() {
     keep_ticking();
     keep_collecting();
     watch_disk();
+    // Jobs without secrets go on whatever became of the key.
+    start(vault_->resume(), [](Result<void> done) {
+        if (!done) std::fprintf(stderr, "error: %s\n", done.error().message.c_str());
+    });
     api::resume_removals(*services_);
     api::resume_attachments(*services_);
     api::keep_retention(*services_);
@@ -315,8 +323,11 @@ Result<void> Server::open() {
     tracking_ = std::make_unique<Tracking>(*store_, clock_, random_, loop_);
     blobs_->set_virtual(tracking_.get());
     assets_ = std::make_unique<Catalog>(*store_, clock_, random_);
+    vault_ = std::make_unique<Vault>(*store_, clock_, random_, sealing_key_file(instance_));
     authority_ =
         api::make_authority(*store_, clock_, random_, TURNOUT_TRY(load_keys(instance_, random_)));
+    audit_ = std::make_unique<api::Audit>(*store_, clock_, loop_, authority_->link_key());
+    TURNOUT_TRY(audit_->open());
     links_ = std::make_unique<AgentLinks>(loop_, *tracking_);
 
     pools_ = std::make_unique<ServerPools>(instance_.pools());
@@ -389,11 +400,19 @@ Result<void> Server::open() {
         run.attempt = id.attempt;
         return authority_->mint(run, api::kOwnAudience, api::kAsLongAsItLives);
     };
+    settings.secrets = [this](const std::string& workspace, const std::vector<std::string>& names)
+        -> Result<std::vector<agent_protocol::SecretValue>> {
+        std::vector<agent_protocol::SecretValue> all;
+        for (const std::string& name : names)
+            all.push_back({name, TURNOUT_TRY(vault_->reveal(workspace, name))});
+        return all;
+    };
     settings.port_is_free = [](int port) { return http::is_port_free(port); };
     control_ = std::make_unique<Control>(clock_, *store_, effects_, settings);
     links_->set_control(control_.get());
     effects_.control = control_.get();
     space_ = std::make_unique<ServerSpace>(loop_, instance_, packages_folder());
+    space_->count_users([this] { return provider_->users(); });
     tracking_->set_trials([this](std::string_view wsid, std::string_view run) {
         return find_trial(*store_, wsid, run);
     });
@@ -523,6 +542,7 @@ Result<void> Server::listen() {
                                                               {},
                                                               {},
                                                               space_.get()});
+    services_->audit = audit_.get();
     services_->drills = [this](const std::string& name) {
         Provider* const provider = pools_->provider(name);
         return provider ? provider->drills() : nullptr;
@@ -555,6 +575,9 @@ Result<void> Server::listen() {
     api::add_agent_routes(router_, *links_, std::move(for_nodes));
     api::add_token_routes(router_, *services_, *authority_);
     api::add_people_routes(router_, *services_, *authority_);
+    api::add_audit_routes(router_, *services_);
+    services_->vault = vault_.get();
+    api::add_secret_routes(router_, *services_, *vault_);
     add_own_routes();
 
     const http::Handler handler = [this](const http::Request& request, http::BodyReader& body) {

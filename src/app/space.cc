@@ -38,12 +38,28 @@ KeptThing to_thing(CachedFolder folder) {
     return thing;
 }
 
+// The longest unused first.
+std::vector<CachedFolder> all_cached(const LocalCache& cache, const std::vector<NodeUser>& users) {
+    std::vector<CachedFolder> all = cache.list(true);
+    for (CachedFolder& one : caches_of(users)) all.push_back(std::move(one));
+    std::ranges::stable_sort(all, {}, &CachedFolder::used_micros);
+    return all;
+}
+
+Result<bool> remove_cached(const LocalCache& cache, const std::vector<NodeUser>& users,
+                           const CachedFolder& folder) {
+    for (const NodeUser& user : users)
+        if (user.cache() == folder.path) return clear_cache(user);
+    return cache.remove(folder);
+}
+
 MachineSpace look_at(const Instance& instance, const LocalCache& cache,
-                     const std::string& packages) {
+                     const std::vector<NodeUser>& users, const std::string& packages) {
     MachineSpace space;
-    for (CachedFolder& folder : cache.list(true))
+    for (CachedFolder& folder : all_cached(cache, users))
         space.cache.push_back(to_thing(std::move(folder)));
     space.running = space_of(instance.nodes());
+    for (const NodeUser& user : users) space.running += space_of(user.nodes());
     const std::string name = instance.database().substr(instance.folder.size() + 1);
     if (const auto entries = list_directory(instance.folder))
         for (const DirectoryEntry& entry : *entries) {
@@ -71,14 +87,16 @@ MachineSpace look_at(const Instance& instance, const LocalCache& cache,
 }  // namespace
 
 void ServerSpace::measure(Reply<MachineSpace> reply) {
-    apart(loop_, [this] { return look_at(instance_, cache_, packages_); }, std::move(reply));
+    apart(
+        loop_, [this, users = users_()] { return look_at(instance_, cache_, users, packages_); },
+        std::move(reply));
 }
 
 void ServerSpace::evict(Eviction what, Reply<std::vector<KeptThing>> reply) {
     apart(
         loop_,
-        [this, what = std::move(what)]() -> Result<std::vector<KeptThing>> {
-            std::vector<CachedFolder> folders = cache_.list(true);  // the longest unused first
+        [this, what = std::move(what), users = users_()]() -> Result<std::vector<KeptThing>> {
+            std::vector<CachedFolder> folders = all_cached(cache_, users);
             std::erase_if(folders, [&](const CachedFolder& folder) {
                 return std::find(what.kinds.begin(), what.kinds.end(), folder.kind) ==
                        what.kinds.end();
@@ -90,7 +108,7 @@ void ServerSpace::evict(Eviction what, Reply<std::vector<KeptThing>> reply) {
                 if (folder.in_use ||
                     (folder.used_micros > what.before.micros && left <= what.down_to))
                     continue;
-                if (!what.dry_run && !TURNOUT_TRY(cache_.remove(folder))) continue;
+                if (!what.dry_run && !TURNOUT_TRY(remove_cached(cache_, users, folder))) continue;
                 left -= std::min(left, folder.bytes);
                 went.push_back(to_thing(std::move(folder)));
             }

@@ -12,8 +12,20 @@
 namespace turnout {
 namespace {
 
+// Who made it, and its last change: of a container and of a version alike.
+template <class T>
+void put_change(Json& row, const T& asset) {
+    if (asset.modified > asset.created) row.set("modified", asset.modified.micros);
+    put_authorship(row, asset.made);
+}
+template <class T>
+void read_change(const Json& row, T& asset) {
+    asset.modified = Instant{row.at("modified").as_int()};
+    asset.made = authorship_of(row);
+}
+
 Json document_of(const AssetContainer& container) {
-    return Json::object({
+    Json json = Json::object({
         {"name", container.name},
         {"latestVersion", container.latest_version},
         {"nextVersion", container.next_version},
@@ -21,6 +33,8 @@ Json document_of(const AssetContainer& container) {
         {"properties", container.properties},
         {"created", container.created.micros},
     });
+    put_change(json, container);
+    return json;
 }
 
 Json document_of(const AssetVersion& version) {
@@ -31,6 +45,7 @@ Json document_of(const AssetVersion& version) {
         {"archived", version.archived},
         {"created", version.created.micros},
     });
+    put_change(json, version);
     if (!version.content.empty()) json.set("content", version.content);
     return json;
 }
@@ -81,6 +96,7 @@ Result<AssetContainer> container_from(const Record& record) {
     container.archived = json.at("archived").as_bool();
     if (json.at("properties").is_object()) container.properties = json.at("properties");
     container.created = Instant{json.at("created").as_int()};
+    read_change(json, container);
     return container;
 }
 
@@ -93,6 +109,7 @@ Result<AssetVersion> version_from(const Record& record) {
     version.archived = json.at("archived").as_bool();
     version.content = json.at("content").as_string();
     version.created = Instant{json.at("created").as_int()};
+    read_change(json, version);
     version.revision = record.revision;
     return version;
 }
@@ -124,12 +141,14 @@ Result<void> check_asset_name(std::string_view name, std::string_view what) {
     return check_name(resources::kName, name, what);
 }
 
-Asset::Asset(Store& store, Instant now, std::string wsid, AssetKind kind, std::string name)
+Asset::Asset(Store& store, Instant now, std::string wsid, AssetKind kind, std::string name,
+             Author by)
     : store_(store),
       now_(now),
       wsid_(std::move(wsid)),
       kind_(std::move(kind)),
-      name_(std::move(name)) {}
+      name_(std::move(name)),
+      by_(std::move(by)) {}
 
 void Asset::make() {
     if (container) return;
@@ -137,6 +156,7 @@ void Asset::make() {
     container->name = name_;
     container->next_version = "1";
     container->created = now_;
+    container->made = {by_, by_};
 }
 
 Result<void> Asset::read() {
@@ -185,6 +205,7 @@ Result<void> Asset::add(AssetVersion version) {
                     word + " '" + name_ + "' has a version '" + version.version + "'", "version");
     version.name = name_;
     version.created = now_;
+    version.made = {by_, by_};
     make();
     container->latest_version = version.version;
     const auto number = as_number(version.version);
@@ -232,7 +253,11 @@ Result<void> Asset::remember_hash(Batch& batch, const AssetVersion& version) {
 Result<Batch> Asset::changes() {
     Batch batch;
     bool some_go = false;
-    for (const auto& [number, row] : rows_) {
+    const auto sign = [&](auto& changed) {
+        changed.modified = now_;
+        changed.made.modified = by_;
+    };
+    for (auto& [number, row] : rows_) {
         const std::string place = key() + "/" + number;
         if (!row.record) {
             if (!row.version) continue;
@@ -247,14 +272,15 @@ Result<Batch> Asset::changes() {
             TURNOUT_TRY(forget_hash(batch, before));
             continue;
         }
-        const Json next = document_of(*row.version);
-        if (next == document_of(before)) continue;
+        if (document_of(*row.version) == document_of(before)) continue;
         if (!catalog::same_definition(kind_, before.properties, row.version->properties))
             return fail(Code::Conflict, "ResourceExists",
                         "the definition of " + catalog::word_of_asset(kind_) + " '" + name_ +
                             "' version '" + number + "' stays as it is: make another version",
                         "version");
-        batch.put(Table::AssetVersion, place, next.dump(), row.record->revision);
+        sign(*row.version);
+        batch.put(Table::AssetVersion, place, document_of(*row.version).dump(),
+                  row.record->revision);
     }
     if (some_go && container) {
         const auto left = TURNOUT_TRY(versions());
@@ -268,9 +294,10 @@ Result<Batch> Asset::changes() {
     } else if (!record_) {
         TURNOUT_TRY(check_asset_name(name_, catalog::word_of_asset(kind_)));
         batch.put(Table::AssetContainer, key(), document_of(*container).dump(), kAbsent);
-    } else if (const Json next = document_of(*container);
-               next != document_of(TURNOUT_TRY(catalog::container_from(*record_)))) {
-        batch.put(Table::AssetContainer, key(), next.dump(), record_->revision);
+    } else if (document_of(*container) !=
+               document_of(TURNOUT_TRY(catalog::container_from(*record_)))) {
+        sign(*container);
+        batch.put(Table::AssetContainer, key(), document_of(*container).dump(), record_->revision);
     }
     if (!batch.writes.empty())
         batch.writes.insert(batch.writes.end(), together.begin(), together.end());

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "model/author.h"
 #include "store/store.h"
 
 namespace turnout {
@@ -25,6 +26,8 @@ struct AssetContainer {
     bool archived = false;
     Json properties = Json::object();  // description, tags, properties as the client sent them
     Instant created{};
+    Instant modified{};  // zero: never since
+    Authorship made;
 };
 
 struct AssetVersion {
@@ -33,6 +36,8 @@ struct AssetVersion {
     Json properties = Json::object();  // as the client sent it
     bool archived = false;
     Instant created{};
+    Instant modified{};  // zero: never since
+    Authorship made;
     std::uint64_t revision = 0;
     std::string content;  // of a code: the hash of what is there, sealed when it was registered; ""
                           // = not known
@@ -45,7 +50,7 @@ inline constexpr std::string_view kMlflowMembers = "mlflow";
 inline constexpr std::string_view kAliases = "mlflowAliases";
 
 // An asset with its versions, as they are in the turn of the one who changes them
-// (Catalog::change). What differs when that one is done is written.
+// (Catalog::change). What differs when that one is done is written, as that one's.
 class Asset {
 public:
     std::optional<AssetContainer> container;  // nothing: there is no such asset
@@ -70,7 +75,7 @@ private:
         std::optional<Record> record;         // nothing: it is new
         std::optional<AssetVersion> version;  // nothing: it was not there, or goes
     };
-    Asset(Store& store, Instant now, std::string wsid, AssetKind kind, std::string name);
+    Asset(Store& store, Instant now, std::string wsid, AssetKind kind, std::string name, Author by);
     std::string key() const { return wsid_ + "/" + kind_ + "/" + name_; }
     Result<void> read();
     Result<Row*> row(const std::string& version);
@@ -83,6 +88,7 @@ private:
     std::string wsid_;
     AssetKind kind_;
     std::string name_;
+    Author by_;
     std::optional<Record> record_;     // of the container
     std::map<std::string, Row> rows_;  // that were looked at
 };

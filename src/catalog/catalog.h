@@ -32,22 +32,23 @@ public:
     Result<std::optional<Workspace>> workspace_by_id(std::string_view wsid);
     Result<std::vector<Workspace>> list_workspaces(std::string_view sub,
                                                    std::string_view rg);  // "" = any
-    // With workspaceblobstore (default) and workspaceartifactstore in it.
+    // With workspaceblobstore (default) and workspaceartifactstore in it, by `made.created`.
     Task<Result<Workspace>> create_workspace(Workspace wanted);  // Conflict if it exists
-    // Its friendly name, description and tags, from what they are in that turn.
+    // Its friendly name, description, tags and who changed it, from what they are in that turn.
     using WorkspaceChange = std::function<void(Workspace& now)>;
     Task<Result<Workspace>> update_workspace(std::string sub, std::string rg, std::string name,
                                              WorkspaceChange change);
     // Its row alone, from which on its name is free, with `together` in the same commit.
     Task<Result<void>> delete_workspace(Workspace workspace, std::vector<Write> together);
 
-    // ---- documents without versions (singles.cc): their properties, with "created" ----
+    // ---- documents without versions (singles.cc): their properties, with "created", "modified"
+    // and who it was (model/author.h) ----
     Result<std::optional<Json>> find_single(std::string_view wsid, std::string_view kind,
                                             std::string_view name);
     Result<std::vector<std::pair<std::string, Json>>> list_singles(std::string_view wsid,
                                                                    std::string_view kind);
     Task<Result<bool>> put_single(std::string wsid, AssetKind kind, std::string name,
-                                  Json properties);  // true = new
+                                  Json properties, Author by = kNobodyKnown);  // true = new
     // FailedPrecondition of one that stays: the default one, or a part of the workspace. NotFound.
     Task<Result<void>> delete_single(std::string wsid, AssetKind kind, std::string name);
 
@@ -66,11 +67,12 @@ public:
                                                         std::string_view kind);
     // Changes an asset and its versions in their turn, in one commit: whatever was read before says
     // nothing of what is there now. What it refuses is not written. Conflict "ResourceExists" if a
-    // version would be another one than it was.
+    // version would be another one than it was. `by`: whose doing it is.
     using AssetChange = std::function<Result<void>(Asset& now)>;
     Task<Result<void>> change(std::string wsid, AssetKind kind, std::string name,
-                              AssetChange change);
+                              AssetChange change, Author by = kNobodyKnown);
     // True = new. What only MLflow's doors write of one (kMlflowMembers) stays.
+    // By `made.modified`.
     Task<Result<bool>> put_container(std::string wsid, AssetKind kind, AssetContainer container);
     Result<std::optional<AssetVersion>> find_version(std::string_view wsid, std::string_view kind,
                                                      std::string_view name,
@@ -90,7 +92,7 @@ public:
     // A merge patch (RFC 7396) of what may change of a version, or of the asset itself if that is
     // "", made to what they are in that turn. NotFound; InvalidArgument if it names anything else.
     Task<Result<void>> update(std::string wsid, AssetKind kind, std::string name,
-                              std::string version, Json changes);
+                              std::string version, Json changes, Author by = kNobodyKnown);
     // The rows alone: what it points at stays. The last version takes the asset with it. NotFound.
     Task<Result<void>> delete_version(std::string wsid, AssetKind kind, std::string name,
                                       std::string version);

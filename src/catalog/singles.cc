@@ -63,7 +63,7 @@ Result<std::vector<std::pair<std::string, Json>>> Catalog::list_singles(std::str
 }
 
 Task<Result<bool>> Catalog::put_single(std::string wsid, AssetKind kind, std::string name,
-                                       Json properties) {
+                                       Json properties, Author by) {
     const SingleRules& rules = rules_of(kind);
     TURNOUT_CO_TRY_VOID(check_name(rules.name, name, word_of_single(kind)));
     if (!properties.is_object())
@@ -73,14 +73,19 @@ Task<Result<bool>> Catalog::put_single(std::string wsid, AssetKind kind, std::st
     const std::string prefix = prefix_of(rules, wsid, kind);
     TURNOUT_CO_TRY(const auto record, store_.get(rules.table, prefix + name));
     Json document = properties;
-    std::int64_t created = clock_.now().micros;
+    const std::int64_t now = clock_.now().micros;
+    std::int64_t created = now;
+    Authorship made{by, by};
     if (record) {
         TURNOUT_CO_TRY(const Json before, parse_json(record->value));
         created = before.at("created").as_int(created);
+        made.created = authorship_of(before).created;
         // The default one stays so until another is made the default.
         if (before.at(rules.default_member).as_bool()) document.set(rules.default_member, true);
     }
     document.set("created", created);
+    if (now > created) document.set("modified", now);
+    put_authorship(document, made);
     Batch batch;
     if (document.at(rules.default_member).as_bool()) {
         TURNOUT_CO_TRY(const auto others, catalog::scan_all(store_, rules.table, prefix));

@@ -46,10 +46,11 @@ Result<std::vector<AssetContainer>> Catalog::list_containers(std::string_view ws
 }
 
 Task<Result<void>> Catalog::change(std::string wsid, AssetKind kind, std::string name,
-                                   AssetChange change) {
+                                   AssetChange change, Author by) {
     Turns::Turn turn(turns_, wsid + "/" + kind + "/" + name);
     co_await turn;
-    Asset now(store_, clock_.now(), std::move(wsid), std::move(kind), std::move(name));
+    Asset now(store_, clock_.now(), std::move(wsid), std::move(kind), std::move(name),
+              std::move(by));
     TURNOUT_CO_TRY_VOID(now.read());
     TURNOUT_CO_TRY_VOID(change(now));
     TURNOUT_CO_TRY(Batch batch, now.changes());
@@ -71,7 +72,8 @@ Task<Result<bool>> Catalog::put_container(std::string wsid, AssetKind kind,
         now.container->archived = container.archived;
         return {};
     };
-    TURNOUT_CO_TRY_VOID(co_await change(wsid, kind, container.name, std::move(put)));
+    TURNOUT_CO_TRY_VOID(
+        co_await change(wsid, kind, container.name, std::move(put), container.made.modified));
     co_return is_new;
 }
 
@@ -134,7 +136,8 @@ Task<Result<bool>> Catalog::put_version(std::string wsid, AssetKind kind, AssetV
         before->archived = version.archived;
         return {};
     };
-    TURNOUT_CO_TRY_VOID(co_await change(wsid, kind, version.name, std::move(put)));
+    TURNOUT_CO_TRY_VOID(
+        co_await change(wsid, kind, version.name, std::move(put), version.made.modified));
     co_return is_new;
 }
 
@@ -162,7 +165,7 @@ Result<void> check_changes(std::string_view kind, bool of_version, const Json& c
 }  // namespace
 
 Task<Result<void>> Catalog::update(std::string wsid, AssetKind kind, std::string name,
-                                   std::string version, Json changes) {
+                                   std::string version, Json changes, Author by) {
     TURNOUT_CO_TRY_VOID(check_changes(kind, !version.empty(), changes));
     std::optional<bool> archived;  // null says nothing: clients send members that they do not set
     if (const Json& said = changes.at("isArchived"); said.is_bool()) archived = said.as_bool();
@@ -183,7 +186,7 @@ Task<Result<void>> Catalog::update(std::string wsid, AssetKind kind, std::string
             merge(*now.container);
         return {};
     };
-    co_return co_await change(wsid, kind, name, std::move(patch));
+    co_return co_await change(wsid, kind, name, std::move(patch), std::move(by));
 }
 
 Task<Result<void>> Catalog::delete_version(std::string wsid, AssetKind kind, std::string name,

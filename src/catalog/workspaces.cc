@@ -14,7 +14,7 @@ std::string workspace_key(std::string_view sub, std::string_view rg, std::string
 }
 
 Json to_json(const Workspace& workspace) {
-    return Json::object({
+    Json json = Json::object({
         {"id", workspace.id},
         {"guid", workspace.guid},
         {"subscription", workspace.subscription},
@@ -26,6 +26,9 @@ Json to_json(const Workspace& workspace) {
         {"tags", workspace.tags},
         {"created", workspace.created.micros},
     });
+    if (workspace.modified > workspace.created) json.set("modified", workspace.modified.micros);
+    put_authorship(json, workspace.made);
+    return json;
 }
 
 Result<Workspace> workspace_from(const Record& record) {
@@ -41,6 +44,8 @@ Result<Workspace> workspace_from(const Record& record) {
     workspace.description = json.at("description").as_string();
     if (json.at("tags").is_object()) workspace.tags = json.at("tags");
     workspace.created = Instant{json.at("created").as_int()};
+    workspace.modified = Instant{json.at("modified").as_int()};
+    workspace.made = authorship_of(json);
     return workspace;
 }
 
@@ -93,20 +98,22 @@ Task<Result<Workspace>> Catalog::create_workspace(Workspace wanted) {
         check_name(resources::kSubscriptionName, wanted.subscription, "subscription"));
     wanted.id = to_hex(random_.bytes(6));
     wanted.guid = random_.uuid();
-    wanted.created = clock_.now();
+    wanted.created = wanted.modified = clock_.now();
+    wanted.made.modified = wanted.made.created;
     if (!wanted.tags.is_object()) wanted.tags = Json::object();
     const std::string key = workspace_key(wanted.subscription, wanted.resource_group, wanted.name);
     const auto datastore = [&](std::string container, bool is_default) {
-        return Json::object({
-                                {"datastoreType", "AzureBlob"},
-                                {"containerName", std::move(container)},
-                                {"isDefault", is_default},
-                                {"credentials", Json::object({{"credentialsType", "Sas"}})},
-                                {"tags", Json::object()},
-                                {"properties", Json::object()},
-                                {"created", wanted.created.micros},
-                            })
-            .dump();
+        Json json = Json::object({
+            {"datastoreType", "AzureBlob"},
+            {"containerName", std::move(container)},
+            {"isDefault", is_default},
+            {"credentials", Json::object({{"credentialsType", "Sas"}})},
+            {"tags", Json::object()},
+            {"properties", Json::object()},
+            {"created", wanted.created.micros},
+        });
+        put_authorship(json, wanted.made);
+        return json.dump();
     };
     Batch batch;
     batch.put(Table::Workspace, key, to_json(wanted).dump(), kAbsent);
@@ -137,6 +144,8 @@ Task<Result<Workspace>> Catalog::update_workspace(std::string sub, std::string r
     next.friendly_name = now.friendly_name;
     next.description = now.description;
     next.tags = now.tags;
+    next.modified = clock_.now();
+    next.made.modified = now.made.modified;
     Batch batch;
     batch.put(Table::Workspace, key, to_json(next).dump(), record->revision);
     TURNOUT_CO_TRY_VOID(co_await store_.commit(std::move(batch)));

@@ -211,6 +211,8 @@ TEST(Help, EveryCommandAndGroupHasExamplesThatCanBeTyped) {
         EXPECT_FALSE(group.examples.empty());
         examples.insert(examples.end(), group.examples.begin(), group.examples.end());
     }
+    for (const Command& command : command_table())  // `audit` is a command, and has one beneath it
+        if (command.words.size() == 1) words.erase(command.words[0]);
     EXPECT_TRUE(words.empty()) << "a group without a word of its own: " << *words.begin();
     for (const std::string& example : examples) {
         if (!example.starts_with("turnout ")) continue;
@@ -226,7 +228,8 @@ TEST(Help, IsFoldedForANarrowScreen) {
         for (const std::size_t columns : {45U, 80U})
             for (const std::string& line : split(help_of(command, columns), '\n')) {
                 const bool typed = line.starts_with("  turnout") || line.starts_with("  source") ||
-                                   line.starts_with("  eval") || line.starts_with("usage");
+                                   line.starts_with("  eval") || line.starts_with("  printf") ||
+                                   line.starts_with("usage");
                 EXPECT_TRUE(typed || width_of(line) <= columns) << line;
             }
     for (const std::string& line : split(help_of(command_table(), command_groups(), "", 80), '\n'))

@@ -295,6 +295,26 @@ std::vector<Command> build_table() {
           kMaxResults},
          show_events},
 
+        {{"audit"},
+         "Shows who did what to what from where, and how it was answered.\nThe newest 50; with "
+         "--since all from then on. With -f it goes on as things are done; with -o json each "
+         "record is one line, as it is kept, which `turnout audit check --file` takes.",
+         {{"--since", "", "TIME",
+           "Only from then on: an age such as 2h or 7d, or a time such as 2026-01-31.", false},
+          {"--user", "", "NAME", "Only of this user.", false},
+          {"--action", "", "ACTION",
+           "Only of this action, of which a part will do, such as jobs/write; `*` is any text.",
+           false},
+          {"--follow", "-f", "", "Goes on with what is done next, until Ctrl-C.", false},
+          kMaxResults},
+         show_audit},
+        {{"audit", "check"},
+         "Checks that no record of the audit was changed, removed or put elsewhere, and says "
+         "which.",
+         {{"--file", "", "FILE", "A file that `turnout audit -o json` wrote, without the server.",
+           false}},
+         check_audit},
+
         {{"drill", "list"},
          "Lists the drills that a pool's nodes can have, and who does them.",
          {{"--pool", "", "NAME", "The pool; `local` if absent.", false}},
@@ -435,6 +455,24 @@ std::vector<Command> build_table() {
           {"--not-action", "", "ACTION", "What it does not, of those.", true}},
          role_create},
         {{"role", "delete"}, "Deletes a role of your own that nobody has.", {kName}, role_delete},
+        {{"secret", "set"},
+         "Keeps a secret for jobs, or changes it. Nobody can read it again.",
+         {kName,
+          {"--value-file", "", "FILE",
+           "File with the value; - or nothing reads standard input, a terminal's without showing "
+           "it. The line break after a single line is left out.",
+           false}},
+         secret_set},
+        {{"secret", "list"}, "Lists secrets: names and dates.", {}, secret_list},
+        {{"secret", "show"},
+         "Shows a secret's name and dates; never its value.",
+         {kName},
+         secret_show},
+        {{"secret", "remove"}, "Removes a secret.", {kName}, secret_remove},
+        {{"secret", "rotate-key"},
+         "Seals all secrets of the server by another key. It may be interrupted at any time.",
+         {},
+         secret_rotate_key},
         {{"token", "list"}, "Lists tokens; of none the secret.", {}, token_list},
         {{"token", "create"},
          "Makes a token for a program or another machine, and prints it this once.",
@@ -523,7 +561,8 @@ std::vector<Command> build_table() {
     for (Command& command : table)
         for (const Option& option : command.options) {
             if (option.name == "--file" &&
-                (command.words.back() == "create" || command.words.back() == "validate"))
+                (command.words.back() == "create" || command.words.back() == "attach" ||
+                 command.words.back() == "validate"))
                 command.operand = kFileOperand;
             if (option.name == "--name" && command.operand.empty())
                 command.operand = option.many ? kNamesOperand : kNameOperand;

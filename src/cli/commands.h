@@ -47,6 +47,15 @@ int token_create(Context& context);
 int token_rotate(Context& context);
 int token_revoke(Context& context);
 
+// ---- secrets of a workspace (secret_commands.cc) ----
+int secret_set(Context& context);
+int secret_list(Context& context);
+int secret_show(Context& context);
+int secret_remove(Context& context);
+int secret_rotate_key(Context& context);
+// A line from the terminal without showing it, or from a pipe (server_commands.cc).
+std::string read_hidden_line(Context& context, const std::string& prompt);
+
 // ---- people and roles (people_commands.cc) ----
 // The last names of a scope's path, as rows show it.
 std::string words_of_scope(const std::string& scope);
@@ -73,6 +82,10 @@ int drill_preempt(Context& context);
 int drill_kill_node(Context& context);
 int drill_partition(Context& context);
 int drill_fill_disk(Context& context);
+
+// ---- who did what (audit_commands.cc) ----
+int show_audit(Context& context);
+int check_audit(Context& context);
 
 // ---- what happens (event_commands.cc) ----
 int show_events(Context& context);

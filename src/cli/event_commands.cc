@@ -31,6 +31,7 @@ std::string line_of(const Json& event) {
         facts.push_back("exit code " + std::to_string(event.at("exit_code").as_int()));
     if (!event.at("cause").as_string().empty())
         facts.push_back("cause " + event.at("cause").as_string());
+    if (!event.at("by").as_string().empty()) facts.push_back("by " + event.at("by").as_string());
     std::string line = utc_time(event.at("at").as_string()) + "  " + padded(kind, 7) + "  " +
                        padded(event.at("name").as_string(), 24) + "  " +
                        padded(event.at("what").as_string(), 10) + "  " + join(facts, ", ");

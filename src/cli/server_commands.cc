@@ -499,25 +499,6 @@ Result<Presented> presented_authority(const std::string& host, const std::string
     return result;
 }
 
-// A line from the terminal without showing it, or from a pipe.
-std::string read_secret(Context& context, const std::string& prompt) {
-    termios before{};
-    const bool terminal = ::isatty(0) == 1 && ::tcgetattr(0, &before) == 0;
-    if (terminal) {
-        std::fprintf(stderr, "%s", prompt.c_str());
-        termios silent = before;
-        silent.c_lflag &= static_cast<tcflag_t>(~ECHO);
-        ::tcsetattr(0, TCSANOW, &silent);
-    }
-    std::string line;
-    std::getline(std::cin, line);
-    if (terminal) {
-        ::tcsetattr(0, TCSANOW, &before);
-        context.note("");
-    }
-    return std::string(trim(line));
-}
-
 Result<client::Settings> log_in(Context& context) {
     const Arguments& args = context.args();
     client::Settings settings;
@@ -567,7 +548,7 @@ Result<client::Settings> log_in(Context& context) {
     if (args.has("--key-file"))
         key = TURNOUT_TRY(client::read_file(args.get("--key-file")));
     else
-        key = read_secret(context, "token: ");
+        key = read_hidden_line(context, "token: ");
     key = std::string(trim(key));
     if (key.empty())
         return invalid("no token: give --key-file FILE, or the token on standard input");
@@ -637,6 +618,24 @@ Result<client::Settings> log_in(Context& context) {
 }
 
 }  // namespace
+
+std::string read_hidden_line(Context& context, const std::string& prompt) {
+    termios before{};
+    const bool terminal = ::isatty(0) == 1 && ::tcgetattr(0, &before) == 0;
+    if (terminal) {
+        std::fprintf(stderr, "%s", prompt.c_str());
+        termios silent = before;
+        silent.c_lflag &= static_cast<tcflag_t>(~ECHO);
+        ::tcsetattr(0, TCSANOW, &silent);
+    }
+    std::string line;
+    std::getline(std::cin, line);
+    if (terminal) {
+        ::tcsetattr(0, TCSANOW, &before);
+        context.note("");
+    }
+    return std::string(trim(line));
+}
 
 int login(Context& context) {
     const Result<client::Settings> settings = log_in(context);

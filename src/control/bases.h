@@ -18,6 +18,8 @@ struct TaskBase {
     std::string workspace;
     bool stored = false;       // or in a turn that is on its way
     std::uint64_t number = 0;  // never given to another one
+    // That its task names; known since its row was read for the first node that it went to.
+    std::vector<std::string> secrets;
     std::size_t live_jobs = 0;
     std::uint64_t survey = 0;  // in which a job referred to it last
     std::optional<std::list<std::string>::iterator>

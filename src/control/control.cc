@@ -40,8 +40,11 @@ void Control::input(Reply<T> reply, Take take) {
 // ---- from the API ----
 
 void Control::submit(JobSubmission job, Reply<Put> reply) {
-    input(std::move(reply),
-          [&](auto& all, Reply<Put> to) { all.jobs.submit(std::move(job), std::move(to)); });
+    const std::string by = job.principal;
+    input(std::move(reply), [&](auto& all, Reply<Put> to) {
+        const auto cause = all.events.caused_by(by);
+        all.jobs.submit(std::move(job), std::move(to));
+    });
 }
 
 void Control::update_job(std::string workspace, std::string name, const JobMetaChange& change,
@@ -51,14 +54,18 @@ void Control::update_job(std::string workspace, std::string name, const JobMetaC
     });
 }
 
-void Control::cancel_job(std::string workspace, std::string name, Reply<void> reply) {
+void Control::cancel_job(std::string workspace, std::string name, Reply<void> reply,
+                         std::string_view by) {
     input(std::move(reply), [&](auto& all, Reply<void> to) {
+        const auto cause = all.events.caused_by(by);
         all.jobs.cancel(control::row_key(workspace, name), std::move(to));
     });
 }
 
-void Control::preempt_job(std::string workspace, std::string name, Reply<void> reply) {
+void Control::preempt_job(std::string workspace, std::string name, Reply<void> reply,
+                          std::string_view by) {
     input(std::move(reply), [&](auto& all, Reply<void> to) {
+        const auto cause = all.events.caused_by(by);
         all.jobs.preempt(control::row_key(workspace, name), std::move(to));
     });
 }
@@ -77,8 +84,9 @@ void Control::delete_job(std::string workspace, std::string name, Reply<void> re
 }
 
 void Control::drilled(const std::string& workspace, const std::string& name,
-                      const std::string& what) {
+                      const std::string& what, std::string_view by) {
     input([&](auto& all) {
+        const auto cause = all.events.caused_by(by);
         if (const auto* job = all.jobs.find(workspace, name))
             all.events.of_job(*job, "drill", what);
     });
@@ -108,15 +116,19 @@ void Control::put_compute(Compute compute, Reply<Put> reply) {
 }
 
 void Control::change_compute(std::string workspace, std::string name, const ComputeChange& change,
-                             Reply<Put> reply, std::vector<Write>* together) {
+                             Reply<Put> reply, std::vector<Write>* together, std::string_view by) {
     input(std::move(reply), [&](auto& all, Reply<Put> to) {
+        const auto cause = all.events.caused_by(by);
         all.computes.change(std::move(workspace), std::move(name), change, std::move(to), together);
     });
 }
 
-void Control::delete_compute(std::string workspace, std::string name, Reply<void> reply) {
-    input(std::move(reply),
-          [&](auto& all, Reply<void> to) { all.computes.remove(workspace, name, std::move(to)); });
+void Control::delete_compute(std::string workspace, std::string name, Reply<void> reply,
+                             std::string_view by) {
+    input(std::move(reply), [&](auto& all, Reply<void> to) {
+        const auto cause = all.events.caused_by(by);
+        all.computes.remove(workspace, name, std::move(to));
+    });
 }
 
 void Control::forget_workspace(const std::string& workspace) {

@@ -136,6 +136,11 @@ public:
         Span client_pause = 2ms;
         // The bearer token of an attempt; put into its lease on the way out, never stored.
         std::function<Secret(const agent_protocol::AttemptId&)> run_token = {};
+        // Secrets of that workspace, by name; put into the lease of a task that names them, never
+        // stored. NotFound: one is not there any more.
+        std::function<Result<std::vector<agent_protocol::SecretValue>>(
+            const std::string& workspace, const std::vector<std::string>& names)>
+            secrets = {};
         // Whether nobody on the pool's machine uses that port just now; nothing: all are free.
         std::function<bool(int)> port_is_free = {};
         // What is done for each kind of job; null: control/job_kinds.cc. Tests have others.
@@ -157,7 +162,8 @@ public:
     void update_job(std::string workspace, std::string name, const JobMetaChange& change,
                     Reply<Put> reply);
     // Ok when the wish is recorded; the job is over when its status says so.
-    void cancel_job(std::string workspace, std::string name, Reply<void> reply);
+    void cancel_job(std::string workspace, std::string name, Reply<void> reply,
+                    std::string_view by = {});
     // The task of a job that was submitted without, since it had to wait for another's end:
     // `task_of` is called at once, with the job as it is in this turn, and an error from it ends
     // the job. Unchanged if it has its task already, or has ended.
@@ -166,22 +172,26 @@ public:
                      Reply<Put> reply);
     void delete_job(std::string workspace, std::string name, Reply<void> reply);  // ended jobs only
     // For the events: that harm was done to it on purpose, and which.
-    void drilled(const std::string& workspace, const std::string& name, const std::string& what);
+    void drilled(const std::string& workspace, const std::string& name, const std::string& what,
+                 std::string_view by = {});
     // For the events: that something was removed to give space back, and why. `workspace`: "" = of
     // all of them.
     void space_given_back(const std::string& workspace, const std::string& kind,
                           const std::string& what);
     // Takes the node away from it as a dedicated cluster would: TERM, grace, back into the queue.
     // FailedPrecondition if it is on no node.
-    void preempt_job(std::string workspace, std::string name, Reply<void> reply);
+    void preempt_job(std::string workspace, std::string name, Reply<void> reply,
+                     std::string_view by = {});
     // `change` is called at once, with the compute as it is in this turn; nothing if there is none.
     using ComputeChange = std::function<Result<Compute>(const std::optional<Compute>& now)>;
     // `together`: rows of others that `change` puts down; committed with the compute, both or
     // neither.
     void change_compute(std::string workspace, std::string name, const ComputeChange& change,
-                        Reply<Put> reply, std::vector<Write>* together = nullptr);
+                        Reply<Put> reply, std::vector<Write>* together = nullptr,
+                        std::string_view by = {});
     void put_compute(Compute compute, Reply<Put> reply);  // whatever it was
-    void delete_compute(std::string workspace, std::string name, Reply<void> reply);
+    void delete_compute(std::string workspace, std::string name, Reply<void> reply,
+                        std::string_view by = {});
     // Tasks in Table::TaskBase that no job refers to any more are found by reading all jobs. Who
     // wants to do that says so before, and names what he found together with the number he got:
     // what a job began to refer to meanwhile stays. The reply tells how many went; Unavailable: the

@@ -151,6 +151,104 @@ TEST(ControlNodes, RanksMeetWhereTheFirstIsReached) {
     }
 }
 
+// A world whose workspace has secrets, and what was sent to nodes.
+struct SecretWorld : World {
+    SecretWorld() {
+        settings.secrets =
+            [this](const std::string& workspace,
+                   const std::vector<std::string>& names) -> Result<std::vector<ap::SecretValue>> {
+            std::vector<ap::SecretValue> all;
+            for (const std::string& name : names) {
+                if (!there.contains(name)) return not_found("no secret '" + name + "'");
+                all.push_back({name, Secret(workspace + "'s " + name)});
+            }
+            return all;
+        };
+        start();
+        effects.sent = [this](const ap::ToAgent& message) {
+            if (const auto* lease = std::get_if<ap::Lease>(&message)) leases.push_back(*lease);
+        };
+        put(cluster("c", 1, 1));
+    }
+    void submit_with_secret(const std::string& name) {
+        JobSubmission job = submission(name, "c");
+        job.task.variables = {{"TOKEN", "${{secrets." + name + "}}"}};
+        job.task.secrets = {name};
+        control->submit(job, [](Result<Put>) {});
+        settle();
+    }
+    std::string written() {
+        std::string all;
+        for (int table = 0; table <= static_cast<int>(kLastTable); ++table)
+            if (const auto rows = store->scan(static_cast<Table>(table), {}))
+                for (const Record& row : *rows) all += row.key + row.value;
+        return all;
+    }
+    std::set<std::string> there{"hf", "abc"};
+    std::vector<ap::Lease> leases;
+};
+
+TEST(ControlNodes, SecretsTravelWithTheLeaseAndAreNowhereElse) {
+    SecretWorld w;
+    const NodeId node = "ws/c/node-1";
+    w.connect(node);
+    w.submit_with_secret("hf");
+    ASSERT_EQ(w.leases.size(), 1u);
+    ASSERT_EQ(w.leases[0].secrets.size(), 1u);
+    EXPECT_EQ(w.leases[0].secrets[0].name, "hf");
+    EXPECT_EQ(w.leases[0].secrets[0].value.reveal(), "ws's hf");
+    // The node lost them with its agent; the server is another one, too.
+    w.restart();
+    w.connect(node, {World::attempt("hf")});
+    ASSERT_EQ(w.leases.size(), 2u);
+    EXPECT_EQ(w.leases[1].secrets.size(), 1u);
+    // What runs is not ended because it was removed.
+    w.phase(node, "hf", ap::Phase::Running);
+    w.there.clear();
+    w.disconnect(node);
+    w.connect(node, {World::attempt("hf")});
+    ASSERT_EQ(w.leases.size(), 3u);
+    EXPECT_TRUE(w.leases[2].secrets.empty());
+    EXPECT_EQ(w.status("hf"), JobStatus::Running);
+    w.ends(node, "hf");
+    EXPECT_EQ(w.status("hf"), JobStatus::Completed);
+    EXPECT_EQ(w.written().find("ws's"), std::string::npos);
+}
+
+TEST(ControlNodes, AJobWhoseSecretWasRemovedWhileItWaitedFailsAndSaysWhich) {
+    SecretWorld w;
+    w.submit_with_secret("hf");
+    w.there.clear();
+    w.connect("ws/c/node-1");
+    EXPECT_TRUE(w.leases.empty());
+    const auto job = w.job("hf");
+    EXPECT_EQ(job->status, JobStatus::Failed);
+    EXPECT_EQ(job->cause, ap::Cause::Input);
+    EXPECT_NE(job->error_message.find("'hf'"), std::string::npos) << job->error_message;
+    EXPECT_EQ(job->attempts.size(), 1u) << "again it would be the same";
+    // A job of no secret is not concerned, nor one that is called as a secret is.
+    w.there = {"abc"};
+    w.submit_with_secret("abc");
+    w.said();
+    ASSERT_EQ(w.leases.size(), 1u);
+    EXPECT_EQ(w.leases[0].secrets.at(0).name, "abc");
+}
+
+TEST(ControlNodes, AnEarlierAgentGetsNoSecrets) {
+    SecretWorld w;
+    w.submit_with_secret("hf");
+    ap::Hello hello;
+    hello.protocol = ap::kSecretsSince - 1;
+    hello.node = "ws/c/node-1";
+    hello.boot_id = "boot-1";
+    w.control->agent_connected(hello.node, hello);
+    w.settle();
+    EXPECT_TRUE(w.leases.empty());
+    const Lines said = w.said();
+    EXPECT_TRUE(std::ranges::find(said, "release ws/c/node-1") != said.end());
+    EXPECT_EQ(w.status("hf"), JobStatus::Queued) << "one of this build is asked for";
+}
+
 TEST(ControlNodes, AnIdleNodeWhoseAgentIsNotSpokenWithIsLetGoAtOnce) {
     World w;
     const NodeId node = w.ready();

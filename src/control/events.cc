@@ -64,18 +64,19 @@ void Events::of_job(const JobEntry& job, std::string_view what, std::string_view
     }
     if (job.state.cause != agent_protocol::Cause::None)
         event.text("cause", agent_protocol::name_of(job.state.cause));
-    event.maybe("message", message);
+    event.maybe("message", message).maybe("by", by_);
 }
 
 void Events::of_node(const Node& node, std::string_view what, std::string_view message) {
     EventText event(text(), clock.now(), "node", node.workspace, node.name, what);
     event.text("compute", node.compute);
-    event.maybe("message", message);
+    event.maybe("message", message).maybe("by", by_);
 }
 
 void Events::of_compute(const Compute& compute, std::string_view what, std::string_view message) {
-    EventText event(text(), clock.now(), "compute", compute.workspace, compute.name, what);
-    if (!message.empty()) event.text("message", message);
+    EventText(text(), clock.now(), "compute", compute.workspace, compute.name, what)
+        .maybe("message", message)
+        .maybe("by", by_);
 }
 
 void Events::of_space(std::string_view workspace, std::string_view kind, std::string_view message) {

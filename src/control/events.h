@@ -17,6 +17,19 @@ class Events : Owner {
 public:
     explicit Events(Owners& all) : Owner(all) {}
 
+    // As long as what it returns lives, what happens is told as this user's doing ("": nobody's).
+    class Cause {
+    public:
+        Cause(Events& events, std::string_view by) : events_(events) { events_.by_ = by; }
+        ~Cause() { events_.by_ = {}; }
+        Cause(const Cause&) = delete;
+        Cause& operator=(const Cause&) = delete;
+
+    private:
+        Events& events_;
+    };
+    [[nodiscard]] Cause caused_by(std::string_view by) { return {*this, by}; }
+
     void of_job(const JobEntry& job, std::string_view what, std::string_view message = {});
     void of_node(const Node& node, std::string_view what, std::string_view message = {});
     void of_compute(const Compute& compute, std::string_view what, std::string_view message = "");
@@ -31,6 +44,7 @@ private:
     std::string& text();  // where the next one is put
 
     std::uint64_t last_ = 0;  // key of the last row
+    std::string_view by_;     // whose doing it is
 };
 
 }  // namespace turnout::control

@@ -13,6 +13,12 @@ namespace ap = agent_protocol;
 
 namespace {
 
+std::vector<std::string> texts_of(const Json& list) {
+    std::vector<std::string> texts;
+    for (const Json& text : list.items()) texts.push_back(text.as_string());
+    return texts;
+}
+
 // Where to begin to look for its ports.
 std::uint32_t port_seed(std::string_view job_key, int attempt) {
     std::uint32_t hash = 2166136261u;
@@ -98,18 +104,8 @@ void LiveJobs::send_lease(NodeEntry& node, const Lease& lease) {
             return;  // it said Hello anew: it is given its leases after the Welcome
         NodeEntry& to = now->second;
         JobEntry& job = *held->job;
-        if (job.replica && to.node.protocol < ap::kServicesSince) {
-            // As if it had not been given, and nothing more is: it would come here again.
-            ap::Ending ending;
-            ending.cause = ap::Cause::Preempted;
-            ending.exit_code = -1;
-            ending.message = to.node.name +
-                             " has an agent of an earlier build, which knows no services: it is "
-                             "let go";
-            end_rank(to, *held, std::move(ending));
-            owners.nodes.retire(to);
-            return turns.end();
-        }
+        if (job.replica && to.node.protocol < ap::kServicesSince)
+            return refuse_old_agent(to, *held, "services");
         std::uint64_t& sent = to.bases[job.base->number];  // 0: never
         if (sent == 0 || to.bases_sent - sent >= ap::kBasesKept) {
             Result<std::optional<Record>> row =
@@ -138,11 +134,31 @@ void LiveJobs::send_lease(NodeEntry& node, const Lease& lease) {
                 std::erase_if(to.bases, [&](const auto& one) {
                     return one.second == 0 || to.bases_sent - one.second >= ap::kBasesKept;
                 });
+            job.base->secrets = texts_of(task->at("secrets"));
             effects.send(id, ap::Base{job.base->hash, std::move(*task)});
         }
         Json own = Json::object();
         if (!job.own.empty())
             if (Result<Json> parsed = parse_json(job.own)) own = std::move(*parsed);
+        ap::Lease lease_of_it{attempt, {}, job.base->hash, {}};
+        const Json* named = own.find("secrets");
+        if (const std::vector<std::string> names = named ? texts_of(*named) : job.base->secrets;
+            !names.empty()) {
+            if (to.node.protocol < ap::kSecretsSince) return refuse_old_agent(to, *held, "secrets");
+            auto values = secrets_of(job, names);
+            // What runs has them, and what it was told once it is not told again.
+            if (!values && !job.state.attempts.back().running) {
+                effects.send(id, ap::Cancel{attempt, ap::Cause::Canceled, Span{}});
+                ap::Ending ending;
+                ending.cause =
+                    values.error().code == Code::NotFound ? ap::Cause::Input : ap::Cause::Internal;
+                ending.exit_code = -1;
+                ending.message = "its secrets cannot be given to it: " + values.error().message;
+                end_rank(to, *held, std::move(ending));
+                return turns.end();
+            }
+            if (values) lease_of_it.secrets = std::move(*values);
+        }
         if (settings.run_token) own.set("run_token", settings.run_token(attempt).reveal());
         if (job.nodes > 1) own.set("rank", held->rank);
         if (const int port = job.state.attempts.back().master_port) {
@@ -151,8 +167,28 @@ void LiveJobs::send_lease(NodeEntry& node, const Lease& lease) {
             own.set("master_port", port);
         }
         if (attempt.attempt > 1) own.set("prefill_outputs", true);
-        effects.send(id, ap::Lease{attempt, std::move(own), job.base->hash});
+        lease_of_it.task = std::move(own);
+        effects.send(id, std::move(lease_of_it));
     });
+}
+
+// An agent of an earlier build would run it without what it needs. It is as if it had not been
+// given, and the node is given nothing more: it would come there again.
+void LiveJobs::refuse_old_agent(NodeEntry& node, const Lease& lease, std::string_view unknown) {
+    ap::Ending ending;
+    ending.cause = ap::Cause::Preempted;
+    ending.exit_code = -1;
+    ending.message = node.node.name + " has an agent of an earlier build, which knows no " +
+                     std::string(unknown) + ": it is let go";
+    end_rank(node, lease, std::move(ending));
+    owners.nodes.retire(node);
+    turns.end();
+}
+
+Result<std::vector<ap::SecretValue>> LiveJobs::secrets_of(
+    const JobEntry& job, const std::vector<std::string>& names) const {
+    if (!settings.secrets) return not_found("this server keeps no secrets");
+    return settings.secrets(std::string(job.workspace()), names);
 }
 
 // To every node of its attempt that has not ended.

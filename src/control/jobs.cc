@@ -34,8 +34,9 @@ void put_placeholder(Json& json, std::string_view name) {
     } else if (json.is_object()) {
         for (auto& [key, value] : json.members()) {
             // A word of a closed list, or a hash: a node reads these before it puts the name in.
-            const bool fixed =
-                key == "kind" || key == "hash" || key == "code_hash" || key == "distribution";
+            // What secrets are called is read here.
+            const bool fixed = key == "kind" || key == "hash" || key == "code_hash" ||
+                               key == "distribution" || key == "secrets";
             if (!fixed) put_placeholder(value, name);
         }
     }

@@ -74,7 +74,8 @@ void LiveJobs::submit(JobSubmission job, Control::Reply<Put> reply) {
                             job.meta.archived,
                             true,
                             std::move(job.meta.tags),
-                            std::move(job.meta.properties)};
+                            std::move(job.meta.properties),
+                            job.principal};
         change_meta(job_key, std::move(**known), again, std::move(reply));
         return;
     }

@@ -110,6 +110,10 @@ public:
     void turn_is_durable(const Turn& turn);
 
 private:
+    // Takes the lease back, and retires the node. Within an effect.
+    void refuse_old_agent(NodeEntry& node, const Lease& lease, std::string_view unknown);
+    Result<std::vector<agent_protocol::SecretValue>> secrets_of(
+        const JobEntry& job, const std::vector<std::string>& names) const;
     // A new one is put down and known.
     JobEntry& begin(const JobRecord& record, JobFacts facts, std::vector<Write> together);
     void change_meta(const std::string& job_key, JobRecord job, const JobMetaChange& change,

@@ -200,6 +200,7 @@ void Services::over(JobEntry& job) {
     ReplicaState& replica = *job.replica;
     ServiceState& state = *replica.service;
     ReplicaEnd end;
+    end.number = replica.seen.number;
     end.revision = replica.seen.revision;
     end.told = job.state.cancel_requested;
     end.cause = job.state.cause;
@@ -242,7 +243,7 @@ void Services::advance(ServiceState& state) {
             const std::string& detail =
                 state.replicas.at(stop.number).job->state.attempts.back().detail;
             why += detail.empty() ? "" : " (" + detail + ")";
-            replica_failed(state.service, why, now);
+            replica_failed(state.service, stop.number, why, now);
             row_changed(state);
             touch(state);
         }

@@ -172,6 +172,21 @@ TEST(ControlServices, AReplicaThatEndsIsReplacedAfterAPauseThatGrows) {
     EXPECT_EQ(totals_from_json(*parse_json((*totals)->value))->failed, 4);
 }
 
+TEST(ControlServices, TwoThatFailAtOneInstantAreOneFailure) {
+    ServiceWorld w;
+    w.put_service(wish("serve", 2));
+    for (const int one : {1, 2}) {
+        w.hello(one);
+        w.is(one, one, ap::Phase::Running);
+    }
+    w.over(1, 1);
+    w.over(2, 2);  // said by itself, when another one was made for the first already
+    EXPECT_EQ(w.control->service("ws", "s")->service.failures, 1);
+    EXPECT_EQ(w.standing(), "s.3 starting on node-1, s.4 starting on node-2");
+    w.over(1, 3);
+    EXPECT_EQ(w.control->service("ws", "s")->service.failures, 2);
+}
+
 TEST(ControlServices, ANewRevisionReplacesTheOldOneWhenItIsReady) {
     ServiceWorld w;
     w.up();

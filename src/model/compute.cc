@@ -105,6 +105,7 @@ Json to_json(const Compute& compute) {
     if (compute.jobs_per_node != 1) json.set("jobsPerNode", compute.jobs_per_node);
     json.set("created", compute.created.micros);
     json.set("modified", compute.modified.micros);
+    put_authorship(json, compute.made);
     json.set("deleting", compute.deleting);
     json.set("implicit", compute.implicit);
     if (compute.attached) json.set("attached", to_json(*compute.attached));
@@ -128,6 +129,7 @@ Result<Compute> compute_from_json(const Json& json) {
     compute.jobs_per_node = static_cast<int>(json.at("jobsPerNode").as_int(1));
     compute.created = Instant{json.at("created").as_int()};
     compute.modified = Instant{json.at("modified").as_int()};
+    compute.made = authorship_of(json);
     compute.deleting = json.at("deleting").as_bool();
     compute.implicit = json.at("implicit").as_bool();
     if (json.has("attached"))

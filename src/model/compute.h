@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "base/secret.h"
 #include "base/time.h"
+#include "model/author.h"
 #include "model/pool.h"
 #include "protocol/facts.h"
 
@@ -69,6 +70,7 @@ struct Compute {
     int jobs_per_node = 1;  // that run at a time on each node
     Instant created{};
     Instant modified{};
+    Authorship made;
     bool deleting = false;
     bool implicit = false;  // "serverless": exists without being asked for, not listed
     std::optional<AttachedMachine> attached = {};  // it has a pool of its own then

@@ -233,6 +233,7 @@ bool is_own_property(std::string_view name, JobType type) {
 
 Result<JobMeta> changed(JobMeta meta, JobType type, const JobMetaChange& change) {
     constexpr std::size_t most = 20'000;
+    const JobMeta before = meta;
     if (change.display_name) meta.display_name = *change.display_name;
     if (change.experiment) meta.experiment = *change.experiment;
     if (change.description) meta.description = *change.description;
@@ -244,6 +245,7 @@ Result<JobMeta> changed(JobMeta meta, JobType type, const JobMetaChange& change)
     if (meta.tags.members().size() + meta.properties.members().size() > most)
         return fail(Code::ResourceExhausted, "TooManyKeys",
                     "a job has at most " + std::to_string(most) + " tags and properties", "tags");
+    if (!change.by.empty() && meta != before) meta.changed_by = change.by;
     return meta;
 }
 
@@ -265,6 +267,7 @@ Json definition_json(const JobRecord& job) {
         if (!job.meta.tags.members().empty()) json.set("tags", job.meta.tags);
         if (!job.meta.properties.members().empty()) json.set("properties", job.meta.properties);
         if (job.meta.archived) json.set("archived", true);
+        if (!job.meta.changed_by.empty()) json.set("changedBy", job.meta.changed_by);
         return json;
     }
     if (job.type != kFirstJobType) json.set("type", name_of(job.type));
@@ -275,6 +278,7 @@ Json definition_json(const JobRecord& job) {
     json.set("tags", job.meta.tags);
     json.set("properties", job.meta.properties);
     if (job.meta.archived) json.set("archived", true);
+    if (!job.meta.changed_by.empty()) json.set("changedBy", job.meta.changed_by);
     json.set("compute", job.compute);
     json.set("principal", job.principal);
     if (!job.environment.empty()) json.set("environment", job.environment);
@@ -338,6 +342,7 @@ Result<JobRecord> job_from_json(const Json& json) {
     if (json.at("tags").is_object()) job.meta.tags = json.at("tags");
     if (json.at("properties").is_object()) job.meta.properties = json.at("properties");
     job.meta.archived = json.at("archived").as_bool();
+    job.meta.changed_by = json.at("changedBy").as_string();
     job.compute = json.at("compute").as_string();
     job.principal = json.at("principal").as_string();
     job.created = Instant{json.at("created").as_int()};

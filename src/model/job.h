@@ -51,6 +51,7 @@ struct JobMeta {
     Json tags = Json::object();        // name -> text
     Json properties = Json::object();  // name -> text; additions only
     bool archived = false;
+    std::string changed_by;  // a user; "" = nobody since its submission
     bool operator==(const JobMeta&) const = default;
 };
 
@@ -61,6 +62,7 @@ struct JobMetaChange {
     bool all_tags = false;             // `tags` are all there will be; else they join the others
     Json tags = Json::object();        // name -> text, or null: takes it away
     Json properties = Json::object();  // name -> text: joins the others
+    std::string by;                    // the user who wants it; "" = not known
 };
 
 // Every microsecond from `created` to `ended` belongs to exactly one of these.

@@ -172,11 +172,14 @@ Span pause_after(const ap::Restart& restart, int failures) {
     return std::min(pause, restart.longest);
 }
 
-void replica_failed(Service& service, std::string_view trouble, Span now) {
+void replica_failed(Service& service, std::int64_t number, std::string_view trouble, Span now) {
     keep_trouble(service, trouble);
-    // Several at a time are one failure, and so are several at one instant.
-    if (now < service.not_before || service.failed_at == now) return;
+    // Several at a time are one failure: while all wait for the next start anyway, and at one
+    // instant those that were there before the first of them failed.
+    if (now < service.not_before) return;
+    if (service.failed_at == now && number <= service.failed_made) return;
     service.failed_at = now;
+    service.failed_made = service.made;
     ++service.failures;
     service.not_before = now + pause_after(service.spec.restart, service.failures);
 }
@@ -195,14 +198,14 @@ void replica_gone(Service& service, const ReplicaEnd& end, Span now) {
                 ++service.done;
                 return;
             }
-            return replica_failed(service, "its command ended with exit code 0", now);
+            return replica_failed(service, end.number, "its command ended with exit code 0", now);
         case ap::Cause::UserCode:
         case ap::Cause::OutOfMemory:
         case ap::Cause::Timeout:
         case ap::Cause::NodeLost:
         case ap::Cause::Environment:
         case ap::Cause::Input:
-        case ap::Cause::Internal: return replica_failed(service, end.message, now);
+        case ap::Cause::Internal: return replica_failed(service, end.number, end.message, now);
     }
 }
 

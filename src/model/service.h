@@ -65,6 +65,7 @@ struct Service {
     // Not stored.
     Span not_before{};              // since boot: no replica is made before
     std::optional<Span> failed_at;  // since boot: the last failure that counts
+    std::int64_t failed_made = 0;   // and what `made` was then
 
     int target() const { return ending ? 0 : wanted > done ? wanted - done : 0; }
 };
@@ -118,6 +119,7 @@ std::string_view words_of(ServicePlan::Stop::Why why);
 ServicePlan plan_service(const Service& service, const std::vector<Replica>& replicas, Span now);
 
 struct ReplicaEnd {
+    std::int64_t number = 0;
     std::int64_t revision = 0;
     bool told = false;  // to end, by its service or by a person
     agent_protocol::Cause cause = agent_protocol::Cause::None;
@@ -127,7 +129,7 @@ struct ReplicaEnd {
 // A replica is gone; it is not among those of the next plan.
 void replica_gone(Service& service, const ReplicaEnd& end, Span now);
 // One is stopped since it did not become ready: it failed, whatever becomes of it.
-void replica_failed(Service& service, std::string_view trouble, Span now);
+void replica_failed(Service& service, std::int64_t number, std::string_view trouble, Span now);
 
 // What is wanted changes: another number of replicas, or a new revision of the task. What went
 // wrong before does not count any more.

@@ -168,7 +168,9 @@ TEST(Service, AReplicaThatFailedIsReplacedAfterThePause) {
     Service service = some_service(1);
     const auto fails = [&](Span now, ap::Cause cause = ap::Cause::UserCode,
                            std::optional<Span> ready_for = {}) {
-        replica_gone(service, {1, false, cause, "it broke", ready_for}, now);
+        // The one that was made since.
+        const std::int64_t number = ++service.made;
+        replica_gone(service, {number, 1, false, cause, "it broke", ready_for}, now);
     };
     fails(10s);
     EXPECT_EQ(plan(service, {}, 10s), "start 1") << "the first time at once";
@@ -182,13 +184,13 @@ TEST(Service, AReplicaThatFailedIsReplacedAfterThePause) {
     EXPECT_EQ(service.trouble, "it broke");
     fails(20s, ap::Cause::Preempted);
     fails(20s, ap::Cause::Canceled);
-    replica_gone(service, {1, true, ap::Cause::UserCode, "killed", {}}, 20s);
-    replica_gone(service, {0, false, ap::Cause::UserCode, "old", {}}, 20s);
+    replica_gone(service, {1, 1, true, ap::Cause::UserCode, "killed", {}}, 20s);
+    replica_gone(service, {1, 0, false, ap::Cause::UserCode, "old", {}}, 20s);
     EXPECT_EQ(service.failures, 3) << "who gave way, was told to, or is of old has not failed";
     fails(400s, ap::Cause::NodeLost, 5min);
     EXPECT_EQ(service.failures, 1) << "it was well for long";
     EXPECT_EQ(plan(service, {}, 400s), "start 1");
-    replica_failed(service, "not ready for 30 s", 400s);
+    replica_failed(service, ++service.made, "not ready for 30 s", 400s);
     EXPECT_EQ(plan(service, {}, 400s), "look at 6 min 41 s");
     want_revision(service, {});
     EXPECT_EQ(plan(service, {}, 400s), "start 1") << "a new revision is tried at once";
@@ -198,31 +200,32 @@ TEST(Service, AReplicaThatFailedIsReplacedAfterThePause) {
 
 TEST(Service, SeveralFailuresAtOneInstantAreOne) {
     Service service;
-    const auto fails = [&](Span at) {
-        replica_gone(service, {1, false, agent_protocol::Cause::UserCode, "no", {}}, at);
+    service.made = 2;
+    const auto fails = [&](std::int64_t number, Span at) {
+        replica_gone(service, {number, service.revision, false, ap::Cause::UserCode, "no", {}}, at);
         return service.failures;
     };
-    EXPECT_EQ(fails(10s), 1);
-    EXPECT_EQ(fails(10s), 1) << "the other replica of the same bad task";
+    EXPECT_EQ(fails(1, 10s), 1);
+    service.made = 3;  // in its place
+    EXPECT_EQ(fails(2, 10s), 1) << "it was there when the first failed";
     EXPECT_EQ(service.not_before, 10s);
-    EXPECT_EQ(fails(11s), 2);
+    EXPECT_EQ(fails(3, 10s), 2) << "it was made after that, and failed too";
     want_revision(service, service.spec);
     EXPECT_EQ(service.failures, 0);
-    replica_gone(service, {2, false, agent_protocol::Cause::UserCode, "no", {}}, 11s);
-    EXPECT_EQ(service.failures, 1) << "of the new revision it is the first";
+    EXPECT_EQ(fails(3, 10s), 1) << "of the new revision it is the first";
 }
 
 TEST(Service, ExitCodeZeroIsAnEndWhereThePolicySaysSo) {
     Service service = some_service(2);
-    replica_gone(service, {1, false, ap::Cause::None, "", {}}, 10s);
+    replica_gone(service, {1, 1, false, ap::Cause::None, "", {}}, 10s);
     EXPECT_EQ(service.trouble, "its command ended with exit code 0");
     EXPECT_EQ(plan(service, replicas("r")), "start 1");
     service.spec.restart.when = ap::Restart::When::OnFailure;
-    replica_gone(service, {1, false, ap::Cause::None, "", {}}, 20s);
+    replica_gone(service, {1, 1, false, ap::Cause::None, "", {}}, 20s);
     EXPECT_EQ(plan(service, replicas("r"), 20s), "nothing");
-    replica_gone(service, {1, false, ap::Cause::UserCode, "broke", {}}, 20s);
+    replica_gone(service, {1, 1, false, ap::Cause::UserCode, "broke", {}}, 20s);
     EXPECT_EQ(plan(service, {}, 40s), "start 1");
-    replica_gone(service, {1, false, ap::Cause::None, "", {}}, 60s);
+    replica_gone(service, {1, 1, false, ap::Cause::None, "", {}}, 60s);
     EXPECT_EQ(plan(service, {}, 60s), "nothing");
     want_replicas(service, 1);
     EXPECT_EQ(plan(service, {}, 60s), "start 1") << "whoever asks for it again gets it";
@@ -255,10 +258,10 @@ TEST(Service, PeopleAreToldWhyItIsNotReady) {
         why_not_ready(service, both("rrx", "r?"), 10s),
         "1 of 3 wanted replicas are ready; 1 on a node that cannot be heard; 1 being stopped; "
         "2 of earlier revisions serve until then");
-    replica_gone(service, {2, false, ap::Cause::UserCode, "it broke", {}}, 10s);
+    replica_gone(service, {1, 2, false, ap::Cause::UserCode, "it broke", {}}, 10s);
     EXPECT_EQ(why_not_ready(service, replicas("", 2), 10s),
               "0 of 3 wanted replicas are ready; 1 failure: it broke");
-    replica_gone(service, {2, false, ap::Cause::UserCode, "it broke", {}}, 10s);
+    replica_gone(service, {2, 2, false, ap::Cause::UserCode, "it broke", {}}, 10s);
     EXPECT_EQ(why_not_ready(service, replicas("", 2), 10s),
               "0 of 3 wanted replicas are ready; 2 failures in a row, the last one: it broke; the "
               "next one is started in 1 s");
@@ -306,7 +309,7 @@ struct Drawn {
         const Replica one = there.at(number);
         there.erase(number);
         replica_gone(service,
-                     {one.revision, told, cause, "it broke",
+                     {number, one.revision, told, cause, "it broke",
                       one.is == Is::Ready ? std::optional(now - one.since) : std::nullopt},
                      now);
     }
@@ -327,7 +330,7 @@ struct Drawn {
             EXPECT_TRUE(stopped.insert(stop.number).second) << "told twice";
             EXPECT_NE(there.at(stop.number).is, Is::Stopping) << "told again";
             if (stop.why == Why::Unready) {
-                replica_failed(service, "unready", now);
+                replica_failed(service, stop.number, "unready", now);
                 failed = true;
             }
             become(there.at(stop.number), Is::Stopping);

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/time.h"
+#include "model/author.h"
 
 namespace turnout {
 
@@ -16,6 +17,8 @@ struct Workspace {
     std::string location, friendly_name, description;
     Json tags = Json::object();
     Instant created{};
+    Instant modified{};  // zero: never since
+    Authorship made;
 };
 
 // "/subscriptions/…/workspaces/ws", in the spelling under which it was created.

@@ -142,10 +142,17 @@ struct Base {
     Json task;  // TaskSpec, below, with kJobPlaceholder where the job's name belongs
 };
 inline constexpr std::size_t kBasesKept = 256;
+// A secret of the workspace that a task names, and what it was when the lease left.
+struct SecretValue {
+    std::string name;
+    Secret value;
+};
 struct Lease {  // run this attempt; harmless when repeated. A node begins leases in their order
     AttemptId id;
     Json task;  // TaskSpec, below; with a base: only the members that replace those of the base
     std::string base;  // hash of a Base; "" = `task` is whole
+    // What `task.secrets` names; of no other message, and nothing that is written down.
+    std::vector<SecretValue> secrets;
 };
 struct Cancel {  // stop that attempt whatever its phase: TERM, then KILL after the grace
     AttemptId id;
@@ -277,10 +284,12 @@ struct TaskSpec {
     std::int64_t shm_size_bytes = 0;     // 0 = no limit of its own
     bool prefill_outputs = false;        // outputs begin with what the attempt before wrote
     std::optional<ServiceSpec> service;  // it stays up
+    // Names of those that its variables refer to (secret_reference.h), each once.
+    std::vector<std::string> secrets;
 };
 
-// Every member is there, but for `code` and `run_token` that are empty: two tasks can be compared
-// member by member.
+// Every member is there, but for `code`, `run_token` and `secrets` that are empty: two tasks can be
+// compared member by member.
 Json to_json(const TaskSpec& task);
 Result<TaskSpec> task_from_json(const Json& json);
 

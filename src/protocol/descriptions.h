@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/text.h"
+#include "protocol/secret_reference.h"
 #include "protocol/visitors.h"
 
 namespace turnout::agent_protocol {
@@ -43,6 +44,8 @@ template <>
 inline constexpr std::string_view kCalled<ServiceSpec> = "service";
 template <>
 inline constexpr std::string_view kCalled<TaskSpec> = "task";
+template <>
+inline constexpr std::string_view kCalled<SecretValue> = "secret";
 
 // The member `type` of each message.
 template <class T>
@@ -218,6 +221,7 @@ void describe(V& visit, S& lease) {
     visit.object("id", lease.id, {.required = true});
     visit.json("task", lease.task);
     visit.text("base", lease.base, {.limit = 255, .sparse = true});
+    visit.objects("secrets", lease.secrets, {.limit = kMaxListed, .sparse = true});
 }
 
 template <class V, Of<Cancel> S>
@@ -248,6 +252,12 @@ void describe(V& visit, S& ping) {
 }
 
 // ---- what a lease carries
+
+template <class V, Of<SecretValue> S>
+void describe(V& visit, S& secret) {
+    visit.text("name", secret.name, {.limit = kMaxSecretName, .required = true});
+    visit.secret("value", secret.value);
+}
 
 template <class V, Of<BlobFolder> S>
 void describe(V& visit, S& folder) {
@@ -358,6 +368,7 @@ void describe(V& visit, S& task) {
     visit.check(task.shm_size_bytes >= 0, "shm_size_bytes", "a number that is not negative");
     visit.yes_no("prefill_outputs", task.prefill_outputs);
     visit.optional_object("service", task.service);
+    visit.texts("secrets", task.secrets, {.sparse = true});
 }
 
 }  // namespace turnout::agent_protocol

@@ -91,7 +91,7 @@ public:
         ++members;
         into = static_cast<TaskEnvironment::Kind>(random_() % 2);
     }
-    void texts(std::string_view, std::vector<std::string>& into) {
+    void texts(std::string_view, std::vector<std::string>& into, Member = {}) {
         ++members;
         for (std::size_t count = random_() % 4; count > 0; --count) into.push_back(some());
     }

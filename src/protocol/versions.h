@@ -2,9 +2,9 @@
 // build before, since nodes survive a restart; a server that is taken back meets newer ones.
 //
 // N is the version of a build, kVersion. It changes when a message says something else by the same
-// words, or the same by other words; a member more is no new version, since unknown ones are
-// ignored. Each build speaks N and N-1 (kOldestVersion), so two builds that follow each other
-// understand each other whichever of them is the server.
+// words, or the same by other words, or more that must not be ignored; another member is no new
+// version, since unknown ones are ignored. Each build speaks N and N-1, and back to kOldestVersion,
+// so two builds that follow each other understand each other whichever of them is the server.
 //
 //   * The server says what it speaks with its answer to the agent's request for a link, in the
 //     header kVersionsHeader; a server that says nothing speaks 1.
@@ -29,9 +29,11 @@
 namespace turnout::agent_protocol {
 
 // 2: the Hello has `facts` in place of `cores` and `memory_bytes`; a task may be a service.
-inline constexpr int kVersion = 2;
+// 3: a task may name secrets, and its lease brings them.
+inline constexpr int kVersion = 3;
 inline constexpr int kOldestVersion = 1;
 inline constexpr int kServicesSince = 2;  // an agent of an earlier one knows no services
+inline constexpr int kSecretsSince = 3;   // … and no secrets
 inline constexpr std::string_view kVersionsHeader = "Turnout-Agent-Protocol";
 
 struct Speaks {

@@ -62,7 +62,7 @@ void Reader::span(std::string_view name, Span& into) {
     into = Span(micros);
 }
 
-void Reader::texts(std::string_view name, std::vector<std::string>& into) {
+void Reader::texts(std::string_view name, std::vector<std::string>& into, Member) {
     const Json* list = list_at(name, kMaxListed);
     if (!list) return;
     into.clear();

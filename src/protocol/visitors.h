@@ -184,8 +184,8 @@ public:
     void choice(std::string_view name, Choice value, Member = {}) {
         out_.text(name, name_of(value));
     }
-    void texts(std::string_view name, const std::vector<std::string>& value) {
-        out_.texts(name, value);
+    void texts(std::string_view name, const std::vector<std::string>& value, Member is = {}) {
+        if (!is.sparse || !value.empty()) out_.texts(name, value);
     }
     void pairs(std::string_view name, const Pairs& value) { out_.pairs(name, value); }
     void json(std::string_view name, const Json& value) { out_.json(name, value); }
@@ -198,7 +198,8 @@ public:
         if (value) object(name, *value);
     }
     template <class T>
-    void objects(std::string_view name, const std::vector<T>& values, Member = {}) {
+    void objects(std::string_view name, const std::vector<T>& values, Member is = {}) {
+        if (is.sparse && values.empty()) return;
         out_.objects(name, values, [](Out& inner, const T& value) { write(inner, value); });
     }
     void tail(const std::string&) {}
@@ -250,7 +251,7 @@ public:
         else
             keep(std::move(parsed).error());
     }
-    void texts(std::string_view name, std::vector<std::string>& into);
+    void texts(std::string_view name, std::vector<std::string>& into, Member is = {});
     // [["name", "value"], …]: order and duplicates kept.
     void pairs(std::string_view name, Pairs& into);
     void json(std::string_view name, Json& into);  // an object
@@ -316,7 +317,7 @@ public:
     void optional_text(std::string_view, std::optional<std::string>& value) {
         if (value) each_(*value);
     }
-    void texts(std::string_view, std::vector<std::string>& all) {
+    void texts(std::string_view, std::vector<std::string>& all, Member = {}) {
         for (std::string& one : all) each_(one);
     }
     void pairs(std::string_view, Pairs& all) {

@@ -674,7 +674,7 @@ const Description& virtual_machine() {
                     "`virtualmachine`", Need::Required, "--type"),
              text("resource_id", "properties.resourceId",
                   "What ends with the machine's name or IP address, or its name in an SSH pool of "
-                  "pools.yaml: `/subscriptions/…/virtualMachines/gpu1`, or only `gpu1`.",
+                  "pools.yaml: `/…/virtualMachines/gpu1`, or only `gpu1`.",
                   Need::Required, "--resource-id"),
              object("ssh_settings", "properties.properties", machine_ssh_settings(),
                     "How it is reached."),

@@ -34,6 +34,8 @@ std::string_view name_of(Table table) {
         case Table::Removal: return "removal";
         case Table::Service: return "service";
         case Table::MachineSecret: return "machine_secret";
+        case Table::Audit: return "audit";
+        case Table::Secret: return "secret";
     }
     return "";
 }

@@ -22,7 +22,7 @@ namespace turnout {
 
 // Every table there is. Who owns one alone writes it; store/README.md has the keys' forms.
 enum class Table {
-    Meta,            // "schema", "instance", keys' ids …
+    Meta,            // "schema", "instance", keys' ids, "audit" …
     Workspace,       // catalog: "{sub}/{rg}/{name}" in lower case
     Datastore,       // catalog: "{wsid}/{name}"
     AssetContainer,  // catalog: "{wsid}/{kind}/{name}"
@@ -54,8 +54,10 @@ enum class Table {
     Removal,         // api: "{wsid}/{job}" or "{wsid}/": what is being deleted, in many commits
     Service,         // control: "{wsid}/{name}": what is wanted, its task and its live replicas
     MachineSecret,   // control: "{wsid}/{compute}": what opens a machine that was attached
+    Audit,           // api: "{16 hex number}": who did what, chained (model/audit_chain.h)
+    Secret,          // vault: "{wsid}/{name}": a value, sealed, and who set it when
 };
-inline constexpr Table kLastTable = Table::MachineSecret;
+inline constexpr Table kLastTable = Table::Secret;
 std::string_view name_of(Table table);  // its name in SQL: "job_created"
 
 struct Record {

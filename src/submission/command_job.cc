@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/text.h"
+#include "protocol/secret_reference.h"
 #include "resources/resources.h"
 #include "submission/refusal.h"
 #include "submission/types.h"
@@ -47,6 +48,8 @@ Result<std::vector<std::pair<std::string, std::string>>> read_variables(const Js
         if (value.is_object() || value.is_array() || text.find('\0') != std::string::npos)
             return refuse("InvalidVariable", "the environment variable '" + name + "' must be text",
                           "environmentVariables." + name);
+        if (const auto secrets = agent_protocol::secret_references(text); !secrets)
+            return refuse(secrets.error(), "InvalidSecret", "environmentVariables." + name);
         variables.emplace_back(name, std::move(text));
     }
     return variables;

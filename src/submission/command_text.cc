@@ -45,6 +45,8 @@ Result<void> check_reference(std::string_view inside, const Declared& declared) 
                           did_you_mean(name, names) + " (" + known + ")",
                       "command");
     }
+    if (inside == "secrets" || inside.starts_with("secrets."))
+        return no_secrets_here("the command", "command");
     return refuse("InvalidReference",
                   "the command uses ${{" + std::string(inside.substr(0, 100)) +
                       "}}: only ${{inputs.NAME}} and ${{outputs.NAME}} are known",

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "fetch/source.h"
 #include "model/compute.h"
+#include "protocol/secret_reference.h"
 #include "submission/command_text.h"
 #include "submission/refusal.h"
 #include "submission/registered.h"
@@ -206,6 +207,16 @@ std::vector<std::pair<std::string, std::string>> variables_of(CommandJob& job,
     return all;
 }
 
+// What the variables name, each once. That all can be read was checked with them.
+std::vector<std::string> secrets_named(const TaskSpec& task) {
+    std::vector<std::string> names;
+    for (const auto& [variable, text] : task.variables)
+        if (const auto found = agent_protocol::secret_references(text))
+            for (const auto& one : *found)
+                if (std::ranges::find(names, one.name) == names.end()) names.push_back(one.name);
+    return names;
+}
+
 // What was asked for and is not there yet, but changes nothing of what the job computes.
 void add_notices(const CommandJob& job, TaskSpec& task) {
     for (const auto& [name, kind] : job.services)
@@ -252,6 +263,7 @@ Draft draft_of(CommandJob job, const Workspace& workspace, const std::string& na
     if (job.timeout) task.timeout = *job.timeout;
     add_notices(job, task);
     task.variables = variables_of(job, workspace, name);
+    task.secrets = secrets_named(task);
     return draft;
 }
 
@@ -259,6 +271,9 @@ Result<std::string> compute_named(const std::string& id, const Workspace& worksp
     if (id.empty() || id == "local" || id == "azureml:local") return std::string(kServerless);
     auto name = resource_name(id, "computes", workspace);
     if (!name) return refuse("ComputeNotFound", name.error().message, "computeId");
+    // The SDK puts what `compute="azureml:NAME"` says behind the workspace's path as it is.
+    constexpr std::string_view kPrefix = "azureml:";
+    if (name->starts_with(kPrefix)) name->erase(0, kPrefix.size());
     return name;
 }
 

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "base/text.h"
+#include "protocol/secret_reference.h"
 #include "submission/command_job.h"
 #include "submission/refusal.h"
 
@@ -74,6 +75,8 @@ Result<InputSaid> read_literal(InputSaid input, const Json& value, const std::st
         return refuse("InvalidInput", "the literal input '" + input.name + "' has no value",
                       field + ".value");
     input.literal = literal_text(value);
+    if (agent_protocol::mentions_secrets(input.literal))
+        return no_secrets_here("the input '" + input.name + "'", field + ".value");
     return input;
 }
 
@@ -91,6 +94,8 @@ Result<InputSaid> read_input(const std::string& name, const Json& said) {
     input.uri = TURNOUT_TRY(text_of(said, "uri", field));
     if (input.uri.empty())
         return refuse("InvalidInput", "input '" + name + "' has no uri", field + ".uri");
+    if (agent_protocol::mentions_secrets(input.uri))
+        return no_secrets_here("the input '" + name + "'", field + ".uri");
     return input;
 }
 

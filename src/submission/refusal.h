@@ -31,4 +31,14 @@ inline Failure not_as_expected(std::string reason, const std::string& place,
                   place + ": expected " + std::string(expected) + ", found " + text, place);
 }
 
+// Of a text where a secret would be told to others.
+inline Failure no_secrets_here(std::string_view what, std::string_view field) {
+    return refuse("SecretInText",
+                  std::string(what) +
+                      " cannot have a secret in it, since it is shown and stored: give it as an "
+                      "environment variable, environment_variables: {NAME: \"${{secrets.NAME}}\"}, "
+                      "and use $NAME",
+                  std::string(field));
+}
+
 }  // namespace turnout::submission

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "protocol/secret_reference.h"
 #include "resources/resources.h"
 #include "submission/limits.h"
 #include "submission/refusal.h"
@@ -23,6 +24,8 @@ Result<Sweep> check_sweep(const Json& properties, const std::string& name) {
     if (!properties.at("trial").is_object())
         return refuse("InvalidSweep", "a sweep needs a trial: its command and environment",
                       "trial");
+    if (agent_protocol::mentions_secrets(properties.at("searchSpace").dump()))
+        return no_secrets_here("the search space", "searchSpace");
     TURNOUT_TRY(check_search_space_references(properties));
     TURNOUT_TRY(check_sweep_limits(properties));
     return sweep;

@@ -31,6 +31,7 @@
 
 #include "disk.h"
 #include "launch.h"
+#include "mask.h"
 
 enum {
     GRACE_MS = 10000,
@@ -51,6 +52,7 @@ struct process {
     int pipe;  // -1 when there is none (any more)
     int file;
     long long left_out;  // bytes since the last that was kept
+    struct mask* mask;   // what its log must not show; NULL: nothing
 };
 
 static long long log_limit = LOG_LIMIT;
@@ -239,6 +241,18 @@ static void log_or_count(struct process* p, const char* bytes, size_t size) {
     write_log(p, bytes, size);
 }
 
+// What it has printed, as far as it may be told; `last`: nothing comes after it.
+static void log_output(struct process* p, const char* bytes, size_t size, int last) {
+    if (!p->mask) {
+        if (size) log_or_count(p, bytes, size);
+        return;
+    }
+    struct buffer told = {0};
+    mask_bytes(p->mask, bytes, size, last, &told);
+    if (told.size) log_or_count(p, (const char*)told.data, told.size);
+    free(told.data);
+}
+
 // What it has printed goes to its log.
 static void take(struct process* p) {
     char bytes[64 << 10];
@@ -247,12 +261,13 @@ static void take(struct process* p) {
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) return;
         if (n <= 0) {
+            log_output(p, NULL, 0, 1);
             if (p->left_out && has_room(p->file, 160)) tell_left_out(p);
             close(p->pipe);
             p->pipe = -1;
             return;
         }
-        log_or_count(p, bytes, (size_t)n);
+        log_output(p, bytes, (size_t)n, 0);
         if (n < (ssize_t)sizeof bytes) return;
     }
 }
@@ -293,6 +308,12 @@ int launch(int argc, char** argv) {
         dprintf(2, "turnout: the job's inputs cannot be closed to writing: %s\n", strerror(errno));
         return 125;
     }
+    // Its processes have the values under the names that the job gave them.
+    const char* masks = getenv(MASKS_VARIABLE);
+    if (masks)
+        for (int i = 0; i < n; ++i)
+            if (strcmp(all[i].log, "-") != 0) all[i].mask = mask_of(masks);
+    unsetenv(MASKS_VARIABLE);
     if (n == 1 && !strcmp(all[0].log, "-")) become(&all[0], command);
 
     sigset_t mine, before;
@@ -372,5 +393,7 @@ int launch(int argc, char** argv) {
         }
         if (!left && now_ms() >= drained_at) break;
     }
+    for (int i = 0; i < n; ++i)
+        if (all[i].pipe >= 0) log_output(&all[i], NULL, 0, 1);
     return code;
 }

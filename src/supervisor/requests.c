@@ -11,7 +11,7 @@
 #include "log.h"
 
 enum {
-    PROTOCOL = 1,
+    PROTOCOL = 2,
     MAX_ID = 1024,
     FRAME_SIZE = 8 << 10,  // of a usual start: its memory is used again
 };
@@ -26,6 +26,7 @@ struct start {
     const char* preamble;
     uint32_t preamble_size;
     char **argv, **env;
+    const char* masks;
 };
 
 int quitting;
@@ -92,6 +93,7 @@ static void start_now(struct start* s) {
     t->sample_at = t->started + 200000;
     t->grace = s->grace;
     if (s->time_limit) t->stop_at = t->started + s->time_limit;
+    t->mask = mask_of(s->masks);
     log_or_keep(t, s->preamble, s->preamble_size);
     tell_start(NULL, s->id, STARTED, 0, t->started);
     if (t->log_length) tell_all_output(t);
@@ -134,6 +136,7 @@ static struct start* read_start(const struct reader* payload) {
         s->time_limit = get64(&r);
         s->grace = get64(&r);
     }
+    s->masks = r.at < r.end ? get_text_here(&r) : "";
     if (!r.bad && s->argv[0] && *s->id && strlen(s->id) <= MAX_ID) return s;
     free_start(s);
     return NULL;

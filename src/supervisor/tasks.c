@@ -67,6 +67,7 @@ void remove_task(struct task* gone) {
             *t = gone->next;
             break;
         }
+    free_mask(gone->mask);
     free(gone->pending.data);
     free(gone->id);
     free(gone);
@@ -84,9 +85,23 @@ int active_count(void) {
 
 // ---- output and end ----
 
+// What was read of its output goes to its log; `last`: nothing comes after that. Returns whether
+// the log has grown.
+static int log_output(struct task* t, const void* bytes, size_t size, int last) {
+    if (!t->mask) return size && log_or_keep(t, bytes, size);
+    struct buffer told = {0};
+    mask_bytes(t->mask, bytes, size, last, &told);
+    const int grown = told.size && log_or_keep(t, told.data, told.size);
+    free(told.data);
+    return grown;
+}
+
 void finish(struct task* t) {
     if (t->pipe >= 0) close(t->pipe);
     t->pipe = -1;
+    if (log_output(t, NULL, 0, 1)) tell_all_output(t);
+    free_mask(t->mask);
+    t->mask = NULL;
     if (t->left_out && tell_left_out(t) == 0) tell_all_output(t);
     t->state = ENDED;
     idle_since = now_us();
@@ -113,9 +128,10 @@ int read_pipe(struct task* t) {
     if (n <= 0) {
         close(t->pipe);
         t->pipe = -1;
+        if (log_output(t, NULL, 0, 1)) tell_all_output(t);
         return 0;
     }
-    if (log_or_keep(t, bytes, (size_t)n)) tell_all_output(t);
+    if (log_output(t, bytes, (size_t)n, 0)) tell_all_output(t);
     return 1;
 }
 

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "bytes.h"
+#include "mask.h"
 
 enum state { RUNNING, DRAINING, ENDED, WORDS, WAITING };  // WORDS: never started, has only log text
 enum { LOST = 1, MEMORY = 2, FENCED = 4, TIMEOUT = 8, TOGETHER = 16 };
@@ -35,6 +36,7 @@ struct task {
     uint64_t stop_at;       // when its time is up, and then when it is killed (again); 0: never
     struct buffer pending;  // output that did not fit on the disk
     uint64_t pending_since;
+    struct mask* mask;  // what its output must not show; NULL: nothing
 };
 
 extern struct task* tasks;

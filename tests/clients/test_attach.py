@@ -22,6 +22,8 @@ def server():
     server = Server(path / "data")
     server.start()
     yield server
+    for one in json.loads(server.turnout("compute", "list", "-o", "json").stdout):  # of a test that failed
+        server.turnout("compute", "detach", one["name"], check=False)
     server.stop()
     shutil.rmtree(path, ignore_errors=True)
 
@@ -56,7 +58,8 @@ def attach(sdk, what):
 def detach(sdk, name):
     sdk.compute.begin_delete(name, action="Detach").wait()
     assert folders() == []
-    assert not processes_with(f"{Path.home()}/.turnout-{name}")
+    # Who compiles an environment's bytecode ends when it sees that its agent has.
+    eventually("no process is left", lambda: not processes_with(f"{Path.home()}/.turnout-{name}"))
 
 
 def submit(sdk, text, compute="my-vm", **more):
@@ -91,7 +94,7 @@ def test_a_job_runs_there_unchanged_and_detaching_leaves_no_trace(server, hosts,
         "print('in', os.environ['TURNOUT_NODE_FOLDER'])\n")
     (tmp_path / "data").write_text("some words")
     (tmp_path / "conda.yml").write_text("dependencies: [python>=3.9, pip, {pip: [mlflow-skinny]}]\n")
-    job = submit(sdk, "python train.py ${{inputs.data}} ${{outputs.out}}", "azureml:my-vm", code=str(tmp_path / "src"),
+    job = submit(sdk, "python train.py ${{inputs.data}} ${{outputs.out}}", code=str(tmp_path / "src"),
                  environment=Environment(image="debian:12", conda_file=str(tmp_path / "conda.yml")),
                  inputs={"data": Input(type="uri_file", path=str(tmp_path / "data"))},
                  outputs={"out": Output(type="uri_folder")})
@@ -146,6 +149,8 @@ def test_by_the_command_line(server, hosts, tmp_path):
     assert made["ssh_settings"] == {"admin_username": user(), "ssh_port": hosts.all[0].port}
     server.turnout("compute", "attach", "-n", "flag-vm", "--type", "virtualmachine", "--resource-id", "127.0.0.1",
                    "--admin-username", user(), "--ssh-private-key-file", str(hosts.root / "id"), "--ssh-port", str(hosts.all[1].port))
+    (tmp_path / "job.yml").write_text("command: echo there\nenvironment: {image: 'debian:12'}\ncompute: azureml:yaml-vm\n")
+    assert "there" in server.turnout("job", "create", "-f", str(tmp_path / "job.yml"), "--stream").stdout
     listed = json.loads(server.turnout("compute", "list", "--type", "virtualmachine", "-o", "json").stdout)
     assert [one["name"] for one in listed] == ["flag-vm", "yaml-vm"]
     updated = server.turnout("compute", "update", "-n", "flag-vm", "--description", "another", "-o", "json")

@@ -458,7 +458,11 @@ def test_a_jobs_token_writes_only_to_its_own_run(rest, captive):
     assert captive.call("PUT", upload, data=b"first", headers=BLOCK).status_code == 201
     assert captive.call("PUT", upload, data=b"evil", headers=BLOCK).status_code == 409
     assert captive.call("DELETE", upload).status_code == 403
-    assert captive.call("GET", upload).content == b"first"
+    assert rest.call("GET", upload).content == b"first"
+    assert captive.call("GET", upload).status_code == 403  # but by the hash of its content
+    hashed = f"{store}/LocalUpload/{'0' * 32}/x"
+    assert captive.call("PUT", hashed, data=b"own", headers=BLOCK).status_code == 201
+    assert captive.call("GET", hashed).content == b"own"
     history = f"/history/v1.0{rest.ws}/experiments/hostile/runs"
     assert captive.call("POST", f"{history}/{other}/artifacts/batch/metadata", json={"paths": [{"path": "x"}]}).status_code == 403
     assert captive.call("POST", f"{history}/{own}/artifacts/batch/metadata", json={"paths": [{"path": f"../dcid.{other}/x"}]}).status_code == 400

@@ -204,6 +204,8 @@ def test_a_hostile_job_gets_nothing_of_others(world):
     for uid in uids.values():
         eventually("nothing of that user runs", lambda: not processes_of(uid), 60)
         eventually("its nodes are gone", lambda: not os.listdir(world.root / "users" / str(uid) / "nodes"), 60)
+    taken = world.server.turnout("du", "environments", "-o", "json").stdout
+    assert all(f"all of user {uid} (workspace {workspace})" in taken for workspace, uid in uids.items()), taken
     gone = set(before) - {path.name for path in world.server.data.iterdir()}
     assert not {one for one in gone if not one.startswith(("turnout.db", "ballast"))}, gone
     assert not [path for path in world.server.data.iterdir() if path.name.startswith("planted")]

@@ -1,5 +1,6 @@
 """People of one server: their tokens, their roles, and what they may do with the real clients."""
 import json
+import sqlite3
 import subprocess
 import sys
 
@@ -204,3 +205,84 @@ else:
     assert "is disabled" in ann("job", "list", check=False).stderr
     own_server.turnout("user", "enable", "ann")
     assert json.loads(ann("job", "show", job, "-o", "json").stdout)["status"] == "Completed"
+
+
+def test_who_did_it_is_on_everything_and_in_the_audit(own_server, tmp_path):
+    """Two users with the real SDK and MLflow: each sees their own name, the audit lists both, and tampering is found."""
+    ann, bob = people = [Person(own_server, name, tmp_path, "Contributor") for name in ("ann", "bob")]
+    for person in people:
+        name = person.name
+        (person.home / "table.csv").write_text("a,b\n1,2\n")
+        person.python(f"""
+from azure.ai.ml.entities import Model
+def by(thing):
+    context = thing.creation_context
+    assert context.created_by == context.last_modified_by == "{name}", (type(thing), context)
+    assert context.created_by_type == "User" and context.created_at, context
+by(ml.data.create_or_update(Data(name="d-{name}", version="1", type="uri_file", path=str(here / "table.csv"))))
+by(ml.data.get("d-{name}", "1"))
+by(ml.environments.create_or_update(Environment(name="e-{name}", version="1", image="docker.io/library/debian:12")))
+by(ml.models.create_or_update(Model(name="m-{name}", version="1", type="custom_model", path=str(here / "table.csv"))))
+ml.compute.begin_create_or_update(AmlCompute(name="c-{name}", size="STANDARD_DS3_v2", max_instances=1)).result()
+job = ml.create_or_update(command(command="sleep 600", compute="c-{name}", experiment_name="people", environment="e-{name}:1"))
+by(ml.jobs.get(job.name))
+mlflow.set_experiment("notes")
+with mlflow.start_run() as run:
+    for step in range(20):
+        mlflow.log_metric("m", step, step=step)
+info = mlflow.MlflowClient().get_run(run.info.run_id)
+assert info.info.user_id == info.data.tags["mlflow.user"] == "{name}", info
+""")
+    jobs = {person.name: json.loads(person("job", "list", "--mine", "-o", "json").stdout) for person in people}
+    assert all(len(found) == 1 for found in jobs.values())
+    # Bob cancels what is Ann's: the events say so.
+    job = jobs["ann"][0]["name"]
+    bob("job", "cancel", job)
+    bob("job", "cancel", jobs["bob"][0]["name"])
+    events = json.loads(own_server.turnout("events", "--job", job, "-o", "json").stdout)
+    told = {(event["what"], event.get("by")) for event in events}
+    assert ("submitted", "ann") in told and told & {("canceling", "bob"), ("ended", "bob")}, told
+
+    # The audit: for Owners, one record for each write, one for all metrics of a run.
+    refused = ann("audit", check=False)
+    assert refused.returncode != 0 and "Turnout/audit/read" in refused.stderr
+    lines = own_server.turnout("audit", "--since", "1d", "-o", "json").stdout.splitlines()
+    acts = [json.loads(line) for line in lines]
+    for name in ("ann", "bob"):
+        did = [act for act in acts if act["user"] == name]
+        ends = {act["action"].split("workspaces/")[-1] for act in did}
+        assert {"data/write", "environments/write", "models/write", "computes/write", "jobs/write", "experiments/runs/write"} <= ends, ends
+        assert 1 <= len([act for act in did if act["action"].endswith("experiments/runs/write")]) <= 4, did
+        assert all(act["from"] for act in did)
+    assert any(act["user"] == "ann" and act["status"] == 403 and act["action"] == "Turnout/audit/read" for act in acts)
+    assert any(act["user"] == "bob" and act["path"].endswith(f"/jobs/{job}/cancel") for act in acts)
+    assert any(act.get("about", "").startswith("role Contributor for user ann on ") for act in acts)
+    text = "\n".join(lines)
+    assert "sig=" not in text and "tko_" not in text and "?" not in "".join(act.get("path", "") for act in acts)
+    only = own_server.turnout("audit", "--since", "1d", "--user", "ann", "--action", "jobs/write", "-o", "json").stdout.splitlines()
+    assert [json.loads(line)["user"] for line in only] == ["ann"]
+    assert "PUT /subscriptions" in own_server.turnout("audit", "--user", "ann", "-o", "table").stdout
+
+    # It is whole; an export is, too; and each change is found.
+    number = next(act["n"] for act in acts if act["user"] == "bob")
+    export = tmp_path / "audit.jsonl"
+    assert "is whole" in own_server.turnout("audit", "check").stderr
+    export.write_text(text + "\n")
+    assert "is whole" in own_server.turnout("audit", "check", "--file", export).stderr
+    export.write_text(text.replace('"user":"bob"', '"user":"eve"', 1) + "\n")
+    broken = own_server.turnout("audit", "check", "--file", export, check=False)
+    assert broken.returncode != 0 and f"record {number} was changed" in broken.stderr, broken.stderr
+    export.write_text("\n".join(lines[:5] + lines[6:]) + "\n")
+    broken = own_server.turnout("audit", "check", "--file", export, check=False)
+    assert broken.returncode != 0 and f"record {acts[5]['n']} is missing" in broken.stderr, broken.stderr
+    own_server.kill()
+    own_server.start()
+    assert "is whole" in own_server.turnout("audit", "check").stderr
+    own_server.stop()
+    database = sqlite3.connect(own_server.data / "turnout.db")
+    with database:
+        database.execute("DELETE FROM audit WHERE key = ?", (f"{number:016x}",))
+    database.close()
+    own_server.start()
+    broken = own_server.turnout("audit", "check", check=False)
+    assert broken.returncode != 0 and f"record {number} is missing" in broken.stderr, broken.stderr

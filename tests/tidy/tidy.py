@@ -28,6 +28,7 @@ LAYERS = {
     "base": set(),
     "io": PURE,
     "io/posix": {"io"} | PURE,
+    "io/seal": {"io"} | PURE,
     "io/ssh": {"io", "io/posix"} | PURE,
     "io/tls": {"io", "io/posix"} | PURE,
     "link": {"io", "io/posix"} | PURE,
@@ -47,8 +48,9 @@ LAYERS = {
     "agent": {"environment", "protocol", "io", "io/posix", "supervisor"} | PURE,
     "submission": {"environment", "fetch", "model", "resources", "protocol", "yaml", "io"} | PURE,
     "control": {"schedule", "tracking", "blob", "store", "model", "resources", "protocol", "yaml", "io"} | PURE,
+    "vault": {"store", "protocol", "io", "io/seal"} | PURE,
     "access": PURE,
-    "api": {"access", "control", "catalog", "submission", "fetch", "schedule", "tracking", "blob", "store", "environment", "model", "resources", "protocol", "yaml", "io"} | PURE,
+    "api": {"access", "vault", "control", "catalog", "submission", "fetch", "schedule", "tracking", "blob", "store", "environment", "model", "resources", "protocol", "yaml", "io"} | PURE,
     "client": {"schedule", "model", "resources", "protocol", "yaml", "io", "io/tls", "io/posix"} | PURE,
     "cli": {"client", "submission", "schedule", "model", "resources", "protocol", "yaml", "io", "io/posix", "io/tls"} | PURE,
 }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "agent/node_core.h"
 #include "agent/readiness.h"
@@ -62,6 +63,10 @@ struct Attempt {
         no_task();     // shared with whoever carries out its effects
     Json task_json;    // as it was leased
     std::string base;  // hash of the Base that it was leased with; "" = none
+    // What its task names, until its command runs. Never written down: after a restart the server
+    // says them again, since it repeats every lease after a Welcome.
+    std::vector<SecretValue> secrets;
+    bool secrets_gone = false;  // the server has said its lease without them
     Stage stage = Stage::Snapshot;
     Span since{};         // of the stage
     bool issued = false;  // its effect was asked for in this life
@@ -90,6 +95,11 @@ struct Attempt {
     std::optional<Span> timer;  // when it has to be looked at without that
 
     bool live() const { return stage != Stage::Ended; }
+    // Before its command is asked for.
+    bool lacks_secrets() const {
+        return (stage < Stage::Starting || (stage == Stage::Starting && !issued)) &&
+               secrets.size() < task->secrets.size();
+    }
     bool has_process() const { return stage == Stage::Starting || stage == Stage::Running; }
 };
 

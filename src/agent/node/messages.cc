@@ -58,7 +58,14 @@ Result<TaskSpec> NodeCore::State::task_of(const Lease& lease) {
 }
 
 void NodeCore::State::on(const Lease& lease) {
-    if (auto* known = attempts.find(lease.id)) return report(lease.id, *known);
+    if (auto* known = attempts.find(lease.id)) {
+        if (known->lacks_secrets()) {
+            known->secrets = lease.secrets;
+            known->secrets_gone = known->lacks_secrets();
+            attempts.touch(*known);
+        }
+        return report(lease.id, *known);
+    }
     if (buried.contains(lease.id)) {
         Ending ending;
         ending.cause = Cause::Internal;
@@ -79,7 +86,9 @@ void NodeCore::State::on(const Lease& lease) {
     record(lease_line(lease.id, placed));
     if (task) {
         placed.task = std::make_shared<const TaskSpec>(std::move(*task));
+        placed.secrets = lease.secrets;
         placed.report_at = now() + kLasting;
+        placed.secrets_gone = placed.lacks_secrets();
     } else {
         fail(lease.id, placed, Cause::Internal,
              "the node does not understand this task: " + task.error().message, -1);

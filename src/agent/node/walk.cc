@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "agent/node/state.h"
+#include "base/text.h"
 
 namespace turnout::agent {
 namespace {
@@ -45,6 +46,7 @@ void NodeCore::State::enter(const AttemptId& id, Attempt& attempt, Stage stage) 
     bool derived = !attempt.stop && (attempt.has_process() || attempt.record_at);
     attempts.move_to(attempt, stage);
     if (stage > Stage::Running) attempt.readiness.reset();
+    if (stage >= Stage::Running) attempt.secrets.clear();
     attempt.since = now();
     attempt.issued = false;
     attempt.detail.clear();
@@ -186,6 +188,13 @@ void NodeCore::State::step(const AttemptId& id, Attempt& attempt) {
                 signal(id, attempt);
             } else if (attempt.stop) {
                 return stop_before_start(id, attempt);
+            } else if (attempt.lacks_secrets()) {
+                // Else they come with the lease, which the server repeats.
+                if (attempt.secrets_gone)
+                    fail(id, attempt, Cause::Internal,
+                         "the server did not send the job's secrets (" +
+                             join(attempt.task->secrets, ", ") + ")",
+                         -1);
             } else if (losses.may_ask(attempt, attempts, max_running)) {
                 attempt.issued = true;
                 emit(effect::StartTask{id, preamble(attempt)});

@@ -59,7 +59,7 @@ Result<Json> container_body(Services& services, const Workspace& workspace, cons
     properties.set("provisioningState", "Succeeded");
     Json body = envelope(id_of(workspace, kind, container.name), container.name,
                          "workspaces/" + std::string(kind.path), std::move(properties));
-    body.set("systemData", system_data(container.created, container.created));
+    body.set("systemData", system_data(container.created, container.modified, container.made));
     return body;
 }
 
@@ -74,7 +74,7 @@ Json version_body(const Call& call, const Workspace& workspace, const Kind& kind
     Json body = envelope(id_of(workspace, kind, version.name) + "/versions/" + version.version,
                          version.version, "workspaces/" + std::string(kind.path) + "/versions",
                          std::move(properties));
-    body.set("systemData", system_data(version.created, version.created));
+    body.set("systemData", system_data(version.created, version.modified, version.made));
     return body;
 }
 
@@ -168,6 +168,7 @@ Answer put_container(Services& services, Call& call, const Kind& kind) {
     remove_read_only(container.properties);
     container.properties.erase("isArchived");
     const std::string name = container.name;
+    TURNOUT_CO_TRY(container.made.modified, author_of(services, call));
     TURNOUT_CO_TRY(const bool is_new,
                    co_await services.assets.put_container(workspace.id, std::string(kind.path),
                                                           std::move(container)));
@@ -337,6 +338,7 @@ Answer put_version(Services& services, Call& call, const Kind& kind) {
         same_place(workspace, before->properties.at(kind.location).as_string(),
                    version.properties.at(kind.location).as_string()))
         version.properties.set(kind.location, before->properties.at(kind.location));
+    TURNOUT_CO_TRY(version.made.modified, author_of(services, call));
     Seal seal;
     if (kind.path == "codes" && !before) {
         TURNOUT_CO_TRY_VOID(co_await seal_code(services, call, workspace.id, version, seal));
@@ -358,8 +360,9 @@ Answer patch_asset(Services& services, Call& call, const Kind& kind) {
     const std::string name = asset_name(call, "name"), version = call.param("version");
     if (curated_of(services, workspace, kind, name) != nullptr)
         co_return invalid("environment '" + name + "' is curated: it stays as it is", "name");
+    TURNOUT_CO_TRY(const Author by, author_of(services, call));
     TURNOUT_CO_TRY_VOID(co_await services.assets.update(workspace.id, std::string(kind.path), name,
-                                                        version, body.at("properties")));
+                                                        version, body.at("properties"), by));
     if (version.empty()) {
         TURNOUT_CO_TRY(const AssetContainer saved, find_container(services, workspace, kind, name));
         TURNOUT_CO_TRY(const Json answer, container_body(services, workspace, kind, saved));

@@ -69,10 +69,13 @@ protected:
     Reply submit() {
         return world.send(
             "PUT", "/jobs/j",
-            Json::object({{"properties", Json::object({{"jobType", "Command"},
-                                                       {"command", "true"},
-                                                       {"environmentId", "azureml:minimal@latest"},
-                                                       {"computeId", "azureml:vm"}})}}));
+            Json::object(
+                {{"properties",
+                  Json::object({{"jobType", "Command"},
+                                {"command", "true"},
+                                {"environmentId",
+                                 "azureml:AzureML-sklearn-0.24-ubuntu18.04-py37-cpu@latest"},
+                                {"computeId", "azureml:vm"}})}}));
     }
 };
 
@@ -169,12 +172,14 @@ TEST_F(Machines, OneThatDoesNotLetUsInFailsAndMayBeTriedAgain) {
     EXPECT_EQ(again.properties().at("provisioningState").as_string(), "Creating");
     found(true);
     EXPECT_EQ(state(), "Succeeded");
-    EXPECT_EQ(submit().status, 201);
+    const Reply submitted = submit();
+    EXPECT_EQ(submitted.status, 201) << submitted.text;
 }
 
 TEST_F(Machines, ANodeIsHadWhenItIsKnownToWorkAndAJobWantsOne) {
     ASSERT_EQ(attach(machine(account())).status, 201);
-    ASSERT_EQ(submit().status, 201);
+    const Reply submitted = submit();
+    ASSERT_EQ(submitted.status, 201) << submitted.text;
     EXPECT_TRUE(world.effects.provisioned.empty());
     EXPECT_NE(world.control.waiting_for(world.workspace.id, "j").find("is being looked at"),
               std::string::npos);

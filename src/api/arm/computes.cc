@@ -130,7 +130,7 @@ Json body_of(Services& services, const Workspace& workspace, const Compute& comp
     body.set("location", location);
     for (const std::string_view member : {"tags", "identity", "sku"})
         if (compute.envelope.has(member)) body.set(member, compute.envelope.at(member));
-    body.set("systemData", system_data(compute.created, compute.modified));
+    body.set("systemData", system_data(compute.created, compute.modified, compute.made));
     return body;
 }
 
@@ -371,9 +371,11 @@ Answer save(Services& services, const Call& call, Workspace workspace, std::stri
             Wanted wanted) {
     std::vector<Write> together;
     bool look = false;
+    TURNOUT_CO_TRY(const Author by, author_of(services, call));
     const Control::ComputeChange change =
         [&](const std::optional<Compute>& now) -> Result<Compute> {
         Compute made = TURNOUT_TRY(wanted(now, together));
+        made.made = {now && !now->implicit ? now->made.created : by, by};
         // A check that is under way already is not begun again.
         look = made.attached &&
                (!now || !now->attached || now->attached->check != made.attached->check);
@@ -381,7 +383,7 @@ Answer save(Services& services, const Call& call, Workspace workspace, std::stri
     };
     TURNOUT_CO_TRY(const Put put, co_await asked<Put>([&](auto reply) {
                        services.control.change_compute(workspace.id, name, change, std::move(reply),
-                                                       &together);
+                                                       &together, by.user);
                    }));
     TURNOUT_CO_TRY(const Compute saved, find_compute(services, workspace, name));
     const Json body = body_of(services, workspace, saved);
@@ -469,7 +471,7 @@ Answer delete_compute(Services& services, Call& call) {
     access::Scope scope{workspace.id, to_lower(name)};
     TURNOUT_CO_TRY_VOID(co_await services.authority.forget(std::move(scope)));
     TURNOUT_CO_TRY_VOID(co_await asked<void>([&](auto reply) {
-        services.control.delete_compute(workspace.id, name, std::move(reply));
+        services.control.delete_compute(workspace.id, name, std::move(reply), call.principal.name);
     }));
     co_return accepted(call, workspace, "deleteCompute", name);
 }

@@ -52,7 +52,8 @@ Json body_of(const Services& services, const Call& call, const Workspace& worksp
     Json body = envelope(datastore_id(workspace, name), name, "workspaces/datastores",
                          std::move(properties));
     const Instant created{stored.at("created").as_int()};
-    body.set("systemData", system_data(created, created));
+    body.set("systemData",
+             system_data(created, Instant{stored.at("modified").as_int()}, authorship_of(stored)));
     return body;
 }
 
@@ -143,8 +144,10 @@ Answer put_datastore(Services& services, Call& call) {
         co_return fail(Code::FailedPrecondition, "DatastoreInUse",
                        "datastore '" + name + "' belongs to the workspace and keeps its container",
                        "properties.containerName");
-    TURNOUT_CO_TRY(const bool is_new, co_await services.assets.put_single(
-                                          workspace.id, "datastores", name, std::move(properties)));
+    TURNOUT_CO_TRY(const Author by, author_of(services, call));
+    TURNOUT_CO_TRY(const bool is_new,
+                   co_await services.assets.put_single(workspace.id, "datastores", name,
+                                                       std::move(properties), by));
     TURNOUT_CO_TRY(const Json stored, find_datastore(services, workspace, name));
     co_return json_response(is_new ? 201 : 200, body_of(services, call, workspace, name, stored));
 }

@@ -44,11 +44,12 @@ Result<Principal> key_holder(Services& services, std::string_view key) {
     return principal;
 }
 
-Result<http::Response> managed_identity_token(Services& services, const Call& call,
+Result<http::Response> managed_identity_token(Services& services, Call& call,
                                               std::string_view resource) {
     std::string_view key = call.request.headers.get("x-identity-header");
     if (key.empty()) key = call.request.headers.get("secret");
     const Principal principal = TURNOUT_TRY(key_holder(services, key));
+    call.principal = principal;
     if (resource.empty())
         return invalid("the request names no 'resource' to issue a token for", "resource");
     const Secret token = services.authority.mint(principal, resource, kTokenLife);
@@ -93,6 +94,7 @@ Answer post_oauth_token(Services& services, Call& call) {
                        "only client_credentials is served", "grant_type");
     TURNOUT_CO_TRY(const Principal principal,
                    key_holder(services, value_in(form, "client_secret")));
+    call.principal = principal;
     std::string_view resource = value_in(form, "resource");
     if (resource.empty()) resource = value_in(form, "scope");
     if (resource.ends_with("/.default")) resource.remove_suffix(9);

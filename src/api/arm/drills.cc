@@ -60,7 +60,7 @@ Answer drill(Services& services, Call& call) {
                                 {"attempt", attempt.number}});
     if (kind == "preempt") {
         const auto ask = [&](auto reply) {
-            services.control.preempt_job(workspace.id, name, std::move(reply));
+            services.control.preempt_job(workspace.id, name, std::move(reply), call.principal.name);
         };
         TURNOUT_CO_TRY_VOID(co_await asked<void>(ask));
         co_return json_response(200, answer);
@@ -78,7 +78,8 @@ Answer drill(Services& services, Call& call) {
     if (found == offered.end()) co_return Failure(not_offered(kind, offered));
     services.control.drilled(workspace.id, name,
                              kind + " on " + attempt.nodes().front() +
-                                 (found->lasts() ? " for " + to_words(how_long) : ""));
+                                 (found->lasts() ? " for " + to_words(how_long) : ""),
+                             call.principal.name);
     if (found->lasts()) answer.set("seconds", seconds);
     if (kind == "partition") {
         if (services.cut_link) services.cut_link(node, how_long);

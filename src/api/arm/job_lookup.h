@@ -31,4 +31,7 @@ Result<void> find_code(const Lookup& lookup, submission::Draft& draft);
 Result<void> find_environment(const Lookup& lookup, submission::Draft& draft);
 Result<void> find_compute(const Lookup& lookup, submission::Draft& draft);
 
+// Whether the secrets that it names are there, and whoever asks may use them (secrets.cc).
+Result<void> find_secrets(const Lookup& lookup, const submission::Draft& draft);
+
 }  // namespace turnout::api::arm

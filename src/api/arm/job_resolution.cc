@@ -22,6 +22,7 @@ Result<JobSubmission> resolve_said(const Lookup& lookup, submission::CommandJob 
     TURNOUT_TRY(find_code(lookup, draft));
     TURNOUT_TRY(place_inputs(lookup, draft));
     TURNOUT_TRY(place_outputs(lookup, draft));
+    TURNOUT_TRY(find_secrets(lookup, draft));
     TURNOUT_TRY(submission::check_limits(draft.task));
     JobSubmission job;
     job.compute = std::move(draft.compute);

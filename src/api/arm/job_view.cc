@@ -126,7 +126,7 @@ Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer&
         envelope(path + "/jobs/" + job.name, job.name, "workspaces/jobs", std::move(properties));
     body.set("systemData",
              system_data(job.created, job.ended.value_or(job.started.value_or(job.created)),
-                         job.principal));
+                         {{job.principal}, {job.meta.changed_by}}));
     return body;
 }
 

@@ -155,6 +155,18 @@ bool has_filter(const Call& call) {
     return false;
 }
 
+// Whose jobs are asked for; "" = everybody's.
+std::string wanted_user(const Call& call) {
+    const auto who = call.query_value("createdBy");
+    return who == "@me" ? call.principal.name : std::string(who);
+}
+
+// Cheap: among a million jobs those of others need not be parsed.
+bool may_be_of(const Record& row, const std::string& user) {
+    return user.empty() ||
+           row.value.find("\"principal\":" + Json(user).dump()) != std::string::npos;
+}
+
 bool matches(const Call& call, const JobRecord& job) {
     if (const auto statuses = call.query_value("status"); !statuses.empty()) {
         const std::vector<std::string> wanted = split(statuses, ',');
@@ -166,9 +178,7 @@ bool matches(const Call& call, const JobRecord& job) {
     if (const auto compute = call.query_value("compute");
         !compute.empty() && job.compute != compute)
         return false;
-    if (const auto who = call.query_value("createdBy");
-        !who.empty() &&
-        job.principal != (who == "@me" ? std::string_view(call.principal.name) : who))
+    if (const std::string user = wanted_user(call); !user.empty() && job.principal != user)
         return false;
     if (const auto type = call.query_value("jobType");
         !type.empty() && !equal_ignoring_case(type, name_of(job.type)))
@@ -259,6 +269,7 @@ Answer list_jobs(Services& services, Call& call, ShownJobs& jobs) {
     std::size_t count = 0;
     std::string last;
     bool more = false;
+    const std::string user = wanted_user(call);
     Turn turn(services, call);
     for (std::size_t scanned = 0; !more;) {
         TURNOUT_CO_TRY(const auto keys, services.store.scan(Table::JobCreated, range));
@@ -266,7 +277,7 @@ Answer list_jobs(Services& services, Call& call, ShownJobs& jobs) {
             const std::string name = created.key.substr(created.key.rfind('/') + 1);
             TURNOUT_CO_TRY(const auto record, services.store.get(Table::Job, prefix + name));
             ++scanned;
-            bool wanted = record.has_value();
+            bool wanted = record.has_value() && may_be_of(*record, user);
             if (wanted && filtered) {
                 TURNOUT_CO_TRY(const StoredJob job, join_job(services.store, *record));
                 wanted = matches(call, job.record);
@@ -337,7 +348,8 @@ Answer put_again(Services& services, Call& call, Workspace workspace, JobRecord 
         co_return fail(Code::Conflict, "ResourceExists",
                        "job '" + job.name + "' exists with another definition: choose another name",
                        "name");
-    const JobMetaChange change = submission::said_meta(properties, job.name);
+    JobMetaChange change = submission::said_meta(properties, job.name);
+    change.by = call.principal.name;
     if (change.experiment && *change.experiment != job.meta.experiment) {
         TURNOUT_CO_TRY_VOID(
             co_await move_to_experiment(services, workspace, job, *change.experiment));
@@ -461,7 +473,8 @@ Answer patch_job(Services& services, Call& call) {
     TURNOUT_CO_TRY(const JobRecord job, find_job(services, workspace, call.param("name")));
     const Json& changes = body.at("properties");
     if (!changes.is_object()) co_return invalid("the body needs 'properties'", "properties");
-    TURNOUT_CO_TRY(const JobMetaChange change, read_changes(changes));
+    TURNOUT_CO_TRY(JobMetaChange change, read_changes(changes));
+    change.by = call.principal.name;
     if (change.experiment && *change.experiment != job.meta.experiment) {
         TURNOUT_CO_TRY_VOID(
             co_await move_to_experiment(services, workspace, job, *change.experiment));
@@ -481,7 +494,7 @@ Answer cancel_job(Services& services, Call& call) {
     TURNOUT_CO_TRY(const JobRecord job, find_job(services, workspace, call.param("name")));
     if (is_terminal(job.status)) co_return json_response(200, Json::object());
     TURNOUT_CO_TRY_VOID(co_await asked<void>([&](auto reply) {
-        services.control.cancel_job(workspace.id, job.name, std::move(reply));
+        services.control.cancel_job(workspace.id, job.name, std::move(reply), call.principal.name);
     }));
     co_return accepted(call, workspace, "cancelJob", job.name);
 }

@@ -74,6 +74,17 @@ protected:
     std::string store = blobstore_container(world.workspace.id);
 };
 
+// The last is what the SDK makes of `compute="azureml:cpu-cluster"`.
+TEST_F(Jobs, AComputeIsNamedInEachWayThatClientsKnow) {
+    const std::string path = world.workspace_path() + "/computes/";
+    int number = 0;
+    for (const std::string& id : {std::string("cpu-cluster"), std::string("azureml:cpu-cluster"),
+                                  path + "cpu-cluster", path + "azureml:cpu-cluster"})
+        EXPECT_EQ(put("j" + std::to_string(++number), Json::object({{"computeId", id}})).status,
+                  201)
+            << id;
+}
+
 // A list can be asked for less than all: by status, compute and who it was.
 TEST_F(Jobs, ListsAreFiltered) {
     ASSERT_EQ(put("a").status,

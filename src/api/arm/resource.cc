@@ -55,13 +55,18 @@ std::string tls_host(const Services& services, const Call& call) {
     return std::string(origin);
 }
 
-Json system_data(Instant created, Instant modified, std::string_view by) {
-    return Json::object({
-        {"createdAt", to_iso8601(created)},
-        {"createdBy", by},
-        {"createdByType", "User"},
-        {"lastModifiedAt", to_iso8601(modified)},
-    });
+Json system_data(Instant created, Instant modified, const Authorship& made) {
+    Json data = Json::object({{"createdAt", to_iso8601(created)},
+                              {"lastModifiedAt", to_iso8601(std::max(created, modified))}});
+    const auto say = [&](std::string_view what, const Author& author) {
+        const std::string member(what);
+        data.set(member, author.user.empty() ? std::string_view("admin") : author.user);
+        data.set(member + "Type", "User");
+        if (!author.job.empty()) data.set(member + "Job", author.job);
+    };
+    say("createdBy", made.created);
+    say("lastModifiedBy", made.modified.user.empty() ? made.created : made.modified);
+    return data;
 }
 
 Json envelope(const std::string& id, std::string_view name, std::string_view type,

@@ -26,7 +26,10 @@ Result<Workspace> workspace_of(Services& services, const Call& call);
 // "127.0.0.1:8443" of the TLS listener as this client reaches it, and the origin with it.
 std::string tls_host(const Services& services, const Call& call);
 
-Json system_data(Instant created, Instant modified, std::string_view by = "admin");
+// Who made it and who changed it last. What an earlier build made was the admin's: there was no
+// other user. Beside Azure's members "createdByJob" and "lastModifiedByJob" name the job by whose
+// token it was done, where it was one.
+Json system_data(Instant created, Instant modified, const Authorship& made);
 
 // {id, name, type, properties, systemData}
 Json envelope(const std::string& id, std::string_view name, std::string_view type, Json properties);

@@ -50,7 +50,7 @@ Json body_of(const Services& services, const Call& call, const Workspace& worksp
                                        {"tenantId", services.authority.tenant()}}));
     body.set("sku", Json::object({{"name", "Basic"}, {"tier", "Basic"}}));
     body.set("tags", workspace.tags);
-    body.set("systemData", system_data(workspace.created, workspace.created));
+    body.set("systemData", system_data(workspace.created, workspace.modified, workspace.made));
     return body;
 }
 
@@ -97,10 +97,12 @@ void apply_changes(const Json& changes, Workspace& workspace) {
     read_tags(changes.at("tags"), workspace);
 }
 
-Task<Result<Workspace>> change(Services& services, Workspace workspace, Json changes) {
-    return services.assets.update_workspace(
-        workspace.subscription, workspace.resource_group, workspace.name,
-        [changes](Workspace& now) { apply_changes(changes, now); });
+Task<Result<Workspace>> change(Services& services, Workspace workspace, Json changes, Author by) {
+    return services.assets.update_workspace(workspace.subscription, workspace.resource_group,
+                                            workspace.name, [changes, by](Workspace& now) {
+                                                apply_changes(changes, now);
+                                                now.made.modified = by;
+                                            });
 }
 
 Answer put_workspace(Services& services, Call& call) {
@@ -108,8 +110,9 @@ Answer put_workspace(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(resources::check_rest(resources::workspace(), body));
     TURNOUT_CO_TRY(auto existing, services.assets.find_workspace(
                                       call.param("sub"), call.param("rg"), call.param("ws")));
+    TURNOUT_CO_TRY(const Author by, author_of(services, call));
     if (existing) {
-        TURNOUT_CO_TRY(const Workspace changed, co_await change(services, *existing, body));
+        TURNOUT_CO_TRY(const Workspace changed, co_await change(services, *existing, body, by));
         co_return json_response(200, body_of(services, call, changed));
     }
     Workspace wanted;
@@ -119,6 +122,7 @@ Answer put_workspace(Services& services, Call& call) {
     TURNOUT_CO_TRY(wanted.location, checked_location(body.at("location").as_view()));
     if (wanted.location.empty()) wanted.location = "local";
     apply_changes(body, wanted);
+    wanted.made.created = by;
     TURNOUT_CO_TRY(const Workspace created,
                    co_await services.assets.create_workspace(std::move(wanted)));
     co_return json_response(201, body_of(services, call, created));
@@ -128,7 +132,8 @@ Answer patch_workspace(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY_VOID(resources::check_rest(resources::workspace(), body));
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY(const Workspace changed, co_await change(services, workspace, body));
+    TURNOUT_CO_TRY(const Author by, author_of(services, call));
+    TURNOUT_CO_TRY(const Workspace changed, co_await change(services, workspace, body, by));
     co_return json_response(200, body_of(services, call, changed));
 }
 
@@ -233,6 +238,7 @@ Answer put_deployment(Services& services, Call& call) {
     wanted.friendly_name = value("friendlyName").as_string();
     wanted.description = value("description").as_string();
     read_tags(value("tagValues"), wanted);
+    TURNOUT_CO_TRY(wanted.made.created, author_of(services, call));
     TURNOUT_CO_TRY(auto existing, services.assets.find_workspace(
                                       wanted.subscription, wanted.resource_group, wanted.name));
     if (existing) {
@@ -243,6 +249,7 @@ Answer put_deployment(Services& services, Call& call) {
                                                           now.friendly_name = wanted.friendly_name;
                                                           now.description = wanted.description;
                                                           now.tags = wanted.tags;
+                                                          now.made.modified = wanted.made.created;
                                                       }));
     } else {
         TURNOUT_CO_TRY([[maybe_unused]] const Workspace created,

@@ -476,6 +476,9 @@ TEST_F(BlobRoutesTest, ARunReadsWhatItsJobNamesAndWritesItsOutputs) {
                     {"file", "uri_file", "upload", {kStoreBox, "models/m.bin"}}};
     task.code = agent_protocol::BlobFolder{box, ""};
     task.inputs.resize(1);
+    task.inputs[0].name = "in";
+    task.inputs[0].type = "uri_folder";
+    task.inputs[0].mode = "ro_mount";
     task.inputs[0].blobs = agent_protocol::BlobFolder{kStoreBox, "azureml/j2/in/"};
     Batch batch;
     put_job(batch, job, task);

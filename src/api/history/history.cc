@@ -143,7 +143,9 @@ Answer patch_run(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Asked asked, asked_run(services, call));
     const std::string wsid = asked.workspace.id;
     const std::string id = asked.view.id();
+    TURNOUT_CO_TRY(const Author by, author_of(services, call));
     JobMetaChange change;
+    change.by = by.user;
     if (body.at("hidden").is_bool()) change.archived = body.at("hidden").as_bool();
     if (body.at("displayName").is_string())
         change.display_name = body.at("displayName").as_string();

@@ -5,6 +5,12 @@
 namespace turnout::api::mlflow {
 namespace {
 
+// For the audit.
+std::string about_of(const Json& body) {
+    const std::string name = body.at("name").as_string();
+    return "experiment " + (name.empty() ? body.at("experiment_id").as_string() : name);
+}
+
 Result<void> check_experiment_tag(const std::string& key, const std::string& value) {
     if (key.empty() || count_characters(key) > 250)
         return invalid("the name of an experiment's tag has 1 to 250 characters", "key");
@@ -34,6 +40,7 @@ namespace {
 Answer create_experiment(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
+    call.about = about_of(body);
     TURNOUT_CO_TRY(const auto pairs, parse_pairs(body.at("tags"), "tags"));
     Json tags = Json::object();
     for (const auto& [key, value] : pairs) {
@@ -84,6 +91,7 @@ Answer list_experiments(Services& services, Call& call) {
 Answer update_experiment(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
+    call.about = about_of(body);
     if (call.principal.kind == Principal::Kind::Run)
         co_return fail(Code::PermissionDenied, "AuthorizationFailed",
                        "a job may not rename experiments");
@@ -98,6 +106,7 @@ Answer update_experiment(Services& services, Call& call) {
 Answer set_experiment_tag(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
+    call.about = about_of(body);
     const std::string key = body.at("key").as_string();
     const std::string value = body.at("value").as_string();
     TURNOUT_CO_TRY_VOID(check_experiment_tag(key, value));

@@ -133,7 +133,8 @@ Answer create_logged_model(Services& services, Call& call) {
     TURNOUT_CO_TRY(model.name, checked_relative_path(model.name, "the model's name"));
     if (model.name.find('/') != std::string::npos)
         co_return invalid("the name of a logged model has no '/'", "name");
-    model.user = call.principal.name;
+    TURNOUT_CO_TRY(const Author by, author_of(services, call));
+    model.user = by.user;
     model.status = "SCHEDULED";
     for (const auto& [key, value] : tags) model.tags.set(key, value);
     model.tags.set(kType, body.at("model_type").as_string());

@@ -41,6 +41,7 @@ struct Asked {
     Workspace workspace;
     Json given;  // body or query
     std::string name;
+    Author by;
     std::string text(std::string_view field) const {
         const Json& value = given.at(field);
         return value.is_string() || value.is_null() ? value.as_string() : value.dump();
@@ -50,6 +51,7 @@ struct Asked {
 Task<Result<Asked>> asked(Services& services, Call& call, bool named = true) {
     Asked out;
     TURNOUT_CO_TRY(out.workspace, workspace_of_run(services, call));
+    TURNOUT_CO_TRY(out.by, author_of(services, call));
     if (call.request.method == "GET") {
         out.given = Json::object();
         Json orders = Json::array();
@@ -70,6 +72,8 @@ Task<Result<Asked>> asked(Services& services, Call& call, bool named = true) {
     out.name = out.text("name");
     if (named && out.name.empty())
         co_return invalid("the request has no 'name' of a registered model", "name");
+    call.about = "model " + out.name;
+    if (out.given.has("version")) call.about += " version " + out.text("version");
     co_return out;
 }
 
@@ -141,7 +145,7 @@ Json version_document(const Workspace& workspace, const AssetContainer& containe
          {"creation_timestamp", created},
          {"last_updated_timestamp",
           std::max(created, parse_whole_number(more.at(kModified).as_view()).value_or(0))},
-         {"user_id", ""},
+         {"user_id", version.made.created.user},
          {"current_stage", more.at(kStage).as_string("None")},
          {"description", version.properties.at("description").as_string()},
          {"source", source},
@@ -193,7 +197,7 @@ Result<Json> model_document(Services& services, const Workspace& workspace,
         {{"name", container.name},
          {"creation_timestamp", created},
          {"last_updated_timestamp", std::max(created, container.properties.at(kModified).as_int())},
-         {"user_id", ""},
+         {"user_id", container.made.created.user},
          {"description", container.properties.at("description").as_string()},
          {"latest_versions",
           TURNOUT_TRY(newest_of_stages(services, workspace, container, Json::array()))},
@@ -239,7 +243,7 @@ Result<std::vector<AssetVersion*>> versions_in(Asset& now) {
 
 Task<Result<void>> change(Services& services, const Asked& what, Catalog::AssetChange to_be_made) {
     return services.assets.change(what.workspace.id, std::string(kModels), what.name,
-                                  std::move(to_be_made));
+                                  std::move(to_be_made), what.by);
 }
 
 http::Response wrapped(std::string_view name, Json document) {

@@ -67,8 +67,10 @@ Answer create_run(Services& services, Call& call) {
     Run wanted;
     wanted.experiment_id = experiment.id;
     TURNOUT_CO_TRY(wanted.name, text_of(body, "run_name"));
-    wanted.user = body.at("user_id").as_string();
-    if (wanted.user.empty()) wanted.user = call.principal.name;
+    // Whoever is logged in, whatever the client believes: MLflow's sends the name of the process's
+    // user.
+    TURNOUT_CO_TRY(const Author by, author_of(services, call));
+    wanted.user = by.user.empty() ? body.at("user_id").as_string() : by.user;
     TURNOUT_CO_TRY(const auto started, time_of(body, "start_time"));
     wanted.start_ms = started.value_or(0);
     for (const auto& [key, value] : tags) wanted.tags.set(key, value);
@@ -82,9 +84,10 @@ Answer create_run(Services& services, Call& call) {
     if (wanted.name.empty()) wanted.name = wanted.tags.at("mlflow.runName").as_string();
     if (wanted.name.empty()) wanted.name = "run-" + to_hex(services.random.bytes(4));
     wanted.tags.set("mlflow.runName", wanted.name);
-    if (wanted.tags.at("mlflow.user").is_null()) wanted.tags.set("mlflow.user", wanted.user);
+    wanted.tags.set("mlflow.user", wanted.user);
     TURNOUT_CO_TRY(view.run,
                    co_await services.tracking.create_run(workspace.id, std::move(wanted)));
+    call.about = "run " + view.run->id;
     co_return json_response(200, Json::object({{"run", run_document(view)}}));
 }
 

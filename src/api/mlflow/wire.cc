@@ -296,8 +296,9 @@ Result<RunView> readable_run(Services& services, const Call& call, const Workspa
     return run_for(services, call, access::action::kReadRuns, workspace, run_id);
 }
 
-Result<RunView> writable_run(Services& services, const Call& call, const Workspace& workspace,
+Result<RunView> writable_run(Services& services, Call& call, const Workspace& workspace,
                              std::string_view run_id) {
+    call.about = "run " + std::string(run_id);
     return run_for(services, call, access::action::kWriteRuns, workspace, run_id);
 }
 

@@ -65,7 +65,7 @@ Result<RunView> item_of_id(Services& services, const Workspace& workspace, std::
 // The run, for reading and for writing; of a job its own and those it created.
 Result<RunView> readable_run(Services& services, const Call& call, const Workspace& workspace,
                              std::string_view run_id);
-Result<RunView> writable_run(Services& services, const Call& call, const Workspace& workspace,
+Result<RunView> writable_run(Services& services, Call& call, const Workspace& workspace,
                              std::string_view run_id);
 // PermissionDenied of a job that did not make that model and to which no registered one opens it.
 Result<void> check_reads_model(Services& services, const Call& call, const Run& model);

@@ -83,6 +83,7 @@ Answer list_users(Directory& people, Call&) {
 Answer add_user(Directory& people, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json(kMaxBody));
     TURNOUT_CO_TRY(std::string name, text_in(body, "name"));
+    call.about = "user " + name;
     TURNOUT_CO_TRY(const User user,
                    co_await people.add_user(std::move(name), body.at("displayName").as_string(),
                                             call.principal.name));
@@ -105,6 +106,7 @@ Answer change_user(Directory& people, Call& call) {
         co_return invalid("'disabled' is " + body.at("disabled").dump().substr(0, 40) +
                               ": expected true or false",
                           "disabled");
+    call.about = body.at("disabled").as_bool() ? "disabled" : "enabled";
     TURNOUT_CO_TRY(const User user,
                    co_await people.set_disabled(call.param("name"), body.at("disabled").as_bool()));
     co_return json_response(200, document_of(user));
@@ -171,6 +173,7 @@ Answer assign(Services& services, Directory& people, Call& call) {
     TURNOUT_CO_TRY(std::string user, text_in(body, "user"));
     TURNOUT_CO_TRY(std::string role, text_in(body, "role"));
     TURNOUT_CO_TRY(const std::string id, text_in(body, "scope"));
+    call.about = "role " + role + " for user " + user + " on " + id;
     const Result<access::Scope> scope = scope_of(services, id);
     // Whether it is there is for those who may know.
     TURNOUT_CO_TRY_VOID(permit(services, call, access::action::kWriteAssignments,
@@ -183,6 +186,9 @@ Answer assign(Services& services, Directory& people, Call& call) {
 
 Answer remove_assignment(Services& services, Directory& people, Call& call) {
     const Result<Assignment> there = people.assignment(call.param("id"));
+    if (there)
+        call.about = "role " + there->role + " of user " + there->user + " on " +
+                     id_of(services, there->scope);
     TURNOUT_CO_TRY_VOID(permit(services, call, access::action::kDeleteAssignments,
                                there ? there->scope.workspace : "",
                                there ? there->scope.compute : ""));

@@ -137,6 +137,7 @@ Answer create_token(Services& services, InstanceAuthority& authority, Call& call
             co_return invalid("a token is for a workspace or for all, not for a compute", "scope");
         wanted.limits.workspace = std::move(of.workspace);
     }
+    call.about = "token " + wanted.name + " of user " + wanted.user;
     TURNOUT_CO_TRY(const MadeApiKey made, co_await authority.create_api_key(std::move(wanted)));
     co_return shown_once(services, made, call, 201);
 }
@@ -144,6 +145,7 @@ Answer create_token(Services& services, InstanceAuthority& authority, Call& call
 Answer rotate_token(Services& services, InstanceAuthority& authority, Call& call) {
     TURNOUT_CO_TRY_VOID(check_makes_tokens(call));
     TURNOUT_CO_TRY(ApiKey key, key_meant(services, authority, call, access::action::kWriteTokens));
+    call.about = "token " + key.name + " of user " + key.user;
     const bool own = key.row == call.principal.key;
     TURNOUT_CO_TRY(const MadeApiKey made, co_await authority.rotate_api_key(std::move(key.row)));
     if (own) call.principal.key = made.key.row;
@@ -152,6 +154,7 @@ Answer rotate_token(Services& services, InstanceAuthority& authority, Call& call
 
 Answer revoke_token(Services& services, InstanceAuthority& authority, Call& call) {
     TURNOUT_CO_TRY(ApiKey key, key_meant(services, authority, call, access::action::kDeleteTokens));
+    call.about = "token " + key.name + " of user " + key.user;
     TURNOUT_CO_TRY_VOID(co_await authority.revoke_api_key(std::move(key.row)));
     http::Response gone;
     gone.status = 204;

@@ -12,6 +12,7 @@
 #include <unordered_set>
 
 #include "api/arm/resource.h"
+#include "api/audit/audit.h"
 #include "api/upkeep/bases.h"
 #include "api/upkeep/removal.h"
 #include "api/upkeep/retention.h"
@@ -30,8 +31,8 @@ namespace {
 constexpr std::array<std::string_view, 5> kPruned = {"jobs", "data", "inputs", "environments",
                                                      "caches"};
 // In that order: what goes with a job is not looked at by itself.
-constexpr std::array<std::string_view, 7> kOfRetention = {
-    "jobs", "logs", "events", "data", "inputs", "environments", "caches"};
+constexpr std::array<std::string_view, 8> kOfRetention = {
+    "jobs", "logs", "events", "audit", "data", "inputs", "environments", "caches"};
 constexpr Span kLongest = 20s;
 constexpr std::int64_t kOldest = std::int64_t{50} * 365 * 86'400;  // seconds
 constexpr std::size_t kPrunePage = 200;        // whose jobs are removed together
@@ -224,6 +225,18 @@ public:
             tell(workspace.id, here);
             add_to(row, std::move(here));
         }
+        co_return row;
+    }
+
+    // ---- who did what ----
+    Task<Result<Row>> audit(Rule rule) {
+        Row row{.kind = "audit"};
+        if (!rule.before || !services_.audit) co_return row;
+        TURNOUT_CO_TRY(const Audit::Removed removed,
+                       co_await services_.audit->cut(turn_, *rule.before, dry_run_));
+        row.count = removed.count;
+        row.database_bytes = removed.bytes;
+        if (row.count > 0) row.why[rule.why_age] = row.count;
         co_return row;
     }
 
@@ -846,6 +859,7 @@ Task<Result<Row>> prune_kind(Pruning& pruning, std::string kind, Rule rule) {
     if (kind == "jobs") co_return co_await pruning.jobs(std::move(rule));
     if (kind == "logs") co_return co_await pruning.logs(std::move(rule));
     if (kind == "events") co_return co_await pruning.events(std::move(rule));
+    if (kind == "audit") co_return co_await pruning.audit(std::move(rule));
     if (kind == "data") co_return co_await pruning.data(std::move(rule));
     co_return co_await pruning.on_nodes(kind, std::move(rule));
 }
@@ -853,6 +867,7 @@ Task<Result<Row>> prune_kind(Pruning& pruning, std::string kind, Rule rule) {
 arm::Answer prune(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     const bool dry_run = body.at("dry_run").as_bool();
+    call.about = body.dump();
     std::vector<std::pair<std::string, Rule>> rules;
     if (body.at("retention").as_bool()) {
         if (body.has("kinds") || body.has("older_than_seconds"))

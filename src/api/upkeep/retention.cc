@@ -19,10 +19,11 @@ struct LimitedKind {
     Limits Retention::* limits;
     bool count, size;  // besides max_age
 };
-constexpr std::array<LimitedKind, 7> kLimitedKinds = {
+constexpr std::array<LimitedKind, 8> kLimitedKinds = {
     {{"jobs", &Retention::jobs, true, false},
      {"logs", &Retention::logs, false, false},
      {"events", &Retention::events, false, false},
+     {"audit", &Retention::audit, false, false},
      {"data", &Retention::data, false, true},
      {"inputs", &Retention::inputs, false, true},
      {"environments", &Retention::environments, false, true},

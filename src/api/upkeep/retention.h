@@ -24,6 +24,7 @@ struct Retention {
     Limits jobs;          // that have ended: max_age, max_count
     Limits logs;          // of jobs that have ended: max_age
     Limits events;        // max_age
+    Limits audit;         // max_age
     Limits data;          // uploads and code that nothing names: max_age, max_size
     Limits inputs;        // kept on nodes: max_age, max_size
     Limits environments;  // likewise

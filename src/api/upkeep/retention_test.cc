@@ -51,8 +51,8 @@ TEST(RetentionFile, BadOnesNamePlaceValueAndWhatIsExpected) {
               "retention.yaml:2:3: jobs.max_age is 'soon': expected a number with s, m, h, d or w, "
               "such as 90d, or none");
     EXPECT_EQ(refused("job: {max_age: 1d}\n"),
-              "retention.yaml:1:1: job is 'job': expected one of jobs, logs, events, data, inputs, "
-              "environments, caches");
+              "retention.yaml:1:1: job is 'job': expected one of jobs, logs, events, audit, data, "
+              "inputs, environments, caches");
     EXPECT_EQ(refused("logs: {max_count: 3}\n"),
               "retention.yaml:1:8: logs.max_count is 'max_count': expected one of max_age");
     EXPECT_EQ(refused("jobs: {max_count: -1}\n"),

@@ -255,6 +255,10 @@ Result<void> LocalProvider::use_users(NodeUsers users, std::set<std::string> poo
     return {};
 }
 
+std::vector<NodeUser> LocalProvider::users() const {
+    return users_ ? users_->all() : std::vector<NodeUser>();
+}
+
 std::vector<DrillKind> LocalProvider::kinds() const {
     return {{DrillKind::Leaves::Gone, "kill-node",
              "kills every process of the node at one moment: agent, supervisor, tasks"},
@@ -379,8 +383,7 @@ void LocalProvider::list(Answer answer) {
     auto seen = std::make_shared<Seen>();  // shared with the pool's thread
     on_their_way(seen->nodes);
     loop_.blocking(
-        [seen, nodes = options_.nodes_folder,
-         users = users_ ? users_->all() : std::vector<NodeUser>()] {
+        [seen, nodes = options_.nodes_folder, users = users()] {
             std::set<NodeId> alive;
             std::set<uid_t> uids;
             for (const NodeUser& user : users) uids.insert(user.uid);
@@ -446,6 +449,7 @@ void LocalProvider::start_agent(const NodeId& id) {
         const std::string name =
             "turnout-" + std::to_string(user->uid);  // it has no entry of its own
         set_variable(environment, "HOME", user->home());
+        set_variable(environment, "UV_CACHE_DIR", user->cache() + "/uv");
         set_variable(environment, "USER", name);
         set_variable(environment, "LOGNAME", name);
         set_variable(environment, "SHELL", kShell);

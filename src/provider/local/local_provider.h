@@ -55,6 +55,7 @@ public:
     // From now on the nodes of those pools have their workspace's user, and those that had one
     // before are found. Once.
     Result<void> use_users(NodeUsers users, std::set<std::string> pools);
+    std::vector<NodeUser> users() const;
 
 private:
     struct Known;

@@ -174,13 +174,15 @@ TEST_F(LocalProviderTest, AnAgentThatLivesAndIsAskedForWithoutEndIsReplaced) {
     AsioLoop loop;
     LocalProvider provider(loop, options(), {[](const NodeId&, Error) {}, [](const NodeId&) {}});
     const std::string handle = folder + "/agent.json", before = read_file(handle).value();
+    Loop::TimerId next = 0;
     std::function<void()> ask = [&] {
         provider.provision(node());
-        loop.after(50ms, ask);
+        next = loop.after(50ms, ask);
     };
     ask();
-    EXPECT_TRUE(run_until(loop, [&] { return read_file(handle).value() != before; }))
+    EXPECT_TRUE(run_until(loop, [&] { return read_file(handle).value_or(before) != before; }))
         << "another one was started";
+    loop.cancel(next);  // the loop's end would ring it
     EXPECT_TRUE(dies(agent));
 }
 

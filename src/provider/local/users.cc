@@ -262,6 +262,38 @@ Result<NodeUser> NodeUsers::claim(const std::string& workspace) {
     }
 }
 
+std::vector<CachedFolder> caches_of(const std::vector<NodeUser>& users) {
+    std::vector<CachedFolder> found;
+    for (const NodeUser& user : users) {
+        CachedFolder one;
+        one.kind = "environments";
+        one.path = user.cache();
+        one.label =
+            "all of user " + std::to_string(user.uid) + " (workspace " + user.workspace + ")";
+        one.bytes = one.frees = space_of(user.cache());
+        struct stat st{};  // it changes as nodes come and go
+        if (::stat(user.nodes().c_str(), &st) == 0)
+            one.used_micros = std::int64_t{st.st_mtim.tv_sec} * 1'000'000;
+        const auto nodes = list_directory(user.nodes());
+        one.in_use = !nodes || !nodes->empty();
+        found.push_back(std::move(one));
+    }
+    return found;
+}
+
+// Out of its place first: a node that comes meanwhile finds an empty one.
+Result<bool> clear_cache(const NodeUser& user) {
+    const auto nodes = list_directory(user.nodes());
+    if (!nodes || !nodes->empty()) return false;
+    const std::string going = user.folder + "/going";
+    TURNOUT_TRY(remove_tree(going));
+    if (::rename(user.cache().c_str(), going.c_str()) != 0)
+        return file_failure("cannot remove", user.cache(), errno);
+    TURNOUT_TRY(own_folder(user.cache(), 0700, user.uid, user.uid));
+    TURNOUT_TRY(remove_tree(going));
+    return true;
+}
+
 const NodeUser* NodeUsers::find(std::string_view workspace) const {
     const auto found = std::ranges::find(users_, workspace, &NodeUser::workspace);
     return found == users_.end() ? nullptr : &*found;

@@ -27,6 +27,7 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "io/posix/processes.h"
+#include "provider/local/cache.h"
 
 namespace turnout {
 
@@ -86,6 +87,12 @@ private:
     std::string agent_;  // as those users reach it
     std::vector<NodeUser> users_;
 };
+
+// What the caches of those users take, each as one: how it is arranged within is that user's, and
+// root walks through it without following a link. In use while its workspace has a node.
+std::vector<CachedFolder> caches_of(const std::vector<NodeUser>& users);
+// Empties it unless it is in use by now; false if it is.
+Result<bool> clear_cache(const NodeUser& user);
 
 // Why that range cannot be used: "" if it can. Numbers of people and services of this machine, and
 // those that they may give away (/etc/subuid), are nobody else's.

@@ -172,6 +172,30 @@ TEST_F(NodeUsersTest, AllOfOneUserEndHoweverTheyHideAndNobodyElse) {
     EXPECT_EQ(end_all_of(users->agent(), a).value_or(-1), 0);
 }
 
+TEST_F(NodeUsersTest, ACacheIsCountedAndEmptiedAndNoLinkInItIsFollowed) {
+    auto users = open();
+    ASSERT_TRUE(users);
+    const NodeUser a = users->claim("a").value();
+    const std::string mine = root + "/data/mine";
+    ASSERT_TRUE(make_directories(mine, 0700));
+    ASSERT_TRUE(write_file_atomically(mine + "/big", std::string(3 << 20, 'x')));
+    (void)shell(a, "ln -s '" + mine + "' '" + a.cache() +
+                       "/environments'; head -c 1000000 /dev/zero >'" + a.cache() + "/own'");
+    ASSERT_TRUE(make_directories(a.nodes() + "/n", 0700));
+    auto found = caches_of(users->all());
+    ASSERT_EQ(found.size(), 1u);
+    EXPECT_TRUE(found[0].in_use);
+    EXPECT_GE(found[0].bytes, 1'000'000u);
+    EXPECT_LT(found[0].bytes, 3u << 20);
+    EXPECT_EQ(clear_cache(a).value(), false);
+    ASSERT_TRUE(remove_tree(a.nodes() + "/n"));
+    EXPECT_EQ(clear_cache(a).value(), true);
+    EXPECT_TRUE(list_directory(a.cache())->empty());
+    EXPECT_EQ(mode_of(a.cache()), 0700u);
+    EXPECT_EQ(access((mine + "/big").c_str(), F_OK), 0);
+    EXPECT_EQ(shell(a, "touch '" + a.cache() + "/again' && echo yes"), "yes\n");
+}
+
 // The provider, whose agent is the real one: no server answers it.
 TEST_F(NodeUsersTest, ANodeRunsAsItsUserAndIsGoneWithWhatItLeft) {
     AsioLoop loop;

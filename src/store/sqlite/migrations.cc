@@ -72,6 +72,8 @@ bool has_tiny_values(Table table) {
         case Table::Token:
         case Table::Service:
         case Table::MachineSecret:
+        case Table::Audit:
+        case Table::Secret:
         case Table::People: return false;
     }
     return false;

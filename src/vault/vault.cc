@@ -1,0 +1,224 @@
+#include "vault/vault.h"
+
+#include <algorithm>
+
+#include "base/json.h"
+#include "base/text.h"
+#include "protocol/secret_reference.h"
+
+namespace turnout {
+namespace {
+
+namespace ap = agent_protocol;
+
+constexpr std::size_t kMostSecrets = 1000;  // of a workspace
+constexpr std::size_t kRowsAtOnce = 100;
+constexpr std::size_t kKeysKept = 2;  // the current one, and the one before
+
+std::string key_of(std::string_view wsid, std::string_view name) {
+    return std::string(wsid) + "/" + std::string(name);
+}
+
+// Whose a sealed value is: its row.
+std::string about(std::string_view key) {
+    return "secret/" + std::string(key);
+}
+
+SecretInfo info_of(const Record& row, const Json& json) {
+    return {row.key.substr(row.key.find('/') + 1), Instant{json.at("created").as_int()},
+            Instant{json.at("changed").as_int()}, json.at("createdBy").as_string(),
+            json.at("changedBy").as_string()};
+}
+
+Result<std::string> sealed_in(std::string_view row) {
+    const Json json = TURNOUT_TRY(parse_json(row));
+    if (auto sealed = from_base64(json.at("sealed").as_view())) return std::move(*sealed);
+    return internal("a secret's row cannot be read");
+}
+
+}  // namespace
+
+Result<std::optional<SealingKeys>> Vault::keys() const {
+    const std::optional<std::string> text = TURNOUT_TRY(file_.read());
+    if (!text) return std::nullopt;
+    auto parsed = parse_sealing_keys(*text);
+    if (!parsed)
+        return fail(Code::FailedPrecondition, "SealingKeyUnreadable",
+                    "the file of the keys that seal this server's secrets, " + file_.path +
+                        ", is damaged: put it back from a backup",
+                    file_.path);
+    return std::move(*parsed);
+}
+
+Failure Vault::lost() const {
+    return fail(Code::FailedPrecondition, "SealingKeyMissing",
+                "the key that seals this server's secrets is missing: put " + file_.path +
+                    " back from a backup; without it they are lost, and are to be removed and set "
+                    "anew",
+                file_.path);
+}
+
+Result<Secret> Vault::open(const SealingKeys& keys, std::string_view key,
+                           std::string_view row) const {
+    const std::string sealed = TURNOUT_TRY(sealed_in(row));
+    auto opened = unseal(keys, sealed, about(key));
+    if (opened) return opened;
+    Error error = opened.error();
+    error.message = "the secret '" + std::string(key.substr(key.find('/') + 1)) +
+                    "' does not open with the key in " + file_.path + ": " + error.message;
+    error.subject = file_.path;
+    return Failure(std::move(error));
+}
+
+Task<Result<bool>> Vault::set(std::string wsid, std::string name, Secret value, std::string by) {
+    if (!ap::is_secret_name(name))
+        co_return invalid("'" + name.substr(0, 80) +
+                              "' cannot be the name of a secret: 1 to 127 of letters, digits, '-' "
+                              "and '_', beginning with a letter or a digit",
+                          "name");
+    if (value.empty() || value.reveal().size() > ap::kMaxSecretValue)
+        co_return invalid("the value of a secret has 1 to " + std::to_string(ap::kMaxSecretValue) +
+                              " bytes, this one " + std::to_string(value.reveal().size()),
+                          "properties.value");
+    Turns::Turn turn(turns_, "");
+    co_await turn;
+    const std::string key = key_of(wsid, name);
+    TURNOUT_CO_TRY(const auto before, store_.get(Table::Secret, key));
+    TURNOUT_CO_TRY(auto all, keys());
+    if (!all) {
+        TURNOUT_CO_TRY(const auto others, store_.scan(Table::Secret, with_prefix("", 1)));
+        if (!others.empty()) co_return lost();
+        all.emplace();
+        all->keys.push_back(make_sealing_key(random_));
+        TURNOUT_CO_TRY_VOID(file_.write(serialize(*all)));
+    }
+    Json json = Json::object();
+    const std::int64_t now = clock_.now().micros;
+    json.set("created", now);
+    json.set("createdBy", by);
+    if (before) {
+        TURNOUT_CO_TRY(const Json old, parse_json(before->value));
+        json.set("created", old.at("created"));
+        json.set("createdBy", old.at("createdBy"));
+    } else {
+        TURNOUT_CO_TRY(const auto there,
+                       store_.scan(Table::Secret, with_prefix(wsid + "/", kMostSecrets)));
+        if (there.size() >= kMostSecrets)
+            co_return fail(Code::ResourceExhausted, "TooManySecrets",
+                           "the workspace has " + std::to_string(kMostSecrets) + " secrets",
+                           "name");
+    }
+    json.set("changed", now);
+    json.set("changedBy", by);
+    json.set("sealed", to_base64(seal(all->keys.front(), value.reveal(), about(key), random_)));
+    Batch batch;
+    batch.put(Table::Secret, key, json.dump());
+    TURNOUT_CO_TRY([[maybe_unused]] const auto revision, co_await store_.commit(std::move(batch)));
+    co_return !before;
+}
+
+Task<Result<void>> Vault::remove(std::string wsid, std::string name) {
+    Turns::Turn turn(turns_, "");
+    co_await turn;
+    TURNOUT_CO_TRY([[maybe_unused]] const SecretInfo there, info(wsid, name));
+    Batch batch;
+    batch.erase(Table::Secret, key_of(wsid, name));
+    TURNOUT_CO_TRY([[maybe_unused]] const auto revision, co_await store_.commit(std::move(batch)));
+    co_return Result<void>();
+}
+
+Result<SecretInfo> Vault::info(std::string_view wsid, std::string_view name) const {
+    const auto row = TURNOUT_TRY(store_.get(Table::Secret, key_of(wsid, name)));
+    if (row) return info_of(*row, TURNOUT_TRY(parse_json(row->value)));
+    std::vector<std::string> names;
+    for (const SecretInfo& one : TURNOUT_TRY(list(wsid))) names.push_back(one.name);
+    return not_found("the workspace has no secret '" + std::string(name.substr(0, 130)) + "'" +
+                         did_you_mean(name, names) +
+                         " ('turnout secret list' shows all, 'turnout secret set' makes one)",
+                     "secret");
+}
+
+Result<std::vector<SecretInfo>> Vault::list(std::string_view wsid) const {
+    std::vector<SecretInfo> all;
+    const Result<void> read =
+        each_row(store_, Table::Secret, with_prefix(std::string(wsid) + "/"),
+                 [&](const Record& row) -> Result<void> {
+                     all.push_back(info_of(row, TURNOUT_TRY(parse_json(row.value))));
+                     return {};
+                 });
+    if (!read) return Failure(read.error());
+    return all;
+}
+
+Result<Secret> Vault::reveal(std::string_view wsid, std::string_view name) const {
+    const std::string key = key_of(wsid, name);
+    const auto row = TURNOUT_TRY(store_.get(Table::Secret, key));
+    if (!row) return Failure(info(wsid, name).error());
+    const auto all = TURNOUT_TRY(keys());
+    if (!all) return lost();
+    return open(*all, key, row->value);
+}
+
+// All rows by the first of the keys. What does not open stays as it is, and the first of those is
+// told.
+Task<Result<std::size_t>> Vault::seal_all(SealingKeys all) {
+    std::size_t sealed_now = 0;
+    std::optional<Error> wrong;
+    for (std::string from;;) {
+        TURNOUT_CO_TRY(const auto rows, store_.scan(Table::Secret, {from, "", kRowsAtOnce}));
+        if (rows.empty()) break;
+        from = rows.back().key + '\0';
+        Batch batch;
+        for (const Record& row : rows) {
+            TURNOUT_CO_TRY(const std::string sealed, sealed_in(row.value));
+            ++sealed_now;
+            if (sealed_by(sealed) == all.keys.front().id) continue;
+            auto value = open(all, row.key, row.value);
+            if (!value) {
+                if (!wrong) wrong = value.error();
+                continue;
+            }
+            TURNOUT_CO_TRY(Json json, parse_json(row.value));
+            json.set("sealed",
+                     to_base64(seal(all.keys.front(), value->reveal(), about(row.key), random_)));
+            batch.put(Table::Secret, row.key, json.dump(), row.revision);
+        }
+        if (batch.empty()) continue;
+        TURNOUT_CO_TRY([[maybe_unused]] const auto revision,
+                       co_await store_.commit(std::move(batch)));
+    }
+    if (wrong) co_return Failure(std::move(*wrong));
+    if (all.keys.size() > kKeysKept) {
+        all.keys.resize(kKeysKept);
+        TURNOUT_CO_TRY_VOID(file_.write(serialize(all)));
+    }
+    co_return sealed_now;
+}
+
+Task<Result<std::size_t>> Vault::rotate() {
+    Turns::Turn turn(turns_, "");
+    co_await turn;
+    TURNOUT_CO_TRY(const auto before, keys());
+    TURNOUT_CO_TRY(const auto rows, store_.scan(Table::Secret, with_prefix("", 1)));
+    if (!before && !rows.empty()) co_return lost();
+    SealingKeys all;
+    all.keys.push_back(make_sealing_key(random_));
+    if (before) all.keys.insert(all.keys.end(), before->keys.begin(), before->keys.end());
+    TURNOUT_CO_TRY_VOID(file_.write(serialize(all)));
+    co_return co_await seal_all(std::move(all));
+}
+
+Task<Result<void>> Vault::resume() {
+    Turns::Turn turn(turns_, "");
+    co_await turn;
+    TURNOUT_CO_TRY(const auto all, keys());
+    if (!all) {
+        TURNOUT_CO_TRY(const auto rows, store_.scan(Table::Secret, with_prefix("", 1)));
+        if (!rows.empty()) co_return lost();
+        co_return Result<void>();
+    }
+    TURNOUT_CO_TRY([[maybe_unused]] const std::size_t count, co_await seal_all(*all));
+    co_return Result<void>();
+}
+
+}  // namespace turnout
