@@ -50,7 +50,8 @@ TEST(ControlNodes, WhatIsDoneToGetANodeIsTold) {
     w.put(World::cluster("c", 1, 1));
     const auto told = [&] {
         std::string all;
-        for (const Record& row : *w.store->scan(Table::Event, with_prefix(""))) all += row.value;
+        const auto rows = w.store->scan(Table::Event, with_prefix(""));
+        for (const Record& row : *rows) all += row.value;
         std::size_t count = 0;
         for (std::size_t at = 0; (at = all.find("copying the agent", at)) != std::string::npos;
              ++at)
