@@ -225,13 +225,14 @@ TEST_F(Machines, AreDetachedAndNotDeleted) {
 
 TEST_F(Machines, TheCheckOfAnEarlierLifeIsBegunAgain) {
     ASSERT_EQ(attach(machine(account())).status, 201);
-    checks.clear();
+    const auto earlier = std::exchange(checks, {});
     resume_attachments(world.services);
     world.loop.settle();
     found(true);
     EXPECT_EQ(state(), "Succeeded");
     resume_attachments(world.services);
     EXPECT_TRUE(checks.empty());
+    checks = earlier;
 }
 
 TEST_F(Machines, WhatIsNoneIsRefusedWithItsPlace) {
