@@ -58,6 +58,11 @@ std::string log_stream(int nodes, int rank);
 // How often something happened: a simulation in which nothing happens proves nothing.
 using Coverage = std::map<std::string, std::uint64_t>;
 
+inline const std::map<std::string, Record, std::less<>>& rows(const MemoryStore::State& state,
+                                                              Table table) {
+    return state.tables[static_cast<std::size_t>(table)];
+}
+
 class Checker {
 public:
     Checker(const Timeline& timeline, Coverage& coverage)
