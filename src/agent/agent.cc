@@ -203,6 +203,7 @@ SupervisorLink::Events Agent::State::supervisor_events() {
         drain();
     };
     events.started = [this](const AttemptId& id, Result<Span> started) {
+        if (!started) remove_secrets(id);
         core->task_started(id, std::move(started));
     };
     events.output = [this](const SupervisedTask& task) {
@@ -413,10 +414,12 @@ void Agent::State::carry_out(effect::StartTask& effect) {
     if (request) write_workspace_config(settings.folder, work->task);
     const Result<void> asked =
         request ? supervisor->start_task(*request) : Result<void>(Failure(request.error()));
-    if (asked)
+    if (asked) {
         follow(work);
-    else
+    } else {
+        remove_secrets(effect.id);
         core->task_started(effect.id, Failure(asked.error()));
+    }
 }
 
 void Agent::State::carry_out(effect::ShipLog& effect) {

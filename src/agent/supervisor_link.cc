@@ -476,7 +476,7 @@ Result<void> SupervisorLink::start_task(const StartRequest& request) {
     if (!request.masked.empty() && state_->up && state_->version < kMasksSince)
         return internal(
             "the node's supervisor is of an earlier build, which cannot keep the job's secrets out "
-            "of its log: it ends when nothing has run on the node for ten minutes");
+            "of its log; one of this build comes with the next node of the compute");
     Writer start('S');
     start.text(name)
         .text(request.cwd)

@@ -176,6 +176,8 @@ struct Call {
     const Route* route = nullptr;  // once it is found
     // For the audit: what it is about, where the path does not say it. Never a secret.
     std::string about = {};
+    // And the action that the answer is worth, where it gives more than the route says.
+    std::string_view gave = {};
 
     const std::string& param(std::string_view name) const;
     std::string_view query_value(std::string_view name) const;  // "" if absent

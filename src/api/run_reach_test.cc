@@ -198,6 +198,9 @@ TEST_F(RunReachTest, ListsShowItsOwn) {
     }
     const Json set = Json::object({{"run_id", id}, {"key", "a"}, {"value", "b"}});
     EXPECT_EQ(mlflow("POST", "runs/set-tag", mine, set).status, 200);
+    const Json give = Json::object({{"run_id", id}, {"key", "turnout.job"}, {"value", "theirs"}});
+    EXPECT_EQ(mlflow("POST", "runs/set-tag", mine, give).status, 400) << "whose it is, stays";
+    EXPECT_EQ(mlflow("POST", "runs/delete-tag", mine, give).status, 400);
     const std::string theirs = world.token({Principal::Kind::Run, "theirs", wsid, "theirs", 1});
     EXPECT_EQ(mlflow("POST", "runs/set-tag", theirs, set).status, 403);
     EXPECT_EQ(mlflow("GET", "runs/get?run_id=" + id, theirs).status, 403);
@@ -252,6 +255,21 @@ TEST_F(RunReachTest, RegisteringOpensNothing) {
                       .status,
                   403)
             << source;
+    for (const char* source : {"mlflow-artifacts:/", "mlflow-artifacts:///", "mlflow-artifacts://"})
+        EXPECT_EQ(mlflow("POST", "model-versions/create", mine,
+                         Json::object({{"name", "m"}, {"source", source}}))
+                      .status,
+                  400)
+            << source;
+    for (const char* id :
+         {"azureml://jobs/theirs/outputs/default/x", "azureml://jobs/theirs/outputs/default",
+          "azureml://jobs/nothing/outputs/default/x"}) {
+        const Reply resolved = call("POST",
+                                    "/data/v1.0" + world.workspace_path() +
+                                        "/dataversion/batchGetResolvedUris?api-version=1.5.0",
+                                    mine, Json::object({{"values", Json::array({id})}}));
+        EXPECT_EQ(resolved.text.find("\"uri\""), std::string::npos) << id << resolved.text;
+    }
     EXPECT_EQ(call("GET", blob, mine).status, 403);
     // A user registers it: from then on every job of the workspace may read it, and nothing beside.
     ASSERT_EQ(put_model("good", uri, world.user).status, 201);

@@ -55,9 +55,9 @@ std::string pax_record(std::string_view key, std::string_view value) {
 
 void put_entry(std::string& out, std::string name, const BlobInfo& blob) {
     const std::int64_t modified = blob.modified.micros / 1'000'000;
-    const bool folder = std::ranges::any_of(blob.metadata, [](const auto& pair) {
-        return pair.first == "hdi_isfolder" && pair.second == "true";
-    });
+    const bool folder = blob.size == 0 && std::ranges::any_of(blob.metadata, [](const auto& pair) {
+                            return pair.first == "hdi_isfolder" && pair.second == "true";
+                        });
     if (folder) name += '/';
     std::string_view last = name, first;
     if (name.size() > 100) {  // split at a "/" so that both halves fit

@@ -113,7 +113,6 @@ Result<Ran> run(const std::vector<std::string>& argv, const std::vector<std::str
                 line.clear();
                 if (ran.tail.size() > kTailLines) ran.tail.pop_front();
             }
-            if (size > 0) continue;
         } else if (ended) {
             break;  // what is there was read
         }

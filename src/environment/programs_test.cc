@@ -31,6 +31,15 @@ TEST(Programs, TheEndIsThatOfTheProgramAndNotOfWhoHoldsItsOutput) {
     EXPECT_EQ(ran->tail.back(), std::to_string(left));
 }
 
+TEST(Programs, OneThatIsLeftBehindAndTalksIsNotListenedTo) {
+    const std::atomic<bool> cancel = false;
+    std::string said;
+    const auto ran = shell("setsid sh -c 'echo $$; exec yes' & sleep 0.2; exit 3", said, cancel);
+    ASSERT_TRUE(ran);
+    ::kill(static_cast<pid_t>(std::stol(said)), SIGKILL);
+    EXPECT_EQ(ran->status, 3);
+}
+
 TEST(Programs, AllThatWasSaidIsHeardAndLongLinesAreCutInTheTailAlone) {
     const std::atomic<bool> cancel = false;
     std::string said;

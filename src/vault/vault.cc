@@ -201,6 +201,8 @@ Task<Result<std::size_t>> Vault::rotate() {
     TURNOUT_CO_TRY(const auto before, keys());
     TURNOUT_CO_TRY(const auto rows, store_.scan(Table::Secret, with_prefix("", 1)));
     if (!before && !rows.empty()) co_return lost();
+    // Where rotations failed half-way again and again: what is left of them first.
+    if (before && before->keys.size() >= kMostSealingKeys) co_return co_await seal_all(*before);
     SealingKeys all;
     all.keys.push_back(make_sealing_key(random_));
     if (before) all.keys.insert(all.keys.end(), before->keys.begin(), before->keys.end());

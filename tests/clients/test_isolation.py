@@ -148,16 +148,21 @@ def attack(world):
     secret = next(path for path in world.root.rglob("secret"))
     node = secret.parents[3]
     assert node.parent.name == "nodes", node
-    pids = {"server": world.server.process.pid}
-    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if os.readlink(f"/proc/{pid}/cwd") == str(node):
-                pids["agent" if b"--node" in words else "supervisor"] = pid
-            if words[0].endswith(b"sleep") and words[1] == b"1000" and os.readlink(f"/proc/{pid}/cwd") == str(secret.parent):
-                pids["task"] = pid
-        except OSError:
-            pass
+
+    def look():
+        pids = {"server": world.server.process.pid}
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if os.readlink(f"/proc/{pid}/cwd") == str(node):
+                    pids["agent" if b"--node" in words else "supervisor"] = pid
+                if words[0].endswith(b"sleep") and words[1] == b"1000" and os.readlink(f"/proc/{pid}/cwd") == str(secret.parent):
+                    pids["task"] = pid
+            except OSError:
+                pass
+        return pids if len(pids) == 4 else None
+
+    pids = eventually("its processes are there", look)
     user = node.parents[1]
     own = user.name.isdigit()
     targets = {
@@ -232,7 +237,7 @@ def test_what_jobs_need_works_for_a_user_of_its_own(world):
           python -c "import json, os, urllib.request as u;
           u.urlopen(u.Request(os.environ['MLFLOW_TRACKING_URI'] + '/api/2.0/mlflow/runs/log-metric', method='POST',
           data=json.dumps(dict(run_id=os.environ['MLFLOW_RUN_ID'], key='loss', value=0.5, timestamp=1)).encode(),
-          headers={{'Content-Type': 'application/json', 'Authorization': 'Bearer ' + os.environ['MLFLOW_TRACKING_TOKEN']}})).read()";
+          headers={{'Content-Type': 'application/json', 'Authorization': 'Bearer ' + os.environ['MLFLOW_TRACKING_TOKEN']}})).read(); print('told', 200)";
           cat /proc/self/oom_score_adj
         environment:
           image: x
@@ -248,8 +253,7 @@ def test_what_jobs_need_works_for_a_user_of_its_own(world):
     assert "base 1.0" in log and "100000" in log and "500" in log.split(), log
     files = {path.name: path.read_text() for path in world.download(name).rglob("*") if path.is_file()}
     assert files["model"] == "model\n" and files["out.txt"] == "out\n"
-    shown = json.loads(world.server.turnout("run", "show", name, "-o", "json", check=False).stdout or "{}")
-    assert shown.get("metrics", {}).get("loss", 0.5) == 0.5
+    assert "told 200" in log, log  # its metric reached the node, which sends it on
 
     # Several processes on two nodes of that user.
     ring = "command: python3 ring.py\ncode: src\nenvironment: {image: x}\ncompute: cpu\nresources: {instance_count: 2}\n" \

@@ -68,7 +68,12 @@ Result<std::optional<Audit::Ends>> Audit::stored_ends(bool& sealed) const {
 // Goes on behind whatever is there: what does not fit together stays to be found by a check.
 Result<void> Audit::open() {
     bool sealed = false;
-    if (const auto ends = TURNOUT_TRY(stored_ends(sealed))) ends_ = *ends;
+    if (const auto ends = TURNOUT_TRY(stored_ends(sealed))) {
+        ends_ = *ends;
+        // Ends that somebody else wrote are not gone on from: nobody without the key can have made
+        // rows that fit to this.
+        if (!sealed) ends_.last.hash = to_hex(hmac_sha256(key_.reveal(), "audit with other ends"));
+    }
     Range newest = with_prefix("", 1);
     newest.reverse = true;
     const auto last = TURNOUT_TRY(store_.scan(Table::Audit, newest));
@@ -251,13 +256,20 @@ Task<Result<Audit::Verdict>> Audit::check(Turn& turn) {
 
 Task<Result<Audit::Removed>> Audit::cut(Turn& turn, Instant before, bool only_count) {
     Removed removed;
+    Result<void> went_on;  // what ends it half-way does not keep it from saying what is gone
     Range range{.from = "", .to = hex16(ends_.last.number), .limit = kRowsAtATime};
-    for (bool more = true; more;) {
+    for (bool more = true; more && went_on;) {
         {
             Turns::Turn mine(turns_, "");
             co_await mine;
-            TURNOUT_CO_TRY(const auto rows, store_.scan(Table::Audit, range));
+            const auto page = store_.scan(Table::Audit, range);
+            if (!page) {
+                went_on = Failure(page.error());
+                break;
+            }
+            const std::vector<Record>& rows = *page;
             more = rows.size() == range.limit;
+            const Removed until = removed;
             Batch batch;
             Ends ends = ends_;
             for (const Record& row : rows) {
@@ -275,12 +287,16 @@ Task<Result<Audit::Removed>> Audit::cut(Turn& turn, Instant before, bool only_co
             if (!rows.empty()) range.from = rows.back().key + '\0';
             if (!only_count && !batch.empty()) {
                 batch.put(Table::Meta, std::string(kEnds), text_of(ends));
-                TURNOUT_CO_TRY([[maybe_unused]] const auto revision,
-                               co_await store_.commit(std::move(batch)));
+                const auto committed = co_await store_.commit(std::move(batch));
+                if (!committed) {
+                    went_on = Failure(committed.error());
+                    removed = until;
+                    break;
+                }
                 ends_ = ends;
             }
         }
-        TURNOUT_CO_TRY_VOID(co_await turn.pass());
+        went_on = co_await turn.pass();
     }
     if (removed.count > 0 && !only_count) {
         Act act;
@@ -291,6 +307,7 @@ Task<Result<Audit::Removed>> Audit::cut(Turn& turn, Instant before, bool only_co
         act.times = static_cast<std::int64_t>(removed.count);
         TURNOUT_CO_TRY_VOID(co_await add(std::move(act)));
     }
+    if (!went_on) co_return Failure(went_on.error());
     co_return removed;
 }
 

@@ -270,6 +270,29 @@ TEST_F(Audited, GoesOnAfterARestartAndWhatWasMissingThenStaysFound) {
     EXPECT_NE(fault(), "") << "new records do not mend it";
 }
 
+// Whoever has only the database takes the newest records away and writes ends that fit to the rest.
+TEST_F(Audited, EndsThatSomebodyElseWroteAreNotGoneOnFrom) {
+    add("ann", "Reader");
+    add("bob", "Reader");
+    const auto before = rows();
+    const std::string& last = before[before.size() - 2].value;
+    put(Table::Audit, before.back().key, std::nullopt);
+    put(Table::Meta, "audit",
+        Json::object({{"before", 0},
+                      {"beforeHash", std::string(64, '0')},
+                      {"last", static_cast<std::int64_t>(before.size()) - 1},
+                      {"lastHash", last.substr(last.size() - 66, 64)},
+                      {"seal", std::string(64, '0')}})
+            .dump());
+    world.audit =
+        std::make_unique<Audit>(world.store, world.loop, world.loop, world.authority->link_key());
+    ASSERT_TRUE(world.audit->open());
+    world.services.audit = world.audit.get();
+    EXPECT_NE(fault(), "");
+    add("eve", "Reader");
+    EXPECT_NE(fault(), "") << "new records do not mend it";
+}
+
 TEST_F(Audited, ACutLeavesAnAnchor) {
     add("ann", "Reader");
     world.loop.pass(48h);

@@ -21,7 +21,7 @@ constexpr Span kUsualWindow = 1h, kShortWindow = 1min;
 constexpr std::string_view kExchangeTokens = "Turnout/tokens/exchange/action";
 
 // Done by programs, many times for one thing that somebody does.
-constexpr std::array kManyTimes = {kWriteRuns, kWriteExperiments, kWriteBlobs, kDeleteBlobs};
+constexpr std::array kManyTimes = {kWriteRuns, kWriteExperiments, kWriteBlobs};
 
 std::string_view action_of(const Route& route) {
     const Need need = route.need.value_or(Need{Where::Server, "Turnout/unlisted/action"});
@@ -61,9 +61,14 @@ std::string key_of_act(const Call& call, std::string_view action, int status) {
     std::string key;
     for (const std::string_view part :
          {std::string_view(who.name), std::string_view(who.key), std::string_view(who.job),
-          call.query_value("skoid"), address_of(call.request.peer), action,
-          std::string_view(call.param("container")), std::string_view(call.about)})
+          address_of(call.request.peer), action})
         key.append(part).push_back('\n');
+    // What was refused may have said anything there, another thing each time.
+    if (status < 400)
+        for (const std::string_view part :
+             {call.query_value("skoid"), std::string_view(call.param("container")),
+              std::string_view(call.about)})
+            key.append(part).push_back('\n');
     if (status >= 400) key.append(std::to_string(status)).append(call.route->pattern);
     return key;
 }
@@ -103,7 +108,7 @@ Act act_of(Services& services, const Call& call, std::string_view action, int st
 
 std::optional<Act> audit_of(Services& services, const Call& call, int status) {
     if (!call.route || !services.audit) return std::nullopt;
-    const std::string_view action = action_of(*call.route);
+    const std::string_view action = call.gave.empty() ? action_of(*call.route) : call.gave;
     const bool refused = status == 401 || status == 403;
     if (!refused && (action.empty() || access::reads(action))) return std::nullopt;
     const bool failed = status >= 400;

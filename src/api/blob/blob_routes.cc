@@ -20,6 +20,7 @@ using blob::Md5Reader;
 using Answer = Result<http::Response>;
 
 constexpr std::size_t kListPage = 5000;
+constexpr Span kJustCreated = 10min;
 constexpr std::size_t kMaxBlockListBytes = 8 << 20;
 constexpr std::size_t kSmallPieces = 4 << 20;  // of what is told of a blob in one answer
 constexpr std::size_t kInOnePiece = 64 << 10;  // blobs up to here are answered without a stream
@@ -326,11 +327,14 @@ Task<Answer> put_blob(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(authorize_put(services, call, what));
     if (comp == "block") co_return co_await put_block(services, call, std::move(what));
     if (comp == "metadata") {
-        // Who may only create may say what it has created, once.
+        // Who may only create may say what it has created, once, and soon: not of what others have.
         TURNOUT_CO_TRY(const auto found, services.blobs.head(what.container, what.name));
-        if (what.only_if_absent && found && !found->metadata.empty())
-            co_return Failure(
-                authorize_blob(services, call, what.container, what.name, 'w').error());
+        if (what.only_if_absent && found) {
+            if (!found->metadata.empty() || services.clock.now() - found->created > kJustCreated)
+                co_return Failure(
+                    authorize_blob(services, call, what.container, what.name, 'w').error());
+            what.only_if_etag = found->etag;
+        }
         co_return co_await put_metadata(services, call, std::move(what));
     }
     if (!comp.empty() && comp != "blocklist")

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "blob/blobs.h"
 #include "catalog/catalog.h"
+#include "submission/reference.h"
 
 namespace turnout::api {
 namespace {
@@ -22,10 +23,13 @@ Result<std::optional<Json>> resolve_data(Services& services, const Call& call,
                                          const Workspace& workspace, std::string_view id) {
     constexpr std::string_view of_job = "azureml://jobs/";
     if (id.starts_with(of_job)) {
-        const auto parts = split(id.substr(of_job.size()), '/');
         TURNOUT_TRY(check_reads_uri(services, call, workspace, id));
-        if (parts.size() < 3 || parts[1] != "outputs") return std::optional<Json>();
-        const auto output = TURNOUT_TRY(uri_of_output(services, workspace, parts[0], parts[2]));
+        // By the very reading that the check goes by.
+        const auto asked = submission::parse_reference(id, workspace);
+        if (!asked || asked->form != submission::Reference::Form::JobOutput)
+            return std::optional<Json>();
+        const auto output =
+            TURNOUT_TRY(uri_of_output(services, workspace, asked->job, asked->output));
         if (!output) return std::optional<Json>();
         return std::optional(Json::object({{"uri", output->uri}, {"type", output->type}}));
     }
@@ -131,6 +135,7 @@ Answer get_data_store(Services& services, Call& call) {
             TURNOUT_CO_TRY_VOID(permit(services, call, access::action::kReadBlobs, workspace.id));
         }
         grant.permissions = writes ? "rwlcd" : "rl";
+        if (writes) call.gave = access::action::kListDatastoreSecrets;
         grant.expires = services.clock.now() + kUserLife;
         grant.holder = services.authority.holder(call.principal);
         grant.action = writes ? access::action::kListDatastoreSecrets : access::action::kReadBlobs;

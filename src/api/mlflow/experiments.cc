@@ -92,9 +92,8 @@ Answer update_experiment(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json());
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     call.about = about_of(body);
-    if (call.principal.kind == Principal::Kind::Run)
-        co_return fail(Code::PermissionDenied, "AuthorizationFailed",
-                       "a job may not rename experiments");
+    TURNOUT_CO_TRY(const bool all, may_all(services, call, access::action::kWriteExperiments));
+    if (!all) co_return beyond_reach(call.principal);  // others run in it, too
     TURNOUT_CO_TRY(
         const Experiment found,
         co_await experiment_of_id(services, workspace.id, body.at("experiment_id").as_string()));

@@ -651,7 +651,7 @@ Result<Source> source_of(Services& services, const Call& call, const Asked& what
     constexpr std::string_view proxied = "mlflow-artifacts:/", logged = "models:/m-",
                                run = "runs:/";
     if (text.starts_with(proxied)) {
-        place = text.substr(text.find_first_not_of('/', proxied.size() - 1));
+        place = text.substr(std::min(text.find_first_not_of('/', proxied.size() - 1), text.size()));
     } else if (text.starts_with(logged)) {
         const RunView model =
             TURNOUT_TRY(item_of_id(services, what.workspace, text.substr(logged.size() - 2)));

@@ -47,9 +47,16 @@ Result<std::optional<std::int64_t>> time_of(const Json& body, const std::string&
         field);
 }
 
+// Whose a run is says the server alone.
+Failure own_tag() {
+    return invalid("the tag '" + std::string(kCreatorTag) + "' is the server's own", "key");
+}
+
 Answer log_to(Services& services, Call& call, std::string run_id, LogBatch batch) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of_run(services, call));
     TURNOUT_CO_TRY_VOID(writable_run(services, call, workspace, run_id));
+    for (const auto& [key, value] : batch.tags)
+        if (key == kCreatorTag) co_return own_tag();
     TURNOUT_CO_TRY(batch.origin, origin_of(call));
     TURNOUT_CO_TRY_VOID(co_await services.tracking.log(workspace.id, run_id, std::move(batch)));
     co_return json_response(200, Json::object());
@@ -201,6 +208,7 @@ Answer delete_tag(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(writable_run(services, call, workspace, run_id));
     TURNOUT_CO_TRY(const std::string key, text_of(body, "key"));
     if (key.empty()) co_return invalid("missing value for required parameter 'key'", "key");
+    if (key == kCreatorTag) co_return own_tag();
     RunEdit edit;
     edit.erase_tags.push_back(key);
     TURNOUT_CO_TRY_VOID(co_await services.tracking.edit_run(workspace.id, run_id, std::move(edit)));

@@ -16,7 +16,6 @@ namespace {
 constexpr char kForm = 1;
 constexpr std::size_t kIdBytes = 8, kNonce = 12, kTag = 16, kKey = 32;
 constexpr std::size_t kHead = 1 + kIdBytes + kNonce;
-constexpr std::size_t kMostKeys = 16;
 
 using Cipher = std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)>;
 
@@ -67,7 +66,7 @@ Result<SealingKeys> parse_sealing_keys(std::string_view text) {
                                return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
                            });
         if (!is_id || !bytes || bytes->size() != kKey || keys.find(id) ||
-            keys.keys.size() == kMostKeys)
+            keys.keys.size() == kMostSealingKeys)
             return wrong();
         keys.keys.push_back({id, Secret(std::move(*bytes))});
     }
@@ -78,8 +77,7 @@ Result<SealingKeys> parse_sealing_keys(std::string_view text) {
 std::string seal(const SealingKey& key, std::string_view text, std::string_view about,
                  Random& random) {
     std::string sealed(1, kForm);
-    for (std::size_t i = 0; i < 2 * kIdBytes; i += 2)
-        sealed.push_back(static_cast<char>(std::stoi(key.id.substr(i, 2), nullptr, 16)));
+    sealed += from_hex(key.id).value();
     sealed += random.bytes(kNonce);
     const std::string with = associated(sealed, about);
     const std::size_t head = sealed.size();

@@ -23,6 +23,8 @@ struct SealingKey {
     Secret bytes;    // 32
 };
 
+inline constexpr std::size_t kMostSealingKeys = 16;  // of one file
+
 // The first one seals, any of them opens.
 struct SealingKeys {
     std::vector<SealingKey> keys;

@@ -172,7 +172,9 @@ struct LocalProvider::Paths {
                           });
         if (!last) return kill_processes_of(folder, user->uid).has_value();
         const Result<int> ended = end_all_of(program, *user);
-        return !ended || *ended > 0;
+        if (ended) return *ended > 0;
+        (void)kill_processes_of(folder, user->uid);  // root's own way, where the other was hindered
+        return true;
     }
     Result<void> remove() const {
         TURNOUT_TRY(remove_tree(folder));
@@ -248,6 +250,7 @@ Result<void> LocalProvider::use_users(NodeUsers users, std::set<std::string> poo
     for (const NodeUser& user : users_->all()) {
         free_all_file_systems(user.nodes());
         TURNOUT_TRY(options_.open_way(user));
+        ways_.insert(user.uid);
         if (const auto folders = list_directory(user.nodes()))
             for (const DirectoryEntry& entry : *folders)
                 keep_processors({user.nodes() + "/" + entry.name, entry.name, user});
@@ -349,9 +352,11 @@ void LocalProvider::provision(const NodeRequest& request) {
 }
 
 Result<void> LocalProvider::be_had_by_user(const NodeId& id) {
-    if (users_->find(workspace_of(id))) return {};
     const NodeUser user = TURNOUT_TRY(users_->claim(workspace_of(id)));
-    return options_.open_way(user);
+    if (ways_.contains(user.uid)) return {};
+    TURNOUT_TRY(options_.open_way(user));
+    ways_.insert(user.uid);
+    return {};
 }
 
 // NVIDIA's driver lists its devices in /proc.

@@ -75,6 +75,7 @@ private:
     std::map<NodeId, Known> nodes_;
     std::optional<NodeUsers> users_;
     std::set<std::string> pools_of_users_;
+    std::set<uid_t> ways_;  // users for whom the server listens
     Processors processors_{usable_processors()};
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // weakly held by timers and pool work
 };

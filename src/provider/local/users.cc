@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <pwd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -101,11 +102,16 @@ Result<std::string> identity_of(const std::string& data, const UsersSettings& se
     return now.id;
 }
 
+// From the moment when it is a user's it can be stopped by all that is: it has 10 s.
 int status_of(const ProcessId& process) {
-    int status = -1;
-    while (::waitpid(process.pid, &status, 0) < 0 && errno == EINTR) {
+    for (int waited = 0;; ++waited) {
+        int status = -1;
+        const pid_t ended = ::waitpid(process.pid, &status, WNOHANG);
+        if (ended == process.pid) return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+        if (ended < 0 && errno != EINTR) return 128;
+        if (waited == 2000) (void)send_signal(process, SIGKILL);
+        (void)::poll(nullptr, 0, 5);
     }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
 }  // namespace
