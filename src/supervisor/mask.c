@@ -60,7 +60,8 @@ static void add_base64(struct mask* m, const unsigned char* bytes, size_t size, 
             text[length++] = (unsigned char)digits[v >> shift & 63];
     }
     if (all && at < size) {
-        const unsigned v = (unsigned)bytes[at] << 16 | (at + 1 < size ? bytes[at + 1] << 8 : 0);
+        const unsigned v =
+            (unsigned)bytes[at] << 16 | (at + 1 < size ? (unsigned)bytes[at + 1] << 8 : 0);
         text[length++] = (unsigned char)digits[v >> 18 & 63];
         text[length++] = (unsigned char)digits[v >> 12 & 63];
         if (at + 1 < size) text[length++] = (unsigned char)digits[v >> 6 & 63];

@@ -11,8 +11,8 @@
 
 #include "base/text.h"
 #include "io/posix/files.h"
+#include "io/posix/test_until.h"
 #include "provider/local/local_provider.h"
-#include "provider/test_until.h"
 
 namespace turnout {
 namespace {
@@ -59,7 +59,9 @@ protected:
             agent_of(),
             {user, user.folder, log, {"/bin/sh", "-c", command}, std::move(environment)});
         EXPECT_TRUE(begun) << begun.error().message;
-        while (begun && is_alive(*begun)) usleep(1000);
+        if (begun) {
+            EXPECT_TRUE(wait_until([&] { return !is_alive(*begun); }));
+        }
         if (begun) reap(begun->pid);
         const std::string said = read_file(log).value_or("nothing");
         unlink(log.c_str());
@@ -151,7 +153,7 @@ TEST_F(NodeUsersTest, ALogIsNotFollowedToWhereALinkLeads) {
     const auto begun = start_as_user(
         users->agent(), {a, "/", a.home() + "/log", {"/bin/sh", "-c", "echo said"}, {}});
     ASSERT_TRUE(begun);
-    while (is_alive(*begun)) usleep(1000);
+    ASSERT_TRUE(wait_until([&] { return !is_alive(*begun); }));
     EXPECT_EQ(reap(begun->pid)->code, 125);
     EXPECT_NE(access((root + "/data/elsewhere").c_str(), F_OK), 0);
 }
@@ -165,9 +167,10 @@ TEST_F(NodeUsersTest, AllOfOneUserEndHoweverTheyHideAndNobodyElse) {
         (void)shell(user,
                     "env -i setsid -f /bin/sh -c 'cd /; while :; do sleep 1000; done' "
                     "</dev/null >/dev/null 2>&1");
-    while (processes_of_user(a.uid).empty() || processes_of_user(b.uid).empty()) usleep(1000);
+    for (const NodeUser& user : {a, b})
+        ASSERT_TRUE(wait_until([&] { return !processes_of_user(user.uid).empty(); }));
     EXPECT_GE(end_all_of(users->agent(), a).value_or(0), 1);
-    while (!processes_of_user(a.uid).empty()) usleep(1000);
+    ASSERT_TRUE(wait_until([&] { return processes_of_user(a.uid).empty(); }));
     EXPECT_FALSE(processes_of_user(b.uid).empty());
     EXPECT_EQ(end_all_of(users->agent(), a).value_or(-1), 0);
 }

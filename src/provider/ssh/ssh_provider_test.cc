@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "io/posix/test_until.h"
 #include "io/ssh/session.h"
 #include "provider/ssh/hosts.h"
 #include "provider/ssh/test_hosts.h"
-#include "provider/test_until.h"
 
 namespace turnout {
 namespace {

@@ -1,4 +1,0 @@
-// What the tests of providers wait by is what all tests wait by.
-#pragma once
-
-#include "io/posix/test_until.h"
