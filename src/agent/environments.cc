@@ -88,6 +88,9 @@ struct Environments::State : std::enable_shared_from_this<State> {
         settings.python = a.python;
         settings.beside = a.beside;
         settings.environment = a.environment;
+        // Of what prepares environments nothing outlives its node, detached as some of it is.
+        settings.environment.push_back("TURNOUT_NODE_FOLDER=" + a.folder);
+        settings.environment.emplace_back("TURNOUT_HELPER=environment");
     }
 
     void look_apart(const WorkPtr& work, std::string key);

@@ -46,9 +46,16 @@ def machine(hosts, name="my-vm", host="127.0.0.1", **more):
         resource_id=f"/subscriptions/s/resourceGroups/r/providers/Microsoft.Compute/virtualMachines/{host}")
 
 
+def seen():
+    return {str(one) for one in Path.home().glob(".turnout-*vm*")}
+
+
+OF_OTHERS = seen()
+
+
 def folders():
     """What is there of machines that are attached: they have the home folder of who runs the tests."""
-    return sorted(str(one) for one in Path.home().glob(".turnout-*vm*"))
+    return sorted(seen() - OF_OTHERS)
 
 
 def attach(sdk, what):
@@ -58,8 +65,7 @@ def attach(sdk, what):
 def detach(sdk, name):
     sdk.compute.begin_delete(name, action="Detach").wait()
     assert folders() == []
-    # Who compiles an environment's bytecode ends when it sees that its agent has.
-    eventually("no process is left", lambda: not processes_with(f"{Path.home()}/.turnout-{name}"))
+    assert not processes_with(f"{Path.home()}/.turnout-{name}")
 
 
 def submit(sdk, text, compute="my-vm", **more):

@@ -31,18 +31,20 @@ bool is_supervisor(pid_t pid) {
     return program_of(pid).starts_with("turnout-supervisor");
 }
 
-// Whether its environment says that it is part of an attempt on the node of that folder.
+// Whether its environment says that it is part of an attempt on the node of that folder, or helps
+// its agent.
 bool is_marked(pid_t pid, const std::string& folder) {
     const Result<std::string> text =
         read_file("/proc/" + std::to_string(pid) + "/environ", 1 << 20);
     if (!text) return false;
-    bool node = false, attempt = false;
+    bool node = false, part = false;
     const std::string own = "TURNOUT_NODE_FOLDER=" + folder;
     for (const std::string& variable : split(*text, '\0')) {
         node = node || variable == own;
-        attempt = attempt || variable.starts_with("TURNOUT_ATTEMPT=");
+        part = part || variable.starts_with("TURNOUT_ATTEMPT=") ||
+               variable.starts_with("TURNOUT_HELPER=");
     }
-    return node && attempt;
+    return node && part;
 }
 
 // The node's agent and its supervisor, and all that hangs under them. And what a task left behind

@@ -124,13 +124,15 @@ TEST_F(LocalProviderTest, OnlyTheNodesOwnProcessesAreEnded) {
     const ProcessId agent = begin("turnout-agent", folder),
                     supervisor = begin("turnout-supervisor-0123", folder);
     const ProcessId left_behind = begin("editor", "/", mark(folder));
+    const ProcessId helper =
+        begin("editor", "/", {"TURNOUT_NODE_FOLDER=" + folder, "TURNOUT_HELPER=environment"});
     const ProcessId shell =
         begin("editor", folder, {"PWD=" + folder, "TURNOUT_NODE_FOLDER=" + folder});
     const ProcessId other_task = begin("editor", "/", mark(root + "/nodes/other"));
     ASSERT_TRUE(make_directories(root + "/other", 0700));
     const ProcessId other = begin("turnout-agent", root + "/other");
     EXPECT_TRUE(kill_processes_of(folder));
-    for (const ProcessId& gone : {agent, supervisor, left_behind}) EXPECT_TRUE(dies(gone));
+    for (const ProcessId& gone : {agent, supervisor, left_behind, helper}) EXPECT_TRUE(dies(gone));
     for (const ProcessId& stays : {shell, other_task, other}) EXPECT_TRUE(is_alive(stays));
     EXPECT_FALSE(kill_processes_of(folder)) << "nothing of it is left";
 }
