@@ -31,7 +31,6 @@
 #include "control/agent_links.h"
 #include "control/control.h"
 #include "control/jobs.h"
-#include "control/machine_secrets.h"
 #include "environment/uv.h"
 #include "fetch/addresses.h"
 #include "fetch/fetcher.h"
@@ -51,6 +50,7 @@
 #include "store/sqlite/intact.h"
 #include "store/sqlite/sqlite_store.h"
 #include "tracking/tracking.h"
+#include "vault/machine_secrets.h"
 
 namespace turnout {
 
@@ -358,7 +358,7 @@ Result<void> Server::open() {
     ssh.base = instance_.folder;
     ssh.node_token = local.node_token;
     ssh.secret = [this](const std::string& name) -> Result<MachineSecret> {
-        auto secret = TURNOUT_TRY(read_machine_secret(*store_, name));
+        auto secret = TURNOUT_TRY(read_machine_secret(*vault_, *store_, name));
         if (!secret)
             return fail(
                 Code::FailedPrecondition, "NoSecret",

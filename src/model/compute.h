@@ -37,7 +37,7 @@ struct AttachedMachine {
 };
 std::string_view name_of(AttachedMachine::State state);  // as Azure says it: "Creating"
 
-// What opens it. Where it is kept: control/machine_secrets.h.
+// What opens it. Where it is kept: vault/machine_secrets.h.
 struct MachineSecret {
     Secret key;       // the text of a private key without passphrase; "": none
     Secret password;  // where there is no key

@@ -13,15 +13,18 @@ namespace ap = agent_protocol;
 
 constexpr std::size_t kMostSecrets = 1000;  // of a workspace
 constexpr std::size_t kRowsAtOnce = 100;
+constexpr int kMostAgain = 100;
 constexpr std::size_t kKeysKept = 2;  // the current one, and the one before
 
 std::string key_of(std::string_view wsid, std::string_view name) {
     return std::string(wsid) + "/" + std::string(name);
 }
 
+constexpr Table kSealedTables[] = {Table::Secret, Table::MachineSecret};
+
 // Whose a sealed value is: its row.
-std::string about(std::string_view key) {
-    return "secret/" + std::string(key);
+std::string about(Table table, std::string_view key) {
+    return std::string(name_of(table)) + "/" + std::string(key);
 }
 
 SecretInfo info_of(const Record& row, const Json& json) {
@@ -30,10 +33,22 @@ SecretInfo info_of(const Record& row, const Json& json) {
             json.at("changedBy").as_string()};
 }
 
+Failure unreadable() {
+    return internal("a secret's row cannot be read");  // not with its words
+}
+
 Result<std::string> sealed_in(std::string_view row) {
-    const Json json = TURNOUT_TRY(parse_json(row));
-    if (auto sealed = from_base64(json.at("sealed").as_view())) return std::move(*sealed);
-    return internal("a secret's row cannot be read");
+    const Result<Json> json = parse_json(row);
+    if (!json) return unreadable();
+    if (auto sealed = from_base64(json->at("sealed").as_view())) return std::move(*sealed);
+    return unreadable();
+}
+
+// Builds before the vault's kept what opens a machine as it is.
+bool is_plain(Table table, std::string_view row) {
+    if (table != Table::MachineSecret) return false;
+    const Result<Json> json = parse_json(row);
+    return json && json->is_object() && json->at("sealed").is_null();
 }
 
 }  // namespace
@@ -58,16 +73,55 @@ Failure Vault::lost() const {
                 file_.path);
 }
 
-Result<Secret> Vault::open(const SealingKeys& keys, std::string_view key,
+// The first secret makes the key.
+Result<SealingKeys> Vault::keys_or_new() {
+    auto all = TURNOUT_TRY(keys());
+    if (all) return std::move(*all);
+    if (TURNOUT_TRY(anything_sealed())) return lost();
+    SealingKeys made;
+    made.keys.push_back(make_sealing_key(random_));
+    TURNOUT_TRY(file_.write(serialize(made)));
+    return made;
+}
+
+Result<bool> Vault::anything_sealed() const {
+    if (!TURNOUT_TRY(store_.scan(Table::Secret, with_prefix("", 1))).empty()) return true;
+    bool sealed = false;
+    TURNOUT_TRY(each_row(store_, Table::MachineSecret, with_prefix(""),
+                         [&](const Record& row) -> Result<void> {
+                             sealed = sealed || !is_plain(Table::MachineSecret, row.value);
+                             return {};
+                         }));
+    return sealed;
+}
+
+Result<Secret> Vault::open(const SealingKeys& keys, Table table, std::string_view key,
                            std::string_view row) const {
     const std::string sealed = TURNOUT_TRY(sealed_in(row));
-    auto opened = unseal(keys, sealed, about(key));
+    auto opened = unseal(keys, sealed, about(table, key));
     if (opened) return opened;
     Error error = opened.error();
-    error.message = "the secret '" + std::string(key.substr(key.find('/') + 1)) +
-                    "' does not open with the key in " + file_.path + ": " + error.message;
+    const std::string name(key.substr(key.find('/') + 1));
+    error.message =
+        (table == Table::Secret ? "the secret '" + name + "' does not open"
+                                : "what opens the machine '" + name + "' does not open itself") +
+        " with the key in " + file_.path + ": " + error.message;
     error.subject = file_.path;
     return Failure(std::move(error));
+}
+
+Result<std::string> Vault::sealed_row(Table table, std::string_view key, const Secret& text) {
+    const SealingKeys all = TURNOUT_TRY(keys_or_new());
+    return Json::object({{"sealed", to_base64(seal(all.keys.front(), text.reveal(),
+                                                   about(table, key), random_))}})
+        .dump();
+}
+
+Result<Secret> Vault::open_row(Table table, std::string_view key, std::string_view row) const {
+    if (is_plain(table, row)) return Secret(std::string(row));
+    const auto all = TURNOUT_TRY(keys());
+    if (!all) return lost();
+    return open(*all, table, key, row);
 }
 
 Task<Result<bool>> Vault::set(std::string wsid, std::string name, Secret value, std::string by) {
@@ -84,14 +138,7 @@ Task<Result<bool>> Vault::set(std::string wsid, std::string name, Secret value, 
     co_await turn;
     const std::string key = key_of(wsid, name);
     TURNOUT_CO_TRY(const auto before, store_.get(Table::Secret, key));
-    TURNOUT_CO_TRY(auto all, keys());
-    if (!all) {
-        TURNOUT_CO_TRY(const auto others, store_.scan(Table::Secret, with_prefix("", 1)));
-        if (!others.empty()) co_return lost();
-        all.emplace();
-        all->keys.push_back(make_sealing_key(random_));
-        TURNOUT_CO_TRY_VOID(file_.write(serialize(*all)));
-    }
+    TURNOUT_CO_TRY(const SealingKeys all, keys_or_new());
     Json json = Json::object();
     const std::int64_t now = clock_.now().micros;
     json.set("created", now);
@@ -110,7 +157,8 @@ Task<Result<bool>> Vault::set(std::string wsid, std::string name, Secret value, 
     }
     json.set("changed", now);
     json.set("changedBy", by);
-    json.set("sealed", to_base64(seal(all->keys.front(), value.reveal(), about(key), random_)));
+    json.set("sealed",
+             to_base64(seal(all.keys.front(), value.reveal(), about(Table::Secret, key), random_)));
     Batch batch;
     batch.put(Table::Secret, key, json.dump());
     TURNOUT_CO_TRY([[maybe_unused]] const auto revision, co_await store_.commit(std::move(batch)));
@@ -154,9 +202,7 @@ Result<Secret> Vault::reveal(std::string_view wsid, std::string_view name) const
     const std::string key = key_of(wsid, name);
     const auto row = TURNOUT_TRY(store_.get(Table::Secret, key));
     if (!row) return Failure(info(wsid, name).error());
-    const auto all = TURNOUT_TRY(keys());
-    if (!all) return lost();
-    return open(*all, key, row->value);
+    return open_row(Table::Secret, key, row->value);
 }
 
 // All rows by the first of the keys. What does not open stays as it is, and the first of those is
@@ -164,28 +210,44 @@ Result<Secret> Vault::reveal(std::string_view wsid, std::string_view name) const
 Task<Result<std::size_t>> Vault::seal_all(SealingKeys all) {
     std::size_t sealed_now = 0;
     std::optional<Error> wrong;
-    for (std::string from;;) {
-        TURNOUT_CO_TRY(const auto rows, store_.scan(Table::Secret, {from, "", kRowsAtOnce}));
-        if (rows.empty()) break;
-        from = rows.back().key + '\0';
-        Batch batch;
-        for (const Record& row : rows) {
-            TURNOUT_CO_TRY(const std::string sealed, sealed_in(row.value));
-            ++sealed_now;
-            if (sealed_by(sealed) == all.keys.front().id) continue;
-            auto value = open(all, row.key, row.value);
-            if (!value) {
-                if (!wrong) wrong = value.error();
-                continue;
+    for (const Table table : kSealedTables) {
+        int again = 0;
+        for (std::string from;;) {
+            TURNOUT_CO_TRY(const auto rows, store_.scan(table, {from, "", kRowsAtOnce}));
+            if (rows.empty()) break;
+            Batch batch;
+            std::size_t good = 0;
+            for (const Record& row : rows) {
+                const bool plain = is_plain(table, row.value);
+                ++good;
+                if (!plain) {
+                    const Result<std::string> sealed = sealed_in(row.value);
+                    if (sealed && sealed_by(*sealed) == all.keys.front().id) continue;
+                }
+                auto value = plain ? Result<Secret>(Secret(row.value))
+                                   : open(all, table, row.key, row.value);
+                if (!value) {
+                    if (!wrong) wrong = value.error();
+                    continue;
+                }
+                Json json = Json::object();
+                if (!plain) {
+                    TURNOUT_CO_TRY(json, parse_json(row.value));
+                }
+                json.set("sealed", to_base64(seal(all.keys.front(), value->reveal(),
+                                                  about(table, row.key), random_)));
+                batch.put(table, row.key, json.dump(), row.revision);
             }
-            TURNOUT_CO_TRY(Json json, parse_json(row.value));
-            json.set("sealed",
-                     to_base64(seal(all.keys.front(), value->reveal(), about(row.key), random_)));
-            batch.put(Table::Secret, row.key, json.dump(), row.revision);
+            if (!batch.empty()) {
+                const auto committed = co_await store_.commit(std::move(batch));
+                // Rows of machines are others' to write: what changed meanwhile is looked at anew.
+                if (!committed && committed.error().code == Code::Conflict && ++again < kMostAgain)
+                    continue;
+                if (!committed) co_return Failure(committed.error());
+            }
+            sealed_now += good;
+            from = rows.back().key + '\0';
         }
-        if (batch.empty()) continue;
-        TURNOUT_CO_TRY([[maybe_unused]] const auto revision,
-                       co_await store_.commit(std::move(batch)));
     }
     if (wrong) co_return Failure(std::move(*wrong));
     if (all.keys.size() > kKeysKept) {
@@ -199,8 +261,8 @@ Task<Result<std::size_t>> Vault::rotate() {
     Turns::Turn turn(turns_, "");
     co_await turn;
     TURNOUT_CO_TRY(const auto before, keys());
-    TURNOUT_CO_TRY(const auto rows, store_.scan(Table::Secret, with_prefix("", 1)));
-    if (!before && !rows.empty()) co_return lost();
+    TURNOUT_CO_TRY(const bool sealed, anything_sealed());
+    if (!before && sealed) co_return lost();
     // Where rotations failed half-way again and again: what is left of them first.
     if (before && before->keys.size() >= kMostSealingKeys) co_return co_await seal_all(*before);
     SealingKeys all;
@@ -213,11 +275,12 @@ Task<Result<std::size_t>> Vault::rotate() {
 Task<Result<void>> Vault::resume() {
     Turns::Turn turn(turns_, "");
     co_await turn;
-    TURNOUT_CO_TRY(const auto all, keys());
+    TURNOUT_CO_TRY(auto all, keys());
     if (!all) {
-        TURNOUT_CO_TRY(const auto rows, store_.scan(Table::Secret, with_prefix("", 1)));
-        if (!rows.empty()) co_return lost();
-        co_return Result<void>();
+        TURNOUT_CO_TRY(const auto secrets, store_.scan(Table::Secret, with_prefix("", 1)));
+        TURNOUT_CO_TRY(const auto machines, store_.scan(Table::MachineSecret, with_prefix("", 1)));
+        if (secrets.empty() && machines.empty()) co_return Result<void>();
+        TURNOUT_CO_TRY(all, keys_or_new());
     }
     TURNOUT_CO_TRY([[maybe_unused]] const std::size_t count, co_await seal_all(*all));
     co_return Result<void>();

@@ -1,5 +1,6 @@
 // The secrets of workspaces: rows of Table::Secret, sealed (io/seal/seal.h) by a key that lies in a
-// file beside the database, so that a copy of the database alone tells none.
+// file beside the database, so that a copy of the database alone tells none. So are the rows of
+// Table::MachineSecret, which machine_secrets.h writes; `resume` seals those of earlier builds.
 //
 // The key is made with the first secret. It is read anew each time, so that a file that is missing,
 // or another one, is noticed at once and named. While `rotate` is under way the file has both keys;
@@ -37,7 +38,7 @@ struct SecretInfo {
     std::string created_by, changed_by;
 };
 
-// The only writer of its table. Store, clock and random outlive it.
+// The only writer of Table::Secret. Store, clock and random outlive it.
 class Vault {
 public:
     Vault(Store& store, const Clock& clock, Random& random, KeyFile file)
@@ -54,6 +55,10 @@ public:
     // The value. NotFound; FailedPrecondition, Internal: the key is not there, or not the one.
     Result<Secret> reveal(std::string_view wsid, std::string_view name) const;
 
+    // The value of a row that another one writes, soon, and what was sealed in it.
+    Result<std::string> sealed_row(Table table, std::string_view key, const Secret& text);
+    Result<Secret> open_row(Table table, std::string_view key, std::string_view row) const;
+
     // Another key: how many secrets it seals now.
     Task<Result<std::size_t>> rotate();
     // What an earlier rotation left; nothing otherwise.
@@ -61,9 +66,12 @@ public:
 
 private:
     Result<std::optional<SealingKeys>> keys() const;
+    Result<SealingKeys> keys_or_new();
+    Result<bool> anything_sealed() const;
     Task<Result<std::size_t>> seal_all(SealingKeys keys);
     Failure lost() const;
-    Result<Secret> open(const SealingKeys& keys, std::string_view key, std::string_view row) const;
+    Result<Secret> open(const SealingKeys& keys, Table table, std::string_view key,
+                        std::string_view row) const;
 
     Store& store_;
     const Clock& clock_;

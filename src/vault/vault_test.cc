@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
 
 #include "base/json.h"
 #include "base/text.h"
 #include "store/memory/memory_store.h"
 #include "store/test_world.h"
+#include "vault/machine_secrets.h"
 
 namespace turnout {
 namespace {
@@ -68,11 +70,29 @@ protected:
         return opened ? opened->reveal() : opened.error().reason;
     }
     std::string row(const std::string& key) { return (*disk.get(Table::Secret, key))->value; }
-    void put_row(const std::string& key, std::string text) {
+    void put_row(const std::string& key, std::string text, Table table = Table::Secret) {
         Batch batch;
-        batch.put(Table::Secret, key, std::move(text));
+        batch.put(table, key, std::move(text));
         disk.store.commit(std::move(batch), [](auto) {});
         disk.loop.settle();
+    }
+    // What opens a machine: as a build before the vault kept it, or as it is kept.
+    void put_plain_machine(const std::string& key) {
+        put_row(key, R"({"key":"the key of )" + key + R"(","password":""})", Table::MachineSecret);
+    }
+    void put_machine(const std::string& key) {
+        const auto row =
+            write_machine_secret(vault, key, {Secret("the key of " + key), Secret("")});
+        ASSERT_TRUE(row) << row.error().message;
+        put_row(row->key, row->value.value(), Table::MachineSecret);
+    }
+    std::string machine(const std::string& key) {
+        const auto read = read_machine_secret(vault, disk, key);
+        if (!read) return read.error().reason;
+        return *read ? (*read)->key.reveal() : "none";
+    }
+    std::string machine_row(const std::string& key) {
+        return (*disk.get(Table::MachineSecret, key))->value;
     }
     std::vector<Record> rows() { return *disk.scan(Table::Secret, {}); }
     std::size_t keys() { return parse_sealing_keys(*disk.file)->keys.size(); }
@@ -182,6 +202,63 @@ TEST_F(VaultTest, ARotationThatIsKilledAnywhereLosesNothing) {
     EXPECT_EQ(killed, 5) << "the file, three batches, and the file again";
     EXPECT_EQ(parse_sealing_keys(*disk.file)->find(first), nullptr);
     EXPECT_EQ(*wait(vault.rotate()), 250u);
+}
+
+TEST_F(VaultTest, WhatOpensMachinesIsSealedAsSecretsAre) {
+    EXPECT_EQ(machine("ws/vm"), "none");
+    put_machine("ws/vm");
+    EXPECT_EQ(machine("ws/vm"), "the key of ws/vm");
+    EXPECT_EQ(machine_row("ws/vm").find("the key"), std::string::npos);
+    put_row("ws/other", machine_row("ws/vm"), Table::MachineSecret);
+    EXPECT_EQ(machine("ws/other"), "SealBroken") << "another's row";
+    set("ws", "vm", "a secret of that name");
+    put_row("ws/third", row("ws/vm"), Table::MachineSecret);
+    EXPECT_EQ(machine("ws/third"), "SealBroken") << "a row of another table";
+    disk.file.reset();
+    EXPECT_EQ(machine("ws/vm"), "SealingKeyMissing");
+    const auto refused = wait(vault.set("ws", "b", Secret("b's value"), "ann"));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().reason, "SealingKeyMissing");
+}
+
+TEST_F(VaultTest, WhatEarlierBuildsKeptInPlainTextIsSealedHoweverOftenThatIsKilled) {
+    std::set<std::string> keys;
+    for (int i = 0; i < 150; ++i) keys.insert("ws/vm-" + std::to_string(i));
+    for (const std::string& key : keys) put_plain_machine(key);
+    int killed = 0;
+    for (int steps = 0;; ++steps) {
+        disk.steps = steps;
+        Vault next(disk, disk.loop, random, disk.key_file());
+        const bool done = wait(next.resume()).has_value();
+        disk.steps = 1'000'000;
+        for (const std::string& key : keys) ASSERT_EQ(machine(key), "the key of " + key);
+        if (done) break;
+        ++killed;
+    }
+    EXPECT_EQ(killed, 2) << "the file, two batches, of which one stays done";
+    for (const std::string& key : keys)
+        EXPECT_EQ(machine_row(key).find("the key"), std::string::npos);
+    const std::string before = machine_row("ws/vm-7");
+    EXPECT_EQ(*wait(vault.rotate()), 150u);
+    EXPECT_NE(machine_row("ws/vm-7"), before);
+    EXPECT_EQ(machine("ws/vm-7"), "the key of ws/vm-7");
+}
+
+// Machines come and go while their rows are sealed anew.
+TEST_F(VaultTest, ARowThatChangesUnderARotationIsSealedAsItIsThen) {
+    put_machine("ws/a");
+    put_machine("ws/b");
+    const std::string old_row = machine_row("ws/a");
+    auto outcome = begin(vault.rotate());
+    Batch batch;
+    batch.erase(Table::MachineSecret, "ws/b");
+    disk.store.commit(std::move(batch), [](auto) {});
+    disk.loop.settle();
+    ASSERT_TRUE(outcome.done());
+    EXPECT_TRUE(*outcome) << outcome->error().message;
+    EXPECT_NE(machine_row("ws/a"), old_row);
+    EXPECT_EQ(machine("ws/a"), "the key of ws/a");
+    EXPECT_EQ(machine("ws/b"), "none");
 }
 
 TEST_F(VaultTest, ABackupOfTheDatabaseOpensWithTheKeyFileOfAfterwards) {

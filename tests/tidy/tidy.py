@@ -48,7 +48,7 @@ LAYERS = {
     "agent": {"environment", "protocol", "io", "io/posix", "supervisor"} | PURE,
     "submission": {"environment", "fetch", "model", "resources", "protocol", "yaml", "io"} | PURE,
     "control": {"schedule", "tracking", "blob", "store", "model", "resources", "protocol", "yaml", "io"} | PURE,
-    "vault": {"store", "protocol", "io", "io/seal"} | PURE,
+    "vault": {"store", "model", "resources", "protocol", "yaml", "io", "io/seal"} | PURE,
     "access": PURE,
     "api": {"access", "vault", "control", "catalog", "submission", "fetch", "schedule", "tracking", "blob", "store", "environment", "model", "resources", "protocol", "yaml", "io"} | PURE,
     "client": {"schedule", "model", "resources", "protocol", "yaml", "io", "io/tls", "io/posix"} | PURE,

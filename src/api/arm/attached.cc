@@ -5,8 +5,8 @@
 
 #include "base/hash.h"
 #include "base/text.h"
-#include "control/machine_secrets.h"
 #include "resources/resources.h"
+#include "vault/machine_secrets.h"
 
 namespace turnout::api {
 namespace arm {
@@ -122,9 +122,12 @@ Result<Compute> read_machine(Services& services, const Workspace& workspace,
     const Json& account = inner.at("administratorAccount");
     const MachineSecret secret = TURNOUT_TRY(read_secret(account));
     const std::string key = workspace.id + "/" + name;
+    if (!services.machine_of || !services.vault)
+        return fail(Code::InvalidArgument, "ComputeTypeNotSupported",
+                    "this server cannot reach machines by SSH", "properties.computeType");
     std::optional<MachineSecret> had;
     if (before && before->attached) {
-        had = TURNOUT_TRY(read_machine_secret(services.store, key));
+        had = TURNOUT_TRY(read_machine_secret(*services.vault, services.store, key));
     } else if (before) {
         return fail(Code::Conflict, "ComputeUpdateNotSupported",
                     "compute '" + name + "' exists and is a cluster: choose another name",
@@ -135,9 +138,6 @@ Result<Compute> read_machine(Services& services, const Workspace& workspace,
     wanted.folder = folder_for(workspace.id, name);
     wanted.host_key = body.at("tags").at(kHostKeyTag).as_string();
     if (!secret.empty() || had) wanted.secret = key;
-    if (!services.machine_of)
-        return fail(Code::InvalidArgument, "ComputeTypeNotSupported",
-                    "this server cannot reach machines by SSH", "properties.computeType");
 
     Compute compute;
     compute.workspace = workspace.id;
@@ -175,7 +175,8 @@ Result<Compute> read_machine(Services& services, const Workspace& workspace,
         }
         compute.created = before->created;
     }
-    if (other_secret) together.push_back(write_machine_secret(key, secret));
+    if (other_secret)
+        together.push_back(TURNOUT_TRY(write_machine_secret(*services.vault, key, secret)));
     compute.attached = std::move(machine);
     return compute;
 }

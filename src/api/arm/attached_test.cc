@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "api/test_world.h"
-#include "control/machine_secrets.h"
+#include "vault/machine_secrets.h"
 
 namespace turnout::api {
 namespace {
@@ -116,10 +116,10 @@ TEST_F(Machines, WhatOpensThemIsInItsOwnRowAndNowhereElse) {
         const auto rows = world.store.scan(table, with_prefix(""));
         ASSERT_TRUE(rows);
         for (const Record& row : *rows)
-            EXPECT_EQ(row.value.find(secret) != std::string::npos, table == Table::MachineSecret)
+            EXPECT_EQ(row.value.find(secret), std::string::npos)
                 << name_of(table) << " " << row.key;
     }
-    const auto kept = read_machine_secret(world.store, world.workspace.id + "/vm");
+    const auto kept = read_machine_secret(world.vault, world.store, world.workspace.id + "/vm");
     ASSERT_TRUE(kept && *kept);
     EXPECT_TRUE((*kept)->key.matches(kKey));
     // Nor in what is refused.
@@ -216,7 +216,7 @@ TEST_F(Machines, AreDetachedAndNotDeleted) {
     world.control.machine_cleared(world.workspace.id, "vm", "something may be left");
     world.loop.settle();
     EXPECT_EQ(world.send("GET", "/computes/vm").status, 404);
-    const auto kept = read_machine_secret(world.store, world.workspace.id + "/vm");
+    const auto kept = read_machine_secret(world.vault, world.store, world.workspace.id + "/vm");
     EXPECT_TRUE(kept && !*kept);
     EXPECT_NE(world.send("GET", "/events").text.find("something may be left"), std::string::npos);
     EXPECT_EQ(world.control.pools().size(), 1u);
