@@ -55,7 +55,7 @@ def in_child(what):
 
 
 tries = {"list the data folder": lambda: os.listdir(at["data"]) != []}
-for name in ("admin.key", "keys.json", "ca.key", "server.key", "turnout.db", "users.json", "pools.yaml"):
+for name in ("admin.key", "keys.json", "ca.key", "server.key", "secrets.key", "turnout.db", "users.json", "pools.yaml"):
     tries["read " + name] = lambda name=name: read(f"{at['data']}/{name}")
 tries |= {
     "read another workspace's job": lambda: read(at["secret"]),

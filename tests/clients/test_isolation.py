@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="users of their own ar
 
 # What the same job gets where all run as root, the server's user. Each of them is null with workspace_uid.
 GOT_AS_ROOT = {
-    "list the data folder", "read admin.key", "read keys.json", "read ca.key", "read server.key", "read turnout.db", "read pools.yaml",
+    "list the data folder", "read admin.key", "read keys.json", "read ca.key", "read server.key", "read secrets.key", "read turnout.db",
+    "read pools.yaml",
     "read another workspace's job", "read another workspace's node token", "list another workspace's nodes",
     "write into another workspace's cache", "connect to another workspace's supervisor", "connect to the agents' socket of root",
     "become root", "become another workspace's user", "take another group", "root's memory", "gain rights by a setuid program",
@@ -74,6 +75,7 @@ class World:
 
     def furnish(self):
         self.server.turnout("workspace", "create", "-n", "second")
+        self.server.turnout("secret", "set", "planted", "--value-file", "-", input="what another job may have")  # makes secrets.key
         for workspace in ("default", "second"):
             self.server.turnout("compute", "create", "-n", "cpu", "-w", workspace, "--type", "amlcompute", "--size", "STANDARD_DS1_v2",
                                 "--max-instances", "2", "--idle-time-before-scale-down", "600")

@@ -81,6 +81,21 @@ std::optional<Identity> read_identity(const std::string& data) {
                      static_cast<uid_t>(json->at("last").as_int())}};
 }
 
+// A node of that server that is left there; "" if there is none.
+std::string node_left_in(const std::string& folder, const std::string& id) {
+    const auto users = list_directory(folder);
+    if (!users) return {};
+    for (const DirectoryEntry& user : *users) {
+        const std::string place = folder + "/" + user.name;
+        const Result<std::string> text = read_file(place + "/owner.json", 64 << 10);
+        const Result<Json> owner = text ? parse_json(*text) : Result<Json>(Json());
+        if (!owner || owner->at("data").as_string() != id) continue;
+        const auto nodes = list_directory(place + "/nodes");
+        if (nodes && !nodes->empty()) return place + "/nodes/" + nodes->front().name;
+    }
+    return {};
+}
+
 // Which server that data folder is, for as long as it is there.
 Result<std::string> identity_of(const std::string& data, const UsersSettings& settings) {
     Identity now{{}, data, settings.folder, settings.range};
@@ -88,6 +103,14 @@ Result<std::string> identity_of(const std::string& data, const UsersSettings& se
         const bool copied = before->data != data &&
                             read_identity(before->data).value_or(Identity{}).id == before->id;
         if (!copied) now.id = before->id;
+        // What runs there would not be found, and what it does be begun a second time.
+        if (!copied && !before->folder.empty() && before->folder != settings.folder)
+            if (const std::string node = node_left_in(before->folder, before->id); !node.empty())
+                return refuse("the pool's `folder` was '" + before->folder +
+                              "', where a node is still ('" + node +
+                              "'): write that until no "
+                              "cluster has a node, then '" +
+                              settings.folder + "'");
     }
     if (now.id.empty()) {
         const std::string bytes = TURNOUT_TRY(read_file("/proc/sys/kernel/random/uuid", 64));

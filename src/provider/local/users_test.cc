@@ -106,6 +106,21 @@ TEST_F(NodeUsersTest, ACopyOfADataFolderIsAnotherServerAndAMovedOneTheSame) {
     EXPECT_EQ(open("/moved").value().claim("a").value().uid, a);
 }
 
+TEST_F(NodeUsersTest, AnotherFolderIsRefusedAsLongAsANodeIsInTheOneBefore) {
+    const NodeUser a = open().value().claim("a").value();
+    ASSERT_TRUE(make_directories(a.nodes() + "/a_cpu_node-1", 0700));
+    const UsersSettings before = settings;
+    settings.folder = root + "/elsewhere";
+    const auto refused = open();
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message.find(a.nodes() + "/a_cpu_node-1"), std::string::npos)
+        << refused.error().message;
+    EXPECT_EQ(NodeUsers::earlier(root + "/data"), before) << "nothing changed";
+    EXPECT_TRUE(open("/other")) << "another server has no node there";
+    ASSERT_TRUE(remove_tree(a.nodes() + "/a_cpu_node-1"));
+    EXPECT_TRUE(open());
+}
+
 TEST_F(NodeUsersTest, WhatCannotBeHadIsRefusedWithTheReason) {
     const auto why = [&] {
         const auto opened = open();
