@@ -50,12 +50,12 @@ TEST(History, ALogLinkHoldsForItsJobOnly) {
     TestServer server;
     server.put_job("job-1");
     server.put_job("job-2");
-    server.append("job-1", 0, "one");
-    server.append("job-2", 0, "two");
+    server.append("job-1", 0, "one\n");
+    server.append("job-2", 0, "two\n");
     const Secret& key = server.authority->link_key();
     const std::string good = sign_log_link(key, server.workspace.id, "job-1",
                                            "user_logs/std_log.txt", server.clock.now());
-    EXPECT_EQ(server.send("GET", good).body, "one");
+    EXPECT_EQ(server.send("GET", good).body, "one\n");
     std::string other = good;
     other.replace(other.find("job-1"), 5, "job-2");
     EXPECT_EQ(server.send("GET", other).status, 403);
@@ -105,6 +105,32 @@ TEST(History, ALongPollWaitsForLinesAndForTheEnd) {
     const Reply end = server.send("GET", log + "&offset=6&wait=30");
     EXPECT_EQ(end.body, "");
     EXPECT_EQ(end.headers.get("X-Turnout-Log-Complete"), "true");
+}
+
+// azure-ai-ml prints each line that it has not counted before: half of one it would count, too.
+TEST(History, WhoReadsAGrowingLogFromItsBeginningGetsWholeLines) {
+    TestServer server;
+    JobRecord job = server.put_job("job-1");
+    server.append("job-1", 0, "half");
+    const std::string log = sign_log_link(server.authority->link_key(), server.workspace.id,
+                                          "job-1", "user_logs/std_log.txt", server.clock.now());
+    EXPECT_EQ(server.send("GET", log).body, "");
+    EXPECT_EQ(server.send("GET", log + "&offset=0").body, "half");
+    server.append("job-1", 4, " a line\nand more");
+    EXPECT_EQ(server.send("GET", log).body, "half a line\n");
+    EXPECT_EQ(server.send("GET", log).headers.get("X-Turnout-Log-Length"), "12");
+    EXPECT_EQ(server.send("GET", log + "&offset=12").body, "and more");
+    const std::string dots(70'000, '.');
+    server.append("job-1", 20, dots);
+    EXPECT_EQ(server.send("GET", log).body, "half a line\nand more" + dots) << "too long to wait";
+    server.append("job-1", 20 + dots.size(), "\nthe end");
+    EXPECT_TRUE(server.send("GET", log).body.ends_with(".\n"));
+    job.status = JobStatus::Completed;
+    job.ended = server.clock.now();
+    Batch batch;
+    turnout::put_job(batch, job);
+    server.store.commit(std::move(batch), [](auto) {});
+    EXPECT_TRUE(server.send("GET", log).body.ends_with(".\nthe end"));
 }
 
 TEST(History, ALargeLogIsWhole) {

@@ -31,7 +31,7 @@ Result<std::string> verify_log_link(const Secret& key, std::string_view wsid, st
 // The answer to a request for a log whose right to read was checked: `offset` and `wait` (seconds,
 // long poll) of the query, Range, ETag = length, X-Turnout-Log-Length, X-Turnout-Log-Complete. It
 // is text: each byte that is no UTF-8 is sent as '?', and a log that grows ends at a whole
-// character.
+// character, or at a whole line for who reads it from its beginning, without offset and Range.
 Task<Result<http::Response>> send_log(Services& services, Call& call, std::string wsid,
                                       std::string job, std::string path);
 

@@ -15,6 +15,7 @@ namespace {
 constexpr std::int64_t kDay = 86'400;
 constexpr std::uint64_t kPiece = 256 << 10;
 constexpr std::int64_t kMaxWaitSeconds = 60;
+constexpr std::uint64_t kLongestLine = 64 << 10;
 
 std::string signature(const Secret& key, std::string_view wsid, std::string_view job,
                       std::string_view expiry, std::string_view holder) {
@@ -111,6 +112,19 @@ Result<std::uint64_t> shown_length(Tracking& tracking, const std::string& wsid,
     return length - unfinished_utf8(end);
 }
 
+// Who reads a growing log from its beginning, again and again, counts lines, as azure-ai-ml does:
+// of one that it saw half it would never print the rest. A line that is too long for that is cut.
+Result<std::uint64_t> length_of_lines(Tracking& tracking, const std::string& wsid,
+                                      const std::string& job, const std::string& path,
+                                      std::uint64_t length) {
+    const std::uint64_t back = std::min<std::uint64_t>(kLongestLine, length);
+    if (back == 0) return length;
+    const std::string end = TURNOUT_TRY(tracking.read_log(wsid, job, path, length - back, back));
+    const std::size_t newline = end.rfind('\n');
+    if (newline != std::string::npos) return length - back + newline + 1;
+    return back == length ? 0 : shown_length(tracking, wsid, job, path, length);
+}
+
 std::string path_of_log(std::string_view wsid, std::string_view job, std::string_view path) {
     return "/logs/" + percent_encode(wsid) + "/" + percent_encode(job) + "/" +
            percent_encode(path, "/");
@@ -183,6 +197,8 @@ Task<Result<http::Response>> send_log(Services& services, Call& call, std::strin
         if (!number) co_return invalid("'" + std::string(text) + "' is not an offset", "offset");
         offset = static_cast<std::uint64_t>(*number);
     }
+    const bool counts_lines =
+        call.query_value("offset").empty() && call.request.headers.get("range").empty();
     Span wait{};
     if (const std::string_view text = call.query_value("wait"); !text.empty()) {
         const auto number = to_number(text);
@@ -206,7 +222,8 @@ Task<Result<http::Response>> send_log(Services& services, Call& call, std::strin
                                    wsid, job, path, std::max(offset, stored), patience, stop));
         length = stored;
         if (!complete) {
-            TURNOUT_CO_TRY(length, shown_length(services.tracking, wsid, job, path, stored));
+            TURNOUT_CO_TRY(length, (counts_lines ? length_of_lines : shown_length)(
+                                       services.tracking, wsid, job, path, stored));
         }
         if (length > offset || complete || left <= Span(0) || (stop && stop->stopped())) break;
     }
