@@ -215,6 +215,9 @@ private:
     std::shared_ptr<Node> root_;
 };
 
+// The token of "Authorization: Bearer TOKEN"; "" if there is none.
+std::string_view bearer_of(const http::Request& request);
+
 // Who does what the call asks for: a user, or the one who submitted the job whose token it is.
 Result<Author> author_of(Services& services, const Principal& who);
 inline Result<Author> author_of(Services& services, const Call& call) {

@@ -90,15 +90,6 @@ Result<std::vector<std::string_view>> decode_segments(std::string_view path,
     return segments;
 }
 
-std::string_view bearer_of(const http::Request& request) {
-    const std::string_view header = request.headers.get("authorization");
-    constexpr std::string_view scheme = "bearer ";
-    if (header.size() <= scheme.size() ||
-        !equal_ignoring_case(header.substr(0, scheme.size()), scheme))
-        return {};
-    return trim(header.substr(scheme.size()));
-}
-
 Error unauthenticated(std::string message) {
     return Error{Code::Unauthenticated, "AuthenticationFailed", std::move(message), "", nullptr};
 }
@@ -473,6 +464,15 @@ Task<http::Response> Router::handle(Services& services, const http::Request& req
     }
     add_request_ids(services, request, response);
     co_return response;
+}
+
+std::string_view bearer_of(const http::Request& request) {
+    const std::string_view header = request.headers.get("authorization");
+    constexpr std::string_view scheme = "bearer ";
+    if (header.size() <= scheme.size() ||
+        !equal_ignoring_case(header.substr(0, scheme.size()), scheme))
+        return {};
+    return trim(header.substr(scheme.size()));
 }
 
 Result<Author> author_of(Services& services, const Principal& who) {

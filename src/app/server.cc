@@ -731,12 +731,9 @@ Task<http::Response> Server::handle_of_user(std::string workspace, const http::R
 
 // Whose the token is that comes with it; nothing if there is none, or none that holds.
 std::optional<api::Principal> Server::principal_of(const http::Request& request) const {
-    constexpr std::string_view scheme = "bearer ";
-    const std::string_view header = request.headers.get("authorization");
-    if (header.size() < scheme.size() ||
-        !equal_ignoring_case(header.substr(0, scheme.size()), scheme))
-        return std::nullopt;
-    auto who = authority_->check(trim(header.substr(scheme.size())));
+    const std::string_view token = api::bearer_of(request);
+    if (token.empty()) return std::nullopt;
+    auto who = authority_->check(token);
     if (!who) return std::nullopt;
     return std::move(*who);
 }
