@@ -92,7 +92,8 @@ std::span<const Role> built_in_roles() {
          {std::string(action::kReadAudit)}},
         // As in Azure, and with the workspace itself, without which no client gets anywhere.
         {"AzureML Data Scientist",
-         "Everything in a workspace, but for computes, keys, and the workspace itself.",
+         "Everything in a workspace, but for computes, keys, secrets, drills, and the workspace "
+         "itself.",
          {"Microsoft.MachineLearningServices/workspaces/read",
           "Microsoft.MachineLearningServices/workspaces/*/read",
           "Microsoft.MachineLearningServices/workspaces/*/action",

@@ -52,9 +52,21 @@ Result<std::vector<Pool>> ServerPools::read() const {
                 file_ + ": pools." + pool.name + ": expected 'settings', which name its hosts",
                 pool.name);
         if (!pool.slots) pool.slots = slots;
+        TURNOUT_TRY(check_slots(pool, *pool.slots));
     }
     (void)TURNOUT_TRY(users_of(pools));
     return pools;
+}
+
+Result<void> ServerPools::check_slots(const Pool& pool, std::int64_t slots) const {
+    const auto hosts = hosts_.find(pool.provider);
+    if (hosts == hosts_.end()) return {};
+    const int most = hosts->second.slots(pool.settings);
+    if (slots <= most) return {};
+    return invalid("pool '" + pool.name + "': 'slots' is " + std::to_string(slots) +
+                       ", and its hosts have " + std::to_string(most) +
+                       " in all: say more 'slots' of a host, or name another host",
+                   "slots");
 }
 
 Result<AttachedMachine> ServerPools::machine_of(const MachineWanted& wanted,

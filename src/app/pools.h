@@ -35,6 +35,8 @@ public:
 
     // As the file is now; without one the default pool alone.
     Result<std::vector<Pool>> read() const;
+    // InvalidArgument: its hosts carry fewer nodes than that.
+    Result<void> check_slots(const Pool& pool, std::int64_t slots) const;
     // For a machine that is to be attached; `control` has the pools that may describe it.
     Result<AttachedMachine> machine_of(const MachineWanted& wanted, const Control& control) const;
     Task<Json> check_machine(AttachedMachine machine) const;

@@ -873,6 +873,9 @@ Task<Result<http::Response>> Server::set_slots(api::Call& call) {
         co_return invalid("'slots' is " + body.at("slots").dump() +
                               ": expected a whole number from 1 to " + with_commas(kMostSlots),
                           "slots");
+    if (const auto there = control_->pool(name); there && !there->missing) {
+        TURNOUT_CO_TRY_VOID(pools_->check_slots(there->pool, wanted));
+    }
     const int before = control_->slots(name);
     Later<Result<void>> set;
     control_->set_slots(

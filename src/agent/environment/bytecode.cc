@@ -24,9 +24,12 @@ import compileall, os, sys
 folder, agent = sys.argv[1], int(sys.argv[2])
 os.nice(19)
 os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+begun = os.stat(folder)
+os.makedirs = lambda path, *_, **more: os.mkdir(path)  # none whose parent is gone
 for path, folders, files in os.walk(os.path.join(folder, "lib")):
     if not any(name.endswith(".py") for name in files): continue
     os.kill(agent, 0)
+    if not os.path.samestat(begun, os.stat(folder)): break  # it is another one by now
     compiled = os.path.join(path, "__pycache__")
     for each in (path, compiled):
         if os.path.isdir(each): os.chmod(each, 0o755)

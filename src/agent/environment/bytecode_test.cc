@@ -4,9 +4,12 @@
 #include <stdlib.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+
+#include "io/posix/test_until.h"
 
 namespace turnout::environment {
 namespace {
@@ -86,6 +89,28 @@ TEST_F(BytecodeTest, OnlyCompleteEnvironmentsOfTheSamePythonCount) {
     complete("other");
     write(packages("new") + "a.py", "x = 1\n");
     EXPECT_EQ(adopt_bytecode(folder + "/new", "mark", false), 0u);
+}
+
+// An environment that is built anew, or removed, goes in one step: nothing makes its folder again.
+TEST_F(BytecodeTest, WhatIsGoneIsNotMadeAgain) {
+    std::string text;  // some milliseconds to compile
+    for (int i = 0; i < 1000; ++i) text += "def f" + std::to_string(i) + "(a): return [a, a + 1]\n";
+    const std::string place = folder + "/new", code = packages("new") + "__pycache__";
+    for (int round = 0; round < 3; ++round) {
+        for (int i = 0; i < 30; ++i) write(packages("new") + "m" + std::to_string(i) + ".py", text);
+        fs::create_directories(place + "/bin");
+        fs::create_symlink("/usr/bin/python3", place + "/bin/python");
+        compile_later(place, {"PATH=/usr/bin:/bin"});
+        ASSERT_TRUE(wait_until([&] { return fs::exists(code) && !fs::is_empty(code); }));
+        fs::rename(place, folder + "/going");
+        fs::remove_all(folder + "/going");
+        ASSERT_TRUE(wait_until([&] {
+            // Not the shell itself, which has the words, too.
+            const std::string words = "/tm[p]" + place.substr(4) + "/bin";
+            return std::system(("pgrep -f '" + words + "' >/dev/null").c_str()) != 0;
+        }));
+        ASSERT_FALSE(fs::exists(place)) << "round " << round;
+    }
 }
 
 }  // namespace

@@ -214,6 +214,15 @@ std::string reason_of(const std::deque<std::string>& tail) {
     return reason.empty() ? joined(tail) : reason;
 }
 
+// In one step, since what compiles its bytecode may be at it. A cache finishes what is interrupted
+// here (provider/local/cache.cc).
+void put_away(const std::string& folder) {
+    const std::size_t name = folder.rfind('/') + 1;
+    const std::string going = folder.substr(0, name) + ".going-" + folder.substr(name);
+    (void)remove_tree(going);
+    (void)remove_tree(rename(folder.c_str(), going.c_str()) == 0 ? going : folder);
+}
+
 Result<void> build(const TaskEnvironment& environment, const Settings& settings,
                    const std::string& folder, const std::function<void(std::string_view)>& log,
                    const std::atomic<bool>& cancel) {
@@ -230,7 +239,7 @@ Result<void> build(const TaskEnvironment& environment, const Settings& settings,
         [[maybe_unused]] const Result<void> known =
             survey_pythons(settings);  // else when the server starts
     }
-    (void)remove_tree(folder);
+    put_away(folder);
     std::vector<std::string> variables = python_variables(settings);
     add_pip_settings(settings, variables);
     // Links into uv's cache are quick, but what a task writes into a file must stay with the task.
@@ -414,7 +423,7 @@ Result<Prepared> prepare(const TaskEnvironment& environment, const Settings& set
             }
         auto built = build(environment, settings, folder, log, cancel);
         if (!built) {
-            (void)remove_tree(folder);
+            put_away(folder);
             if (const Code code = built.error().code; code == Code::FailedPrecondition ||
                                                       code == Code::InvalidArgument ||
                                                       code == Code::Unavailable)
