@@ -52,7 +52,8 @@ Result<std::vector<Pool>> ServerPools::read() const {
                 file_ + ": pools." + pool.name + ": expected 'settings', which name its hosts",
                 pool.name);
         if (!pool.slots) pool.slots = slots;
-        TURNOUT_TRY(check_slots(pool, *pool.slots));
+        if (const auto fits = check_slots(pool, *pool.slots); !fits)
+            return invalid(file_ + ": pools." + fits.error().message, pool.name);
     }
     (void)TURNOUT_TRY(users_of(pools));
     return pools;
@@ -63,9 +64,9 @@ Result<void> ServerPools::check_slots(const Pool& pool, std::int64_t slots) cons
     if (hosts == hosts_.end()) return {};
     const int most = hosts->second.slots(pool.settings);
     if (slots <= most) return {};
-    return invalid("pool '" + pool.name + "': 'slots' is " + std::to_string(slots) +
-                       ", and its hosts have " + std::to_string(most) +
-                       " in all: say more 'slots' of a host, or name another host",
+    return invalid(pool.name + ".slots: expected at most " + std::to_string(most) +
+                       ", which its hosts have in all, found " + std::to_string(slots) +
+                       ": say more 'slots' of a host, or name another host",
                    "slots");
 }
 

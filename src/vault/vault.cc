@@ -205,6 +205,20 @@ Result<Secret> Vault::reveal(std::string_view wsid, std::string_view name) const
     return open_row(Table::Secret, key, row->value);
 }
 
+// The row by the first of the keys; "" if it is so.
+Result<std::string> Vault::resealed(const SealingKeys& all, Table table, const Record& row) {
+    Json json = Json::object();
+    Secret text(row.value);  // a plain row is sealed as it is
+    if (!is_plain(table, row.value)) {
+        if (sealed_by(TURNOUT_TRY(sealed_in(row.value))) == all.keys.front().id) return "";
+        text = TURNOUT_TRY(open(all, table, row.key, row.value));
+        json = TURNOUT_TRY(parse_json(row.value));
+    }
+    json.set("sealed",
+             to_base64(seal(all.keys.front(), text.reveal(), about(table, row.key), random_)));
+    return json.dump();
+}
+
 // All rows by the first of the keys. What does not open stays as it is, and the first of those is
 // told.
 Task<Result<std::size_t>> Vault::seal_all(SealingKeys all) {
@@ -216,27 +230,11 @@ Task<Result<std::size_t>> Vault::seal_all(SealingKeys all) {
             TURNOUT_CO_TRY(const auto rows, store_.scan(table, {from, "", kRowsAtOnce}));
             if (rows.empty()) break;
             Batch batch;
-            std::size_t good = 0;
             for (const Record& row : rows) {
-                const bool plain = is_plain(table, row.value);
-                ++good;
-                if (!plain) {
-                    const Result<std::string> sealed = sealed_in(row.value);
-                    if (sealed && sealed_by(*sealed) == all.keys.front().id) continue;
-                }
-                auto value = plain ? Result<Secret>(Secret(row.value))
-                                   : open(all, table, row.key, row.value);
-                if (!value) {
-                    if (!wrong) wrong = value.error();
-                    continue;
-                }
-                Json json = Json::object();
-                if (!plain) {
-                    TURNOUT_CO_TRY(json, parse_json(row.value));
-                }
-                json.set("sealed", to_base64(seal(all.keys.front(), value->reveal(),
-                                                  about(table, row.key), random_)));
-                batch.put(table, row.key, json.dump(), row.revision);
+                Result<std::string> value = resealed(all, table, row);
+                if (!value && !wrong) wrong = value.error();
+                if (value && !value->empty())
+                    batch.put(table, row.key, std::move(*value), row.revision);
             }
             if (!batch.empty()) {
                 const auto committed = co_await store_.commit(std::move(batch));
@@ -245,7 +243,7 @@ Task<Result<std::size_t>> Vault::seal_all(SealingKeys all) {
                     continue;
                 if (!committed) co_return Failure(committed.error());
             }
-            sealed_now += good;
+            sealed_now += rows.size();
             from = rows.back().key + '\0';
         }
     }

@@ -68,6 +68,7 @@ private:
     Result<std::optional<SealingKeys>> keys() const;
     Result<SealingKeys> keys_or_new();
     Result<bool> anything_sealed() const;
+    Result<std::string> resealed(const SealingKeys& keys, Table table, const Record& row);
     Task<Result<std::size_t>> seal_all(SealingKeys keys);
     Failure lost() const;
     Result<Secret> open(const SealingKeys& keys, Table table, std::string_view key,

@@ -55,6 +55,15 @@ def test_check_goes_there_and_says_what_it_found(lab, hosts):
         assert one["python"].startswith("3.") and one["free_bytes"] > 0 and one["system"].startswith("Linux "), one
     assert pool["slots"] == 2
     assert f"pool 'lab': {hosts.all[0].name} works: Linux " in done.stderr
+    more = lab.turnout("pool", "update", "lab", "--slots", "3", check=False)
+    assert more.returncode != 0 and "lab.slots: expected at most 2, which its hosts have in all, found 3" in more.stderr, more.stderr
+    file = lab.data / "pools.yaml"
+    before = file.read_text()
+    file.write_text(before.replace("  lab:\n", "  lab:\n    slots: 3\n"))
+    assert file.read_text() != before
+    checked = lab.turnout("pool", "check", check=False)
+    file.write_text(before)
+    assert f"{file}: pools.lab.slots: expected at most 2" in checked.stdout + checked.stderr, checked
 
 
 def test_a_job_with_all_that_a_job_has(lab, hosts, sdk, tmp_path):

@@ -217,8 +217,7 @@ std::string reason_of(const std::deque<std::string>& tail) {
 // In one step, since what compiles its bytecode may be at it. A cache finishes what is interrupted
 // here (provider/local/cache.cc).
 void put_away(const std::string& folder) {
-    const std::size_t name = folder.rfind('/') + 1;
-    const std::string going = folder.substr(0, name) + ".going-" + folder.substr(name);
+    const std::string going = going_from(folder);
     (void)remove_tree(going);
     (void)remove_tree(rename(folder.c_str(), going.c_str()) == 0 ? going : folder);
 }

@@ -330,6 +330,11 @@ Result<void> make_directories(const std::string& path, mode_t mode) {
     return file_failure("cannot make the folder", path, error);
 }
 
+std::string going_from(const std::string& path) {
+    std::string going = path;
+    return going.insert(path.rfind('/') + 1, kGoing);
+}
+
 Result<void> remove_tree(const std::string& path) {
     std::string plain = path;
     while (plain.size() > 1 && plain.ends_with('/')) plain.pop_back();

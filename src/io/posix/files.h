@@ -54,6 +54,10 @@ std::string folder_identity(const std::string& path);
 // what is mounted beneath it is detached, else it stays (reason "Mounted"). Fine if it is not
 // there. What cannot be removed does not keep the rest; the error is the first one.
 Result<void> remove_tree(const std::string& path);
+// Where a folder of a cache lies from the moment that it is out of its place, which is one step for
+// everybody else, until it is removed: beside that place, by a name that begins so.
+inline constexpr std::string_view kGoing = ".going-";
+std::string going_from(const std::string& path);
 
 Result<Fd> open_directory(const std::string& path);
 // Opens `path`, relative and without "..", under an open folder, and never anything outside of it,

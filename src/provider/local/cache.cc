@@ -22,7 +22,6 @@
 namespace turnout {
 namespace {
 
-constexpr std::string_view kGoing = ".going-";  // on its way out
 constexpr std::string_view kBuilding = "building-";
 constexpr std::size_t kDeepest = 200;
 
@@ -218,7 +217,7 @@ std::vector<CachedFolder> LocalCache::list(bool sizes) const {
 Result<bool> LocalCache::remove(const CachedFolder& folder) const {
     const std::size_t slash = folder.path.rfind('/');
     const std::string place = folder.path.substr(0, slash), name = folder.path.substr(slash + 1);
-    const std::string going = place + "/" + std::string(kGoing) + name;
+    const std::string going = going_from(folder.path);
     {
         Fd lock;
         if (folder.kind == "environments") {

@@ -14,9 +14,9 @@
 namespace turnout {
 
 // Kills every process of the node with that folder at one moment: its agent, its supervisor, its
-// tasks. How many there were. NotFound if there was none. `user`: where its workspace has one of
-// its own; then only that one's, and what hangs under no agent and no supervisor of it too: nobody
-// else can have left that.
+// tasks, and what is marked as a helper of its agent (agent/environments.cc). How many there were.
+// NotFound if there was none. `user`: where its workspace has one of its own; then only that one's,
+// and what hangs under no agent and no supervisor of it too: nobody else can have left that.
 Result<int> kill_processes_of(const std::string& folder, std::optional<uid_t> user = {});
 
 // The names of the folders beneath `nodes_folder` of whose node a process lives, whether the folder

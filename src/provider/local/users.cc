@@ -81,17 +81,30 @@ std::optional<Identity> read_identity(const std::string& data) {
                      static_cast<uid_t>(json->at("last").as_int())}};
 }
 
-// A node of that server that is left there; "" if there is none.
-std::string node_left_in(const std::string& folder, const std::string& id) {
-    const auto users = list_directory(folder);
-    if (!users) return {};
-    for (const DirectoryEntry& user : *users) {
-        const std::string place = folder + "/" + user.name;
-        const Result<std::string> text = read_file(place + "/owner.json", 64 << 10);
+// The folders of a server's users: {number, workspace}.
+Result<std::vector<std::pair<uid_t, std::string>>> claims_of(const std::string& server,
+                                                             const std::string& folder) {
+    std::vector<std::pair<uid_t, std::string>> found;
+    for (const DirectoryEntry& entry : TURNOUT_TRY(list_directory(folder))) {
+        const auto uid = number_of(entry.name);
+        if (!uid || *uid == 0) continue;
+        const Result<std::string> text =
+            read_file(folder + "/" + entry.name + "/owner.json", 64 << 10);
         const Result<Json> owner = text ? parse_json(*text) : Result<Json>(Json());
-        if (!owner || owner->at("data").as_string() != id) continue;
-        const auto nodes = list_directory(place + "/nodes");
-        if (nodes && !nodes->empty()) return place + "/nodes/" + nodes->front().name;
+        if (owner && owner->at("data").as_string() == server)
+            found.emplace_back(*uid, owner->at("workspace").as_string());
+    }
+    return found;
+}
+
+// A node of that server that is left there; "" if there is none.
+std::string node_left_in(const std::string& folder, const std::string& server) {
+    const auto claims = claims_of(server, folder);
+    if (!claims) return {};
+    for (const auto& [uid, workspace] : *claims) {
+        const std::string place = folder + "/" + std::to_string(uid) + "/nodes";
+        const auto nodes = list_directory(place);
+        if (nodes && !nodes->empty()) return place + "/" + nodes->front().name;
     }
     return {};
 }
@@ -108,8 +121,7 @@ Result<std::string> identity_of(const std::string& data, const UsersSettings& se
             if (const std::string node = node_left_in(before->folder, before->id); !node.empty())
                 return refuse("the pool's `folder` was '" + before->folder +
                               "', where a node is still ('" + node +
-                              "'): write that until no "
-                              "cluster has a node, then '" +
+                              "'): write that until no cluster has a node, then '" +
                               settings.folder + "'");
     }
     if (now.id.empty()) {
@@ -206,16 +218,9 @@ Result<NodeUsers> NodeUsers::open(const std::string& data, UsersSettings setting
     users.data_ = TURNOUT_TRY(identity_of(data, users.settings_));
     TURNOUT_TRY(users.publish(agent, uv));
     TURNOUT_TRY(users.probe());
-    for (const DirectoryEntry& entry : TURNOUT_TRY(list_directory(root))) {
-        const auto uid = number_of(entry.name);
-        if (!uid || *uid == 0) continue;
-        const Result<std::string> text =
-            read_file(root + "/" + entry.name + "/owner.json", 64 << 10);
-        const Result<Json> owner = text ? parse_json(*text) : Result<Json>(Json());
-        if (!owner || owner->at("data").as_string() != users.data_) continue;
-        // What an interrupted claim left is completed.
-        users.users_.push_back(TURNOUT_TRY(users.make(*uid, owner->at("workspace").as_string())));
-    }
+    const auto claims = TURNOUT_TRY(claims_of(users.data_, root));
+    for (const auto& [uid, workspace] : claims)  // what an interrupted claim left is completed
+        users.users_.push_back(TURNOUT_TRY(users.make(uid, workspace)));
     return users;
 }
 
