@@ -37,6 +37,7 @@ struct Instance {
     std::string ports() const { return folder + "/ports.json"; }            // chosen once, kept
     std::string running() const { return folder + "/server.json"; }         // while a server runs
     std::string client() const { return folder + "/client.json"; }          // how the CLI finds it
+    std::string room() const { return folder + "/room"; }  // held for a start on a full disk
 };
 
 // Makes the folder (mode 0700) and those in it.
