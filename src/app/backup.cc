@@ -33,8 +33,8 @@ bool exists(const std::string& path) {
 // Of the data folder's own small files: what a server makes anew is not worth keeping, and what it
 // says about a process must not be believed elsewhere.
 bool is_kept(const std::string& name) {
-    constexpr std::array made_anew = {"server.json", "client.json", "server.log", "ca-bundle.pem",
-                                      "ballast"};
+    constexpr std::array made_anew = {"server.json",   "client.json", "server.log",
+                                      "ca-bundle.pem", "ballast",     "room"};
     return !name.starts_with(kDatabase) && name != kManifest && !name.ends_with(".lock") &&
            std::ranges::find(made_anew, name) == made_anew.end();
 }

@@ -63,6 +63,8 @@ public:
     Task<std::string> clear(Json settings, bool used);
 
 private:
+    struct Machine;
+    struct Program;
     struct State;
     std::shared_ptr<State> state_;  // shared with its coroutines
 };
