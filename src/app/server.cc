@@ -279,6 +279,10 @@ Result<void> Server::prepare_fetcher() {
     for (const std::string& text : options_.allow_fetch)
         allowed.push_back(TURNOUT_TRY(fetch::Allowed::parse(text)));
     fetch::FetchSettings settings;
+    for (const std::string& text : options_.fetch_mirrors) {
+        settings.mirrors.push_back(TURNOUT_TRY(fetch::Mirror::parse(text)));
+        allowed.push_back(TURNOUT_TRY(fetch::Allowed::parse(settings.mirrors.back().place())));
+    }
     settings.folder = instance_.fetching();
     if (options_.fetch_limit > 0) settings.limit = options_.fetch_limit;
     settings.client = [this, reach = fetch::Reach(

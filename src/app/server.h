@@ -23,8 +23,9 @@ struct ServerOptions {
                      // used before
     std::vector<std::string>
         allow_fetch;  // "HOST[:PORT]": from where inputs may be fetched besides the public internet
-    std::uint64_t fetch_limit = 0;  // bytes of one of them; 0 = the usual
-    bool accept_loss = false;       // starts although a part of the database is lost
+    std::vector<std::string> fetch_mirrors;  // "ADDRESS=COPY": from where they are fetched instead
+    std::uint64_t fetch_limit = 0;           // bytes of one of them; 0 = the usual
+    bool accept_loss = false;                // starts although a part of the database is lost
     // Once it answers. `login` is what people elsewhere type; "" if nobody elsewhere can reach it.
     // `jobs`: as whom they run on this machine.
     std::function<void(const std::string& url, const std::string& plain_url,

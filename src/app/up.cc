@@ -17,6 +17,7 @@
 #include "cli/commands.h"
 #include "environment/pythons.h"
 #include "fetch/addresses.h"
+#include "fetch/mirror.h"
 #include "io/posix/files.h"
 #include "io/posix/processes.h"
 #include "yaml/yaml.h"
@@ -99,6 +100,7 @@ void take_options(const Running& running, UpArguments& arguments) {
     if (arguments.python.empty()) arguments.python = option("--python");
     if (arguments.uv.empty()) arguments.uv = option("--uv");
     if (arguments.allow_fetch.empty()) arguments.allow_fetch = options("--allow-fetch");
+    if (arguments.fetch_mirrors.empty()) arguments.fetch_mirrors = options("--fetch-mirror");
     if (arguments.fetch_limit.empty()) arguments.fetch_limit = option("--fetch-limit");
     if (arguments.slots <= 0 && !running.keeps_slots)
         arguments.slots = static_cast<int>(yaml_scalar(option("--slots")).as_int());
@@ -174,6 +176,7 @@ int up_detached(const UpArguments& arguments, const Instance& instance) {
     pass("--python", arguments.python);
     pass("--uv", arguments.uv);
     for (const std::string& allowed : arguments.allow_fetch) pass("--allow-fetch", allowed);
+    for (const std::string& mirror : arguments.fetch_mirrors) pass("--fetch-mirror", mirror);
     pass("--fetch-limit", arguments.fetch_limit);
     if (arguments.accept_loss) request.arguments.emplace_back("--accept-loss");
     for (char** entry = environ; *entry; ++entry) request.environment.emplace_back(*entry);
@@ -206,6 +209,11 @@ int up(const UpArguments& arguments) {
             std::fprintf(stderr, "error: --allow-fetch: %s\n", read.error().message.c_str());
             return 2;
         }
+    for (const std::string& mirror : arguments.fetch_mirrors)
+        if (const auto read = fetch::Mirror::parse(mirror); !read) {
+            std::fprintf(stderr, "error: --fetch-mirror: %s\n", read.error().message.c_str());
+            return 2;
+        }
     const Result<Instance> instance = open_instance(arguments.data);
     if (!instance) return report(instance.error());
     if (!arguments.python_mirror.empty())
@@ -226,7 +234,7 @@ int up(const UpArguments& arguments) {
     if (running) {
         if (arguments.cache_limit > 0 || !arguments.python.empty() || !arguments.uv.empty() ||
             !arguments.allow_fetch.empty() || !arguments.fetch_limit.empty() ||
-            !arguments.plain_listen.empty() ||
+            !arguments.fetch_mirrors.empty() || !arguments.plain_listen.empty() ||
             (!arguments.listen.empty() && running->listen != arguments.listen)) {
             std::fprintf(stderr,
                          "error: turnout is already up at %s, pid %d, and keeps the options that "
@@ -261,6 +269,7 @@ int up(const UpArguments& arguments) {
     options.python = restarted.python;
     options.uv = restarted.uv;
     options.allow_fetch = restarted.allow_fetch;
+    options.fetch_mirrors = restarted.fetch_mirrors;
     options.fetch_limit = static_cast<std::uint64_t>(yaml_scalar(restarted.fetch_limit).as_int())
                           << 30;
     options.accept_loss = arguments.accept_loss;

@@ -16,6 +16,7 @@ struct UpArguments {
     std::string python;
     std::string uv;
     std::vector<std::string> allow_fetch;
+    std::vector<std::string> fetch_mirrors;
     std::string fetch_limit;    // gigabytes; "" = the usual
     std::string python_mirror;  // kept in the data folder; "" = as it is
     bool detach = false;

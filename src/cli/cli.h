@@ -19,11 +19,12 @@ struct UpOptions {
     std::string python_mirror;  // where Pythons are fetched from; "" = as before
     int slots = 0;              // of the default pool, 0 = its own choice
     std::vector<std::string>
-        allow_fetch;                // from where inputs may be fetched besides the public internet
-    std::string fetch_limit;        // gigabytes of one of them, "" = the usual
-    std::uint64_t cache_limit = 0;  // bytes of what nodes keep, 0 = none
-    bool restart = false;           // of a server that runs another build
-    bool accept_loss = false;       // start although a part of the database is lost
+        allow_fetch;  // from where inputs may be fetched besides the public internet
+    std::vector<std::string> fetch_mirrors;  // "ADDRESS=COPY"
+    std::string fetch_limit;                 // gigabytes of one of them, "" = the usual
+    std::uint64_t cache_limit = 0;           // bytes of what nodes keep, 0 = none
+    bool restart = false;                    // of a server that runs another build
+    bool accept_loss = false;                // start although a part of the database is lost
 };
 
 // What a backup holds; `copied_…` is what was not there yet.

@@ -98,6 +98,10 @@ std::vector<Command> build_table() {
            "Inputs may be fetched from there, too, although it is no public address or another "
            "port than 80 and 443: a name, an address or a network such as 10.0.0.0/8.",
            true},
+          {"--fetch-mirror", "", "ADDRESS=COPY",
+           "What lies beneath that address is fetched beneath the copy's instead, whatever address "
+           "that has: for machines without the internet.",
+           true},
           {"--fetch-limit", "", "GB",
            "Size of the largest input that is fetched from outside; 64 if absent.", false},
           {"--cache-limit", "", "SIZE",

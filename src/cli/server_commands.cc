@@ -218,6 +218,7 @@ int server_up(Context& context) {
     options.python = args.get("--python");
     options.uv = args.get("--uv");
     options.allow_fetch = args.all("--allow-fetch");
+    options.fetch_mirrors = args.all("--fetch-mirror");
     options.fetch_limit = args.get("--fetch-limit");
     options.python_mirror = args.get("--python-mirror");
     options.restart = args.has("--restart");

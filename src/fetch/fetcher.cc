@@ -306,6 +306,11 @@ Result<void> Fetcher::Core::check_size(const Source& source, std::uint64_t size,
 Task<Result<http::ClientResponse>> Fetcher::Core::get(std::shared_ptr<Core> self, Source source,
                                                       http::Headers headers) {
     for (int hops = 0; hops <= kMaxRedirects; ++hops) {
+        for (const Mirror& mirror : self->settings.mirrors)
+            if (auto copy = mirror.of(source)) {
+                source = std::move(*copy);
+                break;
+            }
         http::ClientRequest request;
         request.url = source.url();
         request.headers = headers;

@@ -7,10 +7,12 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "base/task.h"
 #include "blob/blobs.h"
+#include "fetch/mirror.h"
 #include "fetch/source.h"
 #include "io/http.h"
 #include "io/loop.h"
@@ -30,6 +32,7 @@ struct FetchSettings {
     Span failed = 5s;      // so long a failure holds, for those who asked a moment ago; one that
                            // may pass (Unavailable) holds for those only who have waited for it
     Span unwanted = 120s;  // nobody has asked for it for so long: it is put off
+    std::vector<Mirror> mirrors;  // the first that has a copy is asked, and nothing else then
     // Made when the first download is wanted. It follows no redirections, and connects only to
     // where it is allowed.
     std::function<Result<std::unique_ptr<http::Client>>()> client;

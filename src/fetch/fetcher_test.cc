@@ -390,6 +390,16 @@ TEST_F(FetcherTest, RedirectionsAreFollowedToWhereItIsAllowed) {
     EXPECT_NE(bytes_of(fetch(url("/nowhere"))).find("redirects to nowhere"), std::string::npos);
 }
 
+TEST_F(FetcherTest, ACopyIsAskedInsteadAlsoAfterARedirection) {
+    const std::string copy = "http://" + listener->address() + "/copy";
+    settings.mirrors = {*Mirror::parse("https://far.example.invalid/sets=" + copy)};
+    restart();
+    files["/copy/a.csv"].bytes = "of the copy";
+    redirects["/moved"] = "https://far.example.invalid/sets/a.csv";
+    EXPECT_EQ(bytes_of(fetch("https://far.example.invalid/sets/a.csv")), "of the copy");
+    EXPECT_EQ(bytes_of(fetch("http://" + listener->address() + "/moved")), "of the copy");
+}
+
 TEST_F(FetcherTest, NothingIsFetchedFromThisMachineUnlessAllowed) {
     allow.clear();
     files["/a"].bytes = "x";

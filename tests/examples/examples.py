@@ -1,9 +1,11 @@
 """usage: ./test examples [PATH] [--only TEXT] [--ways unchanged,local] [--timeout SECONDS] [--keep FOLDER]
 
 PATH is a checkout of Azure/azureml-examples. Every YAML file of `az ml` in it is validated; the
-command and sweep jobs of cli/jobs run on a server of this build, in two ways: as they are, and with what a
-machine without the internet cannot have replaced: data by local files of the same form, and the few
-things that CHANGES below names. Prints the tables, with what was replaced.
+command and sweep jobs of cli/jobs run on a server of this build, in two ways. "unchanged": as they are;
+the server fetches the public data that they name from a mirror on this machine (`turnout up
+--fetch-mirror`), which serves files of the same form. "local": with what a machine without the internet
+cannot have replaced: data by local files, and the few things that CHANGES below names. Prints the
+tables, with what was replaced.
 
 Fails if a validation crashes or hangs, or if fewer jobs complete than the goals below say (checked
 when all were asked for). One job at a time: their environments are large.
@@ -11,6 +13,7 @@ when all were asked for). One job at a time: their environments are large.
 import argparse
 import collections
 import csv
+import http.server
 import json
 import os
 import random
@@ -19,7 +22,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.parse
 from pathlib import Path
 
 import yaml
@@ -178,6 +183,52 @@ pq.write_table(pa.table({{"vendorID": pa.array(["1"] * n), "tpepPickupDateTime":
 """, "pyarrow")
 
 
+class Mirror:
+    """The public storage accounts that the examples read, as far as blob storage is needed for that:
+    files, and the listing of a container."""
+
+    def __init__(self, data):
+        self.containers = {"/azuremlexamples/datasets": data, "/azureopendatastorage/nyctlc": data}
+        mirror = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                place = urllib.parse.urlsplit(self.path)
+                status, body, etag = mirror.answer(urllib.parse.unquote(place.path), dict(urllib.parse.parse_qsl(place.query)))
+                self.send_response(status)
+                if etag:
+                    self.send_header("ETag", etag)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.options = [word for account in ("azuremlexamples", "azureopendatastorage") for word in
+                        ("--fetch-mirror", f"https://{account}.blob.core.windows.net=http://127.0.0.1:{self.server.server_address[1]}/{account}")]
+
+    def answer(self, path, query):
+        container = next((one for one in self.containers if path == one or path.startswith(one + "/")), None)
+        if container is None:
+            return 404, b"", None
+        folder = self.containers[container]
+        if query.get("comp") == "list":
+            names = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+            blobs = "".join(f"<Blob><Name>{name}</Name><Properties><Content-Length>{(folder / name).stat().st_size}</Content-Length></Properties></Blob>"
+                            for name in names if name.startswith(query.get("prefix", "")))
+            return 200, f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker /></EnumerationResults>".encode(), None
+        file = folder / path[len(container) + 1:]
+        if not file.is_file():
+            return 404, b"", None
+        return 200, file.read_bytes(), f'"{file.stat().st_mtime_ns:x}"'
+
+
 class Local:
     """A copy of an example's folder, beside it, in which what this machine cannot have is replaced; what
     was is in `changes`, or `missing` says why it cannot be."""
@@ -326,9 +377,9 @@ def main():
         failed = bool(broken)
     jobs = [path for path in job_files(copy) if any(text in str(path.relative_to(copy)) for text in args.only.split(","))]
     try:
-        server.run("up", "--detach", "--listen", "127.0.0.1:0", "--slots", "4", check=True)
-        prepare(server, copy, jobs, work)
         data = local_data(work / "local-data")
+        server.run("up", "--detach", "--listen", "127.0.0.1:0", "--slots", "4", *Mirror(data).options, check=True)
+        prepare(server, copy, jobs, work)
         ways = args.ways.split(",")
         results, changes = {}, {}
         for path in jobs:
