@@ -178,6 +178,8 @@ struct Call {
     std::string about = {};
     // And the action that the answer is worth, where it gives more than the route says.
     std::string_view gave = {};
+    // A record that is being written already, for an answer of that status.
+    std::optional<std::pair<int, Later<Result<void>>>> recorded = {};
 
     const std::string& param(std::string_view name) const;
     std::string_view query_value(std::string_view name) const;  // "" if absent

@@ -457,11 +457,13 @@ Task<http::Response> Router::handle(Services& services, const http::Request& req
                                     http::BodyReader& body) const {
     Call call{request, body, {}, {}, {}, {}, {}, {}};
     http::Response response = co_await answer(services, call);
-    if (std::optional<Act> act = audit_of(services, call, response.status)) {
-        const Result<void> recorded = co_await services.audit->add(std::move(*act));
-        // What is not on record is not given out; what was done is done, and can be done again.
-        if (!recorded && response.status < 400) response = error_response(recorded.error());
-    }
+    Result<void> recorded;
+    if (call.recorded && call.recorded->first == response.status)
+        recorded = co_await call.recorded->second;
+    else if (std::optional<Act> act = audit_of(services, call, response.status))
+        recorded = co_await services.audit->add(std::move(*act));
+    // What is not on record is not given out; what was done is done, and can be done again.
+    if (!recorded && response.status < 400) response = error_response(recorded.error());
     add_request_ids(services, request, response);
     co_return response;
 }

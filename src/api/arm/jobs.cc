@@ -7,6 +7,7 @@
 #include "api/arm/job_resolution.h"
 #include "api/arm/job_view.h"
 #include "api/arm/resource.h"
+#include "api/audit/of_call.h"
 #include "api/run_reach.h"
 #include "api/upkeep/removal.h"
 #include "base/lru.h"
@@ -414,6 +415,7 @@ Answer put_job(Services& services, Call& call) {
     // What is answered: nobody has to read and parse what was just written. A job that somebody
     // else submitted meanwhile under this name is another matter.
     const JobRecord made = as_submitted(job);
+    record_with_change(services, call, 201);
     TURNOUT_CO_TRY(const Put put, co_await asked<Put>([&](auto reply) {
                        services.control.submit(std::move(job), std::move(reply));
                    }));

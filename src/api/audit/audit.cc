@@ -15,6 +15,7 @@ constexpr std::size_t kRowsAtOnce = 500;      // of one commit
 constexpr std::size_t kMostWaiting = 10'000;  // for the disk
 constexpr std::size_t kMostCounted = 10'000;  // keys
 constexpr std::size_t kRowsAtATime = 500;     // that a check or a cut reads
+constexpr Span kCompany = 4ms;  // that a record waits for the commit of what it is about
 constexpr Span kTryAgain = 1s, kBetweenCounts = 60s;
 
 constexpr std::string_view kEndsChanged =
@@ -24,6 +25,11 @@ constexpr std::string_view kEndsChanged =
 std::string sealed_part(const AuditMark& before, const AuditMark& last) {
     return "turnout-audit\n" + std::to_string(before.number) + "\n" + before.hash + "\n" +
            std::to_string(last.number) + "\n" + last.hash;
+}
+
+Failure too_many() {
+    return fail(Code::ResourceExhausted, "AuditIsFull",
+                "too many records of the audit wait for the disk");
 }
 
 Instant time_of_row(const Record& row) {
@@ -84,19 +90,31 @@ Result<void> Audit::open() {
 }
 
 Task<Result<void>> Audit::add(Act act) {
-    if (waiting_.size() >= kMostWaiting)
-        co_return fail(Code::ResourceExhausted, "AuditIsFull",
-                       "too many records of the audit wait for the disk");
+    if (waiting_.size() >= kMostWaiting) co_return too_many();
     const Later<Result<void>> durable;
     waiting_.push_back({std::move(act), durable.settle()});
     begin_writing();
     co_return co_await durable;
 }
 
+Later<Result<void>> Audit::add_with_change(Act act) {
+    const Later<Result<void>> durable;
+    if (waiting_.size() >= kMostWaiting) {
+        durable.settle()(too_many());
+    } else {
+        waiting_.push_back({std::move(act), durable.settle(), true});
+        begin_writing();
+    }
+    return durable;
+}
+
 void Audit::begin_writing() {
     if (writing_ || waiting_.empty()) return;
     writing_ = true;
-    start(write_all(), [] {});
+    // A little later: many writers are answered together, and their records go together.
+    loop_.post([this, alive = std::weak_ptr<int>(alive_)] {
+        if (!alive.expired()) start(write_all(), [] {});
+    });
 }
 
 Task<void> Audit::write_all() {
@@ -111,6 +129,7 @@ Task<void> Audit::write_all() {
         for (std::size_t i = 0; i < count; ++i) {
             std::string row = audit_row(waiting_[i].act, ends.last);
             batch.put(Table::Audit, hex16(ends.last.number), std::move(row));
+            if (waiting_[i].with_change) batch.company = kCompany;
         }
         batch.put(Table::Meta, std::string(kEnds), text_of(ends));
         const auto committed = co_await store_.commit(std::move(batch));

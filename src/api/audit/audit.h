@@ -42,6 +42,9 @@ public:
     // Durable when this ends. Unavailable: it is not, and will be as soon as the store takes it.
     // ResourceExhausted: too many are waiting for that, and it never will.
     Task<Result<void>> add(Act act);
+    // The same for what is about to be committed, so that both share that commit and its answer
+    // waits for the disk once. What then does not happen after all has a record of its own.
+    Later<Result<void>> add_with_change(Act act);
 
     // Is this the first of its `key` since `window` ago, which is to be recorded? Otherwise it is
     // only counted: when the window is over one record more, made of `again`, tells how many came.
@@ -65,6 +68,7 @@ private:
     struct Waiting {
         Act act;
         std::optional<Later<Result<void>>::Settle> settle;
+        bool with_change = false;
     };
     struct Counted {
         Span until{};  // since boot

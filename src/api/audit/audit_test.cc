@@ -310,6 +310,41 @@ TEST_F(Audited, ACutLeavesAnAnchor) {
     EXPECT_EQ(fault(), "record 4 is missing");
 }
 
+// Its record is written beside the commit that makes it, so it is there before that may fail.
+TEST_F(Audited, ASubmittedJobIsRecordedOnceAndOneThatFailsAfterAllOnceMore) {
+    const Json compute = Json::object(
+        {{"computeType", "AmlCompute"},
+         {"properties", Json::object({{"vmSize", "STANDARD_DS2_V2"},
+                                      {"scaleSettings", Json::object({{"maxNodeCount", 1}})}})}});
+    const Reply made =
+        call("PUT", in("/computes/cc"), owner, Json::object({{"properties", compute}}));
+    ASSERT_EQ(made.status, 201) << made.text;
+    const Json job = Json::object(
+        {{"properties", Json::object({{"jobType", "Command"},
+                                      {"command", "true"},
+                                      {"environmentId",
+                                       "azureml:AzureML-sklearn-0.24-ubuntu18.04-py37-cpu@latest"},
+                                      {"computeId", world.workspace_path() + "/computes/cc"}})}});
+    std::size_t before = rows().size();
+    ASSERT_EQ(call("PUT", in("/jobs/first"), owner, job).status, 201);
+    ASSERT_EQ(rows().size(), before + 1);
+    EXPECT_EQ(last().at("status").as_int(), 201);
+    EXPECT_EQ(last().at("path").as_view(), world.workspace_path() + "/jobs/first");
+
+    before = rows().size();
+    world.store.fail_next({Code::Unavailable, "Io", "the disk is away", "", nullptr});
+    const Reply failed = call("PUT", in("/jobs/second"), owner, job);
+    EXPECT_EQ(failed.status, 503) << failed.text;
+    world.loop.pass(5s);
+    world.loop.settle();
+    EXPECT_EQ(call("GET", in("/jobs/second"), owner).status, 404);
+    const auto all = rows();
+    ASSERT_EQ(all.size(), before + 2);
+    EXPECT_NE(all[before].value.find("\"status\":201"), std::string::npos);
+    EXPECT_NE(all[before + 1].value.find("\"status\":503"), std::string::npos);
+    EXPECT_EQ(fault(), "");
+}
+
 TEST_F(Audited, WhatCannotBeRecordedIsNotAnswered) {
     // The commit of the audit is the first one: a secret is read without any.
     world.store.fail_next({Code::Unavailable, "Io", "the disk is away", "", nullptr});

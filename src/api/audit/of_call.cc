@@ -125,6 +125,11 @@ std::optional<Act> audit_of(Services& services, const Call& call, int status) {
     return act_of(services, call, action, status);
 }
 
+void record_with_change(Services& services, Call& call, int status) {
+    if (std::optional<Act> act = audit_of(services, call, status))
+        call.recorded.emplace(status, services.audit->add_with_change(std::move(*act)));
+}
+
 namespace {
 
 using Answer = Task<Result<http::Response>>;

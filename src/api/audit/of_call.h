@@ -20,6 +20,10 @@ struct Services;
 //    tokens that a key was exchanged for.
 std::optional<Act> audit_of(Services& services, const Call& call, int status);
 
+// For a route that is called very often: what the call does is committed next, and its answer will
+// have that status. The record is written in the same commit, and not once more if it is so.
+void record_with_change(Services& services, Call& call, int status);
+
 // GET /turnout/audit        ?after=N or since=TIME, limit=, user=, action=: {"value": [rows as they
 //                           are kept], "next": N, "more": bool}; without a begin the newest
 // GET /turnout/audit/check  {"first", "last", "fault"}

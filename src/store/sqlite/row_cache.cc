@@ -4,7 +4,8 @@
 
 namespace turnout::sqlite {
 
-std::optional<Record> RowCache::find(Table table, std::string_view key, Moment& moment) {
+std::optional<std::optional<Record>> RowCache::find(Table table, std::string_view key,
+                                                    Moment& moment) {
     const std::string name = name_in_cache(table, key);
     const std::lock_guard lock(mutex_);
     const auto found = by_name_.find(name);
@@ -16,9 +17,10 @@ std::optional<Record> RowCache::find(Table table, std::string_view key, Moment& 
     return found->second->record;
 }
 
-void RowCache::keep(Table table, const Record& record, Moment moment) {
-    if (record.value.size() > kMaxRowBytes) return;
-    std::string name = name_in_cache(table, record.key);
+void RowCache::keep(Table table, std::string_view key, const std::optional<Record>& record,
+                    Moment moment) {
+    if (record && record->value.size() > kMaxRowBytes) return;
+    std::string name = name_in_cache(table, key);
     const std::lock_guard lock(mutex_);
     // A commit that began or ended since then may have changed the row, before or after it was
     // read.
@@ -30,6 +32,17 @@ void RowCache::keep(Table table, const Record& record, Moment moment) {
     while (bytes_ > kMaxBytes) erase(std::string(rows_.back().name));
 }
 
+bool RowCache::is_empty(Moment& moment) {
+    const std::lock_guard lock(mutex_);
+    moment = commits_;
+    return empty_;
+}
+
+void RowCache::keep_empty(Moment moment) {
+    const std::lock_guard lock(mutex_);
+    empty_ = moment == commits_ && !is_written_;
+}
+
 RowCache::Moment RowCache::moment() {
     const std::lock_guard lock(mutex_);
     return commits_;
@@ -39,6 +52,11 @@ void RowCache::begin_commit(std::vector<std::pair<Table, std::string>> keys) {
     const std::lock_guard lock(mutex_);
     ++commits_;
     for (const auto& [table, key] : keys) {
+        if (table == kMostlyEmpty) {
+            empty_ = false;
+            is_written_ = true;
+            continue;
+        }
         std::string name = name_in_cache(table, key);
         erase(name);
         being_written_.insert(std::move(name));
@@ -48,6 +66,7 @@ void RowCache::begin_commit(std::vector<std::pair<Table, std::string>> keys) {
 void RowCache::end_commit() {
     const std::lock_guard lock(mutex_);
     ++commits_;
+    is_written_ = false;
     being_written_.clear();
 }
 

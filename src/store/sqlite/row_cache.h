@@ -23,6 +23,9 @@ namespace turnout::sqlite {
 
 class RowCache {
 public:
+    // Nearly always empty, and looked into at every submission.
+    static constexpr Table kMostlyEmpty = Table::Removal;
+
     // Rows of the other tables are many or large, or their owner keeps what it needs of them.
     static bool keeps(Table table) {
         switch (table) {
@@ -46,9 +49,15 @@ public:
 
     // When the reading of a row began that is to be kept.
     using Moment = std::uint64_t;
-    // The row, or nothing and the moment to hand to `keep` after it was read from the database.
-    std::optional<Record> find(Table table, std::string_view key, Moment& moment);
-    void keep(Table table, const Record& record, Moment moment);
+    // The row, or that there is none, as is known; or nothing, and the moment to hand to `keep`
+    // with what was then read from the database.
+    std::optional<std::optional<Record>> find(Table table, std::string_view key, Moment& moment);
+    void keep(Table table, std::string_view key, const std::optional<Record>& record,
+              Moment moment);
+    // Whether kMostlyEmpty is known to be empty; else the moment to hand to `keep_empty` after it
+    // was read and found so.
+    bool is_empty(Moment& moment);
+    void keep_empty(Moment moment);
     // It changes with every commit: what was read at another moment may be old.
     Moment moment();
 
@@ -62,10 +71,10 @@ private:
     static constexpr std::size_t kMaxRowBytes = 64 << 10;
 
     struct Row {
-        std::string name;  // table and key
-        Record record;
+        std::string name;              // table and key
+        std::optional<Record> record;  // nothing: there is no such row
         std::size_t bytes() const {
-            return name.size() + record.key.size() + record.value.size() + 200;
+            return name.size() + (record ? record->key.size() + record->value.size() : 0) + 200;
         }
     };
     // The table's number before the key.
@@ -84,6 +93,7 @@ private:
     std::size_t bytes_ = 0;
     std::unordered_set<std::string> being_written_;
     Moment commits_ = 0;
+    bool empty_ = false, is_written_ = false;  // kMostlyEmpty
 };
 
 }  // namespace turnout::sqlite

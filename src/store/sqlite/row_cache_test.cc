@@ -17,14 +17,15 @@ Record row(std::string key, std::string value, std::uint64_t revision = 1) {
 
 std::optional<std::string> found(RowCache& cache, std::string_view key) {
     RowCache::Moment moment = 0;
-    const auto record = cache.find(Table::Job, key, moment);
-    return record ? std::optional(record->value) : std::nullopt;
+    const auto known = cache.find(Table::Job, key, moment);
+    if (!known) return std::nullopt;
+    return *known ? (*known)->value : "none";
 }
 
 void read_and_keep(RowCache& cache, std::string key, std::string value) {
     RowCache::Moment moment = 0;
     ASSERT_FALSE(cache.find(Table::Job, key, moment));
-    cache.keep(Table::Job, row(std::move(key), std::move(value)), moment);
+    cache.keep(Table::Job, key, row(key, std::move(value)), moment);
 }
 
 TEST(RowCache, KeepsWhatWasRead) {
@@ -34,6 +35,41 @@ TEST(RowCache, KeepsWhatWasRead) {
     EXPECT_EQ(found(cache, "b"), std::nullopt);
     RowCache::Moment moment = 0;
     EXPECT_FALSE(cache.find(Table::Token, "a", moment));  // of another table
+}
+
+TEST(RowCache, ThatThereIsNoSuchRowIsKeptUntilItIsWritten) {
+    RowCache cache;
+    RowCache::Moment moment = 0;
+    ASSERT_FALSE(cache.find(Table::Job, "a", moment));
+    cache.keep(Table::Job, "a", std::nullopt, moment);
+    EXPECT_EQ(found(cache, "a"), "none");
+    cache.begin_commit({{Table::Job, "a"}});
+    EXPECT_EQ(found(cache, "a"), std::nullopt);
+    cache.keep(Table::Job, "a", std::nullopt, moment);
+    cache.end_commit();
+    cache.keep(Table::Job, "a", std::nullopt, moment);
+    EXPECT_EQ(found(cache, "a"), std::nullopt);
+}
+
+TEST(RowCache, ATableIsKnownToBeEmptyUntilItIsWritten) {
+    RowCache cache;
+    RowCache::Moment moment = 0, later = 0;
+    EXPECT_FALSE(cache.is_empty(moment));
+    cache.keep_empty(moment);
+    EXPECT_TRUE(cache.is_empty(moment));
+    cache.begin_commit({{Table::Job, "a"}});
+    EXPECT_TRUE(cache.is_empty(later));
+    cache.end_commit();
+    EXPECT_TRUE(cache.is_empty(moment));
+    cache.begin_commit({{RowCache::kMostlyEmpty, "a"}});
+    EXPECT_FALSE(cache.is_empty(later));
+    cache.keep_empty(later);  // read while it is being written
+    EXPECT_FALSE(cache.is_empty(later));
+    cache.end_commit();
+    cache.keep_empty(later);
+    EXPECT_FALSE(cache.is_empty(moment));
+    cache.keep_empty(moment);
+    EXPECT_TRUE(cache.is_empty(moment));
 }
 
 TEST(RowCache, ACommitTakesOutItsRowsAndNoOthers) {
@@ -64,9 +100,9 @@ TEST(RowCache, AReadThatACommitOvertookIsNotKept) {
     cache.begin_commit({{Table::Job, "a"}});
     ASSERT_FALSE(cache.find(Table::Job, "a", during));
     cache.end_commit();
-    cache.keep(Table::Job, row("a", "old"), before);
+    cache.keep(Table::Job, "a", row("a", "old"), before);
     EXPECT_EQ(found(cache, "a"), std::nullopt);
-    cache.keep(Table::Job, row("a", "old"), during);
+    cache.keep(Table::Job, "a", row("a", "old"), during);
     EXPECT_EQ(found(cache, "a"), std::nullopt);
 }
 

@@ -156,6 +156,8 @@ struct ReadStatements {
 };
 
 class Writer {
+    using Clock = std::chrono::steady_clock;
+
 public:
     Writer(Loop& loop, Database db, Ballast ballast, std::uint64_t reserved, RowCache& cache,
            const SqliteOptions& options)
@@ -200,12 +202,14 @@ public:
             bytes += size + 64;
         }
         bool news = false, refused = false;
+        const Clock::time_point due = Clock::now() + batch.company;
         {
             std::lock_guard lock(mutex_);
             Queue& queue = queues_[static_cast<std::size_t>(batch.lane)];
             refused = queue.bytes + bytes > kMaxQueuedBytes && !queue.waiting.empty();
             if (!refused) {
-                news = waiting_ == 0 || batch.patience < patience_;
+                news = waiting_ == 0 || batch.patience < patience_ || due < due_;
+                due_ = waiting_ == 0 ? due : std::min(due_, due);
                 patience_ = waiting_ == 0 ? batch.patience : std::min(patience_, batch.patience);
                 ++waiting_;
                 queue.bytes += bytes;
@@ -246,6 +250,10 @@ private:
                 }
                 continue;
             }
+            if (!stopping_ && Clock::now() < due_) {
+                wake_.wait_until(lock, due_);
+                continue;
+            }
             std::vector<Waiting> group = take_group();
             lock.unlock();
             Span rest{};
@@ -275,7 +283,8 @@ private:
             queue.bytes -= bytes;
         }
         waiting_ -= group.size();
-        patience_ = Span{};  // those that are left have waited already
+        patience_ = Span{};
+        due_ = {};  // those that are left have waited already
         return group;
     }
 
@@ -287,7 +296,8 @@ private:
         for (const Waiting& next : group)
             for (const Write& write : next.batch.writes) {
                 if (!write.value) may_give_back_ = true;
-                if (RowCache::keeps(write.table)) cached.emplace_back(write.table, write.key);
+                if (RowCache::keeps(write.table) || write.table == RowCache::kMostlyEmpty)
+                    cached.emplace_back(write.table, write.key);
             }
         Result<void> all = execute_cached(begin_, "BEGIN IMMEDIATE");
         std::uint64_t reserved = reserved_;
@@ -461,6 +471,7 @@ private:
     std::array<Queue, kLanes> queues_;  // under mutex_
     std::size_t waiting_ = 0;           // under mutex_: batches in them all
     Span patience_{};                   // under mutex_: the least of theirs, unless there are none
+    Clock::time_point due_;             // under mutex_: so long they wait for company
     bool stopping_ = false;             // under mutex_
     std::thread thread_;
 };
@@ -477,11 +488,19 @@ public:
     ~SqliteStore() override { end_reading(); }
 
     Result<std::optional<Record>> get(Table table, std::string_view key) override {
-        if (!RowCache::keeps(table)) return read(table, key);
         RowCache::Moment moment = 0;
-        if (std::optional<Record> known = cache_->find(table, key, moment)) return known;
+        if (table == RowCache::kMostlyEmpty) {
+            if (cache_->is_empty(moment)) return std::optional<Record>();
+            if (TURNOUT_TRY(scan(table, {.limit = 1})).empty()) {
+                cache_->keep_empty(moment);
+                return std::optional<Record>();
+            }
+        }
+        if (!RowCache::keeps(table)) return read(table, key);
+        if (auto known = cache_->find(table, key, moment)) return std::move(*known);
         Result<std::optional<Record>> record = read(table, key);
-        if (record && *record) cache_->keep(table, **record, moment);
+        // Whoever guesses tokens fills nothing with what is not there.
+        if (record && (*record || table != Table::Token)) cache_->keep(table, key, *record, moment);
         return record;
     }
 

@@ -192,6 +192,35 @@ TEST_F(SqliteStoreTest, APatientBatchGoesWithTheNextThatIsNot) {
     EXPECT_TRUE(*open()->get(Table::Job, "fifth"));
 }
 
+TEST_F(SqliteStoreTest, ABatchWaitsForCompanyAndNoLonger) {
+    auto store = open();
+    std::vector<std::uint64_t> revisions;
+    const auto waiting = [&](std::string key, Span company) {
+        Batch batch;
+        batch.put(Table::Job, std::move(key), "1");
+        batch.company = company;
+        store->commit(std::move(batch), [&](Result<std::uint64_t> result) {
+            revisions.push_back(result.value_or(0));
+        });
+    };
+    waiting("a", 1h);
+    waiting("b", 1h);
+    std::this_thread::sleep_for(50ms);
+    loop.drain();
+    EXPECT_TRUE(revisions.empty());
+    ASSERT_TRUE(put(*store, "c", "1"));  // who does not wait takes them along
+    EXPECT_EQ(revisions.size(), 2u);
+    waiting("d", 20ms);
+    for (int i = 0; i < 500 && revisions.size() < 3; ++i) {
+        std::this_thread::sleep_for(10ms);
+        loop.drain();
+    }
+    EXPECT_EQ(revisions.size(), 3u);  // nobody came
+    waiting("e", 1h);
+    store.reset();
+    EXPECT_TRUE(*open()->get(Table::Job, "e"));
+}
+
 TEST_F(SqliteStoreTest, DestroyingCommitsWhatIsQueued) {
     auto store = open();
     int told = 0;
