@@ -14,6 +14,7 @@
 #include "io/posix/files.h"
 #include "io/posix/processes.h"
 #include "io/posix/sockets.h"
+#include "io/tls/certificates.h"
 
 namespace turnout {
 
@@ -59,6 +60,11 @@ Result<void> Announcement::say() {
 std::string Announcement::login_line() const {
     std::string host = host_of(listen_);
     if (is_this_machine_only(host)) return {};
+    if (!certificate_.empty())
+        if (const Result<std::string> pem = read_file(certificate_, 1 << 20))
+            for (const std::string& name : tls::names_in(*pem))
+                if (name.find('*') == std::string::npos)
+                    return "turnout login https://" + name + ":" + port_of(listen_);
     if (is_everywhere(host)) {
         const std::vector<std::string> names = http::names_of_this_machine();
         if (names.empty()) return {};

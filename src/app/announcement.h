@@ -19,14 +19,16 @@ public:
     using Ready = decltype(ServerOptions::ready);
 
     // `listen`: the address of the TLS listener. `fingerprint`: of the certificate authority.
+    // `certificate`: the file that was given, for its names; "" = none.
     Announcement(const Instance& instance, const api::Services& services,
                  const Workspace& workspace, std::string listen, std::string fingerprint,
-                 Ready ready)
+                 std::string certificate, Ready ready)
         : instance_(instance),
           services_(services),
           workspace_(workspace),
           listen_(std::move(listen)),
           fingerprint_(std::move(fingerprint)),
+          certificate_(std::move(certificate)),
           ready_(std::move(ready)) {}
 
     // Writes both files as things are now, and the first time calls `ready`.
@@ -38,7 +40,7 @@ private:
     const Instance& instance_;
     const api::Services& services_;
     const Workspace& workspace_;
-    const std::string listen_, fingerprint_;
+    const std::string listen_, fingerprint_, certificate_;
     const Ready ready_;
     bool announced_ = false;
 };

@@ -9,7 +9,6 @@
 #include "app/address.h"
 #include "base/json.h"
 #include "io/posix/http_server.h"
-#include "io/tls/tls_server.h"
 
 namespace turnout {
 
@@ -102,9 +101,7 @@ Result<void> Listeners::open_plain(const std::string& plain_listen, const Json& 
 }
 
 Result<std::unique_ptr<http::Listener>> Listeners::listen_tls_on(const std::string& address) {
-    return http::listen_tls(loop_, address,
-                            http::TlsFiles{instance_.certificate(), instance_.certificate_key()},
-                            of_clients(), limits_);
+    return http::listen_tls(loop_, address, certificates_, of_clients(), limits_);
 }
 
 Result<void> Listeners::keep_ports() const {

@@ -17,6 +17,7 @@
 #include "base/task.h"
 #include "io/http.h"
 #include "io/posix/asio_loop.h"
+#include "io/tls/tls_server.h"
 
 namespace turnout {
 
@@ -29,8 +30,14 @@ http::Limits connection_limits();
 class Listeners {
 public:
     Listeners(AsioLoop& loop, const Instance& instance, const http::Limits& limits,
-              const api::Router& router, api::Services& services)
-        : loop_(loop), instance_(instance), limits_(limits), router_(router), services_(services) {}
+              const api::Router& router, api::Services& services,
+              std::shared_ptr<const http::ShownCertificates> certificates)
+        : loop_(loop),
+          instance_(instance),
+          limits_(limits),
+          router_(router),
+          services_(services),
+          certificates_(std::move(certificates)) {}
 
     // `listen`, `plain_listen`: see ServerOptions. `of_nodes` answers what comes by agent.sock.
     // FailedPrecondition, reason "PortTaken": another program has the port that is kept.
@@ -56,6 +63,7 @@ private:
     const http::Limits limits_;
     const api::Router& router_;
     api::Services& services_;
+    const std::shared_ptr<const http::ShownCertificates> certificates_;
     std::unique_ptr<http::Listener> unix_, relayed_, plain_, tls_;
 };
 

@@ -25,6 +25,8 @@ int main(int argc, char** argv) {
         arguments.python = options.python;
         arguments.uv = options.uv;
         arguments.allow_fetch = options.allow_fetch;
+        arguments.tls_certificate = options.tls_certificate;
+        arguments.tls_key = options.tls_key;
         arguments.fetch_mirrors = options.fetch_mirrors;
         arguments.fetch_limit = options.fetch_limit;
         arguments.python_mirror = options.python_mirror;

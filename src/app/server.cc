@@ -22,6 +22,7 @@
 #include "api/people/token_routes.h"
 #include "app/address.h"
 #include "app/announcement.h"
+#include "app/certificate_watch.h"
 #include "app/credentials.h"
 #include "app/effects.h"
 #include "app/environment_tools.h"
@@ -98,6 +99,7 @@ private:
     api::Router router_;
     Workspace workspace_;
     ServerCertificates certificates_;
+    std::unique_ptr<CertificateWatch> certificate_watch_;
     std::unique_ptr<Announcement> announcement_;
     bool tick_due_ = false;
     std::unique_ptr<Listeners> listeners_;
@@ -371,15 +373,21 @@ void Server::add_routes() {
 }
 
 Result<void> Server::listen() {
-    listeners_ = std::make_unique<Listeners>(loop_, instance_, limits_, router_, *services_);
+    std::optional<http::TlsFiles> named;
+    if (!options_.tls_certificate.empty()) named = {options_.tls_certificate, options_.tls_key};
+    certificate_watch_ =
+        std::make_unique<CertificateWatch>(loop_, clock_, instance_, options_.listen, named);
+    listeners_ = std::make_unique<Listeners>(loop_, instance_, limits_, router_, *services_,
+                                             TURNOUT_TRY(certificate_watch_->open()));
+    certificate_watch_->keep_looking();
     user_ways_ = std::make_unique<UserWays>(loop_, limits_, router_, *services_);
     TURNOUT_TRY(listeners_->open(options_.listen, options_.plain_listen,
                                  [this](const http::Request& request, http::BodyReader& body) {
                                      return user_ways_->handle_of_nodes(request, body);
                                  }));
-    announcement_ = std::make_unique<Announcement>(instance_, *services_, workspace_,
-                                                   listeners_->tls().address(),
-                                                   certificates_.fingerprint, options_.ready);
+    announcement_ = std::make_unique<Announcement>(
+        instance_, *services_, workspace_, listeners_->tls().address(), certificates_.fingerprint,
+        options_.tls_certificate, options_.ready);
     TURNOUT_TRY(ssh_->open());
     TURNOUT_TRY(user_ways_->open(instance_, *pools_, *provider_));
     TURNOUT_TRY(listeners_->keep_ports());

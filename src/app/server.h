@@ -16,7 +16,9 @@ struct ServerOptions {
         listen;  // "HOST:PORT" for HTTPS; "" = the kept port, else 127.0.0.1:8443 or a free one
     std::string
         plain_listen;  // the same for http, on loopback only; "" = the kept port, else a free one
-    int slots = 0;     // of the default pool; 0 = max(2, cores)
+    // Files in PEM, shown to who asks for one of the certificate's names; "" = none.
+    std::string tls_certificate, tls_key;
+    int slots = 0;                  // of the default pool; 0 = max(2, cores)
     std::uint64_t cache_limit = 0;  // bytes of what nodes keep; 0 = none
     std::string python;             // the pool's interpreter, "" = python3 of PATH
     std::string uv;  // "" = TURNOUT_UV, beside the executable, the project's .venv, PATH, the one

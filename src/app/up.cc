@@ -100,6 +100,10 @@ void take_options(const Running& running, UpArguments& arguments) {
     if (arguments.python.empty()) arguments.python = option("--python");
     if (arguments.uv.empty()) arguments.uv = option("--uv");
     if (arguments.allow_fetch.empty()) arguments.allow_fetch = options("--allow-fetch");
+    if (arguments.tls_certificate.empty()) {
+        arguments.tls_certificate = option("--tls-certificate");
+        arguments.tls_key = option("--tls-key");
+    }
     if (arguments.fetch_mirrors.empty()) arguments.fetch_mirrors = options("--fetch-mirror");
     if (arguments.fetch_limit.empty()) arguments.fetch_limit = option("--fetch-limit");
     if (arguments.slots <= 0 && !running.keeps_slots)
@@ -176,6 +180,8 @@ int up_detached(const UpArguments& arguments, const Instance& instance) {
     pass("--python", arguments.python);
     pass("--uv", arguments.uv);
     for (const std::string& allowed : arguments.allow_fetch) pass("--allow-fetch", allowed);
+    pass("--tls-certificate", arguments.tls_certificate);
+    pass("--tls-key", arguments.tls_key);
     for (const std::string& mirror : arguments.fetch_mirrors) pass("--fetch-mirror", mirror);
     pass("--fetch-limit", arguments.fetch_limit);
     if (arguments.accept_loss) request.arguments.emplace_back("--accept-loss");
@@ -234,7 +240,8 @@ int up(const UpArguments& arguments) {
     if (running) {
         if (arguments.cache_limit > 0 || !arguments.python.empty() || !arguments.uv.empty() ||
             !arguments.allow_fetch.empty() || !arguments.fetch_limit.empty() ||
-            !arguments.fetch_mirrors.empty() || !arguments.plain_listen.empty() ||
+            !arguments.fetch_mirrors.empty() || !arguments.tls_certificate.empty() ||
+            !arguments.plain_listen.empty() ||
             (!arguments.listen.empty() && running->listen != arguments.listen)) {
             std::fprintf(stderr,
                          "error: turnout is already up at %s, pid %d, and keeps the options that "
@@ -269,6 +276,8 @@ int up(const UpArguments& arguments) {
     options.python = restarted.python;
     options.uv = restarted.uv;
     options.allow_fetch = restarted.allow_fetch;
+    options.tls_certificate = restarted.tls_certificate;
+    options.tls_key = restarted.tls_key;
     options.fetch_mirrors = restarted.fetch_mirrors;
     options.fetch_limit = static_cast<std::uint64_t>(yaml_scalar(restarted.fetch_limit).as_int())
                           << 30;

@@ -17,8 +17,9 @@ struct UpArguments {
     std::string uv;
     std::vector<std::string> allow_fetch;
     std::vector<std::string> fetch_mirrors;
-    std::string fetch_limit;    // gigabytes; "" = the usual
-    std::string python_mirror;  // kept in the data folder; "" = as it is
+    std::string tls_certificate, tls_key;  // files; "" = none
+    std::string fetch_limit;               // gigabytes; "" = the usual
+    std::string python_mirror;             // kept in the data folder; "" = as it is
     bool detach = false;
     bool restart = false;      // of a server that runs another build
     bool accept_loss = false;  // of a part of the database

@@ -21,6 +21,7 @@ struct UpOptions {
     std::vector<std::string>
         allow_fetch;  // from where inputs may be fetched besides the public internet
     std::vector<std::string> fetch_mirrors;  // "ADDRESS=COPY"
+    std::string tls_certificate, tls_key;    // files; "" = none
     std::string fetch_limit;                 // gigabytes of one of them, "" = the usual
     std::uint64_t cache_limit = 0;           // bytes of what nodes keep, 0 = none
     bool restart = false;                    // of a server that runs another build

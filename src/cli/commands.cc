@@ -94,6 +94,11 @@ std::vector<Command> build_table() {
            false},
           {"--python", "", "PATH", "Interpreter of the default pool.", false},
           {"--uv", "", "PATH", "The uv executable that prepares environments.", false},
+          {"--tls-certificate", "", "FILE",
+           "A certificate, with its chain, in PEM: shown to who asks for one of its names; under "
+           "all others the server shows its own. With --tls-key. Read again when it changes.",
+           false},
+          {"--tls-key", "", "FILE", "The key of --tls-certificate, in PEM.", false},
           {"--allow-fetch", "", "HOST[:PORT]",
            "Inputs may be fetched from there, too, although it is no public address or another "
            "port than 80 and 443: a name, an address or a network such as 10.0.0.0/8.",

@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
 
 #include "base/hash.h"
@@ -223,6 +224,13 @@ int server_up(Context& context) {
     options.python_mirror = args.get("--python-mirror");
     options.restart = args.has("--restart");
     options.accept_loss = args.has("--accept-loss");
+    if (args.has("--tls-certificate") != args.has("--tls-key"))
+        return context.fail({Code::InvalidArgument, "Usage",
+                             "--tls-certificate and --tls-key go together", "--tls-key"});
+    if (args.has("--tls-certificate")) {
+        options.tls_certificate = std::filesystem::absolute(args.get("--tls-certificate"));
+        options.tls_key = std::filesystem::absolute(args.get("--tls-key"));
+    }
     if (args.has("--fetch-limit")) {
         const Json limit = yaml_scalar(options.fetch_limit);
         if (!limit.is_int() || limit.as_int() < 1 || limit.as_int() > 1'000'000)
@@ -470,9 +478,11 @@ std::string pem_of(X509* certificate) {
 // its fingerprint.
 struct Presented {
     std::string pem, fingerprint;
+    bool known = false;  // the system trusts it for that host, so nobody has to
 };
 Result<Presented> presented_authority(const std::string& host, const std::string& port) {
     SSL_CTX* tls = SSL_CTX_new(TLS_client_method());
+    if (tls != nullptr) SSL_CTX_set_default_verify_paths(tls);
     BIO* connection = tls == nullptr ? nullptr : BIO_new_ssl_connect(tls);
     if (connection == nullptr) {
         SSL_CTX_free(tls);
@@ -481,15 +491,23 @@ Result<Presented> presented_authority(const std::string& host, const std::string
     SSL* ssl = nullptr;
     BIO_get_ssl(connection, &ssl);
     BIO_set_conn_hostname(connection, (host + ":" + port).c_str());
+    const std::string bare =
+        host.starts_with('[') && host.ends_with(']') ? host.substr(1, host.size() - 2) : host;
+    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), bare.c_str()) != 1) {
+        SSL_set1_host(ssl, host.c_str());
+        SSL_set_tlsext_host_name(ssl, host.c_str());
+    }
     Result<Presented> result =
         fail(Code::Unavailable, "Unreachable", "no TLS server answers at " + host + ":" + port);
     if (BIO_do_connect(connection) == 1 && BIO_do_handshake(connection) == 1) {
-        STACK_OF(X509)* chain = SSL_get_peer_cert_chain(ssl);
+        STACK_OF(X509)* verified = SSL_get0_verified_chain(ssl);
+        const bool known = SSL_get_verify_result(ssl) == X509_V_OK && sk_X509_num(verified) > 0;
+        STACK_OF(X509)* chain = known ? verified : SSL_get_peer_cert_chain(ssl);
         X509* last = chain == nullptr || sk_X509_num(chain) == 0
                          ? nullptr
                          : sk_X509_value(chain, sk_X509_num(chain) - 1);
         if (last != nullptr && X509_check_ca(last) != 0)
-            result = Presented{pem_of(last), tls::fingerprint(pem_of(last))};
+            result = Presented{pem_of(last), tls::fingerprint(pem_of(last)), known};
         else
             result = fail(Code::FailedPrecondition, "NoAuthority",
                           "the server does not present its certificate authority: copy ca.pem from "
@@ -527,7 +545,7 @@ Result<client::Settings> log_in(Context& context) {
                 return fail(Code::PermissionDenied, "WrongFingerprint",
                             "the server's authority has the fingerprint " + presented.fingerprint +
                                 ", not the one given: nothing was sent to it");
-        } else {
+        } else if (!presented.known) {
             if (::isatty(0) != 1)
                 return fail(
                     Code::FailedPrecondition, "NotTrusted",

@@ -16,8 +16,8 @@ from conftest import Server, eventually, files_under
 SECRET = "c2VjcmV0LXNpZ25hdHVyZQ"
 
 
-def certificates(folder, name):
-    """An authority, and a certificate of 127.0.0.1 by it."""
+def certificates(folder, name, host=None):
+    """An authority, and a certificate by it of that host name, or of 127.0.0.1."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -38,7 +38,7 @@ def certificates(folder, name):
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca = issue(ca_name, ca_name, ca_key, ca_key, (x509.BasicConstraints(ca=True, path_length=None), True))
     leaf = issue(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "origin")]), ca_name, key, ca_key,
-                 (x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False))
+                 (x509.SubjectAlternativeName([x509.DNSName(host) if host else x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False))
     pem = serialization.Encoding.PEM
     (folder / f"{name}.ca").write_bytes(ca.public_bytes(pem))
     (folder / f"{name}.pem").write_bytes(

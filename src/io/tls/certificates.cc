@@ -205,6 +205,26 @@ bool needs_renewal(const std::string& certificate, const std::string& authority_
     return false;
 }
 
+std::vector<std::string> names_in(const std::string& pem) {
+    ERR_clear_error();
+    std::vector<std::string> names;
+    const Certificate certificate = read_certificate(pem);
+    if (!certificate) return names;
+    auto* all = static_cast<GENERAL_NAMES*>(
+        X509_get_ext_d2i(certificate.get(), NID_subject_alt_name, nullptr, nullptr));
+    for (int i = 0; i < sk_GENERAL_NAME_num(all); ++i) {
+        int type = 0;
+        const auto* text = static_cast<const ASN1_STRING*>(
+            GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(all, i), &type));
+        if (type != GEN_DNS) continue;
+        std::string name(reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
+                         static_cast<std::size_t>(ASN1_STRING_length(text)));
+        if (is_name(name)) names.push_back(std::move(name));
+    }
+    GENERAL_NAMES_free(all);
+    return names;
+}
+
 std::string fingerprint(const std::string& pem) {
     ERR_clear_error();
     const Certificate certificate = read_certificate(pem);

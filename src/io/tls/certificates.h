@@ -34,6 +34,9 @@ struct CertificateFiles {
     http::TlsFiles server;       // server.pem, server.key
     bool new_authority = false;  // in the place of one that is not valid now: clients must be told
 };
+// The host names that the first certificate holds, as they stand in it ("*.lab.example" too).
+std::vector<std::string> names_in(const std::string& certificate);
+
 // SHA-256 of the first certificate, as people compare it: "AB:CD:…". "" if there is none.
 std::string fingerprint(const std::string& certificate);
 

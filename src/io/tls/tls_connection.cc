@@ -60,6 +60,15 @@ int choose_protocol(SSL*, const unsigned char** out, unsigned char* size, const 
     return SSL_TLSEXT_ERR_OK;
 }
 
+int choose_certificate(SSL* ssl, int*, void* named) {
+    const char* asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    SSL_CTX* context = static_cast<TlsContext*>(named)->get();
+    if (asked && X509_check_host(SSL_CTX_get0_certificate(context), asked, std::strlen(asked), 0,
+                                 nullptr) == 1)
+        SSL_set_SSL_CTX(ssl, context);
+    return SSL_TLSEXT_ERR_OK;
+}
+
 bool is_ip(const std::string& host) {
     unsigned char address[16];
     return ::inet_pton(AF_INET, host.c_str(), address) == 1 ||
@@ -232,6 +241,12 @@ Result<std::shared_ptr<TlsContext>> TlsContext::for_server(const std::string& ce
         SSL_CTX_check_private_key(context) != 1)
         return tls_failure("cannot use the key '" + key_file + "'");
     return out;
+}
+
+void TlsContext::show_to_who_asks(std::shared_ptr<TlsContext> named) {
+    named_ = std::move(named);
+    SSL_CTX_set_tlsext_servername_callback(context_, choose_certificate);
+    SSL_CTX_set_tlsext_servername_arg(context_, named_.get());
 }
 
 Result<std::shared_ptr<TlsContext>> TlsContext::for_client(const std::string& ca_file) {

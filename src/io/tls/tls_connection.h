@@ -17,6 +17,8 @@ public:
                                                           const std::string& key_file);
     // `ca_file` empty: the system's authorities ($SSL_CERT_FILE is honoured).
     static Result<std::shared_ptr<TlsContext>> for_client(const std::string& ca_file);
+    // Of a server: who asks for a name of `named`'s certificate gets that one.
+    void show_to_who_asks(std::shared_ptr<TlsContext> named);
     ~TlsContext();
     TlsContext(const TlsContext&) = delete;
     TlsContext& operator=(const TlsContext&) = delete;
@@ -28,6 +30,7 @@ private:
     TlsContext();
     SSL_CTX* context_ = nullptr;
     BIO_METHOD* method_ = nullptr;
+    std::shared_ptr<TlsContext> named_;
 };
 
 // `host` is empty on the server's side; on the client's it is verified.

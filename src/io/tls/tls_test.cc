@@ -139,6 +139,67 @@ protected:
     std::string port;
 };
 
+// Signed by the same authority, so that one client can compare both.
+class ShownCertificatesTest : public TlsTest {
+protected:
+    void SetUp() override {
+        TlsTest::SetUp();
+        ASSERT_FALSE(HasFatalFailure());
+        files = *tls::ensure_certificates(root, {}, clock.now());
+        named = {root + "/named.pem", root + "/named.key"};
+        write_named("lab.example");
+        certificates = *http::ShownCertificates::load(files.server, named);
+        listener = std::move(*http::listen_tls(loop, "127.0.0.1:0", certificates, handle));
+        port = listener->address().substr(listener->address().rfind(':') + 1);
+    }
+    void write_named(const std::string& name) {
+        const tls::Credentials authority{*read_file(files.authority),
+                                         Secret(*read_file(files.authority_key))};
+        const auto made = tls::issue_certificate(authority, {name, "*.wild.example"}, clock.now());
+        ASSERT_TRUE(made);
+        ASSERT_TRUE(write_file_atomically(named.certificate, made->certificate, 0600));
+        ASSERT_TRUE(write_file_atomically(named.key, made->key.reveal(), 0600));
+    }
+    // The names in what is shown to who asks for that one ("" asks for none).
+    std::vector<std::string> shown(const std::string& asked) {
+        return tls::names_in(run("openssl s_client -connect 127.0.0.1:" + port +
+                                 (asked.empty() ? " -noservername" : " -servername " + asked) +
+                                 " </dev/null | openssl x509"));
+    }
+
+    http::TlsFiles named;
+    std::shared_ptr<http::ShownCertificates> certificates;
+    const std::vector<std::string> own = {"localhost"};
+};
+
+TEST_F(ShownCertificatesTest, WhoAsksForANameGetsTheCertificateThatHoldsIt) {
+    const std::vector<std::string> given = {"localhost", "lab.example", "*.wild.example"};
+    EXPECT_EQ(shown("lab.example"), given);
+    EXPECT_EQ(shown("a.wild.example"), given);
+    EXPECT_EQ(shown("other.example"), own);
+    EXPECT_EQ(shown(""), own);
+}
+
+TEST_F(ShownCertificatesTest, AreReplacedWithoutARestartAndKeptWhereTheNewOnesAreOfNoUse) {
+    auto before = client(files.authority);
+    const auto said = [&] {
+        return loop.run(fetch(*before, get("https://127.0.0.1:" + port + "/")));
+    };
+    ASSERT_TRUE(said());
+    write_named("new.example");
+    EXPECT_EQ(shown("new.example"), own);
+    ASSERT_TRUE(certificates->reload());
+    EXPECT_EQ(shown("new.example").size(), 3u);
+    EXPECT_EQ(shown("lab.example"), own);
+    EXPECT_TRUE(said());  // on the connection that there was
+
+    ASSERT_TRUE(write_file_atomically(named.key, *read_file(files.server.key), 0600));
+    const auto refused = certificates->reload();
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message.find(named.key), std::string::npos);
+    EXPECT_EQ(shown("new.example").size(), 3u);
+}
+
 TEST_F(TlsTest, AnswersByEveryOwnName) {
     serve();
     const auto mine = client(files.authority);
