@@ -29,6 +29,7 @@ LAYERS = {
     "io": PURE,
     "io/posix": {"io"} | PURE,
     "io/seal": {"io"} | PURE,
+    "io/signature": {"io"} | PURE,
     "io/ssh": {"io", "io/posix"} | PURE,
     "io/tls": {"io", "io/posix"} | PURE,
     "link": {"io", "io/posix"} | PURE,
@@ -50,7 +51,8 @@ LAYERS = {
     "control": {"schedule", "tracking", "blob", "store", "model", "resources", "protocol", "yaml", "io"} | PURE,
     "vault": {"store", "model", "resources", "protocol", "yaml", "io", "io/seal"} | PURE,
     "access": PURE,
-    "api": {"access", "vault", "control", "catalog", "submission", "fetch", "schedule", "tracking", "blob", "store", "environment", "model", "resources", "protocol", "yaml", "io"} | PURE,
+    "oidc": {"store", "yaml", "io", "io/signature"} | PURE,
+    "api": {"access", "oidc", "vault", "control", "catalog", "submission", "fetch", "schedule", "tracking", "blob", "store", "environment", "model", "resources", "protocol", "yaml", "io"} | PURE,
     "client": {"schedule", "model", "resources", "protocol", "yaml", "io", "io/tls", "io/posix"} | PURE,
     "cli": {"client", "submission", "schedule", "model", "resources", "protocol", "yaml", "io", "io/posix", "io/tls"} | PURE,
 }

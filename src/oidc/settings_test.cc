@@ -1,0 +1,85 @@
+#include "oidc/settings.h"
+
+#include <gtest/gtest.h>
+
+namespace turnout::oidc {
+namespace {
+
+const std::string kGood = R"(issuer: https://login.example/realms/lab
+client_id: turnout
+client_secret_file: oidc.secret
+scopes: [openid, groups]
+user_claim: email
+session: 8h
+token: 7d
+roles:
+  - {group: admins, role: Owner, server: true}
+  - {group: "*", role: Reader, workspace: default, resource_group: turnout}
+)";
+
+std::string refusal(const std::string& text) {
+    const auto settings = parse_settings(text, "oidc.yaml");
+    return settings ? "" : settings.error().message;
+}
+
+TEST(OidcSettings, AreRead) {
+    const auto settings = parse_settings(kGood, "oidc.yaml");
+    ASSERT_TRUE(settings) << settings.error().message;
+    EXPECT_EQ(settings->issuer, "https://login.example/realms/lab");
+    EXPECT_EQ(settings->scopes, (std::vector<std::string>{"openid", "groups"}));
+    EXPECT_EQ(settings->user_claim, "email");
+    EXPECT_EQ(settings->groups_claim, "groups");
+    EXPECT_EQ(settings->session, 8h);
+    EXPECT_EQ(settings->token, 7 * 24h);
+    ASSERT_EQ(settings->roles.size(), 2u);
+    EXPECT_TRUE(settings->roles[0].server);
+    EXPECT_EQ(settings->roles[1],
+              (GroupRole{"*", "Reader", false, "default", "turnout", "oidc.yaml:10:5"}));
+}
+
+TEST(OidcSettings, MistakesAreToldWithTheirPlace) {
+    const std::string least = "issuer: https://a\nclient_id: c\n";
+    const std::string roles = "roles: [{group: g, role: Reader, server: true}]\n";
+    EXPECT_EQ(refusal(least + roles), "");
+    struct Mistake {
+        std::string text, told;
+    };
+    for (const auto& [text, told] : std::vector<Mistake>{
+             {least, "'roles' is missing"},
+             {"client_id: c\n" + roles, "'issuer' is missing"},
+             {least + roles + "isuer: x\n", "oidc.yaml:4:1: isuer is 'isuer': expected one of"},
+             {"issuer: http://login.example\nclient_id: c\n" + roles,
+              "oidc.yaml:1:1: issuer is 'http://login.example': expected an address that begins "
+              "with https://"},
+             {"issuer: https://a?b=c\nclient_id: c\n" + roles, "has no query"},
+             {least + roles + "client_secret: hush\n", "client_secret_file"},
+             {least + roles + "session: 1s\n", "oidc.yaml:4:1: session is '1s': expected an age"},
+             {least + roles + "token: 400d\n", "from 5m to 366d"},
+             {least + roles + "scopes: [profile]\n", "with 'openid'"},
+             {least + "roles: []\n", "oidc.yaml:3:1: roles is '[]': expected a list"},
+             {least + "roles: [{group: g, role: Reader}]\n", "one place"},
+             {least + "roles: [{group: g, role: Reader, server: true, workspace: w}]\n",
+              "one place"},
+             {least + "roles: [{group: g, role: Reader, server: yess}]\n", "expected true"},
+             {least + "roles: [{role: Reader, server: true}]\n", "'group' and 'role'"},
+             {least + "roles: [{group: g, role: Reader, compute: c}]\n",
+              "roles[0].compute is 'compute': expected one of group"},
+             {"[]", "it is no mapping"},
+             {"issuer: [\n", "oidc.yaml:"}}) {
+        EXPECT_NE(refusal(text).find(told), std::string::npos) << text << "\n" << refusal(text);
+    }
+    EXPECT_EQ(refusal(least + roles + "client_secret: hush\n").find("hush"), std::string::npos);
+}
+
+TEST(OidcSettings, WhereCredentialsMayGo) {
+    for (const char* safe : {"https://a", "https://a:8443/b", "http://localhost:1/x",
+                             "http://127.0.0.1:80", "http://[::1]:9/"})
+        EXPECT_TRUE(is_safe_url(safe)) << safe;
+    for (const char* unsafe :
+         {"http://a", "http://127.evil.example", "http://localhost.evil", "https://", "https://a@b",
+          "ftp://a", "//a", "", "https://a\\b", "http://[::2]"})
+        EXPECT_FALSE(is_safe_url(unsafe)) << unsafe;
+}
+
+}  // namespace
+}  // namespace turnout::oidc
