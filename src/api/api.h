@@ -51,7 +51,8 @@ struct Principal {
     int attempt = 0;       // Run
     std::string key = {};  // User: row of the API key that this is, or was made with; "" = none
     bool read_only = false;  // User: the token only reads
-    bool exchanged = false;  // User: an access token, got with a key
+    bool exchanged = false;  // User: an access token, got with a key; or a session
+    bool session = false;    // User: a browser, which sends its cookie whoever makes it ask
 };
 
 // Issues and checks tokens (api/authority.cc). API keys are random and stored hashed; access
@@ -64,6 +65,8 @@ public:
     // A bearer: JWT of ours, or an API key. Run tokens hold only while their attempt is current,
     // and what was made with an API key only while that holds.
     virtual Result<Principal> check(std::string_view token) = 0;
+    // The same of a browser's cookie, which holds for the origin at which its user logged in.
+    virtual Result<Principal> check_session(std::string_view cookie, std::string_view origin) = 0;
     // What a user may do, by their roles and by what the token is for.
     virtual bool may(const Principal& user, std::string_view action,
                      const access::Scope& scope) = 0;

@@ -15,7 +15,8 @@
 namespace turnout::api {
 namespace {
 
-constexpr std::string_view kKeyPrefix = "tko_";
+constexpr std::string_view kKeyPrefix = "tko_", kSessionPrefix = "tks_";
+constexpr std::size_t kMostSessions = 50;  // of one user
 constexpr std::size_t kMaxToken = 4096;
 constexpr std::size_t kMaxCached = 512;
 constexpr std::size_t kMostKeys = 500;  // of one user
@@ -119,8 +120,8 @@ public:
         const bool is_key = token.starts_with(kKeyPrefix);
         auto known = verified_.find(token);
         if (known == verified_.end()) {
-            Verified fresh =
-                is_key ? TURNOUT_TRY(verify_api_key(token)) : TURNOUT_TRY(verify(token));
+            Verified fresh = is_key ? TURNOUT_TRY(verify_api_key(token, kKeyPrefix))
+                                    : TURNOUT_TRY(verify(token));
             if (verified_.size() >= kMaxCached) verified_.clear();
             known = verified_.emplace(std::string(token), std::move(fresh)).first;
         }
@@ -129,7 +130,7 @@ public:
             const auto record = TURNOUT_TRY(store_.get(Table::Token, verified.principal.key));
             if (!record || record->revision != verified.good_at) {
                 verified_.erase(known);
-                const Verified fresh = TURNOUT_TRY(verify_api_key(token));
+                const Verified fresh = TURNOUT_TRY(verify_api_key(token, kKeyPrefix));
                 TURNOUT_TRY(check_user(fresh.principal));
                 return fresh.principal;
             }
@@ -144,6 +145,51 @@ public:
         if (!verified.principal.key.empty()) TURNOUT_TRY(check_key(verified));
         TURNOUT_TRY(check_user(verified.principal));
         return verified.principal;
+    }
+
+    Result<Principal> check_session(std::string_view cookie, std::string_view origin) override {
+        const Verified verified = TURNOUT_TRY(verify_api_key(cookie, kSessionPrefix));
+        if (verified.key.origin != origin)
+            return refuse("this session is of another address of the server: log in here");
+        if (!verified.key.by.empty()) {
+            const auto record = TURNOUT_TRY(store_.get(Table::Token, verified.key.by));
+            if (!record) return refuse("the token by which this session was begun was revoked");
+        }
+        TURNOUT_TRY(check_user(verified.principal));
+        return verified.principal;
+    }
+
+    Result<std::vector<ApiKey>> sessions() override { return rows(true); }
+
+    Task<Result<MadeApiKey>> create_session(NewApiKey wanted) override {
+        Turns::Turn turn(turns_, "");
+        co_await turn;
+        TURNOUT_CO_TRY(const std::vector<ApiKey> there, sessions());
+        Batch batch;
+        std::size_t own = 0;
+        for (const ApiKey& session : there)
+            if (session.user == wanted.user) ++own;
+        for (const ApiKey& session : there) {  // the oldest first
+            const bool over = session.expires && *session.expires <= clock_.now();
+            const bool too_many = session.user == wanted.user && own >= kMostSessions;
+            if (!over && !too_many) continue;
+            if (session.user == wanted.user) --own;
+            batch.erase(Table::Token, session.row);
+        }
+        co_return co_await write(std::move(wanted), std::move(batch));
+    }
+
+    Task<Result<void>> end_sessions(std::string user) override {
+        Turns::Turn turn(turns_, "");
+        co_await turn;
+        TURNOUT_CO_TRY(const std::vector<ApiKey> there, sessions());
+        Batch batch;
+        for (const ApiKey& session : there)
+            if (session.user == user) batch.erase(Table::Token, session.row);
+        if (!batch.empty()) {
+            TURNOUT_CO_TRY_VOID(co_await store_.commit(std::move(batch)));
+        }
+        co_return Result<void>();
     }
 
     using InstanceAuthority::create_api_key;
@@ -173,19 +219,7 @@ public:
         co_return co_await write(std::move(wanted), std::move(batch));
     }
 
-    Result<std::vector<ApiKey>> api_keys() override {
-        std::vector<ApiKey> keys;
-        const Result<void> all =
-            each_row(store_, Table::Token, {}, [&](const Record& record) -> Result<void> {
-                keys.push_back(TURNOUT_TRY(key_of(record)));
-                return {};
-            });
-        if (!all) return Failure(all.error());
-        std::ranges::sort(keys, {}, [](const ApiKey& key) {
-            return std::tuple(key.created.micros, std::string_view(key.row));
-        });
-        return keys;
-    }
+    Result<std::vector<ApiKey>> api_keys() override { return rows(false); }
 
     Task<Result<void>> revoke_api_key(std::string row) override {
         Turns::Turn turn(turns_, "");
@@ -218,7 +252,7 @@ public:
     Task<Result<std::optional<Secret>>> ensure_admin_key(std::string text) override {
         Turns::Turn turn(turns_, "");
         co_await turn;
-        if (verify_api_key(trim(text))) co_return std::optional<Secret>();
+        if (verify_api_key(trim(text), kKeyPrefix)) co_return std::optional<Secret>();
         TURNOUT_CO_TRY_VOID(co_await people_.restore_admin());
         TURNOUT_CO_TRY(const std::vector<ApiKey> keys, api_keys());
         Batch batch;
@@ -255,6 +289,8 @@ public:
             if (key.user != parts[1]) return refuse("the link names nobody");
             if (now() >= end_of(key))
                 return refuse("the token with which this link was got has expired");
+            if (!key.by.empty() && !TURNOUT_TRY(store_.get(Table::Token, key.by)))
+                return refuse("the token with which this link was got has been revoked");
             verified.principal.key = key.row;
             verified.principal.workspace = key.limits.workspace;
             verified.principal.read_only = key.limits.read_only;
@@ -271,6 +307,7 @@ public:
 private:
     struct Verified {
         Principal principal;
+        ApiKey key = {};                                                  // of a session
         std::int64_t expires = std::numeric_limits<std::int64_t>::max();  // seconds
         std::int64_t key_expires = 0;  // the same of the API key that a token was made with
         std::uint64_t good_at =
@@ -289,13 +326,29 @@ private:
         return key.expires ? key.expires->micros / 1'000'000
                            : std::numeric_limits<std::int64_t>::max();
     }
+    Result<std::vector<ApiKey>> rows(bool sessions) {
+        std::vector<ApiKey> keys;
+        const Result<void> all =
+            each_row(store_, Table::Token, {}, [&](const Record& record) -> Result<void> {
+                ApiKey key = TURNOUT_TRY(key_of(record));
+                if (key.is_session() == sessions) keys.push_back(std::move(key));
+                return {};
+            });
+        if (!all) return Failure(all.error());
+        std::ranges::sort(keys, {}, [](const ApiKey& key) {
+            return std::tuple(key.created.micros, std::string_view(key.row));
+        });
+        return keys;
+    }
+
     static Failure no_such_key() {
         return not_found("this token does not exist any more", "token");
     }
 
     // In the turn of all keys. `batch`: what goes with it.
     Task<Result<MadeApiKey>> write(NewApiKey wanted, Batch batch) {
-        Secret secret(std::string(kKeyPrefix) + to_base64url(random_.bytes(32)));
+        Secret secret(std::string(wanted.origin.empty() ? kKeyPrefix : kSessionPrefix) +
+                      to_base64url(random_.bytes(32)));
         Json document = Json::object({{"kind", "user"},
                                       {"name", wanted.user},
                                       {"created", clock_.now().micros},
@@ -303,6 +356,8 @@ private:
         if (wanted.expires) document.set("expires", wanted.expires->micros);
         if (!wanted.limits.workspace.empty()) document.set("workspace", wanted.limits.workspace);
         if (wanted.limits.read_only) document.set("readOnly", true);
+        if (!wanted.origin.empty()) document.set("origin", wanted.origin);
+        if (!wanted.by.empty()) document.set("by", wanted.by);
         Record record{to_hex(sha256(secret.reveal())), document.dump()};
         batch.put(Table::Token, record.key, record.value, kAbsent);
         TURNOUT_CO_TRY([[maybe_unused]] const auto revision,
@@ -326,17 +381,24 @@ private:
         key.limits = {document.at("workspace").as_string(), document.at("readOnly").as_bool()};
         if (const Json& expires = document.at("expires"); expires.is_int())
             key.expires = Instant{expires.as_int()};
+        key.origin = document.at("origin").as_string();
+        key.by = document.at("by").as_string();
         return key;
     }
 
-    Result<Verified> verify_api_key(std::string_view text) {
-        if (!text.starts_with(kKeyPrefix) || text.size() > 128)
-            return refuse("this is not an API key of this server");
+    Result<Verified> verify_api_key(std::string_view text, std::string_view prefix) {
+        const bool session = prefix == kSessionPrefix;
+        if (!text.starts_with(prefix) || text.size() > 128)
+            return refuse(session ? "this is no session of this server"
+                                  : "this is not an API key of this server");
         // Found by its hash, so how long the search takes says nothing about the key.
         const auto record = TURNOUT_TRY(store_.get(Table::Token, to_hex(sha256(text))));
         if (!record)
-            return refuse("the API key is not known to this server: it may have been revoked");
-        const ApiKey key = TURNOUT_TRY(key_of(*record));
+            return refuse(
+                session ? "this session is over: log in again"
+                        : "the API key is not known to this server: it may have been revoked");
+        ApiKey key = TURNOUT_TRY(key_of(*record));
+        if (key.is_session() != session) return refuse("this is not an API key of this server");
         Verified verified;
         verified.good_at = record->revision;
         verified.principal.kind = Principal::Kind::User;
@@ -344,8 +406,12 @@ private:
         verified.principal.key = key.row;
         verified.principal.workspace = key.limits.workspace;
         verified.principal.read_only = key.limits.read_only;
+        verified.principal.exchanged = verified.principal.session = session;
         verified.expires = end_of(key);
-        if (now() >= verified.expires) return refuse("the API key has expired");
+        if (now() >= verified.expires)
+            return refuse(session ? "this session is over: log in again"
+                                  : "the API key has expired");
+        if (session) verified.key = std::move(key);
         return verified;
     }
 

@@ -34,12 +34,19 @@ struct ApiKey {
     std::optional<Instant> expires;
     access::Limits limits;
     std::string row;  // its key in Table::Token
+    // Of a session of a browser: at which origin it was begun, and the row of the key by whose
+    // link, without which it is over; "" = by none. A session's secret opens nothing as a bearer.
+    std::string origin = {};
+    std::string by = {};
+    bool is_session() const { return !origin.empty(); }
 };
 struct NewApiKey {
     std::string user;
     std::string name;
     std::optional<Instant> expires = {};
     access::Limits limits = {};
+    std::string origin = {};  // makes it a session
+    std::string by = {};
 };
 struct MadeApiKey {
     Secret secret;  // shown this once
@@ -54,8 +61,12 @@ public:
     virtual Directory& people() = 0;
     virtual Task<Result<MadeApiKey>> create_api_key(NewApiKey wanted) = 0;
     Task<Result<Secret>> create_api_key(std::string user);
-    // All there are, the oldest first.
+    // All there are, the oldest first, and the same of sessions.
     virtual Result<std::vector<ApiKey>> api_keys() = 0;
+    virtual Result<std::vector<ApiKey>> sessions() = 0;
+    // Of a user with many the oldest is over.
+    virtual Task<Result<MadeApiKey>> create_session(NewApiKey wanted) = 0;
+    virtual Task<Result<void>> end_sessions(std::string user) = 0;
     // At once, for it and for all tokens that were made with it. `row`: see ApiKey.
     virtual Task<Result<void>> revoke_api_key(std::string row) = 0;
     // Another secret for the same; the one before is worth nothing from then on.

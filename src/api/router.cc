@@ -5,6 +5,7 @@
 #include "api/api.h"
 #include "api/audit/audit.h"
 #include "api/audit/of_call.h"
+#include "api/browser.h"
 #include "api/run_reach.h"
 #include "base/text.h"
 #include "blob/blobs.h"
@@ -146,6 +147,10 @@ Result<void> authorize(Services& services, const Route& route, Call& call) {
             return Failure(forbidden("this link is not a run's"));
         return {};
     }
+    if (token.empty() && !session_cookie_of(call.request).empty() && access != Access::Node) {
+        call.principal = TURNOUT_TRY(session_of(services, call));
+        return {};
+    }
     if (token.empty()) {
         if (access == Access::Signed)
             return Failure(
@@ -183,6 +188,14 @@ Result<void> authorize(Services& services, const Route& route, Call& call) {
             return {};
     }
     return {};
+}
+
+http::Response to_login(const http::Request& request) {
+    http::Response response;
+    response.status = 303;
+    response.headers.set("Location", "/login?to=" + percent_encode(request.path));
+    response.headers.set("Cache-Control", "no-store");
+    return response;
 }
 
 // As a GUID is written: 8-4-4-4-12.
@@ -420,8 +433,13 @@ Task<http::Response> Router::answer(Services& services, Call& call) const {
     if (!query) co_return error_response(query.error());
     call.query = std::move(*query);
     set_origins(services.info, call);
-    if (auto allowed_in = authorize(services, *route, call); !allowed_in)
+    if (auto allowed_in = authorize(services, *route, call); !allowed_in) {
+        // A person who looks at a page logs in first.
+        if (allowed_in.error().code == Code::Unauthenticated && wants_page(request) &&
+            page_to_go_to(request.path) != "/")
+            co_return to_login(request);
         co_return error_response(allowed_in.error());
+    }
     if (call.principal.kind == Principal::Kind::User) {
         if (auto permitted = permit(services, call, *route); !permitted) {
             // A signed link says for itself what it opens.
@@ -465,6 +483,7 @@ Task<http::Response> Router::handle(Services& services, const http::Request& req
     // What is not on record is not given out; what was done is done, and can be done again.
     if (!recorded && response.status < 400) response = error_response(recorded.error());
     add_request_ids(services, request, response);
+    if (request.method == "GET" && response.status != 101) close_to_browsers(response);
     co_return response;
 }
 

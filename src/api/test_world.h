@@ -15,6 +15,7 @@
 #include "api/audit/audit.h"
 #include "api/audit/of_call.h"
 #include "api/authority.h"
+#include "api/login/logins.h"
 #include "api/people/people_routes.h"
 #include "api/people/token_routes.h"
 #include "blob/blobs.h"
@@ -101,7 +102,8 @@ public:
           authority(make_authority(store, loop, random, make_instance_keys(random))),
           audit(std::make_unique<Audit>(store, loop, loop, authority->link_key())),
           services{loop,   random, loop,     store,      control,
-                   *blobs, assets, tracking, *authority, test_info()} {
+                   *blobs, assets, tracking, *authority, test_info()},
+          logins(services, *authority, login_sources(*this)) {
         EXPECT_TRUE(control.recover());
         EXPECT_TRUE(audit->open());
         services.audit = audit.get();
@@ -115,6 +117,7 @@ public:
         add_upkeep_routes(router, services);
         add_token_routes(router, services, *authority);
         add_people_routes(router, services, *authority);
+        logins.add_to(router);
         add_audit_routes(router, services);
         services.vault = &vault;
         add_secret_routes(router, services, vault);
@@ -225,6 +228,17 @@ private:
         static int last = 0;
         return ++last;
     }
+    static Task<Result<std::optional<oidc::Settings>>> settings_of(World& world) {
+        co_return world.oidc_settings;
+    }
+    static LoginSources login_sources(World& world) {
+        LoginSources sources;
+        sources.settings = [&world] { return settings_of(world); };
+        sources.client = [&world](const oidc::Settings&) -> Result<std::unique_ptr<http::Client>> {
+            return world.oidc_client();
+        };
+        return sources;
+    }
     static std::unique_ptr<Blobs> open(World& world) {
         auto opened =
             open_blobs(world.store, world.loop, world.random, world.loop, world.folder_.string());
@@ -253,6 +267,10 @@ public:
     std::unique_ptr<InstanceAuthority> authority;
     std::unique_ptr<Audit> audit;
     Services services;
+    // Of logins: nothing, until a test says otherwise.
+    std::optional<oidc::Settings> oidc_settings;
+    std::function<std::unique_ptr<http::Client>()> oidc_client;
+    Logins logins;
     Router router;
     Workspace workspace;
     std::string user;

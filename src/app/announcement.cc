@@ -52,7 +52,8 @@ Result<void> Announcement::say() {
     TURNOUT_TRY(write_document(instance_.running(), running, 0600));
     if (std::exchange(announced_, true)) return {};
     if (ready_)
-        ready_(info.tls_origin, info.plain_origin, login, ServerPools::who_runs(services_.control));
+        ready_(info.tls_origin, info.plain_origin, login, ServerPools::who_runs(services_.control),
+               info.plain_origin + login_path_());
     return {};
 }
 

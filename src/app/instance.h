@@ -34,6 +34,7 @@ struct Instance {
     std::string certificate_key() const { return folder + "/server.key"; }  // 0600
     std::string ca_bundle() const { return folder + "/ca-bundle.pem"; }     // ours and the system's
     std::string pools() const { return folder + "/pools.yaml"; }            // the operator's own
+    std::string oidc() const { return folder + "/oidc.yaml"; }              // the operator's own
     std::string ports() const { return folder + "/ports.json"; }            // chosen once, kept
     std::string running() const { return folder + "/server.json"; }         // while a server runs
     std::string client() const { return folder + "/client.json"; }          // how the CLI finds it

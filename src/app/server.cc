@@ -18,6 +18,7 @@
 #include "api/audit/audit.h"
 #include "api/audit/of_call.h"
 #include "api/authority.h"
+#include "api/login/logins.h"
 #include "api/people/people_routes.h"
 #include "api/people/token_routes.h"
 #include "app/address.h"
@@ -28,6 +29,7 @@
 #include "app/environment_tools.h"
 #include "app/instance.h"
 #include "app/listeners.h"
+#include "app/login_sources.h"
 #include "app/operator_routes.h"
 #include "app/pools.h"
 #include "app/space.h"
@@ -69,6 +71,7 @@ private:
     Result<void> prepare_workspace();
     void add_routes();
     Result<void> listen();
+    std::string login_path();
     void keep_ticking();
 
     ServerOptions options_;
@@ -96,6 +99,7 @@ private:
     std::unique_ptr<api::Services> services_;
     std::unique_ptr<StorageWatch> storage_;
     std::unique_ptr<OperatorRoutes> operator_routes_;
+    std::unique_ptr<api::Logins> logins_;
     api::Router router_;
     Workspace workspace_;
     ServerCertificates certificates_;
@@ -363,6 +367,9 @@ void Server::add_routes() {
     api::add_agent_routes(router_, *links_, std::move(for_nodes));
     api::add_token_routes(router_, *services_, *authority_);
     api::add_people_routes(router_, *services_, *authority_);
+    logins_ =
+        std::make_unique<api::Logins>(*services_, *authority_, login_sources(loop_, instance_));
+    logins_->add_to(router_);
     api::add_audit_routes(router_, *services_);
     services_->vault = vault_.get();
     api::add_secret_routes(router_, *services_, *vault_);
@@ -387,7 +394,7 @@ Result<void> Server::listen() {
                                  }));
     announcement_ = std::make_unique<Announcement>(
         instance_, *services_, workspace_, listeners_->tls().address(), certificates_.fingerprint,
-        options_.tls_certificate, options_.ready);
+        options_.tls_certificate, [this] { return login_path(); }, options_.ready);
     TURNOUT_TRY(ssh_->open());
     TURNOUT_TRY(user_ways_->open(instance_, *pools_, *provider_));
     TURNOUT_TRY(listeners_->keep_ports());
@@ -399,6 +406,11 @@ Result<void> Server::listen() {
     const Capabilities machine = provider_->capabilities();
     services_->info.machine = {machine.cores, machine.memory_gb, machine.gpus};
     return {};
+}
+
+std::string Server::login_path() {
+    const Result<std::string> path = logins_->link_for_admin();
+    return path ? *path : "/login";
 }
 
 void Server::keep_ticking() {

@@ -15,6 +15,8 @@
 #include "base/quantities.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "client/api.h"
+#include "client/settings.h"
 #include "environment/pythons.h"
 #include "fetch/addresses.h"
 #include "fetch/mirror.h"
@@ -124,7 +126,7 @@ Result<void> stop(const Running& running, const Instance& instance) {
 }
 
 void print_where(const std::string& data, const std::string& url, const std::string& plain_url,
-                 const std::string& login, const std::string& jobs) {
+                 const std::string& login, const std::string& jobs, const std::string& browser) {
     std::printf("turnout is up: %s (and %s for this machine)\n", url.c_str(), plain_url.c_str());
     std::printf("  data      %s\n", data.c_str());
     if (!jobs.empty()) std::printf("  jobs      %s\n", jobs.c_str());
@@ -132,6 +134,10 @@ void print_where(const std::string& data, const std::string& url, const std::str
         "  use it    eval \"$(turnout env --data %s)\"   or   turnout exec --data %s -- python "
         "script.py\n",
         data.c_str(), data.c_str());
+    // For the person who looks: a log would show it to others.
+    if (!browser.empty() && ::isatty(1) == 1)
+        std::printf("  browser   %s\n            (logs one in, once, within ten minutes)\n",
+                    browser.c_str());
     if (!login.empty())
         std::printf("  others    %s\n            with the key in %s/admin.key\n", login.c_str(),
                     data.c_str());
@@ -141,6 +147,18 @@ void print_where(const std::string& data, const std::string& url, const std::str
             "--uv PATH\n");
     std::printf("  stop it   turnout down --data %s\n", data.c_str());
     std::fflush(stdout);
+}
+
+// Of a server that runs, asked with its admin's key; "" if it gives none, such as one of an earlier
+// build.
+std::string new_browser_link(const std::string& data) {
+    if (::isatty(1) != 1) return {};
+    const Result<client::Settings> settings = client::load_settings(data);
+    if (!settings) return {};
+    const auto api = client::Api::open(*settings);
+    const Result<Json> made =
+        api ? (*api)->post("/turnout/login-links") : Result<Json>(Failure(api.error()));
+    return made ? settings->plain_url + made->at("path").as_string() : std::string();
 }
 
 // One that is started in the foreground says it itself.
@@ -193,7 +211,7 @@ int up_detached(const UpArguments& arguments, const Instance& instance) {
     for (;;) {
         if (const auto running = find_running(instance); running && running->process == *process) {
             print_where(instance.folder, running->url, running->plain_url, running->login,
-                        running->jobs);
+                        running->jobs, new_browser_link(instance.folder));
             warn_of(*running);
             return 0;
         }
@@ -256,7 +274,7 @@ int up(const UpArguments& arguments) {
                 "it runs another build, %s; `turnout up --detach --restart` starts this one, %s\n",
                 running->version.c_str(), version());
         print_where(instance->folder, running->url, running->plain_url, running->login,
-                    running->jobs);
+                    running->jobs, new_browser_link(instance->folder));
         warn_of(*running);
         return 0;
     }
@@ -283,8 +301,9 @@ int up(const UpArguments& arguments) {
                           << 30;
     options.accept_loss = arguments.accept_loss;
     options.ready = [data = instance->folder](const std::string& url, const std::string& plain_url,
-                                              const std::string& login, const std::string& jobs) {
-        print_where(data, url, plain_url, login, jobs);
+                                              const std::string& login, const std::string& jobs,
+                                              const std::string& browser) {
+        print_where(data, url, plain_url, login, jobs, browser);
     };
     if (const Result<void> ended = run_server(std::move(options)); !ended)
         return report(ended.error());

@@ -27,11 +27,12 @@ std::vector<std::string> texts(const Json& json) {
 }
 
 std::string row_of(const User& user) {
-    return Json::object({{"displayName", user.display_name},
-                         {"created", user.created.micros},
-                         {"createdBy", user.created_by},
-                         {"disabled", user.disabled}})
-        .dump();
+    Json row = Json::object({{"displayName", user.display_name},
+                             {"created", user.created.micros},
+                             {"createdBy", user.created_by},
+                             {"disabled", user.disabled}});
+    if (!user.subject.empty()) row.set("issuer", user.issuer), row.set("subject", user.subject);
+    return row.dump();
 }
 std::string row_of(const Role& role) {
     return Json::object({{"name", role.name},
@@ -41,13 +42,14 @@ std::string row_of(const Role& role) {
         .dump();
 }
 std::string row_of(const Assignment& assignment) {
-    return Json::object({{"user", assignment.user},
-                         {"role", assignment.role},
-                         {"workspace", assignment.scope.workspace},
-                         {"compute", assignment.scope.compute},
-                         {"created", assignment.created.micros},
-                         {"createdBy", assignment.created_by}})
-        .dump();
+    Json row = Json::object({{"user", assignment.user},
+                             {"role", assignment.role},
+                             {"workspace", assignment.scope.workspace},
+                             {"compute", assignment.scope.compute},
+                             {"created", assignment.created.micros},
+                             {"createdBy", assignment.created_by}});
+    if (assignment.of_group) row.set("ofGroup", true);
+    return row.dump();
 }
 
 // As they stand in paths, in commands and in other programs: no folds, no look-alikes.
@@ -120,9 +122,13 @@ Result<Directory::State*> Directory::loaded() {
             const Json json = TURNOUT_TRY(parse_json(record.value));
             const std::string key = record.key.substr(2);
             if (record.key.starts_with("u/")) {
-                state.users[key] = {
-                    key, json.at("displayName").as_string(), Instant{json.at("created").as_int()},
-                    json.at("createdBy").as_string(), json.at("disabled").as_bool()};
+                state.users[key] = {key,
+                                    json.at("displayName").as_string(),
+                                    Instant{json.at("created").as_int()},
+                                    json.at("createdBy").as_string(),
+                                    json.at("disabled").as_bool(),
+                                    json.at("issuer").as_string(),
+                                    json.at("subject").as_string()};
             } else if (record.key.starts_with("r/")) {
                 state.roles[key] = {json.at("name").as_string(), json.at("description").as_string(),
                                     texts(json.at("actions")), texts(json.at("notActions")), true};
@@ -133,7 +139,8 @@ Result<Directory::State*> Directory::loaded() {
                     json.at("role").as_string(),
                     {json.at("workspace").as_string(), json.at("compute").as_string()},
                     Instant{json.at("created").as_int()},
-                    json.at("createdBy").as_string()};
+                    json.at("createdBy").as_string(),
+                    json.at("ofGroup").as_bool()};
             }
             return {};
         });
@@ -258,6 +265,97 @@ Task<Result<User>> Directory::add_user(std::string name, std::string display_nam
     next.users[name] = user;
     TURNOUT_CO_TRY_VOID(co_await commit(std::move(next)));
     co_return user;
+}
+
+const User* Directory::find_subject(const State& state, std::string_view issuer,
+                                    std::string_view subject) {
+    for (const auto& [name, user] : state.users)
+        if (user.subject == subject && user.issuer == issuer && !subject.empty()) return &user;
+    return nullptr;
+}
+
+Task<Result<User>> Directory::admit(Admission who) {
+    const auto kept_out = [](std::string_view reason, const std::string& why) {
+        return fail(Code::PermissionDenied, reason, why);
+    };
+    Turns::Turn turn(turns_, "");
+    co_await turn;
+    TURNOUT_CO_TRY(const State* state, loaded());
+    State next = *state;
+    User user;
+    if (const User* known = find_subject(*state, who.issuer, who.subject)) {
+        user = *known;
+    } else {
+        TURNOUT_CO_TRY_VOID(check_user_name(who.name));
+        if (state->users.contains(who.name))
+            co_return kept_out("UserExists",
+                               "there is a user '" + who.name +
+                                   "' already who is not this one of the identity provider: an "
+                                   "Owner of the server says who it is with `turnout user link " +
+                                   who.name + " --subject " + shown(who.subject) + "`");
+        if (state->users.size() >= kMostUsers)
+            co_return fail(Code::ResourceExhausted, "TooManyUsers",
+                           "there are " + std::to_string(kMostUsers) + " users", "name");
+        user = User{who.name, "", clock_.now(), "", false, who.issuer, who.subject};
+    }
+    if (user.disabled)
+        co_return kept_out("UserDisabled", "user '" + user.name +
+                                               "' is disabled: an Owner of the server can enable "
+                                               "them again");
+    if (is_utf8(who.display_name) && who.display_name.size() <= 200 && !who.display_name.empty())
+        user.display_name = who.display_name;
+    next.users[user.name] = user;
+    const auto is_of = [](const Assignment& one, const auto& role) {
+        return one.role == role.first && one.scope == role.second;
+    };
+    std::erase_if(next.assignments, [&](const auto& item) {
+        const Assignment& one = item.second;
+        return one.user == user.name && one.of_group &&
+               std::ranges::none_of(who.roles, [&](const auto& role) { return is_of(one, role); });
+    });
+    for (const auto& role : who.roles) {
+        const bool there = std::ranges::any_of(next.assignments, [&](const auto& item) {
+            return item.second.user == user.name && is_of(item.second, role);
+        });
+        if (there || !find_role(next, role.first) || next.assignments.size() >= kMostAssignments)
+            continue;
+        const Assignment made{random_.uuid(), user.name, role.first, role.second,
+                              clock_.now(),   "",        true};
+        next.assignments[made.id] = made;
+    }
+    if (!has_owner(next)) co_return last_owner();
+    const bool may_do = std::ranges::any_of(
+        next.assignments, [&](const auto& item) { return item.second.user == user.name; });
+    // Of somebody who was here before it is written that they have nothing any more.
+    if (may_do || state->users.contains(user.name)) {
+        TURNOUT_CO_TRY_VOID(co_await commit(std::move(next)));
+    }
+    if (!may_do)
+        co_return kept_out("NoRole", "'" + user.name +
+                                         "' has no role on this server: none of their groups at "
+                                         "the identity provider gives one (oidc.yaml)");
+    co_return user;
+}
+
+Task<Result<User>> Directory::link(std::string name, std::string issuer, std::string subject) {
+    if (issuer.empty() || subject.empty() || subject.size() > 255 || !is_utf8(subject))
+        co_return invalid("'subject' is " + shown(subject) +
+                              ": expected the 'sub' that the identity provider has for them",
+                          "subject");
+    Turns::Turn turn(turns_, "");
+    co_await turn;
+    TURNOUT_CO_TRY(const State* state, loaded());
+    TURNOUT_CO_TRY(User changed, user(name));
+    if (const User* other = find_subject(*state, issuer, subject); other && other->name != name)
+        co_return fail(Code::Conflict, "SubjectTaken",
+                       "this subject of the identity provider is user '" + other->name + "'",
+                       "subject");
+    changed.issuer = std::move(issuer);
+    changed.subject = std::move(subject);
+    State next = *state;
+    next.users[name] = changed;
+    TURNOUT_CO_TRY_VOID(co_await commit(std::move(next)));
+    co_return changed;
 }
 
 Task<Result<User>> Directory::set_disabled(std::string name, bool disabled) {

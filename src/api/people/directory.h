@@ -25,6 +25,8 @@ struct User {
     Instant created{};
     std::string created_by;
     bool disabled = false;
+    // Who logs in by a provider of OpenID Connect: as whom it knows them. "" = nobody of such.
+    std::string issuer = {}, subject = {};
 };
 
 struct Assignment {
@@ -34,6 +36,15 @@ struct Assignment {
     access::Scope scope;
     Instant created{};
     std::string created_by;
+    bool of_group = false;  // by a group of the provider: looked at anew at each login
+};
+
+// Somebody whom a provider of OpenID Connect has told who they are.
+struct Admission {
+    std::string issuer, subject;
+    std::string name;  // of the user, if it is the first time
+    std::string display_name;
+    std::vector<std::pair<std::string, access::Scope>> roles;  // of their groups
 };
 
 // The only writer of its table. Store and clock outlive it.
@@ -58,6 +69,12 @@ public:
     Result<Assignment> assignment(std::string_view id);
 
     Task<Result<User>> add_user(std::string name, std::string display_name, std::string by);
+    // The user whom that subject of that provider is, made if it is the first time, with the roles
+    // of their groups and no longer those of groups that they have left. PermissionDenied: they
+    // have no role anywhere, are disabled, or the name is somebody else's.
+    Task<Result<User>> admit(Admission who);
+    // From now on that subject is this user, whose name and roles stay. Conflict: it is another's.
+    Task<Result<User>> link(std::string name, std::string issuer, std::string subject);
     Task<Result<User>> set_disabled(std::string name, bool disabled);
     // The admin is enabled, and Owner of the server: for whoever owns the data folder, so that
     // nobody is shut out for good when the last Owner has no token any more.
@@ -81,6 +98,8 @@ private:
         std::map<std::string, std::vector<access::Grant>, std::less<>> grants;
     };
     Result<State*> loaded();
+    static const User* find_subject(const State& state, std::string_view issuer,
+                                    std::string_view subject);
     static const access::Role* find_role(const State& state, std::string_view name);
     static void derive(State& state);
     static bool has_owner(const State& state);

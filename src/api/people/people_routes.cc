@@ -19,6 +19,7 @@ Json document_of(const User& user) {
     json.set("state", user.disabled ? "disabled" : "enabled");
     if (user.created.micros > 0) json.set("created", to_iso8601(user.created));
     if (!user.created_by.empty()) json.set("createdBy", user.created_by);
+    if (!user.subject.empty()) json.set("issuer", user.issuer), json.set("subject", user.subject);
     return json;
 }
 
@@ -43,6 +44,7 @@ Json document_of(const Services& services, const Assignment& one) {
                               {"scope", id_of(services, one.scope)}});
     if (one.created.micros > 0) json.set("created", to_iso8601(one.created));
     if (!one.created_by.empty()) json.set("createdBy", one.created_by);
+    if (one.of_group) json.set("ofGroup", true);
     return json;
 }
 
@@ -100,7 +102,8 @@ Answer show_user(Services& services, Directory& people, Call& call) {
     co_return json_response(200, json);
 }
 
-Answer change_user(Directory& people, Call& call) {
+Answer change_user(InstanceAuthority& authority, Call& call) {
+    Directory& people = authority.people();
     TURNOUT_CO_TRY(const Json body, co_await call.json(kMaxBody));
     if (!body.at("disabled").is_bool())
         co_return invalid("'disabled' is " + body.at("disabled").dump().substr(0, 40) +
@@ -109,6 +112,21 @@ Answer change_user(Directory& people, Call& call) {
     call.about = body.at("disabled").as_bool() ? "disabled" : "enabled";
     TURNOUT_CO_TRY(const User user,
                    co_await people.set_disabled(call.param("name"), body.at("disabled").as_bool()));
+    // They do not come back with the user, as keys do.
+    if (user.disabled) {
+        TURNOUT_CO_TRY_VOID(co_await authority.end_sessions(user.name));
+    }
+    co_return json_response(200, document_of(user));
+}
+
+// From then on whoever that is at the provider is this user: it takes who may give roles.
+Answer link_user(Directory& people, Call& call) {
+    TURNOUT_CO_TRY(const Json body, co_await call.json(kMaxBody));
+    TURNOUT_CO_TRY(std::string issuer, text_in(body, "issuer"));
+    TURNOUT_CO_TRY(std::string subject, text_in(body, "subject"));
+    call.about = "subject " + subject + " of " + issuer;
+    TURNOUT_CO_TRY(const User user,
+                   co_await people.link(call.param("name"), std::move(issuer), std::move(subject)));
     co_return json_response(200, document_of(user));
 }
 
@@ -250,7 +268,9 @@ void add_people_routes(Router& router, Services& services, InstanceAuthority& au
     add("GET", "/turnout/users", list_users);
     add("POST", "/turnout/users", add_user);
     add_with("GET", "/turnout/users/{name}", show_user);
-    add("PATCH", "/turnout/users/{name}", change_user);
+    router.add("PATCH", "/turnout/users/{name}", Access::User,
+               [&authority](Call& call) { return change_user(authority, call); });
+    add("PUT", "/turnout/users/{name}/subject", link_user);
     add("GET", "/turnout/roles", list_roles);
     add_with("PUT", "/turnout/roles/{name}", put_role);
     add("DELETE", "/turnout/roles/{name}", remove_role);

@@ -4,6 +4,7 @@
 //   GET    /turnout/me                 who asks, with which roles and by which token
 //   GET    /turnout/users[/{name}]     POST /turnout/users {"name", "displayName"}
 //   PATCH  /turnout/users/{name}       {"disabled": true}: nothing of theirs opens anything then
+//   PUT    /turnout/users/{name}/subject  {"issuer", "subject"}: whom a provider calls so
 //   GET    /turnout/roles              PUT, DELETE /turnout/roles/{name}: custom ones
 //   GET    /turnout/assignments        POST {"user", "role", "scope"}, DELETE …/{id}
 #pragma once

@@ -16,7 +16,7 @@ Html operator""_html(const char* literal, std::size_t size) {
 
 Html element(std::string_view name, Attributes attributes, const Html& inside) {
     // Those that HTML closes by themselves, and the shapes of SVG.
-    constexpr std::string_view kWithoutEnd[] = {"img",  "meta",   "line",
+    constexpr std::string_view kWithoutEnd[] = {"img",  "input",  "meta",    "line",
                                                 "rect", "circle", "polyline"};
     Html out;
     std::string& markup = out.markup_;

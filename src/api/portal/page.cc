@@ -454,12 +454,41 @@ std::string render_front(std::string_view version, std::string_view nonce) {
         element("pre", {{"class", "command"}},
                 Html("turnout job list\nturnout job show -n ") +
                     element("span", {{"id", "run"}}, "NAME") + " --web") +
+        element("p", element("a", {{"href", "/login"}}, "Log in") + " to see the newest jobs.") +
         element("p", "To let the real clients talk to this server:") +
         element("pre", {{"class", "command"}},
                 "eval \"$(turnout env)\"\nturnout config > config.json");
     return (head("Turnout", nonce, {}) +
             element("body", top() + element("main", element("section", words)) +
                                 element("script", {{"nonce", nonce}}, front_script())))
+               .markup() +
+           "\n";
+}
+
+std::string render_home(std::string_view user, const std::vector<HomeJob>& jobs,
+                        std::string_view nonce) {
+    Html rows;
+    for (const HomeJob& job : jobs)
+        rows += element("tr", element("td", element("a", {{"href", job.path}}, job.title)) +
+                                  element("td", badge(job.status)) + element("td", job.by) +
+                                  element("td", utc(job.created)));
+    const Html words = element("h1", "Logged in as " + std::string(user)) +
+                       element("form", {{"method", "post"}, {"action", "/logout"}},
+                               element("button", {{"type", "submit"}}, "Log out")) +
+                       element("h2", "Newest jobs") +
+                       (jobs.empty() ? element("p", "There are none that you may look at.")
+                                     : element("table", rows));
+    return render_words("Turnout", words, nonce);
+}
+
+std::string render_words(std::string_view title, const Html& words, std::string_view nonce,
+                         std::string_view refresh) {
+    Html next;
+    if (!refresh.empty())
+        next = element("meta",
+                       {{"http-equiv", "refresh"}, {"content", "0; url=" + std::string(refresh)}});
+    return (head(title, nonce, next) +
+            element("body", top() + element("main", element("section", words))))
                .markup() +
            "\n";
 }

@@ -70,6 +70,17 @@ std::string render_page(const PageData& data, std::string_view nonce);
 
 // The page at the server's own address: how to get to a job's page.
 std::string render_front(std::string_view version, std::string_view nonce);
+// The same for somebody who is logged in: their jobs, and the way out.
+struct HomeJob {
+    std::string path, title, by;
+    JobStatus status{};
+    Instant created{};
+};
+std::string render_home(std::string_view user, const std::vector<HomeJob>& jobs,
+                        std::string_view nonce);
+// A page of words. `refresh`: the page of this server that comes next, by itself.
+std::string render_words(std::string_view title, const Html& words, std::string_view nonce,
+                         std::string_view refresh = "");
 // A page of one sentence: why a link does not work.
 std::string render_refusal(std::string_view why);
 

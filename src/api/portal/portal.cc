@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "access/actions.h"
+#include "api/browser.h"
 #include "api/history/log_link.h"
 #include "api/history/run_view.h"
 #include "api/job_kinds.h"
@@ -11,6 +12,7 @@
 #include "api/studio_link.h"
 #include "base/text.h"
 #include "blob/blobs.h"
+#include "catalog/default_workspace.h"
 #include "control/control.h"
 #include "control/jobs.h"
 
@@ -120,8 +122,45 @@ Answer get_page(Services& services, Call& call) {
     co_return response;
 }
 
-// What a person finds who opens the server's address: it has no list of jobs without a key.
-Answer get_front(Services& services, Call&) {
+// The newest jobs of the usual workspace, as far as its user may read them.
+Result<std::vector<portal::HomeJob>> newest_jobs(Services& services, const Principal& user) {
+    constexpr std::size_t kShown = 50;
+    std::vector<portal::HomeJob> jobs;
+    const auto workspace = TURNOUT_TRY(default_workspace(services.assets));
+    if (!workspace || !services.authority.may(user, access::action::kReadJobs, {workspace->id, ""}))
+        return jobs;
+    for (const Record& row : TURNOUT_TRY(
+             services.store.scan(Table::JobCreated, with_prefix(workspace->id + "/", kShown)))) {
+        const auto job = TURNOUT_TRY(
+            read_job(services.store, workspace->id, row.key.substr(row.key.rfind('/') + 1)));
+        if (!job) continue;
+        const JobRecord& record = job->record;
+        jobs.push_back(
+            {"/studio/jobs/" + percent_encode(workspace->id) + "/" + percent_encode(record.name),
+             record.meta.display_name.empty() ? record.name : record.meta.display_name,
+             record.principal, record.status, record.created});
+    }
+    return jobs;
+}
+
+Answer get_home(Services& services, Principal user) {
+    TURNOUT_CO_TRY(const auto jobs, newest_jobs(services, user));
+    http::Response response;
+    const std::string nonce = to_base64url(services.random.bytes(18));
+    response.headers.set("Content-Type", "text/html; charset=utf-8");
+    response.headers.set("Content-Security-Policy",
+                         "default-src 'none'; style-src 'nonce-" + nonce +
+                             "'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'");
+    harden(response);
+    response.headers.set("Referrer-Policy", "same-origin");  // else its form has no origin
+    response.body = portal::render_home(user.name, jobs, nonce);
+    co_return response;
+}
+
+// What a person finds who opens the server's address: it has no list of jobs for those who are not
+// logged in.
+Answer get_front(Services& services, Call& call) {
+    if (auto user = session_of(services, call)) co_return co_await get_home(services, *user);
     http::Response response;
     const std::string nonce = to_base64url(services.random.bytes(18));
     response.headers.set("Content-Type", "text/html; charset=utf-8");
