@@ -206,7 +206,8 @@ Result<Arguments> parse_arguments(const std::vector<Command>& commands,
                     (out.has(option) ? (file ? " and -f " : " and -n ") + out.get(option) : ""));
             if (!out.operands.empty()) out.values[option] = std::exchange(out.operands, {});
         } else if (!command.operand.empty() && !command.operand.ends_with("...]") &&
-                   out.operands.size() != 1) {
+                   out.operands.size() != 1 &&
+                   !(command.operand.starts_with('[') && out.operands.empty())) {
             return usage("`turnout " + words_of(command) + "` takes one " + command.operand);
         }
     } else if (out.operands.empty()) {

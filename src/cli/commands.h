@@ -47,6 +47,12 @@ int token_create(Context& context);
 int token_rotate(Context& context);
 int token_revoke(Context& context);
 
+// ---- browsers and the identity provider (session_commands.cc) ----
+int session_list(Context& context);
+int session_remove(Context& context);
+int oidc_check(Context& context);
+int user_link(Context& context);
+
 // ---- secrets of a workspace (secret_commands.cc) ----
 int secret_set(Context& context);
 int secret_list(Context& context);

@@ -8,12 +8,16 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <iostream>
+#include <thread>
 
 #include "base/hash.h"
 #include "base/quantities.h"
@@ -518,6 +522,67 @@ Result<Presented> presented_authority(const std::string& host, const std::string
     return result;
 }
 
+// Text of a server for a terminal: nothing but what is printed.
+std::string printable(std::string_view text) {
+    std::string out;
+    for (const char c : text.substr(0, 2000))
+        if (c > 0x20 && c < 0x7f) out += c;
+    return out;
+}
+
+// The person confirms it in a browser, wherever that is, at the server's identity provider, with
+// whom the server alone speaks: it keeps the client's secret, and looks itself at what is signed.
+Result<std::string> token_by_device(Context& context, client::Api& api) {
+    const Json begun = TURNOUT_TRY(api.post("/turnout/login/device"));
+    const std::string code = printable(begun.at("userCode").as_view());
+    const std::string whole = printable(begun.at("completeAddress").as_view());
+    context.note("to log in, open\n  " + printable(begun.at("address").as_view()) +
+                 "\nin a browser, on any machine, and enter the code\n  " + code);
+    if (!whole.empty()) context.note("or open, and compare the code:\n  " + whole);
+    std::array<char, 256> name{};
+    ::gethostname(name.data(), name.size() - 1);
+    const Json asked =
+        Json::object({{"handle", begun.at("handle")}, {"machine", std::string(name.data())}});
+    std::int64_t interval = begun.at("interval").as_int(5);
+    const std::int64_t life = begun.at("expiresIn").as_int();
+    for (std::int64_t waited = 0; waited < life; waited += interval) {
+        context.status("waiting for you to confirm it there (" + std::to_string(life - waited) +
+                       " s left)");
+        std::this_thread::sleep_for(
+            std::chrono::seconds(std::clamp<std::int64_t>(interval, 1, 60)));
+        const Result<Json> answer = api.post("/turnout/login/device/poll", asked);
+        if (!answer && answer.error().code == Code::Unavailable) continue;
+        if (!answer || answer->at("state").as_view() == "done") context.end_status();
+        if (!answer) return Failure(answer.error());
+        if (answer->at("state").as_view() == "done") return answer->at("token").as_string();
+        interval = answer->at("interval").as_int(interval);
+    }
+    context.end_status();
+    return fail(Code::PermissionDenied, "LoginExpired",
+                "nobody confirmed it in time: log in again");
+}
+
+// Given, or by the server's identity provider, or typed.
+Result<std::string> token_for_login(Context& context, const client::Settings& trial) {
+    const Arguments& args = context.args();
+    const std::string file = args.get("--key-file");
+    if (args.has("--use-device-code") && !file.empty())
+        return invalid("--use-device-code gets a token, so there is none to give with --key-file");
+    if (file.empty() && (args.has("--use-device-code") || ::isatty(0) == 1)) {
+        const std::unique_ptr<client::Api> api = TURNOUT_TRY(client::Api::open(trial));
+        const Result<Json> ways = api->get("/turnout/login");
+        // A server of an earlier build does not know the question.
+        const bool oidc = ways && ways->at("oidc").as_bool();
+        if (!ways && ways.error().code != Code::NotFound) return Failure(ways.error());
+        if (oidc || args.has("--use-device-code")) return token_by_device(context, *api);
+    }
+    const std::string key(trim(file.empty() || file == "-" ? read_hidden_line(context, "token: ")
+                                                           : TURNOUT_TRY(client::read_file(file))));
+    if (key.empty())
+        return invalid("no token: give --key-file FILE, or the token on standard input");
+    return key;
+}
+
 Result<client::Settings> log_in(Context& context) {
     const Arguments& args = context.args();
     client::Settings settings;
@@ -563,22 +628,19 @@ Result<client::Settings> log_in(Context& context) {
     }
     settings.ca_file = folder + "/ca.pem";
     settings.api_key_file = folder + "/api.key";
-    std::string key;
-    if (args.has("--key-file"))
-        key = TURNOUT_TRY(client::read_file(args.get("--key-file")));
-    else
-        key = read_hidden_line(context, "token: ");
-    key = std::string(trim(key));
-    if (key.empty())
-        return invalid("no token: give --key-file FILE, or the token on standard input");
-    settings.api_key = Secret(key);
-
     // Tried out before anything is kept; the connector wants a file.
     if (Result<void> made = client::make_folders(folder, 0700); !made) return Failure(made.error());
     client::Settings trial = settings;
     trial.ca_file = folder + "/ca.pem.trial";
     if (Result<void> written = client::write_file(trial.ca_file, ca, 0600); !written)
         return Failure(written.error());
+    const Result<std::string> got = token_for_login(context, trial);
+    if (!got) {
+        ::unlink(trial.ca_file.c_str());
+        return Failure(got.error());
+    }
+    const std::string& key = *got;
+    settings.api_key = trial.api_key = Secret(key);
     Result<std::unique_ptr<client::Api>> api = client::Api::open(trial);
     Result<Json> subscriptions =
         api ? (*api)->list("/subscriptions") : Result<Json>(Failure(api.error()));
@@ -656,7 +718,36 @@ std::string read_hidden_line(Context& context, const std::string& prompt) {
     return std::string(trim(line));
 }
 
+namespace {
+
+// A link that logs a browser in, once, as whoever this command is.
+int log_browser_in(Context& context) {
+    if (!context.args().operands.empty())
+        return context.fail({Code::InvalidArgument, "Usage",
+                             "--browser is for the server that commands here use: without a URL",
+                             "--browser"});
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    client::Api& api = **opened;
+    const Result<Json> made = api.post("/turnout/login-links");
+    if (!made) return context.fail(made.error());
+    const client::Settings& settings = api.settings();
+    // On this machine without TLS: no certificate has to be trusted.
+    const std::string& origin = settings.plain_url.empty() ? settings.url : settings.plain_url;
+    context.note("open this in a browser within ten minutes; it logs it in once:");
+    context.out(origin + made->at("path").as_string() + "\n");
+    return 0;
+}
+
+}  // namespace
+
 int login(Context& context) {
+    if (context.args().has("--browser")) return log_browser_in(context);
+    if (context.args().operands.empty())
+        return context.fail({Code::InvalidArgument, "Usage",
+                             "which server? `turnout login https://HOST:PORT`, or --browser to log "
+                             "a browser in",
+                             "URL"});
     const Result<client::Settings> settings = log_in(context);
     if (!settings) return context.fail(settings.error());
     Json who = Json::object();
