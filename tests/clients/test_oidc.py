@@ -5,11 +5,11 @@ import hashlib
 import html.parser
 import json
 import os
+import pty
 import re
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.parse
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from conftest import PLAIN_ENV, TURNOUT, eventually, server_of_its_own
+from conftest import PLAIN_ENV, TURNOUT, on_terminal, server_of_its_own
 
 HERE = Path(__file__).parent / "oidc"
 SECRET = "a secret of the test, longer than it has to be"
@@ -151,15 +151,18 @@ def configure(server, client="turnout", **more):
 
 
 class Terminal:
-    """`turnout login --use-device-code` on a machine of its own."""
+    """`turnout login` on a machine of its own: at a real terminal, or told to use the code."""
 
-    def __init__(self, server, home):
+    def __init__(self, server, home, *options):
         self.env = {**PLAIN_ENV, "HOME": str(home), "XDG_CONFIG_HOME": str(home / "config")}
         self.env.pop("TURNOUT_DATA", None)
+        leader, follower = pty.openpty()
         self.process = subprocess.Popen(
-            [TURNOUT, "login", server.status["url"], "--use-device-code", "--ca-file", server.data / "ca.pem"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.env,
+            [TURNOUT, "login", server.status["url"], *options, "--ca-file", server.data / "ca.pem"],
+            stdin=subprocess.DEVNULL if options else follower, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.env,
         )
+        os.close(follower)
+        self.leader = leader  # open as long as the command runs
         self.said = ""
 
     def address(self):
@@ -172,6 +175,7 @@ class Terminal:
 
     def end(self):
         self.said += self.process.communicate(timeout=120)[0]
+        os.close(self.leader)
         return self.process.returncode
 
     def turnout(self, *arguments):
@@ -212,11 +216,11 @@ def test_the_settings_are_checked(oidc):
     assert SECRET not in oidc.turnout("oidc", "check", "-o", "json").stdout
 
 
-@pytest.mark.parametrize("client", ["turnout", "turnout-es"])
-def test_a_terminal_gets_a_token(oidc, tmp_path, client):
+@pytest.mark.parametrize("client, options", [("turnout", ["--use-device-code"]), ("turnout-es", [])])
+def test_a_terminal_gets_a_token(oidc, tmp_path, client, options):
     configure(oidc, client)
     oidc.provider.groups("ann", "lab")
-    terminal = Terminal(oidc, tmp_path)
+    terminal = Terminal(oidc, tmp_path, *options)
     browser = Browser(oidc, "ann")
     browser.get(terminal.address())
     browser.log_in_at(oidc.provider)
@@ -235,7 +239,7 @@ def test_a_terminal_gets_a_token(oidc, tmp_path, client):
 def test_a_terminal_where_it_is_refused(oidc, tmp_path):
     configure(oidc)
     oidc.provider.groups("mallory", "others")
-    terminal = Terminal(oidc, tmp_path)
+    terminal = Terminal(oidc, tmp_path, "--use-device-code")
     browser = Browser(oidc, "mallory")
     browser.get(terminal.address())
     browser.log_in_at(oidc.provider)
@@ -314,6 +318,19 @@ def test_a_link_logs_a_browser_in_once(oidc):
     assert len(mine) == 1 and mine[0]["origin"] == oidc.status["plain_url"], sessions
     oidc.turnout("session", "remove", mine[0]["id"])
     assert "Logged in as" not in browser.get(oidc.status["plain_url"] + "/").text
+
+
+def test_up_shows_a_link_to_a_person_alone(oidc):
+    code, shown = on_terminal(oidc, "up", "--detach", "--data", oidc.data)
+    link = re.search(r"browser +(http://127\S+/login/once\?code=\S+)", shown)
+    assert code == 0 and link, shown
+    browser = Browser(oidc)
+    browser.get(link[1])
+    browser.submit()
+    assert "Logged in as admin" in browser.get(oidc.status["plain_url"] + "/").text
+    # Where nobody looks, as in a log, there is none.
+    assert "code=" not in oidc.turnout("up", "--detach", "--data", oidc.data).stdout
+    assert "code=" not in oidc.log.read_text()
 
 
 def test_who_logged_in_is_in_the_audit(oidc):
