@@ -338,3 +338,21 @@ def test_who_logged_in_is_in_the_audit(oidc):
     assert {"ann", "bob", "admin"} <= {line["user"] for line in lines}, lines
     everything = b"".join(path.read_bytes() for path in oidc.data.glob("turnout.db*")) + oidc.log.read_bytes()
     assert SECRET.encode() not in everything
+
+
+def test_whoever_is_in_stays_in_without_server_or_provider(oidc):
+    """The last one: the provider is gone afterwards."""
+    configure(oidc)
+    oidc.provider.groups("eve", "lab")
+    browser, page = log_in(oidc, "eve")
+    assert page.status_code == 200, page.text
+    oidc.kill()
+    oidc.start()
+    assert me(oidc, browser)["name"] == "eve", "what was acknowledged is kept"
+    oidc.provider.stop()
+    refused = oidc.turnout("oidc", "check", check=False)
+    assert refused.returncode != 0 and "the identity provider does not answer" in refused.stderr, refused.stderr
+    page = Browser(oidc, "eve").get(oidc.status["url"] + "/login/oidc")
+    assert page.status_code == 503 and "does not answer" in page.text
+    assert me(oidc, browser)["name"] == "eve"
+    assert oidc.turnout("login", "--browser").stdout.startswith("http://"), "the other way in"
