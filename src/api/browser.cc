@@ -58,7 +58,11 @@ Result<void> check_own_page(const Call& call) {
     const std::string_view origin = headers.get("origin"), site = headers.get("sec-fetch-site");
     const bool reads = call.request.method == "GET" || call.request.method == "HEAD";
     const bool own_origin = origin.empty() ? reads : origin == call.origin;
-    const bool own_site = site.empty() || site == "same-origin" || site == "none";
+    // A link on a page elsewhere, which a person follows to see what is here: that page sees
+    // nothing of it.
+    const bool followed = reads && headers.get("sec-fetch-mode") == "navigate" &&
+                          headers.get("sec-fetch-dest") == "document";
+    const bool own_site = site.empty() || site == "same-origin" || site == "none" || followed;
     if (own_origin && own_site) return {};
     return fail(Code::PermissionDenied, "CrossOrigin",
                 "a session of a browser acts for pages of " + call.origin +

@@ -241,21 +241,30 @@ TEST(Router, EveryRouteWantsItsCredential) {
               (std::set<std::string>{registry, registry + "/{name}", registry + "/{name}/versions",
                                      registry + "/{name}/versions/{version}"}));
     EXPECT_EQ(open, (std::set<std::string>{
-                        "GET /",  // a fixed page that names commands
+                        "GET /",  // a fixed page that names commands; more for who has a session
                         "GET /adfs/.well-known/openid-configuration",
                         "GET /discovery/workspaces/{name}",
                         "GET /health",
+                        // how people get in: each checks what it is shown
+                        "GET /login",
+                        "GET /login/oidc",
+                        "GET /login/once",
                         "GET /metadata/endpoints",
                         // the same fixed page: MLflow's clients print this address
                         "GET "
                         "/mlflow/v1.0/subscriptions/{sub}/resourceGroups/{rg}/providers/"
                         "Microsoft.MachineLearningServices/workspaces/{ws}",
                         "GET /msi/token",
+                        "GET /oidc/callback",
                         "GET /registrymanagement/v1.0/registries/{registry}/discovery",
                         "GET /studio",
+                        "GET /turnout/login",
                         "POST /adfs/oauth2/token",
                         "POST /adfs/oauth2/v2.0/token",
+                        "POST /login/once",
                         "POST /msi/token",
+                        "POST /turnout/login/device",
+                        "POST /turnout/login/device/poll",
                     }));
     // The same token reaches its own workspace where runs may go, and only there.
     const std::string own =

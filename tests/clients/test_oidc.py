@@ -198,6 +198,8 @@ def test_the_settings_are_checked(oidc):
     found = json.loads(told.stdout)
     assert {key["algorithm"] for key in found["provider"]["keys"]} == {"RS256", "ES256"}, told.stdout
     assert found["redirect"] == oidc.status["url"] + "/oidc/callback"
+    code, shown = on_terminal(oidc, "oidc", "check")
+    assert code == 0 and "answers, with 2 keys" in shown and "lab: AzureML Data Scientist on workspace default" in shown, shown
     good = (oidc.data / "oidc.yaml").read_text()
     for wrong, expected in (
         (good.replace('"lab"', '"lab", "compute": "c"'), "expected one of group, role, workspace"),

@@ -164,6 +164,14 @@ TEST_F(LogIn, AnotherPageGetsNothing) {
                                               {{{"Sec-Fetch-Site", "none"}}, 200},
                                               {{{"Sec-Fetch-Site", "same-site"}}, 403},
                                               {{{"Sec-Fetch-Site", "cross-site"}}, 403},
+                                              {{{"Sec-Fetch-Site", "same-site"},
+                                                {"Sec-Fetch-Mode", "navigate"},
+                                                {"Sec-Fetch-Dest", "document"}},
+                                               200},
+                                              {{{"Sec-Fetch-Site", "same-site"},
+                                                {"Sec-Fetch-Mode", "navigate"},
+                                                {"Sec-Fetch-Dest", "iframe"}},
+                                               403},
                                               {{{"Origin", "https://evil.example"}}, 403}})
         EXPECT_EQ(get("/turnout/me", cookie, headers).status, wanted);
     // Another name for this server, which somebody made lead here.
