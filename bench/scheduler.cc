@@ -1,6 +1,7 @@
 // How fast the product's own scheduler is: a simulated cluster under virtual time, nothing but the
-// scheduler's own work measured. `bench_scheduler [nodes] [tasks] [clusters] [sharers]` prints
-// JSON.
+// scheduler's own work measured. `bench_scheduler [nodes] [tasks] [clusters] [sharers] [users]`
+// prints JSON. Of `users`, of whom each has as many of the sharers, each may have half of what
+// would be a fair share of the nodes at a time; 0: nobody has a limit.
 //
 // All tasks are submitted, then nodes work them off: each end is one event (`left`), each
 // submission is one (`add_task`); the time from the call to the end of the plan it causes counts.
@@ -68,6 +69,7 @@ struct Simulation {
         }
     };
 
+    Accounts accounts;
     Scheduler scheduler;
     std::vector<Node> nodes;
     std::vector<Span> durations;
@@ -76,7 +78,8 @@ struct Simulation {
     std::size_t placed = 0, ended = 0;
 
     Simulation(int node_count, int task_count)
-        : scheduler(node_count), nodes(static_cast<std::size_t>(node_count) + 1) {
+        : scheduler(node_count, "the pool", &accounts),
+          nodes(static_cast<std::size_t>(node_count) + 1) {
         std::mt19937_64 random(1);
         std::exponential_distribution<double> seconds(1 / 30.0);
         for (int i = 0; i <= task_count; ++i)
@@ -100,8 +103,10 @@ int main(int count, char** arguments) {
         return count > i ? std::atoi(arguments[i]) : otherwise;
     };
     const int nodes = number(1, 10'000), tasks = number(2, 1'000'000);
-    const int clusters = number(3, 100), sharers = number(4, 200);
+    const int clusters = number(3, 100), sharers = number(4, 200), users = number(5, 0);
     Simulation sim(nodes, tasks);
+    for (int i = 1; i <= users; ++i)
+        sim.accounts.allow(static_cast<Handle>(i), {.jobs = std::max(1, nodes / users / 2)}, "");
     for (int i = 1; i <= clusters; ++i)
         sim.scheduler.put_cluster(
             static_cast<Handle>(i),
@@ -112,8 +117,10 @@ int main(int count, char** arguments) {
     sim.scheduler.plan(sim.now);
 
     const auto demand_of = [&](Handle task) {
+        const Handle sharer = 1 + task % static_cast<Handle>(sharers);
         return Demand{.priority = task % 10 == 0,
-                      .sharer = 1 + task % static_cast<Handle>(sharers),
+                      .sharer = sharer,
+                      .account = users > 0 ? 1 + sharer % static_cast<Handle>(users) : 0,
                       .order = task};
     };
     const auto cluster_of = [&](Handle task) {

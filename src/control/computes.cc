@@ -131,6 +131,7 @@ void Computes::tell_scheduler(const ComputeState& state) {
     cluster.deleting = state.compute.deleting;
     cluster.closed = owners.plan.stopping() || owners.plan.draining() || state.pool->missing;
     cluster.jobs_per_node = state.compute.jobs_per_node;
+    cluster.account = owners.quotas.of_workspace(state.compute.workspace);
     state.pool->scheduler.put_cluster(state.handle, cluster);
     owners.plan.wanted = true;
 }
@@ -261,6 +262,7 @@ void Computes::look_what_it_waits_for(ComputeState& compute) {
     const schedule::Scheduler& scheduler = compute.pool->scheduler;
     const schedule::Counts counts = scheduler.counts(compute.handle);
     compute.waiting_for = counts.waiting == 0                             ? For::Nothing
+                          : scheduler.allowed(compute.handle) == 0        ? For::Allowance
                           : counts.starting > 0                           ? For::NodeStart
                           : counts.present() >= compute.compute.max_nodes ? For::Nodes
                           : scheduler.free_slots() <= 0                   ? For::Quota

@@ -133,6 +133,7 @@ void Control::delete_compute(std::string workspace, std::string name, Reply<void
 
 void Control::forget_workspace(const std::string& workspace) {
     owners_->ledger.forget_workspace(workspace);
+    input([&](auto& all) { all.quotas.forget_workspace(workspace); });
 }
 
 void Control::put_service(ServiceSubmission wish, Reply<Put> reply) {
@@ -168,6 +169,12 @@ bool Control::draining() const {
 void Control::set_slots(const std::string& pool, int slots, Reply<void> reply) {
     input(std::move(reply),
           [&](auto& all, Reply<void> to) { all.pools.set_slots(pool, slots, std::move(to)); });
+}
+
+void Control::change_quota(QuotaOwner owner, const QuotaChange& change, Reply<void> reply) {
+    input(std::move(reply), [&](auto& all, Reply<void> to) {
+        all.quotas.change(std::move(owner), change, std::move(to));
+    });
 }
 
 // ---- from the nodes ----
@@ -268,6 +275,14 @@ std::vector<std::string> Control::pool_names() const {
     for (const auto& [name, pool] : owners_->pools.by_name)
         if (!pool.missing && !pool.attached) names.push_back(name);
     return names;
+}
+
+std::vector<Control::QuotaView> Control::quotas() const {
+    return owners_->quotas.views();
+}
+
+Quota Control::quota_that_holds(const QuotaOwner& owner) const {
+    return owners_->quotas.holds(owner);
 }
 
 bool Control::has_several_pools() const {

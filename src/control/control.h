@@ -27,6 +27,7 @@
 #include "io/loop.h"
 #include "model/compute.h"
 #include "model/job.h"
+#include "model/quota.h"
 #include "model/service.h"
 #include "protocol/agent_protocol.h"
 #include "schedule/scheduler.h"
@@ -237,6 +238,20 @@ public:
         set_slots(std::string(kDefaultPool), slots, std::move(reply));
     }
     void set_slots(const std::string& pool, int slots, Reply<void> reply);
+    // ---- quotas: what users and workspaces may have at a time. Jobs that may not begin wait, and
+    // what may not wait is refused by `submit`. Of what is stored control only keeps the limit.
+    // `change` is called at once, with what was said of it before; an empty quota is none.
+    using QuotaChange = std::function<Result<Quota>(const Quota& now)>;
+    void change_quota(QuotaOwner owner, const QuotaChange& change, Reply<void> reply);
+    struct QuotaView {
+        QuotaOwner owner;
+        Quota quota;  // as it was said
+        Quota holds;  // with what is said for every user
+        schedule::AccountUse use;
+    };
+    // Of all that have one, or have submitted something since the start; every user's first.
+    std::vector<QuotaView> quotas() const;
+    Quota quota_that_holds(const QuotaOwner& owner) const;
     int slots(std::string_view pool = kDefaultPool) const;  // 0: there is no such pool
     struct PoolView {
         Pool pool;

@@ -92,6 +92,10 @@ void LiveJobs::submit(JobSubmission job, Control::Reply<Put> reply) {
         return;
     }
 
+    // What a group makes later waits too, and is not refused.
+    if (const Result<void> room = owners.quotas.check_queue(job.principal, job.workspace); !room)
+        return turns.reply<Put>(std::move(reply), Failure(room.error()));
+
     const KindRow& kind = owners.kinds.of(job.type);
     Result<std::unique_ptr<GroupPlan>> plan =
         kind.plan ? kind.plan(job.definition, job.name) : Result<std::unique_ptr<GroupPlan>>();
@@ -311,7 +315,9 @@ JobEntry& LiveJobs::add(std::string job_key, JobFacts facts, JobState state) {
     Handle& sharer = sharers_[row_key(workspace, facts.sharer)];
     if (sharer == 0) {
         sharer = owners.new_handle();
-        experiment_of_[sharer] = facts.sharer.substr(facts.sharer.find('/') + 1);
+        const std::size_t bar = facts.sharer.find('/');
+        sharer_of_[sharer] = {facts.sharer.substr(bar + 1),
+                              owners.quotas.of_user(facts.sharer.substr(0, bar))};
     }
     job.sharer = sharer;
     job.priority = facts.priority;
@@ -332,11 +338,12 @@ void LiveJobs::drop(const std::string& job_key) {
     if (base) owners.bases.give_back(*base);
 }
 
-schedule::Demand LiveJobs::demand_of(const JobEntry& job) {
+schedule::Demand LiveJobs::demand_of(const JobEntry& job) const {
     schedule::Demand demand;
     demand.nodes = job.nodes;
     demand.priority = job.priority;
     demand.sharer = job.sharer;
+    demand.account = sharer_of_.at(job.sharer).account;
     demand.order = job.handle;
     demand.stays = job.stays;
     return demand;
@@ -468,7 +475,7 @@ void LiveJobs::forget() {
     by_key.clear();
     by_handle.clear();
     sharers_.clear();
-    experiment_of_.clear();
+    sharer_of_.clear();
     ports_.clear();
 }
 

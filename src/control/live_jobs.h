@@ -79,7 +79,7 @@ public:
     JobEntry& add(std::string job_key, JobFacts facts, JobState state);
     void drop(const std::string& job_key);
     const std::string& experiment_of(const JobEntry& job) const {
-        return experiment_of_.at(job.sharer);
+        return sharer_of_.at(job.sharer).experiment;
     }
 
     // One that a service makes, into the queue.
@@ -118,15 +118,19 @@ private:
     JobEntry& begin(const JobRecord& record, JobFacts facts, std::vector<Write> together);
     void change_meta(const std::string& job_key, JobRecord job, const JobMetaChange& change,
                      Control::Reply<Put> reply);
-    static schedule::Demand demand_of(const JobEntry& job);
+    schedule::Demand demand_of(const JobEntry& job) const;
     void dequeue(JobEntry& job);
     std::string more_memory(const NodeEntry& node,
                             const JobEntry& job);  // where it finds it; "" if that is not known
     void end_attempt(JobEntry& job, agent_protocol::Ending ending);
 
     std::unordered_map<std::string, Handle> sharers_;
-    std::unordered_map<Handle, std::string> experiment_of_;  // of a sharer
-    Ports ports_;                                            // of the attempts that live
+    struct OfSharer {
+        std::string experiment;
+        Handle account = 0;  // of the user
+    };
+    std::unordered_map<Handle, OfSharer> sharer_of_;
+    Ports ports_;  // of the attempts that live
 };
 
 }  // namespace turnout::control

@@ -30,6 +30,7 @@ Owners::Owners(const Clock& the_clock, Store& the_store, Effects& the_effects,
       turns(clock, store, effects, settings, *this),
       events(*this),
       ledger(*this),
+      quotas(*this),
       pools(*this),
       computes(*this),
       nodes(*this),
@@ -55,6 +56,7 @@ void Owners::write_rows(Turn& turn, Batch& batch) {
     computes.write_rows(turn, batch);
     nodes.write_rows(turn, batch);
     services.write_rows(turn, batch);
+    quotas.write_rows(turn, batch);
     if (turn.counters) {
         Json counters = Json::object();
         nodes.write(counters);
@@ -83,6 +85,7 @@ void Owners::forget() {
     plan.forget();
     turns.gathering = {};
     pools.make();
+    quotas.forget();
     last_handle_ = 0;
 }
 
@@ -109,6 +112,7 @@ Result<void> Owners::read_store() {
     if (row) counters = TURNOUT_TRY(parse_json(row->value));
     pools.recover_before(counters);
     TURNOUT_TRY(events.recover());
+    TURNOUT_TRY(quotas.recover());
     TURNOUT_TRY(computes.recover());
     pools.recover_after(counters);
     TURNOUT_TRY(nodes.recover(counters));

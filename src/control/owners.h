@@ -12,6 +12,7 @@
 #include "control/nodes.h"
 #include "control/plan.h"
 #include "control/pools.h"
+#include "control/quotas.h"
 #include "control/services.h"
 #include "control/turns.h"
 
@@ -28,6 +29,7 @@ struct Owners final : Turns::Machine {
     Turns turns;
     Events events;
     Ledger ledger;
+    Quotas quotas;
     Pools pools;
     Computes computes;
     Nodes nodes;

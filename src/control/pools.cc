@@ -38,7 +38,7 @@ void Pools::make() {
         const int slots = pool.slots.value_or(settings.slots);
         const std::string name = pool.name;
         by_name.try_emplace(name, std::move(pool), false, slots,
-                            several ? "pool '" + name + "'" : "the pool");
+                            several ? "pool '" + name + "'" : "the pool", owners.quotas.accounts);
     };
     for (const Pool& pool : settings.pools) make(pool);
     Pool usual;
@@ -53,7 +53,9 @@ PoolState& Pools::of(const std::string& name) {
     const Json& before = before_.at(name);
     gone.provider = before.at("provider").as_string(gone.provider);
     if (before.at("settings").is_object()) gone.settings = before.at("settings");
-    return by_name.try_emplace(name, std::move(gone), true, 0, "pool '" + name + "'").first->second;
+    return by_name
+        .try_emplace(name, std::move(gone), true, 0, "pool '" + name + "'", owners.quotas.accounts)
+        .first->second;
 }
 
 PoolState& Pools::of(const Compute& compute) {
@@ -63,8 +65,8 @@ PoolState& Pools::of(const Compute& compute) {
     own.provider = compute.attached->provider;
     own.settings = compute.attached->settings;
     own.slots = 1;
-    const auto [at, fresh] =
-        by_name.try_emplace(compute.pool, own, false, 1, "machine '" + compute.name + "'");
+    const auto [at, fresh] = by_name.try_emplace(
+        compute.pool, own, false, 1, "machine '" + compute.name + "'", owners.quotas.accounts);
     at->second.pool = std::move(own);
     at->second.attached = true;
     return at->second;

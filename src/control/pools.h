@@ -15,8 +15,8 @@
 namespace turnout::control {
 
 struct PoolState {
-    PoolState(Pool of, bool gone, int usual, std::string called)
-        : pool(std::move(of)), missing(gone), scheduler(usual, std::move(called)) {}
+    PoolState(Pool of, bool gone, int usual, std::string called, schedule::Accounts& accounts)
+        : pool(std::move(of)), missing(gone), scheduler(usual, std::move(called), &accounts) {}
     Pool pool;
     bool missing;  // computes are in it, but it is not among the settings any more
     schedule::Scheduler scheduler;

@@ -48,6 +48,7 @@ struct Turn {
     std::set<NodeId> nodes;           // that changed
     std::set<std::string> services;   // keys that changed
     std::set<std::string> totals;     // keys that changed
+    std::set<std::string> quotas;     // keys of their rows that changed
     std::vector<std::string> events;  // by row: JSON objects with commas between
     std::uint64_t event_row = 0;      // the last of their rows; 0 = there are none
     bool counters = false;
@@ -57,8 +58,8 @@ struct Turn {
 
     bool changed() const {
         return !states.empty() || !definitions.empty() || !computes.empty() || !nodes.empty() ||
-               !services.empty() || !erased_jobs.empty() || !erased_bases.empty() || counters ||
-               !events.empty();
+               !services.empty() || !quotas.empty() || !erased_jobs.empty() ||
+               !erased_bases.empty() || counters || !events.empty();
     }
 };
 

@@ -73,6 +73,24 @@ std::optional<Span> expected(const ClusterEntry& c, const TaskEntry& task, std::
     return ends[last % ends.size()] + *c.duration * static_cast<std::int64_t>(last / ends.size());
 }
 
+// What an account has, and what it may have.
+std::string quota_words(const AccountEntry& account, const TaskEntry& task) {
+    const bool own = task.sharer->stake && task.sharer->stake->account == &account;
+    if (!account.could_fit(task.nodes))
+        return "needs " + std::to_string(task.nodes) + " slots at once, but " + account.called +
+               " may have " + std::to_string(*account.allowance.slots) + " (quota)";
+    const std::string text = own ? "waits for your quota: " : "waits for its workspace's quota: ";
+    const std::string of = " of " + account.called;
+    if (account.jobs_left() < 1)
+        return text + std::to_string(account.jobs) + " of " +
+               std::to_string(*account.allowance.jobs) + " running jobs" + of;
+    if (account.slots_left() < task.nodes)
+        return text + std::to_string(account.slots) + " of " +
+               std::to_string(*account.allowance.slots) + " slots" + of +
+               (task.nodes > 1 ? ", and it needs " + std::to_string(task.nodes) : "");
+    return text + "what is left of it is kept for a job" + of + " that comes first";
+}
+
 // "in about 40 s", "in about 3 min": a guess is not told to the millisecond.
 std::string in_about(Span span) {
     const auto seconds = std::chrono::round<std::chrono::seconds>(span);
@@ -116,6 +134,8 @@ Waiting Scheduler::waiting(Handle handle, Span now) const {
         result.what = For::NoNodes;
     else if (task.nodes > c.gang_limit && task.nodes > 1)
         result.what = For::Gang;
+    else if (s.kept_by(task))
+        result.what = For::Allowance;
     else if (gang == no_task && c.room > static_cast<long>(result.ahead))
         result.what = For::Nothing;
     else if (gang == index && result.ahead == 0 &&
@@ -134,7 +154,8 @@ Waiting Scheduler::waiting(Handle handle, Span now) const {
     else
         result.what = For::NodeStart;
     const bool never = result.what == For::Deleting || result.what == For::Closed ||
-                       result.what == For::NoNodes || task.nodes > c.gang_limit;
+                       result.what == For::NoNodes || task.nodes > c.gang_limit ||
+                       result.what == For::Allowance;  // whose end it waits for may be elsewhere
     if (result.what == For::Nothing)
         result.expected = Span{};
     else if (!never)
@@ -172,6 +193,7 @@ std::string Scheduler::explain(Handle handle, Span now) const {
         case Waiting::For::Deleting: return "the compute is being deleted";
         case Waiting::For::Closed: return "the server begins nothing new: it is being stopped";
         case Waiting::For::NoNodes: return "the compute allows no nodes (max_instances is 0)";
+        case Waiting::For::Allowance: return quota_words(*s.kept_by(task), task);
         case Waiting::For::Gang: {
             const std::string needs = std::to_string(task.nodes) + " nodes at once";
             if (task.nodes > c.as.max_nodes)

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "schedule/state.h"
+
 namespace turnout::schedule {
 
 namespace {
@@ -115,39 +117,118 @@ TaskIndex Line::erase(TaskIndex tree, TaskIndex index) {
 void Line::add(TaskIndex index) {
     TaskEntry& task = tasks_[index];
     Level& level = levels_[task.priority];
-    const auto [queue, fresh] = task.sharer->queues.try_emplace(task.priority);
-    if (fresh) level.turns.insert(turn_of(*task.sharer));
-    queue->second.root = insert(queue->second.root, index);
+    const auto [at, fresh] = task.sharer->queues.try_emplace(task.priority);
+    Queue& queue = at->second;
+    if (fresh) {
+        level.turns.insert(turn_of(*task.sharer));
+        open_.try_emplace(task.priority, &level);
+    }
+    queue.root = insert(queue.root, index);
     ++level.waiting;
-    ++size_;
+    if (!queue.held) return;
+    ++level.held;
+    wake(*task.sharer->stake);  // it may be the first now, and ask for less
 }
 
 void Line::remove(TaskIndex index) {
     TaskEntry& task = tasks_[index];
+    Sharer& sharer = *task.sharer;
     const auto level = levels_.find(task.priority);
-    const auto queue = task.sharer->queues.find(task.priority);
+    const auto queue = sharer.queues.find(task.priority);
     queue->second.root = erase(queue->second.root, index);
+    const bool held = queue->second.held;
+    if (held) --level->second.held;
     if (queue->second.root == no_task) {
-        task.sharer->queues.erase(queue);
-        level->second.turns.erase(turn_of(*task.sharer));
+        sharer.queues.erase(queue);
+        if (held) {
+            sharer.stake->held.erase({-task.priority, turn_of(sharer)});
+        } else {
+            level->second.turns.erase(turn_of(sharer));
+            if (level->second.turns.empty()) open_.erase(task.priority);
+        }
     }
     if (--level->second.waiting == 0) levels_.erase(level);
-    --size_;
+    if (sharer.stake) wake(*sharer.stake);  // who was behind it
 }
 
-TaskIndex Line::head() const {
-    if (levels_.empty()) return no_task;
-    const auto& [priority, level] = *levels_.begin();
-    TaskIndex at = std::get<Sharer*>(*level.turns.begin())->queues.at(priority).root;
+TaskIndex Line::first_of(const Queue& queue) const {
+    TaskIndex at = queue.root;
     while (tasks_[at].left != no_task) at = tasks_[at].left;
     return at;
 }
 
+// Of one account the sharers keep their turns: who comes later does not take the room for which an
+// earlier one waits.
+bool Line::may_begin(const Sharer& sharer, int priority, TaskIndex first) const {
+    const Stake* stake = sharer.stake;
+    if (!stake || !stake->account->limited()) return true;
+    const std::pair own{-priority, turn_of(const_cast<Sharer&>(sharer))};
+    return stake->fits(tasks_[first].nodes, priority) &&
+           (stake->held.empty() || own < *stake->held.begin());
+}
+
+void Line::hold(Sharer& sharer, int priority) {
+    Level& level = levels_.at(priority);
+    Queue& queue = sharer.queues.at(priority);
+    level.turns.erase(turn_of(sharer));
+    if (level.turns.empty()) open_.erase(priority);
+    queue.held = true;
+    level.held += size_of(queue.root);
+    sharer.stake->held.insert({-priority, turn_of(sharer)});
+}
+
+void Line::release(Sharer& sharer, int priority) {
+    Level& level = levels_.at(priority);
+    Queue& queue = sharer.queues.at(priority);
+    sharer.stake->held.erase({-priority, turn_of(sharer)});
+    queue.held = false;
+    level.held -= size_of(queue.root);
+    level.turns.insert(turn_of(sharer));
+    open_.try_emplace(priority, &level);
+}
+
+bool Line::is_blocked(const Stake& stake) const {
+    if (stake.held.empty()) return false;
+    const auto& [below, turn] = *stake.held.begin();
+    const Sharer& first = *std::get<Sharer*>(turn);
+    return !stake.fits(tasks_[first_of(first.queues.at(-below))].nodes, -below);
+}
+
+void Line::wake(Stake& stake) {
+    if (stake.held.empty() || is_blocked(stake)) return;
+    const auto [below, turn] = *stake.held.begin();
+    release(*std::get<Sharer*>(turn), -below);
+}
+
+void Line::wake_all(Stake& stake) {
+    while (!stake.held.empty()) {
+        const auto [below, turn] = *stake.held.begin();
+        release(*std::get<Sharer*>(turn), -below);
+    }
+}
+
+TaskIndex Line::head() {
+    while (!open_.empty()) {
+        const auto [priority, level] = *open_.begin();
+        Sharer& sharer = *std::get<Sharer*>(*level->turns.begin());
+        const TaskIndex first = first_of(sharer.queues.at(priority));
+        if (may_begin(sharer, priority, first)) return first;
+        hold(sharer, priority);
+    }
+    return no_task;
+}
+
 void Line::turn(Sharer& sharer, int ranks, std::uint64_t served) {
-    const Turn was = turn_of(sharer);
+    const TurnKey was = turn_of(sharer);
     sharer.on_nodes += static_cast<std::size_t>(ranks);  // wraps for those that leave
     if (served > 0) sharer.served = served;
     for (const auto& [priority, queue] : sharer.queues) {
+        if (queue.held) {
+            auto moved = sharer.stake->held.extract({-priority, was});
+            moved.value().second = turn_of(sharer);
+            sharer.stake->held.insert(std::move(moved));
+            continue;
+        }
         auto moved = levels_.at(priority).turns.extract(was);
         moved.value() = turn_of(sharer);
         levels_.at(priority).turns.insert(std::move(moved));
@@ -159,7 +240,7 @@ std::size_t Line::before(const TaskEntry& task) const {
     for (const auto& [priority, level] : levels_) {
         if (priority < task.priority) break;
         if (priority > task.priority) {
-            before += level.waiting;
+            before += level.waiting - level.held;
             continue;
         }
         // Its own sharer's, exactly; of each other one as many as have their turn until then.
@@ -176,8 +257,8 @@ std::size_t Line::before(const TaskEntry& task) const {
             }
         }
         before += own;
-        const Turn my_turn = turn_of(*task.sharer);
-        for (const Turn& other : level.turns) {
+        const TurnKey my_turn = turn_of(*task.sharer);
+        for (const TurnKey& other : level.turns) {
             const Sharer* sharer = std::get<Sharer*>(other);
             if (sharer == task.sharer) continue;
             const std::size_t until =

@@ -19,6 +19,7 @@ namespace turnout::schedule {
 
 struct ClusterEntry;
 struct NodeEntry;
+struct Stake;
 
 using TaskIndex = std::uint32_t;
 inline constexpr TaskIndex no_task = 0xffffffff;
@@ -26,11 +27,13 @@ inline constexpr TaskIndex no_task = 0xffffffff;
 // The tasks of one sharer that have one priority, as a tree ordered by (order, handle).
 struct Queue {
     TaskIndex root = no_task;
+    bool held = false;  // out of its turn: see Stake
 };
 
 // One who shares fairly in one cluster; exists while a task of it does.
 struct Sharer {
     Handle handle = 0;
+    Stake* stake = nullptr;       // of its account in that cluster; nullptr: it has none
     std::size_t tasks = 0;        // known ones
     std::size_t on_nodes = 0;     // ranks on nodes: a gang of four counts four
     std::uint64_t served = 0;     // stamp of its last placement
@@ -56,6 +59,7 @@ struct TaskEntry {
     int nodes = 1;
     int priority = 0;
     bool stays = false;
+    bool out = false;  // a gang that cannot be placed at all: it is not in line
 
     bool alone() const { return nodes > 1 || stays; }  // on its nodes
 };
@@ -77,30 +81,47 @@ private:
     std::array<std::unordered_map<Handle, TaskIndex>, 256> by_handle_;
 };
 
+// Whose turn it is: by nodes, then who was served longest ago.
+using TurnKey = std::tuple<std::size_t, std::uint64_t, Handle, Sharer*>;
+
 class Line {
 public:
     explicit Line(Tasks& tasks) : tasks_(tasks) {}
 
     void add(TaskIndex index);
     void remove(TaskIndex index);
-    TaskIndex head() const;  // no_task if nobody waits
-    std::size_t size() const { return size_; }
+    // Who comes next; no_task if nobody waits who may begin. Sharers whose account has no room for
+    // what they have next are taken out of their turn until it has.
+    TaskIndex head();
+    bool any() const { return !open_.empty(); }  // who may begin; exact after `head`
 
     // Ranks of its tasks came to nodes (or left them); `served`: a stamp if it was its turn.
     void turn(Sharer& sharer, int ranks, std::uint64_t served);
 
+    // The account has room again, or more of it: its first sharer out of turn gets back, if there
+    // is room for what it has next.
+    void wake(Stake& stake);
+    void wake_all(Stake& stake);  // all of them, whether there is or not
+    // Its first sharer out of turn has no room yet, so that the others wait behind it.
+    bool is_blocked(const Stake& stake) const;
+
     // How many of the line come before this task, which may or may not be in it, if nothing ends.
+    // Those out of their turn do not count.
     std::size_t before(const TaskEntry& task) const;
 
 private:
-    using Turn = std::tuple<std::size_t, std::uint64_t, Handle, Sharer*>;
     struct Level {
-        std::set<Turn> turns;
+        std::set<TurnKey> turns;
         std::size_t waiting = 0;
+        std::size_t held = 0;  // of them out of their turn
     };
-    static Turn turn_of(Sharer& sharer) {
+    static TurnKey turn_of(Sharer& sharer) {
         return {sharer.on_nodes, sharer.served, sharer.handle, &sharer};
     }
+    bool may_begin(const Sharer& sharer, int priority, TaskIndex first) const;
+    TaskIndex first_of(const Queue& queue) const;
+    void hold(Sharer& sharer, int priority);
+    void release(Sharer& sharer, int priority);
 
     bool less(const TaskEntry& a, const TaskEntry& b) const {
         return std::tie(a.order, a.handle) < std::tie(b.order, b.handle);
@@ -116,7 +137,7 @@ private:
 
     Tasks& tasks_;
     std::map<int, Level, std::greater<>> levels_;  // none is empty
-    std::size_t size_ = 0;
+    std::map<int, Level*, std::greater<>> open_;   // those in which somebody has a turn
 };
 
 }  // namespace turnout::schedule

@@ -50,9 +50,23 @@ NodeEntry& Scheduler::State::node(Handle handle) {
     return found->second;
 }
 
-Sharer& Scheduler::State::sharer(ClusterEntry& cluster, Handle handle) {
-    Sharer& sharer = cluster.sharers[handle];
+Sharer& Scheduler::State::sharer(ClusterEntry& cluster, Handle handle, Handle account) {
+    const auto [at, fresh] = cluster.sharers.try_emplace(handle);
+    Sharer& sharer = at->second;
+    TURNOUT_CHECK(fresh || (sharer.stake ? sharer.stake->account->handle : 0) == account,
+                  "a sharer stays on its account");
+    if (!fresh) return sharer;
     sharer.handle = handle;
+    if (account == 0) return sharer;
+    const auto [stake, is_new] = cluster.stakes.try_emplace(account);
+    sharer.stake = &stake->second;
+    ++sharer.stake->sharers;
+    if (!is_new) return sharer;
+    AccountEntry& entry = account_of(account);
+    sharer.stake->account = &entry;
+    sharer.stake->scheduler = this;
+    sharer.stake->cluster = &cluster;
+    entry.stakes[{number, cluster.handle}] = sharer.stake;
     return sharer;
 }
 
@@ -137,14 +151,16 @@ void Scheduler::State::enlist(TaskIndex index) {
     TaskEntry& task = tasks[index];
     ClusterEntry& c = *task.cluster;
     touch(c);
+    waits(task, 1);
     if (task.nodes == 1) {
         ++c.singles;
         c.line.add(index);
         return;
     }
     c.gangs.insert({task.nodes, index});
-    if (task.nodes > c.gang_limit) return;
-    c.gang_ranks += task.nodes;
+    task.out = is_out(task);
+    if (task.out) return;
+    gang_counts(task, 1);
     c.line.add(index);
 }
 
@@ -153,27 +169,40 @@ void Scheduler::State::delist(TaskIndex index) {
     ClusterEntry& c = *task.cluster;
     touch(c);
     if (c.reserving == index) stop_reserving(c);
+    waits(task, -1);
     if (task.nodes == 1) {
         --c.singles;
         c.line.remove(index);
         return;
     }
     c.gangs.erase({task.nodes, index});
-    if (task.nodes > c.gang_limit) return;
-    c.gang_ranks -= task.nodes;
+    if (std::exchange(task.out, false)) return;
+    gang_counts(task, -1);
     c.line.remove(index);
 }
 
 void Scheduler::State::forget(TaskIndex index) {
     TaskEntry& task = tasks[index];
-    if (--task.sharer->tasks == 0) task.cluster->sharers.erase(task.sharer->handle);
+    if (--task.sharer->tasks == 0) {
+        ClusterEntry& c = *task.cluster;
+        if (Stake* const stake = task.sharer->stake; stake && --stake->sharers == 0) {
+            stake->account->stakes.erase({number, c.handle});
+            c.stakes.erase(stake->account->handle);
+        }
+        c.sharers.erase(task.sharer->handle);
+    }
     tasks.remove(index);
 }
 
 // The gang goes back into line, its nodes to whoever is next.
 void Scheduler::State::stop_reserving(ClusterEntry& c) {
     if (c.reserving == no_task) return;
+    Stake* const stake = tasks[c.reserving].sharer->stake;
     c.line.add(std::exchange(c.reserving, no_task));
+    if (stake) {
+        stake->promised = 0;
+        c.line.wake(*stake);
+    }
     while (!c.reserved.empty()) {
         NodeEntry& node = *c.reserved.front();
         change(node, [&] {
@@ -197,15 +226,10 @@ void Scheduler::State::set_gang_limits() {
         if (limit == c.gang_limit) continue;
         if (c.reserving != no_task && tasks[c.reserving].nodes > limit) stop_reserving(c);
         const int low = std::min(limit, c.gang_limit), high = std::max(limit, c.gang_limit);
-        for (auto it = c.gangs.upper_bound({low, no_task});
-             it != c.gangs.end() && it->first <= high; ++it) {
-            if (limit > c.gang_limit)
-                c.line.add(it->second);
-            else
-                c.line.remove(it->second);
-            c.gang_ranks += limit > c.gang_limit ? it->first : -it->first;
-        }
         c.gang_limit = limit;
+        for (auto it = c.gangs.upper_bound({low, no_task});
+             it != c.gangs.end() && it->first <= high; ++it)
+            reline(it->second);
         touch(c);
     }
 }
@@ -224,6 +248,7 @@ void Scheduler::State::put_on(TaskIndex index, const std::vector<NodeEntry*>& on
             node->reserved = false;
         });
     c.line.turn(*task.sharer, static_cast<int>(on.size()), stamp);
+    uses(task, 1, static_cast<int>(on.size()));
 }
 
 NodeEntry* Scheduler::State::least_loaded(ClusterEntry& c, std::size_t below) {
@@ -235,11 +260,26 @@ NodeEntry* Scheduler::State::least_loaded(ClusterEntry& c, std::size_t below) {
 
 // ---- events ----
 
-Scheduler::Scheduler(int slots, std::string pool) : state_(std::make_unique<State>()) {
+Scheduler::Scheduler(int slots, std::string pool, Accounts* accounts)
+    : state_(std::make_unique<State>()) {
     state_->slots = state_->pool_slots = slots;
     state_->pool = std::move(pool);
+    if (!accounts) {
+        state_->own_accounts = std::make_unique<Accounts>();
+        accounts = state_->own_accounts.get();
+    }
+    state_->accounts = accounts->state_.get();
+    state_->number = ++state_->accounts->last_scheduler;
 }
-Scheduler::~Scheduler() = default;
+
+Scheduler::~Scheduler() {
+    State& s = *state_;
+    if (s.own_accounts) return;
+    for (auto& [handle, c] : s.clusters) {
+        if (c.account) c.account->clusters.erase({s.number, handle});
+        for (auto& [account, stake] : c.stakes) stake.account->stakes.erase({s.number, handle});
+    }
+}
 
 void Scheduler::State::set_slots(int pools, std::optional<int> supplied) {
     pool_slots = pools;
@@ -263,6 +303,11 @@ void Scheduler::put_cluster(Handle handle, const Cluster& as) {
     const auto [at, fresh] = s.clusters.try_emplace(handle, handle, s.tasks);
     ClusterEntry& c = at->second;
     if (!fresh && c.as == as) return s.touch(c);  // so what is kept for a gang stays
+    TURNOUT_CHECK(fresh || c.as.account == as.account, "a cluster stays on its account");
+    if (fresh && as.account != 0) {
+        c.account = &s.account_of(as.account);
+        c.account->clusters[{s.number, handle}] = {&s, &c};
+    }
     s.stop_reserving(c);
     std::vector<NodeEntry*> all;
     for (NodeList& list : c.by_load) all.insert(all.end(), list.begin(), list.end());
@@ -289,6 +334,7 @@ void Scheduler::remove_cluster(Handle handle) {
     c.as.deleting = true;
     s.claim(c);
     if (c.timer) s.timers.erase({*c.timer, handle});
+    if (c.account) c.account->clusters.erase({s.number, handle});
     s.promised -= c.promised;
     std::erase(s.dirty, handle);
     std::erase(s.promising, handle);
@@ -343,6 +389,7 @@ void Scheduler::left(Handle handle, Handle from, Span now, std::optional<Span> r
     if (node.tasks.size() >= c.at_a_time()) s.keep_where_it_is(node.tasks[c.at_a_time() - 1]);
     c.freed.push_back(from);
     c.line.turn(*task.sharer, -1, 0);
+    s.uses(task, task.placed->nodes.empty() ? -1 : 0, -1);
     if (!task.placed->nodes.empty()) return;
     if (ran) {
         c.duration = averaged(c.duration, std::max(Span{}, *ran));
@@ -407,7 +454,7 @@ TaskIndex Scheduler::State::make(Handle handle, Handle in, const Demand& demand)
     TaskEntry& task = tasks[index];
     task.order = demand.order;
     task.cluster = &c;
-    task.sharer = &sharer(c, demand.sharer);
+    task.sharer = &sharer(c, demand.sharer, demand.account);
     ++task.sharer->tasks;
     task.nodes = demand.nodes;
     task.priority = demand.priority;
@@ -515,6 +562,7 @@ void Scheduler::State::settle(ClusterEntry& c, Span now, Decisions& out) {
 
 void Scheduler::State::assign(ClusterEntry& c, Span now, Decisions& out) {
     while (true) {
+        if (c.reserving != no_task && !fits(tasks[c.reserving])) stop_reserving(c);
         const TaskIndex head = c.line.head();
         const bool gang_first =
             c.reserving != no_task &&
@@ -524,7 +572,7 @@ void Scheduler::State::assign(ClusterEntry& c, Span now, Decisions& out) {
             // It keeps what it needs; what is beyond that is for the others.
             if (static_cast<int>(c.reserved.size()) < tasks[c.reserving].nodes) return;
         }
-        if (head == no_task) return;
+        if (head == no_task || (c.account && !c.account->fits(tasks[head].nodes))) return;
         if (!(tasks[head].nodes == 1 ? assign_one(c, head, now, out)
                                      : assign_gang(c, head, now, out)))
             return;
@@ -576,6 +624,10 @@ bool Scheduler::State::assign_gang(ClusterEntry& c, TaskIndex index, Span now, D
         stop_reserving(c);
         c.line.remove(index);
         c.reserving = index;
+        if (Stake* const stake = task.sharer->stake) {
+            stake->promised = task.nodes;
+            stake->promised_priority = task.priority;
+        }
         // One that had to let go for a moment keeps its place among the clusters.
         if (std::exchange(c.reserved_for, task.handle) != task.handle) c.reserving_since = ++stamp;
     }
@@ -620,7 +672,7 @@ void Scheduler::State::take_back(ClusterEntry& c, Span now, Decisions& out) {
         }
         change(late, [&] { late.since = now; });
     }
-    if (c.line.size() > 0 || c.reserving != no_task || c.backlogs.empty()) return;
+    if (waits_for_node(c) || c.reserving != no_task || c.backlogs.empty()) return;
     const auto running = static_cast<std::int64_t>(c.at_a_time());
     for (std::size_t load = c.by_load.size(); load-- > c.at_a_time() + 1 && c.room > c.revoking;) {
         const auto behind = static_cast<std::int64_t>(load) - running;
@@ -642,7 +694,7 @@ void Scheduler::State::claim(ClusterEntry& c) {
     if (c.gang_claims) gang_claims[c.claimed_low].erase(c.gang_key);
     const int at_work = c.used - c.reserved_used;
     const auto each = static_cast<long>(c.at_a_time());
-    const long useful = at_work + c.gang_ranks + (static_cast<long>(c.singles) + each - 1) / each;
+    const long useful = at_work + allowed_ranks(c) + (allowed_singles(c) + each - 1) / each;
     c.wanted = static_cast<int>(std::clamp<long>(useful, c.minimum(), c.maximum()));
     const bool held = c.held_until > last || c.shut();
     c.lack = held ? 0 : std::max(0, c.wanted - c.kept());
@@ -820,7 +872,7 @@ Decisions Scheduler::plan(Span now) {
         const std::vector<Handle> settled = std::exchange(s.dirty, {});
         for (const Handle handle : settled) s.settle(s.cluster(handle), now, out);
         for (const Handle handle : settled) s.set_timer(s.cluster(handle));
-        again = s.keep_given();
+        again = s.keep_given() || !s.dirty.empty();  // who was placed took room of an account
     }
     s.shrink(out);
     s.grant(out);
@@ -835,6 +887,21 @@ Decisions Scheduler::plan(Span now) {
 Counts Scheduler::counts(Handle cluster) const {
     const ClusterEntry& c = std::as_const(*state_).cluster(cluster);
     return {c.starting, c.idle, c.busy, c.unreachable, c.leaving, c.singles + c.gangs.size()};
+}
+
+std::size_t Scheduler::allowed(Handle cluster) const {
+    const State& s = *state_;
+    const ClusterEntry& c = s.cluster(cluster);
+    if (c.singles_over == 0 && c.ranks_over == 0 && (!c.account || !c.account->limited()))
+        return c.singles + c.gangs.size();
+    return static_cast<std::size_t>(s.allowed_singles(c) + s.allowed_ranks(c));
+}
+
+Handle Scheduler::kept_by(Handle task) const {
+    const TaskIndex index = state_->tasks.find(task);
+    const AccountEntry* const account =
+        index == no_task ? nullptr : state_->kept_by(std::as_const(*state_).tasks[index]);
+    return account ? account->handle : 0;
 }
 
 int Scheduler::slots() const {

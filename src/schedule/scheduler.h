@@ -16,10 +16,9 @@
 #include <vector>
 
 #include "base/time.h"
+#include "schedule/accounts.h"
 
 namespace turnout::schedule {
-
-using Handle = std::uint64_t;
 
 // A cluster of a pool. All clusters share the pool's slots; a node holds one slot from add_node to
 // remove_node, whatever its state.
@@ -31,6 +30,7 @@ struct Cluster {
     bool deleting = false;      // starts nothing, keeps nothing
     bool closed = false;        // the same for a while: what waits goes on later
     int jobs_per_node = 1;      // tasks that run at a time on a node of it
+    Handle account = 0;         // of all its tasks; 0 = none. Never changes
     bool operator==(const Cluster&) const = default;
 };
 
@@ -39,6 +39,7 @@ struct Demand {
     int nodes = 1;            // all at once or not at all; more than one: each node is its alone
     int priority = 0;         // higher first
     Handle sharer = 1;        // who shares fairly with the others of the same priority
+    Handle account = 0;       // of that sharer, always the same; 0 = none
     std::uint64_t order = 0;  // of submission; smaller first within one sharer
     bool stays = false;  // it is not to end: it waits behind nobody and nobody behind it, so that
                          // it has its node alone
@@ -79,6 +80,7 @@ struct Waiting {
         Quota,      // the pool has no free slot
         Backoff,    // starting a node failed; it is tried again later
         Gang,       // it, or one before it, waits for several nodes to be free at once
+        Allowance,  // its account, or that of its cluster, has as much as it may
         Deleting,   // the cluster is being deleted
         Closed,     // it is closed for a while
         NoNodes,    // the cluster allows none
@@ -98,8 +100,9 @@ struct Counts {
 
 class Scheduler {
 public:
-    // `pool`: what an explanation calls it.
-    explicit Scheduler(int slots, std::string pool = "the pool");
+    // `pool`: what an explanation calls it. `accounts` are shared with others, and outlive it;
+    // null: it has its own.
+    explicit Scheduler(int slots, std::string pool = "the pool", Accounts* accounts = nullptr);
     ~Scheduler();
     // From now on. Nodes that are too many then go when nothing is on them: idle ones at once, of
     // the others those that are done first.
@@ -137,13 +140,18 @@ public:
     // In words, for people: "all 4 nodes of the compute are in use; 12 jobs ahead".
     std::string explain(Handle task, Span now) const;
     Counts counts(Handle cluster) const;
+    // Of those that wait there, how many could begin as far as their accounts go.
+    std::size_t allowed(Handle cluster) const;
+    // The account that keeps a waiting task from a node; 0 = none does.
+    Handle kept_by(Handle task) const;
     // Whether another cluster has a better right to the slot of a node that becomes free there now.
     bool would_lose_slot(Handle cluster) const;
     int slots() const;
     int free_slots() const;
 
-private:
     struct State;
+
+private:
     std::unique_ptr<State> state_;
 };
 

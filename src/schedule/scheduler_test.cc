@@ -365,7 +365,24 @@ std::string wander(unsigned seed, int steps) {
         c.low_priority = below(3) == 0;
         return c;
     };
-    for (int i = 1; i <= clusters; ++i) w.put(static_cast<Handle>(i), any_cluster());
+    // Half of the worlds have accounts: each sharer is on one of two, and all clusters on a third.
+    const bool accounts = seed % 4 >= 2;
+    constexpr Handle first_account = 500, of_clusters = 502;
+    const auto any_allowance = [&] {
+        Allowance allowance;
+        if (below(3) > 0) allowance.jobs = 1 + below(4);
+        if (below(3) > 0) allowance.slots = 1 + below(8);
+        return allowance;
+    };
+    const auto put_cluster = [&](Handle handle) {
+        Cluster c = any_cluster();
+        if (accounts) c.account = of_clusters;
+        w.put(handle, c);
+    };
+    if (accounts)
+        for (Handle account = first_account; account <= of_clusters; ++account)
+            w.allow(account, any_allowance());
+    for (int i = 1; i <= clusters; ++i) put_cluster(static_cast<Handle>(i));
     Handle next_task = 1000;
     const auto ran = [&] { return Span(brief ? 1ms * (1 + below(20)) : 1s * (1 + below(100))); };
     const auto pick = [&](auto accept) -> Handle {
@@ -408,12 +425,17 @@ std::string wander(unsigned seed, int steps) {
             case 0:
             case 1:
             case 2:
-            case 3:
+            case 3: {
+                const Handle sharer = 1 + static_cast<Handle>(below(accounts ? 6 : 3));
                 w.add(++next_task, 1 + static_cast<Handle>(below(clusters)),
                       {.nodes = below(5) == 0 ? 2 + below(5) : 1,
                        .priority = below(8) == 0 ? 1 : 0,
-                       .sharer = 1 + static_cast<Handle>(below(3))});
+                       .sharer = sharer,
+                       .account = accounts ? first_account + sharer % 2 : 0});
+                if (accounts && below(6) == 0)
+                    w.allow(first_account + static_cast<Handle>(below(3)), any_allowance());
                 break;
+            }
             case 4:
             case 5:
             case 6:
@@ -443,7 +465,7 @@ std::string wander(unsigned seed, int steps) {
                 if (below(4) == 0) {
                     const Handle c = 1 + static_cast<Handle>(below(clusters));
                     minima -= w.clusters.at(c).min_nodes;
-                    w.put(c, any_cluster());
+                    put_cluster(c);
                 } else if (below(4) == 0) {
                     w.scheduler.hold_provisioning(1 + static_cast<Handle>(below(clusters)),
                                                   w.now + 3s);

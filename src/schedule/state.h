@@ -2,8 +2,10 @@
 // lists that depend on it are kept in two places only.
 #pragma once
 
+#include <climits>
 #include <list>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <tuple>
@@ -16,6 +18,57 @@
 namespace turnout::schedule {
 
 using NodeList = std::list<NodeEntry*>;
+
+// An account: what it may have, and what it has.
+struct AccountEntry {
+    Handle handle = 0;
+    Allowance allowance;
+    std::string called;
+    int jobs = 0, slots = 0;  // on nodes
+    std::size_t waiting = 0;
+    // Where it has tasks, and whose tasks are all on it: of scheduler and cluster.
+    std::map<std::pair<std::uint64_t, Handle>, Stake*> stakes;
+    std::map<std::pair<std::uint64_t, Handle>, std::pair<Scheduler::State*, ClusterEntry*>>
+        clusters;
+
+    bool limited() const { return allowance.jobs || allowance.slots; }
+    int jobs_left() const { return allowance.jobs ? std::max(0, *allowance.jobs - jobs) : INT_MAX; }
+    int slots_left() const {
+        return allowance.slots ? std::max(0, *allowance.slots - slots) : INT_MAX;
+    }
+    bool fits(int nodes) const { return jobs_left() >= 1 && slots_left() >= nodes; }
+    // If nothing of it were on nodes.
+    bool could_fit(int nodes) const { return !allowance.slots || *allowance.slots >= nodes; }
+};
+
+struct Accounts::State {
+    std::map<Handle, AccountEntry> by_handle;
+    std::uint64_t last_scheduler = 0;
+};
+
+// The tasks of one account in one cluster. While the account has no room for what a sharer has next
+// that sharer is out of its turn there, so that others come; the account's other sharers then wait
+// behind it.
+struct Stake {
+    AccountEntry* account = nullptr;
+    Scheduler::State* scheduler = nullptr;
+    ClusterEntry* cluster = nullptr;
+    std::size_t sharers = 0;
+    std::size_t singles = 0;  // that wait
+    long gang_ranks = 0;      // that the waiting gangs ask for, but for those that are out
+    std::set<std::pair<int, TurnKey>> held;  // out of their turn, by falling priority
+    // Of those that wait, how many could not begin if all the others did.
+    std::size_t singles_over = 0;
+    long ranks_over = 0;
+    // Of the gang for which the cluster keeps nodes, if it is on this account: the others leave it
+    // the room, but for those that go before it.
+    int promised = 0, promised_priority = 0;
+
+    bool fits(int nodes, int priority) const {
+        const int kept = priority > promised_priority ? 0 : promised;
+        return account->jobs_left() > (kept > 0 ? 1 : 0) && account->slots_left() - kept >= nodes;
+    }
+};
 
 // Why a node is given no more tasks, and let go when the last on it ends.
 enum class Drain {
@@ -43,6 +96,10 @@ struct ClusterEntry {
     Cluster as;
     Line line;
     std::map<Handle, Sharer> sharers;
+    std::map<Handle, Stake> stakes;   // by account
+    AccountEntry* account = nullptr;  // of all its tasks; nullptr: none
+    std::size_t singles_over = 0;     // sums over the stakes
+    long ranks_over = 0;
 
     // Gangs that wait, by size. Those with more than `gang_limit` nodes cannot be placed at all and
     // are not in line.
@@ -98,7 +155,10 @@ struct ClusterEntry {
 };
 
 struct Scheduler::State {
-    int slots = 0;  // that can be filled: the pool's, or its supply if that is less
+    std::unique_ptr<Accounts> own_accounts;  // if it shares none
+    Accounts::State* accounts = nullptr;
+    std::uint64_t number = 0;  // among those that share them
+    int slots = 0;             // that can be filled: the pool's, or its supply if that is less
     int pool_slots = 0;
     std::optional<int> supply;
     std::string pool;  // what it is called
@@ -126,7 +186,7 @@ struct Scheduler::State {
     ClusterEntry& cluster(Handle handle);
     const ClusterEntry& cluster(Handle handle) const;
     NodeEntry& node(Handle handle);
-    Sharer& sharer(ClusterEntry& cluster, Handle handle);
+    Sharer& sharer(ClusterEntry& cluster, Handle handle, Handle account);
     void set_slots(int pools, std::optional<int> supplied);
     void touch(ClusterEntry& cluster);
     void saw(Span now) { last = std::max(last, now); }
@@ -158,6 +218,20 @@ struct Scheduler::State {
     void forget(TaskIndex index);
     void stop_reserving(ClusterEntry& cluster);
     void set_gang_limits();
+    bool is_out(const TaskEntry& gang) const;  // it could never be placed
+    void reline(TaskIndex gang);               // whether it is in line follows from that
+    // Accounts.
+    AccountEntry& account_of(Handle handle);
+    void waits(const TaskEntry& task, int count);       // it does from now on, or no more
+    void gang_counts(const TaskEntry& gang, int sign);  // it is in line, or no more
+    void uses(const TaskEntry& task, int more_jobs, int more_slots);  // of both its accounts
+    void recount(Stake& stake);
+    bool fits(const TaskEntry& task) const;  // its accounts have room for it
+    long allowed_singles(const ClusterEntry& cluster) const;
+    long allowed_ranks(const ClusterEntry& cluster) const;
+    bool waits_for_node(const ClusterEntry& cluster) const;  // somebody who may begin
+    // Whose account keeps a waiting task from a node; nullptr: nobody's does.
+    const AccountEntry* kept_by(const TaskEntry& task) const;
     void put_on(TaskIndex index, const std::vector<NodeEntry*>& nodes, Span now);
 
     // Planning.

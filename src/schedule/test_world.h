@@ -26,10 +26,14 @@ struct World {
         bool preempting = false, revoking = false;
     };
     explicit World(int count)
-        : slots(count), allowed(static_cast<std::size_t>(count)), scheduler(count) {}
+        : slots(count),
+          allowed(static_cast<std::size_t>(count)),
+          scheduler(count, "the pool", &accounts) {}
 
     int slots;
     std::size_t allowed;  // nodes: of those that were too many the slots fall one by one
+    Accounts accounts;
+    std::map<Handle, Allowance> allowed_to;
     Scheduler scheduler;
     Span now = 1s;
     std::map<Handle, Cluster> clusters;
@@ -48,6 +52,22 @@ struct World {
     void put(Handle handle, Cluster cluster) {
         clusters[handle] = cluster;
         scheduler.put_cluster(handle, cluster);
+    }
+    void allow(Handle account, Allowance allowance) {
+        allowed_to[account] = allowance;
+        accounts.allow(account, allowance, "user " + std::to_string(account));
+    }
+    // As the jobs say; what is begun now is to fit.
+    AccountUse use(Handle account) const {
+        AccountUse use;
+        for (const auto& [handle, job] : jobs) {
+            if (job.demand.account != account && clusters.at(job.cluster).account != account)
+                continue;
+            use.jobs += !job.on.empty();
+            use.slots += static_cast<int>(job.on.size());
+            use.waiting += job.on.empty();
+        }
+        return use;
     }
     void add(Handle task, Handle cluster, Demand demand = {}) {
         if (demand.order == 0) demand.order = ++last_order;
@@ -110,13 +130,20 @@ struct World {
                     at.tasks.size(),
                     static_cast<std::size_t>(clusters.at(at.cluster).jobs_per_node) + deepest);
             }
+            for (const Handle account : {job.demand.account, clusters.at(job.cluster).account}) {
+                if (account == 0) continue;
+                EXPECT_LE(use(account).jobs, allowed_to[account].jobs.value_or(1 << 20));
+                EXPECT_LE(use(account).slots, allowed_to[account].slots.value_or(1 << 20));
+            }
             for (const auto& [handle, other] : jobs) {
                 if (!other.on.empty() || other.cluster != job.cluster || other.demand.nodes > 1)
                     continue;
                 const auto it_is = [task = handle](const Decisions::Assign& a) {
                     return a.task == task;
                 };
-                EXPECT_TRUE(other.demand.priority <= job.demand.priority ||
+                // Who is over their quota is passed.
+                const auto kept = scheduler.kept_by(handle);
+                EXPECT_TRUE(other.demand.priority <= job.demand.priority || kept != 0 ||
                             std::any_of(d.assign.begin(), d.assign.end(), it_is))
                     << handle << " goes before " << assign.task;
             }
@@ -141,6 +168,11 @@ struct World {
         for (const auto& [cluster, count] : d.provision) {
             log << "n" << cluster << "*" << count;
             for (int i = 0; i < count; ++i) node(cluster, NodeIs::Starting);
+        }
+        for (const auto& [account, allowance] : allowed_to) {
+            EXPECT_EQ(accounts.use(account).jobs, use(account).jobs);
+            EXPECT_EQ(accounts.use(account).slots, use(account).slots);
+            EXPECT_EQ(accounts.use(account).waiting, use(account).waiting);
         }
         EXPECT_LE(nodes.size(), allowed);
         allowed = std::max(static_cast<std::size_t>(slots), std::min(allowed, nodes.size()));

@@ -149,6 +149,7 @@ void Checker::persisted(const MemoryStore::State& state,
     }
     for (const std::string& service : std::exchange(replaced_, {})) check_replacement(service);
     check_order(leased);
+    check_limits(leased);
     require(leased.empty() || !draining, [&] {
         return "job " + leased.front() + " got a node, and the server is being drained";
     });
@@ -199,10 +200,29 @@ void Checker::count_leases(const JobRecord& job) {
     }
 }
 
+// Nobody was given a node beyond what its user may have.
+void Checker::check_limits(const std::vector<std::string>& leased) {
+    for (const auto& [user, may_be] : limits_) {
+        const bool any = std::ranges::any_of(
+            leased, [&](const std::string& name) { return seen_.at(name).principal == user; });
+        if (!any) continue;
+        int running = 0;
+        for (const auto& [name, on] : leased_)
+            running += !on.empty() && seen_.contains(name) && seen_.at(name).principal == user;
+        const int most = *std::max_element(may_be.begin(), may_be.end());
+        require(running <= most, [&] {
+            return std::to_string(running) + " jobs of " + user + " are on nodes, and " +
+                   std::to_string(most) + " may be";
+        });
+        if (running == most) ++coverage_["a user has as much as they may"];
+    }
+}
+
 // Nobody of a lower priority came to a node while a higher one waits, in the same cluster. (One of
 // several nodes may have to wait for the last of them.)
 void Checker::check_order(const std::vector<std::string>& leased) {
     for (const std::string& name : leased) {
+        if (!limits_.empty()) continue;  // who has as much as they may is passed
         const JobRecord& job = seen_.at(name);
         const auto& waiting = waiting_[job.compute];
         const auto higher = waiting.upper_bound(scripts.at(name).priority);

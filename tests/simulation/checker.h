@@ -151,6 +151,12 @@ public:
     }
     int slots = 0;      // of the default pool
     int far_slots = 0;  // of the other one, which the compute kFarCompute is in; 0: there is none
+    // A user's limit of running jobs is asked for, and holds.
+    void wants_limit(const std::string& user, int running) { limits_[user].push_back(running); }
+    void limit_acknowledged(const std::string& user) {
+        auto& may_be = limits_[user];
+        may_be.erase(may_be.begin(), may_be.end() - 1);
+    }
     bool draining = false;  // and what was given before is recorded: nothing new is begun
 
 private:
@@ -182,6 +188,7 @@ private:
     void check_log(const MemoryStore::State& state, const JobRecord& job, const JobAttempt& attempt,
                    int rank);
     void check_order(const std::vector<std::string>& leased);
+    void check_limits(const std::vector<std::string>& leased);
     void count_leases(const JobRecord& job);
     void check_base(const MemoryStore::State& state, Table table, const std::string& key);
     void no_leases(const std::string& job);
@@ -197,7 +204,8 @@ private:
     std::map<std::string, Parsed> parsed_;
     std::map<std::string, JobRecord> seen_;  // the last durable form of every job
     std::set<std::string> acknowledged_, may_vanish_, may_be_canceled_;
-    std::map<std::string, int> at_a_time_;  // by compute, the most that was ever asked for
+    std::map<std::string, std::deque<int>> limits_;  // by user: that may hold now
+    std::map<std::string, int> at_a_time_;           // by compute, the most that was ever asked for
     std::map<std::string, std::map<int, std::set<std::string>>>
         waiting_;                                           // single ones, by compute and priority
     std::map<NodeId, std::map<std::string, bool>> leases_;  // that are not over: job -> is a gang

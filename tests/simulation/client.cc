@@ -528,8 +528,46 @@ void World::end_services() {
     services_ended = true;
 }
 
+// Now and then one user may have only some jobs at a time, more or fewer of them later.
+void World::plan_quotas() {
+    Dice own(seed * 0x9E3779B97F4A7C15ULL + 29);
+    if (!sharers || !own.chance(0.6)) return;
+    const std::vector<int> limits = {static_cast<int>(own.between(1, 3)),
+                                     static_cast<int>(own.between(1, 3)),
+                                     static_cast<int>(own.between(1, 5))};
+    const Span between = own.pause(1s, 5min);
+    set_quotas(limits, 0, between);
+}
+
+// One after the other, so that it is known which may hold.
+void World::set_quotas(const std::vector<int>& limits, std::size_t at, Span between) {
+    if (at == limits.size()) return;
+    const std::string user = "ana";
+    if (at == 0) checker.wants_limit(user, 1 << 20);  // none
+    checker.wants_limit(user, limits[at]);
+    const int limit = limits[at] + (mutation.larger_quota ? 2 : 0);
+    ask(
+        [user, limit](Server& server_then, Control::Reply<void> reply) {
+            server_then.control.change_quota(
+                {QuotaOwner::Is::User, user, ""},
+                [limit](const Quota&) -> Result<Quota> {
+                    Quota quota;
+                    quota.running = limit;
+                    return quota;
+                },
+                std::move(reply));
+        },
+        [=, this](Result<void> result) {
+            if (!result) return checker.violate("a quota is refused: " + result.error().message);
+            ++coverage["quota: ok"];
+            checker.limit_acknowledged(user);
+            timeline.in(between, [=, this] { set_quotas(limits, at + 1, between); }, {always});
+        });
+}
+
 void World::plan_client() {
     plan_operator();
+    plan_quotas();
     plan_tidying();
     const int clusters = many_bases ? 1 : static_cast<int>(dice.between(1, 3));
     for (int i = 1; i <= clusters; ++i) {

@@ -37,6 +37,7 @@ const std::map<std::string, bool Mutation::*> kMutations{
     {"gang-smaller", &Mutation::gang_smaller},
     {"cancel-forgotten", &Mutation::cancel_forgotten},
     {"events-lost", &Mutation::events_lost},
+    {"larger-quota", &Mutation::larger_quota},
     {"limit-not-kept", &Mutation::limit_not_kept},
     {"ended-jobs-unseen", &Mutation::ended_jobs_unseen},
     {"ready-early", &Mutation::ready_early},
@@ -65,6 +66,8 @@ std::optional<std::uint64_t> first_failure(std::uint64_t from, std::uint64_t to,
 
 // Many worlds in which one of these never happened prove less than they seem to.
 constexpr const char* kMustHappen[] = {
+    "a user has as much as they may",
+    "quota: ok",
     "agent killed",
     "agent quit",
     "attempt ended: canceled",

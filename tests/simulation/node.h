@@ -39,6 +39,7 @@ struct Mutation {
     bool gang_smaller = false;           // a gang is given a node less than it asks for
     bool cancel_forgotten = false;       // the wish to cancel is not stored
     bool events_lost = false;            // what happened is not written down
+    bool larger_quota = false;           // a user may have more than was said
     bool limit_not_kept = false;         // a command runs as long as it likes
     bool ended_jobs_unseen = false;      // by who looks for tasks that no job refers to
     bool ready_early = false;            // a node calls a replica ready that is not

@@ -115,6 +115,8 @@ struct World {
     void put(Compute compute);
     void plan_sweep(int number, Span when);
     void plan_operator();
+    void plan_quotas();
+    void set_quotas(const std::vector<int>& limits, std::size_t at, Span between);
     void plan_services();
     void put_service(const std::string& name, int wanted, int surge);
     void end_service(const std::string& name);

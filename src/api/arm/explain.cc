@@ -73,6 +73,7 @@ std::string_view name_of(schedule::Waiting::For what) {
         case For::Deleting: return "deleting";
         case For::Closed: return "closed";
         case For::NoNodes: return "no_nodes";
+        case For::Allowance: return "user_quota";
     }
     return "";
 }
