@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "access/guard.h"
 #include "access/run_reach.h"
 #include "api/actions.h"
 #include "base/json.h"
@@ -39,6 +40,7 @@ class Vault;
 namespace turnout::api {
 
 class Audit;
+class StoredUse;
 struct Route;
 
 // Who is asking.
@@ -67,6 +69,8 @@ public:
     virtual Result<Principal> check(std::string_view token) = 0;
     // The same of a browser's cookie, which holds for the origin at which its user logged in.
     virtual Result<Principal> check_session(std::string_view cookie, std::string_view origin) = 0;
+    // Of one that `check` refused: this server has given it, and it does not hold any more.
+    virtual bool was_given(std::string_view /*token*/) { return true; }
     // What a user may do, by their roles and by what the token is for.
     virtual bool may(const Principal& user, std::string_view action,
                      const access::Scope& scope) = 0;
@@ -134,6 +138,8 @@ struct Services {
     Audit* audit = nullptr;          // null: nothing is recorded
     Lru<KnownRun> runs{256};         // by "{wsid}/{job}"
     Lru<Registered> registered{16};  // by workspace
+    access::Guard* guard = nullptr;  // null: nobody is slowed down
+    StoredUse* stored = nullptr;     // null: what is stored is not counted
     Turns removals;                  // of jobs, by "{wsid}/{job}": one at a time removes one
     // A machine that is to be attached, as its provider will reach it; and what was found there:
     // {reachable, message, hostKey, os, system, cores, memoryBytes, gpus, python, …}.
@@ -183,6 +189,8 @@ struct Call {
     std::string_view gave = {};
     // A record that is being written already, for an answer of that status.
     std::optional<std::pair<int, Later<Result<void>>>> recorded = {};
+    // Of a refusal: that it is worth trying again then.
+    Span retry_after{};
 
     const std::string& param(std::string_view name) const;
     std::string_view query_value(std::string_view name) const;  // "" if absent
@@ -219,6 +227,14 @@ private:
     std::vector<Route> routes_;
     std::shared_ptr<Node> root_;
 };
+
+// As Authority::check, for a request that came with it: who guesses has to wait (access/guard.h).
+// `name`: that it was given with, "" = none.
+Result<Principal> check_token(Services& services, Call& call, std::string_view token,
+                              std::string_view name = "");
+// One request more of whoever that is, within their budget: else ResourceExhausted,
+// "TooManyRequests".
+Result<void> spend(Services& services, Call& call, const Principal& who);
 
 // The token of "Authorization: Bearer TOKEN"; "" if there is none.
 std::string_view bearer_of(const http::Request& request);

@@ -5,6 +5,7 @@
 #include "api/api.h"
 #include "api/audit/audit.h"
 #include "api/audit/of_call.h"
+#include "api/authority.h"
 #include "api/browser.h"
 #include "api/run_reach.h"
 #include "base/text.h"
@@ -142,7 +143,7 @@ Result<void> authorize(Services& services, const Route& route, Call& call) {
     if (token.empty() && signed_link) {
         const std::string_view of_run = token_of_link(call);
         if (of_run.empty()) return {};  // the route looks at it
-        call.principal = TURNOUT_TRY(services.authority.check(of_run));
+        call.principal = TURNOUT_TRY(check_token(services, call, of_run));
         if (call.principal.kind != Principal::Kind::Run)
             return Failure(forbidden("this link is not a run's"));
         return {};
@@ -159,7 +160,7 @@ Result<void> authorize(Services& services, const Route& route, Call& call) {
             unauthenticated("this needs an 'Authorization: Bearer' header: run the client inside "
                             "'turnout exec' or after 'turnout env'"));
     }
-    auto principal = services.authority.check(token);
+    auto principal = check_token(services, call, token);
     if (!principal) {
         if (signed_link) return {};
         return Failure(std::move(principal).error());
@@ -196,6 +197,22 @@ http::Response to_login(const http::Request& request) {
     response.headers.set("Location", "/login?to=" + percent_encode(request.path));
     response.headers.set("Cache-Control", "no-store");
     return response;
+}
+
+std::int64_t whole_seconds(Span span) {
+    return std::max<std::int64_t>(1, std::chrono::ceil<std::chrono::seconds>(span).count());
+}
+
+// Without its port.
+std::string_view host_in(const http::Peer& peer) {
+    const std::string_view address = peer.address;
+    return peer.carrier == http::Carrier::Unix ? address : address.substr(0, address.rfind(':'));
+}
+
+Failure too_many(Call& call, Span wait, const std::string& why) {
+    call.retry_after = wait;
+    return fail(Code::ResourceExhausted, "TooManyRequests",
+                why + ": try again in " + std::to_string(whole_seconds(wait)) + " s");
 }
 
 // As a GUID is written: 8-4-4-4-12.
@@ -440,6 +457,8 @@ Task<http::Response> Router::answer(Services& services, Call& call) const {
             co_return to_login(request);
         co_return error_response(allowed_in.error());
     }
+    if (auto within = spend(services, call, call.principal); !within)
+        co_return error_response(within.error());
     if (call.principal.kind == Principal::Kind::User) {
         if (auto permitted = permit(services, call, *route); !permitted) {
             // A signed link says for itself what it opens.
@@ -475,6 +494,8 @@ Task<http::Response> Router::handle(Services& services, const http::Request& req
                                     http::BodyReader& body) const {
     Call call{request, body, {}, {}, {}, {}, {}, {}};
     http::Response response = co_await answer(services, call);
+    if (call.retry_after > Span{} && response.status >= 400)
+        response.headers.set("Retry-After", std::to_string(whole_seconds(call.retry_after)));
     Result<void> recorded;
     if (call.recorded && call.recorded->first == response.status)
         recorded = co_await call.recorded->second;
@@ -485,6 +506,67 @@ Task<http::Response> Router::handle(Services& services, const http::Request& req
     add_request_ids(services, request, response);
     if (request.method == "GET" && response.status != 101) close_to_browsers(response);
     co_return response;
+}
+
+Result<Principal> check_token(Services& services, Call& call, std::string_view token,
+                              std::string_view name) {
+    access::Guard* const guard = services.guard;
+    if (!guard) return services.authority.check(token);
+    const http::Peer& peer = call.request.peer;
+    const std::string_view from = host_in(peer);
+    const Span now = services.clock.since_boot();
+    const Span wait = guard->wait(from, name, now);
+    const auto has_to_wait = [&] {
+        return too_many(call, wait,
+                        "too many tokens that this server does not know came from " +
+                            std::string(peer.loopback ? "this machine" : "your address") +
+                            (name.empty() ? "" : " or for that name"));
+    };
+    // On this machine, whose programs share an address, what is good is good at any time.
+    if (wait > Span{} && !peer.loopback && !guard->has_opened(from, token)) return has_to_wait();
+    auto principal = services.authority.check(token);
+    if (principal) {
+        if (!peer.loopback) guard->opened(from, token);
+        return principal;
+    }
+    // What has expired or was taken back is no guess.
+    if (principal.error().code != Code::Unauthenticated || services.authority.was_given(token))
+        return principal;
+    if (wait > Span{}) return has_to_wait();
+    guard->guessed(from, name, peer.loopback, now);
+    return principal;
+}
+
+Result<void> spend(Services& services, Call& call, const Principal& who) {
+    if (!services.guard) return {};
+    std::string of;
+    switch (who.kind) {
+        case Principal::Kind::Node: return {};
+        case Principal::Kind::Nobody:
+            // Nobody is known by an address that programs of this machine share.
+            if (call.request.peer.loopback) return {};
+            of = "address " + std::string(host_in(call.request.peer));
+            break;
+        case Principal::Kind::Run: of = "job " + who.workspace + "/" + who.job; break;
+        case Principal::Kind::User:
+            // Whoever has the data folder's key has the server.
+            if (who.name == kAdmin && who.job.empty()) return {};
+            of = who.job.empty() ? "user " + who.name : "job " + who.workspace + "/" + who.job;
+            break;
+    }
+    const Span wait = services.guard->spend(of, services.clock.since_boot());
+    if (wait == Span{}) return {};
+    // What comes with a signed link is mostly a blob client, which tries again after this alone.
+    if (who.kind == Principal::Kind::Nobody) {
+        call.retry_after = wait;
+        return fail(Code::Unavailable, "ServerBusy", of + " asks too fast: try again later");
+    }
+    const auto& settings = services.guard->settings();
+    return too_many(call, wait,
+                    of + " asks for more than " +
+                        std::to_string(static_cast<std::int64_t>(settings.requests_a_second)) +
+                        " things a second, beyond a burst of " +
+                        std::to_string(static_cast<std::int64_t>(settings.burst)));
 }
 
 std::string_view bearer_of(const http::Request& request) {

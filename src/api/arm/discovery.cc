@@ -29,13 +29,15 @@ Answer get_metadata(Services& services, Call& call) {
 
 // An API key, and not an access token: that could renew itself for ever. A run's token ends with
 // its attempt, however it was renewed.
-Result<Principal> key_holder(Services& services, std::string_view key) {
+Result<Principal> key_holder(Services& services, Call& call, std::string_view key,
+                             std::string_view name = "") {
     const bool is_token = key.find('.') != std::string_view::npos;
     const Failure refusal =
         fail(Code::Unauthenticated, "InvalidIdentityHeader",
              "this needs the API key of 'turnout env' in the header X-IDENTITY-HEADER or secret");
     if (key.empty()) return refusal;
-    Principal principal = TURNOUT_TRY(services.authority.check(key));
+    Principal principal = TURNOUT_TRY(check_token(services, call, key, name));
+    TURNOUT_TRY(spend(services, call, principal));
     if (principal.kind == Principal::Kind::Run) return principal;
     if (is_token) return refusal;
     if (principal.kind != Principal::Kind::User)
@@ -48,7 +50,7 @@ Result<http::Response> managed_identity_token(Services& services, Call& call,
                                               std::string_view resource) {
     std::string_view key = call.request.headers.get("x-identity-header");
     if (key.empty()) key = call.request.headers.get("secret");
-    const Principal principal = TURNOUT_TRY(key_holder(services, key));
+    const Principal principal = TURNOUT_TRY(key_holder(services, call, key));
     call.principal = principal;
     if (resource.empty())
         return invalid("the request names no 'resource' to issue a token for", "resource");
@@ -92,8 +94,9 @@ Answer post_oauth_token(Services& services, Call& call) {
     if (value_in(form, "grant_type") != "client_credentials")
         co_return fail(Code::InvalidArgument, "unsupported_grant_type",
                        "only client_credentials is served", "grant_type");
-    TURNOUT_CO_TRY(const Principal principal,
-                   key_holder(services, value_in(form, "client_secret")));
+    TURNOUT_CO_TRY(
+        const Principal principal,
+        key_holder(services, call, value_in(form, "client_secret"), value_in(form, "client_id")));
     call.principal = principal;
     std::string_view resource = value_in(form, "resource");
     if (resource.empty()) resource = value_in(form, "scope");

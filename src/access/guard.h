@@ -1,0 +1,69 @@
+// Who guesses, and who asks too fast. Pure: time is an argument. Bounded: of addresses and users
+// that were not heard of for longest it forgets.
+//
+// Guessing: tokens that this server never gave, by address and by the name that they were given
+// with. After some of them whoever it was waits, longer each time. What has opened something from
+// an address before goes on from there meanwhile, so that nobody shuts out those who share it.
+//
+// Budgets: requests a second, with bursts, of each user. Who is over theirs waits; nobody else.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/lru.h"
+#include "base/time.h"
+
+namespace turnout::access {
+
+class Guard {
+public:
+    struct Settings {
+        int free_guesses = 10;  // before the first wait
+        Span first_wait = 1s;   // twice as long after each guess more
+        Span longest_wait = 15min;
+        Span longest_wait_here = 30s;  // on this machine, whose programs share an address
+        Span forget_after = 1h;        // without a guess
+        double requests_a_second = 1'000;
+        double burst = 10'000;
+        std::size_t most = 10'000;  // addresses, names and users that are remembered
+    };
+    explicit Guard(const Settings& settings)
+        : settings_(settings),
+          guesses_(settings.most),
+          opened_(settings.most),
+          budgets_(settings.most) {}
+
+    // ---- guessing. `here`: the address is this machine's.
+    // How long whoever is there has to wait; nothing: not at all.
+    Span wait(std::string_view address, std::string_view name, Span now);
+    void guessed(std::string_view address, std::string_view name, bool here, Span now);
+    // That token is good: it was one from there, now or before.
+    void opened(std::string_view address, std::string_view token);
+    bool has_opened(std::string_view address, std::string_view token);
+
+    // ---- budgets
+    // One request more of that user. How long it is too early; nothing: it goes on.
+    Span spend(std::string_view user, Span now);
+    const Settings& settings() const { return settings_; }
+
+private:
+    struct Guesses {
+        int count = 0;
+        Span until{};  // it has to wait
+        Span last{};
+    };
+    struct Budget {
+        double left = 0;
+        Span at{};
+    };
+    void guess(const std::string& key, Span longest, Span now);
+
+    const Settings settings_;
+    Lru<Guesses> guesses_;  // by "@address" and by name
+    Lru<char> opened_;      // by address and hash of the token
+    Lru<Budget> budgets_;
+};
+
+}  // namespace turnout::access
