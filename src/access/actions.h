@@ -68,7 +68,8 @@ inline constexpr std::string_view
     kDeleteTokens = "Turnout/tokens/delete", kReadServer = "Turnout/server/read",
     kWriteServer = "Turnout/server/write", kReadPools = "Turnout/pools/read",
     kWritePools = "Turnout/pools/write", kPrune = "Turnout/space/prune/action",
-    kReadAudit = "Turnout/audit/read";
+    kReadAudit = "Turnout/audit/read", kReadQuotas = "Turnout/quotas/read",
+    kWriteQuotas = "Turnout/quotas/write";
 
 #undef TURNOUT_IN_WORKSPACE
 
@@ -139,6 +140,8 @@ inline constexpr std::array kAll = {
     kWritePools,
     kPrune,
     kReadAudit,
+    kReadQuotas,
+    kWriteQuotas,
 };
 
 }  // namespace turnout::access::action

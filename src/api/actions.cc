@@ -69,6 +69,9 @@ constexpr Row kRows[] = {
     {"GET", "/turnout/assignments", Where::Own, ""},
     {"POST", "/turnout/assignments", Where::Handler, kWriteAssignments},
     {"DELETE", "/turnout/assignments/{id}", Where::Handler, kDeleteAssignments},
+    {"GET", "/turnout/quotas", Where::Own, ""},
+    {"PUT", "/turnout/quotas", Where::Server, kWriteQuotas},
+    {"DELETE", "/turnout/quotas", Where::Server, kWriteQuotas},
     {"GET", "/turnout/audit", Where::Server, kReadAudit},
     {"GET", "/turnout/audit/check", Where::Server, kReadAudit},
     // ---- the server

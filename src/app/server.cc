@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "access/guard.h"
 #include "api/agent/agent_routes.h"
 #include "api/agent/input_routes.h"
 #include "api/api.h"
@@ -21,6 +22,7 @@
 #include "api/login/logins.h"
 #include "api/people/people_routes.h"
 #include "api/people/token_routes.h"
+#include "api/upkeep/stored_use.h"
 #include "app/address.h"
 #include "app/announcement.h"
 #include "app/certificate_watch.h"
@@ -89,6 +91,8 @@ private:
     std::unique_ptr<Vault> vault_;
     std::unique_ptr<api::InstanceAuthority> authority_;
     std::unique_ptr<api::Audit> audit_;
+    access::Guard guard_{{}};
+    api::StoredUse stored_;
     std::unique_ptr<AgentLinks> links_;
     std::unique_ptr<LocalProvider> provider_;
     std::unique_ptr<SshProvider> ssh_;
@@ -139,6 +143,7 @@ Result<void> Server::run() {
     api::resume_removals(*services_);
     api::resume_attachments(*services_);
     api::keep_retention(*services_);
+    api::keep_stored_use(*services_);
     space_->keep_below(options_.cache_limit);
     loop_.after(1s, [this] { storage_->verify(); });
     for (const int signal : {SIGTERM, SIGINT}) loop_.on_signal(signal, [this] { loop_.stop(); });
@@ -335,6 +340,8 @@ void Server::add_routes() {
                                                               space_.get()});
     storage_ = std::make_unique<StorageWatch>(loop_, clock_, instance_, *blobs_, services_->info);
     services_->audit = audit_.get();
+    services_->guard = &guard_;
+    services_->stored = &stored_;
     services_->drills = [this](const std::string& name) {
         Provider* const provider = pools_->provider(name);
         return provider ? provider->drills() : nullptr;

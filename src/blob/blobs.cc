@@ -587,6 +587,7 @@ private:
         row.info.content_type =
             what.content_type.empty() ? "application/octet-stream" : what.content_type;
         row.info.metadata = what.metadata;
+        row.info.owner = what.owner;
         for (int tries = 0; tries < kMaxTries; ++tries) {
             TURNOUT_CO_TRY(const std::optional<Record> record, store_.get(Table::Blob, key));
             std::optional<BlobRow> old;

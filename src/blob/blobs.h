@@ -29,6 +29,7 @@ struct BlobInfo {
     std::string etag;  // without quotes
     std::string content_type;
     std::vector<std::pair<std::string, std::string>> metadata;  // names in lower case
+    std::string owner;  // the user for whom it was written last; "" = not known
     Instant created{};
     Instant modified{};
 };
@@ -38,6 +39,7 @@ struct BlobPut {
     std::string name;
     std::string content_type = "application/octet-stream";
     std::vector<std::pair<std::string, std::string>> metadata;
+    std::string owner = {};       // the user for whom it is
     std::string content_md5;      // base64, checked if given
     bool only_if_absent = false;  // If-None-Match: *  -> Conflict "BlobAlreadyExists"
     std::optional<std::string> only_if_etag;

@@ -18,6 +18,7 @@ std::string to_text(const BlobRow& row) {
                               {"type", row.info.content_type},
                               {"created", row.info.created.micros},
                               {"modified", row.info.modified.micros}});
+    if (!row.info.owner.empty()) json.set("owner", row.info.owner);
     if (!row.info.metadata.empty()) {
         Json metadata = Json::object();
         for (const auto& [name, value] : row.info.metadata) metadata.set(name, value);
@@ -44,6 +45,7 @@ Result<BlobRow> row_from(const Record& record) {
     info.sha256 = json.at("sha256").as_string();
     info.etag = json.at("etag").as_string();
     info.content_type = json.at("type").as_string();
+    info.owner = json.at("owner").as_string();
     info.created = {json.at("created").as_int()};
     info.modified = {json.at("modified").as_int()};
     for (const auto& [name, value] : json.at("metadata").members())

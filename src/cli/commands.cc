@@ -33,6 +33,7 @@ const Option kReadOnly{"--read-only", "", "", "It changes nothing.", false};
 const Option kWorkspaceOnly{"--workspace-only", "", "",
                             "It opens nothing but the workspace (of -w, or the usual one).", false};
 const Option kOfUser{"--user", "", "NAME", "The user.", false};
+const Option kOfEveryUser{"--default", "", "", "Every user, where nothing else is said.", false};
 const Option kOnServer{"--server", "", "", "On the whole server.", false};
 const Option kOnCompute{"--compute", "", "NAME", "On this compute of the workspace only.", false};
 const Option kSeconds{"--seconds", "", "N", "For how long; 20 if absent.", false};
@@ -491,6 +492,25 @@ std::vector<Command> build_table() {
           {"--not-action", "", "ACTION", "What it does not, of those.", true}},
          role_create},
         {{"role", "delete"}, "Deletes a role of your own that nobody has.", {kName}, role_delete},
+        {{"quota", "set"},
+         "Says how much a user, every user (--default) or a workspace (-w) may have.",
+         {kOfUser,
+          kOfEveryUser,
+          {"--slots", "", "N", "Of pools, that their running jobs hold.", false},
+          {"--running", "", "N", "Running jobs.", false},
+          {"--queued", "", "N", "Jobs that wait for a slot: more are refused.", false},
+          {"--stored", "", "SIZE",
+           "Files and logs, such as 50GB: uploads, assets and jobs beyond are refused.", false}},
+         quota_set},
+        {{"quota", "list"}, "Lists quotas, and how much of them is in use.", {}, quota_list},
+        {{"quota", "show"},
+         "Shows the quota of a user, of every user (--default) or of a workspace (-w).",
+         {kOfUser, kOfEveryUser},
+         quota_show},
+        {{"quota", "remove"},
+         "Takes the quota of a user, of every user (--default) or of a workspace (-w) away.",
+         {kOfUser, kOfEveryUser},
+         quota_remove},
         {{"secret", "set"},
          "Keeps a secret for jobs, or changes it. Nobody can read it again.",
          {kName,

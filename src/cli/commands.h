@@ -82,6 +82,12 @@ int role_actions(Context& context);
 int role_create(Context& context);
 int role_delete(Context& context);
 
+// ---- what users and workspaces may have (quota_commands.cc) ----
+int quota_set(Context& context);
+int quota_list(Context& context);
+int quota_show(Context& context);
+int quota_remove(Context& context);
+
 // ---- harm on purpose (drill_commands.cc) ----
 int drill_list(Context& context);
 int drill_preempt(Context& context);

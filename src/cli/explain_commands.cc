@@ -105,6 +105,7 @@ std::string why_no_estimate(std::string_view waits_for) {
         return "not before the compute may have nodes: raise its max_instances";
     if (waits_for == "gang")
         return "nobody can say: several nodes have to be free at the same time";
+    if (waits_for == "user_quota") return "when there is room in that quota: nobody can say when";
     if (waits_for == "backoff") return "nobody can say: the last try to start a node failed";
     if (waits_for == "node_start")
         return "nobody can say yet: no node of this compute has started so far";

@@ -10,6 +10,7 @@
 #include "api/run_reach.h"
 #include "api/upkeep/needs.h"
 #include "api/upkeep/removal.h"
+#include "api/upkeep/stored_use.h"
 #include "api/upkeep/upkeep.h"
 #include "base/hash.h"
 #include "blob/blobs.h"
@@ -334,6 +335,9 @@ Answer put_version(Services& services, Call& call, const Kind& kind) {
     const std::string name = version.name;
     TURNOUT_CO_TRY(const auto before,
                    services.assets.find_version(workspace.id, kind.path, name, version.version));
+    if (!before) {
+        TURNOUT_CO_TRY_VOID(co_await check_stored(services, call, workspace.id, 0));
+    }
     if (before && !kind.location.empty() &&
         same_place(workspace, before->properties.at(kind.location).as_string(),
                    version.properties.at(kind.location).as_string()))

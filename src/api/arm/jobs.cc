@@ -10,6 +10,7 @@
 #include "api/audit/of_call.h"
 #include "api/run_reach.h"
 #include "api/upkeep/removal.h"
+#include "api/upkeep/stored_use.h"
 #include "base/lru.h"
 #include "control/jobs.h"
 #include "model/sweep.h"
@@ -396,6 +397,7 @@ Answer put_job(Services& services, Call& call) {
         co_return co_await put_again(services, call, workspace, std::move(stored.record),
                                      properties);
     }
+    TURNOUT_CO_TRY_VOID(co_await check_stored(services, call, workspace.id, 0));
     TURNOUT_CO_TRY(JobSubmission job, resolve_job(services, call, workspace, name, properties));
     TURNOUT_CO_TRY(const Experiment experiment,
                    co_await services.tracking.ensure_experiment(workspace.id, job.meta.experiment));

@@ -8,6 +8,7 @@
 #include "api/blob/blob_access.h"
 #include "api/blob/block_list.h"
 #include "api/run_reach.h"
+#include "api/upkeep/stored_use.h"
 #include "base/text.h"
 #include "blob/blobs.h"
 #include "blob/md5_reader.h"
@@ -77,6 +78,12 @@ http::Response reply(const Call& call, int status, const BlobInfo& blob) {
     response.headers.set("ETag", quoted(blob.etag));
     response.headers.set("Last-Modified", http_date(blob.modified));
     return response;
+}
+
+// What came counts for whom it is.
+void count_stored(Services& services, const std::string& owner, const std::string& container,
+                  std::uint64_t bytes) {
+    if (services.stored) services.stored->added(owner, workspace_of_container(container), bytes);
 }
 
 // ---- what the request says ----
@@ -287,6 +294,7 @@ Task<Answer> put_whole(Services& services, Call& call, BlobPut what) {
                        "only block blobs are served here, not '" + type + "'", "x-ms-blob-type");
     what.content_md5 = headers.get("content-md5");
     TURNOUT_CO_TRY(const BlobInfo blob, co_await services.blobs.put(std::move(what), call.body));
+    count_stored(services, blob.owner, blob.container, blob.size);
     co_return reply(call, 201, blob);
 }
 
@@ -296,8 +304,10 @@ Task<Answer> put_block(Services& services, Call& call, BlobPut what) {
         co_return fail(Code::InvalidArgument, "InvalidBlockId",
                        "blockid is the base64 of 1 to 64 bytes", "blockid");
     Md5Reader body(call.body, std::string(call.request.headers.get("content-md5")));
+    const std::string owner = what.owner, container = what.container;
     TURNOUT_CO_TRY_VOID(co_await services.blobs.put_block(
         std::move(what.container), std::move(what.name), std::move(*id), body));
+    count_stored(services, owner, container, call.request.content_length.value_or(0));
     co_return reply(call, 201);
 }
 
@@ -325,6 +335,12 @@ Task<Answer> put_blob(Services& services, Call& call) {
     BlobPut what = put_of(call);
     const std::string comp(call.query_value("comp"));
     TURNOUT_CO_TRY_VOID(authorize_put(services, call, what));
+    what.owner = storer_of(services, call);
+    if (comp == "block" || (comp.empty() && !call.request.headers.has("x-ms-copy-source"))) {
+        TURNOUT_CO_TRY_VOID(co_await check_stored(services, call,
+                                                  workspace_of_container(what.container),
+                                                  call.request.content_length.value_or(0)));
+    }
     if (comp == "block") co_return co_await put_block(services, call, std::move(what));
     if (comp == "metadata") {
         // Who may only create may say what it has created, once, and soon: not of what others have.

@@ -6,6 +6,7 @@
 #include "access/actions.h"
 #include "api/history/log_link.h"
 #include "api/mlflow/wire.h"
+#include "api/upkeep/stored_use.h"
 #include "base/text.h"
 #include "blob/blobs.h"
 #include "catalog/catalog.h"
@@ -152,9 +153,14 @@ Answer upload(Services& services, Call& call) {
     BlobPut put;
     put.container = place.container();
     put.name = place.blob();
+    put.owner = storer_of(services, call);
+    const std::string wsid = workspace_of_container(put.container);
+    const std::uint64_t more = call.request.content_length.value_or(0);
+    TURNOUT_CO_TRY_VOID(co_await check_stored(services, call, wsid, more));
     if (const std::string_view type = call.request.headers.get("content-type"); !type.empty())
         put.content_type = type;
-    TURNOUT_CO_TRY_VOID(co_await services.blobs.put(std::move(put), call.body));
+    TURNOUT_CO_TRY(const BlobInfo blob, co_await services.blobs.put(std::move(put), call.body));
+    if (services.stored) services.stored->added(blob.owner, wsid, blob.size);
     co_return json_response(200, Json::object());
 }
 

@@ -3,6 +3,7 @@
 #include "access/actions.h"
 #include "api/actions.h"
 #include "api/authority.h"
+#include "api/people/quota_routes.h"
 #include "base/text.h"
 #include "catalog/catalog.h"
 
@@ -277,6 +278,7 @@ void add_people_routes(Router& router, Services& services, InstanceAuthority& au
     add_with("GET", "/turnout/assignments", list_assignments);
     add_with("POST", "/turnout/assignments", assign);
     add_with("DELETE", "/turnout/assignments/{id}", remove_assignment);
+    add_quota_routes(router, services, people);
 }
 
 }  // namespace turnout::api

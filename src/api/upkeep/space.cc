@@ -136,7 +136,13 @@ public:
         contents_.clear();
         TURNOUT_CO_TRY_VOID(co_await look_at_held());
         TURNOUT_CO_TRY_VOID(co_await look_at_bases());
-        co_return co_await look_at_logs();
+        co_return co_await each_log(
+            services_, turn_,
+            [this](std::string_view, std::string_view job, std::uint64_t bytes) -> Result<void> {
+                logs_.add(job, bytes, {});
+                logs_.bytes += bytes;
+                return {};
+            });
     }
 
     // All that are in the database already are taken off it.
@@ -271,35 +277,6 @@ private:
         }
     }
 
-    // From stream to stream: the last row of each says how long it is.
-    Task<Result<void>> look_at_logs() {
-        constexpr std::size_t kOffset = 16;
-        Range next{.limit = 1};
-        while (true) {
-            TURNOUT_CO_TRY(const auto first, services_.store.scan(Table::Log, next));
-            if (first.empty()) co_return {};
-            const std::string& key = first.front().key;
-            if (key.size() <= kOffset)
-                co_return internal("the row '" + key + "' of the log table cannot be read");
-            Range last = with_prefix(key.substr(0, key.size() - kOffset), 1);
-            last.reverse = true;
-            TURNOUT_CO_TRY(const auto end, services_.store.scan(Table::Log, last));
-            if (!end.empty()) {
-                const std::string& end_key = end.front().key;
-                const std::uint64_t bytes =
-                    std::strtoull(end_key.substr(end_key.size() - kOffset).c_str(), nullptr, 16) +
-                    end.front().value.size();
-                const std::size_t job = key.find('/') + 1;
-                logs_.add(key.substr(job, key.find('/', job) - job), bytes, {});
-                logs_.bytes += bytes;
-            }
-            next.from = last.to;
-            if (turn_.over()) {
-                TURNOUT_CO_TRY_VOID(co_await turn_.pass());
-            }
-        }
-    }
-
     Services& services_;
     Turn& turn_;
     const Needs needs_;
@@ -336,6 +313,36 @@ arm::Answer show_space(Services& services, Call& call) {
 bool is_code_container(std::string_view container, std::string_view wsid) {
     return !wsid.empty() && container.size() == wsid.size() + 1 + 32 &&
            container.starts_with(wsid) && container[wsid.size()] == '-';
+}
+
+// From stream to stream: the last row of each says how long it is.
+Task<Result<void>> each_log(Services& services, Turn& turn, UseLog use) {
+    constexpr std::size_t kOffset = 16;
+    Range next{.limit = 1};
+    while (true) {
+        TURNOUT_CO_TRY(const auto first, services.store.scan(Table::Log, next));
+        if (first.empty()) co_return {};
+        const std::string& key = first.front().key;
+        if (key.size() <= kOffset)
+            co_return internal("the row '" + key + "' of the log table cannot be read");
+        Range last = with_prefix(key.substr(0, key.size() - kOffset), 1);
+        last.reverse = true;
+        TURNOUT_CO_TRY(const auto end, services.store.scan(Table::Log, last));
+        if (!end.empty()) {
+            const std::string& end_key = end.front().key;
+            const std::uint64_t bytes =
+                std::strtoull(end_key.substr(end_key.size() - kOffset).c_str(), nullptr, 16) +
+                end.front().value.size();
+            const std::string_view all(key);
+            const std::size_t job = all.find('/') + 1;
+            TURNOUT_CO_TRY_VOID(
+                use(all.substr(0, job - 1), all.substr(job, all.find('/', job) - job), bytes));
+        }
+        next.from = last.to;
+        if (turn.over()) {
+            TURNOUT_CO_TRY_VOID(co_await turn.pass());
+        }
+    }
 }
 
 void add_space_routes(Router& router, Services& services) {

@@ -1,0 +1,178 @@
+// What users and workspaces may have: `quota`.
+#include <optional>
+
+#include "base/quantities.h"
+#include "base/text.h"
+#include "cli/commands.h"
+#include "model/quota.h"
+
+namespace turnout::cli {
+
+namespace {
+
+struct QuotaColumn {
+    const char* option;
+    const char* column;
+    std::string_view member;  // of documents
+};
+constexpr QuotaColumn kColumns[] = {{"--slots", "slots", kQuotaFields[0].name},
+                                    {"--running", "running", kQuotaFields[1].name},
+                                    {"--queued", "queued", kQuotaFields[2].name},
+                                    {"--stored", "stored", kQuotaFields[3].name}};
+
+Error quota_usage(std::string message, std::string option) {
+    return {Code::InvalidArgument, "Usage", std::move(message), std::move(option)};
+}
+
+// Whose quota the options mean, as the server takes it.
+Result<std::pair<std::string, std::string>> owner_asked(Context& context, const client::Api& api) {
+    const Arguments& args = context.args();
+    const int given =
+        int(args.has("--user")) + int(args.has("--workspace-name")) + int(args.has("--default"));
+    if (given != 1)
+        return Failure(
+            quota_usage("whose quota? give one of --user NAME, -w WORKSPACE and --default, "
+                        "which is of every user",
+                        "--user"));
+    if (args.has("--user")) return std::pair<std::string, std::string>("user", args.get("--user"));
+    if (args.has("--default")) return std::pair<std::string, std::string>("everyUser", "true");
+    return std::pair<std::string, std::string>("workspace", api.settings().workspace_path());
+}
+
+Result<Json> limit_asked(const QuotaColumn& column, const std::string& text) {
+    if (text == "unlimited") return Json(text);
+    if (text == "default") return Json();
+    if (column.member == kQuotaFields[3].name) {
+        const Result<std::uint64_t> bytes = parse_size(text);
+        if (bytes) return Json(*bytes);
+    } else if (const auto number = parse_whole_number(text); number && *number >= 0) {
+        return Json(*number);
+    }
+    return Failure(
+        quota_usage(std::string(column.option) + " is '" + text + "': expected " +
+                        (column.member == kQuotaFields[3].name ? "a size such as 50GB"
+                                                               : "a whole number from 0") +
+                        ", unlimited, or default (what holds for every user)",
+                    column.option));
+}
+
+std::string words_of_row(const Json& row) {
+    if (row.has("user")) return "user " + row.at("user").as_string();
+    if (row.at("everyUser").as_bool()) return "every user";
+    return words_of_scope(row.at("workspace").as_string());
+}
+
+std::string number_words(const QuotaColumn& column, const Json& number) {
+    if (!number.is_int()) return number.as_string();
+    if (column.member != kQuotaFields[3].name) return std::to_string(number.as_int());
+    return to_size_words(static_cast<std::uint64_t>(number.as_int()));
+}
+
+// "2 / 4"; "2" where there is no limit; "- / 4" of every user.
+Json row_for_people(const Json& one) {
+    Json row = Json::object({{"of", words_of_row(one)}});
+    const bool every_user = one.at("everyUser").as_bool();
+    const Json& limits = every_user ? one.at("limits") : one.at("holds");
+    for (const QuotaColumn& column : kColumns) {
+        const Json& limit = limits.at(column.member);
+        const Json& used = one.at("used").at(column.member);
+        std::string text = used.is_null() ? "-" : number_words(column, used);
+        if (limit.is_int()) text += " / " + number_words(column, limit);
+        row.set(column.column, text);
+    }
+    return row;
+}
+
+Json limits_in_snake(const Json& object) {
+    Json row = Json::object();
+    for (const auto& [key, value] : object.members())
+        row.set(resources::camel_to_snake(key), value.is_object() ? limits_in_snake(value) : value);
+    return row;
+}
+
+int show_quotas(Context& context, const Json& list) {
+    if (!context.answers_a_person() &&
+        !(context.output_format() && *context.output_format() == Format::Table)) {
+        Json rows = Json::array();
+        for (const Json& one : list.items()) rows.push(limits_in_snake(one));
+        return context.show(rows, list);
+    }
+    Json rows = Json::array();
+    for (const Json& one : list.items()) rows.push(row_for_people(one));
+    return context.show(rows, list, {"of", "slots", "running", "queued", "stored"});
+}
+
+}  // namespace
+
+int quota_set(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    client::Api& api = **opened;
+    const auto owner = owner_asked(context, api);
+    if (!owner) return context.fail(owner.error());
+    Json body = Json::object();
+    if (owner->first == "everyUser")
+        body.set(owner->first, true);
+    else
+        body.set(owner->first, owner->second);
+    bool any = false;
+    for (const QuotaColumn& column : kColumns) {
+        if (!context.args().has(column.option)) continue;
+        const Result<Json> limit = limit_asked(column, context.args().get(column.option));
+        if (!limit) return context.fail(limit.error());
+        body.set(column.member, *limit);
+        any = true;
+    }
+    if (!any)
+        return context.fail(quota_usage(
+            "which limit? give one of --slots, --running, --queued and --stored", "--slots"));
+    const Result<Json> quota = api.put("/turnout/quotas", body);
+    if (!quota) return context.fail(quota.error());
+    return context.show(limits_in_snake(*quota), *quota);
+}
+
+int quota_list(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<Json> quotas = (*opened)->get("/turnout/quotas");
+    if (!quotas) return context.fail(quotas.error());
+    return show_quotas(context, quotas->at("value"));
+}
+
+int quota_show(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    client::Api& api = **opened;
+    const auto owner = owner_asked(context, api);
+    if (!owner) return context.fail(owner.error());
+    const Result<Json> quotas = api.get("/turnout/quotas");
+    if (!quotas) return context.fail(quotas.error());
+    for (const Json& one : quotas->at("value").items()) {
+        const Json& of = one.at(owner->first);
+        if (of.is_bool() ? of.as_bool() : equal_ignoring_case(of.as_view(), owner->second))
+            return context.show(limits_in_snake(one), one);
+    }
+    return context.fail(
+        {Code::NotFound, "ResourceNotFound",
+         "there is no quota of " +
+             (owner->first == "everyUser" ? std::string("every user")
+              : owner->first == "user"    ? "user " + owner->second + ", and nothing in use"
+                                          : words_of_scope(owner->second)) +
+             " that you may see (`turnout quota list` shows all)",
+         "--user"});
+}
+
+int quota_remove(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    client::Api& api = **opened;
+    const auto owner = owner_asked(context, api);
+    if (!owner) return context.fail(owner.error());
+    const Result<client::Reply> gone =
+        api.send("DELETE", "/turnout/quotas?" + owner->first + "=" + percent_encode(owner->second));
+    if (!gone) return context.fail(gone.error());
+    context.note("the quota is taken away: from now on");
+    return 0;
+}
+
+}  // namespace turnout::cli
