@@ -20,6 +20,8 @@ struct TaskBase {
     std::uint64_t number = 0;  // never given to another one
     // That its task names; known since its row was read for the first node that it went to.
     std::vector<std::string> secrets;
+    // Of its environment, where nodes have images; known since its row was read for one of them.
+    std::optional<std::string> image;
     std::size_t live_jobs = 0;
     std::uint64_t survey = 0;  // in which a job referred to it last
     std::optional<std::list<std::string>::iterator>

@@ -33,6 +33,8 @@ struct ComputeState {
     schedule::Waiting::For waiting_for = schedule::Waiting::For::Nothing;  // since `waiting_at`
     Span waiting_at{};
     std::size_t live_jobs = 0;
+    std::string
+        image;  // of the job that came last, where nodes have images: the next one begins so
     std::optional<double> price;  // of a node's hour
     // Of a machine that is let go: its provider was asked to clear it; it has.
     bool clearing = false, cleared = false;

@@ -104,6 +104,8 @@ void LiveJobs::send_lease(NodeEntry& node, const Lease& lease) {
             return;  // it said Hello anew: it is given its leases after the Welcome
         NodeEntry& to = now->second;
         JobEntry& job = *held->job;
+        if (to.compute->pool->pool.image == ImagePolicy::Engine && !has_its_image(to, *held))
+            return;
         if (job.replica && to.node.protocol < ap::kServicesSince)
             return refuse_old_agent(to, *held, "services");
         std::uint64_t& sent = to.bases[job.base->number];  // 0: never
@@ -170,6 +172,35 @@ void LiveJobs::send_lease(NodeEntry& node, const Lease& lease) {
         lease_of_it.task = std::move(own);
         effects.send(id, std::move(lease_of_it));
     });
+}
+
+// A container has one image: what is first on a node says which, and what comes behind it is told
+// when its turn has come. False: the node does not have it, or not yet.
+bool LiveJobs::has_its_image(NodeEntry& node, const Lease& lease) {
+    if (node.leases.front().job != lease.job) return false;
+    TaskBase& base = *lease.job->base;
+    const NodeId id = node.node.id();
+    if (!base.image) {
+        const Result<std::optional<Record>> row =
+            store.get(Table::TaskBase, row_key(base.workspace, base.hash));
+        const Result<Json> task =
+            row && *row ? parse_json((*row)->value) : Result<Json>(internal("no row"));
+        if (!row ||
+            (*row && !task)) {  // it cannot be read just now: it is asked to say Hello again
+            effects.disconnect(id);
+            return false;
+        }
+        if (!task) return true;  // whoever sends it says that it is not there
+        base.image = task->at("environment").at("image").as_string();
+    }
+    if (node.node.image == *base.image && node.node.facts.image == *base.image) return true;
+    if (node.node.image != *base.image) {
+        node.node.image = *base.image;
+        turns.gathering.nodes.insert(id);
+    }
+    owners.nodes.ask_again(id);
+    turns.end();
+    return false;
 }
 
 // An agent of an earlier build would run it without what it needs. It is as if it had not been
@@ -340,6 +371,8 @@ void LiveJobs::end_rank(NodeEntry& node, Lease lease, ap::Ending ending) {
     job.compute->pool->scheduler.left(job.handle, node.handle, now, ran);
     owners.plan.changed(*job.compute);
     if (node.retires && node.leases.empty()) owners.nodes.release(node);
+    if (!node.leases.empty() && node.compute->pool->pool.image == ImagePolicy::Engine)
+        send_lease(node, node.leases.front());  // its turn has come
     if (attempt.nodes().size() == 1) return end_attempt(job, std::move(ending));
 
     attempt.ended_ranks.push_back(lease.rank);

@@ -108,6 +108,7 @@ void LiveJobs::submit(JobSubmission job, Control::Reply<Put> reply) {
     SplitTask task = kind.split(job.task, job.name);
     JobRecord record = record_of(job, {}, clock.now());
     set_task(record, job.task, task);
+    compute->second.image = job.task.environment.image;
     JobEntry& entry = begin(record, facts_of(record), std::move(job.together));
     owners.bases.store_once(*entry.base, std::move(task.base));
     if (!kind.plan)

@@ -110,6 +110,7 @@ public:
     void turn_is_durable(const Turn& turn);
 
 private:
+    bool has_its_image(NodeEntry& node, const Lease& lease);  // within an effect
     // Takes the lease back, and retires the node. Within an effect.
     void refuse_old_agent(NodeEntry& node, const Lease& lease, std::string_view unknown);
     Result<std::vector<agent_protocol::SecretValue>> secrets_of(

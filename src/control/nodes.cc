@@ -163,6 +163,9 @@ void Nodes::failed(const NodeId& id, Error why) {
     const auto found = by_id.find(id);
     if (found == by_id.end()) return;
     NodeEntry& node = found->second;
+    if (why.reason == kImageNotThere && !node.node.image.empty() &&
+        node.node.state != NodeState::Leaving)
+        return image_refused(node, why);
     // A late answer: it leaves anyway, or it was got by another request.
     if (node.node.state == NodeState::Leaving || node.connected) return;
     ComputeState& compute = *node.compute;
@@ -187,6 +190,28 @@ void Nodes::failed(const NodeId& id, Error why) {
     } else {
         owners.computes.back_off(compute);
     }
+}
+
+// It goes on with the image that it has, or begins with its pool's. Who asked for this one ends.
+void Nodes::image_refused(NodeEntry& node, const Error& why) {
+    const NodeId id = node.node.id();
+    if (why.subject != node.node.image) return say_provision(id);  // of what was asked for before
+    const std::string image = std::exchange(node.node.image, node.node.facts.image);
+    turns.gathering.nodes.insert(id);
+    if (node.compute->image == image) node.compute->image.clear();
+    owners.events.of_node(node.node, "image-refused", why.message);
+    if (node.leases.empty()) {
+        if (!node.connected) say_provision(id);
+        return;
+    }
+    const Lease first = node.leases.front();
+    ap::Ending ending;
+    ending.cause = ap::Cause::Environment;
+    ending.exit_code = -1;
+    ending.message = why.message;
+    if (!first.begun && first.job->base && first.job->base->image == image)
+        owners.jobs.end_rank(node, first, std::move(ending));
+    if (!node.connected) say_provision(id);
 }
 
 void Nodes::found(std::uint64_t number, const std::vector<FoundNode>& all) {
@@ -243,10 +268,22 @@ void Nodes::handle_is(const NodeId& id, Json handle) {
 
 void Nodes::starts(const NodeId& id, const std::string& what) {
     const auto found = by_id.find(id);
-    if (found == by_id.end() || found->second.node.state != NodeState::Provisioning) return;
+    if (found == by_id.end()) return;
+    NodeEntry& node = found->second;
+    const bool held = node.node.image != node.node.facts.image && !node.leases.empty();
+    if (node.node.state != NodeState::Provisioning && !held) return;
+    // Somebody works on it: an image of many gigabytes takes its time.
+    if (node.node.state == NodeState::Provisioning) node.last_contact = clock.since_boot();
+    if (held && node.leases.front().rank == 0) {
+        JobEntry& job = *node.leases.front().job;
+        if (job.state.attempts.back().detail != what) {
+            job.state.attempts.back().detail = what;
+            turns.gathering.states.insert(*job.key);
+        }
+    }
     // What is tried again and again is told once.
-    if (std::exchange(found->second.starting, what) != what)
-        owners.events.of_node(found->second.node, "starting", what);
+    if (std::exchange(node.starting, what) != what)
+        owners.events.of_node(node.node, "starting", what);
 }
 
 Lease* NodeEntry::find(const ap::AttemptId& id) {
@@ -292,6 +329,7 @@ void Nodes::provision(ComputeState& compute) {
     fresh.price = compute.price.value_or(0);
     fresh.provider = compute.pool->pool.provider;
     fresh.lost_after = compute.pool->pool.lost_node_after.value_or(settings.lost_node_after);
+    if (compute.pool->pool.image == ImagePolicy::Engine) fresh.image = compute.image;
     turns.gathering.counters = true;
     NodeEntry& node = add(compute, std::move(fresh), NodeIs::Starting);
     set_state(node, NodeState::Provisioning);
@@ -320,6 +358,7 @@ void Nodes::say_provision(const NodeId& id) {
             request.gpus = size->gpus;
         }
         request.tier = node.compute->compute.tier;
+        request.image = node.node.image;
         request.handle = node.node.handle;
         effects.provision(node.node.provider, request);
     });

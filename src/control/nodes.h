@@ -67,9 +67,10 @@ public:
     void found(std::uint64_t number, const std::vector<FoundNode>& all);
 
     void provision(ComputeState& compute);
-    void release(NodeEntry& node);  // with nothing on it
-    void let_go(NodeEntry& node);   // the scheduler knows it
-    void retire(NodeEntry& node);   // released, now or with the end of its last lease
+    void ask_again(const NodeId& id) { say_provision(id); }  // as it is to be now
+    void release(NodeEntry& node);                           // with nothing on it
+    void let_go(NodeEntry& node);                            // the scheduler knows it
+    void retire(NodeEntry& node);  // released, now or with the end of its last lease
     void disconnect(const ComputeState& compute);  // those that are connected: they say Hello anew
     void expect_end(NodeEntry& node, Lease& lease, Span grace);  // it was told to stop
     void take_back_waiting();  // what they were given and have not begun
@@ -104,6 +105,7 @@ private:
     void ask_what_is_there(const std::string& provider);
     void ask_all_what_is_there();
     void lose_leases(NodeEntry& node, const std::string& why);
+    void image_refused(NodeEntry& node, const Error& why);
     void look_at_stops(NodeEntry& node);             // at the first of its leases' times
     void give_up(NodeEntry& node, std::string why);  // its provider is to end it, whatever is on it
     void take_back_waiting(const NodeEntry& node);

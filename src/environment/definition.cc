@@ -265,12 +265,18 @@ std::string hash_of(const TaskEnvironment& environment) {
     return to_hex(sha256(text));
 }
 
+void without_image(TaskEnvironment& environment) {
+    if (environment.image.empty()) return;
+    environment.notices.insert(
+        environment.notices.begin(),
+        "environment '" + environment.name + "': image '" + environment.image +
+            "' is not started on this pool; the command runs on the machine itself");
+    environment.image.clear();
+}
+
 Result<TaskEnvironment> resolve(const Definition& definition) {
     TaskEnvironment environment = user_managed(definition.name, "");
-    if (!definition.image.empty())
-        environment.notices.push_back(
-            "environment '" + definition.name + "': image '" + definition.image +
-            "' is not started on this pool; the command runs on the machine itself");
+    environment.image = definition.image;
     if (trim(definition.conda_file).empty()) return environment;
     YamlDocument conda = TURNOUT_TRY(parse_yaml(definition.conda_file, "conda_file"));
     if (!conda.value.is_object())

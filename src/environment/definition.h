@@ -19,10 +19,12 @@ struct Definition {
 };
 
 // With a conda file: a venv of the same packages from PyPI. Pins are translated exactly and never
-// relaxed. Without one: the machine's own interpreter. An image is not started here (the pool's
-// `image: host` setting): that is said in a notice. A conda file that cannot be read, or that asks
-// for something a venv cannot give (`-r` lines, other languages), is InvalidArgument.
+// relaxed. Without one: the machine's own interpreter, or the image's. A conda file that cannot be
+// read, or that asks for something a venv cannot give (`-r` lines, other languages), is
+// InvalidArgument.
 Result<agent_protocol::TaskEnvironment> resolve(const Definition& definition);
+// For a pool whose nodes have no image (`image: host`): that it is not started is said in a notice.
+void without_image(agent_protocol::TaskEnvironment& environment);
 
 // The machine's own interpreter, nothing to prepare. `interpreter` "" = python3 of the machine.
 agent_protocol::TaskEnvironment user_managed(std::string name, std::string interpreter);

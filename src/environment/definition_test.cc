@@ -101,6 +101,10 @@ TEST(Definition, ImageAloneRunsOnTheMachine) {
     ASSERT_TRUE(environment);
     EXPECT_EQ(environment->kind, TaskEnvironment::Kind::UserManaged);
     EXPECT_EQ(environment->hash, "");
+    EXPECT_EQ(environment->image, "docker.io/python:3.10");
+    EXPECT_TRUE(environment->notices.empty());
+    without_image(*environment);
+    EXPECT_EQ(environment->image, "");
     ASSERT_EQ(environment->notices.size(), 1u);
     EXPECT_NE(environment->notices[0].find("docker.io/python:3.10"), std::string::npos);
 }

@@ -151,6 +151,7 @@ Json to_json(const Node& node) {
     json.set("bootId", node.boot_id);
     json.set("problem", node.problem);
     json.set("handle", node.handle);
+    if (!node.image.empty()) json.set("image", node.image);
     if (node.provider != "local") json.set("provider", node.provider);
     if (node.facts != agent_protocol::Facts()) json.set("facts", to_json(node.facts));
     if (node.lost_after)
@@ -175,6 +176,7 @@ Result<Node> node_from_json(const Json& json) {
     node.boot_id = json.at("bootId").as_string();
     node.problem = json.at("problem").as_string();
     node.handle = json.at("handle");
+    node.image = json.at("image").as_string();
     if (json.has("provider")) node.provider = json.at("provider").as_string();
     // Another build's may say what this one does not take: its agent says them again.
     if (json.has("facts"))

@@ -108,6 +108,7 @@ struct Node {
     std::string pool;                // live only: of its compute
     std::string provider = "local";  // who got it, whatever its pool says now
     Json handle;                     // the provider's own, opaque (pid, folder …)
+    std::string image;               // that it is to have; "" = its pool's, or none
     // Without contact for so long it ends what it runs, as it was told when it was asked for;
     // nothing in rows of earlier builds: the server's own time.
     std::optional<Span> lost_after;
@@ -126,9 +127,13 @@ struct NodeRequest {
     double memory_gb = 0;
     int gpus = 0;
     Tier tier = Tier::Dedicated;
-    std::string image;  // "" where the pool's nodes have no image of their own
+    std::string image;  // "": that of the pool, or none where its nodes have no image
     Json handle;        // what its provider told of it before; null: nothing
 };
+
+// The reason of an error of a provider: the engine says that there is no such image, or that it may
+// not have it.
+inline constexpr std::string_view kImageNotThere = "ImageNotThere";
 
 // A node as its provider sees it.
 struct FoundNode {

@@ -58,9 +58,7 @@ const resources::Description& description() {
              .kind = Kind::Choice,
              .help = "What the image of an environment means.",
              .choices = {{"host", "host"},
-                         {"engine", "engine",
-                          "is not possible yet: no node runs containers, so jobs have their "
-                          "environment without its image (`host`)"},
+                         {"engine", "engine"},
                          {"venv", "venv",
                           "is what `host` does: the Python part of an environment is built on the "
                           "node's own interpreter, its image is not used"},
@@ -82,6 +80,19 @@ const resources::Description& description() {
              .help = "What its provider has to know."},
         }};
     return pool;
+}
+
+// What it means follows from how its nodes are had.
+void check_image(const PoolProvider& provider, const Json& said, resources::Reading& reading,
+                 const std::string& pointer) {
+    const std::string policy = said.as_string();
+    if (policy == "engine" && !provider.images)
+        reading.refuse(pointer, "expected host, found 'engine': provider '" + provider.name +
+                                    "' starts no containers, so jobs have their environment "
+                                    "without its image");
+    if (policy == "host" && provider.images)
+        reading.refuse(pointer, "expected engine, found 'host': the nodes of provider '" +
+                                    provider.name + "' are containers of the job's image");
 }
 
 Pool read_pool(const std::string& name, const Json& from) {
@@ -112,6 +123,7 @@ Pool read_pool(const std::string& name, const Json& from) {
 std::string_view name_of(ImagePolicy policy) {
     switch (policy) {
         case ImagePolicy::Host: return "host";
+        case ImagePolicy::Engine: return "engine";
     }
     return "";
 }
@@ -173,6 +185,13 @@ Result<std::vector<Pool>> read_pools(std::string_view text, const std::string& f
                 } else {
                     if (value.at("settings").is_object())
                         resources::check(of->settings, reading, pointer_to(at, "settings"));
+                    else
+                        for (const resources::Field& field : of->settings.fields)
+                            if (field.need == resources::Need::Required)
+                                reading.refuse(at, "expected 'settings' with '" + field.yaml +
+                                                       "': " + field.help);
+                    check_image(*of, value.at("image"), reading, pointer_to(at, "image"));
+                    if (of->images) pool.image = ImagePolicy::Engine;
                     if (of->one_machine && name != kDefaultPool && value.at("slots").is_null())
                         reading.refuse(at,
                                        "expected 'slots', how many nodes it has room for: the "

@@ -23,7 +23,10 @@ inline constexpr std::string_view kDefaultPool = "local";
 inline constexpr int kMostSlots = 10'000;
 
 // What the image of an environment means on its nodes.
-enum class ImagePolicy { Host };  // nothing: the interpreter is the machine's own
+enum class ImagePolicy {
+    Host,   // nothing: the interpreter is the machine's own
+    Engine  // the node is a container of it
+};
 std::string_view name_of(ImagePolicy policy);
 
 // What keeps the tasks of one workspace from those of another on the same machine.
@@ -57,6 +60,7 @@ struct PoolProvider {
     std::string name;
     const resources::Description& settings;
     bool one_machine = false;  // all its pools are on it: how it is divided is said
+    bool images = false;       // its nodes are containers: an image is what it says
 };
 
 // What a pools.yaml says, with the default pool, which may be left out, first. What is wrong is

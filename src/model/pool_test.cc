@@ -110,7 +110,7 @@ TEST(Pools, WhatIsWrongIsToldWithPlaceValueAndWhatWasExpected) {
           "pools.yaml:3:3: pools.Big: expected a pool's name",
           "pools.yaml:4:5: pools.Big.slots: expected a whole number from 1 to 10,000, found ",
           "pools.yaml:5:5: pools.Big.lost_node_tim: ", "did you mean 'lost_node_time'?",
-          "pools.yaml:7:5: pools.far.image: ",
+          "pools.yaml:7:5: pools.far.image: expected host, found 'engine'",
           "pools.yaml:8:5: pools.far.lost_node_time: expected "
           "a whole number of seconds from 60"})
         EXPECT_NE(all.find(part), std::string::npos) << part << "\nin\n" << all;

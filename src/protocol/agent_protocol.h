@@ -248,7 +248,8 @@ struct TaskEnvironment {
     std::string interpreter;                // UserManaged: path or name; "" = the machine's python3
     std::string python_version;             // Venv: "3.11"; "" = the machine's
     std::vector<std::string> requirements;  // Venv: PEP 508 lines
-    std::vector<std::string> notices;       // said once at the top of the job's log
+    std::string image;                 // that its node has to have; "" = that of the pool, or none
+    std::vector<std::string> notices;  // said once at the top of the job's log
     std::vector<std::pair<std::string, std::string>> variables;
 };
 

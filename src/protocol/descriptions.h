@@ -136,6 +136,7 @@ void describe(V& visit, S& facts) {
     visit.text("container_engine", facts.container_engine, {.limit = 64, .sparse = true});
     visit.number("free_disk_bytes", facts.free_disk_bytes, {.sparse = true});
     visit.check(facts.free_disk_bytes >= 0, "free_disk_bytes", "a number that is not negative");
+    visit.text("image", facts.image, {.limit = 1024, .sparse = true});
 }
 
 // The stream becomes a path among the job's artifacts, and an offset plus what follows it must stay
@@ -295,6 +296,7 @@ void describe(V& visit, S& environment) {
     visit.texts("requirements", environment.requirements);
     visit.texts("notices", environment.notices);
     visit.pairs("variables", environment.variables);
+    visit.text("image", environment.image, {.limit = 1024, .sparse = true});
 }
 
 template <class V, Of<Probe> S>

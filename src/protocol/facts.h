@@ -29,6 +29,7 @@ struct Facts {
     std::vector<std::string> pythons;  // versions, the newest first: "3.11.2"
     std::string container_engine;      // docker or podman, if it can be reached
     std::int64_t free_disk_bytes = 0;  // of the file system with its folder, when it connected
+    std::string image;  // that it was asked to have, where it is a container; "" = its pool's
     bool operator==(const Facts&) const = default;
 
     // What it may use.

@@ -49,7 +49,11 @@ Result<TaskEnvironment> environment_of(const std::string& shown, const Json& pro
     std::string interpreter = properties.at("properties").at("turnout.interpreter").as_string();
     if (interpreter.empty())
         interpreter = properties.at("tags").at("turnout.interpreter").as_string();
-    if (!interpreter.empty()) return environment::user_managed(shown, interpreter);
+    if (!interpreter.empty()) {
+        TaskEnvironment managed = environment::user_managed(shown, interpreter);
+        managed.image = properties.at("image").as_string();
+        return managed;
+    }
     auto resolved = environment::resolve(
         {shown, properties.at("image").as_string(), properties.at("condaFile").as_string()});
     if (!resolved) return refuse(resolved.error(), "InvalidEnvironment", "environmentId");

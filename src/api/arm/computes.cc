@@ -322,6 +322,12 @@ Result<Compute> read_compute(Services& services, const Workspace& workspace,
     compute.idle_before_scale_down = kDefaultIdle;
     read_scale_settings(inner.at("scaleSettings"), compute);
     TURNOUT_TRY(read_jobs_per_node(compute.envelope.at("tags"), compute));
+    if (const auto pool = services.control.pool(compute.pool);
+        pool && pool->pool.image == ImagePolicy::Engine && compute.jobs_per_node > 1)
+        return invalid("the tag " + std::string(kJobsPerNode) +
+                           " must be 1 here: the nodes of pool '" + compute.pool +
+                           "' are containers, each of the image of its job",
+                       "tags." + std::string(kJobsPerNode));
 
     if (before) {
         compute.created = before->created;

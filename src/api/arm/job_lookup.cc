@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "catalog/catalog.h"
 #include "environment/curated.h"
+#include "environment/definition.h"
 #include "environment/pythons.h"
 #include "model/compute.h"
 #include "submission/placement.h"
@@ -77,6 +78,12 @@ bool on_this_machine(const Services& services, const Compute& compute) {
     return !pool || pool->pool.provider == Pool{}.provider;
 }
 
+bool has_images(const Services& services, const Compute* compute) {
+    const auto pool = services.control.pool(
+        compute && !compute->pool.empty() ? compute->pool : std::string(kDefaultPool));
+    return pool && pool->pool.image == ImagePolicy::Engine;
+}
+
 void limit_to(const Services& services, const VmSize& size, TaskSpec& task, bool here = true) {
     const ServerInfo::Machine machine = here ? services.info.machine : ServerInfo::Machine{};
     const double memory =
@@ -139,12 +146,13 @@ Result<void> find_environment(const Lookup& lookup, Draft& draft) {
         environment = TURNOUT_TRY(environment_named(lookup, *draft.environment));
         environment.notices.insert(environment.notices.end(), notices.begin(), notices.end());
     }
+    const Compute* at =
+        TURNOUT_TRY(compute_row(lookup.services, lookup.workspace.id + "/" + draft.compute));
+    if (!has_images(lookup.services, at)) environment::without_image(environment);
     const auto can =
         environment::check_python(environment, lookup.services.info.data_folder + "/cache");
     if (can) return {};
     // What there is elsewhere its nodes know.
-    const Compute* at =
-        TURNOUT_TRY(compute_row(lookup.services, lookup.workspace.id + "/" + draft.compute));
     if (at && !on_this_machine(lookup.services, *at)) return {};
     return refuse(can.error(), "PythonNotAvailable", "environmentId");
 }

@@ -1,0 +1,149 @@
+// Nodes that are containers: each has one image, and a job gets one of its own.
+#include <gtest/gtest.h>
+
+#include "control/test_world.h"
+
+namespace turnout {
+namespace {
+
+using namespace control_test;
+
+// A pool "boxes" of containers, and cluster "c" there.
+struct Images : World {
+    explicit Images(int most = 1) {
+        Pool boxes;
+        boxes.name = "boxes";
+        boxes.provider = "container";
+        boxes.slots = 3;
+        boxes.image = ImagePolicy::Engine;
+        settings.pools = {boxes};
+        restart();
+        settle();
+        Compute compute = cluster("c", 0, most);
+        compute.pool = "boxes";
+        put(compute);
+    }
+    void submit_with(std::string name, std::string image) {
+        JobSubmission job = submission(std::move(name), "c");
+        job.task.environment.image = std::move(image);
+        control->submit(std::move(job), [](Result<Put> r) { EXPECT_TRUE(r) << r.error().message; });
+        settle();
+    }
+    // Its agent says Hello from a container of that image.
+    void connect_in(const std::string& image) {
+        ap::Hello hello;
+        hello.node = kNode;
+        hello.boot_id = "boot-1";
+        hello.facts.image = image;
+        control->agent_connected(kNode, hello);
+        settle();
+    }
+    void refuse(const std::string& image) {
+        control->node_failed(kNode, {Code::InvalidArgument, std::string(kImageNotThere),
+                                     "image '" + image + "' cannot be pulled: no", image});
+        settle();
+    }
+    bool was_said(const std::string& line) {
+        const Lines lines = said();
+        return std::ranges::find(lines, line) != lines.end();
+    }
+    std::string asked_for() const { return effects.requested.at(kNode).image; }
+    const NodeId kNode = "ws/c/node-1";
+    const std::string kProvision = "provision ws/c/node-1";
+};
+
+TEST(ControlImages, ANewNodeHasThatOfTheJobItIsFor) {
+    Images w;
+    w.submit_with("a", "small:1");
+    EXPECT_TRUE(w.was_said(w.kProvision));
+    EXPECT_EQ(w.asked_for(), "small:1");
+    w.connect_in("small:1");
+    EXPECT_TRUE(w.was_said("send ws/c/node-1 lease a#1"));
+}
+
+TEST(ControlImages, ANodeWithAnotherIsAskedForAnewAndThenGivenTheJob) {
+    Images w;
+    w.submit_with("a", "");
+    w.connect_in("");
+    EXPECT_TRUE(w.was_said("send ws/c/node-1 lease a#1"));
+    w.submit_with("b", "small:1");
+    w.ends(w.kNode, "a");
+    const Lines lines = w.said();
+    EXPECT_EQ(std::ranges::count(lines, w.kProvision), 1);
+    EXPECT_EQ(std::ranges::count(lines, "send ws/c/node-1 lease b#1"), 0);
+    EXPECT_EQ(w.asked_for(), "small:1");
+    EXPECT_EQ(w.node(w.kNode)->image, "small:1") << "a later server has to know it";
+    w.disconnect(w.kNode);
+    w.connect_in("small:1");
+    EXPECT_TRUE(w.was_said("send ws/c/node-1 lease b#1"));
+}
+
+TEST(ControlImages, ALaterServerGoesOnWithIt) {
+    Images w;
+    w.submit_with("a", "");
+    w.connect_in("");
+    w.ends(w.kNode, "a");
+    w.submit_with("b", "small:1");
+    w.said();
+    w.restart();
+    w.settle();
+    EXPECT_TRUE(w.was_said(w.kProvision));
+    EXPECT_EQ(w.asked_for(), "small:1");
+    w.connect_in("");  // it had not been replaced yet
+    EXPECT_FALSE(w.was_said("send ws/c/node-1 lease b#1"));
+    w.connect_in("small:1");
+    EXPECT_TRUE(w.was_said("send ws/c/node-1 lease b#1"));
+}
+
+TEST(ControlImages, OneThatIsNotThereEndsItsJobAndNoOther) {
+    Images w;
+    w.submit_with("a", "");
+    w.connect_in("");
+    w.ends(w.kNode, "a");
+    w.submit_with("b", "absent:1");
+    w.submit_with("c", "");
+    w.refuse("absent:1");
+    EXPECT_EQ(w.status("b"), JobStatus::Failed);
+    EXPECT_EQ(w.job("b")->cause, ap::Cause::Environment);
+    EXPECT_EQ(w.job("b")->error_message, "image 'absent:1' cannot be pulled: no");
+    EXPECT_TRUE(w.was_said("send ws/c/node-1 lease c#1")) << "it has still the image that it had";
+    w.ends(w.kNode, "c");
+    EXPECT_EQ(w.status("c"), JobStatus::Completed);
+}
+
+TEST(ControlImages, ANewNodeWhoseImageIsNotThereBeginsWithItsPools) {
+    Images w;
+    w.submit_with("a", "absent:1");
+    EXPECT_EQ(w.asked_for(), "absent:1");
+    w.refuse("absent:1");
+    EXPECT_EQ(w.asked_for(), "");
+    EXPECT_EQ(w.status("a"), JobStatus::Queued);
+    w.connect_in("");
+    EXPECT_EQ(w.asked_for(), "absent:1");
+    w.refuse("absent:1");
+    EXPECT_EQ(w.status("a"), JobStatus::Failed);
+}
+
+TEST(ControlImages, ThePoolsOwnThatIsNotThereMakesTheComputeUnusable) {
+    Images w;
+    w.submit_with("a", "");
+    w.refuse("");
+    EXPECT_NE(w.control->unusable("ws", "c").find("cannot be pulled"), std::string::npos);
+    EXPECT_EQ(w.status("a"), JobStatus::Queued);
+}
+
+TEST(ControlImages, AJobThatWaitsForItsImageCanBeCanceled) {
+    Images w;
+    w.submit_with("a", "");
+    w.connect_in("");
+    w.ends(w.kNode, "a");
+    w.submit_with("b", "small:1");
+    EXPECT_EQ(w.cancel("b"), "ok");
+    EXPECT_TRUE(w.was_said("send ws/c/node-1 cancel b#1 canceled"));
+    w.disconnect(w.kNode);
+    w.connect_in("small:1");
+    EXPECT_EQ(w.status("b"), JobStatus::Canceled);
+}
+
+}  // namespace
+}  // namespace turnout
