@@ -1,6 +1,7 @@
 #include "agent/agent.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -132,6 +133,7 @@ struct Agent::State : std::enable_shared_from_this<State> {
     // Of a link that stands, before anything is said over it.
     static Task<void> prepare_link(std::shared_ptr<State> self);
     std::optional<std::vector<Gpu>> gpus;  // looked for once
+    std::int64_t kernel_killed = 0;        // in our container, as far as it is explained
     static Task<void> upload_while_running(std::shared_ptr<State> self);
     static Task<void> upload_now(std::shared_ptr<State> self, WorkPtr work);
     static Task<void> finish_outputs(std::shared_ptr<State> self, WorkPtr work);
@@ -143,6 +145,7 @@ struct Agent::State : std::enable_shared_from_this<State> {
 };
 
 Result<void> Agent::State::begin() {
+    if (settings.image) kernel_killed = kernel_kills();
     TURNOUT_TRY(make_folders(settings.folder));
     TURNOUT_TRY(make_folders(settings.cache + "/snapshots", 0755));
     TURNOUT_TRY(make_folders(settings.cache + "/inputs", 0755));
@@ -262,6 +265,7 @@ Task<void> Agent::State::prepare_link(std::shared_ptr<State> self) {
     co_await apart(self->loop, std::move(look));
     self->gpus = seen->gpus;
     seen->facts.gpus = *seen->gpus;
+    seen->facts.image = self->settings.image.value_or("");
     self->core->machine_is(std::move(seen->facts));
 }
 
@@ -576,6 +580,13 @@ void Agent::State::on_listed(std::vector<SupervisedTask> tasks) {
 
 void Agent::State::on_exited(const AttemptId& id, TaskExit exit) {
     logs.add_last_lines(id, exit);
+    if (settings.image) {
+        const std::int64_t killed = kernel_kills();
+        const bool one = killed > std::exchange(kernel_killed, killed);
+        // A shell tells of what it ran by its exit code.
+        if (one && !exit.memory_exceeded && exit.exit_code == 128 + SIGKILL)
+            exit.memory_exceeded = exit.by_kernel = true;
+    }
     explain(id, exit);
     remove_secrets(id);
     core->task_exited(id, exit);

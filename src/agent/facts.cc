@@ -183,6 +183,15 @@ std::vector<Gpu> find_gpus(const environment::Settings& settings, const FactSour
     return told.size() == gpus.size() ? told : gpus;
 }
 
+std::int64_t kernel_kills(const FactSources& sources) {
+    constexpr std::string_view kCount = "oom_kill ";
+    for (const char* const file : {"/memory.events", "/memory/memory.oom_control"})
+        for (const std::string& line : split(environment::read_text(sources.cgroups + file), '\n'))
+            if (line.starts_with(kCount))
+                return std::max<std::int64_t>(0, number_of(line.substr(kCount.size())));
+    return 0;
+}
+
 Facts find_facts(const environment::Settings& settings, const std::string& folder,
                  const FactSources& sources) {
     Facts facts;

@@ -25,4 +25,8 @@ std::vector<agent_protocol::Gpu> find_gpus(const environment::Settings& settings
 agent_protocol::Facts find_facts(const environment::Settings& settings, const std::string& folder,
                                  const FactSources& sources = {});
 
+// How often the kernel has killed something in our control group for want of memory; 0 where that
+// is not told. Of a container, whose group is its own.
+std::int64_t kernel_kills(const FactSources& sources = {});
+
 }  // namespace turnout::agent

@@ -84,6 +84,14 @@ TEST_F(NodeFactsTest, MoreThanTheMachineHasIsNoLimit) {
     EXPECT_EQ(facts().usable_memory(), facts().memory_bytes);
 }
 
+TEST_F(NodeFactsTest, WhatTheKernelKilledIsCountedInBothVersionsOfControlGroups) {
+    EXPECT_EQ(kernel_kills(sources), 0);
+    write("cgroup/memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n");
+    EXPECT_EQ(kernel_kills(sources), 2);
+    write("cgroup/memory.events", "low 0\nhigh 0\nmax 9\noom 4\noom_kill 3\n");
+    EXPECT_EQ(kernel_kills(sources), 3);
+}
+
 TEST_F(NodeFactsTest, AnEngineIsNamedIfItAnswers) {
     program("docker", "exit 0");
     EXPECT_EQ(facts().container_engine, "") << "nobody listens";

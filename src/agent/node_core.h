@@ -62,6 +62,7 @@ struct TaskExit {
     int signal = 0;
     bool lost = false;             // the supervisor died with it: nobody knows how it ended
     bool memory_exceeded = false;  // the supervisor killed it at its memory limit
+    bool by_kernel = false;        // … or the kernel, at that of the container
     bool together =
         false;  // … for it had most when all tasks of the node were beyond that together
     bool timed_out = false;  // its time limit was met while it ran

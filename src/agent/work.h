@@ -35,6 +35,8 @@ struct AgentSettings {
     std::string
         processors;  // "4,5,0,1": what its tasks take of the machine, in that order; "" = any
     std::string supervisor;  // path of its executable
+    // It is in a container of its own, which was asked for by that name; "" = by its pool's image.
+    std::optional<std::string> image;
     std::vector<std::string>
         environment;  // "NAME=value": what of ours tasks may see (agent_protocol::allowed_variable)
 };

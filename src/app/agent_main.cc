@@ -17,6 +17,7 @@
 #include "agent/agent.h"
 #include "agent/files.h"
 #include "app/as_user.h"
+#include "app/init.h"
 #include "app/on_host.h"
 #include "app/relay.h"
 #include "base/hash.h"
@@ -38,9 +39,11 @@ constexpr char kUsage[] =
     "usage: turnout-agent --server unix:PATH --node WORKSPACE/COMPUTE/NODE --folder DIR --cache "
     "DIR\n"
     "                     --token-file FILE [--uv PATH] [--python PATH] [--processors LIST]\n"
+    "                     [--image NAME]\n"
     "       turnout-agent --survey CACHE      notes which Pythons there are, for the server\n"
     "       turnout-agent relay --help        carries connections over standard input and output\n"
     "       turnout-agent host --help         for a server that comes from outside\n"
+    "       turnout-agent init OPTION…        the same agent, as the first process of a container\n"
     "The agent of one node of a Turnout server. It is started by the server.\n";
 
 int complain(const std::string& text) {
@@ -70,11 +73,12 @@ Result<std::string> write_supervisor(const std::string& folder) {
     return path;
 }
 
-std::vector<std::string> own_environment() {
+// `all_of_it`: in a container, where it is the image's, and what its pool says.
+std::vector<std::string> own_environment(bool all_of_it = false) {
     std::vector<std::string> all;
     for (char** item = environ; *item; ++item) {
         const std::string_view text = *item;
-        if (agent_protocol::allowed_variable(text.substr(0, text.find('='))))
+        if (all_of_it || agent_protocol::allowed_variable(text.substr(0, text.find('='))))
             all.emplace_back(text);
     }
     return all;
@@ -98,6 +102,7 @@ int main(int argc, char** argv) {
     if (argc == 3 && std::string_view(argv[1]) == "--survey") return survey(argv[2]);
     if (argc >= 2 && std::string_view(argv[1]) == "as-user") return run_as_user(argc - 2, argv + 2);
     if (argc >= 2 && std::string_view(argv[1]) == "relay") return run_relay(argc - 2, argv + 2);
+    if (argc >= 2 && std::string_view(argv[1]) == "init") return run_init(argc - 2, argv + 2);
     if (argc >= 2 && std::string_view(argv[1]) == "host") return run_on_host(argc - 2, argv + 2);
     std::map<std::string, std::string, std::less<>> options;
     for (int i = 1; i < argc; ++i) {
@@ -106,7 +111,7 @@ int main(int argc, char** argv) {
         if (name == "--version") return std::puts("turnout-agent " TURNOUT_VERSION), 0;
         bool known = false;
         for (const char* option : {"--server", "--node", "--folder", "--cache", "--token-file",
-                                   "--uv", "--python", "--processors"})
+                                   "--uv", "--python", "--processors", "--image"})
             known = known || name == option;
         if (!known || i + 1 == argc)
             return std::fputs(kUsage, stderr),
@@ -140,7 +145,9 @@ int main(int argc, char** argv) {
     auto token = agent::read_file(options["--token-file"], 64 << 10);
     if (!token) return complain(token.error().message);
     settings.token = Secret(std::string(trim(*token)));
-    settings.environment = own_environment();
+    if (const auto image = options.find("--image"); image != options.end())
+        settings.image = image->second;
+    settings.environment = own_environment(settings.image.has_value());
 
     // The agent goes on when the terminal or the server that started it is gone.
     setsid();

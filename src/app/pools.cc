@@ -29,8 +29,8 @@ Json prices_of(const Pool& pool) {
 
 void ServerPools::add(std::string name, const resources::Description& settings, bool one_machine,
                       Provider& provider, Hosts hosts) {
-    if (hosts.slots) hosts_[name] = std::move(hosts);
-    kinds_.push_back({name, settings, one_machine});
+    if (hosts.check) hosts_[name] = std::move(hosts);
+    kinds_.push_back({name, settings, one_machine, provider.capabilities().images});
     providers_[std::move(name)] = &provider;
 }
 
@@ -45,7 +45,7 @@ Result<std::vector<Pool>> ServerPools::read() const {
     std::vector<Pool> pools = TURNOUT_TRY(read_pools(text, file_, kinds_));
     for (Pool& pool : pools) {
         const auto hosts = hosts_.find(pool.provider);
-        if (hosts == hosts_.end()) continue;
+        if (hosts == hosts_.end() || !hosts->second.slots) continue;
         const int slots = hosts->second.slots(pool.settings);
         if (slots == 0)
             return invalid(
@@ -61,7 +61,7 @@ Result<std::vector<Pool>> ServerPools::read() const {
 
 Result<void> ServerPools::check_slots(const Pool& pool, std::int64_t slots) const {
     const auto hosts = hosts_.find(pool.provider);
-    if (hosts == hosts_.end()) return {};
+    if (hosts == hosts_.end() || !hosts->second.slots) return {};
     const int most = hosts->second.slots(pool.settings);
     if (slots <= most) return {};
     return invalid(pool.name + ".slots: expected at most " + std::to_string(most) +

@@ -51,6 +51,8 @@
 #include "io/posix/http_client.h"
 #include "io/posix/sockets.h"
 #include "io/tls/tls_client.h"
+#include "provider/container/container_provider.h"
+#include "provider/container/settings.h"
 #include "provider/local/local_provider.h"
 #include "provider/ssh/hosts.h"
 #include "provider/ssh/ssh_provider.h"
@@ -96,6 +98,7 @@ private:
     std::unique_ptr<AgentLinks> links_;
     std::unique_ptr<LocalProvider> provider_;
     std::unique_ptr<SshProvider> ssh_;
+    std::unique_ptr<ContainerProvider> containers_;
     std::unique_ptr<ServerPools> pools_;
     std::unique_ptr<Control> control_;
     std::unique_ptr<fetch::Fetcher> fetcher_;
@@ -225,13 +228,24 @@ Result<void> Server::open() {
                 "what opens the machine '" + name + "' is not kept any more: attach it again");
         return std::move(*secret);
     };
+    ContainerProviderOptions containers;
+    containers.agent = ssh.agent;
+    containers.uv = ssh.uv;
+    containers.server_socket = ssh.server_socket;
+    containers.folder = instance_.folder + "/containers";
+    containers.node_token = local.node_token;
     provider_ = std::make_unique<LocalProvider>(loop_, std::move(local), reports);
     ssh_ = std::make_unique<SshProvider>(loop_, std::move(ssh), reports);
+    containers_ = std::make_unique<ContainerProvider>(loop_, std::move(containers), reports);
     pools_->add("local", local_settings(), true, *provider_);
     pools_->add("ssh", ssh_settings(), false, *ssh_,
                 {ssh_slots, [this](const Json& settings) { return ssh_->describe(settings); },
                  [this](const Json& settings) { return ssh_->check(settings); }, ssh_machine,
                  [this](const Json& settings, bool used) { return ssh_->clear(settings, used); }});
+    pools_->add(
+        "container", container_settings(), true, *containers_,
+        {.describe = [this](const Json& settings) { return containers_->describe(settings); },
+         .check = [this](const Json& settings) { return containers_->check(settings); }});
     effects_.tick_at = [this](Span at) {
         if (std::exchange(tick_due_, true)) return;
         loop_.after(std::max(Span{}, at - clock_.since_boot()), [this] {
@@ -251,6 +265,9 @@ Result<void> Server::open() {
     std::vector<Pool> of_hosts = settings.pools;
     std::erase_if(of_hosts, [](const Pool& pool) { return pool.provider != "ssh"; });
     ssh_->set_pools(of_hosts);
+    std::vector<Pool> of_containers = settings.pools;
+    std::erase_if(of_containers, [](const Pool& pool) { return pool.provider != "container"; });
+    containers_->set_pools(of_containers);
     settings.run_token = [this](const agent_protocol::AttemptId& id) {
         api::Principal run;
         run.kind = api::Principal::Kind::Run;
@@ -403,6 +420,7 @@ Result<void> Server::listen() {
         instance_, *services_, workspace_, listeners_->tls().address(), certificates_.fingerprint,
         options_.tls_certificate, [this] { return login_path(); }, options_.ready);
     TURNOUT_TRY(ssh_->open());
+    TURNOUT_TRY(containers_->open());
     TURNOUT_TRY(user_ways_->open(instance_, *pools_, *provider_));
     TURNOUT_TRY(listeners_->keep_ports());
 

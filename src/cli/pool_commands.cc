@@ -34,10 +34,25 @@ std::string host_line(const Json& host) {
             std::to_string(host.at("cores").as_int()) + " cores, " + gb("memoryBytes") + " memory";
     if (const std::int64_t gpus = host.at("gpus").as_int(); gpus > 0)
         line += ", " + std::to_string(gpus) + (gpus == 1 ? " GPU" : " GPUs");
-    const std::string python = host.at("python").as_string();
-    line += python.empty() ? ", no Python" : ", Python " + python;
+    if (host.has("python") || host.has("hostKey")) {
+        const std::string python = host.at("python").as_string();
+        line += python.empty() ? ", no Python" : ", Python " + python;
+    }
     if (host.has("freeBytes")) line += ", " + gb("freeBytes") + " free";
-    return line + "; its key is " + host.at("hostKey").as_string();
+    if (host.has("cgroup")) line += ", control groups " + host.at("cgroup").as_string();
+    if (host.has("limits")) {
+        std::vector<std::string> limits;
+        for (const Json& one : host.at("limits").items()) limits.push_back(one.as_string());
+        line += limits.empty() ? ", it can keep no limits"
+                               : ", it keeps the limits of " + join(limits, ", ");
+    }
+    if (const Json& image = host.at("image"); image.is_object())
+        line += ", image " + image.at("name").as_string() +
+                (image.at("there").as_bool() ? " is there"
+                 : image.has("message")      ? ": " + image.at("message").as_string()
+                                             : " will be pulled");
+    if (host.has("hostKey")) line += "; its key is " + host.at("hostKey").as_string();
+    return line;
 }
 
 std::string pool_path(const std::string& name) {

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <memory>
@@ -15,10 +17,12 @@
 #include <set>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "io/posix/asio_loop.h"
 #include "io/posix/files.h"
 #include "io/posix/processes.h"
 #include "io/posix/test_until.h"
+#include "provider/container/container_provider.h"
 #include "provider/fake/fake_provider.h"
 #include "provider/local/harm.h"
 #include "provider/local/local_provider.h"
@@ -154,6 +158,70 @@ public:
 
 private:
     TestHosts hosts_{2};
+};
+
+// Containers of a real engine, which `tests/engines/docker up` starts: see there. Each world has
+// containers of its own.
+class ContainerWorld : public ProviderWorld {
+public:
+    ContainerWorld() {
+        char path[] = "/tmp/turnout-containers-XXXXXX";
+        root_ = mkdtemp(path);
+    }
+    ~ContainerWorld() override {
+        const std::string instance(trim(read_file(root_ + "/own/instance").value_or("")));
+        if (!instance.empty()) {
+            (void)docker("ps -aq --filter label=turnout.server=" + instance + " | xargs -r " +
+                         command() + " rm -f");
+            (void)docker("volume ls -q --filter label=turnout.server=" + instance + " | xargs -r " +
+                         command() + " volume rm");
+        }
+        (void)remove_tree(root_);
+    }
+    std::unique_ptr<Provider> begin(AsioLoop& loop, ProviderEvents events) override {
+        ContainerProviderOptions options;
+        options.agent = agent_beside();
+        options.server_socket = root_ + "/server.sock";  // where nobody listens
+        options.folder = root_ + "/own";
+        options.node_token = [](const NodeId&) { return Secret("secret"); };
+        options.leaving = Span{};
+        auto provider =
+            std::make_unique<ContainerProvider>(loop, std::move(options), std::move(events));
+        EXPECT_TRUE(provider->open());
+        Pool pool;
+        pool.provider = "container";
+        pool.settings = settings();
+        provider->set_pools(std::span(&pool, 1));
+        return provider;
+    }
+    int running(const NodeId& node) override {
+        return static_cast<int>(
+            std::ranges::count(docker("ps -q --filter label=turnout.node=" + node), '\n'));
+    }
+    void destroy(const NodeId& node) override {
+        (void)docker("ps -aq --filter label=turnout.node=" + node + " | xargs -r " + command() +
+                     " rm -f");
+    }
+    Json settings() override {
+        return Json::object({{"socket", std::getenv("TURNOUT_DOCKER_SOCKET")},
+                             {"image", "turnout-test/small:1"},
+                             {"pull", "never"},
+                             {"network", "none"}});
+    }
+
+private:
+    static std::string command() {
+        return std::string("docker -H unix://") + std::getenv("TURNOUT_DOCKER_SOCKET");
+    }
+    static std::string docker(const std::string& words) {
+        std::string said;
+        FILE* const pipe = popen((command() + " " + words).c_str(), "r");
+        char piece[4096];
+        while (const std::size_t got = fread(piece, 1, sizeof piece, pipe)) said.append(piece, got);
+        pclose(pipe);
+        return said;
+    }
+    std::string root_;
 };
 
 using MakeWorld = std::unique_ptr<ProviderWorld> (*)();
@@ -398,6 +466,15 @@ INSTANTIATE_TEST_SUITE_P(All, ProviderContract,
                                            std::pair{"fake_slow", &make<SlowFakeWorld>},
                                            std::pair{"local", &make<LocalWorld>},
                                            std::pair{"ssh", &make<SshWorld>}),
+                         [](const auto& row) { return std::string(row.param.first); });
+
+// With a real engine, as `./test engines` has them: there it is a failure if none ran.
+std::vector<std::pair<const char*, MakeWorld>> engines() {
+    std::vector<std::pair<const char*, MakeWorld>> all;
+    if (std::getenv("TURNOUT_DOCKER_SOCKET")) all.emplace_back("docker", &make<ContainerWorld>);
+    return all;
+}
+INSTANTIATE_TEST_SUITE_P(Engines, ProviderContract, ::testing::ValuesIn(engines()),
                          [](const auto& row) { return std::string(row.param.first); });
 
 // ---- the local provider alone

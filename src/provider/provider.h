@@ -15,7 +15,8 @@ namespace turnout {
 
 // How a provider reports; called on the loop, never inside a call to the provider.
 struct ProviderEvents {
-    // The node could not be had. Ambiguous: or perhaps it could, see what is there;
+    // The node could not be had. With the reason kImageNotThere: not with that image, which is the
+    // error's subject. Ambiguous: or perhaps it could, see what is there;
     // ResourceExhausted: its pool has no more for now; InvalidArgument: not as it was asked for,
     // ever; all else is worth another try later.
     std::function<void(const NodeId&, Error)> failed;

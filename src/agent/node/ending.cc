@@ -22,6 +22,10 @@ std::string signal_words(int signal) {
 std::string memory_words(const TaskExit& exit, std::uint64_t limit, int max_running) {
     const std::string used = to_size_words(
         static_cast<std::uint64_t>(std::max<std::int64_t>(0, exit.peak_memory_bytes)));
+    if (exit.by_kernel)
+        return "the memory of its container was used up, and the kernel ended the command; it was "
+               "seen with " +
+               used + " before";
     if (!exit.together)
         return "the command used " + used + " of memory, more than its limit of " +
                to_size_words(limit);

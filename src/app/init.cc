@@ -1,0 +1,71 @@
+#include "app/init.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <vector>
+
+namespace turnout {
+namespace {
+
+constexpr int kMostStarts = 20;  // that end at once, one after the other
+constexpr time_t kHeld = 30;     // seconds: an agent that lived so long worked
+
+time_t seconds_now() {
+    timespec now{};
+    ::clock_gettime(CLOCK_BOOTTIME, &now);
+    return now.tv_sec;
+}
+
+}  // namespace
+
+int run_init(int count, char** arguments) {
+    char own[4096];
+    const ssize_t size = ::readlink("/proc/self/exe", own, sizeof own - 1);
+    std::string program(own, size > 0 ? static_cast<std::size_t>(size) : 0);
+    std::vector<char*> words = {program.data()};
+    words.insert(words.end(), arguments, arguments + count);
+    words.push_back(nullptr);
+
+    // The kernel asks nobody's first process: a signal without a handler does not reach it.
+    struct sigaction end{};
+    end.sa_handler = [](int) { ::_exit(0); };
+    ::sigaction(SIGTERM, &end, nullptr);
+    ::sigaction(SIGINT, &end, nullptr);
+
+    for (int in_vain = 0; in_vain < kMostStarts; ++in_vain) {
+        const time_t began = seconds_now();
+        const pid_t agent = ::fork();
+        if (agent == 0) {
+            ::signal(SIGTERM, SIG_DFL);
+            ::signal(SIGINT, SIG_DFL);
+            ::execv(program.c_str(), words.data());
+            std::fprintf(stderr, "turnout-agent init: %s: %s\n", program.c_str(),
+                         std::strerror(errno));
+            ::_exit(127);
+        }
+        if (agent < 0) {
+            std::fprintf(stderr, "turnout-agent init: fork: %s\n", std::strerror(errno));
+            return 1;
+        }
+        int status = 0;
+        for (;;) {
+            const pid_t ended = ::waitpid(-1, &status, 0);
+            if (ended == agent) break;
+            if (ended < 0 && errno == ECHILD) return 1;
+        }
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return 0;  // it was told to leave
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 2) return 2;  // its options are wrong
+        if (seconds_now() - began >= kHeld) in_vain = -1;
+        ::sleep(1);
+    }
+    return 1;
+}
+
+}  // namespace turnout

@@ -1,0 +1,145 @@
+#include "provider/container/wire.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "base/json.h"
+#include "base/text.h"
+
+namespace turnout {
+
+namespace {
+
+constexpr std::size_t kTarBlock = 512;
+constexpr std::size_t kExecHeader = 8;
+constexpr std::size_t kLastWords = 2000;
+constexpr std::size_t kLongestLine = 1 << 20;
+constexpr std::size_t kMostLayers = 1000;
+
+}  // namespace
+
+// ---- archives ----
+
+void Archive::head(std::string_view path, std::uint32_t owner, unsigned mode, std::uint64_t size,
+                   char type) {
+    TURNOUT_CHECK(path.size() < 100, "a short path in an archive");
+    char block[kTarBlock] = {};
+    const auto octal = [&](std::size_t at, std::size_t width, std::uint64_t value) {
+        std::snprintf(block + at, width, "%0*llo", static_cast<int>(width) - 1,
+                      static_cast<unsigned long long>(value));
+    };
+    path.copy(block, path.size());
+    octal(100, 8, mode);
+    octal(108, 8, owner);
+    octal(116, 8, owner);
+    octal(124, 12, size);
+    octal(136, 12, 0);
+    std::memset(block + 148, ' ', 8);
+    block[156] = type;
+    std::memcpy(block + 257, "ustar\00000", 8);
+    unsigned sum = 0;
+    for (const char c : block) sum += static_cast<unsigned char>(c);
+    std::snprintf(block + 148, 8, "%06o", sum);
+    block[155] = ' ';
+    bytes_.append(block, kTarBlock);
+}
+
+void Archive::folder(std::string_view path, std::uint32_t owner, unsigned mode) {
+    head(std::string(path) + "/", owner, mode, 0, '5');
+}
+
+void Archive::file(std::string_view path, std::uint32_t owner, unsigned mode,
+                   std::string_view bytes) {
+    head(path, owner, mode, bytes.size(), '0');
+    bytes_ += bytes;
+    bytes_.append((kTarBlock - bytes.size() % kTarBlock) % kTarBlock, '\0');
+}
+
+std::string Archive::take() {
+    bytes_.append(2 * kTarBlock, '\0');
+    return std::move(bytes_);
+}
+
+// ---- what runs in a container ----
+
+Result<void> ExecFrames::give(std::string_view bytes) {
+    while (!bytes.empty()) {
+        if (left_ == 0) {
+            const std::size_t some = std::min(bytes.size(), kExecHeader - header_.size());
+            header_ += bytes.substr(0, some);
+            bytes.remove_prefix(some);
+            if (header_.size() < kExecHeader) return {};
+            stream_ = header_[0];
+            if (stream_ < 0 || stream_ > 2 || header_[1] != 0 || header_[2] != 0 || header_[3] != 0)
+                return invalid("the engine's stream is not made of frames");
+            for (std::size_t i = 4; i < kExecHeader; ++i)
+                left_ = left_ << 8 | static_cast<unsigned char>(header_[i]);
+            header_.clear();
+            continue;
+        }
+        const std::size_t some = std::min<std::size_t>(bytes.size(), left_);
+        if (stream_ == 2) {
+            error_ += bytes.substr(0, some);
+            if (error_.size() > 2 * kLastWords) error_.erase(0, error_.size() - kLastWords);
+        } else {
+            output_ += bytes.substr(0, some);
+        }
+        bytes.remove_prefix(some);
+        left_ -= static_cast<std::uint32_t>(some);
+    }
+    return {};
+}
+
+std::string ExecFrames::take_output() {
+    return std::exchange(output_, {});
+}
+
+// ---- a pull ----
+
+Result<void> PullProgress::line(std::string_view text) {
+    text = trim(text);
+    if (text.empty()) return {};
+    const Result<Json> json = parse_json(text);
+    if (!json || !json->is_object()) return invalid("the engine's progress is not JSON");
+    if (const std::string error = json->at("error").as_string(); !error.empty()) {
+        failed_ = error;
+        return {};
+    }
+    if (const std::string status = json->at("status").as_string(); !status.empty())
+        status_ = status.substr(0, 200);
+    std::ranges::replace_if(status_, [](unsigned char c) { return c < ' ' || c == 0x7f; }, ' ');
+    const std::string id = json->at("id").as_string();
+    const Json& detail = json->at("progressDetail");
+    if (status_ != "Downloading" || id.empty() || id.size() > 200) return {};
+    if (layers_.size() >= kMostLayers && !layers_.contains(id)) return {};
+    layers_[id] = {std::max<std::int64_t>(0, detail.at("current").as_int()),
+                   std::max<std::int64_t>(0, detail.at("total").as_int())};
+    return {};
+}
+
+Result<void> PullProgress::give(std::string_view bytes) {
+    while (!bytes.empty()) {
+        const std::size_t end = bytes.find('\n');
+        partial_ += bytes.substr(0, end);
+        if (partial_.size() > kLongestLine) return invalid("the engine's progress has no lines");
+        if (end == std::string_view::npos) return {};
+        bytes.remove_prefix(end + 1);
+        const std::string whole = std::exchange(partial_, {});
+        TURNOUT_TRY(line(whole));
+    }
+    return {};
+}
+
+std::string PullProgress::words() const {
+    std::uint64_t done = 0, all = 0;
+    for (const auto& [id, layer] : layers_) {
+        const std::uint64_t size = static_cast<std::uint64_t>(layer.all);
+        all += std::min<std::uint64_t>(size, std::uint64_t{1} << 50);
+        done += std::min(static_cast<std::uint64_t>(layer.done), size);
+    }
+    if (all == 0) return status_;
+    return to_size_words(done) + " of " + to_size_words(all);
+}
+
+}  // namespace turnout

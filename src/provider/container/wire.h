@@ -1,0 +1,70 @@
+// What Docker's API speaks besides JSON documents: archives of files that go into a container, the
+// frames of what runs in it, and the progress of a pull. Pure: bytes in, values out.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace turnout {
+
+// A ustar archive in memory, of folders and small or middling files.
+class Archive {
+public:
+    // Paths are relative, without links.
+    void folder(std::string_view path, std::uint32_t owner, unsigned mode);
+    void file(std::string_view path, std::uint32_t owner, unsigned mode, std::string_view bytes);
+    // With the two empty blocks at its end; nothing more can be added.
+    std::string take();
+
+private:
+    void head(std::string_view path, std::uint32_t owner, unsigned mode, std::uint64_t size,
+              char type);
+    std::string bytes_;
+};
+
+// What a program without a terminal says, as the engine tells it: frames of a header of 8 bytes
+// (which stream, three zeros, the length with the high byte first) and that many bytes.
+class ExecFrames {
+public:
+    // InvalidArgument: those are no frames.
+    Result<void> give(std::string_view bytes);
+    std::string take_output();  // since the last call
+    // The end of what it said on its error output, for people.
+    const std::string& last_words() const { return error_; }
+    // The stream may end here: no frame is cut.
+    bool whole() const { return header_.empty() && left_ == 0; }
+
+private:
+    std::string header_, output_, error_;
+    std::uint32_t left_ = 0;
+    int stream_ = 0;
+};
+
+// The lines of JSON that an engine says while it pulls an image.
+class PullProgress {
+public:
+    // InvalidArgument: the engine speaks something else. What the engine says that went wrong is
+    // kept: `failed`.
+    Result<void> give(std::string_view bytes);
+    const std::optional<std::string>& failed() const { return failed_; }
+    // "12 MB of 50 MB", or what it does if no sizes are told.
+    std::string words() const;
+
+private:
+    Result<void> line(std::string_view text);
+    struct Layer {
+        std::int64_t done = 0, all = 0;
+    };
+    std::string partial_;
+    std::map<std::string, Layer> layers_;
+    std::string status_;
+    std::optional<std::string> failed_;
+};
+
+}  // namespace turnout
