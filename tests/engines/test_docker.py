@@ -245,6 +245,13 @@ def test_a_server_killed_while_it_starts_a_container_leaves_none_behind(boxes, s
     eventually("no container is left", lambda: not boxes.containers(running=False), 90)
 
 
+def test_a_container_for_one_job_is_refused_with_what_to_do(boxes, sdk):
+    from azure.core.exceptions import HttpResponseError
+
+    with pytest.raises(HttpResponseError, match="is not possible yet: create an AmlCompute whose location is a pool of containers .boxes."):
+        submit(sdk, "true", compute="containerinstance")
+
+
 def test_several_jobs_on_a_node_are_refused(boxes, tmp_path):
     (tmp_path / "many.yml").write_text("name: many\ntype: amlcompute\nlocation: boxes\nsize: STANDARD_DS3_v2\n"
                                        "tags: {turnout.jobs_per_node: '2'}\n")

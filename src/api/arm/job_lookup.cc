@@ -93,6 +93,23 @@ void limit_to(const Services& services, const VmSize& size, TaskSpec& task, bool
     task.cpu_limit_millicores = cores * 1000;
 }
 
+// The name that Azure has for a container that is made for one job.
+constexpr std::string_view kContainerInstance = "containerinstance";
+Result<void> no_container_instance(const Services& services) {
+    std::vector<std::string> pools;
+    for (const Control::PoolView& view : services.control.pools())
+        if (view.pool.image == ImagePolicy::Engine && !view.missing)
+            pools.push_back(view.pool.name);
+    return refuse(
+        "NotImplemented",
+        "compute 'containerinstance', a container for one job, is not possible yet: " +
+            (pools.empty() ? std::string("a cluster in a pool of containers has its jobs in "
+                                         "containers, and this server has no such pool")
+                           : "create an AmlCompute whose location is a pool of containers (" +
+                                 join(pools, ", ") + ") and name that"),
+        "computeId");
+}
+
 // Parsed anew only when its row has changed: nearly all jobs name the same few. Null: there is
 // none; valid until the next call.
 Result<const Compute*> compute_row(Services& services, const std::string& key) {
@@ -192,6 +209,8 @@ Result<void> find_compute(const Lookup& lookup, Draft& draft) {
             return submission::check_node_count(task.node_count, compute, found->max_nodes,
                                                 lookup.services.control.slots(found->pool));
         }
+        if (equal_ignoring_case(compute, kContainerInstance))
+            return no_container_instance(lookup.services);
         std::vector<std::string> names;
         for (const Record& other : TURNOUT_TRY(lookup.services.store.scan(
                  Table::Compute, with_prefix(lookup.workspace.id + "/", 1000))))

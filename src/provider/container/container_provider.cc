@@ -171,6 +171,10 @@ Task<Result<std::string>> ContainerProvider::State::pulled(std::shared_ptr<State
                                                            std::shared_ptr<Engine> engine,
                                                            std::string image,
                                                            ContainerSettings::Pull policy) {
+    if (!fits_as_image(image))
+        co_return fail(Code::InvalidArgument, kImageNotThere,
+                       "expected the name of an image, such as python:3.11, found " + shown(image),
+                       image);
     if (policy != ContainerSettings::Pull::Always) {
         const Result<Json> there = co_await engine->image(image);
         if (there) co_return there->at("Id").as_string();
@@ -279,7 +283,6 @@ Json ContainerProvider::State::document_of(const NodeRequest& request,
                          {"WorkingDir", "/turnout/node"},
                          {"Labels", std::move(labels)},
                          {"StopSignal", "SIGTERM"},
-                         {"Healthcheck", Json::object({{"Test", Json::array({"NONE"})}})},
                          {"HostConfig", std::move(host)}});
 }
 

@@ -114,7 +114,9 @@ ContainerSettings read_container_settings(const Json& settings) {
 }
 
 bool fits_as_image(std::string_view text) {
+    // It becomes a part of a path that the engine is asked for.
     return !text.empty() && text.size() <= kLongestImage &&
+           text.find("..") == std::string_view::npos && text.find("//") == std::string_view::npos &&
            (is_digit(text.front()) || (text.front() >= 'a' && text.front() <= 'z') ||
             (text.front() >= 'A' && text.front() <= 'Z')) &&
            std::ranges::all_of(text, [](char c) {

@@ -94,6 +94,10 @@ TEST(ContainerSettings, AnImageIsSplitWhereItsTagBegins) {
     EXPECT_EQ(split_image("127.0.0.1:5000/a/b"), (Parts{"127.0.0.1:5000/a/b", "latest"}));
     EXPECT_EQ(split_image("127.0.0.1:5000/a/b:c"), (Parts{"127.0.0.1:5000/a/b", "c"}));
     EXPECT_EQ(split_image("a@sha256:00"), (Parts{"a@sha256:00", ""}));
+    for (const char* good : {"debian", "127.0.0.1:5000/a/b:c", "a@sha256:00"})
+        EXPECT_TRUE(fits_as_image(good)) << good;
+    for (const char* bad : {"", "-a", "../containers/x", "a//b", "a b", "a?x=1", "a%2f"})
+        EXPECT_FALSE(fits_as_image(bad)) << bad;
 }
 
 TEST(ContainerSettings, AreReadFromPoolsYamlAndRefusedWithTheirPlace) {
