@@ -1,7 +1,6 @@
 #include "access/guard.h"
 
 #include <algorithm>
-#include <functional>
 
 namespace turnout::access {
 
@@ -15,11 +14,6 @@ std::string key_of_address(std::string_view address) {
 
 std::string key_of_name(std::string_view name) {
     return "=" + std::string(name.substr(0, kLongestKey));
-}
-
-std::string key_of_token(std::string_view address, std::string_view token) {
-    return std::string(address.substr(0, kLongestKey)) + " " +
-           std::to_string(std::hash<std::string_view>()(token));
 }
 
 }  // namespace
@@ -49,14 +43,6 @@ void Guard::guessed(std::string_view address, std::string_view name, bool here, 
     const Span longest = here ? settings_.longest_wait_here : settings_.longest_wait;
     guess(key_of_address(address), longest, now);
     if (!name.empty()) guess(key_of_name(name), longest, now);
-}
-
-void Guard::opened(std::string_view address, std::string_view token) {
-    opened_.put(key_of_token(address, token), 1);
-}
-
-bool Guard::has_opened(std::string_view address, std::string_view token) {
-    return opened_.find(key_of_token(address, token)) != nullptr;
 }
 
 Span Guard::spend(std::string_view user, Span now) {

@@ -2,8 +2,8 @@
 // that were not heard of for longest it forgets.
 //
 // Guessing: tokens that this server never gave, by address and by the name that they were given
-// with. After some of them whoever it was waits, longer each time. What has opened something from
-// an address before goes on from there meanwhile, so that nobody shuts out those who share it.
+// with. After some of them whoever it was waits, longer each time; that is for what is no token
+// alone, so that nobody shuts out those who share an address.
 //
 // Budgets: requests a second, with bursts, of each user. Who is over theirs waits; nobody else.
 #pragma once
@@ -30,18 +30,12 @@ public:
         std::size_t most = 10'000;  // addresses, names and users that are remembered
     };
     explicit Guard(const Settings& settings)
-        : settings_(settings),
-          guesses_(settings.most),
-          opened_(settings.most),
-          budgets_(settings.most) {}
+        : settings_(settings), guesses_(settings.most), budgets_(settings.most) {}
 
     // ---- guessing. `here`: the address is this machine's.
     // How long whoever is there has to wait; nothing: not at all.
     Span wait(std::string_view address, std::string_view name, Span now);
     void guessed(std::string_view address, std::string_view name, bool here, Span now);
-    // That token is good: it was one from there, now or before.
-    void opened(std::string_view address, std::string_view token);
-    bool has_opened(std::string_view address, std::string_view token);
 
     // ---- budgets
     // One request more of that user. How long it is too early; nothing: it goes on.
@@ -62,7 +56,6 @@ private:
 
     const Settings settings_;
     Lru<Guesses> guesses_;  // by "@address" and by name
-    Lru<char> opened_;      // by address and hash of the token
     Lru<Budget> budgets_;
 };
 

@@ -43,14 +43,6 @@ TEST(Guard, OnThisMachineNobodyWaitsLong) {
     EXPECT_EQ(guard.wait("127.0.0.1", "", 1h), Span(30s));
 }
 
-TEST(Guard, WhatHasOpenedSomethingFromThereIsKnown) {
-    Guard guard({});
-    guard.opened("10.0.0.7", "tko_one");
-    EXPECT_TRUE(guard.has_opened("10.0.0.7", "tko_one"));
-    EXPECT_FALSE(guard.has_opened("10.0.0.7", "tko_two"));
-    EXPECT_FALSE(guard.has_opened("10.0.0.8", "tko_one"));
-}
-
 TEST(Guard, ABudgetHasBurstsAndIsEachUsersOwn) {
     Guard::Settings settings;
     settings.requests_a_second = 10;

@@ -44,6 +44,18 @@ TEST(ControlNodes, ProvisioningBacksOff) {
     EXPECT_EQ(w.status("j"), JobStatus::Preparing);
 }
 
+// An agent that is started and ends at once is no sign of life, however often that is said.
+TEST(ControlNodes, ANodeThatIsBegunAgainAndAgainIsGivenUpInItsTime) {
+    World w;
+    w.put(World::cluster("c", 1, 1));
+    for (Span waited{}; waited < w.settings.provision_timeout; waited += 10s) {
+        w.control->node_starts("ws/c/node-1", "its agent was started on host a");
+        w.pass(10s);
+    }
+    w.pass(60s);
+    EXPECT_EQ(w.node("ws/c/node-1")->state, NodeState::Leaving);
+}
+
 // What its provider does to get a node is told as an event, once, until the node is there.
 TEST(ControlNodes, WhatIsDoneToGetANodeIsTold) {
     World w;

@@ -78,6 +78,54 @@ TEST(ControlImages, ANodeWithAnotherIsAskedForAnewAndThenGivenTheJob) {
     EXPECT_TRUE(w.was_said("send ws/c/node-1 lease b#1"));
 }
 
+TEST(ControlImages, AnImageMayTakeLongerThanANodeHasAndAnAgentMayNot) {
+    for (const bool pulls : {true, false}) {
+        Images w;
+        w.submit_with("a", "large:1");
+        for (Span waited{}; waited < 2 * w.settings.provision_timeout; waited += 10s) {
+            w.control->node_starts(w.kNode, pulls ? "pulling image large:1: 1 of 9 GB"
+                                                  : "starting a container of large:1");
+            w.pass(10s);
+        }
+        const auto node = w.node(w.kNode);
+        EXPECT_EQ(node && node->state == NodeState::Provisioning, pulls);
+    }
+}
+
+// Its engine was away when it was asked for the other image: the old container is still there.
+TEST(ControlImages, WhatDidNotComeIsAskedForAgainWhileTheOldOneIsThere) {
+    Images w;
+    w.submit_with("a", "");
+    w.connect_in("");
+    w.submit_with("b", "small:1");
+    w.ends(w.kNode, "a");
+    EXPECT_TRUE(w.was_said(w.kProvision));
+    w.control->node_failed(w.kNode, {Code::Unavailable, "EngineAway", "no answer", "", nullptr});
+    w.settle();
+    w.pass(10s);
+    EXPECT_TRUE(w.was_said(w.kProvision));
+    EXPECT_EQ(w.asked_for(), "small:1");
+    w.connect_in("small:1");
+    EXPECT_TRUE(w.was_said("send ws/c/node-1 lease b#1"));
+}
+
+TEST(ControlImages, ANodeFromBeforeItsPoolHadContainersGetsNoJob) {
+    Images w;
+    w.submit_with("a", "");
+    w.connect_in("");
+    EXPECT_TRUE(w.was_said("send ws/c/node-1 lease a#1"));
+    w.ends(w.kNode, "a");
+    w.settings.pools.front().provider = "ssh";  // as one would be that was local before
+    w.restart();
+    w.settle();
+    w.connect_in("");
+    w.said();
+    w.submit_with("b", "small:1");
+    EXPECT_FALSE(w.was_said("send ws/c/node-1 lease b#1"));
+    EXPECT_EQ(w.node(w.kNode)->state, NodeState::Leaving);
+    EXPECT_EQ(w.status("b"), JobStatus::Queued);
+}
+
 TEST(ControlImages, ALaterServerGoesOnWithIt) {
     Images w;
     w.submit_with("a", "");

@@ -177,6 +177,13 @@ void LiveJobs::send_lease(NodeEntry& node, const Lease& lease) {
 // A container has one image: what is first on a node says which, and what comes behind it is told
 // when its turn has come. False: the node does not have it, or not yet.
 bool LiveJobs::has_its_image(NodeEntry& node, const Lease& lease) {
+    const Pool& pool = node.compute->pool->pool;
+    if (node.node.provider != pool.provider) {  // it is from before the pool was another one
+        refuse_node(node, lease,
+                    node.node.name + " is a node of provider '" + node.node.provider +
+                        "', and its pool has '" + pool.provider + "' now: it is let go");
+        return false;
+    }
     if (node.leases.front().job != lease.job) return false;
     TaskBase& base = *lease.job->base;
     const NodeId id = node.node.id();
@@ -206,11 +213,16 @@ bool LiveJobs::has_its_image(NodeEntry& node, const Lease& lease) {
 // An agent of an earlier build would run it without what it needs. It is as if it had not been
 // given, and the node is given nothing more: it would come there again.
 void LiveJobs::refuse_old_agent(NodeEntry& node, const Lease& lease, std::string_view unknown) {
+    refuse_node(node, lease,
+                node.node.name + " has an agent of an earlier build, which knows no " +
+                    std::string(unknown) + ": it is let go");
+}
+
+void LiveJobs::refuse_node(NodeEntry& node, const Lease& lease, std::string why) {
     ap::Ending ending;
     ending.cause = ap::Cause::Preempted;
     ending.exit_code = -1;
-    ending.message = node.node.name + " has an agent of an earlier build, which knows no " +
-                     std::string(unknown) + ": it is let go";
+    ending.message = std::move(why);
     end_rank(node, lease, std::move(ending));
     owners.nodes.retire(node);
     turns.end();

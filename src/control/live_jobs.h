@@ -112,6 +112,7 @@ public:
 private:
     bool has_its_image(NodeEntry& node, const Lease& lease);  // within an effect
     // Takes the lease back, and retires the node. Within an effect.
+    void refuse_node(NodeEntry& node, const Lease& lease, std::string why);
     void refuse_old_agent(NodeEntry& node, const Lease& lease, std::string_view unknown);
     Result<std::vector<agent_protocol::SecretValue>> secrets_of(
         const JobEntry& job, const std::vector<std::string>& names) const;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "control/owners.h"
+#include "model/pulling.h"
 
 namespace turnout::control {
 
@@ -167,7 +168,11 @@ void Nodes::failed(const NodeId& id, Error why) {
         node.node.state != NodeState::Leaving)
         return image_refused(node, why);
     // A late answer: it leaves anyway, or it was got by another request.
-    if (node.node.state == NodeState::Leaving || node.connected) return;
+    if (node.node.state == NodeState::Leaving) return;
+    if (node.connected) {
+        if (waits_for_image(node)) set_deadline(node, clock.since_boot() + 5s);
+        return;
+    }
     ComputeState& compute = *node.compute;
     if (why.code == Code::Ambiguous) {  // looked at before anything follows from it
         // Many may fail so at once: what was asked for after the request tells of it too.
@@ -190,6 +195,12 @@ void Nodes::failed(const NodeId& id, Error why) {
     } else {
         owners.computes.back_off(compute);
     }
+}
+
+// It is there with an image, and what is first on it needs another one.
+bool Nodes::waits_for_image(const NodeEntry& node) {
+    return !node.leases.empty() && node.node.image != node.node.facts.image &&
+           node.compute->pool->pool.image == ImagePolicy::Engine;
 }
 
 // It goes on with the image that it has, or begins with its pool's. Who asked for this one ends.
@@ -272,8 +283,9 @@ void Nodes::starts(const NodeId& id, const std::string& what) {
     NodeEntry& node = found->second;
     const bool held = node.node.image != node.node.facts.image && !node.leases.empty();
     if (node.node.state != NodeState::Provisioning && !held) return;
-    // Somebody works on it: an image of many gigabytes takes its time.
-    if (node.node.state == NodeState::Provisioning) node.last_contact = clock.since_boot();
+    // An image of many gigabytes takes its time. All else has the time that a node has.
+    if (node.node.state == NodeState::Provisioning && what.starts_with(kPulling))
+        node.last_contact = clock.since_boot();
     if (held && node.leases.front().rank == 0) {
         JobEntry& job = *node.leases.front().job;
         if (job.state.attempts.back().detail != what) {
@@ -497,7 +509,13 @@ void Nodes::check(NodeEntry& node, Span now) {
                            std::string(lease.job->name()) +
                            "' when it was told to: the node does not work any more and is ended");
     }
-    if (node.connected) return look_at_stops(node);
+    if (node.connected) {
+        if (waits_for_image(node)) {  // what was asked for did not come
+            say_provision(node.node.id());
+            set_deadline(node, now + 60s);
+        }
+        return look_at_stops(node);
+    }
     const Span away = now - node.last_contact;
     if (node.node.state == NodeState::Provisioning && away >= settings.provision_timeout) {
         node.node.problem =

@@ -106,6 +106,7 @@ private:
     void ask_all_what_is_there();
     void lose_leases(NodeEntry& node, const std::string& why);
     void image_refused(NodeEntry& node, const Error& why);
+    static bool waits_for_image(const NodeEntry& node);
     void look_at_stops(NodeEntry& node);             // at the first of its leases' times
     void give_up(NodeEntry& node, std::string why);  // its provider is to end it, whatever is on it
     void take_back_waiting(const NodeEntry& node);

@@ -266,12 +266,13 @@ std::string hash_of(const TaskEnvironment& environment) {
 }
 
 void without_image(TaskEnvironment& environment) {
-    if (environment.image.empty()) return;
+    const std::string image = std::exchange(environment.image, "");
+    // Who names an interpreter means one of the machine.
+    if (image.empty() || !environment.interpreter.empty()) return;
     environment.notices.insert(
         environment.notices.begin(),
-        "environment '" + environment.name + "': image '" + environment.image +
+        "environment '" + environment.name + "': image '" + image +
             "' is not started on this pool; the command runs on the machine itself");
-    environment.image.clear();
 }
 
 Result<TaskEnvironment> resolve(const Definition& definition) {

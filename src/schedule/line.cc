@@ -222,8 +222,10 @@ void Line::turn(Sharer& sharer, int ranks, std::uint64_t served) {
     const TurnKey was = turn_of(sharer);
     sharer.on_nodes += static_cast<std::size_t>(ranks);  // wraps for those that leave
     if (served > 0) sharer.served = served;
+    bool held = false;
     for (const auto& [priority, queue] : sharer.queues) {
         if (queue.held) {
+            held = true;
             auto moved = sharer.stake->held.extract({-priority, was});
             moved.value().second = turn_of(sharer);
             sharer.stake->held.insert(std::move(moved));
@@ -233,6 +235,7 @@ void Line::turn(Sharer& sharer, int ranks, std::uint64_t served) {
         moved.value() = turn_of(sharer);
         levels_.at(priority).turns.insert(std::move(moved));
     }
+    if (held) wake(*sharer.stake);  // another one may be the first of them now
 }
 
 std::size_t Line::before(const TaskEntry& task) const {

@@ -81,7 +81,8 @@ Result<void> StoredUse::check(const Services& services, const std::string& user,
         const Quota quota = services.control.quota_that_holds(owner);
         if (!quota.stored || *quota.stored == kUnlimited) continue;
         const std::uint64_t used = of(owner);
-        if (used + more <= static_cast<std::uint64_t>(*quota.stored)) continue;
+        const auto limit = static_cast<std::uint64_t>(*quota.stored);
+        if (more <= limit - std::min(used, limit)) continue;
         for (const Control::QuotaView& view : services.control.quotas())
             if (view.owner.is == is && view.owner.id == id) owner = view.owner;
         return over_quota(owner, kQuotaFields[3], static_cast<std::int64_t>(used), *quota.stored,

@@ -14,6 +14,7 @@
 #include "io/apart.h"
 #include "io/posix/files.h"
 #include "link/bridge.h"
+#include "model/pulling.h"
 #include "provider/container/engine.h"
 #include "provider/container/settings.h"
 #include "provider/container/wire.h"
@@ -188,12 +189,12 @@ Task<Result<std::string>> ContainerProvider::State::pulled(std::shared_ptr<State
     }
     Result<void> done;
     for (int i = 0; i < 2; ++i) {
-        self->say(id, "pulling image " + image);
+        self->say(id, std::string(kPulling) + image);
         auto told = std::make_shared<Span>(self->clock.since_boot());
         std::function<void(std::string)> says = [self, id, image, told](const std::string& words) {
             if (self->clock.since_boot() - *told < 1s) return;
             *told = self->clock.since_boot();
-            self->say(id, "pulling image " + image + ": " + words);
+            self->say(id, std::string(kPulling) + image + ": " + words);
         };
         done = co_await engine->pull(image, std::move(says));
         if (self->over) co_return fail(Code::Canceled, "Canceled", "the provider has ended");

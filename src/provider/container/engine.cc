@@ -251,7 +251,7 @@ Task<Result<Json>> Engine::inspect(std::string container) {
 
 Task<Result<void>> Engine::remove(std::string container) {
     http::ClientRequest wanted =
-        request("DELETE", "/containers/" + percent_encode(container) + "?force=1");
+        request("DELETE", "/containers/" + percent_encode(container) + "?force=1&v=1");
     TURNOUT_CO_TRY(const Answer answer, co_await ask(client_, std::move(wanted), socket_));
     if (answer.status != 204 && answer.status != 404)
         co_return refused_by("a container cannot be removed", answer.status, answer.body);

@@ -73,7 +73,7 @@ const resources::Description& container_settings() {
                  .kind = Kind::Whole,
                  .help = "Number of the user that runs in them; 1000 if absent.",
                  .least = 1,
-                 .most = 2'000'000'000},
+                 .most = 2'097'151},  // what fits into the head of an archive
                 {.yaml = "pids",
                  .rest = "",
                  .kind = Kind::Whole,

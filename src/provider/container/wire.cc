@@ -26,8 +26,8 @@ void Archive::head(std::string_view path, std::uint32_t owner, unsigned mode, st
     TURNOUT_CHECK(path.size() < 100, "a short path in an archive");
     char block[kTarBlock] = {};
     const auto octal = [&](std::size_t at, std::size_t width, std::uint64_t value) {
-        std::snprintf(block + at, width, "%0*llo", static_cast<int>(width) - 1,
-                      static_cast<unsigned long long>(value));
+        for (std::size_t i = width - 1; i-- > 0; value >>= 3)
+            block[at + i] = static_cast<char>('0' + (value & 7));
     };
     path.copy(block, path.size());
     octal(100, 8, mode);
