@@ -79,8 +79,7 @@ Result<Metadata> parse_metadata(std::string_view text, const std::string& issuer
           Place{"userinfo_endpoint", &Metadata::userinfo, false}}) {
         const std::string url = json->at(place.name).as_string();
         if (url.empty() && !place.needed) continue;
-        // Providers may have a query there, which is not a secret.
-        if (!is_safe_url(std::string_view(url).substr(0, url.find('?'))))
+        if (!is_safe_endpoint(url, issuer))
             return invalid("the provider's '" + std::string(place.name) + "' is " + shown(url) +
                                ": expected an https address",
                            place.name);
@@ -164,7 +163,22 @@ Task<Result<Provider::Answer>> Provider::ask(http::ClientRequest request, std::s
 Task<Result<Metadata>> Provider::metadata(bool anew) {
     Turns::Turn turn(turns_, "metadata");
     co_await turn;
-    if (metadata_ && !anew && clock_.since_boot() < metadata_until_) co_return *metadata_;
+    const Span now = clock_.since_boot();
+    if (metadata_ && !anew && now < metadata_until_) co_return *metadata_;
+    if (metadata_failed_ && !anew && now < metadata_failed_->until)
+        co_return Failure(metadata_failed_->error);
+    Result<Metadata> found = co_await ask_metadata();
+    if (!found) co_return remember(metadata_failed_, found.error());
+    metadata_failed_.reset();
+    co_return found;
+}
+
+Failure Provider::remember(std::optional<Failed>& failed, Error error) const {
+    failed = Failed{error, clock_.since_boot() + kBetweenLooks};
+    return Failure(std::move(error));
+}
+
+Task<Result<Metadata>> Provider::ask_metadata() {
     http::ClientRequest request;
     std::string base = settings_.issuer;
     while (base.ends_with('/')) base.pop_back();
@@ -185,16 +199,25 @@ Task<Result<void>> Provider::fetch_keys(bool newer) {
     co_await turn;
     const Span now = clock_.since_boot();
     const bool fresh = keys_asked_ && now < keys_until_;
-    if (fresh && (!newer || now < *keys_asked_ + kBetweenLooks)) co_return Result<void>();
+    const bool recent = keys_asked_ && now < *keys_asked_ + kBetweenLooks;
+    if (fresh && (!newer || recent)) co_return Result<void>();
+    if (keys_failed_ && now < keys_failed_->until) co_return Failure(keys_failed_->error);
+    keys_asked_ = now;
+    Result<void> got = co_await ask_keys(data.keys);
+    if (!got) co_return remember(keys_failed_, got.error());
+    keys_failed_.reset();
+    co_return got;
+}
+
+Task<Result<void>> Provider::ask_keys(std::string url) {
     http::ClientRequest request;
-    request.url = data.keys;
+    request.url = std::move(url);
     TURNOUT_CO_TRY(const Answer answer, co_await ask(std::move(request), "its keys"));
     if (answer.status != 200)
         co_return strange("does not show its keys: it answered with HTTP status " +
                           std::to_string(answer.status));
     TURNOUT_CO_TRY(keys_, parse_key_set(answer.body));
-    keys_asked_ = clock_.since_boot();
-    keys_until_ = *keys_asked_ + lifetime_of(answer.headers);
+    keys_until_ = clock_.since_boot() + lifetime_of(answer.headers);
     co_return Result<void>();
 }
 
@@ -316,11 +339,10 @@ Task<Result<DeviceLogin>> Provider::begin_device() {
     login.interval =
         std::chrono::seconds(std::clamp<std::int64_t>(json->at("interval").as_int(5), 1, 60));
     if (login.device_code.empty() || login.user_code.empty() ||
-        !is_safe_url(login.address.substr(0, login.address.find('?'))) ||
-        login.user_code.size() > 64 || login.life == Span{})
+        !is_safe_endpoint(login.address, settings_.issuer) || login.user_code.size() > 64 ||
+        login.life == Span{})
         co_return strange("begins no login for a device: its answer is not complete");
-    if (!is_safe_url(login.complete_address.substr(0, login.complete_address.find('?'))))
-        login.complete_address.clear();
+    if (!is_safe_endpoint(login.complete_address, settings_.issuer)) login.complete_address.clear();
     co_return login;
 }
 
@@ -350,6 +372,7 @@ Task<Result<std::optional<Identity>>> Provider::ask_device(Secret device_code, b
 Task<Result<Json>> Provider::look() {
     TURNOUT_CO_TRY(const Metadata data, co_await metadata(true));
     keys_until_ = {};
+    keys_failed_.reset();
     TURNOUT_CO_TRY_VOID(co_await fetch_keys(true));
     Json keys = Json::array();
     for (const ProviderKey& one : keys_)

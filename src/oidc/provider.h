@@ -83,7 +83,8 @@ public:
     // Asks for everything anew: {authorizationEndpoint, …, keys: [{id, algorithm}]}.
     Task<Result<Json>> look();
 
-    // So long no newer keys are asked for, whatever tokens name.
+    // So long no newer keys are asked for, whatever tokens name, and so long whoever asks is told
+    // that the provider failed just now: they would wait for it one after the other.
     static constexpr Span kBetweenLooks = 5s;
 
 private:
@@ -114,6 +115,14 @@ private:
     std::vector<ProviderKey> keys_;
     Span metadata_until_{}, keys_until_{};
     std::optional<Span> keys_asked_;
+    struct Failed {
+        Error error;
+        Span until{};
+    };
+    Failure remember(std::optional<Failed>& failed, Error error) const;
+    std::optional<Failed> metadata_failed_, keys_failed_;
+    Task<Result<Metadata>> ask_metadata();
+    Task<Result<void>> ask_keys(std::string url);
 };
 
 }  // namespace turnout::oidc

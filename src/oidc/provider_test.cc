@@ -113,9 +113,31 @@ TEST_F(OidcProvider, ALoginOnATerminal) {
 
 TEST_F(OidcProvider, WhenItDoesNotAnswer) {
     remote.down = true;
-    EXPECT_EQ(finish().error().reason, "ProviderUnreachable");
+    // Whoever asks right after that does not wait for it once more.
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(finish().error().reason, "ProviderUnreachable");
+    EXPECT_EQ(remote.asked["nobody"], 1);
     remote.down = false;
+    EXPECT_FALSE(finish());
+    EXPECT_TRUE(wait(provider.look())) << "an operator looks at it now";
+    loop.pass(Provider::kBetweenLooks);
     EXPECT_TRUE(finish());
+}
+
+TEST_F(OidcProvider, WhenItDoesNotShowItsKeys) {
+    remote.keys_down = true;
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(finish().error().reason, "ProviderFault");
+    EXPECT_EQ(remote.asked["/jwks"], 1);
+    loop.pass(Provider::kBetweenLooks);
+    remote.keys_down = false;
+    ASSERT_TRUE(finish());
+    EXPECT_EQ(remote.asked["/jwks"], 2);
+    // Those that are known go on being good while it does not show the newest.
+    loop.pass(Provider::kBetweenLooks);
+    const auto first = std::move(remote.signer);
+    remote.rotate("k2");
+    remote.keys_down = true;
+    for (int i = 0; i < 3; ++i) EXPECT_FALSE(finish());
+    EXPECT_EQ(remote.asked["/jwks"], 3);
 }
 
 TEST(OidcMetadata, IsOfThatProviderAndSafe) {
@@ -138,6 +160,10 @@ TEST(OidcMetadata, IsOfThatProviderAndSafe) {
     EXPECT_FALSE(data("https://b.example", "https://a.example/t"));
     EXPECT_FALSE(data("https://a.example", "http://a.example/t")) << "the secret in clear";
     EXPECT_FALSE(data("https://a.example", ""));
+    EXPECT_FALSE(data("https://a.example", "http://127.0.0.1:80/t")) << "what listens here";
+    for (const char* unsafe : {"https://a.example/t?x=\r\nHost: b", "https://a.example/t?x y",
+                               "https://a.example/t?x#y", "https://a.example/\x7f"})
+        EXPECT_FALSE(data("https://a.example", unsafe)) << unsafe;
     EXPECT_FALSE(parse_metadata("[]", "https://a.example"));
     http::Headers headers;
     EXPECT_EQ(lifetime_of(headers), 1h);

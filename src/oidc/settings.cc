@@ -33,6 +33,11 @@ constexpr std::string_view kAllKeys =
     "issuer, client_id, client_secret_file, ca_file, url, scopes, user_claim, name_claim, "
     "groups_claim, session, token, roles";
 
+bool has_controls(std::string_view text) {
+    return std::ranges::any_of(
+        text, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+}
+
 class SettingsReader {
 public:
     explicit SettingsReader(const YamlDocument& document) : document_(document) {}
@@ -70,6 +75,11 @@ public:
                 return bad(pointer_to("", name), value.as_string(),
                            "an address that begins with https:// (http:// only for this machine "
                            "itself) and has no query");
+        while (settings.url.ends_with('/')) settings.url.pop_back();
+        if (!settings.url.empty() && !is_origin(settings.url))
+            return bad(pointer_to("", "url"), settings.url,
+                       "an address as browsers say it: in small letters, without a path and "
+                       "without ':443', such as https://gpu.example or https://gpu.example:8443");
         return {};
     }
 
@@ -77,9 +87,7 @@ private:
     Result<std::string> text_at(const std::string& pointer, const Json& value,
                                 std::string_view expected) const {
         const std::string text = document_.text(pointer, value);
-        if (text.empty() || text.size() > kLongestText || std::ranges::any_of(text, [](char c) {
-                return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-            }))
+        if (text.empty() || text.size() > kLongestText || has_controls(text))
             return bad(pointer, said(pointer, value), std::string(expected));
         return text;
     }
@@ -169,6 +177,26 @@ private:
 
 }  // namespace
 
+bool is_safe_endpoint(std::string_view url, std::string_view issuer) {
+    return is_safe_url(url.substr(0, url.find('?'))) && !has_controls(url) &&
+           url.find_first_of("# ") == std::string_view::npos &&
+           (url.starts_with("https://") || issuer.starts_with("http://"));
+}
+
+bool is_origin(std::string_view url) {
+    if (!is_safe_url(url)) return false;
+    const bool tls = url.starts_with("https://");
+    const std::string_view host = url.substr(tls ? 8 : 7);
+    const std::size_t colon = host.find(':', host.starts_with('[') ? host.find(']') : 0);
+    if (colon != std::string_view::npos) {
+        const std::string_view port = host.substr(colon + 1);
+        if (port.empty() || port.front() == '0' || port == (tls ? "443" : "80") ||
+            !std::ranges::all_of(port, is_digit))
+            return false;
+    }
+    return to_lower(url) == url && host.find('/') == std::string_view::npos;
+}
+
 bool Settings::same_as(const Settings& other) const {
     for (const TextKey& text : kTexts)
         if (this->*(text.value) != other.*(text.value)) return false;
@@ -181,7 +209,9 @@ bool is_safe_url(std::string_view url) {
     if (!tls && !url.starts_with("http://")) return false;
     const std::string_view rest = url.substr(tls ? 8 : 7);
     const std::string_view authority = rest.substr(0, rest.find('/'));
-    if (authority.empty() || url.find_first_of("?#@\\ ") != std::string_view::npos) return false;
+    if (authority.empty() || url.find_first_of("?#@\\ ") != std::string_view::npos ||
+        has_controls(url))
+        return false;
     if (tls) return true;
     std::string_view host = authority;
     if (host.starts_with('[')) return host.starts_with("[::1]");
@@ -196,7 +226,6 @@ Result<Settings> parse_settings(std::string_view text, std::string file) {
     settings.file = file;
     const YamlDocument document = TURNOUT_TRY(parse_yaml(text, std::move(file)));
     TURNOUT_TRY(SettingsReader(document).read(settings));
-    while (settings.url.ends_with('/')) settings.url.pop_back();
     return settings;
 }
 

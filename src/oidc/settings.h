@@ -48,4 +48,12 @@ Result<Settings> parse_settings(std::string_view text, std::string file);
 // A URL that credentials may be sent to: https, or http to this very machine.
 bool is_safe_url(std::string_view url);
 
+// The same of one that the provider of that issuer names, which may have a query. http only if the
+// issuer is of this machine itself: another's documents lead nowhere here.
+bool is_safe_endpoint(std::string_view url, std::string_view issuer);
+
+// As a browser says it: scheme and host in small letters, no path, no port that goes without
+// saying.
+bool is_origin(std::string_view url);
+
 }  // namespace turnout::oidc

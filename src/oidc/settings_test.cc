@@ -69,6 +69,17 @@ TEST(OidcSettings, MistakesAreToldWithTheirPlace) {
         EXPECT_NE(refusal(text).find(told), std::string::npos) << text << "\n" << refusal(text);
     }
     EXPECT_EQ(refusal(least + roles + "client_secret: hush\n").find("hush"), std::string::npos);
+    // This server's address: browsers say it in one way.
+    for (const char* fits : {"https://a", "https://a/", "https://a.example:8443", "http://[::1]:80",
+                             "http://127.0.0.1:8080", "https://[2001:db8::1]"})
+        EXPECT_EQ(refusal(least + roles + "url: " + fits + "\n") == "",
+                  std::string_view(fits) != "http://[::1]:80")
+            << fits;
+    for (const char* wrong : {"https://a:443", "https://A.example", "HTTPS://a", "https://a/b",
+                              "https://a:", "https://a:x", "https://a:08443", "https://"})
+        EXPECT_NE(refusal(least + roles + "url: '" + wrong + "'\n").find("oidc.yaml:4:1: url is"),
+                  std::string::npos)
+            << wrong;
 }
 
 TEST(OidcSettings, WhereCredentialsMayGo) {
@@ -77,7 +88,7 @@ TEST(OidcSettings, WhereCredentialsMayGo) {
         EXPECT_TRUE(is_safe_url(safe)) << safe;
     for (const char* unsafe :
          {"http://a", "http://127.evil.example", "http://localhost.evil", "https://", "https://a@b",
-          "ftp://a", "//a", "", "https://a\\b", "http://[::2]"})
+          "ftp://a", "//a", "", "https://a\\b", "http://[::2]", "https://a/\n", "https://a\x7f"})
         EXPECT_FALSE(is_safe_url(unsafe)) << unsafe;
 }
 

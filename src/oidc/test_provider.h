@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "io/signature/test_signer.h"
 #include "oidc/provider.h"
+#include "store/turns.h"
 
 namespace turnout::oidc {
 
@@ -52,13 +53,14 @@ public:
     std::string issuer = "https://login.example";
     std::string key_id, subject = "s-1", user = "Ann", nonce;
     std::vector<std::string> groups = {"lab"};
-    bool groups_in_token = true, device = true, down = false;
+    bool groups_in_token = true, device = true, down = false, keys_down = false;
     std::string device_error = "authorization_pending";  // "" = confirmed
     std::string code = "a-code", challenge;              // that was sent with the login
     std::unique_ptr<TestSigner> signer;
     std::map<std::string, int> asked;                       // by path
     std::vector<std::pair<std::string, std::string>> form;  // of the last request
     std::string authorization;
+    Turns gate;  // whoever has its turn holds up all answers
 
 private:
     Json group_list() const {
@@ -74,11 +76,14 @@ private:
     struct Client : http::Client {
         explicit Client(TestProvider& of) : provider(of) {}
         Task<Result<http::ClientResponse>> send(http::ClientRequest request) override {
+            Turns::Turn turn(provider.gate, "");
+            co_await turn;
             co_return provider.answer(std::move(request));
         }
         TestProvider& provider;
     };
     Result<http::ClientResponse> answer(http::ClientRequest request) {
+        if (down) ++asked["nobody"];
         if (down) return fail(Code::Unavailable, "Down", "nobody answers");
         TURNOUT_CHECK(request.url.starts_with(issuer), "another host: " + request.url);
         const std::string path = request.url.substr(issuer.size());
@@ -94,6 +99,8 @@ private:
                                  {"userinfo_endpoint", issuer + "/me"},
                                  {"jwks_uri", issuer + "/jwks"}});
             if (device) body.set("device_authorization_endpoint", issuer + "/device");
+        } else if (path == "/jwks" && keys_down) {
+            status = 503;
         } else if (path == "/jwks") {
             body.set("keys", Json::array({signer->jwk(key_id)}));
         } else if (path == "/me") {

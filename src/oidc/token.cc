@@ -9,7 +9,7 @@
 namespace turnout::oidc {
 namespace {
 
-constexpr std::size_t kLongestToken = 64 << 10, kLongestKeySet = 512 << 10, kMostKeys = 100;
+constexpr std::size_t kLongestToken = 64 << 10, kLongestKeySet = 512 << 10, kMostKeys = 20;
 constexpr std::size_t kLongestSubject = 255;  // OpenID Connect Core, 2
 
 Failure malformed(std::string_view what) {

@@ -137,6 +137,9 @@ TEST_F(IdToken, KeysThatAreNone) {
     EXPECT_FALSE(parse_key_set("[]"));
     EXPECT_FALSE(parse_key_set("{}"));
     EXPECT_FALSE(parse_key_set("{"));
+    Json many = Json::array();
+    for (int i = 0; i < 21; ++i) many.push(Json::object({{"kty", "EC"}}));
+    EXPECT_FALSE(parse_key_set(Json::object({{"keys", many}}).dump()));
     Json encrypting = rsa->jwk("e"), other = rsa->jwk("o"), damaged = rsa->jwk("d"),
          secret = Json::object({{"kty", "oct"}, {"k", "c2VjcmV0"}, {"kid", "s"}});
     encrypting.set("use", "enc");

@@ -23,6 +23,10 @@ struct Url {
 };
 
 Result<Url> parse_url(const std::string& text) {
+    // They would end the request's line, or begin another header.
+    if (std::ranges::any_of(
+            text, [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7f; }))
+        return invalid("a URL with a space or a control character in it is not supported");
     Url url;
     std::string_view rest = text;
     if (rest.starts_with("https://")) {

@@ -740,6 +740,10 @@ TEST_F(HttpTest, ClientErrorsSayWhat) {
         return result ? Error{} : result.error();
     };
     EXPECT_EQ(error(get("ftp://x/")).code, Code::InvalidArgument);
+    for (const char* more : {" HTTP/1.1", "\r\nX: y", "\x7f"})
+        EXPECT_EQ(error(get("http://" + listener->address() + "/a" + more)).code,
+                  Code::InvalidArgument)
+            << more;
     EXPECT_EQ(error(get("https://127.0.0.1:1/")).code, Code::FailedPrecondition);
     EXPECT_EQ(error(get("http://host.invalid/")).code, Code::Unavailable);
     const std::string address = listener->address();

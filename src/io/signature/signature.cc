@@ -13,7 +13,7 @@ namespace turnout {
 namespace {
 
 constexpr std::size_t kCoordinate = 32;  // bytes of a number of P-256
-constexpr int kLeastBits = 2048, kMostBits = 8192;
+constexpr int kLeastBits = 2048, kMostBits = 4096;
 constexpr std::size_t kLongestExponent = 8;
 
 template <class T, void (*Free)(T*)>
@@ -84,14 +84,14 @@ std::string_view name_of(SignatureKind kind) {
 
 Result<PublicKey> PublicKey::rsa(std::string_view modulus, std::string_view exponent) {
     if (modulus.size() > kMostBits / 8 || exponent.empty() || exponent.size() > kLongestExponent)
-        return invalid("this is no RSA key of 2,048 to 8,192 bits");
+        return invalid("this is no RSA key of 2,048 to 4,096 bits");
     const Number n = number_of(modulus), e = number_of(exponent);
     const Build build(OSSL_PARAM_BLD_new());
     if (!n || !e || !build || BN_num_bits(n.get()) < kLeastBits ||
         BN_num_bits(n.get()) > kMostBits || BN_is_odd(e.get()) != 1 || BN_is_one(e.get()) == 1 ||
         OSSL_PARAM_BLD_push_BN(build.get(), OSSL_PKEY_PARAM_RSA_N, n.get()) != 1 ||
         OSSL_PARAM_BLD_push_BN(build.get(), OSSL_PKEY_PARAM_RSA_E, e.get()) != 1)
-        return invalid("this is no RSA key of 2,048 to 8,192 bits");
+        return invalid("this is no RSA key of 2,048 to 4,096 bits");
     AnyKey key = key_from("RSA", build.get());
     if (!key) return invalid("this is no RSA key");
     return PublicKey(SignatureKind::Rs256, std::make_shared<const Key>(Key{std::move(key)}));
