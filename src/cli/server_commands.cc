@@ -551,7 +551,10 @@ Result<std::string> token_by_device(Context& context, client::Api& api) {
         std::this_thread::sleep_for(
             std::chrono::seconds(std::clamp<std::int64_t>(interval, 1, 60)));
         const Result<Json> answer = api.post("/turnout/login/device/poll", asked);
-        if (!answer && answer.error().code == Code::Unavailable) continue;
+        // Nor does it end with a connection that broke before the answer came.
+        if (!answer &&
+            (answer.error().code == Code::Unavailable || answer.error().code == Code::Ambiguous))
+            continue;
         if (!answer || answer->at("state").as_view() == "done") context.end_status();
         if (!answer) return Failure(answer.error());
         if (answer->at("state").as_view() == "done") return answer->at("token").as_string();

@@ -120,9 +120,11 @@ TEST_F(Audited, NoSecretGetsIntoIt) {
     world.send_raw("GET", "/msi/token?resource=x", "", "", {{"X-IDENTITY-HEADER", ann}});
     world.send_raw("GET", "/msi/token?resource=x", "", "", {{"X-IDENTITY-HEADER", ann + "wrong"}});
     call("PUT", in("/data/d/versions/1"), world.user, data());
+    call("PUT", in("/data/tks_ofabrowser/versions/1"), ann, data());
     std::string text;
     for (const Record& row : rows()) text += row.value;
-    for (const std::string& secret : {ann, owner, world.user, std::string("planted")})
+    for (const std::string& secret :
+         {ann, owner, world.user, std::string("planted"), std::string("ofabrowser")})
         EXPECT_EQ(text.find(secret), std::string::npos) << secret;
     EXPECT_NE(text.find("/data/***/versions/1"), std::string::npos) << text;
 }

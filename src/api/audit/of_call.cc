@@ -38,6 +38,7 @@ std::string without_secrets(std::string_view text, std::size_t most) {
         const std::size_t end = std::min(text.find_first_of("/ "), text.size());
         const std::string_view part = text.substr(0, end);
         const bool secret = part.find("tko_") != std::string_view::npos ||
+                            part.find("tks_") != std::string_view::npos ||
                             part.find("eyJ") != std::string_view::npos ||
                             part.find("sig=") != std::string_view::npos ||
                             part.find("sig%3") != std::string_view::npos;
