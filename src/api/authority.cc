@@ -199,6 +199,22 @@ public:
         return !record || *record;  // where it cannot be looked at nobody is said to guess
     }
 
+    Task<Result<void>> end_logins_but_of(std::string user, std::string subject) override {
+        Turns::Turn turn(turns_, "");
+        co_await turn;
+        TURNOUT_CO_TRY(const std::vector<ApiKey> begun, sessions());
+        TURNOUT_CO_TRY(const std::vector<ApiKey> keys, api_keys());
+        Batch batch;
+        for (const auto* rows : {&begun, &keys})
+            for (const ApiKey& one : *rows)
+                if (one.user == user && !one.subject.empty() && one.subject != subject)
+                    batch.erase(Table::Token, one.row);
+        if (!batch.empty()) {
+            TURNOUT_CO_TRY_VOID(co_await store_.commit(std::move(batch)));
+        }
+        co_return Result<void>();
+    }
+
     using InstanceAuthority::create_api_key;
     Task<Result<MadeApiKey>> create_api_key(NewApiKey wanted) override {
         Turns::Turn turn(turns_, "");
@@ -253,6 +269,7 @@ public:
         batch.erase(Table::Token, row);
         // Named: g++ 12 frees twice what is made in braces beside a co_await.
         NewApiKey same{std::move(key.user), std::move(key.name), key.expires, key.limits};
+        same.subject = std::move(key.subject);
         co_return co_await write(std::move(same), std::move(batch));
     }
 
@@ -365,6 +382,7 @@ private:
         if (wanted.limits.read_only) document.set("readOnly", true);
         if (!wanted.origin.empty()) document.set("origin", wanted.origin);
         if (!wanted.by.empty()) document.set("by", wanted.by);
+        if (!wanted.subject.empty()) document.set("subject", wanted.subject);
         Record record{to_hex(sha256(secret.reveal())), document.dump()};
         batch.put(Table::Token, record.key, record.value, kAbsent);
         TURNOUT_CO_TRY([[maybe_unused]] const auto revision,
@@ -390,6 +408,7 @@ private:
             key.expires = Instant{expires.as_int()};
         key.origin = document.at("origin").as_string();
         key.by = document.at("by").as_string();
+        key.subject = document.at("subject").as_string();
         return key;
     }
 

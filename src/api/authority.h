@@ -38,6 +38,9 @@ struct ApiKey {
     // link, without which it is over; "" = by none. A session's secret opens nothing as a bearer.
     std::string origin = {};
     std::string by = {};
+    // Of what a login by an identity provider made, and of what was made with that: as whom the
+    // provider knows whoever it was, see subject_text(); "" = of no login.
+    std::string subject = {};
     bool is_session() const { return !origin.empty(); }
 };
 struct NewApiKey {
@@ -47,6 +50,7 @@ struct NewApiKey {
     access::Limits limits = {};
     std::string origin = {};  // makes it a session
     std::string by = {};
+    std::string subject = {};
 };
 struct MadeApiKey {
     Secret secret;  // shown this once
@@ -67,6 +71,8 @@ public:
     // Of a user with many the oldest is over.
     virtual Task<Result<MadeApiKey>> create_session(NewApiKey wanted) = 0;
     virtual Task<Result<void>> end_sessions(std::string user) = 0;
+    // Sessions and tokens that logins of any other subject made for that user.
+    virtual Task<Result<void>> end_logins_but_of(std::string user, std::string subject) = 0;
     // At once, for it and for all tokens that were made with it. `row`: see ApiKey.
     virtual Task<Result<void>> revoke_api_key(std::string row) = 0;
     // Another secret for the same; the one before is worth nothing from then on.

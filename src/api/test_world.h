@@ -184,8 +184,7 @@ public:
         const std::size_t question = target.find('?');
         request.path = target.substr(0, question);
         if (question != std::string::npos) request.query = target.substr(question + 1);
-        request.peer = {
-            .carrier = http::Carrier::Tls, .loopback = true, .address = "127.0.0.1:5000"};
+        request.peer = {.carrier = http::Carrier::Tls, .loopback = true, .address = peer_address};
         request.headers.set("Host", "localhost:8443");
         if (!bearer.empty()) request.headers.set("Authorization", "Bearer " + bearer);
         for (auto& [name, value] : headers) request.headers.set(name, value);
@@ -267,6 +266,7 @@ public:
     std::unique_ptr<InstanceAuthority> authority;
     std::unique_ptr<Audit> audit;
     Services services;
+    std::string peer_address = "127.0.0.1:5000";  // of whoever asks
     // Of logins: nothing, until a test says otherwise.
     std::optional<oidc::Settings> oidc_settings;
     std::function<std::unique_ptr<http::Client>()> oidc_client;

@@ -17,6 +17,10 @@ namespace {
 
 constexpr Span kLoginLife = 10min;
 constexpr std::size_t kMostPending = 500, kMostPendingOfOne = 30;
+// So long a place is kept for one for which the provider is being asked.
+constexpr Span kBeginning = 2min;
+// Says in the query that the browser was sent to the address that oidc.yaml names.
+constexpr std::string_view kSentHere = "sent";
 constexpr std::size_t kMaxLoginBody = 16 << 10;
 // A word of the audit: nobody needs it to be allowed.
 constexpr std::string_view kLogIn = "Turnout/sessions/login/action";
@@ -29,6 +33,25 @@ std::string hash_of(std::string_view secret) {
 std::string place_of(const Call& call) {
     const std::string& address = call.request.peer.address;
     return address.substr(0, address.rfind(':'));
+}
+
+// Whom the bounds are for: whoever has one address of IPv6 has all of its /64.
+std::string network_of(const Call& call) {
+    std::string place = place_of(call);
+    std::erase_if(place, [](char c) { return c == '[' || c == ']'; });
+    if (place.find(':') == std::string::npos || place.find('.') != std::string::npos) return place;
+    const std::size_t gap = place.find("::");
+    std::vector<std::string> parts = split(place.substr(0, gap), ':');
+    if (gap != std::string::npos) {
+        if (gap == 0) parts.clear();
+        const std::string rest = place.substr(gap + 2);
+        const std::vector<std::string> last =
+            rest.empty() ? std::vector<std::string>() : split(rest, ':');
+        while (parts.size() + last.size() < 8) parts.emplace_back("0");
+        parts.insert(parts.end(), last.begin(), last.end());
+    }
+    parts.resize(4);
+    return join(parts, ":") + "::/64";
 }
 
 // What people know it by, in a list of them: what the browser says of itself, in short.
@@ -96,17 +119,28 @@ Task<Result<std::shared_ptr<oidc::Provider>>> Logins::provider() {
     };
     if (!sources_.settings) co_return none();
     Result<std::optional<oidc::Settings>> settings = co_await sources_.settings();
-    if (!settings)
-        co_return fail(Code::FailedPrecondition, "OidcFault",
-                       "this server's oidc.yaml has a mistake, which `turnout oidc check` shows to "
-                       "its operator");
+    const auto fault = [] {
+        return fail(Code::FailedPrecondition, "OidcFault",
+                    "this server's oidc.yaml has a mistake, which `turnout oidc check` shows to "
+                    "its operator");
+    };
+    if (!settings) co_return fault();
     if (!*settings) co_return none();
     if (!provider_ || !provider_->settings().same_as(**settings)) {
-        TURNOUT_CO_TRY(auto client, sources_.client(**settings));
-        provider_ = std::make_shared<oidc::Provider>(std::move(**settings), std::move(client),
+        auto client = sources_.client(**settings);
+        if (!client) co_return fault();
+        provider_ = std::make_shared<oidc::Provider>(std::move(**settings), std::move(*client),
                                                      services_.clock);
     }
     co_return provider_;
+}
+
+Task<Result<void>> Logins::check_still(std::shared_ptr<oidc::Provider> with) {
+    const auto now = co_await provider();
+    if (now && *now == with) co_return Result<void>();
+    co_return fail(Code::PermissionDenied, "SettingsChanged",
+                   "the server's settings of its identity provider changed meanwhile: log in "
+                   "again");
 }
 
 Result<access::Scope> Logins::scope_of(const oidc::GroupRole& role) {
@@ -157,6 +191,30 @@ Result<void> Logins::make_room(Map& pending, const std::string& from) {
         return {};
     return fail(Code::ResourceExhausted, "TooManyLogins",
                 "too many logins have begun and did not end: try again in some minutes");
+}
+
+// Nobody is refused for logins that were left: the oldest of that address goes, and if there are
+// too many in all, of the address that has the most.
+void Logins::make_room_in_browsers(const std::string& from) {
+    const Span now = services_.clock.since_boot();
+    std::erase_if(in_browser_, [&](const auto& item) { return item.second.until <= now; });
+    std::map<std::string, std::size_t> counts;
+    for (const auto& [state, login] : in_browser_) ++counts[login.from];
+    std::string whose;
+    if (counts[from] >= kMostPendingOfOne)
+        whose = from;
+    else if (in_browser_.size() >= kMostPending)
+        whose = std::ranges::max_element(counts, {}, [](const auto& item) {
+                    return item.second;
+                })->first;
+    else
+        return;
+    auto oldest = in_browser_.end();
+    for (auto item = in_browser_.begin(); item != in_browser_.end(); ++item)
+        if (item->second.from == whose &&
+            (oldest == in_browser_.end() || item->second.until < oldest->second.until))
+            oldest = item;
+    in_browser_.erase(oldest);
 }
 
 // ---- sessions ----
@@ -239,10 +297,10 @@ Logins::Answer Logins::make_link(Call& call) {
         co_return fail(Code::PermissionDenied, "AuthorizationFailed",
                        "an access token makes no links to log in: that takes the key that it was "
                        "got with ('turnout login' keeps it)");
-    TURNOUT_CO_TRY_VOID(make_room(once_, place_of(call)));
+    TURNOUT_CO_TRY_VOID(make_room(once_, network_of(call)));
     Once once;
     once.who = call.principal;
-    once.from = place_of(call);
+    once.from = network_of(call);
     TURNOUT_CO_TRY(const std::vector<ApiKey> keys, authority_.api_keys());
     for (const ApiKey& key : keys)
         if (key.row == call.principal.key) once.expires = key.expires;
@@ -311,15 +369,20 @@ Logins::Answer Logins::show_login(Call& call) {
 Logins::Answer Logins::go_to_provider(Call& call) {
     const auto there = co_await provider();
     if (!there) co_return refused_page(services_, there.error());
-    if (const auto room = make_room(in_browser_, place_of(call)); !room)
-        co_return refused_page(services_, room.error());
     const std::string& url = (*there)->settings().url;
     http::Response response;
     response.status = 303;
     response.headers.set("Cache-Control", "no-store");
     response.headers.set("Referrer-Policy", "no-referrer");
     if (!url.empty() && url != call.origin) {  // the provider knows that one
-        response.headers.set("Location", url + "/login/oidc?to=" +
+        if (!call.query_value(kSentHere).empty())
+            co_return refusal_page(
+                services_.random, 409,
+                "This server's oidc.yaml says that browsers reach it at " + url +
+                    ", but what comes from there comes as " + shown(call.origin) +
+                    ". Its operator sets 'url' to that, or has the proxy before this server pass "
+                    "the header 'Host' on and speak https to it.");
+        response.headers.set("Location", url + "/login/oidc?" + std::string(kSentHere) + "=1&to=" +
                                              percent_encode(page_to_go_to(call.query_value("to"))));
         co_return response;
     }
@@ -330,7 +393,7 @@ Logins::Answer Logins::go_to_provider(Call& call) {
     begun.login.verifier = Secret(to_base64url(services_.random.bytes(48)));
     begun.login.redirect = call.origin + "/oidc/callback";
     begun.to = page_to_go_to(call.query_value("to"));
-    begun.from = place_of(call);
+    begun.from = network_of(call);
     begun.until = services_.clock.since_boot() + kLoginLife;
     const Secret browser(to_base64url(services_.random.bytes(24)));
     begun.cookie_hash = hash_of(browser.reveal());
@@ -339,6 +402,7 @@ Logins::Answer Logins::go_to_provider(Call& call) {
     response.headers.set("Location", *address);
     response.headers.add("Set-Cookie", login_cookie(call, browser, kLoginLife));
     const std::string state = begun.login.state;
+    make_room_in_browsers(begun.from);  // here, because others have begun meanwhile
     in_browser_[state] = std::move(begun);
     co_return response;
 }
@@ -370,10 +434,14 @@ Logins::Answer Logins::come_back(Call& call) {
     Result<oidc::Identity> who =
         co_await begun.provider->finish(begun.login, std::move(code), std::move(issuer));
     if (!who) co_return refused_page(services_, who.error());
+    // What it had when it began may not be what its operator wants now.
+    const Result<void> still = co_await check_still(begun.provider);
+    if (!still) co_return refused_page(services_, still.error());
     const Result<User> user = co_await admit(std::move(*who), begun.provider);
     if (!user) co_return refused_page(services_, user.error());
     NewApiKey wanted;
     wanted.user = user->name;
+    wanted.subject = subject_text(*user);
     wanted.expires = services_.clock.now() + settings.session;
     co_return co_await begin_session(call, std::move(wanted), begun.to);
 }
@@ -381,16 +449,33 @@ Logins::Answer Logins::come_back(Call& call) {
 // ---- by the provider, on a terminal ----
 
 Logins::Answer Logins::begin_device(Call& call) {
-    TURNOUT_CO_TRY_VOID(make_room(on_terminal_, place_of(call)));
     TURNOUT_CO_TRY(const auto there, co_await provider());
-    OnTerminal begun;
-    begun.provider = there;
-    TURNOUT_CO_TRY(begun.login, co_await there->begin_device());
+    TURNOUT_CO_TRY_VOID(make_room(on_terminal_, network_of(call)));
+    const std::string handle = to_base64url(services_.random.bytes(32));
+    const std::string key = hash_of(handle);
+    {  // counted before the provider is asked: nobody has the handle yet
+        OnTerminal place;
+        place.asking = true;
+        place.from = network_of(call);
+        place.until = services_.clock.since_boot() + kBeginning;
+        on_terminal_[key] = std::move(place);
+    }
+    Result<oidc::DeviceLogin> login = co_await there->begin_device();
+    const auto found = on_terminal_.find(key);
+    if (found == on_terminal_.end())
+        co_return fail(Code::Unavailable, "ProviderUnreachable",
+                       "the identity provider took too long: log in again");
+    if (!login) {
+        on_terminal_.erase(found);
+        co_return Failure(login.error());
+    }
+    OnTerminal& begun = found->second;
     const Span now = services_.clock.since_boot();
-    begun.from = place_of(call);
+    begun.provider = there;
+    begun.login = std::move(*login);
+    begun.asking = false;
     begun.until = now + begun.login.life;
     begun.next = now + begun.login.interval;
-    const std::string handle = to_base64url(services_.random.bytes(32));
     const auto seconds = [](Span span) {
         return std::chrono::duration_cast<std::chrono::seconds>(span).count();
     };
@@ -400,7 +485,6 @@ Logins::Answer Logins::begin_device(Call& call) {
                               {"completeAddress", begun.login.complete_address},
                               {"interval", seconds(begun.login.interval)},
                               {"expiresIn", seconds(begun.login.life)}});
-    on_terminal_[hash_of(handle)] = std::move(begun);
     http::Response response = json_response(200, json);
     response.headers.set("Cache-Control", "no-store");
     co_return response;
@@ -440,8 +524,10 @@ Logins::Answer Logins::poll_device(Call& call) {
     }
     on_terminal_.erase(again);
     if (!who) co_return Failure(who.error());
+    TURNOUT_CO_TRY_VOID(co_await check_still(with));
     TURNOUT_CO_TRY(const User user, co_await admit(std::move(**who), with));
     NewApiKey wanted;
+    wanted.subject = subject_text(user);
     wanted.user = user.name;
     wanted.name = "login " + machine_in(body) + " " + to_hex(services_.random.bytes(3));
     wanted.expires = services_.clock.now() + with->settings().token;

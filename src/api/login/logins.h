@@ -74,8 +74,11 @@ private:
     Task<Result<std::shared_ptr<oidc::Provider>>> provider();
     Task<Result<User>> admit(oidc::Identity who, std::shared_ptr<oidc::Provider> provider);
     Result<access::Scope> scope_of(const oidc::GroupRole& role);
+    // The settings are still those of that provider, which was asked meanwhile.
+    Task<Result<void>> check_still(std::shared_ptr<oidc::Provider> provider);
     template <class Map>
     Result<void> make_room(Map& pending, const std::string& from);
+    void make_room_in_browsers(const std::string& from);
     Task<Result<http::Response>> begin_session(Call& call, NewApiKey wanted, std::string to);
 
     Answer show_ways(Call& call);
@@ -95,10 +98,11 @@ private:
     Services& services_;
     InstanceAuthority& authority_;
     const LoginSources sources_;
-    std::shared_ptr<oidc::Provider> provider_;       // shared with logins that began with it
-    std::map<std::string, Once> once_;               // by the hash of the code
-    std::map<std::string, InBrowser> in_browser_;    // by state
-    std::map<std::string, OnTerminal> on_terminal_;  // by the hash of the handle
+    std::shared_ptr<oidc::Provider> provider_;     // shared with logins that began with it
+    std::map<std::string, Once> once_;             // by the hash of the code
+    std::map<std::string, InBrowser> in_browser_;  // by state
+    // By the hash of the handle. Those for which the provider is being asked are there, too.
+    std::map<std::string, OnTerminal> on_terminal_;
 };
 
 }  // namespace turnout::api

@@ -86,6 +86,7 @@ protected:
     World world;
     oidc::TestProvider remote{world.loop};
     const std::string owner = world.wait(world.authority->create_api_key("admin"))->reveal();
+    std::vector<std::unique_ptr<World::Sent>> waiting;
 };
 
 TEST_F(LogIn, AnIdentityProviderInTheBrowser) {
@@ -137,9 +138,95 @@ TEST_F(LogIn, OneThatSomebodyElseBeganIsNotFinished) {
             refused.cookie);
     EXPECT_EQ(said.status, 403);
     EXPECT_EQ(said.text.find("<b>"), std::string::npos) << said.text;
-    // At most so many of one address.
-    for (int i = 0; i < 30; ++i) get("/login/oidc");
-    EXPECT_EQ(get("/login/oidc").status, 429);
+}
+
+// Those that were left lock nobody out.
+TEST_F(LogIn, ManyThatWereLeft) {
+    const Going oldest = go();
+    for (int i = 0; i < 29; ++i) {
+        world.loop.pass(1s);
+        go();
+    }
+    const Going newest = go();
+    EXPECT_EQ(come_back(oldest).status, 403);
+    EXPECT_EQ(come_back(newest).status, 200);
+    // In all: whoever has the most gives way.
+    world.peer_address = "10.0.0.1:1";
+    const Going alone = go();
+    const std::string challenge = remote.challenge, nonce = remote.nonce;
+    for (int i = 0; i < 600; ++i) {
+        world.peer_address = "10.0.1." + std::to_string(i % 30) + ":1";
+        go();
+    }
+    world.peer_address = "10.0.0.1:1";
+    remote.challenge = challenge;
+    remote.nonce = nonce;
+    EXPECT_EQ(come_back(alone).status, 200);
+}
+
+TEST_F(LogIn, ManyOnTerminalsAtOnce) {
+    {
+        Turns::Turn held(remote.gate, "");  // the provider is slow
+        std::vector<std::unique_ptr<World::Sent>> sent;
+        for (int i = 0; i < 31; ++i)
+            sent.push_back(world.begin_raw("POST", "/turnout/login/device", "{}", ""));
+        world.loop.settle();
+        EXPECT_EQ(std::ranges::count_if(sent, [](const auto& one) { return one->outcome.done(); }),
+                  1);
+        ASSERT_TRUE(sent.back()->outcome.done());
+        EXPECT_EQ(sent.back()->reply().status, 429);
+        for (auto& one : sent)
+            if (!one->outcome.done()) waiting.push_back(std::move(one));
+    }
+    world.loop.settle();
+    for (const auto& one : waiting) EXPECT_EQ(one->reply().status, 200);
+    const auto begin_from = [&](const std::string& address) {
+        world.peer_address = address;
+        return post("/turnout/login/device", Json::object()).status;
+    };
+    EXPECT_EQ(begin_from("127.0.0.1:5000"), 429);
+    for (int i = 0; i < 30; ++i)
+        EXPECT_EQ(begin_from("[2001:db8:0:7:" + std::to_string(i) + "::1]:5000"), 200);
+    EXPECT_EQ(begin_from("[2001:db8:0:7::9]:5000"), 429) << "the same network";
+    EXPECT_EQ(begin_from("[2001:db8:0:8::9]:5000"), 200);
+    EXPECT_EQ(begin_from("[2001:db8::7]:5000"), 200);
+    // What the provider refused to begin leaves no place taken.
+    remote.down = true;
+    for (int i = 0; i < 31; ++i) EXPECT_EQ(begin_from("10.0.0.1:1"), 503);
+    remote.down = false;
+    EXPECT_EQ(begin_from("10.0.0.1:1"), 200);
+}
+
+TEST_F(LogIn, SettingsThatChangedMeanwhile) {
+    const Going lost = go();
+    world.oidc_settings->roles.pop_back();
+    Reply back = come_back(lost);
+    EXPECT_EQ(back.status, 403);
+    EXPECT_EQ(cookie_in(back, "__Host-turnout-session"), "");
+    EXPECT_EQ(world.send_raw("GET", "/turnout/users/ann", "", owner).status, 404);
+    const Reply begun = post("/turnout/login/device", Json::object());
+    remote.nonce.clear();
+    remote.device_error = "";
+    world.loop.pass(6s);
+    world.oidc_settings.reset();
+    back = post("/turnout/login/device/poll", Json::object({{"handle", begun.json.at("handle")}}));
+    EXPECT_EQ(back.status, 403);
+    EXPECT_EQ(back.code(), "SettingsChanged");
+}
+
+TEST_F(LogIn, AtTheAddressThatTheProviderKnows) {
+    world.oidc_settings->url = "https://localhost:8443";
+    session();
+    world.oidc_settings->url = "https://gpu.example";
+    const Reply sent = get("/login/oidc");
+    EXPECT_EQ(sent.status, 303);
+    const std::string there(sent.headers.get("Location"));
+    EXPECT_TRUE(there.starts_with("https://gpu.example/login/oidc?")) << there;
+    // A proxy that does not pass the name on: it is told, and not sent for ever.
+    const Reply again = get(there.substr(std::string("https://gpu.example").size()));
+    EXPECT_EQ(again.status, 409);
+    EXPECT_NE(again.text.find("https://localhost:8443"), std::string::npos) << again.text;
+    EXPECT_EQ(get("/login/oidc?sent=1", "", {{"Host", "gpu.example"}}).status, 303);
 }
 
 // Another site's page makes a browser ask, with its cookies.
@@ -243,9 +330,66 @@ TEST_F(LogIn, GroupsAreRolesAndAreLookedAtAnew) {
                    Json::object({{"user", "ann"}, {"role", "Contributor"}, {"scope", "/"}}), owner)
                   .status,
               201);
+    // So does one that a group gives as well.
+    ASSERT_EQ(
+        post("/turnout/assignments",
+             Json::object(
+                 {{"user", "ann"}, {"role", "Reader"}, {"scope", workspace_path(world.workspace)}}),
+             owner)
+            .status,
+        201);
     remote.groups = {};
     session();
-    EXPECT_EQ(roles(), "Contributor ") << "at once, in the sessions that she has";
+    EXPECT_EQ(roles(), "Reader Contributor ") << "at once, in the sessions that she has";
+}
+
+// Whoever left the group is out, even where nobody else is Owner: so groups do not count for that.
+TEST_F(LogIn, AnOwnerByAGroupIsNotTheLastOne) {
+    remote.groups = {"admins"};
+    const std::string cookie = session();
+    const auto disable = [&](const std::string& bearer) {
+        return world.send_raw("PATCH", "/turnout/users/admin", R"({"disabled": true})", bearer);
+    };
+    EXPECT_EQ(disable(owner).code(), "LastOwner");
+    EXPECT_EQ(world.send_raw("DELETE", "/turnout/assignments/first-owner", "", owner).code(),
+              "LastOwner");
+    remote.groups = {"lab"};
+    session();
+    const Reply me = get("/turnout/me", cookie);
+    ASSERT_EQ(me.json.at("roles").items().size(), 1u) << me.text;
+    EXPECT_EQ(me.json.at("roles").items()[0].at("role").as_view(), "Reader");
+}
+
+// Whoever somebody was at the provider until now is nobody here with what they have.
+TEST_F(LogIn, AnotherSubjectEndsWhatTheFormerOneHas) {
+    const std::string cookie = session();
+    const std::string token = on_terminal().json.at("token").as_string();
+    const std::string made = post("/turnout/tokens", Json::object({{"name", "more"}}), token)
+                                 .json.at("token")
+                                 .as_string();
+    const std::string given =
+        post("/turnout/tokens", Json::object({{"name", "given"}, {"user", "ann"}}), owner)
+            .json.at("token")
+            .as_string();
+    const auto link_to = [&](const std::string& subject) {
+        return world
+            .send_raw("PUT", "/turnout/users/ann/subject",
+                      Json::object({{"issuer", remote.issuer}, {"subject", subject}}).dump(), owner)
+            .status;
+    };
+    const auto status = [&](const std::string& bearer) {
+        return world.send_raw("GET", "/turnout/me", "", bearer).status;
+    };
+    EXPECT_EQ(link_to("s-1"), 200);
+    EXPECT_EQ(get("/turnout/me", cookie).status, 200) << "it is she still";
+    EXPECT_EQ(status(made), 200);
+    EXPECT_EQ(link_to("s-2"), 200);
+    EXPECT_EQ(get("/turnout/me", cookie).status, 401);
+    EXPECT_EQ(status(token), 401);
+    EXPECT_EQ(status(made), 401);
+    EXPECT_EQ(status(given), 200) << "that is of no login";
+    remote.subject = "s-2";
+    EXPECT_EQ(get("/turnout/me", session()).json.at("name").as_view(), "ann");
 }
 
 TEST_F(LogIn, WhoHasNoRoleIsNobody) {
@@ -289,6 +433,10 @@ TEST_F(LogIn, ALocalUserIsNotTakenOver) {
     // Another person to whom the provider gives her name is not she.
     remote.subject = "s-2";
     EXPECT_EQ(on_terminal().code(), "UserExists");
+    EXPECT_NE(on_terminal().message().find("`turnout user link ann --subject s-2`"),
+              std::string::npos);
+    remote.subject = "s-2; rm x";
+    EXPECT_EQ(on_terminal().message().find("--subject"), std::string::npos);
     // And she stays she under another one.
     remote.subject = "s-1";
     remote.user = "annette";

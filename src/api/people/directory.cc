@@ -82,8 +82,21 @@ void write_changes(Batch& batch, const std::string& prefix, const Map& before, c
 }
 
 Failure last_owner() {
-    return fail(Code::FailedPrecondition, "LastOwner",
-                "then nobody would be Owner of the server any more: make somebody else one first");
+    return fail(
+        Code::FailedPrecondition, "LastOwner",
+        "then nobody would be Owner of the server any more by a person's word (groups of an "
+        "identity provider do not count): make somebody else one first");
+}
+
+// A command is named only if a shell reads it as it stands: the subject is the provider's text.
+std::string how_to_link(const std::string& name, std::string_view subject) {
+    const bool plain =
+        !subject.empty() && subject.front() != '-' && std::ranges::all_of(subject, [](char c) {
+            return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                   std::string_view("._@:-").find(c) != std::string_view::npos;
+        });
+    if (!plain) return " ('turnout user link', with the subject that the provider shows)";
+    return " with `turnout user link " + name + " --subject " + std::string(subject) + "`";
 }
 
 }  // namespace
@@ -109,9 +122,13 @@ bool Directory::has_owner(const State& state) {
     return std::ranges::any_of(state.assignments, [&](const auto& item) {
         const Assignment& assignment = item.second;
         const auto user = state.users.find(assignment.user);
-        return assignment.role == kOwner && assignment.scope == Scope{} &&
+        return assignment.role == kOwner && assignment.scope == Scope{} && !assignment.of_group &&
                user != state.users.end() && !user->second.disabled;
     });
+}
+
+bool Directory::loses_owner(const State& before, const State& after) {
+    return has_owner(before) && !has_owner(after);
 }
 
 Result<Directory::State*> Directory::loaded() {
@@ -281,18 +298,17 @@ Task<Result<User>> Directory::admit(Admission who) {
     Turns::Turn turn(turns_, "");
     co_await turn;
     TURNOUT_CO_TRY(const State* state, loaded());
-    State next = *state;
     User user;
-    if (const User* known = find_subject(*state, who.issuer, who.subject)) {
+    const User* known = find_subject(*state, who.issuer, who.subject);
+    if (known) {
         user = *known;
     } else {
         TURNOUT_CO_TRY_VOID(check_user_name(who.name));
         if (state->users.contains(who.name))
-            co_return kept_out("UserExists",
-                               "there is a user '" + who.name +
-                                   "' already who is not this one of the identity provider: an "
-                                   "Owner of the server says who it is with `turnout user link " +
-                                   who.name + " --subject " + shown(who.subject) + "`");
+            co_return kept_out("UserExists", "there is a user '" + who.name +
+                                                 "' already who is not this one of the identity "
+                                                 "provider: an Owner of the server says who it is" +
+                                                 how_to_link(who.name, who.subject));
         if (state->users.size() >= kMostUsers)
             co_return fail(Code::ResourceExhausted, "TooManyUsers",
                            "there are " + std::to_string(kMostUsers) + " users", "name");
@@ -304,30 +320,37 @@ Task<Result<User>> Directory::admit(Admission who) {
                                                "them again");
     if (is_utf8(who.display_name) && who.display_name.size() <= 200 && !who.display_name.empty())
         user.display_name = who.display_name;
-    next.users[user.name] = user;
     const auto is_of = [](const Assignment& one, const auto& role) {
         return one.role == role.first && one.scope == role.second;
     };
-    std::erase_if(next.assignments, [&](const auto& item) {
-        const Assignment& one = item.second;
-        return one.user == user.name && one.of_group &&
-               std::ranges::none_of(who.roles, [&](const auto& role) { return is_of(one, role); });
-    });
-    for (const auto& role : who.roles) {
-        const bool there = std::ranges::any_of(next.assignments, [&](const auto& item) {
-            return item.second.user == user.name && is_of(item.second, role);
-        });
-        if (there || !find_role(next, role.first) || next.assignments.size() >= kMostAssignments)
-            continue;
-        const Assignment made{random_.uuid(), user.name, role.first, role.second,
-                              clock_.now(),   "",        true};
-        next.assignments[made.id] = made;
+    std::vector<std::string> gone;
+    std::vector<Assignment> has, made;
+    for (const auto& [id, one] : state->assignments) {
+        if (one.user != user.name) continue;
+        if (one.of_group &&
+            std::ranges::none_of(who.roles, [&](const auto& role) { return is_of(one, role); }))
+            gone.push_back(id);
+        else
+            has.push_back(one);
     }
-    if (!has_owner(next)) co_return last_owner();
-    const bool may_do = std::ranges::any_of(
-        next.assignments, [&](const auto& item) { return item.second.user == user.name; });
-    // Of somebody who was here before it is written that they have nothing any more.
-    if (may_do || state->users.contains(user.name)) {
+    for (const auto& role : who.roles) {
+        if (std::ranges::any_of(has, [&](const Assignment& one) { return is_of(one, role); }) ||
+            !find_role(*state, role.first) ||
+            state->assignments.size() + made.size() - gone.size() >= kMostAssignments)
+            continue;
+        made.push_back(
+            {random_.uuid(), user.name, role.first, role.second, clock_.now(), "", true});
+        has.push_back(made.back());
+    }
+    const bool may_do = !has.empty();
+    // Most logins change nothing. Of somebody who was here before it is written that they have
+    // nothing any more.
+    const bool changes = !known || row_of(*known) != row_of(user) || !gone.empty() || !made.empty();
+    if (changes && (may_do || known)) {
+        State next = *state;
+        next.users[user.name] = user;
+        for (const std::string& id : gone) next.assignments.erase(id);
+        for (const Assignment& one : made) next.assignments[one.id] = one;
         TURNOUT_CO_TRY_VOID(co_await commit(std::move(next)));
     }
     if (!may_do)
@@ -366,7 +389,7 @@ Task<Result<User>> Directory::set_disabled(std::string name, bool disabled) {
     changed.disabled = disabled;
     State next = *state;
     next.users[name] = changed;
-    if (!has_owner(next)) co_return last_owner();
+    if (loses_owner(*state, next)) co_return last_owner();
     TURNOUT_CO_TRY_VOID(co_await commit(std::move(next)));
     co_return changed;
 }
@@ -398,8 +421,17 @@ Task<Result<Assignment>> Directory::assign(std::string user_name, std::string ro
     TURNOUT_CO_TRY(const User of, user(user_name));
     TURNOUT_CO_TRY(const Role what, role(role_name));
     for (const auto& [id, there] : state->assignments)
-        if (there.user == of.name && there.role == what.name && there.scope == scope)
-            co_return there;
+        if (there.user == of.name && there.role == what.name && there.scope == scope) {
+            if (!there.of_group) co_return there;
+            // From now on by this person's word, whatever the groups are.
+            Assignment kept = there;
+            kept.of_group = false;
+            kept.created_by = std::move(by);
+            State next = *state;
+            next.assignments[kept.id] = kept;
+            TURNOUT_CO_TRY_VOID(co_await commit(std::move(next)));
+            co_return kept;
+        }
     if (state->assignments.size() >= kMostAssignments)
         co_return fail(Code::ResourceExhausted, "TooManyAssignments",
                        "there are " + std::to_string(kMostAssignments) + " role assignments");
@@ -418,7 +450,7 @@ Task<Result<void>> Directory::remove_assignment(std::string id) {
     TURNOUT_CO_TRY([[maybe_unused]] const Assignment gone, assignment(id));
     State next = *state;
     next.assignments.erase(id);
-    if (!has_owner(next)) co_return last_owner();
+    if (loses_owner(*state, next)) co_return last_owner();
     co_return co_await commit(std::move(next));
 }
 

@@ -29,6 +29,11 @@ struct User {
     std::string issuer = {}, subject = {};
 };
 
+// Who that is at its provider, as one text.
+inline std::string subject_text(const User& user) {
+    return user.issuer + " " + user.subject;
+}
+
 struct Assignment {
     std::string id;
     std::string user;
@@ -102,7 +107,9 @@ private:
                                     std::string_view subject);
     static const access::Role* find_role(const State& state, std::string_view name);
     static void derive(State& state);
+    // An Owner by a person's word: groups may be gone at the next login.
     static bool has_owner(const State& state);
+    static bool loses_owner(const State& before, const State& after);
     // Writes what differs between the two, then the second is what holds.
     Task<Result<void>> commit(State next);
 

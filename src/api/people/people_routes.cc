@@ -121,13 +121,16 @@ Answer change_user(InstanceAuthority& authority, Call& call) {
 }
 
 // From then on whoever that is at the provider is this user: it takes who may give roles.
-Answer link_user(Directory& people, Call& call) {
+Answer link_user(InstanceAuthority& authority, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json(kMaxBody));
     TURNOUT_CO_TRY(std::string issuer, text_in(body, "issuer"));
     TURNOUT_CO_TRY(std::string subject, text_in(body, "subject"));
     call.about = "subject " + subject + " of " + issuer;
-    TURNOUT_CO_TRY(const User user,
-                   co_await people.link(call.param("name"), std::move(issuer), std::move(subject)));
+    TURNOUT_CO_TRY(const User user, co_await authority.people().link(
+                                        call.param("name"), std::move(issuer), std::move(subject)));
+    // Whoever it was until now is so no more. Also when it is said again: the first time may have
+    // come no further than to here.
+    TURNOUT_CO_TRY_VOID(co_await authority.end_logins_but_of(user.name, subject_text(user)));
     co_return json_response(200, document_of(user));
 }
 
@@ -271,7 +274,8 @@ void add_people_routes(Router& router, Services& services, InstanceAuthority& au
     add_with("GET", "/turnout/users/{name}", show_user);
     router.add("PATCH", "/turnout/users/{name}", Access::User,
                [&authority](Call& call) { return change_user(authority, call); });
-    add("PUT", "/turnout/users/{name}/subject", link_user);
+    router.add("PUT", "/turnout/users/{name}/subject", Access::User,
+               [&authority](Call& call) { return link_user(authority, call); });
     add("GET", "/turnout/roles", list_roles);
     add_with("PUT", "/turnout/roles/{name}", put_role);
     add("DELETE", "/turnout/roles/{name}", remove_role);

@@ -119,12 +119,15 @@ Answer create_token(Services& services, InstanceAuthority& authority, Call& call
         if (key.row == call.principal.key && key.expires &&
             (!wanted.expires || *wanted.expires > *key.expires))
             wanted.expires = key.expires;
+    for (const ApiKey& key : keys)  // and it ends with the logins of whoever that is
+        if (key.row == call.principal.key) wanted.subject = key.subject;
     if (const std::string user = body.at("user").as_string();
         !user.empty() && user != call.principal.name) {
         TURNOUT_CO_TRY_VOID(permit(services, call, access::action::kWriteTokens, ""));
         TURNOUT_CO_TRY_VOID(permit(services, call, access::action::kWriteAssignments, ""));
         TURNOUT_CO_TRY(const User of, authority.people().user(user));
         wanted.user = of.name;
+        wanted.subject.clear();
     }
     const std::string rights = body.at("access").as_string("write");
     if (rights != "write" && rights != "read")
