@@ -32,6 +32,10 @@ PLAIN_ENV = {name: value for name, value in os.environ.items()
 PLAIN_ENV["TURNOUT_UV"] = str(Path(sys.executable).parent / "uv")
 
 
+# What a token that opens nothing is answered; the second after many that this server never gave.
+REFUSED = (401, 429)
+
+
 def files_under(folder):
     """Of a folder that a server works in: what vanishes meanwhile is not there."""
     for path, _, names in os.walk(folder):

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from conftest import TURNOUT, files_under
+from conftest import REFUSED, TURNOUT, files_under
 
 
 def test_status_tells_pid_urls_and_folder(server):
@@ -55,13 +55,13 @@ def test_without_a_token_401(rest):
 
 @pytest.mark.parametrize("token", ["nonsense", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiIsImF1ZCI6Im1lIn0.", "a.b.c"])
 def test_with_a_wrong_token_401(rest, token):
-    assert rest.call("GET", rest.ws, token=token).status_code == 401
+    assert rest.call("GET", rest.ws, token=token).status_code in REFUSED
 
 
 def test_changed_token_401(rest):
     head, body, signature = rest.token().split(".")
-    assert rest.call("GET", rest.ws, token=f"{head}.{body}.{signature[::-1]}").status_code == 401
-    assert rest.call("GET", rest.ws, token=f"{head}.{body}.").status_code == 401
+    assert rest.call("GET", rest.ws, token=f"{head}.{body}.{signature[::-1]}").status_code in REFUSED
+    assert rest.call("GET", rest.ws, token=f"{head}.{body}.").status_code in REFUSED
 
 
 def test_token_has_the_audience_asked_for(rest):
@@ -75,7 +75,7 @@ def test_token_has_the_audience_asked_for(rest):
 def test_token_endpoint_wants_its_key(rest):
     reply = rest.session.get(rest.env["IDENTITY_ENDPOINT"], params={"api-version": "2019-08-01", "resource": rest.origin},
                              headers={"X-IDENTITY-HEADER": "wrong"}, timeout=60)
-    assert reply.status_code in (400, 401, 403)
+    assert reply.status_code in (400, 403, *REFUSED)
 
 
 def test_metadata_is_open(rest):

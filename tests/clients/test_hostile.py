@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from conftest import TERMINAL, Rest, Server, eventually, files_under, processes_with
+from conftest import REFUSED, TERMINAL, Rest, Server, eventually, files_under, processes_with
 
 HOST = b"Host: 127.0.0.1\r\n"
 HEALTH = b"GET /health HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -78,23 +78,23 @@ def test_forged_tokens_open_nothing(rest):
     }
     for name, token in forged.items():
         for method, path in guarded(rest.ws)[:3]:
-            assert rest.call(method, path, token=token).status_code == 401, (name, path)
+            assert rest.call(method, path, token=token).status_code in REFUSED, (name, path)
     for method, path in guarded(rest.ws):
         for token in (None, forged["alg none"]):
             reply = rest.call(method, path, token=token)
-            assert reply.status_code == 401, (method, path, reply.status_code)
-            assert reply.headers["WWW-Authenticate"] == "Bearer"
+            assert reply.status_code in REFUSED, (method, path, reply.status_code)
+            assert reply.status_code == 429 or reply.headers["WWW-Authenticate"] == "Bearer"
     assert rest.call("GET", "/agent/v1/link").status_code == 403  # a user is no node
     last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".replace(signature[-1], "")
-    assert all(rest.call("GET", rest.ws, token=f"{signed}.{signature[:-1]}{c}").status_code == 401 for c in last[::8])
+    assert all(rest.call("GET", rest.ws, token=f"{signed}.{signature[:-1]}{c}").status_code in REFUSED for c in last[::8])
 
 
 def test_tokens_are_given_for_the_key_only(rest):
     endpoint = rest.env["IDENTITY_ENDPOINT"]
     for headers in ({}, {"Metadata": "true"}, {"X-IDENTITY-HEADER": ""}, {"X-IDENTITY-HEADER": "x"}, {"secret": "tko_x"},
                     {"X-IDENTITY-HEADER": rest.token()}, {"Authorization": "Bearer " + rest.token()}):
-        assert rest.session.get(endpoint, params={"resource": rest.origin}, headers=headers, timeout=60).status_code == 401, headers
-        assert rest.session.post(endpoint, data={"resource": rest.origin}, headers=headers, timeout=60).status_code == 401, headers
+        assert rest.session.get(endpoint, params={"resource": rest.origin}, headers=headers, timeout=60).status_code in REFUSED, headers
+        assert rest.session.post(endpoint, data={"resource": rest.origin}, headers=headers, timeout=60).status_code in REFUSED, headers
 
 
 # ---- HTTP ----
@@ -217,7 +217,7 @@ def test_every_part_of_a_link_is_signed_and_counts_once(link):
     changed += [{k: v for k, v in fields.items() if k != name} for name in fields]
     for query in [urllib.parse.urlencode(one) for one in changed] + [link[2] + "&sp=racwdl", link[2] + "&sig=x", link[2] + "&si=azureml-x%2F"]:
         status, body, _ = blob(link, "PUT", "b", query, body=b"x")
-        assert status == 401 or (status == 403 and b"<Code>" in body), query
+        assert status in REFUSED or (status == 403 and b"<Code>" in body), query
     assert blob((link[0], "/blob/azureml-x", link[2]), "PUT", "b", body=b"x")[0] in (403, 404)
     assert blob((link[0], link[1] + "x", link[2]), "PUT", "b", body=b"x")[0] in (403, 404)
     assert blob(link, "GET", "b")[0] == 404
