@@ -80,6 +80,10 @@ void Scheduler::State::gang_counts(const TaskEntry& gang, int sign) {
     Stake* const stake = gang.sharer->stake;
     if (!stake) return;
     stake->gang_ranks += sign * gang.nodes;
+    if (sign > 0)
+        stake->gangs.insert(gang.nodes);
+    else
+        stake->gangs.erase(stake->gangs.find(gang.nodes));
     recount(*stake);
 }
 
@@ -91,8 +95,9 @@ void Scheduler::State::recount(Stake& stake) {
         const auto room =
             static_cast<std::size_t>(std::min(account.jobs_left(), account.slots_left()));
         singles = stake.singles - std::min(stake.singles, room);
-        const long ranks_room = account.jobs_left() > 0 ? account.slots_left() : 0;
-        ranks = std::max(0L, stake.gang_ranks - ranks_room);
+        if (!stake.gangs.empty())
+            ranks = std::max(0L, stake.gang_ranks -
+                                     account.room_for(*stake.gangs.begin(), *stake.gangs.rbegin()));
     }
     ClusterEntry& c = *stake.cluster;
     c.singles_over += singles - std::exchange(stake.singles_over, singles);
@@ -126,8 +131,8 @@ bool Scheduler::State::fits(const TaskEntry& task) const {
 
 long Scheduler::State::allowed_ranks(const ClusterEntry& c) const {
     const long ranks = c.gang_ranks - c.ranks_over;
-    if (!c.account) return ranks;
-    return c.account->jobs_left() > 0 ? std::min<long>(ranks, c.account->slots_left()) : 0;
+    if (!c.account || c.gangs.empty()) return ranks;
+    return std::min(ranks, c.account->room_for(c.gangs.begin()->first, c.gangs.rbegin()->first));
 }
 
 long Scheduler::State::allowed_singles(const ClusterEntry& c) const {

@@ -56,6 +56,31 @@ TEST(Accounts, NodesAreHadForWhatMayBegin) {
     EXPECT_EQ(w.plan().provision, (std::vector<std::pair<Handle, int>>{{1, 2}}));
 }
 
+// Nor for a gang that finds no room whole, nor for more gangs than may run.
+TEST(Accounts, NodesAreHadForWholeGangs) {
+    for (const Handle account : {Handle{0}, kBlue}) {
+        World w(20);
+        w.put(1, ready_for(4, account));
+        w.put(2, ready_for(16, account));
+        for (int i = 0; i < 4; ++i) w.node(1);
+        const Handle limited = account ? kBlue : kAda;
+        w.allow(limited, {.slots = 6});
+        for (Handle task = 1; task <= 4; ++task) w.add(task, 1, of(kAda, 1));
+        EXPECT_EQ(w.plan().assign.size(), 4u);
+        w.add(11, 2, of(kAda, 2, 4));
+        EXPECT_TRUE(w.plan().provision.empty());
+        w.end(1, 1s);
+        EXPECT_TRUE(w.plan().provision.empty());
+        w.end(2, 1s);
+        EXPECT_EQ(w.plan().provision, (std::vector<std::pair<Handle, int>>{{2, 4}}));
+    }
+    World w(20);
+    w.put(1, ready_for(20));
+    w.allow(kAda, {.jobs = 1});
+    for (Handle task = 1; task <= 3; ++task) w.add(task, 1, of(kAda, 1, 4));
+    EXPECT_EQ(w.plan().provision, (std::vector<std::pair<Handle, int>>{{1, 4}}));
+}
+
 TEST(Accounts, AreSharedByClustersAndSchedulers) {
     Accounts accounts;
     accounts.allow(kAda, {.jobs = 1}, "user ada");

@@ -2,6 +2,7 @@
 // lists that depend on it are kept in two places only.
 #pragma once
 
+#include <algorithm>
 #include <climits>
 #include <list>
 #include <map>
@@ -37,6 +38,11 @@ struct AccountEntry {
         return allowance.slots ? std::max(0, *allowance.slots - slots) : INT_MAX;
     }
     bool fits(int nodes) const { return jobs_left() >= 1 && slots_left() >= nodes; }
+    // Of gangs of these sizes, how many nodes can be had for them at most.
+    long room_for(int smallest, int largest) const {
+        if (jobs_left() == 0 || smallest > slots_left()) return 0;
+        return std::min<long>(slots_left(), static_cast<long>(jobs_left()) * largest);
+    }
     // If nothing of it were on nodes.
     bool could_fit(int nodes) const { return !allowance.slots || *allowance.slots >= nodes; }
 };
@@ -55,7 +61,9 @@ struct Stake {
     ClusterEntry* cluster = nullptr;
     std::size_t sharers = 0;
     std::size_t singles = 0;  // that wait
-    long gang_ranks = 0;      // that the waiting gangs ask for, but for those that are out
+    // The waiting gangs, but for those that are out: by size, and what they ask for together.
+    std::multiset<int> gangs;
+    long gang_ranks = 0;
     std::set<std::pair<int, TurnKey>> held;  // out of their turn, by falling priority
     // Of those that wait, how many could not begin if all the others did.
     std::size_t singles_over = 0;
