@@ -212,19 +212,6 @@ int compute_detach(Context& context) {
     return let_go(context, true);
 }
 
-namespace {
-Json gpus_in_snake_case(const Json& gpus) {
-    Json all = Json::array();
-    for (const Json& gpu : gpus.items()) {
-        Json one = Json::object();
-        for (const auto& [key, value] : gpu.members())
-            if (!value.is_null()) one.set(resources::camel_to_snake(key), value);
-        all.push(std::move(one));
-    }
-    return all;
-}
-}  // namespace
-
 int compute_list_nodes(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
@@ -241,10 +228,7 @@ int compute_list_nodes(Context& context) {
                 entity.set(resources::camel_to_snake(key), value);
         const Json& machine = node.at("properties");
         for (const auto& [key, value] : machine.members())
-            if (key == "gpus")
-                entity.set(key, gpus_in_snake_case(value));
-            else
-                entity.set(resources::camel_to_snake(key), value);
+            entity.set(resources::camel_to_snake(key), in_snake_case(value));
         // For the table; the numbers are beside it.
         if (const std::int64_t bytes = machine.at("memoryBytes").as_int(); bytes > 0)
             entity.set("memory", to_size_words(static_cast<std::uint64_t>(bytes)));

@@ -8,21 +8,6 @@ namespace turnout::cli {
 
 namespace {
 
-Json in_snake_case(const Json& from) {
-    if (from.is_array()) {
-        Json all = Json::array();
-        for (const Json& one : from.items()) all.push(in_snake_case(one));
-        return all;
-    }
-    if (!from.is_object()) return from;
-    Json out = Json::object();
-    for (const auto& [key, value] : from.members())
-        if (!value.is_null())
-            out.set(resources::camel_to_snake(key),
-                    key == "settings" ? value : in_snake_case(value));
-    return out;
-}
-
 // What was found on a host, in one line.
 std::string host_line(const Json& host) {
     std::string line = host.at("host").as_string();

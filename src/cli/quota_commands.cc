@@ -24,8 +24,13 @@ Error quota_usage(std::string message, std::string option) {
     return {Code::InvalidArgument, "Usage", std::move(message), std::move(option)};
 }
 
-// Whose quota the options mean, as the server takes it.
-Result<std::pair<std::string, std::string>> owner_asked(Context& context, const client::Api& api) {
+// Whose quota the options mean, as the server takes it, and the server.
+struct QuotaAsked {
+    client::Api* api;
+    std::string of, name;  // "user", "everyUser" or "workspace"
+};
+Result<QuotaAsked> quota_asked(Context& context) {
+    client::Api* const api = TURNOUT_TRY(context.api());
     const Arguments& args = context.args();
     const int given =
         int(args.has("--user")) + int(args.has("--workspace-name")) + int(args.has("--default"));
@@ -34,9 +39,9 @@ Result<std::pair<std::string, std::string>> owner_asked(Context& context, const 
             quota_usage("whose quota? give one of --user NAME, -w WORKSPACE and --default, "
                         "which is of every user",
                         "--user"));
-    if (args.has("--user")) return std::pair<std::string, std::string>("user", args.get("--user"));
-    if (args.has("--default")) return std::pair<std::string, std::string>("everyUser", "true");
-    return std::pair<std::string, std::string>("workspace", api.settings().workspace_path());
+    if (args.has("--user")) return QuotaAsked{api, "user", args.get("--user")};
+    if (args.has("--default")) return QuotaAsked{api, "everyUser", "true"};
+    return QuotaAsked{api, "workspace", api->settings().workspace_path()};
 }
 
 Result<Json> limit_asked(const QuotaColumn& column, const std::string& text) {
@@ -83,20 +88,10 @@ Json row_for_people(const Json& one) {
     return row;
 }
 
-Json limits_in_snake(const Json& object) {
-    Json row = Json::object();
-    for (const auto& [key, value] : object.members())
-        row.set(resources::camel_to_snake(key), value.is_object() ? limits_in_snake(value) : value);
-    return row;
-}
-
 int show_quotas(Context& context, const Json& list) {
     if (!context.answers_a_person() &&
-        !(context.output_format() && *context.output_format() == Format::Table)) {
-        Json rows = Json::array();
-        for (const Json& one : list.items()) rows.push(limits_in_snake(one));
-        return context.show(rows, list);
-    }
+        !(context.output_format() && *context.output_format() == Format::Table))
+        return context.show(in_snake_case(list), list);
     Json rows = Json::array();
     for (const Json& one : list.items()) rows.push(row_for_people(one));
     return context.show(rows, list, {"of", "slots", "running", "queued", "stored"});
@@ -105,16 +100,13 @@ int show_quotas(Context& context, const Json& list) {
 }  // namespace
 
 int quota_set(Context& context) {
-    const Result<client::Api*> opened = context.api();
-    if (!opened) return context.fail(opened.error());
-    client::Api& api = **opened;
-    const auto owner = owner_asked(context, api);
-    if (!owner) return context.fail(owner.error());
+    const Result<QuotaAsked> asked = quota_asked(context);
+    if (!asked) return context.fail(asked.error());
     Json body = Json::object();
-    if (owner->first == "everyUser")
-        body.set(owner->first, true);
+    if (asked->of == "everyUser")
+        body.set(asked->of, true);
     else
-        body.set(owner->first, owner->second);
+        body.set(asked->of, asked->name);
     bool any = false;
     for (const QuotaColumn& column : kColumns) {
         if (!context.args().has(column.option)) continue;
@@ -126,9 +118,9 @@ int quota_set(Context& context) {
     if (!any)
         return context.fail(quota_usage(
             "which limit? give one of --slots, --running, --queued and --stored", "--slots"));
-    const Result<Json> quota = api.put("/turnout/quotas", body);
+    const Result<Json> quota = asked->api->put("/turnout/quotas", body);
     if (!quota) return context.fail(quota.error());
-    return context.show(limits_in_snake(*quota), *quota);
+    return context.show(in_snake_case(*quota), *quota);
 }
 
 int quota_list(Context& context) {
@@ -140,36 +132,29 @@ int quota_list(Context& context) {
 }
 
 int quota_show(Context& context) {
-    const Result<client::Api*> opened = context.api();
-    if (!opened) return context.fail(opened.error());
-    client::Api& api = **opened;
-    const auto owner = owner_asked(context, api);
-    if (!owner) return context.fail(owner.error());
-    const Result<Json> quotas = api.get("/turnout/quotas");
+    const Result<QuotaAsked> asked = quota_asked(context);
+    if (!asked) return context.fail(asked.error());
+    const Result<Json> quotas = asked->api->get("/turnout/quotas");
     if (!quotas) return context.fail(quotas.error());
     for (const Json& one : quotas->at("value").items()) {
-        const Json& of = one.at(owner->first);
-        if (of.is_bool() ? of.as_bool() : equal_ignoring_case(of.as_view(), owner->second))
-            return context.show(limits_in_snake(one), one);
+        const Json& of = one.at(asked->of);
+        if (of.is_bool() ? of.as_bool() : equal_ignoring_case(of.as_view(), asked->name))
+            return context.show(in_snake_case(one), one);
     }
-    return context.fail(
-        {Code::NotFound, "ResourceNotFound",
-         "there is no quota of " +
-             (owner->first == "everyUser" ? std::string("every user")
-              : owner->first == "user"    ? "user " + owner->second + ", and nothing in use"
-                                          : words_of_scope(owner->second)) +
-             " that you may see (`turnout quota list` shows all)",
-         "--user"});
+    return context.fail({Code::NotFound, "ResourceNotFound",
+                         "there is no quota of " +
+                             (asked->of == "everyUser" ? std::string("every user")
+                              : asked->of == "user" ? "user " + asked->name + ", and nothing in use"
+                                                    : words_of_scope(asked->name)) +
+                             " that you may see (`turnout quota list` shows all)",
+                         "--user"});
 }
 
 int quota_remove(Context& context) {
-    const Result<client::Api*> opened = context.api();
-    if (!opened) return context.fail(opened.error());
-    client::Api& api = **opened;
-    const auto owner = owner_asked(context, api);
-    if (!owner) return context.fail(owner.error());
-    const Result<client::Reply> gone =
-        api.send("DELETE", "/turnout/quotas?" + owner->first + "=" + percent_encode(owner->second));
+    const Result<QuotaAsked> asked = quota_asked(context);
+    if (!asked) return context.fail(asked.error());
+    const Result<client::Reply> gone = asked->api->send(
+        "DELETE", "/turnout/quotas?" + asked->of + "=" + percent_encode(asked->name));
     if (!gone) return context.fail(gone.error());
     context.note("the quota is taken away: from now on");
     return 0;

@@ -4,25 +4,12 @@
 
 namespace turnout::cli {
 
-namespace {
-
-Json row_of_session(const Json& session) {
-    Json row = Json::object();
-    for (const auto& [key, value] : session.members())
-        row.set(resources::camel_to_snake(key), value);
-    return row;
-}
-
-}  // namespace
-
 int session_list(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
     const Result<Json> sessions = (*opened)->get("/turnout/sessions");
     if (!sessions) return context.fail(sessions.error());
-    Json rows = Json::array();
-    for (const Json& one : sessions->at("value").items()) rows.push(row_of_session(one));
-    return context.show(rows, sessions->at("value"),
+    return context.show(in_snake_case(sessions->at("value")), sessions->at("value"),
                         {"id", "user", "name", "origin", "created", "expires"});
 }
 
@@ -46,7 +33,7 @@ int oidc_check(Context& context) {
     if (!opened) return context.fail(opened.error());
     const Result<Json> found = (*opened)->post("/turnout/oidc/check");
     if (!found) return context.fail(found.error());
-    if (!context.answers_a_person()) return context.show(row_of_session(*found), *found);
+    if (!context.answers_a_person()) return context.show(in_snake_case(*found), *found);
     const Json& provider = found->at("provider");
     std::string text = found->at("file").as_string() + " is right\n";
     text += "  provider   " + found->at("issuer").as_string() + " answers, with " +
@@ -91,7 +78,7 @@ int user_link(Context& context) {
         api.put("/turnout/users/" + percent_encode(*name) + "/subject",
                 Json::object({{"issuer", issuer}, {"subject", args.get("--subject")}}));
     if (!user) return context.fail(user.error());
-    return context.show(row_of_session(*user), *user);
+    return context.show(in_snake_case(*user), *user);
 }
 
 }  // namespace turnout::cli
