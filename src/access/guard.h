@@ -1,11 +1,12 @@
-// Who guesses, and who asks too fast. Pure: time is an argument. Bounded: of addresses and users
-// that were not heard of for longest it forgets.
+// Who guesses, and who asks too fast. Pure: time is an argument. It keeps a bounded number: those
+// not heard of for the longest time are forgotten.
 //
 // Guessing: tokens that this server never gave, by address and by the name that they were given
 // with. After some of them whoever it was waits, longer each time; that is for what is no token
 // alone, so that nobody shuts out those who share an address.
 //
-// Budgets: requests a second, with bursts, of each user. Who is over theirs waits; nobody else.
+// Budgets: requests a second, with bursts, of each user, job or address without a token. Who is
+// over theirs waits; nobody else.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,7 @@ public:
         Span forget_after = 1h;        // without a guess
         double requests_a_second = 1'000;
         double burst = 10'000;
-        std::size_t most = 10'000;  // addresses, names and users that are remembered
+        std::size_t most = 10'000;  // of guesses, and again of budgets
     };
     explicit Guard(const Settings& settings)
         : settings_(settings), guesses_(settings.most), budgets_(settings.most) {}

@@ -203,12 +203,6 @@ std::int64_t whole_seconds(Span span) {
     return std::max<std::int64_t>(1, std::chrono::ceil<std::chrono::seconds>(span).count());
 }
 
-// Without its port.
-std::string_view host_in(const http::Peer& peer) {
-    const std::string_view address = peer.address;
-    return peer.carrier == http::Carrier::Unix ? address : address.substr(0, address.rfind(':'));
-}
-
 // Clients sleep for as long as they are told, without a word.
 constexpr Span kLongestRetryAfter = 30s;
 
@@ -515,16 +509,6 @@ Result<Principal> check_token(Services& services, Call& call, std::string_view t
                               std::string_view name) {
     access::Guard* const guard = services.guard;
     if (!guard) return services.authority.check(token);
-    const http::Peer& peer = call.request.peer;
-    const std::string_view from = host_in(peer);
-    const Span now = services.clock.since_boot();
-    const Span wait = guard->wait(from, name, now);
-    const auto has_to_wait = [&] {
-        return too_many(call, wait,
-                        "too many tokens that this server does not know came from " +
-                            std::string(peer.loopback ? "this machine" : "your address") +
-                            (name.empty() ? "" : " or for that name"));
-    };
     // What is good is good at any time: nobody finds a random key by guessing, and many honest
     // people, hosts and nodes share an address with somebody who tries.
     auto principal = services.authority.check(token);
@@ -532,7 +516,14 @@ Result<Principal> check_token(Services& services, Call& call, std::string_view t
     // What has expired or was taken back is no guess.
     if (principal.error().code != Code::Unauthenticated || services.authority.was_given(token))
         return principal;
-    if (wait > Span{}) return has_to_wait();
+    const http::Peer& peer = call.request.peer;
+    const std::string_view from = peer.host();
+    const Span now = services.clock.since_boot();
+    if (const Span wait = guard->wait(from, name, now); wait > Span{})
+        return too_many(call, wait,
+                        "too many tokens that this server does not know came from " +
+                            std::string(peer.loopback ? "this machine" : "your address") +
+                            (name.empty() ? "" : " or for that name"));
     guard->guessed(from, name, peer.loopback, now);
     return principal;
 }
@@ -545,7 +536,7 @@ Result<void> spend(Services& services, Call& call, const Principal& who) {
         case Principal::Kind::Nobody:
             // Nobody is known by an address that programs of this machine share.
             if (call.request.peer.loopback) return {};
-            of = "address " + std::string(host_in(call.request.peer));
+            of = "address " + std::string(call.request.peer.host());
             break;
         case Principal::Kind::Run: of = "job " + who.workspace + "/" + who.job; break;
         case Principal::Kind::User:

@@ -1,6 +1,4 @@
 // What users and workspaces may have: `quota`.
-#include <optional>
-
 #include "base/quantities.h"
 #include "base/text.h"
 #include "cli/commands.h"
@@ -9,16 +7,6 @@
 namespace turnout::cli {
 
 namespace {
-
-struct QuotaColumn {
-    const char* option;
-    const char* column;
-    std::string_view member;  // of documents
-};
-constexpr QuotaColumn kColumns[] = {{"--slots", "slots", kQuotaFields[0].name},
-                                    {"--running", "running", kQuotaFields[1].name},
-                                    {"--queued", "queued", kQuotaFields[2].name},
-                                    {"--stored", "stored", kQuotaFields[3].name}};
 
 Error quota_usage(std::string message, std::string option) {
     return {Code::InvalidArgument, "Usage", std::move(message), std::move(option)};
@@ -44,21 +32,20 @@ Result<QuotaAsked> quota_asked(Context& context) {
     return QuotaAsked{api, "workspace", api->settings().workspace_path()};
 }
 
-Result<Json> limit_asked(const QuotaColumn& column, const std::string& text) {
+Result<Json> limit_asked(const QuotaField& field, const std::string& text) {
     if (text == "unlimited") return Json(text);
     if (text == "default") return Json();
-    if (column.member == kQuotaFields[3].name) {
+    if (field.value == &Quota::stored) {
         const Result<std::uint64_t> bytes = parse_size(text);
         if (bytes) return Json(*bytes);
     } else if (const auto number = parse_whole_number(text); number && *number >= 0) {
         return Json(*number);
     }
-    return Failure(
-        quota_usage(std::string(column.option) + " is '" + text + "': expected " +
-                        (column.member == kQuotaFields[3].name ? "a size such as 50GB"
-                                                               : "a whole number from 0") +
-                        ", unlimited, or default (what holds for every user)",
-                    column.option));
+    return Failure(quota_usage(
+        std::string(field.option) + " is '" + text + "': expected " +
+            (field.value == &Quota::stored ? "a size such as 50GB" : "a whole number from 0") +
+            ", unlimited, or default (what holds for every user)",
+        std::string(field.option)));
 }
 
 std::string words_of_row(const Json& row) {
@@ -67,9 +54,9 @@ std::string words_of_row(const Json& row) {
     return words_of_scope(row.at("workspace").as_string());
 }
 
-std::string number_words(const QuotaColumn& column, const Json& number) {
+std::string number_words(const QuotaField& field, const Json& number) {
     if (!number.is_int()) return number.as_string();
-    if (column.member != kQuotaFields[3].name) return std::to_string(number.as_int());
+    if (field.value != &Quota::stored) return std::to_string(number.as_int());
     return to_size_words(static_cast<std::uint64_t>(number.as_int()));
 }
 
@@ -78,12 +65,12 @@ Json row_for_people(const Json& one) {
     Json row = Json::object({{"of", words_of_row(one)}});
     const bool every_user = one.at("everyUser").as_bool();
     const Json& limits = every_user ? one.at("limits") : one.at("holds");
-    for (const QuotaColumn& column : kColumns) {
-        const Json& limit = limits.at(column.member);
-        const Json& used = one.at("used").at(column.member);
-        std::string text = used.is_null() ? "-" : number_words(column, used);
-        if (limit.is_int()) text += " / " + number_words(column, limit);
-        row.set(column.column, text);
+    for (const QuotaField& field : kQuotaFields) {
+        const Json& limit = limits.at(field.name);
+        const Json& used = one.at("used").at(field.name);
+        std::string text = used.is_null() ? "-" : number_words(field, used);
+        if (limit.is_int()) text += " / " + number_words(field, limit);
+        row.set(field.option.substr(2), text);
     }
     return row;
 }
@@ -108,11 +95,12 @@ int quota_set(Context& context) {
     else
         body.set(asked->of, asked->name);
     bool any = false;
-    for (const QuotaColumn& column : kColumns) {
-        if (!context.args().has(column.option)) continue;
-        const Result<Json> limit = limit_asked(column, context.args().get(column.option));
+    for (const QuotaField& field : kQuotaFields) {
+        const std::string option(field.option);
+        if (!context.args().has(option)) continue;
+        const Result<Json> limit = limit_asked(field, context.args().get(option));
         if (!limit) return context.fail(limit.error());
-        body.set(column.member, *limit);
+        body.set(field.name, *limit);
         any = true;
     }
     if (!any)

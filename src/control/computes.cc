@@ -262,7 +262,7 @@ void Computes::look_what_it_waits_for(ComputeState& compute) {
     const schedule::Scheduler& scheduler = compute.pool->scheduler;
     const schedule::Counts counts = scheduler.counts(compute.handle);
     compute.waiting_for = counts.waiting == 0                             ? For::Nothing
-                          : scheduler.allowed(compute.handle) == 0        ? For::Allowance
+                          : !scheduler.any_allowed(compute.handle)        ? For::Allowance
                           : counts.starting > 0                           ? For::NodeStart
                           : counts.present() >= compute.compute.max_nodes ? For::Nodes
                           : scheduler.free_slots() <= 0                   ? For::Quota

@@ -281,8 +281,8 @@ std::vector<Control::QuotaView> Control::quotas() const {
     return owners_->quotas.views();
 }
 
-Quota Control::quota_that_holds(const QuotaOwner& owner) const {
-    return owners_->quotas.holds(owner);
+Control::QuotaView Control::quota(const QuotaOwner& owner) const {
+    return owners_->quotas.view(owner);
 }
 
 bool Control::has_several_pools() const {

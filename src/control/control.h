@@ -251,7 +251,7 @@ public:
     };
     // Of all that have one, or have submitted something since the start; every user's first.
     std::vector<QuotaView> quotas() const;
-    Quota quota_that_holds(const QuotaOwner& owner) const;
+    QuotaView quota(const QuotaOwner& owner) const;
     int slots(std::string_view pool = kDefaultPool) const;  // 0: there is no such pool
     struct PoolView {
         Pool pool;

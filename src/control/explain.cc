@@ -335,12 +335,9 @@ std::optional<Control::Explanation> Explain::explain(const std::string& workspac
             const auto owner = owners.quotas.owner_of(scheduler.kept_by(job.handle));
             if (!owner) break;
             const Quota quota = owners.quotas.holds(*owner);
-            const std::string set = "`turnout quota set " + (owner->is == QuotaOwner::Is::Workspace
-                                                                 ? "-w " + owner->shown
-                                                                 : "--user " + owner->id);
             if (!quota.slots || *quota.slots >= job.nodes)
                 ways.push_back("the end of a running job of " + words_of(*owner));
-            ways.push_back("a larger quota, from an Owner of the server: " + set +
+            ways.push_back("a larger quota, from an Owner of the server: `" + set_command(*owner) +
                            " --running N --slots N`");
             break;
         }

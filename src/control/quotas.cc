@@ -16,6 +16,12 @@ std::string row_of_quota(const QuotaOwner& owner) {
     return std::string(kRows) + (owner.is == Is::Workspace ? "w/" : "u/") + owner.id;
 }
 
+QuotaOwner owner_of_row(std::string_view row) {
+    const std::string id(row.substr(kRows.size() + 2));
+    if (row[kRows.size()] == 'w') return {Is::Workspace, id};
+    return {id.empty() ? Is::EveryUser : Is::User, id};
+}
+
 std::optional<int> limit_of(const std::optional<std::int64_t>& said) {
     if (!said || *said == kUnlimited) return std::nullopt;
     return static_cast<int>(*said);
@@ -30,13 +36,19 @@ Quotas::Entry& Quotas::entry_of(const QuotaOwner& owner) {
     return entry;
 }
 
+const Quotas::Entry* Quotas::find(const QuotaOwner& owner) const {
+    const auto found = by_owner_.find({owner.is, owner.id});
+    return found == by_owner_.end() ? nullptr : &found->second;
+}
+
+Quota Quotas::said_of(const QuotaOwner& owner) const {
+    const Entry* const entry = find(owner);
+    return entry ? entry->quota : Quota{};
+}
+
 Quota Quotas::holds(const QuotaOwner& owner) const {
-    const auto quota_of = [this](Is is, const std::string& id) {
-        const auto found = by_owner_.find({is, id});
-        return found == by_owner_.end() ? Quota{} : found->second.quota;
-    };
-    const Quota own = quota_of(owner.is, owner.id);
-    return owner.is == Is::User ? holding(own, quota_of(Is::EveryUser, "")) : own;
+    const Quota own = said_of(owner);
+    return owner.is == Is::User ? holding(own, said_of({Is::EveryUser})) : own;
 }
 
 void Quotas::allow(const Entry& entry) {
@@ -47,9 +59,8 @@ void Quotas::allow(const Entry& entry) {
     owners.plan.wanted = true;
 }
 
-Handle Quotas::of_user(std::string_view name) {
-    if (name.empty()) return 0;
-    Entry& entry = entry_of({Is::User, std::string(name)});
+Handle Quotas::account_of(const QuotaOwner& owner) {
+    Entry& entry = entry_of(owner);
     if (entry.account == 0) {
         entry.account = owners.new_handle();
         allow(entry);
@@ -57,19 +68,17 @@ Handle Quotas::of_user(std::string_view name) {
     return entry.account;
 }
 
+Handle Quotas::of_user(std::string_view name) {
+    return name.empty() ? 0 : account_of({Is::User, std::string(name)});
+}
+
 Handle Quotas::of_workspace(const std::string& workspace) {
-    Entry& entry = entry_of({Is::Workspace, workspace});
-    if (entry.account == 0) {
-        entry.account = owners.new_handle();
-        allow(entry);
-    }
-    return entry.account;
+    return account_of({Is::Workspace, workspace});
 }
 
 void Quotas::change(QuotaOwner owner, const Control::QuotaChange& change,
                     Control::Reply<void> reply) {
-    const auto found = by_owner_.find({owner.is, owner.id});
-    const Quota now = found == by_owner_.end() ? Quota{} : found->second.quota;
+    const Quota now = said_of(owner);
     Result<Quota> next = change(now);
     if (!next) return turns.reply<void>(std::move(reply), Failure(next.error()));
     if (*next != now) {
@@ -85,20 +94,12 @@ void Quotas::change(QuotaOwner owner, const Control::QuotaChange& change,
 }
 
 Result<void> Quotas::check_queue(const std::string& user, const std::string& workspace) const {
-    const QuotaField& field = kQuotaFields[2];
-    for (const auto& [is, id] :
-         {std::pair(Is::User, std::string_view(user)), {Is::Workspace, workspace}}) {
+    for (const auto& [is, id] : {std::pair(Is::User, user), {Is::Workspace, workspace}}) {
         if (id.empty()) continue;
-        const auto found = by_owner_.find({is, std::string(id)});
-        QuotaOwner owner{is, std::string(id)};
-        std::int64_t used = 0;
-        if (found != by_owner_.end()) {
-            owner = found->second.owner;
-            used = static_cast<std::int64_t>(accounts.use(found->second.account).waiting);
-        }
-        const Quota quota = holds(owner);
-        if (quota.queued && used >= *quota.queued)
-            return over_quota(owner, field, used, *quota.queued, 1);
+        const Control::QuotaView now = view({is, id});
+        const auto waiting = static_cast<std::int64_t>(now.use.waiting);
+        if (now.holds.queued && waiting >= *now.holds.queued)
+            return over_quota(now.owner, kQueuedField, waiting, *now.holds.queued, 1);
     }
     return {};
 }
@@ -109,16 +110,15 @@ std::optional<QuotaOwner> Quotas::owner_of(Handle account) const {
     return std::nullopt;
 }
 
+Control::QuotaView Quotas::view(const QuotaOwner& owner) const {
+    const Entry* const entry = find(owner);
+    if (!entry) return {owner, {}, holds(owner), {}};
+    return {entry->owner, entry->quota, holds(owner), accounts.use(entry->account)};
+}
+
 std::vector<Control::QuotaView> Quotas::views() const {
     std::vector<Control::QuotaView> all;
-    for (const auto& [key, entry] : by_owner_) {
-        Control::QuotaView view;
-        view.owner = entry.owner;
-        view.quota = entry.quota;
-        view.holds = holds(entry.owner);
-        if (entry.account != 0) view.use = accounts.use(entry.account);
-        all.push_back(std::move(view));
-    }
+    for (const auto& [key, entry] : by_owner_) all.push_back(view(entry.owner));
     return all;
 }
 
@@ -139,10 +139,9 @@ Result<void> Quotas::recover() {
     return each_row(store, Table::Meta, with_prefix(kRows), [this](const Record& row) {
         return [&]() -> Result<void> {
             const Json json = TURNOUT_TRY(parse_json(row.value));
-            const std::string id = row.key.substr(kRows.size() + 2);
-            const bool workspace = row.key[kRows.size()] == 'w';
-            const Is is = workspace ? Is::Workspace : id.empty() ? Is::EveryUser : Is::User;
-            Entry& entry = entry_of({is, id, json.at("shown").as_string()});
+            QuotaOwner owner = owner_of_row(row.key);
+            owner.shown = json.at("shown").as_string();
+            Entry& entry = entry_of(owner);
             entry.quota = TURNOUT_TRY(changed({}, json));
             return {};
         }();
@@ -151,16 +150,13 @@ Result<void> Quotas::recover() {
 
 void Quotas::write_rows(const Turn& turn, Batch& batch) const {
     for (const std::string& row : turn.quotas) {
-        const std::string id = row.substr(kRows.size() + 2);
-        const bool workspace = row[kRows.size()] == 'w';
-        const Is is = workspace ? Is::Workspace : id.empty() ? Is::EveryUser : Is::User;
-        const auto found = by_owner_.find({is, id});
-        if (found == by_owner_.end() || found->second.quota.empty()) {
+        const Entry* const entry = find(owner_of_row(row));
+        if (!entry || entry->quota.empty()) {
             batch.erase(Table::Meta, row);
             continue;
         }
-        Json json = to_json(found->second.quota);
-        if (!found->second.owner.shown.empty()) json.set("shown", found->second.owner.shown);
+        Json json = to_json(entry->quota);
+        if (!entry->owner.shown.empty()) json.set("shown", entry->owner.shown);
         batch.put(Table::Meta, row, json.dump());
     }
 }

@@ -29,6 +29,7 @@ public:
     // What an account's owner is called; nothing of an account that is nobody's.
     std::optional<QuotaOwner> owner_of(Handle account) const;
     Quota holds(const QuotaOwner& owner) const;
+    Control::QuotaView view(const QuotaOwner& owner) const;
     std::vector<Control::QuotaView> views() const;
     void forget_workspace(const std::string& workspace);
 
@@ -43,7 +44,10 @@ private:
         Quota quota;
         Handle account = 0;  // none of every user, nor of who has submitted nothing
     };
+    const Entry* find(const QuotaOwner& owner) const;
+    Quota said_of(const QuotaOwner& owner) const;  // nothing: an empty one
     Entry& entry_of(const QuotaOwner& owner);
+    Handle account_of(const QuotaOwner& owner);
     void allow(const Entry& entry);
 
     std::map<Key, Entry> by_owner_;  // those with a quota or an account

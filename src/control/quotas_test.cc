@@ -92,15 +92,15 @@ TEST_F(Shared, QuotasAndWhatIsInUseAreThereAfterARestart) {
     EXPECT_EQ(use_of(kAda).jobs, 1);
     EXPECT_EQ(use_of(kAda).waiting, 1u);
     EXPECT_EQ(use_of(kHere).slots, 1);
-    EXPECT_EQ(w.control->quota_that_holds(kAda), (Quota{.running = 1, .queued = 7}));
-    EXPECT_EQ(w.control->quota_that_holds(kBob), (Quota{.running = 3, .queued = 7}));
+    EXPECT_EQ(w.control->quota(kAda).holds, (Quota{.running = 1, .queued = 7}));
+    EXPECT_EQ(w.control->quota(kBob).holds, (Quota{.running = 3, .queued = 7}));
     EXPECT_EQ(w.control->quotas().back().owner, kHere);
     EXPECT_FALSE(is_on_a_node("a2"));
     // One that is taken away is gone for good.
     EXPECT_EQ(set(kAda, {}), "ok");
     EXPECT_TRUE(is_on_a_node("a2"));
     w.restart();
-    EXPECT_EQ(w.control->quota_that_holds(kAda), (Quota{.running = 3, .queued = 7}));
+    EXPECT_EQ(w.control->quota(kAda).holds, (Quota{.running = 3, .queued = 7}));
 }
 
 TEST_F(Shared, WhatHoldsForEveryUserDoesUnlessTheirOwnSaysOtherwise) {
@@ -177,10 +177,10 @@ TEST_F(Shared, AChangeThatIsRefusedOrLostNeverWas) {
         [&](Result<void> r) { answer = World::said_ok(r); });
     w.settle();
     EXPECT_EQ(answer, "InvalidArgument");
-    EXPECT_EQ(w.control->quota_that_holds(kAda), (Quota{.running = 1}));
+    EXPECT_EQ(w.control->quota(kAda).holds, (Quota{.running = 1}));
     w.store->fail_next({Code::Unavailable, "IoError", "the disk", ""});
     EXPECT_EQ(set(kAda, {.running = 9}), "IoError");
-    EXPECT_EQ(w.control->quota_that_holds(kAda), (Quota{.running = 1}));
+    EXPECT_EQ(w.control->quota(kAda).holds, (Quota{.running = 1}));
 }
 
 }  // namespace

@@ -40,6 +40,10 @@ struct Peer {
     bool through_node =
         false;            // a task's, over its node's link: what it calls us, others may not reach
     std::string address;  // "127.0.0.1:5123", "unix"
+
+    std::string_view host() const {  // without the port
+        return std::string_view(address).substr(0, address.rfind(':'));
+    }
 };
 
 struct Request {

@@ -11,12 +11,6 @@ namespace {
 constexpr std::string_view kWordUnlimited = "unlimited";
 constexpr std::int64_t kMostJobs = 1'000'000'000;  // of any limit but that of bytes
 
-std::string option_of(const QuotaField& field) {
-    if (field.value == &Quota::slots) return "--slots";
-    if (field.value == &Quota::running) return "--running";
-    return field.value == &Quota::queued ? "--queued" : "--stored";
-}
-
 std::string number_of(const QuotaField& field, std::int64_t number) {
     if (field.value != &Quota::stored) return std::to_string(number);
     return to_size_words(static_cast<std::uint64_t>(std::max<std::int64_t>(0, number)));
@@ -32,6 +26,12 @@ std::string words_of(const QuotaOwner& owner) {
             return "workspace " + (owner.shown.empty() ? owner.id : owner.shown);
     }
     return "";
+}
+
+std::string set_command(const QuotaOwner& owner) {
+    return "turnout quota set " + (owner.is == QuotaOwner::Is::Workspace ? "-w " + owner.shown
+                                   : owner.is == QuotaOwner::Is::User    ? "--user " + owner.id
+                                                                      : std::string("--default"));
 }
 
 Quota holding(const Quota& own, const Quota& every_user) {
@@ -71,8 +71,6 @@ Result<Quota> changed(Quota quota, const Json& document) {
 
 Failure over_quota(const QuotaOwner& owner, const QuotaField& field, std::int64_t used,
                    std::int64_t limit, std::int64_t asked) {
-    const std::string of =
-        owner.is == QuotaOwner::Is::Workspace ? "-w " + owner.shown : "--user " + owner.id;
     const bool bytes = field.value == &Quota::stored;
     return fail(
         Code::FailedPrecondition, "QuotaExceeded",
@@ -81,8 +79,8 @@ Failure over_quota(const QuotaOwner& owner, const QuotaField& field, std::int64_
             (bytes && asked <= 1 ? ", and this would add to it: "
                                  : ", and this asks for " + number_of(field, asked) + " more: ") +
             (bytes ? "remove what is not needed" : "wait until some have begun") +
-            ", or ask an Owner of the server for a larger quota (`turnout quota set " + of + " " +
-            option_of(field) + " N`)",
+            ", or ask an Owner of the server for a larger quota (`" + set_command(owner) + " " +
+            std::string(field.option) + " N`)",
         std::string(field.name));
 }
 

@@ -13,10 +13,11 @@
 
 namespace turnout {
 
-// Said outright: more than what holds for every user.
+// Said explicitly: no limit, whatever holds for every user.
 inline constexpr std::int64_t kUnlimited = std::numeric_limits<std::int64_t>::max();
 
-// Each is a number, kUnlimited, or not said: then what holds for every user does, and else nothing.
+// Each is a number, kUnlimited, or not said: then what holds for every user does; if nothing is
+// said there either, there is no limit.
 struct Quota {
     std::optional<std::int64_t> slots = {};    // of pools, that running jobs hold
     std::optional<std::int64_t> running = {};  // jobs
@@ -27,16 +28,19 @@ struct Quota {
 };
 
 struct QuotaField {
-    std::string_view name;   // in documents
-    std::string_view words;  // "4 of 4 running jobs"
+    std::string_view name;    // in documents
+    std::string_view words;   // "4 of 4 running jobs"
+    std::string_view option;  // of `turnout quota set`
     std::optional<std::int64_t> Quota::* value;
 };
 inline constexpr std::array<QuotaField, 4> kQuotaFields = {{
-    {"slots", "slots", &Quota::slots},
-    {"runningJobs", "running jobs", &Quota::running},
-    {"queuedJobs", "queued jobs", &Quota::queued},
-    {"storedBytes", "stored bytes", &Quota::stored},
+    {"slots", "slots", "--slots", &Quota::slots},
+    {"runningJobs", "running jobs", "--running", &Quota::running},
+    {"queuedJobs", "queued jobs", "--queued", &Quota::queued},
+    {"storedBytes", "stored bytes", "--stored", &Quota::stored},
 }};
+inline constexpr const QuotaField& kQueuedField = kQuotaFields[2];
+inline constexpr const QuotaField& kStoredField = kQuotaFields[3];
 
 // Whose it is.
 struct QuotaOwner {
@@ -46,6 +50,8 @@ struct QuotaOwner {
     bool operator==(const QuotaOwner&) const = default;
 };
 std::string words_of(const QuotaOwner& owner);  // "user ada", "workspace blue", "every user"
+// What an Owner of the server types to change it: "turnout quota set --user ada".
+std::string set_command(const QuotaOwner& owner);
 
 // What holds for a user who has `own`, where that is for every user.
 Quota holding(const Quota& own, const Quota& every_user);

@@ -20,8 +20,7 @@ AccountUse Accounts::use(Handle account) const {
 }
 
 void Accounts::allow(Handle handle, const Allowance& allowance, std::string called) {
-    AccountEntry& account = state_->by_handle[handle];
-    account.handle = handle;
+    AccountEntry& account = state_->of(handle);
     account.called = std::move(called);
     if (account.allowance == allowance) return;
     account.allowance = allowance;
@@ -39,8 +38,8 @@ void Accounts::allow(Handle handle, const Allowance& allowance, std::string call
     for (const auto& [at, of] : account.clusters) look_again(*of.first, *of.second);
 }
 
-AccountEntry& Scheduler::State::account_of(Handle handle) {
-    AccountEntry& account = accounts->by_handle[handle];
+AccountEntry& Accounts::State::of(Handle handle) {
+    AccountEntry& account = by_handle[handle];
     account.handle = handle;
     return account;
 }

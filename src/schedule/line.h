@@ -118,7 +118,7 @@ private:
     static TurnKey turn_of(Sharer& sharer) {
         return {sharer.on_nodes, sharer.served, sharer.handle, &sharer};
     }
-    bool may_begin(const Sharer& sharer, int priority, TaskIndex first) const;
+    bool may_begin(Sharer& sharer, int priority, TaskIndex first) const;
     TaskIndex first_of(const Queue& queue) const;
     void hold(Sharer& sharer, int priority);
     void release(Sharer& sharer, int priority);

@@ -62,7 +62,7 @@ void Scheduler::put_cluster(Handle handle, const Cluster& as) {
     if (!fresh && c.as == as) return s.touch(c);  // so what is kept for a gang stays
     TURNOUT_CHECK(fresh || c.as.account == as.account, "a cluster stays on its account");
     if (fresh && as.account != 0) {
-        c.account = &s.account_of(as.account);
+        c.account = &s.accounts->of(as.account);
         c.account->clusters[{s.number, handle}] = {&s, &c};
     }
     s.stop_reserving(c);
@@ -257,12 +257,12 @@ Counts Scheduler::counts(Handle cluster) const {
     return {c.starting, c.idle, c.busy, c.unreachable, c.leaving, c.singles + c.gangs.size()};
 }
 
-std::size_t Scheduler::allowed(Handle cluster) const {
+bool Scheduler::any_allowed(Handle cluster) const {
     const State& s = *state_;
     const ClusterEntry& c = s.cluster(cluster);
     if (c.singles_over == 0 && c.ranks_over == 0 && (!c.account || !c.account->limited()))
-        return c.singles + c.gangs.size();
-    return static_cast<std::size_t>(s.allowed_singles(c) + s.allowed_ranks(c));
+        return c.singles + c.gangs.size() > 0;
+    return s.allowed_singles(c) + s.allowed_ranks(c) > 0;
 }
 
 Handle Scheduler::kept_by(Handle task) const {

@@ -140,8 +140,8 @@ public:
     // In words, for people: "all 4 nodes of the compute are in use; 12 jobs ahead".
     std::string explain(Handle task, Span now) const;
     Counts counts(Handle cluster) const;
-    // Of those that wait there, how many could begin as far as their accounts go.
-    std::size_t allowed(Handle cluster) const;
+    // Whether any of those that wait there could begin, as far as their accounts go.
+    bool any_allowed(Handle cluster) const;
     // The account that keeps a waiting task from a node; 0 = none does.
     Handle kept_by(Handle task) const;
     // Whether another cluster has a better right to the slot of a node that becomes free there now.

@@ -50,6 +50,8 @@ struct AccountEntry {
 struct Accounts::State {
     std::map<Handle, AccountEntry> by_handle;
     std::uint64_t last_scheduler = 0;
+
+    AccountEntry& of(Handle handle);
 };
 
 // The tasks of one account in one cluster. While the account has no room for what a sharer has next
@@ -229,7 +231,6 @@ struct Scheduler::State {
     bool is_out(const TaskEntry& gang) const;  // it could never be placed
     void reline(TaskIndex gang);               // whether it is in line follows from that
     // Accounts.
-    AccountEntry& account_of(Handle handle);
     void waits(const TaskEntry& task, int count);       // it does from now on, or no more
     void gang_counts(const TaskEntry& gang, int sign);  // it is in line, or no more
     void uses(const TaskEntry& task, int more_jobs, int more_slots);  // of both its accounts

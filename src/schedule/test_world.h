@@ -57,7 +57,7 @@ struct World {
         allowed_to[account] = allowance;
         accounts.allow(account, allowance, "user " + std::to_string(account));
     }
-    // As the jobs say; what is begun now is to fit.
+    // What the account has, by the jobs; after each placement it must be within its allowance.
     AccountUse use(Handle account) const {
         AccountUse use;
         for (const auto& [handle, job] : jobs) {

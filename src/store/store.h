@@ -91,7 +91,7 @@ struct Batch {
     // `done` uncalled: nothing happened, and the same may be committed a little later. Without this
     // `done` gets Unavailable, "TooManyWrites".
     std::function<void(Batch same, CommitDone done)> give_back;
-    // It may wait so long for another batch to share its commit with.
+    // It may wait so long for a batch that does not wait, and is committed with it.
     Span company{};
     // After its commit the next one may wait so long for others to share it, unless one comes that
     // has no patience. What is committed after a quiet time waits for nothing.

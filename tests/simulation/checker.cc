@@ -218,18 +218,19 @@ void Checker::check_limits(const std::vector<std::string>& leased) {
     }
 }
 
-// Nobody of a lower priority came to a node while a higher one waits, in the same cluster. (One of
-// several nodes may have to wait for the last of them.)
+// Nobody of a lower priority came to a node while a higher one waits, in the same cluster, but for
+// users with a limit. (One of several nodes may have to wait for the last of them.)
 void Checker::check_order(const std::vector<std::string>& leased) {
     for (const std::string& name : leased) {
-        if (!limits_.empty()) continue;  // who has as much as they may is passed
         const JobRecord& job = seen_.at(name);
         const auto& waiting = waiting_[job.compute];
-        const auto higher = waiting.upper_bound(scripts.at(name).priority);
-        require(higher == waiting.end(), [&] {
-            return "job " + name + " got a node, and " + *higher->second.begin() +
-                   " of a higher priority waits";
-        });
+        for (auto level = waiting.upper_bound(scripts.at(name).priority); level != waiting.end();
+             ++level)
+            for (const std::string& one : level->second)
+                require(limits_.contains(seen_.at(one).principal), [&] {
+                    return "job " + name + " got a node, and " + one +
+                           " of a higher priority waits";
+                });
         if (waiting.size() > 1) ++coverage_["leased while others of several priorities wait"];
     }
 }

@@ -52,8 +52,7 @@ std::string without_secrets(std::string_view text, std::size_t most) {
 std::string_view address_of(const http::Peer& peer) {
     if (peer.through_node) return "node";
     if (peer.carrier == http::Carrier::Unix) return "unix";
-    const std::string_view address = peer.address;
-    return address.substr(0, address.rfind(':'));
+    return peer.host();
 }
 
 // Of one key all is one act, done many times.

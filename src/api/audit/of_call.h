@@ -21,7 +21,8 @@ struct Services;
 std::optional<Act> audit_of(Services& services, const Call& call, int status);
 
 // For a route that is called very often: what the call does is committed next, and its answer will
-// have that status. The record is written in the same commit, and not once more if it is so.
+// have that status. The record is written beside it, as a rule in the same commit, and not once
+// more if it is so.
 void record_with_change(Services& services, Call& call, int status);
 
 // GET /turnout/audit        ?after=N or since=TIME, limit=, user=, action=: {"value": [rows as they

@@ -102,10 +102,7 @@ QuotaAnswer put_quota(Services& services, Directory& people, Call& call) {
     if (services.stored && body.has("storedBytes") && !services.stored->counted()) {
         TURNOUT_CO_TRY_VOID(co_await services.stored->count(services));
     }
-    Control::QuotaView shown{owner, {}, services.control.quota_that_holds(owner), {}};
-    for (const Control::QuotaView& view : services.control.quotas())
-        if (view.owner.is == owner.is && view.owner.id == owner.id) shown = view;
-    co_return json_response(200, document_of(services, shown));
+    co_return json_response(200, document_of(services, services.control.quota(owner)));
 }
 
 QuotaAnswer remove_quota(Services& services, Directory& people, Call& call) {

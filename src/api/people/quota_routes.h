@@ -1,7 +1,6 @@
 // What users and workspaces may have, and how much of it they have.
 //
-//   GET    /turnout/quotas   everybody's, or of who may not see that their own, what holds for
-//   every
+//   GET    /turnout/quotas   everybody's; who may not see that gets their own, what holds for every
 //                            user, and those of the workspaces that they may read
 //   PUT    /turnout/quotas   {"user": name} or {"workspace": ARM id} or {"everyUser": true}, and of
 //                            "slots", "runningJobs", "queuedJobs", "storedBytes" those that change:

@@ -117,11 +117,12 @@ TEST_F(QuotaRoutes, WhatIsStoredCountsForWhoStoredItAndIsRefusedBeyond) {
               60);
     // The same content under another name counts once.
     world.loop.pass(StoredUse::kFresh + 1s);
-    set(Json::object({{"workspace", world.workspace_path()}, {"storedBytes", 150}}));
-    EXPECT_EQ(put_blob("bob", "d", std::string(60, 'c')).status, 409);
+    set(Json::object({{"workspace", world.workspace_path()}, {"storedBytes", 200}}));
+    EXPECT_EQ(put_blob("bob", "d", std::string(60, 'c')).status, 201);
     EXPECT_TRUE(world.wait(stored.count(world.services)));
     EXPECT_EQ(stored.of({QuotaOwner::Is::Workspace, world.workspace.id, ""}), 120u);
-    EXPECT_EQ(stored.of({QuotaOwner::Is::User, "bob", ""}), 60u);
+    EXPECT_EQ(stored.of({QuotaOwner::Is::User, "bob", ""}), 120u);
+    EXPECT_EQ(put_blob("bob", "e", std::string(90, 'e')).status, 409);
 }
 
 // ---- who guesses, and who floods

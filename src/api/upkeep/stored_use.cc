@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <unordered_set>
+#include <utility>
 
 #include "api/api.h"
 #include "api/authority.h"
@@ -77,15 +78,13 @@ Result<void> StoredUse::check(const Services& services, const std::string& user,
                               const std::string& wsid, std::uint64_t more) const {
     for (const auto& [is, id] : {std::pair(Is::User, user), {Is::Workspace, wsid}}) {
         if (id.empty()) continue;
-        QuotaOwner owner{is, id};
-        const Quota quota = services.control.quota_that_holds(owner);
-        if (!quota.stored || *quota.stored == kUnlimited) continue;
-        const std::uint64_t used = of(owner);
-        const auto limit = static_cast<std::uint64_t>(*quota.stored);
+        const Control::QuotaView view = services.control.quota({is, id});
+        const std::optional<std::int64_t> most = view.holds.stored;
+        if (!most || *most == kUnlimited) continue;
+        const std::uint64_t used = of(view.owner);
+        const auto limit = static_cast<std::uint64_t>(*most);
         if (more <= limit - std::min(used, limit)) continue;
-        for (const Control::QuotaView& view : services.control.quotas())
-            if (view.owner.is == is && view.owner.id == id) owner = view.owner;
-        return over_quota(owner, kQuotaFields[3], static_cast<std::int64_t>(used), *quota.stored,
+        return over_quota(view.owner, kStoredField, static_cast<std::int64_t>(used), *most,
                           static_cast<std::int64_t>(more));
     }
     return {};
@@ -115,9 +114,9 @@ Task<Result<void>> StoredUse::count(Services& services) {
     Turn turn(services);
     Submitters submitters(services);
     Sums users, workspaces;
-    std::unordered_set<std::uint64_t> known;  // content with whose it is
-    const auto add_once = [&known](Sums& sums, const std::string& to, std::string_view sha256,
-                                   std::uint64_t size) {
+    std::unordered_set<std::uint64_t> of_users, of_workspaces;  // content with whose it is
+    const auto add_once = [](std::unordered_set<std::uint64_t>& known, Sums& sums,
+                             const std::string& to, std::string_view sha256, std::uint64_t size) {
         const std::uint64_t hash =
             std::strtoull(std::string(sha256.substr(0, 16)).c_str(), nullptr, 16);
         if (known.insert(hash ^ std::hash<std::string>()(to)).second) sums[to] += size;
@@ -129,8 +128,8 @@ Task<Result<void>> StoredUse::count(Services& services) {
             const std::string wsid = workspace_of_container(blob.info.container);
             TURNOUT_CO_TRY(const std::string owner, owner_of(submitters, blob.info, wsid));
             for (const auto& [sha256, size] : blob.contents) {
-                if (!owner.empty()) add_once(users, "u/" + owner, sha256, size);
-                if (!wsid.empty()) add_once(workspaces, "w/" + wsid, sha256, size);
+                if (!owner.empty()) add_once(of_users, users, owner, sha256, size);
+                if (!wsid.empty()) add_once(of_workspaces, workspaces, wsid, sha256, size);
             }
         }
         after = page.next;
@@ -140,18 +139,16 @@ Task<Result<void>> StoredUse::count(Services& services) {
     } while (!after.empty());
     upkeep::UseLog use = [&](std::string_view wsid, std::string_view job,
                              std::uint64_t bytes) -> Result<void> {
-        workspaces["w/" + std::string(wsid)] += bytes;
+        workspaces[std::string(wsid)] += bytes;
         if (const std::string& user = *TURNOUT_TRY(submitters.of(wsid, job)); !user.empty())
-            users["u/" + user] += bytes;
+            users[user] += bytes;
         return {};
     };
     TURNOUT_CO_TRY_VOID(co_await upkeep::each_log(services, turn, std::move(use)));
-    users_ = std::move(more_users_);
-    workspaces_ = std::move(more_workspaces_);
-    more_users_.clear();
-    more_workspaces_.clear();
-    for (const auto& [key, bytes] : users) users_[key.substr(2)] += bytes;
-    for (const auto& [key, bytes] : workspaces) workspaces_[key.substr(2)] += bytes;
+    for (const auto& [user, bytes] : more_users_) users[user] += bytes;
+    for (const auto& [wsid, bytes] : more_workspaces_) workspaces[wsid] += bytes;
+    users_ = std::move(users);
+    workspaces_ = std::move(workspaces);
     counted_ = services.clock.now();
     co_return Result<void>();
 }

@@ -121,10 +121,7 @@ public:
         return silent_since_;
     }
     bool never_asked() const { return fresh_; }
-    std::string_view peer_host() const {
-        const std::string_view address = request_.peer.address;
-        return address.substr(0, address.rfind(':'));
-    }
+    std::string_view peer_host() const { return request_.peer.host(); }
 
 private:
     class Body final : public BodyReader {
