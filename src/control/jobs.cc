@@ -34,9 +34,9 @@ void put_placeholder(Json& json, std::string_view name) {
     } else if (json.is_object()) {
         for (auto& [key, value] : json.members()) {
             // A word of a closed list, or a hash: a node reads these before it puts the name in.
-            // What secrets are called is read here.
+            // What secrets are called, and the image, is read here.
             const bool fixed = key == "kind" || key == "hash" || key == "code_hash" ||
-                               key == "distribution" || key == "secrets";
+                               key == "distribution" || key == "secrets" || key == "image";
             if (!fixed) put_placeholder(value, name);
         }
     }
@@ -67,6 +67,8 @@ SplitTask split_task(const ap::TaskSpec& task, std::string_view job) {
     if (has_text(json, ap::kJobPlaceholder)) {  // somebody's own text: it is to stay as it is
         for (auto& [member, value] : json.members()) split.own.set(member, std::move(value));
         json = Json::object();
+        if (const std::string& image = task.environment.image; !image.empty())
+            json.set("environment", Json::object({{"image", image}}));  // it is read there
     }
     if (job.size() >= 3) put_placeholder(json, job);  // a shorter one would be found everywhere
     split.base = json.dump();

@@ -26,6 +26,7 @@ TEST(SplitTask, WhateverTheJobIsCalled) {
     task.environment.python_version = "3.11";
     task.environment.requirements = {"numpy==1.0"};
     task.environment.notices = {"a notice"};
+    task.environment.image = "turnout/pytorch-job:1";
     task.variables = {{"AZUREML_RUN_ID", "x"}, {"kind", "of magic"}};
     task.artifacts = {"azureml", "ExperimentRun/dcid.x/"};
     task.outputs.push_back({"model", "uri_folder", "rw_mount", {"blob", "azureml/x/model/"}});
@@ -46,6 +47,18 @@ TEST(SplitTask, WhateverTheJobIsCalled) {
             ASSERT_TRUE(back) << name << ": " << back.error().message;
             EXPECT_EQ(ap::to_json(*back).dump(), ap::to_json(task).dump()) << name;
         }
+    }
+}
+
+// Jobs of one base have one image, and the server finds it there.
+TEST(SplitTask, TheImageIsInTheBaseAsItIs) {
+    for (const char* command : {"true", "echo ${{turnout.job}}"}) {
+        ap::TaskSpec task;
+        task.command = command;
+        task.environment.image = "small:1";
+        const Result<Json> base = parse_json(split_task(task, "small").base);
+        ASSERT_TRUE(base);
+        EXPECT_EQ(base->at("environment").at("image").as_view(), "small:1") << command;
     }
 }
 
