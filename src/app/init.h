@@ -3,9 +3,10 @@
 
 namespace turnout {
 
-// `arguments` are those after "init", which are the agent's own. Starts it, and again where it
-// dies; takes up what others leave behind. Ends with the agent's own end, and with it, since it is
-// the first process there, all that runs in the container.
+// `arguments` are those after "init", which are the agent's own. Starts the agent, and again when
+// it dies, but ends after 20 starts in a row that did not last 30 s. Reaps orphans. Ends with the
+// agent's own end, and with it, since it is the first process there, all that runs in the
+// container.
 int run_init(int count, char** arguments);
 
 }  // namespace turnout

@@ -20,7 +20,8 @@ struct TaskBase {
     std::uint64_t number = 0;  // never given to another one
     // That its task names; known since its row was read for the first node that it went to.
     std::vector<std::string> secrets;
-    // Of its environment, where nodes have images; known since its row was read for one of them.
+    // Of its environment. Known from the submission; after a restart, and of tasks that did not
+    // come with one, since the row was read for a node that has an image.
     std::optional<std::string> image;
     std::size_t live_jobs = 0;
     std::uint64_t survey = 0;  // in which a job referred to it last

@@ -47,6 +47,16 @@ struct Images : World {
         const Lines lines = said();
         return std::ranges::find(lines, line) != lines.end();
     }
+    // How often an event says it.
+    int events_with(const std::string& text) {
+        const auto rows = store->scan(Table::Event, with_prefix(""));
+        int count = 0;
+        for (const Record& row : *rows)
+            for (std::size_t at = row.value.find(text); at != std::string::npos;
+                 at = row.value.find(text, at + 1))
+                ++count;
+        return count;
+    }
     std::string asked_for() const { return effects.requested.at(kNode).image; }
     const NodeId kNode = "ws/c/node-1";
     const std::string kProvision = "provision ws/c/node-1";
@@ -90,6 +100,48 @@ TEST(ControlImages, AnImageMayTakeLongerThanANodeHasAndAnAgentMayNot) {
         const auto node = w.node(w.kNode);
         EXPECT_EQ(node && node->state == NodeState::Provisioning, pulls);
     }
+}
+
+TEST(ControlImages, APullIsToldOnceAndItsJobSaysHowFarItIs) {
+    Images w;
+    w.submit_with("a", "");
+    w.connect_in("");
+    w.submit_with("b", "large:1");
+    w.ends(w.kNode, "a");
+    const auto starts = [&](const std::string& what) {
+        w.control->node_starts(w.kNode, what);
+        w.settle();
+        w.pass(1s);
+    };
+    starts("pulling image large:1");
+    for (int gb = 1; gb <= 5; ++gb) {
+        const std::string words = "pulling image large:1: " + std::to_string(gb) + " of 9 GB";
+        starts(words);
+        EXPECT_EQ(w.control->explain("ws", "b")->text, words);
+    }
+    EXPECT_EQ(w.events_with("pulling image"), 1);
+    starts("no answer; once more");
+    starts("pulling image large:1");
+    starts("pulling image large:1: 1 of 9 GB");
+    EXPECT_EQ(w.events_with("pulling image"), 2) << "another pull is another event";
+    starts("pulling image large:12");
+    EXPECT_EQ(w.events_with("pulling image large:12"), 1);
+}
+
+TEST(ControlImages, AJobThatIsCalledAsItsImageGetsIt) {
+    Images w;
+    w.submit_with("a", "");
+    w.connect_in("");
+    w.submit_with("small", "small:1");
+    w.ends(w.kNode, "a");
+    EXPECT_EQ(w.asked_for(), "small:1");
+    w.restart();  // it is read from the store now
+    w.settle();
+    w.effects.requested.clear();
+    w.connect_in("");
+    EXPECT_EQ(w.asked_for(), "small:1");
+    w.connect_in("small:1");
+    EXPECT_TRUE(w.was_said("send ws/c/node-1 lease small#1"));
 }
 
 // Its engine was away when it was asked for the other image: the old container is still there.

@@ -110,6 +110,7 @@ void LiveJobs::submit(JobSubmission job, Control::Reply<Put> reply) {
     set_task(record, job.task, task);
     compute->second.image = job.task.environment.image;
     JobEntry& entry = begin(record, facts_of(record), std::move(job.together));
+    entry.base->image = job.task.environment.image;
     owners.bases.store_once(*entry.base, std::move(task.base));
     if (!kind.plan)
         enqueue(entry);

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "control/owners.h"
-#include "model/pulling.h"
 
 namespace turnout::control {
 
@@ -281,7 +280,7 @@ void Nodes::starts(const NodeId& id, const std::string& what) {
     const auto found = by_id.find(id);
     if (found == by_id.end()) return;
     NodeEntry& node = found->second;
-    const bool held = node.node.image != node.node.facts.image && !node.leases.empty();
+    const bool held = waits_for_image(node);
     if (node.node.state != NodeState::Provisioning && !held) return;
     // An image of many gigabytes takes its time. All else has the time that a node has.
     if (node.node.state == NodeState::Provisioning && what.starts_with(kPulling))
@@ -293,7 +292,8 @@ void Nodes::starts(const NodeId& id, const std::string& what) {
             turns.gathering.states.insert(*job.key);
         }
     }
-    // What is tried again and again is told once.
+    // What is tried again and again is told once, and so is a pull: each event is kept.
+    if (what.starts_with(kPulling) && what.starts_with(node.starting + ": ")) return;
     if (std::exchange(node.starting, what) != what)
         owners.events.of_node(node.node, "starting", what);
 }

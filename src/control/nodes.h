@@ -37,7 +37,7 @@ struct NodeEntry {
     Span requested{};       // from its provider, last
     Span deadline{};        // the next moment `tick` looks at it; 0 = none
     int tries = 0;
-    std::string starting;  // what its provider said of that last, for people
+    std::string starting;  // what was told of that last, for people
     bool retires = false;  // it is given nothing more, and let go when nothing is on it
     // Bases that the agent was sent on this link, by their number, and which in the order of
     // sending.

@@ -131,9 +131,13 @@ struct NodeRequest {
     Json handle;        // what its provider told of it before; null: nothing
 };
 
-// The reason of an error of a provider: the engine says that there is no such image, or that it may
-// not have it.
+// The reason of an error of a provider: the image cannot be had. The engine or the registry says
+// no, or two pulls failed.
 inline constexpr std::string_view kImageNotThere = "ImageNotThere";
+
+// How a provider begins what it says while an image comes to a node: that may take longer than a
+// node has time to start, and is no sign that it does not. How far it is follows behind ": ".
+inline constexpr std::string_view kPulling = "pulling image ";
 
 // A node as its provider sees it.
 struct FoundNode {

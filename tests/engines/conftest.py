@@ -1,11 +1,7 @@
-"""The clients' fixtures, for tests on real engines. What `./test engines` starts is found by variables."""
+"""Where the engine is that `./test engines` started."""
 import os
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "clients"))
 
 
 @pytest.fixture(scope="session")

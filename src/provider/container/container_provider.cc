@@ -1,6 +1,5 @@
 #include "provider/container/container_provider.h"
 
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,10 +13,10 @@
 #include "io/apart.h"
 #include "io/posix/files.h"
 #include "link/bridge.h"
-#include "model/pulling.h"
 #include "provider/container/engine.h"
 #include "provider/container/settings.h"
 #include "provider/container/wire.h"
+#include "provider/node_id.h"
 
 namespace turnout {
 
@@ -28,7 +27,6 @@ constexpr Span kRelayHeld = 10s;
 constexpr Span kLookAtEnd = 100ms;
 constexpr Span kLongestEndRetry = 30s;
 constexpr Span kPullAgain = 2s;
-constexpr Span kFactsFor = 5min;  // what an engine is, is asked again then
 // The agent beside the task: what it holds is not taken from the size's promise.
 constexpr std::int64_t kAgentMemory = 64 << 20;
 constexpr std::string_view kAgentInside = "/turnout/bin/turnout-agent";
@@ -36,15 +34,6 @@ constexpr std::string_view kAgentInside = "/turnout/bin/turnout-agent";
 std::string name_of_container(const std::string& instance, std::string node) {
     std::ranges::replace(node, '/', '.');
     return "turnout-" + instance + "-" + node;
-}
-
-// A container may have any label: WORKSPACE/COMPUTE/NODE.
-bool is_node_label(std::string_view id) {
-    return id.size() <= 200 && std::ranges::count(id, '/') == 2 &&
-           std::ranges::all_of(id, [](char c) {
-               return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
-                      c == '.' || c == '_' || c == '/';
-           });
 }
 
 }  // namespace
@@ -62,8 +51,6 @@ struct ContainerProvider::State : std::enable_shared_from_this<ContainerProvider
     struct Known {
         std::shared_ptr<Engine> engine;
         std::optional<Error> trouble;  // of what was asked last
-        Json facts;                    // null: it has not been asked
-        Span asked{};
     };
     using PlacePtr = std::shared_ptr<Place>;
 
@@ -97,23 +84,18 @@ struct ContainerProvider::State : std::enable_shared_from_this<ContainerProvider
         if (!place->engine) place->engine = known(socket).engine;
         return place;
     }
-    Json handle_of(const NodeId& node, const Place& place) const {
-        return Json::object(
-            {{"socket", place.engine->socket()}, {"container", name_of_container(instance, node)}});
-    }
+    static Json handle_of(const std::string& socket) { return Json::object({{"socket", socket}}); }
     void forget(const NodeId& node) {
         const auto found = places.find(node);
         if (found == places.end()) return;
         if (found->second->bridge) found->second->bridge->stop();
         places.erase(found);
     }
-    void heard(const std::string& socket, const Error* trouble) {
-        Known& one = known(socket);
-        one.trouble = trouble ? std::optional(*trouble) : std::nullopt;
-        if (trouble) one.facts = Json();  // it may be another one when it is back
+    template <class T>
+    void heard(const std::string& socket, const Result<T>& answer) {
+        known(socket).trouble = answer ? std::nullopt : std::optional(answer.error());
     }
 
-    static Task<Result<Json>> facts_of(std::shared_ptr<State> self, std::string socket);
     static Task<Result<void>> read_programs(std::shared_ptr<State> self);
     static Task<Result<std::string>> pulled(std::shared_ptr<State> self, NodeId id,
                                             std::shared_ptr<Engine> engine, std::string image,
@@ -132,24 +114,7 @@ struct ContainerProvider::State : std::enable_shared_from_this<ContainerProvider
     static Task<void> list_all(std::shared_ptr<State> self, Answer answer);
 };
 
-// ---- what is asked and read once ----
-
-Task<Result<Json>> ContainerProvider::State::facts_of(std::shared_ptr<State> self,
-                                                      std::string socket) {
-    const Known& there = self->known(socket);
-    if (!there.facts.is_null() && self->clock.since_boot() - there.asked < kFactsFor)
-        co_return there.facts;
-    const std::shared_ptr<Engine> engine = there.engine;
-    Result<Json> facts = co_await engine->look();
-    if (self->over) co_return fail(Code::Canceled, "Canceled", "the provider has ended");
-    self->heard(socket, facts ? nullptr : &facts.error());
-    if (facts) {
-        Known& one = self->known(socket);
-        one.facts = *facts;
-        one.asked = self->clock.since_boot();
-    }
-    co_return facts;
-}
+// ---- what is read once ----
 
 Task<Result<void>> ContainerProvider::State::read_programs(std::shared_ptr<State> self) {
     for (const bool is_agent : {true, false}) {
@@ -256,8 +221,8 @@ Json ContainerProvider::State::document_of(const NodeRequest& request,
     // A slot is the size, or the engine's machine if that is less.
     const std::int64_t machine_cores = facts.at("cores").as_int(),
                        machine_memory = facts.at("memoryBytes").as_int();
-    if (request.cores > 0 || machine_cores > 0) {
-        std::int64_t cores = request.cores > 0 ? request.cores : machine_cores;
+    if (request.cores > 0) {
+        std::int64_t cores = request.cores;
         if (machine_cores > 0) cores = std::min(cores, machine_cores);
         host.set("NanoCpus", cores * 1'000'000'000);
     }
@@ -294,8 +259,7 @@ Task<Result<void>> ContainerProvider::State::begin(std::shared_ptr<State> self,
     };
     const Failure ended = fail(Code::Canceled, "Canceled", "the node is not wanted any more");
     const ContainerSettings settings = read_container_settings(request.settings);
-    std::string socket = request.handle.at("socket").as_string();
-    if (socket.empty()) socket = settings.socket;
+    const std::string socket = request.handle.at("socket").as_string(settings.socket);
     const PlacePtr place = self->place_of(request.id, socket);
     const std::shared_ptr<Engine> engine = place->engine;
     place->user = std::to_string(settings.user);
@@ -303,7 +267,7 @@ Task<Result<void>> ContainerProvider::State::begin(std::shared_ptr<State> self,
     Result<std::vector<Engine::Found>> there =
         co_await engine->list(std::string(kNodeLabel), request.id);
     if (stopped()) co_return ended;
-    self->heard(socket, there ? nullptr : &there.error());
+    self->heard(socket, there);
     if (!there) co_return Failure(there.error());
     std::erase_if(*there, [](const Engine::Found& one) { return one.state == "removing"; });
     std::optional<Engine::Found> own;
@@ -315,14 +279,14 @@ Task<Result<void>> ContainerProvider::State::begin(std::shared_ptr<State> self,
         self->keep_relay(request.id, place);
         co_return Result<void>();
     }
-    TURNOUT_CO_TRY_VOID(co_await read_programs(self));
-    TURNOUT_CO_TRY(const Json facts, co_await facts_of(self, socket));
-    if (stopped()) co_return ended;
     std::string id;
     Archive files;
     if (own) {
         id = own->id;  // with what the agent wrote down there: it tells what became of its tasks
     } else {
+        TURNOUT_CO_TRY_VOID(co_await read_programs(self));
+        TURNOUT_CO_TRY(const Json facts, co_await engine->look());
+        if (stopped()) co_return ended;
         const std::string image = request.image.empty() ? settings.image : request.image;
         // Before the one in its place ends: if there is no such image, that goes on.
         TURNOUT_CO_TRY(const std::string image_id,
@@ -335,8 +299,7 @@ Task<Result<void>> ContainerProvider::State::begin(std::shared_ptr<State> self,
         }
         self->say(request.id, "starting a container of " + image);
         // Before anything of it is there.
-        if (self->events.handle)
-            self->events.handle(request.id, self->handle_of(request.id, *place));
+        if (self->events.handle) self->events.handle(request.id, handle_of(engine->socket()));
         TURNOUT_CO_TRY(id, co_await engine->create(
                                name_of_container(self->instance, request.id),
                                self->document_of(request, settings, image, image_id, facts)));
@@ -379,9 +342,8 @@ void ContainerProvider::provision(const NodeRequest& node) {
     const bool fresh = !s.wanted.contains(node.id);
     s.wanted[node.id] = node;
     // So that a list that fails to reach its engine names it.
-    std::string socket = node.handle.at("socket").as_string();
-    if (socket.empty()) socket = read_container_settings(node.settings).socket;
-    (void)s.place_of(node.id, socket);
+    const std::string usual = read_container_settings(node.settings).socket;
+    (void)s.place_of(node.id, node.handle.at("socket").as_string(usual));
     if (!fresh) return;
     s.loop.post([state = state_, id = node.id] {
         if (!state->over) turnout::start(State::provide(state, id), [] {});
@@ -452,7 +414,7 @@ Task<void> ContainerProvider::State::let_go(std::shared_ptr<State> self, NodeId 
         const PlacePtr place = found->second;
         const Result<void> done = co_await end_all(self, id, place);
         if (self->over) co_return;
-        self->heard(place->engine->socket(), done ? nullptr : &done.error());
+        self->heard(place->engine->socket(), done);
         if (done) break;
         co_await self->loop.sleep(pause);
         pause = std::min(kLongestEndRetry, pause * 2);
@@ -523,15 +485,13 @@ Task<void> ContainerProvider::State::list_one(std::shared_ptr<State> self, std::
     Result<std::vector<Engine::Found>> there =
         co_await engine->list(std::string(kServerLabel), self->instance);
     if (self->over) co_return;
-    self->heard(socket, there ? nullptr : &there.error());
+    self->heard(socket, there);
     const auto add = [&](const NodeId& id, FoundNode::Is is) {
-        (*found)[id] = {is, id,
-                        Json::object({{"socket", socket},
-                                      {"container", name_of_container(self->instance, id)}})};
+        (*found)[id] = {is, id, handle_of(socket)};
     };
     if (there) {
         for (const Engine::Found& one : *there) {
-            if (!is_node_label(one.node) || one.state == "removing") continue;
+            if (!fits_as_node(one.node) || one.state == "removing") continue;
             // What has ended may be started again.
             add(one.node, one.state == "running" ? FoundNode::Is::Alive : FoundNode::Is::Unknown);
         }
@@ -555,8 +515,6 @@ Task<void> ContainerProvider::State::list_all(std::shared_ptr<State> self, Answe
         co_await list_one(self, socket, found);
         if (self->over) co_return;
     }
-    if (sockets.empty()) co_await self->loop.sleep(Span(0));
-    if (self->over) co_return;
     std::vector<FoundNode> nodes;
     for (auto& [id, one] : *found) nodes.push_back(std::move(one));
     answer(std::move(nodes));
@@ -648,10 +606,8 @@ Task<Json> ContainerProvider::check(Json settings) {
     if (there) one.set("nodes", static_cast<std::int64_t>(there->size()));
     // Where its files are on this machine, as they are for a socket of this machine mostly.
     const std::string root = facts->at("root").as_string();
-    struct statvfs space{};
-    if (!root.empty() && statvfs(root.c_str(), &space) == 0)
-        one.set("freeBytes", static_cast<std::int64_t>(space.f_bavail) *
-                                 static_cast<std::int64_t>(space.f_frsize));
+    if (const Result<std::uint64_t> space = free_space(root))
+        one.set("freeBytes", static_cast<std::int64_t>(*space));
     co_return Json::array({std::move(one)});
 }
 

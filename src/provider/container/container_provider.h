@@ -25,7 +25,7 @@ struct ContainerProviderOptions {
     Span leaving = 20s;  // then what has not left is killed
 };
 
-// A node's handle is its engine's socket and the name of its container.
+// A node's handle is its engine's socket.
 class ContainerProvider : public Provider {
 public:
     ContainerProvider(AsioLoop& loop, ContainerProviderOptions options, ProviderEvents events);

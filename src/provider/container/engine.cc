@@ -73,12 +73,12 @@ bool is_final(std::string_view why) {
 
 }  // namespace
 
-Engine::Engine(AsioLoop& loop, std::string socket) : loop_(loop), socket_(std::move(socket)) {
+Engine::Engine(AsioLoop& loop, std::string socket) : socket_(std::move(socket)) {
     http::ClientOptions options;
     options.unix_socket = socket_;
     options.connect_timeout = 5s;
     options.idle_for = 5s;  // an engine that was started anew has closed them
-    client_ = http::make_client(loop_, std::move(options));
+    client_ = http::make_client(loop, std::move(options));
 }
 
 http::ClientRequest Engine::request(std::string method, std::string url) const {
@@ -89,13 +89,12 @@ http::ClientRequest Engine::request(std::string method, std::string url) const {
     return one;
 }
 
-Task<Result<Engine::Answer>> Engine::ask(std::shared_ptr<http::Client> client,
-                                         http::ClientRequest request, std::string socket) {
-    Result<http::ClientResponse> response = co_await client->send(std::move(request));
+Task<Result<Engine::Answer>> Engine::ask(http::ClientRequest request) {
+    Result<http::ClientResponse> response = co_await client_->send(std::move(request));
     if (!response) {
         Error why = response.error();
         why.code = Code::Unavailable;  // all that is asked for may be asked for again
-        why.message = "the engine at " + socket + " does not answer: " + why.message;
+        why.message = "the engine at " + socket_ + " does not answer: " + why.message;
         co_return Failure(std::move(why));
     }
     Answer answer;
@@ -113,12 +112,11 @@ Task<Result<Engine::Answer>> Engine::ask(std::shared_ptr<http::Client> client,
 }
 
 Task<Result<Json>> Engine::look() {
-    TURNOUT_CO_TRY(const Answer version,
-                   co_await ask(client_, request("GET", "/version"), socket_));
+    TURNOUT_CO_TRY(const Answer version, co_await ask(request("GET", "/version")));
     if (version.status != 200)
         co_return refused_by("asking for its version", version.status, version.body);
     TURNOUT_CO_TRY(const Json about, parse_json(version.body));
-    TURNOUT_CO_TRY(const Answer answer, co_await ask(client_, request("GET", "/info"), socket_));
+    TURNOUT_CO_TRY(const Answer answer, co_await ask(request("GET", "/info")));
     if (answer.status != 200) co_return refused_by("asking what it is", answer.status, answer.body);
     TURNOUT_CO_TRY(const Json info, parse_json(answer.body));
     std::string name = "Docker";
@@ -144,7 +142,7 @@ Task<Result<Json>> Engine::look() {
 
 Task<Result<Json>> Engine::image(std::string name) {
     const std::string url = "/images/" + percent_encode(name, "/:") + "/json";
-    TURNOUT_CO_TRY(const Answer answer, co_await ask(client_, request("GET", url), socket_));
+    TURNOUT_CO_TRY(const Answer answer, co_await ask(request("GET", url)));
     if (answer.status != 200)
         co_return refused_by("image '" + name + "'", answer.status, answer.body);
     co_return parse_json(answer.body);
@@ -192,10 +190,8 @@ Task<Result<void>> Engine::pull(std::string name, std::function<void(std::string
 Task<Result<std::vector<Engine::Found>>> Engine::list(std::string label, std::string value) {
     const Json filters = Json::object({{"label", Json::array({label + "=" + value})}});
     TURNOUT_CO_TRY(const Answer answer,
-                   co_await ask(client_,
-                                request("GET", "/containers/json?all=1&filters=" +
-                                                   percent_encode(filters.dump())),
-                                socket_));
+                   co_await ask(request(
+                       "GET", "/containers/json?all=1&filters=" + percent_encode(filters.dump()))));
     if (answer.status != 200)
         co_return refused_by("asking for its containers", answer.status, answer.body);
     TURNOUT_CO_TRY(const Json all, parse_json(answer.body));
@@ -212,7 +208,7 @@ Task<Result<std::string>> Engine::create(std::string name, Json what) {
     http::ClientRequest wanted = request("POST", "/containers/create?name=" + percent_encode(name));
     wanted.headers.set("Content-Type", "application/json");
     wanted.body = what.dump();
-    TURNOUT_CO_TRY(const Answer answer, co_await ask(client_, std::move(wanted), socket_));
+    TURNOUT_CO_TRY(const Answer answer, co_await ask(std::move(wanted)));
     if (answer.status != 201)
         co_return refused_by("a container cannot be made", answer.status, answer.body);
     TURNOUT_CO_TRY(const Json made, parse_json(answer.body));
@@ -224,7 +220,7 @@ Task<Result<void>> Engine::put(std::string container, std::string archive) {
         request("PUT", "/containers/" + percent_encode(container) + "/archive?path=%2F");
     wanted.headers.set("Content-Type", "application/x-tar");
     wanted.body = std::move(archive);
-    TURNOUT_CO_TRY(const Answer answer, co_await ask(client_, std::move(wanted), socket_));
+    TURNOUT_CO_TRY(const Answer answer, co_await ask(std::move(wanted)));
     if (answer.status != 200)
         co_return refused_by("the agent cannot be put into the container", answer.status,
                              answer.body);
@@ -234,25 +230,16 @@ Task<Result<void>> Engine::put(std::string container, std::string archive) {
 Task<Result<void>> Engine::start(std::string container) {
     http::ClientRequest wanted =
         request("POST", "/containers/" + percent_encode(container) + "/start");
-    TURNOUT_CO_TRY(const Answer answer, co_await ask(client_, std::move(wanted), socket_));
+    TURNOUT_CO_TRY(const Answer answer, co_await ask(std::move(wanted)));
     if (answer.status != 204 && answer.status != 304)
         co_return refused_by("the container cannot be started", answer.status, answer.body);
     co_return Result<void>();
 }
 
-Task<Result<Json>> Engine::inspect(std::string container) {
-    http::ClientRequest wanted =
-        request("GET", "/containers/" + percent_encode(container) + "/json");
-    TURNOUT_CO_TRY(const Answer answer, co_await ask(client_, std::move(wanted), socket_));
-    if (answer.status != 200)
-        co_return refused_by("asking for a container", answer.status, answer.body);
-    co_return parse_json(answer.body);
-}
-
 Task<Result<void>> Engine::remove(std::string container) {
     http::ClientRequest wanted =
         request("DELETE", "/containers/" + percent_encode(container) + "?force=1&v=1");
-    TURNOUT_CO_TRY(const Answer answer, co_await ask(client_, std::move(wanted), socket_));
+    TURNOUT_CO_TRY(const Answer answer, co_await ask(std::move(wanted)));
     if (answer.status != 204 && answer.status != 404)
         co_return refused_by("a container cannot be removed", answer.status, answer.body);
     co_return Result<void>();
@@ -273,7 +260,7 @@ Task<Result<std::unique_ptr<http::Stream>>> Engine::run(std::string container,
                                 {"User", std::move(user)},
                                 {"Cmd", std::move(words)}})
                       .dump();
-    TURNOUT_CO_TRY(const Answer made, co_await ask(client_, std::move(wanted), socket_));
+    TURNOUT_CO_TRY(const Answer made, co_await ask(std::move(wanted)));
     if (made.status != 201)
         co_return refused_by("a program in the container cannot be begun", made.status, made.body);
     TURNOUT_CO_TRY(const Json exec, parse_json(made.body));

@@ -20,13 +20,14 @@ namespace turnout {
 
 // Errors say the engine's own words. Unavailable: it cannot be reached, or not now; NotFound: there
 // is no such container or image; Conflict: it is not in a state for that; InvalidArgument: it will
-// not do that.
+// not do that. Whoever asks holds it until the answer is there.
 class Engine {
 public:
     Engine(AsioLoop& loop, std::string socket);
     const std::string& socket() const { return socket_; }
 
-    // What it is: {name, version, api, cores, memoryBytes, cgroup, root, images, gpus, limits}.
+    // What it is: {name, version, api, cores, memoryBytes, cgroup, machine, root, images,
+    // nvidia, limits}.
     Task<Result<Json>> look();
 
     // Its document, with Id and Config.
@@ -43,7 +44,6 @@ public:
     Task<Result<std::string>> create(std::string name, Json what);       // its id
     Task<Result<void>> put(std::string container, std::string archive);  // into "/"
     Task<Result<void>> start(std::string container);
-    Task<Result<Json>> inspect(std::string container);
     Task<Result<void>> remove(std::string container);  // at once; one that is gone is removed
     // A program in it, its input and output.
     Task<Result<std::unique_ptr<http::Stream>>> run(std::string container,
@@ -55,11 +55,9 @@ private:
         int status = 0;
         std::string body;
     };
-    static Task<Result<Answer>> ask(std::shared_ptr<http::Client> client,
-                                    http::ClientRequest request, std::string socket);
+    Task<Result<Answer>> ask(http::ClientRequest request);
     http::ClientRequest request(std::string method, std::string url) const;
 
-    AsioLoop& loop_;
     std::string socket_;
     std::shared_ptr<http::Client> client_;
 };

@@ -95,13 +95,10 @@ const resources::Description& container_settings() {
 
 ContainerSettings read_container_settings(const Json& settings) {
     ContainerSettings read;
-    const auto text = [&](std::string_view key, std::string& into) {
-        if (const Json& value = settings.at(key); value.is_string()) into = value.as_string();
-    };
-    text("socket", read.socket);
-    text("image", read.image);
-    text("network", read.network);
-    text("python", read.python);
+    read.socket = settings.at("socket").as_string(read.socket);
+    read.image = settings.at("image").as_string();
+    read.network = settings.at("network").as_string();
+    read.python = settings.at("python").as_string();
     if (const std::string pull = settings.at("pull").as_string(); pull == "always")
         read.pull = ContainerSettings::Pull::Always;
     else if (pull == "never")

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -13,7 +12,7 @@
 
 namespace turnout {
 
-// A ustar archive in memory, of folders and small or middling files.
+// A ustar archive of folders and files, all held in memory.
 class Archive {
 public:
     // Paths are relative, without links.

@@ -3,7 +3,7 @@
 #include <string_view>
 #include <utility>
 
-#include "base/text.h"
+#include "provider/node_id.h"
 #include "provider/ssh/state.h"
 
 namespace turnout {
@@ -11,19 +11,6 @@ namespace turnout {
 namespace {
 
 constexpr std::size_t kMostListed = 300;  // nodes of one host
-
-// A host may say anything: WORKSPACE/COMPUTE/node-N.
-bool fits_as_node(std::string_view id) {
-    const std::vector<std::string> parts = split(id, '/');
-    constexpr std::string_view last = "node-";
-    return id.size() <= 200 && parts.size() == 3 && !parts[0].empty() && !parts[1].empty() &&
-           parts[2].starts_with(last) && parts[2].size() > last.size() &&
-           std::ranges::all_of(parts[2].substr(last.size()), is_digit) &&
-           std::ranges::all_of(id, [](char c) {
-               return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
-                      c == '/';
-           });
-}
 
 }  // namespace
 
