@@ -180,16 +180,9 @@ public:
     }
 
     Task<Result<void>> end_sessions(std::string user) override {
-        Turns::Turn turn(turns_, "");
-        co_await turn;
-        TURNOUT_CO_TRY(const std::vector<ApiKey> there, sessions());
-        Batch batch;
-        for (const ApiKey& session : there)
-            if (session.user == user) batch.erase(Table::Token, session.row);
-        if (!batch.empty()) {
-            TURNOUT_CO_TRY_VOID(co_await store_.commit(std::move(batch)));
-        }
-        co_return Result<void>();
+        return erase_rows([user = std::move(user)](const ApiKey& key) {
+            return key.is_session() && key.user == user;
+        });
     }
 
     bool was_given(std::string_view token) override {
@@ -200,19 +193,10 @@ public:
     }
 
     Task<Result<void>> end_logins_but_of(std::string user, std::string subject) override {
-        Turns::Turn turn(turns_, "");
-        co_await turn;
-        TURNOUT_CO_TRY(const std::vector<ApiKey> begun, sessions());
-        TURNOUT_CO_TRY(const std::vector<ApiKey> keys, api_keys());
-        Batch batch;
-        for (const auto* rows : {&begun, &keys})
-            for (const ApiKey& one : *rows)
-                if (one.user == user && !one.subject.empty() && one.subject != subject)
-                    batch.erase(Table::Token, one.row);
-        if (!batch.empty()) {
-            TURNOUT_CO_TRY_VOID(co_await store_.commit(std::move(batch)));
-        }
-        co_return Result<void>();
+        return erase_rows(
+            [user = std::move(user), subject = std::move(subject)](const ApiKey& key) {
+                return key.user == user && !key.subject.empty() && key.subject != subject;
+            });
     }
 
     using InstanceAuthority::create_api_key;
@@ -367,6 +351,24 @@ private:
 
     static Failure no_such_key() {
         return not_found("this token does not exist any more", "token");
+    }
+
+    // Tokens and sessions alike.
+    Task<Result<void>> erase_rows(std::function<bool(const ApiKey&)> is_over) {
+        Turns::Turn turn(turns_, "");
+        co_await turn;
+        Batch batch;
+        const Result<void> all =
+            each_row(store_, Table::Token, {}, [&](const Record& record) -> Result<void> {
+                const ApiKey key = TURNOUT_TRY(key_of(record));
+                if (is_over(key)) batch.erase(Table::Token, key.row);
+                return {};
+            });
+        if (!all) co_return Failure(all.error());
+        if (!batch.empty()) {
+            TURNOUT_CO_TRY_VOID(co_await store_.commit(std::move(batch)));
+        }
+        co_return Result<void>();
     }
 
     // In the turn of all keys. `batch`: what goes with it.

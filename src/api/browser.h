@@ -40,8 +40,8 @@ bool wants_page(const http::Request& request);
 // all else.
 std::string page_to_go_to(std::string_view wanted);
 
-// What a server may do in the page of a browser: nothing. For answers that do not say it
-// themselves, such as files that jobs wrote.
+// What an answer may do in a browser: nothing. For answers that do not say it themselves, such as
+// files that jobs wrote.
 void close_to_browsers(http::Response& response);
 
 }  // namespace turnout::api

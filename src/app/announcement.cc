@@ -51,9 +51,11 @@ Result<void> Announcement::say() {
     running.set("folder_identity", identity);
     TURNOUT_TRY(write_document(instance_.running(), running, 0600));
     if (std::exchange(announced_, true)) return {};
-    if (ready_)
-        ready_(info.tls_origin, info.plain_origin, login, ServerPools::who_runs(services_.control),
-               info.plain_origin + login_path_());
+    if (!ready_) return {};
+    // Made for the person who looks, and for nobody else.
+    const std::string path = ::isatty(1) == 1 ? login_path_() : std::string();
+    ready_(info.tls_origin, info.plain_origin, login, ServerPools::who_runs(services_.control),
+           path.empty() ? path : info.plain_origin + path);
     return {};
 }
 

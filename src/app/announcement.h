@@ -21,7 +21,7 @@ public:
 
     // `listen`: the address of the TLS listener. `fingerprint`: of the certificate authority.
     // `certificate`: the file that was given, for its names; "" = none. `login_path`: of a new link
-    // that logs a browser in.
+    // that logs a browser in; "" = none can be made.
     Announcement(const Instance& instance, const api::Services& services,
                  const Workspace& workspace, std::string listen, std::string fingerprint,
                  std::string certificate, std::function<std::string()> login_path, Ready ready)

@@ -51,19 +51,16 @@ Result<std::optional<oidc::Settings>> read_oidc(const Instance& instance) {
     return std::optional<oidc::Settings>(std::move(settings));
 }
 
-Task<Result<std::optional<oidc::Settings>>> read_apart(AsioLoop& loop, const Instance& instance) {
-    std::function<Result<std::optional<oidc::Settings>>()> work = [&instance] {
-        return read_oidc(instance);
-    };
-    Result<std::optional<oidc::Settings>> settings = co_await apart(loop, std::move(work));
-    co_return settings;
-}
-
 }  // namespace
 
 api::LoginSources login_sources(AsioLoop& loop, const Instance& instance) {
     api::LoginSources sources;
-    sources.settings = [&loop, &instance] { return read_apart(loop, instance); };
+    sources.settings = [&loop, &instance] {
+        std::function<Result<std::optional<oidc::Settings>>()> work = [&instance] {
+            return read_oidc(instance);
+        };
+        return apart(loop, std::move(work));
+    };
     // The provider is an address that the operator named, so it may be of their own network.
     sources.client =
         [&loop](const oidc::Settings& settings) -> Result<std::unique_ptr<http::Client>> {

@@ -21,7 +21,8 @@ public:
     // `one_machine`: all its pools are on it.
     // `hosts`: where its pools name their machines.
     struct Hosts {
-        std::function<int(const Json& settings)> slots;         // for all of them; null: see slots
+        // For all of them; null: its pools say 'slots' themselves.
+        std::function<int(const Json& settings)> slots;
         std::function<Json(const Json& settings)> describe;     // as they are known
         std::function<Task<Json>(const Json& settings)> check;  // goes there
         // One of them alone: as it will be reached, and what is left there once it is let go.

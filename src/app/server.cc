@@ -75,7 +75,6 @@ private:
     Result<void> prepare_workspace();
     void add_routes();
     Result<void> listen();
-    std::string login_path();
     void keep_ticking();
 
     ServerOptions options_;
@@ -418,7 +417,8 @@ Result<void> Server::listen() {
                                  }));
     announcement_ = std::make_unique<Announcement>(
         instance_, *services_, workspace_, listeners_->tls().address(), certificates_.fingerprint,
-        options_.tls_certificate, [this] { return login_path(); }, options_.ready);
+        options_.tls_certificate, [this] { return logins_->link_for_admin().value_or(""); },
+        options_.ready);
     TURNOUT_TRY(ssh_->open());
     TURNOUT_TRY(containers_->open());
     TURNOUT_TRY(user_ways_->open(instance_, *pools_, *provider_));
@@ -431,11 +431,6 @@ Result<void> Server::listen() {
     const Capabilities machine = provider_->capabilities();
     services_->info.machine = {machine.cores, machine.memory_gb, machine.gpus};
     return {};
-}
-
-std::string Server::login_path() {
-    const Result<std::string> path = logins_->link_for_admin();
-    return path ? *path : "/login";
 }
 
 void Server::keep_ticking() {

@@ -29,7 +29,8 @@ struct ServerOptions {
     std::uint64_t fetch_limit = 0;           // bytes of one of them; 0 = the usual
     bool accept_loss = false;                // starts although a part of the database is lost
     // Once it answers. `login` is what people elsewhere type; "" if nobody elsewhere can reach it.
-    // `jobs`: as whom they run on this machine. `browser`: a link that logs a browser in, once.
+    // `jobs`: as whom they run on this machine. `browser`: a link that logs a browser in, once;
+    // "" = none.
     std::function<void(const std::string& url, const std::string& plain_url,
                        const std::string& login, const std::string& jobs,
                        const std::string& browser)>

@@ -202,6 +202,13 @@ Result<std::vector<std::pair<std::string, std::string>>> parse_query(std::string
     return out;
 }
 
+std::string_view value_in(const std::vector<std::pair<std::string, std::string>>& pairs,
+                          std::string_view name) {
+    for (const auto& [key, value] : pairs)
+        if (key == name) return value;
+    return {};
+}
+
 std::string to_hex(std::string_view bytes) {
     std::string out;
     out.reserve(bytes.size() * 2);

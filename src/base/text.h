@@ -33,6 +33,9 @@ Result<std::string> percent_decode(std::string_view text);
 std::string percent_encode(std::string_view text, std::string_view keep = "");
 // "a=1&b=x%20y" -> pairs, decoded ('+' is a space). Order kept, duplicates kept.
 Result<std::vector<std::pair<std::string, std::string>>> parse_query(std::string_view text);
+// The first value of that name in such pairs, which it is part of; "" if there is none.
+std::string_view value_in(const std::vector<std::pair<std::string, std::string>>& pairs,
+                          std::string_view name);
 
 std::string to_hex(std::string_view bytes);
 std::optional<std::string> from_hex(std::string_view hex);

@@ -522,34 +522,28 @@ Result<Presented> presented_authority(const std::string& host, const std::string
     return result;
 }
 
-// Text of a server for a terminal: nothing but what is printed.
-std::string printable(std::string_view text) {
-    std::string out;
-    for (const char c : text.substr(0, 2000))
-        if (c > 0x20 && c < 0x7f) out += c;
-    return out;
-}
-
 // The person confirms it in a browser, wherever that is, at the server's identity provider, with
 // whom the server alone speaks: it keeps the client's secret, and looks itself at what is signed.
 Result<std::string> token_by_device(Context& context, client::Api& api) {
     const Json begun = TURNOUT_TRY(api.post("/turnout/login/device"));
-    const std::string code = printable(begun.at("userCode").as_view());
-    const std::string whole = printable(begun.at("completeAddress").as_view());
-    context.note("to log in, open\n  " + printable(begun.at("address").as_view()) +
+    const std::string code = harmless(begun.at("userCode").as_view());
+    const std::string whole = harmless(begun.at("completeAddress").as_view());
+    context.note("to log in, open\n  " + harmless(begun.at("address").as_view()) +
                  "\nin a browser, on any machine, and enter the code\n  " + code);
     if (!whole.empty()) context.note("or open, and compare the code:\n  " + whole);
     std::array<char, 256> name{};
     ::gethostname(name.data(), name.size() - 1);
     const Json asked =
         Json::object({{"handle", begun.at("handle")}, {"machine", std::string(name.data())}});
-    std::int64_t interval = begun.at("interval").as_int(5);
+    const auto interval_in = [](const Json& answer, std::int64_t otherwise) {
+        return std::clamp<std::int64_t>(answer.at("interval").as_int(otherwise), 1, 60);
+    };
+    std::int64_t interval = interval_in(begun, 5);
     const std::int64_t life = begun.at("expiresIn").as_int();
     for (std::int64_t waited = 0; waited < life; waited += interval) {
         context.status("waiting for you to confirm it there (" + std::to_string(life - waited) +
                        " s left)");
-        std::this_thread::sleep_for(
-            std::chrono::seconds(std::clamp<std::int64_t>(interval, 1, 60)));
+        std::this_thread::sleep_for(std::chrono::seconds(interval));
         const Result<Json> answer = api.post("/turnout/login/device/poll", asked);
         // Nor does it end with a connection that broke before the answer came.
         if (!answer &&
@@ -558,7 +552,7 @@ Result<std::string> token_by_device(Context& context, client::Api& api) {
         if (!answer || answer->at("state").as_view() == "done") context.end_status();
         if (!answer) return Failure(answer.error());
         if (answer->at("state").as_view() == "done") return answer->at("token").as_string();
-        interval = answer->at("interval").as_int(interval);
+        interval = interval_in(*answer, interval);
     }
     context.end_status();
     return fail(Code::PermissionDenied, "LoginExpired",

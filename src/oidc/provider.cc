@@ -160,12 +160,12 @@ Task<Result<Provider::Answer>> Provider::ask(http::ClientRequest request, std::s
     co_return Answer{response->status, std::move(response->headers), std::move(*body)};
 }
 
-Task<Result<Metadata>> Provider::metadata(bool anew) {
+Task<Result<Metadata>> Provider::metadata() {
     Turns::Turn turn(turns_, "metadata");
     co_await turn;
     const Span now = clock_.since_boot();
-    if (metadata_ && !anew && now < metadata_until_) co_return *metadata_;
-    if (metadata_failed_ && !anew && now < metadata_failed_->until)
+    if (metadata_ && now < metadata_until_) co_return *metadata_;
+    if (metadata_failed_ && now < metadata_failed_->until)
         co_return Failure(metadata_failed_->error);
     Result<Metadata> found = co_await ask_metadata();
     if (!found) co_return remember(metadata_failed_, found.error());
@@ -370,9 +370,7 @@ Task<Result<std::optional<Identity>>> Provider::ask_device(Secret device_code, b
 }
 
 Task<Result<Json>> Provider::look() {
-    TURNOUT_CO_TRY(const Metadata data, co_await metadata(true));
-    keys_until_ = {};
-    keys_failed_.reset();
+    TURNOUT_CO_TRY(const Metadata data, co_await metadata());
     TURNOUT_CO_TRY_VOID(co_await fetch_keys(true));
     Json keys = Json::array();
     for (const ProviderKey& one : keys_)

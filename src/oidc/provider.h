@@ -80,7 +80,7 @@ public:
     // PermissionDenied: it was refused, or has expired.
     Task<Result<std::optional<Identity>>> ask_device(Secret device_code, bool& slower);
 
-    // Asks for everything anew: {authorizationEndpoint, …, keys: [{id, algorithm}]}.
+    // Asks as one that has nothing yet: {authorizationEndpoint, …, keys: [{id, algorithm}]}.
     Task<Result<Json>> look();
 
     // So long no newer keys are asked for, whatever tokens name, and so long whoever asks is told
@@ -98,7 +98,7 @@ private:
         Secret access_token;
     };
     Task<Result<Answer>> ask(http::ClientRequest request, std::string what);
-    Task<Result<Metadata>> metadata(bool anew = false);
+    Task<Result<Metadata>> metadata();
     // `newer`: although those there are may still be kept.
     Task<Result<void>> fetch_keys(bool newer);
     Task<Result<Answer>> post(std::string url,

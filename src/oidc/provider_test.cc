@@ -51,7 +51,6 @@ TEST_F(OidcProvider, SaysWhoSomebodyIs) {
     EXPECT_EQ(remote.authorization, "") << "userinfo was not needed; the keys were asked last";
     EXPECT_EQ(remote.asked["/me"], 0);
     EXPECT_EQ(finish("another").error().reason, "LoginRefused");
-    remote.nonce = "n-1";
     auto other = login();
     remote.nonce = "n-2";
     EXPECT_EQ(wait(provider.finish(other, "a-code", "")).error().reason, "BadClaim");
@@ -118,7 +117,8 @@ TEST_F(OidcProvider, WhenItDoesNotAnswer) {
     EXPECT_EQ(remote.asked["nobody"], 1);
     remote.down = false;
     EXPECT_FALSE(finish());
-    EXPECT_TRUE(wait(provider.look())) << "an operator looks at it now";
+    Provider fresh(remote.settings(), remote.client(), loop);
+    EXPECT_TRUE(wait(fresh.look())) << "an operator looks at it now";
     loop.pass(Provider::kBetweenLooks);
     EXPECT_TRUE(finish());
 }
@@ -133,11 +133,14 @@ TEST_F(OidcProvider, WhenItDoesNotShowItsKeys) {
     EXPECT_EQ(remote.asked["/jwks"], 2);
     // Those that are known go on being good while it does not show the newest.
     loop.pass(Provider::kBetweenLooks);
-    const auto first = std::move(remote.signer);
+    auto first = std::move(remote.signer);
     remote.rotate("k2");
     remote.keys_down = true;
     for (int i = 0; i < 3; ++i) EXPECT_FALSE(finish());
     EXPECT_EQ(remote.asked["/jwks"], 3);
+    remote.signer = std::move(first);
+    remote.key_id = "k1";
+    EXPECT_TRUE(finish());
 }
 
 TEST(OidcMetadata, IsOfThatProviderAndSafe) {

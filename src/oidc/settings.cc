@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <tuple>
 
 #include "base/quantities.h"
 #include "base/text.h"
@@ -195,6 +196,13 @@ bool is_origin(std::string_view url) {
             return false;
     }
     return to_lower(url) == url && host.find('/') == std::string_view::npos;
+}
+
+bool GroupRole::operator==(const GroupRole& other) const {
+    const auto said = [](const GroupRole& one) {
+        return std::tie(one.group, one.role, one.server, one.workspace, one.resource_group);
+    };
+    return said(*this) == said(other);
 }
 
 bool Settings::same_as(const Settings& other) const {

@@ -19,7 +19,8 @@ struct GroupRole {
     std::string workspace = {};       // by its name
     std::string resource_group = {};  // "" = whichever has it
     std::string place = {};           // "oidc.yaml:9:5", for messages
-    bool operator==(const GroupRole&) const = default;
+    // Wherever it stands: a comment above it changes nothing.
+    bool operator==(const GroupRole& other) const;
 };
 
 struct Settings {

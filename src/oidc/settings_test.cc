@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
+#include "base/text.h"
+
 namespace turnout::oidc {
 namespace {
 
@@ -33,8 +37,27 @@ TEST(OidcSettings, AreRead) {
     EXPECT_EQ(settings->token, 7 * 24h);
     ASSERT_EQ(settings->roles.size(), 2u);
     EXPECT_TRUE(settings->roles[0].server);
-    EXPECT_EQ(settings->roles[1],
-              (GroupRole{"*", "Reader", false, "default", "turnout", "oidc.yaml:10:5"}));
+    EXPECT_EQ(settings->roles[1], (GroupRole{"*", "Reader", false, "default", "turnout"}));
+    EXPECT_EQ(settings->roles[1].place, "oidc.yaml:10:5");
+}
+
+TEST(OidcSettings, AreTheSameWithAnAddedComment) {
+    const auto before = parse_settings(kGood, "oidc.yaml");
+    const auto commented = parse_settings("# of the lab\n" + kGood, "oidc.yaml");
+    ASSERT_TRUE(before && commented);
+    ASSERT_NE(before->roles[0].place, commented->roles[0].place);
+    EXPECT_TRUE(before->same_as(*commented));
+    for (const auto& [was, is] :
+         {std::pair("group: admins", "group: others"), std::pair("role: Owner", "role: Reader"),
+          std::pair("server: true", "workspace: default"),
+          std::pair("workspace: default", "workspace: another"),
+          std::pair("resource_group: turnout", "resource_group: other")}) {
+        std::string changed = kGood;
+        replace_all(changed, was, is);
+        const auto after = parse_settings(changed, "oidc.yaml");
+        ASSERT_TRUE(after) << changed << after.error().message;
+        EXPECT_FALSE(before->same_as(*after)) << is;
+    }
 }
 
 TEST(OidcSettings, MistakesAreToldWithTheirPlace) {

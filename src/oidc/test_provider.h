@@ -112,11 +112,11 @@ private:
                                  {"expires_in", 600},
                                  {"interval", 5}});
         } else if (path == "/token") {
-            const bool by_code = field("grant_type") == "authorization_code";
-            const bool good = by_code
-                                  ? field("code") == code &&
-                                        to_base64url(sha256(field("code_verifier"))) == challenge
-                                  : device_error.empty() && field("device_code") == "d-code";
+            const bool by_code = value_in(form, "grant_type") == "authorization_code";
+            const bool good =
+                by_code ? value_in(form, "code") == code &&
+                              to_base64url(sha256(value_in(form, "code_verifier"))) == challenge
+                        : device_error.empty() && value_in(form, "device_code") == "d-code";
             if (good) {
                 body = Json::object(
                     {{"id_token", signer->token(key_id, claims())}, {"access_token", "a-token"}});
@@ -131,11 +131,6 @@ private:
         response.status = status;
         response.body = std::make_unique<Body>(body.dump());
         return response;
-    }
-    std::string field(std::string_view name) const {
-        for (const auto& [key, value] : form)
-            if (key == name) return value;
-        return {};
     }
     const Clock& clock_;
 };

@@ -69,13 +69,6 @@ Result<http::Response> managed_identity_token(Services& services, Call& call,
     return response;
 }
 
-std::string_view value_in(const std::vector<std::pair<std::string, std::string>>& form,
-                          std::string_view name) {
-    for (const auto& [key, value] : form)
-        if (key == name) return value;
-    return {};
-}
-
 Answer get_token(Services& services, Call& call) {
     co_return managed_identity_token(services, call, call.query_value("resource"));
 }

@@ -46,7 +46,7 @@ Answer show_secret_name(Services& services, Vault& vault, Call& call) {
 }
 
 // Its errors name the member, and nothing of what is in it.
-Result<Secret> value_in(const Json& body) {
+Result<Secret> secret_in(const Json& body) {
     const Json& properties = body.at("properties");
     const Json& value = properties.at("value");
     const std::string encoding = properties.at("encoding").as_string("text");
@@ -67,7 +67,7 @@ Answer put_secret(Services& services, Vault& vault, Call& call) {
     if (!body)  // what does not parse may be the value
         co_return fail(body.error().code, body.error().reason,
                        "the body cannot be read as JSON of at most 128 KiB");
-    TURNOUT_CO_TRY(Secret value, value_in(*body));
+    TURNOUT_CO_TRY(Secret value, secret_in(*body));
     TURNOUT_CO_TRY(const bool is_new,
                    co_await vault.set(workspace.id, name, std::move(value), call.principal.name));
     TURNOUT_CO_TRY(const SecretInfo secret, vault.info(workspace.id, name));

@@ -12,8 +12,16 @@ using portal::element;
 using portal::Html;
 using portal::operator""_html;
 
-http::Response page_of(Random& random, int status, std::string_view title, const Html& words,
-                       std::string_view refresh = "") {
+std::string host_in(std::string_view url) {
+    const std::size_t begin = url.find("//");
+    if (begin == std::string_view::npos) return std::string(url);
+    return std::string(url.substr(begin + 2, url.find('/', begin + 2) - begin - 2));
+}
+
+}  // namespace
+
+http::Response words_page(Random& random, int status, std::string_view title, const Html& words,
+                          std::string_view refresh) {
     const std::string nonce = to_base64url(random.bytes(18));
     http::Response response;
     response.status = status;
@@ -25,17 +33,10 @@ http::Response page_of(Random& random, int status, std::string_view title, const
     // An address may hold a code. With "no-referrer" browsers would send a form without its origin.
     response.headers.set("Referrer-Policy", "same-origin");
     response.headers.set("Cache-Control", "no-store");
+    response.headers.set("X-Robots-Tag", "noindex");
     response.body = portal::render_words(title, words, nonce, refresh);
     return response;
 }
-
-std::string host_in(std::string_view url) {
-    const std::size_t begin = url.find("//");
-    if (begin == std::string_view::npos) return std::string(url);
-    return std::string(url.substr(begin + 2, url.find('/', begin + 2) - begin - 2));
-}
-
-}  // namespace
 
 http::Response login_page(Random& random, std::string_view issuer, std::string_view to,
                           std::string_view user) {
@@ -52,11 +53,11 @@ http::Response login_page(Random& random, std::string_view issuer, std::string_v
                                          : "Or by a link that logs this browser in, once, from "
                                            "where a token is:") +
              element("pre", {{"class", "command"}}, "turnout login --browser");
-    return page_of(random, 200, "Log in", words);
+    return words_page(random, 200, "Log in", words);
 }
 
 http::Response once_page(Random& random, std::string_view user, std::string_view code) {
-    return page_of(
+    return words_page(
         random, 200, "Log in",
         element("h1", "Log in to Turnout as " + std::string(user)) +
             element("p", "This link works once. Use it only if you have just made it yourself.") +
@@ -66,13 +67,13 @@ http::Response once_page(Random& random, std::string_view user, std::string_view
 }
 
 http::Response refusal_page(Random& random, int status, std::string_view why) {
-    return page_of(random, status, "Not logged in",
-                   element("h1", "You are not logged in") + element("p", why) +
-                       element("p", element("a", {{"href", "/login"}}, "Try again")));
+    return words_page(random, status, "Not logged in",
+                      element("h1", "You are not logged in") + element("p", why) +
+                          element("p", element("a", {{"href", "/login"}}, "Try again")));
 }
 
 http::Response onward_page(Random& random, std::string_view to) {
-    return page_of(
+    return words_page(
         random, 200, "Logged in",
         element("h1", "You are logged in") + element("p", element("a", {{"href", to}}, "Go on")),
         to);

@@ -4,11 +4,16 @@
 #include <string>
 #include <string_view>
 
+#include "api/portal/html.h"
 #include "io/http.h"
 #include "io/loop.h"
 
 namespace turnout::api {
 
+// A page of words without scripts, whose forms go to this server alone, and which no search engine
+// keeps. `refresh`: the page to which it goes on by itself, "" = it stays.
+http::Response words_page(Random& random, int status, std::string_view title,
+                          const portal::Html& words, std::string_view refresh = "");
 // What there is to log in by; `issuer` "" = no identity provider. `to`: the page afterwards.
 http::Response login_page(Random& random, std::string_view issuer, std::string_view to,
                           std::string_view user);

@@ -16,6 +16,7 @@ namespace turnout::api {
 namespace {
 
 constexpr Span kLoginLife = 10min;
+constexpr Span kLinkSession = 12h;  // of a browser that a link logs in
 constexpr std::size_t kMostPending = 500, kMostPendingOfOne = 30;
 // So long a place is kept for one for which the provider is being asked.
 constexpr Span kBeginning = 2min;
@@ -89,11 +90,10 @@ http::Response refused_page(Services& services, const Error& error) {
     return refusal_page(services.random, http_status(error.code), error.message);
 }
 
-std::string field_in(const std::vector<std::pair<std::string, std::string>>& form,
-                     std::string_view name) {
-    for (const auto& [key, value] : form)
-        if (key == name) return value;
-    return {};
+http::Response used_up(Services& services) {
+    return refusal_page(services.random, 403,
+                        "This link was used already, or is older than ten minutes: make another "
+                        "with `turnout login --browser`.");
 }
 
 Json document_of_session(const ApiKey& session, const Call& call) {
@@ -279,16 +279,20 @@ Logins::Answer Logins::end_session(Call& call) {
 
 // ---- by a link ----
 
+std::string Logins::keep(Once once) {
+    once.until = services_.clock.since_boot() + kLoginLife;
+    const std::string code = to_base64url(services_.random.bytes(32));
+    once_[hash_of(code)] = std::move(once);
+    return "/login/once?code=" + code;
+}
+
 Result<std::string> Logins::link_for_admin() {
     Once once;
     once.who.kind = Principal::Kind::User;
     once.who.name = std::string(kAdmin);
     for (const ApiKey& key : TURNOUT_TRY(authority_.api_keys()))
         if (key.user == kAdmin && key.name == kAdminKey) once.who.key = key.row;
-    once.until = services_.clock.since_boot() + kLoginLife;
-    const std::string code = to_base64url(services_.random.bytes(32));
-    once_[hash_of(code)] = std::move(once);
-    return "/login/once?code=" + code;
+    return keep(std::move(once));
 }
 
 Logins::Answer Logins::make_link(Call& call) {
@@ -304,12 +308,9 @@ Logins::Answer Logins::make_link(Call& call) {
     TURNOUT_CO_TRY(const std::vector<ApiKey> keys, authority_.api_keys());
     for (const ApiKey& key : keys)
         if (key.row == call.principal.key) once.expires = key.expires;
-    once.until = services_.clock.since_boot() + kLoginLife;
-    const std::string code = to_base64url(services_.random.bytes(32));
-    once_[hash_of(code)] = std::move(once);
     call.about = "a link to log a browser in";
     http::Response response = json_response(
-        201, Json::object({{"path", "/login/once?code=" + code},
+        201, Json::object({{"path", keep(std::move(once))},
                            {"expires", to_iso8601(services_.clock.now() + kLoginLife)}}));
     response.headers.set("Cache-Control", "no-store");
     co_return response;
@@ -319,9 +320,7 @@ Logins::Answer Logins::show_once(Call& call) {
     const std::string code(call.query_value("code"));
     const auto found = once_.find(hash_of(code));
     if (found == once_.end() || found->second.until <= services_.clock.since_boot())
-        co_return refusal_page(services_.random, 403,
-                               "This link was used already, or is older than ten minutes: make "
-                               "another with `turnout login --browser`.");
+        co_return used_up(services_);
     co_return once_page(services_.random, found->second.who.name, code);
 }
 
@@ -329,23 +328,18 @@ Logins::Answer Logins::use_once(Call& call) {
     if (const auto own = check_own_page(call); !own) co_return refused_page(services_, own.error());
     TURNOUT_CO_TRY(const std::string body, co_await call.body.all(kMaxLoginBody));
     TURNOUT_CO_TRY(const auto form, parse_query(body));
-    const auto found = once_.find(hash_of(field_in(form, "code")));
-    const auto gone = [&] {
-        return refusal_page(services_.random, 403,
-                            "This link was used already, or is older than ten minutes: make "
-                            "another with `turnout login --browser`.");
-    };
-    if (found == once_.end()) co_return gone();
+    const auto found = once_.find(hash_of(value_in(form, "code")));
+    if (found == once_.end()) co_return used_up(services_);
     const Once once = std::move(found->second);
     once_.erase(found);
-    if (once.until <= services_.clock.since_boot()) co_return gone();
+    if (once.until <= services_.clock.since_boot()) co_return used_up(services_);
     // Whoever was disabled meanwhile stays out, and what was revoked makes nothing.
     if (const auto good = authority_.check_holder(authority_.holder(once.who)); !good)
         co_return refused_page(services_, good.error());
     NewApiKey wanted;
     wanted.user = once.who.name;
     wanted.by = once.who.key;
-    wanted.expires = services_.clock.now() + oidc::Settings().session;
+    wanted.expires = services_.clock.now() + kLinkSession;
     if (once.expires && *once.expires < *wanted.expires) wanted.expires = once.expires;
     co_return co_await begin_session(call, std::move(wanted), "/");
 }

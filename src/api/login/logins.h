@@ -11,7 +11,7 @@
 //   POST /turnout/login/device   {"handle", "userCode", "address", "completeAddress", "interval",
 //                                "expiresIn"}: begins one on a terminal
 //   POST /turnout/login/device/poll  {"handle", "machine"} -> {"state": "pending", "interval"}, or
-//                                {"state": "done", "user", "token", "expires"}
+//                                {"state": "done", "user", "name", "token", "expires"}
 //   GET  /turnout/sessions       DELETE /turnout/sessions/{id}
 //   POST /turnout/oidc/check     oidc.yaml as it is now, and what the provider answers
 #pragma once
@@ -79,6 +79,8 @@ private:
     template <class Map>
     Result<void> make_room(Map& pending, const std::string& from);
     void make_room_in_browsers(const std::string& from);
+    // For the time of a login; the path of its link.
+    std::string keep(Once once);
     Task<Result<http::Response>> begin_session(Call& call, NewApiKey wanted, std::string to);
 
     Answer show_ways(Call& call);

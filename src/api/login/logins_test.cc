@@ -26,10 +26,8 @@ protected:
     }
     // "name=value" of a cookie that the answer sets.
     static std::string cookie_in(const Reply& reply, const std::string& name) {
-        for (const auto& [header, value] : reply.headers.all())
-            if (header == "Set-Cookie" && value.starts_with(name + "="))
-                return value.substr(0, value.find(';'));
-        return {};
+        const std::string all = set_cookie(reply, name);
+        return all.substr(0, all.find(';'));
     }
     static std::string set_cookie(const Reply& reply, const std::string& name) {
         for (const auto& [header, value] : reply.headers.all())
@@ -270,9 +268,22 @@ TEST_F(LogIn, AnotherPageGetsNothing) {
 }
 
 TEST_F(LogIn, WhatJobsWroteActsInNoBrowser) {
-    const Reply data = get("/health");
-    EXPECT_EQ(data.headers.get("Content-Security-Policy"), "default-src 'none'; sandbox");
-    EXPECT_EQ(data.headers.get("X-Content-Type-Options"), "nosniff");
+    world.save(running_job(world.workspace.id));
+    world.put_blob(artifact_container(world.workspace.id), "ExperimentRun/dcid.j/a.html",
+                   "<script>fetch('/turnout/tokens')</script>");
+    const std::string cookie = session();
+    for (const std::string& path : {"/studio/jobs/" + world.workspace.id + "/j/artifact/a.html",
+                                    "/mlflow/v2.0" + world.workspace_path() +
+                                        "/api/2.0/mlflow-artifacts/artifacts/j/artifacts/a.html",
+                                    std::string("/health")}) {
+        const Reply data = get(path, cookie);
+        ASSERT_EQ(data.status, 200) << path << data.text;
+        const std::string policy(data.headers.get("Content-Security-Policy"));
+        EXPECT_TRUE(policy.starts_with("default-src 'none'; ")) << path << policy;
+        EXPECT_TRUE(policy.ends_with("sandbox")) << path << policy;
+        EXPECT_EQ(policy.find("script"), std::string::npos) << path << policy;
+        EXPECT_EQ(data.headers.get("X-Content-Type-Options"), "nosniff") << path;
+    }
     EXPECT_EQ(get("/login").headers.get("Content-Security-Policy").find("sandbox"),
               std::string::npos);
 }
@@ -520,6 +531,19 @@ TEST_F(LogIn, SessionsAreListedAndEnded) {
     EXPECT_EQ(out.status, 303);
     EXPECT_NE(set_cookie(out, "__Host-turnout-session").find("Max-Age=0"), std::string::npos);
     EXPECT_EQ(get("/turnout/me", admins).status, 401);
+}
+
+TEST_F(LogIn, OfManySessionsTheOldestIsOver) {
+    const std::string anns = session();
+    std::vector<std::string> admins;
+    for (int i = 0; i < 51; ++i) {
+        world.loop.pass(1s);
+        admins.push_back(cookie_in(use(link()), "__Host-turnout-session"));
+    }
+    EXPECT_EQ(get("/turnout/me", admins[0]).status, 401);
+    EXPECT_EQ(get("/turnout/me", admins[1]).status, 200);
+    EXPECT_EQ(get("/turnout/me", admins[50]).status, 200);
+    EXPECT_EQ(get("/turnout/me", anns).status, 200) << "hers is not one of them";
 }
 
 TEST_F(LogIn, APageForAPersonGoesToTheLogin) {

@@ -465,20 +465,18 @@ std::string render_front(std::string_view version, std::string_view nonce) {
            "\n";
 }
 
-std::string render_home(std::string_view user, const std::vector<HomeJob>& jobs,
-                        std::string_view nonce) {
+Html home_words(std::string_view user, const std::vector<HomeJob>& jobs) {
     Html rows;
     for (const HomeJob& job : jobs)
         rows += element("tr", element("td", element("a", {{"href", job.path}}, job.title)) +
                                   element("td", badge(job.status)) + element("td", job.by) +
                                   element("td", utc(job.created)));
-    const Html words = element("h1", "Logged in as " + std::string(user)) +
-                       element("form", {{"method", "post"}, {"action", "/logout"}},
-                               element("button", {{"type", "submit"}}, "Log out")) +
-                       element("h2", "Newest jobs") +
-                       (jobs.empty() ? element("p", "There are none that you may look at.")
-                                     : element("table", rows));
-    return render_words("Turnout", words, nonce);
+    return element("h1", "Logged in as " + std::string(user)) +
+           element("form", {{"method", "post"}, {"action", "/logout"}},
+                   element("button", {{"type", "submit"}}, "Log out")) +
+           element("h2", "Newest jobs") +
+           (jobs.empty() ? element("p", "There are none that you may look at.")
+                         : element("table", rows));
 }
 
 std::string render_words(std::string_view title, const Html& words, std::string_view nonce,

@@ -76,8 +76,7 @@ struct HomeJob {
     JobStatus status{};
     Instant created{};
 };
-std::string render_home(std::string_view user, const std::vector<HomeJob>& jobs,
-                        std::string_view nonce);
+Html home_words(std::string_view user, const std::vector<HomeJob>& jobs);
 // A page of words. `refresh`: the page of this server that comes next, by itself.
 std::string render_words(std::string_view title, const Html& words, std::string_view nonce,
                          std::string_view refresh = "");

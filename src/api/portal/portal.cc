@@ -6,6 +6,7 @@
 #include "api/history/log_link.h"
 #include "api/history/run_view.h"
 #include "api/job_kinds.h"
+#include "api/login/login_page.h"
 #include "api/portal/page.h"
 #include "api/portal/parts.h"
 #include "api/run_reach.h"
@@ -145,16 +146,7 @@ Result<std::vector<portal::HomeJob>> newest_jobs(Services& services, const Princ
 
 Answer get_home(Services& services, Principal user) {
     TURNOUT_CO_TRY(const auto jobs, newest_jobs(services, user));
-    http::Response response;
-    const std::string nonce = to_base64url(services.random.bytes(18));
-    response.headers.set("Content-Type", "text/html; charset=utf-8");
-    response.headers.set("Content-Security-Policy",
-                         "default-src 'none'; style-src 'nonce-" + nonce +
-                             "'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'");
-    harden(response);
-    response.headers.set("Referrer-Policy", "same-origin");  // else its form has no origin
-    response.body = portal::render_home(user.name, jobs, nonce);
-    co_return response;
+    co_return words_page(services.random, 200, "Turnout", portal::home_words(user.name, jobs));
 }
 
 // What a person finds who opens the server's address: it has no list of jobs for those who are not

@@ -20,7 +20,7 @@ std::string_view name_of(SignatureKind kind);
 class PublicKey {
 public:
     // Whole numbers, the highest byte first. InvalidArgument: it is shorter than 2,048 bits, longer
-    // than 8,192, or no key.
+    // than 4,096, or no key.
     static Result<PublicKey> rsa(std::string_view modulus, std::string_view exponent);
     // A point of the curve, 32 bytes each.
     static Result<PublicKey> p256(std::string_view x, std::string_view y);

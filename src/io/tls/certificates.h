@@ -34,6 +34,7 @@ struct CertificateFiles {
     http::TlsFiles server;       // server.pem, server.key
     bool new_authority = false;  // in the place of one that is not valid now: clients must be told
 };
+
 // The host names that the first certificate holds, as they stand in it ("*.lab.example" too).
 std::vector<std::string> names_in(const std::string& certificate);
 

@@ -32,11 +32,4 @@ Result<std::unique_ptr<Listener>> listen_tls(AsioLoop& loop, std::string address
                           std::move(handler), limits);
 }
 
-Result<std::unique_ptr<Listener>> listen_tls(AsioLoop& loop, std::string address, TlsFiles files,
-                                             Handler handler, Limits limits) {
-    return listen_tls(loop, std::move(address),
-                      TURNOUT_TRY(ShownCertificates::load(std::move(files))), std::move(handler),
-                      limits);
-}
-
 }  // namespace turnout::http

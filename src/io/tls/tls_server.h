@@ -37,8 +37,5 @@ private:
 Result<std::unique_ptr<Listener>> listen_tls(AsioLoop& loop, std::string address,
                                              std::shared_ptr<const ShownCertificates> certificates,
                                              Handler handler, Limits limits = {});
-// With that certificate as the files are now.
-Result<std::unique_ptr<Listener>> listen_tls(AsioLoop& loop, std::string address, TlsFiles files,
-                                             Handler handler, Limits limits = {});
 
 }  // namespace turnout::http

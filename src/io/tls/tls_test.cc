@@ -86,6 +86,15 @@ http::ClientRequest get(std::string url) {
     return request;
 }
 
+// Shows that one certificate.
+Result<std::unique_ptr<http::Listener>> listen_with(AsioLoop& loop, std::string address,
+                                                    http::TlsFiles files,
+                                                    http::Limits limits = {}) {
+    return http::listen_tls(loop, std::move(address),
+                            TURNOUT_TRY(http::ShownCertificates::load(std::move(files))), handle,
+                            limits);
+}
+
 class TlsTest : public testing::Test {
 protected:
     void SetUp() override {
@@ -96,7 +105,7 @@ protected:
     void TearDown() override { EXPECT_TRUE(remove_tree(root)); }
 
     void serve(const tls::CertificateFiles& with, http::Limits limits = {}) {
-        auto made = http::listen_tls(loop, "127.0.0.1:0", with.server, handle, limits);
+        auto made = listen_with(loop, "127.0.0.1:0", with.server, limits);
         ASSERT_TRUE(made) << made.error().message;
         listener = std::move(*made);
         port = listener->address().substr(listener->address().rfind(':') + 1);
@@ -229,7 +238,7 @@ TEST_F(TlsTest, RefusesTheUntrusted) {
     ASSERT_TRUE(wrong);
     EXPECT_FALSE(
         tls::needs_renewal(wrong->certificate, *read_file(files.authority), {}, clock.now()));
-    auto six = http::listen_tls(loop, "127.0.0.2:0", files.server, handle);
+    auto six = listen_with(loop, "127.0.0.2:0", files.server);
     ASSERT_TRUE(six) << six.error().message;
     const auto mine = client(files.authority);
     const auto named = loop.run(fetch(*mine, get("https://" + (*six)->address() + "/")));
@@ -237,8 +246,7 @@ TEST_F(TlsTest, RefusesTheUntrusted) {
     EXPECT_NE(named.error().message.find("not trusted"), std::string::npos)
         << named.error().message;
     EXPECT_FALSE(http::make_tls_connector(root + "/missing.pem"));
-    EXPECT_FALSE(
-        http::listen_tls(loop, "127.0.0.1:0", {files.authority, files.server.key}, handle));
+    EXPECT_FALSE(listen_with(loop, "127.0.0.1:0", {files.authority, files.server.key}));
 }
 
 TEST_F(TlsTest, StreamsBothWays) {
