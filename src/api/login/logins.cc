@@ -32,8 +32,7 @@ std::string hash_of(std::string_view secret) {
 
 // The address without the port.
 std::string place_of(const Call& call) {
-    const std::string& address = call.request.peer.address;
-    return address.substr(0, address.rfind(':'));
+    return std::string(call.request.peer.host());
 }
 
 // Whom the bounds are for: whoever has one address of IPv6 has all of its /64.
