@@ -269,6 +269,8 @@ TEST_F(LogIn, AnotherPageGetsNothing) {
 
 TEST_F(LogIn, WhatJobsWroteActsInNoBrowser) {
     world.save(running_job(world.workspace.id));
+    ASSERT_TRUE(
+        world.wait(world.tracking.ensure_job_run(world.workspace.id, "j", "shared", "j", "admin")));
     world.put_blob(artifact_container(world.workspace.id), "ExperimentRun/dcid.j/a.html",
                    "<script>fetch('/turnout/tokens')</script>");
     const std::string cookie = session();
