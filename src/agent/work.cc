@@ -3,6 +3,7 @@
 #include "agent/azure.h"
 
 #include <fcntl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -294,8 +295,14 @@ Failure not_wanted() {
 }
 
 std::string building_name(const Work& work, std::string_view what) {
-    return "building-" + std::to_string(getpid()) + "-" + attempt_folder_name(work.id) + "-" +
-           std::string(what);
+    // Agents that share a cache may have the same number, each in namespaces of its own.
+    static const unsigned agent = [] {
+        unsigned random = 0;
+        (void)!getrandom(&random, sizeof random, 0);
+        return random;
+    }();
+    return "building-" + std::to_string(getpid()) + "-" + std::to_string(agent) + "-" +
+           attempt_folder_name(work.id) + "-" + std::string(what);
 }
 
 Task<Result<void>> copy_in_pool(Loop& loop, std::string from, std::string to, bool folder) {
