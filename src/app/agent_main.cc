@@ -18,6 +18,7 @@
 #include "agent/files.h"
 #include "app/as_user.h"
 #include "app/init.h"
+#include "app/namespaces.h"
 #include "app/on_host.h"
 #include "app/relay.h"
 #include "base/hash.h"
@@ -101,6 +102,8 @@ int main(int argc, char** argv) {
     mallopt(M_TRIM_THRESHOLD, 256 << 10);
     if (argc == 3 && std::string_view(argv[1]) == "--survey") return survey(argv[2]);
     if (argc >= 2 && std::string_view(argv[1]) == "as-user") return run_as_user(argc - 2, argv + 2);
+    if (argc >= 2 && std::string_view(argv[1]) == "namespaces")
+        return run_in_namespaces(argc - 2, argv + 2);
     if (argc >= 2 && std::string_view(argv[1]) == "relay") return run_relay(argc - 2, argv + 2);
     if (argc >= 2 && std::string_view(argv[1]) == "init") return run_init(argc - 2, argv + 2);
     if (argc >= 2 && std::string_view(argv[1]) == "host") return run_on_host(argc - 2, argv + 2);

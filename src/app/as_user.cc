@@ -1,7 +1,6 @@
 #include "app/as_user.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -12,6 +11,8 @@
 #include <cstdio>
 #include <cstring>
 #include <string_view>
+
+#include "app/log_file.h"
 
 extern "C" {
 extern char** environ;
@@ -57,14 +58,8 @@ int run_as_user(int count, char** arguments) {
     }
     ::umask(077);
     if (arguments[1][0] != '\0') {
-        // As that user, and never through a link: the folder is its own.
-        const int log =
-            ::open(arguments[1],
-                   O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-        struct stat st{};
-        if (log < 0 || ::fstat(log, &st) != 0 || !S_ISREG(st.st_mode))
-            return failed_at("cannot open the log");
-        if (::dup2(log, 1) < 0 || ::dup2(log, 2) < 0) return failed_at("cannot use the log");
+        // As that user: the folder is its own.
+        if (!print_to(arguments[1])) return failed_at("cannot use the log");
     }
     ::execve(arguments[2], arguments + 2, environ);
     return failed_at(arguments[2]);

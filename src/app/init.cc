@@ -23,12 +23,18 @@ time_t seconds_now() {
     return now.tv_sec;
 }
 
+volatile pid_t running = 0;
+
 }  // namespace
 
 int run_init(int count, char** arguments) {
     char own[4096];
     const ssize_t size = ::readlink("/proc/self/exe", own, sizeof own - 1);
-    std::string program(own, size > 0 ? static_cast<std::size_t>(size) : 0);
+    return keep_running(std::string(own, size > 0 ? static_cast<std::size_t>(size) : 0), count,
+                        arguments);
+}
+
+int keep_running(std::string program, int count, char** arguments) {
     std::vector<char*> words = {program.data()};
     words.insert(words.end(), arguments, arguments + count);
     words.push_back(nullptr);
@@ -38,6 +44,11 @@ int run_init(int count, char** arguments) {
     end.sa_handler = [](int) { ::_exit(0); };
     ::sigaction(SIGTERM, &end, nullptr);
     ::sigaction(SIGINT, &end, nullptr);
+    struct sigaction again{};
+    again.sa_handler = [](int) {
+        if (running > 0) ::kill(running, SIGKILL);
+    };
+    ::sigaction(SIGUSR1, &again, nullptr);
 
     for (int in_vain = 0; in_vain < kMostStarts; ++in_vain) {
         const time_t began = seconds_now();
@@ -45,6 +56,7 @@ int run_init(int count, char** arguments) {
         if (agent == 0) {
             ::signal(SIGTERM, SIG_DFL);
             ::signal(SIGINT, SIG_DFL);
+            ::signal(SIGUSR1, SIG_DFL);
             ::execv(program.c_str(), words.data());
             std::fprintf(stderr, "turnout-agent init: %s: %s\n", program.c_str(),
                          std::strerror(errno));
@@ -54,10 +66,14 @@ int run_init(int count, char** arguments) {
             std::fprintf(stderr, "turnout-agent init: fork: %s\n", std::strerror(errno));
             return 1;
         }
+        running = agent;
         int status = 0;
         for (;;) {
             const pid_t ended = ::waitpid(-1, &status, 0);
-            if (ended == agent) break;
+            if (ended == agent) {
+                running = 0;
+                break;
+            }
             if (ended < 0 && errno == ECHILD) return 1;
         }
         if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return 0;  // it was told to leave

@@ -1,6 +1,8 @@
 // `turnout-agent init`: the first process of a container that is a node.
 #pragma once
 
+#include <string>
+
 namespace turnout {
 
 // `arguments` are those after "init", which are the agent's own. Starts the agent, and again when
@@ -8,5 +10,8 @@ namespace turnout {
 // agent's own end, and with it, since it is the first process there, all that runs in the
 // container.
 int run_init(int count, char** arguments);
+// The same for that program, with those words after its name. SIGUSR1 kills it: it is started
+// again.
+int keep_running(std::string program, int count, char** arguments);
 
 }  // namespace turnout

@@ -107,22 +107,25 @@ void ServerPools::clear_machine(const std::string& workspace, const std::string&
 Result<std::optional<UsersSettings>> ServerPools::users_of(const std::vector<Pool>& pools) const {
     std::optional<UsersSettings> users;
     for (const Pool& pool : pools) {
-        if (pool.isolation != Isolation::WorkspaceUid) continue;
-        const std::string place = file_ + ": pools." + pool.name + ".";
+        if (!is_apart(pool.isolation)) continue;
+        const std::string place = file_ + ": pools." + pool.name + ".",
+                          level(name_of(pool.isolation));
         if (pool.provider != "local")
-            return invalid(place +
-                               "isolation: workspace_uid is for pools of this machine "
+            return invalid(place + "isolation: " + level +
+                               " is for pools of this machine "
                                "(`provider: local`): on others the nodes run as the user who "
                                "logs in there",
                            pool.name);
-        const UsersSettings own = users_settings(pool.settings);
+        const UsersSettings own = users_settings(pool.settings, file_.substr(0, file_.rfind('/')));
         if (users && *users != own)
             return invalid(place +
                                "settings: `uid_range` and `folder` have to be the same in all "
-                               "pools with `isolation: workspace_uid`",
+                               "pools that keep workspaces apart",
                            pool.name);
         users = own;
-        if (Result<void> possible = NodeUsers::possible(own); !possible) {
+        if (Result<void> possible =
+                NodeUsers::possible(own, pool.isolation == Isolation::WorkspaceNamespaces);
+            !possible) {
             Error why = possible.error();
             why.message = place + why.message;
             return Failure(std::move(why));
@@ -149,9 +152,11 @@ std::string ServerPools::who_runs(const Control& control) {
     std::vector<std::string> apart, together;
     for (const Control::PoolView& view : control.pools())
         if (view.pool.provider == "local" && !view.missing)
-            (view.pool.isolation == Isolation::WorkspaceUid ? apart : together)
-                .push_back(view.pool.name);
-    const std::string own = "each workspace's run as a user of its own (docs/security.md)";
+            (is_apart(view.pool.isolation) ? apart : together).push_back(view.pool.name);
+    const std::string own =
+        std::string("each workspace's run ") +
+        (::geteuid() == 0 ? "as a user of its own" : "in namespaces of its own") +
+        " (docs/security.md)";
     const std::string shared = std::string("run on this machine as this user") +
                                (::geteuid() == 0 ? " (root)" : "") +
                                ": one trust domain, they can read what it can";

@@ -43,8 +43,8 @@ public:
     Task<Json> check_machine(AttachedMachine machine) const;
     void clear_machine(const std::string& workspace, const std::string& compute,
                        const AttachedMachine& machine, Control& control) const;
-    // What the pools with `isolation: workspace_uid` say of their users, which are the same for
-    // all; nothing if there is no such pool. FailedPrecondition, with the reason, where it cannot
+    // What the pools that keep workspaces apart say of their users, which are the same for all;
+    // nothing if there is no such pool. FailedPrecondition, with the reason, where it cannot
     // be had.
     Result<std::optional<UsersSettings>> users_of(const std::vector<Pool>& pools) const;
     // What computes are in and the file lost, in a sentence; "" if there is nothing.

@@ -32,18 +32,25 @@ http::Response refused_way(const std::string& why) {
 Result<void> UserWays::open(const Instance& instance, const ServerPools& all_pools,
                             LocalProvider& provider) {
     const std::string uv = instance.folder + "/bin/uv";
+    bool namespaces = ::geteuid() != 0;
     const auto open = [&](const UsersSettings& settings) -> Result<void> {
-        NodeUsers users =
-            TURNOUT_TRY(NodeUsers::open(instance.folder, settings, instance.agent_executable(),
-                                        ::access(uv.c_str(), X_OK) == 0 ? uv : std::string()));
+        NodeUsers users = TURNOUT_TRY(
+            NodeUsers::open(instance.folder, settings, namespaces, instance.agent_executable(),
+                            ::access(uv.c_str(), X_OK) == 0 ? uv : std::string()));
         return provider.use_users(std::move(users), pools_of_users_);
     };
     const std::vector<Pool> pools = TURNOUT_TRY(all_pools.read());
     for (const Pool& pool : pools)
-        if (pool.isolation == Isolation::WorkspaceUid) pools_of_users_.insert(pool.name);
+        if (is_apart(pool.isolation)) {
+            pools_of_users_[pool.name] = pool.isolation;
+            namespaces |= pool.isolation == Isolation::WorkspaceNamespaces;
+        }
     if (const auto wanted = TURNOUT_TRY(all_pools.users_of(pools))) return open(*wanted);
     const auto earlier = NodeUsers::earlier(instance.folder);
-    if (!earlier || ::geteuid() != 0) return {};
+    if (!earlier ||
+        earlier->folder !=
+            users_settings(Json::object({{"folder", earlier->folder}}), instance.folder).folder)
+        return {};
     if (const Result<void> opened = open(*earlier); !opened)
         std::fprintf(stderr, "warning: nodes that ran as users of their own are not found: %s\n",
                      opened.error().message.c_str());
@@ -61,7 +68,7 @@ Result<void> UserWays::add(const NodeUser& user) {
             return handle_of_user(workspace, request, body);
         },
         limits)));
-    if (::lchown(path.c_str(), 0, user.uid) != 0 || ::chmod(path.c_str(), 0660) != 0)
+    if (::lchown(path.c_str(), ::geteuid(), user.gid) != 0 || ::chmod(path.c_str(), 0660) != 0)
         return file_failure("cannot give away", path, errno);
     return {};
 }
@@ -79,8 +86,8 @@ Task<http::Response> UserWays::handle_of_nodes(const http::Request& request,
                 wants_user |= node.name == parts[2] && pools_of_users_.contains(node.pool);
         if (wants_user)
             co_return refused_way(
-                "the node's pool has isolation: workspace_uid, and this agent does not run as its "
-                "workspace's user");
+                "the node's pool keeps workspaces apart (`isolation`), and this agent does not "
+                "come by its workspace's way");
     }
     http::Response response = co_await router_.handle(services_, request, body);
     co_return response;

@@ -1,11 +1,11 @@
 // The ways to the server of nodes that run as a user of their workspace (`isolation:
-// workspace_uid`, provider/local/users.h): a socket for each user, by which nobody comes as another
-// workspace, and the refusal of such a node where it comes by root's.
+// workspace_uid`, or `workspace_namespaces`, provider/local/users.h): a socket for each user, by
+// which nobody comes as another workspace, and the refusal of such a node where it comes by root's.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -48,7 +48,7 @@ private:
     const api::Router& router_;
     api::Services& services_;
     std::vector<std::unique_ptr<http::Listener>> of_users_;  // one for each, see NodeUser::socket
-    std::set<std::string> pools_of_users_;
+    std::map<std::string, Isolation> pools_of_users_;
 };
 
 }  // namespace turnout

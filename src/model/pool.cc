@@ -68,7 +68,9 @@ const resources::Description& description() {
              .rest = "",
              .kind = Kind::Choice,
              .help = "What keeps the jobs of one workspace from those of another.",
-             .choices = {{"shared_uid", "shared_uid"}, {"workspace_uid", "workspace_uid"}}},
+             .choices = {{"shared_uid", "shared_uid"},
+                         {"workspace_uid", "workspace_uid"},
+                         {"workspace_namespaces", "workspace_namespaces"}}},
             {.yaml = "price_per_hour",
              .rest = "",
              .kind = Kind::Object,
@@ -113,8 +115,8 @@ Pool read_pool(const std::string& name, const Json& from) {
     const auto* isolation = resources::find_choice(
         description().find("isolation")->choices,
         from.at("isolation").as_string(std::string(name_of(pool.isolation))));
-    if (isolation && isolation->yaml == name_of(Isolation::WorkspaceUid))
-        pool.isolation = Isolation::WorkspaceUid;
+    for (const Isolation level : {Isolation::WorkspaceUid, Isolation::WorkspaceNamespaces})
+        if (isolation && isolation->yaml == name_of(level)) pool.isolation = level;
     return pool;
 }
 
@@ -132,6 +134,7 @@ std::string_view name_of(Isolation level) {
     switch (level) {
         case Isolation::SharedUid: return "shared_uid";
         case Isolation::WorkspaceUid: return "workspace_uid";
+        case Isolation::WorkspaceNamespaces: return "workspace_namespaces";
     }
     return "";
 }

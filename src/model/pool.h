@@ -31,9 +31,15 @@ std::string_view name_of(ImagePolicy policy);
 
 // What keeps the tasks of one workspace from those of another on the same machine.
 enum class Isolation {
-    SharedUid,    // nothing: all run as one user, the pool is one trust domain
-    WorkspaceUid  // each workspace has a user of the machine; where the server is root
+    SharedUid,           // nothing: all run as one user, the pool is one trust domain
+    WorkspaceUid,        // each workspace has a user of the machine; where the server is root
+    WorkspaceNamespaces  // its nodes see nothing but what is their workspace's; where the server is
+                         // root, as a user of its own, too
 };
+// Whether each workspace has folders, and a way to the server, of its own.
+inline bool is_apart(Isolation level) {
+    return level != Isolation::SharedUid;
+}
 std::string_view name_of(Isolation level);
 
 // What an hour of one of its nodes costs, by tier, where its compute does not say; the unit is the

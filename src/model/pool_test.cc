@@ -69,13 +69,15 @@ TEST(Pools, APoolSaysWhatItsNodesCostAndHowTheyAreKeptApart) {
         "  far:\n"
         "    slots: 1\n"
         "    isolation: workspace_uid\n"
-        "    image: host\n");
+        "    image: host\n"
+        "  near: {slots: 1, isolation: workspace_namespaces}\n");
     ASSERT_TRUE(pools) << pools.error().message;
     EXPECT_EQ(pools->at(0).price.dedicated, 1.5);
     EXPECT_EQ(pools->at(0).price.low_priority, 0.0);
     EXPECT_FALSE(pools->at(1).price.dedicated);
     EXPECT_EQ(pools->at(0).isolation, Isolation::SharedUid);
     EXPECT_EQ(pools->at(1).isolation, Isolation::WorkspaceUid);
+    EXPECT_EQ(pools->at(2).isolation, Isolation::WorkspaceNamespaces);
     const std::string all = told(
         "pools:\n"
         "  local:\n"

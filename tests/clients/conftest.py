@@ -81,6 +81,7 @@ class Server:
         self.status = {}
         self.options = []  # more of `turnout up`
         self.surroundings = {}  # more of its environment
+        self.user = None  # the number of who runs it; ours
 
     def turnout(self, *arguments, check=True, timeout=240, cwd=None, env=None, input=None):
         done = subprocess.run(
@@ -97,6 +98,7 @@ class Server:
             self.process = subprocess.Popen(
                 [TURNOUT, "up", "--data", str(self.data), "--listen", "127.0.0.1:0", *self.options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**PLAIN_ENV, **self.surroundings}, start_new_session=True,
+                **({"user": self.user, "group": self.user, "extra_groups": [], "cwd": "/"} if self.user else {}),
             )
 
         def ready():

@@ -28,12 +28,15 @@ GOT_AS_ROOT = {
                                         for what in ("signal the", "read the environment of the", "see the files of the"))}
 
 
+def folders_in(root):
+    """What each workspace has of a server: {workspace: folder}."""
+    owners = [*Path(root, "users").glob("*/owner.json"), *Path(root, "data/workspaces").glob("*/owner.json")]
+    return {json.loads(owner.read_text())["workspace"]: owner.parent for owner in owners}
+
+
 def users_in(root):
     """The users of a server: {workspace: uid}."""
-    found = {}
-    for owner in Path(root, "users").glob("*/owner.json"):
-        found[json.loads(owner.read_text())["workspace"]] = int(owner.parent.name)
-    return found
+    return {workspace: folder.joinpath("home").stat().st_uid for workspace, folder in folders_in(root).items()}
 
 
 def processes_of(uid):
@@ -51,11 +54,13 @@ def processes_of(uid):
 class World:
     """A server with users for two workspaces, `default` and `second`, and a cluster in each."""
 
-    def __init__(self, isolation):
+    def __init__(self, isolation, user=None):
+        self.isolation = isolation
         # Others pass it, so not where pytest has its folders.
         self.root = Path(tempfile.mkdtemp(prefix="turnout-iso-", dir="/var/tmp"))
         self.root.chmod(0o711)
         self.server = Server(self.root / "data")
+        self.server.user = user
         first = 2_000_000 + os.getpid() % 100_000 * 8
         self.wheels = self.root / "wheels"
         self.wheels.mkdir()
@@ -69,8 +74,13 @@ class World:
                   uid_range: [{first}, {first + 3}]
                   folder: {self.root}/users
                   variables: {{PIP_FIND_LINKS: {self.wheels}}}
+                  read: [{self.wheels}, {self.root}/letters, /nowhere/else]
             """))
-        self.server.surroundings = {"SECRET_OF_THE_SHELL": "x", "PIP_TIMEOUT": "77", "HTTPS_PROXY": "http://127.0.0.1:9"}
+        if user:
+            self.root.joinpath("home").mkdir()
+            for path in (self.server.data, self.root / "home"):
+                os.chown(path, user, user)
+        self.server.surroundings = {**({"HOME": str(self.root / "home")} if user else {}), "SECRET_OF_THE_SHELL": "x", "PIP_TIMEOUT": "77", "HTTPS_PROXY": "http://127.0.0.1:9"}
         self.server.start()
 
     def furnish(self):
@@ -124,8 +134,8 @@ def sys_python():
     return sys.executable
 
 
-def world_with(isolation):
-    world = World(isolation)
+def world_with(isolation, user=None):
+    world = World(isolation, user)
     try:
         world.furnish()
         yield world
@@ -133,9 +143,12 @@ def world_with(isolation):
         world.close()
 
 
-@pytest.fixture(scope="module")
-def world():
-    yield from world_with("workspace_uid")
+@pytest.fixture(scope="module", params=["workspace_uid", "workspace_namespaces", "without root"])
+def world(request):
+    if request.param == "without root":
+        yield from world_with("workspace_namespaces", 3_000_000 + os.getpid() % 100_000)
+    else:
+        yield from world_with(request.param)
 
 
 @pytest.fixture
@@ -168,17 +181,18 @@ def attack(world):
     user = node.parents[1]
     own = user.name.isdigit()
     targets = {
-        "data": str(world.server.data), "secret": str(secret), "nodes": str(node.parent), "users": str(world.root / "users"),
+        "data": str(world.server.data), "secret": str(secret), "nodes": str(node.parent), "users": str(user.parent if own else world.root / "users"),
         "cache": str(user / "cache"), "supervisor_socket": str(node / "supervisor.sock"), "way": str(user / "server.sock"),
-        "token": str(user / "agents" / (node.name + ".token") if own else node / "node.token"), "uid": int(user.name) if own else 65534,
-        "program": str(next(iter(world.root.glob("users/bin/*/turnout-agent")), world.root / "none/agent")), **pids}
+        "token": str(user / "agents" / (node.name + ".token") if own else node / "node.token"),
+        "uid": user.joinpath("home").stat().st_uid if own else 65534,
+        "program": str(next(iter(user.parent.glob("bin/*/turnout-agent")), world.root / "none/agent")), **pids}
     folder = Path(tempfile.mkdtemp(dir=world.root))
     shutil.copy(HOSTILE, folder)
     job = f"command: python3 hostile_job.py\ncode: src\nenvironment: {{image: x}}\ncompute: cpu\nenvironment_variables:\n  TARGETS: '{json.dumps(targets)}'\n"
     name = world.job(job, code=folder)
     log = world.log(name)
     said = {word: json.loads(line.removeprefix(word)) for line in log.splitlines() for word in ("GOT ", "SEES ") if line.startswith(word)}
-    return victim, targets["uid"], name, said["GOT "], said["SEES "]
+    return victim, name, said["GOT "], said["SEES "]
 
 
 def os_log(world, name):
@@ -187,20 +201,21 @@ def os_log(world, name):
 
 def test_a_hostile_job_gets_nothing_of_others(world):
     admin_key = world.server.data.joinpath("admin.key").read_text().strip()
-    victim, victims_uid, name, got, sees = attack(world)
+    victim, name, got, sees = attack(world)
+    if world.server.user:  # it is that user already, as all are
+        assert got.pop("become another workspace's user")
     assert not [what for what in got if got[what]], got
-    assert GOT_AS_ROOT <= set(got)
+    assert GOT_AS_ROOT - {"become another workspace's user"} <= set(got)
     # The surroundings of the server's shell are not the job's; what the pool says, is.
     assert not {"SECRET_OF_THE_SHELL", "PIP_TIMEOUT", "HTTPS_PROXY"} & set(sees), sees
     assert "PIP_FIND_LINKS" in sees
 
-    uids = users_in(world.root)
-    assert len(uids) == 2 and len(set(uids.values())) == 2
+    uids, folders = users_in(world.root), folders_in(world.root)
+    assert len(folders) == 2 and len(set(uids.values())) == (1 if world.server.user else 2)
     # Its outputs led to root's files: the agent, which is the same user, could not read them either.
     assert admin_key not in "".join(path.read_text(errors="replace") for path in world.download(name).rglob("*") if path.is_file())
     # The daemon is found with nothing to tell where it came from, while the node stays.
-    attacker = next(uid for uid in uids.values() if uid != victims_uid)
-    daemons = lambda: [pid for pid in processes_of(attacker) if b"trap ''" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    daemons = lambda: [pid for uid in uids.values() for pid in processes_of(uid) if b"trap ''" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     eventually("its daemon is ended", lambda: not daemons(), 60)
     # The victim has noticed nothing, and goes with its node, as does all that is the user's; root followed no link.
     assert world.status(victim, "second") == "Running"
@@ -208,11 +223,12 @@ def test_a_hostile_job_gets_nothing_of_others(world):
     world.server.turnout("job", "cancel", "-n", victim, "-w", "second")
     for workspace in ("default", "second"):
         world.server.turnout("compute", "delete", "-n", "cpu", "-w", workspace, "--yes")
-    for uid in uids.values():
-        eventually("nothing of that user runs", lambda: not processes_of(uid), 60)
-        eventually("its nodes are gone", lambda: not os.listdir(world.root / "users" / str(uid) / "nodes"), 60)
+    for workspace, uid in uids.items():
+        eventually("nothing of that user runs", lambda: not set(processes_of(uid)) - {world.server.process.pid}, 60)
+        eventually("its nodes are gone", lambda: not os.listdir(folders[workspace] / "nodes"), 60)
     taken = world.server.turnout("du", "environments", "-o", "json").stdout
-    assert all(f"all of user {uid} (workspace {workspace})" in taken for workspace, uid in uids.items()), taken
+    assert all((f"all (workspace {workspace})" if world.server.user else f"all of user {uid} (workspace {workspace})") in taken
+               for workspace, uid in uids.items()), taken
     gone = set(before) - {path.name for path in world.server.data.iterdir()}
     assert not {one for one in gone if not one.startswith(("turnout.db", "ballast"))}, gone
     assert not [path for path in world.server.data.iterdir() if path.name.startswith("planted")]
@@ -222,14 +238,14 @@ def test_a_hostile_job_gets_nothing_of_others(world):
 
 
 def test_where_all_run_as_root_it_gets_what_the_page_says(open_world):
-    _, _, _, got, sees = attack(open_world)
+    _, _, got, sees = attack(open_world)
     assert {what for what in got if got[what]} == GOT_AS_ROOT, got
     # What the server's shell keeps for itself reaches nobody; proxies and indexes do, as programs need them.
     assert "SECRET_OF_THE_SHELL" not in sees and {"PIP_TIMEOUT", "HTTPS_PROXY"} <= set(sees), sees
 
 
 def test_what_jobs_need_works_for_a_user_of_its_own(world):
-    world.root.joinpath("letters").mkdir()
+    world.root.joinpath("letters").mkdir(exist_ok=True)
     for name in "ab":
         world.root.joinpath("letters", name + ".txt").write_text(name * 100_000)
     name = world.job(f"""\
@@ -288,9 +304,9 @@ def test_its_job_goes_on_while_the_server_is_killed_and_started(world):
     assert eventually("it ends", lambda: world.over(name), 120) == "Completed"
     assert [word for word in world.log(name).split() if word in ("begun", "ended")] == ["begun", "ended"]
     shown = json.loads(world.server.turnout("pool", "show", "local", "-o", "json").stdout)
-    assert shown["isolation"] == "workspace_uid" and shown["settings"]["variables"] == {"PIP_FIND_LINKS": "***"}, shown
+    assert shown["isolation"] == world.isolation and shown["settings"]["variables"] == {"PIP_FIND_LINKS": "***"}, shown
     rows = {row["name"]: row for row in json.loads(world.server.turnout("pool", "check", "-o", "json").stdout)}
-    assert rows["local"]["isolation"] == "workspace_uid"
+    assert rows["local"]["isolation"] == world.isolation
 
 
 def test_where_it_cannot_be_had_it_is_refused_with_the_reason(own_server):

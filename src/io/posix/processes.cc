@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -189,6 +190,13 @@ std::optional<uid_t> user_of(pid_t pid) {
     if (std::from_chars(begin, text->c_str() + text->size(), uid).ec != std::errc())
         return std::nullopt;
     return uid;
+}
+
+bool is_of_our_namespace(pid_t pid) {
+    struct stat ours{}, its{};
+    const std::string path = "/proc/" + std::to_string(pid) + "/ns/pid";
+    return ::stat("/proc/self/ns/pid", &ours) == 0 && ::stat(path.c_str(), &its) == 0 &&
+           ours.st_ino == its.st_ino && ours.st_dev == its.st_dev;
 }
 
 std::string program_of(pid_t pid) {

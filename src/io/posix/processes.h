@@ -49,6 +49,9 @@ struct ProcessSeen {
 std::vector<ProcessSeen> list_processes();  // of this machine, without zombies
 // As whom it runs, whatever it hides; nothing if it is gone.
 std::optional<uid_t> user_of(pid_t pid);
+// Whether it is of our process namespace: what it says of itself in /proc means what it does here.
+// Not so if one may not know.
+bool is_of_our_namespace(pid_t pid);
 // The file name of its executable, also after that was removed; empty if one may not know.
 std::string program_of(pid_t pid);
 // Whether that folder is the one that it works in: the very one, wherever that is now, or one of

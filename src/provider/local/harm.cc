@@ -81,7 +81,7 @@ std::vector<ProcessId> processes_of(const std::string& folder, std::optional<uid
 }  // namespace
 
 std::vector<std::string> folders_with_processes(const std::string& nodes_folder,
-                                                const std::function<bool(uid_t)>& may_tell) {
+                                                const std::function<bool(pid_t)>& may_tell) {
     const std::string own = "TURNOUT_NODE_FOLDER=" + nodes_folder + "/";
     std::set<std::string> found;
     const auto take = [&](std::string_view path) {
@@ -89,9 +89,7 @@ std::vector<std::string> folders_with_processes(const std::string& nodes_folder,
         if (!name.empty()) found.emplace(name);
     };
     for (const ProcessSeen& one : list_processes()) {
-        if (const auto user = may_tell ? user_of(one.id.pid) : std::nullopt;
-            may_tell && (!user || !may_tell(*user)))
-            continue;
+        if (may_tell && !may_tell(one.id.pid)) continue;
         const std::string proc = "/proc/" + std::to_string(one.id.pid);
         if (program_of(one.id.pid) == "turnout-agent" || is_supervisor(one.id.pid)) {
             char path[4096];

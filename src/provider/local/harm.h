@@ -22,7 +22,7 @@ Result<int> kill_processes_of(const std::string& folder, std::optional<uid_t> us
 // The names of the folders beneath `nodes_folder` of whose node a process lives, whether the folder
 // is still there or not. What a process says of itself counts where `may_tell`; none: of all.
 std::vector<std::string> folders_with_processes(const std::string& nodes_folder,
-                                                const std::function<bool(uid_t)>& may_tell = {});
+                                                const std::function<bool(pid_t)>& may_tell = {});
 
 // Fills the file system of `folder` with a file in it until only `reserve` bytes are left, and says
 // how large that file is. FailedPrecondition if that file system holds one of `others` too, with

@@ -34,6 +34,7 @@ struct AgentHandle {
     std::string folder, folder_identity;  // it was started on
     NodeId node;
     std::vector<int> processors;  // its own
+    bool namespaces = false;      // it sees nothing but its workspace's
 
     bool alive() const {
         return process.pid > 0 && boot_id == turnout::boot_id() && is_alive(process);
@@ -54,7 +55,8 @@ std::optional<AgentHandle> handle_in(const std::string& path) {
                        json->at("folder").as_string(),
                        json->at("folderIdentity").as_string(),
                        json->at("node").as_string(),
-                       std::move(processors)};
+                       std::move(processors),
+                       json->at("namespaces").as_bool()};
 }
 
 // What an agent gets of the server's own surroundings: what is its alone may be a secret.
@@ -104,6 +106,9 @@ void check_uid_range(Reading& reading, const std::string& pointer, const Json& v
 
 void check_settings(Reading& reading, const std::string& pointer, const Json& value) {
     check_variables(reading, pointer, value);
+    for (const Json& one : value.at("read").items())
+        if (!one.as_view().starts_with("/") || one.as_view().find("..") != std::string_view::npos)
+            reading.refuse(pointer_to(pointer, "read"), "expected paths from '/' on");
     const Json& folder = value.at("folder");
     if (folder.is_string() && (!folder.as_view().starts_with("/") || folder.as_view().size() > 60 ||
                                folder.as_view().find("..") != std::string_view::npos))
@@ -157,15 +162,16 @@ struct LocalProvider::Paths {
         TURNOUT_TRY(write_file_atomically(token(), secret, 0600));
         if (!user) return {};
         // Their parents are root's: neither can be anything else by now.
-        if (::lchown(folder.c_str(), user->uid, user->uid) != 0 ||
-            ::lchown(token().c_str(), 0, user->uid) != 0 || ::chmod(token().c_str(), 0640) != 0)
+        if (::lchown(folder.c_str(), user->uid, user->gid) != 0 ||
+            ::lchown(token().c_str(), ::geteuid(), user->gid) != 0 ||
+            ::chmod(token().c_str(), 0640) != 0)
             return file_failure("cannot give away", folder, errno);
         return {};
     }
     // Ends all that is the node's; whether there was anything. Where it is the last of its user,
     // all that is the user's: what a task left behind without a sign of where it came from, too.
     bool end(const std::string& program) const {
-        if (!user) return kill_processes_of(folder).has_value();
+        if (!user || !user->own_uid()) return kill_processes_of(folder).has_value();
         const auto nodes = list_directory(user->nodes());
         const bool last = nodes && std::ranges::all_of(*nodes, [&](const DirectoryEntry& one) {
                               return one.name == name;
@@ -188,7 +194,8 @@ struct LocalProvider::Paths {
 struct LocalProvider::Known {
     bool starting = false;
     bool leaving = false;
-    bool own_user = false;
+    bool own_user = false, namespaces = false;
+    std::vector<std::string> read;  // what its pool shows it of the machine, in namespaces
     int cores = 0;
     std::string python;
     std::vector<std::string> variables;  // of its pool
@@ -231,8 +238,12 @@ const resources::Description& local_settings() {
                    {.yaml = "folder",
                     .rest = "",
                     .kind = resources::Kind::Text,
-                    .help =
-                        "With `isolation: workspace_uid`: where those users have their files."}},
+                    .help = "With `isolation: workspace_uid`: where those users have their files."},
+                   {.yaml = "read",
+                    .rest = "",
+                    .kind = resources::Kind::TextList,
+                    .help = "With `isolation: workspace_namespaces`: paths that its nodes may read "
+                            "besides."}},
         .check = check_settings};
     return settings;
 }
@@ -244,13 +255,13 @@ void LocalProvider::keep_processors(const Paths& node) {
         processors_.keep(handle->node, handle->processors);
 }
 
-Result<void> LocalProvider::use_users(NodeUsers users, std::set<std::string> pools) {
+Result<void> LocalProvider::use_users(NodeUsers users, std::map<std::string, Isolation> pools) {
     users_ = std::move(users);
     pools_of_users_ = std::move(pools);
     for (const NodeUser& user : users_->all()) {
         free_all_file_systems(user.nodes());
         TURNOUT_TRY(options_.open_way(user));
-        ways_.insert(user.uid);
+        ways_.insert(user.workspace);
         if (const auto folders = list_directory(user.nodes()))
             for (const DirectoryEntry& entry : *folders)
                 keep_processors({user.nodes() + "/" + entry.name, entry.name, user});
@@ -278,8 +289,8 @@ void LocalProvider::begin(const NodeId& id, std::string_view name, Span how_long
     loop_.blocking(
         [fills, place = place_of(id), folder = folder_of(id), outcome] {
             if (!fills) {
-                const Result<int> killed = kill_processes_of(
-                    folder, place.user ? std::optional(place.user->uid) : std::nullopt);
+                const Result<int> killed =
+                    kill_processes_of(folder, place.user ? place.user->own_uid() : std::nullopt);
                 if (killed)
                     (*outcome)->set("processes", *killed);
                 else
@@ -335,8 +346,12 @@ void LocalProvider::provision(const NodeRequest& request) {
     for (const auto& [name, value] : request.settings.at("variables").members())
         node.variables.push_back(name + "=" +
                                  (value.is_string() ? value.as_string() : value.dump()));
-    if (pools_of_users_.contains(request.pool)) {
+    if (const auto pool = pools_of_users_.find(request.pool); pool != pools_of_users_.end()) {
         node.own_user = true;
+        node.namespaces = pool->second == Isolation::WorkspaceNamespaces;
+        node.read.clear();
+        for (const Json& path : request.settings.at("read").items())
+            node.read.push_back(path.as_string());
         if (const Result<void> had = be_had_by_user(request.id); !had) {
             nodes_.erase(request.id);
             loop_.post(
@@ -353,9 +368,9 @@ void LocalProvider::provision(const NodeRequest& request) {
 
 Result<void> LocalProvider::be_had_by_user(const NodeId& id) {
     const NodeUser user = TURNOUT_TRY(users_->claim(workspace_of(id)));
-    if (ways_.contains(user.uid)) return {};
+    if (ways_.contains(user.workspace)) return {};
     TURNOUT_TRY(options_.open_way(user));
-    ways_.insert(user.uid);
+    ways_.insert(user.workspace);
     return {};
 }
 
@@ -391,7 +406,8 @@ void LocalProvider::list(Answer answer) {
         [seen, nodes = options_.nodes_folder, users = users()] {
             std::set<NodeId> alive;
             std::set<uid_t> uids;
-            for (const NodeUser& user : users) uids.insert(user.uid);
+            for (const NodeUser& user : users)
+                if (const auto own = user.own_uid()) uids.insert(*own);
             const auto look = [&](const std::string& folder, const std::vector<std::string>& with,
                                   const std::string& only) -> Result<void> {
                 const auto one = [&](const std::string& name) {
@@ -405,18 +421,23 @@ void LocalProvider::list(Answer answer) {
                 return {};
             };
             // A task says what it likes of itself: of others' nodes it is not asked.
-            seen->looked =
-                look(nodes,
-                     folders_with_processes(
-                         nodes, uids.empty() ? std::function<bool(uid_t)>()
-                                             : [&](uid_t uid) { return !uids.contains(uid); }),
-                     "");
+            const auto no_users = [&](pid_t pid) {
+                const auto user = user_of(pid);
+                return user && !uids.contains(*user) && is_of_our_namespace(pid);
+            };
+            seen->looked = look(nodes,
+                                folders_with_processes(
+                                    nodes, users.empty() ? std::function<bool(pid_t)>() : no_users),
+                                "");
             for (const NodeUser& user : users)
                 if (seen->looked)
                     seen->looked =
                         look(user.nodes(),
                              folders_with_processes(user.nodes(),
-                                                    [&](uid_t uid) { return uid == user.uid; }),
+                                                    [&](pid_t pid) {
+                                                        return user_of(pid) == user.uid &&
+                                                               is_of_our_namespace(pid);
+                                                    }),
                              user.workspace);
             for (const NodeId& id : alive) seen->nodes[id] = FoundNode::Is::Alive;
             seen->nodes.erase("");
@@ -451,13 +472,14 @@ void LocalProvider::start_agent(const NodeId& id) {
     std::vector<std::string> environment =
         surroundings(user ? agent_protocol::neutral_variable : agent_protocol::allowed_variable);
     if (user) {
-        const std::string name =
-            "turnout-" + std::to_string(user->uid);  // it has no entry of its own
         set_variable(environment, "HOME", user->home());
         set_variable(environment, "UV_CACHE_DIR", user->cache() + "/uv");
-        set_variable(environment, "USER", name);
-        set_variable(environment, "LOGNAME", name);
         set_variable(environment, "SHELL", kShell);
+        if (const auto own = user->own_uid()) {
+            const std::string name = "turnout-" + std::to_string(*own);  // it has no entry
+            set_variable(environment, "USER", name);
+            set_variable(environment, "LOGNAME", name);
+        }
     }
     for (const std::string& one : node.variables)
         set_variable(environment, one.substr(0, one.find('=')), one.substr(one.find('=') + 1));
@@ -469,22 +491,40 @@ void LocalProvider::start_agent(const NodeId& id) {
                            own = processors_.own(id);
     if (!processors.empty()) argv.insert(argv.end(), {"--processors", processor_list(processors)});
 
+    const bool namespaces = user && (node.namespaces || !user->own_uid());
+    UserProgram program;
+    if (user) {
+        program = {*user, paths.folder, namespaces ? "" : paths.log(), argv, environment};
+        if (namespaces) {
+            std::vector<std::string> read = node.read;
+            if (!o.uv.empty()) read.push_back(o.uv);
+            program.arguments = users_->in_namespaces(*user, paths.folder, paths.log(), read);
+            program.arguments.insert(program.arguments.end(), argv.begin(), argv.end());
+        }
+    }
+
     struct Outcome {
         Result<void> result;
         std::optional<ProcessId> lives;
         bool again = false;
+        bool sees_more = false;  // than its pool lets it now
     };
     auto outcome = std::make_shared<Outcome>();  // shared with the pool's thread
     loop_.blocking(
-        [id, paths, token, argv, environment, own, stuck, outcome] {
+        [id, paths, token, argv, environment, own, stuck, program, namespaces, outcome] {
             outcome->result = [&]() -> Result<void> {
                 if (const auto handle = paths.handle()) {
                     reap(handle->process.pid);
                     const bool moved = !handle->folder.empty() && handle->folder != paths.folder;
                     if (handle->alive() && !moved) {
                         outcome->lives = handle->process;
-                        // Its lock on the folder goes with it, a moment later.
-                        outcome->again = stuck == handle->process && send_signal(*stuck, SIGKILL);
+                        outcome->sees_more = namespaces && !handle->namespaces;
+                        // Its lock on the folder goes with it, a moment later. In namespaces the
+                        // agent alone is killed, and started again there.
+                        if (stuck == handle->process)
+                            outcome->again =
+                                send_signal(*stuck, handle->namespaces ? SIGUSR1 : SIGKILL)
+                                    .has_value();
                         return {};
                     }
                     // It looks for everything where the folder was. What it has begun goes on
@@ -498,10 +538,10 @@ void LocalProvider::start_agent(const NodeId& id) {
                 request.environment = environment;
                 request.directory = paths.folder;
                 request.output = request.error = paths.log();
-                const ProcessId process = TURNOUT_TRY(
-                    paths.user ? start_as_user(argv.front(), {*paths.user, paths.folder,
-                                                              paths.log(), argv, environment})
-                               : spawn(request));
+                const ProcessId process =
+                    TURNOUT_TRY(!paths.user             ? spawn(request)
+                                : paths.user->own_uid() ? start_as_user(argv.front(), program)
+                                                        : start_program(program));
                 Json handle = Json::object();
                 handle.set("pid", static_cast<std::int64_t>(process.pid));
                 handle.set("startTicks", static_cast<std::int64_t>(process.start_ticks));
@@ -510,6 +550,7 @@ void LocalProvider::start_agent(const NodeId& id) {
                 Json numbers = Json::array();
                 for (const int one : own) numbers.push(one);
                 handle.set("processors", std::move(numbers));
+                handle.set("namespaces", namespaces);
                 handle.set("folder", paths.folder);
                 handle.set("folderIdentity", folder_identity(paths.folder));
                 // If this is lost, the next agent finds the first one's lock on the folder and
@@ -521,6 +562,7 @@ void LocalProvider::start_agent(const NodeId& id) {
             if (!alive.lock()) return;
             Known& asked = nodes_[id];
             asked.starting = outcome->again;
+            if (outcome->again) outcome->lives.reset();  // it has its time anew
             if (asked.silent != outcome->lives) asked.silent_since = clock_.since_boot();
             asked.silent = outcome->lives;
             if (!outcome->result) {
@@ -529,6 +571,7 @@ void LocalProvider::start_agent(const NodeId& id) {
                 why.code = Code::Unavailable;
                 events_.failed(id, std::move(why));
             }
+            if (outcome->sees_more) return release(id, {});
             if (outcome->again)
                 loop_.after(100ms, [this, id, alive] {
                     if (!alive.lock()) return;

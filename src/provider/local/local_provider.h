@@ -52,9 +52,9 @@ public:
     Drills* drills() override { return this; }
 
     std::string folder_of(const NodeId& id) const;
-    // From now on the nodes of those pools have their workspace's user, and those that had one
-    // before are found. Once.
-    Result<void> use_users(NodeUsers users, std::set<std::string> pools);
+    // From now on the nodes of those pools have their workspace's user or namespaces, and those
+    // that had one before are found. Once.
+    Result<void> use_users(NodeUsers users, std::map<std::string, Isolation> pools);
     std::vector<NodeUser> users() const;
 
 private:
@@ -74,8 +74,8 @@ private:
     ProviderEvents events_;
     std::map<NodeId, Known> nodes_;
     std::optional<NodeUsers> users_;
-    std::set<std::string> pools_of_users_;
-    std::set<uid_t> ways_;  // users for whom the server listens
+    std::map<std::string, Isolation> pools_of_users_;
+    std::set<std::string> ways_;  // workspaces for whose users the server listens
     Processors processors_{usable_processors()};
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // weakly held by timers and pool work
 };

@@ -24,8 +24,7 @@ namespace {
 constexpr mode_t kPassable = 0711, kUsersOnly = 0710;
 
 Failure refuse(const std::string& why) {
-    return fail(Code::FailedPrecondition, "NoUsers", "isolation: workspace_uid: " + why,
-                "isolation");
+    return fail(Code::FailedPrecondition, "NoUsers", "isolation: " + why, "isolation");
 }
 
 std::optional<uid_t> number_of(std::string_view text) {
@@ -36,7 +35,7 @@ std::optional<uid_t> number_of(std::string_view text) {
     return number;
 }
 
-// A folder of root's with that mode and group, made if it is not there.
+// A folder of the server's user with that mode and group, made if it is not there.
 Result<void> own_folder(const std::string& path, mode_t mode, uid_t user, gid_t group) {
     if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
         return file_failure("cannot make the folder", path, errno);
@@ -175,7 +174,12 @@ std::string why_not(const UidRange& range) {
     return {};
 }
 
-UsersSettings users_settings(const Json& settings) {
+std::optional<uid_t> NodeUser::own_uid() const {
+    return uid == ::geteuid() ? std::nullopt : std::optional(uid);
+}
+
+UsersSettings users_settings(const Json& settings, const std::string& data) {
+    if (::geteuid() != 0) return {{1, 65'535}, data + "/workspaces"};
     UsersSettings out;
     const auto& range = settings.at("uid_range").items();
     if (range.size() == 2)
@@ -191,11 +195,12 @@ std::optional<UsersSettings> NodeUsers::earlier(const std::string& data) {
     return UsersSettings{before->range, before->folder};
 }
 
-Result<void> NodeUsers::possible(const UsersSettings& settings) {
+Result<void> NodeUsers::possible(const UsersSettings& settings, bool namespaces) {
+    if (::geteuid() != 0 && namespaces) return {};
     if (::geteuid() != 0)
         return refuse(
-            "only a server that runs as root can give workspaces users of their own: start it as "
-            "root, or write `isolation: shared_uid`");
+            "workspace_uid: only a server that runs as root can give workspaces users of their "
+            "own: start it as root, or write `isolation: workspace_namespaces`");
     if (const std::string why = why_not(settings.range); !why.empty())
         return refuse("uid_range from " + std::to_string(settings.range.first) + " to " +
                       std::to_string(settings.range.last) + " cannot be used: " + why);
@@ -206,18 +211,19 @@ Result<void> NodeUsers::possible(const UsersSettings& settings) {
     return {};
 }
 
-Result<NodeUsers> NodeUsers::open(const std::string& data, UsersSettings settings,
+Result<NodeUsers> NodeUsers::open(const std::string& data, UsersSettings settings, bool namespaces,
                                   const std::string& agent, const std::string& uv) {
-    TURNOUT_TRY(possible(settings));
+    TURNOUT_TRY(possible(settings, namespaces));
     NodeUsers users;
+    users.data_folder_ = data;
     users.settings_ = std::move(settings);
     const std::string& root = users.settings_.folder;
     if (const std::size_t slash = root.rfind('/'); slash > 0)
         TURNOUT_TRY(make_directories(root.substr(0, slash), 0755));
-    TURNOUT_TRY(own_folder(root, kPassable, 0, 0));
+    TURNOUT_TRY(own_folder(root, kPassable, ::geteuid(), ::getegid()));
     users.data_ = TURNOUT_TRY(identity_of(data, users.settings_));
     TURNOUT_TRY(users.publish(agent, uv));
-    TURNOUT_TRY(users.probe());
+    TURNOUT_TRY(users.probe(namespaces));
     const auto claims = TURNOUT_TRY(claims_of(users.data_, root));
     for (const auto& [uid, workspace] : claims)  // what an interrupted claim left is completed
         users.users_.push_back(TURNOUT_TRY(users.make(uid, workspace)));
@@ -230,8 +236,8 @@ Result<void> NodeUsers::publish(const std::string& agent, const std::string& uv)
     const std::string bytes = TURNOUT_TRY(read_file(agent));
     const std::string bin = settings_.folder + "/bin",
                       place = bin + "/" + to_hex(sha256(bytes)).substr(0, 12);
-    TURNOUT_TRY(own_folder(bin, 0755, 0, 0));
-    TURNOUT_TRY(own_folder(place, 0755, 0, 0));
+    TURNOUT_TRY(own_folder(bin, 0755, ::geteuid(), ::getegid()));
+    TURNOUT_TRY(own_folder(place, 0755, ::geteuid(), ::getegid()));
     agent_ = place + "/turnout-agent";
     struct stat here{}, there{};
     if (::stat(agent_.c_str(), &there) != 0 ||
@@ -246,26 +252,68 @@ Result<void> NodeUsers::publish(const std::string& agent, const std::string& uv)
 }
 
 // That a user of the range can be had here and reaches its programs is tried, not supposed: root of
-// a container may be without the right to be somebody else.
-Result<void> NodeUsers::probe() const {
+// a container may be without the right to be somebody else, and the kernel be told to give nobody
+// namespaces.
+Result<void> NodeUsers::probe(bool namespaces) const {
+    const bool root = ::geteuid() == 0;
     NodeUser user;
-    user.uid = settings_.range.last;
+    user.uid = root ? settings_.range.last : ::geteuid();
+    user.gid = root ? user.uid : ::getegid();
+    user.folder = settings_.folder + "/probe";
     UserProgram program{user, "/", "", {agent_, "--version"}, {}};
-    const Result<ProcessId> begun = start_as_user(agent_, program);
+    std::string log;
+    if (namespaces) {
+        TURNOUT_TRY(remove_tree(user.folder));  // of one that was cut off
+        for (const std::string& folder : {user.folder, user.root(), user.cache(), user.home()})
+            TURNOUT_TRY(own_folder(folder, 0700, user.uid, user.gid));
+        log = user.home() + "/log";
+        std::vector<std::string> words = in_namespaces(user, user.home(), log, {});
+        words.insert(words.end(), program.arguments.begin(), program.arguments.end());
+        program.arguments = std::move(words);
+        program.directory = user.home();
+    }
+    const Result<ProcessId> begun = root ? start_as_user(agent_, program) : start_program(program);
     if (!begun) return refuse(begun.error().message);
-    if (status_of(*begun) != 0)
-        return refuse("this machine does not let root start '" + agent_ + "' as user " +
-                      std::to_string(user.uid));
-    return {};
+    const int status = status_of(*begun);
+    std::string said = log.empty() ? "" : std::string(trim(read_file(log, 64 << 10).value_or("")));
+    if (namespaces) TURNOUT_TRY(remove_tree(user.folder));
+    if (status == 0) return {};
+    if (namespaces)
+        return refuse(
+            "workspace_namespaces: this machine does not let the server start a program "
+            "in namespaces of its own (" +
+            (said.empty() ? "status " + std::to_string(status) : said) +
+            "): allow user namespaces, or write another `isolation`");
+    return refuse("workspace_uid: this machine does not let root start '" + agent_ + "' as user " +
+                  std::to_string(user.uid));
 }
 
-Result<NodeUser> NodeUsers::make(uid_t uid, const std::string& workspace) const {
-    NodeUser user{uid, workspace, settings_.folder + "/" + std::to_string(uid)};
-    TURNOUT_TRY(own_folder(user.agents(), kUsersOnly, 0, uid));
-    TURNOUT_TRY(own_folder(user.nodes(), kUsersOnly, 0, uid));
-    TURNOUT_TRY(own_folder(user.cache(), 0700, uid, uid));
-    TURNOUT_TRY(own_folder(user.home(), 0700, uid, uid));
-    TURNOUT_TRY(own_folder(user.folder, kUsersOnly, 0, uid));  // last: now it may be used
+std::vector<std::string> NodeUsers::in_namespaces(const NodeUser& user, const std::string& folder,
+                                                  const std::string& log,
+                                                  const std::vector<std::string>& read) const {
+    std::vector<std::string> words = {agent_, "namespaces", "--log", log, "--root", user.root()};
+    for (const std::string& path : {data_folder_, settings_.folder})
+        words.insert(words.end(), {"--hide", path});
+    for (const std::string& path : {settings_.folder + "/bin", user.folder})
+        words.insert(words.end(), {"--read", path});
+    for (const std::string& path : read) words.insert(words.end(), {"--read", path});
+    for (const std::string& path : {folder, user.cache(), user.home()})
+        words.insert(words.end(), {"--write", path});
+    words.emplace_back("--");
+    return words;
+}
+
+Result<NodeUser> NodeUsers::make(uid_t number, const std::string& workspace) const {
+    const uid_t owner = ::geteuid();
+    const bool root = owner == 0;
+    const NodeUser user{root ? number : owner, root ? number : ::getegid(), workspace,
+                        settings_.folder + "/" + std::to_string(number)};
+    TURNOUT_TRY(own_folder(user.agents(), kUsersOnly, owner, user.gid));
+    TURNOUT_TRY(own_folder(user.nodes(), kUsersOnly, owner, user.gid));
+    TURNOUT_TRY(own_folder(user.root(), kUsersOnly, owner, user.gid));
+    TURNOUT_TRY(own_folder(user.cache(), 0700, user.uid, user.gid));
+    TURNOUT_TRY(own_folder(user.home(), 0700, user.uid, user.gid));
+    TURNOUT_TRY(own_folder(user.folder, kUsersOnly, owner, user.gid));  // last: it may be used
     return user;
 }
 
@@ -275,7 +323,7 @@ Result<NodeUser> NodeUsers::claim(const std::string& workspace) {
         const std::string folder = settings_.folder + "/" + std::to_string(uid);
         if (::mkdir(folder.c_str(), 0700) == 0) {
             // Whoever runs under that number without us would be one with the workspace.
-            if (!processes_of_user(uid).empty()) {
+            if (::geteuid() == 0 && !processes_of_user(uid).empty()) {
                 ::rmdir(folder.c_str());
             } else {
                 const Json owner = Json::object({{"data", data_}, {"workspace", workspace}});
@@ -302,8 +350,8 @@ std::vector<CachedFolder> caches_of(const std::vector<NodeUser>& users) {
         CachedFolder one;
         one.kind = "environments";
         one.path = user.cache();
-        one.label =
-            "all of user " + std::to_string(user.uid) + " (workspace " + user.workspace + ")";
+        one.label = (user.own_uid() ? "all of user " + std::to_string(user.uid) + " (" : "all (") +
+                    "workspace " + user.workspace + ")";
         one.bytes = one.frees = space_of(user.cache());
         struct stat st{};  // it changes as nodes come and go
         if (::stat(user.nodes().c_str(), &st) == 0)
@@ -323,7 +371,7 @@ Result<bool> clear_cache(const NodeUser& user) {
     TURNOUT_TRY(remove_tree(going));
     if (::rename(user.cache().c_str(), going.c_str()) != 0)
         return file_failure("cannot remove", user.cache(), errno);
-    TURNOUT_TRY(own_folder(user.cache(), 0700, user.uid, user.uid));
+    TURNOUT_TRY(own_folder(user.cache(), 0700, user.uid, user.gid));
     TURNOUT_TRY(remove_tree(going));
     return true;
 }
@@ -331,6 +379,15 @@ Result<bool> clear_cache(const NodeUser& user) {
 const NodeUser* NodeUsers::find(std::string_view workspace) const {
     const auto found = std::ranges::find(users_, workspace, &NodeUser::workspace);
     return found == users_.end() ? nullptr : &*found;
+}
+
+Result<ProcessId> start_program(const UserProgram& program) {
+    SpawnRequest request;
+    request.program = program.arguments.front();
+    request.arguments = program.arguments;
+    request.environment = program.environment;
+    request.directory = program.directory;
+    return spawn(request);
 }
 
 Result<ProcessId> start_as_user(const std::string& agent, const UserProgram& program) {

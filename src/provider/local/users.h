@@ -1,5 +1,7 @@
 // Users of the machine, one for each workspace of a pool with `isolation: workspace_uid`: what its
-// agents, supervisors and tasks run as, and where all that they need lies. Root's server only.
+// agents, supervisors and tasks run as, and where all that they need lies. Root's server only. With
+// `isolation: workspace_namespaces` a server that is not root has the same folders, with numbers
+// from 1 and all its own, and what runs there sees nothing else (app/namespaces.h).
 //
 //   ROOT/bin/HASH/turnout-agent, uv      everybody may run them
 //   ROOT/UID/owner.json                  whose it is: {data, workspace}; root's
@@ -7,6 +9,7 @@
 //   ROOT/UID/agents/NODE.json, .token    root's; the token may be read by the user
 //   ROOT/UID/nodes/NODE/                 a node's folder, the user's
 //   ROOT/UID/cache/ home/                the user's
+//   ROOT/UID/root/                       empty
 //
 // The folder UID is made once, which is the claim of that number: no other workspace and no other
 // server gets it as long as it is there. Nobody but root and the user can pass it. Within `nodes`,
@@ -38,10 +41,14 @@ struct UidRange {
 inline constexpr std::string_view kUsersFolder = "/var/lib/turnout/users";
 
 struct NodeUser {
-    uid_t uid = 0;  // and the number of its group
+    uid_t uid = 0;
+    gid_t gid = 0;
     std::string workspace;
     std::string folder;
 
+    // Nothing where it is the server's: what runs as that is not all the workspace's.
+    std::optional<uid_t> own_uid() const;
+    std::string root() const { return folder + "/root"; }
     std::string nodes() const { return folder + "/nodes"; }
     std::string agents() const { return folder + "/agents"; }
     std::string cache() const { return folder + "/cache"; }
@@ -54,8 +61,8 @@ struct UsersSettings {
     std::string folder = std::string(kUsersFolder);
     bool operator==(const UsersSettings&) const = default;
 };
-// What a pool's settings say of it.
-UsersSettings users_settings(const Json& settings);
+// What a pool's settings say of it; of a server that is not root its data folder does.
+UsersSettings users_settings(const Json& settings, const std::string& data);
 
 class NodeUsers {
 public:
@@ -63,10 +70,11 @@ public:
     // it goes with the folder where that is moved, and not with a copy of it. FailedPrecondition
     // where this machine cannot have such users, with the reason. `agent`, `uv` ("" = none):
     // programs that are put where those users reach them.
-    static Result<NodeUsers> open(const std::string& data, UsersSettings settings,
+    // `namespaces`: their nodes have such, too; who is not root has nothing else.
+    static Result<NodeUsers> open(const std::string& data, UsersSettings settings, bool namespaces,
                                   const std::string& agent, const std::string& uv);
     // Whether this machine can have such users, as far as that shows without having one.
-    static Result<void> possible(const UsersSettings& settings);
+    static Result<void> possible(const UsersSettings& settings, bool namespaces);
     // What was opened before there, if anything was: nodes may be left though no pool says so now.
     static std::optional<UsersSettings> earlier(const std::string& data);
 
@@ -75,14 +83,20 @@ public:
     const NodeUser* find(std::string_view workspace) const;
     const std::vector<NodeUser>& all() const { return users_; }
     const std::string& agent() const { return agent_; }
+    // What starts a program of that user in namespaces: the words before its own. `folder` is its
+    // node's, `read` what it may read besides.
+    std::vector<std::string> in_namespaces(const NodeUser& user, const std::string& folder,
+                                           const std::string& log,
+                                           const std::vector<std::string>& read) const;
 
 private:
     NodeUsers() = default;
-    Result<NodeUser> make(uid_t uid, const std::string& workspace) const;
+    Result<NodeUser> make(uid_t number, const std::string& workspace) const;
     Result<void> publish(const std::string& agent, const std::string& uv);
-    Result<void> probe() const;
+    Result<void> probe(bool namespaces) const;
 
     UsersSettings settings_;
+    std::string data_folder_;
     std::string data_;   // which server's
     std::string agent_;  // as those users reach it
     std::vector<NodeUser> users_;
@@ -107,6 +121,8 @@ struct UserProgram {
     std::vector<std::string> environment;  // all of it
 };
 Result<ProcessId> start_as_user(const std::string& agent, const UserProgram& program);
+// The same as the server's own user, which prints nowhere: in namespaces it sees to that itself.
+Result<ProcessId> start_program(const UserProgram& program);
 // Ends all processes of that user at one moment, however they hide; how many there were.
 Result<int> end_all_of(const std::string& agent, const NodeUser& user);
 // The processes that run as that user, whatever they call themselves.

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <memory>
 #include <set>
 
 #include "base/text.h"
@@ -48,16 +49,23 @@ protected:
             for (const ProcessId& one : processes_of_user(uid)) (void)send_signal(one, SIGKILL);
         EXPECT_TRUE(remove_tree(root));
     }
+    bool namespaces = false;
     Result<NodeUsers> open(const char* data = "/data") {
-        return NodeUsers::open(root + data, settings, agent, "");
+        return NodeUsers::open(root + data, settings, namespaces, agent, "");
     }
     // What a shell of that user prints.
     std::string shell(const NodeUser& user, const std::string& command,
                       std::vector<std::string> environment = {}) {
         const std::string log = user.home() + "/log";
-        const auto begun = start_as_user(
-            agent_of(),
-            {user, user.folder, log, {"/bin/sh", "-c", command}, std::move(environment)});
+        UserProgram program{
+            user, user.folder, log, {"/bin/sh", "-c", command}, std::move(environment)};
+        if (namespaces) {
+            program.arguments = open()->in_namespaces(user, user.home(), log, {root + "/shown"});
+            program.arguments.insert(program.arguments.end(), {"/bin/sh", "-c", command});
+            program.directory = user.home();
+            program.log.clear();
+        }
+        const auto begun = start_as_user(agent_of(), program);
         EXPECT_TRUE(begun) << begun.error().message;
         if (begun) {
             EXPECT_TRUE(wait_until([&] { return !is_alive(*begun); }));
@@ -214,36 +222,106 @@ TEST_F(NodeUsersTest, ACacheIsCountedAndEmptiedAndNoLinkInItIsFollowed) {
     EXPECT_EQ(shell(a, "touch '" + a.cache() + "/again' && echo yes"), "yes\n");
 }
 
+TEST_F(NodeUsersTest, InNamespacesOneSeesWhatIsOnesOwnAndChangesNothingElse) {
+    namespaces = true;
+    auto users = open();
+    ASSERT_TRUE(users) << users.error().message;
+    const NodeUser a = users->claim("a").value(), b = users->claim("b").value();
+    ASSERT_TRUE(make_directories(root + "/shown", 0755));
+    ASSERT_TRUE(write_file_atomically(root + "/shown/file", "shown\n", 0644));
+    EXPECT_EQ(shell(a, "cat '" + root + "/shown/file'; find /home /root /run '" + root +
+                           "/data' '" + b.folder + "' -mindepth 1 2>/dev/null | wc -l"),
+              "shown\n0\n");
+    EXPECT_EQ(
+        shell(a, "for f in '" + root + "/shown/file' '" + a.agents() +
+                     "/x' /etc/x /usr/x /x; do touch $f 2>/dev/null && echo $f; done; touch '" +
+                     a.cache() + "/x' '" + a.home() + "/x' /tmp/x /dev/shm/x && echo own"),
+        "own\n");
+    EXPECT_EQ(shell(a,
+                    "echo /proc/[0-9]* | wc -w; grep -c '^Cap...:.*[1-9a-f]' /proc/self/status; "
+                    "grep NoNewPrivs /proc/self/status"),
+              "4\n0\nNoNewPrivs:\t1\n");  // the first process, the shell, and what it started
+    // Nor by namespaces within: what is mounted over others stays there.
+    EXPECT_EQ(
+        shell(a, "unshare -Urm sh -c 'umount -l \"" + root + "/data\"; umount -l /home; ls \"" +
+                     root + "/data\"' 2>/dev/null; echo $?"),
+        "0\n");
+}
+
+TEST_F(NodeUsersTest, WhereThereAreNoNamespacesItIsSaid) {
+    namespaces = true;
+    agent = "/bin/false";
+    const auto users = open();
+    ASSERT_FALSE(users);
+    EXPECT_EQ(users.error().code, Code::FailedPrecondition);
+    EXPECT_EQ(users.error().message,
+              "isolation: workspace_namespaces: this machine does not let the server start a "
+              "program in namespaces of its own (status 1): allow user namespaces, or write "
+              "another `isolation`");
+    EXPECT_NE(access((settings.folder + "/probe").c_str(), F_OK), 0);
+}
+
 // The provider, whose agent is the real one: no server answers it.
-TEST_F(NodeUsersTest, ANodeRunsAsItsUserAndIsGoneWithWhatItLeft) {
+class NodesOfUsers : public NodeUsersTest {
+protected:
     AsioLoop loop;
-    LocalProviderOptions options;
-    options.agent = agent;
-    options.server_socket = root + "/data/agent.sock";
-    options.nodes_folder = root + "/data/nodes";
-    options.cache_folder = root + "/data/cache";
-    options.node_token = [](const NodeId&) { return Secret("token"); };
-    options.leaving = 100ms;
     std::set<uid_t> ways;
-    options.open_way = [&](const NodeUser& user) -> Result<void> {
-        ways.insert(user.uid);
-        return {};
-    };
-    bool gone = false;
-    LocalProvider provider(loop, options,
-                           {[](const NodeId&, Error why) { ADD_FAILURE() << why.message; },
-                            [&](const NodeId&) { gone = true; }});
-    ASSERT_TRUE(provider.use_users(open().value(), {"apart"}));
-    NodeRequest request;
-    request.id = "ws/cpu/node-1";
-    request.pool = "apart";
-    request.settings = Json::object({{"variables", Json::object({{"UV_INDEX_URL", "x"}})}});
-    provider.provision(request);
+    int gone = 0;
+    std::unique_ptr<LocalProvider> provider;
+
+    void begin(Isolation level) {
+        namespaces = level == Isolation::WorkspaceNamespaces;
+        LocalProviderOptions options;
+        options.agent = agent;
+        options.server_socket = root + "/data/agent.sock";
+        options.nodes_folder = root + "/data/nodes";
+        options.cache_folder = root + "/data/cache";
+        options.node_token = [](const NodeId&) { return Secret("token"); };
+        options.leaving = 100ms;
+        options.silent_agent = 300ms;
+        options.open_way = [&](const NodeUser& user) -> Result<void> {
+            ways.insert(user.uid);
+            return {};
+        };
+        provider = std::make_unique<LocalProvider>(
+            loop, options,
+            ProviderEvents{[](const NodeId&, Error why) { ADD_FAILURE() << why.message; },
+                           [&](const NodeId&) { ++gone; }});
+        ASSERT_TRUE(provider->use_users(open().value(), {{"apart", level}}));
+    }
+    static NodeRequest request(const std::string& id) {
+        NodeRequest request;
+        request.id = id;
+        request.pool = "apart";
+        request.settings = Json::object({{"variables", Json::object({{"UV_INDEX_URL", "x"}})}});
+        return request;
+    }
+    // Those of that program which run as the user, and hang under that process.
+    std::vector<ProcessId> programs(const NodeUser& user, std::string_view name, pid_t parent = 0) {
+        std::vector<ProcessId> found;
+        for (const ProcessSeen& one : list_processes())
+            if (user_of(one.id.pid) == user.uid && program_of(one.id.pid).starts_with(name) &&
+                (parent == 0 || one.parent == parent))
+                found.push_back(one.id);
+        return found;
+    }
+    bool runs(const NodeUser& user) {
+        return run_until(loop, [&] { return !programs(user, "turnout-supervisor").empty(); });
+    }
+};
+
+class NodesOfUsersAtEachLevel : public NodesOfUsers,
+                                public ::testing::WithParamInterface<Isolation> {};
+
+TEST_P(NodesOfUsersAtEachLevel, ANodeRunsAsItsUserAndIsGoneWithWhatItLeft) {
+    begin(GetParam());
+    const NodeRequest request = this->request("ws/cpu/node-1");
+    provider->provision(request);
     const auto user = open().value().claim("ws");
     ASSERT_TRUE(user);
     EXPECT_EQ(ways, std::set<uid_t>{user->uid});
     const std::string folder = user->nodes() + "/ws_cpu_node-1";
-    EXPECT_EQ(provider.folder_of(request.id), folder);
+    EXPECT_EQ(provider->folder_of(request.id), folder);
     // Agent and supervisor.
     ASSERT_TRUE(run_until(loop, [&] {
         return access((folder + "/supervisor.sock").c_str(), F_OK) == 0 &&
@@ -252,7 +330,7 @@ TEST_F(NodeUsersTest, ANodeRunsAsItsUserAndIsGoneWithWhatItLeft) {
     EXPECT_EQ(mode_of(user->agents() + "/ws_cpu_node-1.token"), 0640u);
     EXPECT_EQ(mode_of(user->agents() + "/ws_cpu_node-1.json"), 0600u);
     std::optional<std::vector<FoundNode>> found;
-    provider.list([&](Result<std::vector<FoundNode>> answer) { found = answer.value(); });
+    provider->list([&](Result<std::vector<FoundNode>> answer) { found = answer.value(); });
     ASSERT_TRUE(run_until(loop, [&] { return found.has_value(); }));
     ASSERT_EQ(found->size(), 1u);
     EXPECT_EQ(found->front().id, request.id);
@@ -260,15 +338,57 @@ TEST_F(NodeUsersTest, ANodeRunsAsItsUserAndIsGoneWithWhatItLeft) {
     // A daemon of a task, and a link where root will remove: it must not be followed.
     const std::string mine = root + "/data/mine";
     ASSERT_TRUE(make_directories(mine, 0700));
+    namespaces = false;  // as one that got out
     (void)shell(*user, "env -i setsid -f sleep 1000 </dev/null >/dev/null 2>&1; ln -s '" + mine +
                            "' '" + folder + "/link'; rm -f '" + folder + "/agent.log'; ln -s '" +
                            mine + "/log' '" + folder + "/agent.log'");
-    provider.release(request.id, {});
-    ASSERT_TRUE(run_until(loop, [&] { return gone; }));
+    provider->release(request.id, {});
+    ASSERT_TRUE(run_until(loop, [&] { return gone > 0; }));
     EXPECT_TRUE(processes_of_user(user->uid).empty());
     EXPECT_NE(access(folder.c_str(), F_OK), 0);
     EXPECT_EQ(access(mine.c_str(), F_OK), 0);
     EXPECT_TRUE(list_directory(user->agents())->empty());
+}
+INSTANTIATE_TEST_SUITE_P(Levels, NodesOfUsersAtEachLevel,
+                         ::testing::Values(Isolation::WorkspaceUid,
+                                           Isolation::WorkspaceNamespaces));
+
+TEST_F(NodesOfUsers, AStuckAgentInNamespacesIsReplacedAloneAndWhoKillsTheOuterOneKillsAll) {
+    begin(Isolation::WorkspaceNamespaces);
+    const NodeRequest request = this->request("ws/cpu/node-1");
+    provider->provision(request);
+    const NodeUser user = open()->claim("ws").value();
+    ASSERT_TRUE(runs(user));
+    const ProcessId supervisor = programs(user, "turnout-supervisor").front();
+    const Json handle =
+        parse_json(read_file(user.agents() + "/ws_cpu_node-1.json").value()).value();
+    const auto outer = static_cast<pid_t>(handle.at("pid").as_int());
+    const ProcessId inner = programs(user, "turnout-agent", outer).at(0),
+                    agent_there = programs(user, "turnout-agent", inner.pid).at(0);
+    ASSERT_TRUE(send_signal(agent_there, SIGSTOP));
+    ASSERT_TRUE(run_until(loop, [&] {
+        provider->provision(request);
+        return !is_alive(agent_there);
+    }));
+    ASSERT_TRUE(
+        run_until(loop, [&] { return programs(user, "turnout-agent", inner.pid).size() == 1; }));
+    EXPECT_TRUE(is_alive(supervisor));
+    EXPECT_TRUE(is_alive(inner));
+    ASSERT_EQ(kill(outer, SIGKILL), 0);
+    EXPECT_TRUE(run_until(loop, [&] { return processes_of_user(user.uid).empty(); }));
+}
+
+TEST_F(NodesOfUsers, ANodeThatSeesMoreThanItsPoolLetsItNowGoes) {
+    begin(Isolation::WorkspaceUid);
+    provider->provision(request("ws/cpu/node-1"));
+    const NodeUser user = open()->claim("ws").value();
+    ASSERT_TRUE(runs(user));
+    begin(Isolation::WorkspaceNamespaces);
+    provider->provision(request("ws/cpu/node-1"));
+    EXPECT_TRUE(run_until(loop, [&] { return gone == 1; }));
+    EXPECT_TRUE(processes_of_user(user.uid).empty());
+    provider->provision(request("ws/cpu/node-1"));
+    EXPECT_TRUE(runs(user));
 }
 
 }  // namespace
