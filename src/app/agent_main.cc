@@ -172,9 +172,10 @@ int main(int argc, char** argv) {
         // Everything is on disk or gone; threads of the pool need not be waited for.
         _exit(0);
     });
-    // Its tasks go on without it, as after kill -9: starting again is recovery.
-    loop.on_signal(SIGTERM, [] { _exit(0); });
-    loop.on_signal(SIGINT, [] { _exit(0); });
+    // Its tasks go on without it, as after kill -9: starting again is recovery. Who keeps it
+    // running (init.h) takes 0 for the end of the node.
+    loop.on_signal(SIGTERM, [] { _exit(128 + SIGTERM); });
+    loop.on_signal(SIGINT, [] { _exit(128 + SIGINT); });
     if (auto begun = agent.begin(); !begun) return complain(begun.error().message), 1;
     loop.run();
     return 0;

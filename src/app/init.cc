@@ -77,7 +77,10 @@ int keep_running(std::string program, int count, char** arguments) {
             if (ended < 0 && errno == ECHILD) return 1;
         }
         if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return 0;  // it was told to leave
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 2) return 2;  // its options are wrong
+        // Its options are wrong, or there is no such program.
+        if (WIFEXITED(status) &&
+            (WEXITSTATUS(status) == 2 || WEXITSTATUS(status) == 126 || WEXITSTATUS(status) == 127))
+            return WEXITSTATUS(status);
         if (seconds_now() - began >= kHeld) in_vain = -1;
         ::sleep(1);
     }

@@ -7,6 +7,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -33,6 +34,9 @@ namespace {
 constexpr int kFailed = 125;             // as `env` and `timeout` have it: not the program's own
 constexpr const char* kHost = "/.host";  // the machine's root, until all is in its place
 constexpr std::string_view kSystem[] = {"usr", "bin", "sbin", "etc", "opt", "nix", "sys"};
+// And those of NVIDIA.
+constexpr std::string_view kDevices[] = {"null", "zero", "full",       "random", "urandom",
+                                         "tty",  "kfd",  "infiniband", "dri"};
 
 int failed_at(const std::string& what) {
     std::fprintf(stderr, "turnout-agent namespaces: %s: %s\n", what.c_str(), std::strerror(errno));
@@ -108,18 +112,26 @@ bool close_to_writing(const std::string& path) {
     return ::mount_setattr(AT_FDCWD, path.c_str(), AT_RECURSIVE, &closed, sizeof closed) == 0;
 }
 
-// What is at `source` on the machine is at `path` from now on; there is no link in `source`.
-bool show(const std::string& source, const std::string& path) {
-    const std::string from = kHost + source;
+// What is at that place of the machine, in whose path there is no link, is there from now on.
+bool show(const std::string& path, const std::string& as = "") {
+    const std::string from = kHost + path, &to = as.empty() ? path : as;
     if (is_folder(from)) {
-        if (!make_folders(path)) return false;
+        if (!make_folders(to)) return false;
     } else {
-        if (!make_folders(path.substr(0, path.rfind('/')))) return false;
-        const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        if (!make_folders(to.substr(0, to.rfind('/')))) return false;
+        const int file =
+            ::open(to.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
         if (file < 0 && errno != EROFS) return false;
         if (file >= 0) ::close(file);
     }
-    return ::mount(from.c_str(), path.c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0;
+    return ::mount(from.c_str(), to.c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0;
+}
+
+// Who asks for it by a path with links in it finds it, too.
+void link_to(const std::string& path, const std::string& real) {
+    struct stat st{};
+    if (path == real || ::stat(path.c_str(), &st) == 0) return;
+    if (make_folders(path.substr(0, path.rfind('/')))) (void)!::symlink(real.c_str(), path.c_str());
 }
 
 bool mount_empty(const std::string& path, const char* options) {
@@ -129,12 +141,12 @@ bool mount_empty(const std::string& path, const char* options) {
 
 bool is_in(const std::vector<std::string>& folders, const std::string& path) {
     for (const std::string& folder : folders)
-        if (path.starts_with(folder + "/")) return true;
+        if (path == folder || path.starts_with(folder + "/")) return true;
     return false;
 }
 
 struct Shown {
-    std::string source, path;
+    std::string real, path;
     bool changes = false;
 };
 
@@ -143,9 +155,14 @@ std::string real_path(const std::string& path) {
     return ::realpath(path.c_str(), real) ? real : "";
 }
 
-// What stands on the machine, looked up before its root is another one.
-int look_up(const Wanted& wanted, std::vector<Shown>& shown,
-            std::vector<std::pair<std::string, std::string>>& links) {
+struct Machine {
+    std::vector<Shown> shown;
+    std::vector<std::pair<std::string, std::string>> links;  // target, path
+    std::vector<std::string> hidden, devices;
+};
+
+// What stands on it, looked up before the root is another one.
+int look_up(const Wanted& wanted, Machine& machine) {
     DIR* const top = ::opendir("/");
     if (!top) return failed_at("/");
     while (const dirent* entry = ::readdir(top)) {
@@ -157,86 +174,117 @@ int look_up(const Wanted& wanted, std::vector<Shown>& shown,
         char target[PATH_MAX];
         const ssize_t size = ::readlink(path.c_str(), target, sizeof target - 1);
         if (size > 0)
-            links.emplace_back(std::string(target, static_cast<std::size_t>(size)), path);
+            machine.links.emplace_back(std::string(target, static_cast<std::size_t>(size)), path);
         else
-            shown.push_back({path, path});
+            machine.shown.push_back({path, path});
     }
     ::closedir(top);
+    DIR* const devices = ::opendir("/dev");
+    if (!devices) return failed_at("/dev");
+    while (const dirent* entry = ::readdir(devices)) {
+        const std::string_view name = entry->d_name;
+        bool wanted_device = name.starts_with("nvidia");
+        for (const std::string_view one : kDevices) wanted_device = wanted_device || name == one;
+        if (wanted_device) machine.devices.push_back("/dev/" + std::string(name));
+    }
+    ::closedir(devices);
+    for (const std::string& path : wanted.hide) {
+        machine.hidden.push_back(real_path(path));
+        if (machine.hidden.back().empty()) return failed_at(path);
+    }
     // Where names are resolved by a service of the machine, its file is elsewhere.
     const std::string names = real_path("/etc/resolv.conf");
     if (names.starts_with("/run/")) {
         const std::string folder = names.substr(0, names.rfind('/'));
-        if (folder != "/run") shown.push_back({folder, folder});
+        if (folder != "/run") machine.shown.push_back({folder, folder});
     }
     for (const bool changes : {false, true})
         for (const std::string& path : changes ? wanted.write : wanted.read) {
-            const std::string source = real_path(path);
-            if (source.empty() && changes) return failed_at(path);
-            if (source.empty())
-                failed_at(path);  // there is nothing to show, so nothing is
+            const std::string real = real_path(path);
+            if (real.empty() && changes) return failed_at(path);
+            // There is nothing to show, so nothing is; nor what leads into a hidden folder.
+            if (real.empty())
+                failed_at(path);
+            else if (is_in(machine.hidden, real) && !is_in(wanted.hide, path))
+                std::fprintf(stderr, "turnout-agent namespaces: %s: leads to what is hidden\n",
+                             path.c_str());
             else
-                shown.push_back({source, path, changes});
+                machine.shown.push_back({real, path, changes});
         }
     return 0;
 }
 
+bool arrange_devices(const Machine& machine) {
+    if (!mount_empty("/dev", "size=1m,mode=0755")) return false;
+    for (const std::string& path : machine.devices)
+        if (!show(path)) return false;
+    for (const auto& [target, path] : {std::pair("/proc/self/fd", "/dev/fd"),
+                                       {"/proc/self/fd/0", "/dev/stdin"},
+                                       {"/proc/self/fd/1", "/dev/stdout"},
+                                       {"/proc/self/fd/2", "/dev/stderr"},
+                                       {"pts/ptmx", "/dev/ptmx"}})
+        if (::symlink(target, path) != 0) return false;
+    return mount_empty("/dev/shm", "mode=1777") && make_folders("/dev/pts") &&
+           ::mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+                   "newinstance,ptmxmode=0666,mode=0620") == 0;
+}
+
 int arrange(const Wanted& wanted, const std::string& here) {
-    std::vector<Shown> shown;
-    std::vector<std::pair<std::string, std::string>> links;
-    if (const int failed = look_up(wanted, shown, links)) return failed;
-    const std::string root = real_path(wanted.root), own_tmp = here + "/.tmp";
+    Machine machine;
+    if (const int failed = look_up(wanted, machine)) return failed;
+    const std::string root = real_path(wanted.root);
     if (root.empty()) return failed_at(wanted.root);
-    std::vector<std::string> hidden;
-    for (const std::string& path : wanted.hide) {
-        hidden.push_back(real_path(path));
-        if (hidden.back().empty()) return failed_at(path);
-    }
-    if (::mkdir(own_tmp.c_str(), 0700) != 0 && errno != EEXIST) return failed_at(own_tmp);
-    struct stat st{};
-    if (::lstat(own_tmp.c_str(), &st) != 0 || !S_ISDIR(st.st_mode)) {
-        errno = ENOTDIR;
-        return failed_at(own_tmp);
-    }
+    // A new one each time: in an old one a task could have led any name anywhere.
+    std::string own_tmp = here + "/.tmp-XXXXXX";
+    if (!::mkdtemp(own_tmp.data())) return failed_at(own_tmp);
     if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
         ::mount("tmpfs", root.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "size=4m,mode=0755") != 0 ||
         ::mkdir((root + kHost).c_str(), 0700) != 0 || ::chdir(root.c_str()) != 0 ||
         ::syscall(SYS_pivot_root, ".", (root + kHost).c_str()) != 0 || ::chdir("/") != 0)
         return failed_at("a root of its own");
-    for (const auto& [target, path] : links)
+    for (const auto& [target, path] : machine.links)
         if (::symlink(target.c_str(), path.c_str()) != 0) return failed_at(path);
-    const auto place = [&](bool changes, bool in_hidden) {
-        for (const Shown& one : shown)
-            if (one.changes == changes && is_in(wanted.hide, one.path) == in_hidden &&
-                (!show(one.source, one.path) || (!changes && !close_to_writing(one.path))))
-                return failed_at(one.path);
-        return 0;
-    };
     for (const char* path : {"/tmp", "/var/tmp"})
         if (!show(own_tmp, path)) return failed_at(path);
-    if (const int failed = place(false, false)) return failed;
-    if (!show("/dev", "/dev") || !mount_empty("/dev/shm", "mode=1777") ||
-        ::mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
-                "newinstance,ptmxmode=0666,mode=0620") != 0)
-        return failed_at("/dev");
-    if (is_folder("/dev/mqueue") && !mount_empty("/dev/mqueue", "mode=1777,size=1m"))
-        return failed_at("/dev/mqueue");
+    if (!arrange_devices(machine)) return failed_at("/dev");
     if (!make_folders("/proc") ||
         ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)
-        return failed_at("/proc");
+        return failed_at("/proc (is a part of the machine's covered?)");
     for (const char* path : {"/home", "/root", "/run", "/var"})
         if (!make_folders(path)) return failed_at(path);
+    const auto place = [&](bool changes, bool in_hidden) {
+        for (const Shown& one : machine.shown) {
+            if (one.changes != changes || is_in(machine.hidden, one.real) != in_hidden) continue;
+            if (!show(one.real) || (!changes && !close_to_writing(one.real)))
+                return failed_at(one.path);
+            link_to(one.path, one.real);
+        }
+        return 0;
+    };
+    if (const int failed = place(false, false)) return failed;
     // Over what a folder above them shows; their parts that are wanted come back.
-    for (const std::string& path : hidden)
-        if (!mount_empty(path, "size=1m,mode=0755")) return failed_at(path);
+    for (const std::string& path : machine.hidden) {
+        const bool file = !is_folder(kHost + path);
+        struct stat st{};
+        if (file && ::stat(path.c_str(), &st) != 0) continue;
+        if (file ? ::mount("/dev/null", path.c_str(), nullptr, MS_BIND, nullptr) != 0
+                 : !mount_empty(path, "size=1m,mode=0755"))
+            return failed_at(path);
+    }
     if (const int failed = place(false, true)) return failed;
     for (const bool in_hidden : {false, true})
         if (const int failed = place(true, in_hidden)) return failed;
+    // No further namespaces: in one of one's own one has every right, and with that what faults of
+    // the kernel are reached by.
+    if (!write_text("/proc/sys/user/max_user_namespaces", "0")) return failed_at("its limits");
     if (::umount2(kHost, MNT_DETACH) != 0 || ::rmdir(kHost) != 0) return failed_at(kHost);
     mount_attr closed{};
     closed.attr_set = MOUNT_ATTR_RDONLY;
-    hidden.emplace_back("/");
-    for (const std::string& path : hidden)
-        if (::mount_setattr(AT_FDCWD, path.c_str(), 0, &closed, sizeof closed) != 0)
+    machine.hidden.emplace_back("/");
+    machine.hidden.emplace_back("/dev");
+    for (const std::string& path : machine.hidden)
+        if (is_folder(path) &&
+            ::mount_setattr(AT_FDCWD, path.c_str(), 0, &closed, sizeof closed) != 0)
             return failed_at(path);
     return ::chdir(here.c_str()) == 0 ? 0 : failed_at(here);
 }
@@ -253,10 +301,14 @@ constexpr unsigned kRefused[] = {
     SYS_add_key,
     SYS_request_key,
     SYS_kexec_load,
+    SYS_kexec_file_load,
     SYS_init_module,
     SYS_finit_module,
     SYS_delete_module,
     SYS_open_by_handle_at,
+    SYS_fanotify_init,
+    SYS_pidfd_getfd,
+    SYS_setns,
     SYS_swapon,
     SYS_swapoff,
     SYS_reboot,
@@ -264,7 +316,6 @@ constexpr unsigned kRefused[] = {
     SYS_quotactl,
     SYS_settimeofday,
     SYS_clock_settime,
-    SYS_process_vm_writev,
 };
 
 bool refuse_calls() {
@@ -305,6 +356,23 @@ bool refuse_calls() {
     return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
 }
 
+// Sockets that have no file, and signals, of processes outside: from Linux 6.12 on the kernel keeps
+// one from them (landlock(7); our headers are older). An older one does not.
+void keep_from_sockets_without_file() {
+    constexpr int kCreate = 444,
+                  kRestrict = 446;  // landlock_create_ruleset, landlock_restrict_self
+    constexpr std::uint64_t kAbstractSocket = 1, kSignal = 2;
+    constexpr long kKnowsScopes = 6;
+    if (::syscall(kCreate, nullptr, 0, 1) < kKnowsScopes) return;
+    const struct {
+        std::uint64_t files, network, scoped;
+    } rules = {0, 0, kAbstractSocket | kSignal};
+    const long rules_file = ::syscall(kCreate, &rules, sizeof rules, 0);
+    if (rules_file < 0) return;
+    (void)::syscall(kRestrict, rules_file, 0);
+    ::close(static_cast<int>(rules_file));
+}
+
 bool give_up_rights() {
     for (int one = 0; one <= 63; ++one)
         if (::prctl(PR_CAPBSET_DROP, one, 0, 0, 0) != 0 && errno != EINVAL) return false;
@@ -315,7 +383,8 @@ bool give_up_rights() {
     } header = {0x20080522, 0};
     std::uint32_t none[6] = {};
     return ::syscall(SYS_capset, &header, none) == 0 &&
-           ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && refuse_calls();
+           ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           (keep_from_sockets_without_file(), refuse_calls());
 }
 
 int be_inside(const Wanted& wanted, int count, char** arguments, int told, uid_t user,
@@ -324,7 +393,8 @@ int be_inside(const Wanted& wanted, int count, char** arguments, int told, uid_t
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     char byte = 0;
     if (::read(told, &byte, 1) != 1) return kFailed;
-    ::close(told);
+    pollfd outer{told, POLLIN, 0};
+    if (::poll(&outer, 1, 0) != 0) return kFailed;
     char here[PATH_MAX];
     if (!::getcwd(here, sizeof here)) return failed_at("the current folder");
     if (!keep_own_numbers(user, group)) return failed_at("a user namespace");
@@ -375,8 +445,7 @@ int run_in_namespaces(int count, char** arguments) {
     }
     inner = static_cast<pid_t>(pid);
     ::close(ends[0]);
-    if (::write(ends[1], "", 1) != 1) return failed_at("pipe");
-    ::close(ends[1]);
+    if (::write(ends[1], "", 1) != 1) return failed_at("pipe");  // its end stays open as we do
     for (int status = 0;;) {
         const pid_t ended = ::waitpid(inner, &status, 0);
         if (ended == inner) return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);

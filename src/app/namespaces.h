@@ -9,15 +9,16 @@
 // (app/init.h). There
 //
 //   /usr /bin /sbin /lib* /etc /opt /nix /sys, and each --read    can be read, not changed
-//   /dev                   devices, with a /dev/shm and terminals of its own
-//   /tmp /var/tmp          the folder `.tmp` of the node
+//   /dev                   few devices, with a /dev/shm and terminals of its own
+//   /tmp /var/tmp          a new folder in the node's
 //   /proc                  its own processes
-//   --write                may be changed, under the same path: the node's folder among them
+//   --write                may be changed: the node's folder among them
 //
-// and nothing else: /home, /root, /run, /var and each --hide (the data folder) are empty. Nobody
-// there has a capability, nor gets one by a program (no_new_privs), and calls that only ever helped
-// to break out (seccomp) are refused. DIR of --root is an empty folder. What cannot be had is an
-// end with status 125 and a line in FILE, never less than this.
+// and no other files: /home, /root, /run, /var and each --hide (the data folder) are empty, and
+// what leads into one by another way is not shown. Nobody there has a capability, nor gets one by a
+// program (no_new_privs) or by further namespaces, and calls that only ever helped to break out
+// (seccomp) are refused. DIR of --root is an empty folder. Where that cannot be had it ends with
+// status 125 and a line in FILE.
 #pragma once
 
 namespace turnout {

@@ -199,6 +199,7 @@ Result<void> Server::open() {
     local.nodes_folder = instance_.nodes();
     local.cache_folder = instance_.cache();
     local.python = options_.python;
+    if (!options_.tls_key.empty()) local.hidden = {options_.tls_key};
     local.node_token = [this](const NodeId& id) {
         api::Principal node;
         node.kind = api::Principal::Kind::Node;

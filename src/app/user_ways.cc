@@ -47,10 +47,7 @@ Result<void> UserWays::open(const Instance& instance, const ServerPools& all_poo
         }
     if (const auto wanted = TURNOUT_TRY(all_pools.users_of(pools))) return open(*wanted);
     const auto earlier = NodeUsers::earlier(instance.folder);
-    if (!earlier ||
-        earlier->folder !=
-            users_settings(Json::object({{"folder", earlier->folder}}), instance.folder).folder)
-        return {};
+    if (!earlier) return {};
     if (const Result<void> opened = open(*earlier); !opened)
         std::fprintf(stderr, "warning: nodes that ran as users of their own are not found: %s\n",
                      opened.error().message.c_str());

@@ -42,6 +42,12 @@ def trace(pid):
     return True
 
 
+def own_namespaces():
+    """In those of one's own one has every right, and what only root asks of the kernel."""
+    if libc.unshare(0x10000000 | 0x00020000) != 0:  # CLONE_NEWUSER, CLONE_NEWNS
+        raise OSError(ctypes.get_errno(), "unshare")
+
+
 def in_child(what):
     """Rights that are had there are not ours afterwards."""
     child = os.fork()
@@ -70,6 +76,7 @@ tries |= {
     "become root": lambda: in_child(lambda: os.setuid(0)),
     "become another workspace's user": lambda: in_child(lambda: os.setresuid(*[at["uid"]] * 3)),
     "take another group": lambda: in_child(lambda: os.setgroups([at["uid"]])),
+    "have every right in namespaces of its own": lambda: in_child(own_namespaces),
     "root's memory": lambda: read_memory(at["server"]),
     "gain rights by a setuid program": lambda: "\nNoNewPrivs:\t0" in open("/proc/self/status").read(),
 }

@@ -24,6 +24,7 @@ GOT_AS_ROOT = {
     "read another workspace's job", "read another workspace's node token", "list another workspace's nodes",
     "write into another workspace's cache", "connect to another workspace's supervisor", "connect to the agents' socket of root",
     "become root", "become another workspace's user", "take another group", "root's memory", "gain rights by a setuid program",
+    "have every right in namespaces of its own",
     "trace another workspace's task", *(f"{what} {who}" for who in ("server", "agent", "supervisor", "task")
                                         for what in ("signal the", "read the environment of the", "see the files of the"))}
 
@@ -204,8 +205,10 @@ def test_a_hostile_job_gets_nothing_of_others(world):
     victim, name, got, sees = attack(world)
     if world.server.user:  # it is that user already, as all are
         assert got.pop("become another workspace's user")
+    if world.isolation == "workspace_uid":  # as the kernel gives them to everybody
+        assert got.pop("have every right in namespaces of its own")
     assert not [what for what in got if got[what]], got
-    assert GOT_AS_ROOT - {"become another workspace's user"} <= set(got)
+    assert GOT_AS_ROOT - {"become another workspace's user", "have every right in namespaces of its own"} <= set(got)
     # The surroundings of the server's shell are not the job's; what the pool says, is.
     assert not {"SECRET_OF_THE_SHELL", "PIP_TIMEOUT", "HTTPS_PROXY"} & set(sees), sees
     assert "PIP_FIND_LINKS" in sees

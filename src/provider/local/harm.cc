@@ -49,7 +49,9 @@ bool is_marked(pid_t pid, const std::string& folder) {
 
 // The node's agent and its supervisor, and all that hangs under them. And what a task left behind
 // when those died before. Nobody else, whatever file of the node he looks at: an editor has the
-// folder among its arguments, and a shell in its environment.
+// folder among its arguments, and a shell in its environment. What is in namespaces of its own
+// hangs under who started it, and its word for where it is is not taken: there it may call any
+// place so.
 std::vector<ProcessId> processes_of(const std::string& folder, std::optional<uid_t> user) {
     std::vector<ProcessSeen> all = list_processes();
     if (user)
@@ -58,10 +60,11 @@ std::vector<ProcessId> processes_of(const std::string& folder, std::optional<uid
     for (const ProcessSeen& one : all) parents[one.id.pid] = one.parent;
     std::set<pid_t> roots, others;
     for (const ProcessSeen& one : all)
-        if (program_of(one.id.pid) == "turnout-agent" || is_supervisor(one.id.pid))
+        if ((program_of(one.id.pid) == "turnout-agent" || is_supervisor(one.id.pid)) &&
+            is_of_our_namespace(one.id.pid))
             (works_in(one.id.pid, folder) ? roots : others).insert(one.id.pid);
     const auto belongs = [&](pid_t pid) {
-        bool left_behind = user || is_marked(pid, folder);
+        bool left_behind = user || (is_of_our_namespace(pid) && is_marked(pid, folder));
         for (pid_t at = pid; at > 1 && parents.contains(at); at = parents[at]) {
             if (roots.contains(at)) return true;
             if (user && others.contains(at)) return false;

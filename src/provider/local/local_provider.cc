@@ -491,14 +491,20 @@ void LocalProvider::start_agent(const NodeId& id) {
                            own = processors_.own(id);
     if (!processors.empty()) argv.insert(argv.end(), {"--processors", processor_list(processors)});
 
-    const bool namespaces = user && (node.namespaces || !user->own_uid());
+    // One that is only to leave was not asked for in this life: then as any of its user's may.
+    const bool namespaces =
+        user && (node.namespaces || !user->own_uid() ||
+                 (!node.own_user && std::ranges::any_of(pools_of_users_, [](const auto& pool) {
+                     return pool.second == Isolation::WorkspaceNamespaces;
+                 })));
     UserProgram program;
     if (user) {
         program = {*user, paths.folder, namespaces ? "" : paths.log(), argv, environment};
         if (namespaces) {
             std::vector<std::string> read = node.read;
             if (!o.uv.empty()) read.push_back(o.uv);
-            program.arguments = users_->in_namespaces(*user, paths.folder, paths.log(), read);
+            program.arguments =
+                users_->in_namespaces(*user, paths.folder, paths.log(), read, o.hidden);
             program.arguments.insert(program.arguments.end(), argv.begin(), argv.end());
         }
     }
@@ -530,6 +536,11 @@ void LocalProvider::start_agent(const NodeId& id) {
                     // It looks for everything where the folder was. What it has begun goes on
                     // without it.
                     if (moved && handle->alive()) (void)send_signal(handle->process, SIGKILL);
+                }
+                // With its first process all that was in namespaces is gone: this one is outside.
+                if (namespaces && paths.supervisor_alive()) {
+                    outcome->sees_more = true;
+                    return {};
                 }
                 TURNOUT_TRY(paths.prepare(token));
                 SpawnRequest request;

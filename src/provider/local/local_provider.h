@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "base/secret.h"
 #include "io/posix/asio_loop.h"
@@ -24,6 +25,8 @@ struct LocalProviderOptions {
     std::string cache_folder;   // snapshots, inputs and environments, shared by the nodes
     std::string uv;             // path of uv, "" = the agent looks for it
     std::string python;         // a pool's interpreter where it does not say, "" = python3 of PATH
+    // Files of the server besides its data folder: nodes in namespaces find them empty.
+    std::vector<std::string> hidden;
     std::function<Secret(const NodeId&)> node_token;
     // Opens that user's way to the server, `NodeUser::socket()`.
     std::function<Result<void>(const NodeUser&)> open_way;

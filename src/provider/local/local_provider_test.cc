@@ -137,6 +137,49 @@ TEST_F(LocalProviderTest, OnlyTheNodesOwnProcessesAreEnded) {
     EXPECT_FALSE(kill_processes_of(folder)) << "nothing of it is left";
 }
 
+// In namespaces of one's own any folder has any path.
+TEST_F(LocalProviderTest, WhatAProcessInOtherNamespacesSaysOfItselfIsNotTaken) {
+    SpawnRequest request;
+    request.program = "/usr/bin/unshare";
+    request.arguments = {"unshare", "-pf", "--kill-child", root + "/turnout-agent", "1000"};
+    request.environment = mark(folder);
+    request.directory = folder;
+    const ProcessId outer = spawn(request).value();
+    started.push_back(outer);
+    std::optional<ProcessId> inner;
+    const auto look = [&] {
+        for (const ProcessSeen& one : list_processes())
+            if (one.parent == outer.pid && program_of(one.id.pid) == "turnout-agent")
+                inner = one.id;
+        return inner || !is_alive(outer);
+    };
+    ASSERT_TRUE(wait_until(look));
+    if (!inner) GTEST_SKIP() << "this machine gives no process namespaces";
+    EXPECT_TRUE(is_of_our_namespace(outer.pid));
+    EXPECT_FALSE(is_of_our_namespace(inner->pid));
+    const Result<int> killed = kill_processes_of(folder);
+    EXPECT_TRUE(killed) << "the outer one is marked";
+    started.pop_back();
+    EXPECT_TRUE(dies(*inner));
+    // Without the outer one nobody says that it is the node's.
+    request.environment.clear();
+    request.directory = "/";
+    request.arguments[3] = "/bin/sh";
+    request.arguments[4] = "-c";
+    request.arguments.push_back("cd '" + folder + "' && exec '" + root + "/turnout-agent' 1000");
+    started.push_back(spawn(request).value());
+    inner.reset();
+    ASSERT_TRUE(wait_until([&] {
+        for (const ProcessSeen& one : list_processes())
+            if (one.parent == started.back().pid && program_of(one.id.pid) == "turnout-agent")
+                inner = one.id;
+        return inner.has_value();
+    }));
+    EXPECT_FALSE(kill_processes_of(folder));
+    EXPECT_TRUE(folders_with_processes(root + "/nodes", is_of_our_namespace).empty());
+    EXPECT_TRUE(is_alive(*inner));
+}
+
 TEST_F(LocalProviderTest, AFolderThatTookTheNodesPathHasNotItsProcesses) {
     const ProcessId agent = begin("turnout-agent", folder);
     ASSERT_EQ(rename(folder.c_str(), (root + "/moved").c_str()), 0);

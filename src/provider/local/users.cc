@@ -62,6 +62,11 @@ std::string fault_on_the_way(const std::string& path) {
     return {};
 }
 
+// Of a server that is not root.
+std::string users_in(const std::string& data) {
+    return data + "/workspaces";
+}
+
 struct Identity {
     std::string id, data, folder;
     UidRange range;
@@ -148,6 +153,30 @@ int status_of(const ProcessId& process) {
     }
 }
 
+// What the kernel was told that leaves none to who is not root; "" if nothing that shows. Whether
+// they can be had is tried at the start.
+std::string no_namespaces() {
+    const struct {
+        const char *file, *none;
+    } settings[] = {{"/proc/sys/user/max_user_namespaces", "0"},
+                    {"/proc/sys/kernel/unprivileged_userns_clone", "0"},
+                    {"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"}};
+    for (const auto& [file, none] : settings)
+        if (const Result<std::string> text = read_file(file, 64); text && trim(*text) == none)
+            return std::string("this machine gives no user namespaces: ") + file + " is " + none;
+    return {};
+}
+
+// What a program of that user wrote there, who may have put anything in its place.
+std::string written_by_user(const std::string& path) {
+    const Fd file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    struct stat st{};
+    if (!file || ::fstat(file.get(), &st) != 0 || !S_ISREG(st.st_mode)) return {};
+    char text[2048];
+    const ssize_t size = ::read(file.get(), text, sizeof text);
+    return std::string(trim(std::string_view(text, size > 0 ? static_cast<std::size_t>(size) : 0)));
+}
+
 }  // namespace
 
 std::string why_not(const UidRange& range) {
@@ -179,7 +208,7 @@ std::optional<uid_t> NodeUser::own_uid() const {
 }
 
 UsersSettings users_settings(const Json& settings, const std::string& data) {
-    if (::geteuid() != 0) return {{1, 65'535}, data + "/workspaces"};
+    if (::geteuid() != 0) return {{1, 65'535}, users_in(data)};
     UsersSettings out;
     const auto& range = settings.at("uid_range").items();
     if (range.size() == 2)
@@ -192,11 +221,18 @@ UsersSettings users_settings(const Json& settings, const std::string& data) {
 std::optional<UsersSettings> NodeUsers::earlier(const std::string& data) {
     const auto before = read_identity(data);
     if (!before || before->folder.empty()) return std::nullopt;
-    return UsersSettings{before->range, before->folder};
+    // Of a server that was not root they are in its data folder, wherever that was.
+    const bool in_data = before->folder == users_in(before->data);
+    if (in_data == (::geteuid() == 0)) return std::nullopt;
+    return UsersSettings{before->range, in_data ? users_in(data) : before->folder};
 }
 
 Result<void> NodeUsers::possible(const UsersSettings& settings, bool namespaces) {
-    if (::geteuid() != 0 && namespaces) return {};
+    if (::geteuid() != 0 && namespaces) {
+        const std::string why = no_namespaces();
+        if (!why.empty()) return refuse("workspace_namespaces: " + why);
+        return {};
+    }
     if (::geteuid() != 0)
         return refuse(
             "workspace_uid: only a server that runs as root can give workspaces users of their "
@@ -259,7 +295,7 @@ Result<void> NodeUsers::probe(bool namespaces) const {
     NodeUser user;
     user.uid = root ? settings_.range.last : ::geteuid();
     user.gid = root ? user.uid : ::getegid();
-    user.folder = settings_.folder + "/probe";
+    user.folder = settings_.folder + "/probe-" + std::to_string(::getpid());
     UserProgram program{user, "/", "", {agent_, "--version"}, {}};
     std::string log;
     if (namespaces) {
@@ -275,7 +311,7 @@ Result<void> NodeUsers::probe(bool namespaces) const {
     const Result<ProcessId> begun = root ? start_as_user(agent_, program) : start_program(program);
     if (!begun) return refuse(begun.error().message);
     const int status = status_of(*begun);
-    std::string said = log.empty() ? "" : std::string(trim(read_file(log, 64 << 10).value_or("")));
+    const std::string said = log.empty() ? "" : written_by_user(log);
     if (namespaces) TURNOUT_TRY(remove_tree(user.folder));
     if (status == 0) return {};
     if (namespaces)
@@ -290,10 +326,12 @@ Result<void> NodeUsers::probe(bool namespaces) const {
 
 std::vector<std::string> NodeUsers::in_namespaces(const NodeUser& user, const std::string& folder,
                                                   const std::string& log,
-                                                  const std::vector<std::string>& read) const {
+                                                  const std::vector<std::string>& read,
+                                                  const std::vector<std::string>& hidden) const {
     std::vector<std::string> words = {agent_, "namespaces", "--log", log, "--root", user.root()};
     for (const std::string& path : {data_folder_, settings_.folder})
         words.insert(words.end(), {"--hide", path});
+    for (const std::string& path : hidden) words.insert(words.end(), {"--hide", path});
     for (const std::string& path : {settings_.folder + "/bin", user.folder})
         words.insert(words.end(), {"--read", path});
     for (const std::string& path : read) words.insert(words.end(), {"--read", path});

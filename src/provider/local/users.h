@@ -87,7 +87,8 @@ public:
     // node's, `read` what it may read besides.
     std::vector<std::string> in_namespaces(const NodeUser& user, const std::string& folder,
                                            const std::string& log,
-                                           const std::vector<std::string>& read) const;
+                                           const std::vector<std::string>& read,
+                                           const std::vector<std::string>& hidden = {}) const;
 
 private:
     NodeUsers() = default;

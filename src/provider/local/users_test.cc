@@ -238,14 +238,11 @@ TEST_F(NodeUsersTest, InNamespacesOneSeesWhatIsOnesOwnAndChangesNothingElse) {
                      a.cache() + "/x' '" + a.home() + "/x' /tmp/x /dev/shm/x && echo own"),
         "own\n");
     EXPECT_EQ(shell(a,
-                    "echo /proc/[0-9]* | wc -w; grep -c '^Cap...:.*[1-9a-f]' /proc/self/status; "
+                    "set -- /proc/[0-9]*; echo $#; grep -c '^Cap...:.*[1-9a-f]' /proc/self/status; "
                     "grep NoNewPrivs /proc/self/status"),
-              "4\n0\nNoNewPrivs:\t1\n");  // the first process, the shell, and what it started
-    // Nor by namespaces within: what is mounted over others stays there.
-    EXPECT_EQ(
-        shell(a, "unshare -Urm sh -c 'umount -l \"" + root + "/data\"; umount -l /home; ls \"" +
-                     root + "/data\"' 2>/dev/null; echo $?"),
-        "0\n");
+              "2\n0\nNoNewPrivs:\t1\n");  // the first process and the shell
+    // Nor by namespaces within: there are none.
+    EXPECT_EQ(shell(a, "unshare -Ur true 2>/dev/null || echo none"), "none\n");
 }
 
 TEST_F(NodeUsersTest, WhereThereAreNoNamespacesItIsSaid) {
