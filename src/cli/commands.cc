@@ -51,6 +51,10 @@ const Option kStatus{
 const Option kCompute{"--compute", "", "NAME", "Only those of this compute.", false};
 const Option kUser{"--user", "", "NAME", "Only those that this user submitted.", false};
 const Option kMine{"--mine", "", "", "Only your own.", false};
+const Option kFilter{"--filter", "", "FILTER",
+                     "Only those that MLflow's filter finds, such as \"metrics.loss < 0.5 and "
+                     "params.lr = '0.1'\".",
+                     false};
 const Option kExperiment{"--experiment-name", "--experiment", "NAME",
                          "Only those of this experiment.", false};
 
@@ -492,6 +496,53 @@ std::vector<Command> build_table() {
           {"--not-action", "", "ACTION", "What it does not, of those.", true}},
          role_create},
         {{"role", "delete"}, "Deletes a role of your own that nobody has.", {kName}, role_delete},
+        {{"run", "list"},
+         "Lists runs with what they logged, the newest first.\nA job's run has the job's name; "
+         "runs "
+         "that MLflow made are here, too.",
+         {kExperiment,
+          kFilter,
+          {"--order-by", "", "WHAT",
+           "Such as 'metrics.loss ASC', 'params.lr' or 'start_time DESC'.", true},
+          {"--columns", "", "LIST",
+           "Shows these: metrics.NAME, params.NAME, tags.NAME, with a ',' between them; all "
+           "metrics "
+           "if absent.",
+           false},
+          kMaxResults},
+         run_list},
+        {{"run", "show"},
+         "Shows a run: its params, and each metric with how it went.",
+         {kName},
+         run_show},
+        {{"run", "compare"},
+         "Shows runs side by side: what they logged differently.",
+         {kNames, {"--all", "", "", "What is the same in all, too.", false}},
+         run_compare},
+        {{"run", "best"},
+         "Finds the run whose metric is lowest, or highest.",
+         {{"--metric", "", "NAME", "The metric.", false},
+          {"--goal",
+           "",
+           "GOAL",
+           "Which is best; minimize if absent.",
+           false,
+           {"minimize", "maximize"}},
+          {"--sweep", "", "NAME", "Only among the trials of this sweep.", false},
+          kExperiment,
+          kFilter},
+         run_best},
+        {{"run", "plot"},
+         "Draws how a metric went, of one run or of several.",
+         {kNames,
+          {"--metric", "", "NAME", "The metric.", false},
+          {"--file", "-f", "FILE", "Writes SVG into this file instead.", false}},
+         run_plot},
+        {{"run", "diff"},
+         "Shows what differs in what runs were asked for: code, environment, inputs, params.",
+         {kNames},
+         run_diff},
+
         {{"quota", "set"},
          "Says how much a user, every user (--default) or a workspace (-w) may have.",
          {kOfUser,

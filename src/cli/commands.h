@@ -82,6 +82,14 @@ int role_actions(Context& context);
 int role_create(Context& context);
 int role_delete(Context& context);
 
+// ---- what was tracked (run_commands.cc) ----
+int run_list(Context& context);
+int run_show(Context& context);
+int run_compare(Context& context);
+int run_best(Context& context);
+int run_plot(Context& context);
+int run_diff(Context& context);
+
 // ---- what users and workspaces may have (quota_commands.cc) ----
 int quota_set(Context& context);
 int quota_list(Context& context);

@@ -56,8 +56,10 @@ std::string table_cell(const Json& value) {
     return readable(cell(value));
 }
 
+// Not of what somebody named: a metric, a run.
 std::string title_of(std::string_view key) {
     std::string title;
+    if (key.find_first_of(".-0123456789") != std::string_view::npos) return std::string(key);
     bool up = true;
     for (const char c : key) {
         if (c == '_') {

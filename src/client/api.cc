@@ -77,7 +77,8 @@ std::string words_of_page(int status, std::string_view body) {
            ": something else, such as a proxy, answers there";
 }
 
-// ARM's `{"error": {"code", "message"}}`, or the blob service's XML, as an error of ours.
+// ARM's `{"error": {"code", "message"}}`, MLflow's `{"error_code", "message"}`, or the blob
+// service's XML, as an error of ours.
 Error error_of(int status, std::string_view body) {
     Error error(code_of(status), "HttpError", "");
     if (const Result<Json> json = parse_json(body)) {
@@ -88,6 +89,10 @@ Error error_of(int status, std::string_view body) {
         for (const Json& detail : inner.at("details").items())
             if (!detail.at("message").as_string().empty())
                 error.message += "\n" + detail.at("message").as_string();
+        if (json->has("error_code")) {
+            error.reason = json->at("error_code").as_string(error.reason);
+            error.message = json->at("message").as_string();
+        }
     } else if (const std::size_t at = body.find("<Message>"); at != std::string_view::npos) {
         error.message = std::string(body.substr(at + 9, body.find('<', at + 9) - at - 9));
     }
