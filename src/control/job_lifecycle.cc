@@ -82,6 +82,7 @@ void LiveJobs::give(JobEntry& job, const std::vector<Handle>& to) {
     for (std::size_t rank = 0; rank < to.size(); ++rank) {
         NodeEntry& node = *owners.nodes.by_handle.at(to[rank]);
         node.leases.push_back({&job, number, static_cast<int>(rank)});
+        node.retires = job.compute->compute.instances.has_value();  // it is for this one alone
         send_lease(node, node.leases.back());
     }
 }
@@ -356,6 +357,9 @@ void LiveJobs::end_reported(NodeEntry& node, const ap::EndReport& report) {
 }
 
 std::string LiveJobs::more_memory(const NodeEntry& node, const JobEntry& job) {
+    if (const auto& asked = job.compute->compute.instances)
+        return "its container had " + Json(asked->memory_gb).dump() +
+               " GB: ask for more by resources.properties.container_instance.memory_gb";
     std::string size;
     if (!job.compute->compute.implicit)
         size = job.compute->compute.vm_size;
