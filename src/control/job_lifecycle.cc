@@ -358,8 +358,8 @@ void LiveJobs::end_reported(NodeEntry& node, const ap::EndReport& report) {
 
 std::string LiveJobs::more_memory(const NodeEntry& node, const JobEntry& job) {
     if (const auto& asked = job.compute->compute.instances)
-        return "its container had " + Json(asked->memory_gb).dump() +
-               " GB: ask for more by resources.properties.container_instance.memory_gb";
+        return "its container had " + gigabyte_words(asked->memory_gb) +
+               ": ask for more by resources.properties.container_instance.memory_gb";
     std::string size;
     if (!job.compute->compute.implicit)
         size = job.compute->compute.vm_size;

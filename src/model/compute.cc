@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/text.h"
+#include "model/more_memory.h"
 #include "model/names.h"
 
 namespace turnout {
@@ -84,7 +85,7 @@ std::string_view shown_compute(std::string_view name) {
 
 std::string words_of(const ContainerInstance& asked) {
     return std::to_string(asked.cores) + (asked.cores == 1 ? " core and " : " cores and ") +
-           Json(asked.memory_gb).dump() + " GB in pool '" + asked.pool + "'";
+           gigabyte_words(asked.memory_gb) + " in pool '" + asked.pool + "'";
 }
 
 std::string_view name_of(FoundNode::Is is) {
