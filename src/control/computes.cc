@@ -318,12 +318,15 @@ void Computes::look_what_it_waits_for(ComputeState& compute) {
     using For = schedule::Waiting::For;
     const schedule::Scheduler& scheduler = compute.pool->scheduler;
     const schedule::Counts counts = scheduler.counts(compute.handle);
-    compute.waiting_for = counts.waiting == 0                             ? For::Nothing
-                          : !scheduler.any_allowed(compute.handle)        ? For::Allowance
-                          : counts.starting > 0                           ? For::NodeStart
-                          : counts.present() >= compute.compute.max_nodes ? For::Nodes
-                          : scheduler.free_slots() <= 0                   ? For::Quota
-                                                                          : For::Nodes;
+    // Each of these nodes serves one job: the others wait for a slot.
+    const int lacking = compute.compute.instances ? static_cast<int>(counts.waiting) - 1 : 0;
+    compute.waiting_for =
+        counts.waiting == 0                      ? For::Nothing
+        : !scheduler.any_allowed(compute.handle) ? For::Allowance
+        : counts.starting > lacking              ? For::NodeStart
+        : counts.present() >= compute.compute.max_nodes && !compute.compute.instances ? For::Nodes
+        : scheduler.free_slots() <= 0                                                 ? For::Quota
+                                                                                      : For::Nodes;
 }
 
 void Computes::forget() {

@@ -266,6 +266,26 @@ TEST(ContainerInstances, TheirTotalsAreOne) {
     for (const Record& each : *all) EXPECT_EQ(each.key, "ws/compute/containerinstance");
 }
 
+// What each waited for: the start of its own container, and before that a slot.
+TEST(ContainerInstances, WhereTheTimeOfTheirWaitWent) {
+    Instances w;
+    for (const char* const name : {"a", "b", "c"}) w.run(name);
+    w.clock.pass(3s);
+    w.connect_in(w.id(1));
+    w.connect_in(w.id(2));
+    w.clock.pass(10s);
+    w.ends(w.id(1), "a");
+    w.gone(w.id(1));
+    w.clock.pass(4s);
+    w.connect_in(w.id(3));
+    const auto waited = [&](const std::string& name) {
+        const JobRecord job = *w.job(name);
+        return std::pair(job.attempts.front().waited_quota, job.attempts.front().waited_node_start);
+    };
+    EXPECT_EQ(waited("a"), std::pair(Span{}, Span(3s)));
+    EXPECT_EQ(waited("c"), std::pair(Span(13s), Span(4s)));
+}
+
 // A drill that comes when its job has just ended finds nothing to tell of.
 TEST(ContainerInstances, WhatIsOverIsNotLookedAt) {
     Instances w;

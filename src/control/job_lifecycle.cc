@@ -64,6 +64,12 @@ void LiveJobs::give(JobEntry& job, const std::vector<Handle>& to) {
     attempt.price = job.compute->price.value_or(0);
     attempt.waited_quota = job.compute->waits.quota - job.waits_from.quota;
     attempt.waited_node_start = job.compute->waits.node_start - job.waits_from.node_start;
+    if (job.compute->compute.instances) {  // which node started for it is known
+        const Node& own = owners.nodes.by_handle.at(to.front())->node;
+        const Span all = attempt.waited_quota + attempt.waited_node_start;
+        attempt.waited_node_start = std::clamp(clock.now() - own.created, Span{}, all);
+        attempt.waited_quota = all - attempt.waited_node_start;
+    }
     bool at_once = true;
     OnNodes on;
     for (const Handle handle : to) {
