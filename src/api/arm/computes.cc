@@ -158,6 +158,10 @@ Result<Compute> find_compute(Services& services, const Workspace& workspace,
                              const std::string& name) {
     auto found = TURNOUT_TRY(stored(services, workspace, name));
     if (found && !found->implicit) return std::move(*found);
+    if (name == kContainerInstance)
+        return not_found(
+            "there is no compute '" + name + "': " + std::string(resources::kChosenPerRun),
+            "compute");
     std::vector<std::string> names;
     for (const Compute& compute : TURNOUT_TRY(computes_of(services, workspace)))
         names.push_back(compute.name);

@@ -100,6 +100,9 @@ TEST(InstanceJobs, NoListShowsWhatNobodyMade) {
     }
     EXPECT_EQ(world.send("GET", "/computes").json.at("value").items().size(), 0u);
     EXPECT_EQ(world.send("GET", "/computes/" + hidden).status, 404);
+    const Reply none = world.send("GET", "/computes/containerinstance");
+    EXPECT_EQ(none.status, 404);
+    EXPECT_NE(none.message().find("it is chosen per run"), std::string::npos) << none.text;
     EXPECT_EQ(
         world.send("DELETE", "/computes/" + hidden + "?underlyingResourceAction=Delete").status,
         404);
