@@ -301,6 +301,21 @@ def test_a_container_is_made_for_one_job_and_goes_with_it(boxes, sdk, tmp_path):
     assert ledger["jobs"]["completed"] == 1 and ledger["nodes"]["gone"] == 1, ledger
 
 
+def test_one_without_an_image_has_that_of_its_pool(boxes, sdk, tmp_path):
+    from azure.ai.ml.entities import Environment
+
+    (tmp_path / "conda.yml").write_text("dependencies: [python>=3.9, pip, {pip: [six]}]\n")
+    job = alone(sdk, "python -c 'import six, os; print(\"six in\", os.environ[\"FROM_IMAGE\"])'",
+                environment=Environment(image=BASE, conda_file=str(tmp_path / "conda.yml")))
+    (tmp_path / "job.yml").write_text("command: python -c 'import six, os; print(\"six in\", os.environ[\"FROM_IMAGE\"])'\n"
+                                      f"environment: {{conda_file: {tmp_path}/conda.yml}}\ncompute: azureml:containerinstance\n")
+    other = boxes.server.turnout("job", "create", "-f", tmp_path / "job.yml", "--query", "name", "-o", "tsv").stdout.strip()
+    for name in (job.name, other):
+        assert wait_for(sdk, name, 240).status == "Completed", boxes.server.turnout("job", "show", "-n", name).stdout
+        assert "six in base" in log_of(sdk, name, tmp_path / name)
+    eventually("nothing is left", lambda: not instances(boxes))
+
+
 def test_many_of_them_wait_for_the_slots_of_their_pool(boxes, sdk):
     jobs = [alone(sdk, "sleep 1", image=SMALL, memory_gb=1) for _ in range(7)]
     waiting = boxes.server.turnout("job", "explain", "-n", jobs[-1].name).stdout
