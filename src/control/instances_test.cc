@@ -220,6 +220,36 @@ TEST(ContainerInstances, AnImageThatIsNotThereEndsThoseThatWantIt) {
     EXPECT_TRUE(w.was_said("release " + node));
 }
 
+TEST(ContainerInstances, ASweepWhoseImageIsNotThereBeginsNoMoreAfterTheFirst) {
+    Instances w;
+    JobSubmission sweep = World::submission("s", std::string(kContainerInstance));
+    sweep.type = JobType::Sweep;
+    sweep.definition = parse_json(R"({"jobType": "Sweep",
+        "searchSpace": {"n": ["choice", [[1, 2, 3, 4, 5, 6, 7, 8]]]},
+        "samplingAlgorithm": {"samplingAlgorithmType": "Grid"},
+        "objective": {"goal": "minimize", "primaryMetric": "loss"},
+        "limits": {"maxConcurrentTrials": 8}})")
+                           .value();
+    sweep.instance = Instances::asked(1, "absent:1");
+    sweep.task.environment.image = "absent:1";
+    sweep.task.command = "try ${{search_space.n}}";
+    w.control->submit(std::move(sweep), [](Result<Put> r) { EXPECT_TRUE(r) << r.error().message; });
+    w.settle();
+    for (int i = 0; i < 20 && w.count(Table::Node) > 0; ++i) {
+        const auto rows = w.store->scan(Table::Node, with_prefix(""));
+        for (const Record& row : *rows) {
+            w.control->node_failed(row.key, {Code::InvalidArgument, std::string(kImageNotThere),
+                                             "image 'absent:1' cannot be pulled: no", "absent:1"});
+            w.gone(row.key);
+        }
+    }
+    EXPECT_EQ(w.status("s"), JobStatus::Failed);
+    EXPECT_EQ(w.job("s")->cause, ap::Cause::Environment);
+    EXPECT_EQ(w.count(Table::Node), 0u);
+    EXPECT_EQ(w.count(Table::Compute), 0u);
+    EXPECT_EQ(w.count(Table::JobLive), 0u);
+}
+
 TEST(ContainerInstances, WhatCanNeverBeHadEndsItsJob) {
     Instances w;
     w.run("a", Instances::asked(64));
