@@ -145,6 +145,8 @@ struct Services {
     // {reachable, message, hostKey, os, system, cores, memoryBytes, gpus, python, …}.
     std::function<Result<AttachedMachine>(const MachineWanted&)> machine_of = {};
     std::function<Task<Json>(const AttachedMachine&)> check_machine = {};
+    // The machine that carries all nodes of that pool, as far as it is known.
+    std::function<ServerInfo::Machine(const Pool&)> machine_of_pool = {};
 };
 
 // The drills that need nothing of a provider (arm/drills.cc).

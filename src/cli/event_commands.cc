@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "cli/commands.h"
+#include "model/compute.h"
 
 namespace turnout::cli {
 
@@ -51,7 +52,7 @@ Result<void> check_they_exist(client::Api& api, const Arguments& args) {
             !job)
             return Failure(job.error());
     const std::string compute = args.get("--compute");
-    if (!compute.empty() && compute != "serverless")
+    if (!compute.empty() && compute != "serverless" && compute != kContainerInstance)
         if (const Result<Json> found =
                 api.get(api.in_workspace("/computes/" + percent_encode(compute)));
             !found)

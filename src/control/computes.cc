@@ -89,6 +89,10 @@ ComputeState& Computes::add(Compute compute) {
         by_handle[state.handle] = &state;
     }
     if (state.compute.attached) (void)owners.pools.of(state.compute);  // what it says now
+    if (state.compute.instances) {
+        instances_.insert(state.key());
+        state.image = state.compute.instances->image;
+    }
     state.price = price_of(state.compute);
     look_at_machine(state);
     tell_scheduler(state);
@@ -122,10 +126,44 @@ ComputeState& Computes::serverless(const std::string& workspace) {
     return state;
 }
 
+ComputeState& Computes::of_instances(const std::string& workspace, const ContainerInstance& asked) {
+    Compute compute;
+    compute.workspace = workspace;
+    compute.name = name_of(asked);
+    if (const auto found = by_key.find(row_key(workspace, compute.name)); found != by_key.end())
+        return found->second;
+    compute.definition = Json::object();
+    compute.envelope = Json::object();
+    compute.pool = asked.pool;
+    compute.max_nodes = owners.pools.of(asked.pool).scheduler.slots();
+    compute.idle_before_scale_down = Span{};
+    compute.implicit = true;
+    compute.instances = asked;
+    compute.created = compute.modified = clock.now();
+    ComputeState& state = add(std::move(compute));
+    turns.gathering.computes.insert(state.key());
+    return state;
+}
+
+std::vector<const ComputeState*> Computes::called(const std::string& workspace,
+                                                  const std::string& name) const {
+    std::vector<const ComputeState*> all;
+    if (const ComputeState* const one = find(workspace, name)) {
+        all.push_back(one);
+    } else if (name == kContainerInstance) {
+        for (const std::string& compute_key : instances_)
+            if (const ComputeState& each = by_key.at(compute_key);
+                each.compute.workspace == workspace)
+                all.push_back(&each);
+    }
+    return all;
+}
+
 void Computes::tell_scheduler(const ComputeState& state) {
     schedule::Cluster cluster;
     cluster.min_nodes = state.compute.min_nodes;
-    cluster.max_nodes = state.compute.max_nodes;
+    // What these have too few of are the pool's slots, and never nodes of their compute.
+    cluster.max_nodes = state.compute.max_nodes + (state.compute.instances ? 1 : 0);
     cluster.idle_before_scale_down = state.compute.idle_before_scale_down;
     cluster.low_priority = state.compute.tier == Tier::LowPriority;
     cluster.deleting = state.compute.deleting;
@@ -163,9 +201,9 @@ void Computes::book_waits(ComputeState& compute) {
 std::string Computes::why_unusable(const ComputeState& compute) const {
     if (compute.pool->missing)
         return "pool '" + compute.pool->pool.name +
-               "' is not in pools.yaml any more: put it back and start the server again, or delete "
-               "compute '" +
-               compute.compute.name + "'";
+               "' is not in pools.yaml any more: put it back and start the server again, or " +
+               (compute.compute.instances ? "cancel the job"
+                                          : "delete compute '" + compute.compute.name + "'");
     // Those that it has go on.
     const bool has_nodes = std::ranges::any_of(compute.nodes, [this](const NodeId& id) {
         return owners.nodes.by_id.at(id).node.state != NodeState::Leaving;
@@ -207,16 +245,27 @@ void Computes::finish_deletion(const std::string& compute_key) {
     const auto found = by_key.find(compute_key);
     if (found == by_key.end() || !found->second.compute.deleting) return;
     ComputeState& compute = found->second;
-    // Nobody waits for those that start or are away, either.
+    release_idle(compute);
+    if (!is_cleared(compute) || !compute.nodes.empty() || compute.live_jobs > 0) return;
+    owners.events.of_compute(compute.compute, "deleted");
+    forget(compute_key);
+}
+
+// Those that start or are away too: nobody waits for them.
+void Computes::release_idle(const ComputeState& compute) {
     for (const NodeId& id : std::set<NodeId>(compute.nodes))
         if (NodeEntry& node = owners.nodes.by_id.at(id); node.leases.empty())
             owners.nodes.release(node);
-    if (!is_cleared(compute) || !compute.nodes.empty() || compute.live_jobs > 0) return;
-    owners.events.of_compute(compute.compute, "deleted");
+}
+
+void Computes::forget(const std::string& compute_key) {
+    const auto found = by_key.find(compute_key);
+    ComputeState& compute = found->second;
     compute.pool->scheduler.remove_cluster(compute.handle);
     by_handle.erase(compute.handle);
     owners.plan.touched.erase(&compute);
     deletions_.erase(compute_key);
+    instances_.erase(compute_key);
     PoolState& pool = *compute.pool;
     by_key.erase(found);
     owners.pools.forget_if_empty(pool);
@@ -226,6 +275,12 @@ void Computes::finish_deletion(const std::string& compute_key) {
 void Computes::finish_deletions() {
     for (const std::string& compute_key : std::set<std::string>(deletions_))
         finish_deletion(compute_key);
+    for (const std::string& compute_key : std::set<std::string>(instances_)) {
+        const ComputeState& compute = by_key.at(compute_key);
+        if (compute.live_jobs > 0) continue;
+        release_idle(compute);
+        if (compute.nodes.empty()) forget(compute_key);
+    }
 }
 
 ComputeState* Computes::find(const std::string& workspace, const std::string& name) {
@@ -250,6 +305,8 @@ void Computes::node_connected(ComputeState& compute) {
 }
 
 void Computes::cannot_be_had(ComputeState& compute, const std::string& why) {
+    // Nobody can change what such a job asked for.
+    if (compute.compute.instances) return owners.jobs.give_up_waiting(compute, why);
     if (std::exchange(compute.unusable, why).empty())
         owners.events.of_compute(compute.compute, "unusable");
     hold_provisioning(compute);
@@ -261,18 +318,22 @@ void Computes::look_what_it_waits_for(ComputeState& compute) {
     using For = schedule::Waiting::For;
     const schedule::Scheduler& scheduler = compute.pool->scheduler;
     const schedule::Counts counts = scheduler.counts(compute.handle);
-    compute.waiting_for = counts.waiting == 0                             ? For::Nothing
-                          : !scheduler.any_allowed(compute.handle)        ? For::Allowance
-                          : counts.starting > 0                           ? For::NodeStart
-                          : counts.present() >= compute.compute.max_nodes ? For::Nodes
-                          : scheduler.free_slots() <= 0                   ? For::Quota
-                                                                          : For::Nodes;
+    // Each of these nodes serves one job: the others wait for a slot.
+    const int lacking = compute.compute.instances ? static_cast<int>(counts.waiting) - 1 : 0;
+    compute.waiting_for =
+        counts.waiting == 0                      ? For::Nothing
+        : !scheduler.any_allowed(compute.handle) ? For::Allowance
+        : counts.starting > lacking              ? For::NodeStart
+        : counts.present() >= compute.compute.max_nodes && !compute.compute.instances ? For::Nodes
+        : scheduler.free_slots() <= 0                                                 ? For::Quota
+                                                                                      : For::Nodes;
 }
 
 void Computes::forget() {
     by_key.clear();
     by_handle.clear();
     deletions_.clear();
+    instances_.clear();
 }
 
 Result<void> Computes::recover() {

@@ -54,6 +54,11 @@ public:
     ComputeState& add(Compute compute);
     std::optional<double> price_of(const Compute& compute) const;  // of a node's hour
     ComputeState& serverless(const std::string& workspace);
+    // That of the jobs which ask for such containers, made if there is none. It goes by itself.
+    ComputeState& of_instances(const std::string& workspace, const ContainerInstance& asked);
+    // What that name means: one, or all of container instances.
+    std::vector<const ComputeState*> called(const std::string& workspace,
+                                            const std::string& name) const;
     void change(std::string workspace, std::string name, const Control::ComputeChange& change,
                 Control::Reply<Put> reply, std::vector<Write>* together);
     void remove(const std::string& workspace, const std::string& name, Control::Reply<void> reply);
@@ -77,10 +82,13 @@ public:
 
 private:
     void finish_deletion(const std::string& compute_key);
+    void forget(const std::string& compute_key);  // and its row
+    void release_idle(const ComputeState& compute);
     void look_at_machine(ComputeState& compute);  // whether nodes can be had on it
     bool is_cleared(ComputeState& compute);       // one that is let go
 
     std::set<std::string> deletions_;  // keys of computes that are being deleted
+    std::set<std::string> instances_;  // of those for container instances
 };
 
 }  // namespace turnout::control

@@ -87,7 +87,8 @@ void Control::drilled(const std::string& workspace, const std::string& name,
                       const std::string& what, std::string_view by) {
     input([&](auto& all) {
         const auto cause = all.events.caused_by(by);
-        if (const auto* job = all.jobs.find(workspace, name))
+        if (const auto* job = all.jobs.find(workspace, name);
+            job && !is_terminal(job->state.status))
             all.events.of_job(*job, "drill", what);
     });
 }
@@ -315,8 +316,10 @@ std::vector<std::string> Control::placed_jobs(const std::string& workspace) cons
 
 std::vector<Node> Control::nodes_of(const std::string& workspace,
                                     const std::string& compute) const {
-    const auto* found = owners_->computes.find(workspace, compute);
-    return found ? owners_->nodes.of(*found) : std::vector<Node>();
+    std::vector<Node> all;
+    for (const auto* each : owners_->computes.called(workspace, compute))
+        for (Node& node : owners_->nodes.of(*each)) all.push_back(std::move(node));
+    return all;
 }
 
 std::optional<Control::ServiceView> Control::service(const std::string& workspace,
@@ -349,8 +352,17 @@ Waited Control::waited(const std::string& workspace, const std::string& job) con
 
 Control::LiveNodes Control::live_nodes(const std::string& workspace,
                                        const std::string& compute) const {
-    const auto* found = owners_->computes.find(workspace, compute);
-    return found ? owners_->ledger.live_nodes(*found) : LiveNodes();
+    LiveNodes all;
+    for (const auto* each : owners_->computes.called(workspace, compute)) {
+        const LiveNodes live = owners_->ledger.live_nodes(*each);
+        all.count += live.count;
+        all.life += live.life;
+        all.starting += live.starting;
+        all.used += live.used;
+        all.cost += live.cost;
+        all.price = live.price;
+    }
+    return all;
 }
 
 }  // namespace turnout

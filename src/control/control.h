@@ -74,6 +74,7 @@ struct JobSubmission {
     Json definition;      // the PUT body's "properties", as sent
     JobMeta meta;         // what listings show and may change later
     std::string compute;  // name of an AmlCompute in that workspace; "serverless" for none
+    std::optional<ContainerInstance> instance = {};  // instead: it runs in one of its own
     JobType type = kFirstJobType;
     int priority = 0;  // higher first
     agent_protocol::TaskSpec
@@ -310,7 +311,8 @@ public:
     std::string waiting_for(const std::string& workspace, const std::string& job) const;
     // The names of the jobs that are on nodes now, and of the sweeps that live; no trials.
     std::vector<std::string> placed_jobs(const std::string& workspace) const;
-    // Nodes of a compute as they are now, with the job that runs on each; by name.
+    // Nodes of a compute as they are now, with the job that runs on each; by name. Those of all
+    // container instances by kContainerInstance.
     std::vector<Node> nodes_of(const std::string& workspace, const std::string& compute) const;
     // Why that job does not run yet, from the scheduler's own index.
     struct Explanation {

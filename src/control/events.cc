@@ -50,7 +50,7 @@ std::string& Events::text() {
 
 void Events::of_job(const JobEntry& job, std::string_view what, std::string_view message) {
     EventText event(text(), clock.now(), "job", job.workspace(), job.name(), what);
-    event.text("compute", job.compute->compute.name);
+    event.text("compute", shown_compute(job.compute->compute.name));
     event.text("status", name_of(job.state.status));
     if (!job.state.attempts.empty()) {
         const JobAttempt& attempt = job.state.attempts.back();
@@ -69,11 +69,12 @@ void Events::of_job(const JobEntry& job, std::string_view what, std::string_view
 
 void Events::of_node(const Node& node, std::string_view what, std::string_view message) {
     EventText event(text(), clock.now(), "node", node.workspace, node.name, what);
-    event.text("compute", node.compute);
+    event.text("compute", shown_compute(node.compute));
     event.maybe("message", message).maybe("by", by_);
 }
 
 void Events::of_compute(const Compute& compute, std::string_view what, std::string_view message) {
+    if (compute.instances) return;  // it is nobody's
     EventText(text(), clock.now(), "compute", compute.workspace, compute.name, what)
         .maybe("message", message)
         .maybe("by", by_);

@@ -250,7 +250,8 @@ std::optional<Control::Explanation> Explain::explain(const std::string& workspac
                 continue;
             }
             const schedule::Counts counts = scheduler.counts(other.handle);
-            std::string text = other.compute.name + " holds " + std::to_string(other.nodes.size());
+            std::string text = std::string(shown_compute(other.compute.name)) + " holds " +
+                               std::to_string(other.nodes.size());
             if (counts.idle > 0)
                 text += " (" + std::to_string(counts.idle) + " idle" +
                         (other.compute.min_nodes > 0

@@ -64,6 +64,12 @@ void LiveJobs::give(JobEntry& job, const std::vector<Handle>& to) {
     attempt.price = job.compute->price.value_or(0);
     attempt.waited_quota = job.compute->waits.quota - job.waits_from.quota;
     attempt.waited_node_start = job.compute->waits.node_start - job.waits_from.node_start;
+    if (job.compute->compute.instances) {  // which node started for it is known
+        const Node& own = owners.nodes.by_handle.at(to.front())->node;
+        const Span all = attempt.waited_quota + attempt.waited_node_start;
+        attempt.waited_node_start = std::clamp(clock.now() - own.created, Span{}, all);
+        attempt.waited_quota = all - attempt.waited_node_start;
+    }
     bool at_once = true;
     OnNodes on;
     for (const Handle handle : to) {
@@ -82,6 +88,7 @@ void LiveJobs::give(JobEntry& job, const std::vector<Handle>& to) {
     for (std::size_t rank = 0; rank < to.size(); ++rank) {
         NodeEntry& node = *owners.nodes.by_handle.at(to[rank]);
         node.leases.push_back({&job, number, static_cast<int>(rank)});
+        node.retires = job.compute->compute.instances.has_value();  // it is for this one alone
         send_lease(node, node.leases.back());
     }
 }
@@ -356,6 +363,9 @@ void LiveJobs::end_reported(NodeEntry& node, const ap::EndReport& report) {
 }
 
 std::string LiveJobs::more_memory(const NodeEntry& node, const JobEntry& job) {
+    if (const auto& asked = job.compute->compute.instances)
+        return "its container had " + gigabyte_words(asked->memory_gb) +
+               ": ask for more by resources.properties.container_instance.memory_gb";
     std::string size;
     if (!job.compute->compute.implicit)
         size = job.compute->compute.vm_size;

@@ -9,7 +9,7 @@ namespace turnout::control {
 namespace {
 
 std::string compute_totals(const Compute& compute) {
-    return compute.workspace + "/compute/" + compute.name;
+    return compute.workspace + "/compute/" + std::string(shown_compute(compute.name));
 }
 std::string sweep_totals(std::string_view workspace, std::string_view sweep) {
     return std::string(workspace) + "/sweep/" + std::string(sweep);

@@ -81,6 +81,8 @@ void LiveJobs::submit(JobSubmission job, Control::Reply<Put> reply) {
     }
 
     if (job.compute == "serverless") owners.computes.serverless(job.workspace);
+    if (job.instance)
+        job.compute = owners.computes.of_instances(job.workspace, *job.instance).compute.name;
     const auto compute = owners.computes.by_key.find(row_key(job.workspace, job.compute));
     if (compute == owners.computes.by_key.end() || compute->second.compute.deleting) {
         turns.reply<Put>(std::move(reply), fail(Code::FailedPrecondition, "ComputeNotFound",
@@ -347,17 +349,29 @@ schedule::Demand LiveJobs::demand_of(const JobEntry& job) const {
     demand.sharer = job.sharer;
     demand.account = sharer_of_.at(job.sharer).account;
     demand.order = job.handle;
-    demand.stays = job.stays;
+    demand.alone = job.stays || job.compute->compute.instances;
     return demand;
+}
+
+std::vector<JobEntry*> LiveJobs::those(const std::function<bool(const JobEntry&)>& which) {
+    std::vector<JobEntry*> found;
+    for (auto& [job_key, job] : by_key)
+        if (!is_terminal(job.state.status) && which(job)) found.push_back(&job);
+    std::ranges::sort(found, {}, &JobEntry::handle);
+    return found;
 }
 
 void LiveJobs::cancel_all(const std::function<bool(const JobEntry&)>& which,
                           const std::string& why) {
-    std::vector<std::pair<Handle, JobEntry*>> found;
-    for (auto& [job_key, job] : by_key)
-        if (!is_terminal(job.state.status) && which(job)) found.emplace_back(job.handle, &job);
-    std::sort(found.begin(), found.end());
-    for (const auto& [handle, job] : found) request_cancel(*job, why);
+    for (JobEntry* const job : those(which)) request_cancel(*job, why);
+}
+
+void LiveJobs::give_up_waiting(const ComputeState& compute, const std::string& why) {
+    for (JobEntry* const job :
+         those([&](const JobEntry& one) { return one.compute == &compute && one.waits; })) {
+        dequeue(*job);
+        end(*job, JobStatus::Failed, ap::Cause::Environment, why, clock.now());
+    }
 }
 
 // Every job that lives, in the order of submission.
@@ -438,6 +452,7 @@ Result<void> LiveJobs::recover() {
             // Who of several nodes has reported is not stored.
             node->second.leases.push_back(
                 {job, attempt.number, static_cast<int>(rank), attempt.preparing.has_value()});
+            node->second.retires = job->compute->compute.instances.has_value();
             if (job->state.cancel_requested)
                 owners.nodes.expect_end(node->second, node->second.leases.back(),
                                         settings.cancel_grace);

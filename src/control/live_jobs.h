@@ -97,6 +97,8 @@ public:
     // `why`, for people; "" = somebody asked for it. Nothing if it is over or was canceled before.
     void request_cancel(JobEntry& job, const std::string& why = "");
     void cancel_all(const std::function<bool(const JobEntry&)>& which, const std::string& why);
+    // Those that wait there end: what they run in cannot be had.
+    void give_up_waiting(const ComputeState& compute, const std::string& why);
     void phase_reported(NodeEntry& node, const agent_protocol::PhaseReport& report);
     void end_reported(NodeEntry& node, const agent_protocol::EndReport& report);
     // That rank of the current attempt is over; the node is free of it.
@@ -120,6 +122,8 @@ private:
     JobEntry& begin(const JobRecord& record, JobFacts facts, std::vector<Write> together);
     void change_meta(const std::string& job_key, JobRecord job, const JobMetaChange& change,
                      Control::Reply<Put> reply);
+    // That live, in the order of submission.
+    std::vector<JobEntry*> those(const std::function<bool(const JobEntry&)>& which);
     schedule::Demand demand_of(const JobEntry& job) const;
     void dequeue(JobEntry& job);
     std::string more_memory(const NodeEntry& node,

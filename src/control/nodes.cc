@@ -25,7 +25,8 @@ void Nodes::connected(const NodeId& id, const ap::Hello& hello) {
     }
     NodeEntry& node = found->second;
     node.connected = true;
-    node.retires = false;  // another agent may have taken its place
+    // Another agent may have taken its place. One that is for one job has had it then.
+    node.retires = node.compute->compute.instances && !node.leases.empty();
     learn(node, hello);
     owners.services.link_changed(node);
     node.tries = 0;
@@ -206,6 +207,12 @@ bool Nodes::waits_for_image(const NodeEntry& node) {
 void Nodes::image_refused(NodeEntry& node, const Error& why) {
     const NodeId id = node.node.id();
     if (why.subject != node.node.image) return say_provision(id);  // of what was asked for before
+    if (node.compute->compute.instances && node.leases.empty()) {
+        node.node.problem = why.message;
+        owners.events.of_node(node.node, "image-refused", why.message);
+        release(node);
+        return owners.jobs.give_up_waiting(*node.compute, why.message);
+    }
     const std::string image = std::exchange(node.node.image, node.node.facts.image);
     turns.gathering.nodes.insert(id);
     if (node.compute->image == image) node.compute->image.clear();
@@ -368,6 +375,11 @@ void Nodes::say_provision(const NodeId& id) {
             request.cores = size->cores;
             request.memory_gb = size->memory_gb;
             request.gpus = size->gpus;
+        }
+        if (const auto& asked = node.compute->compute.instances) {
+            request.cores = asked->cores;
+            request.memory_gb = asked->memory_gb;
+            request.exact = true;
         }
         request.tier = node.compute->compute.tier;
         request.image = node.node.image;

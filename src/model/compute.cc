@@ -2,7 +2,9 @@
 
 #include <charconv>
 
+#include "base/hash.h"
 #include "base/text.h"
+#include "model/more_memory.h"
 #include "model/names.h"
 
 namespace turnout {
@@ -52,6 +54,13 @@ Result<AttachedMachine> machine_from_json(const Json& json) {
     return machine;
 }
 
+Json to_json(const ContainerInstance& asked) {
+    return Json::object({{"pool", asked.pool},
+                         {"cores", asked.cores},
+                         {"memoryGb", asked.memory_gb},
+                         {"image", asked.image}});
+}
+
 }  // namespace
 
 std::string_view name_of(AttachedMachine::State state) {
@@ -60,6 +69,23 @@ std::string_view name_of(AttachedMachine::State state) {
 
 std::string pool_of_machine(std::string_view workspace, std::string_view compute) {
     return std::string(compute) + "@" + std::string(workspace);
+}
+
+// Longer than a name that somebody may give.
+std::string name_of(const ContainerInstance& asked) {
+    return std::string(kContainerInstance) + "-" +
+           to_hex(sha256(to_json(asked).dump())).substr(0, 16);
+}
+
+std::string_view shown_compute(std::string_view name) {
+    constexpr std::size_t length = kContainerInstance.size() + 1 + 16;
+    return name.size() == length && name.starts_with(kContainerInstance) ? kContainerInstance
+                                                                         : name;
+}
+
+std::string words_of(const ContainerInstance& asked) {
+    return std::to_string(asked.cores) + (asked.cores == 1 ? " core and " : " cores and ") +
+           gigabyte_words(asked.memory_gb) + " in pool '" + asked.pool + "'";
 }
 
 std::string_view name_of(FoundNode::Is is) {
@@ -109,6 +135,7 @@ Json to_json(const Compute& compute) {
     json.set("deleting", compute.deleting);
     json.set("implicit", compute.implicit);
     if (compute.attached) json.set("attached", to_json(*compute.attached));
+    if (compute.instances) json.set("instances", to_json(*compute.instances));
     return json;
 }
 
@@ -134,6 +161,10 @@ Result<Compute> compute_from_json(const Json& json) {
     compute.implicit = json.at("implicit").as_bool();
     if (json.has("attached"))
         compute.attached = TURNOUT_TRY(machine_from_json(json.at("attached")));
+    if (const Json& asked = json.at("instances"); asked.is_object())
+        compute.instances = ContainerInstance{
+            asked.at("pool").as_string(), static_cast<int>(asked.at("cores").as_int()),
+            asked.at("memoryGb").as_double(), asked.at("image").as_string()};
     return compute;
 }
 

@@ -54,6 +54,25 @@ struct MachineWanted {
     std::string host_key;  // "SHA256:…", "": the one that it shows first
 };
 
+// A container that is made for one job and goes with it (`compute: containerinstance`): what the
+// job asked for. There is no compute that anybody made: jobs of a workspace that ask for the same
+// share one, which is there as long as they are, and each of its nodes is given to one job alone.
+struct ContainerInstance {
+    std::string pool;  // where
+    int cores = 1;
+    double memory_gb = 4;
+    std::string image;  // "": that of the pool
+    bool operator==(const ContainerInstance&) const = default;
+};
+// What a job names that asks for one, and what it shows; no compute has that name.
+inline constexpr std::string_view kContainerInstance = "containerinstance";
+// The name of the compute of such jobs: nobody can give it to their own.
+std::string name_of(const ContainerInstance& asked);
+// A job's or a node's compute as people know it.
+std::string_view shown_compute(std::string_view name);
+// "2 cores and 4 GB in pool 'boxes'"
+std::string words_of(const ContainerInstance& asked);
+
 // An AmlCompute cluster, or a machine that was attached. What a client sent is kept in
 // `definition`, and what control needs of it is beside it.
 struct Compute {
@@ -72,8 +91,9 @@ struct Compute {
     Instant modified{};
     Authorship made;
     bool deleting = false;
-    bool implicit = false;  // "serverless": exists without being asked for, not listed
-    std::optional<AttachedMachine> attached = {};  // it has a pool of its own then
+    bool implicit = false;  // "serverless" and the next: exists without being asked for, not listed
+    std::optional<ContainerInstance> instances = {};  // its nodes are such ones
+    std::optional<AttachedMachine> attached = {};     // it has a pool of its own then
 };
 // The pool of a machine that is attached as that compute. No pool of pools.yaml has such a name.
 std::string pool_of_machine(std::string_view workspace, std::string_view compute);
@@ -125,6 +145,7 @@ struct NodeRequest {
     std::string size;  // a VM's name, "" if its compute has none
     int cores = 0;     // of that size; 0: it is not known
     double memory_gb = 0;
+    bool exact = false;  // with less than that it is no use
     int gpus = 0;
     Tier tier = Tier::Dedicated;
     std::string image;  // "": that of the pool, or none where its nodes have no image

@@ -37,6 +37,12 @@ const VmSize* next_larger(const VmSize& size) {
 
 }  // namespace
 
+std::string gigabyte_words(double gigabytes) {
+    std::string text = Json(gigabytes).dump();
+    if (text.ends_with(".0")) text.erase(text.size() - 2);
+    return text + " GB";
+}
+
 std::string more_memory_words(std::string_view size, std::int64_t machine,
                               std::span<const std::pair<std::string, std::string>> computes) {
     const VmSize* const mine = find_vm_size(size);

@@ -1,4 +1,4 @@
-// What a person does whose job had too little memory. Pure.
+// Memory in words: what a person does whose job had too little of it. Pure.
 #pragma once
 
 #include <cstdint>
@@ -14,5 +14,8 @@ namespace turnout {
 // have the least that is more; or that there is no more. "" if the size is not known.
 std::string more_memory_words(std::string_view size, std::int64_t machine,
                               std::span<const std::pair<std::string, std::string>> computes);
+
+// "4 GB", "0.5 GB"
+std::string gigabyte_words(double gigabytes);
 
 }  // namespace turnout

@@ -169,7 +169,7 @@ Special environment_shape() {
 }
 
 Special compute_shape() {
-    return {.shape = "`azureml:NAME`, `NAME`, `local` or `serverless`",
+    return {.shape = "`azureml:NAME`, `NAME`, `local`, `serverless` or `containerinstance`",
             .check =
                 [](Reading& reading, const std::string& pointer, const Json& value) {
                     if (!reading.expect_text(pointer, value)) return;

@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "resources/documents.h"
+#include "resources/per_run.h"
 #include "resources/resources.h"
 
 namespace turnout::resources {
@@ -140,6 +141,8 @@ Result<const Description*> description_for(std::string_view kind, const YamlDocu
                                                  : "exist here yet") +
                           ": expected " + known_types(kind));
     }
+    if (kind == "compute" && (wanted == "containerinstance" || wanted == "aci"))
+        return refuse("/type", std::string(kChosenPerRun));
     return &description;  // which reports an unknown or missing type with its place
 }
 

@@ -49,7 +49,9 @@ const Description& job_resources() {
                   "Most nodes of an elastic job: kept and shown, without effect."),
             special("docker_args", docker_args_shape(),
                     "Extra arguments of `docker run`: kept and shown, without effect."),
-            field("properties", "properties", Kind::AnyMap, "Free-form settings.")}};
+            field("properties", "properties", Kind::AnyMap,
+                  "Free-form settings. With `compute: containerinstance` its "
+                  "`container_instance` says region, cpu_cores (1) and memory_gb (4).")}};
     return description;
 }
 

@@ -58,10 +58,10 @@ struct TaskEntry {
     std::uint32_t size = 1;  // of the subtree
     int nodes = 1;
     int priority = 0;
-    bool stays = false;
+    bool alone = false;
     bool out = false;  // a gang that cannot be placed at all: it is not in line
 
-    bool alone() const { return nodes > 1 || stays; }  // on its nodes
+    bool exclusive() const { return nodes > 1 || alone; }  // on its nodes
 };
 
 // All tasks by number and by handle. The table by handle is cut in pieces, so that no single event

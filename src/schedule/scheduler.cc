@@ -215,7 +215,7 @@ TaskIndex Scheduler::State::make(Handle handle, Handle in, const Demand& demand)
     ++task.sharer->tasks;
     task.nodes = demand.nodes;
     task.priority = demand.priority;
-    task.stays = demand.stays;
+    task.alone = demand.alone;
     return index;
 }
 

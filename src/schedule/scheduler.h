@@ -41,8 +41,8 @@ struct Demand {
     Handle sharer = 1;        // who shares fairly with the others of the same priority
     Handle account = 0;       // of that sharer, always the same; 0 = none
     std::uint64_t order = 0;  // of submission; smaller first within one sharer
-    bool stays = false;  // it is not to end: it waits behind nobody and nobody behind it, so that
-                         // it has its node alone
+    bool alone = false;       // it has its node to itself: it waits there behind nobody, and nobody
+                              // behind it
 };
 
 enum class NodeIs { Starting, Ready, Unreachable, Leaving };

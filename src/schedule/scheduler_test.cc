@@ -531,9 +531,9 @@ TEST(Scheduler, WhatStaysHasItsNodeAlone) {
     scheduler.put_cluster(1, cluster);
     scheduler.add_node(101, 1, NodeIs::Ready, 1s);
     scheduler.add_node(102, 1, NodeIs::Ready, 1s);
-    Demand usual, stays;
-    stays.stays = true;
-    scheduler.add_task(1, 1, stays);
+    Demand usual, exclusive;
+    exclusive.alone = true;
+    scheduler.add_task(1, 1, exclusive);
     Decisions first = scheduler.plan(2s);
     ASSERT_EQ(first.assign.size(), 1u);
     const Handle alone = first.assign[0].nodes[0];
@@ -552,7 +552,7 @@ TEST(Scheduler, WhatStaysHasItsNodeAlone) {
     scheduler.add_task(++task, 1, usual);
     ASSERT_EQ(scheduler.plan(4s).assign.size(), 1u);
     const Handle last = task;
-    scheduler.add_task(++task, 1, stays);
+    scheduler.add_task(++task, 1, exclusive);
     EXPECT_TRUE(scheduler.plan(4s).assign.empty());
     scheduler.left(last, alone == 101 ? 102 : 101, 5s, 1ms);
     ASSERT_EQ(scheduler.plan(5s).assign.size(), 1u);

@@ -92,7 +92,7 @@ struct NodeEntry {
     ClusterEntry* cluster = nullptr;
     NodeIs is = NodeIs::Starting;
     Drain drain = Drain::No;
-    bool gang = false;      // a rank of a gang, or what stays, is on it: nothing else comes here
+    bool gang = false;      // a rank of a gang, or what has it alone, is on it: nothing else comes
     bool reserved = false;  // kept for the gang that its cluster reserves for
     std::vector<TaskIndex> tasks;  // in the order in which it got them
     Span since{};                  // when it got into this state, or what runs on it changed

@@ -133,9 +133,9 @@ void Scheduler::State::assign(ClusterEntry& c, Span now, Decisions& out) {
 
 bool Scheduler::State::assign_one(ClusterEntry& c, TaskIndex index, Span now, Decisions& out) {
     // Behind those that run on a node that is to go soon nothing is to wait.
-    const std::size_t free = tasks[index].stays ? 1 : c.at_a_time();
+    const std::size_t free = tasks[index].alone ? 1 : c.at_a_time();
     NodeEntry* node =
-        least_loaded(c, tasks[index].stays ? free : free + (excess() > 0 ? 0 : c.depth()));
+        least_loaded(c, tasks[index].alone ? free : free + (excess() > 0 ? 0 : c.depth()));
     if ((!node || node->tasks.size() >= free) && c.reserving != no_task &&
         tasks[index].priority > tasks[c.reserving].priority) {
         // It goes before the gang, so it may have one of the gang's nodes.

@@ -134,6 +134,8 @@ std::optional<CommandJob> read_command_job(const Json& properties, std::string_v
     job.compute = properties.at("computeId").as_string();
     read(read_processes(resources, properties.at("distribution")), job.processes);
     job.instance_type = resources.at("instanceType").as_string();
+    if (names_container_instance(job.compute))
+        read(read_container_instance(resources), job.instance);
     read(read_priority(queue), job.priority);
     read_ports(properties, job, problems);
     read(read_variables(properties), job.variables);

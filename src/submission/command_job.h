@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "model/job.h"
+#include "submission/container_instance.h"
 #include "submission/placement.h"
 
 namespace turnout::submission {
@@ -54,6 +55,7 @@ struct CommandJob {
     std::vector<std::pair<std::string, std::string>> variables;
     Processes processes;
     std::string instance_type;
+    std::optional<InstanceSaid> instance;  // it names that compute
     int priority = 0;
     std::optional<Span> timeout;
     bool on_behalf = false;  // with the rights of who submits it

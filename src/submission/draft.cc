@@ -183,6 +183,23 @@ Result<void> check_instance_size(const Draft& draft) {
         "resources.instanceType");
 }
 
+// One container is all there is of it, and its size is said where it is asked for.
+Result<void> check_one_container(const Draft& draft) {
+    if (!draft.instance) return {};
+    if (draft.task.node_count > 1)
+        return refuse("InvalidContainerInstance",
+                      "the job asks for " + std::to_string(draft.task.node_count) +
+                          " nodes, and a container instance is one container: use a cluster",
+                      "resources.instanceCount");
+    if (!draft.instance_type.empty())
+        return refuse("InvalidContainerInstance",
+                      "instance type '" + draft.instance_type.substr(0, 64) +
+                          "' is not for a container instance: say " + std::string(kInstancePlace) +
+                          ".cpu_cores and .memory_gb",
+                      "resources.instanceType");
+    return {};
+}
+
 // ---- variables and notices
 
 std::vector<std::pair<std::string, std::string>> variables_of(CommandJob& job,
@@ -254,7 +271,8 @@ Draft draft_of(CommandJob job, const Workspace& workspace, const std::string& na
     read(expand_command(job.command, job.declared), task.command);
     set_processes(job.processes, task);
     draft.instance_type = std::move(job.instance_type);
-    check(check_instance_size(draft));
+    draft.instance = std::move(job.instance);
+    check(draft.instance ? check_one_container(draft) : check_instance_size(draft));
     draft.priority = job.priority;
     check(name_environment(std::move(job.environment), workspace, draft));
     read(code_named(job.code, workspace), draft.code);

@@ -21,6 +21,8 @@ struct Draft {
     agent_protocol::TaskSpec task;
     std::string compute;  // kServerless if none is named
     std::string instance_type;
+    // Its compute is a container for it alone. The server puts its pool's name for the region.
+    std::optional<InstanceSaid> instance;
     int priority = 0;
     std::optional<Reference> environment;  // nothing: it is a curated one, in the task
     std::optional<Reference> code;

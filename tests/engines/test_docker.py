@@ -244,11 +244,212 @@ def test_a_server_killed_while_it_starts_a_container_leaves_none_behind(boxes, s
     eventually("no container is left", lambda: not boxes.containers(running=False), 90)
 
 
-def test_a_container_for_one_job_is_refused_with_what_to_do(boxes, sdk):
+def instances(boxes):
+    """The containers that are made for one job, running or not: node by id."""
+    lines = boxes.docker("ps", "-a", "--filter", f"label=turnout.server={boxes.instance}", "--format",
+                         '{{.ID}} {{.Label "turnout.node"}}').splitlines()
+    return {line.split()[0]: line.split()[1] for line in lines if "/containerinstance-" in line}
+
+
+def alone(sdk, text, *, compute="containerinstance", **more):
+    """A job in a container of its own; what is not said of it has its default."""
+    from azure.ai.ml.entities import JobResourceConfiguration
+
+    wish = {key: more.pop(key) for key in ("region", "cpu_cores", "memory_gb") if key in more}
+    return submit(sdk, text, compute=compute, resources=JobResourceConfiguration(properties={"container_instance": wish}), **more)
+
+
+def test_a_container_is_made_for_one_job_and_goes_with_it(boxes, sdk, tmp_path):
+    from azure.ai.ml import Output
+    from azure.ai.ml.entities import Environment
+    from mlflow import MlflowClient
+
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "train.py").write_text(
+        "import mlflow, os, pathlib, sys, time\n"
+        "for name in ('memory/memory.limit_in_bytes', 'cpu/cpu.cfs_quota_us', 'memory.max', 'cpu.max'):\n"
+        "    path = pathlib.Path('/sys/fs/cgroup', name)\n"
+        "    if path.exists(): print(path.name, path.read_text().strip())\n"
+        "print('in', os.environ['FROM_IMAGE'], sys.executable, sys.version_info[:2])\n"
+        "mlflow.log_metric('loss', 0.25)\n"
+        "pathlib.Path(sys.argv[1], 'result').write_text('there')\n"
+        "time.sleep(2)\n")
+    (tmp_path / "conda.yml").write_text("dependencies: [python>=3.9, pip, {pip: [mlflow-skinny]}]\n")
+    job = alone(sdk, "python train.py ${{outputs.out}}", region="Boxes", cpu_cores=1, memory_gb=1, code=str(tmp_path / "src"),
+                environment=Environment(image=BASE, conda_file=str(tmp_path / "conda.yml")), outputs={"out": Output(type="uri_folder")})
+    eventually("it runs", lambda: sdk.jobs.get(job.name).status == "Running", 240)
+    (container,) = instances(boxes)
+    limits = json.loads(boxes.docker("inspect", container))[0]["HostConfig"]
+    assert limits["Memory"] == limits["MemorySwap"] == (1 << 30) + (64 << 20) and limits["NanoCpus"] == 1_000_000_000, limits
+    listed = boxes.server.turnout("compute", "list", "-o", "json").stdout
+    assert "containerinstance" not in listed, listed
+    explained = boxes.server.turnout("job", "explain", "-n", job.name).stdout
+    assert "containerinstance-" not in explained and "containerinstance" in explained, explained
+    done = wait_for(sdk, job.name, 240)
+    assert done.status == "Completed", boxes.server.turnout("job", "show", "-n", job.name).stdout
+    assert done.compute == "containerinstance" and done.properties["turnout.container"] == "1 core and 1 GB in pool 'boxes'", done
+    log = log_of(sdk, job.name, tmp_path)
+    assert str((1 << 30) + (64 << 20)) in log and ("cfs_quota_us 100000" in log or "cpu.max 100000 100000" in log), log
+    assert "in base" in log, log
+    sdk.jobs.download(job.name, download_path=tmp_path / "got", output_name="out")
+    assert next((tmp_path / "got").rglob("result")).read_text() == "there"
+    assert MlflowClient(boxes.server.env()["MLFLOW_TRACKING_URI"]).get_run(job.name).data.metrics == {"loss": 0.25}
+    eventually("its container is gone", lambda: not instances(boxes))
+    events = boxes.server.turnout("events", "--compute", "containerinstance").stdout
+    assert '"compute": "containerinstance"' in events and '"gone"' in events and "containerinstance-" not in events, events
+    ledger = json.loads(boxes.server.turnout("compute", "ledger", "-n", "containerinstance", "-o", "json").stdout)
+    assert ledger["jobs"]["completed"] == 1 and ledger["nodes"]["gone"] == 1, ledger
+
+
+def test_one_without_an_image_has_that_of_its_pool(boxes, sdk, tmp_path):
+    from azure.ai.ml.entities import Environment
+
+    (tmp_path / "conda.yml").write_text("dependencies: [python>=3.9, pip, {pip: [six]}]\n")
+    job = alone(sdk, "python -c 'import six, os; print(\"six in\", os.environ[\"FROM_IMAGE\"])'",
+                environment=Environment(image=BASE, conda_file=str(tmp_path / "conda.yml")))
+    (tmp_path / "job.yml").write_text("command: python -c 'import six, os; print(\"six in\", os.environ[\"FROM_IMAGE\"])'\n"
+                                      f"environment: {{conda_file: {tmp_path}/conda.yml}}\ncompute: azureml:containerinstance\n")
+    other = boxes.server.turnout("job", "create", "-f", tmp_path / "job.yml", "--query", "name", "-o", "tsv").stdout.strip()
+    for name in (job.name, other):
+        assert wait_for(sdk, name, 240).status == "Completed", boxes.server.turnout("job", "show", "-n", name).stdout
+        assert "six in base" in log_of(sdk, name, tmp_path / name)
+    eventually("nothing is left", lambda: not instances(boxes))
+
+
+def test_many_of_them_wait_for_the_slots_of_their_pool(boxes, sdk):
+    jobs = [alone(sdk, "sleep 1", image=SMALL, memory_gb=1) for _ in range(7)]
+    waiting = boxes.server.turnout("job", "explain", "-n", jobs[-1].name).stdout
+    most = 0
+    while any(sdk.jobs.get(job.name).status not in ("Completed", "Failed", "Canceled") for job in jobs):
+        most = max(most, len(instances(boxes)))
+    done = [sdk.jobs.get(job.name) for job in jobs]
+    assert [job.status for job in done] == ["Completed"] * 7
+    assert 1 <= most <= 3, f"{most} containers at a time, and there are 3 slots"
+    assert len({job.properties["turnout.node"] for job in done}) == 7, "a container was used twice"
+    assert "pool 'boxes'" in waiting, waiting
+    eventually("nothing is left", lambda: not instances(boxes))
+
+
+def test_each_trial_of_a_sweep_has_a_container_of_its_own(boxes, tmp_path):
+    (tmp_path / "sweep.yml").write_text(
+        "type: sweep\ncompute: azureml:ContainerInstance\nsampling_algorithm: grid\n"
+        "search_space: {x: {type: choice, values: [1, 2, 3]}}\nobjective: {goal: minimize, primary_metric: loss}\n"
+        f"limits: {{max_concurrent_trials: 2}}\ntrial:\n  command: echo ${{{{search_space.x}}}}\n  environment: {{image: '{SMALL}'}}\n"
+        "  resources: {properties: {container_instance: {memory_gb: 0.5}}}\n")
+    name = boxes.server.turnout("job", "create", "-f", tmp_path / "sweep.yml", "--query", "name", "-o", "tsv").stdout.strip()
+    shown = lambda of: json.loads(boxes.server.turnout("job", "show", "-n", of, "-o", "json").stdout)
+    eventually("the trials have ended", lambda: shown(name)["status"] in ("Completed", "Failed"), 120)
+    trials = [shown(f"{name}_{i}") for i in range(3)]
+    assert [one["status"] for one in trials] == ["Completed"] * 3, trials
+    assert len({one["properties"]["turnout.node"] for one in trials}) == 3
+    assert {one["compute"] for one in trials} == {"azureml:containerinstance"} or {one["compute"] for one in trials} == {"containerinstance"}, trials
+    eventually("nothing is left", lambda: not instances(boxes))
+
+
+def test_a_cancel_takes_the_container_with_it(boxes, sdk):
+    job = alone(sdk, "sleep 600", image=SMALL)
+    eventually("it runs", lambda: sdk.jobs.get(job.name).status == "Running")
+    sdk.jobs.begin_cancel(job.name)
+    assert wait_for(sdk, job.name, 60).status == "Canceled"
+    eventually("its container is gone", lambda: not instances(boxes))
+    # One that is canceled before its container is there leaves none either.
+    early = alone(sdk, "sleep 600", image=SMALL)
+    sdk.jobs.begin_cancel(early.name)
+    assert wait_for(sdk, early.name, 60).status == "Canceled"
+    eventually("its container is gone", lambda: not instances(boxes))
+
+
+def test_memory_that_its_container_does_not_have_is_named(boxes, sdk):
+    job = alone(sdk, "python3 -c \"x = []\nwhile True: x.append(bytearray(64 << 20))\"", memory_gb=0.5)
+    assert wait_for(sdk, job.name).status == "Failed"
+    shown = boxes.server.turnout("job", "show", "-n", job.name, "-o", "json").stdout
+    assert "out_of_memory" in shown and "its container had 0.5 GB: ask for more" in shown, shown
+
+
+def test_a_server_that_is_killed_leaves_no_container_of_an_ended_job(boxes, sdk, tmp_path):
+    job = alone(sdk, "for i in $(seq 1 40); do echo line-$i; sleep 0.1; done", image=SMALL)
+    short = alone(sdk, "sleep 1", image=SMALL, cpu_cores=2)
+    eventually("it runs", lambda: sdk.jobs.get(job.name).status == "Running")
+    before = set(instances(boxes))
+    boxes.server.kill()  # the short one ends meanwhile
+    time.sleep(2)
+    assert set(instances(boxes)) >= before
+    boxes.server.start()
+    sdk = client_for(boxes.server)
+    assert [wait_for(sdk, one.name).status for one in (job, short)] == ["Completed"] * 2
+    log = log_of(sdk, job.name, tmp_path)
+    assert [line for line in log.split("\n") if line.startswith("line-")] == [f"line-{i}" for i in range(1, 41)]
+    eventually("nothing is left", lambda: not instances(boxes))
+    # And one that is killed while a container is being made, or let go.
+    for moment in (0.0, 0.2, 0.6, 1.2):
+        one = alone(sdk, "true", image=SMALL)
+        time.sleep(moment)
+        boxes.server.kill()
+        boxes.server.start()
+        sdk = client_for(boxes.server)
+        assert wait_for(sdk, one.name).status == "Completed"
+    eventually("nothing is left", lambda: not instances(boxes))
+
+
+def test_what_a_container_instance_cannot_be_is_refused(boxes, sdk, tmp_path):
     from azure.core.exceptions import HttpResponseError
 
-    with pytest.raises(HttpResponseError, match="is not possible yet: create an AmlCompute whose location is a pool of containers .boxes."):
-        submit(sdk, "true", compute="containerinstance")
+    for wish, words in (
+            ({"region": "eastus"}, r"container_instance.region: expected a pool of containers \(boxes\), found 'eastus'"),
+            ({"cpu_cores": 0}, r"container_instance.cpu_cores: expected a whole number of cores, at least 1, found 0"),
+            ({"cpu_cores": "two"}, r"container_instance.cpu_cores: expected a whole number"),
+            ({"cpu_cores": 5000}, r"container_instance.cpu_cores: expected at most \d+, which the machine of pool 'boxes' has, found 5000"),
+            ({"memory_gb": 50000}, r"container_instance.memory_gb: expected at most [\d.]+ GB, which the machine of pool 'boxes' has")):
+        with pytest.raises(HttpResponseError, match=words):
+            alone(sdk, "true", **wish)
+    for verb in ("create", "attach"):
+        (tmp_path / "aci.yml").write_text("name: mine\ntype: containerinstance\n")
+        done = boxes.server.turnout("compute", verb, "-f", tmp_path / "aci.yml", check=False)
+        assert done.returncode != 0 and "is chosen per run" in done.stderr, done.stderr
+
+
+def test_an_image_that_cannot_be_had_ends_all_that_want_it(boxes, sdk):
+    image = f"{os.environ['TURNOUT_DOCKER_REGISTRY']}/pulled/absent:1"
+    jobs = [alone(sdk, "true", image=image) for _ in range(3)]
+    for job in jobs:
+        done = wait_for(sdk, job.name)
+        assert done.status == "Failed" and done.properties["turnout.cause"] == "environment", done
+    eventually("nothing is left", lambda: not instances(boxes))
+
+
+def test_a_registry_that_is_away_for_a_moment_is_asked_again(boxes, sdk, docker):
+    """Its place is taken by nobody, and then by a registry's relay."""
+    import socket
+    import threading
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    job = alone(sdk, "echo small is $SMALL", image=f"127.0.0.1:{port}/pulled/small:1")
+    eventually("it is told", lambda: "tried again in" in boxes.server.turnout("events", "--compute", "containerinstance").stdout)
+    host, there = os.environ["TURNOUT_DOCKER_REGISTRY"].split(":")
+    listener = socket.create_server(("127.0.0.1", port))
+
+    def carry(source, target):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+    def serve():
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection((host, int(there)))
+            for pair in ((client, server), (server, client)):
+                threading.Thread(target=carry, args=pair, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        assert wait_for(sdk, job.name, 120).status == "Completed"
+    finally:
+        listener.close()
 
 
 def test_several_jobs_on_a_node_are_refused(boxes, tmp_path):

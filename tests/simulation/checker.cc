@@ -121,12 +121,8 @@ void Checker::persisted(const MemoryStore::State& state,
         const auto& nodes = rows(state, Table::Node);
         std::size_t there_are = nodes.size();
         if (far_slots > 0) {
-            const std::string prefix =
-                std::string(kWorkspace) + "/" + std::string(kFarCompute) + "/";
-            std::size_t far = 0;
-            for (auto row = nodes.lower_bound(prefix);
-                 row != nodes.end() && row->first.starts_with(prefix); ++row)
-                ++far;
+            const auto far = static_cast<std::size_t>(std::ranges::count_if(
+                nodes, [this](const auto& row) { return is_far(row.first); }));
             there_are -= far;
             if (there_are > 0 && far > 0) ++coverage_["both pools have nodes"];
             require(far <= static_cast<std::size_t>(far_slots),
@@ -148,6 +144,7 @@ void Checker::persisted(const MemoryStore::State& state,
             leased.push_back(name);
     }
     for (const std::string& service : std::exchange(replaced_, {})) check_replacement(service);
+    check_instances(state, leased, written);
     check_order(leased);
     check_limits(leased);
     require(leased.empty() || !draining, [&] {
@@ -168,6 +165,59 @@ void Checker::persisted(const MemoryStore::State& state,
             if (there.size() > at_once) ++coverage_["given to a backlog"];
             if (there.size() > at_once + 8) ++coverage_["deep backlog"];
         }
+}
+
+bool Checker::is_far(const NodeId& node) const {
+    const std::string compute = compute_of(node);
+    return compute == kFarCompute || far_instances.contains(compute);
+}
+
+// A container that is made for one job is given to no other, and goes with it; and what they belong
+// to is there as long as one of them, or a job that waits for one.
+void Checker::check_instances(const MemoryStore::State& state,
+                              const std::vector<std::string>& leased,
+                              const std::vector<std::pair<Table, std::string>>& written) {
+    for (const std::string& name : leased) {
+        const AttemptId id{kWorkspace, name, seen_.at(name).last_attempt};
+        for (const NodeId& on : leased_[name]) {
+            if (!is_instance(compute_of(on))) continue;
+            const auto [given, first] = instances_.emplace(on, id);
+            require(first, [&] {
+                return "container instance " + on + " was given to " + text(id) +
+                       ", and it is that of " + text(given->second);
+            });
+            instances_there_.insert(on);
+            if (is_far(on)) ++coverage_["container instance of another pool"];
+            if (!seen_.at(name).child.group.empty()) ++coverage_["container instance of a trial"];
+        }
+    }
+    for (const NodeId& on : std::set<NodeId>(instances_there_)) {
+        if (!leases_[on].empty()) continue;
+        const auto there = node(state, on);
+        require(!there || there->state == NodeState::Leaving, [&] {
+            return "container instance " + on + " stays, and " + text(instances_.at(on)) +
+                   " is over";
+        });
+        instances_there_.erase(on);
+        ++coverage_["container instance ended, and went"];
+    }
+    for (const auto& [table, key] : written) {
+        const std::string compute = key.substr(key.find('/') + 1);
+        if (table != Table::Compute || !is_instance(compute)) continue;
+        if (rows(state, Table::Compute).contains(key)) continue;
+        ++coverage_["computes of container instances went"];
+        for (const auto& [name, one] : seen_)
+            require(one.compute != compute || is_terminal(one.status), [&] {
+                return "what job " + name + " runs in was forgotten, and it is " +
+                       std::string(name_of(one.status));
+            });
+        const auto left = rows(state, Table::Node).lower_bound(key + "/");
+        require(left == rows(state, Table::Node).end() || !left->first.starts_with(key + "/"),
+                [&] { return "node " + left->first + " is there, and its compute is not"; });
+    }
+    for (const auto& [compute, levels] : waiting_)
+        if (is_instance(compute) && !levels.empty() && !instances_there_.empty())
+            ++coverage_["container instance waits for a slot"];
 }
 
 // Whatever is erased, a job's task is there as long as the job is.
@@ -196,7 +246,7 @@ void Checker::count_leases(const JobRecord& job) {
         if (has_ended(attempt, rank)) continue;
         leased_[job.name].push_back(node_id(job, attempt.nodes()[rank]));
         leases_[leased_[job.name].back()][job.name] =
-            attempt.nodes().size() > 1 || is_replica(job.name);
+            attempt.nodes().size() > 1 || is_replica(job.name) || is_instance(job.compute);
     }
 }
 
@@ -752,7 +802,8 @@ void Checker::task_starts(const AttemptId& id, int rank, const NodeId& where) {
     started_[{id, rank}] = timeline_.now();
 
     auto& here = on_[where];
-    const bool gang = scripts.at(id.job).nodes > 1 || is_replica(id.job);
+    const bool gang = scripts.at(id.job).nodes > 1 || is_replica(id.job) ||
+                      scripts.at(id.job).instance.has_value();
     require(here.emplace(id.job, gang).second,
             [&] { return "two tasks of " + text(id) + " run on " + where; });
     require(
@@ -810,6 +861,9 @@ void Checker::settled(const MemoryStore::State& state) {
         require(heard_[name].ended, [&] { return "no event says that " + name + " ended"; });
     }
     require(rows(state, Table::JobLive).empty(), "live jobs are left");
+    for (const auto& [key, row] : rows(state, Table::Compute))
+        require(!is_instance(key.substr(key.find('/') + 1)),
+                [&] { return "the compute of container instances is left: " + key; });
     for (const auto& [name, tasks] : running_)
         require(tasks.empty(), [&] { return "a task is left of " + name; });
     for (const auto& [node, jobs] : leases_)

@@ -45,7 +45,8 @@ struct Script {
     std::string principal = "client", experiment;
     agent_protocol::TaskSpec task;  // as it is submitted; of a trial, as it comes to a node
     Json sweep;                     // definition of a sweep; null: a command
-    Span ready_after{};             // of a replica of a service, from its start; max: never
+    std::optional<ContainerInstance> instance = {};  // it runs in one of its own
+    Span ready_after{};  // of a replica of a service, from its start; max: never
 
     int exit_code_of(int rank) const {
         return failing_rank < 0 || failing_rank == rank ? exit_code : 0;
@@ -157,6 +158,10 @@ public:
         auto& may_be = limits_[user];
         may_be.erase(may_be.begin(), may_be.end() - 1);
     }
+    static bool is_instance(const std::string& compute) {
+        return shown_compute(compute) == kContainerInstance;
+    }
+    std::set<std::string> far_instances;  // the computes of those in the other pool
     bool draining = false;  // and what was given before is recorded: nothing new is begun
 
 private:
@@ -190,6 +195,9 @@ private:
     void check_order(const std::vector<std::string>& leased);
     void check_limits(const std::vector<std::string>& leased);
     void count_leases(const JobRecord& job);
+    bool is_far(const NodeId& node) const;
+    void check_instances(const MemoryStore::State& state, const std::vector<std::string>& leased,
+                         const std::vector<std::pair<Table, std::string>>& written);
     void check_base(const MemoryStore::State& state, Table table, const std::string& key);
     void no_leases(const std::string& job);
     std::set<std::string> check_events(const std::string& key, const std::string& row);
@@ -210,6 +218,8 @@ private:
         waiting_;                                           // single ones, by compute and priority
     std::map<NodeId, std::map<std::string, bool>> leases_;  // that are not over: job -> is a gang
     std::map<std::string, std::vector<NodeId>> leased_;     // the same by job
+    std::map<NodeId, AttemptId> instances_;                 // that were given to something, ever
+    std::set<NodeId> instances_there_;                      // of them
     std::map<std::string, Heard> heard_;                    // by job
     std::string last_event_;
     struct Bases {

@@ -75,6 +75,16 @@ void World::submit(std::string name, std::string compute, Json definition) {
             job.name = name;
             job.definition = definition;
             job.compute = compute;
+            job.instance = script.instance;
+            if (mutation.instance_reused && job.instance) {
+                Compute cluster;
+                cluster.workspace = kWorkspace;
+                cluster.name = name_of(*std::exchange(job.instance, std::nullopt));
+                cluster.definition = cluster.envelope = Json::object();
+                cluster.max_nodes = 1;
+                at.control.put_compute(cluster, [](Result<Put>) {});
+                job.compute = cluster.name;
+            }
             job.task = script.task;
             if (!script.sweep.is_null()) job.type = JobType::Sweep;
             if (mutation.gang_smaller && job.task.node_count > 1) --job.task.node_count;
@@ -124,6 +134,17 @@ Compute World::some_cluster(const std::string& name) {
     return compute;
 }
 
+// Dice of its own, as below.
+std::optional<ContainerInstance> World::some_instance(const Script& script) {
+    if (!instances || script.nodes > 1 || !instance_dice.chance(0.4)) return std::nullopt;
+    ContainerInstance asked;
+    asked.pool = kDefaultPool;
+    if (checker.far_slots > 0 && instance_dice.chance(0.5)) asked.pool = kFarPool;
+    asked.cores = static_cast<int>(instance_dice.between(1, 2));
+    if (asked.pool == kFarPool) checker.far_instances.insert(name_of(asked));
+    return asked;
+}
+
 void World::plan_job(int number, Span when) {
     std::string name = "job" + std::to_string(number);
     if (dice.chance(0.05))
@@ -171,6 +192,7 @@ void World::plan_job(int number, Span when) {
                                     ? "serverless"
                                     : computes[static_cast<std::size_t>(dice.between(
                                           0, static_cast<std::int64_t>(computes.size()) - 1))];
+    script.instance = some_instance(script);
     const Json definition = Json::object({{"command", name}});
     timeline.in(when, [=, this] { submit(name, compute, definition); }, {always});
     const auto later = [&] {
@@ -249,6 +271,7 @@ void World::plan_sweep(int number, Span when) {
     script.task.command = "try ${{search_space.n}}";
     script.task.variables = {{"AZUREML_RUN_ID", std::string(agent_protocol::kJobPlaceholder)}};
     if (priorities) script.priority = static_cast<int>(dice.between(-1, 2));
+    script.instance = some_instance(script);
     const bool bad = dice.chance(0.1), no_environment = dice.chance(0.1);
     for (int i = 0; i < total; ++i) {
         const std::string trial = name + "_" + std::to_string(i), value = std::to_string(i * 10);
@@ -258,6 +281,7 @@ void World::plan_sweep(int number, Span when) {
         one.runs = short_tasks ? dice.pause(1ms, 20ms) : dice.pause(1ms, 2min);
         one.lines = static_cast<int>(dice.between(0, 2));
         one.priority = script.priority;
+        one.instance = script.instance;
         one.task.command = script.task.command;
         one.task.parameters = {{"n", value}};
         one.task.variables = {{"AZUREML_RUN_ID", trial}, {"AZUREML_SWEEP_n", value}};

@@ -43,6 +43,8 @@ const std::map<std::string, bool Mutation::*> kMutations{
     {"ready-early", &Mutation::ready_early},
     {"replica-forgotten", &Mutation::replica_forgotten},
     {"service-end-forgotten", &Mutation::service_end_forgotten},
+    {"instance-left", &Mutation::instance_left},
+    {"instance-reused", &Mutation::instance_reused},
 };
 
 bool real_database = false;
@@ -129,6 +131,11 @@ constexpr const char* kMustHappen[] = {
     "attempt ended: preempted",
     "attempt taken back before it began",
     "compared with what would be recovered",
+    "container instance ended, and went",
+    "container instance of another pool",
+    "container instance of a trial",
+    "container instance waits for a slot",
+    "computes of container instances went",
     "complete log of a rank compared",
     "given to a backlog",
     "leased while others of several priorities wait",

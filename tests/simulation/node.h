@@ -45,6 +45,8 @@ struct Mutation {
     bool ready_early = false;            // a node calls a replica ready that is not
     bool replica_forgotten = false;      // the row of a service leaves one out
     bool service_end_forgotten = false;  // the wish to end a service is not stored
+    bool instance_left = false;          // the compute of container instances stays behind them
+    bool instance_reused = false;        // they are nodes of a cluster like any other
 };
 
 class Machine {

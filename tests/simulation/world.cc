@@ -44,6 +44,11 @@ void DiskStore::commit(Batch batch, Done done) {
                 service["replicas"].items().erase(service["replicas"].items().begin());
             write.value = service.dump();
         }
+    if (world_.mutation.instance_left)
+        std::erase_if(batch.writes, [](const Write& write) {
+            return write.table == Table::Compute && !write.value &&
+                   Checker::is_instance(write.key.substr(write.key.find('/') + 1));
+        });
     if (world_.mutation.events_lost && world_.dice.chance(0.1))
         std::erase_if(batch.writes, [](const Write& write) { return write.table == Table::Event; });
     const bool refused = world_.faults.on && world_.room_dice.chance(world_.faults.no_room);
@@ -390,6 +395,11 @@ bool World::quiet() const {
     const MemoryStore::State& state = server->store.durable();
     return state.tables[static_cast<std::size_t>(Table::JobLive)].empty() &&
            state.tables[static_cast<std::size_t>(Table::Node)].empty() &&
+           std::ranges::none_of(
+               rows(state, Table::Compute),
+               [](const auto& row) {
+                   return Checker::is_instance(row.first.substr(row.first.find('/') + 1));
+               }) &&
            std::all_of(machines.begin(), machines.end(),
                        [](const auto& one) { return one.second->empty(); });
 }
@@ -524,6 +534,7 @@ void World::compare_recovered() {
     ++coverage["compared with what would be recovered"];
     std::vector<std::string> all = computes;
     all.push_back("serverless");
+    all.emplace_back(kContainerInstance);
     for (const std::string& name : all) {
         std::map<std::string, std::string> mine, theirs;
         const auto view = [this](const Control& control, const std::string& compute, auto& into) {

@@ -188,6 +188,9 @@ struct World {
     std::map<std::string, PlannedService> services;
     Dice service_dice{seed * 0x9E3779B97F4A7C15ULL + 17};
     bool services_ended = true;
+    Dice instance_dice{seed * 0x9E3779B97F4A7C15ULL + 41};
+    bool instances = instance_dice.chance(0.4);  // some jobs run in a container of their own
+    std::optional<ContainerInstance> some_instance(const Script& script);
     bool settling = false;
 };
 

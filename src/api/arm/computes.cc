@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "control/control.h"
 #include "model/compute.h"
+#include "resources/per_run.h"
 #include "resources/resources.h"
 
 namespace turnout::api::arm {
@@ -157,6 +158,10 @@ Result<Compute> find_compute(Services& services, const Workspace& workspace,
                              const std::string& name) {
     auto found = TURNOUT_TRY(stored(services, workspace, name));
     if (found && !found->implicit) return std::move(*found);
+    if (name == kContainerInstance)
+        return not_found(
+            "there is no compute '" + name + "': " + std::string(resources::kChosenPerRun),
+            "compute");
     std::vector<std::string> names;
     for (const Compute& compute : TURNOUT_TRY(computes_of(services, workspace)))
         names.push_back(compute.name);
@@ -253,6 +258,10 @@ Result<Compute> read_compute(Services& services, const Workspace& workspace,
                              const std::string& name, const Json& body,
                              const std::optional<Compute>& before, std::vector<Write>& together) {
     TURNOUT_TRY(check_compute_name(name));
+    if (!before && equal_ignoring_case(name, kContainerInstance))
+        return fail(Code::InvalidArgument, "InvalidComputeName",
+                    "the name '" + name + "' is taken: " + std::string(resources::kChosenPerRun),
+                    "name");
     if (is_machine(body)) {
         Compute machine =
             TURNOUT_TRY(read_machine(services, workspace, name, body, before, together));
@@ -262,6 +271,9 @@ Result<Compute> read_compute(Services& services, const Workspace& workspace,
     }
     const Json& definition = body.at("properties");
     const std::string type = definition.at("computeType").as_string();
+    if (equal_ignoring_case(type, kContainerInstance) || equal_ignoring_case(type, "ACI"))
+        return fail(Code::InvalidArgument, "ComputeTypeNotSupported",
+                    std::string(resources::kChosenPerRun), "properties.computeType");
     if (!equal_ignoring_case(type, "AmlCompute"))
         return fail(Code::InvalidArgument, "ComputeTypeNotSupported",
                     type.empty()
@@ -520,12 +532,14 @@ Json facts_of(const Node& node) {
 
 Answer list_nodes(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    // "serverless" is not listed, but whoever knows it may look at its nodes.
-    TURNOUT_CO_TRY(auto compute, stored(services, workspace, call.param("name")));
-    if (!compute) {
-        TURNOUT_CO_TRY(compute, find_compute(services, workspace, call.param("name")));
+    const std::string& name = call.param("name");
+    // "serverless" and container instances are not listed, but whoever knows them may look at their
+    // nodes.
+    TURNOUT_CO_TRY(const auto compute, stored(services, workspace, name));
+    if (!compute && name != kContainerInstance) {
+        TURNOUT_CO_TRY_VOID(find_compute(services, workspace, name));
     }
-    const std::vector<Node> nodes = services.control.nodes_of(compute->workspace, compute->name);
+    const std::vector<Node> nodes = services.control.nodes_of(workspace.id, name);
     Json list = Json::array();
     for (const Node& node : nodes)
         list.push(Json::object({

@@ -117,8 +117,9 @@ Answer explain_job(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const JobRecord job, job_of(services, workspace, call.param("name")));
     const Instant now = services.clock.now();
-    Json body = Json::object(
-        {{"name", job.name}, {"status", turnout::name_of(job.status)}, {"compute", job.compute}});
+    Json body = Json::object({{"name", job.name},
+                              {"status", turnout::name_of(job.status)},
+                              {"compute", shown_compute(job.compute)}});
     if (job.cause != agent_protocol::Cause::None)
         body.set("cause", agent_protocol::name_of(job.cause));
     if (!job.error_message.empty()) body.set("message", job.error_message);
@@ -186,14 +187,12 @@ Answer compute_ledger(Services& services, Call& call) {
     const Span life = totals.node_life + live.life, starting = totals.node_starting + live.starting;
     const Span used = totals.used_dedicated + totals.used_low_priority + live.used;
     bool low = totals.used_low_priority > Span{};
-    double cost = totals.cost;
-    std::optional<double> price;
+    double cost = totals.cost + live.cost;
+    const std::optional<double> price = live.price;
     if (row) {
         TURNOUT_CO_TRY(const Json document, parse_json(row->value));
         TURNOUT_CO_TRY(const Compute compute, compute_from_json(document));
         low = compute.tier == Tier::LowPriority;
-        price = live.price;
-        cost += live.cost;
         body.set("tier", low ? "low_priority" : "dedicated");
     }
     body.set("nodes",

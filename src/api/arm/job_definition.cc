@@ -2,6 +2,8 @@
 #include <algorithm>
 
 #include "api/arm/job_resolution.h"
+#include "base/text.h"
+#include "model/compute.h"
 #include "submission/draft.h"
 
 namespace turnout::api::arm {
@@ -29,8 +31,9 @@ Result<Json> job_definition(const Json& properties, const Workspace& workspace) 
          {"displayName", "description", "tags", "properties", "isArchived", "status", "services",
           "parameters", "creationContext", "error", "computeId"})
         definition.erase(member);
-    const std::string compute =
+    std::string compute =
         TURNOUT_TRY(submission::compute_named(properties.at("computeId").as_string(), workspace));
+    if (equal_ignoring_case(compute, kContainerInstance)) compute = kContainerInstance;
     if (compute != submission::kServerless) definition.set("computeId", compute);
     if (Json* resources = definition.find("resources");
         resources && resources->at("instanceCount").as_int() == 1)

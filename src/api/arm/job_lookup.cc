@@ -1,6 +1,7 @@
 #include "api/arm/job_lookup.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "api/arm/resource.h"
 #include "base/hash.h"
@@ -10,6 +11,7 @@
 #include "environment/definition.h"
 #include "environment/pythons.h"
 #include "model/compute.h"
+#include "model/more_memory.h"
 #include "submission/placement.h"
 #include "submission/refusal.h"
 #include "submission/registered.h"
@@ -23,6 +25,8 @@ using submission::Draft;
 using submission::kServerless;
 using submission::Reference;
 using submission::refuse;
+
+constexpr double kGiB = 1024.0 * 1024 * 1024;
 
 // What an unknown environment may have been meant to be, given the workspace's own.
 std::string instead_of(const std::string& name, std::vector<std::string> own) {
@@ -89,25 +93,70 @@ void limit_to(const Services& services, const VmSize& size, TaskSpec& task, bool
     const double memory =
         machine.memory_gb > 0 ? std::min(size.memory_gb, machine.memory_gb) : size.memory_gb;
     const int cores = machine.cores > 0 ? std::min(size.cores, machine.cores) : size.cores;
-    task.memory_limit_bytes = static_cast<std::int64_t>(memory * 1024 * 1024 * 1024);
+    task.memory_limit_bytes = static_cast<std::int64_t>(memory * kGiB);
     task.cpu_limit_millicores = cores * 1000;
 }
 
-// The name that Azure has for a container that is made for one job.
-constexpr std::string_view kContainerInstance = "containerinstance";
-Result<void> no_container_instance(const Services& services) {
-    std::vector<std::string> pools;
-    for (const Control::PoolView& view : services.control.pools())
-        if (view.pool.image == ImagePolicy::Engine && !view.missing)
-            pools.push_back(view.pool.name);
-    return refuse(
-        "NotImplemented",
-        "compute 'containerinstance', a container for one job, is not possible yet: " +
-            (pools.empty() ? std::string("a cluster in a pool of containers has its jobs in "
-                                         "containers, and this server has no such pool")
-                           : "create an AmlCompute whose location is a pool of containers (" +
-                                 join(pools, ", ") + ") and name that"),
-        "computeId");
+// The pool that a region means: one whose nodes are containers.
+Result<Control::PoolView> pool_of_containers(const Lookup& lookup, const std::string& region) {
+    const std::string place = std::string(submission::kInstancePlace) + ".region";
+    std::vector<Control::PoolView> pools = lookup.services.control.pools();
+    std::erase_if(pools, [](const Control::PoolView& view) {
+        return view.pool.image != ImagePolicy::Engine || view.missing || view.attached;
+    });
+    const auto named = [&](std::string_view wanted) {
+        std::string name = to_lower(wanted);
+        std::erase(name, ' ');
+        return std::ranges::find_if(
+            pools, [&](const Control::PoolView& view) { return view.pool.name == name; });
+    };
+    if (pools.empty())
+        return refuse("NoContainerPool",
+                      "compute 'containerinstance' is a container for one job, and this server has "
+                      "no pool of containers: describe one in pools.yaml (provider: container), or "
+                      "choose another compute",
+                      "computeId");
+    std::vector<std::string> names;
+    for (const Control::PoolView& view : pools) names.push_back(view.pool.name);
+    if (!region.empty()) {
+        if (const auto found = named(region); found != pools.end()) return *found;
+        return refuse("NoContainerPool",
+                      place + ": expected a pool of containers (" + join(names, ", ") +
+                          "), found '" + region.substr(0, 64) + "'" + did_you_mean(region, names),
+                      place);
+    }
+    if (pools.size() == 1) return pools.front();
+    if (const auto found = named(lookup.workspace.location); found != pools.end()) return *found;
+    return refuse("NoContainerPool",
+                  place + ": expected one of the pools of containers (" + join(names, ", ") +
+                      "), found nothing, and the workspace is in none of them",
+                  place);
+}
+
+Result<void> find_instance(const Lookup& lookup, Draft& draft) {
+    submission::InstanceSaid& asked = *draft.instance;
+    const Control::PoolView view = TURNOUT_TRY(pool_of_containers(lookup, asked.region));
+    asked.region = view.pool.name;
+    draft.compute = kContainerInstance;
+    const auto& machine_of = lookup.services.machine_of_pool;
+    const ServerInfo::Machine machine = machine_of ? machine_of(view.pool) : ServerInfo::Machine{};
+    const auto too_much = [&](const char* member, const std::string& has,
+                              const std::string& found) {
+        const std::string place = std::string(submission::kInstancePlace) + "." + member;
+        return refuse("ContainerTooLarge",
+                      place + ": expected at most " + has + ", which the machine of pool '" +
+                          view.pool.name + "' has, found " + found,
+                      place);
+    };
+    if (machine.cores > 0 && asked.cores > machine.cores)
+        return too_much("cpu_cores", std::to_string(machine.cores), std::to_string(asked.cores));
+    // Cut off, not rounded: what is said to be there can be asked for.
+    const double memory = std::floor(machine.memory_gb * 10) / 10;
+    if (memory > 0 && asked.memory_gb > memory)
+        return too_much("memory_gb", gigabyte_words(memory), gigabyte_words(asked.memory_gb));
+    draft.task.memory_limit_bytes = static_cast<std::int64_t>(asked.memory_gb * kGiB);
+    draft.task.cpu_limit_millicores = asked.cores * 1000;
+    return {};
 }
 
 // Parsed anew only when its row has changed: nearly all jobs name the same few. Null: there is
@@ -163,6 +212,7 @@ Result<void> find_environment(const Lookup& lookup, Draft& draft) {
         environment = TURNOUT_TRY(environment_named(lookup, *draft.environment));
         environment.notices.insert(environment.notices.end(), notices.begin(), notices.end());
     }
+    if (draft.instance) return {};  // what there is in its image its node knows
     const Compute* at =
         TURNOUT_TRY(compute_row(lookup.services, lookup.workspace.id + "/" + draft.compute));
     if (!has_images(lookup.services, at)) environment::without_image(environment);
@@ -181,6 +231,7 @@ Result<void> find_compute(const Lookup& lookup, Draft& draft) {
         const Compute* found =
             TURNOUT_TRY(compute_row(lookup.services, lookup.workspace.id + "/" + compute));
         if (found) {
+            draft.instance.reset();  // an earlier build let somebody have that name
             if (found->deleting)
                 return refuse("ComputeNotFound",
                               "compute '" + compute + "' is being deleted: choose another",
@@ -209,8 +260,7 @@ Result<void> find_compute(const Lookup& lookup, Draft& draft) {
             return submission::check_node_count(task.node_count, compute, found->max_nodes,
                                                 lookup.services.control.slots(found->pool));
         }
-        if (equal_ignoring_case(compute, kContainerInstance))
-            return no_container_instance(lookup.services);
+        if (draft.instance) return find_instance(lookup, draft);
         std::vector<std::string> names;
         for (const Record& other : TURNOUT_TRY(lookup.services.store.scan(
                  Table::Compute, with_prefix(lookup.workspace.id + "/", 1000))))

@@ -26,6 +26,9 @@ Result<JobSubmission> resolve_said(const Lookup& lookup, submission::CommandJob 
     TURNOUT_TRY(submission::check_limits(draft.task));
     JobSubmission job;
     job.compute = std::move(draft.compute);
+    if (const auto& asked = draft.instance)
+        job.instance = ContainerInstance{asked->region, asked->cores, asked->memory_gb,
+                                         draft.task.environment.image};
     job.priority = draft.priority;
     job.task = std::move(draft.task);
     job.task.artifacts = {artifact_container(lookup.workspace.id),
@@ -74,6 +77,7 @@ Result<JobSubmission> resolve_job(Services& services, const Call& call, const Wo
     job.name = name;
     job.definition = TURNOUT_TRY(job_definition(properties, workspace));
     job.principal = call.principal.name;
+    if (job.instance) job.meta.properties.set("turnout.container", words_of(*job.instance));
     return job;
 }
 

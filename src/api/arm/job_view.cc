@@ -29,7 +29,7 @@ Json properties_of(const JobRecord& job, const JobViewer& viewer, std::string_vi
     const auto set = [&](std::string_view name, std::string value) {
         if (!value.empty()) properties.set("turnout." + std::string(name), std::move(value));
     };
-    set("compute", job.compute);
+    set("compute", std::string(shown_compute(job.compute)));
     set("waiting_for", std::string(waiting_for));
     if (viewer.waiting) {
         set("place_in_queue", std::to_string(viewer.waiting->ahead + 1));
@@ -101,7 +101,8 @@ Json job_body(const JobRecord& job, const Workspace& workspace, const JobViewer&
     properties.set("experimentName", job.meta.experiment);
     properties.set("tags", job.meta.tags.is_object() ? job.meta.tags : Json::object());
     properties.set("isArchived", job.meta.archived);
-    if (job.compute != "serverless") properties.set("computeId", path + "/computes/" + job.compute);
+    if (job.compute != "serverless")
+        properties.set("computeId", path + "/computes/" + std::string(shown_compute(job.compute)));
     for (const std::string_view member : {"inputs", "outputs"})
         if (!properties.has(member)) properties.set(member, Json::object());
     if (!job.child.group.empty()) properties.set("parameters", job.child.parameters);

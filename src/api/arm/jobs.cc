@@ -178,7 +178,7 @@ bool matches(const Call& call, const JobRecord& job) {
             return false;
     }
     if (const auto compute = call.query_value("compute");
-        !compute.empty() && job.compute != compute)
+        !compute.empty() && shown_compute(job.compute) != compute)
         return false;
     if (const std::string user = wanted_user(call); !user.empty() && job.principal != user)
         return false;

@@ -176,7 +176,7 @@ Json history_document(const RunView& view) {
         json.set("endTimeUtc", time_or_null(job.ended));
         json.set("displayName", job.meta.display_name);
         json.set("description", job.meta.description);
-        json.set("target", job.compute);
+        json.set("target", shown_compute(job.compute));
         json.set("hidden", job.meta.archived);
         json.set("createdBy", Json::object({{"userName", job.principal}}));
         Json properties = job.meta.properties.is_object() ? job.meta.properties : Json::object();

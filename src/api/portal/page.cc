@@ -63,7 +63,7 @@ Html header(const PageData& data) {
     fact("Job", job.name);
     fact("Trial of", job.child.group);
     fact("Experiment", job.meta.experiment);
-    fact("Compute", job.compute);
+    fact("Compute", std::string(shown_compute(job.compute)));
     if (const JobAttempt* current = job.current()) {
         fact("Node", words_of(current->placement));
         if (current->number > 1) fact("Attempt", std::to_string(current->number));

@@ -411,8 +411,9 @@ Task<Result<void>> begin_removal_of(Services& services, Workspace workspace, boo
     else if (!jobs.empty())
         what = "job '" + jobs.front().key.substr(prefix.size()) + "', which has not ended";
     for (const Record& compute : computes)
-        if (what.empty() && compute.key != prefix + "serverless")
-            what = "compute '" + compute.key.substr(prefix.size()) + "'";
+        if (const std::string name = compute.key.substr(prefix.size());
+            what.empty() && name != "serverless" && shown_compute(name) == name)
+            what = "compute '" + name + "'";
     if (!what.empty() && !living_too)
         co_return fail(Code::FailedPrecondition, "WorkspaceInUse",
                        "workspace '" + workspace.name + "' has " + what +

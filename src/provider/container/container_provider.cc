@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <optional>
 #include <set>
@@ -13,6 +14,7 @@
 #include "io/apart.h"
 #include "io/posix/files.h"
 #include "link/bridge.h"
+#include "model/more_memory.h"
 #include "provider/container/engine.h"
 #include "provider/container/settings.h"
 #include "provider/container/wire.h"
@@ -26,10 +28,30 @@ constexpr Span kFirstTry = 200ms, kLongestTry = 5s;
 constexpr Span kRelayHeld = 10s;
 constexpr Span kLookAtEnd = 100ms;
 constexpr Span kLongestEndRetry = 30s;
-constexpr Span kPullAgain = 2s;
+// A registry may be away for a moment.
+constexpr int kPullTries = 6;
+constexpr Span kPullAgain = 2s, kLongestPullPause = 30s;
 // The agent beside the task: what it holds is not taken from the size's promise.
 constexpr std::int64_t kAgentMemory = 64 << 20;
 constexpr std::string_view kAgentInside = "/turnout/bin/turnout-agent";
+
+constexpr double kGiB = 1024.0 * 1024 * 1024;
+
+// One that is of no use with less is not made smaller.
+Result<void> fits(const NodeRequest& request, const Json& facts) {
+    const std::int64_t cores = facts.at("cores").as_int();
+    // In tenths, cut off.
+    const double memory =
+        std::floor(static_cast<double>(facts.at("memoryBytes").as_int()) / kGiB * 10) / 10;
+    if (!request.exact ||
+        ((cores <= 0 || request.cores <= cores) && (memory <= 0 || request.memory_gb <= memory)))
+        return {};
+    return invalid("a container of " + std::to_string(request.cores) + " cores and " +
+                       gigabyte_words(request.memory_gb) +
+                       " does not fit on the engine's machine, which has " + std::to_string(cores) +
+                       " cores and " + gigabyte_words(memory),
+                   "size");
+}
 
 std::string name_of_container(const std::string& instance, std::string node) {
     std::ranges::replace(node, '/', '.');
@@ -51,6 +73,7 @@ struct ContainerProvider::State : std::enable_shared_from_this<ContainerProvider
     struct Known {
         std::shared_ptr<Engine> engine;
         std::optional<Error> trouble;  // of what was asked last
+        Json facts;                    // as it said last; null: nothing yet
     };
     using PlacePtr = std::shared_ptr<Place>;
 
@@ -96,6 +119,7 @@ struct ContainerProvider::State : std::enable_shared_from_this<ContainerProvider
         known(socket).trouble = answer ? std::nullopt : std::optional(answer.error());
     }
 
+    static Task<Result<Json>> look(std::shared_ptr<State> self, std::string socket);
     static Task<Result<void>> read_programs(std::shared_ptr<State> self);
     static Task<Result<std::string>> pulled(std::shared_ptr<State> self, NodeId id,
                                             std::shared_ptr<Engine> engine, std::string image,
@@ -130,6 +154,14 @@ Task<Result<void>> ContainerProvider::State::read_programs(std::shared_ptr<State
     co_return Result<void>();
 }
 
+// What the engine is; remembered.
+Task<Result<Json>> ContainerProvider::State::look(std::shared_ptr<State> self, std::string socket) {
+    const std::shared_ptr<Engine> engine = self->known(socket).engine;
+    Result<Json> facts = co_await engine->look();
+    if (facts) self->known(socket).facts = *facts;
+    co_return facts;
+}
+
 // ---- provision ----
 
 // The image's id, when the engine has it.
@@ -153,7 +185,15 @@ Task<Result<std::string>> ContainerProvider::State::pulled(std::shared_ptr<State
                            image);
     }
     Result<void> done;
-    for (int i = 0; i < 2; ++i) {
+    const Failure ended = fail(Code::Canceled, "Canceled", "the node is not wanted any more");
+    // As it was asked for: it may be wanted with another image by now.
+    const auto unwanted = [self, id, image] {
+        const auto found = self->wanted.find(id);
+        return self->over || self->leaving.contains(id) || found == self->wanted.end() ||
+               (found->second.image != image && !found->second.image.empty());
+    };
+    Span pause = kPullAgain;
+    for (int i = 1;; ++i) {
         self->say(id, std::string(kPulling) + image);
         auto told = std::make_shared<Span>(self->clock.since_boot());
         std::function<void(std::string)> says = [self, id, image, told](const std::string& words) {
@@ -162,10 +202,14 @@ Task<Result<std::string>> ContainerProvider::State::pulled(std::shared_ptr<State
             self->say(id, std::string(kPulling) + image + ": " + words);
         };
         done = co_await engine->pull(image, std::move(says));
-        if (self->over) co_return fail(Code::Canceled, "Canceled", "the provider has ended");
-        if (done || done.error().code != Code::Unavailable) break;
-        self->say(id, done.error().message + "; once more");
-        co_await self->loop.sleep(kPullAgain);
+        if (self->over) co_return ended;
+        if (done || done.error().code != Code::Unavailable || i == kPullTries) break;
+        self->say(id, done.error().message + "; tried again in " + to_words(pause));
+        for (Span left = pause; left > Span{}; left -= 1s) {
+            co_await self->loop.sleep(std::min<Span>(left, 1s));
+            if (unwanted()) co_return ended;
+        }
+        pause = std::min(kLongestPullPause, pause * 2);
     }
     if (!done) {
         // One that is pulled always may be there all the same, but not what was asked for.
@@ -227,8 +271,7 @@ Json ContainerProvider::State::document_of(const NodeRequest& request,
         host.set("NanoCpus", cores * 1'000'000'000);
     }
     if (request.memory_gb > 0) {
-        auto memory =
-            static_cast<std::int64_t>(request.memory_gb * 1024 * 1024 * 1024) + kAgentMemory;
+        auto memory = static_cast<std::int64_t>(request.memory_gb * kGiB) + kAgentMemory;
         if (machine_memory > 0) memory = std::min(memory, machine_memory);
         host.set("Memory", memory);
         host.set("MemorySwap", memory);  // that is: no swap
@@ -285,8 +328,9 @@ Task<Result<void>> ContainerProvider::State::begin(std::shared_ptr<State> self,
         id = own->id;  // with what the agent wrote down there: it tells what became of its tasks
     } else {
         TURNOUT_CO_TRY_VOID(co_await read_programs(self));
-        TURNOUT_CO_TRY(const Json facts, co_await engine->look());
+        TURNOUT_CO_TRY(const Json facts, co_await look(self, engine->socket()));
         if (stopped()) co_return ended;
+        TURNOUT_CO_TRY_VOID(fits(request, facts));
         const std::string image = request.image.empty() ? settings.image : request.image;
         // Before the one in its place ends: if there is no such image, that goes on.
         TURNOUT_CO_TRY(const std::string image_id,
@@ -549,6 +593,12 @@ Result<void> ContainerProvider::open() {
     const std::string name = TURNOUT_TRY(read_file(name_file));
     s.instance = std::string(trim(name));
     s.offers["server"] = TURNOUT_TRY(http::unix_address(s.options.server_socket));
+    // So that what does not fit there is known before it is asked for.
+    for (const auto& [socket, known] : s.engines)
+        s.loop.post([state = state_, socket = socket] {
+            if (!state->over)
+                turnout::start(State::look(state, socket), [](const Result<Json>&) {});
+        });
     return {};
 }
 
@@ -575,6 +625,9 @@ Json ContainerProvider::describe(const Json& settings) const {
     const bool trouble = found != s.engines.end() && found->second.trouble;
     one.set("state", trouble ? "avoided" : nodes > 0 ? "connected" : "unused");
     if (trouble) one.set("message", found->second.trouble->message);
+    if (found != s.engines.end() && found->second.facts.is_object())
+        for (const char* const name : {"cores", "memoryBytes"})
+            one.set(name, found->second.facts.at(name));
     return Json::array({std::move(one)});
 }
 

@@ -40,7 +40,8 @@ public:
     void release(const NodeId& node, const Json& handle) override;
     void list(Answer answer) override;
 
-    // The engine of such settings as it is known: [{host, nodes, state, message}].
+    // The engine of such settings as it is known: [{host, nodes, state, message, cores,
+    // memoryBytes}].
     Json describe(const Json& settings) const;
     // Asks it, and says what it found.
     Task<Json> check(Json settings);
