@@ -19,6 +19,7 @@
 #include "app/as_user.h"
 #include "app/init.h"
 #include "app/on_host.h"
+#include "app/pilot.h"
 #include "app/relay.h"
 #include "base/hash.h"
 #include "base/text.h"
@@ -43,6 +44,7 @@ constexpr char kUsage[] =
     "       turnout-agent --survey CACHE      notes which Pythons there are, for the server\n"
     "       turnout-agent relay --help        carries connections over standard input and output\n"
     "       turnout-agent host --help         for a server that comes from outside\n"
+    "       turnout-agent pilot --help        the same agent, as the program of a batch job\n"
     "       turnout-agent init OPTION…        the same agent, as the first process of a container\n"
     "The agent of one node of a Turnout server. It is started by the server.\n";
 
@@ -103,6 +105,7 @@ int main(int argc, char** argv) {
     if (argc >= 2 && std::string_view(argv[1]) == "as-user") return run_as_user(argc - 2, argv + 2);
     if (argc >= 2 && std::string_view(argv[1]) == "relay") return run_relay(argc - 2, argv + 2);
     if (argc >= 2 && std::string_view(argv[1]) == "init") return run_init(argc - 2, argv + 2);
+    if (argc >= 2 && std::string_view(argv[1]) == "pilot") return run_pilot(argc - 2, argv + 2);
     if (argc >= 2 && std::string_view(argv[1]) == "host") return run_on_host(argc - 2, argv + 2);
     std::map<std::string, std::string, std::less<>> options;
     for (int i = 1; i < argc; ++i) {
