@@ -9,6 +9,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <string>
@@ -40,7 +41,7 @@ constexpr char kUsage[] =
     "usage: turnout-agent --server unix:PATH --node WORKSPACE/COMPUTE/NODE --folder DIR --cache "
     "DIR\n"
     "                     --token-file FILE [--uv PATH] [--python PATH] [--processors LIST]\n"
-    "                     [--image NAME]\n"
+    "                     [--image NAME] [--also VARIABLE,…]\n"
     "       turnout-agent --survey CACHE      notes which Pythons there are, for the server\n"
     "       turnout-agent relay --help        carries connections over standard input and output\n"
     "       turnout-agent host --help         for a server that comes from outside\n"
@@ -75,12 +76,15 @@ Result<std::string> write_supervisor(const std::string& folder) {
     return path;
 }
 
-// `all_of_it`: in a container, where it is the image's, and what its pool says.
-std::vector<std::string> own_environment(bool all_of_it = false) {
+// `all_of_it`: in a container, where it is the image's, and what its pool says. `also`: more names,
+// with commas.
+std::vector<std::string> own_environment(bool all_of_it = false, const std::string& also = "") {
+    const std::vector<std::string> more = split(also, ',');
     std::vector<std::string> all;
     for (char** item = environ; *item; ++item) {
-        const std::string_view text = *item;
-        if (all_of_it || agent_protocol::allowed_variable(text.substr(0, text.find('='))))
+        const std::string_view text = *item, name = text.substr(0, text.find('='));
+        if (all_of_it || agent_protocol::allowed_variable(name) ||
+            std::ranges::find(more, name) != more.end())
             all.emplace_back(text);
     }
     return all;
@@ -114,7 +118,7 @@ int main(int argc, char** argv) {
         if (name == "--version") return std::puts("turnout-agent " TURNOUT_VERSION), 0;
         bool known = false;
         for (const char* option : {"--server", "--node", "--folder", "--cache", "--token-file",
-                                   "--uv", "--python", "--processors", "--image"})
+                                   "--uv", "--python", "--processors", "--image", "--also"})
             known = known || name == option;
         if (!known || i + 1 == argc)
             return std::fputs(kUsage, stderr),
@@ -150,7 +154,7 @@ int main(int argc, char** argv) {
     settings.token = Secret(std::string(trim(*token)));
     if (const auto image = options.find("--image"); image != options.end())
         settings.image = image->second;
-    settings.environment = own_environment(settings.image.has_value());
+    settings.environment = own_environment(settings.image.has_value(), options["--also"]);
 
     // The agent goes on when the terminal or the server that started it is gone.
     setsid();

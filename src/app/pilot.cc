@@ -30,7 +30,7 @@ constexpr char kPilotUsage[] =
     "The agent of a node in a batch job. In DIR are `node.token` and `variables`, NAME=VALUE with "
     "a "
     "NUL\n"
-    "behind each; when DIR is gone, all that is the node's is ended.\n";
+    "behind each; when that is gone, all that is the node's is ended.\n";
 
 constexpr int kMostBegun = 20;       // agents that end at once, one after the other
 constexpr time_t kAgentWorked = 30;  // seconds
@@ -42,10 +42,12 @@ time_t seconds_since_boot() {
     return now.tv_sec;
 }
 
-bool is_folder(const std::string& path) {
+// Whether the server still wants it. Other files may be made again by what runs there.
+bool is_wanted(const std::string& folder) {
     struct stat st{};
     // A file system that does not answer for a while has not lost it.
-    return ::stat(path.c_str(), &st) == 0 || (errno != ENOENT && errno != ENOTDIR);
+    return ::stat((folder + "/variables").c_str(), &st) == 0 ||
+           (errno != ENOENT && errno != ENOTDIR);
 }
 
 void end_everything(const std::string& folder) {
@@ -119,6 +121,10 @@ int run_pilot(int count, char** arguments) {
                                       options["--cache"] + "/" + host,
                                       "--token-file",
                                       folder + "/node.token"};
+    // What a batch job has of its machine: jobs are to keep to it.
+    words.insert(words.end(), {"--also",
+                               "CUDA_VISIBLE_DEVICES,ROCR_VISIBLE_DEVICES,GPU_DEVICE_ORDINAL,"
+                               "SLURM_JOB_ID,SLURM_JOB_PARTITION,SLURMD_NODENAME"});
     for (const char* more : {"--uv", "--python"})
         if (!options[more].empty()) words.insert(words.end(), {more, options[more]});
     std::vector<char*> pointers;
@@ -142,7 +148,7 @@ int run_pilot(int count, char** arguments) {
         int status = 0;
         for (bool runs = true; runs;) {
             const int signal = ::sigtimedwait(&waited, nullptr, &kLookForFolder);
-            if (signal == SIGTERM || signal == SIGINT || signal == SIGHUP || !is_folder(folder)) {
+            if (signal == SIGTERM || signal == SIGINT || signal == SIGHUP || !is_wanted(folder)) {
                 end_everything(folder);
                 ::kill(agent, SIGKILL);
                 end_everything(folder);

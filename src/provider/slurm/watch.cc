@@ -20,6 +20,8 @@ constexpr Span kLookWaiting = 3s, kLookRunning = 15s;
 constexpr Span kSaidAgain = 30s;
 constexpr Span kWalltimeMoved = 10s;  // a change that is told
 constexpr Span kFirstStep = 200ms, kLastStep = 5s, kStepWorked = 10s;
+constexpr int kMostRemovals = 20;
+constexpr Span kRemovedAgain = 500ms;
 constexpr Span kMayBeOver = 5s;  // after a step that ended: so long the queue is looked at often
 
 std::string last_line_of(const std::string& path) {
@@ -130,12 +132,21 @@ Task<void> SlurmProvider::State::remove_folder(std::shared_ptr<State> self, Node
             all.push_back(one);
     if (all.empty() && folder.find("/turnout-" + self->instance + "/n/") != std::string::npos)
         all.push_back(folder);
-    std::function<bool()> remove = [all] {
-        bool done = true;
-        for (const std::string& one : all) done = remove_tree(one) && done;
-        return done;
-    };
-    (void)co_await apart(self->loop, std::move(remove));
+    // While a step of a pilot lives that Slurm cannot end, it puts its socket there again.
+    for (int i = 0; i < kMostRemovals; ++i) {
+        std::function<bool()> remove = [all] {
+            bool done = true;
+            for (const std::string& one : all) {
+                (void)::unlink((one + "/variables").c_str());  // which its pilot looks for
+                done = remove_tree(one) && done;
+            }
+            return done;
+        };
+        const bool done = co_await apart(self->loop, std::move(remove));
+        if (done || self->over) co_return;
+        co_await self->loop.sleep(kRemovedAgain);
+        if (self->over) co_return;
+    }
 }
 
 Task<void> SlurmProvider::State::see_end(std::shared_ptr<State> self, NodeId node, PlacePtr place,
@@ -172,8 +183,9 @@ Task<void> SlurmProvider::State::give_up(std::shared_ptr<State> self, NodeId nod
     self->tell_no_more(place->job);
     if (self->unwanted(node)) co_return;
     self->forget(node);
-    self->events.failed(node, Error(Code::InvalidArgument, "RefusedBySlurm",
-                                    "Slurm would let its pilots wait for ever: " + pilot.reason));
+    self->events.failed(
+        node, Error(Code::InvalidArgument, "RefusedBySlurm",
+                    "Slurm would let its pilots wait for ever: " + reason_in_words(pilot.reason)));
 }
 
 // ---- the relay ----

@@ -20,7 +20,7 @@ bool is_number(std::string_view text) {
 }
 
 // Slurm's word for a reason, and what it means where that word alone does not say it.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kReasons = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 17> kReasons = {{
     {"Resources", "no node has room"},
     {"Priority", "others come first"},
     {"BeginTime", "its time to begin has not come"},
@@ -35,6 +35,9 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kReasons
     {"QOSMaxJobsPerUserLimit", "the QOS gives this user no more jobs at a time"},
     {"AssocMaxJobsLimit", "the account has as many jobs as it may"},
     {"None", "Slurm has not looked at it yet"},
+    {"PartitionConfig", "it asks for more than the partition's nodes have"},
+    {"PartitionTimeLimit", "its walltime is longer than the partition allows"},
+    {"PartitionNodeLimit", "the partition gives no such number of nodes"},
 }};
 
 // Reasons that go by only if somebody changes the pool or the cluster. Words that are at the end of
@@ -238,14 +241,18 @@ Error refused_by_slurm(std::string_view complaint) {
     return Error(Code::Unavailable, "RefusedBySlurm", message);
 }
 
+std::string reason_in_words(std::string_view reason) {
+    std::string words = reason.empty() ? "None" : shortened(reason, 200);
+    for (const auto& [word, means] : kReasons)
+        if (reason == word) words += " (" + std::string(means) + ")";
+    return words;
+}
+
 std::string waits_in_words(const Pilot& pilot) {
     std::string words = std::string(kWaiting) + "Slurm: ";
     if (pilot.state == "CONFIGURING")
         return words + "its compute node " + pilot.where + " is made ready";
-    words += pilot.reason.empty() ? "None" : shortened(pilot.reason, 200);
-    for (const auto& [reason, means] : kReasons)
-        if (pilot.reason == reason) words += " (" + std::string(means) + ")";
-    return words + ", job " + pilot.job;
+    return words + reason_in_words(pilot.reason) + ", job " + pilot.job;
 }
 
 bool waits_for_ever(std::string_view reason) {

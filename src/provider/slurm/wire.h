@@ -56,6 +56,8 @@ std::string slurm_says(std::string_view complaint);
 // Unavailable.
 Error refused_by_slurm(std::string_view complaint);
 
+// Slurm's word, and what it means.
+std::string reason_in_words(std::string_view reason);
 // Why a pilot waits, for people; it begins with kWaiting.
 std::string waits_in_words(const Pilot& pilot);
 // Whether what it waits for never comes.
