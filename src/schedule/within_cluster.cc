@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "model/walltime.h"
 #include "schedule/state.h"
 
 namespace turnout::schedule {
@@ -13,8 +14,6 @@ namespace {
 constexpr Span worth_revoking = 10ms;
 // A backlog that has not moved for so long shows that the tasks are not short any more.
 constexpr Span stalled = 500ms;
-// What is to be over before a node ends: logs and outputs have to leave it, too.
-constexpr Span before_end = 60s;
 // A node that nothing was on yet will not be there for longer if another takes its place.
 constexpr Span fresh = 60s;
 
@@ -143,7 +142,7 @@ NodeEntry* Scheduler::State::least_loaded_for(const TaskEntry& task, std::size_t
         // Of what takes longer than any of them lives the first try says so.
         if (!node.used && now - node.since < fresh) return true;
         const Span before = c.duration.value_or(Span{}) * static_cast<std::int64_t>(load);
-        return now + before + std::chrono::seconds(task.lasts) + before_end <= *node.ends;
+        return now + before + std::chrono::seconds(task.lasts) + kBeforeNodeEnds <= *node.ends;
     };
     for (std::size_t load = 0; load < std::min(below, c.by_load.size()); ++load) {
         NodeList& nodes_of_load = c.by_load[load];

@@ -94,6 +94,8 @@ void SlurmProvider::State::take_in_one(const NodeId& node, const PlacePtr& place
                 start(give_up(shared_from_this(), node, place, pilot), [] {});
                 return;
             }
+            // Slurm looks at a fresh one soon, and then it has a reason.
+            if (pilot.reason == "None" && now < place->cluster->quick_until) return;
             std::string words = waits_in_words(pilot);
             if (words == place->said && now - place->said_at < kSaidAgain) return;
             place->said = words;
