@@ -293,11 +293,11 @@ def test_nothing_is_left_when_a_cluster_is_deleted(pilots, cpu, sdk):
 
 def test_a_pilot_ends_at_its_walltime_and_its_job_is_retried(pilots, sdk):
     pilots.cluster("brief", pool="short", most=1)
-    first = submit(sdk, "echo quick", compute="brief")
+    first = submit(sdk, "sleep 8", compute="brief")
     assert wait_for(sdk, first.name, 60).status == "Completed"
     pilot = pilots.queue("brief")[0][0]
-    # 90 seconds do not fit into what is left of two minutes: it gets a pilot of its own.
-    fits = submit(sdk, "echo $SLURM_JOB_ID", compute="brief", timeout=90)
+    # With a minute for its outputs that does not fit into what is left of two: it gets a pilot of its own.
+    fits = submit(sdk, "echo $SLURM_JOB_ID", compute="brief", timeout=60)
     assert wait_for(sdk, fits.name, 120).status == "Completed"
     assert pilots.queue("brief")[0][0] != pilot
     # What nobody knows the time of is cut off, tells why, and begins anew.
@@ -369,8 +369,9 @@ def test_figures(pilots, slurm, tmp_path):
         "sampling_algorithm: grid\nobjective:\n  goal: maximize\n  primary_metric: x\n"
         f"limits:\n  max_total_trials: {count}\n  max_concurrent_trials: {count}\ncompute: azureml:figures\nexperiment_name: figures\n")
     began = time.monotonic()
-    pilots.server.turnout("job", "create", "-f", sweep, "--stream", check=False)
+    said = pilots.server.turnout("job", "create", "-f", sweep, "--stream", check=False).stdout
     ours = time.monotonic() - began
+    assert f"{count} completed" in said, said[-2000:]
     pilots.drop("figures")
     script.write_text("#!/bin/sh\n/bin/true\n")
     began = time.monotonic()

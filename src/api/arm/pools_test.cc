@@ -114,7 +114,7 @@ TEST(PoolsOfComputes, AJobThatIsLongerThanItsNodesLiveIsRefused) {
     EXPECT_EQ(refused.status, 400) << refused.text;
     EXPECT_NE(refused.message().find("its walltime is 1 h"), std::string::npos)
         << refused.message();
-    EXPECT_EQ(refused.json.at("error").at("target").as_string(), "limits.timeout");
+    EXPECT_EQ(refused.json.at("error").at("target").as_string(), "properties.limits.timeout");
     EXPECT_EQ(world.send("PUT", "/jobs/j", job("PT59M")).message().find("walltime"),
               std::string::npos);
 }

@@ -17,7 +17,7 @@ namespace turnout {
 
 namespace {
 
-constexpr Span kBeginsSoon = 15s;  // so long a fresh pilot is looked at often
+constexpr Span kBeginsSoon = 3s;  // so long a fresh pilot is looked at often
 
 // Nobody sees half of it, and who has it open keeps it. Blocks.
 Result<std::string> copy_program(const std::string& from, const std::string& root,

@@ -15,14 +15,14 @@ namespace turnout {
 
 namespace {
 
-constexpr Span kTick = 250ms;
-constexpr Span kLookWaiting = 3s, kLookRunning = 15s;
+constexpr Span kTick = 100ms;
+constexpr Span kLookWaiting = 2s, kLookRunning = 15s;
 constexpr Span kSaidAgain = 30s;
 constexpr Span kWalltimeMoved = 10s;  // a change that is told
 constexpr Span kFirstStep = 200ms, kLastStep = 5s, kStepWorked = 10s;
 constexpr int kMostRemovals = 20;
 constexpr Span kRemovedAgain = 500ms;
-constexpr Span kMayBeOver = 5s;  // after a step that ended: so long the queue is looked at often
+constexpr Span kMayBeOver = 3s;  // after a step that ended: so long the queue is looked at often
 
 std::string last_line_of(const std::string& path) {
     const Result<std::string> text = read_file(path, 1 << 20);
