@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -20,6 +21,7 @@
 #include "app/init.h"
 #include "app/namespaces.h"
 #include "app/on_host.h"
+#include "app/pilot.h"
 #include "app/relay.h"
 #include "base/hash.h"
 #include "base/text.h"
@@ -40,10 +42,11 @@ constexpr char kUsage[] =
     "usage: turnout-agent --server unix:PATH --node WORKSPACE/COMPUTE/NODE --folder DIR --cache "
     "DIR\n"
     "                     --token-file FILE [--uv PATH] [--python PATH] [--processors LIST]\n"
-    "                     [--image NAME]\n"
+    "                     [--image NAME] [--also VARIABLE,…]\n"
     "       turnout-agent --survey CACHE      notes which Pythons there are, for the server\n"
     "       turnout-agent relay --help        carries connections over standard input and output\n"
     "       turnout-agent host --help         for a server that comes from outside\n"
+    "       turnout-agent pilot --help        the same agent, as the program of a batch job\n"
     "       turnout-agent init OPTION…        the same agent, as the first process of a container\n"
     "The agent of one node of a Turnout server. It is started by the server.\n";
 
@@ -74,12 +77,15 @@ Result<std::string> write_supervisor(const std::string& folder) {
     return path;
 }
 
-// `all_of_it`: in a container, where it is the image's, and what its pool says.
-std::vector<std::string> own_environment(bool all_of_it = false) {
+// `all_of_it`: in a container, where it is the image's, and what its pool says. `also`: more names,
+// with commas.
+std::vector<std::string> own_environment(bool all_of_it = false, const std::string& also = "") {
+    const std::vector<std::string> more = split(also, ',');
     std::vector<std::string> all;
     for (char** item = environ; *item; ++item) {
-        const std::string_view text = *item;
-        if (all_of_it || agent_protocol::allowed_variable(text.substr(0, text.find('='))))
+        const std::string_view text = *item, name = text.substr(0, text.find('='));
+        if (all_of_it || agent_protocol::allowed_variable(name) ||
+            std::ranges::find(more, name) != more.end())
             all.emplace_back(text);
     }
     return all;
@@ -106,6 +112,7 @@ int main(int argc, char** argv) {
         return run_in_namespaces(argc - 2, argv + 2);
     if (argc >= 2 && std::string_view(argv[1]) == "relay") return run_relay(argc - 2, argv + 2);
     if (argc >= 2 && std::string_view(argv[1]) == "init") return run_init(argc - 2, argv + 2);
+    if (argc >= 2 && std::string_view(argv[1]) == "pilot") return run_pilot(argc - 2, argv + 2);
     if (argc >= 2 && std::string_view(argv[1]) == "host") return run_on_host(argc - 2, argv + 2);
     std::map<std::string, std::string, std::less<>> options;
     for (int i = 1; i < argc; ++i) {
@@ -114,7 +121,7 @@ int main(int argc, char** argv) {
         if (name == "--version") return std::puts("turnout-agent " TURNOUT_VERSION), 0;
         bool known = false;
         for (const char* option : {"--server", "--node", "--folder", "--cache", "--token-file",
-                                   "--uv", "--python", "--processors", "--image"})
+                                   "--uv", "--python", "--processors", "--image", "--also"})
             known = known || name == option;
         if (!known || i + 1 == argc)
             return std::fputs(kUsage, stderr),
@@ -150,7 +157,7 @@ int main(int argc, char** argv) {
     settings.token = Secret(std::string(trim(*token)));
     if (const auto image = options.find("--image"); image != options.end())
         settings.image = image->second;
-    settings.environment = own_environment(settings.image.has_value());
+    settings.environment = own_environment(settings.image.has_value(), options["--also"]);
 
     // The agent goes on when the terminal or the server that started it is gone.
     setsid();

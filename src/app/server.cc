@@ -54,6 +54,8 @@
 #include "provider/container/container_provider.h"
 #include "provider/container/settings.h"
 #include "provider/local/local_provider.h"
+#include "provider/slurm/settings.h"
+#include "provider/slurm/slurm_provider.h"
 #include "provider/ssh/hosts.h"
 #include "provider/ssh/ssh_provider.h"
 #include "store/sqlite/sqlite_store.h"
@@ -98,6 +100,7 @@ private:
     std::unique_ptr<LocalProvider> provider_;
     std::unique_ptr<SshProvider> ssh_;
     std::unique_ptr<ContainerProvider> containers_;
+    std::unique_ptr<SlurmProvider> slurm_;
     std::unique_ptr<ServerPools> pools_;
     std::unique_ptr<Control> control_;
     std::unique_ptr<fetch::Fetcher> fetcher_;
@@ -211,7 +214,9 @@ Result<void> Server::open() {
         [this](const NodeId& id, Error why) { control_->node_failed(id, std::move(why)); },
         [this](const NodeId& id) { control_->node_gone(id); },
         [this](const NodeId& id, Json handle) { control_->node_handle(id, std::move(handle)); },
-        [this](const NodeId& id, const std::string& what) { control_->node_starts(id, what); }};
+        [this](const NodeId& id, const std::string& what) { control_->node_starts(id, what); },
+        [this](const NodeId& id, const std::string& why) { control_->node_lost(id, why); },
+        [this](const NodeId& id, Span left) { control_->node_ends(id, left); }};
     SshProviderOptions ssh;
     ssh.agent = instance_.agent_executable();
     if (const std::string uv = instance_.folder + "/bin/uv"; ::access(uv.c_str(), X_OK) == 0)
@@ -234,9 +239,17 @@ Result<void> Server::open() {
     containers.server_socket = ssh.server_socket;
     containers.folder = instance_.folder + "/containers";
     containers.node_token = local.node_token;
+    SlurmProviderOptions slurm;
+    slurm.agent = ssh.agent;
+    slurm.uv = ssh.uv;
+    slurm.server_socket = ssh.server_socket;
+    slurm.folder = instance_.folder + "/slurm";
+    for (char** one = environ; *one; ++one) slurm.environment.emplace_back(*one);
+    slurm.node_token = local.node_token;
     provider_ = std::make_unique<LocalProvider>(loop_, std::move(local), reports);
     ssh_ = std::make_unique<SshProvider>(loop_, std::move(ssh), reports);
     containers_ = std::make_unique<ContainerProvider>(loop_, std::move(containers), reports);
+    slurm_ = std::make_unique<SlurmProvider>(loop_, std::move(slurm), reports);
     pools_->add("local", local_settings(), true, *provider_);
     pools_->add("ssh", ssh_settings(), false, *ssh_,
                 {ssh_slots, [this](const Json& settings) { return ssh_->describe(settings); },
@@ -246,6 +259,9 @@ Result<void> Server::open() {
         "container", container_settings(), true, *containers_,
         {.describe = [this](const Json& settings) { return containers_->describe(settings); },
          .check = [this](const Json& settings) { return containers_->check(settings); }});
+    pools_->add("slurm", slurm_settings(), true, *slurm_,
+                {.describe = [this](const Json& settings) { return slurm_->describe(settings); },
+                 .check = [this](const Json& settings) { return slurm_->check(settings); }});
     effects_.tick_at = [this](Span at) {
         if (std::exchange(tick_due_, true)) return;
         loop_.after(std::max(Span{}, at - clock_.since_boot()), [this] {
@@ -268,6 +284,9 @@ Result<void> Server::open() {
     std::vector<Pool> of_containers = settings.pools;
     std::erase_if(of_containers, [](const Pool& pool) { return pool.provider != "container"; });
     containers_->set_pools(of_containers);
+    std::vector<Pool> of_slurm = settings.pools;
+    std::erase_if(of_slurm, [](const Pool& pool) { return pool.provider != "slurm"; });
+    slurm_->set_pools(of_slurm);
     settings.run_token = [this](const agent_protocol::AttemptId& id) {
         api::Principal run;
         run.kind = api::Principal::Kind::Run;
@@ -430,6 +449,7 @@ Result<void> Server::listen() {
         options_.ready);
     TURNOUT_TRY(ssh_->open());
     TURNOUT_TRY(containers_->open());
+    TURNOUT_TRY(slurm_->open());
     TURNOUT_TRY(user_ways_->open(instance_, *pools_, *provider_));
     TURNOUT_TRY(listeners_->keep_ports());
 

@@ -204,6 +204,14 @@ void Control::node_gone(const NodeId& node) {
     input([&](auto& all) { all.nodes.gone(node); });
 }
 
+void Control::node_lost(const NodeId& node, const std::string& why) {
+    input([&](auto& all) { all.nodes.lost(node, why); });
+}
+
+void Control::node_ends(const NodeId& node, Span left) {
+    input([&](auto& all) { all.nodes.ends(node, left); });
+}
+
 void Control::node_handle(const NodeId& node, Json handle) {
     input([&](auto& all) { all.nodes.handle_is(node, std::move(handle)); });
 }

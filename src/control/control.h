@@ -285,6 +285,10 @@ public:
     void node_failed(const NodeId& node, Error why);
     void node_gone(const NodeId& node);                 // proof: nothing of it runs any more
     void node_handle(const NodeId& node, Json handle);  // stored, and given to its provider again
+    // The same of one that nobody let go: what became of it, for people.
+    void node_lost(const NodeId& node, const std::string& why);
+    // It ends by itself after so long, whatever is on it.
+    void node_ends(const NodeId& node, Span left);
     // What its provider does to get it, for people: an event, as long as it is not there.
     void node_starts(const NodeId& node, const std::string& what);
     // Nothing of ours is left on the machine that was attached as that compute, or it cannot be

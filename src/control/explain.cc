@@ -51,8 +51,8 @@ std::string Explain::waiting_for(const std::string& workspace, const std::string
             text +=
                 " (pool '" + pool.pool.name + "' has no more nodes for now: " + pool.trouble + ")";
         for (const NodeId& id : job.compute->nodes)
-            if (const Node& node = owners.nodes.by_id.at(id).node; !node.problem.empty())
-                return text + " (" + node.problem + ")";
+            if (const std::string& why = owners.nodes.by_id.at(id).what_keeps_it(); !why.empty())
+                return text + " (" + why + ")";
         return text;
     }
     if (!job.base)

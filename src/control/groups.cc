@@ -112,7 +112,7 @@ void Groups::add(JobEntry& job, const JobRecord& record, std::unique_ptr<GroupPl
     group.experiment = std::move(experiment);
     group.principal = record.principal;
     group.experiment_name = record.meta.experiment;
-    group.facts = facts_of(record);
+    group.facts = facts_of(record, std::chrono::seconds(job.lasts));
     group.facts.type = kFirstJobType;
     group.facts.group = record.name;
     group.facts.derived = true;

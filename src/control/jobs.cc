@@ -207,6 +207,7 @@ Json to_json(const JobFacts& facts) {
     if (facts.ports != 0) json.set("ports", facts.ports);
     if (facts.priority != 0) json.set("priority", facts.priority);
     if (facts.stays) json.set("stays", true);
+    if (facts.lasts.count() > 0) json.set("lasts", static_cast<std::int64_t>(facts.lasts.count()));
     json.set("sharer", facts.sharer);
     json.set("created", facts.created.micros);
     if (!facts.base.empty()) json.set("base", facts.base);
@@ -228,14 +229,16 @@ Result<JobFacts> facts_from_json(const Json& json) {
     facts.ports = static_cast<int>(json.at("ports").as_int(facts.nodes > 1 ? 1 : 0));
     facts.priority = static_cast<int>(json.at("priority").as_int());
     facts.stays = json.at("stays").as_bool();
+    facts.lasts = std::chrono::seconds(json.at("lasts").as_int());
     facts.sharer = json.at("sharer").as_string();
     facts.base = json.at("base").as_string();
     if (json.at("own").is_object()) facts.own = json.at("own");
     return facts;
 }
 
-JobFacts facts_of(const JobRecord& job) {
+JobFacts facts_of(const JobRecord& job, Span timeout) {
     JobFacts facts;
+    facts.lasts = std::chrono::ceil<std::chrono::seconds>(timeout);
     facts.compute = job.compute;
     facts.type = job.type;
     facts.nodes = job.node_count;

@@ -70,15 +70,17 @@ struct JobFacts {
     int priority = 0;
     std::string sharer;  // who shares fairly: principal and experiment
     Instant created{};
-    std::string group;       // parent of a child, "" otherwise
-    std::int64_t index = 0;  // of a child
-    bool stays = false;      // it is a replica of a service
-    bool derived = false;    // of a derived child nothing else is stored but when it was created
-    std::string base;        // hash of its task's base; "" = its task is not known yet
+    std::string group;             // parent of a child, "" otherwise
+    std::int64_t index = 0;        // of a child
+    bool stays = false;            // it is a replica of a service
+    std::chrono::seconds lasts{};  // at most, as its definition says; 0: it does not say
+    bool derived = false;  // of a derived child nothing else is stored but when it was created
+    std::string base;      // hash of its task's base; "" = its task is not known yet
     Json own = Json::object();
 };
 Json to_json(const JobFacts& facts);
 Result<JobFacts> facts_from_json(const Json& json);
-JobFacts facts_of(const JobRecord& job);
+// `timeout`: of its task; 0: none, or it is not known yet.
+JobFacts facts_of(const JobRecord& job, Span timeout);
 
 }  // namespace turnout

@@ -111,7 +111,7 @@ void LiveJobs::submit(JobSubmission job, Control::Reply<Put> reply) {
     JobRecord record = record_of(job, {}, clock.now());
     set_task(record, job.task, task);
     compute->second.image = job.task.environment.image;
-    JobEntry& entry = begin(record, facts_of(record), std::move(job.together));
+    JobEntry& entry = begin(record, facts_of(record, job.task.timeout), std::move(job.together));
     entry.base->image = job.task.environment.image;
     owners.bases.store_once(*entry.base, std::move(task.base));
     if (!kind.plan)
@@ -136,8 +136,9 @@ JobEntry& LiveJobs::begin(const JobRecord& record, JobFacts facts, std::vector<W
 
 void LiveJobs::add_child(JobSubmission job, ChildOf of, JobFacts derived) {
     const JobRecord record = record_of(job, std::move(of), clock.now());
-    JobEntry& entry = begin(record, record.derived() ? std::move(derived) : facts_of(record),
-                            std::move(job.together));
+    JobEntry& entry =
+        begin(record, record.derived() ? std::move(derived) : facts_of(record, Span{}),
+              std::move(job.together));
     if (record.derived()) return enqueue(entry);
     entry.state.status = JobStatus::NotStarted;
     turns.gathering.states.insert(*entry.key);
@@ -161,13 +162,14 @@ void LiveJobs::resolve(const std::string& job_key, const Control::TaskOf& task_o
     }
     SplitTask split = owners.kinds.of(record.type).split(*task, record.name);
     set_task(record, *task, split);
-    const JobFacts facts = facts_of(record);
+    const JobFacts facts = facts_of(record, task->timeout);
     turns.gathering.definitions[job_key] = definition_json(record).dump();
     turns.gathering.new_jobs[job_key] = to_json(facts).dump();
     job.base = &owners.bases.take(record.workspace, facts.base);
     owners.bases.store_once(*job.base, std::move(split.base));
     if (!facts.own.members().empty()) job.own = facts.own.dump();
     job.nodes = facts.nodes;
+    job.lasts = static_cast<std::uint32_t>(facts.lasts.count());
     job.ports = facts.ports;
     job.state.status = JobStatus::Queued;
     turns.gathering.states.insert(job_key);
@@ -180,7 +182,7 @@ JobEntry& LiveJobs::add_replica(JobSubmission job) {
     SplitTask task = base_of_children(job.task, "");  // all of a revision have one
     JobRecord record = record_of(job, {}, clock.now());
     set_task(record, job.task, task);
-    JobFacts facts = facts_of(record);
+    JobFacts facts = facts_of(record, Span{});
     facts.stays = true;
     JobEntry& entry = begin(record, std::move(facts), {});
     owners.bases.store_once(*entry.base, std::move(task.base));
@@ -326,6 +328,7 @@ JobEntry& LiveJobs::add(std::string job_key, JobFacts facts, JobState state) {
     job.sharer = sharer;
     job.priority = facts.priority;
     job.stays = facts.stays;
+    job.lasts = static_cast<std::uint32_t>(facts.lasts.count());
     job.nodes = facts.nodes;
     job.ports = facts.ports;
     job.type = facts.type;
@@ -350,6 +353,7 @@ schedule::Demand LiveJobs::demand_of(const JobEntry& job) const {
     demand.account = sharer_of_.at(job.sharer).account;
     demand.order = job.handle;
     demand.alone = job.stays || job.compute->compute.instances;
+    demand.lasts = std::chrono::seconds(job.lasts);
     return demand;
 }
 

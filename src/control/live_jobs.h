@@ -41,6 +41,7 @@ struct JobEntry {
     int priority = 0;
     int nodes = 1;
     int ports = 0;
+    std::uint32_t lasts = 0;  // seconds, at most; 0: that is not said
     JobType type = kFirstJobType;
     bool stays = false;  // it is a replica of a service
     bool waits = false;  // known to the scheduler as waiting

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "control/owners.h"
+#include "model/waiting.h"
 
 namespace turnout::control {
 
@@ -289,8 +290,10 @@ void Nodes::starts(const NodeId& id, const std::string& what) {
     NodeEntry& node = found->second;
     const bool held = waits_for_image(node);
     if (node.node.state != NodeState::Provisioning && !held) return;
-    // An image of many gigabytes takes its time. All else has the time that a node has.
-    if (node.node.state == NodeState::Provisioning && what.starts_with(kPulling))
+    // An image of many gigabytes takes its time, and so does a queue. All else has the time that a
+    // node has.
+    if (node.node.state == NodeState::Provisioning &&
+        (what.starts_with(kPulling) || what.starts_with(kWaiting)))
         node.last_contact = clock.since_boot();
     if (held && node.leases.front().rank == 0) {
         JobEntry& job = *node.leases.front().job;
@@ -303,6 +306,12 @@ void Nodes::starts(const NodeId& id, const std::string& what) {
     if (what.starts_with(kPulling) && what.starts_with(node.starting + ": ")) return;
     if (std::exchange(node.starting, what) != what)
         owners.events.of_node(node.node, "starting", what);
+}
+
+const std::string& NodeEntry::what_keeps_it() const {
+    const bool waits =
+        node.state == NodeState::Provisioning && !connected && starting.starts_with(kWaiting);
+    return waits ? starting : node.problem;
 }
 
 Lease* NodeEntry::find(const ap::AttemptId& id) {
@@ -490,6 +499,27 @@ void Nodes::gone(const NodeId& id) {
     owners.plan.changed(compute);
 }
 
+void Nodes::lost(const NodeId& id, const std::string& why) {
+    const auto found = by_id.find(id);
+    if (found == by_id.end()) return;
+    NodeEntry& node = found->second;
+    if (node.node.state != NodeState::Leaving) {
+        node.node.problem = why;
+        // One that never got so far would be lost like that again.
+        if (node.node.boot_id.empty()) owners.computes.back_off(*node.compute);
+    }
+    gone(id);
+}
+
+void Nodes::ends(const NodeId& id, Span left) {
+    const auto found = by_id.find(id);
+    if (found == by_id.end()) return;
+    const Span now = clock.since_boot();
+    found->second.compute->pool->scheduler.node_ends(found->second.handle,
+                                                     now + std::max(Span{}, left));
+    owners.plan.wanted = true;
+}
+
 void Nodes::take_back_waiting(const NodeEntry& node) {
     for (const Lease& lease : node.leases)
         if (!lease.begun && lease.job->nodes == 1 && !lease.job->state.cancel_requested &&
@@ -556,6 +586,7 @@ std::vector<Node> Nodes::of(const ComputeState& compute) const {
         const NodeEntry& entry = by_id.at(id);
         Node node = entry.node;
         node.connected = entry.connected;
+        node.problem = entry.what_keeps_it();
         if (!entry.leases.empty()) {
             node.job = entry.leases.front().job->name();
             node.attempt = entry.leases.front().attempt;

@@ -45,6 +45,8 @@ struct NodeEntry {
     std::uint64_t bases_sent = 0;
 
     Lease* find(const agent_protocol::AttemptId& id);
+    // For people: its problem, or what it waits for where its provider has it; "": nothing.
+    const std::string& what_keeps_it() const;
 };
 
 class Nodes : Owner {
@@ -62,6 +64,8 @@ public:
     void says(const NodeId& id, const agent_protocol::ToServer& message);
     void failed(const NodeId& id, Error why);
     void gone(const NodeId& id);  // nothing of it runs: frees the slot, ends its attempts
+    void lost(const NodeId& id, const std::string& why);  // the same, of one that nobody let go
+    void ends(const NodeId& id, Span left);               // by itself
     void handle_is(const NodeId& id, Json handle);
     void starts(const NodeId& id, const std::string& what);
     void found(std::uint64_t number, const std::vector<FoundNode>& all);

@@ -26,6 +26,7 @@
 #include "provider/fake/fake_provider.h"
 #include "provider/local/harm.h"
 #include "provider/local/local_provider.h"
+#include "provider/slurm/slurm_provider.h"
 #include "provider/ssh/ssh_provider.h"
 #include "provider/ssh/test_hosts.h"
 
@@ -216,6 +217,76 @@ private:
     static std::string docker(const std::string& words) {
         std::string said;
         FILE* const pipe = popen((command() + " " + words).c_str(), "r");
+        char piece[4096];
+        while (const std::size_t got = fread(piece, 1, sizeof piece, pipe)) said.append(piece, got);
+        pclose(pipe);
+        return said;
+    }
+    std::string root_;
+};
+
+// Pilots of a real Slurm, which `tests/engines/slurm up` starts: see there. Each world has pilots
+// of its own.
+class SlurmWorld : public ProviderWorld {
+public:
+    SlurmWorld() {
+        char path[] = "/tmp/turnout-pilots-XXXXXX";
+        root_ = mkdtemp(path);
+    }
+    ~SlurmWorld() override {
+        if (const std::string name = pilots(); !name.empty()) {
+            (void)slurm("scancel --name=" + name);
+            (void)wait_until([&] { return slurm("squeue -h --name=" + name).empty(); });
+        }
+        (void)remove_tree(root_);
+    }
+    std::unique_ptr<Provider> begin(AsioLoop& loop, ProviderEvents events) override {
+        SlurmProviderOptions options;
+        options.agent = agent_beside();
+        options.server_socket = root_ + "/server.sock";  // where nobody listens
+        options.folder = root_ + "/own";
+        for (char** one = environ; *one; ++one) options.environment.emplace_back(*one);
+        options.node_token = [](const NodeId&) { return Secret("secret"); };
+        options.leaving = Span{};
+        options.fenced = 100ms;
+        auto provider =
+            std::make_unique<SlurmProvider>(loop, std::move(options), std::move(events));
+        EXPECT_TRUE(provider->open());
+        Pool pool;
+        pool.provider = "slurm";
+        pool.settings = settings();
+        provider->set_pools(std::span(&pool, 1));
+        return provider;
+    }
+    int running(const NodeId& node) override {
+        int count = 0;
+        for (const std::string& line :
+             split(slurm("squeue -h -t R -o %k --name=" + pilots()), '\n'))
+            count += line.ends_with(" " + node);
+        return count;
+    }
+    void destroy(const NodeId& node) override {
+        for (const std::string& line :
+             split(slurm("squeue -h -o '%i %k' --name=" + pilots()), '\n'))
+            if (line.ends_with(" " + node))
+                (void)slurm("scancel " + line.substr(0, line.find(' ')));
+    }
+    Json settings() override {
+        return Json::object({{"config", std::getenv("TURNOUT_SLURM_CONF")},
+                             {"folder", std::getenv("TURNOUT_SLURM_FOLDER")},
+                             {"walltime", 600}});
+    }
+
+private:
+    std::string pilots() const {
+        const std::string instance(trim(read_file(root_ + "/own/instance").value_or("")));
+        return instance.empty() ? "" : "turnout-" + instance;
+    }
+    static std::string slurm(const std::string& words) {
+        std::string said;
+        FILE* const pipe = popen(
+            (std::string("SLURM_CONF=") + std::getenv("TURNOUT_SLURM_CONF") + " " + words).c_str(),
+            "r");
         char piece[4096];
         while (const std::size_t got = fread(piece, 1, sizeof piece, pipe)) said.append(piece, got);
         pclose(pipe);
@@ -472,6 +543,7 @@ INSTANTIATE_TEST_SUITE_P(All, ProviderContract,
 std::vector<std::pair<const char*, MakeWorld>> engines() {
     std::vector<std::pair<const char*, MakeWorld>> all;
     if (std::getenv("TURNOUT_DOCKER_SOCKET")) all.emplace_back("docker", &make<ContainerWorld>);
+    if (std::getenv("TURNOUT_SLURM_CONF")) all.emplace_back("slurm", &make<SlurmWorld>);
     return all;
 }
 INSTANTIATE_TEST_SUITE_P(Engines, ProviderContract, ::testing::ValuesIn(engines()),

@@ -27,6 +27,11 @@ struct ProviderEvents {
     std::function<void(const NodeId&, Json)> handle = {};
     // What is done for a node that is not there yet, for people. Where getting one takes steps.
     std::function<void(const NodeId&, std::string)> says = {};
+    // Proof as `gone`, of a node that nobody let go, and what became of it, for people. Where it
+    // can be known at once.
+    std::function<void(const NodeId&, std::string why)> lost = {};
+    // So much time is left to it: then it ends, whatever is on it. Told again when that changes.
+    std::function<void(const NodeId&, Span left)> ends = {};
 };
 
 struct Capabilities {

@@ -233,6 +233,7 @@ void Scheduler::State::put_on(TaskIndex index, const std::vector<NodeEntry*>& on
         change(*node, [&] {
             if (node->tasks.size() <= c.at_a_time()) node->since = now;
             node->tasks.push_back(index);
+            node->used = true;
             node->gang = task.exclusive();
             node->reserved = false;
         });

@@ -58,6 +58,7 @@ struct TaskEntry {
     std::uint32_t size = 1;  // of the subtree
     int nodes = 1;
     int priority = 0;
+    std::uint32_t lasts = 0;  // seconds
     bool alone = false;
     bool out = false;  // a gang that cannot be placed at all: it is not in line
 

@@ -193,6 +193,12 @@ void Scheduler::node_is(Handle handle, NodeIs is, Span now) {
     c.freed.push_back(handle);
 }
 
+void Scheduler::node_ends(Handle handle, Span at) {
+    NodeEntry& node = state_->node(handle);
+    node.ends = at;
+    state_->touch(*node.cluster);
+}
+
 void Scheduler::remove_node(Handle handle) {
     State& s = *state_;
     NodeEntry& node = s.node(handle);
@@ -216,6 +222,7 @@ TaskIndex Scheduler::State::make(Handle handle, Handle in, const Demand& demand)
     task.nodes = demand.nodes;
     task.priority = demand.priority;
     task.alone = demand.alone;
+    task.lasts = static_cast<std::uint32_t>(demand.lasts.count());
     return index;
 }
 

@@ -43,6 +43,8 @@ struct Demand {
     std::uint64_t order = 0;  // of submission; smaller first within one sharer
     bool alone = false;       // it has its node to itself: it waits there behind nobody, and nobody
                               // behind it
+    // For so long its node has to be there, of those that end by themselves; 0: nobody knows.
+    std::chrono::seconds lasts{};
 };
 
 enum class NodeIs { Starting, Ready, Unreachable, Leaving };
@@ -132,6 +134,9 @@ public:
     // Ready: also each time its agent has said Hello, for then it may not know what it was told
     // before.
     void node_is(Handle node, NodeIs is, Span now);
+    // It ends by itself then, whatever is on it. What would not be over by then does not come to
+    // it; where that is what waits, it is let go for one that begins anew.
+    void node_ends(Handle node, Span at);
     void remove_node(Handle node);  // nothing is on it
 
     // ---- decisions ----

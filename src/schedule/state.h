@@ -96,6 +96,8 @@ struct NodeEntry {
     bool reserved = false;  // kept for the gang that its cluster reserves for
     std::vector<TaskIndex> tasks;  // in the order in which it got them
     Span since{};                  // when it got into this state, or what runs on it changed
+    std::optional<Span> ends;      // by itself
+    bool used = false;             // something was on it since it was Ready
     NodeList* in = nullptr;
     NodeList::iterator at;  // its place in `in`: lists are changed by splicing, without allocations
 };
@@ -265,6 +267,9 @@ struct Scheduler::State {
     void release(NodeEntry& node, Decisions& out);
     void set_timer(ClusterEntry& cluster);
     NodeEntry* least_loaded(ClusterEntry& cluster, std::size_t below);
+    // The same of those that are there long enough for that task. Idle ones that are not are let
+    // go, if none of them is.
+    NodeEntry* least_loaded_for(const TaskEntry& task, std::size_t below, Span now, Decisions& out);
 };
 
 }  // namespace turnout::schedule

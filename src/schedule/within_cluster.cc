@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "model/walltime.h"
 #include "schedule/state.h"
 
 namespace turnout::schedule {
@@ -13,6 +14,8 @@ namespace {
 constexpr Span worth_revoking = 10ms;
 // A backlog that has not moved for so long shows that the tasks are not short any more.
 constexpr Span stalled = 500ms;
+// A node that nothing was on yet will not be there for longer if another takes its place.
+constexpr Span fresh = 60s;
 
 }  // namespace
 
@@ -131,11 +134,31 @@ void Scheduler::State::assign(ClusterEntry& c, Span now, Decisions& out) {
     }
 }
 
+NodeEntry* Scheduler::State::least_loaded_for(const TaskEntry& task, std::size_t below, Span now,
+                                              Decisions& out) {
+    ClusterEntry& c = *task.cluster;
+    const auto lasts = [&](const NodeEntry& node, std::size_t load) {
+        if (!node.ends) return true;
+        // Of what takes longer than any of them lives the first try says so.
+        if (!node.used && now - node.since < fresh) return true;
+        const Span before = c.duration.value_or(Span{}) * static_cast<std::int64_t>(load);
+        return now + before + std::chrono::seconds(task.lasts) + kBeforeNodeEnds <= *node.ends;
+    };
+    for (std::size_t load = 0; load < std::min(below, c.by_load.size()); ++load) {
+        NodeList& nodes_of_load = c.by_load[load];
+        for (auto at = nodes_of_load.rbegin(); at != nodes_of_load.rend(); ++at)
+            if (lasts(**at, load)) return *at;
+        if (load == 0)
+            while (!nodes_of_load.empty()) release(*nodes_of_load.front(), out);
+    }
+    return nullptr;
+}
+
 bool Scheduler::State::assign_one(ClusterEntry& c, TaskIndex index, Span now, Decisions& out) {
     // Behind those that run on a node that is to go soon nothing is to wait.
     const std::size_t free = tasks[index].alone ? 1 : c.at_a_time();
-    NodeEntry* node =
-        least_loaded(c, tasks[index].alone ? free : free + (excess() > 0 ? 0 : c.depth()));
+    NodeEntry* node = least_loaded_for(
+        tasks[index], tasks[index].alone ? free : free + (excess() > 0 ? 0 : c.depth()), now, out);
     if ((!node || node->tasks.size() >= free) && c.reserving != no_task &&
         tasks[index].priority > tasks[c.reserving].priority) {
         // It goes before the gang, so it may have one of the gang's nodes.

@@ -1,4 +1,4 @@
-"""Where the engine is that `./test engines` started."""
+"""Where the engines are that `./test engines` started."""
 import os
 
 import pytest
@@ -10,3 +10,11 @@ def docker_socket():
     if not socket:
         pytest.fail("TURNOUT_DOCKER_SOCKET is not set: `./test engines docker` starts a Docker engine")
     return socket
+
+
+@pytest.fixture(scope="session")
+def slurm_conf():
+    config = os.environ.get("TURNOUT_SLURM_CONF")
+    if not config:
+        pytest.fail("TURNOUT_SLURM_CONF is not set: `./test engines slurm` starts a Slurm")
+    return config

@@ -12,6 +12,7 @@
 #include "environment/pythons.h"
 #include "model/compute.h"
 #include "model/more_memory.h"
+#include "model/walltime.h"
 #include "submission/placement.h"
 #include "submission/refusal.h"
 #include "submission/registered.h"
@@ -224,6 +225,21 @@ Result<void> find_environment(const Lookup& lookup, Draft& draft) {
     return refuse(can.error(), "PythonNotAvailable", "environmentId");
 }
 
+// What is longer than any node of its pool lives could never be over.
+Result<void> fits_into_walltime(const Services& services, const Compute& compute,
+                                const TaskSpec& task) {
+    const auto pool = services.control.pool(compute.pool);
+    const auto lives = pool ? walltime_of(pool->pool) : std::nullopt;
+    if (!lives || task.timeout == Span{} || task.timeout + kBeforeNodeEnds <= *lives) return {};
+    return refuse("InvalidArgument",
+                  "limits.timeout of " + to_words(task.timeout) +
+                      " is longer than a node of pool '" + compute.pool +
+                      "' lives: its walltime is " + to_words(*lives) + ", of which " +
+                      to_words(kBeforeNodeEnds) +
+                      " are for outputs; expected less, or a compute of another pool",
+                  "limits.timeout");
+}
+
 Result<void> find_compute(const Lookup& lookup, Draft& draft) {
     const std::string& compute = draft.compute;
     TaskSpec& task = draft.task;
@@ -253,6 +269,7 @@ Result<void> find_compute(const Lookup& lookup, Draft& draft) {
                               "resources.instanceCount");
             TURNOUT_TRY(
                 submission::check_instance_type(draft.instance_type, compute, found->vm_size));
+            TURNOUT_TRY(fits_into_walltime(lookup.services, *found, task));
             if (const std::string why =
                     lookup.services.control.unusable(lookup.workspace.id, compute);
                 !why.empty())

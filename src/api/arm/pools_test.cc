@@ -93,6 +93,32 @@ TEST(PoolsOfComputes, UsageIsThePoolsOwn) {
     }
 }
 
+// What could never be over is refused at once.
+TEST(PoolsOfComputes, AJobThatIsLongerThanItsNodesLiveIsRefused) {
+    Control::Settings settings = with_big();
+    settings.pools.back().settings = Json::object({{"walltime", 3600}});
+    World world(settings);
+    ASSERT_EQ(world.send("PUT", "/computes/cc", cluster("big")).status, 201);
+    const auto job = [](const char* timeout) {
+        return Json::object(
+            {{"properties", Json::object({{"jobType", "Command"},
+                                          {"command", "true"},
+                                          {"environmentId",
+                                           "azureml://registries/azureml/environments/"
+                                           "sklearn-1.5/labels/latest"},
+                                          {"limits", Json::object({{"jobLimitsType", "Command"},
+                                                                   {"timeout", timeout}})},
+                                          {"computeId", "cc"}})}});
+    };
+    const Reply refused = world.send("PUT", "/jobs/j", job("PT1H"));
+    EXPECT_EQ(refused.status, 400) << refused.text;
+    EXPECT_NE(refused.message().find("its walltime is 1 h"), std::string::npos)
+        << refused.message();
+    EXPECT_EQ(refused.json.at("error").at("target").as_string(), "properties.limits.timeout");
+    EXPECT_EQ(world.send("PUT", "/jobs/j", job("PT59M")).message().find("walltime"),
+              std::string::npos);
+}
+
 // In a server that has lost the pool from its file: nothing new comes to the compute, and it says
 // why.
 TEST(PoolsOfComputes, OneWithoutItsPoolIsUnusableAndSaysSo) {
