@@ -172,9 +172,8 @@ void Control::set_slots(const std::string& pool, int slots, Reply<void> reply) {
 }
 
 void Control::set_pools(std::vector<Pool> pools, Reply<void> reply) {
-    input(std::move(reply), [&](auto& all, Reply<void> to) {
-        all.pools.describe(std::move(pools), std::move(to));
-    });
+    input(std::move(reply),
+          [&](auto& all, Reply<void> to) { all.pools.describe(std::move(pools), std::move(to)); });
 }
 
 void Control::change_quota(QuotaOwner owner, const QuotaChange& change, Reply<void> reply) {

@@ -240,9 +240,9 @@ public:
         set_slots(std::string(kDefaultPool), slots, std::move(reply));
     }
     void set_slots(const std::string& pool, int slots, Reply<void> reply);
-    // Which pools there are, from now on; the default one is there in any case. What a node was told
-    // when it was asked for stays. Slots that were set are kept as long as the description says
-    // what it said then. Conflict, "PoolInUse": one that computes are in is not among them; nothing
+    // Which pools there are, from now on; the default one is there in any case. What a node was
+    // told when it was asked for stays; slots that were set do as long as the description says what
+    // it said then. Conflict, "PoolInUse": one that computes are in is not among them, so nothing
     // changed. Whoever says it keeps the pools: the next start begins with those of its settings.
     void set_pools(std::vector<Pool> pools, Reply<void> reply);
     // ---- quotas: what users and workspaces may have at a time. Jobs that may not begin wait, and

@@ -52,8 +52,8 @@ Failure pool_in_use(const std::string& name, std::vector<std::string> computes) 
 Pools::Pools(Owners& all) : Owner(all), described_(all.settings.pools) {}
 
 std::string Pools::called(const std::string& name) const {
-    const bool several = std::ranges::any_of(
-        described_, [](const Pool& pool) { return pool.name != kDefaultPool; });
+    const bool several =
+        std::ranges::any_of(described_, [](const Pool& pool) { return pool.name != kDefaultPool; });
     return several ? "pool '" + name + "'" : "the pool";
 }
 

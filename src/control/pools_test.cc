@@ -298,8 +298,7 @@ TEST(ControlPools, OneThatIsAddedIsThereAtOnce) {
     EXPECT_EQ(w.control->waiting_for("ws", "b"), "no free slot in the pool: all 1 are in use");
     EXPECT_EQ(describe(w, {pool("big", 1)}), "ok");
     EXPECT_EQ(w.control->pool_names(), (std::vector<std::string>{"big", "local"}));
-    EXPECT_EQ(w.control->waiting_for("ws", "b"),
-              "no free slot in pool 'local': all 1 are in use")
+    EXPECT_EQ(w.control->waiting_for("ws", "b"), "no free slot in pool 'local': all 1 are in use")
         << "now that there are several it has a name";
     w.put(Pools::in_pool("there", "big", 9));
     w.submit("c", "there");
