@@ -23,6 +23,7 @@
 #include "io/loop.h"
 #include "model/author.h"
 #include "model/compute.h"
+#include "model/pool.h"
 #include "store/turns.h"
 
 namespace turnout {
@@ -145,6 +146,8 @@ struct Services {
     // {reachable, message, hostKey, os, system, cores, memoryBytes, gpus, python, …}.
     std::function<Result<AttachedMachine>(const MachineWanted&)> machine_of = {};
     std::function<Task<Json>(const AttachedMachine&)> check_machine = {};
+    // Those of a pool of other machines that somebody has looked at; none: nothing is known.
+    std::function<std::vector<ServerInfo::Machine>(const Pool&)> machines_of = {};
 };
 
 // The drills that need nothing of a provider (arm/drills.cc).
