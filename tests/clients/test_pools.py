@@ -173,6 +173,34 @@ def test_many_at_once_and_a_server_that_dies_leave_a_whole_file(own_server):
     assert pools(own_server)["p1"]["slots"] == 2
 
 
+def test_what_was_answered_outlives_a_server_that_is_killed_at_any_moment(own_server):
+    file = own_server.data / "pools.yaml"
+    file.write_text(FILE)
+    own_server.turnout("pool", "reload")
+    there = {"local", "night"}
+    for life in range(4):
+        answered, begun = set(), set()
+
+        def keep_adding():
+            for number in range(40):
+                name = f"p{life}-{number}"
+                begun.add(name)
+                if own_server.turnout("pool", "add", name, "--slots", "1", check=False).returncode != 0:
+                    return
+                answered.add(name)
+
+        adding = threading.Thread(target=keep_adding)
+        adding.start()
+        eventually("some were added", lambda: len(answered) > life, interval=0.003)
+        own_server.kill()
+        adding.join()
+        assert file.read_text().startswith(FILE)
+        own_server.start()
+        now = set(pools(own_server))
+        assert there | answered <= now <= there | begun, (there | answered) - now
+        there = now
+
+
 def test_check_goes_to_this_machine_too(module_server):
     (local,) = json.loads(module_server.turnout("pool", "check", "local", "-o", "json").stdout)
     (here,) = local["hosts"]
