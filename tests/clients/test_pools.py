@@ -7,6 +7,7 @@ import urllib.request
 
 import pytest
 from conftest import eventually
+from hosts import Hosts, user
 from test_people import Person
 
 FILE = """\
@@ -210,6 +211,41 @@ def test_check_goes_to_this_machine_too(module_server):
     assert "pool 'local': this machine works: Linux " in module_server.turnout("pool", "check").stderr
     done = module_server.turnout("pool", "check", "lokal", check=False)
     assert done.returncode == 3 and "did you mean 'local'?" in done.stderr
+
+
+def test_machines_by_ssh_are_added_verified_and_removed_while_the_server_runs(own_server):
+    hosts = Hosts(2)
+    try:
+        places = lambda some: "settings.hosts=[" + ", ".join(f"{{address: 127.0.0.1, port: {host.port}, folder: {host.folder}}}" for host in some) + "]"
+        settings = (f"settings.user={user()}", f"settings.key={hosts.root}/id")
+        added = own_server.turnout("pool", "add", "lab", "--provider", "ssh", "--set", *settings, places(hosts.all[:1]), "-o", "json")
+        assert json.loads(added.stdout)["slots"] == 1
+        (lab,) = json.loads(own_server.turnout("pool", "check", "lab", "-o", "json").stdout)
+        assert lab["in_the_file"] == "as it is" and lab["hosts"][0]["reachable"] and lab["hosts"][0]["agent_starts"], lab
+        own_server.turnout("compute", "create", "-n", "far", "--type", "amlcompute", "--location", "lab", "--size", "STANDARD_A1_v2", "--max-instances", "2")
+        done = own_server.turnout("verify", "--targets", "far", "-o", "json")
+        (row,) = json.loads(done.stdout)
+        assert row["verdict"] == "keeps what it claims" and row["restart_after"] == "preempt", (row, done.stderr)
+
+        # A host more, by the file: a job that waits for it gets it.
+        first, second = job(own_server, "far", "sleep 600"), job(own_server, "far", "sleep 600")
+        eventually("one runs", lambda: "Running" in (status(own_server, first), status(own_server, second)))
+        assert "all 1 are in use" in own_server.turnout("job", "explain", second, "-o", "table").stdout
+        file = own_server.data / "pools.yaml"
+        one = f"        - address: 127.0.0.1\n          port: {hosts.all[0].port}\n          folder: {hosts.all[0].folder}\n"
+        assert one in file.read_text(), file.read_text()
+        file.write_text(file.read_text().replace(one, one + one.replace(str(hosts.all[0].port), str(hosts.all[1].port)).replace(str(hosts.all[0].folder), str(hosts.all[1].folder))))
+        own_server.turnout("pool", "reload")
+        eventually("both run", lambda: status(own_server, first) == status(own_server, second) == "Running")
+        assert all(host.nodes() for host in hosts.all)
+
+        own_server.turnout("job", "cancel", first, second)
+        own_server.turnout("compute", "delete", "far")
+        eventually("the compute is gone", lambda: pools(own_server)["lab"]["computes"] == 0)
+        own_server.turnout("pool", "remove", "lab")
+        assert set(pools(own_server)) == {"local"}
+    finally:
+        hosts.end()
 
 
 def test_what_describes_pools_is_for_owners(own_server, tmp_path):
