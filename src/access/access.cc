@@ -81,11 +81,13 @@ std::span<const Role> built_in_roles() {
     static const std::vector<Role> roles = {
         {"Owner", "Everything, with people and their roles.", {"*"}},
         {"Contributor",
-         "Everything but people, their tokens, roles and quotas, and the audit.",
+         "Everything but people, their tokens, roles and quotas, the audit, and which pools there "
+         "are.",
          {"*"},
          {"Microsoft.Authorization/*/write", "Microsoft.Authorization/*/delete",
           "Turnout/users/write", "Turnout/tokens/write", "Turnout/tokens/delete",
-          std::string(action::kWriteQuotas), std::string(action::kReadAudit)}},
+          std::string(action::kWriteQuotas), std::string(action::kReadAudit),
+          std::string(action::kDescribePools)}},
         {"Reader",
          "Looks at everything but the audit, and changes nothing.",
          {"*/read"},

@@ -63,6 +63,8 @@ TEST(Access, RolesDoWhatTheirNameSays) {
         {"Contributor", action::kWriteTokens, false},
         {"Contributor", action::kDeleteTokens, false},
         {"Contributor", action::kWriteQuotas, false},
+        {"Contributor", action::kWritePools, true},
+        {"Contributor", action::kDescribePools, false},
         {"Reader", action::kReadQuotas, true},
         {"AzureML Data Scientist", action::kWriteQuotas, false},
         {"Reader", action::kReadJobs, true},

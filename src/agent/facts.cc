@@ -112,17 +112,6 @@ bool answers(const std::string& path) {
            connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
 }
 
-// Docker has a daemon, which has to be there and let us in; Podman has none.
-std::string find_engine(const environment::Settings& settings, const FactSources& sources) {
-    if (!environment::find_program("docker", settings).empty()) {
-        const std::string host = environment::variable(settings, "DOCKER_HOST");
-        if (host.empty() ? answers(sources.docker_socket)
-                         : !host.starts_with("unix://") || answers(host.substr(7)))
-            return "docker";
-    }
-    return environment::find_program("podman", settings).empty() ? "" : "podman";
-}
-
 // nvidia-smi may hang where the driver does.
 std::vector<Gpu> ask_for_gpus(const environment::Settings& settings) {
     const std::string program = environment::find_program("nvidia-smi", settings);
@@ -162,6 +151,17 @@ std::vector<Gpu> ask_for_gpus(const environment::Settings& settings) {
 }
 
 }  // namespace
+
+// Docker has a daemon, which has to be there and let us in; Podman has none.
+std::string find_engine(const environment::Settings& settings, const FactSources& sources) {
+    if (!environment::find_program("docker", settings).empty()) {
+        const std::string host = environment::variable(settings, "DOCKER_HOST");
+        if (host.empty() ? answers(sources.docker_socket)
+                         : !host.starts_with("unix://") || answers(host.substr(7)))
+            return "docker";
+    }
+    return environment::find_program("podman", settings).empty() ? "" : "podman";
+}
 
 std::vector<Gpu> find_gpus(const environment::Settings& settings, const FactSources& sources) {
     const auto devices = list_directory(sources.proc + "/driver/nvidia/gpus");

@@ -21,6 +21,9 @@ struct FactSources {
 std::vector<agent_protocol::Gpu> find_gpus(const environment::Settings& settings,
                                            const FactSources& sources = {});
 
+// "docker" if its daemon is there and lets us in, "podman" if that is there; "" for none.
+std::string find_engine(const environment::Settings& settings, const FactSources& sources = {});
+
 // All but the GPUs. Blocking. `folder`: of the node.
 agent_protocol::Facts find_facts(const environment::Settings& settings, const std::string& folder,
                                  const FactSources& sources = {});

@@ -84,6 +84,10 @@ constexpr Row kRows[] = {
     {"GET", "/turnout/pools/{name}", Where::Server, kReadPools},
     {"GET", "/turnout/pools/{name}/drills", Where::Server, kReadPools},
     {"POST", "/turnout/pools/check", Where::Server, kReadPools},
+    {"POST", "/turnout/pools/reload", Where::Server, kWritePools},
+    {"PUT", "/turnout/pools/{name}", Where::Server, kDescribePools},
+    {"DELETE", "/turnout/pools/{name}", Where::Server, kDescribePools},
+    {"GET", "/turnout/capabilities", Where::Own, ""},
     {"GET", "/turnout/space", Where::Server, kReadServer},
     {"POST", "/turnout/prune", Where::Server, kPrune},
     // ---- workspaces

@@ -23,6 +23,7 @@
 #include "io/loop.h"
 #include "model/author.h"
 #include "model/compute.h"
+#include "model/pool.h"
 #include "store/turns.h"
 
 namespace turnout {
@@ -147,6 +148,8 @@ struct Services {
     std::function<Task<Json>(const AttachedMachine&)> check_machine = {};
     // The machine that carries all nodes of that pool, as far as it is known.
     std::function<ServerInfo::Machine(const Pool&)> machine_of_pool = {};
+    // Those of a pool of other machines that somebody has looked at; none: nothing is known.
+    std::function<std::vector<ServerInfo::Machine>(const Pool&)> machines_of = {};
 };
 
 // The drills that need nothing of a provider (arm/drills.cc).

@@ -11,10 +11,12 @@ namespace {
 
 constexpr std::array<JobKindRow, kJobTypeCount> kJobKindRows{{
     {.type = JobType::Command,
+     .needs = &resources::Abilities::train,
      .resolve = arm::resolve_command,
      .show = arm::show_command,
      .show_page = portal::show_outputs},
     {.type = JobType::Sweep,
+     .needs = &resources::Abilities::sweep,
      .resolve = arm::resolve_sweep,
      .show = arm::show_sweep,
      .show_page = portal::show_trials},

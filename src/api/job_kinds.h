@@ -7,6 +7,7 @@
 #include "base/result.h"
 #include "control/control.h"
 #include "model/job.h"
+#include "resources/compute_types.h"
 
 namespace turnout::api {
 
@@ -19,6 +20,7 @@ struct PageData;
 
 struct JobKindRow {
     JobType type;
+    resources::Ability needs;  // of the compute that it runs on
     // A definition, and what it names, to what control is asked for (arm/job_resolution.h).
     Result<JobSubmission> (*resolve)(const arm::Lookup& lookup, JobType type,
                                      const Json& properties);

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "agent/facts.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "environment/pythons.h"
@@ -149,6 +150,7 @@ Result<Json> look(const std::string& root) {
     const std::string own = own_executable();
     settings.beside = own.substr(0, own.rfind('/'));
     found.set("uv", environment::find_uv(settings));
+    found.set("containerEngine", agent::find_engine(settings));
     if (const Result<std::uint64_t> free = free_space(root))
         found.set("freeBytes", static_cast<std::int64_t>(*free));
 

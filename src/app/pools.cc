@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/task.h"
@@ -39,9 +40,16 @@ Provider* ServerPools::provider(const std::string& name) const {
     return found == providers_.end() ? nullptr : found->second;
 }
 
+Result<std::string> ServerPools::text_of_file() const {
+    if (::access(file_.c_str(), F_OK) != 0) return std::string();
+    return read_file(file_);
+}
+
 Result<std::vector<Pool>> ServerPools::read() const {
-    if (::access(file_.c_str(), F_OK) != 0) return read_pools("", file_, kinds_);
-    const std::string text = TURNOUT_TRY(read_file(file_));
+    return read(TURNOUT_TRY(text_of_file()));
+}
+
+Result<std::vector<Pool>> ServerPools::read(const std::string& text) const {
     std::vector<Pool> pools = TURNOUT_TRY(read_pools(text, file_, kinds_));
     for (Pool& pool : pools) {
         const auto hosts = hosts_.find(pool.provider);
@@ -85,6 +93,19 @@ Task<Json> ServerPools::check_machine(AttachedMachine machine) const {
     if (hosts == hosts_.end()) co_return Json::object({{"reachable", false}});
     Json found = co_await hosts->second.check(machine.settings);
     co_return found.items().empty() ? Json::object({{"reachable", false}}) : found.items().front();
+}
+
+std::vector<api::ServerInfo::Machine> ServerPools::machines_of(const Pool& pool) const {
+    std::vector<api::ServerInfo::Machine> machines;
+    const auto hosts = hosts_.find(pool.provider);
+    if (hosts == hosts_.end() || !hosts->second.describe) return machines;
+    const Json described = hosts->second.describe(pool.settings);
+    for (const Json& one : described.items())
+        if (one.at("cores").is_int())
+            machines.push_back({static_cast<int>(one.at("cores").as_int()),
+                                static_cast<double>(one.at("memoryBytes").as_int()) / (1 << 30),
+                                static_cast<int>(one.at("gpus").as_int())});
+    return machines;
 }
 
 void ServerPools::clear_machine(const std::string& workspace, const std::string& compute,
@@ -193,21 +214,27 @@ Json ServerPools::describe(const Control::PoolView& view) const {
             for (auto& [name, value] : variables->members()) value = Json("***");
         json.set("settings", std::move(settings));
     }
-    if (const auto hosts = hosts_.find(view.pool.provider); hosts != hosts_.end())
+    if (const auto hosts = hosts_.find(view.pool.provider);
+        hosts != hosts_.end() && hosts->second.describe)
         json.set("hosts", hosts->second.describe(view.pool.settings));
     return json;
 }
 
-Task<Result<http::Response>> ServerPools::check(Control& control) {
+Task<Result<http::Response>> ServerPools::check(Control& control, std::string only) const {
     TURNOUT_CO_TRY(const std::vector<Pool> pools, read());
     Json body = Json::object({{"file", file_}, {"found", ::access(file_.c_str(), F_OK) == 0}});
+    std::map<std::string, std::string> change;
+    const Json all = changes(control, pools);
+    for (const Json& one : all.items())
+        change[one.at("name").as_string()] = one.at("change").as_string();
     Json list = Json::array();
     std::set<std::string> used;
     for (const Pool& pool : pools) {
+        if (!only.empty() && pool.name != only) continue;
         used.insert(pool.provider);
         const auto now = control.pool(pool.name);
         const bool there = now && !now->missing;
-        list.push(Json::object(
+        Json one = Json::object(
             {{"name", pool.name},
              {"provider", pool.provider},
              {"slots", there && now->pool.slots == pool.slots
@@ -216,27 +243,32 @@ Task<Result<http::Response>> ServerPools::check(Control& control) {
              {"image", name_of(pool.image)},
              {"isolation", name_of(pool.isolation)},
              {"pricePerHour", prices_of(pool)},
-             {"atNextStart", !there              ? "new"
-                             : now->pool == pool ? "as it is"
-                                                 : "changed"}}));
+             {"inTheFile", change.contains(pool.name) ? change[pool.name] : "as it is"}});
+        if (const auto hosts = hosts_.find(pool.provider);
+            hosts != hosts_.end() && hosts->second.check) {
+            Json found = co_await hosts->second.check(pool.settings);
+            one.set("hosts", std::move(found));
+        }
+        list.push(std::move(one));
     }
     for (const Control::PoolView& view : control.pools())
-        if (!view.attached && std::ranges::find(pools, view.pool.name, &Pool::name) == pools.end())
+        if (!view.attached && (only.empty() || view.pool.name == only) &&
+            std::ranges::find(pools, view.pool.name, &Pool::name) == pools.end())
             list.push(Json::object(
                 {{"name", view.pool.name},
                  {"provider", view.pool.provider},
-                 {"atNextStart", view.computes == 0 ? std::string("gone")
-                                                    : "missing: " + std::to_string(view.computes) +
-                                                          (view.computes == 1 ? " compute gets"
-                                                                              : " computes get") +
-                                                          " no nodes then"}}));
-    for (Json& one : list.items())
-        for (const Pool& pool : pools)
-            if (const auto hosts = hosts_.find(pool.provider);
-                hosts != hosts_.end() && one.at("name").as_string() == pool.name) {
-                Json found = co_await hosts->second.check(pool.settings);
-                one.set("hosts", std::move(found));
-            }
+                 {"inTheFile", view.computes == 0
+                                   ? std::string("gone")
+                                   : "missing: " + std::to_string(view.computes) +
+                                         (view.computes == 1 ? " compute is" : " computes are") +
+                                         " in it"}}));
+    if (!only.empty() && list.items().empty()) {
+        std::vector<std::string> known;
+        for (const Pool& pool : pools) known.push_back(pool.name);
+        co_return not_found("there is no pool '" + only.substr(0, 64) + "'" +
+                                did_you_mean(only, known, ": there is " + join(known, ", ")),
+                            "pool");
+    }
     body.set("pools", std::move(list));
     Json answers = Json::array();
     for (const std::string& name : used) {
@@ -262,12 +294,24 @@ Task<Result<http::Response>> ServerPools::check(Control& control) {
     co_return api::json_response(200, body);
 }
 
-void ServerPools::add_routes(api::Router& router, Control& control) {
+void ServerPools::add_routes(api::Router& router, api::Services& services,
+                             std::function<Result<void>()> announce) {
+    Control& control = services.control;
+    announce_ = std::move(announce);
+    for (const Control::PoolView& view : control.pools())
+        if (view.pool.isolation == Isolation::WorkspaceUid) isolated_.insert(view.pool.name);
+    if (auto users = users_of(in_use(control))) users_ = std::move(*users);
+    add_change_routes(router, services);
     router.add("GET", "/turnout/pools", api::Access::User,
                [this, &control](api::Call&) -> Task<Result<http::Response>> {
                    Json all = Json::array();
                    for (const Control::PoolView& view : control.pools()) all.push(describe(view));
-                   co_return api::json_response(200, Json::object({{"value", std::move(all)}}));
+                   Json body = Json::object({{"value", std::move(all)}, {"file", file_}});
+                   if (const auto pools = read())
+                       body.set("changes", changes(control, *pools));
+                   else
+                       body.set("fault", pools.error().message);
+                   co_return api::json_response(200, body);
                });
     router.add("GET", "/turnout/pools/{name}", api::Access::User,
                [this, &control](api::Call& call) -> Task<Result<http::Response>> {
@@ -302,7 +346,9 @@ void ServerPools::add_routes(api::Router& router, Control& control) {
             co_return api::json_response(200, Json::object({{"value", std::move(all)}}));
         });
     router.add("POST", "/turnout/pools/check", api::Access::User,
-               [this, &control](api::Call&) { return check(control); });
+               [this, &control](api::Call& call) {
+                   return check(control, std::string(call.query_value("pool")));
+               });
 }
 
 }  // namespace turnout

@@ -1,8 +1,11 @@
-// The pools of a server: read from its pools.yaml, shown and checked.
+// The pools of a server: read from its pools.yaml, shown, checked, and changed while it runs.
 #pragma once
 
 #include <functional>
 #include <map>
+#include <optional>
+#include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,6 +14,7 @@
 #include "model/pool.h"
 #include "provider/local/users.h"
 #include "provider/provider.h"
+#include "store/turns.h"
 
 namespace turnout {
 
@@ -29,6 +33,8 @@ public:
         std::function<Result<AttachedMachine>(const MachineWanted&, const std::vector<Pool>&)>
             attach;
         std::function<Task<std::string>(const Json& settings, bool used)> clear;
+        // Its pools are these from now on; at the start it is told apart.
+        std::function<void(std::span<const Pool> pools)> use;
     };
     void add(std::string name, const resources::Description& settings, bool one_machine,
              Provider& provider, Hosts hosts = {});
@@ -41,6 +47,8 @@ public:
     // For a machine that is to be attached; `control` has the pools that may describe it.
     Result<AttachedMachine> machine_of(const MachineWanted& wanted, const Control& control) const;
     Task<Json> check_machine(AttachedMachine machine) const;
+    // Those of its machines that somebody has looked at.
+    std::vector<api::ServerInfo::Machine> machines_of(const Pool& pool) const;
     void clear_machine(const std::string& workspace, const std::string& compute,
                        const AttachedMachine& machine, Control& control) const;
     // What the pools that keep workspaces apart say of their users, which are the same for all;
@@ -51,13 +59,35 @@ public:
     static std::string missing(const Control& control);
     // As whom jobs run on this machine, for people.
     static std::string who_runs(const Control& control);
-    void add_routes(api::Router& router, Control& control);
+    // `announce`: says anew how many slots there are. All that it is given outlives every call.
+    void add_routes(api::Router& router, api::Services& services,
+                    std::function<Result<void>()> announce);
 
 private:
+    Result<std::vector<Pool>> read(const std::string& text) const;
+    Result<std::string> text_of_file() const;  // "" where there is none
     Json describe(const Control::PoolView& view) const;
-    Task<Result<http::Response>> check(Control& control);
+    // Of that pool alone, unless `name` is "".
+    Task<Result<http::Response>> check(Control& control, std::string name) const;
+
+    // ---- while the server runs (pool_changes.cc): one change at a time ----
+    void add_change_routes(api::Router& router, api::Services& services);
+    Task<Result<http::Response>> add_pool(api::Services& services, api::Call& call);
+    Task<Result<http::Response>> remove_pool(api::Services& services, api::Call& call);
+    Task<Result<http::Response>> reload(api::Services& services);
+    // Conflict or FailedPrecondition, and why: not while the server runs.
+    Result<void> may_take(api::Services& services, const std::vector<Pool>& pools) const;
+    Task<Result<void>> take(Control& control, std::vector<Pool> pools);
+    Task<Result<void>> write(Loop& loop, std::string before, std::string after) const;
+    static std::vector<Pool> in_use(const Control& control);
+    // Of the pools that would become others: {name, change}.
+    static Json changes(const Control& control, const std::vector<Pool>& to);
 
     std::string file_;
+    std::function<Result<void>()> announce_;
+    std::set<std::string> isolated_;  // pools with `isolation: workspace_uid`, at the start
+    std::optional<UsersSettings> users_;
+    Turns turns_;
     std::vector<PoolProvider> kinds_;
     std::map<std::string, Provider*> providers_;
     std::map<std::string, Hosts> hosts_;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,6 +32,7 @@
 #include "app/environment_tools.h"
 #include "app/instance.h"
 #include "app/listeners.h"
+#include "app/local_check.h"
 #include "app/login_sources.h"
 #include "app/operator_routes.h"
 #include "app/pools.h"
@@ -250,18 +252,24 @@ Result<void> Server::open() {
     ssh_ = std::make_unique<SshProvider>(loop_, std::move(ssh), reports);
     containers_ = std::make_unique<ContainerProvider>(loop_, std::move(containers), reports);
     slurm_ = std::make_unique<SlurmProvider>(loop_, std::move(slurm), reports);
-    pools_->add("local", local_settings(), true, *provider_);
+    pools_->add("local", local_settings(), true, *provider_, {.check = [this](const Json&) {
+                    return check_this_machine(loop_, instance_.agent_executable(),
+                                              instance_.folder);
+                }});
     pools_->add("ssh", ssh_settings(), false, *ssh_,
                 {ssh_slots, [this](const Json& settings) { return ssh_->describe(settings); },
                  [this](const Json& settings) { return ssh_->check(settings); }, ssh_machine,
-                 [this](const Json& settings, bool used) { return ssh_->clear(settings, used); }});
+                 [this](const Json& settings, bool used) { return ssh_->clear(settings, used); },
+                 [this](std::span<const Pool> pools) { ssh_->set_pools(pools); }});
     pools_->add(
         "container", container_settings(), true, *containers_,
         {.describe = [this](const Json& settings) { return containers_->describe(settings); },
-         .check = [this](const Json& settings) { return containers_->check(settings); }});
+         .check = [this](const Json& settings) { return containers_->check(settings); },
+         .use = [this](std::span<const Pool> pools) { containers_->set_pools(pools); }});
     pools_->add("slurm", slurm_settings(), true, *slurm_,
                 {.describe = [this](const Json& settings) { return slurm_->describe(settings); },
-                 .check = [this](const Json& settings) { return slurm_->check(settings); }});
+                 .check = [this](const Json& settings) { return slurm_->check(settings); },
+                 .use = [this](std::span<const Pool> pools) { slurm_->set_pools(pools); }});
     effects_.tick_at = [this](Span at) {
         if (std::exchange(tick_due_, true)) return;
         loop_.after(std::max(Span{}, at - clock_.since_boot()), [this] {
@@ -424,7 +432,8 @@ void Server::add_routes() {
     api::add_audit_routes(router_, *services_);
     services_->vault = vault_.get();
     api::add_secret_routes(router_, *services_, *vault_);
-    pools_->add_routes(router_, *control_);
+    services_->machines_of = [this](const Pool& pool) { return pools_->machines_of(pool); };
+    pools_->add_routes(router_, *services_, [this] { return announcement_->say(); });
     operator_routes_ = std::make_unique<OperatorRoutes>(loop_, *control_, *pools_,
                                                         [this] { return announcement_->say(); });
     operator_routes_->add_to(router_);

@@ -334,6 +334,19 @@ std::vector<Command> build_table() {
            false}},
          check_audit},
 
+        {{"verify"},
+         "Runs probe jobs on each compute, and says whether it does what it claims.\nEach has "
+         "code, "
+         "an environment, an input, an output, a metric and a log that are held against what came "
+         "of it; one is canceled, and one has its node taken away and begins again. Ends with 1 if "
+         "a "
+         "compute breaks what it claims.",
+         {{"--targets", "", "NAME", "Only this compute, or `serverless`; all if absent.", true},
+          {"--environment", "", "ENVIRONMENT",
+           "Of the probe jobs, as a job's YAML says it; the machine's own Python if absent.",
+           false},
+          {"--timeout", "", "SECONDS", "For each wait; 300 if absent.", false}},
+         verify},
         {{"drill", "list"},
          "Lists the drills that a pool's nodes can have, and who does them.",
          {{"--pool", "", "NAME", "The pool; `local` if absent.", false}},
@@ -399,9 +412,14 @@ std::vector<Command> build_table() {
          compute_ledger},
         {{"compute", "list-nodes"}, "Lists the nodes of a cluster.", {kName}, compute_list_nodes},
         {{"compute", "list-sizes"},
-         "Lists VM sizes.",
-         {{"--location", "-l", "REGION", "Region.", false}},
+         "Lists VM sizes, and which of them a machine of the pool holds, as far as that is known.",
+         {{"--location", "-l", "POOL", "A pool, or a region, which means this machine.", false}},
          compute_list_sizes},
+        {{"compute", "capabilities"},
+         "Shows what each type of compute can do: jobs, GPUs, sweeps, AutoML, pipelines; whether "
+         "it is created or attached.",
+         {},
+         compute_capabilities},
         {{"compute", "list-usage"},
          "Lists usage against limits.",
          {{"--location", "-l", "REGION", "Region.", false}},
@@ -416,10 +434,35 @@ std::vector<Command> build_table() {
          {},
          pool_list},
         {{"pool", "show"}, "Shows a pool, and the computes that are in it.", {kName}, pool_show},
-        {{"pool", "check"},
-         "Checks pools.yaml in the server's data folder as it is now, asks the providers, and "
-         "tells what the next start changes.",
+        {{"pool", "add"},
+         "Adds a pool to pools.yaml in the server's data folder, and to the server that runs.\nThe "
+         "lines that are there stay as they are. Where the file was changed by hand meanwhile, "
+         "that "
+         "is taken too.",
+         {kName,
+          {"--provider", "", "PROVIDER",
+           "How its nodes are had: local (this machine), ssh, container; local if absent.", false},
+          {"--slots", "", "N", "How many nodes it has room for.", false},
+          {"--set", "", "KEY=VALUE",
+           "One more key of pools.yaml, such as settings.hosts=[gpu1,gpu2] or lost_node_time=3600.",
+           true}},
+         pool_add},
+        {{"pool", "remove"},
+         "Takes a pool away, from pools.yaml too.\nRefused while computes are in it. Comments "
+         "above "
+         "it stay.",
+         {kName},
+         pool_remove},
+        {{"pool", "reload"},
+         "Takes pools.yaml as it is now, without a restart.\nA file with a mistake changes "
+         "nothing. "
+         "Nodes that are there keep what they were told.",
          {},
+         pool_reload},
+        {{"pool", "check"},
+         "Checks pools.yaml in the server's data folder as it is now, goes to the machines of its "
+         "pools, or of one, and asks the providers.\nSays what `turnout pool reload` would change.",
+         {kName},
          pool_check},
         {{"pool", "update"},
          "Changes how many nodes a pool has room for, at once and kept.",

@@ -120,6 +120,7 @@ int compute_detach(Context& context);
 int compute_list_nodes(Context& context);
 int compute_list_sizes(Context& context);
 int compute_list_usage(Context& context);
+int compute_capabilities(Context& context);
 
 // ---- every kind of document: environment, data, datastore … (asset_commands.cc) ----
 int asset_create(Context& context);
@@ -142,10 +143,16 @@ int pool_list(Context& context);
 int pool_show(Context& context);
 int pool_check(Context& context);
 int pool_update(Context& context);
+int pool_add(Context& context);
+int pool_remove(Context& context);
+int pool_reload(Context& context);
 
 // ---- what takes space, and how it goes (space_commands.cc) ----
 int show_space(Context& context);
 int prune(Context& context);
+
+// ---- whether computes do what they claim (verify_command.cc) ----
+int verify(Context& context);
 
 // ---- every kind (validate_command.cc) ----
 int validate(Context& context);

@@ -1,6 +1,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/several.h"
+#include "resources/compute_types.h"
 
 namespace turnout::cli {
 
@@ -57,6 +58,10 @@ Result<Json> send_and_wait(Context& context, client::Api& api, std::string metho
 int compute_create(Context& context) {
     Result<Loaded> loaded = load(context, "compute");
     if (!loaded) return context.fail(loaded.error());
+    const bool attach = context.args().command->words.back() == "attach";
+    if (const auto* type = resources::find_compute_type(loaded->description->type))
+        if (const Result<void> made = resources::check_is_made(*type, attach); !made)
+            return context.fail(made.error());
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
     client::Api& api = **opened;
@@ -275,7 +280,17 @@ int list_of_location(Context& context, const char* what, const std::vector<std::
 int compute_list_sizes(Context& context) {
     return list_of_location(
         context, "vmSizes",
-        {"name", "v_cpus", "memory_gb", "gpus", "family", "low_priority_capable"});
+        {"name", "v_cpus", "memory_gb", "gpus", "family", "low_priority_capable", "fits"});
+}
+int compute_capabilities(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<Json> all = (*opened)->get("/turnout/capabilities");
+    if (!all) return context.fail(all.error());
+    std::vector<std::string> columns = {"type"};
+    for (const resources::NamedAbility& one : resources::abilities())
+        columns.emplace_back(one.name);
+    return context.show(in_snake_case(all->at("value")), all->at("value"), columns);
 }
 int compute_list_usage(Context& context) {
     return list_of_location(context, "usages", {"name", "current_value", "limit", "unit"});

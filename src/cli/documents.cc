@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/reference_pages.h"
 #include "client/files.h"
+#include "resources/compute_types.h"
 
 namespace turnout::cli {
 
@@ -107,8 +108,9 @@ std::string manual_page(const std::vector<Command>& commands, const std::string&
 
 int print_reference(Context& context) {
     std::string page = resources::reference_page();
-    page += "\n" + std::string(kCauses) + std::string(kCommandLine) +
-            "## Options of every command\n" + table_of(common_options()) + "\n# Commands\n\n";
+    page += "\n" + resources::capabilities_page() + std::string(kCauses) +
+            std::string(kCommandLine) + "## Options of every command\n" +
+            table_of(common_options()) + "\n# Commands\n\n";
     for (const Command& command : context.commands()) {
         if (command.hidden) continue;
         const std::string operand = command.takes_rest        ? " -- PROGRAM …"

@@ -1,6 +1,7 @@
 // Where nodes come from: the pools of the server.
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/context.h"
 #include "model/pool.h"
 #include "yaml/yaml.h"
 
@@ -23,6 +24,10 @@ std::string host_line(const Json& host) {
         const std::string python = host.at("python").as_string();
         line += python.empty() ? ", no Python" : ", Python " + python;
     }
+    if (host.has("containerEngine")) {
+        const std::string engine = host.at("containerEngine").as_string();
+        line += engine.empty() ? ", no container engine" : ", " + engine;
+    }
     if (host.has("freeBytes")) line += ", " + gb("freeBytes") + " free";
     if (host.has("cgroup")) line += ", control groups " + host.at("cgroup").as_string();
     if (host.has("limits")) {
@@ -40,6 +45,14 @@ std::string host_line(const Json& host) {
     return line;
 }
 
+// What became of pools other than that one, a line each.
+void tell_changes(Context& context, const Json& changes, const std::string& but = "") {
+    for (const Json& one : changes.items())
+        if (one.at("name").as_string() != but)
+            context.note("pool '" + one.at("name").as_string() + "' is " +
+                         one.at("change").as_string());
+}
+
 std::string pool_path(const std::string& name) {
     return "/turnout/pools/" + percent_encode(name);
 }
@@ -51,6 +64,14 @@ int pool_list(Context& context) {
     if (!opened) return context.fail(opened.error());
     const Result<Json> pools = (*opened)->get("/turnout/pools");
     if (!pools) return context.fail(pools.error());
+    const std::string file = pools->at("file").as_string();
+    if (pools->has("fault"))
+        context.note("warning: " + file + " has faults, so it cannot be taken and the next start " +
+                     "will refuse it: " + pools->at("fault").as_string());
+    else if (!pools->at("changes").items().empty())
+        context.note(file +
+                     " was changed: `turnout pool check` tells how, `turnout pool reload` "
+                     "takes it");
     return context.show(in_snake_case(pools->at("value")), pools->at("value"),
                         {"name", "provider", "slots", "nodes", "waiting", "computes", "state"});
 }
@@ -68,7 +89,11 @@ int pool_show(Context& context) {
 int pool_check(Context& context) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
-    const Result<Json> checked = (*opened)->post("/turnout/pools/check");
+    const std::string name =
+        context.args().has("--name") ? context.args().get("--name") : std::string();
+    context.status("going to the machines");
+    const Result<Json> checked = (*opened)->post(
+        "/turnout/pools/check" + (name.empty() ? "" : "?pool=" + percent_encode(name)));
     if (!checked) return context.fail(checked.error());
     const std::string file = checked->at("file").as_string();
     context.note(checked->at("found").as_bool()
@@ -86,7 +111,54 @@ int pool_check(Context& context) {
         for (const Json& host : pool.at("hosts").items())
             context.note("pool '" + pool.at("name").as_string() + "': " + host_line(host));
     return context.show(in_snake_case(checked->at("pools")), *checked,
-                        {"name", "provider", "slots", "image", "isolation", "at_next_start"});
+                        {"name", "provider", "slots", "image", "isolation", "in_the_file"});
+}
+
+int pool_add(Context& context) {
+    const Result<std::string> name = context.name();
+    if (!name) return context.fail(name.error());
+    YamlDocument document;
+    document.file = "the command line";
+    document.value = Json::object();
+    for (const char* const option : {"--provider", "--slots"})
+        if (context.args().has(option))
+            document.value.set(option + 2, yaml_scalar(context.args().get(option)));
+    for (const std::string& assignment : context.args().all("--set"))
+        if (Result<void> set = apply_set(document, assignment); !set)
+            return context.fail(set.error());
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<client::Reply> added = (*opened)->send("PUT", pool_path(*name), &document.value);
+    if (!added) return context.fail(added.error());
+    Json pool = added->body;
+    if (added->status == 200)
+        context.note("pool '" + *name + "' was there already, as it is said here");
+    tell_changes(context, pool.at("changes"), *name);
+    pool.erase("changes");
+    return context.show(in_snake_case(pool), pool);
+}
+
+int pool_remove(Context& context) {
+    const Result<std::string> name = context.name();
+    if (!name) return context.fail(name.error());
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<client::Reply> removed = (*opened)->send("DELETE", pool_path(*name));
+    if (!removed) return context.fail(removed.error());
+    context.note("pool '" + *name + "' is gone, from " + removed->body.at("file").as_string() +
+                 " too");
+    tell_changes(context, removed->body.at("changes"), *name);
+    return 0;
+}
+
+int pool_reload(Context& context) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    const Result<Json> taken = (*opened)->post("/turnout/pools/reload");
+    if (!taken) return context.fail(taken.error());
+    const Json& changes = taken->at("changes");
+    if (changes.items().empty()) context.note("nothing is different");
+    return context.show(in_snake_case(changes), *taken, {"name", "change"});
 }
 
 int pool_update(Context& context) {

@@ -92,7 +92,10 @@ Of the server itself:
 | `GET /turnout/slots`, `PUT /turnout/slots` | How many nodes the pool has room for, how many there are, and how many jobs and trials wait; `{"slots": N}` sets the first, from now on. |
 | `GET /turnout/pools`, `GET /turnout/pools/{name}` | Pools, with their slots, nodes, and how many jobs and trials wait; `PUT /turnout/slots` takes a `pool`. |
 | `GET /turnout/pools/{name}/drills` | What harm can be done to its nodes on purpose, and by whom. |
-| `POST /turnout/pools/check` | Reads `pools.yaml` as it is now: what the next start would change, and what the providers answer. |
+| `PUT /turnout/pools/{name}`, `DELETE /turnout/pools/{name}` | Adds what `pools.yaml` is to say of a pool (its keys, as JSON), to the file and to the server; takes it away. |
+| `POST /turnout/pools/reload` | Takes `pools.yaml` as it is now. |
+| `POST /turnout/pools/check` | Reads `pools.yaml` as it is now: what a reload would change, what the machines are like (`pool`: of one), and what the providers answer. |
+| `GET /turnout/capabilities` | What each type of compute can do, on Azure and here. |
 | `GET /turnout/workspace` | The workspace that is meant where none is named: the oldest. |
 | `GET /turnout/space`, `POST /turnout/prune` | What takes how much space; its removal. |
 | `POST /turnout/drain`, `POST /turnout/resume` | Begins nothing new and stops when what runs has ended; takes that back. |
@@ -124,7 +127,7 @@ puts these scripts and the manual page `turnout(1)` where shells and `man` look 
 | code | meaning |
 |---|---|
 | 0 | It was done. |
-| 1 | A drill did not pass; a job ended badly without an exit code of its own; output could not be written. |
+| 1 | A drill did not pass; a compute breaks what it claims (`turnout verify`); a job ended badly without an exit code of its own; output could not be written. |
 | 2 | What was asked for is not right: an option, a file, a value. The text names the place and what was expected. |
 | 3 | There is no such job, compute, asset …, or (`turnout status`) no server that runs. |
 | 4 | The name exists with another definition, or somebody else changed it. |

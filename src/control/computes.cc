@@ -201,7 +201,8 @@ void Computes::book_waits(ComputeState& compute) {
 std::string Computes::why_unusable(const ComputeState& compute) const {
     if (compute.pool->missing)
         return "pool '" + compute.pool->pool.name +
-               "' is not in pools.yaml any more: put it back and start the server again, or " +
+               "' is not in pools.yaml any more: put it back (`turnout pool reload` takes it), "
+               "or " +
                (compute.compute.instances ? "cancel the job"
                                           : "delete compute '" + compute.compute.name + "'");
     // Those that it has go on.
@@ -300,6 +301,18 @@ void Computes::tell_scheduler() {
 void Computes::node_connected(ComputeState& compute) {
     compute.failures = 0;
     compute.provision_not_before = Span{};
+    hold_provisioning(compute);
+    owners.plan.changed(compute);
+}
+
+void Computes::pool_changed(ComputeState& compute) {
+    const std::optional<double> price = price_of(compute.compute);
+    owners.ledger.price_is(compute, price);
+    compute.price = price;
+    compute.failures = 0;
+    compute.provision_not_before = Span{};
+    compute.unusable.clear();
+    tell_scheduler(compute);
     hold_provisioning(compute);
     owners.plan.changed(compute);
 }

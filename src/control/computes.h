@@ -71,6 +71,8 @@ public:
     void hold_provisioning(ComputeState& compute);  // as long as it or its pool is to wait
     void back_off(ComputeState& compute);
     void node_connected(ComputeState& compute);
+    // Another price, other settings: it is tried again whatever its pool refused before.
+    void pool_changed(ComputeState& compute);
     void cannot_be_had(ComputeState& compute, const std::string& why);
     void book_waits(ComputeState& compute);
     void look_what_it_waits_for(ComputeState& compute);

@@ -172,6 +172,11 @@ void Control::set_slots(const std::string& pool, int slots, Reply<void> reply) {
           [&](auto& all, Reply<void> to) { all.pools.set_slots(pool, slots, std::move(to)); });
 }
 
+void Control::set_pools(std::vector<Pool> pools, Reply<void> reply) {
+    input(std::move(reply),
+          [&](auto& all, Reply<void> to) { all.pools.describe(std::move(pools), std::move(to)); });
+}
+
 void Control::change_quota(QuotaOwner owner, const QuotaChange& change, Reply<void> reply) {
     input(std::move(reply), [&](auto& all, Reply<void> to) {
         all.quotas.change(std::move(owner), change, std::move(to));
@@ -277,6 +282,14 @@ std::optional<Control::PoolView> Control::pool(std::string_view name) const {
     for (PoolView& view : pools())
         if (view.pool.name == name) return std::move(view);
     return std::nullopt;
+}
+
+std::vector<std::pair<std::string, std::string>> Control::computes_of(std::string_view pool) const {
+    std::vector<std::pair<std::string, std::string>> all;
+    for (const auto& [key, compute] : owners_->computes.by_key)
+        if (compute.pool->pool.name == pool)
+            all.emplace_back(compute.compute.workspace, compute.compute.name);
+    return all;
 }
 
 std::vector<std::string> Control::pool_names() const {

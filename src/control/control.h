@@ -18,6 +18,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/json.h"
@@ -111,7 +113,7 @@ class Control {
 public:
     struct Settings {
         int slots = 2;                 // of a pool that does not say, unless others were set
-        std::vector<Pool> pools = {};  // the default pool is there in any case
+        std::vector<Pool> pools = {};  // at first; the default pool is there in any case
         Span lost_node_after = 6h;     // where the pool does not say
         Span lost_node_margin = 60s;
         Span provision_timeout = 120s;
@@ -239,6 +241,11 @@ public:
         set_slots(std::string(kDefaultPool), slots, std::move(reply));
     }
     void set_slots(const std::string& pool, int slots, Reply<void> reply);
+    // Which pools there are, from now on; the default one is there in any case. What a node was
+    // told when it was asked for stays; slots that were set do as long as the description says what
+    // it said then. Conflict, "PoolInUse": one that computes are in is not among them, so nothing
+    // changed. Whoever says it keeps the pools: the next start begins with those of its settings.
+    void set_pools(std::vector<Pool> pools, Reply<void> reply);
     // ---- quotas: what users and workspaces may have at a time. Jobs that may not begin wait, and
     // what may not wait is refused by `submit`. Of what is stored control only keeps the limit.
     // `change` is called at once, with what was said of it before; an empty quota is none.
@@ -256,7 +263,7 @@ public:
     int slots(std::string_view pool = kDefaultPool) const;  // 0: there is no such pool
     struct PoolView {
         Pool pool;
-        bool missing = false;   // computes are in it, but it is not among the settings any more
+        bool missing = false;   // computes are in it, but nobody describes it any more
         bool attached = false;  // one machine that was attached: its compute's own
         int slots = 0, nodes = 0, computes = 0;
         std::size_t waiting = 0;  // jobs and trials
@@ -264,6 +271,8 @@ public:
     };
     std::vector<PoolView> pools() const;  // the default one first, then by name
     std::optional<PoolView> pool(std::string_view name) const;
+    // The computes that have their nodes there: workspace and name.
+    std::vector<std::pair<std::string, std::string>> computes_of(std::string_view pool) const;
     // Those that a compute can name: none that is missing, no attached machine; at once.
     std::vector<std::string> pool_names() const;
     bool has_several_pools() const;

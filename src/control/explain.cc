@@ -328,7 +328,7 @@ std::optional<Control::Explanation> Explain::explain(const std::string& workspac
             break;
         case For::Closed:
             ways.push_back(pool.missing ? "pool '" + pool.pool.name +
-                                              "' in pools.yaml again, and a restart of the server"
+                                              "' in pools.yaml again, and `turnout pool reload`"
                                         : std::string("`turnout up`"));
             break;
         case For::NoNodes: ways.push_back(raise(1)); break;

@@ -1,7 +1,9 @@
 #include "control/pools.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "base/text.h"
 #include "control/owners.h"
 
 namespace turnout::control {
@@ -28,22 +30,94 @@ std::optional<int> own_slots_in(const Json& from, const Pool& pool) {
     return static_cast<int>(slots);
 }
 
+Pool usual_pool() {
+    Pool usual;
+    usual.name = kDefaultPool;
+    return usual;
+}
+
+Failure pool_in_use(const std::string& name, std::vector<std::string> computes) {
+    constexpr std::size_t few = 20;
+    const std::size_t more = computes.size() > few ? computes.size() - few : 0;
+    computes.resize(computes.size() - more);
+    return fail(Code::Conflict, "PoolInUse",
+                "pool '" + name + "' has the nodes of compute " + join(computes, ", ") +
+                    (more > 0 ? " and " + std::to_string(more) + " more" : "") +
+                    ": delete what is in it first",
+                "pool");
+}
+
 }  // namespace
+
+Pools::Pools(Owners& all) : Owner(all), described_(all.settings.pools) {}
+
+std::string Pools::called(const std::string& name) const {
+    const bool several =
+        std::ranges::any_of(described_, [](const Pool& pool) { return pool.name != kDefaultPool; });
+    return several ? "pool '" + name + "'" : "the pool";
+}
 
 void Pools::make() {
     by_name.clear();
-    const bool several = std::ranges::any_of(
-        settings.pools, [](const Pool& pool) { return pool.name != kDefaultPool; });
     const auto make = [&](Pool pool) {
         const int slots = pool.slots.value_or(settings.slots);
         const std::string name = pool.name;
-        by_name.try_emplace(name, std::move(pool), false, slots,
-                            several ? "pool '" + name + "'" : "the pool", owners.quotas.accounts);
+        by_name.try_emplace(name, std::move(pool), false, slots, called(name),
+                            owners.quotas.accounts);
     };
-    for (const Pool& pool : settings.pools) make(pool);
-    Pool usual;
-    usual.name = kDefaultPool;
-    make(std::move(usual));
+    for (const Pool& pool : described_) make(pool);
+    make(usual_pool());
+}
+
+// What a recovery makes anew is described_, so nothing of this has to be stored before it holds.
+void Pools::describe(std::vector<Pool> pools, Control::Reply<void> reply) {
+    if (std::ranges::find(pools, kDefaultPool, &Pool::name) == pools.end())
+        pools.push_back(usual_pool());
+    std::vector<std::string> gone;
+    for (const auto& [name, pool] : by_name) {
+        if (pool.attached || pool.missing ||
+            std::ranges::find(pools, name, &Pool::name) != pools.end())
+            continue;
+        std::vector<std::string> computes;
+        for (const auto& [key, compute] : owners.computes.by_key)
+            if (compute.pool == &pool) computes.push_back(compute.compute.name);
+        if (!computes.empty()) {
+            turns.reply<void>(std::move(reply), pool_in_use(name, computes));
+            return;
+        }
+        gone.push_back(name);
+    }
+    described_ = pools;
+    for (const std::string& name : gone) by_name.erase(name);
+    for (Pool& pool : pools) {
+        const std::string name = pool.name;
+        const auto known = by_name.find(name);
+        if (known == by_name.end()) {
+            const int slots = pool.slots.value_or(settings.slots);
+            by_name.try_emplace(name, std::move(pool), false, slots, "", owners.quotas.accounts);
+        } else {
+            change(known->second, std::move(pool));
+        }
+    }
+    for (auto& [name, pool] : by_name)
+        if (!pool.attached) pool.scheduler.set_name(called(name));
+    turns.gathering.counters = true;
+    turns.reply<void>(std::move(reply), Result<void>{});
+}
+
+// What its nodes were told when they were asked for stays as it is; all else is so from now on.
+void Pools::change(PoolState& pool, Pool to) {
+    if (!pool.missing && pool.pool == to) return;
+    const bool same_slots = !pool.missing && pool.pool.slots == to.slots;
+    const auto own = pool.missing ? own_slots_in(before_.at(to.name), to)
+                     : same_slots ? pool.own_slots
+                                  : std::nullopt;
+    pool.pool = std::move(to);
+    pool.missing = false;
+    works(pool);  // what was refused before may be had now
+    for (auto& [key, compute] : owners.computes.by_key)
+        if (compute.pool == &pool) owners.computes.pool_changed(compute);
+    take_slots(pool, own);
 }
 
 PoolState& Pools::of(const std::string& name) {

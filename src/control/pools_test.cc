@@ -51,6 +51,13 @@ struct Pools : World {
     FoundNode alive(NodeId id) { return {FoundNode::Is::Alive, std::move(id), {}}; }
 };
 
+std::string describe(World& w, std::vector<Pool> pools) {
+    std::string answer = "no answer";
+    w.control->set_pools(std::move(pools), [&](Result<void> r) { answer = World::said_ok(r); });
+    w.settle();
+    return answer;
+}
+
 TEST(ControlPools, EachHasItsOwnSlots) {
     Pools w;
     w.put(World::cluster("here", 0, 9));
@@ -278,6 +285,131 @@ TEST(ControlPools, EachHasItsLostNodeTimeAndANodeKeepsWhatItWasTold) {
     EXPECT_NE(w.node("ws/there/node-1")->state, NodeState::Leaving);
     w.pass(7min);
     EXPECT_EQ(w.node("ws/there/node-1")->state, NodeState::Leaving);
+}
+
+// ---- described anew while the server runs
+
+TEST(ControlPools, OneThatIsAddedIsThereAtOnce) {
+    World w(1);
+    w.put(World::cluster("here", 0, 2));
+    w.submit("a", "here");
+    w.submit("b", "here");
+    w.connect("ws/here/node-1");
+    EXPECT_EQ(w.control->waiting_for("ws", "b"), "no free slot in the pool: all 1 are in use");
+    EXPECT_EQ(describe(w, {pool("big", 1)}), "ok");
+    EXPECT_EQ(w.control->pool_names(), (std::vector<std::string>{"big", "local"}));
+    EXPECT_EQ(w.control->waiting_for("ws", "b"), "no free slot in pool 'local': all 1 are in use")
+        << "now that there are several it has a name";
+    w.put(Pools::in_pool("there", "big", 9));
+    w.submit("c", "there");
+    EXPECT_EQ(w.effects.requested.at("ws/there/node-2").pool, "big");
+    w.connect("ws/there/node-2");
+    EXPECT_EQ(w.status("c"), JobStatus::Preparing);
+}
+
+TEST(ControlPools, OneWithComputesStaysWhoeverTakesItAway) {
+    Pools w;
+    w.put(Pools::in_pool("there", "big", 1));
+    std::string why;
+    w.control->set_pools({pool("other", 1)}, [&](Result<void> r) { why = r.error().message; });
+    w.settle();
+    EXPECT_EQ(why, "pool 'big' has the nodes of compute there: delete what is in it first");
+    EXPECT_FALSE(w.control->pool("other")) << "all or nothing";
+    EXPECT_EQ(w.control->slots("big"), 3);
+    w.remove_compute("there");
+    EXPECT_EQ(describe(w, {pool("other", 1)}), "ok");
+    EXPECT_FALSE(w.control->pool("big"));
+    EXPECT_EQ(w.control->slots("other"), 1);
+    EXPECT_TRUE(w.control->pool("local")) << "always there";
+}
+
+TEST(ControlPools, WhatWasDescribedLastOutlivesAFailedCommit) {
+    Pools w;
+    w.put(Pools::in_pool("there", "big", 1));
+    EXPECT_EQ(describe(w, {pool("big", 5), pool("more", 2)}), "ok");
+    w.store->fail_next(Error{Code::Internal, "Disk", "broken", ""});
+    w.submit("a", "there");
+    w.pass(1min);
+    EXPECT_EQ(w.control->slots("big"), 5);
+    EXPECT_EQ(w.control->slots("more"), 2);
+}
+
+TEST(ControlPools, SlotsThatWereSetStayUntilTheDescriptionSaysOthers) {
+    Pools w;
+    w.set_slots("big", 5);
+    Pool dearer = pool("big", 3);
+    dearer.price.dedicated = 2;
+    EXPECT_EQ(describe(w, {dearer}), "ok");
+    EXPECT_EQ(w.control->slots("big"), 5) << "it says of slots what it said before";
+    dearer.slots = 4;
+    EXPECT_EQ(describe(w, {dearer}), "ok");
+    EXPECT_EQ(w.control->slots("big"), 4);
+    w.settings.pools = {dearer};
+    w.restart();
+    EXPECT_EQ(w.control->slots("big"), 4);
+}
+
+TEST(ControlPools, OtherSettingsHoldForNodesThatAreAskedForFromThenOn) {
+    Pools w(pool("big", 2, 10min));
+    w.put(Pools::in_pool("there", "big", 2));
+    w.submit("a", "there");
+    w.connect("ws/there/node-1");
+    w.phase("ws/there/node-1", "a", ap::Phase::Running);
+    Pool other = pool("big", 2, 1min);
+    other.settings = Json::object({{"hosts", "more"}});
+    EXPECT_EQ(describe(w, {other}), "ok");
+    EXPECT_EQ(w.status("a"), JobStatus::Running);
+    w.submit("b", "there");
+    EXPECT_EQ(w.effects.requested.at("ws/there/node-2").settings.at("hosts").as_string(), "more");
+    EXPECT_EQ(w.node("ws/there/node-1")->lost_after, Span(10min)) << "as it was told";
+    EXPECT_EQ(w.node("ws/there/node-2")->lost_after, Span(1min));
+}
+
+TEST(ControlPools, WhatCouldNotBeHadIsAskedForAgainWhenItsPoolSaysSomethingElse) {
+    Pools w;
+    w.put(Pools::in_pool("there", "big", 1));
+    w.submit("a", "there");
+    w.control->node_failed("ws/there/node-1",
+                           Error{Code::InvalidArgument, "NoHost", "no host lets us in", ""});
+    w.gone("ws/there/node-1");
+    EXPECT_NE(w.control->unusable("ws", "there"), "");
+    EXPECT_EQ(describe(w, {pool("big", 3)}), "ok");
+    EXPECT_NE(w.control->unusable("ws", "there"), "") << "nothing is different";
+    Pool other = pool("big", 3);
+    other.settings = Json::object({{"user", "ml"}});
+    EXPECT_EQ(describe(w, {other}), "ok");
+    EXPECT_EQ(w.control->unusable("ws", "there"), "");
+    EXPECT_EQ(w.nodes_in("big"), 1);
+}
+
+TEST(ControlPools, AMissingOneComesBackWithoutARestart) {
+    Pools w;
+    w.put(Pools::in_pool("there", "big", 1));
+    w.set_slots("big", 5);
+    w.submit("a", "there");
+    w.gone("ws/there/node-1");
+    w.use({});
+    EXPECT_TRUE(w.control->pool("big")->missing);
+    EXPECT_EQ(describe(w, {pool("other", 1)}), "ok") << "it was missing before";
+    EXPECT_TRUE(w.control->pool("big")->missing);
+    EXPECT_EQ(describe(w, {pool("big", 3)}), "ok");
+    EXPECT_EQ(w.control->slots("big"), 5) << "as they were set; the description is what it was";
+    EXPECT_EQ(w.control->unusable("ws", "there"), "");
+    EXPECT_EQ(w.nodes_in("big"), 1);
+}
+
+TEST(ControlPools, APriceHoldsFromThenOn) {
+    Pools w;
+    w.put(Pools::in_pool("there", "big", 1));
+    w.submit("a", "there");
+    w.connect("ws/there/node-1");
+    w.phase("ws/there/node-1", "a", ap::Phase::Running);
+    Pool priced = pool("big", 3);
+    priced.price.dedicated = 2;
+    EXPECT_EQ(describe(w, {priced}), "ok");
+    w.clock.pass(30min);
+    EXPECT_NEAR(w.control->live_nodes("ws", "there").cost, 1.0, 1e-6);
+    EXPECT_EQ(w.control->live_nodes("ws", "there").price, 2.0);
 }
 
 // ---- what a failure's code asks for

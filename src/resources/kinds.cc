@@ -1,7 +1,10 @@
 // Which description a document is read by: its kind, its `type` and its `$schema`.
 #include <algorithm>
 
+#include <vector>
+
 #include "base/text.h"
+#include "resources/compute_types.h"
 #include "resources/documents.h"
 #include "resources/per_run.h"
 #include "resources/resources.h"
@@ -20,12 +23,12 @@ std::vector<const Description*> all_descriptions() {
 namespace {
 
 struct Known {
-    const char* kind;
-    const char* type;    // as `type:` says, squeezed: no '_' and lower case
-    const char* schema;  // begins the file name of the `$schema`
+    std::string_view kind;
+    std::string_view type;    // as `type:` says, squeezed: no '_' and lower case
+    std::string_view schema;  // begins the file name of the `$schema`
 };
 
-// What Azure ML has and `description_for` refuses by name.
+// What Azure ML has and `description_for` refuses by name; of computes, what compute_types.h has.
 constexpr Known kNotYet[] = {
     {"job", "pipeline", "pipelineJob"},
     {"job", "automl", "autoMLJob"},
@@ -35,14 +38,6 @@ constexpr Known kNotYet[] = {
     {"job", "import", "importJob"},
     {"job", "finetuning", "fineTuning"},
     {"job", "distillation", "distillation"},
-    {"compute", "computeinstance", "computeInstance"},
-    {"compute", "kubernetes", "kubernetesCompute"},
-    {"compute", "synapsespark", "synapseSparkCompute"},
-    {"compute", "hdinsight", "hdInsight"},
-    {"compute", "databricks", "databricks"},
-    {"compute", "aks", "aks"},
-    {"compute", "datafactory", "dataFactory"},
-    {"compute", "datalakeanalytics", "dataLakeAnalytics"},
     {"component", "pipeline", "pipelineComponent"},
     {"component", "parallel", "parallelComponent"},
     {"component", "spark", "sparkComponent"},
@@ -56,6 +51,16 @@ constexpr Known kNotYet[] = {
     {"datastore", "onelake", "oneLake"},
     {"datastore", "hdfs", "hdfs"},
 };
+
+std::vector<Known> not_yet(std::string_view kind) {
+    std::vector<Known> all;
+    for (const Known& known : kNotYet)
+        if (known.kind == kind) all.push_back(known);
+    if (kind == "compute")
+        for (const ComputeType& type : compute_types())
+            if (!type.type.empty()) all.push_back({"compute", type.word, type.schema});
+    return all;
+}
 
 std::string squeeze(std::string_view text) {
     std::string out;
@@ -114,9 +119,8 @@ Result<const Description*> description_for(std::string_view kind, const YamlDocu
     for (const Description* known : all_descriptions())
         of_this_kind =
             of_this_kind || (known->kind == kind && equal_ignoring_case(schema, known->schema));
-    for (const Known& known : kNotYet)
-        of_this_kind =
-            of_this_kind || (known.kind == kind && equal_ignoring_case(schema, known.schema));
+    for (const Known& known : not_yet(kind))
+        of_this_kind = of_this_kind || equal_ignoring_case(schema, known.schema);
     if (!of_this_kind)
         return refuse("/$schema", "the schema '" + schema + "' is not that of a " + article(kind));
     if (description.type.empty()) return &description;
@@ -128,8 +132,7 @@ Result<const Description*> description_for(std::string_view kind, const YamlDocu
             (wanted.empty() && equal_ignoring_case(schema, known->schema)))
             return known;
     }
-    for (const Known& known : kNotYet) {
-        if (known.kind != kind) continue;
+    for (const Known& known : not_yet(kind)) {
         const bool by_type = wanted == known.type;
         const bool by_schema = wanted.empty() && equal_ignoring_case(schema, known.schema);
         if (!by_type && !by_schema) continue;

@@ -51,6 +51,10 @@ void Scheduler::set_slots(int slots) {
     state_->set_slots(slots, state_->supply);
 }
 
+void Scheduler::set_name(std::string pool) {
+    state_->pool = std::move(pool);
+}
+
 void Scheduler::set_supply(std::optional<int> nodes) {
     state_->set_slots(state_->pool_slots, nodes);
 }

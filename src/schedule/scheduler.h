@@ -109,6 +109,7 @@ public:
     // From now on. Nodes that are too many then go when nothing is on them: idle ones at once, of
     // the others those that are done first.
     void set_slots(int slots);
+    void set_name(std::string pool);  // what an explanation calls it from now on
     // No more nodes than these can be had for now, whatever the slots say: whoever lacks one gets
     // what others let go, and a gang that needs more does not stand in the way. Nothing: as many as
     // there are slots.

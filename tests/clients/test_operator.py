@@ -101,7 +101,7 @@ def test_pools_of_a_file_have_slots_of_their_own_and_come_back(own_server):
     assert done.returncode == 2 and "pools.yaml:3:5: pools.big.slotz: is not a key of a pool, did you mean 'slots'?" in done.stderr, done.stderr
     file.write_text("pools:\n  big:\n    slots: 1\n")
     checked = own_server.turnout("pool", "check", "-o", "json")
-    assert {row["name"]: row["at_next_start"] for row in json.loads(checked.stdout)} == {"local": "as it is", "big": "new"}
+    assert {row["name"]: row["in_the_file"] for row in json.loads(checked.stdout)} == {"local": "as it is", "big": "new"}
     assert "provider 'local' answers: 0 nodes are there" in checked.stderr
     restarted()
 

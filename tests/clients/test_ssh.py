@@ -53,7 +53,13 @@ def test_check_goes_there_and_says_what_it_found(lab, hosts):
     for one in pool["hosts"]:
         assert one["reachable"] and one["host_key"].startswith("SHA256:") and one["cores"] > 0, one
         assert one["python"].startswith("3.") and one["free_bytes"] > 0 and one["system"].startswith("Linux "), one
+        assert one["agent_starts"] and "container_engine" in one, one
     assert pool["slots"] == 2
+    # Now that it is known what they are: a size that none of them holds is refused, with what fits.
+    large = lab.turnout("compute", "create", "--name", "large", "--type", "amlcompute", "--location", "lab", "--size", "STANDARD_F72S_v2", check=False)
+    assert large.returncode == 2 and "has 72 cores and 144 GB, and no machine of pool 'lab' has that" in large.stderr, large.stderr
+    sizes = {row["name"]: row["fits"] for row in json.loads(lab.turnout("compute", "list-sizes", "--location", "lab", "-o", "json").stdout)}
+    assert sizes["STANDARD_A1_V2"] and not sizes["STANDARD_F72S_V2"] and not sizes["STANDARD_NC6"]
     assert f"pool 'lab': {hosts.all[0].name} works: Linux " in done.stderr
     more = lab.turnout("pool", "update", "lab", "--slots", "3", check=False)
     assert more.returncode != 0 and "lab.slots: expected at most 2, which its hosts have in all, found 3" in more.stderr, more.stderr
@@ -121,7 +127,7 @@ def test_a_job_on_several_nodes_is_refused(lab, sdk):
 
 def test_a_host_that_is_down_is_avoided_and_shown(lab, hosts, sdk):
     lab.turnout("compute", "create", "--name", "other", "--type", "amlcompute", "--location", "lab", "--size",
-                "STANDARD_DS3_v2", "--max-instances", "2")
+                "STANDARD_A1_v2", "--max-instances", "2")
     lab.turnout("compute", "delete", "--name", "far", "--yes")
     eventually("nothing is left", lambda: not any(host.nodes() or host.processes() for host in hosts.all))
     hosts.all[0].stop()

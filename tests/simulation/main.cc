@@ -70,6 +70,7 @@ std::optional<std::uint64_t> first_failure(std::uint64_t from, std::uint64_t to,
 constexpr const char* kMustHappen[] = {
     "a user has as much as they may",
     "quota: ok",
+    "a pool was described while the server runs",
     "agent killed",
     "agent quit",
     "attempt ended: canceled",

@@ -346,7 +346,29 @@ void World::say(const char* who, const std::string& what) {
                     what.c_str());
 }
 
+// The other pool comes while the server runs, or says something else: a start begins with what was
+// said last, as if it stood in a file.
+void World::plan_pools() {
+    if (settings.pools.empty() || !pool_dice.chance(0.5)) return;
+    Pool far = settings.pools.front();
+    const bool late = pool_dice.chance(0.6);
+    if (late) settings.pools.clear();
+    const auto times = pool_dice.between(late ? 1 : 0, 3);
+    for (std::int64_t i = 0; i < times; ++i) {
+        far.price.dedicated = static_cast<double>(i);
+        timeline.in(pool_dice.pause(10ms, 3min),
+                    [this, far] {
+                        settings.pools = {far};
+                        if (!server) return;
+                        ++coverage["a pool was described while the server runs"];
+                        server->control.set_pools(settings.pools, [](Result<void>) {});
+                    },
+                    {always});
+    }
+}
+
 std::string World::run() {
+    plan_pools();
     server = std::make_unique<Server>(*this, MemoryStore::State{});
     server->begin();
     plan_client();

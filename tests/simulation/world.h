@@ -109,6 +109,9 @@ struct World {
 
     bool dial(Machine& machine, std::shared_ptr<Connection>& connection);  // an agent calls
 
+    // ---- who runs the server ----
+    void plan_pools();
+
     // ---- the client ----
     void plan_client();
     Compute some_cluster(const std::string& name);
@@ -187,6 +190,7 @@ struct World {
     };
     std::map<std::string, PlannedService> services;
     Dice service_dice{seed * 0x9E3779B97F4A7C15ULL + 17};
+    Dice pool_dice{seed * 0xD1B54A32D192ED03ULL + 5};
     bool services_ended = true;
     Dice instance_dice{seed * 0x9E3779B97F4A7C15ULL + 41};
     bool instances = instance_dice.chance(0.4);  // some jobs run in a container of their own

@@ -303,7 +303,10 @@ TEST(Computes, RefusesWhatDoesNotRunAndSaysWhy) {
     const auto scaled = [](Json scale) { return cluster(Json::object(), std::move(scale)); };
     const std::vector<Row> table = {
         {"c1", typed("ComputeInstance"), "ComputeTypeNotSupported",
-         "'ComputeInstance' do not run yet"},
+         "'ComputeInstance' cannot be created here yet"},
+        {"c1", typed("HDInsight"), "ComputeTypeNotSupported",
+         "cannot be created within a workspace"},
+        {"c1", typed("AmlComptue"), "ComputeTypeNotSupported", "did you mean 'AmlCompute'?"},
         {"c1", typed("Kubernetes"), "ComputeTypeNotSupported", "AmlCompute"},
         {"c1", typed(""), "ComputeTypeNotSupported", "no computeType"},
         {"c1", Json::object({{"properties", "x"}}), "ComputeTypeNotSupported", ""},

@@ -1,5 +1,6 @@
 // Computes: AmlCompute clusters, each with nodes of one pool, and machines that were attached.
 #include <algorithm>
+#include <cmath>
 
 #include "api/arm/attached.h"
 #include "api/arm/regions.h"
@@ -7,6 +8,7 @@
 #include "base/text.h"
 #include "control/control.h"
 #include "model/compute.h"
+#include "resources/compute_types.h"
 #include "resources/per_run.h"
 #include "resources/resources.h"
 
@@ -209,7 +211,77 @@ Result<void> read_jobs_per_node(const Json& tags, Compute& compute) {
     return {};
 }
 
-Result<void> read_size(const Services& services, const Json& properties, Compute& compute) {
+using Machines = std::vector<ServerInfo::Machine>;
+
+// The machines of a pool, as far as they are known; of this one its own.
+Machines machines_of(const Services& services, const Pool& pool) {
+    if (pool.provider == Pool{}.provider) return {services.info.machine};
+    return services.machines_of ? services.machines_of(pool) : Machines();
+}
+
+// A machine shows a little less memory than it was bought with.
+constexpr double kMemoryThatIsThere = 0.9;
+
+bool holds(const ServerInfo::Machine& machine, const VmSize& size) {
+    return machine.gpus >= size.gpus && machine.cores >= size.cores &&
+           machine.memory_gb >= size.memory_gb * kMemoryThatIsThere;
+}
+
+// On the server's machine, which is one, and in containers a size is a limit: what is beyond the
+// machine gets what that has, so that a tutorial's size runs on a laptop. A pool of hosts has
+// others to choose from, so there it is a mistake.
+Result<void> check_fits(const Services& services, const VmSize& size, const std::string& name,
+                        const std::string& field) {
+    const auto view = services.control.pool(name);
+    if (!view) return {};
+    const Machines machines = machines_of(services, view->pool);
+    if (machines.empty()) return {};  // nobody has looked yet
+    const bool here = view->pool.provider == Pool{}.provider;
+    const std::string whose = here ? "this machine" : "each machine of pool '" + name + "'";
+    ServerInfo::Machine largest;
+    for (const ServerInfo::Machine& one : machines)
+        largest = {std::max(largest.cores, one.cores), std::max(largest.memory_gb, one.memory_gb),
+                   std::max(largest.gpus, one.gpus)};
+    if (size.gpus > largest.gpus)
+        return fail(Code::InvalidArgument, "GpuNotAvailable",
+                    "vmSize '" + size.name + "' has " + std::to_string(size.gpus) + " GPU" +
+                        (size.gpus == 1 ? "" : "s") + " and " + whose + " has " +
+                        (here || largest.gpus == 0 ? "" : "at most ") +
+                        std::to_string(largest.gpus) +
+                        (largest.gpus == 0 ? ": choose a size without a GPU"
+                                           : ": choose a size with so many"),
+                    field);
+    if (here || view->pool.image == ImagePolicy::Engine) return {};
+    if (std::ranges::any_of(machines, [&](const auto& one) { return holds(one, size); })) return {};
+    std::vector<const VmSize*> fitting;
+    for (const VmSize& other : vm_sizes())
+        if (std::ranges::any_of(machines, [&](const auto& one) { return holds(one, other); }))
+            fitting.push_back(&other);
+    std::ranges::stable_sort(fitting, [](const VmSize* a, const VmSize* b) {
+        return std::pair(a->cores, a->memory_gb) > std::pair(b->cores, b->memory_gb);
+    });
+    constexpr std::size_t few = 4;
+    std::vector<std::string> names;
+    for (const VmSize* const one : fitting)
+        if (names.size() < few) names.push_back(one->name);
+    const auto gb = [](double number) {
+        const auto tenths = static_cast<int>(std::lround(number * 10));
+        return std::to_string(tenths / 10) +
+               (tenths % 10 == 0 ? "" : "." + std::to_string(tenths % 10));
+    };
+    return fail(Code::InvalidArgument, "SizeNotAvailable",
+                "vmSize '" + size.name + "' has " + std::to_string(size.cores) + " cores and " +
+                    gb(size.memory_gb) + " GB, and no machine of pool '" + name +
+                    "' has that: they have at most " + std::to_string(largest.cores) +
+                    " cores and " + gb(largest.memory_gb) + " GB" +
+                    (names.empty() ? "" : "; " + join(names, ", ") + " fit") +
+                    " (`turnout compute list-sizes --location " + name + "` shows all)",
+                field);
+}
+
+// `before`: what is there is not looked at again.
+Result<void> read_size(const Services& services, const Json& properties, Compute& compute,
+                       const std::optional<Compute>& before) {
     const std::string wanted = properties.at("vmSize").as_string();
     const std::string field = "properties.properties.vmSize";
     if (wanted.empty())
@@ -225,13 +297,8 @@ Result<void> read_size(const Services& services, const Json& properties, Compute
                         did_you_mean(upper, names) + " ('turnout compute list-sizes' shows all)",
                     field);
     }
-    if (size->gpus > services.info.machine.gpus)
-        return fail(Code::InvalidArgument, "GpuNotAvailable",
-                    "vmSize '" + wanted + "' has " + std::to_string(size->gpus) + " GPU" +
-                        (size->gpus == 1 ? "" : "s") + " and this machine has " +
-                        std::to_string(services.info.machine.gpus) +
-                        ": choose a size without a GPU",
-                    field);
+    if (!before || !equal_ignoring_case(before->vm_size, wanted))
+        TURNOUT_TRY(check_fits(services, *size, compute.pool, field));
     compute.vm_size = wanted;
     return {};
 }
@@ -253,6 +320,29 @@ void remove_what_the_server_says(Json& definition) {
     }
 }
 
+// What is no machine that is attached has to be a cluster.
+Result<void> check_type(const Json& definition) {
+    const std::string type = definition.at("computeType").as_string();
+    const std::string field = "properties.computeType";
+    if (type.empty())
+        return fail(Code::InvalidArgument, "ComputeTypeNotSupported",
+                    "the compute has no computeType: this server runs 'AmlCompute' clusters and "
+                    "attaches a 'VirtualMachine'",
+                    field);
+    const resources::ComputeType* const kind = resources::find_compute_type(type);
+    if (!kind) {
+        std::vector<std::string> names;
+        for (const resources::ComputeType& one : resources::compute_types())
+            if (!one.type.empty()) names.emplace_back(one.type);
+        return fail(Code::InvalidArgument, "ComputeTypeNotSupported",
+                    "there is no computeType '" + type.substr(0, 64) + "'" +
+                        did_you_mean(type, names) + " (`turnout compute capabilities` shows all)",
+                    field);
+    }
+    // Azure's documents name what is attached.
+    return resources::check_is_made(*kind, !definition.at("resourceId").as_string().empty());
+}
+
 // `together` gets the rows that go with it.
 Result<Compute> read_compute(Services& services, const Workspace& workspace,
                              const std::string& name, const Json& body,
@@ -270,19 +360,7 @@ Result<Compute> read_compute(Services& services, const Workspace& workspace,
         return machine;
     }
     const Json& definition = body.at("properties");
-    const std::string type = definition.at("computeType").as_string();
-    if (equal_ignoring_case(type, kContainerInstance) || equal_ignoring_case(type, "ACI"))
-        return fail(Code::InvalidArgument, "ComputeTypeNotSupported",
-                    std::string(resources::kChosenPerRun), "properties.computeType");
-    if (!equal_ignoring_case(type, "AmlCompute"))
-        return fail(Code::InvalidArgument, "ComputeTypeNotSupported",
-                    type.empty()
-                        ? "the compute has no computeType: this server runs 'AmlCompute' clusters "
-                          "and attaches a 'VirtualMachine'"
-                        : "computes of type '" + type.substr(0, 64) +
-                              "' do not run yet: this server runs 'AmlCompute' clusters, attaches "
-                              "a 'VirtualMachine', and runs jobs without a compute on this machine",
-                    "properties.computeType");
+    TURNOUT_TRY(check_type(definition));
     if (before && before->attached)
         return fail(Code::Conflict, "ComputeUpdateNotSupported",
                     "compute '" + name +
@@ -316,7 +394,7 @@ Result<Compute> read_compute(Services& services, const Workspace& workspace,
         if (body.at(member).is_object()) compute.envelope.set(member, body.at(member));
 
     TURNOUT_TRY(price_per_hour(compute));
-    TURNOUT_TRY(read_size(services, inner, compute));
+    TURNOUT_TRY(read_size(services, inner, compute, before));
     if (equal_ignoring_case(inner.at("vmPriority").as_view(), "LowPriority"))
         compute.tier = Tier::LowPriority;
     if (const std::string os = inner.at("osType").as_string("Linux");
@@ -580,11 +658,14 @@ Answer refuse_power(Services& services, Call& call) {
 }
 
 Answer list_sizes(Services& services, Call& call) {
-    TURNOUT_CO_TRY([[maybe_unused]] const Location location,
+    TURNOUT_CO_TRY(const Location location,
                    find_location(call.param("location"), services.control.pool_names()));
+    Machines machines;
+    if (const auto view = services.control.pool(location.pool))
+        machines = machines_of(services, view->pool);
     Json sizes = Json::array();
-    for (const VmSize& size : vm_sizes())
-        sizes.push(Json::object({
+    for (const VmSize& size : vm_sizes()) {
+        Json one = Json::object({
             {"name", size.name},
             {"family", size.family},
             {"vCPUs", size.cores},
@@ -595,7 +676,14 @@ Answer list_sizes(Services& services, Call& call) {
             {"lowPriorityCapable", true},
             {"premiumIO", size.premium_io},
             {"supportedComputeTypes", Json::array({"AmlCompute"})},
-        }));
+        });
+        // Azure has no member for it; nothing where the machines are not known.
+        if (!machines.empty())
+            one.set("fits", std::ranges::any_of(machines, [&](const auto& machine) {
+                        return holds(machine, size);
+                    }));
+        sizes.push(std::move(one));
+    }
     co_return json_response(200, Json::object({{"value", std::move(sizes)}}));
 }
 
@@ -649,6 +737,13 @@ void add_compute_routes(Router& router, Services& services) {
             Access::User, refuse_power);
     row(router, services, "GET", location + "/vmSizes", Access::User, list_sizes);
     row(router, services, "GET", location + "/usages", Access::User, list_usages);
+    router.add("GET", "/turnout/capabilities", Access::User,
+               [](Call&) -> Task<Result<http::Response>> {
+                   Json all = Json::array();
+                   for (const resources::ComputeType& type : resources::compute_types())
+                       all.push(resources::to_json(type));
+                   co_return json_response(200, Json::object({{"value", std::move(all)}}));
+               });
 }
 
 }  // namespace turnout::api::arm

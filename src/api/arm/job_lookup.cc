@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "api/arm/resource.h"
+#include "api/job_kinds.h"
 #include "base/hash.h"
 #include "base/text.h"
 #include "catalog/catalog.h"
@@ -11,8 +12,10 @@
 #include "environment/definition.h"
 #include "environment/pythons.h"
 #include "model/compute.h"
+#include "model/job_kind.h"
 #include "model/more_memory.h"
 #include "model/walltime.h"
+#include "resources/compute_types.h"
 #include "submission/placement.h"
 #include "submission/refusal.h"
 #include "submission/registered.h"
@@ -173,6 +176,20 @@ Result<const Compute*> compute_row(Services& services, const std::string& key) {
 }
 
 }  // namespace
+
+Result<void> check_capability(const Lookup& lookup, const std::string& compute, JobType type) {
+    const resources::Ability needs = kind_row(type).needs;
+    const Compute* const at =
+        TURNOUT_TRY(compute_row(lookup.services, lookup.workspace.id + "/" + compute));
+    const resources::ComputeType* const kind =
+        resources::find_compute_type(!at || at->implicit ? compute
+                                     : at->attached      ? "VirtualMachine"
+                                                         : "AmlCompute");
+    // Of a name that is no compute only what Azure refuses, too: else `find_compute` says more.
+    if (!kind || (!at && (!kind->type.empty() || kind->azure.*needs != resources::Can::No)))
+        return {};
+    return resources::check_can(*kind, needs, compute, kind_of(type).noun);
+}
 
 Result<void> find_code(const Lookup& lookup, Draft& draft) {
     const auto& reference = draft.code;

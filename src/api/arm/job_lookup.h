@@ -5,6 +5,7 @@
 
 #include "api/api.h"
 #include "base/result.h"
+#include "model/job_kind.h"
 #include "submission/draft.h"
 
 namespace turnout::api::arm {
@@ -30,6 +31,8 @@ Result<Found> look(const Lookup& lookup, const std::string& container, const std
 Result<void> find_code(const Lookup& lookup, submission::Draft& draft);
 Result<void> find_environment(const Lookup& lookup, submission::Draft& draft);
 Result<void> find_compute(const Lookup& lookup, submission::Draft& draft);
+// Whether a compute of that kind runs jobs of that kind at all (resources/compute_types.h).
+Result<void> check_capability(const Lookup& lookup, const std::string& compute, JobType type);
 
 // Whether the secrets that it names are there, and whoever asks may use them (secrets.cc).
 Result<void> find_secrets(const Lookup& lookup, const submission::Draft& draft);

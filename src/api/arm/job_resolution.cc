@@ -12,11 +12,13 @@ namespace turnout::api::arm {
 namespace {
 
 // A command job, or all the trials of a sweep.
-Result<JobSubmission> resolve_said(const Lookup& lookup, submission::CommandJob said) {
+Result<JobSubmission> resolve_said(const Lookup& lookup, JobType type,
+                                   submission::CommandJob said) {
     std::vector<Error> problems;
     submission::Draft draft =
         submission::draft_of(std::move(said), lookup.workspace, lookup.job, problems);
     if (!problems.empty()) return Failure(std::move(problems.front()));
+    TURNOUT_TRY(check_capability(lookup, draft.compute, type));
     TURNOUT_TRY(find_compute(lookup, draft));
     TURNOUT_TRY(find_environment(lookup, draft));
     TURNOUT_TRY(find_code(lookup, draft));
@@ -44,7 +46,7 @@ Result<JobSubmission> resolve_command(const Lookup& lookup, JobType type, const 
     auto said = submission::read_command_job(properties, lookup.job, problems);
     if (!problems.empty()) return Failure(std::move(problems.front()));
     JobMeta meta = TURNOUT_TRY(changed({}, type, said->meta));
-    JobSubmission job = TURNOUT_TRY(resolve_said(lookup, std::move(*said)));
+    JobSubmission job = TURNOUT_TRY(resolve_said(lookup, type, std::move(*said)));
     job.meta = std::move(meta);
     return job;
 }
@@ -56,7 +58,7 @@ Result<JobSubmission> resolve_sweep(const Lookup& lookup, JobType type, const Js
     auto said = submission::read_sweep_job(properties, lookup.job, problems);
     if (!problems.empty()) return Failure(std::move(problems.front()));
     const std::string stand_in(agent_protocol::kJobPlaceholder);
-    auto job = resolve_said({lookup.services, lookup.call, lookup.workspace, stand_in},
+    auto job = resolve_said({lookup.services, lookup.call, lookup.workspace, stand_in}, type,
                             std::move(*said->trial));
     if (!job) return Failure(submission::in_trial(job.error(), said->own_resources));
     for (auto& [variable, value] : job->task.variables)

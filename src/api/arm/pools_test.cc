@@ -82,6 +82,55 @@ TEST(PoolsOfComputes, WithOneTheAnswerIsAsItWas) {
     EXPECT_FALSE(plain.properties().at("properties").has("propertyBag"));
 }
 
+// Of a pool of other machines a size that none of them holds is a mistake; where nobody has looked
+// yet it is not known to be one.
+TEST(PoolsOfComputes, ASizeThatNoMachineHoldsIsRefusedWithWhatFits) {
+    Control::Settings settings = with_big();
+    settings.pools.back().provider = "far";
+    World world(std::move(settings));
+    const auto made = [&](const char* name, const char* size) {
+        Json body = cluster("big");
+        body["properties"]["properties"].set("vmSize", size);
+        return world.send("PUT", "/computes/" + std::string(name), body);
+    };
+    const std::string sizes =
+        "/subscriptions/s/providers/Microsoft.MachineLearningServices/locations/big/"
+        "vmSizes?api-version=2023-08-01-preview";
+    EXPECT_EQ(made("early", "STANDARD_D64S_V3").status, 201);
+    EXPECT_EQ(made("gpu", "STANDARD_NC6").status, 201);
+    EXPECT_FALSE(
+        world.send_raw("GET", sizes, "", world.user).json.at("value").items().front().has("fits"));
+
+    world.services.machines_of = [](const Pool& pool) {
+        EXPECT_EQ(pool.name, "big");
+        return std::vector<ServerInfo::Machine>{{4, 15.6, 0}, {8, 7.8, 0}};
+    };
+    EXPECT_EQ(made("fits", "STANDARD_D4S_V3").status, 201) << "a little less memory than it says";
+    const Reply refused = made("large", "STANDARD_D64S_V3");
+    EXPECT_EQ(refused.code(), "SizeNotAvailable") << refused.text;
+    EXPECT_NE(refused.message().find("'STANDARD_D64S_V3' has 64 cores and 256"), std::string::npos)
+        << refused.message();
+    EXPECT_NE(refused.message().find("they have at most 8 cores and 15.6 GB; STANDARD_F"),
+              std::string::npos)
+        << refused.message();
+    EXPECT_EQ(made("gpu2", "STANDARD_NC6").code(), "GpuNotAvailable");
+    EXPECT_EQ(made("early", "STANDARD_D64S_V3").status, 200) << "what is there stays";
+    int fit = 0, all = 0;
+    const Reply list = world.send_raw("GET", sizes, "", world.user);
+    for (const Json& one : list.json.at("value").items()) {
+        ++all;
+        fit += one.at("fits").as_bool();
+        if (one.at("name").as_string() == "STANDARD_D4S_V3") {
+            EXPECT_TRUE(one.at("fits").as_bool());
+        }
+        if (one.at("name").as_string() == "STANDARD_NC6") {
+            EXPECT_FALSE(one.at("fits").as_bool());
+        }
+    }
+    EXPECT_GT(fit, 5);
+    EXPECT_LT(fit, all);
+}
+
 TEST(PoolsOfComputes, UsageIsThePoolsOwn) {
     World world(with_big());
     const std::string place =

@@ -19,8 +19,11 @@ Task<void> SshProvider::State::check_one(std::shared_ptr<State> self, SshHost ho
     const std::string key = host.host_key.empty() ? self->keys.of(host.name()) : host.host_key;
     if (!key.empty()) one.set("hostKey", key);
     if (facts) {
-        for (const char* name :
-             {"system", "os", "cores", "memoryBytes", "gpus", "python", "freeBytes", "uv"})
+        if (const auto known = self->machines.find(key_of(host)); known != self->machines.end())
+            known->second->facts = *facts;
+        one.set("agentStarts", true);  // it is what looked
+        for (const char* name : {"system", "os", "cores", "memoryBytes", "gpus", "python",
+                                 "containerEngine", "freeBytes", "uv"})
             if (facts->has(name)) one.set(name, facts->at(name));
         one.set("nodes", static_cast<std::int64_t>(facts->at("nodes").items().size()));
     } else {
@@ -41,6 +44,9 @@ Json SshProvider::describe(const Json& settings) const {
                          : machine->open()  ? "connected"
                                             : "unused");
         if (machine && machine->trouble) one.set("message", machine->trouble->message);
+        if (machine && machine->facts.is_object())
+            for (const char* name : {"cores", "memoryBytes", "gpus"})
+                if (machine->facts.has(name)) one.set(name, machine->facts.at(name));
         all.push(std::move(one));
     }
     return all;

@@ -94,6 +94,7 @@ Task<Result<Json>> SshProvider::State::look(std::shared_ptr<State> self, Machine
     TURNOUT_CO_TRY(Json facts,
                    co_await tell(self, machine, "", std::move(words), "", self->options.answer));
     machine->looked = true;
+    machine->facts = facts;
     co_return facts;
 }
 

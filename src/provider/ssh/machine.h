@@ -35,6 +35,7 @@ struct SshProvider::Machine {
     std::vector<Later<bool>::Settle> lane;
     std::set<NodeId> nodes;  // of which something may be there
     bool relaying = false, looked = false;
+    Json facts;              // as it was when it was looked at last; null: never
     bool abandoned = false;  // it is cleared: who waits for it waits no more
     std::shared_ptr<link::Bridge> bridge;
 
