@@ -51,7 +51,7 @@ TEST(ComputeTypes, AreMadeOrAttachedAsTheTableSays) {
     EXPECT_EQ(made("HDInsight", true),
               "computes of type 'HDInsight' cannot be attached here yet; this server creates "
               "AmlCompute and attaches VirtualMachine");
-    EXPECT_NE(made("containerinstance", true).find("an existing container instance cannot"),
+    EXPECT_NE(made("containerinstance", true).find("neither created nor attached"),
               std::string::npos);
 }
 
@@ -64,11 +64,12 @@ TEST(ComputeTypes, RunWhatTheTableSays) {
     EXPECT_EQ(run("VirtualMachine", &Abilities::sweep, "sweep"), "ok");
     EXPECT_EQ(run("AKS", &Abilities::train, "command job"),
               "compute 'mine' (inference compute (AKS): endpoints alone) runs no training jobs: a "
-              "command job runs on local or serverless or AmlCompute or VirtualMachine");
+              "command job runs on local or serverless or AmlCompute or VirtualMachine or "
+              "containerinstance");
     EXPECT_EQ(
         run("HDInsight", &Abilities::sweep, "sweep"),
         "compute 'mine' (Spark cluster (HDInsight)) has no automated hyperparameter tuning: a "
-        "sweep runs on local or serverless or AmlCompute or VirtualMachine");
+        "sweep runs on local or serverless or AmlCompute or VirtualMachine or containerinstance");
     EXPECT_NE(run("Kubernetes", &Abilities::sweep, "sweep").find("tuning here yet: "),
               std::string::npos);
 }
