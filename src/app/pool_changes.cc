@@ -95,18 +95,20 @@ Result<void> ServerPools::may_take(api::Services& services, const std::vector<Po
     }
     // Users of their own, and the ways by which nodes that run as them come, are made at a start.
     const std::optional<UsersSettings> users = TURNOUT_TRY(users_of(pools));
-    for (const Pool& pool : pools)
-        if ((pool.isolation == Isolation::WorkspaceUid) != isolated_.contains(pool.name))
+    for (const Pool& pool : pools) {
+        const auto before = apart_.find(pool.name);
+        if (pool.isolation != (before == apart_.end() ? Isolation::SharedUid : before->second))
             return fail(Code::FailedPrecondition, "NeedsRestart",
                         file_ + ": pools." + pool.name +
                             ".isolation: " + std::string(name_of(pool.isolation)) +
                             " takes a start of the server: `turnout down`, then `turnout up "
                             "--detach`; running jobs go on",
                         pool.name);
+    }
     if (users && users_ && *users != *users_)
         return fail(Code::FailedPrecondition, "NeedsRestart",
                     file_ +
-                        ": other users for `isolation: workspace_uid` take a start of the "
+                        ": other users for pools that keep workspaces apart take a start of the "
                         "server: `turnout down`, then `turnout up --detach`",
                     "pools.yaml");
     return {};

@@ -85,7 +85,7 @@ private:
 
     std::string file_;
     std::function<Result<void>()> announce_;
-    std::set<std::string> isolated_;  // pools with `isolation: workspace_uid`, at the start
+    std::map<std::string, Isolation> apart_;  // pools that keep workspaces apart, at the start
     std::optional<UsersSettings> users_;
     Turns turns_;
     std::vector<PoolProvider> kinds_;
