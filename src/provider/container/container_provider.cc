@@ -375,7 +375,8 @@ Task<void> ContainerProvider::State::provide(std::shared_ptr<State> self, NodeId
         const bool again = self->wanted.at(id).image != request.image;
         if (!again || self->leaving.contains(id)) self->wanted.erase(id);
         if (self->leaving.contains(id)) co_return;
-        if (!done) self->events.failed(id, done.error());
+        // What was given up since another image is wanted did not fail.
+        if (!done && done.error().code != Code::Canceled) self->events.failed(id, done.error());
         if (!again || self->over) co_return;
     }
 }
