@@ -95,14 +95,16 @@ Result<void> ServerPools::may_take(api::Services& services, const std::vector<Po
     }
     // Users of their own, and the ways by which nodes that run as them come, are made at a start.
     const std::optional<UsersSettings> users = TURNOUT_TRY(users_of(pools));
-    for (const Pool& pool : pools)
-        if ((pool.isolation == Isolation::WorkspaceUid) != isolated_.contains(pool.name))
+    for (const Pool& pool : pools) {
+        const auto began = isolation_.find(pool.name);
+        if (pool.isolation != (began == isolation_.end() ? Isolation::SharedUid : began->second))
             return fail(Code::FailedPrecondition, "NeedsRestart",
                         file_ + ": pools." + pool.name +
                             ".isolation: " + std::string(name_of(pool.isolation)) +
                             " takes a start of the server: `turnout down`, then `turnout up "
                             "--detach`; running jobs go on",
                         pool.name);
+    }
     if (users && users_ && *users != *users_)
         return fail(Code::FailedPrecondition, "NeedsRestart",
                     file_ +

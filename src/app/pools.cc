@@ -294,7 +294,7 @@ void ServerPools::add_routes(api::Router& router, api::Services& services,
     Control& control = services.control;
     announce_ = std::move(announce);
     for (const Control::PoolView& view : control.pools())
-        if (view.pool.isolation == Isolation::WorkspaceUid) isolated_.insert(view.pool.name);
+        isolation_[view.pool.name] = view.pool.isolation;
     if (auto users = users_of(in_use(control))) users_ = std::move(*users);
     add_change_routes(router, services);
     router.add("GET", "/turnout/pools", api::Access::User,

@@ -85,7 +85,8 @@ private:
 
     std::string file_;
     std::function<Result<void>()> announce_;
-    std::set<std::string> isolated_;  // pools with `isolation: workspace_uid`, at the start
+    // At the start; of a pool that is not among them nothing keeps workspaces apart.
+    std::map<std::string, Isolation> isolation_;
     std::optional<UsersSettings> users_;
     Turns turns_;
     std::vector<PoolProvider> kinds_;
