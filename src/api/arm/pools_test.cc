@@ -108,9 +108,10 @@ TEST(PoolsOfComputes, ASizeThatNoMachineHoldsIsRefusedWithWhatFits) {
     EXPECT_EQ(made("fits", "STANDARD_D4S_V3").status, 201) << "a little less memory than it says";
     const Reply refused = made("large", "STANDARD_D64S_V3");
     EXPECT_EQ(refused.code(), "SizeNotAvailable") << refused.text;
-    EXPECT_NE(refused.message().find("'STANDARD_D64S_V3' has 64 cores and 256"), std::string::npos)
+    EXPECT_NE(refused.message().find("'STANDARD_D64S_V3' has 64 cores and 256 GB, "),
+              std::string::npos)
         << refused.message();
-    EXPECT_NE(refused.message().find("they have at most 8 cores and 15.6 GB; STANDARD_F"),
+    EXPECT_NE(refused.message().find("they have at most 8 cores and 15.6 GB; STANDARD_D4_V3, "),
               std::string::npos)
         << refused.message();
     EXPECT_EQ(made("gpu2", "STANDARD_NC6").code(), "GpuNotAvailable");
