@@ -177,10 +177,11 @@ Result<Arguments> parse_arguments(const std::vector<Command>& commands,
         std::vector<std::string>& values = out.values[option->name];
         if (!option->many) values.clear();
         values.push_back(std::move(value));
-        // `--set a=1 b=2`, as az takes it
+        // `--set a=1 b=2`, as az takes it; `--targets a b` where a word means nothing else.
         if (option->many)
-            while (i + 1 < arguments.size() && arguments[i + 1].find('=') != std::string::npos &&
-                   arguments[i + 1][0] != '-')
+            while (i + 1 < arguments.size() && !arguments[i + 1].starts_with('-') &&
+                   (arguments[i + 1].find('=') != std::string::npos ||
+                    (command.operand.empty() && equals == std::string::npos)))
                 values.push_back(arguments[++i]);
     }
     out.help = out.has("--help");

@@ -114,6 +114,7 @@ std::vector<Command> small_table() {
              kFileOperand},
             {{"job", "cancel"}, "c", {{"--name", "-n", "N", "h", true}}, nullptr, kNamesOperand},
             {{"job", "show"}, "s", {{"--name", "-n", "N", "h", false}}, nullptr, kNameOperand},
+            {{"verify"}, "v", {{"--targets", "", "N", "h", true}}, nullptr, ""},
             {{"exec"}, "e", {}, nullptr, "", true},
             {{"login"}, "l", {}, nullptr, "URL"}};
 }
@@ -133,6 +134,11 @@ TEST(Arguments, RowsDecideWhatIsTaken) {
     EXPECT_EQ(create->get("--file"), "x.yml");
     EXPECT_EQ(create->all("--set"), (std::vector<std::string>{"a=1", "b=2", "c=3"}));
     EXPECT_TRUE(create->has("--stream"));
+    const Result<Arguments> verify =
+        parse({"verify", "--targets", "a", "b", "--targets=c", "-o", "json"});
+    ASSERT_TRUE(verify) << verify.error().message;
+    EXPECT_EQ(verify->all("--targets"), (std::vector<std::string>{"a", "b", "c"}));
+    EXPECT_FALSE(refusal({"verify", "--targets=a", "b"}).empty());
     EXPECT_EQ(create->get("--output"), "json");
     EXPECT_EQ(parse({"exec", "--data", "d", "--", "python", "-c", "x"})->operands,
               (std::vector<std::string>{"python", "-c", "x"}));

@@ -184,7 +184,7 @@ std::vector<std::string> examples_of(const std::vector<std::string>& words) {
           "turnout pool add lab --provider ssh --set settings.user=ml "
           "settings.key=/home/me/.ssh/id_ed25519 'settings.hosts=[gpu1, gpu2]'"}},
         {"pool remove", {"turnout pool remove night"}},
-        {"pool reload", {"turnout pool check", "turnout pool reload"}},
+        {"pool reload", {"turnout pool reload"}},
         {"pool check", {"turnout pool check", "turnout pool check lab"}},
         {"pool update", {"turnout pool update local --slots 4"}},
         {"user add", {"turnout user add ann --display-name 'Ann Example'"}},

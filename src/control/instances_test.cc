@@ -267,9 +267,10 @@ TEST(ContainerInstances, APoolThatIsGoneIsNamed) {
     w.put_pools(std::nullopt);
     w.restart();
     w.settle();
-    EXPECT_EQ(w.control->waiting_for("ws", "a"),
-              "pool 'boxes' is not in pools.yaml any more: put it back and start the server "
-              "again, or cancel the job");
+    EXPECT_EQ(
+        w.control->waiting_for("ws", "a"),
+        "pool 'boxes' is not in pools.yaml any more: put it back (`turnout pool reload` takes "
+        "it), or cancel the job");
     EXPECT_EQ(w.cancel("a"), "ok");
     w.gone(w.id(1));
     EXPECT_EQ(w.count(Table::Compute), 0u);
