@@ -54,7 +54,8 @@ class Processes:
             pid = int(entry.name)
             if len(words) < 2:
                 continue
-            if words[0].endswith(b"turnout-agent") and words[0].startswith(data):
+            # One that surveys the machine's Pythons is nobody's agent.
+            if words[0].endswith(b"turnout-agent") and words[0].startswith(data) and b"--node" in words:
                 self.agents[pid] = words[words.index(b"--node") + 1].decode()
             elif b"turnout-supervisor" in words[0] and words[1].startswith(data):
                 self.supervisors[pid] = words[1].decode()
