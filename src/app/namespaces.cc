@@ -1,6 +1,5 @@
 #include "app/namespaces.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -18,15 +17,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "app/init.h"
 #include "app/log_file.h"
+#include "io/posix/files.h"
 
 namespace turnout {
 namespace {
@@ -161,16 +163,22 @@ struct Machine {
     std::vector<std::string> hidden, devices;
 };
 
+// Of what is in that folder (with its '/') those, and what begins so.
+std::vector<std::string> those_in(const std::string& folder,
+                                  std::span<const std::string_view> names, std::string_view begin) {
+    std::vector<std::string> found;
+    if (const auto entries = list_directory(folder))
+        for (const DirectoryEntry& entry : *entries)
+            if (entry.name.starts_with(begin) || std::ranges::count(names, entry.name) > 0)
+                found.push_back(folder + entry.name);
+    return found;
+}
+
 // What stands on it, looked up before the root is another one.
 int look_up(const Wanted& wanted, Machine& machine) {
-    DIR* const top = ::opendir("/");
-    if (!top) return failed_at("/");
-    while (const dirent* entry = ::readdir(top)) {
-        const std::string_view name = entry->d_name;
-        bool system = name.starts_with("lib");
-        for (const std::string_view one : kSystem) system = system || name == one;
-        if (!system) continue;
-        const std::string path = "/" + std::string(name);
+    const std::vector<std::string> system = those_in("/", kSystem, "lib");
+    if (system.empty()) return failed_at("/");
+    for (const std::string& path : system) {
         char target[PATH_MAX];
         const ssize_t size = ::readlink(path.c_str(), target, sizeof target - 1);
         if (size > 0)
@@ -178,16 +186,8 @@ int look_up(const Wanted& wanted, Machine& machine) {
         else
             machine.shown.push_back({path, path});
     }
-    ::closedir(top);
-    DIR* const devices = ::opendir("/dev");
-    if (!devices) return failed_at("/dev");
-    while (const dirent* entry = ::readdir(devices)) {
-        const std::string_view name = entry->d_name;
-        bool wanted_device = name.starts_with("nvidia");
-        for (const std::string_view one : kDevices) wanted_device = wanted_device || name == one;
-        if (wanted_device) machine.devices.push_back("/dev/" + std::string(name));
-    }
-    ::closedir(devices);
+    machine.devices = those_in("/dev/", kDevices, "nvidia");
+    if (machine.devices.empty()) return failed_at("/dev");
     for (const std::string& path : wanted.hide) {
         machine.hidden.push_back(real_path(path));
         if (machine.hidden.back().empty()) return failed_at(path);

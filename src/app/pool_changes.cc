@@ -101,7 +101,8 @@ Result<void> ServerPools::may_take(api::Services& services, const std::vector<Po
             return fail(Code::FailedPrecondition, "NeedsRestart",
                         file_ + ": pools." + pool.name +
                             ".isolation: " + std::string(name_of(pool.isolation)) +
-                            " takes a start of the server: `turnout down`, then `turnout up "
+                            " takes a start of the server: with that in the file `turnout down`, "
+                            "then `turnout up "
                             "--detach`; running jobs go on",
                         pool.name);
     }
@@ -114,6 +115,15 @@ Result<void> ServerPools::may_take(api::Services& services, const std::vector<Po
     return {};
 }
 
+void ServerPools::use(const std::vector<Pool>& pools) const {
+    for (const auto& [name, hosts] : hosts_) {
+        if (!hosts.use) continue;
+        std::vector<Pool> own = pools;
+        std::erase_if(own, [&](const Pool& pool) { return pool.provider != name; });
+        hosts.use(own);
+    }
+}
+
 Task<Result<void>> ServerPools::take(Control& control, std::vector<Pool> pools) {
     const Json different = changes(control, pools);
     Later<Result<void>> taken;
@@ -121,12 +131,7 @@ Task<Result<void>> ServerPools::take(Control& control, std::vector<Pool> pools) 
         pools, [settle = taken.settle()](Result<void> result) { settle(std::move(result)); });
     const Result<void> result = co_await taken;
     if (!result) co_return Failure(result.error());
-    for (const auto& [name, hosts] : hosts_) {
-        if (!hosts.use) continue;
-        std::vector<Pool> own = pools;
-        std::erase_if(own, [&](const Pool& pool) { return pool.provider != name; });
-        hosts.use(own);
-    }
+    use(pools);
     std::fprintf(stderr, "%s was taken: %s\n", file_.c_str(), words_of(different).c_str());
     if (announce_)
         if (const Result<void> said = announce_(); !said)

@@ -42,6 +42,8 @@ public:
 
     // As the file is now; without one the default pool alone.
     Result<std::vector<Pool>> read() const;
+    // Each provider is told its own: from now on it has these.
+    void use(const std::vector<Pool>& pools) const;
     // InvalidArgument: its hosts carry fewer nodes than that.
     Result<void> check_slots(const Pool& pool, std::int64_t slots) const;
     // For a machine that is to be attached; `control` has the pools that may describe it.

@@ -286,15 +286,7 @@ Result<void> Server::open() {
     Control::Settings settings;
     settings.slots = provider_->capabilities().slots;
     settings.pools = TURNOUT_TRY(pools_->read());
-    std::vector<Pool> of_hosts = settings.pools;
-    std::erase_if(of_hosts, [](const Pool& pool) { return pool.provider != "ssh"; });
-    ssh_->set_pools(of_hosts);
-    std::vector<Pool> of_containers = settings.pools;
-    std::erase_if(of_containers, [](const Pool& pool) { return pool.provider != "container"; });
-    containers_->set_pools(of_containers);
-    std::vector<Pool> of_slurm = settings.pools;
-    std::erase_if(of_slurm, [](const Pool& pool) { return pool.provider != "slurm"; });
-    slurm_->set_pools(of_slurm);
+    pools_->use(settings.pools);
     settings.run_token = [this](const agent_protocol::AttemptId& id) {
         api::Principal run;
         run.kind = api::Principal::Kind::Run;

@@ -109,23 +109,6 @@ private:
     std::vector<Cell> cells_;
 };
 
-std::string escaped(std::string_view text) {
-    std::string out;
-    for (const char c : harmless(text)) {
-        if (c == '&')
-            out += "&amp;";
-        else if (c == '<')
-            out += "&lt;";
-        else if (c == '>')
-            out += "&gt;";
-        else if (c == '"')
-            out += "&quot;";
-        else
-            out += c;
-    }
-    return out;
-}
-
 // At most so many: of those that share a place the lowest and the highest, in their order.
 std::vector<std::pair<double, double>> thinned(const std::vector<std::pair<double, double>>& all,
                                                std::size_t most) {
@@ -287,10 +270,11 @@ std::string plot_svg(const std::vector<PlotLine>& lines, const std::string& titl
                       " " + fixed(kHeight + below) +
                       "\" font-family=\"sans-serif\" font-size=\"13\">\n"
                       "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n<text x=\"" +
-                      fixed(kLeft) + "\" y=\"24\" font-size=\"16\">" + escaped(title) + "</text>\n";
+                      fixed(kLeft) + "\" y=\"24\" font-size=\"16\">" + xml_escape(harmless(title)) +
+                      "</text>\n";
     const auto words = [&](double x, double y, const char* anchor, const std::string& text) {
         svg += "<text x=\"" + fixed(x) + "\" y=\"" + fixed(y) + "\" text-anchor=\"" + anchor +
-               "\" fill=\"#444444\">" + escaped(text) + "</text>\n";
+               "\" fill=\"#444444\">" + xml_escape(harmless(text)) + "</text>\n";
     };
     const auto stroke = [&](double x, double y, double to_x, double to_y, const char* colour) {
         svg += "<path d=\"M" + fixed(x) + " " + fixed(y) + "L" + fixed(to_x) + " " + fixed(to_y) +

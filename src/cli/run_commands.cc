@@ -193,20 +193,33 @@ bool as_table(Context& context) {
     return !context.args().has("--query") && format && *format == Format::Table;
 }
 
-// Rows that are the same in all runs say nothing, unless all are asked for.
-Json differences(const std::vector<Json>& runs, const std::vector<std::string>& rows, bool all) {
+// A column for each side. Rows that are the same in all say nothing, unless all are asked for.
+int show_side_by_side(Context& context, const std::vector<Json>& sides,
+                      const std::vector<std::string>& rows,
+                      const Json& (*value_of)(const Json& side, const std::string& row), bool all,
+                      const std::string& nothing) {
+    Json list = Json::array();
+    for (const Json& side : sides) list.push(side);
+    if (!as_table(context)) return context.show(list);
     Json table = Json::array();
     for (const std::string& row : rows) {
-        bool differs = false;
-        for (const Json& run : runs)
-            differs = differs || member_of(run, row).dump() != member_of(runs.front(), row).dump();
-        if (!differs && !all) continue;
+        const std::string first = value_of(sides.front(), row).dump();
+        if (!all && std::ranges::all_of(sides, [&](const Json& side) {
+                return value_of(side, row).dump() == first;
+            }))
+            continue;
         Json line = Json::object({{"what", row}});
-        for (const Json& run : runs)
-            line.set(run.at("name").as_string(), value_words(member_of(run, row)));
+        for (const Json& side : sides)
+            line.set(side.at("name").as_string(), value_words(value_of(side, row)));
         table.push(std::move(line));
     }
-    return table;
+    if (table.items().empty()) {
+        context.note(nothing);
+        return 0;
+    }
+    std::vector<std::string> columns = {"what"};
+    for (const Json& side : sides) columns.push_back(side.at("name").as_string());
+    return context.show(table, list, columns);
 }
 
 // Each leaf of it, by its path.
@@ -320,27 +333,15 @@ int run_compare(Context& context) {
     if (!api) return context.fail(api.error());
     const Result<std::vector<Json>> runs = load_runs(context, **api, 2);
     if (!runs) return context.fail(runs.error());
-    std::set<std::string> params, metrics;
-    Json list = Json::array();
-    for (const Json& run : *runs) {
-        for (const auto& [name, value] : run.at("params").members())
-            params.insert("params." + name);
-        for (const auto& [name, value] : run.at("metrics").members())
-            metrics.insert("metrics." + name);
-        list.push(run);
-    }
-    if (!as_table(context)) return context.show(list);
+    std::set<std::string> logged;  // metrics before params
+    for (const Json& run : *runs)
+        for (const char* const group : {"params", "metrics"})
+            for (const auto& [name, value] : run.at(group).members())
+                logged.insert(std::string(group) + "." + name);
     std::vector<std::string> rows = {"display_name", "experiment_name", "status", "duration"};
-    rows.insert(rows.end(), params.begin(), params.end());
-    rows.insert(rows.end(), metrics.begin(), metrics.end());
-    const Json table = differences(*runs, rows, context.args().has("--all"));
-    if (table.items().empty()) {
-        context.note("nothing that was logged differs (--all shows what is the same)");
-        return 0;
-    }
-    std::vector<std::string> columns = {"what"};
-    for (const Json& run : *runs) columns.push_back(run.at("name").as_string());
-    return context.show(table, list, columns);
+    rows.insert(rows.end(), logged.begin(), logged.end());
+    return show_side_by_side(context, *runs, rows, member_of, context.args().has("--all"),
+                             "nothing that was logged differs (--all shows what is the same)");
 }
 
 int run_best(Context& context) {
@@ -449,7 +450,6 @@ int run_diff(Context& context) {
     if (!runs) return context.fail(runs.error());
     std::vector<Json> sides;
     std::set<std::string> rows;
-    Json list = Json::array();
     for (const Json& run : *runs) {
         const std::string name = run.at("name").as_string();
         Json all = Json::object();
@@ -471,28 +471,12 @@ int run_diff(Context& context) {
         for (const auto& [key, value] : all.members()) rows.insert(key);
         Json side = Json::object({{"name", name}});
         for (const auto& [key, value] : all.members()) side.set(key, value);
-        sides.push_back(side);
-        list.push(std::move(side));
+        sides.push_back(std::move(side));
     }
-    if (!as_table(context)) return context.show(list);
-    Json table = Json::array();
-    for (const std::string& row : rows) {
-        bool differs = false;
-        for (const Json& side : sides)
-            differs = differs || side.at(row).dump() != sides.front().at(row).dump();
-        if (!differs) continue;
-        Json line = Json::object({{"what", row}});
-        for (const Json& side : sides)
-            line.set(side.at("name").as_string(), value_words(side.at(row)));
-        table.push(std::move(line));
-    }
-    if (table.items().empty()) {
-        context.note("they were asked for with the same words");
-        return 0;
-    }
-    std::vector<std::string> columns = {"what"};
-    for (const Json& side : sides) columns.push_back(side.at("name").as_string());
-    return context.show(table, list, columns);
+    return show_side_by_side(
+        context, sides, {rows.begin(), rows.end()},
+        [](const Json& side, const std::string& row) -> const Json& { return side.at(row); }, false,
+        "they were asked for with the same words");
 }
 
 }  // namespace turnout::cli

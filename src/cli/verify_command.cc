@@ -93,10 +93,13 @@ struct Verify {
             const std::string status = status_of(now);
             if (over(now, status)) return now;
             const Span passed = api.now() - begin;
-            if (passed > patience)
+            if (passed > patience) {
+                // Nobody waits for it any more: it is to hold no node.
+                (void)api.post(path_of(name, "/cancel"));
                 return fail(Code::Unavailable, "Timeout",
                             "job " + name + " is " + status + " after " + to_words(passed) +
                                 ", and was to be " + what);
+            }
             context.status("job " + name + " is " + status + ", for " +
                            to_words(std::chrono::round<std::chrono::seconds>(passed)));
             rest();

@@ -27,5 +27,4 @@ def test_one_that_breaks_its_claim_ends_with_1_and_says_what(module_server):
     assert "is Queued after 2 s, and was to be Running" in row["why"]["cancel"], row
     wrong = module_server.turnout("verify", "--targets", "nonee", check=False)
     assert wrong.returncode == 3 and "did you mean 'none'?" in wrong.stderr
-    for job in json.loads(module_server.turnout("job", "list", "--status", "Queued", "-o", "json").stdout):
-        module_server.turnout("job", "cancel", job["name"])
+    assert json.loads(module_server.turnout("job", "list", "--status", "Queued", "-o", "json").stdout) == []

@@ -300,7 +300,7 @@ Result<void> NodeUsers::probe(bool namespaces) const {
     std::string log;
     if (namespaces) {
         TURNOUT_TRY(remove_tree(user.folder));  // of one that was cut off
-        for (const std::string& folder : {user.folder, user.root(), user.cache(), user.home()})
+        for (const std::string& folder : {user.folder, user.inside(), user.cache(), user.home()})
             TURNOUT_TRY(own_folder(folder, 0700, user.uid, user.gid));
         log = user.home() + "/log";
         std::vector<std::string> words = in_namespaces(user, user.home(), log, {});
@@ -328,7 +328,7 @@ std::vector<std::string> NodeUsers::in_namespaces(const NodeUser& user, const st
                                                   const std::string& log,
                                                   const std::vector<std::string>& read,
                                                   const std::vector<std::string>& hidden) const {
-    std::vector<std::string> words = {agent_, "namespaces", "--log", log, "--root", user.root()};
+    std::vector<std::string> words = {agent_, "namespaces", "--log", log, "--root", user.inside()};
     for (const std::string& path : {data_folder_, settings_.folder})
         words.insert(words.end(), {"--hide", path});
     for (const std::string& path : hidden) words.insert(words.end(), {"--hide", path});
@@ -348,7 +348,7 @@ Result<NodeUser> NodeUsers::make(uid_t number, const std::string& workspace) con
                         settings_.folder + "/" + std::to_string(number)};
     TURNOUT_TRY(own_folder(user.agents(), kUsersOnly, owner, user.gid));
     TURNOUT_TRY(own_folder(user.nodes(), kUsersOnly, owner, user.gid));
-    TURNOUT_TRY(own_folder(user.root(), kUsersOnly, owner, user.gid));
+    TURNOUT_TRY(own_folder(user.inside(), kUsersOnly, owner, user.gid));
     TURNOUT_TRY(own_folder(user.cache(), 0700, user.uid, user.gid));
     TURNOUT_TRY(own_folder(user.home(), 0700, user.uid, user.gid));
     TURNOUT_TRY(own_folder(user.folder, kUsersOnly, owner, user.gid));  // last: it may be used

@@ -9,7 +9,7 @@
 //   ROOT/UID/agents/NODE.json, .token    root's; the token may be read by the user
 //   ROOT/UID/nodes/NODE/                 a node's folder, the user's
 //   ROOT/UID/cache/ home/                the user's
-//   ROOT/UID/root/                       empty
+//   ROOT/UID/inside/                     empty: what its nodes in namespaces see begins there
 //
 // The folder UID is made once, which is the claim of that number: no other workspace and no other
 // server gets it as long as it is there. Nobody but root and the user can pass it. Within `nodes`,
@@ -48,7 +48,7 @@ struct NodeUser {
 
     // Nothing where it is the server's: what runs as that is not all the workspace's.
     std::optional<uid_t> own_uid() const;
-    std::string root() const { return folder + "/root"; }
+    std::string inside() const { return folder + "/inside"; }
     std::string nodes() const { return folder + "/nodes"; }
     std::string agents() const { return folder + "/agents"; }
     std::string cache() const { return folder + "/cache"; }
