@@ -255,7 +255,7 @@ def test_a_slurmctld_that_is_away_loses_nothing(pilots, cpu, sdk):
         engine("start", "ctld")
     assert wait_for(sdk, job.name, 120).status == "Completed"
     eventually("its pilot is there", lambda: all(one in pilots.queue("cpu") for one in before), 30)
-    assert shown(pilots, job)["properties"].get("turnout.attempt", "1") == "1"
+    assert sdk.jobs.get(job.name).properties["turnout.attempts"] == "1"
 
 
 def test_refusals_of_slurm_reach_the_cluster(pilots, sdk):

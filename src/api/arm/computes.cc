@@ -235,7 +235,8 @@ Result<void> check_fits(const Services& services, const VmSize& size, const std:
     const auto view = services.control.pool(name);
     if (!view) return {};
     const Machines machines = machines_of(services, view->pool);
-    if (machines.empty()) return {};  // nobody has looked yet
+    // Nobody has looked yet; or its size is a limit there, and how many GPUs it has is not known.
+    if (machines.empty() || view->pool.image == ImagePolicy::Engine) return {};
     const bool here = view->pool.provider == Pool{}.provider;
     const std::string whose = here ? "this machine" : "each machine of pool '" + name + "'";
     ServerInfo::Machine largest;
@@ -251,7 +252,7 @@ Result<void> check_fits(const Services& services, const VmSize& size, const std:
                         (largest.gpus == 0 ? ": choose a size without a GPU"
                                            : ": choose a size with so many"),
                     field);
-    if (here || view->pool.image == ImagePolicy::Engine) return {};
+    if (here) return {};
     if (std::ranges::any_of(machines, [&](const auto& one) { return holds(one, size); })) return {};
     std::vector<const VmSize*> fitting;
     for (const VmSize& other : vm_sizes())

@@ -21,7 +21,11 @@ Result<SpawnRequest> SlurmProvider::State::program(const std::string& config,
                                                    std::vector<std::string> words) const {
     SpawnRequest request;
     request.environment = environment;
-    if (!config.empty()) request.environment.push_back("SLURM_CONF=" + config);
+    if (!config.empty()) {
+        std::erase_if(request.environment,
+                      [](const std::string& one) { return one.starts_with("SLURM_CONF="); });
+        request.environment.push_back("SLURM_CONF=" + config);
+    }
     std::string path;
     for (const std::string& one : environment)
         if (one.starts_with("PATH=")) path = one.substr(5);

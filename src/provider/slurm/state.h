@@ -63,7 +63,7 @@ struct SlurmProvider::State : std::enable_shared_from_this<SlurmProvider::State>
     const SlurmProviderOptions options;
     const ProviderEvents events;
     std::string instance, user;
-    std::vector<std::string> environment;  // of Slurm's programs, without SLURM_CONF
+    std::vector<std::string> environment;  // of Slurm's programs; a pool's config comes on top
     link::Offers offers;
     std::map<std::string, ClusterPtr> clusters;  // by configuration
     std::map<NodeId, PlacePtr> places;
