@@ -75,7 +75,7 @@ public:
                    row = static_cast<std::size_t>(dots_ ? down / 4 : down);
         static constexpr std::uint8_t kDot[4][2] = {{1, 8}, {2, 16}, {4, 32}, {64, 128}};
         Cell& cell = cells_[row * columns_ + column];
-        cell.dots |= dots_ ? kDot[down % 4][x % 2] : 1;
+        cell.dots = static_cast<std::uint8_t>(cell.dots | (dots_ ? kDot[down % 4][x % 2] : 1));
         cell.line = line;
     }
     std::string row(std::size_t number, bool colour) const {

@@ -143,6 +143,7 @@ void Scheduler::State::enlist(TaskIndex index) {
     waits(task, 1);
     if (task.nodes == 1) {
         ++c.singles;
+        if (task.lasts > 0) ++c.lasting[task.lasts];
         c.line.add(index);
         return;
     }
@@ -161,6 +162,8 @@ void Scheduler::State::delist(TaskIndex index) {
     waits(task, -1);
     if (task.nodes == 1) {
         --c.singles;
+        if (task.lasts > 0)
+            if (const auto at = c.lasting.find(task.lasts); --at->second == 0) c.lasting.erase(at);
         c.line.remove(index);
         return;
     }

@@ -122,6 +122,8 @@ struct ClusterEntry {
     std::uint64_t reserving_since = 0;
     Handle reserved_for = 0;  // that gang, or the last one
     std::size_t singles = 0;  // waiting tasks of one node
+    // How many of them say how long they last, by how long: seconds.
+    std::map<std::uint32_t, std::size_t> lasting;
     long gang_ranks = 0;      // nodes that the waiting gangs ask for together, within the limit
 
     // Nodes. By number of tasks those that may get more (least recently used first), else apart.
@@ -132,6 +134,10 @@ struct ClusterEntry {
     int used = 0;      // kept nodes that the waiting tasks cannot have: at work or not reachable
     int reserved_used = 0;  // of them reserved
     int reserved_idle = 0;
+    // Idle nodes of which none is there for as long as the head of the line lasts, and as how many
+    // tasks that is so for.
+    int too_short = 0;
+    long too_long = 0;
     long room = 0;                               // tasks that nodes in by_load could begin at once
     int revoking = 0;                            // tasks that are being taken back
     std::set<std::pair<Span, Handle>> backlogs;  // nodes with a backlog by when it last moved
@@ -267,9 +273,11 @@ struct Scheduler::State {
     void release(NodeEntry& node, Decisions& out);
     void set_timer(ClusterEntry& cluster);
     NodeEntry* least_loaded(ClusterEntry& cluster, std::size_t below);
-    // The same of those that are there long enough for that task. Idle ones that are not are let
-    // go, if none of them is.
-    NodeEntry* least_loaded_for(const TaskEntry& task, std::size_t below, Span now, Decisions& out);
+    // The same of those that are there long enough for that task.
+    NodeEntry* least_loaded_for(const TaskEntry& task, std::size_t below, Span now);
+    // Idle nodes that are not there long enough for the head of the line give their room to new
+    // ones, as many as tasks need them.
+    void replace_short_lived(ClusterEntry& cluster, const TaskEntry& head, Decisions& out);
 };
 
 }  // namespace turnout::schedule

@@ -116,6 +116,8 @@ void Scheduler::State::settle(ClusterEntry& c, Span now, Decisions& out) {
 }
 
 void Scheduler::State::assign(ClusterEntry& c, Span now, Decisions& out) {
+    c.too_short = 0;
+    c.too_long = 0;
     while (true) {
         if (c.reserving != no_task && !fits(tasks[c.reserving])) stop_reserving(c);
         const TaskIndex head = c.line.head();
@@ -134,8 +136,7 @@ void Scheduler::State::assign(ClusterEntry& c, Span now, Decisions& out) {
     }
 }
 
-NodeEntry* Scheduler::State::least_loaded_for(const TaskEntry& task, std::size_t below, Span now,
-                                              Decisions& out) {
+NodeEntry* Scheduler::State::least_loaded_for(const TaskEntry& task, std::size_t below, Span now) {
     ClusterEntry& c = *task.cluster;
     const auto lasts = [&](const NodeEntry& node, std::size_t load) {
         if (!node.ends) return true;
@@ -148,17 +149,30 @@ NodeEntry* Scheduler::State::least_loaded_for(const TaskEntry& task, std::size_t
         NodeList& nodes_of_load = c.by_load[load];
         for (auto at = nodes_of_load.rbegin(); at != nodes_of_load.rend(); ++at)
             if (lasts(**at, load)) return *at;
-        if (load == 0)
-            while (!nodes_of_load.empty()) release(*nodes_of_load.front(), out);
     }
     return nullptr;
+}
+
+void Scheduler::State::replace_short_lived(ClusterEntry& c, const TaskEntry& head, Decisions& out) {
+    if (c.by_load[0].empty()) return;
+    std::size_t as_long = 0;
+    for (auto at = c.lasting.lower_bound(std::max(head.lasts, 1u)); at != c.lasting.end(); ++at)
+        as_long += at->second;
+    if (head.lasts == 0) as_long = c.singles;  // all of them are about to end
+    c.too_long = std::min(static_cast<long>(std::max<std::size_t>(as_long, 1)), allowed_singles(c));
+    const auto each = static_cast<long>(c.at_a_time());
+    const long nodes_for_them = (c.too_long + each - 1) / each;
+    while (!c.by_load[0].empty() &&
+           c.starting + c.promised + std::min(c.maximum() - c.kept(), incoming()) < nodes_for_them)
+        release(*c.by_load[0].front(), out);
+    c.too_short = static_cast<int>(c.by_load[0].size());
 }
 
 bool Scheduler::State::assign_one(ClusterEntry& c, TaskIndex index, Span now, Decisions& out) {
     // Behind those that run on a node that is to go soon nothing is to wait.
     const std::size_t free = tasks[index].alone ? 1 : c.at_a_time();
     NodeEntry* node = least_loaded_for(
-        tasks[index], tasks[index].alone ? free : free + (excess() > 0 ? 0 : c.depth()), now, out);
+        tasks[index], tasks[index].alone ? free : free + (excess() > 0 ? 0 : c.depth()), now);
     if ((!node || node->tasks.size() >= free) && c.reserving != no_task &&
         tasks[index].priority > tasks[c.reserving].priority) {
         // It goes before the gang, so it may have one of the gang's nodes.
@@ -166,7 +180,10 @@ bool Scheduler::State::assign_one(ClusterEntry& c, TaskIndex index, Span now, De
             if (each->tasks.size() < free && (!node || each->tasks.size() < node->tasks.size()))
                 node = each;
     }
-    if (!node) return false;
+    if (!node) {
+        replace_short_lived(c, tasks[index], out);
+        return false;
+    }
     delist(index);
     put_on(index, {node}, now);
     out.assign.push_back({tasks[index].handle, {node->handle}});
@@ -269,7 +286,9 @@ void Scheduler::State::claim(ClusterEntry& c) {
     if (c.gang_claims) gang_claims[c.claimed_low].erase(c.gang_key);
     const int at_work = c.used - c.reserved_used;
     const auto each = static_cast<long>(c.at_a_time());
-    const long useful = at_work + allowed_ranks(c) + (allowed_singles(c) + each - 1) / each;
+    const long useful =
+        at_work + std::max(allowed_ranks(c) + (allowed_singles(c) + each - 1) / each,
+                           c.too_short + (c.too_long + each - 1) / each);
     c.wanted = static_cast<int>(std::clamp<long>(useful, c.minimum(), c.maximum()));
     const bool held = c.held_until > last || c.shut();
     c.lack = held ? 0 : std::max(0, c.wanted - c.kept());

@@ -241,6 +241,9 @@ TEST(InstanceJobs, AWorkspaceGoesWithThem) {
     // Its container is on its way out: that is nobody's to end.
     const Reply gone = world.send("DELETE", "");
     EXPECT_LT(gone.status, 300) << gone.text;
+    for (const NodeId& node : world.effects.provisioned) world.control.node_gone(node);
+    world.loop.pass(1s);
+    EXPECT_TRUE(world.store.scan(Table::Compute, with_prefix(world.workspace.id + "/"))->empty());
 }
 
 }  // namespace
