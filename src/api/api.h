@@ -146,9 +146,8 @@ struct Services {
     // {reachable, message, hostKey, os, system, cores, memoryBytes, gpus, python, …}.
     std::function<Result<AttachedMachine>(const MachineWanted&)> machine_of = {};
     std::function<Task<Json>(const AttachedMachine&)> check_machine = {};
-    // The machine that carries all nodes of that pool, as far as it is known.
-    std::function<ServerInfo::Machine(const Pool&)> machine_of_pool = {};
-    // Those of a pool of other machines that somebody has looked at; none: nothing is known.
+    // The machines of a pool that is not on this one, of which somebody has looked at them; of
+    // containers the one that carries them all. None: nothing is known.
     std::function<std::vector<ServerInfo::Machine>(const Pool&)> machines_of = {};
 };
 

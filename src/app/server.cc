@@ -388,14 +388,6 @@ void Server::add_routes() {
     services_->check_machine = [this](const AttachedMachine& machine) {
         return pools_->check_machine(machine);
     };
-    services_->machine_of_pool = [this](const Pool& pool) {
-        api::ServerInfo::Machine machine;
-        if (pool.provider != "container") return machine;
-        const Json engine = containers_->describe(pool.settings).items().front();
-        machine.cores = static_cast<int>(engine.at("cores").as_int());
-        machine.memory_gb = static_cast<double>(engine.at("memoryBytes").as_int()) / (1 << 30);
-        return machine;
-    };
     services_->cut_link = [this](const NodeId& node, Span how_long) {
         links_->cut(node, how_long);
     };

@@ -365,6 +365,23 @@ std::string wander(unsigned seed, int steps) {
         c.low_priority = below(3) == 0;
         return c;
     };
+    // In some worlds nodes end by themselves.
+    const bool nodes_end = seed % 5 == 1;
+    std::map<Handle, Span> ends;
+    const auto begin = [&](Handle node) {
+        w.set(node, NodeIs::Ready);
+        if (!nodes_end || ends.contains(node)) return;
+        ends[node] = w.now + 1s * (60 + below(600));
+        w.scheduler.node_ends(node, ends[node]);
+    };
+    const auto end_nodes = [&] {
+        for (const auto& [node, at] : ends) {
+            if (at > w.now || !w.nodes.contains(node)) continue;
+            for (const Handle task : std::vector<Handle>(w.nodes.at(node).tasks))
+                w.end(task, std::nullopt, true);
+            w.gone(node);
+        }
+    };
     // Half of the worlds have accounts: each sharer is on one of two, and all clusters on a third.
     const bool accounts = seed % 4 >= 2;
     constexpr Handle first_account = 500, of_clusters = 502;
@@ -431,7 +448,8 @@ std::string wander(unsigned seed, int steps) {
                       {.nodes = below(5) == 0 ? 2 + below(5) : 1,
                        .priority = below(8) == 0 ? 1 : 0,
                        .sharer = sharer,
-                       .account = accounts ? first_account + sharer % 2 : 0});
+                       .account = accounts ? first_account + sharer % 2 : 0,
+                       .lasts = std::chrono::seconds(nodes_end && below(2) ? below(900) : 0)});
                 if (accounts && below(6) == 0)
                     w.allow(first_account + static_cast<Handle>(below(3)), any_allowance());
                 break;
@@ -442,7 +460,7 @@ std::string wander(unsigned seed, int steps) {
             case 7: end_one(); break;
             case 8:
             case 9:
-                if (const Handle n = pick(is(NodeIs::Starting))) w.set(n, NodeIs::Ready);
+                if (const Handle n = pick(is(NodeIs::Starting))) begin(n);
                 break;
             case 10: w.remove_leaving(); break;
             case 11:
@@ -482,6 +500,7 @@ std::string wander(unsigned seed, int steps) {
                 if (below(6) == 0) w.set_slots(minima + 2 + below(10));
                 break;
         }
+        end_nodes();
         if (below(3) == 0) w.plan();
         for (const auto& [handle, job] : w.jobs)
             if (below(40) == 0) w.log << w.why(handle);
@@ -494,7 +513,9 @@ std::string wander(unsigned seed, int steps) {
         w.now += 1s;
         for (auto& [handle, node] : w.nodes)
             if (node.is == NodeIs::Unreachable) w.set(handle, NodeIs::Ready);
-        w.start_nodes();
+        end_nodes();
+        for (auto& [handle, node] : w.nodes)
+            if (node.is == NodeIs::Starting) begin(handle);
         w.remove_leaving();
         give_way();
         end_one();

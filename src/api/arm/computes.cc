@@ -662,7 +662,9 @@ Answer list_sizes(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Location location,
                    find_location(call.param("location"), services.control.pool_names()));
     Machines machines;
-    if (const auto view = services.control.pool(location.pool))
+    // In containers a size is a limit, and how many GPUs there are is not known.
+    if (const auto view = services.control.pool(location.pool);
+        view && view->pool.image != ImagePolicy::Engine)
         machines = machines_of(services, view->pool);
     Json sizes = Json::array();
     for (const VmSize& size : vm_sizes()) {

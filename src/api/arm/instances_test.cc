@@ -23,7 +23,9 @@ Control::Settings with_pools(const std::vector<std::string>& names) {
 struct InstanceJobs : World {
     explicit InstanceJobs(const std::vector<std::string>& pools = {"boxes"})
         : World(with_pools(pools)) {
-        services.machine_of_pool = [](const Pool&) { return ServerInfo::Machine{2, 7.79, 0}; };
+        services.machines_of = [](const Pool&) {
+            return std::vector<ServerInfo::Machine>{{2, 7.79, 0}};
+        };
         EXPECT_EQ(send("PUT", "/environments/small/versions/1",
                        Json::object({{"properties", Json::object({{"image", "small:1"}})}}))
                       .status,
@@ -178,7 +180,7 @@ TEST(InstanceJobs, WhatDoesNotFitOrCannotBeIsRefused) {
                          {{"resources", Json::object({{"instanceType", "STANDARD_DS3_v2"}})}})));
     EXPECT_NE(size.message().find("cpu_cores and .memory_gb"), std::string::npos) << size.text;
     // Where the engine was not heard of yet its provider says no.
-    world.services.machine_of_pool = [](const Pool&) { return ServerInfo::Machine{}; };
+    world.services.machines_of = {};
     EXPECT_EQ(world.put("j", InstanceJobs::job(R"({"cpu_cores":3})")).status, 201);
     // What another target is asked for is nothing to this one.
     EXPECT_EQ(

@@ -142,8 +142,9 @@ Result<void> find_instance(const Lookup& lookup, Draft& draft) {
     const Control::PoolView view = TURNOUT_TRY(pool_of_containers(lookup, asked.region));
     asked.region = view.pool.name;
     draft.compute = kContainerInstance;
-    const auto& machine_of = lookup.services.machine_of_pool;
-    const ServerInfo::Machine machine = machine_of ? machine_of(view.pool) : ServerInfo::Machine{};
+    const auto& machines_of = lookup.services.machines_of;
+    const auto machines = machines_of ? machines_of(view.pool) : std::vector<ServerInfo::Machine>();
+    const ServerInfo::Machine machine = machines.empty() ? ServerInfo::Machine{} : machines.front();
     const auto too_much = [&](const char* member, const std::string& has,
                               const std::string& found) {
         const std::string place = std::string(submission::kInstancePlace) + "." + member;

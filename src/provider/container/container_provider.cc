@@ -594,18 +594,20 @@ Result<void> ContainerProvider::open() {
     const std::string name = TURNOUT_TRY(read_file(name_file));
     s.instance = std::string(trim(name));
     s.offers["server"] = TURNOUT_TRY(http::unix_address(s.options.server_socket));
-    // So that what does not fit there is known before it is asked for.
-    for (const auto& [socket, known] : s.engines)
-        s.loop.post([state = state_, socket = socket] {
-            if (!state->over)
-                turnout::start(State::look(state, socket), [](const Result<Json>&) {});
-        });
     return {};
 }
 
 void ContainerProvider::set_pools(std::span<const Pool> pools) {
-    for (const Pool& pool : pools)
-        (void)state_->known(read_container_settings(pool.settings).socket);
+    for (const Pool& pool : pools) {
+        const std::string socket = read_container_settings(pool.settings).socket;
+        if (state_->engines.contains(socket)) continue;
+        (void)state_->known(socket);
+        // So that what does not fit there is known before it is asked for.
+        state_->loop.post([state = state_, socket] {
+            if (!state->over)
+                turnout::start(State::look(state, socket), [](const Result<Json>&) {});
+        });
+    }
 }
 
 Capabilities ContainerProvider::capabilities() const {

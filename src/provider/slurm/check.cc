@@ -2,10 +2,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <functional>
 #include <set>
 #include <utility>
 
 #include "base/text.h"
+#include "io/apart.h"
 #include "io/posix/files.h"
 #include "provider/slurm/state.h"
 
@@ -105,12 +108,18 @@ Task<Json> SlurmProvider::check(Json settings) {
         co_return answer(false,
                          "a pilot may not be submitted: " + refused_by_slurm(test->err).message);
     one.set("submits", slurm_says(test->err));
-    if (::access(pool.folder.c_str(), W_OK | X_OK) != 0)
+    std::function<Result<std::uint64_t>()> space_in = [folder =
+                                                           pool.folder]() -> Result<std::uint64_t> {
+        if (::access(folder.c_str(), W_OK | X_OK) != 0)
+            return file_failure("cannot write to", folder, errno);
+        return free_space(folder);
+    };
+    const Result<std::uint64_t> space = co_await apart(state->loop, std::move(space_in));
+    if (!space)
         co_return answer(false, "the folder " + pool.folder +
                                     ", which the server and the compute nodes have to share, is "
                                     "not there, or not for this user");
-    if (const Result<std::uint64_t> space = free_space(pool.folder))
-        one.set("freeBytes", static_cast<std::int64_t>(*space));
+    one.set("freeBytes", static_cast<std::int64_t>(*space));
     const auto known = state->clusters.find(pool.config);
     if (known != state->clusters.end()) {
         const State::ClusterPtr cluster = known->second;

@@ -50,8 +50,10 @@ Result<void> make_node_folder(const std::string& folder, const std::string& agen
 
 Task<Result<void>> SlurmProvider::State::equip(std::shared_ptr<State> self, NodeId node,
                                                std::string root) {
-    if (self->equipped.contains(root) &&
-        ::access((root + "/" + self->agent_name).c_str(), X_OK) == 0)
+    std::function<bool()> has_it = [path = root + "/" + self->agent_name] {
+        return ::access(path.c_str(), X_OK) == 0;
+    };
+    if (self->equipped.contains(root) && co_await apart(self->loop, std::move(has_it)))
         co_return Result<void>();
     self->say(node, "copying the agent to " + root);
     std::function<Result<std::string>()> agent = [from = self->options.agent, root] {
@@ -102,8 +104,14 @@ Task<Result<void>> SlurmProvider::State::begin(std::shared_ptr<State> self, Node
     const std::string root = self->root_of(settings.folder);
     place->folder = self->folder_of(settings.folder, id);
     self->shared_folders.insert(settings.folder);
-    struct stat folder{};
-    if (::stat(settings.folder.c_str(), &folder) != 0 || !S_ISDIR(folder.st_mode))
+    // A shared folder may hang.
+    std::function<bool()> is_folder = [path = settings.folder] {
+        struct stat folder{};
+        return ::stat(path.c_str(), &folder) == 0 && S_ISDIR(folder.st_mode);
+    };
+    const bool there_it_is = co_await apart(self->loop, std::move(is_folder));
+    if (self->unwanted(id)) co_return self->ended();
+    if (!there_it_is)
         co_return fail(Code::Unavailable, "NoFolder",
                        "the folder " + settings.folder +
                            ", which the server and the compute nodes have to share, is not there");

@@ -124,7 +124,6 @@ Task<void> SlurmProvider::State::list_all(std::shared_ptr<State> self, Answer an
     std::map<NodeId, FoundNode> found;
     std::vector<ClusterPtr> asked;
     for (const auto& [config, cluster] : self->clusters) asked.push_back(cluster);
-    if (asked.empty()) co_await self->loop.sleep(Span(0));
     for (const ClusterPtr& cluster : asked) {
         // Nobody may be left out of whom something may run.
         std::map<NodeId, PlacePtr> before;
