@@ -19,8 +19,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     // In whatever pieces it comes, it is the same.
     if (good != same || (good && (said != whole.take_output() || whole.whole() != pieces.whole())))
         __builtin_trap();
-    turnout::PullProgress progress;
+    turnout::EngineProgress progress;
     (void)progress.give(all);
     (void)progress.words();
+    (void)turnout::plain_words(progress.log());
     return 0;
 }

@@ -57,7 +57,8 @@ Result<const KnownRun*> known_run(Services& services, const Principal& run) {
     return services.runs.find(key);
 }
 
-// Where a URI leads in this workspace; nothing if that is elsewhere.
+}  // namespace
+
 Result<std::optional<agent_protocol::BlobFolder>> place_of(Services& services,
                                                            const Workspace& workspace,
                                                            std::string_view uri) {
@@ -78,6 +79,8 @@ Result<std::optional<agent_protocol::BlobFolder>> place_of(Services& services,
     }
     return submission::blob_of_url(uri);
 }
+
+namespace {
 
 // What data assets and models of the workspace point at.
 Result<const Places*> registered_in(Services& services, const std::string& wsid) {

@@ -9,6 +9,7 @@
 #include "access/run_reach.h"
 #include "api/api.h"
 #include "model/workspace.h"
+#include "protocol/agent_protocol.h"
 
 namespace turnout::api {
 
@@ -46,6 +47,11 @@ Result<void> check_reads_artifacts(Services& services, const Call& call, std::st
 // before it registers it, too: others could read it then.
 Result<void> check_reads_uri(Services& services, const Call& call, const Workspace& workspace,
                              std::string_view uri);
+
+// Where a URI leads in this workspace; nothing if that is elsewhere.
+Result<std::optional<agent_protocol::BlobFolder>> place_of(Services& services,
+                                                           const Workspace& workspace,
+                                                           std::string_view uri);
 
 // Does a signed link still hold: is whoever it was made for there, and may they do one of these in
 // that workspace? PermissionDenied. "" (of an earlier build) holds to its end.

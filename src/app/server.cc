@@ -17,6 +17,7 @@
 #include "api/agent/agent_routes.h"
 #include "api/agent/input_routes.h"
 #include "api/api.h"
+#include "api/arm/build_context.h"
 #include "api/audit/audit.h"
 #include "api/audit/of_call.h"
 #include "api/authority.h"
@@ -41,6 +42,7 @@
 #include "app/user_ways.h"
 #include "app/version.h"
 #include "blob/blobs.h"
+#include "blob/tar.h"
 #include "catalog/catalog.h"
 #include "catalog/default_workspace.h"
 #include "control/agent_links.h"
@@ -241,6 +243,12 @@ Result<void> Server::open() {
     containers.server_socket = ssh.server_socket;
     containers.folder = instance_.folder + "/containers";
     containers.node_token = local.node_token;
+    containers.context = [this](const std::string& workspace,
+                                const BuiltImage& image) -> Result<ImageContext> {
+        const api::arm::BuildContext found =
+            TURNOUT_TRY(api::arm::context_of_image(*services_, workspace, image));
+        return ImageContext{blob::tar_of(*blobs_, found.container, found.prefix), found.dockerfile};
+    };
     SlurmProviderOptions slurm;
     slurm.agent = ssh.agent;
     slurm.uv = ssh.uv;

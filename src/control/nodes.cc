@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "control/owners.h"
+#include "model/built_image.h"
 #include "model/waiting.h"
 
 namespace turnout::control {
@@ -16,6 +17,11 @@ using schedule::NodeIs;
 namespace {
 constexpr Span kLookLate = 10s;      // after that a look at a deadline was not possible in time
 constexpr Span kAskedInVain = 1min;  // then the provider's answer is not expected any more
+
+// An image comes.
+bool is_on_its_way(std::string_view what) {
+    return what.starts_with(kPulling) || what.starts_with(kBuilding);
+}
 }  // namespace
 
 void Nodes::connected(const NodeId& id, const ap::Hello& hello) {
@@ -293,7 +299,7 @@ void Nodes::starts(const NodeId& id, const std::string& what) {
     // An image of many gigabytes takes its time, and so does a queue. All else has the time that a
     // node has.
     if (node.node.state == NodeState::Provisioning &&
-        (what.starts_with(kPulling) || what.starts_with(kWaiting)))
+        (is_on_its_way(what) || what.starts_with(kWaiting)))
         node.last_contact = clock.since_boot();
     if (held && node.leases.front().rank == 0) {
         JobEntry& job = *node.leases.front().job;
@@ -303,7 +309,7 @@ void Nodes::starts(const NodeId& id, const std::string& what) {
         }
     }
     // What is tried again and again is told once, and so is a pull: each event is kept.
-    if (what.starts_with(kPulling) && what.starts_with(node.starting + ": ")) return;
+    if (is_on_its_way(what) && what.starts_with(node.starting + ": ")) return;
     if (std::exchange(node.starting, what) != what)
         owners.events.of_node(node.node, "starting", what);
 }

@@ -17,6 +17,7 @@ constexpr std::array<DocumentKind, 6> kKinds = {{
      .article = "an",
      .keys = Keys::Versioned,
      .description = environment,
+     .context = "build",
      .job_member = "environmentId",
      .sample = "torch"},
     {.word = "data",

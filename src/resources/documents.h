@@ -18,6 +18,7 @@ struct DocumentKind {
     // Reads its YAML and its REST document; nullptr: no person writes it.
     const Description& (*description)();
     std::string_view location = "";  // the member of properties that says where its files are
+    std::string_view context = "";   // the member that says from which folder it is built
     // The member of properties that says its name, description and tags once more: the definition
     // as its author wrote it.
     std::string_view definition = "";

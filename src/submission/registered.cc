@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "environment/curated.h"
 #include "environment/definition.h"
+#include "model/built_image.h"
 #include "resources/resources.h"
 #include "submission/refusal.h"
 
@@ -33,6 +34,24 @@ Result<void> check_environment(const std::string& name, const Json& properties) 
             return invalid("image and condaFile must be text", "properties.image");
     if (image.as_view().empty() && conda.as_view().empty() && !properties.at("build").is_object())
         return invalid("an environment needs an image, a condaFile or a build", "properties.image");
+    if (image.as_view().starts_with(kBuiltImages))
+        return invalid("images that begin with '" + std::string(kBuiltImages) +
+                           "' are built from environments with a `build`: name the environment",
+                       "properties.image");
+    if (properties.at("build").is_object()) {
+        for (const auto& [member, value] : {std::pair{"image", &image}, {"condaFile", &conda}})
+            if (!value->as_view().empty())
+                return invalid(
+                    "expected build alone: its Dockerfile says the image and what is "
+                    "installed; found " +
+                        std::string(member) + " beside it",
+                    "properties." + std::string(member));
+        const Json& context = properties.at("build").at("contextUri");
+        if (!context.is_string() || context.as_view().empty())
+            return invalid("build.contextUri: expected the folder with the Dockerfile, found " +
+                               (context.is_null() ? "nothing" : context.dump().substr(0, 80)),
+                           "properties.build.contextUri");
+    }
     if (conda.as_view().empty()) return {};
     auto resolved = environment::resolve({name, image.as_string(), conda.as_string()});
     if (!resolved) return Failure(resolved.error());
@@ -40,12 +59,6 @@ Result<void> check_environment(const std::string& name, const Json& properties) 
 }
 
 Result<TaskEnvironment> environment_of(const std::string& shown, const Json& properties) {
-    if (properties.at("build").is_object())
-        return refuse("BuildContextNotSupported",
-                      "environment '" + shown +
-                          "' is built from a Dockerfile, which does not work yet: use a conda file "
-                          "or a curated environment",
-                      "environmentId");
     std::string interpreter = properties.at("properties").at("turnout.interpreter").as_string();
     if (interpreter.empty())
         interpreter = properties.at("tags").at("turnout.interpreter").as_string();

@@ -457,3 +457,79 @@ def test_several_jobs_on_a_node_are_refused(boxes, tmp_path):
                                        "tags: {turnout.jobs_per_node: '2'}\n")
     done = boxes.server.turnout("compute", "create", "-f", tmp_path / "many.yml", check=False)
     assert done.returncode != 0 and "are containers, each of the image of its job" in done.stderr, done.stderr
+
+
+DOCKERFILE = f"""FROM {BASE}
+COPY tool.py /opt/tool.py
+RUN echo built at build time > /opt/said && id -u > /opt/builder
+ENV FROM_DOCKERFILE=yes
+"""
+
+
+@pytest.fixture
+def context(tmp_path):
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "Dockerfile").write_text(DOCKERFILE)
+    (tmp_path / "docker" / "tool.py").write_text("print('the tool of the image')\n")
+    return tmp_path / "docker"
+
+
+def built(boxes):
+    return boxes.docker("image", "ls", "-q", "--filter", f"label=turnout.server={boxes.instance}").split()
+
+
+def test_an_environment_is_built_from_its_dockerfile_once(boxes, cpu, sdk, context, tmp_path):
+    from azure.ai.ml.entities import BuildContext, Environment
+
+    text = "python3 /opt/tool.py; cat /opt/said; echo $FROM_DOCKERFILE; id -u"
+    registered = sdk.environments.create_or_update(Environment(name="from-dockerfile", build=BuildContext(path=str(context))))
+    before = set(built(boxes))
+    first = submit(sdk, text, environment=f"{registered.name}:{registered.version}")
+    assert wait_for(sdk, first.name, 240).status == "Completed", boxes.server.turnout("job", "show", "-n", first.name).stdout
+    log = log_of(sdk, first.name, tmp_path)
+    assert "the tool of the image\nbuilt at build time\nyes\n1000\n" in log, log
+    made = set(built(boxes)) - before
+    assert len(made) == 1
+    events = boxes.server.turnout("events", "--compute", "cpu").stdout
+    assert "building image of environment from-dockerfile:" in events, events
+    # The same files again, in the job itself: what was built is there.
+    again = submit(sdk, text, environment=Environment(build=BuildContext(path=str(context))))
+    assert wait_for(sdk, again.name, 240).status == "Completed"
+    assert set(built(boxes)) - before == made
+    # Another file, another image.
+    (context / "tool.py").write_text("print('another tool')\n")
+    other = submit(sdk, text, environment=Environment(build=BuildContext(path=str(context))))
+    assert wait_for(sdk, other.name, 240).status == "Completed"
+    assert "another tool" in log_of(sdk, other.name, tmp_path)
+    assert len(set(built(boxes)) - before) == 2
+
+
+def test_a_dockerfile_by_the_command_line_and_in_a_container_of_its_own(boxes, context, tmp_path):
+    (context / "Dockerfile").rename(context / "image.dockerfile")
+    (tmp_path / "job.yml").write_text(
+        "command: python3 /opt/tool.py\ncompute: containerinstance\n"
+        "environment: {build: {path: docker, dockerfile_path: image.dockerfile}}\n"
+        "resources: {properties: {container_instance: {memory_gb: 1}}}\n")
+    done = boxes.server.turnout("job", "create", "-f", str(tmp_path / "job.yml"), "--stream", timeout=240)
+    assert "the tool of the image" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_dockerfile_that_fails_ends_the_job_with_what_its_step_said(boxes, cpu, sdk, context):
+    from azure.ai.ml.entities import BuildContext, Environment
+
+    (context / "Dockerfile").write_text(f"FROM {BASE}\nRUN echo a word of the step; exit 7\n")
+    job = submit(sdk, "true", environment=Environment(build=BuildContext(path=str(context))))
+    assert wait_for(sdk, job.name, 240).status == "Failed"
+    shown = boxes.server.turnout("job", "show", "-n", job.name).stdout
+    assert "cannot be built" in shown and "returned a non-zero code: 7" in shown and "a word of the step" in shown, shown
+    assert "environment" in shown, shown
+    (context / "Dockerfile").write_text("FORM x\n")
+    job = submit(sdk, "true", environment=Environment(build=BuildContext(path=str(context))))
+    assert wait_for(sdk, job.name, 240).status == "Failed"
+    assert "FORM" in boxes.server.turnout("job", "show", "-n", job.name).stdout
+
+
+def test_where_no_engine_is_a_dockerfile_is_refused_before_anything_waits(boxes, context, tmp_path):
+    (tmp_path / "job.yml").write_text("command: 'true'\nenvironment: {build: {path: docker}}\n")
+    done = boxes.server.turnout("job", "create", "-f", str(tmp_path / "job.yml"), check=False)
+    assert done.returncode != 0 and "has no container engine" in done.stderr, done.stderr

@@ -36,8 +36,22 @@ Failure missing(std::string_view what, std::string field) {
 
 // ---- environments
 
-Result<void> check_environment(Services&, const Workspace&, const std::string& name,
+// The SDK forms the place of an upload from the account's host and the container, without the path
+// of the account: "https://host/{container}/…".
+void mend_context(const Workspace& workspace, Json& properties) {
+    const std::string uri = properties.at("build").at("contextUri").as_string();
+    const std::size_t scheme = uri.find("://");
+    const std::size_t path =
+        scheme == std::string::npos ? std::string::npos : uri.find('/', scheme + 3);
+    if (path == std::string::npos || blob_of_url(uri)) return;
+    const auto blobs = blob_of_url("/blob" + uri.substr(path));
+    if (blobs && workspace_of_container(blobs->container) == workspace.id)
+        properties["build"].set("contextUri", uri.substr(0, path) + "/blob" + uri.substr(path));
+}
+
+Result<void> check_environment(Services&, const Workspace& workspace, const std::string& name,
                                Json& properties) {
+    mend_context(workspace, properties);
     return submission::check_environment(name, properties);
 }
 

@@ -332,6 +332,10 @@ Answer put_version(Services& services, Call& call, const Kind& kind) {
     }
     TURNOUT_CO_TRY_VOID(
         check_definition(services, workspace, kind, version.name, version.properties));
+    if (const Json& built = version.properties.at(kind.context).at("contextUri");
+        built.is_string()) {
+        TURNOUT_CO_TRY_VOID(check_reads_uri(services, call, workspace, built.as_view()));
+    }
     const std::string name = version.name;
     TURNOUT_CO_TRY(const auto before,
                    services.assets.find_version(workspace.id, kind.path, name, version.version));

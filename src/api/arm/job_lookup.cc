@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "api/arm/build_context.h"
 #include "api/arm/resource.h"
 #include "api/job_kinds.h"
 #include "base/hash.h"
@@ -67,7 +68,13 @@ Result<TaskEnvironment> environment_of_asset(const Lookup& lookup, const Referen
     const bool anonymous = reference.name == submission::kAnonymousEnvironment;
     const std::string shown =
         anonymous ? "inline environment" : reference.name + ":" + asset->version;
-    return submission::environment_of(shown, properties);
+    TaskEnvironment environment = TURNOUT_TRY(submission::environment_of(shown, properties));
+    if (properties.at("build").is_object()) {
+        const BuildContext context =
+            TURNOUT_TRY(find_build_context(lookup.services, lookup.workspace, shown, properties));
+        environment.image = name_of(BuiltImage{reference.name, asset->version, context.hash});
+    }
+    return environment;
 }
 
 // A name without "AzureML-" may be the workspace's own, or else a curated one's.
@@ -231,9 +238,25 @@ Result<void> find_environment(const Lookup& lookup, Draft& draft) {
         environment = TURNOUT_TRY(environment_named(lookup, *draft.environment));
         environment.notices.insert(environment.notices.end(), notices.begin(), notices.end());
     }
-    if (draft.instance) return {};  // what there is in its image its node knows
+    const auto built = read_built_image(environment.image);
+    if (draft.instance && !built) return {};  // what there is in its image its node knows
     const Compute* at =
-        TURNOUT_TRY(compute_row(lookup.services, lookup.workspace.id + "/" + draft.compute));
+        draft.instance
+            ? nullptr
+            : TURNOUT_TRY(compute_row(lookup.services, lookup.workspace.id + "/" + draft.compute));
+    if (built) {
+        const std::string pool = draft.instance            ? draft.instance->region
+                                 : at && !at->pool.empty() ? at->pool
+                                                           : std::string(kDefaultPool);
+        const auto view = lookup.services.control.pool(pool);
+        if (view && builds_images(view->pool)) return {};
+        return refuse("BuildContextNotSupported",
+                      "environment '" + shown_name(*built) +
+                          "' is built from a Dockerfile, for which pool '" + pool +
+                          "' has no container engine: choose a compute in a pool of containers "
+                          "(provider: container), or an environment with a conda file",
+                      "environmentId");
+    }
     if (!has_images(lookup.services, at)) environment::without_image(environment);
     const auto can =
         environment::check_python(environment, lookup.services.info.data_folder + "/cache");

@@ -37,7 +37,7 @@ public:
             for (const auto& [name, properties] : stores)
                 datastores_[name] = properties.at("containerName").as_string();
             for (const resources::DocumentKind& kind : resources::document_kinds())
-                if (!kind.location.empty() || !kind.definition.empty()) {
+                if (!kind.location.empty() || !kind.definition.empty() || !kind.context.empty()) {
                     TURNOUT_CO_TRY_VOID(co_await look_at_assets(workspace, kind));
                 }
         }
@@ -67,6 +67,8 @@ private:
                         std::string(kind.one) + " " + parts[2] + ":" + parts.back();
                     add_source(workspace, properties.at("jobName").as_view(), what);
                     add_uri(workspace, properties.at(kind.location).as_string(), what);
+                    add_uri(workspace, properties.at(kind.context).at("contextUri").as_string(),
+                            what);
                 }
             }
             if (turn_.over()) {

@@ -53,6 +53,23 @@ Result<void> fits(const NodeRequest& request, const Json& facts) {
                    "size");
 }
 
+// What a node has: its size, or the engine's machine if that is less. 0: as the engine has it.
+struct Slot {
+    std::int64_t cores = 0, memory = 0;
+};
+
+Slot slot_of(const NodeRequest& request, const Json& facts) {
+    const auto at_most = [](std::int64_t wanted, std::int64_t there) {
+        return there > 0 ? std::min(wanted, there) : wanted;
+    };
+    Slot slot;
+    slot.cores = at_most(request.cores, facts.at("cores").as_int());
+    if (request.memory_gb > 0)
+        slot.memory = at_most(static_cast<std::int64_t>(request.memory_gb * kGiB) + kAgentMemory,
+                              facts.at("memoryBytes").as_int());
+    return slot;
+}
+
 std::string name_of_container(const std::string& instance, std::string node) {
     std::ranges::replace(node, '/', '.');
     return "turnout-" + instance + "-" + node;
@@ -78,12 +95,16 @@ struct ContainerProvider::State : std::enable_shared_from_this<ContainerProvider
     using PlacePtr = std::shared_ptr<Place>;
 
     State(AsioLoop& a_loop, ContainerProviderOptions an_options, ProviderEvents some_events)
-        : loop(a_loop), options(std::move(an_options)), events(std::move(some_events)) {}
+        : loop(a_loop),
+          options(std::move(an_options)),
+          events(std::move(some_events)),
+          builds(std::make_shared<ImageBuilds>(loop, options.context)) {}
 
     AsioLoop& loop;
     PosixClock clock;
     const ContainerProviderOptions options;
     const ProviderEvents events;
+    const std::shared_ptr<ImageBuilds> builds;
     std::string instance;
     link::Offers offers;
     std::map<std::string, Known> engines;  // by socket
@@ -100,6 +121,12 @@ struct ContainerProvider::State : std::enable_shared_from_this<ContainerProvider
     }
     void say(const NodeId& node, std::string text) const {
         if (!over && events.says) events.says(node, std::move(text));
+    }
+    // As it was asked for: it may be wanted with another image by now.
+    bool unwanted(const NodeId& node, const std::string& image) const {
+        const auto found = wanted.find(node);
+        return over || leaving.contains(node) || found == wanted.end() ||
+               (found->second.image != image && !found->second.image.empty());
     }
     PlacePtr place_of(const NodeId& node, const std::string& socket) {
         PlacePtr& place = places[node];
@@ -124,6 +151,9 @@ struct ContainerProvider::State : std::enable_shared_from_this<ContainerProvider
     static Task<Result<std::string>> pulled(std::shared_ptr<State> self, NodeId id,
                                             std::shared_ptr<Engine> engine, std::string image,
                                             ContainerSettings::Pull policy);
+    static Task<Result<std::string>> built(std::shared_ptr<State> self, NodeRequest request,
+                                           std::shared_ptr<Engine> engine, BuiltImage image,
+                                           ContainerSettings settings, Json facts);
     Json document_of(const NodeRequest& request, const ContainerSettings& settings,
                      const std::string& image, const std::string& image_id,
                      const Json& facts) const;
@@ -186,12 +216,6 @@ Task<Result<std::string>> ContainerProvider::State::pulled(std::shared_ptr<State
     }
     Result<void> done;
     const Failure ended = fail(Code::Canceled, "Canceled", "the node is not wanted any more");
-    // As it was asked for: it may be wanted with another image by now.
-    const auto unwanted = [self, id, image] {
-        const auto found = self->wanted.find(id);
-        return self->over || self->leaving.contains(id) || found == self->wanted.end() ||
-               (found->second.image != image && !found->second.image.empty());
-    };
     Span pause = kPullAgain;
     for (int i = 1;; ++i) {
         self->say(id, std::string(kPulling) + image);
@@ -207,7 +231,7 @@ Task<Result<std::string>> ContainerProvider::State::pulled(std::shared_ptr<State
         self->say(id, done.error().message + "; tried again in " + to_words(pause));
         for (Span left = pause; left > Span{}; left -= 1s) {
             co_await self->loop.sleep(std::min<Span>(left, 1s));
-            if (unwanted()) co_return ended;
+            if (self->unwanted(id, image)) co_return ended;
         }
         pause = std::min(kLongestPullPause, pause * 2);
     }
@@ -224,6 +248,32 @@ Task<Result<std::string>> ContainerProvider::State::pulled(std::shared_ptr<State
     const Result<Json> there = co_await engine->image(image);
     if (!there) co_return Failure(there.error());
     co_return there->at("Id").as_string();
+}
+
+// The same of one that is built from a Dockerfile.
+Task<Result<std::string>> ContainerProvider::State::built(std::shared_ptr<State> self,
+                                                          NodeRequest request,
+                                                          std::shared_ptr<Engine> engine,
+                                                          BuiltImage image,
+                                                          ContainerSettings settings, Json facts) {
+    ImageBuilds::Wanted wanted;
+    wanted.workspace = request.id.substr(0, request.id.find('/'));
+    wanted.image = std::move(image);
+    wanted.instance = self->instance;
+    const Slot slot = slot_of(request, facts);
+    wanted.memory = slot.memory;
+    wanted.cores = slot.cores;
+    std::function<bool()> unwanted = [self, id = request.id, name = request.image] {
+        return self->unwanted(id, name);
+    };
+    auto told = std::make_shared<Span>();
+    std::function<void(std::string)> says = [self, id = request.id, told](std::string words) {
+        if (self->clock.since_boot() - *told < 1s) return;
+        *told = self->clock.since_boot();
+        self->say(id, std::move(words));
+    };
+    co_return co_await self->builds->built(std::move(engine), std::move(settings),
+                                           std::move(wanted), std::move(says), std::move(unwanted));
 }
 
 Json ContainerProvider::State::document_of(const NodeRequest& request,
@@ -262,20 +312,12 @@ Json ContainerProvider::State::document_of(const NodeRequest& request,
                               {"Privileged", false},
                               {"PidsLimit", settings.processes},
                               {"Mounts", Json::array({std::move(cache)})}});
-    // A slot is the size, or the engine's machine if that is less.
-    const std::int64_t machine_cores = facts.at("cores").as_int(),
-                       machine_memory = facts.at("memoryBytes").as_int();
-    if (request.cores > 0) {
-        std::int64_t cores = request.cores;
-        if (machine_cores > 0) cores = std::min(cores, machine_cores);
-        host.set("NanoCpus", cores * 1'000'000'000);
-    }
-    if (request.memory_gb > 0) {
-        auto memory = static_cast<std::int64_t>(request.memory_gb * kGiB) + kAgentMemory;
-        if (machine_memory > 0) memory = std::min(memory, machine_memory);
-        host.set("Memory", memory);
-        host.set("MemorySwap", memory);  // that is: no swap
-        host.set("ShmSize", memory / 2);
+    const Slot slot = slot_of(request, facts);
+    if (slot.cores > 0) host.set("NanoCpus", slot.cores * 1'000'000'000);
+    if (slot.memory > 0) {
+        host.set("Memory", slot.memory);
+        host.set("MemorySwap", slot.memory);  // that is: no swap
+        host.set("ShmSize", slot.memory / 2);
     }
     if (!settings.network.empty()) host.set("NetworkMode", settings.network);
     if (request.gpus > 0 && facts.at("nvidia").as_bool())
@@ -333,9 +375,13 @@ Task<Result<void>> ContainerProvider::State::begin(std::shared_ptr<State> self,
         TURNOUT_CO_TRY_VOID(fits(request, facts));
         const std::string image = request.image.empty() ? settings.image : request.image;
         // Before the one in its place ends: if there is no such image, that goes on.
-        TURNOUT_CO_TRY(const std::string image_id,
-                       co_await pulled(self, request.id, engine, image, settings.pull));
+        Result<std::string> has_image = std::string();
+        if (const auto from_dockerfile = read_built_image(image))
+            has_image = co_await built(self, request, engine, *from_dockerfile, settings, facts);
+        else
+            has_image = co_await pulled(self, request.id, engine, image, settings.pull);
         if (stopped()) co_return ended;
+        TURNOUT_CO_TRY(const std::string image_id, std::move(has_image));
         for (const Engine::Found& one : *there) {
             Result<void> gone = co_await engine->remove(one.id);
             if (stopped()) co_return ended;
@@ -344,9 +390,11 @@ Task<Result<void>> ContainerProvider::State::begin(std::shared_ptr<State> self,
         self->say(request.id, "starting a container of " + image);
         // Before anything of it is there.
         if (self->events.handle) self->events.handle(request.id, handle_of(engine->socket()));
-        TURNOUT_CO_TRY(id, co_await engine->create(
-                               name_of_container(self->instance, request.id),
-                               self->document_of(request, settings, image, image_id, facts)));
+        TURNOUT_CO_TRY(
+            id, co_await engine->create(
+                    name_of_container(self->instance, request.id),
+                    self->document_of(request, settings, read_built_image(image) ? image_id : image,
+                                      image_id, facts)));
         if (stopped()) co_return ended;
         for (const char* const folder : {"turnout", "turnout/bin"}) files.folder(folder, 0, 0755);
         files.file("turnout/bin/turnout-agent", 0, 0755, self->agent);
@@ -579,6 +627,7 @@ ContainerProvider::ContainerProvider(AsioLoop& loop, ContainerProviderOptions op
 
 ContainerProvider::~ContainerProvider() {
     state_->over = true;
+    state_->builds->end();
     for (const auto& [id, place] : state_->places)
         if (place->bridge) place->bridge->stop();
 }

@@ -12,6 +12,7 @@
 #include "base/secret.h"
 #include "base/task.h"
 #include "io/posix/asio_loop.h"
+#include "provider/container/image_builds.h"
 #include "provider/provider.h"
 
 namespace turnout {
@@ -22,7 +23,8 @@ struct ContainerProviderOptions {
     std::string server_socket;  // what the agents there reach as their server
     std::string folder;         // our own: by which name our containers are found again
     std::function<Secret(const NodeId&)> node_token;
-    Span leaving = 20s;  // then what has not left is killed
+    FindImageContext context;  // none: no image is built from a Dockerfile
+    Span leaving = 20s;        // then what has not left is killed
 };
 
 // A node's handle is its engine's socket.

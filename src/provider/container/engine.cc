@@ -14,6 +14,9 @@ namespace {
 constexpr std::size_t kLongestAnswer = 16 << 20;
 constexpr Span kUsualTime = 60s;     // of an answer
 constexpr Span kPullSilence = 5min;  // of a pull that says nothing
+constexpr Span kBuildSilence = 1h;   // of a step
+constexpr std::int64_t kCpuPeriod = 100'000;
+constexpr std::size_t kShownOfLog = 3000;
 
 // What a program in a container says, without the engine's frames.
 class ExecStream final : public http::Stream {
@@ -67,6 +70,16 @@ bool is_final(std::string_view why) {
     for (const std::string_view word : {"not found", "manifest unknown", "denied", "unauthorized",
                                         "no basic auth", "invalid reference", "does not exist",
                                         "no matching manifest", "repository name", "no such image"})
+        if (lower.find(word) != std::string::npos) return true;
+    return false;
+}
+
+// A step that failed fails again; what could not be reached may be reached later.
+bool is_passing(std::string_view why) {
+    const std::string lower = to_lower(why);
+    for (const std::string_view word :
+         {"timeout", "timed out", "connection refused", "connection reset", "temporary failure",
+          "no route to host", "server misbehaving", "unexpected eof"})
         if (lower.find(word) != std::string::npos) return true;
     return false;
 }
@@ -158,33 +171,76 @@ Task<Result<void>> Engine::pull(std::string name, std::function<void(std::string
     Result<http::ClientResponse> response = co_await client_->send(std::move(wanted));
     if (!response)
         co_return fail(Code::Unavailable, "EngineSays", what + ": " + response.error().message);
-    std::string why;
-    if (response->status != 200) {
-        Result<std::string> body = co_await response->body->all(kLongestAnswer);
-        why = words_of(body.value_or(""));
-        if (why.empty()) why = "HTTP " + std::to_string(response->status);
-    } else {
-        PullProgress progress;
-        for (;;) {
-            Result<std::string> piece = co_await response->body->read();
-            if (!piece) {
-                why = piece.error().message;
-                break;
-            }
-            if (piece->empty()) {
-                why = progress.failed().value_or("");
-                break;
-            }
-            if (const Result<void> read = progress.give(*piece); !read) {
-                why = read.error().message;
-                break;
-            }
-            if (says) says(progress.words());
-        }
+    const Went went = co_await follow(std::move(*response), std::move(says));
+    if (went.why.empty()) co_return Result<void>();
+    co_return fail(is_final(went.why) ? Code::InvalidArgument : Code::Unavailable, "EngineSays",
+                   what + ": the engine says: " + shown(went.why.substr(0, 1000)));
+}
+
+Task<Engine::Went> Engine::follow(http::ClientResponse response,
+                                  std::function<void(std::string)> says) {
+    Went went;
+    if (response.status != 200) {
+        Result<std::string> body = co_await response.body->all(kLongestAnswer);
+        went.why = words_of(body.value_or(""));
+        if (went.why.empty()) went.why = "HTTP " + std::to_string(response.status);
+        co_return went;
     }
-    if (why.empty()) co_return Result<void>();
-    co_return fail(is_final(why) ? Code::InvalidArgument : Code::Unavailable, "EngineSays",
-                   what + ": the engine says: " + shown(why.substr(0, 1000)));
+    EngineProgress progress;
+    for (;;) {
+        Result<std::string> piece = co_await response.body->read();
+        if (!piece) {
+            went.why = piece.error().message;
+            went.broken = true;
+            break;
+        }
+        if (piece->empty()) {
+            went.why = progress.failed().value_or("");
+            break;
+        }
+        if (const Result<void> read = progress.give(*piece); !read) {
+            went.why = read.error().message;
+            break;
+        }
+        if (says) says(progress.words());
+    }
+    went.log = progress.log();
+    co_return went;
+}
+
+Task<Result<void>> Engine::build(Build what, std::function<void(std::string)> says) {
+    Json arguments = Json::object();
+    for (const auto& [name, value] : what.arguments) arguments.set(name, value);
+    std::string url = "/build?rm=1&forcerm=1&t=" + percent_encode(what.tag) +
+                      "&dockerfile=" + percent_encode(what.dockerfile) +
+                      "&labels=" + percent_encode(what.labels.dump()) +
+                      "&buildargs=" + percent_encode(arguments.dump());
+    if (what.pull) url += "&pull=1";
+    if (!what.network.empty()) url += "&networkmode=" + percent_encode(what.network);
+    if (what.memory > 0) {
+        const std::string memory = std::to_string(what.memory);
+        url += "&memory=" + memory + "&memswap=" + memory;
+    }
+    if (what.cores > 0)
+        url += "&cpuperiod=" + std::to_string(kCpuPeriod) +
+               "&cpuquota=" + std::to_string(what.cores * kCpuPeriod);
+    http::ClientRequest wanted = request("POST", std::move(url));
+    wanted.headers.set("Content-Type", "application/x-tar");
+    wanted.stream = std::move(what.context);
+    wanted.timeout = kBuildSilence;
+    Result<http::ClientResponse> response = co_await client_->send(std::move(wanted));
+    if (!response) co_return fail(Code::Unavailable, "EngineSays", response.error().message);
+    const Went went = co_await follow(std::move(*response), std::move(says));
+    if (went.why.empty()) co_return Result<void>();
+    std::string words = "the engine says: " + shown(went.why.substr(0, 1000));
+    std::string_view end = trim(went.log);
+    if (end.size() > kShownOfLog) {
+        end.remove_prefix(end.size() - kShownOfLog);
+        end.remove_prefix(std::min(end.size(), end.find('\n') + 1));
+    }
+    if (!end.empty()) words += "\nThe end of its log:\n" + plain_words(end);
+    co_return fail(went.broken || is_passing(went.why) ? Code::Unavailable : Code::InvalidArgument,
+                   "EngineSays", std::move(words));
 }
 
 Task<Result<std::vector<Engine::Found>>> Engine::list(std::string label, std::string value) {

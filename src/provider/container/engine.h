@@ -36,6 +36,19 @@ public:
     // says no, and Unavailable where another try may do.
     Task<Result<void>> pull(std::string name, std::function<void(std::string)> says);
 
+    struct Build {
+        std::string tag;                            // what it is called from then on
+        std::string dockerfile;                     // beneath its context
+        std::unique_ptr<http::BodyReader> context;  // a tar
+        Json labels = Json::object();
+        std::string network;  // of its steps; "": the engine's usual one
+        bool pull = false;    // what it is built on, also where the engine has some of that name
+        std::int64_t memory = 0, cores = 0;  // of a step; 0: as the engine has it
+        std::vector<std::pair<std::string, std::string>> arguments;  // for its ARG lines
+    };
+    // As pull() does; what the steps said last is in the error's words.
+    Task<Result<void>> build(Build what, std::function<void(std::string)> says);
+
     struct Found {
         std::string id, node, image, state;  // by its labels; "running", "exited" …
     };
@@ -55,6 +68,13 @@ private:
         int status = 0;
         std::string body;
     };
+    struct Went {
+        std::string why;      // it failed; "": it did not
+        bool broken = false;  // nobody heard the end
+        std::string log;
+    };
+    // Hears what the engine says while it works, to its end.
+    Task<Went> follow(http::ClientResponse response, std::function<void(std::string)> says);
     Task<Result<Answer>> ask(http::ClientRequest request);
     http::ClientRequest request(std::string method, std::string url) const;
 

@@ -64,6 +64,10 @@ const resources::Description& container_settings() {
                  .kind = Kind::Choice,
                  .help = "When an image is pulled; `missing` if absent.",
                  .choices = {{"missing", "missing"}, {"always", "always"}, {"never", "never"}}},
+                {.yaml = "builds",
+                 .rest = "",
+                 .kind = Kind::Flag,
+                 .help = "Whether images are built there from Dockerfiles; true if absent."},
                 {.yaml = "network",
                  .rest = "",
                  .kind = Kind::Text,
@@ -99,6 +103,7 @@ ContainerSettings read_container_settings(const Json& settings) {
     read.image = settings.at("image").as_string();
     read.network = settings.at("network").as_string();
     read.python = settings.at("python").as_string();
+    read.builds = settings.at("builds").as_bool(read.builds);
     if (const std::string pull = settings.at("pull").as_string(); pull == "always")
         read.pull = ContainerSettings::Pull::Always;
     else if (pull == "never")

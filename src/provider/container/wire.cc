@@ -16,6 +16,7 @@ constexpr std::size_t kExecHeader = 8;
 constexpr std::size_t kLastWords = 2000;
 constexpr std::size_t kLongestLine = 1 << 20;
 constexpr std::size_t kMostLayers = 1000;
+constexpr std::size_t kBuildLog = 16'000;
 
 }  // namespace
 
@@ -95,9 +96,23 @@ std::string ExecFrames::take_output() {
     return std::exchange(output_, {});
 }
 
-// ---- a pull ----
+// ---- a pull, or a build ----
 
-Result<void> PullProgress::line(std::string_view text) {
+std::string plain_words(std::string_view text) {
+    std::string plain;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const auto c = static_cast<unsigned char>(text[i]);
+        if (c == 0x1b && i + 1 < text.size() && text[i + 1] == '[') {
+            i += 2;
+            while (i < text.size() && (is_digit(text[i]) || text[i] == ';' || text[i] == '?')) ++i;
+        } else if (c == '\n' || c == '\t' || (c >= ' ' && c != 0x7f)) {
+            plain += text[i];
+        }
+    }
+    return plain;
+}
+
+Result<void> EngineProgress::line(std::string_view text) {
     text = trim(text);
     if (text.empty()) return {};
     const Result<Json> json = parse_json(text);
@@ -106,8 +121,16 @@ Result<void> PullProgress::line(std::string_view text) {
         failed_ = error;
         return {};
     }
-    if (const std::string status = json->at("status").as_string(); !status.empty())
+    if (const Json& said = json->at("stream"); said.is_string()) {
+        builds_ = true;
+        log_ += said.as_view();
+        if (log_.size() > 2 * kBuildLog) log_.erase(0, log_.size() - kBuildLog);
+        if (said.as_view().starts_with("Step ") || said.as_view().starts_with("STEP "))
+            status_ = said.as_string().substr(0, 200);
+    }
+    if (const std::string status = json->at("status").as_string(); !status.empty() && !builds_)
         status_ = status.substr(0, 200);
+    while (!status_.empty() && status_.back() == '\n') status_.pop_back();
     std::ranges::replace_if(status_, [](unsigned char c) { return c < ' ' || c == 0x7f; }, ' ');
     const std::string id = json->at("id").as_string();
     const Json& detail = json->at("progressDetail");
@@ -118,7 +141,7 @@ Result<void> PullProgress::line(std::string_view text) {
     return {};
 }
 
-Result<void> PullProgress::give(std::string_view bytes) {
+Result<void> EngineProgress::give(std::string_view bytes) {
     while (!bytes.empty()) {
         const std::size_t end = bytes.find('\n');
         partial_ += bytes.substr(0, end);
@@ -131,14 +154,14 @@ Result<void> PullProgress::give(std::string_view bytes) {
     return {};
 }
 
-std::string PullProgress::words() const {
+std::string EngineProgress::words() const {
     std::uint64_t done = 0, all = 0;
     for (const auto& [id, layer] : layers_) {
         const std::uint64_t size = static_cast<std::uint64_t>(layer.all);
         all += std::min<std::uint64_t>(size, std::uint64_t{1} << 50);
         done += std::min(static_cast<std::uint64_t>(layer.done), size);
     }
-    if (all == 0) return status_;
+    if (all == 0 || builds_) return status_;
     return to_size_words(done) + " of " + to_size_words(all);
 }
 

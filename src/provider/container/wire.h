@@ -45,15 +45,20 @@ private:
     int stream_ = 0;
 };
 
-// The lines of JSON that an engine says while it pulls an image.
-class PullProgress {
+// A program's words for a page: without what colours them or moves a cursor.
+std::string plain_words(std::string_view text);
+
+// The lines of JSON that an engine says while it pulls or builds an image.
+class EngineProgress {
 public:
     // InvalidArgument: the engine speaks something else. What the engine says that went wrong is
     // kept: `failed`.
     Result<void> give(std::string_view bytes);
     const std::optional<std::string>& failed() const { return failed_; }
-    // "12 MB of 50 MB", or what it does if no sizes are told.
+    // "12 MB of 50 MB", or what it does if no sizes are told; of a build its step.
     std::string words() const;
+    // The end of what the steps of a build said.
+    const std::string& log() const { return log_; }
 
 private:
     Result<void> line(std::string_view text);
@@ -62,7 +67,8 @@ private:
     };
     std::string partial_;
     std::map<std::string, Layer> layers_;
-    std::string status_;
+    std::string status_, log_;
+    bool builds_ = false;
     std::optional<std::string> failed_;
 };
 

@@ -68,8 +68,8 @@ TEST(ExecFrames, WhatIsNoFrameIsRefused) {
     EXPECT_FALSE(other.give(frame(7, "x")));
 }
 
-TEST(PullProgress, SumsTheLayersAndKeepsWhatWentWrong) {
-    PullProgress progress;
+TEST(EngineProgress, SumsTheLayersAndKeepsWhatWentWrong) {
+    EngineProgress progress;
     ASSERT_TRUE(progress.give("{\"status\":\"Pulling fs layer\",\"id\":\"a\"}\r\n"));
     EXPECT_EQ(progress.words(), "Pulling fs layer");
     ASSERT_TRUE(
@@ -85,6 +85,32 @@ TEST(PullProgress, SumsTheLayersAndKeepsWhatWentWrong) {
                       "not found\"}\n"));
     EXPECT_EQ(progress.failed(), "manifest for a:b not found");
     EXPECT_FALSE(progress.give("no JSON\n"));
+}
+
+TEST(EngineProgress, OfABuildItKnowsTheStepAndTheEndOfTheLog) {
+    EngineProgress progress;
+    ASSERT_TRUE(progress.give("{\"stream\":\"Step 1/2 : FROM a\"}\n{\"stream\":\"\\n\"}\n"));
+    EXPECT_EQ(progress.words(), "Step 1/2 : FROM a");
+    // What its base's layers do is no step.
+    ASSERT_TRUE(
+        progress.give("{\"status\":\"Downloading\",\"progressDetail\":{\"current\":1,"
+                      "\"total\":2},\"id\":\"a\"}\n"));
+    EXPECT_EQ(progress.words(), "Step 1/2 : FROM a");
+    ASSERT_TRUE(
+        progress.give("{\"stream\":\"Step 2/2 : RUN false\\n\"}\n{\"stream\":\"said\\n\"}\n"
+                      "{\"error\":\"returned a non-zero code: 1\"}\n"));
+    EXPECT_EQ(progress.words(), "Step 2/2 : RUN false");
+    EXPECT_EQ(progress.log(), "Step 1/2 : FROM a\nStep 2/2 : RUN false\nsaid\n");
+    EXPECT_EQ(progress.failed(), "returned a non-zero code: 1");
+    for (int i = 0; i < 10'000; ++i) ASSERT_TRUE(progress.give("{\"stream\":\"0123456789\\n\"}\n"));
+    EXPECT_LT(progress.log().size(), 40'000u);
+    EXPECT_TRUE(progress.log().ends_with("0123456789\n"));
+}
+
+TEST(EngineProgress, WordsOfAProgramAreMadePlain) {
+    EXPECT_EQ(plain_words("\x1b[91mred\x1b[0m\n\ta\rb\x07"), "red\n\tab");
+    EXPECT_EQ(plain_words("\x1b["), "");
+    EXPECT_EQ(plain_words("\xc3\xbc"), "\xc3\xbc");
 }
 
 TEST(ContainerSettings, AnImageIsSplitWhereItsTagBegins) {
