@@ -60,9 +60,10 @@ struct NodeFacts {
 struct TaskExit {
     int exit_code = 0;  // 128 + signal if it was killed
     int signal = 0;
-    bool lost = false;             // the supervisor died with it: nobody knows how it ended
-    bool memory_exceeded = false;  // the supervisor killed it at its memory limit
-    bool by_kernel = false;        // … or the kernel, at that of the container
+    bool lost = false;                // the supervisor died with it: nobody knows how it ended
+    bool too_many_processes = false;  // the supervisor killed it, since it had more than it may
+    bool memory_exceeded = false;     // the supervisor killed it at its memory limit
+    bool by_kernel = false;           // … or the kernel, at that of the container
     bool together =
         false;  // … for it had most when all tasks of the node were beyond that together
     bool timed_out = false;  // its time limit was met while it ran

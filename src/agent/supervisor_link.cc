@@ -30,7 +30,7 @@ constexpr std::uint32_t kMasksSince = 2;  // version of the supervisor's protoco
 constexpr Span kFirstReconnect = 20ms;
 constexpr Span kLongestReconnect = 5s;
 
-enum Flag { kLost = 1, kMemory = 2, kFenced = 4, kTimeout = 8, kTogether = 16 };
+enum Flag { kLost = 1, kMemory = 2, kFenced = 4, kTimeout = 8, kTogether = 16, kProcesses = 32 };
 enum TaskStateNumber { kRunning = 0, kDraining = 1, kEnded = 2, kWords = 3, kWaitingOnSlot = 4 };
 enum StartResult { kStarted = 0, kKnown = 1, kFailed = 2, kDropped = 3 };
 
@@ -106,6 +106,7 @@ TaskExit read_exit(Reader& reader) {
     exit.memory_exceeded = flags & kMemory;
     exit.together = flags & kTogether;
     exit.fenced = flags & kFenced;
+    exit.too_many_processes = flags & kProcesses;
     exit.timed_out = flags & kTimeout;
     exit.started = span_of(reader.number<std::uint64_t>());
     exit.ended = span_of(reader.number<std::uint64_t>());

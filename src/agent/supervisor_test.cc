@@ -249,6 +249,27 @@ TEST_F(SupervisorTest, ATaskIsTheFirstToGoWhenMemoryIsUsedUp) {
     EXPECT_EQ(log_of(id), std::to_string(std::max(own, 500)) + "\n" + std::to_string(own) + "\n");
 }
 
+// A tree that grows without end is ended, all of it, and what runs beside it goes on.
+TEST_F(SupervisorTest, WhatForksWithoutEndIsEnded) {
+    const pid_t unlimited = supervisor_pid();
+    link.reset();
+    kill(unlimited, SIGKILL);
+    const std::string limited = program + " " + folder + " 1000000 200";
+    ASSERT_TRUE(until([&] { return std::system(limited.c_str()) == 0; }));
+    connect();
+    const auto beside = run("beside", {"sh", "-c", "sleep 0.5; echo beside"});
+    // Each forks as fast as it can, but the depth has an end, should the test fail.
+    const auto bomb = run("bomb", {"sh", "-c",
+                                   "f() { [ $1 -gt 0 ] || exec sleep 600; f $(($1 - 1)) & f $(($1 "
+                                   "- 1)) & wait; }; f 11"});
+    ASSERT_TRUE(until([&] { return exits.contains(bomb) && exits.contains(beside); }));
+    EXPECT_TRUE(exits[bomb].too_many_processes);
+    EXPECT_EQ(exits[bomb].signal, SIGKILL);
+    EXPECT_TRUE(marked_with(task_name(bomb)).empty());
+    EXPECT_FALSE(exits[beside].too_many_processes);
+    EXPECT_EQ(log_of(beside), "beside\n");
+}
+
 TEST_F(SupervisorTest, AnIdStartsOnce) {
     std::string counter = folder + "/count";
     auto id = run("once", {"sh", "-c", "echo x >> " + counter});

@@ -47,6 +47,7 @@ API has it as the property `turnout.cause`, and `turnout job explain` tells it o
 |---|---|---|
 | `user_code` | The command ended with an exit code other than 0, or by a signal; or what it left as outputs cannot be stored. | no |
 | `out_of_memory` | It needed more memory than its node has for it; the peak is told. | no |
+| `too_many_processes` | It had more than 4,096 processes on a node: one that forks without end. | no |
 | `timeout` | It ran longer than its `limits.timeout`. | no |
 | `canceled` | Somebody canceled it, or its compute was deleted. | no |
 | `preempted` | Its low-priority node had to give way to a dedicated cluster. | yes, without limit |

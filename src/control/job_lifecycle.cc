@@ -469,6 +469,7 @@ void LiveJobs::end_attempt(JobEntry& job, ap::Ending ending) {
                 now);
         case ap::Cause::UserCode:
         case ap::Cause::OutOfMemory:
+        case ap::Cause::TooManyProcesses:
         case ap::Cause::Timeout:
         case ap::Cause::Environment:
         case ap::Cause::Input:

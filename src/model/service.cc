@@ -201,6 +201,7 @@ void replica_gone(Service& service, const ReplicaEnd& end, Span now) {
             return replica_failed(service, end.number, "its command ended with exit code 0", now);
         case ap::Cause::UserCode:
         case ap::Cause::OutOfMemory:
+        case ap::Cause::TooManyProcesses:
         case ap::Cause::Timeout:
         case ap::Cause::NodeLost:
         case ap::Cause::Environment:

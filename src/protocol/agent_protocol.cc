@@ -19,10 +19,11 @@ constexpr std::array<std::pair<Phase, std::string_view>, 5> kPhases{{
     {Phase::Ended, "ended"},
 }};
 
-constexpr std::array<std::pair<Cause, std::string_view>, 10> kCauses{{
+constexpr std::array<std::pair<Cause, std::string_view>, 11> kCauses{{
     {Cause::None, "none"},
     {Cause::UserCode, "user_code"},
     {Cause::OutOfMemory, "out_of_memory"},
+    {Cause::TooManyProcesses, "too_many_processes"},
     {Cause::Timeout, "timeout"},
     {Cause::Canceled, "canceled"},
     {Cause::Preempted, "preempted"},

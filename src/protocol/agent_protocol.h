@@ -54,6 +54,7 @@ enum class Cause {
     None,
     UserCode,
     OutOfMemory,
+    TooManyProcesses,
     Timeout,
     Canceled,
     Preempted,

@@ -77,7 +77,7 @@ public:
     }
     void choice(std::string_view, Cause& into, Member = {}) {
         ++members;
-        into = static_cast<Cause>(random_() % 10);
+        into = static_cast<Cause>(random_() % 11);
     }
     void choice(std::string_view, Probe::Kind& into, Member = {}) {
         ++members;

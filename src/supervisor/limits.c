@@ -13,9 +13,13 @@
 
 enum {
     LAUNCHER_US = 1000000,  // how long the launcher of killed processes has for what they said last
+    PROCESS_LIMIT = 4096,
+    GROWS_US = 50000,             // a tree that grows is looked at this often
     KILL_AGAIN_US = 5 * 1000000,  // what lives behind the fence, or beyond its time and grace, is
                                   // killed this often
 };
+
+size_t process_limit = PROCESS_LIMIT;
 
 static uint64_t fence;     // 0: none
 static uint64_t fence_at;  // when what lives beyond it is killed next
@@ -39,7 +43,7 @@ static void find_processes(int everywhere) {
             root_tasks = must(realloc(root_tasks, root_room * sizeof *root_tasks));
         }
         root_tasks[root_count] = t;
-        roots[root_count++] = (struct root){t->pid, t->id, 0};
+        roots[root_count++] = (struct root){t->pid, t->id, 0, 0};
     }
     scan();
     find_owners(getpid(), roots, root_count, everywhere);
@@ -50,9 +54,10 @@ int signal_tree(struct task* t, int number) {
     // What its processes said last is still with their launcher: it is killed only if it does not
     // end by itself.
     int spare = number == SIGKILL && elapsed(now_us(), t->killed_at) < LAUNCHER_US;
-    // A tree that forks while it is killed needs more than one look.
+    // A tree that forks while it is killed needs more than one look, and more the larger it is: of
+    // each what was forked during the look is left.
     int count = 0;
-    for (int round = 0; round < (number == SIGKILL ? 4 : 1); ++round) {
+    for (int round = 0; round < (number == SIGKILL ? count > 64 ? 40 : 4 : 1); ++round) {
         find_processes(0);
         count = 0;
         for (size_t i = 0; i < process_count; ++i) {
@@ -94,7 +99,7 @@ int has_strays(void) {
     return 0;
 }
 
-// ---- memory and time ----
+// ---- memory, processes and time ----
 
 // It is to end, and what it still holds will be free: not counted.
 static int counts(const struct root* r) {
@@ -102,7 +107,7 @@ static int counts(const struct root* r) {
     return t->state == RUNNING && t->limit && !t->killed_at;
 }
 
-static void end_for_memory(struct task* t, uint8_t flags) {
+static void end_beyond(struct task* t, uint8_t flags) {
     t->flags |= flags;
     t->killed_at = now_us();
 }
@@ -115,7 +120,8 @@ void sample(uint64_t now) {
     find_processes(0);
     uint64_t limit = 0, sum = 0;
     for (size_t i = 0; i < process_count; ++i)
-        if (processes[i].owner >= 0) roots[processes[i].owner].memory += processes[i].rss;
+        if (processes[i].owner >= 0)
+            roots[processes[i].owner].memory += processes[i].rss, ++roots[processes[i].owner].count;
     for (struct root* r = roots; r < roots + root_count; ++r)
         if (counts(r))
             sum += r->memory,
@@ -126,8 +132,10 @@ void sample(uint64_t now) {
         struct task* t = root_tasks[r - roots];
         if (counts(r) && near) r->memory = proportional_memory((int)(r - roots));
         if (t->state == RUNNING && r->memory > t->peak) t->peak = r->memory;
-        t->sample_at = now + (limit ? 500000 : 2000000);
-        if (counts(r) && r->memory > t->limit) end_for_memory(t, MEMORY);
+        t->sample_at = now + (r->count > process_limit / 8 ? GROWS_US : limit ? 500000 : 2000000);
+        if (t->state == RUNNING && !t->killed_at && r->count > process_limit)
+            end_beyond(t, PROCESSES);
+        if (counts(r) && r->memory > t->limit) end_beyond(t, MEMORY);
     }
     for (struct root* most = roots; most;) {
         most = NULL;
@@ -138,10 +146,10 @@ void sample(uint64_t now) {
             if (!most || r->memory > most->memory) most = r;
         }
         if (sum <= limit) break;
-        end_for_memory(root_tasks[most - roots], MEMORY | TOGETHER);
+        end_beyond(root_tasks[most - roots], MEMORY | TOGETHER);
     }
     for (struct task* t = tasks; t; t = t->next)
-        if (t->state == RUNNING && t->flags & MEMORY) signal_tree(t, SIGKILL);
+        if (t->state == RUNNING && t->flags & (MEMORY | PROCESSES)) signal_tree(t, SIGKILL);
 }
 
 void keep_time(struct task* t, uint64_t now) {

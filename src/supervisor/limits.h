@@ -12,7 +12,11 @@ int signal_tree(struct task* t, int number);
 int has_strays(void);
 void watch_children(void);  // once, in the process whose children they will be
 
-// Looks at the memory of all tasks.
+// So many processes a task may have, which no work needs: one that forks without end is ended
+// before the machine has no more.
+extern size_t process_limit;
+
+// Looks at the memory of all tasks, and at how many processes they have.
 void sample(uint64_t now);
 // TERM when its time is up, KILL after the grace, with or without an agent.
 void keep_time(struct task* t, uint64_t now);

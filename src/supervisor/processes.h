@@ -11,6 +11,7 @@ struct root {
     pid_t pid;  // its leader, whose session is named after it; 0: it has none any more
     const char* id;
     uint64_t memory;
+    size_t count;
 };
 
 enum { NOBODY = -1, UNDECIDED = -2, LOOKING = -3 };

@@ -2,8 +2,8 @@
 // their exit status, and outlives agent and server. Formats and protocol: README.md beside this
 // file. It stands alone: only the C library.
 //
-//   turnout-supervisor FOLDER [LOG-LIMIT]      serves FOLDER/supervisor.sock; returns 0 once it
-//   listens
+//   turnout-supervisor FOLDER [LOG-LIMIT [PROCESS-LIMIT]]   serves FOLDER/supervisor.sock; returns
+//   0 once it listens
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -29,17 +30,21 @@
 #include "requests.h"
 #include "tasks.h"
 
-enum { IDLE_US = 600 * 1000000 };  // without tasks and agent it ends by itself
+enum {
+    IDLE_US = 600 * 1000000,  // without tasks and agent it ends by itself
+    BEFORE_TASKS = 10         // how much less nice it is than its tasks
+};
 
 int main(int argc, char** argv) {
     if (argc > 2 && (!strcmp(argv[1], "launch") || !strcmp(argv[1], "launch-up-to")))
         return launch(argc, argv);
     if (argc > 2 && !strcmp(argv[1], "can-close")) return can_close(argc, argv);
-    if (argc != 2 && argc != 3) {
-        dprintf(2, "usage: turnout-supervisor FOLDER [LOG-LIMIT]\n");
+    if (argc < 2 || argc > 4) {
+        dprintf(2, "usage: turnout-supervisor FOLDER [LOG-LIMIT [PROCESS-LIMIT]]\n");
         return 2;
     }
-    if (argc == 3) log_limit = strtoull(argv[2], NULL, 10);
+    if (argc > 2) log_limit = strtoull(argv[2], NULL, 10);
+    if (argc > 3) process_limit = strtoull(argv[3], NULL, 10);
     umask(077);
     // What our starter ignores, its tasks must not: `yes | head` ends by SIGPIPE.
     for (int number = 1; number < NSIG; ++number) signal(number, SIG_DFL);
@@ -77,6 +82,11 @@ int main(int argc, char** argv) {
     if (dev_null < 0) die("/dev/null");
     for (int fd = 0; fd < 3; ++fd) dup2(dev_null, fd);
     watch_children();
+    // Among thousands of processes that a task forked it still gets its turn, where that is
+    // allowed.
+    task_nice = own_nice = getpriority(PRIO_PROCESS, 0);
+    if (setpriority(PRIO_PROCESS, 0, task_nice - BEFORE_TASKS) == 0)
+        own_nice = getpriority(PRIO_PROCESS, 0);
 
     sigset_t watched;
     sigemptyset(&watched);

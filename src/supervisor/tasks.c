@@ -37,6 +37,7 @@ uint64_t idle_since;
 int dev_null;
 pid_t own_pid;
 int childless;
+int own_nice, task_nice;
 
 struct task* find(const char* id) {
     for (struct task* t = tasks; t; t = t->next)
@@ -263,6 +264,7 @@ int spawn(struct task* t, const char* cwd, char** argv, char** env) {
             _exit(127);
         }
         sigprocmask(SIG_SETMASK, &none, NULL);
+        if (own_nice != task_nice) setpriority(PRIO_PROCESS, 0, task_nice);
         be_first_to_go();
         if (!is_launcher(program, argv)) give_up_mounting();
         execve(program, argv, env);

@@ -9,7 +9,7 @@
 #include "mask.h"
 
 enum state { RUNNING, DRAINING, ENDED, WORDS, WAITING };  // WORDS: never started, has only log text
-enum { LOST = 1, MEMORY = 2, FENCED = 4, TIMEOUT = 8, TOGETHER = 16 };
+enum { LOST = 1, MEMORY = 2, FENCED = 4, TIMEOUT = 8, TOGETHER = 16, PROCESSES = 32 };
 
 struct task {
     struct task* next;
@@ -44,6 +44,8 @@ extern uint64_t next_serial;
 extern uint64_t idle_since;
 extern int dev_null;
 extern pid_t own_pid;
+// How nice we are, and what we start is to be.
+extern int own_nice, task_nice;
 // No process hangs under us.
 extern int childless;
 

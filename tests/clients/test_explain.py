@@ -253,6 +253,24 @@ resources: {instance_type: Standard_A1_v2}
     assert why[1] in page and page.index(why[1]) < page.index("<h2>"), "the error comes first"
 
 
+def test_a_command_that_forks_without_end_is_ended_with_a_cause(server, tmp_path):
+    (tmp_path / "job.yml").write_text("""type: command
+command: |
+  python3 - <<'E'
+  import os, time
+  for i in range(6000):
+      if os.fork() == 0: time.sleep(600)
+  time.sleep(600)
+  E
+environment: {image: "debian:12"}
+""")
+    done = server.turnout("job", "create", "-f", tmp_path / "job.yml", "--name", "forks", "--stream", check=False)
+    assert done.returncode != 0 and "more processes than a job may have" in done.stderr, done.stderr
+    assert json.loads(server.turnout("job", "show", "-n", "forks", "-o", "json").stdout)["cause"] == "too_many_processes"
+    (tmp_path / "job.yml").write_text("type: command\ncommand: echo on\nenvironment: {image: 'debian:12'}\n")
+    assert "on" in server.turnout("job", "create", "-f", tmp_path / "job.yml", "--stream").stdout
+
+
 def test_what_a_cancel_and_a_deletion_wait_for_is_on_the_line(explained, submit):
     explained.turnout("compute", "create", "-n", "going", "--type", "amlcompute", "--max-instances", "1")
     slow = "trap 'sleep 6; exit 0' TERM; while :; do sleep 0.1; done"

@@ -2,7 +2,7 @@
 import faults
 from plans import CHEAP, content, line, output
 
-CAUSES = {"user_code", "out_of_memory", "timeout", "canceled", "preempted", "node_lost", "environment", "input", "internal"}
+CAUSES = {"user_code", "out_of_memory", "too_many_processes", "timeout", "canceled", "preempted", "node_lost", "environment", "input", "internal"}
 TRIED_AGAIN = {"internal", "node_lost"}  # and preempted, which does not count
 TERMINAL = ("Completed", "Failed", "Canceled")
 MOST_ATTEMPTS = 3

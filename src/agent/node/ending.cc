@@ -121,6 +121,10 @@ Ending NodeCore::State::explained(const Attempt& attempt, const TaskExit& exit) 
         ending.cause = Cause::OutOfMemory;
         ending.message = memory_words(
             exit, static_cast<std::uint64_t>(attempt.task->memory_limit_bytes), max_running);
+    } else if (exit.too_many_processes) {
+        ending.cause = Cause::TooManyProcesses;
+        ending.message =
+            "the command had more processes than a job may have on a node (4,096), and was ended";
     } else if (exit.signal != 0) {
         ending.cause = Cause::UserCode;
         ending.message = "the command was killed by signal " + signal_words(exit.signal);

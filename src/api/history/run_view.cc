@@ -17,6 +17,7 @@ std::string_view error_code_of(Cause cause) {
         case Cause::None:
         case Cause::UserCode:
         case Cause::OutOfMemory:
+        case Cause::TooManyProcesses:
         case Cause::Timeout:
         case Cause::Environment:
         case Cause::Input:
