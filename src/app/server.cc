@@ -57,6 +57,8 @@
 #include "io/tls/tls_client.h"
 #include "provider/container/container_provider.h"
 #include "provider/container/settings.h"
+#include "provider/kubernetes/kubernetes_provider.h"
+#include "provider/kubernetes/settings.h"
 #include "provider/local/local_provider.h"
 #include "provider/slurm/settings.h"
 #include "provider/slurm/slurm_provider.h"
@@ -105,6 +107,7 @@ private:
     std::unique_ptr<SshProvider> ssh_;
     std::unique_ptr<ContainerProvider> containers_;
     std::unique_ptr<SlurmProvider> slurm_;
+    std::unique_ptr<KubernetesProvider> kubernetes_;
     std::unique_ptr<ServerPools> pools_;
     std::unique_ptr<Control> control_;
     std::unique_ptr<fetch::Fetcher> fetcher_;
@@ -256,10 +259,18 @@ Result<void> Server::open() {
     slurm.folder = instance_.folder + "/slurm";
     for (char** one = environ; *one; ++one) slurm.environment.emplace_back(*one);
     slurm.node_token = local.node_token;
+    KubernetesProviderOptions kubernetes;
+    kubernetes.agent = ssh.agent;
+    kubernetes.uv = ssh.uv;
+    kubernetes.server_socket = ssh.server_socket;
+    kubernetes.folder = instance_.folder + "/kubernetes";
+    kubernetes.environment = slurm.environment;
+    kubernetes.node_token = local.node_token;
     provider_ = std::make_unique<LocalProvider>(loop_, std::move(local), reports);
     ssh_ = std::make_unique<SshProvider>(loop_, std::move(ssh), reports);
     containers_ = std::make_unique<ContainerProvider>(loop_, std::move(containers), reports);
     slurm_ = std::make_unique<SlurmProvider>(loop_, std::move(slurm), reports);
+    kubernetes_ = std::make_unique<KubernetesProvider>(loop_, std::move(kubernetes), reports);
     pools_->add("local", local_settings(), true, *provider_, {.check = [this](const Json&) {
                     return check_this_machine(loop_, instance_.agent_executable(),
                                               instance_.folder);
@@ -278,6 +289,11 @@ Result<void> Server::open() {
                 {.describe = [this](const Json& settings) { return slurm_->describe(settings); },
                  .check = [this](const Json& settings) { return slurm_->check(settings); },
                  .use = [this](std::span<const Pool> pools) { slurm_->set_pools(pools); }});
+    pools_->add(
+        "kubernetes", kubernetes_settings(), true, *kubernetes_,
+        {.describe = [this](const Json& settings) { return kubernetes_->describe(settings); },
+         .check = [this](const Json& settings) { return kubernetes_->check(settings); },
+         .use = [this](std::span<const Pool> pools) { kubernetes_->set_pools(pools); }});
     effects_.tick_at = [this](Span at) {
         if (std::exchange(tick_due_, true)) return;
         loop_.after(std::max(Span{}, at - clock_.since_boot()), [this] {
@@ -451,6 +467,7 @@ Result<void> Server::listen() {
     TURNOUT_TRY(ssh_->open());
     TURNOUT_TRY(containers_->open());
     TURNOUT_TRY(slurm_->open());
+    TURNOUT_TRY(kubernetes_->open());
     TURNOUT_TRY(user_ways_->open(instance_, *pools_, *provider_));
     TURNOUT_TRY(listeners_->keep_ports());
 

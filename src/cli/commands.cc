@@ -72,9 +72,14 @@ std::vector<Option> of_several(const std::string& all, std::vector<Option> more 
 
 std::vector<Option> with(std::vector<Option> first, const std::vector<Option>& more) {
     for (const Option& option : more) {
-        bool known = false;
-        for (const Option& each : first) known = known || each.name == option.name;
-        if (!known) first.push_back(option);
+        const auto known = std::ranges::find(first, option.name, &Option::name);
+        if (known == first.end()) {
+            first.push_back(option);
+            continue;
+        }
+        // What either of them takes.
+        for (const std::string& value : option.values)
+            if (!known->values.empty()) known->values.push_back(value);
     }
     return first;
 }
@@ -377,12 +382,19 @@ std::vector<Command> build_table() {
          with({kFile, kSet, kNoWait}, options_of(resources::aml_compute())),
          compute_create},
         {{"compute", "attach"},
-         "Attaches a machine that SSH reaches, and waits until it is known to work.",
-         with({kFile, kSet, kNoWait}, options_of(resources::virtual_machine())),
+         "Attaches a machine that SSH reaches, and waits until it is known to work; or a cluster "
+         "of Kubernetes, by the name of a pool.",
+         with(with({kFile, kSet, kNoWait}, options_of(resources::virtual_machine())),
+              options_of(resources::kubernetes_compute())),
          compute_create},
         {{"compute", "list"},
          "Lists computes.",
-         {{"--type", "", "TYPE", "Only of this type.", false, {"amlcompute", "virtualmachine"}}},
+         {{"--type",
+           "",
+           "TYPE",
+           "Only of this type.",
+           false,
+           {"amlcompute", "virtualmachine", "kubernetes"}}},
          compute_list},
         {{"compute", "show"}, "Shows a compute.", {kName}, compute_show},
         {{"compute", "update"},
@@ -441,7 +453,9 @@ std::vector<Command> build_table() {
          "is taken too.",
          {kName,
           {"--provider", "", "PROVIDER",
-           "How its nodes are had: local (this machine), ssh, container; local if absent.", false},
+           "How its nodes are had: local (this machine), ssh, container, kubernetes, slurm; local "
+           "if absent.",
+           false},
           {"--slots", "", "N", "How many nodes it has room for.", false},
           {"--set", "", "KEY=VALUE",
            "One more key of pools.yaml, such as settings.hosts=[gpu1,gpu2] or lost_node_time=3600.",

@@ -16,8 +16,10 @@ std::string host_line(const Json& host) {
     const auto gb = [&](const char* name) {
         return to_size_words(static_cast<std::uint64_t>(host.at(name).as_int()));
     };
-    line += " works: " + host.at("system").as_string() + ", " +
-            std::to_string(host.at("cores").as_int()) + " cores, " + gb("memoryBytes") + " memory";
+    line += " works: " + host.at("system").as_string();
+    if (host.has("cores"))
+        line += ", " + std::to_string(host.at("cores").as_int()) + " cores, " + gb("memoryBytes") +
+                " memory";
     if (const std::int64_t gpus = host.at("gpus").as_int(); gpus > 0)
         line += ", " + std::to_string(gpus) + (gpus == 1 ? " GPU" : " GPUs");
     if (host.has("python") || host.has("hostKey")) {

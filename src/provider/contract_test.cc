@@ -24,6 +24,7 @@
 #include "io/posix/test_until.h"
 #include "provider/container/container_provider.h"
 #include "provider/fake/fake_provider.h"
+#include "provider/kubernetes/kubernetes_provider.h"
 #include "provider/local/harm.h"
 #include "provider/local/local_provider.h"
 #include "provider/slurm/slurm_provider.h"
@@ -295,6 +296,86 @@ private:
     std::string root_;
 };
 
+// Pods of a real Kubernetes, which `tests/engines/kubernetes up` starts: see there. Each world has
+// pods of its own.
+class KubernetesWorld : public ProviderWorld {
+public:
+    KubernetesWorld() {
+        char path[] = "/tmp/turnout-pods-XXXXXX";
+        root_ = mkdtemp(path);
+    }
+    ~KubernetesWorld() override {
+        if (const std::string own = selector(); !own.empty())
+            (void)kubectl("delete pods --force --grace-period=0 -l " + own);
+        (void)remove_tree(root_);
+    }
+    std::unique_ptr<Provider> begin(AsioLoop& loop, ProviderEvents events) override {
+        KubernetesProviderOptions options;
+        options.agent = agent_beside();
+        options.server_socket = root_ + "/server.sock";  // where nobody listens
+        options.folder = root_ + "/own";
+        options.node_token = [](const NodeId&) { return Secret("secret"); };
+        options.leaving = Span{};
+        options.fenced = 100ms;
+        auto provider =
+            std::make_unique<KubernetesProvider>(loop, std::move(options), std::move(events));
+        EXPECT_TRUE(provider->open());
+        Pool pool;
+        pool.provider = "kubernetes";
+        pool.settings = settings();
+        provider->set_pools(std::span(&pool, 1));
+        return provider;
+    }
+    int running(const NodeId& node) override {
+        int count = 0;
+        for (const std::string& line : pods())
+            count += line.starts_with("Running  ") && line.ends_with(" " + node);
+        return count;
+    }
+    void destroy(const NodeId& node) override {
+        for (const std::string& line : pods())
+            if (line.ends_with(" " + node))
+                (void)kubectl("delete pod --force --grace-period=0 " +
+                              split(line.substr(0, line.size() - node.size() - 1), ' ').back());
+    }
+    Json settings() override {
+        return Json::object(
+            {{"kubeconfig", std::getenv("TURNOUT_KUBECONFIG")},
+             {"image", "turnout-test/small:1"},
+             {"pull", "never"},
+             {"instance_types",
+              Json::object(
+                  {{"standard_ds3_v2", Json::object({{"cpu", "100m"}, {"memory", "128Mi"}})}})}});
+    }
+
+private:
+    std::string selector() const {
+        const std::string instance(trim(read_file(root_ + "/own/instance").value_or("")));
+        return instance.empty() ? "" : "turnout.server=" + instance;
+    }
+    // "PHASE DELETED NAME NODE" of each.
+    std::vector<std::string> pods() const {
+        return split(kubectl("get pods -l " + selector() +
+                             " -o jsonpath='{range .items[*]}{.status.phase} "
+                             "{.metadata.deletionTimestamp} {.metadata.name} "
+                             "{.metadata.annotations.turnout\\.node}{\"\\n\"}{end}'"),
+                     '\n');
+    }
+    static std::string kubectl(const std::string& words) {
+        std::string said;
+        FILE* const pipe = popen((std::string(std::getenv("TURNOUT_KUBECTL")) +
+                                  " --kubeconfig=" + std::getenv("TURNOUT_KUBERNETES_ADMIN") +
+                                  " --namespace=turnout " + words + " 2>/dev/null")
+                                     .c_str(),
+                                 "r");
+        char piece[4096];
+        while (const std::size_t got = fread(piece, 1, sizeof piece, pipe)) said.append(piece, got);
+        pclose(pipe);
+        return said;
+    }
+    std::string root_;
+};
+
 using MakeWorld = std::unique_ptr<ProviderWorld> (*)();
 template <class World>
 std::unique_ptr<ProviderWorld> make() {
@@ -544,6 +625,7 @@ std::vector<std::pair<const char*, MakeWorld>> engines() {
     std::vector<std::pair<const char*, MakeWorld>> all;
     if (std::getenv("TURNOUT_DOCKER_SOCKET")) all.emplace_back("docker", &make<ContainerWorld>);
     if (std::getenv("TURNOUT_SLURM_CONF")) all.emplace_back("slurm", &make<SlurmWorld>);
+    if (std::getenv("TURNOUT_KUBECONFIG")) all.emplace_back("kubernetes", &make<KubernetesWorld>);
     return all;
 }
 INSTANTIATE_TEST_SUITE_P(Engines, ProviderContract, ::testing::ValuesIn(engines()),

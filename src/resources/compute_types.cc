@@ -70,8 +70,9 @@ constexpr std::array<ComputeType, 14> kTypes{{
      .schema = "kubernetesCompute",
      .title = "Kubernetes cluster (AKS, Arc)",
      .azure = {kYes, kYes, kYes, kYes, kYes, kNo, kYes},
-     .here = {},
-     .not_created = "a cluster of Kubernetes is attached, not made"},
+     .here = {kYes, kMaybe, kYes, kNo, kNo, kNo, kYes},
+     .not_created = "a cluster of Kubernetes is attached, not made: expected a resourceId whose "
+                    "last part is a pool of provider kubernetes"},
     {.type = "",
      .word = "containerinstance",
      .schema = "",

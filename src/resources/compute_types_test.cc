@@ -42,6 +42,8 @@ TEST(ComputeTypes, WhatAzureDoesNotDoEitherHasAReason) {
 TEST(ComputeTypes, AreMadeOrAttachedAsTheTableSays) {
     EXPECT_EQ(made("AmlCompute", false), "ok");
     EXPECT_EQ(made("VirtualMachine", true), "ok");
+    EXPECT_EQ(made("Kubernetes", true), "ok");
+    EXPECT_NE(made("Kubernetes", false).find("attached, not made"), std::string::npos);
     EXPECT_NE(made("AmlCompute", true).find("a cluster is made, not attached"), std::string::npos);
     EXPECT_NE(made("VirtualMachine", false).find("attached, not made"), std::string::npos);
     EXPECT_NE(made("HDInsight", false).find("cannot be created within a workspace"),
@@ -50,7 +52,7 @@ TEST(ComputeTypes, AreMadeOrAttachedAsTheTableSays) {
         << "nor is it attached here";
     EXPECT_EQ(made("HDInsight", true),
               "computes of type 'HDInsight' cannot be attached here yet; this server creates "
-              "AmlCompute and attaches VirtualMachine");
+              "AmlCompute and attaches VirtualMachine or Kubernetes");
     EXPECT_NE(made("containerinstance", true).find("neither created nor attached"),
               std::string::npos);
 }
@@ -65,12 +67,14 @@ TEST(ComputeTypes, RunWhatTheTableSays) {
     EXPECT_EQ(run("AKS", &Abilities::train, "command job"),
               "compute 'mine' (inference compute (AKS): endpoints alone) runs no training jobs: a "
               "command job runs on local or serverless or AmlCompute or VirtualMachine or "
-              "containerinstance");
+              "Kubernetes or containerinstance");
     EXPECT_EQ(
         run("HDInsight", &Abilities::sweep, "sweep"),
         "compute 'mine' (Spark cluster (HDInsight)) has no automated hyperparameter tuning: a "
-        "sweep runs on local or serverless or AmlCompute or VirtualMachine or containerinstance");
-    EXPECT_NE(run("Kubernetes", &Abilities::sweep, "sweep").find("tuning here yet: "),
+        "sweep runs on local or serverless or AmlCompute or VirtualMachine or Kubernetes or "
+        "containerinstance");
+    EXPECT_EQ(run("Kubernetes", &Abilities::sweep, "sweep"), "ok");
+    EXPECT_NE(run("Kubernetes", &Abilities::pipeline, "pipeline").find("in pipelines here yet"),
               std::string::npos);
 }
 

@@ -200,4 +200,46 @@ const Description& virtual_machine() {
     return description;
 }
 
+const Description& kubernetes_compute() {
+    static const Description description = {
+        .kind = "compute",
+        .type = "kubernetes",
+        .schema = "kubernetesCompute",
+        .title = "a cluster of Kubernetes that is attached (kubernetes)",
+        .help =
+            "`turnout compute attach -f cluster.yml`: its nodes are pods "
+            "([kubernetes.md](kubernetes.md)). `turnout compute detach` lets it go.",
+        .fields =
+            {ruled(kComputeName,
+                   text("name", "name", "the compute's name", Need::Required, "--name")),
+             choice("type", "properties.computeType", {{"kubernetes", "Kubernetes"}},
+                    "`kubernetes`", Need::Required, "--type"),
+             text("resource_id", "properties.resourceId",
+                  "What ends with the name of a pool of provider kubernetes: "
+                  "`/…/managedClusters/aks`, or only `aks`.",
+                  Need::Required, "--resource-id"),
+             text("namespace", "properties.properties.namespace",
+                  "That of the pool; it has to be the same, or left out.", Need::Optional,
+                  "--namespace"),
+             text("default_instance_type", "properties.properties.defaultInstanceType",
+                  "What its pods ask for, by its name in the pool; the first one if absent.",
+                  Need::Optional, "--default-instance-type"),
+             text("description", "properties.description", "Text for people.", Need::Optional,
+                  "--description"),
+             field("tags", "tags", Kind::TextMap,
+                   "Tags. `turnout.price_per_hour` is as a cluster's."),
+             text("location", "location", "Kept as the workspace's: a cluster is where it is."),
+             shown("instance_types", "properties.properties.instanceTypes",
+                   "Those of the pool: `nodeSelector` and `resources` of a pod."),
+             shown("provisioning_state", "properties.provisioningState", "Provisioning state.",
+                   Kind::Text),
+             shown("provisioning_errors", "properties.provisioningErrors", "Provisioning errors."),
+             shown("pool", "properties.properties.propertyBag.pool", "The pool.", Kind::Text),
+             shown("created_on", "properties.createdOn", "When it was attached.", Kind::Text),
+             special("id", resource_id_shape(false), "Resource id.", Need::ReadOnly),
+             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)},
+        .constants = {{"properties.computeType", "Kubernetes"}}};
+    return description;
+}
+
 }  // namespace turnout::resources

@@ -14,6 +14,7 @@ const Description& sweep_job();
 const Description& sweep_trial();  // a part of it
 const Description& aml_compute();
 const Description& virtual_machine();
+const Description& kubernetes_compute();
 const Description& environment();
 const Description& data_asset();
 const Description& model_asset();

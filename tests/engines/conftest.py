@@ -13,6 +13,14 @@ def docker_socket():
 
 
 @pytest.fixture(scope="session")
+def kubeconfig():
+    config = os.environ.get("TURNOUT_KUBECONFIG")
+    if not config:
+        pytest.fail("TURNOUT_KUBECONFIG is not set: `./test engines kubernetes` starts a Kubernetes")
+    return config
+
+
+@pytest.fixture(scope="session")
 def slurm_conf():
     config = os.environ.get("TURNOUT_SLURM_CONF")
     if not config:

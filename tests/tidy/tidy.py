@@ -43,7 +43,7 @@ LAYERS = {
     "fetch": {"blob", "store", "protocol", "io", "io/posix"} | PURE,
     "schedule": {"model", "protocol"} | PURE,
     "tracking": {"blob", "store", "model", "resources", "protocol", "yaml", "io"} | PURE,
-    "provider": {"link", "model", "resources", "protocol", "yaml", "io", "io/posix", "io/ssh"} | PURE,
+    "provider": {"link", "model", "resources", "protocol", "yaml", "io", "io/posix", "io/ssh", "io/tls"} | PURE,
     "environment": {"yaml", "protocol", "io", "io/posix"} | PURE,
     "supervisor": set(),
     "agent": {"environment", "protocol", "io", "io/posix", "supervisor"} | PURE,

@@ -307,7 +307,7 @@ TEST(Computes, RefusesWhatDoesNotRunAndSaysWhy) {
         {"c1", typed("HDInsight"), "ComputeTypeNotSupported",
          "cannot be created within a workspace"},
         {"c1", typed("AmlComptue"), "ComputeTypeNotSupported", "did you mean 'AmlCompute'?"},
-        {"c1", typed("Kubernetes"), "ComputeTypeNotSupported", "AmlCompute"},
+        {"c1", typed("Kubernetes"), "ComputeTypeNotSupported", "attached, not made"},
         {"c1", typed(""), "ComputeTypeNotSupported", "no computeType"},
         {"c1", Json::object({{"properties", "x"}}), "ComputeTypeNotSupported", ""},
         {"c1", cluster(Json::object({{"vmSize", "STANDARD_DS3_v3"}})), "InvalidVmSize",

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "api/arm/attached.h"
+#include "api/arm/kubernetes.h"
 #include "api/arm/regions.h"
 #include "api/arm/resource.h"
 #include "base/text.h"
@@ -100,11 +101,17 @@ Json cluster_properties(Services& services, const Compute& compute) {
     return inner;
 }
 
+std::string_view type_of(const Compute& compute) {
+    return compute.attached         ? "VirtualMachine"
+           : is_kubernetes(compute) ? "Kubernetes"
+                                    : "AmlCompute";
+}
+
 Json body_of(Services& services, const Workspace& workspace, const Compute& compute) {
     const auto& machine = compute.attached;
     const std::string location = compute.envelope.at("location").as_string(workspace.location);
     Json properties = compute.definition;
-    properties.set("computeType", machine ? "VirtualMachine" : "AmlCompute");
+    properties.set("computeType", type_of(compute));
     properties.set("computeLocation", location);
     const std::string unusable = services.control.unusable(compute.workspace, compute.name);
     properties.set("provisioningState", compute.deleting    ? "Deleting"
@@ -119,11 +126,13 @@ Json body_of(Services& services, const Workspace& workspace, const Compute& comp
                                                                  {"message", unusable}})}})}));
     properties.set("createdOn", to_iso8601(compute.created));
     properties.set("modifiedOn", to_iso8601(compute.modified));
-    properties.set("isAttachedCompute", machine.has_value());
+    properties.set("isAttachedCompute", machine.has_value() || is_kubernetes(compute));
     if (machine) {
         properties.set("resourceId",
                        machine->resource_id.empty() ? Json() : Json(machine->resource_id));
         properties.set("properties", machine_properties(compute));
+    } else if (is_kubernetes(compute)) {
+        properties.set("properties", kubernetes_properties(services, compute));
     } else {
         properties.set("properties", cluster_properties(services, compute));
     }
@@ -328,7 +337,7 @@ Result<void> check_type(const Json& definition) {
     if (type.empty())
         return fail(Code::InvalidArgument, "ComputeTypeNotSupported",
                     "the compute has no computeType: this server runs 'AmlCompute' clusters and "
-                    "attaches a 'VirtualMachine'",
+                    "attaches a 'VirtualMachine' or 'Kubernetes'",
                     field);
     const resources::ComputeType* const kind = resources::find_compute_type(type);
     if (!kind) {
@@ -360,13 +369,18 @@ Result<Compute> read_compute(Services& services, const Workspace& workspace,
         TURNOUT_TRY(read_jobs_per_node(machine.envelope.at("tags"), machine));
         return machine;
     }
+    if (is_kubernetes(body)) {
+        Compute cluster = TURNOUT_TRY(read_kubernetes(services, workspace, name, body, before));
+        TURNOUT_TRY(price_per_hour(cluster));
+        return cluster;
+    }
     const Json& definition = body.at("properties");
     TURNOUT_TRY(check_type(definition));
-    if (before && before->attached)
+    if (before && (before->attached || is_kubernetes(*before)))
         return fail(Code::Conflict, "ComputeUpdateNotSupported",
-                    "compute '" + name +
-                        "' exists and is a machine that was attached: choose "
-                        "another name",
+                    "compute '" + name + "' exists and is " +
+                        (before->attached ? "a machine" : "a cluster of Kubernetes") +
+                        " that was attached: choose another name",
                     "properties.computeType");
     const Json& inner = definition.at("properties");
     if (!inner.is_object())
@@ -449,6 +463,7 @@ Result<Compute> read_compute(Services& services, const Workspace& workspace,
 // What a client defined, and may define again: the body of a PUT.
 Json definition_of(const Compute& compute) {
     if (compute.attached) return machine_definition(compute);
+    if (is_kubernetes(compute)) return kubernetes_definition(compute);
     Json properties = compute.definition;
     Json& inner = properties["properties"];
     if (!inner.is_object()) inner = Json::object();
@@ -553,13 +568,14 @@ Answer delete_compute(Services& services, Call& call) {
     const std::string name = call.param("name");
     TURNOUT_CO_TRY(const Compute compute, find_compute(services, workspace, name));
     const bool detach = equal_ignoring_case(call.query_value("underlyingResourceAction"), "Detach");
-    if (compute.attached && !detach)
+    const bool attached = compute.attached || is_kubernetes(compute);
+    if (attached && !detach)
         co_return invalid(
-            "machine '" + name +
+            (compute.attached ? "machine '" : "the cluster of Kubernetes '") + name +
                 "' was attached and is not this server's to delete: "
                 "detach it (underlyingResourceAction=Detach; `turnout compute detach`)",
             "underlyingResourceAction");
-    if (!compute.attached && detach)
+    if (!attached && detach)
         co_return invalid(
             "an AmlCompute cannot be detached, only deleted: it has no machines but those the "
             "server gave it",
@@ -638,8 +654,7 @@ Answer list_compute_keys(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const Compute compute, find_compute(services, workspace, call.param("name")));
     // What opens a machine is told to nobody: who attached it has it.
-    co_return json_response(
-        200, Json::object({{"computeType", compute.attached ? "VirtualMachine" : "AmlCompute"}}));
+    co_return json_response(200, Json::object({{"computeType", type_of(compute)}}));
 }
 
 Answer refuse_power(Services& services, Call& call) {
@@ -650,6 +665,11 @@ Answer refuse_power(Services& services, Call& call) {
                        "machine '" + compute.name +
                            "' was attached: it is turned on and off where "
                            "it stands, not by this server",
+                       "compute");
+    if (is_kubernetes(compute))
+        co_return fail(Code::InvalidArgument, "OperationNotSupported",
+                       "the pods of '" + compute.name +
+                           "' come and go with its jobs: there is nothing to start or stop",
                        "compute");
     co_return fail(Code::InvalidArgument, "OperationNotSupported",
                    "cluster '" + compute.name +

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "api/arm/build_context.h"
+#include "api/arm/kubernetes.h"
 #include "api/arm/resource.h"
 #include "api/job_kinds.h"
 #include "base/hash.h"
@@ -190,9 +191,10 @@ Result<void> check_capability(const Lookup& lookup, const std::string& compute, 
     const Compute* const at =
         TURNOUT_TRY(compute_row(lookup.services, lookup.workspace.id + "/" + compute));
     const resources::ComputeType* const kind =
-        resources::find_compute_type(!at || at->implicit ? compute
-                                     : at->attached      ? "VirtualMachine"
-                                                         : "AmlCompute");
+        resources::find_compute_type(!at || at->implicit  ? compute
+                                     : at->attached       ? "VirtualMachine"
+                                     : is_kubernetes(*at) ? "Kubernetes"
+                                                          : "AmlCompute");
     // Of a name that is no compute only what Azure refuses, too: else `find_compute` says more.
     if (!kind || (!at && (!kind->type.empty() || kind->azure.*needs != resources::Can::No)))
         return {};
@@ -308,8 +310,10 @@ Result<void> find_compute(const Lookup& lookup, Draft& draft) {
                                   found->pool + "', where compute '" + compute +
                                   "' has its nodes, are on different ones",
                               "resources.instanceCount");
-            TURNOUT_TRY(
-                submission::check_instance_type(draft.instance_type, compute, found->vm_size));
+            TURNOUT_TRY(is_kubernetes(*found)
+                            ? check_kubernetes_type(lookup.services, *found, draft.instance_type)
+                            : submission::check_instance_type(draft.instance_type, compute,
+                                                              found->vm_size));
             TURNOUT_TRY(fits_into_walltime(lookup.services, *found, task));
             if (const std::string why =
                     lookup.services.control.unusable(lookup.workspace.id, compute);

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <sys/socket.h>
 
@@ -10,6 +11,8 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <memory>
+#include <vector>
 
 namespace turnout::http {
 namespace {
@@ -205,6 +208,21 @@ Failure tls_failure(const std::string& doing) {
     return fail(Code::FailedPrecondition, "TlsError", doing + ": " + why);
 }
 
+using Certificate = std::unique_ptr<X509, void (*)(X509*)>;
+
+// Those of a PEM text, in order; none if it has something else in it.
+std::vector<Certificate> certificates_in(const std::string& pem) {
+    std::vector<Certificate> all;
+    const std::unique_ptr<BIO, int (*)(BIO*)> text(
+        BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())), BIO_free);
+    while (X509* const one = PEM_read_bio_X509(text.get(), nullptr, nullptr, nullptr))
+        all.emplace_back(one, X509_free);
+    const bool ended = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    if (all.empty() || !ended) return {};
+    ERR_clear_error();
+    return all;
+}
+
 }  // namespace
 
 TlsContext::TlsContext()
@@ -267,6 +285,37 @@ Result<std::shared_ptr<TlsContext>> TlsContext::for_client(const std::string& ca
     } else if (SSL_CTX_load_verify_file(context, ca_file.c_str()) != 1) {
         return tls_failure("cannot load the certificate authorities in '" + ca_file + "'");
     }
+    return out;
+}
+
+Result<std::shared_ptr<TlsContext>> TlsContext::for_client_of(const std::string& authorities,
+                                                              const std::string& certificate,
+                                                              const Secret& key) {
+    std::shared_ptr<TlsContext> out = TURNOUT_TRY(for_client(""));
+    SSL_CTX* const context = out->context_;
+    if (!authorities.empty()) {
+        // These alone, and not the system's besides.
+        X509_STORE* const store = X509_STORE_new();
+        TURNOUT_CHECK(store, "TLS needs memory");
+        SSL_CTX_set_cert_store(context, store);  // which owns it from now on
+        const std::vector<Certificate> all = certificates_in(authorities);
+        if (all.empty()) return tls_failure("cannot read the certificate authorities");
+        for (const Certificate& one : all) X509_STORE_add_cert(store, one.get());
+    }
+    if (certificate.empty() && key.empty()) return out;
+    const std::vector<Certificate> chain = certificates_in(certificate);
+    if (chain.empty() || SSL_CTX_use_certificate(context, chain.front().get()) != 1)
+        return tls_failure("cannot use the client's certificate");
+    for (std::size_t i = 1; i < chain.size(); ++i) SSL_CTX_add1_chain_cert(context, chain[i].get());
+    const std::unique_ptr<BIO, int (*)(BIO*)> text(
+        BIO_new_mem_buf(key.reveal().data(), static_cast<int>(key.reveal().size())), BIO_free);
+    // Nobody is there to type the passphrase of one that has one.
+    const auto none = [](char*, int, int, void*) { return 0; };
+    const std::unique_ptr<EVP_PKEY, void (*)(EVP_PKEY*)> read(
+        PEM_read_bio_PrivateKey(text.get(), nullptr, none, nullptr), EVP_PKEY_free);
+    if (!read || SSL_CTX_use_PrivateKey(context, read.get()) != 1 ||
+        SSL_CTX_check_private_key(context) != 1)
+        return tls_failure("cannot use the client's key");
     return out;
 }
 

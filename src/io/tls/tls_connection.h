@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "base/secret.h"
 #include "io/posix/connection.h"
 
 namespace turnout::http {
@@ -17,6 +18,10 @@ public:
                                                           const std::string& key_file);
     // `ca_file` empty: the system's authorities ($SSL_CERT_FILE is honoured).
     static Result<std::shared_ptr<TlsContext>> for_client(const std::string& ca_file);
+    // By PEM texts; empty: the system's authorities, and no certificate of the client's own.
+    static Result<std::shared_ptr<TlsContext>> for_client_of(const std::string& authorities,
+                                                             const std::string& certificate,
+                                                             const Secret& key);
     // Of a server: who asks for a name of `named`'s certificate gets that one.
     void show_to_who_asks(std::shared_ptr<TlsContext> named);
     ~TlsContext();

@@ -418,5 +418,50 @@ TEST_F(TlsTest, BundleHoldsEachAuthorityOnce) {
         ::unsetenv("SSL_CERT_FILE");
 }
 
+TEST_F(TlsTest, AClientSaysByTextsWhomItTrusts) {
+    const auto shown = tls::ensure_certificates(root, {"api.example"}, PosixClock().now());
+    ASSERT_TRUE(shown) << shown.error().message;
+    serve(*shown);
+    const auto answer_to = [&](const http::TlsClient& who) {
+        Result<std::string> answer = fail(Code::Internal, "None", "none");
+        auto connector = http::make_tls_connector(who);
+        if (!connector) return answer = Failure(connector.error());
+        http::ClientOptions options;
+        options.origin = "https://" + listener->address();
+        options.tls = *connector;
+        const auto client = http::make_client(loop, std::move(options));
+        bool over = false;
+        start(fetch(*client, get("/")), [&](Result<std::string> got) {
+            answer = std::move(got);
+            over = true;
+        });
+        EXPECT_TRUE(run_until(loop, [&] { return over; }));
+        return answer;
+    };
+    const std::string ours = *read_file(shown->authority);
+    EXPECT_EQ(answer_to({.authorities = ours}).value_or(""), "hello over tls");
+    EXPECT_EQ(answer_to({.authorities = ours, .server_name = "api.example"}).value_or(""),
+              "hello over tls");
+    EXPECT_FALSE(answer_to({.authorities = ours, .server_name = "other.example"}));
+    // Not the system's, and none but those: another one is not enough.
+    const auto other = tls::create_authority("other", PosixClock().now());
+    ASSERT_TRUE(other);
+    EXPECT_FALSE(answer_to({.authorities = other->certificate}));
+    EXPECT_FALSE(answer_to({}));
+    EXPECT_EQ(answer_to({.authorities = other->certificate + ours,
+                         .certificate = other->certificate,
+                         .key = other->key})
+                  .value_or(""),
+              "hello over tls");
+    // What is no certificate, or no key of it, is refused before anybody is asked.
+    for (const http::TlsClient& bad : std::initializer_list<http::TlsClient>{
+             {.authorities = "none"},
+             {.authorities = ours + "-----BEGIN CERTIFICATE-----\nAAAA\n"},
+             {.authorities = ours, .certificate = "none", .key = other->key},
+             {.authorities = ours, .certificate = ours, .key = other->key},
+             {.authorities = ours, .certificate = other->certificate, .key = Secret("none")}})
+        EXPECT_FALSE(http::make_tls_connector(bad));
+}
+
 }  // namespace
 }  // namespace turnout
