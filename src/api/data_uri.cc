@@ -3,6 +3,7 @@
 #include "api/history/run_view.h"
 #include "blob/blobs.h"
 #include "control/jobs.h"
+#include "model/pipeline.h"
 #include "model/sweep.h"
 
 namespace turnout::api {
@@ -32,12 +33,24 @@ std::string long_uri(const Workspace& workspace, std::string_view uri) {
     return workspace_uri(workspace) + std::string(uri.substr(kScheme.size()));
 }
 
+std::optional<Giver> giver_of(const JobRecord& job, const std::string& output) {
+    if (job.sweep.best >= 0) return Giver{trial_name(job.name, job.sweep.best), output};
+    if (const Json* step = giver_of_output(job.plan, output))
+        return Giver{child_name(job.name, step->at("step").as_int()),
+                     step->at("output").as_string()};
+    return std::nullopt;
+}
+
 Result<std::optional<OutputUri>> uri_of_output(Services& services, const Workspace& workspace,
-                                               std::string_view job_name, std::string_view name) {
+                                               std::string_view job_name,
+                                               std::string_view output_name) {
     auto job = TURNOUT_TRY(load_job(services.store, workspace.id, job_name));
-    if (job && job->sweep.best >= 0)
-        job = TURNOUT_TRY(
-            load_job(services.store, workspace.id, trial_name(job_name, job->sweep.best)));
+    std::string name(output_name);
+    if (job)
+        if (const auto giver = giver_of(*job, name)) {
+            job = TURNOUT_TRY(load_job(services.store, workspace.id, giver->job));
+            name = giver->output;
+        }
     if (!job) return std::optional<OutputUri>();
     const agent_protocol::TaskSpec task = TURNOUT_TRY(read_task(services.store, *job));
     const agent_protocol::BlobFolder* place = nullptr;

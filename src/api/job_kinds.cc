@@ -4,6 +4,7 @@
 
 #include "api/arm/job_resolution.h"
 #include "api/arm/job_view.h"
+#include "api/arm/pipeline.h"
 #include "api/portal/parts.h"
 
 namespace turnout::api {
@@ -20,6 +21,11 @@ constexpr std::array<JobKindRow, kJobTypeCount> kJobKindRows{{
      .resolve = arm::resolve_sweep,
      .show = arm::show_sweep,
      .show_page = portal::show_trials},
+    {.type = JobType::Pipeline,
+     .needs = &resources::Abilities::pipeline,
+     .resolve = arm::resolve_pipeline,
+     .show = arm::show_pipeline,
+     .show_page = portal::show_steps},
 }};
 static_assert(is_table_of_kinds(kJobKindRows));
 

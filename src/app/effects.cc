@@ -39,6 +39,10 @@ void ServerEffects::job_ended(const std::string& workspace, const std::string& j
     tracking->job_ended(workspace, job);
 }
 
+void ServerEffects::resolve(const std::string& workspace, const std::string& job) {
+    resolve_step(workspace, job);
+}
+
 void ServerEffects::group_says(const std::string& workspace, const std::string& job,
                                std::string_view log, const std::string& text) {
     const agent_protocol::AttemptId id{workspace, job, 1};

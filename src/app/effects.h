@@ -34,12 +34,15 @@ public:
     void group_says(const std::string& workspace, const std::string& job, std::string_view log,
                     const std::string& text) override;
 
+    void resolve(const std::string& workspace, const std::string& job) override;
+
     AgentLinks* links = nullptr;
     ServerPools* pools = nullptr;
     Control* control = nullptr;
     std::function<void(std::uint64_t, const std::vector<FoundNode>&)> nodes_found;
     Tracking* tracking = nullptr;
     std::function<void(Span)> tick_at;
+    std::function<void(const std::string& workspace, const std::string& job)> resolve_step;
 
 private:
     std::unordered_map<std::string, std::uint64_t>

@@ -18,6 +18,7 @@
 #include "api/agent/input_routes.h"
 #include "api/api.h"
 #include "api/arm/build_context.h"
+#include "api/arm/pipeline.h"
 #include "api/audit/audit.h"
 #include "api/audit/of_call.h"
 #include "api/authority.h"
@@ -300,6 +301,10 @@ Result<void> Server::open() {
             tick_due_ = false;
             control_->tick();
         });
+    };
+    // Control is not called from within its own turn.
+    effects_.resolve_step = [this](const std::string& wsid, const std::string& job) {
+        loop_.post([this, wsid, job] { api::arm::resolve_step(*services_, wsid, job); });
     };
     effects_.links = links_.get();
     effects_.pools = pools_.get();

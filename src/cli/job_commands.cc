@@ -24,6 +24,9 @@ const std::vector<std::string> kJobColumns = {"name",        "status",  "cause",
 const std::vector<std::string> kTrialColumns = {
     "name", "status", "cause", "best", "score", "parameters", "age", "duration", "reason"};
 
+const std::vector<std::string> kStepColumns = {"name",    "step", "status",   "cause",
+                                               "compute", "age",  "duration", "reason"};
+
 // What az shows, and what a table needs besides: when, and why it waits.
 Json job_entity(const Json& rest) {
     Json entity = resources::to_entity(resources::description_of_rest("job", rest), rest);
@@ -36,6 +39,7 @@ Json job_entity(const Json& rest) {
          {"cause", "reason", "preemptions", "place_in_queue", "expected_start"})
         if (!properties.at("turnout." + std::string(known)).is_null())
             entity.set(known, properties.at("turnout." + std::string(known)));
+    if (!properties.at("turnout.step").is_null()) entity.set("step", properties.at("turnout.step"));
     if (!resources::at_path(rest, "properties.parameters").is_null())
         entity.set("parameters", resources::at_path(rest, "properties.parameters"));
     if (!resources::at_path(rest, "properties.error").is_null())
@@ -195,6 +199,7 @@ struct Wanted {
 struct Listed {
     Json jobs = Json::array();
     bool more = false;
+    bool steps = false;       // of a pipeline
     std::int64_t all = 0;     // 0 if nobody has counted them
     std::string best, score;  // of a sweep's trials
 };
@@ -242,18 +247,23 @@ Result<void> put_live_first(client::Api& api, const Wanted& wanted, Listed& foun
     return {};
 }
 
-// The trials of a sweep, the newest first: trial 7 is the eighth that was made, and the history
-// tells from any of them on.
+// The children of a group. The trials of a sweep, the newest first: trial 7 is the eighth that was
+// made, and the history tells from any of them on.
 Result<Listed> list_trials(client::Api& api, const std::string& sweep, const Wanted& wanted) {
     constexpr std::int64_t window = 1000;
     const Json parent = TURNOUT_TRY(api.get(job_path(api, sweep)));
     if (!is_group(parent.at("properties")))
-        return invalid("job '" + sweep + "' is no sweep: it has no trials", "--parent-job-name");
+        return invalid("job '" + sweep + "' is no sweep and no pipeline: it has no children",
+                       "--parent-job-name");
     const Json& own = parent.at("properties").at("properties");
-    Listed found{.best = own.at("best_child_run_id").as_string(),
+    const bool steps = !own.at("turnout.steps.created").is_null();
+    Listed found{.steps = steps,
+                 .best = own.at("best_child_run_id").as_string(),
                  .score = own.at("score").as_string()};
-    if (!wanted.has_all_but_status(parent)) return found;
-    const std::int64_t created = yaml_scalar(own.at("turnout.trials.created").as_view()).as_int();
+    if (!steps && !wanted.has_all_but_status(parent)) return found;
+    const std::int64_t created =
+        yaml_scalar(own.at(steps ? "turnout.steps.created" : "turnout.trials.created").as_view())
+            .as_int();
     if (!wanted.filters()) found.all = created;
     const std::string path =
         "/history/v1.0" + api.in_workspace("/runs/" + percent_encode(sweep) + "/children?");
@@ -274,6 +284,8 @@ Result<Listed> list_trials(client::Api& api, const std::string& sweep, const Wan
         }
         end = begin;
     }
+    // In the order in which they can run.
+    if (steps) std::reverse(found.jobs.items().begin(), found.jobs.items().end());
     return found;
 }
 
@@ -372,7 +384,7 @@ int job_list(Context& context) {
     if (!parent.empty() && !wanted->user.empty())
         return context.fail(
             {Code::InvalidArgument, "Usage",
-             "the trials of a sweep are all of who submitted it: leave out --user and --mine",
+             "a job's children are all of who submitted it: leave out --user and --mine",
              "--user"});
     Result<Listed> listed =
         parent.empty() ? list_jobs(api, *wanted) : list_trials(api, parent, *wanted);
@@ -382,7 +394,9 @@ int job_list(Context& context) {
     if (people)
         if (const Result<void> sorted = put_live_first(api, *wanted, *listed); !sorted)
             return context.fail(sorted.error());
-    std::vector<std::string> columns = parent.empty() ? kJobColumns : kTrialColumns;
+    std::vector<std::string> columns = parent.empty()  ? kJobColumns
+                                       : listed->steps ? kStepColumns
+                                                       : kTrialColumns;
     Json entities = Json::array();
     for (const Json& job : listed->jobs.items()) {
         Json entity = job_entity(job);

@@ -13,9 +13,9 @@ namespace turnout::cli {
 
 namespace {
 
-// What is followed: a sweep's own words, a job's log, or that of the first of its processes.
-constexpr const char* kLogs[] = {"azureml-logs/hyperdrive.txt", "user_logs/std_log_process_0.txt",
-                                 "user_logs/std_log.txt"};
+// What is followed: a group's own words, a job's log, or that of the first of its processes.
+constexpr const char* kLogs[] = {"azureml-logs/hyperdrive.txt", "logs/azureml/executionlogs.txt",
+                                 "user_logs/std_log_process_0.txt", "user_logs/std_log.txt"};
 constexpr const char* kBuildLog = "azureml-logs/20_environment.txt";
 
 bool has_ended(std::string_view status) {
@@ -53,6 +53,43 @@ std::string state_of(const Json& job, Instant now, Span silent) {
     return since ? text + " (" + seconds(now - *since) + ")" : text;
 }
 
+bool is_pipeline(const Json& job) {
+    return !job.at("properties").at("properties").at("turnout.steps.total").is_null();
+}
+
+constexpr std::size_t kStepsTold = 200;
+
+// "prep 12 s", of a step that runs; "" of others.
+std::string running_step(const Json& run, Instant now) {
+    const std::string_view status = run.at("status").as_view();
+    if (status != "Running" && status != "Finalizing" && status != "Preparing") return "";
+    const Result<Instant> since = parse_iso8601(run.at("startTimeUtc").as_view());
+    std::string text = harmless(run.at("displayName").as_view());
+    if (status != "Running") return text + " " + to_lower(status);
+    if (since)
+        text += " " +
+                to_words(std::chrono::floor<std::chrono::seconds>(std::max(now - *since, Span{})));
+    return text;
+}
+
+// Its steps, a line each: what became of them, and how long they took.
+std::string steps_in_lines(const Json& runs) {
+    std::size_t widest = 0;
+    for (const Json& run : runs.items())
+        widest = std::max(widest, harmless(run.at("displayName").as_view()).size());
+    std::string text;
+    for (const Json& run : runs.items()) {
+        std::string name = harmless(run.at("displayName").as_view());
+        name.resize(std::max(name.size(), std::min<std::size_t>(widest, 40)), ' ');
+        text += "\n  " + name + "  " + run.at("status").as_string();
+        const Result<Instant> began = parse_iso8601(run.at("startTimeUtc").as_view());
+        const Result<Instant> ended = parse_iso8601(run.at("endTimeUtc").as_view());
+        if (began && ended) text += "  " + to_words(*ended - *began);
+        text += "  " + run.at("runId").as_string();
+    }
+    return text;
+}
+
 // What a log's link needs behind it.
 std::string with_offset(const std::string& url, std::uint64_t offset, int wait) {
     return url + (url.find('?') == std::string::npos ? "?" : "&") +
@@ -77,8 +114,27 @@ struct Follower {
     // One line tells of the job until its log begins, and again when that is silent for long.
     void tell(const Json& job) {
         const Span silent = last_word ? api.now() - *last_word : Span{};
+        if (is_pipeline(job)) {
+            if (ends_line && context.error_terminal()) tell_steps(job);
+            return;
+        }
         if (!last_word || (ends_line && silent >= kSilence))
             context.status(state_of(job, api.now(), silent));
+    }
+    Result<Json> steps() {
+        Json page = TURNOUT_TRY(api.get(
+            "/history/v1.0" + api.in_workspace("/runs/" + percent_encode(name) +
+                                               "/children?top=" + std::to_string(kStepsTold))));
+        return page.at("value");
+    }
+    // Which steps run, and for how long.
+    void tell_steps(const Json& job) {
+        std::string running;
+        if (const Result<Json> runs = steps())
+            for (const Json& run : runs->items())
+                if (const std::string one = running_step(run, api.now()); !one.empty())
+                    running += (running.empty() ? " | " : ", ") + one;
+        context.status(state_of(job, api.now(), Span{}) + running);
     }
     // How long to wait at a log: its next line comes at once anyway, but the line that tells of a
     // silent job is one of seconds.
@@ -265,6 +321,9 @@ int follow_job(Context& context, client::Api& api, const std::string& name) {
     if (!job) return context.fail(job.error());
     context.end_status();
     follower.end_log();
+    if (is_pipeline(*job))
+        if (const Result<Json> steps = follower.steps(); steps && !steps->items().empty())
+            context.note("its steps:" + steps_in_lines(*steps));
     const Json& properties = job->at("properties");
     const std::string status = properties.at("status").as_string();
     const Json& own = properties.at("properties");

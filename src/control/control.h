@@ -74,6 +74,7 @@ struct JobSubmission {
     std::string workspace;  // id
     std::string name;
     Json definition;      // the PUT body's "properties", as sent
+    Json plan = {};       // of a group whose definition does not say all: what its plan is made of
     JobMeta meta;         // what listings show and may change later
     std::string compute;  // name of an AmlCompute in that workspace; "serverless" for none
     std::optional<ContainerInstance> instance = {};  // instead: it runs in one of its own

@@ -55,8 +55,10 @@ std::string Explain::waiting_for(const std::string& workspace, const std::string
                 return text + " (" + why + ")";
         return text;
     }
-    if (!job.base)
+    if (!job.base) {
+        if (std::string what = job.group->plan->waits_for(job.index); !what.empty()) return what;
         return "waits for what comes before it in " + std::string(job.group->job->name());
+    }
     if (!job.state.placed()) return "";
     const JobAttempt& attempt = job.state.attempts.back();
     if (job.state.preempting())

@@ -130,8 +130,8 @@ Result<void> Groups::recover(JobEntry& job) {
     if (!row) return internal("stored job '" + *job.key + "' without its definition");
     const Json json = TURNOUT_TRY(parse_json(row->value));
     const JobRecord record = TURNOUT_TRY(job_from_json(json));
-    std::unique_ptr<GroupPlan> plan =
-        TURNOUT_TRY(owners.kinds.of(record.type).plan(record.definition, record.name));
+    std::unique_ptr<GroupPlan> plan = TURNOUT_TRY(
+        owners.kinds.of(record.type).plan({record.definition, record.plan}, record.name));
     const std::optional<Record> state = TURNOUT_TRY(store.get(Table::JobState, *job.key));
     if (state) {
         const Json document = TURNOUT_TRY(parse_json(state->value));
@@ -243,6 +243,7 @@ void Groups::make_child(GroupState& group, NextChild next) {
     of.group = group.facts.group;
     of.index = next.index;
     JobFacts facts;
+    std::string gone;  // what it would run on
     if (next.own) {
         TURNOUT_CHECK(next.own->role != kTrial, "a trial has no definition of its own");
         of.role = std::move(next.own->role);
@@ -253,8 +254,16 @@ void Groups::make_child(GroupState& group, NextChild next) {
         child.meta.experiment = group.experiment_name;
         child.compute = next.own->compute.empty() ? group.job->compute->compute.name
                                                   : std::move(next.own->compute);
+        if (child.compute == "serverless") {
+            owners.computes.serverless(child.workspace);
+        } else if (const auto at =
+                       owners.computes.by_key.find(row_key(child.workspace, child.compute));
+                   at == owners.computes.by_key.end() || at->second.compute.deleting) {
+            gone = "compute '" + child.compute + "' does not exist any more";
+            child.compute = group.job->compute->compute.name;
+        }
         child.principal = group.principal;
-        child.priority = group.job->priority;
+        child.priority = next.own->priority;
     } else {
         of.role = kTrial;
         facts = derived_facts(group, next.index, child.created);
@@ -265,7 +274,9 @@ void Groups::make_child(GroupState& group, NextChild next) {
     child.together.push_back(
         {Table::RunCreated,
          run_created_key(child.workspace, group.experiment, child.created, child.name), "1"});
-    owners.jobs.add_child(std::move(child), std::move(of), std::move(facts));
+    JobEntry& made = owners.jobs.add_child(std::move(child), std::move(of), std::move(facts));
+    if (!gone.empty())
+        owners.jobs.end(made, JobStatus::Failed, ap::Cause::Input, std::move(gone), clock.now());
 }
 
 void Groups::ask_for_task(GroupState& group, std::int64_t index) {
@@ -339,13 +350,16 @@ void Groups::advance() {
                                            compute.max_nodes, compute.jobs_per_node});
         make_children(group, std::move(next.make));
         for (const std::int64_t index : next.resolve) ask_for_task(group, index);
+        for (const auto& [index, why] : next.cancel)
+            if (const auto child = group.live.find(index); child != group.live.end())
+                owners.jobs.request_cancel(*child->second, why);
         for (const std::string& words : next.words) says(group, words);
         const std::optional<GroupEnd>& end = next.end;
         if (end && !group.said_end) says(group, end->message);
         // Its log is complete before it is over: it ends in the turn after the one that says so.
         const bool over = end && std::exchange(group.said_end, true);
-        if (!group.lines.empty() || (end && !over))
-            turns.effect([this, handle = job.handle, again = end && !over,
+        if (!group.lines.empty() || (end && !over) || next.more)
+            turns.effect([this, handle = job.handle, again = (end && !over) || next.more,
                           workspace = std::string(job.workspace()), name = std::string(job.name()),
                           log = kind_of(job.type).default_log,
                           lines = std::exchange(group.lines, {})] {

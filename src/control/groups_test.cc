@@ -84,9 +84,9 @@ private:
     bool stopped_ = false;
 };
 
-Result<std::unique_ptr<GroupPlan>> chain_plan(const Json& definition, std::string_view name) {
-    if (!definition.has("chain")) return control::kKinds.rows[1].plan(definition, name);
-    return std::unique_ptr<GroupPlan>(std::make_unique<Chain>(definition));
+Result<std::unique_ptr<GroupPlan>> chain_plan(const GroupSaid& said, std::string_view name) {
+    if (!said.definition.has("chain")) return control::kKinds.rows[1].plan(said, name);
+    return std::unique_ptr<GroupPlan>(std::make_unique<Chain>(said.definition));
 }
 
 // It stands in the row of sweeps, which it passes on to.

@@ -1,5 +1,6 @@
 #include "control/job_kinds.h"
 
+#include "model/pipeline_plan.h"
 #include "model/sweep_plan.h"
 
 namespace turnout::control {
@@ -7,6 +8,7 @@ namespace turnout::control {
 constexpr KindTable kKinds{{{
     {.type = JobType::Command, .split = split_task},
     {.type = JobType::Sweep, .split = base_of_children, .plan = sweep_plan},
+    {.type = JobType::Pipeline, .split = base_of_children, .plan = pipeline_plan},
 }}};
 static_assert(is_table_of_kinds(kKinds.rows));
 

@@ -16,7 +16,7 @@ struct KindRow {
     // In which two parts the task of such a job is kept.
     SplitTask (*split)(const agent_protocol::TaskSpec& task, std::string_view job);
     // Of a group: what it will do, by its definition; an error ends the job. Null of others.
-    Result<std::unique_ptr<GroupPlan>> (*plan)(const Json& definition,
+    Result<std::unique_ptr<GroupPlan>> (*plan)(const GroupSaid& said,
                                                std::string_view name) = nullptr;
 };
 

@@ -90,6 +90,7 @@ std::string_view mark_of_base(std::string_view hash) {
 }
 
 Result<std::string> base_mark_of(Store& store, const Record& created) {
+    if (created.value.starts_with(kOwnTasks)) return created.value.substr(kOwnTasks.size());
     if (!created.value.empty()) return created.value;
     const std::optional<Record> row =
         TURNOUT_TRY(store.get(Table::Job, key_of(created.key.substr(0, created.key.find('/')),
@@ -97,6 +98,26 @@ Result<std::string> base_mark_of(Store& store, const Record& created) {
     if (!row) return std::string();
     const Json json = TURNOUT_TRY(parse_json(row->value));
     return std::string(mark_of_base(json.at("taskBase").as_view()));
+}
+
+Result<std::vector<std::string>> base_marks_of_children(Store& store, const Record& created,
+                                                        std::string& after) {
+    constexpr std::size_t at_once = 200;
+    std::vector<std::string> marks;
+    if (!created.value.starts_with(kOwnTasks)) return marks;
+    const std::string group = created.key.substr(created.key.rfind('/') + 1);
+    const std::string prefix = key_of(created.key.substr(0, created.key.find('/')), group) + "_";
+    Range range = with_prefix(prefix, at_once);
+    if (!after.empty()) range.from = after + '\0';
+    const std::vector<Record> rows = TURNOUT_TRY(store.scan(Table::Job, range));
+    for (const Record& row : rows) {
+        const Json json = TURNOUT_TRY(parse_json(row.value));
+        const JobRecord child = TURNOUT_TRY(job_from_json(json));
+        if (child.child.group == group && !child.task_base.empty())
+            marks.emplace_back(mark_of_base(child.task_base));
+    }
+    after = rows.size() < at_once ? std::string() : rows.back().key;
+    return marks;
 }
 
 void join_trial(JobRecord& trial, const JobRecord& sweep) {
@@ -179,6 +200,7 @@ Result<std::optional<TrialRun>> find_trial(Store& store, std::string_view wsid,
 }
 
 Result<ap::TaskSpec> read_task(Store& store, const JobRecord& job) {
+    if (job.task_base.empty()) return ap::TaskSpec{};  // a step that waits for others
     const std::optional<Record> row =
         TURNOUT_TRY(store.get(Table::TaskBase, key_of(job.workspace, job.task_base)));
     if (!row) return internal("the task of job '" + job.name + "' is not in the store");

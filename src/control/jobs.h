@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/json.h"
 #include "base/result.h"
@@ -35,7 +36,7 @@ Result<std::optional<JobRecord>> read_trial(Store& store, const JobRecord& sweep
                                             std::string_view name);
 // What a derived child has from its group.
 void join_trial(JobRecord& trial, const JobRecord& sweep);
-// What the next attempt of it runs, whole, without token.
+// What the next attempt of it runs, whole, without token; an empty one while that is not known.
 Result<agent_protocol::TaskSpec> read_task(Store& store, const JobRecord& job);
 
 // ---- a task in two parts ----
@@ -55,6 +56,12 @@ SplitTask base_of_children(const agent_protocol::TaskSpec& task, std::string_vie
 std::string_view mark_of_base(std::string_view hash);
 // The same of such a row, whoever wrote it; "" if the job is gone.
 Result<std::string> base_mark_of(Store& store, const Record& created);
+// Before it, of a group whose children have tasks of their own, which are in no such row.
+inline constexpr std::string_view kOwnTasks = "+";
+// Those of its children's bases, some at a time; `after` is "" at first, and again when that is
+// all.
+Result<std::vector<std::string>> base_marks_of_children(Store& store, const Record& created,
+                                                        std::string& after);
 
 // Where the progress of a group is in the row of its state: the first kind of group gave it its
 // name.

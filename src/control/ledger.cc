@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "control/owners.h"
 
 namespace turnout::control {
@@ -11,8 +12,8 @@ namespace {
 std::string compute_totals(const Compute& compute) {
     return compute.workspace + "/compute/" + std::string(shown_compute(compute.name));
 }
-std::string sweep_totals(std::string_view workspace, std::string_view sweep) {
-    return std::string(workspace) + "/sweep/" + std::string(sweep);
+std::string group_totals(std::string_view workspace, JobType type, std::string_view group) {
+    return std::string(workspace) + "/" + to_lower(name_of(type)) + "/" + std::string(group);
 }
 
 double cost_of(Span span, double price_per_hour) {
@@ -47,12 +48,13 @@ std::vector<Totals*> Ledger::totals_with(const JobEntry& job) {
         &totals_of(compute_totals(job.compute->compute)),
         &totals_of(std::string(job.workspace()) + "/experiment/" + owners.jobs.experiment_of(job))};
     if (job.is_child())
-        all.push_back(&totals_of(sweep_totals(job.workspace(), job.group->job->name())));
+        all.push_back(&totals_of(
+            group_totals(job.workspace(), job.group->job->type, job.group->job->name())));
     return all;
 }
 
 void Ledger::forget_group(const JobRecord& group) {
-    const std::string totals_key = sweep_totals(group.workspace, group.name);
+    const std::string totals_key = group_totals(group.workspace, group.type, group.name);
     if (totals_.erase(totals_key) > 0) turns.gathering.totals.insert(totals_key);
 }
 

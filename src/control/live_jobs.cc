@@ -35,6 +35,7 @@ JobRecord record_of(JobSubmission& job, ChildOf child, Instant now) {
     record.name = job.name;
     record.type = job.type;
     record.definition = std::move(job.definition);
+    record.plan = std::move(job.plan);
     record.meta = std::move(job.meta);
     record.compute = std::move(job.compute);
     record.principal = std::move(job.principal);
@@ -99,8 +100,9 @@ void LiveJobs::submit(JobSubmission job, Control::Reply<Put> reply) {
         return turns.reply<Put>(std::move(reply), Failure(room.error()));
 
     const KindRow& kind = owners.kinds.of(job.type);
-    Result<std::unique_ptr<GroupPlan>> plan =
-        kind.plan ? kind.plan(job.definition, job.name) : Result<std::unique_ptr<GroupPlan>>();
+    Result<std::unique_ptr<GroupPlan>> plan = kind.plan
+                                                  ? kind.plan({job.definition, job.plan}, job.name)
+                                                  : Result<std::unique_ptr<GroupPlan>>();
     const std::int64_t children = plan && *plan ? (*plan)->limits().max_total : 0;
     if (const Result<void> named = owners.groups.check_names(job, children); !named) {
         turns.reply<Put>(std::move(reply), Failure(named.error()));
@@ -110,7 +112,7 @@ void LiveJobs::submit(JobSubmission job, Control::Reply<Put> reply) {
     SplitTask task = kind.split(job.task, job.name);
     JobRecord record = record_of(job, {}, clock.now());
     set_task(record, job.task, task);
-    compute->second.image = job.task.environment.image;
+    if (job.plan.is_null()) compute->second.image = job.task.environment.image;
     JobEntry& entry = begin(record, facts_of(record, job.task.timeout), std::move(job.together));
     entry.base->image = job.task.environment.image;
     owners.bases.store_once(*entry.base, std::move(task.base));
@@ -123,25 +125,31 @@ void LiveJobs::submit(JobSubmission job, Control::Reply<Put> reply) {
     turns.reply<Put>(std::move(reply), Put::Created);
 }
 
-JobEntry& LiveJobs::begin(const JobRecord& record, JobFacts facts, std::vector<Write> together) {
+JobEntry& LiveJobs::begin(const JobRecord& record, JobFacts facts, std::vector<Write> together,
+                          JobState state) {
     const std::string job_key = row_key(record.workspace, record.name);
     turns.gathering.definitions[job_key] = definition_json(record).dump();
     turns.gathering.new_jobs[job_key] = to_json(facts).dump();
     drop(job_key);  // an ended one of that name that was deleted in this turn
-    JobEntry& entry = add(job_key, std::move(facts), {});
+    JobEntry& entry = add(job_key, std::move(facts), std::move(state));
     for (Write& write : together) turns.gathering.together.push_back(std::move(write));
     owners.events.of_job(entry, "submitted");
     return entry;
 }
 
-void LiveJobs::add_child(JobSubmission job, ChildOf of, JobFacts derived) {
+JobEntry& LiveJobs::add_child(JobSubmission job, ChildOf of, JobFacts derived) {
     const JobRecord record = record_of(job, std::move(of), clock.now());
+    if (record.derived()) {
+        JobEntry& entry = begin(record, std::move(derived), std::move(job.together));
+        enqueue(entry);
+        return entry;
+    }
+    JobState waits;
+    waits.status = JobStatus::NotStarted;
     JobEntry& entry =
-        begin(record, record.derived() ? std::move(derived) : facts_of(record, Span{}),
-              std::move(job.together));
-    if (record.derived()) return enqueue(entry);
-    entry.state.status = JobStatus::NotStarted;
+        begin(record, facts_of(record, Span{}), std::move(job.together), std::move(waits));
     turns.gathering.states.insert(*entry.key);
+    return entry;
 }
 
 // A task that became known: the job waits for a node from now on.
@@ -166,6 +174,7 @@ void LiveJobs::resolve(const std::string& job_key, const Control::TaskOf& task_o
     turns.gathering.definitions[job_key] = definition_json(record).dump();
     turns.gathering.new_jobs[job_key] = to_json(facts).dump();
     job.base = &owners.bases.take(record.workspace, facts.base);
+    job.base->image = job.compute->image = task->environment.image;
     owners.bases.store_once(*job.base, std::move(split.base));
     if (!facts.own.members().empty()) job.own = facts.own.dump();
     job.nodes = facts.nodes;
@@ -521,7 +530,8 @@ void LiveJobs::write_rows(Turn& turn, Batch& batch) const {
         if (!job.is_child())
             batch.put(Table::JobCreated,
                       created_key(job.workspace(), job.name(), Instant{job.created}),
-                      std::string(mark_of_base(job.base->hash)));
+                      std::string(job.group && job.group->plan->own_tasks() ? kOwnTasks : "") +
+                          std::string(mark_of_base(job.base->hash)));
     }
     for (const std::string& job_key : turn.states) {
         const auto found = by_key.find(job_key);

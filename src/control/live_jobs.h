@@ -75,7 +75,7 @@ public:
     Result<std::optional<JobRecord>> find_record(const std::string& job_key);
     // One that a group makes: a derived one with its task, whose facts are given, or one that waits
     // for its task.
-    void add_child(JobSubmission job, ChildOf of, JobFacts derived);
+    JobEntry& add_child(JobSubmission job, ChildOf of, JobFacts derived);
     // Into memory only: the caller puts it into the queue, or on its nodes.
     JobEntry& add(std::string job_key, JobFacts facts, JobState state);
     void drop(const std::string& job_key);
@@ -120,7 +120,8 @@ private:
     Result<std::vector<agent_protocol::SecretValue>> secrets_of(
         const JobEntry& job, const std::vector<std::string>& names) const;
     // A new one is put down and known.
-    JobEntry& begin(const JobRecord& record, JobFacts facts, std::vector<Write> together);
+    JobEntry& begin(const JobRecord& record, JobFacts facts, std::vector<Write> together,
+                    JobState state = {});
     void change_meta(const std::string& job_key, JobRecord job, const JobMetaChange& change,
                      Control::Reply<Put> reply);
     // That live, in the order of submission.

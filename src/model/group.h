@@ -32,6 +32,12 @@ struct GroupLimits {
 // "parent_0": the name of a child, as Azure ML has it of a sweep's trials.
 std::string child_name(std::string_view group, std::int64_t index);
 
+// What is stored of a group that its plan is made of.
+struct GroupSaid {
+    const Json& definition;  // as it was sent
+    const Json& plan;        // JobRecord::plan
+};
+
 // In the order in which they are put into a command: name and value.
 using Parameters = std::vector<std::pair<std::string, std::string>>;
 
@@ -47,6 +53,7 @@ struct NextChild {
         Json definition;
         Json parameters = Json::object();
         std::string compute;  // "" = the group's
+        int priority = 0;
     };
     std::optional<Own> own;
 };
@@ -61,8 +68,11 @@ struct GroupNext {
     std::vector<NextChild> make;
     // Children whose task can be known now, by index. Said again until they have one.
     std::vector<std::int64_t> resolve;
+    // Children that are not wanted any more, by index, and why. Said again until they have ended.
+    std::vector<std::pair<std::int64_t, std::string>> cancel;
     std::vector<std::string> words;  // for the group's log
     std::optional<GroupEnd> end;     // when no child lives
+    bool more = false;               // it is to be asked again in the next turn
 };
 
 // How a child ended.
@@ -98,6 +108,8 @@ public:
     virtual GroupNext next(const Look& look) = 0;
     // Why the children that no node has begun with are not wanted any more; "" = they are.
     virtual std::string gives_up_waiting() const { return ""; }
+    // Its children have definitions, and tasks, of their own (NextChild::Own).
+    virtual bool own_tasks() const { return false; }
     // Of a child that has no definition of its own.
     virtual Parameters parameters(std::int64_t index) const = 0;
 
@@ -109,6 +121,10 @@ public:
     enum class Stop { Canceled, TimedOut };
     virtual void stop(Stop why) = 0;
     virtual bool stopped() const = 0;
+
+    // What that child waits for whose task is not known yet, for people; "" = for what comes
+    // before.
+    virtual std::string waits_for(std::int64_t /*index*/) const { return ""; }
 
     // ---- a metric of its children that it looks at while they run ----
     virtual std::string_view metric() const { return {}; }  // "" = none

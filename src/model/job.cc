@@ -292,6 +292,7 @@ Json definition_json(const JobRecord& job) {
     if (job.priority != 0) json.set("priority", job.priority);
     json.set("taskBase", job.task_base);
     json.set("taskOwn", job.task_own);
+    if (!job.plan.is_null()) json.set("plan", job.plan);
     return json;
 }
 
@@ -336,6 +337,7 @@ Result<JobRecord> job_from_json(const Json& json) {
     job.child.index = json.at("index").as_int();
     if (json.at("parameters").is_object()) job.child.parameters = json.at("parameters");
     job.definition = json.at("definition");
+    job.plan = json.at("plan");
     job.meta.display_name = json.at("displayName").as_string();
     job.meta.experiment = json.at("experiment").as_string();
     job.meta.description = json.at("description").as_string();

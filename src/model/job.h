@@ -149,7 +149,8 @@ Result<JobMeta> changed(JobMeta meta, JobType type, const JobMetaChange& change)
 
 // The role of children that are alike: they have all from their group but for their names, their
 // parameters and their states.
-inline constexpr std::string_view kTrial = "trial";
+// No step can be called so.
+inline constexpr std::string_view kTrial = "(trial)";
 
 // Which child of which group a job is (model/group.h).
 struct ChildOf {
@@ -175,7 +176,8 @@ struct JobRecord : JobState {
     int ports = 0;  // where the processes of an attempt meet
     int priority = 0;
     ChildOf child;
-    SweepProgress sweep;  // of a sweep
+    SweepProgress sweep;  // of a sweep; of another group how many children there are
+    Json plan;            // of a group: what its definition named, looked up at submission
     // Its task: the hash of a base that equal tasks share, and the members that are its own. ""
     // while it is not known yet.
     std::string task_base;

@@ -19,6 +19,13 @@ constexpr std::array<JobKind, kJobTypeCount> kJobKinds{{
      .child = "trial",
      .own_properties = {"best_child_run_id", "score", "best_metric_status",
                         "best_data_container_id"}},
+    {.type = JobType::Pipeline,
+     .name = "Pipeline",
+     .noun = "pipeline",
+     .run_type = "azureml.PipelineRun",
+     .default_log = "logs/azureml/executionlogs.txt",  // where Azure has it
+     .group = true,
+     .child = "step"},
 }};
 static_assert(is_table_of_kinds(kJobKinds));
 

@@ -12,8 +12,8 @@
 namespace turnout {
 
 // Tables have a row for each, in this order. Rows of the store that name no type are of the first.
-enum class JobType { Command, Sweep };
-inline constexpr std::size_t kJobTypeCount = 2;
+enum class JobType { Command, Sweep, Pipeline };
+inline constexpr std::size_t kJobTypeCount = 3;
 inline constexpr JobType kFirstJobType{};
 
 struct JobKind {

@@ -147,8 +147,8 @@ std::string SweepPlan::standing() const {
     return sweep_standing(sweep_, progress_);
 }
 
-Result<std::unique_ptr<GroupPlan>> sweep_plan(const Json& properties, std::string_view name) {
-    Sweep sweep = TURNOUT_TRY(parse_sweep(properties, name));
+Result<std::unique_ptr<GroupPlan>> sweep_plan(const GroupSaid& said, std::string_view name) {
+    Sweep sweep = TURNOUT_TRY(parse_sweep(said.definition, name));
     return std::unique_ptr<GroupPlan>(
         std::make_unique<SweepPlan>(std::move(sweep), std::string(name)));
 }

@@ -44,6 +44,6 @@ private:
 };
 
 // By the "properties" of a job of type Sweep: see parse_sweep.
-Result<std::unique_ptr<GroupPlan>> sweep_plan(const Json& properties, std::string_view name);
+Result<std::unique_ptr<GroupPlan>> sweep_plan(const GroupSaid& said, std::string_view name);
 
 }  // namespace turnout

@@ -30,7 +30,7 @@ constexpr std::array<ComputeType, 14> kTypes{{
      .schema = "",
      .title = "local computer",
      .azure = {kYes, kMaybe, kNo, kYes, kNo, kNo, kNo},
-     .here = {kYes, kMaybe, kYes, kNo, kNo, kNo, kNo},
+     .here = {kYes, kMaybe, kYes, kNo, kYes, kNo, kNo},
      .not_created = "it is there already: a job with `compute: local`, or without one, runs on it",
      .not_attached =
          "it is there already: a job with `compute: local`, or without one, runs on it"},
@@ -39,7 +39,7 @@ constexpr std::array<ComputeType, 14> kTypes{{
      .schema = "",
      .title = "no compute named (serverless)",
      .azure = {kYes, kYes, kYes, kYes, kYes, kNo, kNo},
-     .here = {kYes, kMaybe, kYes, kNo, kNo, kNo, kNo},
+     .here = {kYes, kMaybe, kYes, kNo, kYes, kNo, kNo},
      .not_created = "it is there already: a job that names no compute runs there",
      .not_attached = "it is there already: a job that names no compute runs there"},
     {.type = "AmlCompute",
@@ -47,7 +47,7 @@ constexpr std::array<ComputeType, 14> kTypes{{
      .schema = "amlCompute",
      .title = "compute cluster (Azure Batch AI in older texts)",
      .azure = {kYes, kYes, kYes, kYes, kYes, kYes, kNo},
-     .here = {kYes, kMaybe, kYes, kNo, kNo, kYes, kNo},
+     .here = {kYes, kMaybe, kYes, kNo, kYes, kYes, kNo},
      .not_attached = "a cluster is made, not attached: its nodes come from the pool that its "
                      "location names"},
     {.type = "ComputeInstance",
@@ -62,7 +62,7 @@ constexpr std::array<ComputeType, 14> kTypes{{
      .schema = "vmCompute",
      .title = "remote machine (virtual machine, DSVM)",
      .azure = {kYes, kYes, kYes, kYes, kYes, kNo, kYes},
-     .here = {kYes, kMaybe, kYes, kNo, kNo, kNo, kYes},
+     .here = {kYes, kMaybe, kYes, kNo, kYes, kNo, kYes},
      .not_created = "a VirtualMachine is attached, not made: expected a resourceId whose last part "
                     "is its name or IP address"},
     {.type = "Kubernetes",
@@ -70,7 +70,7 @@ constexpr std::array<ComputeType, 14> kTypes{{
      .schema = "kubernetesCompute",
      .title = "Kubernetes cluster (AKS, Arc)",
      .azure = {kYes, kYes, kYes, kYes, kYes, kNo, kYes},
-     .here = {kYes, kMaybe, kYes, kNo, kNo, kNo, kYes},
+     .here = {kYes, kMaybe, kYes, kNo, kYes, kNo, kYes},
      .not_created = "a cluster of Kubernetes is attached, not made: expected a resourceId whose "
                     "last part is a pool of provider kubernetes"},
     {.type = "",

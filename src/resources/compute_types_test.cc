@@ -74,13 +74,14 @@ TEST(ComputeTypes, RunWhatTheTableSays) {
         "sweep runs on local or serverless or AmlCompute or VirtualMachine or Kubernetes or "
         "containerinstance");
     EXPECT_EQ(run("Kubernetes", &Abilities::sweep, "sweep"), "ok");
-    EXPECT_NE(run("Kubernetes", &Abilities::pipeline, "pipeline").find("in pipelines here yet"),
+    EXPECT_NE(run("ComputeInstance", &Abilities::pipeline, "pipeline").find("in pipelines here yet"),
               std::string::npos);
 }
 
 TEST(ComputeTypes, AWordTellsWhatIsHereAndWhatIsToCome) {
     EXPECT_EQ(in_a_word(*find_compute_type("AmlCompute"), &Abilities::sweep), "yes");
-    EXPECT_EQ(in_a_word(*find_compute_type("AmlCompute"), &Abilities::pipeline), "not yet");
+    EXPECT_EQ(in_a_word(*find_compute_type("AmlCompute"), &Abilities::pipeline), "yes");
+    EXPECT_EQ(in_a_word(*find_compute_type("AmlCompute"), &Abilities::automl), "not yet");
     EXPECT_EQ(in_a_word(*find_compute_type("HDInsight"), &Abilities::gpu), "no");
     const Json row = to_json(*find_compute_type("local"));
     EXPECT_EQ(row.at("azure").at("gpu").as_string(), "maybe");

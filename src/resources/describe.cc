@@ -378,6 +378,8 @@ std::string pointer_of(const Description& description, const YamlDocument& docum
             if (inner != nullptr || (inner = here->find(key)) == nullptr) continue;
             pointer = pointer_to(pointer, key);
         }
+        // A step may be written as a command job: the parts of its component are its own.
+        if (inner == nullptr && part == "component") continue;
         if (inner == nullptr) break;
         here = inner;
     }

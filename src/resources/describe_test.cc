@@ -383,10 +383,10 @@ TEST(Describe, WhatIsShownOfAJobMayBeCreatedAgain) {
 }
 
 TEST(Describe, OtherTypesAreRefusedByName) {
-    EXPECT_EQ(check_text("job", "type: pipeline\n").problems,
-              "f.yml:1:1: type: 'pipeline' does not run yet: expected command or sweep");
-    EXPECT_NE(check_text("job", "$schema: https://x/latest/pipelineJob.schema.json\n")
-                  .problems.find("'pipelineJob' does not run yet"),
+    EXPECT_EQ(check_text("job", "type: spark\n").problems,
+              "f.yml:1:1: type: 'spark' does not run yet: expected command or sweep or pipeline");
+    EXPECT_NE(check_text("job", "$schema: https://x/latest/sparkJob.schema.json\n")
+                  .problems.find("'sparkJob' does not run yet"),
               std::string::npos);
     EXPECT_NE(check_text("compute", "name: x\ntype: computeinstance\n")
                   .problems.find("'computeinstance' does not exist here yet"),

@@ -12,8 +12,8 @@
 namespace turnout::resources {
 
 std::vector<const Description*> all_descriptions() {
-    std::vector<const Description*> all = {&command_job(), &sweep_job(), &aml_compute(),
-                                           &virtual_machine(), &kubernetes_compute()};
+    std::vector<const Description*> all = {&command_job(), &sweep_job(),       &pipeline_job(),
+                                           &aml_compute(), &virtual_machine(), &kubernetes_compute()};
     for (const DocumentKind& kind : document_kinds())
         if (kind.description != nullptr) all.push_back(&kind.description());
     all.push_back(&workspace());
@@ -30,7 +30,6 @@ struct Known {
 
 // What Azure ML has and `description_for` refuses by name; of computes, what compute_types.h has.
 constexpr Known kNotYet[] = {
-    {"job", "pipeline", "pipelineJob"},
     {"job", "automl", "autoMLJob"},
     {"job", "spark", "sparkJob"},
     {"job", "parallel", "parallelJob"},

@@ -304,16 +304,14 @@ const Description& command_job() {
         .help =
             "`turnout job create -f job.yml`: one command, run on a node of a compute, or on "
             "several at a time. For many of them with different "
-            "parameters see a sweep job; other job types (pipeline, spark …) are refused by name.",
+            "parameters see a sweep job; of steps that follow each other a pipeline; other job "
+            "types (automl, spark …) are refused by name.",
         .fields = with_what_is_shown(
             {ruled(kName, text("name", "name", "Unique name; made up if absent.", Need::Optional,
                                "--name")),
              text("display_name", "properties.displayName", "Name for people."),
              choice("type", "properties.jobType",
-                    {{"command", "Command"},
-                     {"pipeline", "Pipeline"},
-                     {"automl", "AutoML"},
-                     {"spark", "Spark"}},
+                    {{"command", "Command"}, {"automl", "AutoML"}, {"spark", "Spark"}},
                     "`command`, also when absent."),
              shown("status", "properties.status",
                    "Where the job is: Queued, Preparing, Running, Completed …", Kind::Text),
@@ -345,7 +343,7 @@ const Description& command_job() {
              field("properties", "properties.properties", Kind::TextMap,
                    "Properties; they are only ever added to."),
              refused("parent_job_name", "Parent.",
-                     "parent jobs belong to pipelines, which do not run yet"),
+                     "a job has no parent but the pipeline that makes it"),
              shown("parameters", "properties.parameters", "Parameters."),
              special("creation_context", creation_context_shape(), "Who made it, when.",
                      Need::ReadOnly),
@@ -433,6 +431,77 @@ const Description& sweep_job() {
              special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)}),
         .constants = {{"properties.jobType", "Sweep"}},
         .check = check_sweep_job};
+    return description;
+}
+
+namespace {
+
+const Description& pipeline_settings() {
+    static const Description description = {
+        .kind = "job",
+        .type = "",
+        .title = "settings",
+        .help = "",
+        .fields = {
+            special("default_compute", settings_compute_shape(),
+                    "Where steps run that say no compute; `serverless` if absent."),
+            text("default_datastore", "default_datastore",
+                 "Where outputs go that say no path; `workspaceblobstore` if absent."),
+            field("continue_on_step_failure", "continue_on_step_failure", Kind::Flag,
+                  "Whether steps that do not need a failed one go on; false if absent."),
+            field("force_rerun", "force_rerun", Kind::Flag,
+                  "Every step runs, as they all do: outputs of earlier runs are not used again "
+                  "yet."),
+            refused("on_init", "A step before all others.",
+                    "a step before all others does not work yet: give it an output that the first "
+                    "ones take"),
+            refused("on_finalize", "A step after all others.",
+                    "a step after all others does not work yet: give it the last outputs as "
+                    "inputs")}};
+    return description;
+}
+
+}  // namespace
+
+const Description& pipeline_job() {
+    static const Description description = {
+        .kind = "job",
+        .type = "pipeline",
+        .schema = "pipelineJob",
+        .title = "a pipeline job",
+        .help =
+            "`turnout job create -f pipeline.yml`: steps that take each other's outputs; each "
+            "is a job of its own, named after the pipeline: NAME_0, NAME_1 …",
+        .fields = with_what_is_shown(
+            {ruled(kName, text("name", "name", "Unique name; made up if absent.", Need::Optional,
+                               "--name")),
+             text("display_name", "properties.displayName", "Name for people."),
+             choice("type", "properties.jobType", {{"pipeline", "Pipeline"}}, "`pipeline`",
+                    Need::Required),
+             shown("status", "properties.status", "Where the pipeline is: Running, Completed …",
+                   Kind::Text),
+             text("experiment_name", "properties.experimentName",
+                  "Experiment; the folder's name if absent."),
+             text("description", "properties.description", "Text for people."),
+             special("jobs", steps_shape(), "its steps, by their names", Need::Required),
+             special("inputs", inputs_shape(),
+                     "Values and data that steps take as ${{parent.inputs.x}}."),
+             special("outputs", outputs_shape(),
+                     "What steps give the pipeline as ${{parent.outputs.y}}."),
+             special("compute", default_compute_shape(),
+                     "Where steps run that say no compute; `serverless` if absent."),
+             object("settings", "properties.settings", pipeline_settings(),
+                    "What holds for all steps."),
+             special("services", services_shape(), "Links to the job's page when shown."),
+             field("tags", "properties.tags", Kind::TextMap, "Tags."),
+             field("properties", "properties.properties", Kind::TextMap,
+                   "Properties; they are only ever added to."),
+             special("creation_context", creation_context_shape(), "Who made it, when.",
+                     Need::ReadOnly),
+             special("id", resource_id_shape(true), "Resource id.", Need::ReadOnly),
+             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)}),
+        .constants = {{"properties.jobType", "Pipeline"}},
+        .check = check_pipeline_job};
     return description;
 }
 

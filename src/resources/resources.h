@@ -12,6 +12,7 @@ namespace turnout::resources {
 const Description& command_job();
 const Description& sweep_job();
 const Description& sweep_trial();  // a part of it
+const Description& pipeline_job();
 const Description& aml_compute();
 const Description& virtual_machine();
 const Description& kubernetes_compute();

@@ -32,6 +32,12 @@ void check_early_termination(Reading& reading, const std::string& pointer, const
 void check_sweep_limits(Reading& reading, const std::string& pointer, const Json& value);
 void check_sweep_job(Reading& reading, const std::string& pointer, const Json& value);
 
+// ---- parts of a pipeline (pipeline_shapes.cc) ----
+Special steps_shape();
+Special default_compute_shape();   // of the pipeline
+Special settings_compute_shape();  // the same, in its `settings`
+void check_pipeline_job(Reading& reading, const std::string& pointer, const Json& value);
+
 // ---- parts of a component (component_shapes.cc) ----
 Special component_inputs_shape();
 Special component_outputs_shape();

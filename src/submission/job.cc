@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "model/job_kind.h"
 #include "submission/limits.h"
+#include "submission/pipeline_job.h"
 #include "submission/refusal.h"
 
 namespace turnout::submission {
@@ -63,6 +64,24 @@ void check_sweep_job(JobType type, const Json& properties, const Workspace& work
         problems[i] = in_trial(std::move(problems[i]), job->own_resources);
 }
 
+void check_pipeline_job(JobType type, const Json& properties, const Workspace& workspace,
+                        const std::string& name, Problems& problems) {
+    // Components that are registered are the server's to know.
+    const auto said = read_pipeline_job(
+        properties, workspace, name, [](const std::string&) { return Result<Json>(Json()); },
+        problems);
+    if (!said || !problems.empty()) return;
+    check(changed({}, type, said->meta), problems);
+    for (std::size_t i = 0; i < said->pipeline.steps.size(); ++i) {
+        const PipelineStep& step = said->pipeline.steps[i];
+        Problems own;
+        if (auto job = read_command_job(step.definition, name, own))
+            check_command(std::move(*job), Json(), workspace, name, own);
+        for (Error& problem : own)
+            problems.push_back(in_step(std::move(problem), said->places[i], step.name));
+    }
+}
+
 // How the definition of a job of each kind is checked.
 struct Kind {
     JobType type;
@@ -72,6 +91,7 @@ struct Kind {
 constexpr std::array<Kind, kJobTypeCount> kChecks{{
     {JobType::Command, check_command_job},
     {JobType::Sweep, check_sweep_job},
+    {JobType::Pipeline, check_pipeline_job},
 }};
 static_assert(is_table_of_kinds(kChecks));
 
@@ -82,7 +102,10 @@ Result<JobType> job_type_of(const Json& properties) {
     if (const JobKind* kind = find_job_kind(said)) return kind->type;
     std::string known;
     for (const JobKind& kind : kJobKinds)
-        known += (known.empty() ? "'" : " and '") + std::string(kind.name) + "'";
+        known += (known.empty()                ? "'"
+                  : &kind == &kJobKinds.back() ? " and '"
+                                               : ", '") +
+                 std::string(kind.name) + "'";
     return refuse("JobTypeNotSupported",
                   (said.empty() ? std::string("the job has no jobType")
                                 : "jobs of type '" + said.substr(0, 40) + "' do not run yet") +

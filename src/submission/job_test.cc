@@ -330,11 +330,11 @@ TEST(Submission, ATrialsProblemsAreShownWhereTheyWereWritten) {
 TEST(Submission, KindsThatDoNotRunAreRefusedByName) {
     for (const JobKind& kind : kJobKinds)
         EXPECT_EQ(*job_type_of(Json::object({{"jobType", to_lower(kind.name)}})), kind.type);
-    const auto none = job_type_of(Json::object({{"jobType", "Pipeline"}}));
+    const auto none = job_type_of(Json::object({{"jobType", "AutoML"}}));
     ASSERT_FALSE(none);
     EXPECT_EQ(none.error().message,
-              "jobs of type 'Pipeline' do not run yet: this server runs jobs of type 'Command' and "
-              "'Sweep'");
+              "jobs of type 'AutoML' do not run yet: this server runs jobs of type 'Command', "
+              "'Sweep' and 'Pipeline'");
     EXPECT_EQ(none.error().subject, "properties.jobType");
 }
 

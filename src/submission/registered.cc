@@ -89,4 +89,18 @@ Result<void> check_component(const Json& properties) {
     return resources::check_component_spec(component);
 }
 
+Result<void> check_inline_component(const Json& component, const std::string& place) {
+    // What a step says of itself as a job has the rules of a job, which come later.
+    if (component.at("_source").as_view() == "YAML.JOB") return {};
+    const std::string type = component.at("type").as_string("command");
+    if (type != "command") return {};
+    auto good = resources::check_component_spec(component);
+    if (good) return {};
+    Error why = good.error();
+    const std::string was = "properties.componentSpec", is = "properties." + place;
+    if (why.subject.starts_with(was)) why.subject.replace(0, was.size(), is);
+    replace_all(why.message, was, place);
+    return Failure(std::move(why));
+}
+
 }  // namespace turnout::submission

@@ -28,5 +28,7 @@ bool is_reserved(std::string_view name);
 // Of a component that is registered: its `componentSpec`. Types that do not run here yet are taken
 // as they are.
 Result<void> check_component(const Json& properties);
+// The same of one that a step of a pipeline has in it; `place` is below the body's properties.
+Result<void> check_inline_component(const Json& component, const std::string& place);
 
 }  // namespace turnout::submission

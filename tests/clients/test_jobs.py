@@ -294,7 +294,7 @@ def test_reference_to_an_absent_input(rest, host, cluster):
     ({"resources": {"instanceCount": 99}}, "instance"),
     ({"distribution": {"distributionType": "Ray"}}, "distribution"),
     ({"jobType": "Sweep"}, "searchSpace"),
-    ({"jobType": "Pipeline"}, "Pipeline"),
+    ({"jobType": "AutoML"}, "AutoML"),
     ({"jobType": "Nonsense"}, "Nonsense"),
     ({"command": ""}, "command"),
     ({"codeId": "/nowhere/codes/x/versions/1"}, "code"),

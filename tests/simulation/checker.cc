@@ -2,6 +2,7 @@
 
 #include "agent/node_core.h"
 #include "control/jobs.h"
+#include "model/group.h"
 #include "model/sweep.h"
 
 #include <algorithm>
@@ -22,8 +23,9 @@ std::string text(const AttemptId& id, int rank) {
 bool live(const JobRecord& job) {
     return job.current() && !job.current()->ended;
 }
+// For a node: a step that has no task yet waits for others.
 bool waits(const JobRecord& job) {
-    return !live(job) && !is_terminal(job.status);
+    return !live(job) && !is_terminal(job.status) && job.status != JobStatus::NotStarted;
 }
 bool has_ended(const JobAttempt& attempt, std::size_t rank) {
     return std::find(attempt.ended_ranks.begin(), attempt.ended_ranks.end(),
@@ -70,7 +72,7 @@ const JobRecord* Checker::job(const MemoryStore::State& state, const std::string
     Parsed& parsed = parsed_[name];
     if (parsed.definition != found->second.revision) {
         parsed.job = job_from_json(parse_json(found->second.value).value()).value();
-        if (!parsed.job.child.group.empty())
+        if (parsed.job.derived())
             if (const auto sweep =
                     rows(state, Table::Job)
                         .find(std::string(kWorkspace) + "/" + parsed.job.child.group);
@@ -225,7 +227,10 @@ void Checker::check_base(const MemoryStore::State& state, Table table, const std
     const auto& bases = rows(state, Table::TaskBase);
     const auto require_base = [&](const std::string& job_key) {
         const JobRecord* const one = job(state, job_key.substr(job_key.find('/') + 1));
-        require(!one || bases.contains(std::string(kWorkspace) + "/" + one->task_base),
+        // One that never had its task has none that could go.
+        const bool none = one && one->task_base.empty() && one->attempts.empty() &&
+                          (!one->child.group.empty() || one->type == JobType::Pipeline);
+        require(!one || none || bases.contains(std::string(kWorkspace) + "/" + one->task_base),
                 [&] { return "the task of job " + job_key + " is gone"; });
     };
     if (table == Table::Job) return require_base(key);
@@ -340,13 +345,19 @@ void Checker::check_job(const MemoryStore::State& state, const std::string& name
                     attempt.nodes().size(),
                 [&] { return "two ranks of " + name + " are on one node"; });
     }
-    if (now.type == JobType::Sweep) check_sweep(state, now);
+    if (now.type == JobType::Sweep)
+        check_sweep(state, now);
+    else if (now.type == JobType::Pipeline)
+        check_pipeline(state, now);
     // One that waits in a node's backlog is Queued and has an attempt.
     else
-        require(live(now) ? !over : over || now.status == JobStatus::Queued, [&] {
-            return "job " + name + " is " + status + (live(now) ? " with" : " without") +
-                   " a live attempt";
-        });
+        require(live(now) ? !over
+                          : over || now.status == JobStatus::Queued ||
+                                (now.status == JobStatus::NotStarted && now.task_base.empty()),
+                [&] {
+                    return "job " + name + " is " + status + (live(now) ? " with" : " without") +
+                           " a live attempt";
+                });
     check_nodes_of(state, now);
 
     Span sum{};
@@ -505,6 +516,43 @@ void Checker::check_sweep(const MemoryStore::State& state, const JobRecord& swee
     });
 }
 
+// The same of a pipeline; and that it ends as its steps say.
+void Checker::check_pipeline(const MemoryStore::State& state, const JobRecord& pipeline) {
+    const SweepProgress& progress = pipeline.sweep;
+    const auto total = static_cast<std::int64_t>(pipeline.plan.at("steps").items().size());
+    std::int64_t completed = 0, failed = 0, canceled = 0;
+    for (std::int64_t index = 0; index < progress.created; ++index) {
+        const JobRecord* step = job(state, child_name(pipeline.name, index));
+        require(step != nullptr, [&] {
+            return "step " + std::to_string(index) + " of " + pipeline.name + " is not there";
+        });
+        if (!step) continue;
+        require(step->child.index == index && step->child.group == pipeline.name,
+                [&] { return step->name + " is another step"; });
+        completed += step->status == JobStatus::Completed;
+        failed += step->status == JobStatus::Failed;
+        canceled += step->status == JobStatus::Canceled;
+    }
+    require(completed == progress.completed && failed == progress.failed &&
+                canceled == progress.canceled,
+            [&] { return "pipeline " + pipeline.name + " counts wrong"; });
+    if (!is_terminal(pipeline.status)) return;
+    require(progress.live() == 0,
+            [&] { return "pipeline " + pipeline.name + " is over before its steps"; });
+    const std::string status(name_of(pipeline.status));
+    ++coverage_["pipeline " + status];
+    require(pipeline.status != JobStatus::Completed || completed == total,
+            [&] { return "pipeline " + pipeline.name + " is Completed, and not all its steps"; });
+    require(pipeline.status != JobStatus::Failed || failed > 0,
+            [&] { return "pipeline " + pipeline.name + " Failed without a step that did"; });
+    require(pipeline.status != JobStatus::Canceled || canceled > 0 ||
+                may_be_canceled_.contains(pipeline.name),
+            [&] { return "pipeline " + pipeline.name + " is Canceled, and nobody asked for it"; });
+    require(completed < total || pipeline.status == JobStatus::Completed ||
+                may_be_canceled_.contains(pipeline.name),
+            [&] { return "all steps of " + pipeline.name + " completed, and it is " + status; });
+}
+
 void Checker::check_end(const JobRecord& job) {
     const Script& script = scripts.at(job.name);
     if (is_replica(job.name)) {
@@ -515,7 +563,17 @@ void Checker::check_end(const JobRecord& job) {
                 [&] { return "replica " + job.name + " is Canceled, and nobody says why"; });
         if (job.status != JobStatus::Failed || job.cause == ap::Cause::UserCode) return;
     }
-    if (job.type == JobType::Sweep && job.status != JobStatus::Canceled) return;  // check_sweep
+    if (kind_of(job.type).group && job.status != JobStatus::Canceled) return;  // check_sweep …
+    if (job.type == JobType::Pipeline) return;
+    const bool is_step = !job.child.group.empty() && !job.derived();
+    // What failed before is looked at with its pipeline.
+    if (is_step && job.status == JobStatus::Canceled && job.error_message.starts_with("step '")) {
+        ++coverage_["step given up"];
+        require(!starts_.contains({AttemptId{kWorkspace, job.name, 1}, 0}) ||
+                    job.error_message.ends_with("goes no further"),
+                [&] { return "step " + job.name + " began before what it needs"; });
+        return;
+    }
     if (job.status == JobStatus::Completed)
         require(script.exit_code == 0 && script.fails_in == 0 && script.ends_supervisor == 0 &&
                     !script.unreadable && !script.unreadable_end,
@@ -819,6 +877,14 @@ void Checker::task_starts(const AttemptId& id, int rank, const NodeId& where) {
     if (here.size() > 1) ++coverage_["several tasks at a time on a node"];
 
     if (!latest_) return;
+    for (const std::string& before : scripts.at(id.job).after) {
+        const JobRecord* step = job(*latest_, before);
+        ++coverage_["step started after another"];
+        require(step && step->status == JobStatus::Completed, [&] {
+            return text(id, rank) + " was started, and " + before +
+                   ", whose outputs it takes, has not completed";
+        });
+    }
     const JobRecord* there = job(*latest_, id.job);
     require(there && !is_terminal(there->status),
             [&] { return text(id, rank) + " was started although the job is over"; });

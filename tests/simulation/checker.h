@@ -43,8 +43,10 @@ struct Script {
     int failing_rank = -1;  // the one that ends with exit_code; -1: every one
     int priority = 0;
     std::string principal = "client", experiment;
-    agent_protocol::TaskSpec task;  // as it is submitted; of a trial, as it comes to a node
-    Json sweep;                     // definition of a sweep; null: a command
+    agent_protocol::TaskSpec task;   // as it is submitted; of a trial, as it comes to a node
+    Json sweep;                      // definition of a sweep; null: a command
+    Json plan;                       // of a pipeline: its steps (model/pipeline.h)
+    std::vector<std::string> after;  // of a step: those whose outputs it takes
     std::optional<ContainerInstance> instance = {};  // it runs in one of its own
     Span ready_after{};  // of a replica of a service, from its start; max: never
 
@@ -187,6 +189,7 @@ private:
     void check_service(const MemoryStore::State& state, const std::string& key);
     void check_replacement(const std::string& service);
     void check_sweep(const MemoryStore::State& state, const JobRecord& sweep);
+    void check_pipeline(const MemoryStore::State& state, const JobRecord& pipeline);
     void check_end(const JobRecord& job);
     void check_attempt_end(const MemoryStore::State& state, const JobRecord& job,
                            const JobAttempt& attempt);

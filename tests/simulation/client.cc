@@ -3,6 +3,8 @@
 #include <set>
 
 #include "control/jobs.h"
+#include "model/group.h"
+#include "model/pipeline.h"
 #include "world.h"
 
 namespace turnout::simulation {
@@ -87,6 +89,12 @@ void World::submit(std::string name, std::string compute, Json definition) {
             }
             job.task = script.task;
             if (!script.sweep.is_null()) job.type = JobType::Sweep;
+            if (!script.plan.is_null()) {
+                job.type = JobType::Pipeline;
+                job.plan = script.plan;
+                if (mutation.steps_unordered)
+                    for (Json& step : job.plan["steps"].items()) step.erase("after");
+            }
             if (mutation.gang_smaller && job.task.node_count > 1) --job.task.node_count;
             job.priority = mutation.priority_ignored ? 0 : script.priority;
             job.principal = script.principal;
@@ -312,6 +320,80 @@ void World::plan_sweep(int number, Span when) {
                 {always});
 }
 
+// Steps with outputs that others take, on any computes. Dice of their own: worlds without a
+// pipeline stay as they were.
+void World::plan_pipelines() {
+    Dice own(seed * 0x9E3779B97F4A7C15ULL + 23);
+    if (many_bases || !own.chance(0.25)) return;
+    const Span most = short_tasks ? 2min : 10min;
+    for (int i = static_cast<int>(own.between(1, 2)); i > 0; --i)
+        plan_pipeline(own, i, own.span(5s, most));
+}
+
+void World::plan_pipeline(Dice& own, int number, Span when) {
+    const std::string name = "pipeline" + std::to_string(number);
+    const auto any = [&] {
+        return computes[static_cast<std::size_t>(
+            own.between(0, static_cast<std::int64_t>(computes.size()) - 1))];
+    };
+    Pipeline pipeline;
+    pipeline.continue_on_step_failure = own.chance(0.5);
+    const bool bad = own.chance(0.4);
+    const std::int64_t total = own.between(1, 10);
+    for (std::int64_t index = 0; index < total; ++index) {
+        PipelineStep step;
+        step.name = "s" + std::to_string(index);
+        step.display_name = step.name;
+        step.compute = any();
+        step.definition = Json::object({{"command", step.name}});
+        const std::string job = child_name(name, index);
+        Script& one = checker.scripts[job];
+        for (std::int64_t before = 0; before < index; ++before) {
+            if (!own.chance(0.3)) continue;
+            step.after.push_back(before);
+            one.after.push_back(child_name(name, before));
+        }
+        one.exit_code = bad && own.chance(0.3) ? 1 : 0;
+        one.fails_in = bad && own.chance(0.1) ? static_cast<int>(own.between(1, 4)) : 0;
+        one.runs = short_tasks ? own.pause(1ms, 20ms) : own.pause(1ms, 2min);
+        one.lines = static_cast<int>(own.between(0, 2));
+        one.task.command = step.name;
+        one.task.variables = {{"AZUREML_RUN_ID", job}};
+        pipeline.steps.push_back(std::move(step));
+    }
+    checker.scripts[name].plan = to_json(pipeline);
+    timeline.in(when,
+                [=, this, compute = any()] {
+                    submit(name, compute, Json::object({{"jobType", "Pipeline"}}));
+                },
+                {always});
+    if (!own.chance(0.3)) return;
+    // All of it, or a step.
+    const bool step = own.chance(0.5);
+    const std::string ended = step ? child_name(name, own.between(0, total - 1)) : name;
+    timeline.in(when + (short_tasks ? own.pause(1ms, 5s) : own.pause(1ms, 5min)),
+                [=, this] {
+                    checker.wants_ended(ended);
+                    if (!step)
+                        for (std::int64_t index = 0; index < total; ++index)
+                            checker.wants_ended(child_name(name, index));
+                    ask(
+                        [this, ended](Server& at, Control::Reply<void> reply) {
+                            at.control.cancel_job(
+                                kWorkspace, ended, [this, ended, reply](Result<void> result) {
+                                    if (result && server)
+                                        checker.cancel_acknowledged(server->store.durable(), ended);
+                                    // It may not have been submitted yet.
+                                    reply(result || result.error().code != Code::NotFound
+                                              ? std::move(result)
+                                              : Result<void>{});
+                                });
+                        },
+                        [](Result<void>) {});
+                },
+                {always});
+}
+
 void World::set_slots(int count) {
     ask(
         [this, count](Server& at, Control::Reply<void> reply) {
@@ -346,8 +428,14 @@ void World::erase_unused_bases(Span later) {
     const std::uint64_t survey = server->control.survey_bases();
     const MemoryStore::State& state = server->store.durable();
     std::set<std::string> used;
-    for (const auto& [key, row] : state.tables[static_cast<std::size_t>(Table::JobCreated)])
-        used.insert(row.value);
+    for (const auto& [key, row] : state.tables[static_cast<std::size_t>(Table::JobCreated)]) {
+        used.insert(base_mark_of(server->store, row).value());
+        std::string after;
+        do {
+            const auto marks = base_marks_of_children(server->store, row, after);
+            used.insert(marks->begin(), marks->end());
+        } while (!after.empty());
+    }
     std::vector<std::string> unused;
     for (const auto& [key, row] : state.tables[static_cast<std::size_t>(Table::TaskBase)])
         if (mutation.ended_jobs_unseen ||
@@ -619,6 +707,7 @@ void World::plan_client() {
     for (int i = many_bases || !dice.chance(0.3) ? 0 : static_cast<int>(dice.between(1, 2)); i > 0;
          --i)
         plan_sweep(i, sometime());
+    plan_pipelines();
     plan_services();
     for (int i = many_bases ? 0 : static_cast<int>(dice.between(0, 3)); i > 0; --i)
         timeline.in(sometime(), [this, name = any()] { put(some_cluster(name)); }, {always});

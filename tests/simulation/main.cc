@@ -36,6 +36,8 @@ const std::map<std::string, bool Mutation::*> kMutations{
     {"backlog-without-limit", &Mutation::backlog_without_limit},
     {"gang-smaller", &Mutation::gang_smaller},
     {"cancel-forgotten", &Mutation::cancel_forgotten},
+    {"steps-unordered", &Mutation::steps_unordered},
+    {"step-end-forgotten", &Mutation::step_end_forgotten},
     {"events-lost", &Mutation::events_lost},
     {"larger-quota", &Mutation::larger_quota},
     {"limit-not-kept", &Mutation::limit_not_kept},

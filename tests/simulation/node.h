@@ -37,6 +37,8 @@ struct Mutation {
     bool more_at_once = false;  // a node runs more tasks at a time than its cluster says
     bool backlog_without_limit = false;
     bool gang_smaller = false;           // a gang is given a node less than it asks for
+    bool steps_unordered = false;        // steps of a pipeline do not wait for each other
+    bool step_end_forgotten = false;     // that a step has completed is not stored
     bool cancel_forgotten = false;       // the wish to cancel is not stored
     bool events_lost = false;            // what happened is not written down
     bool larger_quota = false;           // a user may have more than was said

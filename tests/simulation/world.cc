@@ -35,6 +35,15 @@ void DiskStore::commit(Batch batch, Done done) {
             if (world_.mutation.cancel_forgotten) state.erase("cancelRequested");
             write.value = state.dump();
         }
+    if (world_.mutation.step_end_forgotten)
+        for (Write& write : batch.writes) {
+            if (write.table != Table::JobState || !write.value) continue;
+            Json state = parse_json(*write.value).value();
+            Json* progress = state.find("sweep");
+            if (!progress || !progress->has("fates")) continue;
+            progress->set("fates", "-" + progress->at("created").dump());
+            write.value = state.dump();
+        }
     if (world_.mutation.replica_forgotten || world_.mutation.service_end_forgotten)
         for (Write& write : batch.writes) {
             if (write.table != Table::Service || !write.value) continue;
@@ -175,6 +184,22 @@ MemoryStore::State Server::crash() {
     return store.crash();
 }
 
+// What a step runs is known when the steps before it have ended; here it was drawn with them.
+void Server::resolve(const std::string& workspace, const std::string& job) {
+    world.timeline.in(
+        world.step_dice.pause(1us, 100ms),
+        [this, workspace, job] {
+            ++world.coverage["task of a step was asked for"];
+            control.resolve_job(
+                workspace, job,
+                [this](const JobRecord& step) {
+                    return Result<ap::TaskSpec>(world.checker.scripts.at(step.name).task);
+                },
+                [](Result<Put>) {});
+        },
+        {life});
+}
+
 void Server::send(const NodeId& node, ap::ToAgent message) {
     if (world.verbose) world.say("server", "to " + node + " " + ap::encode(message).substr(8, 160));
     if (auto* welcome = std::get_if<ap::Welcome>(&message)) {
@@ -249,6 +274,7 @@ World::World(std::uint64_t s, Mutation m, bool v, bool real_database, Coverage& 
       verbose(v),
       dice(s),
       room_dice(~s),
+      step_dice(s * 0x9E3779B97F4A7C15ULL + 29),
       coverage(c),
       slots(static_cast<int>(dice.between(1, 4))),
       checker(timeline, coverage),
@@ -536,8 +562,9 @@ void World::compare_recovered() {
     const std::optional<Span> next = server->control.next_tick();
     // It gathers; or a sweep's time is nearly over, which a restart takes from the wall clock: the
     // other one drifts.
-    const bool sweeps = std::ranges::any_of(
-        checker.scripts, [](const auto& one) { return !one.second.sweep.is_null(); });
+    const bool sweeps = std::ranges::any_of(checker.scripts, [](const auto& one) {
+        return !one.second.sweep.is_null() || !one.second.plan.is_null();
+    });
     const Span soon = sweeps ? std::max<Span>(20ms, server_clock.since_boot() / 50) : Span(20ms);
     if (next && *next <= server_clock.since_boot() + soon) return;
     if (commit_failed && timeline.now() < *commit_failed + 40s)
@@ -589,8 +616,9 @@ void World::compare_recovered() {
                          : " is over, and after a restart it would live");
         });
         if (!mine || !theirs) continue;
-        const bool makes_trials = std::ranges::any_of(
-            checker.scripts, [](const auto& one) { return !one.second.sweep.is_null(); });
+        const bool makes_trials = std::ranges::any_of(checker.scripts, [](const auto& one) {
+            return !one.second.sweep.is_null() || !one.second.plan.is_null();
+        });
         // Nor is it known to a server that starts that it was being drained.
         checker.require(
             makes_trials || !services.empty() ? mine->counts.waiting <= theirs->counts.waiting

@@ -79,6 +79,7 @@ public:
     void release(const std::string& provider, const NodeId& node, const Json& handle) override;
     void list(const std::string& provider, std::uint64_t number) override;
     void disconnect(const NodeId& node) override;
+    void resolve(const std::string& workspace, const std::string& job) override;
 
     void accept(const NodeId& node, std::shared_ptr<Connection> connection);
     void arm();  // after every event: the next tick
@@ -117,6 +118,8 @@ struct World {
     Compute some_cluster(const std::string& name);
     void put(Compute compute);
     void plan_sweep(int number, Span when);
+    void plan_pipelines();
+    void plan_pipeline(Dice& own, int number, Span when);
     void plan_operator();
     void plan_quotas();
     void set_quotas(const std::vector<int>& limits, std::size_t at, Span between);
@@ -144,7 +147,7 @@ struct World {
     std::uint64_t seed;
     Mutation mutation;
     bool verbose;
-    Dice dice, room_dice;
+    Dice dice, room_dice, step_dice;
     Timeline timeline{dice};
     Coverage& coverage;
     Faults faults;

@@ -16,6 +16,9 @@ struct Lookup {
     const Call& call;
     const Workspace& workspace;
     const std::string& job;
+    // Of a step of a pipeline that is looked at before it can run: its inputs that are outputs of
+    // the pipeline's other steps, which are not there yet.
+    bool outputs_to_come = false;
 };
 
 // Where its data lies and goes to, into the task (job_places.cc).

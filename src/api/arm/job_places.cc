@@ -9,7 +9,6 @@
 #include "blob/blobs.h"
 #include "catalog/catalog.h"
 #include "control/jobs.h"
-#include "model/sweep.h"
 #include "submission/refusal.h"
 
 namespace turnout::api::arm {
@@ -63,19 +62,30 @@ Result<InPlace> place_in(const Lookup& lookup, const std::string& container,
     return place;
 }
 
-Result<JobRecord> job_named(const Lookup& lookup, const std::string& name,
+// Whose output it is; `output`: what it is called there.
+Result<JobRecord> job_named(const Lookup& lookup, const std::string& name, std::string& output,
                             const std::string& field) {
     auto job = TURNOUT_TRY(read_job(lookup.services.store, lookup.workspace.id, name));
     if (!job) return refuse("JobNotFound", "job '" + name + "' does not exist", field);
     const JobKind& kind = kind_of(job->record.type);
-    if (!kind.group) return std::move(job->record);
-    // The outputs of a group are those of its best child.
-    if (job->record.sweep.best < 0)
+    // The outputs of a group are those of its children.
+    if (const auto giver = giver_of(job->record, output)) {
+        output = giver->output;
+        return job_named(lookup, giver->job, output, field);
+    }
+    if (kind.group && job->record.plan.is_null())
         return refuse("OutputNotFound",
                       std::string(kind.noun) + " '" + name + "' has no best " +
                           std::string(kind.child) + " yet",
                       field);
-    return job_named(lookup, trial_name(name, job->record.sweep.best), field);
+    return std::move(job->record);
+}
+
+// "p_0" and "p_12"
+bool is_of_same_group(std::string_view child, std::string_view other) {
+    const std::size_t bar = child.rfind('_');
+    return bar != std::string_view::npos && bar == other.rfind('_') &&
+           child.substr(0, bar) == other.substr(0, bar);
 }
 
 Result<InPlace> place_of(const Lookup& lookup, const Reference& reference, std::string_view type,
@@ -83,10 +93,11 @@ Result<InPlace> place_of(const Lookup& lookup, const Reference& reference, std::
 
 Result<InPlace> place_of_output(const Lookup& lookup, const Reference& reference,
                                 std::string_view type, const std::string& field) {
-    const JobRecord job = TURNOUT_TRY(job_named(lookup, reference.job, field));
+    std::string name = reference.output;
+    const JobRecord job = TURNOUT_TRY(job_named(lookup, reference.job, name, field));
     const TaskSpec task = TURNOUT_TRY(read_task(lookup.services.store, job));
     std::string container, base;
-    const auto output = std::ranges::find(task.outputs, reference.output, &TaskOutput::name);
+    const auto output = std::ranges::find(task.outputs, name, &TaskOutput::name);
     if (output != task.outputs.end()) {
         container = output->target.container;
         base = output->target.prefix;
@@ -209,6 +220,9 @@ Result<Found> look(const Lookup& lookup, const std::string& container, const std
 Result<void> place_inputs(const Lookup& lookup, submission::Draft& draft) {
     for (std::size_t i = 0; i < draft.inputs.size(); ++i) {
         if (!draft.inputs[i]) continue;  // a literal
+        if (lookup.outputs_to_come && draft.inputs[i]->form == Reference::Form::JobOutput &&
+            is_of_same_group(draft.inputs[i]->job, lookup.job))
+            continue;
         TaskInput& input = draft.task.inputs[i];
         InPlace place = TURNOUT_TRY(place_of(lookup, *draft.inputs[i], input.type, input.mode,
                                              "inputs." + input.name + ".uri", 0));

@@ -51,6 +51,14 @@ Result<JobSubmission> resolve_command(const Lookup& lookup, JobType type, const 
     return job;
 }
 
+Result<JobSubmission> resolve_step_said(const Lookup& lookup, JobType group,
+                                        const Json& properties) {
+    std::vector<Error> problems;
+    auto said = submission::read_command_job(properties, lookup.job, problems);
+    if (!problems.empty()) return Failure(std::move(problems.front()));
+    return resolve_said(lookup, group, std::move(*said));
+}
+
 // All trials are one job, but for their names and parameters: it is resolved under the stand-in
 // ${{turnout.job}} for a name, which each trial replaces by its own.
 Result<JobSubmission> resolve_sweep(const Lookup& lookup, JobType type, const Json& properties) {

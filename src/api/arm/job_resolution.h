@@ -28,5 +28,8 @@ Result<JobSubmission> resolve_job(Services& services, const Call& call, const Wo
 struct Lookup;
 Result<JobSubmission> resolve_command(const Lookup& lookup, JobType type, const Json& properties);
 Result<JobSubmission> resolve_sweep(const Lookup& lookup, JobType type, const Json& properties);
+// A command job that is a step of a group of that type.
+Result<JobSubmission> resolve_step_said(const Lookup& lookup, JobType group,
+                                        const Json& properties);
 
 }  // namespace turnout::api::arm

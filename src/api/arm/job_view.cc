@@ -54,7 +54,10 @@ Json properties_of(const JobRecord& job, const JobViewer& viewer, std::string_vi
         }
     }
     kind_row(job.type).show(job, document, properties);
-    if (!job.child.group.empty()) set("sweep", job.child.group);
+    if (!job.child.group.empty()) {
+        set(job.derived() ? "sweep" : "pipeline", job.child.group);
+        if (!job.derived()) set("step", job.child.role);
+    }
     if (job.started) set("started", to_iso8601(*job.started));
     if (job.ended) set("ended", to_iso8601(*job.ended));
     if (job.cause != agent_protocol::Cause::None)

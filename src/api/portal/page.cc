@@ -61,7 +61,8 @@ Html header(const PageData& data) {
         if (!value.empty()) facts += element("div", element("dt", name) + element("dd", value));
     };
     fact("Job", job.name);
-    fact("Trial of", job.child.group);
+    fact(job.derived() ? "Trial of" : "Step of", job.child.group);
+    if (!job.derived()) fact("Step", job.child.role);
     fact("Experiment", job.meta.experiment);
     fact("Compute", std::string(shown_compute(job.compute)));
     if (const JobAttempt* current = job.current()) {
@@ -392,7 +393,9 @@ std::string plain_text(std::string_view log) {
 std::vector<std::pair<std::string, Html>> fragments(const PageData& data) {
     return {{"header", header(data)},
             {"notice", notice(data)},
-            {"sweep", data.sweep ? sweep_section(data) : Html()},
+            {"sweep", data.sweep   ? sweep_section(data)
+                      : data.steps ? steps_section(data)
+                                   : Html()},
             {"timeline", timeline(data)},
             {"attempts", attempts(data)},
             {"metrics", metrics(data)},
@@ -432,9 +435,8 @@ std::string render_page(const PageData& data, std::string_view nonce) {
                                      {"data-path", data.log_path}},
                                     log));
     std::string live = data.query;
-    if (data.sweep && data.sweep->page > 1)
-        live +=
-            (live.empty() ? "?" : "&") + std::string("page=") + std::to_string(data.sweep->page);
+    const std::int64_t page = data.sweep ? data.sweep->page : data.steps ? data.steps->page : 1;
+    if (page > 1) live += (live.empty() ? "?" : "&") + std::string("page=") + std::to_string(page);
     const Html body = element(
         "body",
         {{"data-base", data.base},

@@ -41,6 +41,21 @@ struct SweepView {
     std::string best_log_path;
 };
 
+// What the page of a pipeline has more; bounded, however many steps there are.
+struct StepRow {
+    std::string name, job, compute;
+    JobStatus status = JobStatus::NotStarted;
+    std::vector<std::string> after;  // whose outputs it takes
+    std::optional<Span> took;
+    std::string why;   // it failed or was canceled
+    std::string link;  // to its own page
+};
+struct StepsView {
+    std::int64_t total = 0;
+    std::vector<StepRow> rows;  // of one page, in the order in which they can run
+    std::int64_t page = 1, pages = 1;
+};
+
 struct PageData {
     JobRecord job;
     agent_protocol::TaskSpec task;
@@ -52,6 +67,7 @@ struct PageData {
     bool more_artifacts = false;
     std::vector<NamedOutput> outputs;
     std::optional<SweepView> sweep;
+    std::optional<StepsView> steps;
     std::string log_path;          // of the log that is shown
     std::string log_tail;          // its end
     std::uint64_t log_length = 0;  // of the whole of it
@@ -83,9 +99,10 @@ std::string render_words(std::string_view title, const Html& words, std::string_
 // A page of one sentence: why a link does not work.
 std::string render_refusal(std::string_view why);
 
-// Parts of both kinds of page (page.cc, sweep_page.cc).
+// Parts of all kinds of page (page.cc, sweep_page.cc, steps.cc).
 Html badge(JobStatus status);
 Html sweep_section(const PageData& data);
+Html steps_section(const PageData& data);
 std::string utc(Instant at);  // "2026-11-29 08:49:28 UTC"
 
 // Whether a browser may show it as text, which never acts on the page's origin.

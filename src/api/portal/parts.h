@@ -12,9 +12,13 @@
 namespace turnout::api::portal {
 
 // For jobs of each kind (see JobKindRow): the named outputs of a command job, the trials of a
-// sweep.
+// sweep, the steps of a pipeline.
 Result<void> show_outputs(Services& services, const Call& call, PageData& page);
 Result<void> show_trials(Services& services, const Call& call, PageData& page);
+Result<void> show_steps(Services& services, const Call& call, PageData& page);
+// To the page of a child: as long, and for whom, the link to this page holds.
+std::string link_to_child(Services& services, const Call& call, const JobRecord& group,
+                          const std::string& child);
 
 // Whether outputs are where those go that the user gave no path: nobody else's are there.
 bool is_own_place(const JobRecord& job, const agent_protocol::BlobFolder& place);

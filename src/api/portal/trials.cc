@@ -84,15 +84,7 @@ private:
                     if (metric.key == sweep_.objective.primary_metric) row.score = metric.value;
         return row;
     }
-    void link(TrialRow& row) {
-        const Secret& key = services_.authority.link_key();
-        // Of a page that was opened by a link: as long and for whom that link was.
-        row.link = call_.principal.kind == Principal::Kind::User
-                       ? sign_studio_link(key, job_.workspace, row.name, now_,
-                                          services_.authority.holder(call_.principal))
-                       : sign_studio_link(key, job_.workspace, row.name, call_.query_value("se"),
-                                          call_.query_value("skoid"));
-    }
+    void link(TrialRow& row) { row.link = link_to_child(services_, call_, job_, row.name); }
 
     Services& services_;
     const Call& call_;
@@ -102,6 +94,17 @@ private:
 };
 
 }  // namespace
+
+std::string link_to_child(Services& services, const Call& call, const JobRecord& group,
+                          const std::string& child) {
+    const Secret& key = services.authority.link_key();
+    // Of a page that was opened by a link: as long and for whom that link was.
+    return call.principal.kind == Principal::Kind::User
+               ? sign_studio_link(key, group.workspace, child, services.clock.now(),
+                                  services.authority.holder(call.principal))
+               : sign_studio_link(key, group.workspace, child, call.query_value("se"),
+                                  call.query_value("skoid"));
+}
 
 Result<void> show_trials(Services& services, const Call& call, PageData& page) {
     Sweep sweep = TURNOUT_TRY(parse_sweep(page.job.definition, page.job.name));

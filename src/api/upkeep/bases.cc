@@ -24,7 +24,17 @@ Task<Result<BasesGone>> erase_unused_bases(Services& services, Turn& turn) {
         TURNOUT_CO_TRY(const auto rows, services.store.scan(Table::JobCreated, jobs));
         for (const Record& row : rows) {
             TURNOUT_CO_TRY(const std::string mark, base_mark_of(services.store, row));
-            used.insert(row.key.substr(0, row.key.find('/') + 1) + mark);
+            const std::string workspace = row.key.substr(0, row.key.find('/') + 1);
+            used.insert(workspace + mark);
+            std::string after;
+            do {
+                TURNOUT_CO_TRY(const auto marks,
+                               base_marks_of_children(services.store, row, after));
+                for (const std::string& child : marks) used.insert(workspace + child);
+                if (turn.over()) {
+                    TURNOUT_CO_TRY_VOID(co_await turn.pass());
+                }
+            } while (!after.empty());
         }
         if (rows.size() < kJobsAtOnce) break;
         jobs.from = rows.back().key + '\0';

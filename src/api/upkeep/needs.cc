@@ -121,7 +121,8 @@ private:
         return {};
     }
 
-    // Trials are looked at with their sweep, whose code and inputs theirs are.
+    // Children are looked at with their group: the code and inputs of trials are its own, those of
+    // steps are in its plan. What a step reads that lives is its own, too.
     Task<Result<void>> look_at_jobs(Table table, bool living) {
         Range range{.limit = kNeedsPage};
         while (true) {
@@ -134,7 +135,11 @@ private:
                 if (!definition) continue;
                 TURNOUT_CO_TRY(const Json json, parse_json(definition->value));
                 TURNOUT_CO_TRY(const JobRecord job, job_from_json(json));
-                if (!job.child.group.empty()) continue;
+                const bool is_step = !job.child.group.empty() && !job.derived();
+                if (job.derived() || (is_step && (!living || job.task_base.empty()))) continue;
+                if (!job.plan.is_null()) {
+                    TURNOUT_CO_TRY_VOID(add_steps(job, living));
+                }
                 TURNOUT_CO_TRY_VOID(add_job(job, living));
                 if (turn_.over()) {
                     TURNOUT_CO_TRY_VOID(co_await turn_.pass());
@@ -143,6 +148,59 @@ private:
             if (rows.size() < kNeedsPage) co_return {};
             range.from = rows.back().key + '\0';
         }
+    }
+
+    // What its steps name, whether they have run, run now or wait.
+    Result<void> add_steps(const JobRecord& pipeline, bool living) {
+        const auto workspace = TURNOUT_TRY(services_.assets.workspace_by_id(pipeline.workspace));
+        if (!workspace) return {};
+        for (const Json& step : pipeline.plan.at("steps").items()) {
+            const Json& definition = step.at("definition");
+            TURNOUT_TRY(add_code(*workspace, definition.at("codeId").as_string()));
+            for (const auto& [name, input] : definition.at("inputs").members()) {
+                const auto place = TURNOUT_TRY(place_read(*workspace, input.at("uri").as_string()));
+                if (!place) continue;
+                agent_protocol::TaskSpec reads;
+                reads.inputs.emplace_back().blobs = *place;
+                add_task(reads, pipeline.workspace,
+                         living ? "job '" + pipeline.name + "'" : std::string());
+            }
+        }
+        return {};
+    }
+
+    // Where that is; nullopt: nowhere here, or it is the output of a step that is still to come.
+    Result<std::optional<agent_protocol::BlobFolder>> place_read(const Workspace& workspace,
+                                                                 const std::string& uri) {
+        const auto reference = submission::parse_reference(uri, workspace);
+        if (uri.empty() || !reference) return std::nullopt;
+        using Form = submission::Reference::Form;
+        if (reference->form == Form::Path) {
+            const auto store =
+                TURNOUT_TRY(services_.assets.find_datastore(workspace.id, reference->datastore));
+            if (!store) return std::nullopt;
+            return agent_protocol::BlobFolder{store->at("containerName").as_string(),
+                                              reference->path};
+        }
+        if (reference->form == Form::JobOutput)
+            return agent_protocol::BlobFolder{blobstore_container(workspace.id),
+                                              outputs_of(reference->job)};
+        if (reference->form == Form::Asset) {
+            for (const char* const kind : {"data", "models"}) {
+                const auto asset = TURNOUT_TRY(services_.assets.resolve(
+                    workspace.id, kind, reference->name, reference->version));
+                if (!asset) continue;
+                const std::string at =
+                    asset->properties.at(kind == std::string_view("data") ? "dataUri" : "modelUri")
+                        .as_string();
+                if (at.starts_with("azureml:") && !at.starts_with("azureml://"))
+                    return std::nullopt;
+                return place_read(workspace, at);
+            }
+            return std::nullopt;
+        }
+        if (auto blobs = submission::blob_of_url(uri)) return *blobs;
+        return std::nullopt;
     }
 
     Result<void> add_job(const JobRecord& job, bool living) {
@@ -243,6 +301,7 @@ bool may_read_a_job(const Record& definition) {
     return definition.value.find("weep\"") != std::string::npos ||
            definition.value.find("\"azureml/") != std::string::npos ||
            definition.value.find("\"ExperimentRun/dcid.") != std::string::npos ||
+           definition.value.find("azureml://jobs/") != std::string::npos ||
            definition.value.find("${{turnout.job}}") != std::string::npos;
 }
 
@@ -251,6 +310,19 @@ Result<void> add_readers(Services& services, const Record& definition, Readers& 
     const Json json = TURNOUT_TRY(parse_json(definition.value));
     const JobRecord job = TURNOUT_TRY(job_from_json(json));
     if (!job.child.group.empty()) return {};
+    // Steps read each other: that is their pipeline's own affair.
+    constexpr std::string_view of_jobs = "azureml://jobs/";
+    for (const Json& step : job.plan.at("steps").items())
+        for (const auto& [name, input] : step.at("definition").at("inputs").members()) {
+            const std::string_view uri = input.at("uri").as_view();
+            if (!uri.starts_with(of_jobs)) continue;
+            const std::string_view rest = uri.substr(of_jobs.size());
+            const std::string read(rest.substr(0, rest.find('/')));
+            if (sweep_of(read) == job.name) continue;
+            readers.emplace(job.workspace + "/" + read, definition.key);
+            if (const auto group = sweep_of(read); !group.empty())
+                readers.emplace(job.workspace + "/" + std::string(group), definition.key);
+        }
     const auto task = read_task(services.store, job);
     if (!task) return {};  // deleted at this moment
     for (const auto& input : task->inputs) {

@@ -194,6 +194,34 @@ private:
         return unit;
     }
 
+    // The same of the steps of a pipeline, whether they have their tasks or not.
+    Result<void> add_used_by_steps(const Workspace& workspace, const JobRecord& job,
+                                   std::set<std::string>& used) {
+        for (const Json& step : job.plan.at("steps").items()) {
+            const Json& definition = step.at("definition");
+            const auto code =
+                submission::parse_reference(definition.at("codeId").as_view(), workspace);
+            if (code && code->form == submission::Reference::Form::Asset)
+                if (const auto asset = TURNOUT_TRY(
+                        services_.assets.resolve(workspace.id, "codes", code->name, code->version)))
+                    if (const auto blobs =
+                            submission::blob_of_url(asset->properties.at("codeUri").as_view()))
+                        used.insert(blobs->container + "/");
+            for (const auto& [name, input] : definition.at("inputs").members()) {
+                const auto data = submission::parse_reference(input.at("uri").as_view(), workspace);
+                if (!data || data->form != submission::Reference::Form::Path ||
+                    !data->path.starts_with(kUploads))
+                    continue;
+                const auto store =
+                    TURNOUT_TRY(services_.assets.find_datastore(workspace.id, data->datastore));
+                if (store)
+                    used.insert(store->at("containerName").as_string() + "/" +
+                                data->path.substr(0, data->path.find('/', kUploads.size()) + 1));
+            }
+        }
+        return {};
+    }
+
     // "container/" of codes and "container/prefix/" of uploads that jobs which came since then
     // read.
     Task<Result<std::set<std::string>>> used_since(Instant began) {
@@ -210,6 +238,7 @@ private:
                                    read_job(services_.store, workspace.id,
                                             created.key.substr(created.key.rfind('/') + 1)));
                     if (!job) continue;
+                    TURNOUT_CO_TRY_VOID(add_used_by_steps(workspace, job->record, used));
                     TURNOUT_CO_TRY(const auto task, read_task(services_.store, job->record));
                     if (task.code) used.insert(task.code->container + "/");
                     for (const auto& input : task.inputs)
