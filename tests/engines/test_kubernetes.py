@@ -300,8 +300,9 @@ def test_a_task_that_takes_more_memory_than_its_pod_has_ends_with_that_cause(pod
 def test_rights_that_are_missing_are_told(pods, sdk):
     pods.cluster("no", pool="narrow")
     job = submit(sdk, "true", compute="no")
-    eventually("it says why", lambda: "deploy/kubernetes.yaml has the rights" in
-               pods.server.turnout("compute", "show", "--name", "no", "-o", "json").stdout, 60)
+    eventually("the pool says why", lambda: "deploy/kubernetes.yaml has the rights" in
+               pods.server.turnout("pool", "show", "narrow", "-o", "json").stdout, 60)
+    assert "deploy/kubernetes.yaml has the rights" in explained(pods, job)
     sdk.jobs.begin_cancel(job.name)
     assert wait_for(sdk, job.name, 60).status == "Canceled"
 
@@ -346,6 +347,33 @@ def test_a_kubelet_that_is_away_for_a_while_loses_nothing(pods, cpu, sdk):
     assert attempts(pods, job) == 1
 
 
+def test_it_is_attached_as_on_azure(pods, sdk, tmp_path):
+    from azure.ai.ml.entities import JobResourceConfiguration, KubernetesCompute
+    from azure.core.exceptions import HttpResponseError
+
+    wanted = dict(name="k8s", namespace="default", properties={"defaultInstanceType": "standard_ds1_v2"},
+                  resource_id="/subscriptions/s/resourceGroups/r/providers/Microsoft.ContainerService/managedClusters/aks")
+    made = sdk.compute.begin_create_or_update(KubernetesCompute(**wanted)).result()
+    assert made.type == "kubernetes" and made.provisioning_state == "Succeeded", made
+    there = sdk.compute.get("k8s")
+    assert there.properties["instanceTypes"]["standard_ds1_v2"]["resources"]["limits"] == {"cpu": "200m", "memory": "256Mi"}, there.properties
+    job = submit(sdk, "echo attached $FROM_IMAGE", compute="k8s", image=SMALL,
+                 resources=JobResourceConfiguration(instance_type="standard_ds1_v2"))
+    assert wait_for(sdk, job.name, 120).status == "Completed", explained(pods, job)
+    assert "attached small" in log_of(sdk, job.name, tmp_path)
+    (pod,) = pods.pods("k8s")
+    assert pod["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "200m", "memory": "256Mi"}
+    with pytest.raises(HttpResponseError, match="once more, under another name"):
+        submit(sdk, "true", compute="k8s", resources=JobResourceConfiguration(instance_type="standard_ds3_v2"))
+    shown = json.loads(pods.server.turnout("compute", "show", "--name", "k8s", "-o", "json").stdout)
+    assert shown["type"] == "kubernetes" and shown["pool"] == "aks" and shown["default_instance_type"] == "standard_ds1_v2", shown
+    # Detached it leaves nothing there.
+    sdk.compute.begin_delete("k8s", action="Detach").result()
+    eventually("no pod is left", lambda: not pods.names("k8s"), 60)
+    pods.server.turnout("compute", "attach", "--name", "k8s", "--type", "kubernetes", "--resource-id", "aks")
+    pods.server.turnout("compute", "detach", "--name", "k8s", "--yes")
+
+
 def test_nothing_is_left_when_a_cluster_is_deleted(pods, cpu, sdk):
     assert wait_for(sdk, submit(sdk, "true").name).status == "Completed"
     assert pods.names("cpu")
@@ -369,6 +397,7 @@ def test_a_server_killed_while_it_makes_pods_leaves_none_behind(pods, sdk):
         pods.server.start()
         sdk = client_for(pods.server)
         eventually("no pod is left", lambda: not pods.names("again"), 90)
+        eventually("it is gone", lambda: pods.server.turnout("compute", "show", "--name", "again", check=False).returncode, 60)
 
 
 def test_figures(pods, kubectl, tmp_path):

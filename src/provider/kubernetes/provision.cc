@@ -70,10 +70,16 @@ Task<Result<void>> KubernetesProvider::State::begin(std::shared_ptr<State> self,
     }
     for (const PodSeen& one : *pods) {
         if (one.node != id || one.image != request.image) continue;
-        if (one.is() == PodSeen::Is::Ends || one.is() == PodSeen::Is::Over) continue;
         place->made = true;
         place->image = request.image;
         place->request = request;
+        // What became of it is told before another one takes its place.
+        if (one.is() == PodSeen::Is::Ends) {
+            place->ending = true;
+            place->seen = one;
+            start(see_end(self, id, place, true), [] {});
+            co_return Result<void>();
+        }
         if (self->events.handle) self->events.handle(id, handle_of(*place));
         self->take_in_one(id, place, one);
         self->keep_watch(cluster);
