@@ -676,7 +676,9 @@ Result<void> download(Context& context, client::Api& api, const std::string& nam
             "job '" + name + "' is " + status +
                 ": its outputs can be downloaded when it has ended (`turnout job stream -n " +
                 name + "`)");
-    if (is_group(job.at("properties"))) {
+    // A pipeline has outputs of its own; of a sweep it is the best trial that has.
+    if (is_group(job.at("properties")) &&
+        resources::at_path(job, "properties.properties").at("turnout.steps.total").is_null()) {
         const std::string best =
             resources::at_path(job, "properties.properties.best_child_run_id").as_string();
         if (best.empty())

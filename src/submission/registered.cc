@@ -94,7 +94,9 @@ Result<void> check_inline_component(const Json& component, const std::string& pl
     if (component.at("_source").as_view() == "YAML.JOB") return {};
     const std::string type = component.at("type").as_string("command");
     if (type != "command") return {};
-    auto good = resources::check_component_spec(component);
+    Json named = component;  // what is in a step needs no name
+    if (named.at("name").is_null()) named.set("name", "step");
+    auto good = resources::check_component_spec(named);
     if (good) return {};
     Error why = good.error();
     const std::string was = "properties.componentSpec", is = "properties." + place;
