@@ -22,6 +22,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     turnout::EngineProgress progress;
     (void)progress.give(all);
     (void)progress.words();
-    (void)turnout::plain_words(progress.log());
+    (void)turnout::plain_log(progress.log());
     return 0;
 }

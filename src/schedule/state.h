@@ -124,7 +124,7 @@ struct ClusterEntry {
     std::size_t singles = 0;  // waiting tasks of one node
     // How many of them say how long they last, by how long: seconds.
     std::map<std::uint32_t, std::size_t> lasting;
-    long gang_ranks = 0;      // nodes that the waiting gangs ask for together, within the limit
+    long gang_ranks = 0;  // nodes that the waiting gangs ask for together, within the limit
 
     // Nodes. By number of tasks those that may get more (least recently used first), else apart.
     std::vector<NodeList> by_load;

@@ -238,7 +238,7 @@ Task<Result<void>> Engine::build(Build what, std::function<void(std::string)> sa
         end.remove_prefix(end.size() - kShownOfLog);
         end.remove_prefix(std::min(end.size(), end.find('\n') + 1));
     }
-    if (!end.empty()) words += "\nThe end of its log:\n" + plain_words(end);
+    if (!end.empty()) words += "\nThe end of its log:\n" + plain_log(end);
     co_return fail(went.broken || is_passing(went.why) ? Code::Unavailable : Code::InvalidArgument,
                    "EngineSays", std::move(words));
 }

@@ -98,7 +98,7 @@ std::string ExecFrames::take_output() {
 
 // ---- a pull, or a build ----
 
-std::string plain_words(std::string_view text) {
+std::string plain_log(std::string_view text) {
     std::string plain;
     for (std::size_t i = 0; i < text.size(); ++i) {
         const auto c = static_cast<unsigned char>(text[i]);

@@ -46,7 +46,7 @@ private:
 };
 
 // A program's words for a page: without what colours them or moves a cursor.
-std::string plain_words(std::string_view text);
+std::string plain_log(std::string_view text);
 
 // The lines of JSON that an engine says while it pulls or builds an image.
 class EngineProgress {

@@ -108,9 +108,9 @@ TEST(EngineProgress, OfABuildItKnowsTheStepAndTheEndOfTheLog) {
 }
 
 TEST(EngineProgress, WordsOfAProgramAreMadePlain) {
-    EXPECT_EQ(plain_words("\x1b[91mred\x1b[0m\n\ta\rb\x07"), "red\n\tab");
-    EXPECT_EQ(plain_words("\x1b["), "");
-    EXPECT_EQ(plain_words("\xc3\xbc"), "\xc3\xbc");
+    EXPECT_EQ(plain_log("\x1b[91mred\x1b[0m\n\ta\rb\x07"), "red\n\tab");
+    EXPECT_EQ(plain_log("\x1b["), "");
+    EXPECT_EQ(plain_log("\xc3\xbc"), "\xc3\xbc");
 }
 
 TEST(ContainerSettings, AnImageIsSplitWhereItsTagBegins) {
