@@ -2,6 +2,7 @@
 #include <map>
 #include <set>
 
+#include "base/hash.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/several.h"
@@ -79,6 +80,42 @@ void say_it_was_there(Context& context, const Json& job) {
                  job.at("properties").at("status").as_string() + ": nothing was submitted");
 }
 
+// Azure's clients know a step by the id of its component, so one that is written in place is kept
+// as an anonymous component, as they do. What is wrong with it is told of the job, with its place.
+constexpr const char* kAnonymousComponent = "azureml_anonymous";
+
+void keep_components(client::Api& api, Json& steps) {
+    for (auto& [name, step] : steps.members()) {
+        if (!step.at("component").is_object()) continue;
+        Json spec = step.at("component");
+        // A step that is written as a command declares what it is given.
+        if (spec.at("_source").as_view() == "YAML.JOB") {
+            const auto declare = [&](const char* what, const char* type) {
+                for (const auto& [input, value] : step.at(what).members()) {
+                    const std::string said = value.at("job_input_type").as_string();
+                    spec[what].set(input, Json::object({{"type", said.empty() || said == "literal"
+                                                                     ? std::string(type)
+                                                                     : said}}));
+                }
+            };
+            declare("inputs", "string");
+            declare("outputs", "uri_folder");
+            if (const std::string id = step.at("environment").as_string(); !id.empty())
+                spec.set("environment", (id.front() == '/' ? "azureml:" : "") + id);
+        }
+        if (spec.at("name").is_null()) spec.set("name", kAnonymousComponent);
+        const Json body = Json::object(
+            {{"properties",
+              Json::object({{"isAnonymous", true}, {"componentSpec", std::move(spec)}})}});
+        const std::string version = to_hex(sha256(body.dump())).substr(0, 32);
+        const Result<Json> kept =
+            api.put(api.in_workspace("/components/" + std::string(kAnonymousComponent) +
+                                     "/versions/" + version),
+                    body);
+        if (kept) step.set("componentId", kept->at("id"));
+    }
+}
+
 Result<Json> create(Context& context, client::Api& api) {
     Loaded loaded = TURNOUT_TRY(load(context, "job"));
     if (Result<void> prepared = prepare(context, loaded); !prepared)
@@ -99,6 +136,8 @@ Result<Json> create(Context& context, client::Api& api) {
         resources::set_path(rest, "properties.experimentName",
                             experiment.empty() || experiment == "-" ? "Default" : experiment);
     }
+    if (resources::at_path(rest, "properties.jobs").is_object())
+        keep_components(api, rest["properties"]["jobs"]);
     Result<client::Reply> reply = api.send("PUT", job_path(api, name), &rest);
     if (!reply)
         return Failure(resources::in_words_of(*loaded.description, loaded.document, reply.error()));

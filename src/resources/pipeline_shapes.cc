@@ -397,7 +397,8 @@ Json jobs_to_rest(const YamlDocument& document, const std::string& pointer, cons
 
 Json step_from_rest(const Json& rest) {
     Json step = Json::object({{"type", rest.at("type").as_string("command")}});
-    if (!rest.at("componentId").is_null())
+    // One that was written in place has both.
+    if (!rest.at("component").is_object() && !rest.at("componentId").is_null())
         step.set("component", short_name_of(rest.at("componentId").as_view(), "components"));
     else if (rest.at("component").at("_source").as_view() == "YAML.JOB")
         for (const char* const key : {"command", "code"}) {

@@ -39,6 +39,9 @@ void check_command(CommandJob job, const Json& own, const Workspace& workspace,
     }
     Draft draft = draft_of(std::move(job), workspace, name, problems);
     if (!read || !problems.empty()) return;
+    if (own.at("properties").at("build").is_object() && draft.compute == kServerless &&
+        !draft.instance)
+        problems.push_back(no_engine_for("inline environment", "local").error());
     if (environment) draft.task.environment = std::move(*environment);
     check(check_limits(draft.task), problems);
 }

@@ -58,6 +58,14 @@ Result<void> check_environment(const std::string& name, const Json& properties) 
     return {};
 }
 
+Failure no_engine_for(const std::string& shown, const std::string& pool) {
+    return refuse("BuildContextNotSupported",
+                  "environment '" + shown + "' is built from a Dockerfile, for which pool '" + pool +
+                      "' has no container engine: choose a compute in a pool of containers "
+                      "(provider: container), or an environment with a conda file",
+                  "environmentId");
+}
+
 Result<TaskEnvironment> environment_of(const std::string& shown, const Json& properties) {
     std::string interpreter = properties.at("properties").at("turnout.interpreter").as_string();
     if (interpreter.empty())

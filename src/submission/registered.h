@@ -17,6 +17,8 @@ inline constexpr std::string_view kAnonymousEnvironment = "CliV2AnonymousEnviron
 
 // Of an environment that is registered under that name.
 Result<void> check_environment(const std::string& name, const Json& properties);
+// Of one that is built from a Dockerfile, where that pool has no container engine.
+Failure no_engine_for(const std::string& shown, const std::string& pool);
 // What nodes are told of a registered one; `shown` names it.
 Result<agent_protocol::TaskEnvironment> environment_of(const std::string& shown,
                                                        const Json& properties);

@@ -210,7 +210,7 @@ def pipeline_yml(parts, **more):
     return parts / "pipeline.yml"
 
 
-def test_yaml(server, parts):
+def test_yaml(server, parts, ml_client):
     path = pipeline_yml(parts)
     assert "is valid" in server.turnout("job", "validate", "-f", path).stderr
     ran = server.turnout("job", "create", "-f", path, "--stream", check=False)
@@ -221,6 +221,10 @@ def test_yaml(server, parts):
     steps = json.loads(server.turnout("job", "list", "--parent-job-name", name, "-o", "json").stdout)
     assert [(step["step"], step["status"]) for step in steps] == [("prep", "Completed"), ("train", "Completed"), ("look", "Completed")]
     server.turnout("job", "download", "-n", steps[2]["name"], "-p", parts / "look")
+    assert None not in list(ml_client.jobs.list()), "the SDK reads whatever the command line made"
+    read = ml_client.jobs.get(name)
+    assert read.type == "pipeline" and sorted(read.jobs) == ["look", "prep", "train"]
+    assert ml_client.components.get("azureml_anonymous", read.jobs["look"].component.split(":")[-1].split("/")[-1]).command
     shown = json.loads(server.turnout("job", "show", "-n", name, "-o", "json").stdout)
     assert shown["type"] == "pipeline" and shown["jobs"]["look"]["command"].startswith("echo $WHO")
     log = next((parts / "look").rglob("std_log.txt")).read_text()

@@ -252,12 +252,7 @@ Result<void> find_environment(const Lookup& lookup, Draft& draft) {
                                                            : std::string(kDefaultPool);
         const auto view = lookup.services.control.pool(pool);
         if (view && builds_images(view->pool)) return {};
-        return refuse("BuildContextNotSupported",
-                      "environment '" + shown_name(*built) +
-                          "' is built from a Dockerfile, for which pool '" + pool +
-                          "' has no container engine: choose a compute in a pool of containers "
-                          "(provider: container), or an environment with a conda file",
-                      "environmentId");
+        return submission::no_engine_for(shown_name(*built), pool);
     }
     if (!has_images(lookup.services, at)) environment::without_image(environment);
     const auto can =
