@@ -74,8 +74,9 @@ TEST(ComputeTypes, RunWhatTheTableSays) {
         "sweep runs on local or serverless or AmlCompute or VirtualMachine or Kubernetes or "
         "containerinstance");
     EXPECT_EQ(run("Kubernetes", &Abilities::sweep, "sweep"), "ok");
-    EXPECT_NE(run("ComputeInstance", &Abilities::pipeline, "pipeline").find("in pipelines here yet"),
-              std::string::npos);
+    EXPECT_NE(
+        run("ComputeInstance", &Abilities::pipeline, "pipeline").find("in pipelines here yet"),
+        std::string::npos);
 }
 
 TEST(ComputeTypes, AWordTellsWhatIsHereAndWhatIsToCome) {

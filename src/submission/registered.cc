@@ -60,7 +60,8 @@ Result<void> check_environment(const std::string& name, const Json& properties) 
 
 Failure no_engine_for(const std::string& shown, const std::string& pool) {
     return refuse("BuildContextNotSupported",
-                  "environment '" + shown + "' is built from a Dockerfile, for which pool '" + pool +
+                  "environment '" + shown + "' is built from a Dockerfile, for which pool '" +
+                      pool +
                       "' has no container engine: choose a compute in a pool of containers "
                       "(provider: container), or an environment with a conda file",
                   "environmentId");
