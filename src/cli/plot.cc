@@ -215,8 +215,12 @@ std::string plot_text(const std::vector<PlotLine>& lines, Screen screen, std::si
                          up = frame->top > frame->bottom
                                   ? (point.second - frame->bottom) / frame->height()
                                   : 0.5;
-            const long x = std::lround(right * static_cast<double>(grid.wide() - 1)),
-                       y = std::lround(up * static_cast<double>(grid.high() - 1));
+            // Of the largest numbers there are the difference is none.
+            const auto within = [](double share) {
+                return std::isfinite(share) ? std::clamp(share, 0.0, 1.0) : 0.5;
+            };
+            const long x = std::lround(within(right) * static_cast<double>(grid.wide() - 1)),
+                       y = std::lround(within(up) * static_cast<double>(grid.high() - 1));
             const auto dot = [&](long at_x, long at_y) { grid.put(at_x, at_y, i); };
             if (has_before)
                 connect(before_x, before_y, x, y, dot);
