@@ -73,6 +73,16 @@ inline ServerInfo test_info() {
     return info;
 }
 
+// Whose nodes have the image that a job asks for.
+inline Pool engine_pool(std::string name, std::string provider = "container", int slots = 2) {
+    Pool pool;
+    pool.name = std::move(name);
+    pool.provider = std::move(provider);
+    pool.slots = slots;
+    pool.image = ImagePolicy::Engine;
+    return pool;
+}
+
 inline Control::Settings each_input_its_own_commit() {
     Control::Settings settings;
     settings.commit_pause = settings.busy_commit_pause = settings.client_pause = Span{};

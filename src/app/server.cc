@@ -241,12 +241,16 @@ Result<void> Server::open() {
                 "what opens the machine '" + name + "' is not kept any more: attach it again");
         return std::move(*secret);
     };
+    // What all that are elsewhere get.
+    const auto as_elsewhere = [&](auto& options, const char* folder) {
+        options.agent = ssh.agent;
+        options.uv = ssh.uv;
+        options.server_socket = ssh.server_socket;
+        options.folder = instance_.folder + folder;
+        options.node_token = local.node_token;
+    };
     ContainerProviderOptions containers;
-    containers.agent = ssh.agent;
-    containers.uv = ssh.uv;
-    containers.server_socket = ssh.server_socket;
-    containers.folder = instance_.folder + "/containers";
-    containers.node_token = local.node_token;
+    as_elsewhere(containers, "/containers");
     containers.context = [this](const std::string& workspace,
                                 const BuiltImage& image) -> Result<ImageContext> {
         const api::arm::BuildContext found =
@@ -254,19 +258,11 @@ Result<void> Server::open() {
         return ImageContext{blob::tar_of(*blobs_, found.container, found.prefix), found.dockerfile};
     };
     SlurmProviderOptions slurm;
-    slurm.agent = ssh.agent;
-    slurm.uv = ssh.uv;
-    slurm.server_socket = ssh.server_socket;
-    slurm.folder = instance_.folder + "/slurm";
+    as_elsewhere(slurm, "/slurm");
     for (char** one = environ; *one; ++one) slurm.environment.emplace_back(*one);
-    slurm.node_token = local.node_token;
     KubernetesProviderOptions kubernetes;
-    kubernetes.agent = ssh.agent;
-    kubernetes.uv = ssh.uv;
-    kubernetes.server_socket = ssh.server_socket;
-    kubernetes.folder = instance_.folder + "/kubernetes";
+    as_elsewhere(kubernetes, "/kubernetes");
     kubernetes.environment = slurm.environment;
-    kubernetes.node_token = local.node_token;
     provider_ = std::make_unique<LocalProvider>(loop_, std::move(local), reports);
     ssh_ = std::make_unique<SshProvider>(loop_, std::move(ssh), reports);
     containers_ = std::make_unique<ContainerProvider>(loop_, std::move(containers), reports);

@@ -11,15 +11,8 @@ namespace {
 
 Control::Settings with_containers() {
     Control::Settings settings = each_input_its_own_commit();
-    Pool pool;
-    pool.name = "boxes";
-    pool.provider = "container";
-    pool.slots = 2;
-    pool.image = ImagePolicy::Engine;
-    settings.pools.push_back(pool);
-    pool.name = "clouds";
-    pool.provider = "elsewhere";
-    settings.pools.push_back(std::move(pool));
+    settings.pools.push_back(engine_pool("boxes"));
+    settings.pools.push_back(engine_pool("clouds", "elsewhere"));
     return settings;
 }
 

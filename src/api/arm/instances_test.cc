@@ -9,14 +9,7 @@ namespace {
 
 Control::Settings with_pools(const std::vector<std::string>& names) {
     Control::Settings settings = each_input_its_own_commit();
-    for (const std::string& name : names) {
-        Pool pool;
-        pool.name = name;
-        pool.provider = "container";
-        pool.slots = 2;
-        pool.image = ImagePolicy::Engine;
-        settings.pools.push_back(std::move(pool));
-    }
+    for (const std::string& name : names) settings.pools.push_back(engine_pool(name));
     return settings;
 }
 

@@ -9,11 +9,7 @@ namespace {
 
 Control::Settings with_kubernetes() {
     Control::Settings settings = each_input_its_own_commit();
-    Pool aks;
-    aks.name = "aks";
-    aks.provider = "kubernetes";
-    aks.slots = 5;
-    aks.image = ImagePolicy::Engine;
+    Pool aks = engine_pool("aks", "kubernetes", 5);
     aks.settings = Json::object(
         {{"kubeconfig", "/k"},
          {"namespace", "turnout"},

@@ -350,6 +350,22 @@ Html badge(JobStatus status) {
     return element("span", {{"class", "badge " + std::string(tone_of(status))}}, name_of(status));
 }
 
+Html links_to_pages(const PageData& data, std::int64_t page, std::int64_t pages,
+                    const PageWords& words) {
+    if (pages <= 1) return {};
+    const auto to = [&](std::int64_t number, std::string_view word) {
+        return element("a",
+                       {{"href", data.base + data.query + (data.query.empty() ? "?" : "&") +
+                                     "page=" + std::to_string(number)}},
+                       word);
+    };
+    Html out;
+    if (page > 1) out += to(1, words.first) + " " + to(page - 1, words.before) + " ";
+    out += "page " + with_commas(page) + " of " + with_commas(pages);
+    if (page < pages) out += " " + to(page + 1, words.after) + " " + to(pages, words.last);
+    return element("p", {{"class", "pages"}}, out);
+}
+
 std::string_view image_type(std::string_view path) {
     const std::string name = to_lower(path);
     if (name.ends_with(".png")) return "image/png";

@@ -101,6 +101,12 @@ std::string render_refusal(std::string_view why);
 
 // Parts of all kinds of page (page.cc, sweep_page.cc, steps.cc).
 Html badge(JobStatus status);
+// The links from one page of rows to the others; nothing where there is one only.
+struct PageWords {
+    std::string_view first, before, after, last;
+};
+Html links_to_pages(const PageData& data, std::int64_t page, std::int64_t pages,
+                    const PageWords& words);
 Html sweep_section(const PageData& data);
 Html steps_section(const PageData& data);
 std::string utc(Instant at);  // "2026-11-29 08:49:28 UTC"

@@ -38,23 +38,6 @@ Result<StepRow> step_row(Services& services, const Call& call, const JobRecord& 
     return row;
 }
 
-Html step_pages(const PageData& data) {
-    const StepsView& view = *data.steps;
-    if (view.pages <= 1) return {};
-    const auto to = [&](std::int64_t page, std::string_view words) {
-        return element("a",
-                       {{"href", data.base + data.query + (data.query.empty() ? "?" : "&") +
-                                     "page=" + std::to_string(page)}},
-                       words);
-    };
-    Html out;
-    if (view.page > 1) out += to(1, "first") + " " + to(view.page - 1, "before") + " ";
-    out += "page " + with_commas(view.page) + " of " + with_commas(view.pages);
-    if (view.page < view.pages)
-        out += " " + to(view.page + 1, "next") + " " + to(view.pages, "last");
-    return element("p", {{"class", "pages"}}, out);
-}
-
 }  // namespace
 
 Result<void> show_steps(Services& services, const Call& call, PageData& page) {
@@ -73,6 +56,8 @@ Result<void> show_steps(Services& services, const Call& call, PageData& page) {
 
 Html steps_section(const PageData& data) {
     const StepsView& view = *data.steps;
+    const Html pages =
+        links_to_pages(data, view.page, view.pages, {"first", "before", "next", "last"});
     Html out = element("tr", element("th", "step") + element("th", "status") +
                                  element("th", "takes the outputs of") + element("th", "compute") +
                                  element("th", "took") + element("th", "why"));
@@ -90,10 +75,9 @@ Html steps_section(const PageData& data) {
                       element("td", row.compute) +
                       element("td", row.took ? to_words(*row.took) : "") + element("td", row.why));
     }
-    return element("h2", with_commas(view.total) + (view.total == 1 ? " step" : " steps")) +
-           step_pages(data) +
+    return element("h2", with_commas(view.total) + (view.total == 1 ? " step" : " steps")) + pages +
            element("div", {{"class", "scroll"}}, element("table", {{"class", "list"}}, out)) +
-           step_pages(data);
+           pages;
 }
 
 }  // namespace turnout::api::portal

@@ -84,20 +84,8 @@ Html best(const SweepView& view) {
 }
 
 Html pages(const PageData& data) {
-    const SweepView& view = *data.sweep;
-    if (view.pages <= 1) return {};
-    const auto to = [&](std::int64_t page, std::string_view words) {
-        return element("a",
-                       {{"href", data.base + data.query + (data.query.empty() ? "?" : "&") +
-                                     "page=" + std::to_string(page)}},
-                       words);
-    };
-    Html out;
-    if (view.page > 1) out += to(1, "newest") + " " + to(view.page - 1, "newer") + " ";
-    out += "page " + with_commas(view.page) + " of " + with_commas(view.pages);
-    if (view.page < view.pages)
-        out += " " + to(view.page + 1, "older") + " " + to(view.pages, "oldest");
-    return element("p", {{"class", "pages"}}, out);
+    return links_to_pages(data, data.sweep->page, data.sweep->pages,
+                          {"newest", "newer", "older", "oldest"});
 }
 
 Html rows(const PageData& data) {
