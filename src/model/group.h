@@ -66,7 +66,7 @@ struct GroupEnd {
 
 struct GroupNext {
     std::vector<NextChild> make;
-    // Children whose task can be known now, by index. Said again until they have one.
+    // Children whose task can be known now, by index. May be said again until they have one.
     std::vector<std::int64_t> resolve;
     // Children that are not wanted any more, by index, and why. Said again until they have ended.
     std::vector<std::pair<std::int64_t, std::string>> cancel;

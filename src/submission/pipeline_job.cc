@@ -28,6 +28,10 @@ constexpr std::array<std::string_view, 11> kOtherSteps = {
     "if_else", "do_while", "parallel_for", "finetuning", "distributed_job"};
 
 constexpr std::size_t kMaxProblems = 100;
+// Of one text in which bindings were filled in, and of all steps together: what is bound may be
+// bound again, so that little says much.
+constexpr std::size_t kLongestText = 256 << 10;
+constexpr std::size_t kMostBytes = 64 << 20;
 
 // A step's name is a word of bindings, and of the names that nested steps have.
 bool is_step_name(std::string_view name) {
@@ -143,13 +147,16 @@ private:
     const std::string name_, experiment_, datastore_;
     const ComponentOf& component_of_;
     Problems& problems_;
+    bool is_enough() const { return problems_.size() > kMaxProblems; }
     std::size_t nested_ = 0;  // pipelines within it so far
+    std::size_t bytes_ = 0;   // of its steps so far
 };
 
 // ---- what "${{…}}" stands for
 
 std::optional<StepValue> Reader::bound(const Around* around, const std::string& inside,
                                        const std::string& place) {
+    if (is_enough()) return std::nullopt;
     const std::string shown = "${{" + inside.substr(0, 120) + "}}";
     if (!around) {
         say(refuse("InvalidReference",
@@ -176,9 +183,17 @@ std::optional<StepValue> Reader::bound(const Around* around, const std::string& 
         if (words.size() == 3 && words[1] == "outputs") {
             const std::string &step = words[0], &output = words[2];
             if (around->unknown.contains(step)) return StepValue{.kind = ValueKind::Unknown};
-            // That the step is there was looked at with the order.
             const auto gives = around->given.find(step);
-            if (gives == around->given.end()) return std::nullopt;  // it was refused itself
+            if (gives == around->given.end()) {
+                // Of an input this was looked at with the order, and the step was refused itself.
+                if (problems_.empty())
+                    say(refuse("InvalidReference",
+                               place + ": " + shown +
+                                   " is the output of no step before this one: "
+                                   "only inputs take outputs of steps",
+                               place));
+                return std::nullopt;
+            }
             if (const auto found = gives->second.find(output); found != gives->second.end()) {
                 if (!found->second.known) return StepValue{.kind = ValueKind::Unknown};
                 return StepValue{.kind = ValueKind::Output,
@@ -232,8 +247,15 @@ std::optional<std::string> Reader::filled(const Around* around, const std::strin
             return std::nullopt;
         }
         out += value->literal;
+        if (out.size() > kLongestText) break;
     }
-    return out + text.substr(at);
+    out += text.substr(at);
+    if (bindings->empty() || out.size() <= kLongestText) return out;
+    say(refuse("TextTooLong",
+               place + ": with what is bound in it this text is longer than " +
+                   to_size_words(kLongestText),
+               place));
+    return std::nullopt;
 }
 
 std::optional<StepValue> Reader::value_of(const Around* around, const Json& said,
@@ -251,6 +273,14 @@ std::optional<StepValue> Reader::value_of(const Around* around, const Json& said
         if (value.type.empty()) value.type = "uri_folder";
         const auto uri = filled(around, said.at("uri").as_string(), place + ".uri");
         if (!uri) return std::nullopt;
+        if (uri->starts_with("azureml://jobs/" + name_ + "_")) {
+            say(refuse("InvalidReference",
+                       place + ".uri: '" + uri->substr(0, 120) +
+                           "' is a step of this pipeline: expected "
+                           "${{parent.jobs.STEP.outputs.NAME}}",
+                       place + ".uri"));
+            return std::nullopt;
+        }
         value.uri = *uri;
         return value;
     }
@@ -297,6 +327,7 @@ std::optional<StepValue> Reader::taken(const Around* around, const std::string& 
 
 void Reader::refuse_unknown(const std::string& what, const std::string& name, const Json& declared,
                             const std::string& place) {
+    if (is_enough()) return;
     const std::vector<std::string> known = names_of(declared);
     say(refuse("UnknownName",
                place + ": its component has no " + what + " '" + name.substr(0, 64) + "'" +
@@ -520,6 +551,12 @@ void Reader::read_command(Around& around, const Node& node, const Json& spec) {
     else if (step.compute = *named; *named != kServerless)
         definition.set("computeId", *named);
     step.definition = std::move(definition);
+    bytes_ += step.definition.dump().size();
+    if (bytes_ > kMostBytes)
+        return say(refuse("PipelineTooLarge",
+                          "jobs: its steps are more than " + to_size_words(kMostBytes) +
+                              " of definitions together",
+                          "jobs"));
     around.given[node.name] = std::move(ports.gives);
     pipeline.steps.push_back(std::move(step));
     places.push_back(node.place);
@@ -542,9 +579,11 @@ void Reader::read_nested(Around& around, const Node& node, const Json& spec) {
     inner.prefix = around.prefix + node.name + ".";
     inner.place = node.of_spec;
     inner.depth = around.depth + 1;
-    const std::string compute = bare(first_of(node.said, {"computeId", "compute"}));
-    inner.compute = compute.empty() ? around.compute : compute;
     const std::size_t before = problems_.size();
+    const std::string compute = filled(&around, bare(first_of(node.said, {"computeId", "compute"})),
+                                       node.place + ".computeId")
+                                    .value_or("");
+    inner.compute = compute.empty() ? around.compute : compute;
     for (const auto& [name, declared] : spec.at("inputs").members()) {
         const auto value =
             taken(&around, "input '" + name + "' of step '" + node.name + "'", declared,
@@ -644,7 +683,8 @@ std::optional<std::vector<std::size_t>> Reader::order_of(const Around& around, c
     std::vector<std::vector<std::size_t>> after(members.size());
     bool known = true;
     constexpr std::string_view of_jobs = "parent.jobs.";
-    for (std::size_t i = 0; i < members.size(); ++i)
+    const std::vector<std::string> names = names_of(jobs);
+    for (std::size_t i = 0; i < members.size() && !is_enough(); ++i)
         for (const auto& [input, value] : members[i].second.at("inputs").members())
             each_text(value, [&, &input = input](std::string_view text) {
                 const auto bindings = bindings_in(text);
@@ -660,11 +700,12 @@ std::optional<std::vector<std::size_t>> Reader::order_of(const Around& around, c
                         continue;
                     }
                     known = false;
+                    if (is_enough()) return;
                     const std::string place =
                         around.place + "jobs." + members[i].first + ".inputs." + input;
                     say(refuse("InvalidReference",
                                place + ": there is no step '" + step.substr(0, 64) + "'" +
-                                   did_you_mean(step, names_of(jobs)),
+                                   did_you_mean(step, names),
                                place));
                 }
             });
@@ -702,6 +743,12 @@ void Reader::read_steps(Around& around, const Json& jobs) {
     const std::string place = around.place + "jobs";
     if (!jobs.is_object() || jobs.members().empty())
         return say(not_as_expected("MissingSteps", place, "at least one step, by its name", jobs));
+    if (jobs.members().size() > kMaxSteps)
+        return say(refuse("TooManySteps",
+                          place + ": expected at most " +
+                              with_commas(static_cast<std::int64_t>(kMaxSteps)) + " steps, found " +
+                              with_commas(static_cast<std::int64_t>(jobs.members().size())),
+                          place));
     for (const auto& [name, node] : jobs.members()) {
         if (!is_step_name(name))
             say(refuse("InvalidName",
@@ -726,7 +773,7 @@ void Reader::read_steps(Around& around, const Json& jobs) {
         const std::string at = place + "." + name;
         read_step(around, {name, node, at, at + ".component."});
         // Components may name each other: what is wrong in one is wrong as often as it is named.
-        if (problems_.size() > kMaxProblems) return;
+        if (is_enough()) return;
     }
     if (!problems_.empty() || !around.unknown.empty()) return;
     for (const auto& [name, target] : around.outputs)
@@ -755,6 +802,9 @@ void Reader::read_targets(Around& around, const Json& outputs, const std::string
                       rest_mode(said.at("mode").as_view()), ""};
         const auto uri = filled(&around, first_of(said, {"uri", "path"}).as_string(), at + ".uri");
         if (uri) target.uri = *uri;
+        if (const auto own = around.outputs.find(name);
+            own != around.outputs.end() && target.mode.empty())
+            target.mode = own->second.mode;  // as its component says
         around.outputs[name] = std::move(target);
     }
 }
@@ -815,9 +865,12 @@ std::optional<PipelineJob> read_pipeline_job(const Json& properties, const Works
     }
     const Json& inputs = properties.at("inputs");
     for (const auto& [input, said] : inputs.members())
-        if (!spec.at("inputs").has(input))
-            if (auto value = reader.value_of(nullptr, said, "inputs." + input))
+        if (!spec.at("inputs").has(input)) {
+            if (spec.is_object())
+                reader.refuse_unknown("input", input, spec.at("inputs"), "inputs." + input);
+            else if (auto value = reader.value_of(nullptr, said, "inputs." + input))
                 around.inputs[input] = std::move(*value);
+        }
     for (const auto& [input, declared] : spec.at("inputs").members())
         if (auto value = reader.taken(nullptr, "input '" + input + "'", declared, inputs.at(input),
                                       "inputs." + input))

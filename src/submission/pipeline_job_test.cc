@@ -197,6 +197,11 @@ TEST(PipelineJob, WhatIsWrongIsRefusedByNameAndPlace) {
          "jobs.train.inputs.data", "there is no step 'prap', did you mean 'prep'?"},
         {train(R"("rate":0.1,"data":{"value":"${{parent.jobs.prep.outputs.clear}}"})"),
          "jobs.train.inputs.data", "has no output 'clear', did you mean 'clean'?"},
+        {train(R"("rate":0.1,"data":{"value":"${{parent.jobs.prep.outputs.clean}}"}},)"
+               R"("environment_variables":{"X":"${{parent.jobs.nope.outputs.x}}")"),
+         "jobs.train.environment_variables.X", "only inputs take outputs of steps"},
+        {train(R"("rate":0.1,"data":{"uri":"azureml://jobs/p_0/outputs/clean"})"),
+         "jobs.train.inputs.data.uri", "is a step of this pipeline"},
         {train(R"("rate":0.1,"data":{"value":"${{jobs.prep.outputs.clean}}"})"),
          "jobs.train.inputs.data", "expected ${{parent.inputs.NAME}}"},
         {train(R"("rate":"x ${{parent.jobs.prep.outputs.clean}}",)"

@@ -132,7 +132,9 @@ void sample(uint64_t now) {
         struct task* t = root_tasks[r - roots];
         if (counts(r) && near) r->memory = proportional_memory((int)(r - roots));
         if (t->state == RUNNING && r->memory > t->peak) t->peak = r->memory;
-        t->sample_at = now + (r->count > process_limit / 8 ? GROWS_US : limit ? 500000 : 2000000);
+        int grows = r->count > process_limit / 8 && r->count > t->processes;
+        t->processes = r->count;
+        t->sample_at = now + (grows ? GROWS_US : limit ? 500000 : 2000000);
         if (t->state == RUNNING && !t->killed_at && r->count > process_limit)
             end_beyond(t, PROCESSES);
         if (counts(r) && r->memory > t->limit) end_beyond(t, MEMORY);

@@ -31,6 +31,7 @@ struct task {
     uint32_t signal;
     uint8_t flags;
     uint64_t peak, cpu, limit;
+    size_t processes;       // as they were seen last
     uint64_t sample_at;     // when its memory is looked at next
     uint64_t grace;         // between TERM and KILL when its time is up
     uint64_t stop_at;       // when its time is up, and then when it is killed (again); 0: never

@@ -242,7 +242,8 @@ def test_a_cancel_ends_what_runs_in_the_pod(pods, cpu, sdk):
     assert "sleep 4711" in look()
     sdk.jobs.begin_cancel(job.name)
     assert wait_for(sdk, job.name, 60).status == "Canceled"
-    assert "sleep 4711" not in look()
+    after = look()
+    assert "turnout-agent" in after and "sleep 4711" not in after, after
 
 
 def test_a_job_outlives_a_server_that_is_killed(pods, cpu, sdk, tmp_path):

@@ -36,17 +36,19 @@ Failure missing(std::string_view what, std::string field) {
 
 // ---- environments
 
-// The SDK forms the place of an upload from the account's host and the container, without the path
-// of the account: "https://host/{container}/…".
+// Kept without its origin, as codes are. The SDK forms the place of an upload from the account's
+// host and the container, without the path of the account: "https://host/{container}/…".
 void mend_context(const Workspace& workspace, Json& properties) {
     const std::string uri = properties.at("build").at("contextUri").as_string();
     const std::size_t scheme = uri.find("://");
     const std::size_t path =
         scheme == std::string::npos ? std::string::npos : uri.find('/', scheme + 3);
-    if (path == std::string::npos || blob_of_url(uri)) return;
-    const auto blobs = blob_of_url("/blob" + uri.substr(path));
+    if (path == std::string::npos) return;
+    auto blobs = blob_of_url(uri);
+    if (!blobs) blobs = blob_of_url("/blob" + uri.substr(path));
     if (blobs && workspace_of_container(blobs->container) == workspace.id)
-        properties["build"].set("contextUri", uri.substr(0, path) + "/blob" + uri.substr(path));
+        properties["build"].set("contextUri",
+                                "/blob/" + blobs->container + "/" + blobs->prefix + "/");
 }
 
 Result<void> check_environment(Services&, const Workspace& workspace, const std::string& name,
@@ -55,7 +57,10 @@ Result<void> check_environment(Services&, const Workspace& workspace, const std:
     return submission::check_environment(name, properties);
 }
 
-void complete_environment(const Call&, Json& properties) {
+void complete_environment(const Call& call, Json& properties) {
+    if (const auto blobs = blob_of_url(properties.at("build").at("contextUri").as_view()))
+        properties["build"].set("contextUri", call.plain_origin + "/blob/" + blobs->container +
+                                                  "/" + percent_encode(blobs->prefix, "/") + "/");
     properties.set("environmentType", "UserCreated");
     if (!properties.at("osType").is_string()) properties.set("osType", "Linux");
     properties.set("provisioningState", "Succeeded");

@@ -371,6 +371,7 @@ JobRecord as_submitted(const JobSubmission& job) {
     record.name = job.name;
     record.type = job.type;
     record.definition = job.definition;
+    record.plan = job.plan;
     record.meta = job.meta;
     record.compute = job.compute;
     record.principal = job.principal;

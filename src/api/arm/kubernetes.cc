@@ -71,11 +71,10 @@ Json types_in_azures_words(const Pool& pool) {
 Result<void> check_namespace(const Pool& pool, const Json& inner) {
     const std::string said = inner.at("namespace").as_string(),
                       own = pool.settings.at("namespace").as_string();
-    if (said.empty() || said == kNoNamespace || said == own) return {};
-    return invalid("the pods of pool '" + pool.name + "' are in " +
-                       (own.empty() ? std::string("the namespace of its kubeconfig's context")
-                                    : "namespace '" + own + "'") +
-                       ", not in " + turnout::shown(said) +
+    // Where the kubeconfig says it, nobody knows it here.
+    if (said.empty() || said == kNoNamespace || said == own || own.empty()) return {};
+    return invalid("the pods of pool '" + pool.name + "' are in namespace '" + own + "', not in " +
+                       turnout::shown(said) +
                        ": leave namespace out, or describe a pool with that one in pools.yaml",
                    "properties.properties.namespace");
 }
@@ -161,8 +160,8 @@ Result<Compute> read_kubernetes(Services& services, const Workspace& workspace,
 Json kubernetes_properties(const Services& services, const Compute& compute) {
     Json inner = Json::object({{"defaultInstanceType", compute.vm_size}});
     if (const auto view = services.control.pool(compute.pool)) {
-        inner.set("namespace",
-                  view->pool.settings.at("namespace").as_string(std::string(kNoNamespace)));
+        if (const std::string own = view->pool.settings.at("namespace").as_string(); !own.empty())
+            inner.set("namespace", own);
         inner.set("instanceTypes", types_in_azures_words(view->pool));
     }
     inner.set("propertyBag", Json::object({{"pool", compute.pool}}));

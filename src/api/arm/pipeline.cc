@@ -94,6 +94,10 @@ Result<JobSubmission> resolve_pipeline(const Lookup& lookup, JobType type, const
         step.definition.set("jobType", name_of(kFirstJobType));
     }
     job.plan = to_json(said->pipeline);
+    // It lies deeper in its row than it came.
+    if (!parse_json(Json::object({{"plan", job.plan}}).dump()))
+        return submission::refuse(
+            "TooDeep", "jobs: lists and mappings of a step lie too deep within each other", "jobs");
     job.task.artifacts = {artifact_container(lookup.workspace.id),
                           "ExperimentRun/dcid." + lookup.job + "/"};
     job.task.mlflow_path = "/mlflow/v2.0" + workspace_path(lookup.workspace);
@@ -155,7 +159,15 @@ void resolve_step(Services& services, const std::string& wsid, const std::string
         return;
     }
     services.control.resolve_job(
-        wsid, job, [task = std::move(task)](const JobRecord&) { return task; }, [](Result<Put>) {});
+        wsid, job, [task = std::move(task)](const JobRecord&) { return task; },
+        [&services, wsid, job](const Result<Put>& put) {
+            // Nobody asks for it a second time.
+            if (!put &&
+                (put.error().code == Code::Unavailable ||
+                 put.error().code == Code::ResourceExhausted || put.error().code == Code::Internal))
+                services.loop.after(kAgain,
+                                    [&services, wsid, job] { resolve_step(services, wsid, job); });
+        });
 }
 
 }  // namespace turnout::api::arm

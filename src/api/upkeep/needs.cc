@@ -8,6 +8,7 @@
 #include "catalog/catalog.h"
 #include "control/jobs.h"
 #include "resources/documents.h"
+#include "submission/draft.h"
 #include "submission/reference.h"
 
 namespace turnout::api::upkeep {
@@ -17,6 +18,7 @@ constexpr std::string_view kArtifacts = "ExperimentRun/dcid.";
 constexpr std::string_view kOutputs = "azureml/";
 constexpr std::size_t kNeedsPage = 200;
 constexpr std::size_t kBases = 256;
+constexpr int kMostAssets = 4;  // one may name another, as at submission
 
 std::string_view first_part(std::string_view name, std::string_view behind) {
     if (!name.starts_with(behind)) return {};
@@ -158,7 +160,8 @@ private:
             const Json& definition = step.at("definition");
             TURNOUT_TRY(add_code(*workspace, definition.at("codeId").as_string()));
             for (const auto& [name, input] : definition.at("inputs").members()) {
-                const auto place = TURNOUT_TRY(place_read(*workspace, input.at("uri").as_string()));
+                const auto place = TURNOUT_TRY(place_read(*workspace, input.at("uri").as_string(),
+                                                          input.at("jobInputType").as_view(), 0));
                 if (!place) continue;
                 agent_protocol::TaskSpec reads;
                 reads.inputs.emplace_back().blobs = *place;
@@ -171,9 +174,10 @@ private:
 
     // Where that is; nullopt: nowhere here, or it is the output of a step that is still to come.
     Result<std::optional<agent_protocol::BlobFolder>> place_read(const Workspace& workspace,
-                                                                 const std::string& uri) {
+                                                                 const std::string& uri,
+                                                                 std::string_view type, int depth) {
         const auto reference = submission::parse_reference(uri, workspace);
-        if (uri.empty() || !reference) return std::nullopt;
+        if (uri.empty() || !reference || depth > kMostAssets) return std::nullopt;
         using Form = submission::Reference::Form;
         if (reference->form == Form::Path) {
             const auto store =
@@ -186,18 +190,14 @@ private:
             return agent_protocol::BlobFolder{blobstore_container(workspace.id),
                                               outputs_of(reference->job)};
         if (reference->form == Form::Asset) {
-            for (const char* const kind : {"data", "models"}) {
-                const auto asset = TURNOUT_TRY(services_.assets.resolve(
-                    workspace.id, kind, reference->name, reference->version));
-                if (!asset) continue;
-                const std::string at =
-                    asset->properties.at(kind == std::string_view("data") ? "dataUri" : "modelUri")
-                        .as_string();
-                if (at.starts_with("azureml:") && !at.starts_with("azureml://"))
-                    return std::nullopt;
-                return place_read(workspace, at);
-            }
-            return std::nullopt;
+            const std::string kind = submission::asset_kind(*reference, type);
+            const auto asset = TURNOUT_TRY(
+                services_.assets.resolve(workspace.id, kind, reference->name, reference->version));
+            if (!asset) return std::nullopt;
+            return place_read(
+                workspace,
+                asset->properties.at(kind == "data" ? "dataUri" : "modelUri").as_string(), type,
+                depth + 1);
         }
         if (auto blobs = submission::blob_of_url(uri)) return *blobs;
         return std::nullopt;
@@ -387,7 +387,12 @@ Task<Result<std::string>> living_job(Services& services, Turn& turn, std::string
             if (!definition) continue;
             TURNOUT_CO_TRY(const Json json, parse_json(definition->value));
             TURNOUT_CO_TRY(const JobRecord job, job_from_json(json));
-            if (job.child.group.empty() && uses(job.definition)) co_return job.name;
+            if (job.child.group.empty() &&
+                (uses(job.definition) ||
+                 std::ranges::any_of(job.plan.at("steps").items(), [&](const Json& step) {
+                     return uses(step.at("definition"));
+                 })))
+                co_return job.name;
             if (turn.over()) {
                 TURNOUT_CO_TRY_VOID(co_await turn.pass());
             }

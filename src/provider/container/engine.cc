@@ -74,16 +74,6 @@ bool is_final(std::string_view why) {
     return false;
 }
 
-// A step that failed fails again; what could not be reached may be reached later.
-bool is_passing(std::string_view why) {
-    const std::string lower = to_lower(why);
-    for (const std::string_view word :
-         {"timeout", "timed out", "connection refused", "connection reset", "temporary failure",
-          "no route to host", "server misbehaving", "unexpected eof"})
-        if (lower.find(word) != std::string::npos) return true;
-    return false;
-}
-
 }  // namespace
 
 Engine::Engine(AsioLoop& loop, std::string socket) : socket_(std::move(socket)) {
@@ -171,14 +161,18 @@ Task<Result<void>> Engine::pull(std::string name, std::function<void(std::string
     Result<http::ClientResponse> response = co_await client_->send(std::move(wanted));
     if (!response)
         co_return fail(Code::Unavailable, "EngineSays", what + ": " + response.error().message);
-    const Went went = co_await follow(std::move(*response), std::move(says));
+    std::function<bool(std::string)> hears = [says = std::move(says)](std::string words) {
+        if (says) says(std::move(words));
+        return true;
+    };
+    const Went went = co_await follow(std::move(*response), std::move(hears));
     if (went.why.empty()) co_return Result<void>();
     co_return fail(is_final(went.why) ? Code::InvalidArgument : Code::Unavailable, "EngineSays",
                    what + ": the engine says: " + shown(went.why.substr(0, 1000)));
 }
 
 Task<Engine::Went> Engine::follow(http::ClientResponse response,
-                                  std::function<void(std::string)> says) {
+                                  std::function<bool(std::string)> says) {
     Went went;
     if (response.status != 200) {
         Result<std::string> body = co_await response.body->all(kLongestAnswer);
@@ -202,13 +196,25 @@ Task<Engine::Went> Engine::follow(http::ClientResponse response,
             went.why = read.error().message;
             break;
         }
-        if (says) says(progress.words());
+        if (!says(progress.words())) {
+            went.why = "nobody waits for it";
+            went.ended = true;
+            break;
+        }
     }
     went.log = progress.log();
     co_return went;
 }
 
-Task<Result<void>> Engine::build(Build what, std::function<void(std::string)> says) {
+Task<Result<void>> Engine::remove_image(std::string name) {
+    TURNOUT_CO_TRY(const Answer answer,
+                   co_await ask(request("DELETE", "/images/" + percent_encode(name, "/:"))));
+    if (answer.status != 200 && answer.status != 404)
+        co_return refused_by("image '" + name + "' cannot be removed", answer.status, answer.body);
+    co_return Result<void>();
+}
+
+Task<Result<void>> Engine::build(Build what, std::function<bool(std::string)> says) {
     Json arguments = Json::object();
     for (const auto& [name, value] : what.arguments) arguments.set(name, value);
     std::string url = "/build?rm=1&forcerm=1&t=" + percent_encode(what.tag) +
@@ -232,6 +238,7 @@ Task<Result<void>> Engine::build(Build what, std::function<void(std::string)> sa
     if (!response) co_return fail(Code::Unavailable, "EngineSays", response.error().message);
     const Went went = co_await follow(std::move(*response), std::move(says));
     if (went.why.empty()) co_return Result<void>();
+    if (went.ended) co_return fail(Code::Canceled, "Canceled", went.why);
     std::string words = "the engine says: " + shown(went.why.substr(0, 1000));
     std::string_view end = trim(went.log);
     if (end.size() > kShownOfLog) {
@@ -239,8 +246,9 @@ Task<Result<void>> Engine::build(Build what, std::function<void(std::string)> sa
         end.remove_prefix(std::min(end.size(), end.find('\n') + 1));
     }
     if (!end.empty()) words += "\nThe end of its log:\n" + plain_log(end);
-    co_return fail(went.broken || is_passing(went.why) ? Code::Unavailable : Code::InvalidArgument,
-                   "EngineSays", std::move(words));
+    co_return fail(
+        went.broken || is_passing_failure(went.why) ? Code::Unavailable : Code::InvalidArgument,
+        "EngineSays", std::move(words));
 }
 
 Task<Result<std::vector<Engine::Found>>> Engine::list(std::string label, std::string value) {

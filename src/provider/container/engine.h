@@ -46,8 +46,10 @@ public:
         std::int64_t memory = 0, cores = 0;  // of a step; 0: as the engine has it
         std::vector<std::pair<std::string, std::string>> arguments;  // for its ARG lines
     };
-    // As pull() does; what the steps said last is in the error's words.
-    Task<Result<void>> build(Build what, std::function<void(std::string)> says);
+    // As pull() does; what the steps said last is in the error's words. Where `says` answers no,
+    // the build is ended, Canceled.
+    Task<Result<void>> build(Build what, std::function<bool(std::string)> says);
+    Task<Result<void>> remove_image(std::string name);  // one that is gone is removed
 
     struct Found {
         std::string id, node, image, state;  // by its labels; "running", "exited" …
@@ -71,10 +73,11 @@ private:
     struct Went {
         std::string why;      // it failed; "": it did not
         bool broken = false;  // nobody heard the end
+        bool ended = false;   // nobody wanted to
         std::string log;
     };
-    // Hears what the engine says while it works, to its end.
-    Task<Went> follow(http::ClientResponse response, std::function<void(std::string)> says);
+    // Hears what the engine says while it works, to its end, or until `says` answers no.
+    Task<Went> follow(http::ClientResponse response, std::function<bool(std::string)> says);
     Task<Result<Answer>> ask(http::ClientRequest request);
     http::ClientRequest request(std::string method, std::string url) const;
 

@@ -13,6 +13,7 @@ namespace turnout {
 namespace {
 
 constexpr Span kLook = 50ms;
+constexpr int kTries = 6;  // of what may pass
 
 // Of a workspace alone: what its Dockerfiles copied into it is nobody else's.
 std::string tag_of(const ImageBuilds::Wanted& wanted) {
@@ -33,12 +34,13 @@ bool is_proxy(std::string_view variable) {
 
 Task<void> ImageBuilds::run(std::shared_ptr<ImageBuilds> self, std::shared_ptr<Engine> engine,
                             Engine::Build what, std::string key, std::shared_ptr<Build> build) {
-    std::function<void(std::string)> says = [build](std::string words) {
+    std::function<bool(std::string)> says = [self, build](std::string words) {
         build->words = std::move(words);
+        return build->waiters > 0 && !self->over_;
     };
     build->went = co_await engine->build(std::move(what), std::move(says));
     build->done = true;
-    if (!self->over_) self->builds_.erase(key);
+    if (!self->over_) self->builds_.erase(key);  // another one may have begun since it was ended
 }
 
 Task<Result<std::string>> ImageBuilds::built(std::shared_ptr<Engine> engine,
@@ -60,7 +62,9 @@ Task<Result<std::string>> ImageBuilds::built(std::shared_ptr<Engine> engine,
     if (!settings.builds) co_return never("the pool's settings say `builds: false`");
     if (!find_) co_return never("this server has no contexts");
 
-    const std::string key = engine->socket() + " " + tag;
+    // A larger node's build may go well where a smaller one's did not.
+    const std::string key = engine->socket() + " " + tag + " " + std::to_string(wanted.memory) +
+                            " " + std::to_string(wanted.cores);
     std::shared_ptr<Build> build;
     if (const auto found = builds_.find(key); found != builds_.end()) {
         build = found->second;
@@ -87,17 +91,30 @@ Task<Result<std::string>> ImageBuilds::built(std::shared_ptr<Engine> engine,
         start(run(self, engine, std::move(what), key, build), [] {});
     }
     const std::string begun = std::string(kBuilding) + "of environment " + name;
-    says(begun);
-    std::string told;
-    while (!build->done) {
+    ++build->waiters;
+    bool left = false;
+    while (!build->done && !left) {
+        // Again and again: a step may take longer than a node has time to start.
+        says(build->words.empty() ? begun : begun + ": " + build->words);
         co_await loop_.sleep(kLook);
-        if (waits_no_more()) co_return ended;
-        if (build->words != std::exchange(told, build->words)) says(begun + ": " + told);
+        left = waits_no_more();
     }
+    --build->waiters;
+    if (left) co_return ended;
     if (!build->went) {
-        if (build->went.error().code == Code::InvalidArgument)
-            co_return never(build->went.error().message);
-        co_return Failure(build->went.error());
+        const Error& why = build->went.error();
+        if (why.code == Code::InvalidArgument) co_return never(why.message);
+        if (why.code != Code::Canceled && ++failed_[key] >= kTries) {
+            failed_.erase(key);
+            co_return never("tried " + std::to_string(kTries) + " times: " + why.message);
+        }
+        co_return fail(Code::Unavailable, why.reason, why.message);
+    }
+    failed_.erase(key);
+    // What was sent is what was asked for, if that is what is still there.
+    if (const Result<ImageContext> same = find_(wanted.workspace, wanted.image); !same) {
+        TURNOUT_CO_TRY_VOID(co_await engine->remove_image(tag));
+        co_return never(same.error().message);
     }
     there = co_await engine->image(tag);
     if (!there) co_return Failure(there.error());

@@ -35,8 +35,9 @@ public:
         std::string instance;  // label of what this server made
         std::int64_t memory = 0, cores = 0;
     };
-    // The image's id, when the engine has it; a build goes on without those who wait no more.
-    // `says`: how far it is. Errors have the reason kImageNotThere where it can never be had.
+    // The image's id, when the engine has it. A build ends with the last who waits for it, as soon
+    // as its step says something. `says`: how far it is. Errors have the reason kImageNotThere
+    // where it can never be had.
     Task<Result<std::string>> built(std::shared_ptr<Engine> engine, ContainerSettings settings,
                                     Wanted wanted, std::function<void(std::string)> says,
                                     std::function<bool()> waits_no_more);
@@ -45,6 +46,7 @@ public:
 private:
     struct Build {
         bool done = false;
+        int waiters = 0;
         Result<void> went;
         std::string words;  // how far it is
     };
@@ -53,7 +55,8 @@ private:
 
     AsioLoop& loop_;
     const FindImageContext find_;
-    std::map<std::string, std::shared_ptr<Build>> builds_;  // that go on, by engine and image
+    std::map<std::string, std::shared_ptr<Build>> builds_;  // that go on, by what is built how
+    std::map<std::string, int> failed_;  // how often one after the other, of what may pass
     bool over_ = false;
 };
 

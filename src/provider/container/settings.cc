@@ -81,7 +81,7 @@ const resources::Description& container_settings() {
                 {.yaml = "pids",
                  .rest = "",
                  .kind = Kind::Whole,
-                 .help = "Processes and threads of one; 4096 if absent.",
+                 .help = "Processes and threads of one; 8192 if absent.",
                  .least = 64,
                  .most = 4'000'000},
                 {.yaml = "python",

@@ -18,7 +18,7 @@ struct ContainerSettings {
     Pull pull = Pull::Missing;
     std::string network;            // "": the engine's usual one
     std::uint32_t user = 1000;      // uid and gid of all that runs in it
-    std::int64_t processes = 4096;  // at a time, threads too
+    std::int64_t processes = 8192;  // at a time, threads too
     bool builds = true;             // images from Dockerfiles
     std::string python;             // interpreter of jobs without an environment
     std::vector<std::pair<std::string, std::string>> variables;

@@ -98,6 +98,22 @@ std::string ExecFrames::take_output() {
 
 // ---- a pull, or a build ----
 
+bool is_passing_failure(std::string_view why) {
+    const std::string lower = to_lower(why);
+    const auto says = [&](std::string_view word) { return lower.find(word) != std::string::npos; };
+    // Docker's words, BuildKit's, Podman's.
+    if (says("returned a non-zero code") || says("did not complete successfully") ||
+        says("while running runtime") || says("error building at step"))
+        return false;
+    for (const std::string_view word :
+         {"timeout", "timed out", "connection refused", "connection reset", "temporary failure",
+          "no route to host", "no such host", "server misbehaving", "unexpected eof",
+          "toomanyrequests", "too many requests", "internal server error", "bad gateway",
+          "service unavailable"})
+        if (says(word)) return true;
+    return false;
+}
+
 std::string plain_log(std::string_view text) {
     std::string plain;
     for (std::size_t i = 0; i < text.size(); ++i) {

@@ -45,6 +45,10 @@ private:
     int stream_ = 0;
 };
 
+// Whether a build that failed so may go well another time: what could not be reached may be reached
+// later, a step that failed fails again, whatever words its command has.
+bool is_passing_failure(std::string_view why);
+
 // A program's words for a page: without what colours them or moves a cursor.
 std::string plain_log(std::string_view text);
 

@@ -107,6 +107,23 @@ TEST(EngineProgress, OfABuildItKnowsTheStepAndTheEndOfTheLog) {
     EXPECT_TRUE(progress.log().ends_with("0123456789\n"));
 }
 
+TEST(EngineProgress, AStepThatFailedFailsAgainWhateverItsCommandSays) {
+    for (const char* const passing :
+         {"Get \"https://127.0.0.1:5000/v2/\": dial tcp 127.0.0.1:5000: connect: connection "
+          "refused",
+          "toomanyrequests: You have reached your pull rate limit",
+          "dial tcp: lookup registry.example on 10.0.0.1:53: no such host",
+          "received unexpected HTTP status: 503 Service Unavailable"})
+        EXPECT_TRUE(is_passing_failure(passing)) << passing;
+    for (const char* const final :
+         {"The command '/bin/sh -c pip install --default-timeout=100 nosuch' returned a non-zero "
+          "code: 1",
+          "dockerfile parse error line 1: unknown instruction: FORM",
+          "manifest for small:9 not found: manifest unknown",
+          "COPY failed: file not found in build context"})
+        EXPECT_FALSE(is_passing_failure(final)) << final;
+}
+
 TEST(EngineProgress, WordsOfAProgramAreMadePlain) {
     EXPECT_EQ(plain_log("\x1b[91mred\x1b[0m\n\ta\rb\x07"), "red\n\tab");
     EXPECT_EQ(plain_log("\x1b["), "");

@@ -307,6 +307,9 @@ Task<Result<KubeCluster::Answer>> KubeCluster::ask(std::shared_ptr<KubeCluster> 
                                                    std::string doing, std::string method,
                                                    std::string path, std::string body,
                                                    bool upgrade) {
+    const auto is_old = [&self](const Session& session) {
+        return self->clock_.since_boot() - session.since > kReadAgain;
+    };
     for (int i = 0;; ++i) {
         TURNOUT_CO_TRY(const SessionPtr with, co_await session(self, i > 0));
         http::ClientRequest request;
@@ -331,6 +334,8 @@ Task<Result<KubeCluster::Answer>> KubeCluster::ask(std::shared_ptr<KubeCluster> 
         }
         const std::shared_ptr<http::Client> client = with->client;
         Result<http::ClientResponse> response = co_await client->send(std::move(request));
+        if (!response && i == 0 && is_old(*with) && response.error().code != Code::Ambiguous)
+            continue;  // its address, or whom it trusts, may have changed in the file
         if (!response) {
             const bool perhaps = response.error().code == Code::Ambiguous;
             co_return fail(perhaps ? Code::Ambiguous : Code::Unavailable, "KubernetesAway",
@@ -351,7 +356,7 @@ Task<Result<KubeCluster::Answer>> KubeCluster::ask(std::shared_ptr<KubeCluster> 
             answer.body = std::move(*all);
         }
         // Tokens are renewed in the file: what was read before may be over.
-        if (answer.status == 401 && i == 0) continue;
+        if (i == 0 && (answer.status == 401 || (answer.status == 403 && is_old(*with)))) continue;
         if (answer.status >= 300)
             co_return Failure(refused_by_api(doing, answer.status, answer.body));
         co_return answer;

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "io/apart.h"
 #include "io/posix/files.h"
+#include "provider/container/settings.h"
 #include "provider/kubernetes/state.h"
 
 namespace turnout {
@@ -58,15 +59,30 @@ Task<Result<void>> KubernetesProvider::State::begin(std::shared_ptr<State> self,
                                                     NodeRequest request) {
     const NodeId id = request.id;
     const KubernetesSettings settings = read_kubernetes_settings(request.settings);
-    PlacePtr place = self->places.at(id);
+    // An image is a job's word: what no engine could be asked for ends those that want it.
+    if (!request.image.empty() && !fits_as_image(request.image))
+        co_return fail(
+            Code::InvalidArgument, kImageNotThere,
+            "expected the name of an image, such as python:3.11, found " + shown(request.image),
+            request.image);
+    if (request.cores <= 0 && settings.find(request.size) == nullptr)
+        co_return fail(Code::InvalidArgument, "NoInstanceType",
+                       "pool '" + request.pool + "' has no instance type " + shown(request.size) +
+                           " any more: say it in pools.yaml, or attach the pool with another one",
+                       request.size);
+    const auto known = self->places.find(id);
+    if (known == self->places.end()) co_return self->ended();
+    PlacePtr place = known->second;
     const KnownPtr cluster = place->cluster;
     const Result<std::vector<PodSeen>> pods = co_await look(self, cluster);
     if (self->unwanted(id)) co_return self->ended();
     if (place->ending) co_return Result<void>();  // its pod is over, and that is told
     if (!pods) {
-        if (place->made) self->keep_watch(cluster);  // it is somewhere: Kubernetes will tell
-        if (place->made) co_return Result<void>();
-        co_return Failure(pods.error());
+        // An earlier server asked for it, or this one: it may run, and Kubernetes will tell.
+        if (!place->made && request.handle.is_null()) co_return Failure(pods.error());
+        place->made = true;
+        self->keep_watch(cluster);
+        co_return Result<void>();
     }
     for (const PodSeen& one : *pods) {
         if (one.node != id || one.image != request.image) continue;
@@ -216,7 +232,7 @@ Task<void> KubernetesProvider::State::equip(std::shared_ptr<State> self, NodeId 
                            "the agent cannot be put into pod " + place->seen.name + ": " +
                                done.error().message);
         co_await self->loop.sleep(pause);
-        pause = place->seen.runs ? kFirstEquip : std::min(kLastEquip, pause * 2);
+        pause = std::min(kLastEquip, pause * 2);
     }
     place->begins = false;
 }

@@ -52,7 +52,7 @@ struct KubernetesProvider::State : std::enable_shared_from_this<KubernetesProvid
         std::string said;         // what it waits for, as it was told last, and when
         Span said_at{};
         std::optional<Span> trouble_since, starts_since;
-        bool begins = false, relaying = false;
+        bool begins = false, relaying = false, asks_news = false;
         bool empty = false;                 // it is to end, and no agent was begun in it
         bool ending = false, gone = false;  // its pod is over; and all of it is
         std::shared_ptr<link::Bridge> bridge;

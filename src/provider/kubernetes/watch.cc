@@ -123,7 +123,7 @@ void KubernetesProvider::State::take_in_start(const NodeId& node, const PlacePtr
     const std::string words = trouble_in_words(pod, image_of(*place));
     if (words.empty()) {
         // Its image is pulled, or its volumes are made: that has no state of its own.
-        if (now - *place->starts_since > kSlowStart)
+        if (now - *place->starts_since > kSlowStart && !std::exchange(place->asks_news, true))
             start(say_news(shared_from_this(), node, place), [] {});
         return;
     }
@@ -143,6 +143,7 @@ void KubernetesProvider::State::take_in_start(const NodeId& node, const PlacePtr
 Task<void> KubernetesProvider::State::say_news(std::shared_ptr<State> self, NodeId node,
                                                PlacePtr place) {
     const std::string news = co_await place->cluster->api->news_of(place->seen.name);
+    place->asks_news = false;
     if (!self->is_now(node, place) || place->ending || place->seen.runs || news.empty()) co_return;
     // In the words that say that it takes its time: an image of many gigabytes.
     if (news.starts_with("Pulling image"))

@@ -24,10 +24,10 @@ constexpr std::size_t kLongestSaid = 400;
 constexpr int kGraceSeconds = 5;
 
 // A registry's no is a no; one that is away may come back.
-constexpr std::array<std::string_view, 12> kNoSuchImage = {
+constexpr std::array<std::string_view, 11> kNoSuchImage = {
     "not found",       "manifest unknown",  "denied",         "unauthorized",
     "no basic auth",   "invalid reference", "does not exist", "no matching manifest",
-    "repository name", "no such image",     "403 forbidden",  "401"};
+    "repository name", "no such image",     "403 forbidden"};
 
 // One label's value: a node's id has a '/' and may be longer than that.
 std::string hash_of_node(std::string_view instance, const NodeId& node) {
@@ -47,7 +47,8 @@ std::optional<PodSeen> read_pod(const Json& pod, std::string_view instance) {
     PodSeen one;
     one.name = about.at("name").as_string();
     one.node = about.at("annotations").at(kNode).as_string();
-    if (!fits_as_object_name(one.name) || !fits_as_node(one.node)) return std::nullopt;
+    // Others may make pods there, and what a label says is theirs to say.
+    if (!fits_as_node(one.node) || one.name != pod_name(instance, one.node)) return std::nullopt;
     one.image = about.at("annotations").at(kImage).as_string();
     one.deleting = about.at("deletionTimestamp").is_string();
     if (const std::string where = pod.at("spec").at("nodeName").as_string();

@@ -15,7 +15,7 @@ namespace {
 constexpr const char* kPodNode = "0123456789ab/cpu-Large/node-1";
 
 Json pod_of(Json status, bool deleting = false) {
-    Json about = Json::object({{"name", "turnout-cpu-node-1-0123"},
+    Json about = Json::object({{"name", pod_name("abc", kPodNode)},
                                {"labels", Json::object({{"turnout.server", "abc"}})},
                                {"annotations", Json::object({{"turnout.node", kPodNode},
                                                              {"turnout.image", "debian:12"}})}});
@@ -55,8 +55,11 @@ TEST(KubernetesPods, TellOfOursAndLeaveOutAllOthers) {
     odd["metadata"]["annotations"].set("turnout.node", "../../etc");
     Json path = pod_of(Json::object({{"phase", "Running"}}));
     path["metadata"].set("name", "a/../b");
+    // Somebody else's, which says that it is a node's.
+    Json foreign = pod_of(Json::object({{"phase", "Running"}}));
+    foreign["metadata"].set("name", "a");
     const auto page = parse_pods(
-        list_of({other, odd, path, Json::object(),
+        list_of({other, odd, path, foreign, Json::object(),
                  pod_of(container_status("running", Json::object({{"startedAt", "now"}})))}),
         "abc");
     ASSERT_TRUE(page) << page.error().message;
@@ -107,7 +110,7 @@ TEST(KubernetesWords, AWaitIsToldInTheSchedulersWords) {
     const std::string words = waits_in_words(pod);
     EXPECT_TRUE(words.starts_with(kWaiting)) << words;
     EXPECT_NE(words.find("Insufficient cpu"), std::string::npos) << words;
-    EXPECT_NE(words.find("turnout-cpu-node-1-0123"), std::string::npos) << words;
+    EXPECT_NE(words.find(pod_name("abc", kPodNode)), std::string::npos) << words;
     EXPECT_EQ(waits_in_words(seen(Json::object({{"phase", "Pending"}}))), "");
 }
 
@@ -124,6 +127,9 @@ TEST(KubernetesWords, AnImageThatIsNotThereIsToldFromARegistryThatIsAway) {
     EXPECT_EQ(image_trouble(waits("ErrImagePull", "dial tcp: connection refused")),
               ImageTrouble::Perhaps);
     EXPECT_EQ(image_trouble(waits("ImagePullBackOff", "Back-off pulling image \"x\"")),
+              ImageTrouble::Perhaps);
+    // A number in the image's name is nobody's no.
+    EXPECT_EQ(image_trouble(waits("ImagePullBackOff", "Back-off pulling image \"x:20240115\"")),
               ImageTrouble::Perhaps);
     EXPECT_EQ(image_trouble(waits("InvalidImageName", "bad")), ImageTrouble::Never);
     EXPECT_EQ(image_trouble(waits("ErrImageNeverPull", "no")), ImageTrouble::Never);
@@ -147,11 +153,12 @@ TEST(KubernetesWords, WhatEndedSaysWhy) {
     const auto why = [](Json status, bool deleting = false) {
         return ended_in_words(seen(std::move(status), deleting));
     };
-    EXPECT_EQ(why(Json::object({{"phase", "Failed"},
-                                {"reason", "Evicted"},
-                                {"message", "The node was low on resource: memory."}})),
-              "the node's pod turnout-cpu-node-1-0123 on m1 is over: Kubernetes evicted it "
-              "(Evicted: The node was low on resource: memory.)");
+    EXPECT_EQ(
+        why(Json::object({{"phase", "Failed"},
+                          {"reason", "Evicted"},
+                          {"message", "The node was low on resource: memory."}})),
+        "the node's pod turnout-cpu-large-node-1-41c4f24587 on m1 is over: Kubernetes evicted it "
+        "(Evicted: The node was low on resource: memory.)");
     EXPECT_NE(why(container_status("terminated",
                                    Json::object({{"reason", "OOMKilled"}, {"exitCode", 137}})))
                   .find("more memory than it may (OOMKilled)"),

@@ -116,9 +116,8 @@ Task<Json> SlurmProvider::check(Json settings) {
     };
     const Result<std::uint64_t> space = co_await apart(state->loop, std::move(space_in));
     if (!space)
-        co_return answer(false, "the folder " + pool.folder +
-                                    ", which the server and the compute nodes have to share, is "
-                                    "not there, or not for this user");
+        co_return answer(false, "the folder that the server and the compute nodes have to share: " +
+                                    space.error().message);
     one.set("freeBytes", static_cast<std::int64_t>(*space));
     const auto known = state->clusters.find(pool.config);
     if (known != state->clusters.end()) {
