@@ -474,31 +474,36 @@ def context(tmp_path):
     return tmp_path / "docker"
 
 
+@pytest.fixture(scope="module")
+def builder(boxes):
+    return boxes.cluster("builder")
+
+
 def built(boxes):
     return boxes.docker("image", "ls", "-q", "--filter", f"label=turnout.server={boxes.instance}").split()
 
 
-def test_an_environment_is_built_from_its_dockerfile_once(boxes, cpu, sdk, context, tmp_path):
+def test_an_environment_is_built_from_its_dockerfile_once(boxes, builder, sdk, context, tmp_path):
     from azure.ai.ml.entities import BuildContext, Environment
 
     text = "python3 /opt/tool.py; cat /opt/said; echo $FROM_DOCKERFILE; id -u"
     registered = sdk.environments.create_or_update(Environment(name="from-dockerfile", build=BuildContext(path=str(context))))
     before = set(built(boxes))
-    first = submit(sdk, text, environment=f"{registered.name}:{registered.version}")
+    first = submit(sdk, text, builder, environment=f"{registered.name}:{registered.version}")
     assert wait_for(sdk, first.name, 240).status == "Completed", boxes.server.turnout("job", "show", "-n", first.name).stdout
     log = log_of(sdk, first.name, tmp_path)
     assert "the tool of the image\nbuilt at build time\nyes\n1000\n" in log, log
     made = set(built(boxes)) - before
     assert len(made) == 1
-    events = boxes.server.turnout("events", "--compute", "cpu").stdout
-    assert "building image of environment from-dockerfile:" in events, events
+    events = boxes.server.turnout("events", "--compute", builder).stdout
+    assert f"building image of environment {registered.name}:{registered.version}" in events, events
     # The same files again, in the job itself: what was built is there.
-    again = submit(sdk, text, environment=Environment(build=BuildContext(path=str(context))))
+    again = submit(sdk, text, builder, environment=Environment(build=BuildContext(path=str(context))))
     assert wait_for(sdk, again.name, 240).status == "Completed"
     assert set(built(boxes)) - before == made
     # Another file, another image.
     (context / "tool.py").write_text("print('another tool')\n")
-    other = submit(sdk, text, environment=Environment(build=BuildContext(path=str(context))))
+    other = submit(sdk, text, builder, environment=Environment(build=BuildContext(path=str(context))))
     assert wait_for(sdk, other.name, 240).status == "Completed"
     assert "another tool" in log_of(sdk, other.name, tmp_path)
     assert len(set(built(boxes)) - before) == 2
@@ -514,17 +519,17 @@ def test_a_dockerfile_by_the_command_line_and_in_a_container_of_its_own(boxes, c
     assert "the tool of the image" in done.stdout, done.stdout + done.stderr
 
 
-def test_a_dockerfile_that_fails_ends_the_job_with_what_its_step_said(boxes, cpu, sdk, context):
+def test_a_dockerfile_that_fails_ends_the_job_with_what_its_step_said(boxes, builder, sdk, context):
     from azure.ai.ml.entities import BuildContext, Environment
 
     (context / "Dockerfile").write_text(f"FROM {BASE}\nRUN echo a word of the step; exit 7\n")
-    job = submit(sdk, "true", environment=Environment(build=BuildContext(path=str(context))))
+    job = submit(sdk, "true", builder, environment=Environment(build=BuildContext(path=str(context))))
     assert wait_for(sdk, job.name, 240).status == "Failed"
     shown = boxes.server.turnout("job", "show", "-n", job.name).stdout
     assert "cannot be built" in shown and "returned a non-zero code: 7" in shown and "a word of the step" in shown, shown
     assert json.loads(boxes.server.turnout("job", "show", "-n", job.name, "-o", "json").stdout)["cause"] == "environment", shown
     (context / "Dockerfile").write_text("FORM x\n")
-    job = submit(sdk, "true", environment=Environment(build=BuildContext(path=str(context))))
+    job = submit(sdk, "true", builder, environment=Environment(build=BuildContext(path=str(context))))
     assert wait_for(sdk, job.name, 240).status == "Failed"
     assert "FORM" in boxes.server.turnout("job", "show", "-n", job.name).stdout
 
