@@ -82,6 +82,10 @@ public:
     virtual Task<Result<void>> forget(access::Scope gone) = 0;
     // `oid` in tokens: a GUID made of the name.
     virtual std::string object_id(const Principal& principal) const = 0;
+    // Whose that is; nothing: nobody's.
+    virtual Result<std::optional<std::string>> user_with_object_id(std::string_view /*id*/) {
+        return std::optional<std::string>();
+    }
     // By what a signed link names on whose rights it rests: a user with the token that was used, or
     // a run. Part of what is signed.
     virtual std::string holder(const Principal& principal) const = 0;
@@ -108,6 +112,8 @@ struct ServerInfo {
     std::string version;
     std::string tls_origin;    // "https://127.0.0.1:8443": fallback when a request has no Host
     std::string plain_origin;  // "http://127.0.0.1:8080": only loopback peers are told of it
+    // Where programs of users are served, such as notebooks: ports of the same host.
+    std::string programs_tls_port, programs_plain_port;
     std::string data_folder;
     std::string fault;  // what is wrong with the server itself, for people; "" = nothing
     // This machine, which carries the nodes of all pools yet.
@@ -300,6 +306,8 @@ void add_upkeep_routes(Router& router,
 void resume_removals(Services& services);
 // Machines whose check an earlier life of the server began.
 void resume_attachments(Services& services);
+// What an earlier life of the server began with compute instances.
+void resume_instances(Services& services);
 // Applies the retention (api/upkeep/retention.h) every hour, from some minutes after the start on.
 void keep_retention(Services& services);
 

@@ -141,6 +141,8 @@ public:
         Span client_pause = 2ms;
         // The bearer token of an attempt; put into its lease on the way out, never stored.
         std::function<Secret(const agent_protocol::AttemptId&)> run_token = {};
+        // What a service's task knows the server by (protocol/secret_reference.h).
+        std::function<Secret(const agent_protocol::AttemptId&)> service_key = {};
         // Secrets of that workspace, by name; put into the lease of a task that names them, never
         // stored. NotFound: one is not there any more.
         std::function<Result<std::vector<agent_protocol::SecretValue>>(
@@ -216,7 +218,8 @@ public:
         ReplicaCounts counts;
         struct OfReplica {
             Replica replica;
-            std::string job;     // its name
+            std::string job;  // its name
+            int attempt = 0;
             std::string node;    // "" while it waits
             int port = 0;        // on that node; 0: not known yet
             std::string detail;  // what it does just now, or why it is not ready

@@ -391,6 +391,7 @@ Control::ServiceView Services::view(const ServiceState& state) const {
         one.job = replica.job->name();
         if (replica.job->state.placed()) {
             const JobAttempt& attempt = replica.job->state.attempts.back();
+            one.attempt = attempt.number;
             one.node = attempt.nodes().front();
             one.port = state.service.spec.port != 0 ? state.service.spec.port : attempt.master_port;
             one.detail = attempt.detail;

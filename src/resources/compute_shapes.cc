@@ -97,6 +97,21 @@ Special ssh_access_shape() {
             }};
 }
 
+Special instance_ssh_access_shape() {
+    return {.shape = "true or false",
+            .check = [](Reading& reading, const std::string& pointer,
+                        const Json& value) { (void)reading.expect_flag(pointer, value); },
+            .to_rest =
+                [](const YamlDocument&, const std::string&, const Json&, const Scope&, Json& rest) {
+                    set_path(rest, "properties.properties.sshSettings.sshPublicAccess", "Disabled");
+                },
+            .from_rest = [](const Json& rest) -> Json {
+                const Json& access =
+                    at_path(rest, "properties.properties.sshSettings.sshPublicAccess");
+                return access.as_view() == "Disabled" ? Json(false) : Json();
+            }};
+}
+
 Special machine_password_shape() {
     return {.shape = "text",
             .check = [](Reading& reading, const std::string& pointer,
@@ -131,6 +146,31 @@ Special machine_key_shape() {
         .to_rest = [](const YamlDocument&, const std::string&, const Json& value, const Scope&,
                       Json& rest) { set_path(rest, "administratorAccount.privateKeyData", value); },
         .from_rest = [](const Json&) -> Json { return {}; }};
+}
+
+Special idle_minutes_shape() {
+    return {.shape = "whole number",
+            .check =
+                [](Reading& reading, const std::string& pointer, const Json& value) {
+                    if (!reading.expect_whole(pointer, value)) return;
+                    if (value.as_int() < 15 || value.as_int() > 3 * 24 * 60)
+                        reading.refuse(pointer,
+                                       "expected 15 to 4320 minutes, found " + value.dump());
+                },
+            .to_rest =
+                [](const YamlDocument&, const std::string&, const Json& value, const Scope&,
+                   Json& rest) {
+                    set_path(rest, "properties.properties.idleTimeBeforeShutdown",
+                             "PT" + value.dump() + "M");
+                },
+            .from_rest = [](const Json& rest) -> Json {
+                const std::string_view text =
+                    at_path(rest, "properties.properties.idleTimeBeforeShutdown").as_view();
+                if (!text.starts_with("PT") || !text.ends_with("M")) return {};
+                if (const auto number = parse_whole_number(text.substr(2, text.size() - 3)))
+                    return *number;
+                return {};
+            }};
 }
 
 Special credentials_shape() {

@@ -16,6 +16,7 @@ const Description& pipeline_job();
 const Description& aml_compute();
 const Description& virtual_machine();
 const Description& kubernetes_compute();
+const Description& compute_instance();
 const Description& environment();
 const Description& data_asset();
 const Description& model_asset();
