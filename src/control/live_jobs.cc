@@ -361,7 +361,8 @@ schedule::Demand LiveJobs::demand_of(const JobEntry& job) const {
     demand.sharer = job.sharer;
     demand.account = sharer_of_.at(job.sharer).account;
     demand.order = job.handle;
-    demand.alone = job.stays || job.compute->compute.instances;
+    // A compute instance has room for what stays up there and for a job beside it.
+    demand.alone = (job.stays && !job.compute->compute.personal) || job.compute->compute.instances;
     demand.lasts = std::chrono::seconds(job.lasts);
     return demand;
 }

@@ -55,6 +55,7 @@ printf '%s\n' "$AZUREML_CI_WORKSPACE" > "$home/.azureml/config.json"
 export HOME="$home" JUPYTER_CONFIG_DIR="$home/.jupyter" JUPYTER_DATA_DIR="$home/.jupyter/share"
 export JUPYTER_RUNTIME_DIR="$TMPDIR/jupyter" IPYTHONDIR="$home/.ipython" SHELL="${SHELL:-/bin/bash}"
 cd "$home"
+unset MLFLOW_RUN_ID MLFLOW_EXPERIMENT_ID
 exec jupyter lab --no-browser --allow-root --ServerApp.ip=127.0.0.1 --ServerApp.port=$AZUREML_SERVICE_PORT --ServerApp.port_retries=0 --ServerApp.base_url="$AZUREML_CI_PATH" --ServerApp.root_dir="$home" --ServerApp.allow_remote_access=True --ServerApp.trust_xheaders=True --ServerApp.quit_button=False --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 )";
 
