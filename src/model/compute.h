@@ -143,6 +143,7 @@ struct Node {
     std::optional<double> price;
     std::string job;         // live only: the job whose attempt it has, "" if none
     int attempt = 0;         // live only
+    int attempts = 0;        // live only: that it has, those that wait there too
     int backlog = 0;         // live only: attempts that wait there for their turn
     bool connected = false;  // live only
     bool gives_way = false;  // live only: its job was told to leave it to another

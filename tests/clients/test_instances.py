@@ -144,7 +144,7 @@ def test_the_tutorials_instance(lab):
     ml_client = client_for(lab)
     instance = ml_client.compute.get(NAME)
     assert (instance.type, instance.size, instance.state) == ("computeinstance", "STANDARD_DS3_v2", "Running")
-    assert {one["display_name"] for one in instance.services} == {"Jupyter", "Jupyter Lab"}
+    assert {one["displayName"] for one in instance.services} == {"Jupyter", "Jupyter Lab"}
     assert [one.name for one in ml_client.compute.list()] == [NAME]
     assert "computeinstance" in lab.turnout("compute", "list").stdout
 

@@ -352,7 +352,7 @@ std::string_view state_of_personal(const Services& services, const Compute& comp
     if (!instance.on) return view && view->counts.present > 0 ? "Stopping" : "Stopped";
     if (view && view->counts.ready > 0 && view->counts.old == 0) {
         for (const Node& node : services.control.nodes_of(compute.workspace, compute.name))
-            if (node.backlog + (node.job.empty() ? 0 : 1) >= kAtATime) return "JobRunning";
+            if (node.attempts >= kAtATime) return "JobRunning";
         return "Running";
     }
     if (instance.last.status == Operation::Status::Failed)
