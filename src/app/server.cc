@@ -29,6 +29,7 @@
 #include "api/login/logins.h"
 #include "api/people/people_routes.h"
 #include "api/people/token_routes.h"
+#include "api/schedules/schedules.h"
 #include "api/upkeep/stored_use.h"
 #include "app/address.h"
 #include "app/announcement.h"
@@ -44,6 +45,7 @@
 #include "app/pools.h"
 #include "app/space.h"
 #include "app/storage_watch.h"
+#include "app/time_zones.h"
 #include "app/user_ways.h"
 #include "app/version.h"
 #include "blob/blobs.h"
@@ -119,6 +121,7 @@ private:
     std::unique_ptr<fetch::Fetcher> fetcher_;
     std::unique_ptr<ServerSpace> space_;
     std::unique_ptr<api::Services> services_;
+    std::unique_ptr<api::Schedules> schedules_;
     std::unique_ptr<StorageWatch> storage_;
     std::unique_ptr<api::Channels> channels_;
     std::unique_ptr<api::Gateway> gateway_;
@@ -166,6 +169,7 @@ Result<void> Server::run() {
     api::resume_instances(*services_);
     api::keep_instances(*services_);
     api::keep_retention(*services_);
+    TURNOUT_TRY(schedules_->begin());
     api::keep_stored_use(*services_);
     space_->keep_below(options_.cache_limit);
     loop_.after(1s, [this] { storage_->verify(); });
@@ -463,6 +467,8 @@ void Server::add_routes() {
     api::add_audit_routes(router_, *services_);
     services_->vault = vault_.get();
     api::add_secret_routes(router_, *services_, *vault_);
+    schedules_ = std::make_unique<api::Schedules>(*services_, machine_time_zones());
+    api::add_schedule_routes(router_, *services_, *schedules_);
     services_->machines_of = [this](const Pool& pool) { return pools_->machines_of(pool); };
     pools_->add_routes(router_, *services_, [this] { return announcement_->say(); });
     operator_routes_ = std::make_unique<OperatorRoutes>(loop_, *control_, *pools_,

@@ -17,6 +17,7 @@ std::vector<const Description*> all_descriptions() {
         &virtual_machine(), &kubernetes_compute(), &compute_instance()};
     for (const DocumentKind& kind : document_kinds())
         if (kind.description != nullptr) all.push_back(&kind.description());
+    all.push_back(&schedule());
     all.push_back(&workspace());
     return all;
 }

@@ -22,6 +22,7 @@ const Description& data_asset();
 const Description& model_asset();
 const Description& command_component();
 const Description& blob_datastore();
+const Description& schedule();
 const Description& workspace();
 std::vector<const Description*> all_descriptions();
 
