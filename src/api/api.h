@@ -41,6 +41,8 @@ class Vault;
 namespace turnout::api {
 
 class Audit;
+class Gateway;
+class Inference;
 class StoredUse;
 struct Route;
 
@@ -141,6 +143,8 @@ struct Services {
     Lru<Registered> registered{16};  // by workspace
     access::Guard* guard = nullptr;  // null: nobody is slowed down
     StoredUse* stored = nullptr;     // null: what is stored is not counted
+    Gateway* gateway = nullptr;      // null: no task is reached from outside
+    Inference* inference = nullptr;  // null: this server has no endpoints
     Turns removals;                  // of jobs, by "{wsid}/{job}": one at a time removes one
     // A machine that is to be attached, as its provider will reach it; and what was found there:
     // {reachable, message, hostKey, os, system, cores, memoryBytes, gpus, python, …}.

@@ -22,6 +22,7 @@
 #include "api/audit/audit.h"
 #include "api/audit/of_call.h"
 #include "api/authority.h"
+#include "api/inference/inference.h"
 #include "api/login/logins.h"
 #include "api/people/people_routes.h"
 #include "api/people/token_routes.h"
@@ -114,6 +115,7 @@ private:
     std::unique_ptr<fetch::Fetcher> fetcher_;
     std::unique_ptr<ServerSpace> space_;
     std::unique_ptr<api::Services> services_;
+    std::unique_ptr<api::Inference> inference_;
     std::unique_ptr<StorageWatch> storage_;
     std::unique_ptr<OperatorRoutes> operator_routes_;
     std::unique_ptr<api::Logins> logins_;
@@ -155,6 +157,7 @@ Result<void> Server::run() {
     });
     api::resume_removals(*services_);
     api::resume_attachments(*services_);
+    inference_->resume();
     api::keep_retention(*services_);
     api::keep_stored_use(*services_);
     space_->keep_below(options_.cache_limit);
@@ -441,6 +444,10 @@ void Server::add_routes() {
     api::add_audit_routes(router_, *services_);
     services_->vault = vault_.get();
     api::add_secret_routes(router_, *services_, *vault_);
+    inference_ = std::make_unique<api::Inference>(*services_, *vault_);
+    services_->inference = inference_.get();
+    api::add_endpoint_routes(router_, *services_);
+    api::add_scoring_routes(router_, *services_);
     services_->machines_of = [this](const Pool& pool) { return pools_->machines_of(pool); };
     pools_->add_routes(router_, *services_, [this] { return announcement_->say(); });
     operator_routes_ = std::make_unique<OperatorRoutes>(loop_, *control_, *pools_,

@@ -392,6 +392,7 @@ Control::ServiceView Services::view(const ServiceState& state) const {
         if (replica.job->state.placed()) {
             const JobAttempt& attempt = replica.job->state.attempts.back();
             one.node = attempt.nodes().front();
+            one.attempt = attempt.number;
             one.port = state.service.spec.port != 0 ? state.service.spec.port : attempt.master_port;
             one.detail = attempt.detail;
         }
