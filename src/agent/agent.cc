@@ -11,6 +11,7 @@
 #include <map>
 
 #include "agent/azure.h"
+#include "agent/channels.h"
 #include "agent/environments.h"
 #include "agent/facts.h"
 #include "agent/inputs.h"
@@ -114,6 +115,9 @@ struct Agent::State : std::enable_shared_from_this<State> {
     void carry_out(effect::Abort& effect);
     void carry_out(effect::Forget& effect);
     void carry_out(effect::ProbePort& effect);
+    void carry_out(effect::OpenChannel& effect) {
+        start(open_channel(loop, server, settings.token, std::move(effect)), [] {});
+    }
     void carry_out(effect::SetFence& effect) { supervisor->fence(effect.deadline); }
     void carry_out(effect::Quit& effect);
 

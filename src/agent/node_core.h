@@ -147,6 +147,12 @@ struct ProbePort {  // ask that port of this machine; probed, always
     int port = 0;
     agent_protocol::Probe probe;
 };
+// A connection to that port for the server (agent/channels.h); 0: there is none, since `why`.
+struct OpenChannel {
+    std::string channel;
+    int port = 0;
+    std::string why;
+};
 struct SetFence {  // the supervisor kills everything at this time since boot, unless set later
                    // again
     Span deadline{};
@@ -158,7 +164,8 @@ using Effect =
     std::variant<effect::Send, effect::Record, effect::FetchSnapshot, effect::PrepareEnvironment,
                  effect::FetchInputs, effect::StartTask, effect::SignalTask, effect::SetSlots,
                  effect::AppendLog, effect::ShipLog, effect::ShipOutputs, effect::AbandonOutputs,
-                 effect::Abort, effect::Forget, effect::ProbePort, effect::SetFence, effect::Quit>;
+                 effect::Abort, effect::Forget, effect::ProbePort, effect::OpenChannel,
+                 effect::SetFence, effect::Quit>;
 
 class NodeCore {
 public:

@@ -147,5 +147,21 @@ TEST_F(NodeService, WithoutAPortItDoesNotBegin) {
               std::string::npos);
 }
 
+TEST_F(NodeService, IsReachedWhileItsCommandRunsAndNotBeforeOrAfter) {
+    const auto reach = [&](const AttemptId& id) {
+        core->from_server(Reach{id, "c-1"});
+        return all<effect::OpenChannel>().back();
+    };
+    run_service();
+    EXPECT_EQ(reach(kId).port, 20'007);
+    EXPECT_EQ(reach(kId).channel, "c-1");
+    AttemptId other = kId;
+    other.attempt += 1;
+    EXPECT_EQ(reach(other).port, 0);
+    EXPECT_NE(reach(other).why, "");
+    core->from_server(Cancel{kId, Cause::Canceled, 5s});
+    EXPECT_EQ(reach(kId).port, 0);
+}
+
 }  // namespace
 }  // namespace turnout::agent

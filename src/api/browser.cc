@@ -40,6 +40,12 @@ std::string cookie(const Call& call, std::string_view name, const Secret& value,
 
 }  // namespace
 
+bool is_own_cookie(std::string_view name) {
+    for (const std::string_view prefix : {"__Host-", "__Secure-"})
+        if (name.starts_with(prefix)) name.remove_prefix(prefix.size());
+    return name.starts_with("turnout-");
+}
+
 std::string session_cookie_of(const http::Request& request) {
     return cookie_of(request, kSession);
 }

@@ -20,6 +20,9 @@ std::string session_cookie_of(const http::Request& request);
 // can a page of plain http.
 std::string session_cookie(const Call& call, const Secret& session, Span life);
 
+// A cookie of this server, whatever it is for: programs of users neither see nor set one.
+bool is_own_cookie(std::string_view name);
+
 // Another one, for the time of a login at an identity provider, from whose page the browser comes
 // back: so, unlike a session, it is sent then.
 std::string login_cookie_of(const http::Request& request);

@@ -22,6 +22,8 @@
 #include "api/audit/audit.h"
 #include "api/audit/of_call.h"
 #include "api/authority.h"
+#include "api/gateway/channels.h"
+#include "api/gateway/gateway.h"
 #include "api/inference/inference.h"
 #include "api/login/logins.h"
 #include "api/people/people_routes.h"
@@ -84,6 +86,7 @@ private:
     Result<void> prepare_fetcher();
     Result<void> prepare_workspace();
     void add_routes();
+    Task<Result<std::unique_ptr<http::Stream>>> dial_replica(std::string authority);
     Result<void> listen();
     void keep_ticking();
 
@@ -117,6 +120,8 @@ private:
     std::unique_ptr<api::Services> services_;
     std::unique_ptr<api::Inference> inference_;
     std::unique_ptr<StorageWatch> storage_;
+    std::unique_ptr<api::Channels> channels_;
+    std::unique_ptr<api::Gateway> gateway_;
     std::unique_ptr<OperatorRoutes> operator_routes_;
     std::unique_ptr<api::Logins> logins_;
     api::Router router_;
@@ -436,6 +441,12 @@ void Server::add_routes() {
         return listeners_->tls().connect_inside(std::move(peer));
     };
     api::add_agent_routes(router_, *links_, std::move(for_nodes));
+    channels_ = std::make_unique<api::Channels>(loop_, random_, *links_);
+    channels_->add_to(router_);
+    http::ClientOptions to_replicas;
+    to_replicas.dial = [this](std::string authority) { return dial_replica(std::move(authority)); };
+    gateway_ = std::make_unique<api::Gateway>(http::make_client(loop_, std::move(to_replicas)));
+    services_->gateway = gateway_.get();
     api::add_token_routes(router_, *services_, *authority_);
     api::add_people_routes(router_, *services_, *authority_);
     logins_ =
@@ -453,6 +464,11 @@ void Server::add_routes() {
     operator_routes_ = std::make_unique<OperatorRoutes>(loop_, *control_, *pools_,
                                                         [this] { return announcement_->say(); });
     operator_routes_->add_to(router_);
+}
+
+Task<Result<std::unique_ptr<http::Stream>>> Server::dial_replica(std::string authority) {
+    TURNOUT_CO_TRY(api::ReplicaAddress address, api::address_of(authority));
+    co_return co_await channels_->open(std::move(address));
 }
 
 Result<void> Server::listen() {

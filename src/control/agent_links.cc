@@ -28,6 +28,7 @@ struct AgentLinks::Link {
     bool flushing = false;  // it will be written out in this turn of the loop
     bool closed = false;
     bool greeted = false;
+    int version = 0;     // of its hello
     int unanswered = 0;  // pings since it last said anything
     // Of the attempts that it was told of: those that it has, and those that it is to let go of.
     // What it has is said anew on each link.
@@ -130,6 +131,7 @@ Result<void> AgentLinks::take(Link& link, const ap::FrameReader::Frame& frame) {
             return invalid(why, "protocol");
         }
         link.greeted = true;
+        link.version = hello->protocol;
         control_->agent_connected(link.node, *hello);
         return {};
     }
@@ -212,6 +214,11 @@ void AgentLinks::send(const NodeId& node, const ap::ToAgent& message) {
         link->flushing = false;
         if (alive.lock()) flush(link);
     });
+}
+
+int AgentLinks::version_of(const NodeId& node) const {
+    const auto found = links_.find(node);
+    return found != links_.end() && !found->second->closed ? found->second->version : 0;
 }
 
 void AgentLinks::disconnect(const NodeId& node) {

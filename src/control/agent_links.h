@@ -32,6 +32,8 @@ public:
     void cut(const NodeId& node, Span how_long);
     const agent_protocol::Speaks& speaks() const { return speaks_; }
     bool connected(const NodeId& node) const { return links_.contains(node); }
+    // In whose words its agent has said hello; 0: it is not connected.
+    int version_of(const NodeId& node) const;
 
 private:
     struct Link;

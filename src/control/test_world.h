@@ -45,6 +45,7 @@ inline std::string text(const ap::ToAgent& message) {
         std::string operator()(const ap::EndAck& m) { return "end_ack " + text(m.id); }
         std::string operator()(const ap::Leave&) { return "leave"; }
         std::string operator()(const ap::Ping&) { return "ping"; }
+        std::string operator()(const ap::Reach& m) { return "reach " + text(m.id); }
     } say;
     return std::visit(say, message);
 }

@@ -190,6 +190,13 @@ bool fits(std::string_view frame) {
            read_length(frame.substr(4)) <= kMaxTail;
 }
 
+bool is_channel(std::string_view name) {
+    return !name.empty() && std::ranges::all_of(name, [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '-';
+    });
+}
+
 Unreadable look_at_unreadable(const FrameReader::Frame& frame) {
     Unreadable seen;
     const auto json = parse_json(frame.json);

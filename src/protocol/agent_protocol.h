@@ -177,8 +177,19 @@ struct Ping {
     std::int64_t sequence = 0;
 };
 
+// A connection to the port of that service is wanted. The node connects to it and asks the server
+// for `kChannelPath` + channel with `Upgrade: kChannelUpgrade`; from then on it carries bytes both
+// ways. Where it cannot, it asks without an upgrade for the same path, `?why=` in words.
+struct Reach {
+    AttemptId id;
+    std::string channel;
+};
+inline constexpr std::string_view kChannelPath = "/agent/v1/channels/";
+inline constexpr std::string_view kChannelUpgrade = "turnout-channel";
+bool is_channel(std::string_view name);  // letters, digits and '-': it goes into a path
+
 using ToServer = std::variant<Hello, PhaseReport, EndReport, LogChunk, Pong, Broken>;
-using ToAgent = std::variant<Welcome, Base, Lease, Cancel, LogAck, EndAck, Leave, Ping>;
+using ToAgent = std::variant<Welcome, Base, Lease, Cancel, LogAck, EndAck, Leave, Ping, Reach>;
 
 std::string encode(const ToServer& message);  // a whole frame
 std::string encode(const ToAgent& message);

@@ -95,6 +95,11 @@ TEST(AgentProtocol, MessagesToTheAgentComeBackWhole) {
     EXPECT_EQ(through_agent(LogAck{kId, "user_logs/std_log.txt", 9}).offset, 9u);
     EXPECT_EQ(through_agent(EndAck{kId}).id, kId);
     EXPECT_EQ(through_agent(Ping{3}).sequence, 3);
+    const auto reach = through_agent(Reach{kId, "a-1"});
+    EXPECT_EQ(reach.id, kId);
+    EXPECT_EQ(reach.channel, "a-1");
+    for (const char* bad : {"", "a/b", "..", "a b", "é"})
+        EXPECT_FALSE(decode_to_agent({encode(ToAgent(Reach{kId, bad})).substr(8), ""})) << bad;
     through_agent(Leave{});
 }
 

@@ -78,6 +78,8 @@ template <>
 inline constexpr std::string_view kType<Leave> = "leave";
 template <>
 inline constexpr std::string_view kType<Ping> = "ping";
+template <>
+inline constexpr std::string_view kType<Reach> = "reach";
 
 // ---- parts
 
@@ -250,6 +252,13 @@ void describe(V&, S&) {}
 template <class V, Of<Ping> S>
 void describe(V& visit, S& ping) {
     visit.number("sequence", ping.sequence);
+}
+
+template <class V, Of<Reach> S>
+void describe(V& visit, S& reach) {
+    visit.object("id", reach.id, {.required = true});
+    visit.text("channel", reach.channel, {.limit = 64, .required = true});
+    visit.check(is_channel(reach.channel), "channel", "letters, digits and '-'");
 }
 
 // ---- what a lease carries

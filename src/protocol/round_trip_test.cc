@@ -32,8 +32,10 @@ public:
         into = name == "stream" ? "logs/x" + std::to_string(random_() % 100) : some(is.limit);
         if (is.required && into.empty()) into = "1";
         if (name == "path") into = "/x" + std::to_string(random_() % 100);
+        if (name == "channel") into = "x-" + std::to_string(random_() % 100);
         // At its limit, now and then.
-        if (name != "stream" && name != "path" && is.limit < 3000 && random_() % 8 == 0)
+        if (name != "stream" && name != "path" && name != "channel" && is.limit < 3000 &&
+            random_() % 8 == 0)
             into = std::string(is.limit, 'x');
     }
     void optional_text(std::string_view, std::optional<std::string>& into) {
@@ -50,7 +52,7 @@ public:
         into = static_cast<Int>(
             random_() & static_cast<std::uint64_t>(std::numeric_limits<std::int32_t>::max()));
         if (name == "offset") into = static_cast<Int>(random_() >> 2);
-        if (name == "protocol") into = static_cast<Int>(1 + random_() % 3);
+        if (name == "protocol") into = static_cast<Int>(1 + random_() % kVersion);
         if (name == "rank") into = 0;
         if (name == "port") into = static_cast<Int>(random_() % 65536);
         if (name == "failures") into = static_cast<Int>(into / 2 + 1);

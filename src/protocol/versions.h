@@ -30,10 +30,12 @@ namespace turnout::agent_protocol {
 
 // 2: the Hello has `facts` in place of `cores` and `memory_bytes`; a task may be a service.
 // 3: a task may name secrets, and its lease brings them.
-inline constexpr int kVersion = 3;
+// 4: the server may ask for a connection to a service's port (Reach).
+inline constexpr int kVersion = 4;
 inline constexpr int kOldestVersion = 1;
 inline constexpr int kServicesSince = 2;  // an agent of an earlier one knows no services
 inline constexpr int kSecretsSince = 3;   // … and no secrets
+inline constexpr int kReachSince = 4;     // … and cannot be asked for connections
 inline constexpr std::string_view kVersionsHeader = "Turnout-Agent-Protocol";
 
 struct Speaks {

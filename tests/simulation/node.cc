@@ -371,6 +371,8 @@ void Machine::carry_out(agent::Effect effect) {
                 pump();
             },
             lives);
+    } else if (std::holds_alternative<ef::OpenChannel>(effect)) {
+        // Bytes of users: nothing of the life of a job hangs on them.
     } else if (auto* fence = std::get_if<ef::SetFence>(&effect)) {
         agent_->fence = fence->deadline;
         tell_supervisor([this, deadline = fence->deadline] {

@@ -138,6 +138,18 @@ void NodeCore::State::on(const EndAck& ack) {
     forget(ack.id);
 }
 
+void NodeCore::State::on(const Reach& reach) {
+    const auto* attempt = attempts.find(reach.id);
+    effect::OpenChannel open{reach.channel, 0, "it is not on its node"};
+    if (attempt && attempt->task && attempt->task->service) {
+        if (attempt->stage != Stage::Running || attempt->stop)
+            open.why = "it does not run";
+        else
+            open.port = service_port(*attempt->task);
+    }
+    emit(std::move(open));
+}
+
 void NodeCore::State::on(const Leave&) {
     quitting = true;
     emit(effect::Quit{});

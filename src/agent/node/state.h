@@ -113,6 +113,7 @@ struct NodeCore::State {
     void on(const EndAck& ack);
     void on(const Leave& leave);
     void on(const Ping& ping) { emit(effect::Send{Pong{ping.sequence}}); }
+    void on(const Reach& reach);
     Result<TaskSpec> task_of(const Lease& lease);
     // Ends an attempt that it was told of in words that mean nothing here.
     void refuse(const AttemptId& id, std::string why);

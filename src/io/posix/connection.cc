@@ -19,7 +19,9 @@ public:
     ConnectionStream(std::shared_ptr<Connection> connection, std::string rest,
                      std::shared_ptr<void> keep)
         : keep_(std::move(keep)), connection_(std::move(connection)), rest_(std::move(rest)) {}
-    ~ConnectionStream() override { connection_->abort(); }
+    ~ConnectionStream() override {
+        if (connection_) connection_->abort();
+    }
 
     Task<Result<std::string>> read() override {
         if (!rest_.empty()) co_return std::exchange(rest_, {});
@@ -34,8 +36,21 @@ public:
         co_return written;
     }
     void close() override { connection_->abort(); }
+    // Null where something was read already.
+    std::shared_ptr<Connection> take() {
+        if (!rest_.empty()) return nullptr;
+        auto both = std::make_shared<Both>(std::move(keep_), std::move(connection_));
+        Connection* const connection = both->connection.get();
+        return {std::move(both), connection};
+    }
 
 private:
+    struct Both {
+        Both(std::shared_ptr<void> k, std::shared_ptr<Connection> c)
+            : keep(std::move(k)), connection(std::move(c)) {}
+        std::shared_ptr<void> keep;
+        std::shared_ptr<Connection> connection;
+    };
     std::shared_ptr<void> keep_;
     std::shared_ptr<Connection> connection_;
     std::string rest_;
@@ -218,6 +233,12 @@ std::unique_ptr<Stream> make_stream(std::shared_ptr<Connection> connection, std:
                                     std::shared_ptr<void> keep) {
     return std::make_unique<ConnectionStream>(std::move(connection), std::move(rest),
                                               std::move(keep));
+}
+
+Result<std::shared_ptr<Connection>> connection_of(std::unique_ptr<Stream> stream) {
+    if (auto* ours = dynamic_cast<ConnectionStream*>(stream.get()))
+        if (auto connection = ours->take()) return connection;
+    return invalid("the stream is no fresh connection", "stream");
 }
 
 }  // namespace turnout::http

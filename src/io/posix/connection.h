@@ -91,5 +91,8 @@ Task<Result<Fd>> connect_socket(AsioLoop& loop, SocketAddress address, Span time
 // The connection as the stream of an upgrade. `rest` was read already. `keep` lives as long.
 std::unique_ptr<Stream> make_stream(std::shared_ptr<Connection> connection, std::string rest,
                                     std::shared_ptr<void> keep);
+// The other way round: for who speaks HTTP over a stream that make_stream() made and nobody has
+// read. InvalidArgument for any other.
+Result<std::shared_ptr<Connection>> connection_of(std::unique_ptr<Stream> stream);
 
 }  // namespace turnout::http

@@ -213,6 +213,11 @@ Task<Result<std::shared_ptr<Connection>>> connect_to(std::shared_ptr<Core> core,
 }
 
 Task<Result<std::shared_ptr<Connection>>> connect(std::shared_ptr<Core> core, Url url) {
+    if (core->options.dial) {
+        Result<std::unique_ptr<Stream>> stream = co_await core->options.dial(url.authority);
+        if (!stream) co_return Failure(std::move(stream).error());
+        co_return connection_of(std::move(*stream));
+    }
     std::vector<SocketAddress> addresses;
     if (!core->options.unix_socket.empty()) {
         Result<SocketAddress> address = unix_address(core->options.unix_socket);

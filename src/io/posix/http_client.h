@@ -32,6 +32,9 @@ struct ClientOptions {
     // keeps that connection from being made.
     std::function<Result<void>(const std::string& host, std::uint16_t port, std::string_view ip)>
         may_connect = {};
+    // Instead of a socket to what the URL names: how its authority, "name:port" in lower case, is
+    // reached (connection_of() takes the stream). Such URLs are http.
+    std::function<Task<Result<std::unique_ptr<Stream>>>(std::string authority)> dial = {};
     Span idle_for = 50s;  // an idle connection older than that is not used again
     std::size_t idle_per_origin = 8;
     std::size_t header_bytes = 256 << 10;
