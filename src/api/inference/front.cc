@@ -42,10 +42,10 @@ private:
 // One request of a deployment, from its beginning to the end of its answer.
 class Counted {
 public:
-    Counted(Services& services, const OnlineDeployment& deployment, const http::Request& request,
-            std::string id)
+    Counted(Services& services, Inference::Known<OnlineDeployment> deployment,
+            const http::Request& request, std::string id)
         : services_(&services),
-          deployment_(deployment),
+          deployment_(std::move(deployment)),
           what_(request.method + " " + request.path.substr(request.path.rfind('/'))),
           id_(std::move(id)),
           began_(services.clock.since_boot()) {}
@@ -55,7 +55,7 @@ public:
     void answered(int status, std::string_view replica) {
         if (!services_ || !services_->inference) return;
         const Span took = services_->clock.since_boot() - began_;
-        RequestCounts& counts = services_->inference->counts(deployment_);
+        RequestCounts& counts = services_->inference->counts(*deployment_);
         ++counts.requests;
         if (status < 200 || status > 299) ++counts.errors;
         ++counts.by_status[status];
@@ -68,7 +68,7 @@ public:
 
 private:
     Services* services_;
-    OnlineDeployment deployment_;
+    Inference::Known<OnlineDeployment> deployment_;
     std::string what_, id_;
     Span began_;
 };
@@ -154,7 +154,7 @@ http::Headers passed_on(const http::Headers& answer) {
 }
 
 struct Ask {
-    OnlineDeployment deployment;
+    Inference::Known<OnlineDeployment> deployment;
     std::string target, body, id, origin;
 };
 
@@ -162,21 +162,26 @@ struct Ask {
 Task<Result<http::Response>> ask_replica(Services& services, Ask ask,
                                          const http::Request& request) {
     std::set<std::string> tried;
+    std::optional<Error> not_reached;
     Counted counted(services, ask.deployment, request, ask.id);
     for (int tries = 1;; ++tries) {
         auto place = co_await services.inference->place(ask.deployment, tried, request.stop);
         if (!place) {
             const Code code = place.error().code;
             counted.answered(code == Code::ResourceExhausted ? 429 : 503, "");
+            if (not_reached && code == Code::Unavailable) co_return Failure(*not_reached);
             co_return Failure(place.error());
         }
         const auto& replica = place->replica();
         Forward forward;
-        forward.to.node = replica.node;
-        forward.to.attempt = {ask.deployment.workspace, replica.job, replica.attempt};
+        forward.to.node =
+            ask.deployment->workspace + "/" + ask.deployment->compute + "/" + replica.node;
+        forward.to.attempt.workspace = ask.deployment->workspace;
+        forward.to.attempt.job = replica.job;
+        forward.to.attempt.attempt = replica.attempt;
         forward.target = ask.target;
         forward.client.origin = ask.origin;
-        forward.timeout = ask.deployment.requests.timeout;
+        forward.timeout = ask.deployment->requests.timeout;
         forward.most_body = kMostBody;
         forward.add.set("x-request-id", ask.id);
         WholeBody body(ask.body);
@@ -184,16 +189,17 @@ Task<Result<http::Response>> ask_replica(Services& services, Ask ask,
         auto answer = co_await services.gateway->forward(std::move(forward), request, body);
         if (!answer) {
             const Error& why = answer.error();
-            const bool late = why.reason == "Timeout";
-            if (why.code == Code::Unavailable && !late && tries < kMostReplicas) {
+            const bool late = why.code == Code::Ambiguous && why.reason == "Timeout";
+            if (why.code == Code::Unavailable && tries < kMostReplicas) {
                 tried.insert(job);
+                not_reached = why;
                 continue;
             }
             counted.answered(late ? 408 : why.code == Code::Unavailable ? 503 : 502, job);
             if (late)
                 co_return fail(Code::Ambiguous, "Timeout",
                                "the model did not answer within " +
-                                   to_words(ask.deployment.requests.timeout) +
+                                   to_words(ask.deployment->requests.timeout) +
                                    " (request_settings.request_timeout_ms)");
             co_return Failure(why);
         }
@@ -204,7 +210,7 @@ Task<Result<http::Response>> ask_replica(Services& services, Ask ask,
             answer->headers.set("ms-azureml-model-error-reason", "model_error");
             answer->status = 424;
         }
-        answer->headers.set(kDeploymentHeader, ask.deployment.name);
+        answer->headers.set(kDeploymentHeader, ask.deployment->name);
         answer->headers.set("x-request-id", ask.id);
         const int said = answer->status;
         if (answer->stream)
@@ -246,7 +252,8 @@ Answer carry(Services& services, Call& call, std::string path) {
         const auto workspace,
         services.assets.find_workspace(call.param("sub"), call.param("rg"), call.param("ws")));
     if (!workspace) co_return not_allowed();
-    TURNOUT_CO_TRY(const auto endpoint, inference->endpoint(workspace->id, call.param("endpoint")));
+    TURNOUT_CO_TRY(const auto endpoint,
+                   inference->known_endpoint(workspace->id, call.param("endpoint")));
     if (!endpoint) co_return not_allowed();
     TURNOUT_CO_TRY_VOID(check_credential(services, call, *endpoint, *workspace));
     if (!services.gateway)
@@ -261,13 +268,13 @@ Answer carry(Services& services, Call& call, std::string path) {
                            "' has traffic: give it to one, or name one in the header "
                            "azureml-model-deployment");
     TURNOUT_CO_TRY(const auto deployment,
-                   inference->deployment(workspace->id, endpoint->name, name));
+                   inference->known_deployment(workspace->id, endpoint->name, name));
     if (!deployment)
         co_return fail(
             Code::NotFound, "DeploymentNotFound",
             "endpoint '" + endpoint->name + "' has no deployment '" + name.substr(0, 64) + "'");
     Ask ask;
-    ask.deployment = *deployment;
+    ask.deployment = deployment;
     ask.target = path + (call.request.query.empty() ? "" : "?" + call.request.query);
     ask.origin = call.origin;
     ask.id = std::string(call.request.headers.get("x-request-id"));
@@ -279,11 +286,11 @@ Answer carry(Services& services, Call& call, std::string path) {
     for (const auto& [mirrored, share] : endpoint->mirror) {
         if (!wanted.empty() || services.random.next() % 100 >= static_cast<unsigned>(share))
             continue;
-        const auto copy = inference->deployment(workspace->id, endpoint->name, mirrored);
+        const auto copy = inference->known_deployment(workspace->id, endpoint->name, mirrored);
         if (!copy || !*copy || inference->in_flight(**copy) > static_cast<int>(kMostMirrored))
             continue;
         Ask other = ask;
-        other.deployment = **copy;
+        other.deployment = *copy;
         start(mirror(services, std::move(other), call.request), [] {});
     }
     auto answer = co_await ask_replica(services, std::move(ask), call.request);

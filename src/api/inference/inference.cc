@@ -104,6 +104,36 @@ Result<std::vector<OnlineDeployment>> Inference::deployments(std::string_view ws
     return all_deployments(services_.store, key_of(wsid, endpoint) + "/");
 }
 
+namespace {
+template <class T>
+Result<std::shared_ptr<const T>> known_row(
+    Store& store, Table table, const std::string& key,
+    Lru<std::pair<std::uint64_t, std::shared_ptr<const T>>>& known,
+    Result<T> (*read)(const Json&)) {
+    const auto row = TURNOUT_TRY(store.get(table, key));
+    if (!row) return std::shared_ptr<const T>();
+    if (const auto* there = known.find(key); there && there->first == row->revision)
+        return there->second;
+    const Json json = TURNOUT_TRY(parse_json(row->value));
+    std::shared_ptr<const T> fresh = std::make_shared<T>(TURNOUT_TRY(read(json)));
+    known.put(key, {row->revision, fresh});
+    return fresh;
+}
+}  // namespace
+
+Result<Inference::Known<OnlineEndpoint>> Inference::known_endpoint(std::string_view wsid,
+                                                                   std::string_view name) {
+    return known_row(services_.store, Table::OnlineEndpoint, key_of(wsid, name), known_endpoints_,
+                     endpoint_of_json);
+}
+
+Result<Inference::Known<OnlineDeployment>> Inference::known_deployment(std::string_view wsid,
+                                                                       std::string_view endpoint,
+                                                                       std::string_view name) {
+    return known_row(services_.store, Table::OnlineDeployment, key_of(wsid, endpoint, name),
+                     known_deployments_, deployment_of_json);
+}
+
 Task<Result<bool>> Inference::change_endpoint(std::string wsid, std::string name, Author by,
                                               EndpointChange change) {
     const std::string key = key_of(wsid, name);
@@ -553,13 +583,13 @@ void Inference::Place::leave() {
     of->services_.loop.post([next] { next->wake(); });
 }
 
-Task<Result<Inference::Place>> Inference::place(OnlineDeployment deployment,
+Task<Result<Inference::Place>> Inference::place(Known<OnlineDeployment> deployment,
                                                 std::set<std::string> avoid, Stop* stop) {
-    const std::string service_name = live_key(deployment);
-    const RequestSettings& limits = deployment.requests;
+    const std::string service_name = live_key(*deployment);
+    const RequestSettings& limits = deployment->requests;
     const Span deadline = services_.clock.since_boot() + limits.queue;
     for (bool first = true;; first = false) {
-        const auto view = service(deployment);
+        const auto view = service(*deployment);
         Live& live = live_[service_name];
         const Control::ServiceView::OfReplica* best = nullptr;
         int ready = 0, least = 0;
@@ -578,16 +608,17 @@ Task<Result<Inference::Place>> Inference::place(OnlineDeployment deployment,
         if (best && (!first || live.waiting.empty())) co_return Place(*this, service_name, *best);
         const Span now = services_.clock.since_boot();
         const auto most = static_cast<std::size_t>(2 * limits.concurrency *
-                                                   std::max(ready, deployment.instances));
+                                                   std::max(ready, deployment->instances));
         const bool full = first && live.waiting.size() >= most;
         if (now >= deadline || full) {
             if (ready > 0 || full)
                 co_return fail(Code::ResourceExhausted, "TooManyRequests",
-                               "deployment '" + deployment.name + "' has " + std::to_string(ready) +
-                                   " ready instances with " + std::to_string(limits.concurrency) +
+                               "deployment '" + deployment->name + "' has " +
+                                   std::to_string(ready) + " ready instances with " +
+                                   std::to_string(limits.concurrency) +
                                    " requests each, and no room for more");
             co_return fail(Code::Unavailable, "NoReadyInstance",
-                           "deployment '" + deployment.name + "' has no instance that is ready" +
+                           "deployment '" + deployment->name + "' has no instance that is ready" +
                                (view && !view->why.empty() ? ": " + view->why : ""));
         }
         if (stop && stop->stopped())

@@ -53,6 +53,14 @@ public:
     Result<std::vector<OnlineDeployment>> deployments(std::string_view wsid,
                                                       std::string_view endpoint);
 
+    // The same for requests: parsed once for each revision of the row. Null: there is none.
+    template <class T>
+    using Known = std::shared_ptr<const T>;  // shared: requests outlive what they began with
+    Result<Known<OnlineEndpoint>> known_endpoint(std::string_view wsid, std::string_view name);
+    Result<Known<OnlineDeployment>> known_deployment(std::string_view wsid,
+                                                     std::string_view endpoint,
+                                                     std::string_view name);
+
     // Made to what is true in its turn; times and authors are set here. True: it is new. An
     // endpoint gets its keys with that.
     using EndpointChange = std::function<Result<void>(
@@ -108,7 +116,8 @@ public:
     };
     // Waits as long as the deployment lets requests wait. ResourceExhausted: too many wait, or for
     // too long; Unavailable: no replica is ready. `avoid`: jobs of replicas that were tried.
-    Task<Result<Place>> place(OnlineDeployment deployment, std::set<std::string> avoid, Stop* stop);
+    Task<Result<Place>> place(Known<OnlineDeployment> deployment, std::set<std::string> avoid,
+                              Stop* stop);
 
 private:
     // One that waits for a place, until it is woken once.
@@ -136,10 +145,12 @@ private:
 
     Services& services_;
     Vault& vault_;
-    Turns turns_;                                          // by "{wsid}/{endpoint}"
-    std::set<std::string> watched_;                        // keys of deployments
-    std::map<std::string, std::int64_t> told_;             // key → the change that control was told
-    std::map<std::string, Live> live_;                     // by "{wsid}/{service}"
+    Turns turns_;                               // by "{wsid}/{endpoint}"
+    std::set<std::string> watched_;             // keys of deployments
+    std::map<std::string, std::int64_t> told_;  // key → the change that control was told
+    std::map<std::string, Live> live_;          // by "{wsid}/{service}"
+    Lru<std::pair<std::uint64_t, Known<OnlineEndpoint>>> known_endpoints_{256};
+    Lru<std::pair<std::uint64_t, Known<OnlineDeployment>>> known_deployments_{256};
     Lru<std::pair<std::string, EndpointKeys>> keys_{256};  // by key, with what was sealed
 };
 
