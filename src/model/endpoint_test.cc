@@ -36,7 +36,7 @@ TEST(Endpoint, TrafficAddsUpAndNamesWhatIsThere) {
     EXPECT_EQ(why({{"blue", 90}}),
               "properties.traffic: expected percentages that add up to 100, or to 0; found 90");
     EXPECT_NE(why({{"blue", 60}, {"green", 60}}).find("found 120"), std::string::npos);
-    EXPECT_NE(why({{"bleu", 100}}).find("has no deployment of this name: did you mean 'blue'?"),
+    EXPECT_NE(why({{"bleu", 100}}).find("has no deployment of this name, did you mean 'blue'?"),
               std::string::npos)
         << why({{"bleu", 100}});
 }

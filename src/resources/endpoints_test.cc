@@ -70,9 +70,6 @@ tags: {a: 1}
               std::string::npos);
     EXPECT_NE(look("online-endpoint", "name: e1a\ntype: kubernetes").problems.find("do not work"),
               std::string::npos);
-    EXPECT_NE(look("online-endpoint", "$schema: x/kubernetesOnlineEndpoint.schema.json\nname: e1a")
-                  .problems,
-              "");
 }
 
 TEST(EndpointYaml, ADeploymentIsReadAndShown) {
