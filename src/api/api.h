@@ -24,6 +24,7 @@
 #include "model/author.h"
 #include "model/compute.h"
 #include "model/pool.h"
+#include "model/time_zone.h"
 #include "store/turns.h"
 
 namespace turnout {
@@ -42,6 +43,7 @@ namespace turnout::api {
 
 class Audit;
 class Gateway;
+class Inference;
 class StoredUse;
 struct Route;
 
@@ -149,6 +151,8 @@ struct Services {
     access::Guard* guard = nullptr;  // null: nobody is slowed down
     StoredUse* stored = nullptr;     // null: what is stored is not counted
     Gateway* gateway = nullptr;      // null: no task is reached from outside
+    TimeZones zones = {};            // none: nothing is done at times of the clock
+    Inference* inference = nullptr;  // null: this server has no endpoints
     Turns removals;                  // of jobs, by "{wsid}/{job}": one at a time removes one
     // A machine that is to be attached, as its provider will reach it; and what was found there:
     // {reachable, message, hostKey, os, system, cores, memoryBytes, gpus, python, …}.

@@ -245,6 +245,9 @@ TEST(Router, EveryRouteWantsItsCredential) {
                         "GET /adfs/.well-known/openid-configuration",
                         "GET /discovery/workspaces/{name}",
                         "GET /health",
+                        // These look at the endpoint's own credentials.
+                        "GET /inference/{sub}/{rg}/{ws}/{endpoint}/score",
+                        "GET /inference/{sub}/{rg}/{ws}/{endpoint}/swagger.json",
                         // how people get in: each checks what it is shown
                         "GET /login",
                         "GET /login/oidc",
@@ -261,6 +264,7 @@ TEST(Router, EveryRouteWantsItsCredential) {
                         "GET /turnout/login",
                         "POST /adfs/oauth2/token",
                         "POST /adfs/oauth2/v2.0/token",
+                        "POST /inference/{sub}/{rg}/{ws}/{endpoint}/score",
                         "POST /login/once",
                         "POST /msi/token",
                         "POST /turnout/login/device",

@@ -15,6 +15,7 @@
 #include "api/audit/audit.h"
 #include "api/audit/of_call.h"
 #include "api/authority.h"
+#include "api/inference/inference.h"
 #include "api/login/logins.h"
 #include "api/people/people_routes.h"
 #include "api/people/token_routes.h"
@@ -131,6 +132,9 @@ public:
         add_audit_routes(router, services);
         services.vault = &vault;
         add_secret_routes(router, services, vault);
+        services.inference = &inference;
+        add_endpoint_routes(router, services);
+        add_scoring_routes(router, services);
         workspace = make_workspace("ws");
         user = token({Principal::Kind::User, "admin", "", "", 0});
     }
@@ -276,6 +280,7 @@ public:
     std::unique_ptr<InstanceAuthority> authority;
     std::unique_ptr<Audit> audit;
     Services services;
+    Inference inference{services, vault};
     std::string peer_address = "127.0.0.1:5000";  // of whoever asks
     // Of logins: nothing, until a test says otherwise.
     std::optional<oidc::Settings> oidc_settings;

@@ -26,6 +26,7 @@
 #include "api/gateway/gateway.h"
 #include "api/instances/front.h"
 #include "api/instances/keeper.h"
+#include "api/inference/inference.h"
 #include "api/login/logins.h"
 #include "api/people/people_routes.h"
 #include "api/people/token_routes.h"
@@ -122,6 +123,7 @@ private:
     std::unique_ptr<ServerSpace> space_;
     std::unique_ptr<api::Services> services_;
     std::unique_ptr<api::Schedules> schedules_;
+    std::unique_ptr<api::Inference> inference_;
     std::unique_ptr<StorageWatch> storage_;
     std::unique_ptr<api::Channels> channels_;
     std::unique_ptr<api::Gateway> gateway_;
@@ -168,6 +170,7 @@ Result<void> Server::run() {
     api::resume_attachments(*services_);
     api::resume_instances(*services_);
     api::keep_instances(*services_);
+    inference_->resume();
     api::keep_retention(*services_);
     TURNOUT_TRY(schedules_->begin());
     api::keep_stored_use(*services_);
@@ -467,8 +470,13 @@ void Server::add_routes() {
     api::add_audit_routes(router_, *services_);
     services_->vault = vault_.get();
     api::add_secret_routes(router_, *services_, *vault_);
-    schedules_ = std::make_unique<api::Schedules>(*services_, machine_time_zones());
+    services_->zones = machine_time_zones();
+    schedules_ = std::make_unique<api::Schedules>(*services_, services_->zones);
     api::add_schedule_routes(router_, *services_, *schedules_);
+    inference_ = std::make_unique<api::Inference>(*services_, *vault_);
+    services_->inference = inference_.get();
+    api::add_endpoint_routes(router_, *services_);
+    api::add_scoring_routes(router_, *services_);
     services_->machines_of = [this](const Pool& pool) { return pools_->machines_of(pool); };
     pools_->add_routes(router_, *services_, [this] { return announcement_->say(); });
     operator_routes_ = std::make_unique<OperatorRoutes>(loop_, *control_, *pools_,

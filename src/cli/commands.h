@@ -151,6 +151,22 @@ int asset_restore(Context& context);
 int asset_delete(Context& context);
 int asset_download(Context& context);
 
+// ---- online endpoints and their deployments (endpoint_commands.cc) ----
+int online_endpoint_create(Context& context);
+int online_endpoint_update(Context& context);
+int online_endpoint_list(Context& context);
+int online_endpoint_show(Context& context);
+int online_endpoint_delete(Context& context);
+int online_endpoint_invoke(Context& context);
+int online_endpoint_credentials(Context& context);
+int online_endpoint_regenerate(Context& context);
+int online_deployment_create(Context& context);
+int online_deployment_update(Context& context);
+int online_deployment_list(Context& context);
+int online_deployment_show(Context& context);
+int online_deployment_delete(Context& context);
+int online_deployment_logs(Context& context);
+
 // ---- workspace (workspace_commands.cc) ----
 int workspace_create(Context& context);
 int workspace_list(Context& context);

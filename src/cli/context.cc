@@ -183,15 +183,16 @@ std::vector<Option> options_of(const resources::Description& description) {
         if (field.kind == resources::Kind::Object)
             for (Option& option : options_of(*field.object)) options.push_back(std::move(option));
         if (field.flag.empty()) continue;
-        const std::string brief = field.flag == "--name"          ? "-n"
-                                  : field.flag == "--version"     ? "-v"
-                                  : field.flag == "--path"        ? "-p"
-                                  : field.flag == "--type"        ? "-t"
-                                  : field.flag == "--location"    ? "-l"
-                                  : field.flag == "--image"       ? "-i"
-                                  : field.flag == "--conda-file"  ? "-c"
-                                  : field.flag == "--description" ? "-d"
-                                                                  : "";
+        const std::string brief = field.flag == "--name"            ? "-n"
+                                  : field.flag == "--endpoint-name" ? "-e"
+                                  : field.flag == "--version"       ? "-v"
+                                  : field.flag == "--path"          ? "-p"
+                                  : field.flag == "--type"          ? "-t"
+                                  : field.flag == "--location"      ? "-l"
+                                  : field.flag == "--image"         ? "-i"
+                                  : field.flag == "--conda-file"    ? "-c"
+                                  : field.flag == "--description"   ? "-d"
+                                                                    : "";
         std::vector<std::string> values;
         for (const resources::Choice& choice : field.choices)
             if (choice.refused.empty()) values.push_back(choice.yaml);
@@ -376,6 +377,7 @@ Result<Loaded> checked(YamlDocument document, std::string_view kind, const std::
     loaded.local = std::move(reading.local);
     loaded.references = std::move(reading.references);
     loaded.inline_environments = std::move(reading.inline_environments);
+    loaded.inline_models = std::move(reading.inline_models);
     return loaded;
 }
 
@@ -435,6 +437,15 @@ Result<void> prepare(Context& context, Loaded& loaded) {
         const std::string version = to_hex(sha256(body.dump()));
         const Json made = TURNOUT_TRY(api.put(
             api.in_workspace("/environments/CliV2AnonymousEnvironment/versions/" + version), body));
+        *part_at(value, pointer) = made.at("id");
+    }
+    // As the SDK does: a model that is defined in place is registered without a name.
+    for (const std::string& pointer : loaded.inline_models) {
+        Json body = resources::to_rest(resources::model_asset(), loaded.document, pointer, scope);
+        resources::set_path(body, "properties.isAnonymous", true);
+        const std::string name = "anonymous-" + to_hex(sha256(body.dump())).substr(0, 32);
+        const Json made =
+            TURNOUT_TRY(api.put(api.in_workspace("/models/" + name + "/versions/1"), body));
         *part_at(value, pointer) = made.at("id");
     }
     return {};

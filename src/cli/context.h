@@ -80,7 +80,7 @@ struct Loaded {
     const resources::Description* description = nullptr;
     std::vector<resources::LocalPath> local;
     std::vector<resources::Reference> references;
-    std::vector<std::string> inline_environments;
+    std::vector<std::string> inline_environments, inline_models;
 };
 // `required_file`: without -f it is refused, unless flags of the description were given.
 Result<Loaded> load(Context& context, std::string_view kind);

@@ -309,6 +309,18 @@ Result<void> Api::finish(const Reply& reply,
     }
 }
 
+Result<std::pair<int, std::string>> Api::ask(std::string url, http::Headers headers,
+                                             std::string body, http::Headers* answered) {
+    Result<Answer> answer =
+        loop_.run(ask_patiently("POST", std::move(url), std::move(headers), std::move(body)));
+    if (!answer) {
+        explain(answer.error());
+        return Failure(answer.error());
+    }
+    if (answered != nullptr) *answered = std::move(answer->headers);
+    return std::pair(answer->status, std::move(answer->body));
+}
+
 Result<std::pair<std::string, http::Headers>> Api::fetch(std::string url) {
     http::Headers headers;
     const bool ours = url.starts_with(settings_.url + "/") ||

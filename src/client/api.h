@@ -76,6 +76,9 @@ public:
     // Waits for a long-running operation to end; `waiting` is told its state now and then.
     Result<void> finish(const Reply& reply,
                         const std::function<void(const std::string&)>& waiting = {});
+    // What a URL answers to that text, whatever its status; `headers` are all that goes with it.
+    Result<std::pair<int, std::string>> ask(std::string url, http::Headers headers,
+                                            std::string body, http::Headers* answered = nullptr);
     // Bytes of any URL (a log's): "" with `more` false at the end. Only our own origins get the
     // key.
     Result<std::pair<std::string, http::Headers>> fetch(std::string url);

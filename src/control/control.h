@@ -218,9 +218,9 @@ public:
         ReplicaCounts counts;
         struct OfReplica {
             Replica replica;
-            std::string job;  // its name
-            int attempt = 0;
+            std::string job;     // its name
             std::string node;    // "" while it waits
+            int attempt = 0;     // of its job, there; 0 while it waits
             int port = 0;        // on that node; 0: not known yet
             std::string detail;  // what it does just now, or why it is not ready
         };

@@ -102,6 +102,25 @@ TEST(ControlServices, AReplicaIsAJobThatBecomesReady) {
     EXPECT_EQ(w.control->services("other").size(), 0u);
 }
 
+TEST(ControlServices, OnAComputeOfDeploymentsAloneReplicasShareANode) {
+    ServiceWorld w(2);
+    Compute compute = World::cluster("online.local.standard_ds3_v2", 0, 2);
+    compute.jobs_per_node = 3;
+    w.put(compute);
+    ServiceSubmission one = wish("serve", 2);
+    one.compute = compute.name;
+    EXPECT_EQ(w.put_service(one), "created");
+    w.connect("ws/online.local.standard_ds3_v2/node-1", {});
+    EXPECT_EQ(w.standing(), "s.1 starting on node-1, s.2 starting on node-1");
+    for (const int replica : {1, 2})
+        w.phase("ws/online.local.standard_ds3_v2/node-1", "s." + std::to_string(replica),
+                ap::Phase::Ready, 1);
+    // So is what replaces them.
+    one.task.command = "serve better";
+    EXPECT_EQ(w.put_service(one), "updated");
+    EXPECT_EQ(w.standing(), "s.1' ready on node-1, s.2' ready on node-1, s.3 starting on node-1");
+}
+
 TEST(ControlServices, WhatCannotBeIsRefused) {
     ServiceWorld w;
     const auto refused = [&](const std::function<void(ServiceSubmission&)>& change) {

@@ -141,6 +141,7 @@ Json to_json(const PersonalInstance& instance) {
     json.set("at", instance.last.at.micros);
     if (!instance.last.why.empty()) json.set("why", instance.last.why);
     json.set("made", instance.made);
+    json.set("fired", instance.fired.micros);
     return json;
 }
 
@@ -158,6 +159,7 @@ Result<PersonalInstance> instance_from_json(const Json& json) {
     instance.last.at = Instant{json.at("at").as_int()};
     instance.last.why = json.at("why").as_string();
     instance.made = json.at("made").as_bool();
+    instance.fired = Instant{json.at("fired").as_int()};
     return instance;
 }
 

@@ -91,6 +91,8 @@ struct PersonalInstance {
         bool operator==(const Operation&) const = default;
     } last;
     bool made = false;  // it was ready once
+    // Of its schedules what was due until then was done, or left.
+    Instant fired{};
     bool operator==(const PersonalInstance&) const = default;
 };
 std::string_view name_of(PersonalInstance::Operation::Name name);      // "Create" …

@@ -307,8 +307,12 @@ const Description& compute_instance() {
                      "The same in minutes: 15 to 4320."),
              special("identity", compute_identity_shape(),
                      "Kept and shown; nodes have no Azure identity."),
-             refused("schedules", "Start and stop at times.",
-                     "computes are not started and stopped at times yet: remove the key"),
+             special("schedules", start_stop_shape(),
+                     "When it is started and stopped: `compute_start_stop`, a list of `action` "
+                     "(`start`, `stop`), `state` (`enabled`, `disabled`) and a `trigger` as that "
+                     "of a schedule."),
+             shown("next_scheduled_action", "properties.properties.nextScheduledAction",
+                   "What its schedules do next, and when."),
              refused("setup_scripts", "Scripts at creation and start.",
                      "scripts at creation and start are not run here yet: remove the key"),
              refused("custom_applications", "Containers beside JupyterLab.",

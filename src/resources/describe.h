@@ -78,6 +78,7 @@ public:
     std::vector<LocalPath> local;
     std::vector<Reference> references;
     std::vector<std::string> inline_environments;  // pointers
+    std::vector<std::string> inline_models;
 };
 
 // "job.yml:3:5: inputs.lr: expected …", the key once: an option of its name says it already.

@@ -18,6 +18,8 @@ std::vector<const Description*> all_descriptions() {
     for (const DocumentKind& kind : document_kinds())
         if (kind.description != nullptr) all.push_back(&kind.description());
     all.push_back(&schedule());
+    all.push_back(&online_endpoint());
+    all.push_back(&online_deployment());
     all.push_back(&workspace());
     return all;
 }
@@ -46,6 +48,8 @@ constexpr Known kNotYet[] = {
     {"component", "sweep", "sweepComponent"},
     {"component", "datatransfer", "dataTransferComponent"},
     {"component", "import", "importComponent"},
+    {"online-endpoint", "kubernetes", "kubernetesOnlineEndpoint"},
+    {"online-deployment", "kubernetes", "kubernetesOnlineDeployment"},
     {"datastore", "azurefile", "azureFile"},
     {"datastore", "azuredatalakegen1", "azureDataLakeGen1"},
     {"datastore", "azuredatalakegen2", "azureDataLakeGen2"},

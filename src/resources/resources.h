@@ -24,6 +24,8 @@ const Description& command_component();
 const Description& blob_datastore();
 const Description& schedule();
 const Description& workspace();
+const Description& online_endpoint();
+const Description& online_deployment();
 std::vector<const Description*> all_descriptions();
 
 // The description for a document of that kind ("job", "compute" …), chosen by its `type` and

@@ -36,6 +36,8 @@ std::string_view name_of(Table table) {
         case Table::MachineSecret: return "machine_secret";
         case Table::Audit: return "audit";
         case Table::Secret: return "secret";
+        case Table::OnlineEndpoint: return "online_endpoint";
+        case Table::OnlineDeployment: return "online_deployment";
     }
     return "";
 }

@@ -39,25 +39,27 @@ enum class Table {
     JobLive,     // control: "{wsid}/{name}" of every job that has not ended -> JobFacts: recovery
     Event,       // control: "{16 hex sequence}": what changed in one commit
     Ledger,  // control: "{wsid}/compute/{name}", "{wsid}/experiment/{name}": sums over what is over
-    Experiment,      // tracking: "{wsid}/{name}"
-    ExperimentById,  // tracking: "{id}"
-    Run,             // tracking: "{wsid}/{run id}": params, tags, latest metrics
-    RunCreated,      // tracking: "{wsid}/{experiment id}/{16 hex of ~created}/{run id}"
-    Metric,          // tracking: "{wsid}/{run id}/{metric}/{16 hex step}/{16 hex sequence}"
-    Log,             // tracking: "{wsid}/{job}/{attempt}/{stream}/{16 hex offset}" -> raw bytes
-    Blob,            // blob: "{container}/{name}" -> properties
-    BlobBlock,       // blob: uncommitted blocks "{container}/{name}//{hex of the block id}"
-    BlobData,        // blob: sha256 hex -> raw bytes of a small blob
-    BlobUse,         // blob: "r/{sha256}/{key of the referring row}"; "h/{sha256}": its hold
-    Token,           // api: "{sha256 of the token}" -> principal
-    People,          // api: "u/{user}", "r/{custom role}", "a/{id of a role's assignment}"
-    Removal,         // api: "{wsid}/{job}" or "{wsid}/": what is being deleted, in many commits
-    Service,         // control: "{wsid}/{name}": what is wanted, its task and its live replicas
-    MachineSecret,   // control: "{wsid}/{compute}": what opens a machine that was attached
-    Audit,           // api: "{16 hex number}": who did what, chained (model/audit_chain.h)
-    Secret,          // vault: "{wsid}/{name}": a value, sealed, and who set it when
+    Experiment,        // tracking: "{wsid}/{name}"
+    ExperimentById,    // tracking: "{id}"
+    Run,               // tracking: "{wsid}/{run id}": params, tags, latest metrics
+    RunCreated,        // tracking: "{wsid}/{experiment id}/{16 hex of ~created}/{run id}"
+    Metric,            // tracking: "{wsid}/{run id}/{metric}/{16 hex step}/{16 hex sequence}"
+    Log,               // tracking: "{wsid}/{job}/{attempt}/{stream}/{16 hex offset}" -> raw bytes
+    Blob,              // blob: "{container}/{name}" -> properties
+    BlobBlock,         // blob: uncommitted blocks "{container}/{name}//{hex of the block id}"
+    BlobData,          // blob: sha256 hex -> raw bytes of a small blob
+    BlobUse,           // blob: "r/{sha256}/{key of the referring row}"; "h/{sha256}": its hold
+    Token,             // api: "{sha256 of the token}" -> principal
+    People,            // api: "u/{user}", "r/{custom role}", "a/{id of a role's assignment}"
+    Removal,           // api: "{wsid}/{job}" or "{wsid}/": what is being deleted, in many commits
+    Service,           // control: "{wsid}/{name}": what is wanted, its task and its live replicas
+    MachineSecret,     // control: "{wsid}/{compute}": what opens a machine that was attached
+    Audit,             // api: "{16 hex number}": who did what, chained (model/audit_chain.h)
+    Secret,            // vault: "{wsid}/{name}": a value, sealed, and who set it when
+    OnlineEndpoint,    // api: "{wsid}/{endpoint}", with its keys, sealed
+    OnlineDeployment,  // api: "{wsid}/{endpoint}/{deployment}"
 };
-inline constexpr Table kLastTable = Table::Secret;
+inline constexpr Table kLastTable = Table::OnlineDeployment;
 std::string_view name_of(Table table);  // its name in SQL: "job_created"
 
 struct Record {

@@ -20,7 +20,7 @@ std::string key_of(std::string_view wsid, std::string_view name) {
     return std::string(wsid) + "/" + std::string(name);
 }
 
-constexpr Table kSealedTables[] = {Table::Secret, Table::MachineSecret};
+constexpr Table kSealedTables[] = {Table::Secret, Table::MachineSecret, Table::OnlineEndpoint};
 
 // Whose a sealed value is: its row.
 std::string about(Table table, std::string_view key) {
@@ -85,7 +85,8 @@ Result<SealingKeys> Vault::keys_or_new() {
 }
 
 Result<bool> Vault::anything_sealed() const {
-    if (!TURNOUT_TRY(store_.scan(Table::Secret, with_prefix("", 1))).empty()) return true;
+    for (const Table table : {Table::Secret, Table::OnlineEndpoint})
+        if (!TURNOUT_TRY(store_.scan(table, with_prefix("", 1))).empty()) return true;
     bool sealed = false;
     TURNOUT_TRY(each_row(store_, Table::MachineSecret, with_prefix(""),
                          [&](const Record& row) -> Result<void> {
@@ -102,10 +103,11 @@ Result<Secret> Vault::open(const SealingKeys& keys, Table table, std::string_vie
     if (opened) return opened;
     Error error = opened.error();
     const std::string name(key.substr(key.find('/') + 1));
-    error.message =
-        (table == Table::Secret ? "the secret '" + name + "' does not open"
-                                : "what opens the machine '" + name + "' does not open itself") +
-        " with the key in " + file_.path + ": " + error.message;
+    error.message = (table == Table::Secret ? "the secret '" + name + "' does not open"
+                     : table == Table::OnlineEndpoint
+                         ? "the row of the keys of endpoint '" + name + "' does not open"
+                         : "what opens the machine '" + name + "' does not open itself") +
+                    " with the key in " + file_.path + ": " + error.message;
     error.subject = file_.path;
     return Failure(std::move(error));
 }
@@ -277,7 +279,9 @@ Task<Result<void>> Vault::resume() {
     if (!all) {
         TURNOUT_CO_TRY(const auto secrets, store_.scan(Table::Secret, with_prefix("", 1)));
         TURNOUT_CO_TRY(const auto machines, store_.scan(Table::MachineSecret, with_prefix("", 1)));
-        if (secrets.empty() && machines.empty()) co_return Result<void>();
+        TURNOUT_CO_TRY(const auto endpoints,
+                       store_.scan(Table::OnlineEndpoint, with_prefix("", 1)));
+        if (secrets.empty() && machines.empty() && endpoints.empty()) co_return Result<void>();
         TURNOUT_CO_TRY(all, keys_or_new());
     }
     TURNOUT_CO_TRY([[maybe_unused]] const std::size_t count, co_await seal_all(*all));

@@ -15,6 +15,7 @@
 #include "environment/definition.h"
 #include "environment/pythons.h"
 #include "model/compute.h"
+#include "model/endpoint.h"
 #include "model/job_kind.h"
 #include "model/more_memory.h"
 #include "model/walltime.h"
@@ -280,9 +281,30 @@ Result<void> fits_into_walltime(const Services& services, const Compute& compute
                   "limits.timeout");
 }
 
+Result<void> find_inference_compute(const Lookup& lookup, Draft& draft) {
+    const Compute* found =
+        TURNOUT_TRY(compute_row(lookup.services, lookup.workspace.id + "/" + draft.compute));
+    if (!found) return internal("compute '" + draft.compute + "' of deployments is not there");
+    const bool here = on_this_machine(lookup.services, *found);
+    const VmSize* size = find_vm_size(found->vm_size);
+    if (size && here && size->gpus > lookup.services.info.machine.gpus)
+        return refuse("GpuNotAvailable",
+                      "instance type '" + size->name +
+                          "' has a GPU and this machine has none: choose a size without",
+                      "instanceType");
+    if (size) limit_to(lookup.services, *size, draft.task, here);
+    return {};
+}
+
 Result<void> find_compute(const Lookup& lookup, Draft& draft) {
     const std::string& compute = draft.compute;
     TaskSpec& task = draft.task;
+    if (is_inference_compute(compute))
+        return refuse("ComputeIsForInference",
+                      "compute '" + compute +
+                          "' is for deployments of models alone: choose a cluster for jobs, or "
+                          "leave the compute out",
+                      "computeId");
     if (compute != kServerless) {
         const Compute* found =
             TURNOUT_TRY(compute_row(lookup.services, lookup.workspace.id + "/" + compute));

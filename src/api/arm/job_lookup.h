@@ -36,6 +36,8 @@ Result<Found> look(const Lookup& lookup, const std::string& container, const std
 Result<void> find_code(const Lookup& lookup, submission::Draft& draft);
 Result<void> find_environment(const Lookup& lookup, submission::Draft& draft);
 Result<void> find_compute(const Lookup& lookup, submission::Draft& draft);
+// The same of a replica of a deployment, whose compute is there (model/endpoint.h).
+Result<void> find_inference_compute(const Lookup& lookup, submission::Draft& draft);
 // Whether a compute of that kind runs jobs of that kind at all (resources/compute_types.h).
 Result<void> check_capability(const Lookup& lookup, const std::string& compute, JobType type);
 

@@ -30,8 +30,8 @@ constexpr std::string_view kEnvironment =
 
 // Of a resource that a client got and sends back.
 constexpr std::string_view kSaidByServer[] = {
-    "state",         "applications",    "errors",    "connectivityEndpoints",
-    "lastOperation", "osImageMetadata", "createdBy", "versions"};
+    "state",           "applications", "errors",   "connectivityEndpoints", "lastOperation",
+    "osImageMetadata", "createdBy",    "versions", "nextScheduledAction"};
 // What is there on Azure and not here: a member that is empty asks for nothing.
 struct NotHere {
     std::string_view member, why;
@@ -305,8 +305,41 @@ Result<Compute> read_personal(Services& services, const Call& call, const Worksp
                            "properties.properties.idleTimeBeforeShutdown");
         instance.idle_before_shutdown = *span;
     }
+    // What was due before it was said is not done now.
+    instance.fired = services.clock.now();
     compute.personal = std::move(instance);
+    TURNOUT_TRY(start_stops_of(services, compute));
     return compute;
+}
+
+Result<std::vector<StartStop>> start_stops_of(const Services& services, const Compute& compute) {
+    std::vector<StartStop> all;
+    const Json& list = compute.definition.at("properties").at("schedules").at("computeStartStop");
+    for (std::size_t i = 0; i < list.items().size(); ++i) {
+        const Json& item = list.items()[i];
+        const std::string place =
+            "properties.properties.schedules.computeStartStop[" + std::to_string(i) + "]";
+        const std::string_view action = item.at("action").as_view();
+        const bool start = equal_ignoring_case(action, "start");
+        if (!start && !equal_ignoring_case(action, "stop"))
+            return invalid("the action is " + turnout::shown(action) + ": expected start or stop",
+                           place + ".action");
+        const bool cron = item.at("cron").is_object();
+        Json said = item.at(cron ? "cron" : "recurrence");
+        if (!said.is_object()) return invalid("it has neither 'cron' nor 'recurrence'", place);
+        said.set("triggerType", cron ? "Cron" : "Recurrence");
+        const auto bad = [&](const Error& why) {
+            return fail(why.code, why.reason, why.message,
+                        place + (cron ? ".cron." : ".recurrence.") + why.subject);
+        };
+        const auto trigger = trigger_of_rest(said);
+        if (!trigger) return bad(trigger.error());
+        auto when = Timetable::of(*trigger, services.zones, compute.personal->fired);
+        if (!when) return bad(when.error());
+        if (!equal_ignoring_case(item.at("status").as_view(), "Disabled"))
+            all.push_back({start, std::move(*when)});
+    }
+    return all;
 }
 
 void look_at_personal(Services& services, const Compute& compute) {
@@ -391,6 +424,20 @@ Json personal_properties(const Services& services, const Call& call, const Compu
                                              {"operationTime", to_iso8601(instance.last.at)},
                                              {"operationStatus", name_of(instance.last.status)},
                                              {"operationTrigger", instance.last.trigger}}));
+    if (const auto all = start_stops_of(services, compute); all && !all->empty()) {
+        const StartStop* first = nullptr;
+        Instant at{};
+        for (const StartStop& one : *all)
+            if (const auto next = one.when.next(services.clock.now());
+                next && (!first || *next < at)) {
+                first = &one;
+                at = *next;
+            }
+        if (first)
+            inner.set("nextScheduledAction",
+                      Json::object(
+                          {{"action", first->start ? "start" : "stop"}, {"time", to_iso8601(at)}}));
+    }
     std::string address;
     for (const Node& node : services.control.nodes_of(compute.workspace, compute.name))
         address = node.facts.address;

@@ -4,9 +4,11 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "api/arm/resource.h"
 #include "model/compute.h"
+#include "model/timetable.h"
 
 namespace turnout::api::arm {
 
@@ -24,6 +26,14 @@ void look_at_personal(Services& services, const Compute& compute);
 // What changes when it is told to "start", "stop" or "restart". Conflict: it cannot now.
 Result<Compute> with_power(const Services& services, const Compute& compute, std::string_view verb,
                            std::string_view trigger);
+
+// When it is turned on or off by itself.
+struct StartStop {
+    bool start = false;
+    Timetable when;
+};
+// Those that are enabled, of its definition. InvalidArgument names the place.
+Result<std::vector<StartStop>> start_stops_of(const Services& services, const Compute& compute);
 
 // "Running", "Stopped", …: Azure's words.
 std::string_view state_of_personal(const Services& services, const Compute& compute);

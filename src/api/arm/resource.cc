@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "access/actions.h"
+#include "api/inference/inference.h"
 #include "api/run_reach.h"
 #include "control/jobs.h"
 #include "model/compute.h"
@@ -182,6 +183,7 @@ namespace {
 struct Progress {
     bool over = false;
     std::string failed = {};  // why; "": it did not
+    std::string_view code = "ComputeUnusable";
 };
 
 Result<Progress> attaching(Services& services, const std::string& key, std::string_view name) {
@@ -205,6 +207,18 @@ Result<Progress> operating(Services& services, const std::string& key, std::stri
     return Progress{last.status != PersonalInstance::Operation::Status::InProgress, last.why};
 }
 
+// `name`: "endpoint_deployment".
+Result<Progress> deploying(Services& services, const Workspace& workspace, std::string_view name,
+                           bool deleting) {
+    const std::size_t bar = name.find('_');
+    if (bar == std::string_view::npos || !services.inference) return Progress{true};
+    const auto now = TURNOUT_TRY(
+        services.inference->deployment(workspace.id, name.substr(0, bar), name.substr(bar + 1)));
+    if (deleting) return Progress{!now};
+    if (!now) return Progress{true, "the deployment was deleted", "DeploymentFailed"};
+    return Progress{now->settled(), now->why, "DeploymentFailed"};
+}
+
 // An operation is over when the resource says so; nothing is stored for it.
 Result<Progress> progress_of(Services& services, const Workspace& workspace, std::string_view kind,
                              std::string_view name) {
@@ -220,6 +234,10 @@ Result<Progress> progress_of(Services& services, const Workspace& workspace, std
         const auto job = TURNOUT_TRY(read_job(services.store, workspace.id, name));
         return Progress{!job || is_terminal(job->record.status)};
     }
+    if (kind == "deleteOnlineEndpoint")
+        return Progress{!TURNOUT_TRY(services.store.get(Table::OnlineEndpoint, key)).has_value()};
+    if (kind == "putOnlineDeployment" || kind == "deleteOnlineDeployment")
+        return deploying(services, workspace, name, kind == "deleteOnlineDeployment");
     return not_found("there is no operation of kind '" + std::string(kind) + "'", "operation");
 }
 
@@ -240,8 +258,7 @@ Answer get_operation(Services& services, Call& call) {
                                          : progress.failed.empty() ? "Succeeded"
                                                                    : "Failed"}});
     if (progress.over && !progress.failed.empty())
-        body.set("error",
-                 Json::object({{"code", "ComputeUnusable"}, {"message", progress.failed}}));
+        body.set("error", Json::object({{"code", progress.code}, {"message", progress.failed}}));
     http::Response response = json_response(200, body);
     response.headers.set("Retry-After", "1");
     co_return response;

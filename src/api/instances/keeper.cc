@@ -15,7 +15,7 @@ namespace turnout::api {
 
 namespace {
 
-constexpr Span kFirst = 20s, kEvery = 60s;
+constexpr Span kFirst = 5s, kEvery = 20s;
 
 struct Ready {
     ReplicaAddress at;
@@ -59,8 +59,31 @@ Task<Result<std::optional<Instant>>> ask_activity(Services& services, const Comp
 // When the instance with that key was last seen with a job.
 using Busy = std::map<std::string, Instant>;
 
-Task<Result<void>> look_at(Services& services, Compute compute, std::shared_ptr<Busy> busy) {
-    const PersonalInstance& instance = *compute.personal;
+// Turns it on or off if it is still as it was looked at, and sees to what follows.
+Task<Result<void>> turn(Services& services, Compute compute, std::string_view verb,
+                        std::string_view trigger, Instant fired) {
+    const PersonalInstance before = *compute.personal;
+    const auto change = [&](const std::optional<Compute>& now) -> Result<Compute> {
+        if (!now || !now->personal || *now->personal != before)
+            return not_found("it is another one by now", "compute");
+        Compute changed = *now;
+        // What cannot be done now is left, as any time that has passed.
+        if (auto turned = arm::with_power(services, *now, verb, trigger))
+            changed = std::move(*turned);
+        changed.personal->fired = fired;
+        compute = changed;
+        return changed;
+    };
+    TURNOUT_CO_TRY_VOID(co_await arm::asked<Put>([&](auto reply) {
+        services.control.change_compute(compute.workspace, compute.name, change, std::move(reply));
+    }));
+    arm::look_at_personal(services, compute);
+    co_return Result<void>();
+}
+
+Task<Result<void>> look_whether_idle(Services& services, Compute compute,
+                                     std::shared_ptr<Busy> busy) {
+    const PersonalInstance instance = *compute.personal;
     const std::string key = compute.workspace + "/" + compute.name;
     if (has_jobs(services, compute)) {
         (*busy)[key] = services.clock.now();
@@ -70,39 +93,54 @@ Task<Result<void>> look_at(Services& services, Compute compute, std::shared_ptr<
     Instant since = std::max(active.value_or(instance.last.at), instance.last.at);
     if (const auto worked = busy->find(key); worked != busy->end())
         since = std::max(since, worked->second);
-    if (services.clock.now() - since < instance.idle_before_shutdown) co_return Result<void>();
-    const auto change = [&](const std::optional<Compute>& now) -> Result<Compute> {
-        if (!now || !now->personal || *now->personal != instance || has_jobs(services, *now))
-            return not_found("it is not idle any more", "compute");
-        return arm::with_power(services, *now, "stop", "IdleShutdown");
-    };
-    TURNOUT_CO_TRY_VOID(co_await arm::asked<Put>([&](auto reply) {
-        services.control.change_compute(compute.workspace, compute.name, change, std::move(reply));
-    }));
-    Compute stopped = compute;
+    const bool idle = services.clock.now() - since >= instance.idle_before_shutdown;
+    if (!idle || has_jobs(services, compute)) co_return Result<void>();
     busy->erase(key);
-    const auto row = services.store.get(Table::Compute, key);
-    if (row && *row)
-        if (const auto document = parse_json((*row)->value))
-            if (auto now = compute_from_json(*document)) stopped = std::move(*now);
-    arm::look_at_personal(services, stopped);
-    co_return Result<void>();
+    co_return co_await turn(services, std::move(compute), "stop", "IdleShutdown", instance.fired);
+}
+
+// What its schedules say is due: the last one that was, since each of them sets it one way or the
+// other. Returns when the next one is.
+Task<std::optional<Instant>> follow_schedules(Services& services, Compute compute) {
+    const Instant now = services.clock.now();
+    std::optional<Instant> next;
+    const auto all = arm::start_stops_of(services, compute);
+    if (!all) co_return next;
+    std::optional<Instant> due;
+    bool start = false;
+    for (const arm::StartStop& one : *all) {
+        if (const auto last = one.when.last(compute.personal->fired, now);
+            last && (!due || *last >= *due)) {
+            due = last;
+            start = one.start;
+        }
+        if (const auto coming = one.when.next(now); coming && (!next || *coming < *next))
+            next = coming;
+    }
+    if (due)
+        (void)co_await turn(services, std::move(compute), start ? "start" : "stop", "Schedule",
+                            *due);
+    co_return next;
 }
 
 Task<void> keep(Services& services, std::shared_ptr<Busy> busy) {
-    std::vector<Compute> idle;
+    std::vector<Compute> all;
     (void)each_row(services.store, Table::Compute, with_prefix(""),
                    [&](const Record& record) -> Result<void> {
                        const Json document = TURNOUT_TRY(parse_json(record.value));
                        Compute compute = TURNOUT_TRY(compute_from_json(document));
-                       if (compute.personal && compute.personal->on && !compute.deleting &&
-                           compute.personal->idle_before_shutdown != Span{})
-                           idle.push_back(std::move(compute));
+                       if (compute.personal && !compute.deleting) all.push_back(std::move(compute));
                        return {};
                    });
-    // One that cannot be asked is not known to be idle.
-    for (Compute& compute : idle) (void)co_await look_at(services, std::move(compute), busy);
-    services.loop.after(kEvery, [&services, busy] { start(keep(services, busy), [] {}); });
+    Span pause = kEvery;
+    for (Compute& compute : all) {
+        const auto next = co_await follow_schedules(services, compute);
+        if (next) pause = std::min(pause, std::max(Span(1ms), *next - services.clock.now()));
+        // One that cannot be asked is not known to be idle.
+        if (compute.personal->on && compute.personal->idle_before_shutdown != Span{})
+            (void)co_await look_whether_idle(services, std::move(compute), busy);
+    }
+    services.loop.after(pause, [&services, busy] { start(keep(services, busy), [] {}); });
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// What turns compute instances on and off by itself: one that is idle for as long as it may be is
-// stopped.
+// What turns compute instances on and off by itself: their schedules, and one that is idle for as
+// long as it may be is stopped.
 #pragma once
 
 #include <optional>
@@ -15,7 +15,7 @@ namespace turnout::api {
 // /api/terminals. A kernel that computes does something now. Nothing: never, or it has none.
 std::optional<Instant> last_activity(const Json& kernels, const Json& terminals, Instant now);
 
-// Looks once a minute, from some seconds after the start on.
+// Looks from some seconds after the start on: when a schedule is due, and three times a minute.
 void keep_instances(Services& services);
 
 }  // namespace turnout::api

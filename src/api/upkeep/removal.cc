@@ -8,6 +8,7 @@
 #include "api/upkeep/bases.h"
 #include "blob/blobs.h"
 #include "control/jobs.h"
+#include "model/endpoint.h"
 #include "model/sweep.h"
 #include "submission/reference.h"
 #include "tracking/tracking.h"
@@ -375,7 +376,7 @@ Task<Result<void>> remove_workspace(Services& services, std::string wsid) {
          {Table::Log, Table::Metric, Table::RunCreated, Table::Run, Table::Experiment,
           Table::Ledger, Table::JobLive, Table::JobCreated, Table::JobState, Table::Job,
           Table::TaskBase, Table::CodeHash, Table::AssetVersion, Table::AssetContainer,
-          Table::Datastore, Table::Secret}) {
+          Table::Datastore, Table::Secret, Table::OnlineDeployment, Table::OnlineEndpoint}) {
         TURNOUT_CO_TRY_VOID(co_await erase_rows(services, turn, table, wsid + "/"));
     }
     TURNOUT_CO_TRY_VOID(co_await erase_rows(services, turn, Table::Removal, wsid + "/"));
@@ -412,7 +413,8 @@ Task<Result<void>> begin_removal_of(Services& services, Workspace workspace, boo
         what = "job '" + jobs.front().key.substr(prefix.size()) + "', which has not ended";
     for (const Record& compute : computes)
         if (const std::string name = compute.key.substr(prefix.size());
-            what.empty() && name != "serverless" && shown_compute(name) == name)
+            what.empty() && name != "serverless" && shown_compute(name) == name &&
+            !is_inference_compute(name))
             what = "compute '" + name + "'";
     if (!what.empty() && !living_too)
         co_return fail(Code::FailedPrecondition, "WorkspaceInUse",

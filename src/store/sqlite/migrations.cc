@@ -74,6 +74,8 @@ bool has_tiny_values(Table table) {
         case Table::MachineSecret:
         case Table::Audit:
         case Table::Secret:
+        case Table::OnlineEndpoint:
+        case Table::OnlineDeployment:
         case Table::People: return false;
     }
     return false;
