@@ -327,7 +327,7 @@ def test_gpu_size_without_a_gpu(ml_client):
     assert "gpu" not in [c.name for c in ml_client.compute.list()]
 
 
-@pytest.mark.parametrize("kind", ["ComputeInstance", "VirtualMachine", "Kubernetes", "Databricks", "HDInsight", "Nonsense"])
+@pytest.mark.parametrize("kind", ["DataFactory", "VirtualMachine", "Kubernetes", "Databricks", "HDInsight", "Nonsense"])
 def test_other_compute_types_are_refused(rest, kind):
     reply = rest.call("PUT", f"{rest.ws}/computes/other-one", api="2023-08-01-preview",
                       json={"location": "westus", "properties": {"computeType": kind, "properties": {"vmSize": "STANDARD_DS3_v2"}}})

@@ -317,6 +317,6 @@ def test_types_are_refused_by_rest_with_the_reason(module_server):
     assert "'HDInsight' cannot be attached here yet" in put("HDInsight", "/x/hdi", address="a.azurehdinsight.net")
     assert "made in Databricks and attached" in put("Databricks")
     assert "made, not attached" in put("AmlCompute", "/x/clusters/one", vmSize="STANDARD_DS3_v2")
-    assert "'ComputeInstance' cannot be created here yet; this server creates AmlCompute and attaches VirtualMachine" in put("ComputeInstance")
+    assert "'DataFactory' cannot be created here yet; this server creates AmlCompute or ComputeInstance and attaches VirtualMachine" in put("DataFactory")
     assert "neither created nor attached" in put("containerinstance", "/x/aci")
     assert "did you mean 'Kubernetes'?" in put("Kubernets")

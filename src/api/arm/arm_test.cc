@@ -302,8 +302,8 @@ TEST(Computes, RefusesWhatDoesNotRunAndSaysWhy) {
     };
     const auto scaled = [](Json scale) { return cluster(Json::object(), std::move(scale)); };
     const std::vector<Row> table = {
-        {"c1", typed("ComputeInstance"), "ComputeTypeNotSupported",
-         "'ComputeInstance' cannot be created here yet"},
+        {"c1", typed("DataFactory"), "ComputeTypeNotSupported",
+         "'DataFactory' cannot be created here yet"},
         {"c1", typed("HDInsight"), "ComputeTypeNotSupported",
          "cannot be created within a workspace"},
         {"c1", typed("AmlComptue"), "ComputeTypeNotSupported", "did you mean 'AmlCompute'?"},
