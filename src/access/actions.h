@@ -43,6 +43,9 @@ inline constexpr std::string_view
     kDeleteJobs = TURNOUT_IN_WORKSPACE("jobs/delete"),
     kCancelJobs = TURNOUT_IN_WORKSPACE("jobs/cancel/action"),
     kDrillJobs = TURNOUT_IN_WORKSPACE("jobs/drill/action"),
+    kReadSchedules = TURNOUT_IN_WORKSPACE("schedules/read"),
+    kWriteSchedules = TURNOUT_IN_WORKSPACE("schedules/write"),
+    kDeleteSchedules = TURNOUT_IN_WORKSPACE("schedules/delete"),
     kReadRuns = TURNOUT_IN_WORKSPACE("experiments/runs/read"),
     kWriteRuns = TURNOUT_IN_WORKSPACE("experiments/runs/write"),
     kDeleteRuns = TURNOUT_IN_WORKSPACE("experiments/runs/delete"),
@@ -168,6 +171,9 @@ inline constexpr std::array kAll = {
     kReadAudit,
     kReadQuotas,
     kWriteQuotas,
+    kReadSchedules,
+    kWriteSchedules,
+    kDeleteSchedules,
 };
 
 }  // namespace turnout::access::action

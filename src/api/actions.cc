@@ -209,6 +209,12 @@ constexpr Row kRows[] = {
     {"GET", "/studio/jobs/{wsid}/{job}/log", Where::Workspace, kReadJobs},
     {"GET", "/studio/jobs/{wsid}/{job}/artifact/{path...}", Where::Workspace, kReadJobs},
     {"GET", "/studio/jobs/{wsid}/{job}/output/{name}/{path...}", Where::Workspace, kReadJobs},
+    // ---- schedules
+    {"GET", "{W}/schedules", Where::Workspace, kReadSchedules},
+    {"GET", "{W}/schedules/{name}", Where::Workspace, kReadSchedules},
+    {"PUT", "{W}/schedules/{name}", Where::Workspace, kWriteSchedules},
+    {"DELETE", "{W}/schedules/{name}", Where::Workspace, kDeleteSchedules},
+    {"POST", "{W}/schedules/{name}/trigger", Where::Workspace, kWriteSchedules},
     // ---- curated environments
     {"GET", "/mferp/managementfrontend{R}/environments", Where::Own, ""},
     {"GET", "/mferp/managementfrontend{R}/environments/{name}", Where::Own, ""},

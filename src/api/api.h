@@ -24,6 +24,7 @@
 #include "model/author.h"
 #include "model/compute.h"
 #include "model/pool.h"
+#include "model/time_zone.h"
 #include "store/turns.h"
 
 namespace turnout {
@@ -83,6 +84,10 @@ public:
     virtual Task<Result<void>> forget(access::Scope gone) = 0;
     // `oid` in tokens: a GUID made of the name.
     virtual std::string object_id(const Principal& principal) const = 0;
+    // Whose that is; nothing: nobody's.
+    virtual Result<std::optional<std::string>> user_with_object_id(std::string_view /*id*/) {
+        return std::optional<std::string>();
+    }
     // By what a signed link names on whose rights it rests: a user with the token that was used, or
     // a run. Part of what is signed.
     virtual std::string holder(const Principal& principal) const = 0;
@@ -109,6 +114,8 @@ struct ServerInfo {
     std::string version;
     std::string tls_origin;    // "https://127.0.0.1:8443": fallback when a request has no Host
     std::string plain_origin;  // "http://127.0.0.1:8080": only loopback peers are told of it
+    // Where programs of users are served, such as notebooks: ports of the same host.
+    std::string programs_tls_port, programs_plain_port;
     std::string data_folder;
     std::string fault;  // what is wrong with the server itself, for people; "" = nothing
     // This machine, which carries the nodes of all pools yet.
@@ -144,6 +151,7 @@ struct Services {
     access::Guard* guard = nullptr;  // null: nobody is slowed down
     StoredUse* stored = nullptr;     // null: what is stored is not counted
     Gateway* gateway = nullptr;      // null: no task is reached from outside
+    TimeZones zones = {};            // none: nothing is done at times of the clock
     Inference* inference = nullptr;  // null: this server has no endpoints
     Turns removals;                  // of jobs, by "{wsid}/{job}": one at a time removes one
     // A machine that is to be attached, as its provider will reach it; and what was found there:
@@ -302,6 +310,8 @@ void add_upkeep_routes(Router& router,
 void resume_removals(Services& services);
 // Machines whose check an earlier life of the server began.
 void resume_attachments(Services& services);
+// What an earlier life of the server began with compute instances.
+void resume_instances(Services& services);
 // Applies the retention (api/upkeep/retention.h) every hour, from some minutes after the start on.
 void keep_retention(Services& services);
 

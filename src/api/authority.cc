@@ -86,6 +86,15 @@ public:
         }
         co_return Result<void>();
     }
+    Result<std::optional<std::string>> user_with_object_id(std::string_view id) override {
+        for (const User& user : TURNOUT_TRY(people().users())) {
+            Principal principal;
+            principal.kind = Principal::Kind::User;
+            principal.name = user.name;
+            if (equal_ignoring_case(object_id(principal), id)) return std::optional(user.name);
+        }
+        return std::optional<std::string>();
+    }
     std::string object_id(const Principal& principal) const override {
         return object_id_of(keys_.tenant, principal);
     }

@@ -20,6 +20,8 @@ struct Instance {
     std::string fetching() const { return folder + "/fetching"; }  // downloads on their way
     std::string nodes() const { return folder + "/nodes"; }
     std::string cache() const { return folder + "/cache"; }
+    // What people keep on compute instances, by workspace and user.
+    std::string homes() const { return folder + "/homes"; }
     std::string agent_executable() const { return folder + "/bin/turnout-agent"; }
     std::string agent_socket() const { return folder + "/agent.sock"; }
     // What the agents of other machines reach, by their relays.

@@ -42,7 +42,8 @@ http::Limits connection_limits() {
     }
     const rlim_t left = files.rlim_cur > 2 * kOwnDescriptors ? files.rlim_cur - kOwnDescriptors
                                                              : files.rlim_cur / 2;
-    limits.connections = std::min<std::size_t>(limits.connections, left / 3);  // TLS, plain, agents
+    limits.connections =
+        std::min<std::size_t>(limits.connections, left / 4);  // TLS, plain, programs, agents
     return limits;
 }
 
@@ -51,6 +52,7 @@ Result<void> Listeners::open(const std::string& listen, const std::string& plain
     const Json kept = TURNOUT_TRY(read_document(instance_.ports()));
     TURNOUT_TRY(open_tls(listen, kept));
     TURNOUT_TRY(open_plain(plain_listen, kept));
+    TURNOUT_TRY(open_programs(kept));
     unix_ = TURNOUT_TRY(
         http::listen_unix(loop_, instance_.agent_socket(), std::move(of_nodes), limits_));
     // What comes from another machine is nobody of this one, though a relay has brought it here.
@@ -100,6 +102,28 @@ Result<void> Listeners::open_plain(const std::string& plain_listen, const Json& 
     return {};
 }
 
+// On the hosts of the two others. The ports are kept where they are free, since links name them;
+// where another program has one, another is as good.
+Result<void> Listeners::open_programs(const Json& kept) {
+    const auto try_both = [](const std::string& host, const std::string& before,
+                             auto listen) -> Result<std::unique_ptr<http::Listener>> {
+        if (!before.empty() && host_of(before) == host)
+            if (Result<std::unique_ptr<http::Listener>> again = listen(before)) return again;
+        return listen(host + ":0");
+    };
+    const auto tls = [this](const std::string& address) {
+        return http::listen_tls(loop_, address, certificates_, of_programs_, limits_);
+    };
+    const auto plain = [this](const std::string& address) {
+        return http::listen_plain(loop_, address, of_programs_, limits_);
+    };
+    programs_tls_ =
+        TURNOUT_TRY(try_both(host_of(tls_->address()), kept.at("programs_tls").as_string(), tls));
+    programs_plain_ = TURNOUT_TRY(
+        try_both(host_of(plain_->address()), kept.at("programs_plain").as_string(), plain));
+    return {};
+}
+
 Result<std::unique_ptr<http::Listener>> Listeners::listen_tls_on(const std::string& address) {
     return http::listen_tls(loop_, address, certificates_, of_clients(), limits_);
 }
@@ -108,6 +132,8 @@ Result<void> Listeners::keep_ports() const {
     Json ports = Json::object();
     ports.set("tls", tls_->address());
     ports.set("plain", plain_->address());
+    ports.set("programs_tls", programs_tls_->address());
+    ports.set("programs_plain", programs_plain_->address());
     return write_document(instance_.ports(), ports, 0600);
 }
 

@@ -24,10 +24,13 @@
 #include "api/authority.h"
 #include "api/gateway/channels.h"
 #include "api/gateway/gateway.h"
+#include "api/instances/front.h"
+#include "api/instances/keeper.h"
 #include "api/inference/inference.h"
 #include "api/login/logins.h"
 #include "api/people/people_routes.h"
 #include "api/people/token_routes.h"
+#include "api/schedules/schedules.h"
 #include "api/upkeep/stored_use.h"
 #include "app/address.h"
 #include "app/announcement.h"
@@ -43,6 +46,7 @@
 #include "app/pools.h"
 #include "app/space.h"
 #include "app/storage_watch.h"
+#include "app/time_zones.h"
 #include "app/user_ways.h"
 #include "app/version.h"
 #include "blob/blobs.h"
@@ -118,10 +122,12 @@ private:
     std::unique_ptr<fetch::Fetcher> fetcher_;
     std::unique_ptr<ServerSpace> space_;
     std::unique_ptr<api::Services> services_;
+    std::unique_ptr<api::Schedules> schedules_;
     std::unique_ptr<api::Inference> inference_;
     std::unique_ptr<StorageWatch> storage_;
     std::unique_ptr<api::Channels> channels_;
     std::unique_ptr<api::Gateway> gateway_;
+    std::unique_ptr<api::Front> front_;
     std::unique_ptr<OperatorRoutes> operator_routes_;
     std::unique_ptr<api::Logins> logins_;
     api::Router router_;
@@ -162,8 +168,11 @@ Result<void> Server::run() {
     });
     api::resume_removals(*services_);
     api::resume_attachments(*services_);
+    api::resume_instances(*services_);
+    api::keep_instances(*services_);
     inference_->resume();
     api::keep_retention(*services_);
+    TURNOUT_TRY(schedules_->begin());
     api::keep_stored_use(*services_);
     space_->keep_below(options_.cache_limit);
     loop_.after(1s, [this] { storage_->verify(); });
@@ -216,6 +225,7 @@ Result<void> Server::open() {
     local.agent = instance_.agent_executable();
     local.server_socket = instance_.agent_socket();
     local.nodes_folder = instance_.nodes();
+    local.homes_folder = instance_.homes();
     local.cache_folder = instance_.cache();
     local.python = options_.python;
     if (!options_.tls_key.empty()) local.hidden = {options_.tls_key};
@@ -328,6 +338,9 @@ Result<void> Server::open() {
         run.job = id.job;
         run.attempt = id.attempt;
         return authority_->mint(run, api::kOwnAudience, api::kAsLongAsItLives);
+    };
+    settings.service_key = [this](const agent_protocol::AttemptId& id) {
+        return api::service_key(*authority_, id);
     };
     settings.secrets = [this](const std::string& workspace, const std::vector<std::string>& names)
         -> Result<std::vector<agent_protocol::SecretValue>> {
@@ -447,6 +460,8 @@ void Server::add_routes() {
     to_replicas.dial = [this](std::string authority) { return dial_replica(std::move(authority)); };
     gateway_ = std::make_unique<api::Gateway>(http::make_client(loop_, std::move(to_replicas)));
     services_->gateway = gateway_.get();
+    front_ = std::make_unique<api::Front>(*services_);
+    front_->add_to(router_);
     api::add_token_routes(router_, *services_, *authority_);
     api::add_people_routes(router_, *services_, *authority_);
     logins_ =
@@ -455,6 +470,9 @@ void Server::add_routes() {
     api::add_audit_routes(router_, *services_);
     services_->vault = vault_.get();
     api::add_secret_routes(router_, *services_, *vault_);
+    services_->zones = machine_time_zones();
+    schedules_ = std::make_unique<api::Schedules>(*services_, services_->zones);
+    api::add_schedule_routes(router_, *services_, *schedules_);
     inference_ = std::make_unique<api::Inference>(*services_, *vault_);
     services_->inference = inference_.get();
     api::add_endpoint_routes(router_, *services_);
@@ -476,8 +494,11 @@ Result<void> Server::listen() {
     if (!options_.tls_certificate.empty()) named = {options_.tls_certificate, options_.tls_key};
     certificate_watch_ =
         std::make_unique<CertificateWatch>(loop_, clock_, instance_, options_.listen, named);
-    listeners_ = std::make_unique<Listeners>(loop_, instance_, limits_, router_, *services_,
-                                             TURNOUT_TRY(certificate_watch_->open()));
+    listeners_ = std::make_unique<Listeners>(
+        loop_, instance_, limits_, router_, *services_, TURNOUT_TRY(certificate_watch_->open()),
+        [this](const http::Request& request, http::BodyReader& body) {
+            return front_->handle(request, body);
+        });
     certificate_watch_->keep_looking();
     user_ways_ = std::make_unique<UserWays>(loop_, limits_, router_, *services_);
     TURNOUT_TRY(listeners_->open(options_.listen, options_.plain_listen,
@@ -498,6 +519,8 @@ Result<void> Server::listen() {
     services_->info.version = version();
     services_->info.tls_origin = "https://" + reached_here(listeners_->tls().address());
     services_->info.plain_origin = "http://" + listeners_->plain().address();
+    services_->info.programs_tls_port = port_of(listeners_->programs_tls().address());
+    services_->info.programs_plain_port = port_of(listeners_->programs_plain().address());
     services_->info.data_folder = instance_.folder;
     const Capabilities machine = provider_->capabilities();
     services_->info.machine = {machine.cores, machine.memory_gb, machine.gpus};

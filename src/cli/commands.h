@@ -36,6 +36,22 @@ Result<std::size_t> fetch_folder(Context& context, client::Api& api, const std::
 // Follows the job to its end and gives its exit code.
 int follow_job(Context& context, client::Api& api, const std::string& name);
 
+// Keeps steps that are written in place as components, which then have ids.
+void keep_components(client::Api& api, Json& steps);
+// What the server would refuse of a loaded document, as far as that can be known here.
+Result<void> check_as_server_does(const Context& context, Loaded& loaded);
+
+// ---- schedules of jobs (schedule_commands.cc) ----
+int schedule_create(Context& context);
+int schedule_validate(Context& context);
+int schedule_list(Context& context);
+int schedule_show(Context& context);
+int schedule_update(Context& context);
+int schedule_enable(Context& context);
+int schedule_disable(Context& context);
+int schedule_trigger(Context& context);
+int schedule_delete(Context& context);
+
 // ---- why, and where the time went (explain_commands.cc) ----
 int job_explain(Context& context);
 int job_ledger(Context& context);
@@ -115,6 +131,9 @@ int compute_create(Context& context);
 int compute_list(Context& context);
 int compute_show(Context& context);
 int compute_update(Context& context);
+int compute_start(Context& context);
+int compute_stop(Context& context);
+int compute_restart(Context& context);
 int compute_delete(Context& context);
 int compute_detach(Context& context);
 int compute_list_nodes(Context& context);

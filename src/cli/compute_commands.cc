@@ -9,8 +9,8 @@ namespace {
 
 // The dispensable ones last.
 const std::vector<std::string> kComputeColumns = {
-    "name", "size", "current_instances", "max_instances", "allocation_state", "min_instances",
-    "tier", "type", "provisioning_state"};
+    "name",          "size", "state", "current_instances", "max_instances", "allocation_state",
+    "min_instances", "tier", "type",  "provisioning_state"};
 
 std::string compute_path(client::Api& api, const std::string& name) {
     return api.in_workspace("/computes/" + percent_encode(name));
@@ -172,6 +172,45 @@ int compute_update(Context& context) {
 }
 
 namespace {
+int set_power(Context& context, const char* verb) {
+    const Result<client::Api*> opened = context.api();
+    if (!opened) return context.fail(opened.error());
+    client::Api& api = **opened;
+    const Result<std::string> name = context.name();
+    if (!name) return context.fail(name.error());
+    Result<client::Reply> reply = api.send("POST", compute_path(api, *name) + "/" + verb, nullptr);
+    if (!reply) return context.fail(reply.error());
+    if (!context.args().has("--no-wait")) {
+        const Result<void> done = api.finish(*reply, [&](const std::string&) {
+            const Result<Json> now = api.get(compute_path(api, *name));
+            std::string words;
+            if (now) {
+                const Json& inner = now->at("properties").at("properties");
+                words = inner.at("state").as_string();
+                for (const Json& one : inner.at("errors").items())
+                    words += ": " + one.at("error").at("message").as_string();
+            }
+            context.status("compute " + *name + ": " + words);
+        });
+        if (!done) return context.fail(done.error());
+    }
+    const Result<Json> compute = api.get(compute_path(api, *name));
+    if (!compute) return context.fail(compute.error());
+    return context.show(compute_entity(*compute), *compute);
+}
+}  // namespace
+
+int compute_start(Context& context) {
+    return set_power(context, "start");
+}
+int compute_stop(Context& context) {
+    return set_power(context, "stop");
+}
+int compute_restart(Context& context) {
+    return set_power(context, "restart");
+}
+
+namespace {
 int let_go(Context& context, bool detach) {
     const Result<client::Api*> opened = context.api();
     if (!opened) return context.fail(opened.error());
@@ -233,7 +272,7 @@ int compute_list_nodes(Context& context) {
                 entity.set(resources::camel_to_snake(key), value);
         const Json& machine = node.at("properties");
         for (const auto& [key, value] : machine.members())
-            entity.set(resources::camel_to_snake(key), in_snake_case(value));
+            entity.set(resources::camel_to_snake(key), resources::in_snake_case(value));
         // For the table; the numbers are beside it.
         if (const std::int64_t bytes = machine.at("memoryBytes").as_int(); bytes > 0)
             entity.set("memory", to_size_words(static_cast<std::uint64_t>(bytes)));
@@ -290,7 +329,7 @@ int compute_capabilities(Context& context) {
     std::vector<std::string> columns = {"type"};
     for (const resources::NamedAbility& one : resources::abilities())
         columns.emplace_back(one.name);
-    return context.show(in_snake_case(all->at("value")), all->at("value"), columns);
+    return context.show(resources::in_snake_case(all->at("value")), all->at("value"), columns);
 }
 int compute_list_usage(Context& context) {
     return list_of_location(context, "usages", {"name", "current_value", "limit", "unit"});

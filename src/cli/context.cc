@@ -363,9 +363,15 @@ Result<Loaded> load(Context& context, std::string_view kind) {
     if (!args.has("--file") && kind == "compute" && !document.value.has("type"))
         put("", "type", args.command->words[1] == "attach" ? "virtualmachine" : "amlcompute",
             "--type");
-    loaded.description = TURNOUT_TRY(resources::description_for(kind, document));
+    return checked(std::move(document), kind, folder);
+}
+
+Result<Loaded> checked(YamlDocument document, std::string_view kind, const std::string& folder) {
+    Loaded loaded;
+    loaded.document = std::move(document);
+    loaded.description = TURNOUT_TRY(resources::description_for(kind, loaded.document));
     const resources::LocalFiles files = client::local_files(folder);
-    resources::Reading reading(document, files);
+    resources::Reading reading(loaded.document, files);
     resources::check(*loaded.description, reading);
     if (Result<void> good = resources::result_of(reading); !good) return Failure(good.error());
     loaded.local = std::move(reading.local);

@@ -84,6 +84,8 @@ struct Loaded {
 };
 // `required_file`: without -f it is refused, unless flags of the description were given.
 Result<Loaded> load(Context& context, std::string_view kind);
+// The same of a document that was read already; relative paths in it begin in `folder`.
+Result<Loaded> checked(YamlDocument document, std::string_view kind, const std::string& folder);
 
 // "a.b[0].c=VALUE" put into the document; VALUE is YAML.
 Result<void> apply_set(YamlDocument& document, const std::string& assignment);

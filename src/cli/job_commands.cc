@@ -16,6 +16,42 @@ bool is_group(const Json& properties) {
     return kind && kind->group;
 }
 
+// Azure's clients know a step by the id of its component, so one that is written in place is kept
+// as an anonymous component, as they do. What is wrong with it is told of the job, with its place.
+constexpr const char* kAnonymousComponent = "azureml_anonymous";
+
+void keep_components(client::Api& api, Json& steps) {
+    for (auto& [name, step] : steps.members()) {
+        if (!step.at("component").is_object()) continue;
+        Json spec = step.at("component");
+        // A step that is written as a command declares what it is given.
+        if (spec.at("_source").as_view() == "YAML.JOB") {
+            const auto declare = [&](const char* what, const char* type) {
+                for (const auto& [input, value] : step.at(what).members()) {
+                    const std::string said = value.at("job_input_type").as_string();
+                    spec[what].set(input, Json::object({{"type", said.empty() || said == "literal"
+                                                                     ? std::string(type)
+                                                                     : said}}));
+                }
+            };
+            declare("inputs", "string");
+            declare("outputs", "uri_folder");
+            if (const std::string id = step.at("environment").as_string(); !id.empty())
+                spec.set("environment", (id.front() == '/' ? "azureml:" : "") + id);
+        }
+        if (spec.at("name").is_null()) spec.set("name", kAnonymousComponent);
+        const Json body = Json::object(
+            {{"properties",
+              Json::object({{"isAnonymous", true}, {"componentSpec", std::move(spec)}})}});
+        const std::string version = to_hex(sha256(body.dump())).substr(0, 32);
+        const Result<Json> kept =
+            api.put(api.in_workspace("/components/" + std::string(kAnonymousComponent) +
+                                     "/versions/" + version),
+                    body);
+        if (kept) step.set("componentId", kept->at("id"));
+    }
+}
+
 namespace {
 
 // Of a table, the dispensable ones last.
@@ -78,42 +114,6 @@ void say_it_was_there(Context& context, const Json& job) {
     context.note("job '" + job.at("name").as_string() +
                  "' exists already with this definition and is " +
                  job.at("properties").at("status").as_string() + ": nothing was submitted");
-}
-
-// Azure's clients know a step by the id of its component, so one that is written in place is kept
-// as an anonymous component, as they do. What is wrong with it is told of the job, with its place.
-constexpr const char* kAnonymousComponent = "azureml_anonymous";
-
-void keep_components(client::Api& api, Json& steps) {
-    for (auto& [name, step] : steps.members()) {
-        if (!step.at("component").is_object()) continue;
-        Json spec = step.at("component");
-        // A step that is written as a command declares what it is given.
-        if (spec.at("_source").as_view() == "YAML.JOB") {
-            const auto declare = [&](const char* what, const char* type) {
-                for (const auto& [input, value] : step.at(what).members()) {
-                    const std::string said = value.at("job_input_type").as_string();
-                    spec[what].set(input, Json::object({{"type", said.empty() || said == "literal"
-                                                                     ? std::string(type)
-                                                                     : said}}));
-                }
-            };
-            declare("inputs", "string");
-            declare("outputs", "uri_folder");
-            if (const std::string id = step.at("environment").as_string(); !id.empty())
-                spec.set("environment", (id.front() == '/' ? "azureml:" : "") + id);
-        }
-        if (spec.at("name").is_null()) spec.set("name", kAnonymousComponent);
-        const Json body = Json::object(
-            {{"properties",
-              Json::object({{"isAnonymous", true}, {"componentSpec", std::move(spec)}})}});
-        const std::string version = to_hex(sha256(body.dump())).substr(0, 32);
-        const Result<Json> kept =
-            api.put(api.in_workspace("/components/" + std::string(kAnonymousComponent) +
-                                     "/versions/" + version),
-                    body);
-        if (kept) step.set("componentId", kept->at("id"));
-    }
 }
 
 Result<Json> create(Context& context, client::Api& api) {

@@ -265,21 +265,6 @@ std::string format(const Json& value, Format how, const std::vector<std::string>
     return "";
 }
 
-Json in_snake_case(const Json& from) {
-    if (from.is_array()) {
-        Json all = Json::array();
-        for (const Json& one : from.items()) all.push(in_snake_case(one));
-        return all;
-    }
-    if (!from.is_object()) return from;
-    Json out = Json::object();
-    for (const auto& [key, value] : from.members())
-        if (!value.is_null())
-            out.set(resources::camel_to_snake(key),
-                    key == "settings" ? value : in_snake_case(value));
-    return out;
-}
-
 void print(std::string_view text) {
     if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
         return;

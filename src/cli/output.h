@@ -22,10 +22,6 @@ Result<Format> parse_format(const std::string& text, bool terminal);
 std::string format(const Json& value, Format format, const std::vector<std::string>& columns = {},
                    Screen screen = {});
 
-// Of an answer of the server, as results are shown: "hostKey" is host_key, at every depth, and what
-// is null is left out. `settings` have the words of their file already. Not for members that users
-// name, such as tags.
-Json in_snake_case(const Json& from);
 
 // Writes to standard output, at once. If nobody reads it any more (`turnout job list | head`), the
 // command is over: the process ends with 141, as a shell reports of the programs that SIGPIPE ends.

@@ -29,7 +29,7 @@ Json assignment_rows(const Json& list, const std::string& user) {
     Json rows = Json::array();
     for (const Json& one : list.items()) {
         if (!user.empty() && one.at("user").as_view() != user) continue;
-        Json row = in_snake_case(one);
+        Json row = resources::in_snake_case(one);
         row.set("on", words_of_scope(one.at("scope").as_string()));
         rows.push(std::move(row));
     }
@@ -47,7 +47,7 @@ int set_disabled(Context& context, bool disabled) {
     if (disabled)
         context.note("no token of user '" + *name +
                      "' opens anything any more; jobs that they submitted go on");
-    return context.show(in_snake_case(*user), *user);
+    return context.show(resources::in_snake_case(*user), *user);
 }
 
 int list_assignments(Context& context, const std::string& user) {
@@ -97,7 +97,7 @@ int user_add(Context& context) {
     if (!user) return context.fail(user.error());
     context.note("user '" + *name + "' may do nothing yet: `turnout role assign --user " + *name +
                  " --role ROLE`, and `turnout user token " + *name + "` for their login");
-    return context.show(in_snake_case(*user), *user);
+    return context.show(resources::in_snake_case(*user), *user);
 }
 
 int user_list(Context& context) {
@@ -105,7 +105,7 @@ int user_list(Context& context) {
     if (!opened) return context.fail(opened.error());
     const Result<Json> users = (*opened)->get("/turnout/users");
     if (!users) return context.fail(users.error());
-    return context.show(in_snake_case(users->at("value")), users->at("value"),
+    return context.show(resources::in_snake_case(users->at("value")), users->at("value"),
                         {"name", "display_name", "state", "created", "created_by"});
 }
 
@@ -116,7 +116,7 @@ int user_show(Context& context) {
     if (!opened) return context.fail(opened.error());
     const Result<Json> user = (*opened)->get(user_path(*name));
     if (!user) return context.fail(user.error());
-    Json shown = in_snake_case(*user);
+    Json shown = resources::in_snake_case(*user);
     shown.set("roles", assignment_rows(user->at("roles"), ""));
     return context.show(shown, *user);
 }
@@ -155,7 +155,7 @@ int role_assign(Context& context) {
                                                        {"role", args.get("--role")},
                                                        {"scope", scope_of(context, api)}}));
     if (!made) return context.fail(made.error());
-    Json row = in_snake_case(*made);
+    Json row = resources::in_snake_case(*made);
     row.set("on", words_of_scope(made->at("scope").as_string()));
     return context.show(row, *made);
 }
@@ -200,7 +200,7 @@ int role_definitions(Context& context) {
     if (!opened) return context.fail(opened.error());
     const Result<Json> roles = (*opened)->get("/turnout/roles");
     if (!roles) return context.fail(roles.error());
-    return context.show(in_snake_case(roles->at("value")), roles->at("value"),
+    return context.show(resources::in_snake_case(roles->at("value")), roles->at("value"),
                         {"name", "type", "description"});
 }
 
@@ -227,7 +227,7 @@ int role_create(Context& context) {
                                      {"actions", texts(args.all("--action"))},
                                      {"notActions", texts(args.all("--not-action"))}}));
     if (!role) return context.fail(role.error());
-    return context.show(in_snake_case(*role), *role);
+    return context.show(resources::in_snake_case(*role), *role);
 }
 
 int role_delete(Context& context) {

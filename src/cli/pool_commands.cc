@@ -74,7 +74,7 @@ int pool_list(Context& context) {
         context.note(file +
                      " was changed: `turnout pool check` tells how, `turnout pool reload` "
                      "takes it");
-    return context.show(in_snake_case(pools->at("value")), pools->at("value"),
+    return context.show(resources::in_snake_case(pools->at("value")), pools->at("value"),
                         {"name", "provider", "slots", "nodes", "waiting", "computes", "state"});
 }
 
@@ -85,7 +85,7 @@ int pool_show(Context& context) {
     if (!name) return context.fail(name.error());
     const Result<Json> pool = (*opened)->get(pool_path(*name));
     if (!pool) return context.fail(pool.error());
-    return context.show(in_snake_case(*pool), *pool);
+    return context.show(resources::in_snake_case(*pool), *pool);
 }
 
 int pool_check(Context& context) {
@@ -112,7 +112,7 @@ int pool_check(Context& context) {
     for (const Json& pool : checked->at("pools").items())
         for (const Json& host : pool.at("hosts").items())
             context.note("pool '" + pool.at("name").as_string() + "': " + host_line(host));
-    return context.show(in_snake_case(checked->at("pools")), *checked,
+    return context.show(resources::in_snake_case(checked->at("pools")), *checked,
                         {"name", "provider", "slots", "image", "isolation", "in_the_file"});
 }
 
@@ -137,7 +137,7 @@ int pool_add(Context& context) {
         context.note("pool '" + *name + "' was there already, as it is said here");
     tell_changes(context, pool.at("changes"), *name);
     pool.erase("changes");
-    return context.show(in_snake_case(pool), pool);
+    return context.show(resources::in_snake_case(pool), pool);
 }
 
 int pool_remove(Context& context) {
@@ -160,7 +160,7 @@ int pool_reload(Context& context) {
     if (!taken) return context.fail(taken.error());
     const Json& changes = taken->at("changes");
     if (changes.items().empty()) context.note("nothing is different");
-    return context.show(in_snake_case(changes), *taken, {"name", "change"});
+    return context.show(resources::in_snake_case(changes), *taken, {"name", "change"});
 }
 
 int pool_update(Context& context) {
@@ -183,7 +183,7 @@ int pool_update(Context& context) {
     if (const std::int64_t nodes = pool->at("nodes").as_int(); nodes > slots.as_int())
         context.note(std::to_string(nodes) +
                      " nodes are there: those that are too many go as their jobs end");
-    return context.show(in_snake_case(*pool), *pool);
+    return context.show(resources::in_snake_case(*pool), *pool);
 }
 
 }  // namespace turnout::cli

@@ -78,7 +78,7 @@ Json row_for_people(const Json& one) {
 int show_quotas(Context& context, const Json& list) {
     if (!context.answers_a_person() &&
         !(context.output_format() && *context.output_format() == Format::Table))
-        return context.show(in_snake_case(list), list);
+        return context.show(resources::in_snake_case(list), list);
     Json rows = Json::array();
     for (const Json& one : list.items()) rows.push(row_for_people(one));
     return context.show(rows, list, {"of", "slots", "running", "queued", "stored"});
@@ -108,7 +108,7 @@ int quota_set(Context& context) {
             "which limit? give one of --slots, --running, --queued and --stored", "--slots"));
     const Result<Json> quota = asked->api->put("/turnout/quotas", body);
     if (!quota) return context.fail(quota.error());
-    return context.show(in_snake_case(*quota), *quota);
+    return context.show(resources::in_snake_case(*quota), *quota);
 }
 
 int quota_list(Context& context) {
@@ -127,7 +127,7 @@ int quota_show(Context& context) {
     for (const Json& one : quotas->at("value").items()) {
         const Json& of = one.at(asked->of);
         if (of.is_bool() ? of.as_bool() : equal_ignoring_case(of.as_view(), asked->name))
-            return context.show(in_snake_case(one), one);
+            return context.show(resources::in_snake_case(one), one);
     }
     return context.fail({Code::NotFound, "ResourceNotFound",
                          "there is no quota of " +

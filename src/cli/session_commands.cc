@@ -9,7 +9,7 @@ int session_list(Context& context) {
     if (!opened) return context.fail(opened.error());
     const Result<Json> sessions = (*opened)->get("/turnout/sessions");
     if (!sessions) return context.fail(sessions.error());
-    return context.show(in_snake_case(sessions->at("value")), sessions->at("value"),
+    return context.show(resources::in_snake_case(sessions->at("value")), sessions->at("value"),
                         {"id", "user", "name", "origin", "created", "expires"});
 }
 
@@ -33,7 +33,7 @@ int oidc_check(Context& context) {
     if (!opened) return context.fail(opened.error());
     const Result<Json> found = (*opened)->post("/turnout/oidc/check");
     if (!found) return context.fail(found.error());
-    if (!context.answers_a_person()) return context.show(in_snake_case(*found), *found);
+    if (!context.answers_a_person()) return context.show(resources::in_snake_case(*found), *found);
     const Json& provider = found->at("provider");
     std::string text = found->at("file").as_string() + " is right\n";
     text += "  provider   " + found->at("issuer").as_string() + " answers, with " +
@@ -78,7 +78,7 @@ int user_link(Context& context) {
         api.put("/turnout/users/" + percent_encode(*name) + "/subject",
                 Json::object({{"issuer", issuer}, {"subject", args.get("--subject")}}));
     if (!user) return context.fail(user.error());
-    return context.show(in_snake_case(*user), *user);
+    return context.show(resources::in_snake_case(*user), *user);
 }
 
 }  // namespace turnout::cli

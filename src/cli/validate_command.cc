@@ -5,8 +5,6 @@
 
 namespace turnout::cli {
 
-namespace {
-
 // What the server would refuse of it, as far as that can be known here: by the server's own rules,
 // with stand-ins for what would be uploaded first.
 Result<void> check_as_server_does(const Context& context, Loaded& loaded) {
@@ -50,8 +48,6 @@ Result<void> check_as_server_does(const Context& context, Loaded& loaded) {
     return fail(Code::InvalidArgument, "ValidationError", std::move(text),
                 problems.front().subject);
 }
-
-}  // namespace
 
 int validate(Context& context) {
     const std::string kind = context.args().command->words[0];

@@ -38,6 +38,9 @@ void Computes::change(std::string workspace, std::string name, const Control::Co
         compute.created = created ? clock.now() : known->second.compute.created;
         compute.modified = clock.now();
         if (!created) owners.ledger.price_is(known->second, price_of(compute));
+        const bool turned_off = !created && compute.personal && !compute.personal->on &&
+                                known->second.compute.personal &&
+                                known->second.compute.personal->on;
         const bool other_share =
             !created && known->second.compute.jobs_per_node != compute.jobs_per_node;
         ComputeState& state = add(std::move(compute));
@@ -50,6 +53,10 @@ void Computes::change(std::string workspace, std::string name, const Control::Co
         hold_provisioning(state);
         if (together)
             for (Write& write : *together) turns.gathering.together.push_back(std::move(write));
+        if (turned_off)
+            owners.jobs.cancel_all(
+                [&](const JobEntry& job) { return job.compute == &state && !job.replica; },
+                "compute instance '" + state.compute.name + "' was stopped");
         owners.plan.touched.insert(&state);
         owners.groups.compute_changed(state);
         turns.gathering.computes.insert(compute_key);

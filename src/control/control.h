@@ -141,6 +141,8 @@ public:
         Span client_pause = 2ms;
         // The bearer token of an attempt; put into its lease on the way out, never stored.
         std::function<Secret(const agent_protocol::AttemptId&)> run_token = {};
+        // What a service's task knows the server by (protocol/secret_reference.h).
+        std::function<Secret(const agent_protocol::AttemptId&)> service_key = {};
         // Secrets of that workspace, by name; put into the lease of a task that names them, never
         // stored. NotFound: one is not there any more.
         std::function<Result<std::vector<agent_protocol::SecretValue>>(

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "control/owners.h"
+#include "protocol/secret_reference.h"
 #include "model/more_memory.h"
 
 namespace turnout::control {
@@ -154,7 +155,7 @@ void LiveJobs::send_lease(NodeEntry& node, const Lease& lease) {
         if (const std::vector<std::string> names = named ? texts_of(*named) : job.base->secrets;
             !names.empty()) {
             if (to.node.protocol < ap::kSecretsSince) return refuse_old_agent(to, *held, "secrets");
-            auto values = secrets_of(job, names);
+            auto values = secrets_of(job, attempt, names);
             // What runs has them, and what it was told once it is not told again.
             if (!values && !job.state.attempts.back().running) {
                 effects.send(id, ap::Cancel{attempt, ap::Cause::Canceled, Span{}});
@@ -235,10 +236,17 @@ void LiveJobs::refuse_node(NodeEntry& node, const Lease& lease, std::string why)
     turns.end();
 }
 
-Result<std::vector<ap::SecretValue>> LiveJobs::secrets_of(
-    const JobEntry& job, const std::vector<std::string>& names) const {
+Result<std::vector<ap::SecretValue>> LiveJobs::secrets_of(const JobEntry& job,
+                                                          const ap::AttemptId& attempt,
+                                                          std::vector<std::string> names) const {
+    std::vector<ap::SecretValue> own;
+    if (job.replica && settings.service_key && std::erase(names, ap::kServiceKey) > 0)
+        own.push_back({std::string(ap::kServiceKey), settings.service_key(attempt)});
+    if (names.empty()) return own;
     if (!settings.secrets) return not_found("this server keeps no secrets");
-    return settings.secrets(std::string(job.workspace()), names);
+    auto values = settings.secrets(std::string(job.workspace()), names);
+    if (values) values->insert(values->end(), own.begin(), own.end());
+    return values;
 }
 
 // To every node of its attempt that has not ended.

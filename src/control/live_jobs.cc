@@ -363,10 +363,10 @@ schedule::Demand LiveJobs::demand_of(const JobEntry& job) const {
     demand.account = sharer_of_.at(job.sharer).account;
     demand.order = job.handle;
     // Behind one that stays nothing would ever begin. Where all stay, as many as a node runs at a
-    // time may share it.
+    // time may share it; a compute instance has room for what stays up there and for a job.
     const Compute& at = job.compute->compute;
     const bool all_stay = is_inference_compute(at.name) && at.jobs_per_node > 1;
-    demand.alone = (job.stays && !all_stay) || at.instances;
+    demand.alone = (job.stays && !all_stay && !at.personal) || at.instances;
     demand.lasts = std::chrono::seconds(job.lasts);
     return demand;
 }

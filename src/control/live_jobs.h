@@ -118,7 +118,8 @@ private:
     void refuse_node(NodeEntry& node, const Lease& lease, std::string why);
     void refuse_old_agent(NodeEntry& node, const Lease& lease, std::string_view unknown);
     Result<std::vector<agent_protocol::SecretValue>> secrets_of(
-        const JobEntry& job, const std::vector<std::string>& names) const;
+        const JobEntry& job, const agent_protocol::AttemptId& attempt,
+        std::vector<std::string> names) const;
     // A new one is put down and known.
     JobEntry& begin(const JobRecord& record, JobFacts facts, std::vector<Write> together,
                     JobState state = {});

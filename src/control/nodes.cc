@@ -596,8 +596,8 @@ std::vector<Node> Nodes::of(const ComputeState& compute) const {
         if (!entry.leases.empty()) {
             node.job = entry.leases.front().job->name();
             node.attempt = entry.leases.front().attempt;
-            node.backlog =
-                std::max(0, static_cast<int>(entry.leases.size()) - compute.compute.jobs_per_node);
+            node.attempts = static_cast<int>(entry.leases.size());
+            node.backlog = std::max(0, node.attempts - compute.compute.jobs_per_node);
             if (node.state == NodeState::Idle) node.state = NodeState::Running;
         }
         for (const Lease& lease : entry.leases)

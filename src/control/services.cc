@@ -277,6 +277,10 @@ bool Services::start(ServiceState& state) {
     job.name = replica_name(state.service.name, last_replica_);
     job.definition =
         Json::object({{"service", state.service.name}, {"revision", state.service.revision}});
+    // As a job says it: then its token acts for whose it is.
+    for (const auto& [name, value] : task->variables)
+        if (name == ap::kOnBehalf && value == "True")
+            job.definition.set("identity", Json::object({{"identityType", "UserIdentity"}}));
     job.meta.display_name = job.name;
     job.meta.experiment = state.experiment;
     job.compute = state.compute;
@@ -391,8 +395,8 @@ Control::ServiceView Services::view(const ServiceState& state) const {
         one.job = replica.job->name();
         if (replica.job->state.placed()) {
             const JobAttempt& attempt = replica.job->state.attempts.back();
-            one.node = attempt.nodes().front();
             one.attempt = attempt.number;
+            one.node = attempt.nodes().front();
             one.port = state.service.spec.port != 0 ? state.service.spec.port : attempt.master_port;
             one.detail = attempt.detail;
         }

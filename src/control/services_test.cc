@@ -384,6 +384,27 @@ TEST(ControlServices, AnEarlierAgentThatIsBusyIsLetGoWhenItIsNot) {
     EXPECT_TRUE(std::ranges::count(said, "release ws/c/node-1"));
 }
 
+// Beside what stays up on a compute instance there is room for one job, and no more.
+TEST(ControlServices, OnAComputeInstanceAJobRunsBesideWhatStaysUp) {
+    ServiceWorld w(2);
+    w.cluster_.jobs_per_node = 2;
+    w.cluster_.max_nodes = 1;
+    w.cluster_.personal = PersonalInstance{};
+    w.put(w.cluster_);
+    w.put_service(wish());
+    w.hello(1);
+    EXPECT_EQ(w.standing(), "s.1 starting on node-1");
+    w.submit("a", "c");
+    w.submit("b", "c");
+    EXPECT_EQ(w.status("a"), JobStatus::Preparing);
+    EXPECT_EQ(w.status("b"), JobStatus::Queued);
+    Compute off = w.cluster_;
+    off.personal->on = false;
+    w.put(off);
+    EXPECT_EQ(w.status("b"), JobStatus::Canceled) << "it waits for what was stopped";
+    EXPECT_EQ(w.standing(), "s.1 starting on node-1") << "its service is told by whoever stopped it";
+}
+
 // Names of users' jobs may have dots.
 TEST(ControlServices, AReplicaTakesNoNameOfAUsersJob) {
     ServiceWorld w;

@@ -116,6 +116,65 @@ Result<std::optional<double>> price_per_hour(const Compute& compute) {
     return std::optional(price);
 }
 
+namespace {
+
+using Operation = PersonalInstance::Operation;
+
+constexpr Names<Operation::Name, 4> kOperations{{{Operation::Name::Create, "Create"},
+                                                 {Operation::Name::Start, "Start"},
+                                                 {Operation::Name::Stop, "Stop"},
+                                                 {Operation::Name::Restart, "Restart"}}};
+constexpr Names<Operation::Status, 3> kStatuses{{{Operation::Status::InProgress, "InProgress"},
+                                                 {Operation::Status::Succeeded, "Succeeded"},
+                                                 {Operation::Status::Failed, "Failed"}}};
+
+Json to_json(const PersonalInstance& instance) {
+    Json json = Json::object();
+    json.set("user", instance.user);
+    json.set("on", instance.on);
+    json.set("starts", instance.starts);
+    if (instance.idle_before_shutdown != Span{})
+        json.set("idleMicros", static_cast<std::int64_t>(instance.idle_before_shutdown.count()));
+    json.set("operation", name_of(instance.last.name));
+    json.set("status", name_of(instance.last.status));
+    json.set("trigger", instance.last.trigger);
+    json.set("at", instance.last.at.micros);
+    if (!instance.last.why.empty()) json.set("why", instance.last.why);
+    json.set("made", instance.made);
+    json.set("fired", instance.fired.micros);
+    return json;
+}
+
+Result<PersonalInstance> instance_from_json(const Json& json) {
+    PersonalInstance instance;
+    instance.user = json.at("user").as_string();
+    instance.on = json.at("on").as_bool();
+    instance.starts = static_cast<int>(json.at("starts").as_int(1));
+    instance.idle_before_shutdown = Span(json.at("idleMicros").as_int());
+    auto name = parse_in(kOperations, json.at("operation").as_view(), "operation");
+    instance.last.name = TURNOUT_TRY(std::move(name));
+    auto status = parse_in(kStatuses, json.at("status").as_view(), "status of an operation");
+    instance.last.status = TURNOUT_TRY(std::move(status));
+    instance.last.trigger = json.at("trigger").as_string();
+    instance.last.at = Instant{json.at("at").as_int()};
+    instance.last.why = json.at("why").as_string();
+    instance.made = json.at("made").as_bool();
+    instance.fired = Instant{json.at("fired").as_int()};
+    return instance;
+}
+
+}  // namespace
+
+std::string_view name_of(Operation::Name name) {
+    return name_in(kOperations, name);
+}
+std::string_view name_of(Operation::Status status) {
+    return name_in(kStatuses, status);
+}
+std::string service_of_instance(std::string_view compute) {
+    return "notebooks-" + std::string(compute);
+}
+
 Json to_json(const Compute& compute) {
     Json json = Json::object();
     json.set("workspace", compute.workspace);
@@ -136,6 +195,7 @@ Json to_json(const Compute& compute) {
     json.set("implicit", compute.implicit);
     if (compute.attached) json.set("attached", to_json(*compute.attached));
     if (compute.instances) json.set("instances", to_json(*compute.instances));
+    if (compute.personal) json.set("personal", to_json(*compute.personal));
     return json;
 }
 
@@ -161,6 +221,8 @@ Result<Compute> compute_from_json(const Json& json) {
     compute.implicit = json.at("implicit").as_bool();
     if (json.has("attached"))
         compute.attached = TURNOUT_TRY(machine_from_json(json.at("attached")));
+    if (json.has("personal"))
+        compute.personal = TURNOUT_TRY(instance_from_json(json.at("personal")));
     if (const Json& asked = json.at("instances"); asked.is_object())
         compute.instances = ContainerInstance{
             asked.at("pool").as_string(), static_cast<int>(asked.at("cores").as_int()),

@@ -73,6 +73,33 @@ std::string_view shown_compute(std::string_view name);
 // "2 cores and 4 GB in pool 'boxes'"
 std::string words_of(const ContainerInstance& asked);
 
+// A compute instance: one node for one person, on which a notebook server stays up
+// (model/service.h) as long as it is on. Jobs run there one at a time beside it.
+struct PersonalInstance {
+    std::string user;             // whose it is: nobody else has a place there
+    bool on = true;               // as it is wanted
+    int starts = 1;               // each is a new revision of its service
+    Span idle_before_shutdown{};  // 0: it stays on
+
+    // What was done with it last, in Azure's words.
+    struct Operation {
+        enum class Name { Create, Start, Stop, Restart } name = Name::Create;
+        enum class Status { InProgress, Succeeded, Failed } status = Status::InProgress;
+        std::string trigger = "User";  // User, Schedule, IdleShutdown
+        Instant at{};
+        std::string why;  // it failed
+        bool operator==(const Operation&) const = default;
+    } last;
+    bool made = false;  // it was ready once
+    // Of its schedules what was due until then was done, or left.
+    Instant fired{};
+    bool operator==(const PersonalInstance&) const = default;
+};
+std::string_view name_of(PersonalInstance::Operation::Name name);      // "Create" …
+std::string_view name_of(PersonalInstance::Operation::Status status);  // "InProgress" …
+// The service that stays up on it.
+std::string service_of_instance(std::string_view compute);
+
 // An AmlCompute cluster, or a machine that was attached. What a client sent is kept in
 // `definition`, and what control needs of it is beside it.
 struct Compute {
@@ -94,6 +121,7 @@ struct Compute {
     bool implicit = false;  // "serverless" and the next: exists without being asked for, not listed
     std::optional<ContainerInstance> instances = {};  // its nodes are such ones
     std::optional<AttachedMachine> attached = {};     // it has a pool of its own then
+    std::optional<PersonalInstance> personal = {};
 };
 // The pool of a machine that is attached as that compute. No pool of pools.yaml has such a name.
 std::string pool_of_machine(std::string_view workspace, std::string_view compute);
@@ -117,6 +145,7 @@ struct Node {
     std::optional<double> price;
     std::string job;         // live only: the job whose attempt it has, "" if none
     int attempt = 0;         // live only
+    int attempts = 0;        // live only: that it has, those that wait there too
     int backlog = 0;         // live only: attempts that wait there for their turn
     bool connected = false;  // live only
     bool gives_way = false;  // live only: its job was told to leave it to another

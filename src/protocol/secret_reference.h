@@ -22,6 +22,10 @@ inline constexpr std::size_t kMaxSecretValue = 25'000;
 // Of all that a task names, in bytes: what hides them in its log travels as one variable.
 inline constexpr std::size_t kMaxSecretsOfTask = 50'000;
 
+// Of a service's own task: what the server shows when it carries a request to it, so that the task
+// knows that it is the server. Made of the attempt, it is in no vault.
+inline constexpr std::string_view kServiceKey = "turnout-service-key";
+
 // 1 to 127 of letters, digits, '-' and '_', beginning with a letter or a digit.
 bool is_secret_name(std::string_view name);
 

@@ -97,6 +97,21 @@ Special ssh_access_shape() {
             }};
 }
 
+Special instance_ssh_access_shape() {
+    return {.shape = "true or false",
+            .check = [](Reading& reading, const std::string& pointer,
+                        const Json& value) { (void)reading.expect_flag(pointer, value); },
+            .to_rest =
+                [](const YamlDocument&, const std::string&, const Json&, const Scope&, Json& rest) {
+                    set_path(rest, "properties.properties.sshSettings.sshPublicAccess", "Disabled");
+                },
+            .from_rest = [](const Json& rest) -> Json {
+                const Json& access =
+                    at_path(rest, "properties.properties.sshSettings.sshPublicAccess");
+                return access.as_view() == "Disabled" ? Json(false) : Json();
+            }};
+}
+
 Special machine_password_shape() {
     return {.shape = "text",
             .check = [](Reading& reading, const std::string& pointer,
@@ -131,6 +146,116 @@ Special machine_key_shape() {
         .to_rest = [](const YamlDocument&, const std::string&, const Json& value, const Scope&,
                       Json& rest) { set_path(rest, "administratorAccount.privateKeyData", value); },
         .from_rest = [](const Json&) -> Json { return {}; }};
+}
+
+namespace {
+
+constexpr std::pair<std::string_view, std::string_view> kTriggerKeys[] = {
+    {"start_time", "startTime"},
+    {"end_time", "endTime"},
+    {"time_zone", "timeZone"},
+    {"week_days", "weekDays"},
+    {"month_days", "monthDays"}};
+
+// Of a trigger, at every depth.
+Json renamed(const Json& from, bool to_rest) {
+    if (!from.is_object()) return from;
+    Json out = Json::object();
+    for (const auto& [key, value] : from.members()) {
+        std::string_view name = key;
+        for (const auto& [yaml, rest] : kTriggerKeys)
+            if (key == (to_rest ? yaml : rest)) name = to_rest ? rest : yaml;
+        if (!value.is_null()) out.set(name, renamed(value, to_rest));
+    }
+    return out;
+}
+
+constexpr std::string_view kStartStop = "properties.properties.schedules.computeStartStop";
+
+}  // namespace
+
+// What a trigger says is read by whoever knows about time (model/timetable.h).
+Special start_stop_shape() {
+    return {
+        .shape = "mapping: `compute_start_stop`",
+        .check =
+            [](Reading& reading, const std::string& pointer, const Json& value) {
+                if (!reading.expect_mapping(pointer, value)) return;
+                check_keys(reading, pointer, value, {"compute_start_stop"}, "schedules");
+                const std::string list = pointer_to(pointer, "compute_start_stop");
+                const Json& items = value.at("compute_start_stop");
+                if (!reading.expect_list(list, items)) return;
+                for (std::size_t i = 0; i < items.items().size(); ++i) {
+                    const Json& item = items.items()[i];
+                    const std::string at = pointer_to(list, i);
+                    if (!reading.expect_mapping(at, item)) continue;
+                    check_keys(reading, at, item, {"action", "state", "trigger"}, "a schedule");
+                    for (const auto& [key, choices] :
+                         {std::pair<const char*, std::vector<Choice>>{
+                              "action", {{"start", "start"}, {"stop", "stop"}}},
+                          {"state", {{"enabled", "Enabled"}, {"disabled", "Disabled"}}}})
+                        if (item.has(key) || std::string_view(key) == "action")
+                            check_choice(reading, pointer_to(at, key), choices);
+                    reading.expect_mapping(pointer_to(at, "trigger"), item.at("trigger"));
+                }
+            },
+        .to_rest =
+            [](const YamlDocument&, const std::string&, const Json& value, const Scope&,
+               Json& rest) {
+                Json all = Json::array();
+                for (const Json& item : value.at("compute_start_stop").items()) {
+                    Json trigger = renamed(item.at("trigger"), true);
+                    const bool cron = equal_ignoring_case(trigger.at("type").as_view(), "cron");
+                    trigger.erase("type");
+                    trigger.set("triggerType", cron ? "Cron" : "Recurrence");
+                    const bool off = equal_ignoring_case(item.at("state").as_view(), "disabled");
+                    all.push(Json::object({{"action", item.at("action")},
+                                           {"status", off ? "Disabled" : "Enabled"},
+                                           {"triggerType", cron ? "Cron" : "Recurrence"},
+                                           {cron ? "cron" : "recurrence", std::move(trigger)}}));
+                }
+                set_path(rest, kStartStop, std::move(all));
+            },
+        .from_rest = [](const Json& rest) -> Json {
+            const Json& all = at_path(rest, kStartStop);
+            if (!all.is_array() || all.items().empty()) return {};
+            Json list = Json::array();
+            for (const Json& item : all.items()) {
+                const bool cron = item.at("cron").is_object();
+                Json trigger = renamed(item.at(cron ? "cron" : "recurrence"), false);
+                trigger.erase("triggerType");
+                trigger.set("type", cron ? "cron" : "recurrence");
+                list.push(Json::object({{"action", to_lower(item.at("action").as_view())},
+                                        {"state", to_lower(item.at("status").as_string("enabled"))},
+                                        {"trigger", std::move(trigger)}}));
+            }
+            return Json::object({{"compute_start_stop", std::move(list)}});
+        }};
+}
+
+Special idle_minutes_shape() {
+    return {.shape = "whole number",
+            .check =
+                [](Reading& reading, const std::string& pointer, const Json& value) {
+                    if (!reading.expect_whole(pointer, value)) return;
+                    if (value.as_int() < 15 || value.as_int() > 3 * 24 * 60)
+                        reading.refuse(pointer,
+                                       "expected 15 to 4320 minutes, found " + value.dump());
+                },
+            .to_rest =
+                [](const YamlDocument&, const std::string&, const Json& value, const Scope&,
+                   Json& rest) {
+                    set_path(rest, "properties.properties.idleTimeBeforeShutdown",
+                             "PT" + value.dump() + "M");
+                },
+            .from_rest = [](const Json& rest) -> Json {
+                const std::string_view text =
+                    at_path(rest, "properties.properties.idleTimeBeforeShutdown").as_view();
+                if (!text.starts_with("PT") || !text.ends_with("M")) return {};
+                if (const auto number = parse_whole_number(text.substr(2, text.size() - 3)))
+                    return *number;
+                return {};
+            }};
 }
 
 Special credentials_shape() {

@@ -55,7 +55,7 @@ constexpr std::array<ComputeType, 14> kTypes{{
      .schema = "computeInstance",
      .title = "compute instance",
      .azure = {kYes, kYes, kMaybe, kYes, kYes, kYes, kNo},
-     .here = {},
+     .here = {kYes, kMaybe, kYes, kNo, kYes, kYes, kNo},
      .not_attached = "a compute instance is made, not attached"},
     {.type = "VirtualMachine",
      .word = "virtualmachine",

@@ -242,4 +242,119 @@ const Description& kubernetes_compute() {
     return description;
 }
 
+namespace {
+
+const Description& assigned_user() {
+    static const Description description = {
+        .kind = "compute",
+        .type = "computeinstance",
+        .title = "create_on_behalf_of of a computeinstance",
+        .help = "",
+        .fields = {text("user_tenant_id", "tenantId", "The tenant of this server.", Need::Optional),
+                   text("user_object_id", "objectId",
+                        "Their object id (`turnout user list -o json`).", Need::Optional)}};
+    return description;
+}
+
+void finish_instance_entity(const Json&, Json& entity) {
+    for (const char* key : {"last_operation", "services", "os_image_metadata"})
+        if (Json* const said = entity.find(key)) *said = in_snake_case(*said);
+}
+
+void finish_instance(const Json&, Json& rest) {
+    Json& settings = rest["properties"]["properties"];
+    if (!settings.has("vmSize")) settings.set("vmSize", "STANDARD_DS3_v2");
+}
+
+}  // namespace
+
+const Description& compute_instance() {
+    static const Description description = {
+        .kind = "compute",
+        .type = "computeinstance",
+        .schema = "computeInstance",
+        .title = "a compute instance (computeinstance)",
+        .help =
+            "`turnout compute create -f instance.yml`: JupyterLab for one person, on a node of "
+            "its own ([instances.md](instances.md)). `turnout compute start`, `stop` and "
+            "`restart` turn it on and off.",
+        .fields =
+            {ruled(kComputeName,
+                   text("name", "name", "the instance's name", Need::Required, "--name")),
+             choice("type", "properties.computeType", {{"computeinstance", "ComputeInstance"}},
+                    "`computeinstance`", Need::Required, "--type"),
+             text(
+                 "location", "location",
+                 "The pool that its node comes from (`turnout pool list`); this machine if absent.",
+                 Need::Optional, "--location"),
+             text("size", "properties.properties.vmSize",
+                  "VM size: the limits of its node; STANDARD_DS3_v2 if absent.", Need::Optional,
+                  "--size"),
+             text("description", "properties.description", "Text for people.", Need::Optional,
+                  "--description"),
+             field("tags", "tags", Kind::TextMap,
+                   "Tags. `turnout.price_per_hour` is as a cluster's."),
+             object("create_on_behalf_of",
+                    "properties.properties.personalComputeInstanceSettings."
+                    "assignedUser",
+                    assigned_user(),
+                    "Whose it is to be, where that is somebody else than who makes it; who makes "
+                    "it has to be an Owner."),
+             text("idle_time_before_shutdown", "properties.properties.idleTimeBeforeShutdown",
+                  "How long it may be idle before it is stopped, as `PT60M`; it stays on if "
+                  "absent."),
+             special("idle_time_before_shutdown_minutes", idle_minutes_shape(),
+                     "The same in minutes: 15 to 4320."),
+             special("identity", compute_identity_shape(),
+                     "Kept and shown; nodes have no Azure identity."),
+             special("schedules", start_stop_shape(),
+                     "When it is started and stopped: `compute_start_stop`, a list of `action` "
+                     "(`start`, `stop`), `state` (`enabled`, `disabled`) and a `trigger` as that "
+                     "of a schedule."),
+             shown("next_scheduled_action", "properties.properties.nextScheduledAction",
+                   "What its schedules do next, and when."),
+             refused("setup_scripts", "Scripts at creation and start.",
+                     "scripts at creation and start are not run here yet: remove the key"),
+             refused("custom_applications", "Containers beside JupyterLab.",
+                     "applications beside JupyterLab are not run here yet: remove the key"),
+             refused("network_settings", "Virtual network.",
+                     "nodes are in the network of the machines they run on: remove the key"),
+             special("ssh_public_access_enabled", instance_ssh_access_shape(),
+                     "Accepted, and has no effect: nodes have no SSH login of their own."),
+             special("ssh_settings", ssh_settings_shape(),
+                     "Accepted, and has no effect: nodes have no SSH login of their own."),
+             field("enable_node_public_ip", "properties.properties.enableNodePublicIp", Kind::Flag,
+                   "Kept and shown."),
+             field("enable_sso", "properties.properties.enableSSO", Kind::Flag, "Kept and shown."),
+             field("enable_root_access", "properties.properties.enableRootAccess", Kind::Flag,
+                   "Kept and shown; programs run as the pool says."),
+             field("enable_os_patching", "properties.properties.enableOSPatching", Kind::Flag,
+                   "Kept and shown."),
+             field("release_quota_on_stop", "properties.properties.releaseQuotaOnStop", Kind::Flag,
+                   "Kept and shown; a stopped one holds no slot."),
+             refused("resource_id", "Resource to attach.",
+                     "a compute instance is made, not attached: remove the key"),
+             shown("state", "properties.properties.state", "Running, Stopped, …", Kind::Text),
+             shown("last_operation", "properties.properties.lastOperation",
+                   "What was done with it last, and by what."),
+             shown("services", "properties.properties.applications", "Where it is reached."),
+             shown("assigned_user",
+                   "properties.properties.personalComputeInstanceSettings.assignedUser.userName",
+                   "Whose it is.", Kind::Text),
+             shown("os_image_metadata", "properties.properties.osImageMetadata",
+                   "The version of what runs there."),
+             shown("provisioning_state", "properties.provisioningState", "Provisioning state.",
+                   Kind::Text),
+             shown("provisioning_errors", "properties.provisioningErrors", "Provisioning errors."),
+             shown("errors", "properties.properties.errors", "Why it is not as it is wanted."),
+             shown("created_on", "properties.createdOn", "When it was made.", Kind::Text),
+             special("id", resource_id_shape(false), "Resource id.", Need::ReadOnly),
+             special("resourceGroup", resource_group_shape(), "Resource group.", Need::ReadOnly)},
+        .constants = {{"properties.computeType", "ComputeInstance"},
+                      {"properties.disableLocalAuth", true}},
+        .finish_rest = finish_instance,
+        .finish_entity = finish_instance_entity};
+    return description;
+}
+
 }  // namespace turnout::resources

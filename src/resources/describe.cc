@@ -476,6 +476,20 @@ const Choice* find_choice(const std::vector<Choice>& choices, std::string_view t
     return nullptr;
 }
 
+Json in_snake_case(const Json& from) {
+    if (from.is_array()) {
+        Json all = Json::array();
+        for (const Json& one : from.items()) all.push(in_snake_case(one));
+        return all;
+    }
+    if (!from.is_object()) return from;
+    Json out = Json::object();
+    for (const auto& [key, value] : from.members())
+        if (!value.is_null())
+            out.set(camel_to_snake(key), key == "settings" ? value : in_snake_case(value));
+    return out;
+}
+
 std::string camel_to_snake(std::string_view text) {
     std::string out;
     for (std::size_t i = 0; i < text.size(); ++i) {

@@ -212,6 +212,10 @@ void set_path(Json& document, std::string_view dotted_path, Json value);
 // The choice that `text` means, without regard to case, '_' and '-'; null if none.
 const Choice* find_choice(const std::vector<Choice>& choices, std::string_view text);
 std::string camel_to_snake(std::string_view text);
+// Of an answer of the server, as results are shown: "hostKey" is host_key, at every depth, and what
+// is null is left out. `settings` have the words of their file already. Not for members that users
+// name, such as tags.
+Json in_snake_case(const Json& from);
 
 // Markdown: one table per resource.
 std::string reference_page();

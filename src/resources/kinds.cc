@@ -12,11 +12,12 @@
 namespace turnout::resources {
 
 std::vector<const Description*> all_descriptions() {
-    std::vector<const Description*> all = {&command_job(),     &sweep_job(),
-                                           &pipeline_job(),    &aml_compute(),
-                                           &virtual_machine(), &kubernetes_compute()};
+    std::vector<const Description*> all = {
+        &command_job(),     &sweep_job(),          &pipeline_job(),    &aml_compute(),
+        &virtual_machine(), &kubernetes_compute(), &compute_instance()};
     for (const DocumentKind& kind : document_kinds())
         if (kind.description != nullptr) all.push_back(&kind.description());
+    all.push_back(&schedule());
     all.push_back(&online_endpoint());
     all.push_back(&online_deployment());
     all.push_back(&workspace());

@@ -91,6 +91,9 @@ Special ssh_access_shape();
 Special credentials_shape();
 Special machine_password_shape();  // below ssh_settings, as the next one
 Special machine_key_shape();
+Special idle_minutes_shape();
+Special start_stop_shape();
+Special instance_ssh_access_shape();
 
 // "azureml:name:version" of an ARM id of that kind; the text itself if it is no such id.
 std::string short_name_of(std::string_view arm_id, std::string_view kind);

@@ -15,7 +15,7 @@ ml_client = MLClient.from_config(credential=DefaultAzureCredential())
 
 
 def test_there_are_snippets():
-    assert {path.stem for path in SNIPPETS} >= {"create_cluster", "train_with_cluster"}
+    assert {path.stem for path in SNIPPETS} >= {"create_cluster", "create_instance", "train_with_cluster"}
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda path: path.stem)

@@ -4,6 +4,7 @@
 
 #include "api/arm/attached.h"
 #include "api/arm/kubernetes.h"
+#include "api/arm/personal.h"
 #include "api/arm/regions.h"
 #include "api/arm/resource.h"
 #include "base/text.h"
@@ -103,27 +104,39 @@ Json cluster_properties(Services& services, const Compute& compute) {
 
 std::string_view type_of(const Compute& compute) {
     return compute.attached         ? "VirtualMachine"
+           : compute.personal       ? "ComputeInstance"
            : is_kubernetes(compute) ? "Kubernetes"
                                     : "AmlCompute";
 }
 
-Json body_of(Services& services, const Workspace& workspace, const Compute& compute) {
+std::string_view provisioning_state_of(const Compute& compute, const std::string& unusable) {
+    if (compute.deleting) return "Deleting";
+    if (!unusable.empty()) return "Failed";
+    if (compute.attached) return name_of(compute.attached->state);
+    if (!compute.personal) return "Succeeded";
+    using Status = PersonalInstance::Operation::Status;
+    if (compute.personal->last.status == Status::InProgress)
+        return compute.personal->made ? "Updating" : "Creating";
+    return compute.personal->last.status == Status::Failed ? "Failed" : "Succeeded";
+}
+
+Json body_of(Services& services, const Call& call, const Workspace& workspace,
+             const Compute& compute) {
     const auto& machine = compute.attached;
     const std::string location = compute.envelope.at("location").as_string(workspace.location);
     Json properties = compute.definition;
     properties.set("computeType", type_of(compute));
     properties.set("computeLocation", location);
     const std::string unusable = services.control.unusable(compute.workspace, compute.name);
-    properties.set("provisioningState", compute.deleting    ? "Deleting"
-                                        : !unusable.empty() ? "Failed"
-                                        : machine           ? name_of(machine->state)
-                                                            : "Succeeded");
+    properties.set("provisioningState", provisioning_state_of(compute, unusable));
+    const std::string why =
+        !unusable.empty() || !compute.personal ? unusable : compute.personal->last.why;
     properties.set(
         "provisioningErrors",
-        unusable.empty()
+        why.empty()
             ? Json()
-            : Json::array({Json::object({{"error", Json::object({{"code", "ComputeUnusable"},
-                                                                 {"message", unusable}})}})}));
+            : Json::array({Json::object(
+                  {{"error", Json::object({{"code", "ComputeUnusable"}, {"message", why}})}})}));
     properties.set("createdOn", to_iso8601(compute.created));
     properties.set("modifiedOn", to_iso8601(compute.modified));
     properties.set("isAttachedCompute", machine.has_value() || is_kubernetes(compute));
@@ -133,6 +146,8 @@ Json body_of(Services& services, const Workspace& workspace, const Compute& comp
         properties.set("properties", machine_properties(compute));
     } else if (is_kubernetes(compute)) {
         properties.set("properties", kubernetes_properties(services, compute));
+    } else if (compute.personal) {
+        properties.set("properties", personal_properties(services, call, compute));
     } else {
         properties.set("properties", cluster_properties(services, compute));
     }
@@ -337,7 +352,7 @@ Result<void> check_type(const Json& definition) {
     if (type.empty())
         return fail(Code::InvalidArgument, "ComputeTypeNotSupported",
                     "the compute has no computeType: this server runs 'AmlCompute' clusters and "
-                    "attaches a 'VirtualMachine' or 'Kubernetes'",
+                    "'ComputeInstance's, and attaches a 'VirtualMachine' or 'Kubernetes'",
                     field);
     const resources::ComputeType* const kind = resources::find_compute_type(type);
     if (!kind) {
@@ -353,8 +368,61 @@ Result<void> check_type(const Json& definition) {
     return resources::check_is_made(*kind, !definition.at("resourceId").as_string().empty());
 }
 
+// Its pool, and what is around its properties.
+Result<void> read_place(const Services& services, const Workspace& workspace, const Json& body,
+                        const std::optional<Compute>& before, Compute& compute) {
+    const std::string was =
+        before ? before->envelope.at("location").as_string(workspace.location) : std::string();
+    std::string wanted = body.at("location").as_string();
+    if (wanted.empty()) wanted = before ? was : workspace.location;
+    const Location location =
+        before && wanted == was ? Location{was, before->pool}
+                                : TURNOUT_TRY(find_location(wanted, services.control.pool_names()));
+    compute.pool = location.pool;
+    compute.envelope = Json::object({{"location", location.name}});
+    for (const std::string_view member : {"tags", "identity", "sku"})
+        if (body.at(member).is_object()) compute.envelope.set(member, body.at(member));
+    TURNOUT_TRY(price_per_hour(compute));
+    return {};
+}
+
+// The home of its user stays where its node is.
+Result<void> check_keeps_homes(const Services& services, const Compute& compute) {
+    const auto pool = services.control.pool(compute.pool);
+    if (!pool || (pool->pool.image != ImagePolicy::Engine && pool->pool.provider != "kubernetes"))
+        return {};
+    return invalid("the nodes of pool '" + compute.pool +
+                       "' are containers, where nothing stays: a compute instance needs a pool "
+                       "whose machines keep its user's files",
+                   "location");
+}
+
+// What can never change of one that is there.
+Result<void> check_same_machine(const Compute& before, const Compute& compute) {
+    const auto word = [](Tier tier) {
+        return tier == Tier::LowPriority ? "LowPriority" : "Dedicated";
+    };
+    std::vector<std::string> differs;
+    if (!equal_ignoring_case(before.vm_size, compute.vm_size))
+        differs.push_back("vmSize '" + before.vm_size + "', not '" + compute.vm_size + "'");
+    if (before.tier != compute.tier)
+        differs.push_back(std::string("vmPriority '") + word(before.tier) + "', not '" +
+                          word(compute.tier) + "'");
+    if (before.pool != compute.pool)
+        differs.push_back("nodes of pool '" + before.pool + "', not of '" + compute.pool + "'");
+    if (!differs.empty())
+        return fail(Code::Conflict, "ComputeUpdateNotSupported",
+                    "compute '" + compute.name + "' exists with " + join(differs, ", and ") +
+                        "; that cannot change: ask for what it has, delete it first, or choose "
+                        "another name",
+                    differs[0].starts_with("vmSize")       ? "properties.properties.vmSize"
+                    : differs[0].starts_with("vmPriority") ? "properties.properties.vmPriority"
+                                                           : "location");
+    return {};
+}
+
 // `together` gets the rows that go with it.
-Result<Compute> read_compute(Services& services, const Workspace& workspace,
+Result<Compute> read_compute(Services& services, const Call& call, const Workspace& workspace,
                              const std::string& name, const Json& body,
                              const std::optional<Compute>& before, std::vector<Write>& together) {
     TURNOUT_TRY(check_compute_name(name));
@@ -376,11 +444,23 @@ Result<Compute> read_compute(Services& services, const Workspace& workspace,
     }
     const Json& definition = body.at("properties");
     TURNOUT_TRY(check_type(definition));
-    if (before && (before->attached || is_kubernetes(*before)))
+    if (is_personal(body)) {
+        Compute instance =
+            TURNOUT_TRY(read_personal(services, call, workspace, name, body, before));
+        remove_what_the_server_says(instance.definition);
+        TURNOUT_TRY(read_place(services, workspace, body, before, instance));
+        TURNOUT_TRY(check_keeps_homes(services, instance));
+        TURNOUT_TRY(read_size(services, definition.at("properties"), instance, before));
+        if (before) TURNOUT_TRY(check_same_machine(*before, instance));
+        return instance;
+    }
+    if (before && (before->attached || before->personal || is_kubernetes(*before)))
         return fail(Code::Conflict, "ComputeUpdateNotSupported",
                     "compute '" + name + "' exists and is " +
-                        (before->attached ? "a machine" : "a cluster of Kubernetes") +
-                        " that was attached: choose another name",
+                        (before->attached   ? "a machine that was attached"
+                         : before->personal ? "a compute instance"
+                                            : "a cluster of Kubernetes that was attached") +
+                        ": choose another name",
                     "properties.computeType");
     const Json& inner = definition.at("properties");
     if (!inner.is_object())
@@ -396,19 +476,7 @@ Result<Compute> read_compute(Services& services, const Workspace& workspace,
     compute.name = name;
     compute.definition = definition;
     remove_what_the_server_says(compute.definition);
-    const std::string was =
-        before ? before->envelope.at("location").as_string(workspace.location) : std::string();
-    std::string wanted = body.at("location").as_string();
-    if (wanted.empty()) wanted = before ? was : workspace.location;
-    const Location location =
-        before && wanted == was ? Location{was, before->pool}
-                                : TURNOUT_TRY(find_location(wanted, services.control.pool_names()));
-    compute.pool = location.pool;
-    compute.envelope = Json::object({{"location", location.name}});
-    for (const std::string_view member : {"tags", "identity", "sku"})
-        if (body.at(member).is_object()) compute.envelope.set(member, body.at(member));
-
-    TURNOUT_TRY(price_per_hour(compute));
+    TURNOUT_TRY(read_place(services, workspace, body, before, compute));
     TURNOUT_TRY(read_size(services, inner, compute, before));
     if (equal_ignoring_case(inner.at("vmPriority").as_view(), "LowPriority"))
         compute.tier = Tier::LowPriority;
@@ -436,26 +504,7 @@ Result<Compute> read_compute(Services& services, const Workspace& workspace,
 
     if (before) {
         compute.created = before->created;
-        const auto word = [](Tier tier) {
-            return tier == Tier::LowPriority ? "LowPriority" : "Dedicated";
-        };
-        std::vector<std::string> differs;
-        if (!equal_ignoring_case(before->vm_size, compute.vm_size))
-            differs.push_back("vmSize '" + before->vm_size + "', not '" + compute.vm_size + "'");
-        if (before->tier != compute.tier)
-            differs.push_back(std::string("vmPriority '") + word(before->tier) + "', not '" +
-                              word(compute.tier) + "'");
-        if (before->pool != compute.pool)
-            differs.push_back("nodes of pool '" + before->pool + "', not of '" + compute.pool +
-                              "'");
-        if (!differs.empty())
-            return fail(Code::Conflict, "ComputeUpdateNotSupported",
-                        "compute '" + name + "' exists with " + join(differs, ", and ") +
-                            "; that cannot change: ask for what it has, delete it first, or choose "
-                            "another name",
-                        differs[0].starts_with("vmSize")       ? "properties.properties.vmSize"
-                        : differs[0].starts_with("vmPriority") ? "properties.properties.vmPriority"
-                                                               : "location");
+        TURNOUT_TRY(check_same_machine(*before, compute));
     }
     return compute;
 }
@@ -464,6 +513,7 @@ Result<Compute> read_compute(Services& services, const Workspace& workspace,
 Json definition_of(const Compute& compute) {
     if (compute.attached) return machine_definition(compute);
     if (is_kubernetes(compute)) return kubernetes_definition(compute);
+    if (compute.personal) return personal_definition(compute);
     Json properties = compute.definition;
     Json& inner = properties["properties"];
     if (!inner.is_object()) inner = Json::object();
@@ -482,7 +532,7 @@ using Wanted =
 Answer save(Services& services, const Call& call, Workspace workspace, std::string name,
             Wanted wanted) {
     std::vector<Write> together;
-    bool look = false;
+    bool look = false, operate = false;
     TURNOUT_CO_TRY(const Author by, author_of(services, call));
     const Control::ComputeChange change =
         [&](const std::optional<Compute>& now) -> Result<Compute> {
@@ -491,6 +541,7 @@ Answer save(Services& services, const Call& call, Workspace workspace, std::stri
         // A check that is under way already is not begun again.
         look = made.attached &&
                (!now || !now->attached || now->attached->check != made.attached->check);
+        operate = made.personal && (!now || !now->personal || *now->personal != *made.personal);
         return made;
     };
     TURNOUT_CO_TRY(const Put put, co_await asked<Put>([&](auto reply) {
@@ -498,12 +549,16 @@ Answer save(Services& services, const Call& call, Workspace workspace, std::stri
                                                        &together, by.user);
                    }));
     TURNOUT_CO_TRY(const Compute saved, find_compute(services, workspace, name));
-    const Json body = body_of(services, workspace, saved);
+    const Json body = body_of(services, call, workspace, saved);
     if (look) look_at_machine(services, saved);
+    if (operate) look_at_personal(services, saved);
     http::Response response = json_response(put == Put::Created ? 201 : 200, body);
     response.headers.set("Retry-After", "1");
     if (saved.attached && saved.attached->state == AttachedMachine::State::Checking)
         say_operation(response, call, workspace, "attachCompute", name);
+    if (saved.personal &&
+        saved.personal->last.status == PersonalInstance::Operation::Status::InProgress)
+        say_operation(response, call, workspace, "createCompute", name);
     co_return response;
 }
 
@@ -512,7 +567,7 @@ Answer put_compute(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     const std::string& name = call.param("name");
     Wanted wanted = [&](const std::optional<Compute>& now, std::vector<Write>& together) {
-        return read_compute(services, workspace, name, body, now, together);
+        return read_compute(services, call, workspace, name, body, now, together);
     };
     co_return co_await save(services, call, workspace, name, std::move(wanted));
 }
@@ -535,7 +590,7 @@ Answer patch_compute(Services& services, Call& call) {
         if (!now) return not_found("compute '" + name + "' does not exist", "compute");
         Json body = definition_of(*now);
         body.merge(changes);
-        return read_compute(services, workspace, name, body, now, together);
+        return read_compute(services, call, workspace, name, body, now, together);
     };
     co_return co_await save(services, call, workspace, name, std::move(wanted));
 }
@@ -545,7 +600,7 @@ Answer patch_compute(Services& services, Call& call) {
 Answer get_compute(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const Compute compute, find_compute(services, workspace, call.param("name")));
-    const Json body = body_of(services, workspace, compute);
+    const Json body = body_of(services, call, workspace, compute);
     http::Response response = json_response(200, body);
     response.headers.set("Retry-After", "1");
     co_return response;
@@ -556,7 +611,7 @@ Answer list_computes(Services& services, Call& call) {
     TURNOUT_CO_TRY(const auto computes, computes_of(services, workspace));
     std::vector<Json> bodies;
     for (const Compute& compute : computes) {
-        bodies.push_back(body_of(services, workspace, compute));
+        bodies.push_back(body_of(services, call, workspace, compute));
     }
     co_return page_of(
         call, bodies.size(), [&](std::size_t i) { return computes[i].name; },
@@ -657,9 +712,29 @@ Answer list_compute_keys(Services& services, Call& call) {
     co_return json_response(200, Json::object({{"computeType", type_of(compute)}}));
 }
 
-Answer refuse_power(Services& services, Call& call) {
+// Of the last part of the path: start, stop, restart.
+Answer set_power(Services& services, Call& call, const Workspace& workspace,
+                 const std::string& name) {
+    const std::string verb = to_lower(call.request.path.substr(call.request.path.rfind('/') + 1));
+    const Control::ComputeChange change =
+        [&](const std::optional<Compute>& now) -> Result<Compute> {
+        if (!now || !now->personal)
+            return not_found("compute instance '" + name + "' does not exist", "compute");
+        return with_power(services, *now, verb, "User");
+    };
+    TURNOUT_CO_TRY_VOID(co_await asked<Put>([&](auto reply) {
+        services.control.change_compute(workspace.id, name, change, std::move(reply), nullptr,
+                                        call.principal.name);
+    }));
+    TURNOUT_CO_TRY(const Compute saved, find_compute(services, workspace, name));
+    look_at_personal(services, saved);
+    co_return accepted(call, workspace, verb + "Compute", name);
+}
+
+Answer power(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
     TURNOUT_CO_TRY(const Compute compute, find_compute(services, workspace, call.param("name")));
+    if (compute.personal) co_return co_await set_power(services, call, workspace, compute.name);
     if (compute.attached)
         co_return fail(Code::InvalidArgument, "OperationNotSupported",
                        "machine '" + compute.name +
@@ -757,7 +832,7 @@ void add_compute_routes(Router& router, Services& services) {
         list_compute_keys);
     for (const std::string_view verb : {"start", "stop", "restart"})
         row(router, services, "POST", in_workspace("/computes/{name}/" + std::string(verb)),
-            Access::User, refuse_power);
+            Access::User, power);
     row(router, services, "GET", location + "/vmSizes", Access::User, list_sizes);
     row(router, services, "GET", location + "/usages", Access::User, list_usages);
     router.add("GET", "/turnout/capabilities", Access::User,

@@ -5,6 +5,7 @@
 
 #include "api/arm/build_context.h"
 #include "api/arm/kubernetes.h"
+#include "api/arm/personal.h"
 #include "api/arm/resource.h"
 #include "api/job_kinds.h"
 #include "base/hash.h"
@@ -194,6 +195,7 @@ Result<void> check_capability(const Lookup& lookup, const std::string& compute, 
     const resources::ComputeType* const kind =
         resources::find_compute_type(!at || at->implicit  ? compute
                                      : at->attached       ? "VirtualMachine"
+                                     : at->personal       ? "ComputeInstance"
                                      : is_kubernetes(*at) ? "Kubernetes"
                                                           : "AmlCompute");
     // Of a name that is no compute only what Azure refuses, too: else `find_compute` says more.
@@ -312,6 +314,8 @@ Result<void> find_compute(const Lookup& lookup, Draft& draft) {
                 return refuse("ComputeNotFound",
                               "compute '" + compute + "' is being deleted: choose another",
                               "computeId");
+            if (found->personal && !lookup.own_service)
+                TURNOUT_TRY(check_personal(*found, lookup.call.principal.name));
             const bool here = on_this_machine(lookup.services, *found);
             if (const VmSize* size = find_vm_size(found->vm_size))
                 limit_to(lookup.services, *size, task, here);

@@ -19,6 +19,8 @@ struct Lookup {
     // Of a step of a pipeline that is looked at before it can run: its inputs that are outputs of
     // the pipeline's other steps, which are not there yet.
     bool outputs_to_come = false;
+    // It is what stays up on its compute instance: not told that that is off.
+    bool own_service = false;
 };
 
 // Where its data lies and goes to, into the task (job_places.cc).

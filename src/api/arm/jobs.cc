@@ -5,6 +5,7 @@
 
 #include "access/actions.h"
 #include "api/arm/job_resolution.h"
+#include "api/arm/job_submission.h"
 #include "api/arm/job_view.h"
 #include "api/arm/resource.h"
 #include "api/audit/of_call.h"
@@ -151,8 +152,8 @@ Answer get_job(Services& services, Call& call, ShownJobs& jobs) {
 
 // Azure's filters, and ours: a status (several with commas), a compute, who submitted it ("@me").
 bool has_filter(const Call& call) {
-    for (const char* const name :
-         {"jobType", "experimentName", "tag", "status", "compute", "createdBy"})
+    for (const char* const name : {"jobType", "experimentName", "tag", "status", "compute",
+                                   "createdBy", "scheduled", "scheduleId"})
         if (!call.query_value(name).empty()) return true;
     return false;
 }
@@ -188,6 +189,11 @@ bool matches(const Call& call, const JobRecord& job) {
     if (const auto experiment = call.query_value("experimentName");
         !experiment.empty() && job.meta.experiment != experiment)
         return false;
+    const std::string_view schedule = job.meta.properties.at("turnout.schedule").as_view();
+    if (const auto scheduled = call.query_value("scheduled");
+        !scheduled.empty() && equal_ignoring_case(scheduled, "true") != !schedule.empty())
+        return false;
+    if (const auto of = call.query_value("scheduleId"); !of.empty() && schedule != of) return false;
     if (const auto tag = call.query_value("tag"); !tag.empty()) {
         const std::size_t cut = tag.find('=');
         const Json* value = job.meta.tags.find(tag.substr(0, cut));
@@ -398,31 +404,11 @@ Answer put_job(Services& services, Call& call) {
         co_return co_await put_again(services, call, workspace, std::move(stored.record),
                                      properties);
     }
-    TURNOUT_CO_TRY_VOID(co_await check_stored(services, call, workspace.id, 0));
-    TURNOUT_CO_TRY(JobSubmission job, resolve_job(services, call, workspace, name, properties));
-    TURNOUT_CO_TRY(const Experiment experiment,
-                   co_await services.tracking.ensure_experiment(workspace.id, job.meta.experiment));
-    TURNOUT_CO_TRY_VOID(upkeep::check_stays(services, workspace.id, name));
-    for (const auto& input : job.task.inputs) {  // since they were found
-        if (!input.blobs) continue;
-        TURNOUT_CO_TRY_VOID(upkeep::check_place_stays(services, workspace.id,
-                                                      input.blobs->container, input.blobs->prefix));
-    }
-    // In the commit of the job itself: a submit waits for the disk once.
-    TURNOUT_CO_TRY(job.together,
-                   services.tracking.rows_of_job_run(workspace.id, name, experiment,
-                                                     job.meta.display_name, call.principal.name));
-    job.task.mlflow_experiment_id = experiment.id;
-    job.task.variables.emplace(job.task.variables.begin(), "AZUREML_EXPERIMENT_ID", experiment.id);
-    job.created = services.clock.now();
-    // What is answered: nobody has to read and parse what was just written. A job that somebody
-    // else submitted meanwhile under this name is another matter.
-    const JobRecord made = as_submitted(job);
-    record_with_change(services, call, 201);
-    TURNOUT_CO_TRY(const Put put, co_await asked<Put>([&](auto reply) {
-                       services.control.submit(std::move(job), std::move(reply));
-                   }));
-    if (put == Put::Created) co_return json_response(201, body_of(services, call, workspace, made));
+    const Json no_more;
+    TURNOUT_CO_TRY(const SubmittedJob made,
+                   co_await submit_job(services, call, workspace, name, properties, no_more));
+    if (made.put == Put::Created)
+        co_return json_response(201, body_of(services, call, workspace, made.job));
     TURNOUT_CO_TRY(const JobRecord saved, find_job(services, workspace, name));
     co_return json_response(200, body_of(services, call, workspace, saved));
 }
@@ -513,6 +499,38 @@ Answer delete_job(Services& services, Call& call) {
 }
 
 }  // namespace
+
+Task<Result<SubmittedJob>> submit_job(Services& services, Call& call, const Workspace& workspace,
+                                      const std::string& name, const Json& properties,
+                                      const Json& more) {
+    TURNOUT_CO_TRY_VOID(co_await check_stored(services, call, workspace.id, 0));
+    TURNOUT_CO_TRY(JobSubmission job, resolve_job(services, call, workspace, name, properties));
+    for (const auto& [property, text] : more.members()) job.meta.properties.set(property, text);
+    TURNOUT_CO_TRY(const Experiment experiment,
+                   co_await services.tracking.ensure_experiment(workspace.id, job.meta.experiment));
+    TURNOUT_CO_TRY_VOID(upkeep::check_stays(services, workspace.id, name));
+    for (const auto& input : job.task.inputs) {  // since they were found
+        if (!input.blobs) continue;
+        TURNOUT_CO_TRY_VOID(upkeep::check_place_stays(services, workspace.id,
+                                                      input.blobs->container, input.blobs->prefix));
+    }
+    // In the commit of the job itself: a submit waits for the disk once.
+    TURNOUT_CO_TRY(job.together,
+                   services.tracking.rows_of_job_run(workspace.id, name, experiment,
+                                                     job.meta.display_name, call.principal.name));
+    job.task.mlflow_experiment_id = experiment.id;
+    job.task.variables.emplace(job.task.variables.begin(), "AZUREML_EXPERIMENT_ID", experiment.id);
+    job.created = services.clock.now();
+    // What is answered: nobody has to read and parse what was just written. A job that somebody
+    // else submitted meanwhile under this name is another matter.
+    SubmittedJob made;
+    made.job = as_submitted(job);
+    record_with_change(services, call, 201);
+    TURNOUT_CO_TRY(made.put, co_await asked<Put>([&](auto reply) {
+                       services.control.submit(std::move(job), std::move(reply));
+                   }));
+    co_return made;
+}
 
 void add_job_routes(Router& router, Services& services) {
     // Shared by the rows that use it, which are copied with the router.

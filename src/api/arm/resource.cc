@@ -196,6 +196,17 @@ Result<Progress> attaching(Services& services, const std::string& key, std::stri
     return Progress{compute.attached->state == State::Failed, compute.attached->why};
 }
 
+// With a compute instance.
+Result<Progress> operating(Services& services, const std::string& key, std::string_view name) {
+    const auto row = TURNOUT_TRY(services.store.get(Table::Compute, key));
+    if (!row) return Progress{true, "compute '" + std::string(name) + "' was deleted"};
+    const Json document = TURNOUT_TRY(parse_json(row->value));
+    const Compute compute = TURNOUT_TRY(compute_from_json(document));
+    if (!compute.personal) return Progress{true};
+    const auto& last = compute.personal->last;
+    return Progress{last.status != PersonalInstance::Operation::Status::InProgress, last.why};
+}
+
 // `name`: "endpoint_deployment".
 Result<Progress> deploying(Services& services, const Workspace& workspace, std::string_view name,
                            bool deleting) {
@@ -213,6 +224,8 @@ Result<Progress> progress_of(Services& services, const Workspace& workspace, std
                              std::string_view name) {
     const std::string key = workspace.id + "/" + std::string(name);
     if (kind == "attachCompute") return attaching(services, key, name);
+    for (const std::string_view verb : {"create", "start", "stop", "restart"})
+        if (kind == std::string(verb) + "Compute") return operating(services, key, name);
     if (kind == "deleteCompute")
         return Progress{!TURNOUT_TRY(services.store.get(Table::Compute, key)).has_value()};
     if (kind == "deleteJob")
@@ -230,7 +243,7 @@ Result<Progress> progress_of(Services& services, const Workspace& workspace, std
 
 // What is done with a job is nothing for other jobs.
 Result<void> check_operation(Services& services, const Call& call) {
-    if (call.param("kind") == "deleteCompute") return {};
+    if (call.param("kind").ends_with("Compute")) return {};
     return check_owns(services, call, access::action::kReadJobs, call.param("name"));
 }
 

@@ -9,6 +9,8 @@ namespace {
 // Sent in one piece, so that it can be said again on another connection where the first one had
 // ended unheard.
 constexpr std::size_t kWhole = 64 << 10;
+constexpr Span kAsked = 10s;
+constexpr std::size_t kLongestAnswer = 4 << 20;
 
 // What the client sends, as it comes.
 class Passing final : public http::BodyReader {
@@ -76,6 +78,19 @@ Task<Result<http::Response>> Gateway::forward(Forward forward, const http::Reque
     if (request.method != "HEAD" && answer.status != 204 && answer.status != 304)
         response.stream = std::move(answer.body);
     co_return response;
+}
+
+Task<Result<Json>> Gateway::get(ReplicaAddress from, std::string target, http::Headers headers) {
+    http::ClientRequest ask;
+    ask.url = "http://" + authority_of(from) + target;
+    ask.headers = std::move(headers);
+    ask.timeout = kAsked;
+    TURNOUT_CO_TRY(http::ClientResponse answer, co_await client_->send(std::move(ask)));
+    TURNOUT_CO_TRY(const std::string text, co_await answer.body->all(kLongestAnswer));
+    if (answer.status != 200)
+        co_return fail(Code::Unavailable, "BadAnswer",
+                       "it answers with status " + std::to_string(answer.status));
+    co_return parse_json(text);
 }
 
 }  // namespace turnout::api

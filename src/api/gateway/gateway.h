@@ -34,6 +34,9 @@ public:
     Task<Result<http::Response>> forward(Forward forward, const http::Request& request,
                                          http::BodyReader& body);
 
+    // What the server itself wants to know of a replica: a GET that is answered with JSON and 200.
+    Task<Result<Json>> get(ReplicaAddress from, std::string target, http::Headers headers);
+
 private:
     std::unique_ptr<http::Client> client_;
 };

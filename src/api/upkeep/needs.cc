@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "api/schedules/schedules.h"
 #include "base/text.h"
 #include "blob/blobs.h"
 #include "catalog/catalog.h"
@@ -42,6 +43,7 @@ public:
                 if (!kind.location.empty() || !kind.definition.empty() || !kind.context.empty()) {
                     TURNOUT_CO_TRY_VOID(co_await look_at_assets(workspace, kind));
                 }
+            TURNOUT_CO_TRY_VOID(look_at_schedules(workspace));
         }
         TURNOUT_CO_TRY_VOID(co_await look_at_services());
         TURNOUT_CO_TRY_VOID(co_await look_at_jobs(Table::JobLive, true));
@@ -120,6 +122,35 @@ private:
         if (!code) return {};
         if (const auto blobs = submission::blob_of_url(code->properties.at("codeUri").as_view()))
             needs_.codes.insert(blobs->container);
+        return {};
+    }
+
+    // The next of its jobs is made of what a schedule says, enabled or not: nothing of that goes.
+    Result<void> look_at_schedules(const Workspace& workspace) {
+        for (const auto& [name, schedule] :
+             TURNOUT_TRY(services_.assets.list_singles(workspace.id, kScheduleDocuments)))
+            TURNOUT_TRY(add_definition(workspace, "schedule '" + name + "'",
+                                       schedule.at("action").at("jobDefinition")));
+        return {};
+    }
+
+    Result<void> add_definition(const Workspace& workspace, const std::string& whose,
+                                const Json& part) {
+        for (const Json& item : part.items()) TURNOUT_TRY(add_definition(workspace, whose, item));
+        for (const auto& [key, value] : part.members()) {
+            if (!value.is_string()) {
+                TURNOUT_TRY(add_definition(workspace, whose, value));
+            } else if (key == "codeId" || key == "code") {
+                TURNOUT_TRY(add_code(workspace, value.as_string()));
+            } else if (key == "uri") {
+                const std::string type = part.at("jobInputType").as_string();
+                const auto place = TURNOUT_TRY(place_read(workspace, value.as_string(), type, 0));
+                if (!place) continue;
+                agent_protocol::TaskSpec reads;
+                reads.inputs.emplace_back().blobs = *place;
+                add_task(reads, workspace.id, whose);
+            }
+        }
         return {};
     }
 

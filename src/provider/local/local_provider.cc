@@ -481,6 +481,8 @@ void LocalProvider::start_agent(const NodeId& id) {
             set_variable(environment, "LOGNAME", name);
         }
     }
+    // What people keep on a compute instance stays there, whatever becomes of the node.
+    set_variable(environment, "TURNOUT_HOMES", user ? user->home() + "/homes" : o.homes_folder);
     for (const std::string& one : node.variables)
         set_variable(environment, one.substr(0, one.find('=')), one.substr(one.find('=') + 1));
     if (!o.uv.empty()) argv.insert(argv.end(), {"--uv", o.uv});

@@ -22,6 +22,7 @@ struct LocalProviderOptions {
     std::string agent;          // path of the turnout-agent executable
     std::string server_socket;  // Unix socket of the server
     std::string nodes_folder;   // one folder per node beneath it
+    std::string homes_folder;   // of the people who have compute instances
     std::string cache_folder;   // snapshots, inputs and environments, shared by the nodes
     std::string uv;             // path of uv, "" = the agent looks for it
     std::string python;         // a pool's interpreter where it does not say, "" = python3 of PATH
