@@ -402,7 +402,8 @@ TEST(ControlServices, OnAComputeInstanceAJobRunsBesideWhatStaysUp) {
     off.personal->on = false;
     w.put(off);
     EXPECT_EQ(w.status("b"), JobStatus::Canceled) << "it waits for what was stopped";
-    EXPECT_EQ(w.standing(), "s.1 starting on node-1") << "its service is told by whoever stopped it";
+    EXPECT_EQ(w.standing(), "s.1 starting on node-1")
+        << "its service is told by whoever stopped it";
 }
 
 // Names of users' jobs may have dots.

@@ -64,7 +64,7 @@ std::string key_of(const Compute& compute) {
 }
 
 // A task that is asked for by nobody from outside, in the name of whose instance it is.
-class NoBody : public http::BodyReader {
+class NoBodyOfStart : public http::BodyReader {
 public:
     Task<Result<std::string>> read() override { co_return std::string(); }
 };
@@ -74,7 +74,7 @@ Result<ServiceSubmission> submission_of(Services& services, const Workspace& wor
     const PersonalInstance& instance = *compute.personal;
     http::Request request;
     request.peer.loopback = true;
-    NoBody body;
+    NoBodyOfStart body;
     Call call{.request = request, .body = body};
     call.principal.kind = Principal::Kind::User;
     call.principal.name = instance.user;

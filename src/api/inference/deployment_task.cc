@@ -252,8 +252,8 @@ Result<TaskEnvironment> environment_of_model(Services& services, const NamedMode
 }
 
 std::string command_line(const Json& properties, const std::optional<NamedModel>& model) {
-    std::string line = "exec python -c \"$" + std::string(kServeVariable) + "\" " +
-                       "\"$" + std::string(agent_protocol::kPortVariable) + "\"";
+    std::string line = "exec python -c \"$" + std::string(kServeVariable) + "\" " + "\"$" +
+                       std::string(agent_protocol::kPortVariable) + "\"";
     const auto add = [&](const std::string& word) { line += " " + quote_for_shell(word); };
     const std::string script = properties.at("codeConfiguration").at("scoringScript").as_string();
     line += script.empty() ? " ''" : " " + quote_for_shell(script);
