@@ -335,6 +335,7 @@ Result<int> update_it(const ScheduleServer& at) {
                                       {"properties", "properties"},
                                       {"is_enabled", "isEnabled"}}) {
         Json value = document.value.at(key);
+        if (value.is_null()) continue;  // it was not said, and is not now
         for (auto& [name, text] : value.members())
             if (!text.is_string() && !text.is_null())
                 text = Json(document.text(pointer_to(pointer_to("", key), name), text));
