@@ -74,10 +74,10 @@ TEST(Router, AnswersInArmsShape) {
     EXPECT_EQ(world.send_raw("PUT", "/f/a/", "", "").status, 400);
     EXPECT_NE(
         world
-            .send_raw("GET", world.workspace_path() + "/schedules?api-version=2023-06-01-preview",
+            .send_raw("GET", world.workspace_path() + "/featuresets?api-version=2023-06-01-preview",
                       "", world.user)
             .message()
-            .find("'schedules' of a workspace are not there yet"),
+            .find("'featuresets' of a workspace are not there yet"),
         std::string::npos);
     EXPECT_EQ(world
                   .send_raw("GET", world.workspace_path() + "/shcedules?api-version=2023-06-01", "",

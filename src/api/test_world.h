@@ -19,6 +19,7 @@
 #include "api/login/logins.h"
 #include "api/people/people_routes.h"
 #include "api/people/token_routes.h"
+#include "api/schedules/schedules.h"
 #include "blob/blobs.h"
 #include "catalog/catalog.h"
 #include "control/control.h"
@@ -72,6 +73,14 @@ inline ServerInfo test_info() {
     info.plain_origin = "http://127.0.0.1:8080";
     info.machine = {4, 16, 0};
     return info;
+}
+
+// They know one zone, in which it never is summer.
+inline TimeZones zones_of_tests() {
+    return [](const std::string& iana) -> Result<TimeZone> {
+        if (iana == "Europe/Berlin") return TimeZone(std::chrono::hours(1));
+        return not_found("there is no such zone here");
+    };
 }
 
 // Whose nodes have the image that a job asks for.
@@ -135,6 +144,9 @@ public:
         services.inference = &inference;
         add_endpoint_routes(router, services);
         add_scoring_routes(router, services);
+        services.zones = zones_of_tests();
+        schedules.emplace(services, services.zones);
+        add_schedule_routes(router, services, *schedules);
         workspace = make_workspace("ws");
         user = token({Principal::Kind::User, "admin", "", "", 0});
     }
@@ -286,6 +298,7 @@ public:
     std::optional<oidc::Settings> oidc_settings;
     std::function<std::unique_ptr<http::Client>()> oidc_client;
     Logins logins;
+    std::optional<Schedules> schedules;  // begins nothing until a test says so
     Router router;
     Workspace workspace;
     std::string user;

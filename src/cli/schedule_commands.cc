@@ -85,6 +85,20 @@ void lay_over(const YamlDocument& from, const std::string& pointer, const Json& 
     into.overrides.emplace(at, from.place(pointer));
 }
 
+// What is known only when its time comes, in an input.
+void stand_in(Json& document) {
+    Json* const inputs = document.find("inputs");
+    if (inputs == nullptr) return;
+    for (auto& [name, input] : inputs->members()) {
+        Json* const value = input.is_object() ? input.find("value") : &input;
+        if (value == nullptr || !value->is_string()) continue;
+        std::string text = value->as_string();
+        for (const char* const known : {"${{name}}", "${{creation_context.trigger_time}}"})
+            replace_all(text, known, "known-then");
+        *value = Json(std::move(text));
+    }
+}
+
 // What may differ from a job of the server, whose other parts are not looked at here.
 Result<Json> changes_from(const YamlDocument& document, const Json& create_job) {
     constexpr std::pair<std::string_view, std::string_view> kTexts[] = {
@@ -321,6 +335,7 @@ Result<int> update_it(const ScheduleServer& at) {
                                       {"properties", "properties"},
                                       {"is_enabled", "isEnabled"}}) {
         Json value = document.value.at(key);
+        if (value.is_null()) continue;  // it was not said, and is not now
         for (auto& [name, text] : value.members())
             if (!text.is_string() && !text.is_null())
                 text = Json(document.text(pointer_to(pointer_to("", key), name), text));
@@ -371,9 +386,11 @@ int schedule_validate(Context& context) {
                              "which file? give it: `turnout schedule validate FILE`", "--file"});
     Result<ScheduleLoaded> loaded = load_schedule(context);
     if (!loaded) return context.fail(loaded.error());
-    if (loaded->job)
+    if (loaded->job) {
+        stand_in(loaded->job->document.value);
         if (const Result<void> good = check_as_server_does(context, *loaded->job); !good)
             return context.fail(good.error());
+    }
     context.note(loaded->schedule.document.file + ": is valid: a schedule, " +
                  words_of(loaded->trigger));
     return 0;

@@ -112,17 +112,23 @@ Instant settled_at_beginning(const Trigger& trigger, Instant now) {
     return {now.micros / second * second - 1};
 }
 
-std::string job_of_firing(std::string_view schedule, Instant due) {
-    std::string name(schedule);
+std::string title_of_firing(std::string_view title, Instant due) {
+    std::string name(title);
     name += '-';
     for (const char c : to_iso8601(due).substr(0, 19))
         if (c != '-' && c != ':') name += c;
+    return name + "Z";
+}
+
+std::string job_of_firing(std::string_view schedule, Instant due) {
+    // Azure's clients want no capitals in it.
+    std::string name = std::string(schedule) + to_lower(title_of_firing("", due));
     // Who asks for it does so at any moment; a trigger fires at whole seconds.
     if (const std::int64_t rest = due.micros % 1'000'000; rest > 0) {
         const std::string digits = std::to_string(rest);
-        name += "." + std::string(6 - digits.size(), '0') + digits;
+        name += "-" + std::string(6 - digits.size(), '0') + digits;
     }
-    return name + "Z";
+    return name;
 }
 
 }  // namespace turnout

@@ -68,7 +68,9 @@ void settle(ScheduleState& state, const Due& due, std::optional<Firing> ran);
 // before is not made up for. Without a start time it begins with that very moment.
 Instant settled_at_beginning(const Trigger& trigger, Instant now);
 
-// "nightly-20261130T213000Z": Azure's names of what a schedule ran.
+// "Train anew-20261130T213000Z": Azure's display names of what a schedule ran.
+std::string title_of_firing(std::string_view title, Instant due);
+// "nightly-20261130t213000z", of a moment between two seconds with "-250000" behind it.
 std::string job_of_firing(std::string_view schedule, Instant due);
 
 }  // namespace turnout

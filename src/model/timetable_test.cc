@@ -316,15 +316,16 @@ TEST(TimeZone, DataThatIsNoneIsRefused) {
         EXPECT_FALSE(TimeZone::parse(whole.substr(0, length))) << length;
 }
 
-// What the local clock shows at each minute of a year and two days before.
+constexpr seconds kStep = std::chrono::minutes(5);
+
+// What the local clock shows every five minutes of a year and two days before.
 std::vector<TimeZone::Local> shown_by_clock(const TimeZone& zone, Utc from, Utc to) {
     std::vector<TimeZone::Local> shown;
-    for (Utc moment = from; moment < to; moment += seconds(60))
-        shown.push_back(zone.local_at(moment));
+    for (Utc moment = from; moment < to; moment += kStep) shown.push_back(zone.local_at(moment));
     return shown;
 }
 
-// What the header of timetable.h says, looked at minute by minute: slow, and nothing is clever.
+// What the header of timetable.h says, looked at every five minutes: slow, and nothing is clever.
 std::vector<std::int64_t> looked_up(const CronExpression& cron,
                                     const std::vector<TimeZone::Local>& shown, Utc first,
                                     Utc from) {
@@ -341,22 +342,21 @@ std::vector<std::int64_t> looked_up(const CronExpression& cron,
                cron.week_days[std::chrono::weekday(day).c_encoding()];
     };
     std::vector<std::int64_t> firings;
-    TimeZone::Local latest = shown.front() - seconds(60);
+    TimeZone::Local latest = shown.front() - kStep;
     for (std::size_t i = 1; i < shown.size(); ++i) {
         const bool again = shown[i] <= latest;
         bool fires = fits(shown[i]) && (every_hour || !again);
         latest = std::max(latest, shown[i]);
-        // What is skipped between the minute before and this one.
-        for (TimeZone::Local skipped = shown[i - 1] + seconds(60); skipped < shown[i];
-             skipped += seconds(60))
+        // What is skipped between the look before and this one.
+        for (TimeZone::Local skipped = shown[i - 1] + kStep; skipped < shown[i]; skipped += kStep)
             fires = fires || fits(skipped);
-        const Utc moment = first + i * seconds(60);
+        const Utc moment = first + i * kStep;
         if (fires && moment >= from) firings.push_back(moment.time_since_epoch().count());
     }
     return firings;
 }
 
-TEST(Timetable, AYearInManyZonesMinuteByMinute) {
+TEST(Timetable, AYearInManyZonesLookedAtEveryFiveMinutes) {
     for (const std::string zone_name :
          {"UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata",
           "Africa/Casablanca", "America/Santiago", "Atlantic/Azores", "Asia/Beirut",
@@ -368,7 +368,7 @@ TEST(Timetable, AYearInManyZonesMinuteByMinute) {
         const auto shown = shown_by_clock(*zone, first, to);
         for (const std::string_view expression :
              {"*/10 * * * *", "30 2 * * *", "0 * * * *", "15 0-3 * * *", "30 1 * * SUN",
-              "0,59 0,23 1 * *", "30 2 29 3 *", "45 22-23 * * *"}) {
+              "0,55 0,23 1 * *", "30 2 29 3 *", "45 22-23 * * *"}) {
             const auto table = table_of(cron(expression, zone_name));
             ASSERT_TRUE(table) << table.error().message;
             const auto expected = looked_up(*CronExpression::parse(expression), shown, first, from);

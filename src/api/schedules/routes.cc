@@ -26,12 +26,26 @@ Json firing_body(const Firing& firing) {
     return body;
 }
 
+// An output of which a step says nothing is its component's to describe: Azure's SDK reads none
+// that has no type.
+void remove_outputs_unsaid(Json& definition) {
+    Json* const steps = definition.find("jobs");
+    if (!steps) return;
+    for (auto& [name, step] : steps->members())
+        if (Json* outputs = step.find("outputs"))
+            std::erase_if(outputs->members(), [](const Json::Member& output) {
+                return output.second.is_null() ||
+                       (output.second.is_object() && output.second.members().empty());
+            });
+}
+
 // Azure's document. Beside it, in "properties.properties", what Azure's clients keep and show: when
 // it fires next, and how it went last; and all that is remembered, in "runs".
 Json schedule_body(const Schedules& schedules, const Workspace& workspace,
                    const Schedule& schedule) {
     Json properties = schedule.properties;
     properties.erase("startIsCreation");
+    remove_outputs_unsaid(properties["action"]["jobDefinition"]);
     if (!properties.at("tags").is_object()) properties.set("tags", Json::object());
     properties.set("isEnabled", schedule.state.enabled);
     properties.set("provisioningState", "Succeeded");

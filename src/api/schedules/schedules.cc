@@ -114,8 +114,7 @@ Json definition_at(const Schedule& schedule, const std::string& job, Instant due
         if (Json* part = definition.find(key)) replace_in_values(*part, kTime, time);
     // Azure's names: the job's own with the time, or that of the schedule.
     const std::string title = definition.at("displayName").as_string();
-    definition.set("displayName",
-                   (title.empty() ? schedule.name : title) + job.substr(schedule.name.size()));
+    definition.set("displayName", title_of_firing(title.empty() ? schedule.name : title, due));
     if (definition.at("experimentName").as_view().empty())
         definition.set("experimentName", schedule.name);
     for (const char* const key : {"sourceJobId", "source_job_id"}) definition.erase(key);
@@ -214,6 +213,8 @@ Task<Result<Json>> Schedules::definition_of(Call& call, const Workspace& workspa
         definition.set("displayName", record.meta.display_name);
     if (!record.meta.description.empty()) definition.set("description", record.meta.description);
     definition.set("tags", record.meta.tags);
+    // Where nothing is said it is serverless, which Azure's clients want to be said in a schedule.
+    if (!definition.has("computeId")) definition.set("computeId", "serverless");
     // What is said beside it is said of this schedule's jobs.
     for (const auto& [key, value] : said.members()) {
         const bool empty = value.is_null() || (value.is_string() && value.as_view().empty()) ||

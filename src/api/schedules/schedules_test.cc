@@ -16,24 +16,18 @@ namespace {
 using std::chrono::hours;
 using std::chrono::minutes;
 
-const TimeZones kBerlinAlone = [](const std::string& iana) -> Result<TimeZone> {
-    if (iana == "Europe/Berlin") return TimeZone(hours(1));
-    return not_found("there is no such zone here");
-};
-
 // The world begins at 2023-11-14T22:13:20Z.
 class SchedulesTest : public ::testing::Test {
 protected:
     SchedulesTest() {
         begin();
-        add_schedule_routes(world.router, world.services, *schedules);
         const Reply made = world.send("PUT", "/environments/mine/versions/1", *parse_json(R"(
             {"properties":{"image":"debian:12"}})"));
         EXPECT_EQ(made.status, 201) << made.text;
     }
     // Another life of the server: nothing is known but what is stored.
     void begin() {
-        schedules.emplace(world.services, kBerlinAlone);
+        schedules.emplace(world.services, zones_of_tests());
         const auto begun = schedules->begin();
         EXPECT_TRUE(begun);
     }
@@ -80,7 +74,7 @@ protected:
     }
 
     World world;
-    std::optional<Schedules> schedules;
+    std::optional<Schedules>& schedules = world.schedules;
 };
 
 const std::string kEveryMinute = R"({"triggerType":"Cron","expression":"* * * * *"})";
@@ -129,12 +123,12 @@ TEST_F(SchedulesTest, IsMadeShownChangedListedAndDeleted) {
 TEST_F(SchedulesTest, SubmitsItsJobWhenItIsTime) {
     ASSERT_EQ(put("tick", document(kEveryMinute)).status, 201);
     pass(minutes(2));
-    EXPECT_EQ(jobs(), (std::vector<std::string>{"tick-20231114T221400Z", "tick-20231114T221500Z"}));
+    EXPECT_EQ(jobs(), (std::vector<std::string>{"tick-20231114t221400z", "tick-20231114t221500z"}));
     const Json runs = show("tick").at("runs");
     ASSERT_EQ(runs.items().size(), 2u);
     EXPECT_EQ(runs.items()[0].at("outcome").as_string(), "Submitted");
-    EXPECT_EQ(runs.items()[0].at("jobName").as_string(), "tick-20231114T221500Z");
-    const Reply job = world.send("GET", "/jobs/tick-20231114T221500Z");
+    EXPECT_EQ(runs.items()[0].at("jobName").as_string(), "tick-20231114t221500z");
+    const Reply job = world.send("GET", "/jobs/tick-20231114t221500z");
     ASSERT_EQ(job.status, 200);
     EXPECT_EQ(job.properties().at("displayName").as_string(), "tick-20231114T221500Z");
     EXPECT_EQ(job.properties().at("experimentName").as_string(), "tick");
@@ -161,7 +155,7 @@ TEST_F(SchedulesTest, WhatCountsFromItsBeginningRunsAtOnce) {
                                 R"("schedule":{"hours":[],"minutes":[]}})";
     ASSERT_EQ(put("now", document(trigger)).status, 201);
     pass(1s);
-    EXPECT_EQ(jobs(), (std::vector<std::string>{"now-20231114T221320Z"}));
+    EXPECT_EQ(jobs(), (std::vector<std::string>{"now-20231114t221320z"}));
     // The same once more, without a start as before: it goes on.
     ASSERT_EQ(put("now", document(trigger)).status, 200);
     pass(hours(2));
@@ -174,7 +168,7 @@ TEST_F(SchedulesTest, AJobThatWasSubmittedBeforeTheServerEndedIsNotASecondOne) {
     const auto before = row("tick");
     ASSERT_TRUE(before);
     pass(minutes(47));
-    EXPECT_EQ(jobs(), (std::vector<std::string>{"tick-20231114T230000Z"}));
+    EXPECT_EQ(jobs(), (std::vector<std::string>{"tick-20231114t230000z"}));
     // Killed between the job and its own row: that one never became durable.
     Batch undone;
     undone.put(Table::AssetContainer, before->key, before->value);
@@ -184,7 +178,7 @@ TEST_F(SchedulesTest, AJobThatWasSubmittedBeforeTheServerEndedIsNotASecondOne) {
     EXPECT_EQ(jobs().size(), 1u);
     const Json runs = show("tick").at("runs");
     ASSERT_EQ(runs.items().size(), 1u);
-    EXPECT_EQ(runs.items()[0].at("jobName").as_string(), "tick-20231114T230000Z");
+    EXPECT_EQ(runs.items()[0].at("jobName").as_string(), "tick-20231114t230000z");
     EXPECT_EQ(own("tick", "turnout.next_run"), "2023-11-15T00:00:00Z");
     restart();
     pass(hours(1));
@@ -199,7 +193,7 @@ TEST_F(SchedulesTest, WhatWasMissedRunsOnceOrNotAtAll) {
     pass(hours(5));
     begin();
     pass(1s);
-    EXPECT_EQ(jobs(), (std::vector<std::string>{"once-20231115T030000Z"}));
+    EXPECT_EQ(jobs(), (std::vector<std::string>{"once-20231115t030000z"}));
     Json runs = show("once").at("runs");
     ASSERT_EQ(runs.items().size(), 2u);
     EXPECT_EQ(runs.items()[1].at("outcome").as_string(), "Missed");
@@ -310,7 +304,7 @@ TEST_F(SchedulesTest, TriggerNow) {
     const Json when = Json::object({{"scheduleTime", "2023-11-14T22:13:21.250000+00:00"}});
     Reply reply = world.send("POST", "/schedules/tick/trigger", when);
     ASSERT_EQ(reply.status, 200) << reply.text;
-    EXPECT_EQ(reply.json.at("submissionId").as_string(), "tick-20231114T221321.250000Z");
+    EXPECT_EQ(reply.json.at("submissionId").as_string(), "tick-20231114t221321z-250000");
     // A client that did not hear the answer asks again.
     ASSERT_EQ(world.send("POST", "/schedules/tick/trigger", when).status, 200);
     EXPECT_EQ(jobs().size(), 1u);
@@ -369,14 +363,14 @@ TEST_F(SchedulesTest, TakesTheDefinitionOfAJobThatIsThere) {
                   .status,
               201);
     pass(minutes(1));
-    const Reply first = world.send("GET", "/jobs/again-20231114T221400Z");
+    const Reply first = world.send("GET", "/jobs/again-20231114t221400z");
     ASSERT_EQ(first.status, 200);
     EXPECT_EQ(first.properties().at("command").as_string(), "echo ${{inputs.word}}");
     EXPECT_EQ(first.properties().at("displayName").as_string(), "The model-20231114T221400Z");
     EXPECT_EQ(first.properties().at("experimentName").as_string(), "e");
-    const Reply other = world.send("GET", "/jobs/other-20231114T221400Z");
+    const Reply other = world.send("GET", "/jobs/other-20231114t221400z");
     EXPECT_EQ(other.properties().at("inputs").at("word").at("value").as_string(),
-              "at 2023-11-14T22:14:00Z in other-20231114T221400Z");
+              "at 2023-11-14T22:14:00Z in other-20231114t221400z");
     EXPECT_EQ(put("none", of(R"("sourceJobId":"azureml:mode",)")).status, 404);
 }
 
