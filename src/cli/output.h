@@ -22,7 +22,6 @@ Result<Format> parse_format(const std::string& text, bool terminal);
 std::string format(const Json& value, Format format, const std::vector<std::string>& columns = {},
                    Screen screen = {});
 
-
 // Writes to standard output, at once. If nobody reads it any more (`turnout job list | head`), the
 // command is over: the process ends with 141, as a shell reports of the programs that SIGPIPE ends.
 // What cannot be written otherwise (a full disk) is told, and the process ends with 1.

@@ -5,8 +5,8 @@
 
 #include "base/text.h"
 #include "control/owners.h"
-#include "protocol/secret_reference.h"
 #include "model/more_memory.h"
+#include "protocol/secret_reference.h"
 
 namespace turnout::control {
 

@@ -82,7 +82,7 @@ Result<ServiceSubmission> submission_of(Services& services, const Workspace& wor
                                       {"resource_group", workspace.resource_group},
                                       {"workspace_name", workspace.name}});
     const Json properties = Json::object(
-        {{"jobType", "Command"},
+        {{"jobType", name_of(kFirstJobType)},
          {"command", kCommand},
          {"experimentName", kExperiment},
          {"environmentId", kEnvironment},
