@@ -52,7 +52,7 @@ TEST(ComputeTypes, AreMadeOrAttachedAsTheTableSays) {
         << "nor is it attached here";
     EXPECT_EQ(made("HDInsight", true),
               "computes of type 'HDInsight' cannot be attached here yet; this server creates "
-              "AmlCompute and attaches VirtualMachine or Kubernetes");
+              "AmlCompute or ComputeInstance and attaches VirtualMachine or Kubernetes");
     EXPECT_NE(made("containerinstance", true).find("neither created nor attached"),
               std::string::npos);
 }
@@ -66,17 +66,17 @@ TEST(ComputeTypes, RunWhatTheTableSays) {
     EXPECT_EQ(run("VirtualMachine", &Abilities::sweep, "sweep"), "ok");
     EXPECT_EQ(run("AKS", &Abilities::train, "command job"),
               "compute 'mine' (inference compute (AKS): endpoints alone) runs no training jobs: a "
-              "command job runs on local or serverless or AmlCompute or VirtualMachine or "
-              "Kubernetes or containerinstance");
+              "command job runs on local or serverless or AmlCompute or ComputeInstance or "
+              "VirtualMachine or Kubernetes or containerinstance");
     EXPECT_EQ(
         run("HDInsight", &Abilities::sweep, "sweep"),
         "compute 'mine' (Spark cluster (HDInsight)) has no automated hyperparameter tuning: a "
-        "sweep runs on local or serverless or AmlCompute or VirtualMachine or Kubernetes or "
-        "containerinstance");
+        "sweep runs on local or serverless or AmlCompute or ComputeInstance or VirtualMachine or "
+        "Kubernetes or containerinstance");
     EXPECT_EQ(run("Kubernetes", &Abilities::sweep, "sweep"), "ok");
-    EXPECT_NE(
-        run("ComputeInstance", &Abilities::pipeline, "pipeline").find("in pipelines here yet"),
-        std::string::npos);
+    EXPECT_NE(run("Databricks", &Abilities::pipeline, "pipeline").find("in pipelines here yet"),
+              std::string::npos);
+    EXPECT_EQ(run("ComputeInstance", &Abilities::train, "command job"), "ok");
 }
 
 TEST(ComputeTypes, AWordTellsWhatIsHereAndWhatIsToCome) {

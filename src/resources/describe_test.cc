@@ -388,8 +388,8 @@ TEST(Describe, OtherTypesAreRefusedByName) {
     EXPECT_NE(check_text("job", "$schema: https://x/latest/sparkJob.schema.json\n")
                   .problems.find("'sparkJob' does not run yet"),
               std::string::npos);
-    EXPECT_NE(check_text("compute", "name: x\ntype: computeinstance\n")
-                  .problems.find("'computeinstance' does not exist here yet"),
+    EXPECT_NE(check_text("compute", "name: x\ntype: synapsespark\n")
+                  .problems.find("'synapsespark' does not exist here yet"),
               std::string::npos);
     EXPECT_NE(check_text("datastore", "name: x\ntype: azure_data_lake_gen2\n")
                   .problems.find("does not work yet: expected azure_blob"),
