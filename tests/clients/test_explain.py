@@ -211,7 +211,7 @@ def test_a_node_says_what_it_is(explained, submit):
     until(explained, name, "Running")
     node = next(one for one in as_json(explained.turnout("compute", "list-nodes", "ex", "-o", "json")) if one.get("run_id") == name)
     assert node["cores"] == os.cpu_count() and node["memory_bytes"] > 1 << 28 and node["free_disk_bytes"] > 0
-    assert node["host"] == os.uname().nodename and node["agent_protocol"] == 3
+    assert node["host"] == os.uname().nodename and node["agent_protocol"] == 4
     assert any(version.startswith("3.") for version in node["pythons"]), node
     table = explained.turnout("compute", "list-nodes", "ex", "-o", "table").stdout
     assert "Cores" in table and "Memory" in table, table

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, eventually
+from conftest import REFUSED, ROOT, eventually
 
 EXAMPLE = ROOT / "examples" / "endpoints"
 BARE = {"name": "bare", "dependencies": ["python=3.11", {"pip": ["pip"]}]}
@@ -140,7 +140,7 @@ def test_blue_and_green_share_what_is_asked(server, endpoint, tmp_path):
     assert headers["azureml-model-deployment"] == "blue" and headers["x-request-id"] and headers["x-ms-request-id"]
     assert ask(azureml_model_deployment="green")[1]["version"] == "green"
     assert ask(azureml_model_deployment="red")[0] == 404
-    assert ask(key="wrong")[0] == 401
+    assert ask(key="wrong")[0] in REFUSED
     assert ask({"fail": 1})[0] == 424 and ask({"fail": 1})[2]["ms-azureml-model-error-statuscode"] == "500"
 
     cli(server, "online-endpoint", "update", endpoint, "--traffic", "blue=70 green=30")
@@ -268,9 +268,9 @@ def test_tokens_open_what_they_are_for(server, tmp_path):
         assert json.loads(server.turnout("online-endpoint", "invoke", name, "-r", request).stdout)["asked"] == {"x": 1}
     token = cli(server, "online-endpoint", "get-credentials", "aml-token", "-o", "json")["accessToken"]
     ask = Asked(server, "aml-token")
-    assert ask()[0] == 200 and ask(key="tke.1.x")[0] == 401
+    assert ask()[0] == 200 and ask(key="tke.1.x")[0] in REFUSED
     ask.uri = ask.uri.replace("aml-token", "aad-token")
-    assert ask(key=token)[0] == 401
+    assert ask(key=token)[0] in REFUSED
     for name in ("aml-token", "aad-token"):
         server.turnout("online-endpoint", "delete", name, "--yes")
 
