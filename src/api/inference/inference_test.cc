@@ -44,11 +44,14 @@ TEST(OnlineEndpoints, AnEndpointHasKeysThatTheStoreDoesNotTell) {
     EXPECT_GE(primary.size(), 43u);
     EXPECT_NE(primary, secondary);
     EXPECT_EQ(keys.headers.get("Cache-Control"), "no-store");
-    for (int table = 0; table <= static_cast<int>(kLastTable); ++table)
-        for (const Record& row : *w.store.scan(static_cast<Table>(table), with_prefix(""))) {
+    for (int table = 0; table <= static_cast<int>(kLastTable); ++table) {
+        const auto rows = w.store.scan(static_cast<Table>(table), with_prefix(""));
+        ASSERT_TRUE(rows);
+        for (const Record& row : *rows) {
             EXPECT_EQ(row.value.find(primary), std::string::npos);
             EXPECT_EQ(row.value.find(secondary), std::string::npos);
         }
+    }
 
     // A key of its own, another one, and nothing: only the first gets further.
     EXPECT_EQ(w.score("my-endpoint", "wrong").status, 401);
