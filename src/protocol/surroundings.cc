@@ -28,6 +28,7 @@ bool allowed_variable(std::string_view name) {
                                           "REQUESTS_CA_BUNDLE",
                                           "CURL_CA_BUNDLE",
                                           "TURNOUT_UV",
+                                          "TURNOUT_HOMES",
                                           "PYENV_ROOT"};
     for (const char* exact : kExact)
         if (name == exact) return true;
