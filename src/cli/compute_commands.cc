@@ -155,11 +155,7 @@ int compute_update(Context& context) {
                              "what to change? give --max-instances, --min-instances, "
                              "--idle-time-before-scale-down or --set",
                              ""});
-    const resources::LocalFiles files{
-        .folder = "/",
-        .kind = [](const std::string&) { return resources::PathKind::Absent; },
-        .read = {}};
-    resources::Reading reading(document, files);
+    resources::Reading reading(document, resources::no_files());
     resources::check(description, reading);
     if (Result<void> good = resources::result_of(reading); !good) return context.fail(good.error());
     // Only what changes: others may be changing the rest.

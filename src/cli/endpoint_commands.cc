@@ -82,11 +82,7 @@ Result<Json> changed(Context& context, const resources::Description& description
         TURNOUT_TRY(apply_set(document, assignment));
     for (const resources::Field& field : description.fields)
         if (field.need == resources::Need::ReadOnly) document.value.erase(field.yaml);
-    const resources::LocalFiles files{
-        .folder = "/",
-        .kind = [](const std::string&) { return resources::PathKind::Absent; },
-        .read = {}};
-    resources::Reading reading(document, files);
+    resources::Reading reading(document, resources::no_files());
     resources::check(description, reading);
     TURNOUT_TRY(resources::result_of(reading));
     const client::Api& api = *TURNOUT_TRY(context.api());

@@ -142,11 +142,7 @@ std::string_view name_of(Isolation level) {
 Result<std::vector<Pool>> read_pools(std::string_view text, const std::string& file,
                                      std::span<const PoolProvider> providers) {
     YamlDocument document = TURNOUT_TRY(parse_yaml(text, file, {.bytes = 1 << 20}));
-    const resources::LocalFiles no_files{
-        .folder = "/",
-        .kind = [](const std::string&) { return resources::PathKind::Absent; },
-        .read = [](const std::string& path) -> Result<std::string> { return not_found(path); }};
-    resources::Reading reading(document, no_files);
+    resources::Reading reading(document, resources::no_files());
     std::vector<Pool> pools(1);
     pools.front().name = kDefaultPool;
     const Json& whole = document.value;

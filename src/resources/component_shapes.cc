@@ -316,12 +316,7 @@ Result<void> check_component_spec(const Json& component) {
             place + ": " + expected("the id of a registered code: clients upload it first", code),
             place);
     }
-    const LocalFiles none{.folder = "/",
-                          .kind = [](const std::string&) { return PathKind::Absent; },
-                          .read = [](const std::string& path) -> Result<std::string> {
-                              return not_found("'" + path + "' is no file of the server's");
-                          }};
-    Reading reading(document, none);
+    Reading reading(document, no_files());
     check(description, reading);
     if (reading.problems.empty()) return {};
     const Problem& first = reading.problems.front();

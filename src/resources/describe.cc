@@ -490,6 +490,15 @@ Json in_snake_case(const Json& from) {
     return out;
 }
 
+const LocalFiles& no_files() {
+    static const LocalFiles none{.folder = "/",
+                                 .kind = [](const std::string&) { return PathKind::Absent; },
+                                 .read = [](const std::string& path) -> Result<std::string> {
+                                     return not_found("'" + path + "': no file is read here");
+                                 }};
+    return none;
+}
+
 std::string camel_to_snake(std::string_view text) {
     std::string out;
     for (std::size_t i = 0; i < text.size(); ++i) {

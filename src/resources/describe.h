@@ -180,6 +180,9 @@ struct Description {
     const Field* find(std::string_view yaml) const;
 };
 
+// Of what came without a file beside it: there is none.
+const LocalFiles& no_files();
+
 // Reports problems of the part at `pointer`: unknown keys (with the nearest known one), missing
 // keys, wrong types, refused values.
 void check(const Description& description, Reading& reading, const std::string& pointer = "");

@@ -7,6 +7,7 @@
 #include "api/arm/job_lookup.h"
 #include "api/arm/job_resolution.h"
 #include "api/instances/front.h"
+#include "api/own_call.h"
 #include "base/text.h"
 #include "protocol/secret_reference.h"
 #include "resources/resources.h"
@@ -63,21 +64,10 @@ std::string key_of(const Compute& compute) {
     return compute.workspace + "/" + compute.name;
 }
 
-// A task that is asked for by nobody from outside, in the name of whose instance it is.
-class NoBodyOfStart : public http::BodyReader {
-public:
-    Task<Result<std::string>> read() override { co_return std::string(); }
-};
-
 Result<ServiceSubmission> submission_of(Services& services, const Workspace& workspace,
                                         const Compute& compute, const Experiment& experiment) {
     const PersonalInstance& instance = *compute.personal;
-    http::Request request;
-    request.peer.loopback = true;
-    NoBodyOfStart body;
-    Call call{.request = request, .body = body};
-    call.principal.kind = Principal::Kind::User;
-    call.principal.name = instance.user;
+    const OwnCall own(instance.user);
     const Json config = Json::object({{"subscription_id", workspace.subscription},
                                       {"resource_group", workspace.resource_group},
                                       {"workspace_name", workspace.name}});
@@ -97,7 +87,7 @@ Result<ServiceSubmission> submission_of(Services& services, const Workspace& wor
                {"AZUREML_CI_WORKSPACE", config.dump()}})}});
     const std::string stand_in(ap::kJobPlaceholder);
     JobSubmission job = TURNOUT_TRY(resolve_command(
-        {services, call, workspace, stand_in, false, true}, kFirstJobType, properties));
+        {services, own.call, workspace, stand_in, false, true}, kFirstJobType, properties));
     job.task.mlflow_experiment_id = experiment.id;
     job.task.variables.emplace(job.task.variables.begin(), "AZUREML_EXPERIMENT_ID", experiment.id);
     job.task.variables.emplace_back("JUPYTER_TOKEN",

@@ -5,6 +5,7 @@
 
 #include "api/arm/job_resolution.h"
 #include "api/arm/resource.h"
+#include "api/own_call.h"
 #include "base/text.h"
 #include "blob/blobs.h"
 #include "catalog/catalog.h"
@@ -117,24 +118,13 @@ void show_pipeline(const JobRecord& job, Json&, Json& own) {
 
 namespace {
 
-// Who asks for a step's task: nobody from outside.
-class NoBody : public http::BodyReader {
-public:
-    Task<Result<std::string>> read() override { co_return std::string(); }
-};
-
 Result<agent_protocol::TaskSpec> task_of_step(Services& services, const JobRecord& step) {
     const auto workspace = TURNOUT_TRY(services.assets.workspace_by_id(step.workspace));
     if (!workspace) return not_found("the workspace of step '" + step.name + "' is gone");
-    http::Request request;
     // Of what the step says itself this was looked at when its pipeline was submitted.
-    request.peer.loopback = true;
-    NoBody body;
-    Call call{.request = request, .body = body};
-    call.principal.kind = Principal::Kind::User;
-    call.principal.name = step.principal;
+    const OwnCall own(step.principal);
     JobSubmission job = TURNOUT_TRY(
-        resolve_step_said({services, call, *workspace, step.name}, step.type, step.definition));
+        resolve_step_said({services, own.call, *workspace, step.name}, step.type, step.definition));
     const auto experiment =
         TURNOUT_TRY(services.tracking.experiment_by_name(step.workspace, step.meta.experiment));
     if (!experiment) return not_found("experiment '" + step.meta.experiment + "' is gone");

@@ -86,23 +86,16 @@ std::string operation_name(const OnlineDeployment& deployment) {
 }
 
 Answer list_deployments(Services& services, Call& call) {
-    TURNOUT_CO_TRY(Inference* const inference, inference_of(services));
-    TURNOUT_CO_TRY(const Workspace workspace, arm::workspace_of(services, call));
-    TURNOUT_CO_TRY(const OnlineEndpoint endpoint,
-                   find_endpoint(*inference, workspace, call.param("endpoint")));
-    TURNOUT_CO_TRY(const auto all, inference->deployments(workspace.id, endpoint.name));
+    TURNOUT_CO_TRY(const EndpointAt at, endpoint_at(services, call, "endpoint"));
+    TURNOUT_CO_TRY(const auto all, at.inference.deployments(at.workspace.id, at.endpoint.name));
     co_return arm::page_of(
         call, all.size(), [&](std::size_t i) { return all[i].name; },
-        [&](std::size_t i) { return deployment_body(*inference, workspace, all[i]); });
+        [&](std::size_t i) { return deployment_body(at.inference, at.workspace, all[i]); });
 }
 
 Answer get_deployment(Services& services, Call& call) {
-    TURNOUT_CO_TRY(Inference* const inference, inference_of(services));
-    TURNOUT_CO_TRY(const Workspace workspace, arm::workspace_of(services, call));
-    TURNOUT_CO_TRY(
-        const OnlineDeployment found,
-        find_deployment(*inference, workspace, call.param("endpoint"), call.param("name")));
-    co_return json_response(200, deployment_body(*inference, workspace, found));
+    TURNOUT_CO_TRY(const DeploymentAt at, deployment_at(services, call));
+    co_return json_response(200, deployment_body(at.inference, at.workspace, at.deployment));
 }
 
 // What a body says, looked up and made what is wanted.
@@ -177,42 +170,31 @@ Answer put_deployment(Services& services, Call& call) {
 
 Answer patch_deployment(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json(kMaxDeploymentBody));
-    TURNOUT_CO_TRY(Inference* const inference, inference_of(services));
-    TURNOUT_CO_TRY(Workspace workspace, arm::workspace_of(services, call));
-    TURNOUT_CO_TRY(
-        const OnlineDeployment now,
-        find_deployment(*inference, workspace, call.param("endpoint"), call.param("name")));
+    TURNOUT_CO_TRY(DeploymentAt at, deployment_at(services, call));
     if (!body.is_object()) co_return invalid("expected an object of changes", "body");
-    Json whole = deployment_body(*inference, workspace, now);
+    Json whole = deployment_body(at.inference, at.workspace, at.deployment);
     whole.merge(body);
-    co_return co_await change_to(services, call, *inference, std::move(workspace),
+    co_return co_await change_to(services, call, at.inference, std::move(at.workspace),
                                  std::move(whole));
 }
 
 Answer delete_deployment(Services& services, Call& call) {
-    TURNOUT_CO_TRY(Inference* const inference, inference_of(services));
-    TURNOUT_CO_TRY(const Workspace workspace, arm::workspace_of(services, call));
-    TURNOUT_CO_TRY(
-        const OnlineDeployment found,
-        find_deployment(*inference, workspace, call.param("endpoint"), call.param("name")));
-    TURNOUT_CO_TRY_VOID(
-        co_await inference->delete_deployment(workspace.id, found.endpoint, found.name));
-    co_return arm::accepted(call, workspace, "deleteOnlineDeployment", operation_name(found));
+    TURNOUT_CO_TRY(const DeploymentAt at, deployment_at(services, call));
+    TURNOUT_CO_TRY_VOID(co_await at.inference.delete_deployment(
+        at.workspace.id, at.deployment.endpoint, at.deployment.name));
+    co_return arm::accepted(call, at.workspace, "deleteOnlineDeployment",
+                            operation_name(at.deployment));
 }
 
 Answer deployment_logs(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json(kMaxDeploymentBody));
-    TURNOUT_CO_TRY(Inference* const inference, inference_of(services));
-    TURNOUT_CO_TRY(const Workspace workspace, arm::workspace_of(services, call));
-    TURNOUT_CO_TRY(
-        const OnlineDeployment found,
-        find_deployment(*inference, workspace, call.param("endpoint"), call.param("name")));
+    TURNOUT_CO_TRY(const DeploymentAt at, deployment_at(services, call));
     const auto tail = static_cast<std::size_t>(
         std::clamp<std::int64_t>(body.at("tail").as_int(kUsualTail), 1, kLongestTail));
     const std::string container = body.at("containerType").as_string("InferenceServer");
     std::string content;
     if (equal_ignoring_case(container, "AccessLog")) {
-        const auto& lines = inference->counts(found).last;
+        const auto& lines = at.inference.counts(at.deployment).last;
         for (std::size_t i = lines.size() > tail ? lines.size() - tail : 0; i < lines.size(); ++i)
             content += lines[i] + "\n";
     } else {
@@ -220,13 +202,13 @@ Answer deployment_logs(Services& services, Call& call) {
         if (!preparing && !equal_ignoring_case(container, "InferenceServer"))
             co_return invalid(
                 "containerType: expected InferenceServer, StorageInitializer or "
-                "AccessLog, found '" +
+                "AccessLog, at.deployment '" +
                     container.substr(0, 40) + "'",
                 "containerType");
-        TURNOUT_CO_TRY(content, inference->log(found,
-                                               preparing ? "azureml-logs/20_environment.txt"
-                                                         : "user_logs/std_log.txt",
-                                               tail));
+        TURNOUT_CO_TRY(content, at.inference.log(at.deployment,
+                                                 preparing ? "azureml-logs/20_environment.txt"
+                                                           : "user_logs/std_log.txt",
+                                                 tail));
     }
     co_return json_response(200, Json::object({{"content", content}}));
 }

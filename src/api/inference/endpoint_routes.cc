@@ -41,6 +41,22 @@ Result<OnlineDeployment> find_deployment(Inference& inference, const Workspace& 
                 "deployment");
 }
 
+Result<EndpointAt> endpoint_at(Services& services, const Call& call, std::string_view parameter) {
+    Inference* const inference = TURNOUT_TRY(inference_of(services));
+    Workspace workspace = TURNOUT_TRY(arm::workspace_of(services, call));
+    OnlineEndpoint endpoint =
+        TURNOUT_TRY(find_endpoint(*inference, workspace, call.param(parameter)));
+    return EndpointAt{*inference, std::move(workspace), std::move(endpoint)};
+}
+
+Result<DeploymentAt> deployment_at(Services& services, const Call& call) {
+    Inference* const inference = TURNOUT_TRY(inference_of(services));
+    Workspace workspace = TURNOUT_TRY(arm::workspace_of(services, call));
+    OnlineDeployment deployment = TURNOUT_TRY(
+        find_deployment(*inference, workspace, call.param("endpoint"), call.param("name")));
+    return DeploymentAt{*inference, std::move(workspace), std::move(deployment)};
+}
+
 Result<void> check_endpoint_name(std::string_view name, std::string_view what) {
     if (is_endpoint_name(name)) return {};
     return fail(Code::InvalidArgument, "InvalidName",
@@ -159,11 +175,8 @@ Answer list_endpoints(Services& services, Call& call) {
 }
 
 Answer get_endpoint(Services& services, Call& call) {
-    TURNOUT_CO_TRY(Inference* const inference, inference_of(services));
-    TURNOUT_CO_TRY(const Workspace workspace, arm::workspace_of(services, call));
-    TURNOUT_CO_TRY(const OnlineEndpoint endpoint,
-                   find_endpoint(*inference, workspace, call.param("name")));
-    co_return json_response(200, endpoint_body(call, workspace, endpoint));
+    TURNOUT_CO_TRY(const EndpointAt at, endpoint_at(services, call, "name"));
+    co_return json_response(200, endpoint_body(call, at.workspace, at.endpoint));
 }
 
 Answer put_endpoint(Services& services, Call& call) {
@@ -213,12 +226,9 @@ Answer patch_endpoint(Services& services, Call& call) {
 }
 
 Answer delete_endpoint(Services& services, Call& call) {
-    TURNOUT_CO_TRY(Inference* const inference, inference_of(services));
-    TURNOUT_CO_TRY(const Workspace workspace, arm::workspace_of(services, call));
-    const std::string name = call.param("name");
-    TURNOUT_CO_TRY_VOID(find_endpoint(*inference, workspace, name));
-    TURNOUT_CO_TRY_VOID(co_await inference->delete_endpoint(workspace.id, name));
-    co_return arm::accepted(call, workspace, "deleteOnlineEndpoint", name);
+    TURNOUT_CO_TRY(const EndpointAt at, endpoint_at(services, call, "name"));
+    TURNOUT_CO_TRY_VOID(co_await at.inference.delete_endpoint(at.workspace.id, at.endpoint.name));
+    co_return arm::accepted(call, at.workspace, "deleteOnlineEndpoint", at.endpoint.name);
 }
 
 http::Response not_kept(Json body) {
@@ -228,26 +238,20 @@ http::Response not_kept(Json body) {
 }
 
 Answer list_endpoint_keys(Services& services, Call& call) {
-    TURNOUT_CO_TRY(Inference* const inference, inference_of(services));
-    TURNOUT_CO_TRY(const Workspace workspace, arm::workspace_of(services, call));
-    TURNOUT_CO_TRY(const OnlineEndpoint endpoint,
-                   find_endpoint(*inference, workspace, call.param("name")));
-    if (endpoint.auth != EndpointAuth::Key)
+    TURNOUT_CO_TRY(const EndpointAt at, endpoint_at(services, call, "name"));
+    if (at.endpoint.auth != EndpointAuth::Key)
         co_return fail(Code::FailedPrecondition, "NoKeys",
-                       "endpoint '" + endpoint.name + "' has no keys: its authMode is " +
-                           std::string(name_of(endpoint.auth)),
+                       "endpoint '" + at.endpoint.name + "' has no keys: its authMode is " +
+                           std::string(name_of(at.endpoint.auth)),
                        "authMode");
-    TURNOUT_CO_TRY(const EndpointKeys keys, inference->keys(endpoint));
+    TURNOUT_CO_TRY(const EndpointKeys keys, at.inference.keys(at.endpoint));
     co_return not_kept(Json::object(
         {{"primaryKey", keys.primary.reveal()}, {"secondaryKey", keys.secondary.reveal()}}));
 }
 
 Answer regenerate_endpoint_keys(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Json body, co_await call.json(kMaxEndpointBody));
-    TURNOUT_CO_TRY(Inference* const inference, inference_of(services));
-    TURNOUT_CO_TRY(const Workspace workspace, arm::workspace_of(services, call));
-    TURNOUT_CO_TRY(const OnlineEndpoint endpoint,
-                   find_endpoint(*inference, workspace, call.param("name")));
+    TURNOUT_CO_TRY(const EndpointAt at, endpoint_at(services, call, "name"));
     const std::string type = body.at("keyType").as_string();
     const bool primary = equal_ignoring_case(type, "Primary");
     if (!primary && !equal_ignoring_case(type, "Secondary"))
@@ -256,7 +260,7 @@ Answer regenerate_endpoint_keys(Services& services, Call& call) {
             "keyType");
     // The SDK sends the key that there is.
     if (const std::string wanted = body.at("keyValue").as_string(); !wanted.empty()) {
-        TURNOUT_CO_TRY(const EndpointKeys keys, inference->keys(endpoint));
+        TURNOUT_CO_TRY(const EndpointKeys keys, at.inference.keys(at.endpoint));
         if (!(primary ? keys.primary : keys.secondary).matches(wanted))
             co_return invalid(
                 "keyValue: expected nothing: this server makes the keys of an "
@@ -264,25 +268,23 @@ Answer regenerate_endpoint_keys(Services& services, Call& call) {
                 "keyValue");
     }
     TURNOUT_CO_TRY(const Author by, author_of(services, call));
-    TURNOUT_CO_TRY_VOID(co_await inference->regenerate(workspace.id, endpoint.name, primary, by));
+    TURNOUT_CO_TRY_VOID(
+        co_await at.inference.regenerate(at.workspace.id, at.endpoint.name, primary, by));
     co_return json_response(200, Json::object());
 }
 
 Answer endpoint_token(Services& services, Call& call) {
-    TURNOUT_CO_TRY(Inference* const inference, inference_of(services));
-    TURNOUT_CO_TRY(const Workspace workspace, arm::workspace_of(services, call));
-    TURNOUT_CO_TRY(const OnlineEndpoint endpoint,
-                   find_endpoint(*inference, workspace, call.param("name")));
-    if (endpoint.auth != EndpointAuth::AmlToken)
+    TURNOUT_CO_TRY(const EndpointAt at, endpoint_at(services, call, "name"));
+    if (at.endpoint.auth != EndpointAuth::AmlToken)
         co_return fail(Code::FailedPrecondition, "NoToken",
-                       "endpoint '" + endpoint.name +
+                       "endpoint '" + at.endpoint.name +
                            "' takes no token of its own: its authMode "
                            "is " +
-                           std::string(name_of(endpoint.auth)),
+                           std::string(name_of(at.endpoint.auth)),
                        "authMode");
     const Instant now = services.clock.now(), expires = now + kTokenLife;
-    TURNOUT_CO_TRY(const Secret token, inference->token(endpoint, expires));
-    const auto seconds = [](Instant at) { return at.micros / 1'000'000; };
+    TURNOUT_CO_TRY(const Secret token, at.inference.token(at.endpoint, expires));
+    const auto seconds = [](Instant moment) { return moment.micros / 1'000'000; };
     co_return not_kept(Json::object({{"accessToken", token.reveal()},
                                      {"expiryTimeUtc", seconds(expires)},
                                      {"refreshAfterTimeUtc", seconds(now + kTokenLife / 2)},

@@ -20,6 +20,20 @@ Result<OnlineEndpoint> find_endpoint(Inference& inference, const Workspace& work
 Result<OnlineDeployment> find_deployment(Inference& inference, const Workspace& workspace,
                                          const std::string& endpoint, const std::string& name);
 
+// What a request's path names: {W}, and the endpoint (by that parameter) or its deployment.
+struct EndpointAt {
+    Inference& inference;
+    Workspace workspace;
+    OnlineEndpoint endpoint;
+};
+Result<EndpointAt> endpoint_at(Services& services, const Call& call, std::string_view parameter);
+struct DeploymentAt {
+    Inference& inference;
+    Workspace workspace;
+    OnlineDeployment deployment;
+};
+Result<DeploymentAt> deployment_at(Services& services, const Call& call);
+
 // Names that may be given to one.
 Result<void> check_endpoint_name(std::string_view name, std::string_view what);
 

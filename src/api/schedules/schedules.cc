@@ -8,6 +8,7 @@
 #include "api/arm/job_submission.h"
 #include "api/arm/resource.h"
 #include "api/audit/audit.h"
+#include "api/own_call.h"
 #include "api/upkeep/removal.h"
 #include "base/text.h"
 #include "control/jobs.h"
@@ -51,12 +52,6 @@ bool worth_another_try(const Error& error) {
            error.code == Code::Canceled ||
            (error.code == Code::ResourceExhausted && error.reason != "QuotaExceeded");
 }
-
-// Who asks for a job when its time has come: nobody from outside.
-class NoRequest : public http::BodyReader {
-public:
-    Task<Result<std::string>> read() override { co_return std::string(); }
-};
 
 void replace_in_values(Json& json, std::string_view what, std::string_view by) {
     if (json.is_string()) {
@@ -421,14 +416,10 @@ Task<Result<Firing>> Schedules::fire(const std::string& wsid, const Schedule& sc
         co_return refuse("job '" + job + "' exists and is another one");
     }
 
-    http::Request request;
-    request.method = "PUT";
-    request.path = workspace_path(*workspace) + "/jobs/" + job;
-    request.peer.loopback = true;
-    NoRequest body;
-    Call call{.request = request, .body = body};
-    call.principal.kind = Principal::Kind::User;
-    call.principal.name = schedule.state.owner;
+    OwnCall own(schedule.state.owner);
+    own.request.method = "PUT";
+    own.request.path = workspace_path(*workspace) + "/jobs/" + job;
+    Call& call = own.call;
     const std::string whose = "user '" + schedule.state.owner + "', whose schedule it is, ";
     const std::string holder = services_.authority.holder(call.principal);
     const auto is_there = services_.authority.check_holder(holder);
@@ -451,8 +442,8 @@ Task<Result<Firing>> Schedules::fire(const std::string& wsid, const Schedule& sc
         act.via = "schedule " + schedule.name;
         act.from = "server";
         act.action = access::action::kWriteJobs;
-        act.method = request.method;
-        act.path = request.path;
+        act.method = own.request.method;
+        act.path = own.request.path;
         act.status = made ? 201 : http_status(made.error().code);
         const auto recorded = co_await services_.audit->add(std::move(act));
         // The job is there; the record follows as soon as the disk takes it.
