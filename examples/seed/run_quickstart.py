@@ -56,6 +56,22 @@ def watch(job_name, over):
         over.wait(0.5)
 
 
+def show_instance(ml_client):
+    """The tutorial's compute instance: JupyterLab for whoever types this. It is stopped again, for
+    as long as it is on it holds one of the machine's slots; one that was there is left as it is."""
+    before = {one.name: one for one in ml_client.compute.list()}
+    say("the packages of JupyterLab come once")
+    name = runpy.run_path(str(here / "create_instance.py"))["ci_basic_name"]
+    instance = ml_client.compute.get(name)
+    say(f"compute instance {bold.format(name)}: {word(instance.state)}, {instance.size}")
+    if name in before:
+        return
+    for service in instance.services:
+        print(f"    {service['displayName']:<12} {service['endpointUri']}")
+    ml_client.compute.begin_stop(name).result()
+    say(f"stopped again: turnout compute start {name} brings it back, and its address")
+
+
 def main():
     downloads = Path(sys.argv[1] if len(sys.argv) > 1 else "downloads").resolve()
     os.chdir(here)  # the snippet says code="./src"
@@ -111,6 +127,9 @@ def main():
             sys.stdout = kept
     for path in sorted(p for p in target.rglob("*") if p.is_file()):
         print(f"    {path.stat().st_size:>9,} bytes  {path}")
+
+    title("examples/seed/create_instance.py")
+    show_instance(ml_client)
 
     title("studio")
     print(f"    {job.studio_url}")

@@ -36,7 +36,7 @@ const std::vector<Group>& command_groups() {
          "Harm on purpose: whether a job comes through what a cluster may do to it.",
          {"turnout drill preempt NAME"}},
         {"compute",
-         "Clusters: how many nodes there may be, and of which size.",
+         "Clusters, machines and compute instances: where jobs run.",
          {"turnout compute create -n cpu-cluster --type amlcompute --size STANDARD_DS3_v2 "
           "--max-instances 4",
           "turnout compute list-nodes cpu-cluster"}},
