@@ -48,7 +48,9 @@ constexpr Span kLongestStart = 30min;  // an environment may have to be built
 constexpr int kFailures = 3;           // in a row: then it is said to have failed
 
 // The shell's variables come from the task. Everything that a person keeps is beneath their home,
-// which stays where the node's provider says (TURNOUT_HOMES).
+// which stays where the node's provider says (TURNOUT_HOMES). JupyterLab is begun without
+// rfc3987_syntax, by which jsonschema would check the form of links in extensions' settings: that
+// package builds a grammar when it is imported, half of the time that JupyterLab needs to start.
 constexpr std::string_view kCommand = R"(set -eu
 home="${TURNOUT_HOMES:-${HOME:-/tmp}/turnout-homes}/$AZUREML_CI_HOME"
 mkdir -p "$home/.azureml" "$home/.jupyter" "$home/.ipython"
@@ -57,7 +59,7 @@ export HOME="$home" JUPYTER_CONFIG_DIR="$home/.jupyter" JUPYTER_DATA_DIR="$home/
 export JUPYTER_RUNTIME_DIR="$TMPDIR/jupyter" IPYTHONDIR="$home/.ipython" SHELL="${SHELL:-/bin/bash}"
 cd "$home"
 unset MLFLOW_RUN_ID MLFLOW_EXPERIMENT_ID
-exec jupyter lab --no-browser --allow-root --ServerApp.ip=127.0.0.1 --ServerApp.port=$AZUREML_SERVICE_PORT --ServerApp.port_retries=0 --ServerApp.base_url="$AZUREML_CI_PATH" --ServerApp.root_dir="$home" --ServerApp.allow_remote_access=True --ServerApp.trust_xheaders=True --ServerApp.quit_button=False --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+exec python -c "import sys; sys.modules['rfc3987_syntax'] = None; from jupyterlab.labapp import main; main()" --no-browser --allow-root --ServerApp.ip=127.0.0.1 --ServerApp.port=$AZUREML_SERVICE_PORT --ServerApp.port_retries=0 --ServerApp.base_url="$AZUREML_CI_PATH" --ServerApp.root_dir="$home" --ServerApp.allow_remote_access=True --ServerApp.trust_xheaders=True --ServerApp.quit_button=False --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 )";
 
 std::string key_of(const Compute& compute) {
