@@ -51,7 +51,7 @@ constexpr int kFailures = 3;           // in a row: then it is said to have fail
 // which stays where the node's provider says (TURNOUT_HOMES). JupyterLab is begun without
 // rfc3987_syntax, by which jsonschema would check the form of links in extensions' settings: that
 // package builds a grammar when it is imported, half of the time that JupyterLab needs to start.
-constexpr std::string_view kCommand = R"(set -eu
+constexpr std::string_view kCommand = R"sh(set -eu
 home="${TURNOUT_HOMES:-${HOME:-/tmp}/turnout-homes}/$AZUREML_CI_HOME"
 mkdir -p "$home/.azureml" "$home/.jupyter" "$home/.ipython"
 printf '%s\n' "$AZUREML_CI_WORKSPACE" > "$home/.azureml/config.json"
@@ -60,7 +60,7 @@ export JUPYTER_RUNTIME_DIR="$TMPDIR/jupyter" IPYTHONDIR="$home/.ipython" SHELL="
 cd "$home"
 unset MLFLOW_RUN_ID MLFLOW_EXPERIMENT_ID
 exec python -c "import sys; sys.modules['rfc3987_syntax'] = None; from jupyterlab.labapp import main; main()" --no-browser --allow-root --ServerApp.ip=127.0.0.1 --ServerApp.port=$AZUREML_SERVICE_PORT --ServerApp.port_retries=0 --ServerApp.base_url="$AZUREML_CI_PATH" --ServerApp.root_dir="$home" --ServerApp.allow_remote_access=True --ServerApp.trust_xheaders=True --ServerApp.quit_button=False --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
-)";
+)sh";
 
 std::string key_of(const Compute& compute) {
     return compute.workspace + "/" + compute.name;
