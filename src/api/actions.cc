@@ -199,6 +199,7 @@ constexpr Row kRows[] = {
     {"POST", "{W}/jobs/{name}/cancel", Where::Workspace, kCancelJobs},
     {"POST", "{W}/jobs/{name}/drill", Where::Workspace, kDrillJobs},
     {"GET", "{W}/jobs/{name}/explain", Where::Workspace, kReadJobs},
+    {"GET", "{W}/jobs/{name}/reuse", Where::Workspace, kReadJobs},
     {"GET", "{W}/jobs/{name}/ledger", Where::Workspace, kReadJobs},
     {"GET", "{W}/experiments/{name}/ledger", Where::Workspace, kReadJobs},
     {"GET", "{W}/events", Where::Workspace, kReadEvents},

@@ -148,6 +148,8 @@ struct Services {
     Audit* audit = nullptr;          // null: nothing is recorded
     Lru<KnownRun> runs{256};         // by "{wsid}/{job}"
     Lru<Registered> registered{16};  // by workspace
+    // Of code: the digest of its files -> the same whatever the ends of its lines are.
+    Lru<std::string> code_digests{256};
     access::Guard* guard = nullptr;  // null: nobody is slowed down
     StoredUse* stored = nullptr;     // null: what is stored is not counted
     Gateway* gateway = nullptr;      // null: no task is reached from outside

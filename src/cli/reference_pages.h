@@ -81,6 +81,7 @@ Beneath the path of the workspace, with a user's token:
 | route | gives |
 |---|---|
 | `GET /jobs/{name}/explain` | Why it waits, node by node, and what would start it now; its attempts. |
+| `GET /jobs/{name}/reuse?against=` | Of a pipeline or a step of one: which steps were not run since an earlier one had given the same, and in what the others differ. |
 | `GET /jobs/{name}/ledger` | Its time in exact microseconds; of a sweep also the sums over its trials that have ended. |
 | `GET /computes/{name}/ledger`, `GET /experiments/{name}/ledger` | Sums, node time by tier, idle time, cost. |
 | `GET /events` | What happened: `after` (id of an event), `limit`, `wait` (seconds), `job`, `compute`, `kind`. |

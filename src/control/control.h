@@ -174,7 +174,15 @@ public:
     // The task of a job that was submitted without, since it had to wait for another's end:
     // `task_of` is called at once, with the job as it is in this turn, and an error from it ends
     // the job. Unchanged if it has its task already, or has ended.
-    using TaskOf = std::function<Result<agent_protocol::TaskSpec>(const JobRecord& job)>;
+    struct KnownTask {
+        KnownTask(agent_protocol::TaskSpec known) : task(std::move(known)) {}
+        agent_protocol::TaskSpec task;
+        Json recipe = {};  // of a step: what it is made of (model/recipe.h)
+        // The job whose outputs were given to it: nothing is run, and it is completed at once. "" =
+        // it is run.
+        std::string reused_from = {};
+    };
+    using TaskOf = std::function<Result<KnownTask>(const JobRecord& job)>;
     void resolve_job(const std::string& workspace, const std::string& name, const TaskOf& task_of,
                      Reply<Put> reply);
     void delete_job(std::string workspace, std::string name, Reply<void> reply);  // ended jobs only

@@ -4,9 +4,29 @@
 
 #include "base/hash.h"
 #include "base/text.h"
+#include "model/recipe.h"
 #include "model/sweep.h"
 
 namespace turnout {
+
+std::string equal_steps_prefix(std::string_view workspace, const Json& recipe) {
+    return std::string(workspace) + "/f/" + fingerprint_of(recipe) + "/";
+}
+
+std::string same_step_prefix(std::string_view workspace, std::string_view step) {
+    return std::string(workspace) + "/s/" + std::string(step) + "/";
+}
+
+std::vector<std::string> step_run_keys(const JobRecord& step) {
+    const std::string end =
+        hex16_descending(static_cast<std::uint64_t>(step.created.micros)) + "/" + step.name;
+    return {equal_steps_prefix(step.workspace, step.recipe) + end,
+            same_step_prefix(step.workspace, step.child.role) + end};
+}
+
+std::string_view job_of_step_run(std::string_view key) {
+    return key.substr(key.rfind('/') + 1);
+}
 
 namespace ap = agent_protocol;
 

@@ -39,6 +39,16 @@ void join_trial(JobRecord& trial, const JobRecord& sweep);
 // What the next attempt of it runs, whole, without token; an empty one while that is not known.
 Result<agent_protocol::TaskSpec> read_task(Store& store, const JobRecord& job);
 
+// ---- steps that were run (Table::StepRun) ----
+
+// What their keys begin with: of those that were made of the same, and of those that were the same
+// to their pipelines.
+std::string equal_steps_prefix(std::string_view workspace, const Json& recipe);
+std::string same_step_prefix(std::string_view workspace, std::string_view step);
+// Those of a step with a recipe.
+std::vector<std::string> step_run_keys(const JobRecord& step);
+std::string_view job_of_step_run(std::string_view key);
+
 // ---- a task in two parts ----
 
 struct SplitTask {

@@ -164,19 +164,30 @@ void LiveJobs::resolve(const std::string& job_key, const Control::TaskOf& task_o
         return turns.reply<Put>(std::move(reply), Put::Unchanged);
     JobEntry& job = found->second;
     JobRecord& record = **known;
-    const Result<ap::TaskSpec> task = task_of(record);
-    if (!task) {
-        end(job, JobStatus::Failed, ap::Cause::Input, task.error().message, clock.now());
+    const Result<Control::KnownTask> known_task = task_of(record);
+    if (!known_task) {
+        end(job, JobStatus::Failed, ap::Cause::Input, known_task.error().message, clock.now());
         return turns.reply<Put>(std::move(reply), Put::Updated);
     }
-    SplitTask split = owners.kinds.of(record.type).split(*task, record.name);
-    set_task(record, *task, split);
-    const JobFacts facts = facts_of(record, task->timeout);
+    const ap::TaskSpec& task = known_task->task;
+    SplitTask split = owners.kinds.of(record.type).split(task, record.name);
+    set_task(record, task, split);
+    record.recipe = known_task->recipe;
+    if (!record.recipe.is_null())
+        for (std::string& key : step_run_keys(record))
+            turns.gathering.together.push_back({Table::StepRun, std::move(key), "1"});
+    const JobFacts facts = facts_of(record, task.timeout);
     turns.gathering.definitions[job_key] = definition_json(record).dump();
     turns.gathering.new_jobs[job_key] = to_json(facts).dump();
     job.base = &owners.bases.take(record.workspace, facts.base);
-    job.base->image = job.compute->image = task->environment.image;
     owners.bases.store_once(*job.base, std::move(split.base));
+    if (!known_task->reused_from.empty()) {
+        job.state.reused_from = known_task->reused_from;
+        end(job, JobStatus::Completed, ap::Cause::None,
+            "not run: the outputs of " + known_task->reused_from + " are used again", clock.now());
+        return turns.reply<Put>(std::move(reply), Put::Updated);
+    }
+    job.base->image = job.compute->image = task.environment.image;
     if (!facts.own.members().empty()) job.own = facts.own.dump();
     job.nodes = facts.nodes;
     job.lasts = static_cast<std::uint32_t>(facts.lasts.count());
@@ -263,6 +274,9 @@ void LiveJobs::remove(const std::string& job_key, Control::Reply<void> reply) {
         turns.gathering.erased_jobs[job_key].insert(
             created_key((*known)->workspace, (*known)->name, (*known)->created));
         if (kind_of((*known)->type).group) owners.ledger.forget_group(**known);
+        if (!(*known)->recipe.is_null())
+            for (std::string& key : step_run_keys(**known))
+                turns.gathering.together.push_back({Table::StepRun, std::move(key), std::nullopt});
         drop(job_key);
         turns.gathering.states.erase(job_key);
         turns.gathering.new_jobs.erase(job_key);

@@ -293,6 +293,7 @@ Json definition_json(const JobRecord& job) {
     json.set("taskBase", job.task_base);
     json.set("taskOwn", job.task_own);
     if (!job.plan.is_null()) json.set("plan", job.plan);
+    if (!job.recipe.is_null()) json.set("recipe", job.recipe);
     return json;
 }
 
@@ -315,6 +316,7 @@ void write(std::string& out, const JobState& state) {
     if (state.cause != ap::Cause::None) json.text("cause", ap::name_of(state.cause));
     if (!state.error_message.empty()) json.text("error", state.error_message);
     if (state.stopped_early) json.yes("stoppedEarly");
+    if (!state.reused_from.empty()) json.text("reusedFrom", state.reused_from);
 }
 }  // namespace
 
@@ -338,6 +340,7 @@ Result<JobRecord> job_from_json(const Json& json) {
     if (json.at("parameters").is_object()) job.child.parameters = json.at("parameters");
     job.definition = json.at("definition");
     job.plan = json.at("plan");
+    job.recipe = json.at("recipe");
     job.meta.display_name = json.at("displayName").as_string();
     job.meta.experiment = json.at("experiment").as_string();
     job.meta.description = json.at("description").as_string();
@@ -372,6 +375,7 @@ Result<JobState> job_state_from_json(const Json& json) {
     if (json.has("cause")) state.cause = TURNOUT_TRY(ap::parse_cause(json.at("cause").as_view()));
     state.error_message = json.at("error").as_string();
     state.stopped_early = json.at("stoppedEarly").as_bool();
+    state.reused_from = json.at("reusedFrom").as_string();
     return state;
 }
 

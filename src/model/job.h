@@ -134,6 +134,8 @@ struct JobState {
     agent_protocol::Cause cause = agent_protocol::Cause::None;
     std::string error_message;
     bool stopped_early = false;  // a trial: canceled because others of its sweep do better
+    // A step that was not run, since it was given what that job had given; "" = it is run.
+    std::string reused_from;
 
     const JobAttempt* current() const { return attempts.empty() ? nullptr : &attempts.back(); }
     // It has an attempt that is not over.
@@ -178,6 +180,7 @@ struct JobRecord : JobState {
     ChildOf child;
     SweepProgress sweep;  // of a sweep; of another group how many children there are
     Json plan;            // of a group: what its definition named, looked up at submission
+    Json recipe;          // of a step whose task is known: what it is made of (model/recipe.h)
     // Its task: the hash of a base that equal tasks share, and the members that are its own. ""
     // while it is not known yet.
     std::string task_base;

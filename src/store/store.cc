@@ -38,6 +38,7 @@ std::string_view name_of(Table table) {
         case Table::Secret: return "secret";
         case Table::OnlineEndpoint: return "online_endpoint";
         case Table::OnlineDeployment: return "online_deployment";
+        case Table::StepRun: return "step_run";
     }
     return "";
 }

@@ -58,8 +58,10 @@ enum class Table {
     Secret,            // vault: "{wsid}/{name}": a value, sealed, and who set it when
     OnlineEndpoint,    // api: "{wsid}/{endpoint}", with its keys, sealed
     OnlineDeployment,  // api: "{wsid}/{endpoint}/{deployment}"
+    StepRun,           // control: steps that were run, newest first: "{wsid}/f/{fingerprint of the
+              // recipe}/{16 hex of ~created micros}/{job}", "{wsid}/s/{step}/{16 hex}/{job}"
 };
-inline constexpr Table kLastTable = Table::OnlineDeployment;
+inline constexpr Table kLastTable = Table::StepRun;
 std::string_view name_of(Table table);  // its name in SQL: "job_created"
 
 struct Record {

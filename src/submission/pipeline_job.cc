@@ -13,7 +13,8 @@ std::optional<PipelineJob> read_pipeline_job(const Json& properties, const Works
                                              const std::string& name,
                                              const ComponentOf& component_of, Problems& problems) {
     Types types(properties, problems);
-    types.texts({"computeId", "componentId", "displayName", "description", "experimentName"});
+    types.texts(
+        {"computeId", "componentId", "displayName", "description", "experimentName", "resumes"});
     types.objects({"inputs", "outputs", "jobs"});
     const Json& settings = properties.at("settings");
     if (!settings.is_null() && !settings.is_object())
@@ -40,7 +41,12 @@ std::optional<PipelineJob> read_pipeline_job(const Json& properties, const Works
     if (datastore.find('/') != std::string::npos) datastore.erase(0, datastore.rfind('/') + 1);
     if (datastore.starts_with("azureml:")) datastore.erase(0, 8);
 
-    PipelineReader reader(workspace, name, *job.meta.experiment, datastore, component_of, problems);
+    const bool force_rerun =
+        yaml_scalar(literal_text(first_of(settings, {"force_rerun", "forceRerun"}))).as_bool();
+    job.resumes = properties.at("resumes").as_string();
+
+    PipelineReader reader(workspace, name, *job.meta.experiment, datastore, force_rerun,
+                          component_of, problems);
     PipelineAround around;
     around.compute = job.compute;
     // The whole may be a component, too.

@@ -26,6 +26,7 @@ inline constexpr std::size_t kMaxDepth = 10;  // of pipelines within pipelines
 struct PipelineJob {
     JobMetaChange meta;
     std::string compute;  // as it is named; "" if none is for all
+    std::string resumes;  // a pipeline whose completed steps are not run again; "" = none
     Pipeline pipeline;
     std::vector<std::string> places;  // of each step in the definition: "jobs.train"
 };

@@ -49,17 +49,20 @@ struct PipelineAround {
     std::set<std::string> unknown;             // steps whose component could not be asked for
     std::map<std::string, OutputGiver> gives;  // by its own outputs
     std::string compute;
+    bool deterministic = true;  // the same inputs give the same outputs
     std::size_t depth = 0;
 };
 
 class PipelineReader {
 public:
     PipelineReader(const Workspace& workspace, std::string name, std::string experiment,
-                   std::string datastore, const ComponentOf& component_of, Problems& problems)
+                   std::string datastore, bool force_rerun, const ComponentOf& component_of,
+                   Problems& problems)
         : workspace_(workspace),
           name_(std::move(name)),
           experiment_(std::move(experiment)),
           datastore_(std::move(datastore)),
+          force_rerun_(force_rerun),
           component_of_(component_of),
           problems_(problems) {}
 
@@ -117,6 +120,7 @@ private:
 
     const Workspace& workspace_;
     const std::string name_, experiment_, datastore_;
+    const bool force_rerun_;
     const ComponentOf& component_of_;
     Problems& problems_;
     bool is_enough() const;

@@ -31,7 +31,14 @@ bool is_step_name(std::string_view name) {
            });
 }
 
+// Whether the component says that the same inputs may give other outputs.
+bool is_off(const Json& spec) {
+    return !yaml_scalar(literal_text(first_of(spec, {"is_deterministic", "isDeterministic"})))
+                .as_bool(true);
+}
+
 }  // namespace
+
 void PipelineReader::read_command(PipelineAround& around, const Node& node, const Json& spec) {
     if (pipeline.steps.size() >= kMaxSteps) {
         if (pipeline.steps.size() == kMaxSteps)
@@ -65,6 +72,8 @@ void PipelineReader::read_command(PipelineAround& around, const Node& node, cons
         definition.set("environmentId", "azureml:" + std::string(kAnonymousEnvironment) + ":1");
     else if (!used.is_null())
         definition.set("environmentId", bare_id(used));
+    if (!around.deterministic || is_off(spec)) definition.set("isDeterministic", false);
+    if (force_rerun_) definition.set("forceRerun", true);
     definition.set("inputs", std::move(ports.inputs));
     definition.set("outputs", std::move(ports.outputs));
     auto compute = filled(&around, bare_id(first_of(node.said, {"computeId", "compute"})),
@@ -111,6 +120,7 @@ void PipelineReader::read_nested(PipelineAround& around, const Node& node, const
                node.place + ".computeId")
             .value_or("");
     inner.compute = compute.empty() ? around.compute : compute;
+    inner.deterministic = around.deterministic && !is_off(spec);
     for (const auto& [name, declared] : spec.at("inputs").members()) {
         const auto value =
             taken(&around, "input '" + name + "' of step '" + node.name + "'", declared,

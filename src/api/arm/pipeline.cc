@@ -1,10 +1,12 @@
 #include "api/arm/pipeline.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "api/arm/job_resolution.h"
 #include "api/arm/resource.h"
+#include "api/arm/reuse.h"
 #include "api/own_call.h"
 #include "base/text.h"
 #include "blob/blobs.h"
@@ -72,6 +74,34 @@ Result<std::string> default_compute(const Lookup& lookup, JobType type,
 
 }  // namespace
 
+namespace {
+
+// The steps of the pipeline that is resumed, by their names: what they gave is taken again.
+Result<std::map<std::string, std::string>> steps_before(const Lookup& lookup,
+                                                        const std::string& resumes) {
+    std::map<std::string, std::string> steps;
+    if (resumes.empty()) return steps;
+    const auto before = TURNOUT_TRY(read_job(lookup.services.store, lookup.workspace.id, resumes));
+    if (!before)
+        return submission::refuse("JobNotFound", "job '" + resumes + "' does not exist", "resumes");
+    const JobRecord& job = before->record;
+    const Json::Array& said = job.plan.at("steps").items();
+    if (said.empty())
+        return submission::refuse(
+            "NotAPipeline", "resumes: expected a pipeline, found job '" + resumes + "'", "resumes");
+    if (!is_terminal(job.status) || job.status == JobStatus::Completed)
+        return submission::refuse("NothingToResume",
+                                  "resumes: expected a pipeline that failed or was canceled, '" +
+                                      resumes + "' is " + std::string(name_of(job.status)),
+                                  "resumes");
+    for (std::size_t i = 0; i < said.size(); ++i)
+        steps.emplace(said[i].at("name").as_string(),
+                      child_name(resumes, static_cast<std::int64_t>(i)));
+    return steps;
+}
+
+}  // namespace
+
 Result<JobSubmission> resolve_pipeline(const Lookup& lookup, JobType type, const Json& properties) {
     std::vector<Error> problems;
     auto said = submission::read_pipeline_job(
@@ -81,6 +111,7 @@ Result<JobSubmission> resolve_pipeline(const Lookup& lookup, JobType type, const
     JobSubmission job;
     job.meta = TURNOUT_TRY(changed({}, type, said->meta));
     job.compute = TURNOUT_TRY(default_compute(lookup, type, *said));
+    const auto before = TURNOUT_TRY(steps_before(lookup, said->resumes));
     for (std::size_t i = 0; i < said->pipeline.steps.size(); ++i) {
         PipelineStep& step = said->pipeline.steps[i];
         const std::string name = child_name(lookup.job, static_cast<std::int64_t>(i));
@@ -93,6 +124,8 @@ Result<JobSubmission> resolve_pipeline(const Lookup& lookup, JobType type, const
         step.definition = TURNOUT_TRY(job_definition(step.definition, lookup.workspace));
         // It is told to the step's page; its own definition does not have it.
         step.definition.set("jobType", name_of(kFirstJobType));
+        if (const auto same = before.find(step.name); same != before.end())
+            step.definition.set("resumes", same->second);
     }
     job.plan = to_json(said->pipeline);
     // It lies deeper in its row than it came.
@@ -106,6 +139,8 @@ Result<JobSubmission> resolve_pipeline(const Lookup& lookup, JobType type, const
 }
 
 void show_pipeline(const JobRecord& job, Json&, Json& own) {
+    if (const Json& before = job.definition.at("resumes"); before.is_string())
+        own.set("turnout.resumes", before);
     const auto count = [&](const char* name, std::int64_t steps) {
         own.set("turnout.steps." + std::string(name), std::to_string(steps));
     };
@@ -137,27 +172,40 @@ Result<agent_protocol::TaskSpec> task_of_step(Services& services, const JobRecor
 
 }  // namespace
 
-void resolve_step(Services& services, const std::string& wsid, const std::string& job) {
+namespace {
+
+bool may_work_later(const Error& error) {
+    return error.code == Code::Unavailable || error.code == Code::ResourceExhausted;
+}
+
+Task<void> resolve_now(Services& services, std::string wsid, std::string job) {
+    const auto again = [&services, wsid, job] {
+        services.loop.after(kAgain, [&services, wsid, job] { resolve_step(services, wsid, job); });
+    };
     const auto step = read_job(services.store, wsid, job);
-    if (step && !*step) return;  // deleted
+    if (step && !*step) co_return;  // deleted
     auto task = step ? task_of_step(services, (*step)->record)
                      : Result<agent_protocol::TaskSpec>(Failure(step.error()));
+    Result<Control::KnownTask> known = Failure(Error{});
+    if (task)
+        known = co_await run_or_reuse(services, (*step)->record, std::move(*task));
+    else
+        known = Failure(task.error());
     // What may be read a moment later has not failed the step.
-    if (!task &&
-        (task.error().code == Code::Unavailable || task.error().code == Code::ResourceExhausted)) {
-        services.loop.after(kAgain, [&services, wsid, job] { resolve_step(services, wsid, job); });
-        return;
-    }
+    if (!known && may_work_later(known.error())) co_return again();
     services.control.resolve_job(
-        wsid, job, [task = std::move(task)](const JobRecord&) { return task; },
-        [&services, wsid, job](const Result<Put>& put) {
+        wsid, job, [known = std::move(known)](const JobRecord&) { return known; },
+        [again](const Result<Put>& put) {
             // Nobody asks for it a second time.
-            if (!put &&
-                (put.error().code == Code::Unavailable ||
-                 put.error().code == Code::ResourceExhausted || put.error().code == Code::Internal))
-                services.loop.after(kAgain,
-                                    [&services, wsid, job] { resolve_step(services, wsid, job); });
+            if (!put && (may_work_later(put.error()) || put.error().code == Code::Internal))
+                again();
         });
+}
+
+}  // namespace
+
+void resolve_step(Services& services, const std::string& wsid, const std::string& job) {
+    start(resolve_now(services, wsid, job), [] {});
 }
 
 }  // namespace turnout::api::arm

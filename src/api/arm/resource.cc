@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "access/actions.h"
+#include "api/arm/reuse.h"
 #include "api/inference/inference.h"
 #include "api/run_reach.h"
 #include "control/jobs.h"
@@ -20,6 +21,7 @@ void add_arm_routes(Router& router, Services& services) {
     arm::add_operation_routes(router, services);
     arm::add_event_routes(router, services);
     arm::add_explain_routes(router, services);
+    arm::add_reuse_routes(router, services);
     arm::add_drill_routes(router, services);
 }
 

@@ -52,6 +52,7 @@ bool has_tiny_values(Table table) {
         case Table::Metric:
         case Table::Blob:
         case Table::Removal:
+        case Table::StepRun:
         case Table::BlobUse: return true;
         case Table::Workspace:
         case Table::Datastore:
