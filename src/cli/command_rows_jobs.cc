@@ -55,6 +55,19 @@ std::vector<Command> rows_of_jobs() {
          "Tells why a job waits, what would start it now, and how its time was spent.",
          {kName},
          job_explain},
+        {{"job", "explain-reuse"},
+         "Tells which steps of a pipeline were not run since an earlier one had given the same, "
+         "and "
+         "in what the others differ from the nearest earlier one.",
+         {kName, {"--against", "", "JOB", "Compares with this pipeline, or step of one.", false}},
+         job_explain_reuse},
+        {{"job", "resume"},
+         "Submits a pipeline that failed or was canceled again: what had completed is not run "
+         "again.\nWith --stream the exit code is the job's own.",
+         {kName,
+          {"--as", "", "NAME", "Of the new job; made up if absent.", false},
+          {"--stream", "-s", "", "Follows its log to the end.", false}},
+         job_resume},
         {{"job", "ledger"},
          "Shows where a job's time went: every microsecond belongs to one cause.\nWith "
          "--experiment the sums over the ended jobs of an experiment.",

@@ -1,6 +1,8 @@
 // The functions behind the rows of the table in commands.cc.
 #pragma once
 
+#include <functional>
+
 #include "cli/context.h"
 
 namespace turnout::cli {
@@ -33,6 +35,12 @@ Result<std::pair<std::string, std::string>> datastore_path(const std::string& ur
 Result<std::size_t> fetch_folder(Context& context, client::Api& api, const std::string& store,
                                  std::string prefix, const std::string& folder,
                                  const std::string& what);
+// What az shows, and what a table needs besides: when, and why it waits.
+Json job_entity(const Json& rest);
+// For a job without one: "brave_bridge_02dd1113f6".
+std::string made_up_name(client::Api& api);
+// What a person wants to know of a new job, in four lines.
+void tell_submitted(Context& context, const Json& job);
 // Follows the job to its end and gives its exit code.
 int follow_job(Context& context, client::Api& api, const std::string& name);
 
@@ -52,7 +60,14 @@ int schedule_disable(Context& context);
 int schedule_trigger(Context& context);
 int schedule_delete(Context& context);
 
+// ---- pipelines (pipeline_commands.cc) ----
+int job_explain_reuse(Context& context);
+int job_resume(Context& context);
+
 // ---- why, and where the time went (explain_commands.cc) ----
+// As a picture on a terminal, else as the other formats have it.
+int show_either(Context& context, const Json& json,
+                const std::function<std::string(const Json&)>& picture);
 int job_explain(Context& context);
 int job_ledger(Context& context);
 int compute_ledger(Context& context);

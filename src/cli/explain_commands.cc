@@ -52,15 +52,6 @@ std::string bars(const Json& micros) {
            " %  " + to_words(Span(total)) + "\n";
 }
 
-int show_either(Context& context, const Json& json,
-                const std::function<std::string(const Json&)>& picture) {
-    const Result<Format> format = context.output_format();
-    if (!format) return context.fail(format.error());
-    if (*format != Format::Table || context.args().has("--query")) return context.show(json);
-    context.out(picture(json));
-    return 0;
-}
-
 std::string attempts_of(const Json& job) {
     if (job.at("attempts").items().empty()) return "";
     std::string out = "\nattempts\n";
@@ -237,6 +228,15 @@ std::string picture_of_ledger(const Json& ledger) {
 }
 
 }  // namespace
+
+int show_either(Context& context, const Json& json,
+                const std::function<std::string(const Json&)>& picture) {
+    const Result<Format> format = context.output_format();
+    if (!format) return context.fail(format.error());
+    if (*format != Format::Table || context.args().has("--query")) return context.show(json);
+    context.out(picture(json));
+    return 0;
+}
 
 int job_explain(Context& context) {
     const Result<client::Api*> opened = context.api();

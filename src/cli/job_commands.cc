@@ -64,7 +64,8 @@ const std::vector<std::string> kTrialColumns = {
 const std::vector<std::string> kStepColumns = {"name",    "step", "status",   "cause",
                                                "compute", "age",  "duration", "reason"};
 
-// What az shows, and what a table needs besides: when, and why it waits.
+}  // namespace
+
 Json job_entity(const Json& rest) {
     Json entity = resources::to_entity(resources::description_of_rest("job", rest), rest);
     const Json& properties = resources::at_path(rest, "properties.properties");
@@ -84,29 +85,14 @@ Json job_entity(const Json& rest) {
     return entity;
 }
 
+namespace {
+
 std::string job_path(client::Api& api, const std::string& name) {
     return api.in_workspace("/jobs/" + percent_encode(name));
 }
 
 std::string studio_url(const Json& rest) {
     return resources::at_path(rest, "properties.services.Studio.endpoint").as_string();
-}
-
-std::string made_up_name(client::Api& api) {
-    static const char* const first[] = {"brave", "calm",   "clever", "eager",  "gentle", "happy",
-                                        "keen",  "lively", "mellow", "nimble", "polite", "quiet",
-                                        "rapid", "steady", "sunny",  "witty"};
-    static const char* const second[] = {"arrow",  "beacon", "bridge",  "cedar",  "comet", "ember",
-                                         "falcon", "harbor", "lantern", "meadow", "otter", "pebble",
-                                         "river",  "signal", "summit",  "willow"};
-    const std::string id = api.uuid();
-    const auto digit = [&](std::size_t at) {
-        return static_cast<std::size_t>(id[at] <= '9' ? id[at] - '0' : id[at] - 'a' + 10) % 16;
-    };
-    std::string tail;
-    for (const char c : id)
-        if (c != '-' && tail.size() < 10) tail += c;
-    return std::string(first[digit(0)]) + "_" + second[digit(1)] + "_" + tail;
 }
 
 // A job that was there before: nothing began, which looks the same otherwise.
@@ -155,7 +141,8 @@ void open_page(Context& context, const std::string& url) {
     if (std::system(command.c_str()) != 0) context.note("no browser could be started");
 }
 
-// What a person wants to know of a new job, in four lines.
+}  // namespace
+
 void tell_submitted(Context& context, const Json& job) {
     const std::string name = harmless(job.at("name").as_view());
     const Json& properties = job.at("properties");
@@ -174,7 +161,22 @@ void tell_submitted(Context& context, const Json& job) {
                 harmless(studio_url(job)) + "\n" + "follow     turnout job stream " + name + "\n");
 }
 
-}  // namespace
+std::string made_up_name(client::Api& api) {
+    static const char* const first[] = {"brave", "calm",   "clever", "eager",  "gentle", "happy",
+                                        "keen",  "lively", "mellow", "nimble", "polite", "quiet",
+                                        "rapid", "steady", "sunny",  "witty"};
+    static const char* const second[] = {"arrow",  "beacon", "bridge",  "cedar",  "comet", "ember",
+                                         "falcon", "harbor", "lantern", "meadow", "otter", "pebble",
+                                         "river",  "signal", "summit",  "willow"};
+    const std::string id = api.uuid();
+    const auto digit = [&](std::size_t at) {
+        return static_cast<std::size_t>(id[at] <= '9' ? id[at] - '0' : id[at] - 'a' + 10) % 16;
+    };
+    std::string tail;
+    for (const char c : id)
+        if (c != '-' && tail.size() < 10) tail += c;
+    return std::string(first[digit(0)]) + "_" + second[digit(1)] + "_" + tail;
+}
 
 int job_create(Context& context) {
     const Result<client::Api*> opened = context.api();

@@ -86,6 +86,8 @@ std::string steps_in_lines(const Json& runs) {
         const Result<Instant> ended = parse_iso8601(run.at("endTimeUtc").as_view());
         if (began && ended) text += "  " + to_words(*ended - *began);
         text += "  " + run.at("runId").as_string();
+        if (const Json& from = run.at("properties").at("azureml.reusedrunid"); from.is_string())
+            text += "  not run: as " + from.as_string();
     }
     return text;
 }

@@ -167,7 +167,8 @@ struct ChainWorld {
             const auto before = job("g_0");
             if (!before || before->status != JobStatus::Completed)
                 return internal("asked before the first step has completed");
-            task.command += " --after " + before->attempts.back().nodes().front();
+            if (before->reused_from.empty())
+                task.command += " --after " + before->attempts.back().nodes().front();
         }
         ++resolved[record.name];
         return task;
@@ -309,6 +310,48 @@ TEST(Groups, WhatComesAfterAFailureIsNotBegunUnlessItIsToBe) {
         while (w.step()) {
         }
         EXPECT_EQ(w.status("g"), JobStatus::Completed);
+    }
+}
+
+TEST(Groups, AChildWhoseOutputsAreThereIsOverWithoutANode) {
+    for (const bool crashes : {false, true}) {
+        ChainWorld w;
+        w.control->submit(ChainWorld::chain(), [](Result<Put>) {});
+        w.settle();
+        const Json recipe = Json::object({{"command", "prepare"}});
+        EXPECT_EQ(w.resolve("g_0",
+                            [&](const JobRecord& r) -> Result<Control::KnownTask> {
+                                Control::KnownTask known(*w.task_of(r));
+                                known.recipe = recipe;
+                                known.reused_from = "f_0";
+                                return known;
+                            }),
+                  "updated");
+        const auto first = w.job("g_0");
+        EXPECT_EQ(first->status, JobStatus::Completed);
+        EXPECT_EQ(first->reused_from, "f_0");
+        EXPECT_EQ(first->recipe, recipe);
+        EXPECT_TRUE(first->attempts.empty());
+        EXPECT_TRUE(read_task(*w.store, *first)) << "where its outputs are";
+        EXPECT_EQ(w.store->scan(Table::JobLive, with_prefix("ws/g_0"))->size(), 0u);
+        const auto rows =
+            w.store->scan(Table::StepRun, with_prefix(equal_steps_prefix("ws", recipe)));
+        ASSERT_EQ(rows->size(), 1u);
+        EXPECT_EQ(job_of_step_run(rows->front().key), "g_0");
+        EXPECT_EQ(
+            w.store->scan(Table::StepRun, with_prefix(same_step_prefix("ws", "prepare")))->size(),
+            1u);
+        if (crashes) w.crash();
+        while (w.step()) {
+        }
+        EXPECT_EQ(w.status("g"), JobStatus::Completed);
+        EXPECT_EQ(w.started["g_0"], 0);
+        EXPECT_EQ(w.started["g_1"], 1);
+        EXPECT_EQ(w.job("g_0")->reused_from, "f_0");
+
+        w.control->delete_job("ws", "g_0", [](Result<void>) {});
+        w.settle();
+        EXPECT_EQ(w.store->scan(Table::StepRun, with_prefix(""))->size(), 0u);
     }
 }
 

@@ -44,7 +44,10 @@ Json deciding(const Json& recipe) {
         Json copy = *member;
         copy.erase("at");
         if (part.member == "inputs")
-            for (auto& [name, input] : copy.members()) input.erase("at");
+            for (auto& [name, input] : copy.members()) {
+                input.erase("at");
+                input.erase("files");
+            }
         json.set(part.member, std::move(copy));
     }
     sort_members(json);

@@ -7,11 +7,12 @@
 //   code         {content, at}: a digest of its files, and where they lie; absent without code
 //   environment  {kind, python, interpreter, image, requirements: [line …], variables: {…}}
 //   parameters   {input: its literal value}
-//   inputs       {input: {type, mode, content, at}}; without `content` nobody can see what is there
+//   inputs       {input: {type, mode, content, at, files}}; without `content` nobody can see what is
+//                there; `files` {path: beginning of its hash}, of few
 //   outputs      {output: {type, mode, path}}; `path` only where the definition says one
 //   variables    {environment variable of the definition: value}
 //   distribution {type, nodes, processes, …}; absent of one process
-// Places (`at`) are for people and for looking again: they decide nothing.
+// Places (`at`) and `files` are for people: they decide nothing.
 #pragma once
 
 #include <string>

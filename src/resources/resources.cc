@@ -450,8 +450,8 @@ const Description& pipeline_settings() {
             field("continue_on_step_failure", "continue_on_step_failure", Kind::Flag,
                   "Whether steps that do not need a failed one go on; false if absent."),
             field("force_rerun", "force_rerun", Kind::Flag,
-                  "Every step runs, as they all do: outputs of earlier runs are not used again "
-                  "yet."),
+                  "Whether every step is run, though an earlier one has given the same; false if "
+                  "absent."),
             refused("on_init", "A step before all others.",
                     "a step before all others does not work yet: give it an output that the first "
                     "ones take"),

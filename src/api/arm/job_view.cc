@@ -58,11 +58,8 @@ Json properties_of(const JobRecord& job, const JobViewer& viewer, std::string_vi
         set(job.derived() ? "sweep" : "pipeline", job.child.group);
         if (!job.derived()) set("step", job.child.role);
     }
-    if (!job.reused_from.empty()) {
-        set("reused_from", job.reused_from);
-        properties.set("azureml.isreused", "true");  // under Azure's names, too
-        properties.set("azureml.reusedrunid", job.reused_from);
-    }
+    set("reused_from", job.reused_from);
+    show_reuse(job, properties);
     if (job.started) set("started", to_iso8601(*job.started));
     if (job.ended) set("ended", to_iso8601(*job.ended));
     if (job.cause != agent_protocol::Cause::None)

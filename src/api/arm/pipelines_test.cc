@@ -100,6 +100,102 @@ TEST_F(Pipelines, StepsAreJobsThatWaitForEachOther) {
     EXPECT_EQ(giver->output, "clean");
 }
 
+TEST_F(Pipelines, AStepThatWouldGiveTheSameIsGivenIt) {
+    const auto resolved = [&](const std::string& step) {
+        arm::resolve_step(world.services, world.workspace.id, step);
+        world.send("GET", "/jobs/" + step);  // what was asked for is committed meanwhile
+        world.send("GET", "/jobs/" + step);
+        return record(step);
+    };
+    // As a node leaves it behind.
+    const auto completed = [&](const std::string& step, Span ago = {}) {
+        resolved(step);
+        world.put_blob(blobstore_container(world.workspace.id), "azureml/" + step + "/clean/x.csv",
+                       "clean");
+        JobState state;
+        state.status = JobStatus::Completed;
+        state.ended = world.services.clock.now() - ago;
+        Batch batch;
+        batch.put(Table::JobState, world.workspace.id + "/" + step, state_text(state));
+        world.store.commit(std::move(batch), [](Result<std::uint64_t>) {});
+    };
+    const auto why = [&](const std::string& step, const std::string& query = "") {
+        const Reply reply = world.send("GET", "/jobs/" + step + "/reuse" + query);
+        EXPECT_EQ(reply.status, 200) << reply.text;
+        return reply.json.at("steps").items().empty() ? Json()
+                                                      : reply.json.at("steps").items().front();
+    };
+    ASSERT_EQ(submit("p", kFirst).status, 201);
+    EXPECT_EQ(why("p_0").at("why").as_string(), "it has not begun yet");
+    completed("p_0");
+    EXPECT_EQ(why("p_0").at("why").as_string(), "no earlier step 'first' has completed");
+
+    ASSERT_EQ(submit("q", kFirst).status, 201);
+    const JobRecord again = resolved("q_0");
+    EXPECT_EQ(again.status, JobStatus::Completed) << again.error_message;
+    EXPECT_EQ(again.reused_from, "p_0");
+    const std::string text = *world.blobs->read_all(blobstore_container(world.workspace.id),
+                                                    "azureml/q_0/clean/x.csv", 100);
+    EXPECT_EQ(text, "clean") << "its outputs are its own";
+    const Json own = world.send("GET", "/jobs/q_0").json.at("properties").at("properties");
+    EXPECT_EQ(own.at("azureml.isreused").as_string(), "true");
+    EXPECT_EQ(own.at("azureml.reusedrunid").as_string(), "p_0");
+    EXPECT_EQ(why("q").at("from").as_string(), "p_0");
+
+    // Ends of lines are nothing, all else is: and it is told which.
+    const std::string code = code_container(world.workspace.id, "0123");
+    world.put_blob(code, "src/train.py", "print()\r\n");
+    ASSERT_EQ(submit("r", kFirst).status, 201);
+    EXPECT_EQ(resolved("r_0").reused_from, "");
+    world.put_blob(code, "src/train.py", "print()\n");
+    ASSERT_EQ(submit("s", kFirst).status, 201);
+    completed("s_0");
+    world.put_blob(code, "src/train.py", "print()\r\n");
+    ASSERT_EQ(submit("t", kFirst).status, 201);
+    EXPECT_EQ(resolved("t_0").reused_from, "s_0");
+
+    world.put_blob(blobstore_container(world.workspace.id), "folder/b.csv", "b");
+    ASSERT_EQ(submit("u", kFirst).status, 201);
+    EXPECT_EQ(resolved("u_0").reused_from, "");
+    const Json told = why("u", "?against=s");
+    EXPECT_EQ(told.at("against").as_string(), "s_0");
+    ASSERT_EQ(told.at("differences").items().size(), 1u) << told.dump();
+    EXPECT_EQ(told.at("differences").items()[0].dump(),
+              R"({"part":"input","name":"raw","files":[{"path":"b.csv","change":"added"}]})");
+
+    // What was changed since stands for nothing.
+    completed("u_0", 1h);
+    ASSERT_EQ(submit("v", kFirst).status, 201);
+    EXPECT_EQ(resolved("v_0").reused_from, "");
+    EXPECT_EQ(why("v").at("why").as_string(),
+              "u_0 was made of the same, but its output 'clean' was changed after it had ended");
+    EXPECT_EQ(world.send("GET", "/jobs/p/reuse?against=nobody").status, 404);
+}
+
+TEST_F(Pipelines, WhoSaysSoIsRunEachTime) {
+    const std::string force = R"("settings":{"force_rerun":true},)";
+    const std::string varies =
+        R"("first":{"component":{"type":"command","command":"date","is_deterministic":false,
+            "environment":"azureml:mine:1"}})";
+    ASSERT_EQ(submit("p", kFirst, force).status, 201);
+    ASSERT_EQ(submit("q", varies).status, 201);
+    for (const auto& [step, words] :
+         {std::pair("p_0", "settings.force_rerun is true"),
+          std::pair("q_0", "its component has is_deterministic: false")}) {
+        arm::resolve_step(world.services, world.workspace.id, step);
+        world.send("GET", std::string("/jobs/") + step);
+        EXPECT_EQ(record(step).recipe.at("why").as_string(), words);
+        const Reply told = world.send("GET", std::string("/jobs/") + step + "/reuse");
+        EXPECT_NE(told.text.find(words), std::string::npos) << told.text;
+    }
+    EXPECT_EQ(
+        submit("again", kFirst, R"("resumes":"nobody",)").json.at("error").at("code").as_string(),
+        "JobNotFound");
+    EXPECT_EQ(submit("again", kFirst, R"("resumes":"p",)").json.at("error").at("code").as_string(),
+              "NothingToResume");
+    EXPECT_EQ(submit("again", kFirst, R"("resumes":7,)").status, 400);
+}
+
 TEST_F(Pipelines, AStepWhoseInputIsNotThereFails) {
     ASSERT_EQ(submit("q", kFirst + R"(,"second":{"componentId":"azureml:prep:1",
         "inputs":{"raw":{"value":"${{parent.jobs.first.outputs.clean}}"}}})")

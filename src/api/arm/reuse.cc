@@ -28,6 +28,7 @@ constexpr std::uint64_t kMostText = 256 << 10;
 constexpr std::size_t kMostEarlier = 100;  // of equal steps: those that failed stand among them
 constexpr std::size_t kMostNearest = 20;
 constexpr std::size_t kCopiesAtOnce = 32;
+constexpr std::size_t kFilesKept = 100, kHashKept = 16;
 constexpr std::size_t kFilesTold = 50, kStepsTold = 1'000;
 
 struct Files {
@@ -135,6 +136,13 @@ Result<Json> recipe_of(Services& services, const JobRecord& step, const TaskSpec
             const Files files = TURNOUT_TRY(files_of(services, *input.blobs));
             if (!files.too_many) one.set("content", digest_of(files));
             one.set("at", place_json(*input.blobs));
+            // What lies there may be another tomorrow.
+            if (files.by_path.size() <= kFilesKept) {
+                Json kept = Json::object();
+                for (const auto& [path, blob] : files.by_path)
+                    kept.set(path, blob.sha256.substr(0, kHashKept));
+                one.set("files", std::move(kept));
+            }
         } else {
             one.set("at", input.uri);
         }
@@ -282,28 +290,41 @@ Task<Result<Control::KnownTask>> run_or_reuse(Services& services, JobRecord step
 
 namespace {
 
-// In which files two folders differ.
+// path -> hash, as it was kept, or as the files are now that were uploaded once and for all.
+Result<std::map<std::string, std::string>> hashes_of(Services& services, const Json& part,
+                                                     bool code) {
+    std::map<std::string, std::string> hashes;
+    if (part.at("files").is_object()) {
+        for (const auto& [path, hash] : part.at("files").members()) hashes[path] = hash.as_string();
+        return hashes;
+    }
+    const auto place = place_of(part.at("at"));
+    if (!place) return hashes;
+    const Files files = TURNOUT_TRY(files_of(services, *place));
+    for (const auto& [path, blob] : files.by_path)
+        hashes[path] =
+            (code ? TURNOUT_TRY(hash_as_text(services, blob)) : blob.sha256).substr(0, kHashKept);
+    return hashes;
+}
+
+// In which files two parts differ.
 Result<Json> files_that_differ(Services& services, const Json& now, const Json& then, bool code) {
     Json told = Json::array();
-    const auto here = place_of(now), there = place_of(then);
-    if (!here || !there) return told;
-    const Files ours = TURNOUT_TRY(files_of(services, *here));
-    const Files theirs = TURNOUT_TRY(files_of(services, *there));
+    const auto ours = TURNOUT_TRY(hashes_of(services, now, code));
+    const auto theirs = TURNOUT_TRY(hashes_of(services, then, code));
     const auto tell = [&](const std::string& path, const char* change) {
         if (told.items().size() < kFilesTold)
             told.push(Json::object({{"path", path}, {"change", change}}));
     };
-    for (const auto& [path, blob] : ours.by_path) {
-        const auto other = theirs.by_path.find(path);
-        if (other == theirs.by_path.end())
+    for (const auto& [path, hash] : ours) {
+        const auto other = theirs.find(path);
+        if (other == theirs.end())
             tell(path, "added");
-        else if (other->second.sha256 != blob.sha256 &&
-                 (!code || TURNOUT_TRY(hash_as_text(services, blob)) !=
-                               TURNOUT_TRY(hash_as_text(services, other->second))))
+        else if (other->second != hash)
             tell(path, "changed");
     }
-    for (const auto& [path, blob] : theirs.by_path)
-        if (!ours.by_path.contains(path)) tell(path, "removed");
+    for (const auto& [path, hash] : theirs)
+        if (!ours.contains(path)) tell(path, "removed");
     return told;
 }
 
@@ -317,8 +338,7 @@ Result<Json> differences_json(Services& services, const Json& now, const Json& t
         const Json& there = code ? then.at("code") : then.at("inputs").at(one.name);
         if (here.is_object() && there.is_object() && (code || one.part == "input") &&
             here.at("content") != there.at("content")) {
-            json.set("files",
-                     TURNOUT_TRY(files_that_differ(services, here.at("at"), there.at("at"), code)));
+            json.set("files", TURNOUT_TRY(files_that_differ(services, here, there, code)));
         } else {
             if (!one.now.empty()) json.set("now", one.now);
             if (!one.then.empty()) json.set("then", one.then);

@@ -182,6 +182,7 @@ Json history_document(const RunView& view) {
         json.set("createdBy", Json::object({{"userName", job.principal}}));
         Json properties = job.meta.properties.is_object() ? job.meta.properties : Json::object();
         show_best_child(job, properties);
+        show_reuse(job, properties);
         json.set("properties", std::move(properties));
         json.set("outputs", std::move(outputs));
         json.set("error", error_member_of(job));
@@ -210,6 +211,12 @@ void show_best_child(const JobRecord& job, Json& properties) {
     if (job.sweep.best < 0) return;
     properties.set("best_child_run_id", trial_name(job.name, job.sweep.best));
     properties.set("score", Json(job.sweep.best_score).dump());
+}
+
+void show_reuse(const JobRecord& job, Json& properties) {
+    if (job.reused_from.empty()) return;
+    properties.set("azureml.isreused", "true");
+    properties.set("azureml.reusedrunid", job.reused_from);
 }
 
 std::string_view first_log_of(const JobRecord& job) {

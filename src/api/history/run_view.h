@@ -53,6 +53,9 @@ Json history_document(const RunView& view);
 // Of a group: which child has done best until now, under Azure's names; nothing if none has.
 void show_best_child(const JobRecord& job, Json& properties);
 
+// Of a step that was not run, whose outputs it was given, under Azure's names.
+void show_reuse(const JobRecord& job, Json& properties);
+
 // The log that stands for a job: its only process's, or that of the first one; of a group what the
 // server says of it.
 std::string_view first_log_of(const JobRecord& job);
