@@ -47,6 +47,7 @@ struct Script {
     Json sweep;                      // definition of a sweep; null: a command
     Json plan;                       // of a pipeline: its steps (model/pipeline.h)
     std::vector<std::string> after;  // of a step: those whose outputs it takes
+    bool reused = false;             // of a step: an earlier one has given the same
     std::optional<ContainerInstance> instance = {};  // it runs in one of its own
     Span ready_after{};  // of a replica of a service, from its start; max: never
 

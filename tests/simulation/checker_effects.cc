@@ -160,6 +160,8 @@ void Checker::task_starts(const AttemptId& id, int rank, const NodeId& where) {
             [&] { return std::to_string(here.size()) + " tasks run at a time on " + where; });
     if (here.size() > 1) ++coverage_["several tasks at a time on a node"];
 
+    require(!scripts.at(id.job).reused,
+            [&] { return text(id, rank) + " was started, and has its outputs already"; });
     if (!latest_) return;
     for (const std::string& before : scripts.at(id.job).after) {
         const JobRecord* step = job(*latest_, before);

@@ -308,6 +308,10 @@ void Checker::check_end(const JobRecord& job) {
                 [&] { return "step " + job.name + " began before what it needs"; });
         return;
     }
+    require(job.reused_from.empty() || (script.reused && job.status == JobStatus::Completed &&
+                                        job.attempts.empty() && !job.recipe.is_null()),
+            [&] { return "step " + job.name + " has run, and was given its outputs"; });
+    if (!job.reused_from.empty()) ++coverage_["step given its outputs"];
     if (job.status == JobStatus::Completed)
         require(script.exit_code == 0 && script.fails_in == 0 && script.ends_supervisor == 0 &&
                     !script.unreadable && !script.unreadable_end,

@@ -340,6 +340,7 @@ void World::plan_pipeline(Dice& own, int number, Span when) {
     pipeline.continue_on_step_failure = own.chance(0.5);
     const bool bad = own.chance(0.4);
     const std::int64_t total = own.between(1, 10);
+    Dice again(seed * 0x9E3779B97F4A7C15ULL + 100 + static_cast<std::uint64_t>(number));
     for (std::int64_t index = 0; index < total; ++index) {
         PipelineStep step;
         step.name = "s" + std::to_string(index);
@@ -359,6 +360,10 @@ void World::plan_pipeline(Dice& own, int number, Span when) {
         one.lines = static_cast<int>(own.between(0, 2));
         one.task.command = step.name;
         one.task.variables = {{"AZUREML_RUN_ID", job}};
+        if (again.chance(0.15)) {
+            one.reused = true;
+            one.exit_code = one.fails_in = 0;
+        }
         pipeline.steps.push_back(std::move(step));
     }
     checker.scripts[name].plan = to_json(pipeline);

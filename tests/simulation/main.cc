@@ -74,6 +74,7 @@ constexpr const char* kMustHappen[] = {
     "quota: ok",
     "a pool was described while the server runs",
     "agent killed",
+    "step given its outputs",
     "agent quit",
     "attempt ended: canceled",
     "both pools have nodes",

@@ -186,18 +186,21 @@ MemoryStore::State Server::crash() {
 
 // What a step runs is known when the steps before it have ended; here it was drawn with them.
 void Server::resolve(const std::string& workspace, const std::string& job) {
-    world.timeline.in(
-        world.step_dice.pause(1us, 100ms),
-        [this, workspace, job] {
-            ++world.coverage["task of a step was asked for"];
-            control.resolve_job(
-                workspace, job,
-                [this](const JobRecord& step) {
-                    return Result<ap::TaskSpec>(world.checker.scripts.at(step.name).task);
-                },
-                [](Result<Put>) {});
-        },
-        {life});
+    world.timeline.in(world.step_dice.pause(1us, 100ms),
+                      [this, workspace, job] {
+                          ++world.coverage["task of a step was asked for"];
+                          control.resolve_job(
+                              workspace, job,
+                              [this](const JobRecord& step) -> Result<Control::KnownTask> {
+                                  const Script& script = world.checker.scripts.at(step.name);
+                                  Control::KnownTask known(script.task);
+                                  known.recipe = Json::object({{"command", script.task.command}});
+                                  if (script.reused) known.reused_from = "an_earlier_one";
+                                  return known;
+                              },
+                              [](Result<Put>) {});
+                      },
+                      {life});
 }
 
 void Server::send(const NodeId& node, ap::ToAgent message) {
