@@ -277,3 +277,56 @@ def test_a_restart_and_a_cancel(own_server, parts):
     own_server.turnout("job", "cancel", "-n", "chain")
     eventually("it is over", lambda: status("chain") == "Canceled")
     assert (status("chain_0"), status("chain_1")) == ("Completed", "Canceled")
+
+
+def test_what_was_given_before_is_not_run_again(server, parts, ml_client):
+    """Code with other ends of lines is the same code; a file more in an input is named; SDK and command line agree."""
+    path = pipeline_yml(parts)
+    path.write_text(path.read_text().replace("rate: 0.25", "rate: 0.125"))
+
+    def run():
+        name = json.loads(server.turnout("job", "create", "-f", path, "-o", "json").stdout)["name"]
+        assert wait_for(ml_client, name).status == "Completed"
+        return name, {one.properties["turnout.step"]: one for one in (ml_client.jobs.get(child.name) for child in ml_client.jobs.list(parent_job_name=name))}
+
+    first, ran = run()
+    assert "azureml.isreused" not in ran["train"].properties
+    (parts / "src" / "train.py").write_bytes(TRAIN_PY.replace("\n", "\r\n").encode())
+    second, reused = run()
+    for step in ("prep", "train", "look"):
+        assert reused[step].properties["azureml.isreused"] == "true", step
+    assert reused["train"].properties["azureml.reusedrunid"] == ran["train"].name
+    server.turnout("job", "delete", "-n", first)
+    server.turnout("job", "download", "-n", second, "--output-name", "model", "-p", parts / "model")
+    assert next((parts / "model").rglob("model.txt")).read_text() == "2 rows, rate 0.125", "it outlives the job that made it"
+
+    (parts / "raw" / "more.txt").write_text("more")
+    third, changed = run()
+    assert "azureml.isreused" not in changed["prep"].properties
+    assert changed["train"].properties["azureml.isreused"] == "true", "what it takes is the same"
+    told = json.loads(server.turnout("job", "explain-reuse", third, "--against", second, "-o", "json").stdout)["steps"]
+    assert told[0]["step"] == "prep" and told[0]["differences"] == [{"part": "input", "name": "raw", "files": [{"path": "more.txt", "change": "added"}]}]
+    assert "nobody" in server.turnout("job", "explain-reuse", third, "--against", "nobody", check=False).stderr
+
+    (parts / "flaky.yml").write_text(textwrap.dedent(f"""
+        type: pipeline
+        jobs:
+          once:
+            component:
+              type: command
+              is_deterministic: false
+              command: date +%N > ${{{{outputs.out}}}}/x; echo x >> {parts}/times
+              environment: {{image: "debian:12"}}
+              outputs: {{out: {{type: uri_folder}}}}
+          later:
+            command: ls ${{{{inputs.data}}}} && test -e {parts}/now
+            environment: {{image: "debian:12"}}
+            inputs: {{data: "${{{{parent.jobs.once.outputs.out}}}}"}}
+        """))
+    failed = json.loads(server.turnout("job", "create", "-f", parts / "flaky.yml", "-o", "json").stdout)["name"]
+    assert wait_for(ml_client, failed).status == "Failed"
+    (parts / "now").touch()
+    resumed = server.turnout("job", "resume", failed, "--as", failed + "-again", "--stream", check=False)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert (parts / "times").read_text() == "x\n", "the step that had completed was not run again"
+    assert "is Completed" in server.turnout("job", "resume", failed + "-again", check=False).stderr
