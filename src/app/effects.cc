@@ -43,6 +43,10 @@ void ServerEffects::resolve(const std::string& workspace, const std::string& job
     resolve_step(workspace, job);
 }
 
+void ServerEffects::to_register(const std::string& workspace, const std::string& job) {
+    register_outputs(workspace, job);
+}
+
 void ServerEffects::group_says(const std::string& workspace, const std::string& job,
                                std::string_view log, const std::string& text) {
     const agent_protocol::AttemptId id{workspace, job, 1};

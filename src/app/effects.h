@@ -35,6 +35,7 @@ public:
                     const std::string& text) override;
 
     void resolve(const std::string& workspace, const std::string& job) override;
+    void to_register(const std::string& workspace, const std::string& job) override;
 
     AgentLinks* links = nullptr;
     ServerPools* pools = nullptr;
@@ -43,6 +44,7 @@ public:
     Tracking* tracking = nullptr;
     std::function<void(Span)> tick_at;
     std::function<void(const std::string& workspace, const std::string& job)> resolve_step;
+    std::function<void(const std::string& workspace, const std::string& job)> register_outputs;
 
 private:
     std::unordered_map<std::string, std::uint64_t>

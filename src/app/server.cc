@@ -19,6 +19,7 @@
 #include "api/api.h"
 #include "api/arm/build_context.h"
 #include "api/arm/pipeline.h"
+#include "api/arm/registration.h"
 #include "api/audit/audit.h"
 #include "api/audit/of_call.h"
 #include "api/authority.h"
@@ -173,6 +174,7 @@ Result<void> Server::run() {
     inference_->resume();
     api::keep_retention(*services_);
     TURNOUT_TRY(schedules_->begin());
+    TURNOUT_TRY(api::arm::register_what_is_left(*services_));
     api::keep_stored_use(*services_);
     space_->keep_below(options_.cache_limit);
     loop_.after(1s, [this] { storage_->verify(); });
@@ -319,6 +321,9 @@ Result<void> Server::open() {
     // Control is not called from within its own turn.
     effects_.resolve_step = [this](const std::string& wsid, const std::string& job) {
         loop_.post([this, wsid, job] { api::arm::resolve_step(*services_, wsid, job); });
+    };
+    effects_.register_outputs = [this](const std::string& wsid, const std::string& job) {
+        loop_.post([this, wsid, job] { api::arm::register_outputs(*services_, wsid, job); });
     };
     effects_.links = links_.get();
     effects_.pools = pools_.get();

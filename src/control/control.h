@@ -62,6 +62,9 @@ public:
     virtual void wake(Span) {}
     // That job's end is durable.
     virtual void job_ended(const std::string& /*workspace*/, const std::string& /*job*/) {}
+    // It has completed, and outputs of it become assets: the row of Table::Registration says so, if
+    // this is lost.
+    virtual void to_register(const std::string& /*workspace*/, const std::string& /*job*/) {}
     // Lines for that log of a group; may be lost.
     virtual void group_says(const std::string& /*workspace*/, const std::string& /*job*/,
                             std::string_view /*log*/, const std::string& /*text*/) {}

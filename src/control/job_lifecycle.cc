@@ -524,6 +524,11 @@ void LiveJobs::end(JobEntry& job, JobStatus status, ap::Cause cause, std::string
     turns.effect([this, workspace = std::string(job.workspace()), name = std::string(job.name())] {
         effects.job_ended(workspace, name);
     });
+    if (status == JobStatus::Completed && job.registers) {
+        turns.gathering.together.push_back({Table::Registration, *job.key, "{}"});
+        turns.effect([this, workspace = std::string(job.workspace()),
+                      name = std::string(job.name())] { effects.to_register(workspace, name); });
+    }
     if (job.is_child()) owners.groups.child_over(job);
     if (job.replica) owners.services.over(job);
 }

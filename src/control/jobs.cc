@@ -249,6 +249,7 @@ Json to_json(const JobFacts& facts) {
     if (facts.ports != 0) json.set("ports", facts.ports);
     if (facts.priority != 0) json.set("priority", facts.priority);
     if (facts.stays) json.set("stays", true);
+    if (facts.registers) json.set("registers", true);
     if (facts.lasts.count() > 0) json.set("lasts", static_cast<std::int64_t>(facts.lasts.count()));
     json.set("sharer", facts.sharer);
     json.set("created", facts.created.micros);
@@ -271,6 +272,7 @@ Result<JobFacts> facts_from_json(const Json& json) {
     facts.ports = static_cast<int>(json.at("ports").as_int(facts.nodes > 1 ? 1 : 0));
     facts.priority = static_cast<int>(json.at("priority").as_int());
     facts.stays = json.at("stays").as_bool();
+    facts.registers = json.at("registers").as_bool();
     facts.lasts = std::chrono::seconds(json.at("lasts").as_int());
     facts.sharer = json.at("sharer").as_string();
     facts.base = json.at("base").as_string();
@@ -293,6 +295,8 @@ JobFacts facts_of(const JobRecord& job, Span timeout) {
     facts.derived = job.derived();
     facts.base = job.task_base;
     facts.own = job.task_own;
+    for (const auto& [name, output] : job.definition.at("outputs").members())
+        if (!output.at("assetName").as_view().empty()) facts.registers = true;
     return facts;
 }
 

@@ -90,6 +90,7 @@ struct JobFacts {
     std::string group;             // parent of a child, "" otherwise
     std::int64_t index = 0;        // of a child
     bool stays = false;            // it is a replica of a service
+    bool registers = false;        // outputs of it become assets when it has completed
     std::chrono::seconds lasts{};  // at most, as its definition says; 0: it does not say
     bool derived = false;  // of a derived child nothing else is stored but when it was created
     std::string base;      // hash of its task's base; "" = its task is not known yet

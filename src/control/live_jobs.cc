@@ -352,6 +352,7 @@ JobEntry& LiveJobs::add(std::string job_key, JobFacts facts, JobState state) {
     job.sharer = sharer;
     job.priority = facts.priority;
     job.stays = facts.stays;
+    job.registers = facts.registers;
     job.lasts = static_cast<std::uint32_t>(facts.lasts.count());
     job.nodes = facts.nodes;
     job.ports = facts.ports;

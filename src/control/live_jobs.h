@@ -43,9 +43,10 @@ struct JobEntry {
     int ports = 0;
     std::uint32_t lasts = 0;  // seconds, at most; 0: that is not said
     JobType type = kFirstJobType;
-    bool stays = false;  // it is a replica of a service
-    bool waits = false;  // known to the scheduler as waiting
-    Waits waits_from;    // of its compute when it began to wait
+    bool stays = false;      // it is a replica of a service
+    bool registers = false;  // outputs of it become assets
+    bool waits = false;      // known to the scheduler as waiting
+    Waits waits_from;        // of its compute when it began to wait
 
     bool is_child() const { return group != nullptr && !kind_of(type).group; }
     std::string_view name() const { return std::string_view(*key).substr(key->find('/') + 1); }

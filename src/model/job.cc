@@ -241,7 +241,8 @@ Result<JobMeta> changed(JobMeta meta, JobType type, const JobMetaChange& change)
     if (change.all_tags) meta.tags = Json::object();
     meta.tags.merge(change.tags);
     for (const auto& [name, value] : change.properties.members())
-        if (!value.is_null() && !is_own_property(name, type)) meta.properties.set(name, value);
+        if (!value.is_null() && (change.by_server || !is_own_property(name, type)))
+            meta.properties.set(name, value);
     if (meta.tags.members().size() + meta.properties.members().size() > most)
         return fail(Code::ResourceExhausted, "TooManyKeys",
                     "a job has at most " + std::to_string(most) + " tags and properties", "tags");

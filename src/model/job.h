@@ -63,6 +63,7 @@ struct JobMetaChange {
     Json tags = Json::object();        // name -> text, or null: takes it away
     Json properties = Json::object();  // name -> text: joins the others
     std::string by;                    // the user who wants it; "" = not known
+    bool by_server = false;            // it may write the properties that are its own
 };
 
 // Every microsecond from `created` to `ended` belongs to exactly one of these.

@@ -318,9 +318,26 @@ Special inputs_shape() {
         }};
 }
 
+void check_registration(Reading& reading, const std::string& pointer, const Json& output) {
+    for (const char* key : {"name", "version"})
+        if (!output.at(key).is_null())
+            reading.expect_text(pointer_to(pointer, key), output.at(key));
+    if (output.at("name").is_null() && !output.at("version").is_null())
+        reading.refuse(pointer_to(pointer, "version"),
+                       "expected a name beside it: the asset that the output becomes");
+}
+
+void set_registration(const YamlDocument& document, const std::string& pointer, const Json& output,
+                      Json& rest) {
+    for (const auto& [key, member] :
+         {std::pair("name", "assetName"), std::pair("version", "assetVersion")})
+        if (!output.at(key).is_null())
+            rest.set(member, document.text(pointer_to(pointer, key), output.at(key)));
+}
+
 Special outputs_shape() {
     return {
-        .shape = "mapping: name to nothing, or to `type`, `path`, `mode`",
+        .shape = "mapping: name to nothing, or to `type`, `path`, `mode`, `name`, `version`",
         .check =
             [](Reading& reading, const std::string& pointer, const Json& value) {
                 if (!reading.expect_mapping(pointer, value)) return;
@@ -338,13 +355,7 @@ Special outputs_shape() {
                         check_choice(reading, pointer_to(here, "type"), input_types());
                     if (!output.at("mode").is_null())
                         check_choice(reading, pointer_to(here, "mode"), output_modes());
-                    for (const char* key : {"name", "version"})
-                        if (!output.at(key).is_null())
-                            reading.refuse(pointer_to(here, key),
-                                           "registering an output as an asset does not work yet: "
-                                           "use `turnout data "
-                                           "create --path azureml://jobs/JOB/outputs/" +
-                                               name + "` after the job");
+                    check_registration(reading, here, output);
                     if (output.at("path").is_null()) continue;
                     const std::string path = pointer_to(here, "path");
                     if (!reading.expect_text(path, output.at("path"))) continue;
@@ -373,6 +384,7 @@ Special outputs_shape() {
                             out.set("mode", mode->rest);
                     if (!output.at("description").is_null())
                         out.set("description", output.at("description"));
+                    set_registration(document, pointer_to(pointer, name), output, out);
                     outputs.set(name, std::move(out));
                 }
                 set_path(rest, "properties.outputs", std::move(outputs));
@@ -394,6 +406,9 @@ Special outputs_shape() {
                     }
                 if (!output.at("description").is_null())
                     entity.set("description", output.at("description"));
+                for (const auto& [key, member] :
+                     {std::pair("name", "assetName"), std::pair("version", "assetVersion")})
+                    if (!output.at(member).as_view().empty()) entity.set(key, output.at(member));
                 out.set(name, std::move(entity));
             }
             return out;

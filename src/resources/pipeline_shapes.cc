@@ -167,12 +167,7 @@ void check_step_outputs(Reading& reading, const std::string& pointer, const Json
         }
         check_keys(reading, here, output,
                    {"type", "path", "mode", "name", "version", "description"}, "an output");
-        for (const char* key : {"name", "version"})
-            if (!output.at(key).is_null())
-                reading.refuse(pointer_to(here, key),
-                               "registering an output as an asset does not work yet: use "
-                               "`turnout data create --path azureml://jobs/JOB/outputs/" +
-                                   name + "` after the job");
+        check_registration(reading, here, output);
     }
 }
 
@@ -293,6 +288,7 @@ Json outputs_to_rest(const YamlDocument& document, const std::string& pointer, c
                 if (!output.at("type").is_null()) out.set("job_output_type", output.at("type"));
             }
             if (!output.at("mode").is_null()) out.set("mode", output.at("mode"));
+            set_registration(document, here, output, out);
             outputs.set(name, std::move(out));
         }
     }

@@ -17,6 +17,10 @@ Special environment_shape();  // "azureml:name:version", a registry id, "file:en
 Special compute_shape();
 Special inputs_shape();
 Special outputs_shape();
+// `name` and `version` of an output: the asset that it becomes.
+void check_registration(Reading& reading, const std::string& pointer, const Json& output);
+void set_registration(const YamlDocument& document, const std::string& pointer, const Json& output,
+                      Json& rest);
 Special services_shape();
 Special priority_shape();
 Special docker_args_shape();

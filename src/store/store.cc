@@ -39,6 +39,7 @@ std::string_view name_of(Table table) {
         case Table::OnlineEndpoint: return "online_endpoint";
         case Table::OnlineDeployment: return "online_deployment";
         case Table::StepRun: return "step_run";
+        case Table::Registration: return "registration";
     }
     return "";
 }

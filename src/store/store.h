@@ -60,8 +60,10 @@ enum class Table {
     OnlineDeployment,  // api: "{wsid}/{endpoint}/{deployment}"
     StepRun,           // control: steps that were run, newest first: "{wsid}/f/{fingerprint of the
               // recipe}/{16 hex of ~created micros}/{job}", "{wsid}/s/{step}/{16 hex}/{job}"
+    Registration,  // control: "{wsid}/{job}" of a completed one whose outputs are to become assets;
+                   // api takes it away with the last of them
 };
-inline constexpr Table kLastTable = Table::StepRun;
+inline constexpr Table kLastTable = Table::Registration;
 std::string_view name_of(Table table);  // its name in SQL: "job_created"
 
 struct Record {

@@ -31,7 +31,8 @@ struct OutputSaid {
     std::string name;
     std::string type;
     std::string mode;
-    std::string uri;  // "": in the job's own place
+    std::string uri;             // "": in the job's own place
+    std::string asset, version;  // what it becomes when the job has completed; "" = no asset
 };
 
 struct ServiceSaid {

@@ -44,17 +44,9 @@ std::optional<OutputTarget> PipelineReader::target_of(PipelineAround& around, co
                                                       const std::string& name, const Json& said,
                                                       const OutputGiver* giver) {
     const std::string place = node.place + ".outputs." + name;
-    for (const char* const member : {"assetName", "asset_name", "name", "version", "assetVersion"})
-        if (!said.at(member).is_null()) {
-            say(refuse("OutputRegistrationNotSupported",
-                       place + "." + member + ": output '" + name +
-                           "' cannot be registered as an asset by the job yet: leave its name and "
-                           "version out, and create the asset from azureml://jobs/JOB/outputs/" +
-                           name,
-                       place + "." + member));
-            return std::nullopt;
-        }
     OutputTarget target;
+    target.asset = first_of(said, {"assetName", "asset_name", "name"}).as_string();
+    target.version = literal_text(first_of(said, {"assetVersion", "asset_version", "version"}));
     target.mode = rest_mode(said.at("mode").as_view());
     target.type = first_of(said, {"jobOutputType", "job_output_type"}).as_string();
     if (const Json& uri = first_of(said, {"uri", "path"}); !uri.is_null()) {
@@ -92,6 +84,10 @@ std::optional<OutputTarget> PipelineReader::target_of(PipelineAround& around, co
     }
     if (target.mode.empty()) target.mode = found->second.mode;
     if (target.uri.empty()) target.uri = found->second.uri;
+    if (target.asset.empty()) {
+        target.asset = found->second.asset;
+        target.version = found->second.version;
+    }
     return target;
 }
 
@@ -125,6 +121,8 @@ void PipelineReader::read_output(PipelineAround& around, const Node& node, const
     replace_all(uri, "${{default_datastore}}",
                 datastore_.empty() ? std::string("workspaceblobstore") : datastore_);
     if (!uri.empty()) output.set("uri", uri);
+    if (!target->asset.empty()) output.set("assetName", target->asset);
+    if (!target->version.empty()) output.set("assetVersion", target->version);
     ports.outputs.set(name, std::move(output));
     ports.gives.emplace(name, std::move(giver));
 }
@@ -185,19 +183,12 @@ void PipelineReader::read_targets(PipelineAround& around, const Json& outputs,
                                   const std::string& place) {
     for (const auto& [name, said] : outputs.members()) {
         const std::string at = place + "outputs." + name;
-        for (const char* const member : {"assetName", "assetVersion"})
-            if (!said.at(member).is_null())
-                say(refuse("OutputRegistrationNotSupported",
-                           at + "." + member + ": output '" + name +
-                               "' cannot be registered as an asset by the job yet: leave its name "
-                               "and version out, and create the asset from "
-                               "azureml://jobs/JOB/outputs/" +
-                               name,
-                           at + "." + member));
         OutputTarget target{first_of(said, {"jobOutputType", "type"}).as_string("uri_folder"),
                             rest_mode(said.at("mode").as_view()), ""};
         const auto uri = filled(&around, first_of(said, {"uri", "path"}).as_string(), at + ".uri");
         if (uri) target.uri = *uri;
+        target.asset = first_of(said, {"assetName", "name"}).as_string();
+        target.version = literal_text(first_of(said, {"assetVersion", "version"}));
         if (const auto own = around.outputs.find(name);
             own != around.outputs.end() && target.mode.empty())
             target.mode = own->second.mode;  // as its component says

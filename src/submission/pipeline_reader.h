@@ -31,6 +31,7 @@ std::vector<std::string> names_of(const Json& members);
 // Where an output of a step goes that is one of what is around it.
 struct OutputTarget {
     std::string type, mode, uri;
+    std::string asset = {}, version = {};  // what it becomes; "" = no asset
 };
 // Who gives an output: of a step, or of a pipeline within the pipeline.
 struct OutputGiver {

@@ -139,6 +139,8 @@ void PipelineReader::read_nested(PipelineAround& around, const Node& node, const
                 target_of(around, node, name, node.said.at("outputs").at(name), nullptr)) {
             if (!outer->mode.empty()) target.mode = outer->mode;
             target.uri = outer->uri;
+            target.asset = outer->asset;
+            target.version = outer->version;
         }
         inner.outputs[name] = std::move(target);
     }

@@ -99,6 +99,14 @@ Result<InputSaid> read_input(const std::string& name, const Json& said) {
     return input;
 }
 
+// As the catalog has names (catalog/asset.h).
+bool is_asset_word(std::string_view text) {
+    return text.size() <= 255 && std::isalnum(static_cast<unsigned char>(text.front())) &&
+           std::ranges::all_of(text, [](unsigned char c) {
+               return std::isalnum(c) || c == '-' || c == '_' || c == '.';
+           });
+}
+
 Result<OutputSaid> read_output(const std::string& name, const Json& said) {
     const std::string field = "outputs." + name;
     TURNOUT_TRY(check_port_name("output", name, field));
@@ -118,15 +126,22 @@ Result<OutputSaid> read_output(const std::string& name, const Json& said) {
             "output '" + name + "' has mode '" + mode.substr(0, 40) + "': use rw_mount or upload",
             field + ".mode");
     }
-    const std::string asset = TURNOUT_TRY(text_of(said, "assetName", field));
-    const std::string version = TURNOUT_TRY(text_of(said, "assetVersion", field));
-    if (!asset.empty() || !version.empty())
-        return refuse("OutputRegistrationNotSupported",
-                      "output '" + name +
-                          "' cannot be registered as an asset by the job yet: leave its name and "
-                          "version out, and create the asset from azureml://jobs/JOB/outputs/" +
-                          name,
-                      field + ".assetName");
+    output.asset = TURNOUT_TRY(text_of(said, "assetName", field));
+    output.version = TURNOUT_TRY(text_of(said, "assetVersion", field));
+    if (output.asset.empty() && !output.version.empty())
+        return refuse("InvalidOutput",
+                      "output '" + name + "' has a version and no name to register it by",
+                      field + ".assetVersion");
+    for (const auto& [member, text] :
+         {std::pair("assetName", &output.asset), std::pair("assetVersion", &output.version)})
+        if (!text->empty() && !is_asset_word(*text))
+            return refuse("InvalidOutput",
+                          "output '" + name +
+                              "': names and versions of assets are of letters, digits, '-', '_' "
+                              "and '.', at most 255 of them, and begin with a letter or digit, "
+                              "found '" +
+                              text->substr(0, 64) + "'",
+                          field + "." + member);
     output.uri = TURNOUT_TRY(text_of(said, "uri", field));
     return output;
 }

@@ -61,6 +61,17 @@ std::optional<SweepJob> read_sweep_job(const Json& properties, const std::string
     for (std::size_t i = before; i < problems.size(); ++i)
         problems[i] = in_trial(std::move(problems[i]), job.own_resources);
     if (!job.trial) return job;
+    for (const OutputSaid& output : job.trial->outputs)
+        if (!output.asset.empty())
+            problems.push_back(
+                refuse("OutputRegistrationNotSupported",
+                       "output '" + output.name +
+                           "' of a sweep is one of each trial, and cannot be registered by it: "
+                           "leave its name out, and create the asset from "
+                           "azureml://jobs/SWEEP/outputs/" +
+                           output.name + ", the best trial's",
+                       "outputs." + output.name + ".assetName")
+                    .error());
     job.trial->timeout = job.sweep.limits.trial_timeout;
     job.trial->declared.search_space.emplace();
     for (const auto& [parameter, expression] : properties.at("searchSpace").members())

@@ -1,6 +1,7 @@
 #include "api/arm/job_resolution.h"
 
 #include "api/arm/job_lookup.h"
+#include "api/arm/registration.h"
 #include "api/arm/resource.h"
 #include "api/data_uri.h"
 #include "api/job_kinds.h"
@@ -15,6 +16,7 @@ namespace {
 Result<JobSubmission> resolve_said(const Lookup& lookup, JobType type,
                                    submission::CommandJob said) {
     std::vector<Error> problems;
+    const std::vector<submission::OutputSaid> said_outputs = said.outputs;
     submission::Draft draft =
         submission::draft_of(std::move(said), lookup.workspace, lookup.job, problems);
     if (!problems.empty()) return Failure(std::move(problems.front()));
@@ -24,6 +26,7 @@ Result<JobSubmission> resolve_said(const Lookup& lookup, JobType type,
     TURNOUT_TRY(find_code(lookup, draft));
     TURNOUT_TRY(place_inputs(lookup, draft));
     TURNOUT_TRY(place_outputs(lookup, draft));
+    TURNOUT_TRY(check_registrations(lookup, said_outputs));
     TURNOUT_TRY(find_secrets(lookup, draft));
     TURNOUT_TRY(submission::check_limits(draft.task));
     JobSubmission job;

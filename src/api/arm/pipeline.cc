@@ -172,11 +172,11 @@ Result<agent_protocol::TaskSpec> task_of_step(Services& services, const JobRecor
 
 }  // namespace
 
-namespace {
-
 bool may_work_later(const Error& error) {
     return error.code == Code::Unavailable || error.code == Code::ResourceExhausted;
 }
+
+namespace {
 
 Task<void> resolve_now(Services& services, std::string wsid, std::string job) {
     const auto again = [&services, wsid, job] {

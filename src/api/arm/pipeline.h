@@ -15,6 +15,9 @@ namespace turnout::api::arm {
 Result<JobSubmission> resolve_pipeline(const Lookup& lookup, JobType type, const Json& properties);
 void show_pipeline(const JobRecord& job, Json& properties, Json& own);
 
+// What the server does by itself is then tried again a moment later.
+bool may_work_later(const Error& error);
+
 // Effects::resolve. On the loop, outside of control's turn.
 void resolve_step(Services& services, const std::string& wsid, const std::string& job);
 

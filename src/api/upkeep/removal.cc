@@ -375,7 +375,7 @@ Task<Result<void>> remove_workspace(Services& services, std::string wsid) {
     for (const Table table :
          {Table::Log, Table::Metric, Table::RunCreated, Table::Run, Table::Experiment,
           Table::Ledger, Table::JobLive, Table::JobCreated, Table::JobState, Table::Job,
-          Table::TaskBase, Table::StepRun, Table::CodeHash, Table::AssetVersion, Table::AssetContainer,
+          Table::TaskBase, Table::StepRun, Table::Registration, Table::CodeHash, Table::AssetVersion, Table::AssetContainer,
           Table::Datastore, Table::Secret, Table::OnlineDeployment, Table::OnlineEndpoint}) {
         TURNOUT_CO_TRY_VOID(co_await erase_rows(services, turn, table, wsid + "/"));
     }

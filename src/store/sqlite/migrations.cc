@@ -53,6 +53,7 @@ bool has_tiny_values(Table table) {
         case Table::Blob:
         case Table::Removal:
         case Table::StepRun:
+        case Table::Registration:
         case Table::BlobUse: return true;
         case Table::Workspace:
         case Table::Datastore:
