@@ -1,4 +1,4 @@
-"""Runs the tutorial's two snippets as they are and shows what comes of them. ./quickstart calls it:
+"""Runs the tutorial's three snippets as they are and shows what comes of them. ./quickstart calls it:
 
     turnout exec -- python examples/seed/run_quickstart.py DOWNLOAD_FOLDER
 """

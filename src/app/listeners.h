@@ -2,9 +2,12 @@
 //
 //   tls         clients, from anywhere; its port is chosen once and kept
 //   plain       clients of this machine, without TLS; the same
-//   programs    the same two once more, for programs of users (api/instances/front.h): another
-//   origin agent.sock  nodes of this machine hosts.sock  nodes of other machines, brought by their
-//   relays
+//
+//   programs    the same two once more, for programs of users: another origin
+//               (api/instances/front.h)
+//
+//   agent.sock  nodes of this machine
+//   hosts.sock  nodes of other machines, brought by their relays
 //
 // The ways of nodes that have users of their own are in app/user_ways.h.
 #pragma once

@@ -64,11 +64,8 @@ const std::vector<Option>& common_options() {
 }
 
 // Nouns of `az ml` that have no command here yet.
-constexpr std::string_view kNotYet[] = {"online-endpoint",
-                                        "online-deployment",
-                                        "batch-endpoint",
+constexpr std::string_view kNotYet[] = {"batch-endpoint",
                                         "batch-deployment",
-                                        "schedule",
                                         "connection",
                                         "registry",
                                         "serverless-endpoint",

@@ -34,7 +34,7 @@ std::optional<Ready> ready_replica(const Services& services, const Compute& comp
     return std::nullopt;
 }
 
-// A job beside the notebook server, running or waiting.
+// Whether its node was given a job beside the notebook server. One that still waits is none.
 bool has_jobs(const Services& services, const Compute& compute) {
     return arm::state_of_personal(services, compute) == "JobRunning";
 }
