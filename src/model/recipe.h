@@ -7,7 +7,8 @@
 //   code         {content, at}: a digest of its files, and where they lie; absent without code
 //   environment  {kind, python, interpreter, image, requirements: [line …], variables: {…}}
 //   parameters   {input: its literal value}
-//   inputs       {input: {type, mode, content, at, files}}; without `content` nobody can see what is
+//   inputs       {input: {type, mode, content, at, files}}; without `content` nobody can see what
+//   is
 //                there; `files` {path: beginning of its hash}, of few
 //   outputs      {output: {type, mode, path}}; `path` only where the definition says one
 //   variables    {environment variable of the definition: value}
@@ -30,8 +31,8 @@ std::string fingerprint_of(const Json& recipe);
 std::string unseen_input(const Json& recipe);
 
 struct RecipeDifference {
-    std::string part;  // "command", "code", "environment", "parameter", "input", "output" …
-    std::string name;  // of the parameter, input …; "" where there is one only
+    std::string part;       // "command", "code", "environment", "parameter", "input", "output" …
+    std::string name;       // of the parameter, input …; "" where there is one only
     std::string now, then;  // "" = it is not there
     bool operator==(const RecipeDifference&) const = default;
 };

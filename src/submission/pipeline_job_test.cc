@@ -83,8 +83,8 @@ TEST(PipelineJob, StepsBecomeCommandJobsThatNameEachOthersOutputs) {
              "limits":{"timeout":60},"computeId":"azureml:big","resources":{"instance_count":1}},)" +
             kPrep,
         R"("outputs":{"best":{"jobOutputType":"mlflow_model","mode":"Upload",
-             "uri":"azureml://datastores/d/paths/best"}},
-           "settings":{"default_compute":"small","continue_on_step_failure":"True"},)"));
+             "uri":"azureml://datastores/d/paths/best","assetName":"net","assetVersion":"3"}},
+           "settings":{"force_rerun":true,"default_compute":"small","continue_on_step_failure":"True"},)"));
     ASSERT_TRUE(back.problems.empty()) << back.problems[0].message;
     ASSERT_EQ(back.job->pipeline.steps.size(), 2u);
     EXPECT_TRUE(back.job->pipeline.continue_on_step_failure);
@@ -105,9 +105,11 @@ TEST(PipelineJob, StepsBecomeCommandJobsThatNameEachOthersOutputs) {
     EXPECT_EQ(train.definition.at("inputs").dump(),
               R"({"data":{"jobInputType":"uri_folder","uri":"azureml://jobs/p_0/outputs/clean"},)"
               R"("rate":{"jobInputType":"literal","value":"0.2"}})");
-    EXPECT_EQ(train.definition.at("outputs").dump(),
-              R"({"model":{"jobOutputType":"mlflow_model","mode":"Upload",)"
-              R"("uri":"azureml://datastores/d/paths/best"}})");
+    EXPECT_EQ(
+        train.definition.at("outputs").dump(),
+        R"({"model":{"jobOutputType":"mlflow_model","mode":"Upload",)"
+        R"("uri":"azureml://datastores/d/paths/best","assetName":"net","assetVersion":"3"}})");
+    EXPECT_TRUE(train.definition.at("forceRerun").as_bool());
     EXPECT_EQ(train.definition.at("environmentVariables").dump(), R"({"A":"1","B":"two 0.2"})");
     EXPECT_EQ(train.definition.at("limits").dump(),
               R"({"timeout":"PT60S","jobLimitsType":"Command"})");
@@ -213,8 +215,7 @@ TEST(PipelineJob, WhatIsWrongIsRefusedByNameAndPlace) {
          "jobs.a", "without end: a -> b -> c -> a"},
         {kPrep, "outputs.y", "no step gives it", R"("outputs":{"y":{}},)"},
         {kPrep, "settings.on_init", "does not work yet", R"("settings":{"on_init":"prep"},)"},
-        {kPrep, "outputs.y.assetName", "cannot be registered",
-         R"("outputs":{"y":{"assetName":"m"}},)"},
+        {kPrep, "outputs.y", "no step gives it", R"("outputs":{"y":{"assetName":"m"}},)"},
     };
     for (const Case& one : cases) {
         const ReadBack back = read_pipeline(with_steps(one.jobs, one.more));

@@ -39,6 +39,15 @@ void PipelineReader::read_input(PipelineAround& around, const Node& node, const 
     ports.inputs.set(name, std::move(input));
 }
 
+namespace {
+
+std::string version_said(const Json& output) {
+    const Json& said = first_of(output, {"assetVersion", "asset_version", "version"});
+    return said.is_null() ? "" : literal_text(said);
+}
+
+}  // namespace
+
 // Of an output that the definition says something of.
 std::optional<OutputTarget> PipelineReader::target_of(PipelineAround& around, const Node& node,
                                                       const std::string& name, const Json& said,
@@ -46,7 +55,7 @@ std::optional<OutputTarget> PipelineReader::target_of(PipelineAround& around, co
     const std::string place = node.place + ".outputs." + name;
     OutputTarget target;
     target.asset = first_of(said, {"assetName", "asset_name", "name"}).as_string();
-    target.version = literal_text(first_of(said, {"assetVersion", "asset_version", "version"}));
+    target.version = version_said(said);
     target.mode = rest_mode(said.at("mode").as_view());
     target.type = first_of(said, {"jobOutputType", "job_output_type"}).as_string();
     if (const Json& uri = first_of(said, {"uri", "path"}); !uri.is_null()) {
@@ -188,7 +197,7 @@ void PipelineReader::read_targets(PipelineAround& around, const Json& outputs,
         const auto uri = filled(&around, first_of(said, {"uri", "path"}).as_string(), at + ".uri");
         if (uri) target.uri = *uri;
         target.asset = first_of(said, {"assetName", "name"}).as_string();
-        target.version = literal_text(first_of(said, {"assetVersion", "version"}));
+        target.version = version_said(said);
         if (const auto own = around.outputs.find(name);
             own != around.outputs.end() && target.mode.empty())
             target.mode = own->second.mode;  // as its component says

@@ -408,8 +408,10 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
         {output("o", Json::object({{"uri", "/etc"}})), "InvalidOutput", "datastore"},
         {output("o", Json::object({{"uri", place + "../x"}})), "InvalidArgument", ""},
         {output("o", Json::object({{"mode", "Direct"}})), "InvalidMode", "rw_mount or upload"},
-        {output("o", Json::object({{"assetName", "a"}})), "OutputRegistrationNotSupported",
-         "registered"},
+        {output("o", Json::object({{"assetName", "a b"}})), "InvalidOutput", "found 'a b'"},
+        {output("o", Json::object({{"assetName", "../a"}})), "InvalidOutput", "found '../a'"},
+        {output("o", Json::object({{"assetVersion", "1"}})), "InvalidOutput", "no name"},
+        {output("o", Json::object({{"assetName", 3}})), "InvalidArgument", "expected a text"},
         {Json::object({{"resources", Json::object({{"instanceCount", 3}})}}), "TooManyNodes",
          "room for 2 at a time"},
         {Json::object(

@@ -373,10 +373,11 @@ Task<Result<void>> remove_workspace(Services& services, std::string wsid) {
         TURNOUT_CO_TRY_VOID(co_await write(services, std::move(batch)));
     }
     for (const Table table :
-         {Table::Log, Table::Metric, Table::RunCreated, Table::Run, Table::Experiment,
-          Table::Ledger, Table::JobLive, Table::JobCreated, Table::JobState, Table::Job,
-          Table::TaskBase, Table::StepRun, Table::Registration, Table::CodeHash, Table::AssetVersion, Table::AssetContainer,
-          Table::Datastore, Table::Secret, Table::OnlineDeployment, Table::OnlineEndpoint}) {
+         {Table::Log,          Table::Metric,   Table::RunCreated,       Table::Run,
+          Table::Experiment,   Table::Ledger,   Table::JobLive,          Table::JobCreated,
+          Table::JobState,     Table::Job,      Table::TaskBase,         Table::StepRun,
+          Table::Registration, Table::CodeHash, Table::AssetVersion,     Table::AssetContainer,
+          Table::Datastore,    Table::Secret,   Table::OnlineDeployment, Table::OnlineEndpoint}) {
         TURNOUT_CO_TRY_VOID(co_await erase_rows(services, turn, table, wsid + "/"));
     }
     TURNOUT_CO_TRY_VOID(co_await erase_rows(services, turn, Table::Removal, wsid + "/"));
