@@ -135,6 +135,9 @@ struct ClientRequest {
     std::unique_ptr<BodyReader> stream;  // instead of body, with `length`
     std::optional<std::uint64_t> length;
     Span timeout = 100s;  // until the response header; the body has it between two pieces
+    // It is sent on one connection only, and what fails once that was begun is Ambiguous, whatever
+    // the method.
+    bool once = false;
 };
 
 struct ClientResponse {
@@ -145,7 +148,8 @@ struct ClientResponse {
 };
 
 // Keeps idle connections for reuse, per origin. A request that fails on a reused connection before
-// any byte of the answer came is repeated once on a new one if it has no streamed body.
+// any byte of the answer came is repeated once on a new one if it has no streamed body and is not
+// to be sent `once`.
 class Client {
 public:
     virtual ~Client() = default;

@@ -23,6 +23,8 @@ def init():
 def run(raw):
     asked = json.loads(raw)
     time.sleep(asked.get("sleep", 0))
+    while "until" in asked and not os.path.exists(asked["until"]):
+        time.sleep(0.05)
     if "fail" in asked:
         raise ValueError("as it was asked to")
     return {"version": os.environ.get("VERSION"), "asked": asked}
@@ -60,6 +62,23 @@ class Asked:
         except urllib.error.HTTPError as error:
             text = error.read()
             return error.code, json.loads(text) if text.startswith(b"{") else text, error.headers
+
+
+def ended_while_asked(server, endpoint, file, count, ask, *words):
+    """The statuses of so many requests that wait for a file, while what serves them is told to end."""
+    def in_flight():
+        all = cli(server, "online-deployment", "list", "-e", endpoint, "-o", "json")
+        return sum(one["requests"]["in_flight"] for one in all)
+
+    with ThreadPoolExecutor(count) as pool:
+        asked = [pool.submit(ask, str(file)) for _ in range(count)]
+        try:
+            eventually("all are sent", lambda: in_flight() == count)
+            server.turnout(*words, "--yes", "--no-wait")
+            time.sleep(2)  # an instance that knows of nothing to answer is gone before
+        finally:
+            file.touch()
+        return [one.result()[0] for one in asked]
 
 
 def deployment_file(folder, endpoint, name, script=ECHO, version="1", **more):
@@ -219,6 +238,10 @@ def test_an_update_under_load_fails_nobody(server, endpoint, tmp_path):
     print(f"{len(answers)} requests, {len(bad)} failed")
     assert not bad, bad[:10]
     assert answers[0][1] == "1" and {version for _, version in answers[-20:]} == {"2"}
+    # What was sent to an instance that ends is answered, also what waits there for its turn.
+    statuses = ended_while_asked(server, endpoint, tmp_path / "go", 8, lambda until: ask({"until": until}),
+                                 "online-endpoint", "delete", endpoint)
+    assert statuses == [200] * 8
 
 
 def test_a_replica_gets_no_more_than_it_may(server, endpoint, tmp_path):
@@ -242,11 +265,11 @@ def test_an_mlflow_model_needs_no_script(server, ml_client, endpoint, tmp_path):
         "model_uuid: 0123456789abcdef0123456789abcdef\nutc_time_created: '2026-11-30 20:00:00'\n")
     (model / "conda.yaml").write_text("dependencies:\n- python=3.11.7\n- pip:\n  - mlflow-skinny==3.17.2\n  - pandas\n")
     (model / "code" / "doubler.py").write_text(
-        "class Doubler:\n    def predict(self, data, params=None):\n        return data.sum(axis=1) * 2\ndef _load_pyfunc(path):\n    return Doubler()\n")
+        "import os, time\nclass Doubler:\n    def predict(self, data, params=None):\n        while 'until' in data and not os.path.exists(data['until'][0]):\n            time.sleep(0.05)\n        return data.sum(axis=1, numeric_only=True) * 2\ndef _load_pyfunc(path):\n    return Doubler()\n")
     registered = ml_client.models.create_or_update(Model(name="doubler", path=str(model), type="mlflow_model"))
     done = ml_client.online_deployments.begin_create_or_update(
         ManagedOnlineDeployment(name="flow", endpoint_name=endpoint, model=registered, instance_count=1,
-                                request_settings=OnlineRequestSettings(request_timeout_ms=30000))).result()
+                                request_settings=OnlineRequestSettings(request_timeout_ms=30000, max_concurrent_requests_per_instance=2))).result()
     assert done.provisioning_state == "Succeeded"
     ask = Asked(server, endpoint)
     flow = {"azureml_model_deployment": "flow"}
@@ -254,6 +277,9 @@ def test_an_mlflow_model_needs_no_script(server, ml_client, endpoint, tmp_path):
     assert ask({"dataframe_split": {"columns": ["a", "b"], "data": [[1, 2]]}}, **flow)[:2] == (200, {"predictions": [6]})
     status, answer, headers = ask({"nothing": 1}, **flow)
     assert status == 424 and headers["ms-azureml-model-error-statuscode"] == "400" and "input_data" in answer["message"]
+    statuses = ended_while_asked(server, endpoint, tmp_path / "go", 2, lambda until: ask(
+        {"input_data": {"columns": ["a", "until"], "data": [[1, until]]}}, **flow), "online-deployment", "delete", "flow", "-e", endpoint)
+    assert statuses == [200] * 2
 
 
 def test_tokens_open_what_they_are_for(server, tmp_path):

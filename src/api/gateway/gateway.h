@@ -21,6 +21,7 @@ struct Forward {
     http::Headers add;    // set on the request in place of what the client said
     Span timeout = 100s;  // until the answer begins, and between two pieces of it
     std::size_t most_body = std::size_t{4} << 30;  // of the request; more is ResourceExhausted
+    bool once = false;                             // it is never sent again (http::ClientRequest)
 };
 
 class Gateway {
@@ -29,7 +30,8 @@ public:
     explicit Gateway(std::unique_ptr<http::Client> client) : client_(std::move(client)) {}
 
     // The answer, whatever its status. Unavailable: the replica cannot be reached, and did not hear
-    // of it; Ambiguous: it may have; both with reason "Timeout" where it took too long. `request`
+    // of it, or it was to be asked again without harm; Ambiguous: it may have heard; both with
+    // reason "Timeout" where it took too long. `request`
     // and `body` live until it is over; what is still to come of the answer does not need them.
     Task<Result<http::Response>> forward(Forward forward, const http::Request& request,
                                          http::BodyReader& body);

@@ -183,6 +183,7 @@ Task<Result<http::Response>> ask_replica(Services& services, Ask ask,
         forward.client.origin = ask.origin;
         forward.timeout = ask.deployment->requests.timeout;
         forward.most_body = kMostBody;
+        forward.once = true;
         forward.add.set("x-request-id", ask.id);
         WholeBody body(ask.body);
         const std::string job = replica.job;
@@ -235,7 +236,7 @@ Task<void> mirror(Services& services, Ask ask, http::Request request) {
 
 http::Response failed(Call& call, const Error& why) {
     http::Response response = error_response(why);
-    if (why.reason == "Timeout") {
+    if (why.code == Code::Ambiguous && why.reason == "Timeout") {
         response.status = 408;
     } else if (why.code == Code::ResourceExhausted && why.reason == "TooManyRequests") {
         response.status = 429;

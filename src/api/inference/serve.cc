@@ -42,10 +42,13 @@ def serve_script():
         import gunicorn.arbiter
         import gunicorn.glogging
         import gunicorn.workers.base
+        import gunicorn.workers.sync
     except ImportError as why:
         sys.exit(f"the environment cannot serve a scoring script: {why}. "
                  "It needs the package azureml-inference-server-http")
     access = gunicorn.glogging.Logger.access
+    Sync = gunicorn.workers.sync.SyncWorker
+    wait = Sync.wait
 
     def without_probes(self, resp, req, environ, request_time):
         if environ.get("PATH_INFO") != "/":
@@ -53,10 +56,21 @@ def serve_script():
 
     def later(self, sig, frame):
         def end():
-            self.alive = False
+            if isinstance(self, Sync):
+                self.leaving = True
+            else:
+                self.alive = False
             if self.PIPE:
                 os.write(self.PIPE[1], b".")
         threading.Timer(LINGER, end).start()
+
+    # A worker of this class serves one after the other, and looks for the next here when it found
+    # none. Those that wait in the kernel were sent too, so it leaves when none does.
+    def wait_or_leave(self, timeout):
+        ready = wait(self, 0 if self.leaving else timeout)
+        if self.leaving and not any(one in self.sockets for one in ready or ()):
+            self.alive = False
+        return ready
 
     end_all = gunicorn.arbiter.Arbiter.handle_term
 
@@ -66,6 +80,8 @@ def serve_script():
 
     gunicorn.glogging.Logger.access = without_probes
     gunicorn.workers.base.Worker.handle_exit = later
+    Sync.leaving = False
+    Sync.wait = wait_or_leave
     gunicorn.arbiter.Arbiter.handle_term = after_a_while
     server.DEFAULT_HOST = "127.0.0.1"
     import gunicorn.config
@@ -148,6 +164,24 @@ def serve_mlflow():
             return value.item()
         return str(value)
 
+    class Answering:  # how many requests are
+        count, changed = 0, threading.Condition()
+
+        def __enter__(self):
+            with self.changed:
+                self.count += 1
+
+        def __exit__(self, *_):
+            with self.changed:
+                self.count -= 1
+                self.changed.notify_all()
+
+        def end(self):
+            with self.changed:
+                self.changed.wait_for(lambda: self.count == 0)
+
+    answering = Answering()
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -160,6 +194,14 @@ def serve_mlflow():
             self.wfile.write(text)
 
         def do_GET(self):
+            with answering:
+                self.get()
+
+        def do_POST(self):
+            with answering:
+                self.post()
+
+        def get(self):
             path = self.path.split("?")[0]
             if path == "/":
                 return self.answer(200, "Healthy")
@@ -167,7 +209,7 @@ def serve_mlflow():
                 return self.answer(200, swagger())
             self.answer(404, {"message": "there is /score, for POST"})
 
-        def do_POST(self):
+        def post(self):
             if self.headers.get("Content-Length") is None:
                 self.close_connection = True
                 return self.answer(411, {"message": "expected a Content-Length"})
@@ -215,7 +257,8 @@ def serve_mlflow():
 
     signal.signal(signal.SIGTERM, end)
     server.serve_forever(poll_interval=0.1)
-    os._exit(0)
+    answering.end()
+    os._exit(0)  # idle connections have threads too, which would wait for a request
 
 
 serve_script() if script else serve_mlflow()

@@ -385,17 +385,22 @@ Task<Result<ClientResponse>> send(std::shared_ptr<Core> core, ClientRequest requ
     const std::string origin =
         over_unix ? std::string("unix") : (url->tls ? "https://" : "http://") + url->authority;
 
-    bool fresh = false;
+    const bool harmless = may_repeat(request.method) && !request.once;
+    bool sent_before = false;
     for (;;) {
         std::shared_ptr<Connection> connection;
         bool reused = false;
-        if (!fresh) {
+        if (!sent_before) {
             connection = core->take_idle(origin);
             reused = connection != nullptr;
         }
         if (!connection) {
             Result<std::shared_ptr<Connection>> made = co_await connect(core, *url);
-            if (!made) co_return Failure(std::move(made).error());
+            if (!made) {
+                Error error = std::move(made).error();
+                if (sent_before && !harmless) error.code = Code::Ambiguous;
+                co_return Failure(std::move(error));
+            }
             connection = std::move(*made);
         }
         auto exchange = std::make_unique<Exchange>(core, connection, origin, request.timeout);
@@ -409,13 +414,12 @@ Task<Result<ClientResponse>> send(std::shared_ptr<Core> core, ClientRequest requ
         if (!answered) {
             connection->abort();
             Error error = sent ? std::move(answered).error() : std::move(sent).error();
-            if (reused && !exchange->answered && !request.stream &&
+            if (reused && !exchange->answered && !request.stream && !request.once &&
                 error.reason == "ConnectionLost") {
-                fresh = true;
+                sent_before = true;
                 continue;
             }
-            if (!ours && !may_repeat(request.method) && error.code == Code::Unavailable)
-                error.code = Code::Ambiguous;
+            if (!ours && !harmless && error.code == Code::Unavailable) error.code = Code::Ambiguous;
             if (!ours)
                 error.message += " (" + request.method + " " + origin +
                                  url->target.substr(0, url->target.find('?')) + ")";

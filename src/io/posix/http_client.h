@@ -41,8 +41,8 @@ struct ClientOptions {
 };
 
 // Errors: Unavailable when the server cannot be reached or the answer to a GET, HEAD, PUT, DELETE
-// or OPTIONS was lost; Ambiguous when that of another method was lost after it was sent. The loop
-// outlives the client; requests under way outlive it too.
+// or OPTIONS was lost; Ambiguous when that of another method, or of a request to be sent `once`,
+// was lost after it was sent. The loop outlives the client; requests under way outlive it too.
 std::unique_ptr<Client> make_client(AsioLoop& loop, ClientOptions options);
 
 }  // namespace turnout::http

@@ -679,6 +679,46 @@ TEST_F(HttpTest, RetriesOnAFreshConnection) {
     EXPECT_EQ(ask(get(origin + "/hello?3")).body, "hello 3");
 }
 
+// The server dies of a request that came on a connection which was used before.
+TEST_F(HttpTest, WhatWasSentOnceIsNotToldAsUnheard) {
+    struct Case {
+        const char* method;
+        bool once, comes_back;
+        Code code;
+    };
+    for (const Case& one : {Case{"POST", false, false, Code::Ambiguous},
+                            {"GET", false, false, Code::Unavailable},
+                            {"POST", true, true, Code::Ambiguous},
+                            {"GET", true, true, Code::Ambiguous}}) {
+        SCOPED_TRACE(std::string(one.method) + (one.once ? " once" : ""));
+        serve({});
+        client = make_client(loop, {});
+        site.handled = 0;
+        site.gate.emplace();
+        ASSERT_EQ(ask(get(origin + "/hello")).status, 200);
+        ClientRequest request = get(origin + "/wait");
+        request.method = one.method;
+        request.once = one.once;
+        std::optional<Error> error;
+        start(call(*client, std::move(request)), [&](Result<Answer> answer) {
+            ASSERT_FALSE(answer);
+            error = answer.error();
+        });
+        ASSERT_TRUE(run_until_told(loop, [&] { return site.handled == 2; }));
+        const std::string address = listener->address();
+        listener.reset();
+        if (one.comes_back) {
+            auto again = listen_plain(loop, address, site.handler(), {});
+            ASSERT_TRUE(again) << again.error().message;
+            listener = std::move(*again);
+        }
+        ASSERT_TRUE(run_until_told(loop, [&] { return error.has_value(); }));
+        EXPECT_EQ(error->code, one.code) << error->message;
+        EXPECT_EQ(site.handled, 2);
+        site.gate->settle()(true);
+    }
+}
+
 TEST_F(HttpTest, ConnectionLimitMakesOthersWait) {
     Limits limits;
     limits.connections = 2;
