@@ -91,7 +91,7 @@ def _submit_job(experiment: "Experiment", config: ScriptRunConfig, files: Dict[s
     if not wanted.auto_prepare_environment and not wanted.environment.python.user_managed_dependencies:
         raise UserErrorException(f"auto_prepare_environment: expected True, found False: '{wanted.target}' prepares what is not there, and "
                                  "cannot be told not to; only the target 'local' can")
-    code = _snapshot.upload(workspace, files, {_snapshot.LAYER: _snapshot.layer()})[0]
+    code, snapshot = _snapshot.upload(workspace, files, {_snapshot.LAYER: _snapshot.layer()})
     environment = register(workspace, wanted)
     inputs: Dict[str, Any] = {}
     command = _shell_command(config, inputs)
@@ -107,7 +107,8 @@ def _submit_job(experiment: "Experiment", config: ScriptRunConfig, files: Dict[s
     properties: Dict[str, Any] = {
         "jobType": "Command", "command": command, "codeId": code, "environmentId": environment["id"],
         "computeId": f"{workspace._path}/computes/{wanted.target}", "experimentName": experiment.name,
-        "environmentVariables": variables, "resources": resources, "tags": tags, "inputs": inputs, "outputs": {},
+        "environmentVariables": variables, "resources": resources,
+        "tags": {**tags, "azureml.snapshotId": snapshot}, "inputs": inputs, "outputs": {},
     }
     if wanted.max_run_duration_seconds:
         properties["limits"] = {"jobLimitsType": "Command", "timeout": f"PT{int(wanted.max_run_duration_seconds)}S"}

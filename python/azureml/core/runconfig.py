@@ -150,6 +150,9 @@ class RunConfiguration(Section):
         said = self._to_file()
         if python.conda_dependencies is not None:
             conda = python.conda_dependencies_file or f"{folder.name}/conda_dependencies.yml"
+            there = folder.parent / conda
+            if not python.conda_dependencies_file and there.is_file() and there.read_text() != python.conda_dependencies.serialize_to_string():
+                conda = f"{folder.name}/{name}_conda_dependencies.yml"  # that one is another configuration's
             python.conda_dependencies.save_to_file(str(folder.parent), conda)
             said["environment"]["python"].pop("condaDependencies", None)
             said["environment"]["python"]["condaDependenciesFile"] = conda

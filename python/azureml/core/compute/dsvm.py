@@ -1,11 +1,14 @@
 """Data Science Virtual Machines that the workspace makes."""
 from __future__ import annotations
 
+import time
 from typing import Any, Dict, Optional
 
 from azureml.core.compute.amlcompute import AmlCompute, _cluster
 from azureml.core.compute_target import MADE_AS, ComputeTarget, Configuration
 from azureml.exceptions import ComputeTargetException, ServiceException
+
+_PATIENCE = 5.0  # seconds until a pool that gives no host counts as one that has none
 
 
 class DsvmCompute(AmlCompute):
@@ -14,6 +17,7 @@ class DsvmCompute(AmlCompute):
 
     _made_as = "VirtualMachine"
     _word = "DSVM"
+    _idle_since = 0.0
 
     @staticmethod
     def provisioning_configuration(vm_size: str = "Standard_DS3_v2", ssh_port: Optional[int] = None,  # type: ignore[override]
@@ -37,13 +41,24 @@ class DsvmCompute(AmlCompute):
 
     def wait_for_completion(self, show_output: bool = False, is_delete_operation: bool = False) -> None:  # type: ignore[override]
         """Waits until it is up. ComputeTargetException: there is no host for it, with what the server says."""
-        self._wanted = 1
+        self._wanted, self._idle_since = 1, 0.0
         ComputeTarget.wait_for_completion(self, show_output, is_delete_operation)
 
     def _why_not(self) -> str:
         from azureml.core.compute_target import _messages
 
-        return super()._why_not() or _messages(self.status.errors)
+        known = super()._why_not() or _messages(self.status.errors)
+        inner = self._said["properties"]["properties"]
+        if known or self.status.current_node_count or self.status._nodes["preparingNodeCount"]:
+            self._idle_since = 0.0
+            return known
+        # Nobody is on the way: the pool has no host for it.
+        now = time.monotonic()
+        self._idle_since = self._idle_since or now
+        if now - self._idle_since < _PATIENCE:
+            return ""
+        pool = (inner.get("propertyBag") or {}).get("pool") or self.location
+        return f"no host of pool '{pool}' is free (`turnout pool show {pool}`); delete() this one, or wait_for_completion() again"
 
 
 def _pool_of_hosts(workspace: Any) -> Optional[str]:
