@@ -209,7 +209,15 @@ run.upload_file("files/script.py", "script.py")
 for alpha in (0.1, 0.2):
     with run.child_run() as child:
         child.log("alpha", alpha)
+run.upload_folder("all", "project")
 run.complete()
+run.download_file("files/script.py", "got.py")
+run.download_files("all/", "got")
+print(open("got.py").read() == open("script.py").read(), open("got/all/train.py").read() == open("project/train.py").read())
+try:
+    run.download_file("none.txt")
+except UserErrorException as error:
+    print(error.message.split(":")[0])
 print(sorted(run.get_metrics().items()))
 print(sorted(one.get_metrics()["alpha"] for one in run.get_children()), [one.id for one in exp.get_runs(tags={"kind": "test"})] == [run.id])
 print(run.get_file_names(), run.parent, run.get_children()[0].parent.id == run.id)
@@ -225,8 +233,9 @@ print(other.name in Workspace.list(ws.subscription_id), Workspace.get("other").l
 other.delete()
 """)
     for line in ("[('curve', {'x': [1.0, 2.0], 'y': [2.0, 4.0]}), ('losses', [3.0, 2.0, 1.0]), ('note', 'a text')]", "[0.1, 0.2] True",
-                 "['files/script.py'] None True", "1 2 2 ['by-hand:1'] both/project", "True westus []"):
+                 "['all/train.py', 'files/script.py'] None True", "True True", "1 2 2 ['by-hand:1'] both/project", "True westus []"):
         assert line in printed.splitlines(), printed
+    assert re.search(r"^file 'none.txt' is not among those of run \w+$", printed, re.M), printed
     assert re.search(r"^workspaceblobstore [1-9] True$", printed, re.M), printed
 
 

@@ -100,7 +100,7 @@ def _uv() -> str:
     if named:
         return named
     try:
-        import uv
+        import uv  # type: ignore[import-not-found, unused-ignore]
 
         return str(uv.find_uv_bin())
     except Exception:

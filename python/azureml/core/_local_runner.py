@@ -32,7 +32,8 @@ class Runner:
         self.folder, self.work = folder, folder / "work"
         self.plan: Dict[str, Any] = json.loads((folder / "run.json").read_text())
         self.id: str = self.plan["run"]
-        self.workspace = Workspace(*self.plan["workspace"], _location="")
+        subscription, group, name = self.plan["workspace"]
+        self.workspace = Workspace(subscription, group, name, _location="")
         self.sent: Dict[str, Tuple[int, float]] = {}  # of a log: its length and when that was
         self.looked = 0.0
 
@@ -106,7 +107,7 @@ class Runner:
     def build(self, venv: Path, wanted: Dict[str, Any], out: Any) -> None:
         shutil.rmtree(venv, ignore_errors=True)
         out.write(f"preparing environment {wanted['hash'][:12]} at {venv}\n".encode())
-        self.step([wanted["uv"], "venv", "--no-project", "--seed", "--python", wanted["python"] or sys.executable, str(venv)], out)
+        self.step([wanted["uv"], "venv", "--no-project", "--seed", "--python", _python(wanted["python"]), str(venv)], out)
         if wanted["requirements"]:
             file = self.folder / _snapshot.SETUP_FOLDER / "requirements.txt"
             file.write_text("\n".join(wanted["requirements"]) + "\n")
@@ -193,6 +194,14 @@ class Runner:
                 if path.is_file():
                     files[path.relative_to(self.work).as_posix()] = str(path)
         _tracking.upload_files(self.workspace, self.id, files)
+
+
+def _python(wanted: str) -> str:
+    """What `uv` is told: the caller's own interpreter where that is of the version, else the version, which it finds."""
+    own = ".".join(map(str, sys.version_info[:3]))
+    if not wanted or own == wanted or own.startswith(wanted + "."):
+        return str(getattr(sys, "_base_executable", "") or sys.executable)
+    return wanted
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -57,7 +57,7 @@ class Server:
             self._until = min(float(said.get("expires_on", 0)) - 60, time.time() + 3000)
             return self._token
 
-    def call(self, method: str, path: str, body: Any = None, api: str = "", **query: Any) -> Any:
+    def call(self, method: str, path: str, body: Any = None, /, api: str = "", **query: Any) -> Any:
         """What the server answers, as JSON (None where it says nothing). ServiceException has what it refused."""
         if api:
             query["api-version"] = api
@@ -79,7 +79,7 @@ class Server:
             reply = self._send(method, url, headers, data)
         return json.loads(reply) if reply else None
 
-    def pages(self, path: str, api: str = ARM_VERSION, **query: Any) -> Iterator[Dict[str, Any]]:
+    def pages(self, path: str, /, api: str = ARM_VERSION, **query: Any) -> Iterator[Dict[str, Any]]:
         """Every item of a collection, by its `nextLink`."""
         reply = self.call("GET", path, api=api, **query)
         while True:
@@ -130,9 +130,8 @@ class Server:
             try:
                 with self._open(method, url, headers, data) as reply:
                     if not whole and reply.status == 200:  # a server that knows no ranges
-                        offset = int(headers["Range"][6:-1])
-                        return reply.read()[offset:]
-                    return reply.read()
+                        return bytes(reply.read()[int(headers["Range"][6:-1]):])
+                    return bytes(reply.read())
             except ServiceException as error:
                 if error.status_code not in _AGAIN or time.monotonic() > until:
                     raise

@@ -27,6 +27,7 @@ class ComputeTarget:
     """`ComputeTarget(workspace, name)` looks one up, as an object of its own class; ComputeTargetException: there is none.
     A class such as `AmlCompute(workspace, name)` refuses what is of another kind."""
 
+    workspace: "Workspace"
     _type = ""  # `computeType` of the server
     _made_as: Optional[str] = None  # its kind of 2018, where that is another one
     _detached = False  # it is detached, not deleted

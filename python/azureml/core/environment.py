@@ -1,7 +1,7 @@
 """Where a script runs: its Python, its packages, its image."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from azureml.core._fields import Section
 from azureml.core.conda_dependencies import CondaDependencies
@@ -18,6 +18,12 @@ ASSETS_VERSION = "2023-04-01-preview"
 class PythonSection(Section):
     """`user_managed_dependencies`: whoever runs the script has its packages; `interpreter_path` is then the Python. Else an
     environment is prepared from `conda_dependencies`."""
+
+    user_managed_dependencies: bool
+    interpreter_path: str
+    conda_dependencies_file: Optional[str]
+    conda_dependencies: CondaDependencies
+    base_conda_environment: Optional[str]
 
     FIELDS = {
         "user_managed_dependencies": ("userManagedDependencies", False),
@@ -44,6 +50,14 @@ class PythonSection(Section):
 class DockerSection(Section):
     """The container of a run, where its target has containers; elsewhere the image changes nothing, and the log says so."""
 
+    enabled: bool
+    base_image: Optional[str]
+    arguments: List[str]
+    shared_volumes: bool
+    gpu_support: bool
+    shm_size: Optional[str]
+    base_dockerfile: Optional[str]
+
     FIELDS = {
         "enabled": ("enabled", False),
         "base_image": ("baseImage", DEFAULT_CPU_IMAGE),
@@ -57,6 +71,12 @@ class DockerSection(Section):
 
 class Environment(Section):
     """An environment; with a name it can be registered in a workspace."""
+
+    name: Optional[str]
+    version: Optional[str]
+    environment_variables: Dict[str, str]
+    python: PythonSection
+    docker: DockerSection
 
     FIELDS = {
         "name": ("name", None),

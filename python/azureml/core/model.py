@@ -149,4 +149,4 @@ class Model:
 def _has(tags: Dict[str, str], wanted: Any) -> bool:
     if isinstance(wanted, str):
         return wanted in tags
-    return tags.get(wanted[0]) == wanted[1]
+    return bool(tags.get(wanted[0]) == wanted[1])

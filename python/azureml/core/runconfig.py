@@ -20,18 +20,29 @@ _FRAMEWORKS = ("Python", "PySpark", "TensorFlow", "CNTK", "PyTorch", "R")
 class ContainerInstanceConfiguration(Section):
     """The container of a run whose target is "containerinstance". `region` is a pool of containers."""
 
+    region: Optional[str]
+    cpu_cores: int
+    memory_gb: float
+
     FIELDS = {"region": ("region", None), "cpu_cores": ("cpuCores", 1), "memory_gb": ("memoryGb", 4)}
 
 
 class HdiConfiguration(Section):
+    yarn_deploy_mode: str
+
     FIELDS = {"yarn_deploy_mode": ("yarnDeployMode", "cluster")}
 
 
 class MpiConfiguration(Section):
+    process_count_per_node: int
+
     FIELDS = {"process_count_per_node": ("processCountPerNode", 1)}
 
 
 class HistoryConfiguration(Section):
+    output_collection: bool
+    directories_to_watch: List[str]
+
     FIELDS = {"output_collection": ("outputCollection", True), "directories_to_watch": ("directoriesToWatch", list)}
 
 
@@ -41,6 +52,21 @@ class RunConfiguration(Section):
     `prepare_environment` and `auto_prepare_environment` are one: where it is False, a local run whose environment was
     never prepared fails instead of preparing it.
     """
+
+    script: Optional[str]
+    arguments: List[Any]
+    command: Any
+    target: str
+    framework: str
+    communicator: Optional[str]
+    node_count: int
+    max_run_duration_seconds: Optional[int]
+    auto_prepare_environment: bool
+    environment: Environment
+    history: HistoryConfiguration
+    mpi: MpiConfiguration
+    container_instance: ContainerInstanceConfiguration
+    hdi: HdiConfiguration
 
     FIELDS = {
         "script": ("script", None),

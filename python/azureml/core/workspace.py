@@ -188,13 +188,13 @@ class Workspace:
     def _path(self) -> str:
         return _path(self.subscription_id, self.resource_group, self.name)
 
-    def _arm(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+    def _arm(self, method: str, path: str, body: Any = None, /, **query: Any) -> Any:
         return self._server.call(method, self._path + path, body, api=ARM_VERSION, **query)
 
-    def _history(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+    def _history(self, method: str, path: str, body: Any = None, /, **query: Any) -> Any:
         return self._server.call(method, "/history/v1.0" + self._path + path, body, **query)
 
-    def _mlflow(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+    def _mlflow(self, method: str, path: str, body: Any = None, /, **query: Any) -> Any:
         return self._server.call(method, f"/mlflow/v2.0{self._path}/api/2.0/mlflow/{path}", body, **query)
 
 

@@ -1,7 +1,7 @@
 """The exceptions of azureml.core. Each has `message`, which is what `str()` gives."""
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional
 
 
 class AzureMLException(Exception):
@@ -56,7 +56,7 @@ class ExperimentExecutionException(AzureMLException):
 class ActivityFailedException(AzureMLException):
     """A run ended as Failed or Canceled. `error_details` is what the server says about it."""
 
-    def __init__(self, error_details: object = None, **more: object) -> None:
+    def __init__(self, error_details: object = None, **more: Any) -> None:
         super().__init__(f"Activity Failed:\n{error_details}", **more)
         self.error_details = error_details
 

@@ -16,20 +16,20 @@ class AmlComputeStatus:
         properties = said["properties"]
         inner = properties.get("properties") or {}
         self._nodes = {name: int((inner.get("nodeStateCounts") or {}).get(name, 0)) for name in _COUNTS}
-        self.allocation_state: str = inner.get("allocationState")
+        self.allocation_state: Optional[str] = inner.get("allocationState")
         self.allocation_state_transition_time: Optional[str] = inner.get("allocationStateTransitionTime")
         self.creation_time: Optional[str] = properties.get("createdOn")
         self.current_node_count: int = int(inner.get("currentNodeCount") or 0)
         self.target_node_count: int = int(inner.get("targetNodeCount") or 0)
         self.errors: Any = inner.get("errors")
-        self.provisioning_state: str = properties.get("provisioningState")
+        self.provisioning_state: Optional[str] = properties.get("provisioningState")
         self.provisioning_state_transition_time: Optional[str] = None
         scale = inner.get("scaleSettings") or {}
         self.scale_settings: Dict[str, Any] = {
             "minNodeCount": scale.get("minNodeCount"), "maxNodeCount": scale.get("maxNodeCount"),
             "nodeIdleTimeBeforeScaleDown": scale.get("nodeIdleTimeBeforeScaleDown")}
         self.vm_priority: str = str(inner.get("vmPriority") or "Dedicated").lower()
-        self.vm_size: str = inner.get("vmSize")
+        self.vm_size: Optional[str] = inner.get("vmSize")
 
     def serialize(self) -> Dict[str, Any]:
         """As a dictionary, by the names of the REST of 2018."""
@@ -113,7 +113,7 @@ class AmlCompute(ComputeTarget):
 
     def update(self, min_nodes: Optional[int] = None, max_nodes: Optional[int] = None, idle_seconds_before_scaledown: Optional[int] = None) -> None:
         """Changes how large it may be."""
-        body = {name: self._said[name] for name in ("location", "tags") if name in self._said}
+        body: Dict[str, Any] = {name: self._said[name] for name in ("location", "tags") if name in self._said}
         inner = self._said["properties"]["properties"]
         scale = dict(inner["scaleSettings"])
         if min_nodes is not None:

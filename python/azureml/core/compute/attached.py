@@ -46,7 +46,7 @@ class RemoteCompute(ComputeTarget):
         return Configuration(RemoteCompute, {"properties": properties})
 
     @staticmethod
-    def attach(workspace: Any, name: str, username: Any = None, address: str = "", ssh_port: Any = 22,  # type: ignore[override]
+    def attach(workspace: Any, name: str, username: Any = None, address: str = "", ssh_port: Any = 22,
                password: str = "", private_key_file: str = "", private_key_passphrase: str = "") -> ComputeTarget:
         """As of 2018. UserErrorException: there is a compute of that name; ComputeTargetException: the server refuses."""
         wanted = username if isinstance(username, Configuration) else RemoteCompute.attach_configuration(
@@ -72,7 +72,7 @@ class HDInsightCompute(ComputeTarget):
             "administratorAccount": _account(username, password, private_key_file, private_key_passphrase)}}})
 
     @staticmethod
-    def attach(workspace: Any, name: str, username: Any = None, address: str = "", ssh_port: Any = 22,  # type: ignore[override]
+    def attach(workspace: Any, name: str, username: Any = None, address: str = "", ssh_port: Any = 22,
                password: str = "", private_key_file: str = "", private_key_passphrase: str = "") -> ComputeTarget:
         """As of 2018. UserErrorException: there is a compute of that name; ComputeTargetException: the server refuses."""
         wanted = username if isinstance(username, Configuration) else HDInsightCompute.attach_configuration(
