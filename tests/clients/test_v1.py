@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PLAIN_ENV, ROOT, Server, client_for, eventually, processes_with
-from hosts import Hosts
+from hosts import Hosts, user
 from v1 import LAYER, SNIPPETS, Typist, snippet
 
 AFTER = """
@@ -126,6 +126,12 @@ def test_a_batch_ai_cluster(typist, monkeypatch):
     seen = sdk.compute.get("defaultcpu")
     assert (seen.type, seen.min_instances, seen.max_instances) == ("amlcompute", 1, 4)
     assert sdk.jobs.get(run_of(again)[0]).experiment_name == "seed"
+    # The lines that the tutorial has as remarks, and a cluster of one size.
+    typist.types(snippet("8").replace("#vm_priority", "vm_priority").replace('"cpu"', '"fixed"').replace("autoscale_enabled = True", "autoscale_enabled = False")
+                 .replace("compute_target.wait_for_completion(show_output=True, min_node_count=None", "compute_target.wait_for_completion(min_node_count=0"))
+    seen = sdk.compute.get("defaultfixed")
+    assert (seen.tier, seen.min_instances, seen.max_instances) == ("low_priority", 4, 4)
+    typist.types("ws.compute_targets['defaultfixed'].delete()")
     # What takes too long says so; a size that is none is refused.
     late = typist.types("8", "compute_target.wait_for_completion(True, min_node_count=4, timeout_in_minutes=0.01)")
     assert "Wait timeout has been reached" in late and 'current node count is "' in late, late
@@ -165,6 +171,32 @@ def test_a_machine_of_a_pool_of_hosts_is_a_dsvm():
         server.stop()
         hosts.end()
         shutil.rmtree(path, ignore_errors=True)
+
+
+def test_a_machine_is_attached_and_its_configuration_loaded(typist):
+    hosts = Hosts(1)
+    try:
+        attach = f"""
+from azureml.core.compute import RemoteCompute
+from azureml.core.project import Project
+project = Project.attach(ws, "remote", "project")
+try:
+    RemoteCompute.attach(ws, name="box", username={user()!r}, address="127.0.0.1", ssh_port={hosts.all[0].port}, private_key_file="{hosts.root}/id")
+except UserErrorException as e:
+    print("Caught =", e.message)
+run_config = RunConfiguration.load(project_object=project, run_config_name="box")
+ws.compute_targets["box"].wait_for_completion(show_output=True)
+"""
+        first = typist.types(attach)
+        assert 'Succeeded\nProvisioning operation finished, operation "Succeeded"' in first and "Caught" not in first, first
+        printed = typist.types(attach, "run_config.environment.python.user_managed_dependencies = True", "7", AFTER,
+                               "print(ws.compute_targets['box'].address, ws.compute_targets['box'].type)", "ws.compute_targets['box'].detach()")
+        assert "Caught = compute target 'box' is already attached or made in workspace 'default'" in printed, printed
+        assert run_of(printed)[1] == "Completed" and "127.0.0.1 VirtualMachine" in printed, printed
+        assert not processes_with(f"{Path.home()}/.turnout-box")
+    finally:
+        hosts.end()
+        shutil.rmtree(typist.folder / "project" / "aml_config", ignore_errors=True)
 
 
 def test_what_needs_a_pool_of_containers_or_spark_is_refused(typist):

@@ -67,8 +67,9 @@ def submit(experiment: "Experiment", config: "ScriptRunConfig", files: Dict[str,
         "mlflow.source.name": str(config.script or config.command), "mlflow.source.type": "LOCAL"})
     folder = folder_of(run.id)
     folder.parent.mkdir(mode=0o700, exist_ok=True)
-    if folder.parent.stat().st_uid != os.getuid():
-        raise UserErrorException(f"{folder.parent}: expected a folder of user {os.getuid()}, found one of user {folder.parent.stat().st_uid}")
+    owner = folder.parent.lstat().st_uid  # the folder above is everybody's
+    if owner != os.getuid():
+        raise UserErrorException(f"{folder.parent}: expected a folder of user {os.getuid()}, found one of user {owner}")
     work = folder / "work"
     work.mkdir(parents=True)
     for name, path in files.items():
