@@ -12,15 +12,16 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from azureml.core import _snapshot, _tracking
 from azureml.core._stream import BUILD_LOG, USER_LOG
 from azureml.core.workspace import Workspace
-from azureml.exceptions import AzureMLException
+from azureml.exceptions import AzureMLException, ServiceException
 
 _LOOK = 2.0  # seconds between two looks at whether it was canceled
 _GRACE = 10.0  # seconds for a script that is told to end
+_PATIENCE = 3600.0  # seconds for a server that is away when the run is over
 
 
 class _Failed(Exception):
@@ -43,14 +44,14 @@ class Runner:
             python, more = self.prepare()
             self.status("RUNNING")
             code = self.script(python, more)
-            self.keep_files()
+            self.surely(self.keep_files)
             if code is None:
-                self.status("KILLED", end=True)
+                self.end("KILLED")
             elif code != 0:
                 raise _Failed(f"the script ended with exit code {code}" if code > 0 else
                               f"the script was ended by signal {signal.Signals(-code).name}")
             else:
-                self.status("FINISHED", end=True)
+                self.end("FINISHED")
         except _Failed as error:
             self.fail(str(error))
         except AzureMLException as error:
@@ -64,16 +65,40 @@ class Runner:
 
     def fail(self, why: str) -> None:
         try:
-            self.keep_files()
+            self.surely(self.keep_files)
         finally:
-            _tracking.log_values(self.workspace, self.id, [], {_tracking.ERROR: why[:5000]})
-            self.status("FAILED", end=True)
+            self.surely(lambda: _tracking.log_values(self.workspace, self.id, [], {_tracking.ERROR: why[:5000]}))
+            self.end("FAILED")
 
-    def status(self, word: str, end: bool = False) -> None:
-        body: Dict[str, Any] = {"run_id": self.id, "status": word}
-        if end:
-            body["end_time"] = int(time.time() * 1000)
-        self.workspace._mlflow("POST", "runs/update", body)
+    def status(self, word: str) -> None:
+        self.workspace._mlflow("POST", "runs/update", {"run_id": self.id, "status": word})
+
+    def end(self, word: str) -> None:
+        body = {"run_id": self.id, "status": word, "end_time": int(time.time() * 1000)}
+        self.surely(lambda: self.workspace._mlflow("POST", "runs/update", body))
+
+    # ---- a server that is away
+
+    def now_or_later(self, what: Callable[[], Any]) -> Any:
+        """What is done again in a moment anyway: None where the server is away."""
+        try:
+            return what()
+        except (ServiceException, OSError) as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            return None
+
+    def surely(self, what: Callable[[], Any]) -> None:
+        """What has to be done: again and again where the server is away, for an hour."""
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                what()
+                return
+            except (ServiceException, OSError) as error:
+                refused = isinstance(error, ServiceException) and 400 <= error.status_code < 500 and error.status_code != 429
+                if refused or time.monotonic() > until:
+                    raise
+            time.sleep(_LOOK)
 
     # ---- the environment
 
@@ -98,9 +123,10 @@ class Runner:
             else:
                 self.build(venv, wanted, out)
                 (venv / ".ready").touch()
-        self.send(BUILD_LOG, at_once=True)
+        took = time.monotonic() - began
+        self.surely(lambda: self.send(BUILD_LOG, at_once=True))
         _tracking.log_values(self.workspace, self.id, [], {
-            "azureml.environment": wanted["hash"], "azureml.environment_seconds": f"{time.monotonic() - began:.1f}"})
+            "azureml.environment": wanted["hash"], "azureml.environment_seconds": f"{took:.1f}"})
         path = f"{venv / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
         return str(venv / "bin" / "python"), {"PATH": path, "VIRTUAL_ENV": str(venv)}
 
@@ -119,7 +145,7 @@ class Runner:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=surroundings, cwd=self.folder)
         while process.poll() is None:
             time.sleep(0.1)
-            self.send(BUILD_LOG)
+            self.now_or_later(lambda: self.send(BUILD_LOG))
         if process.returncode != 0:
             lines = self.log(BUILD_LOG).read_text(errors="replace").strip().splitlines()
             raise _Failed(f"the environment could not be prepared: {' '.join(words[1:3])} ended with {process.returncode}\n"
@@ -151,11 +177,11 @@ class Runner:
                 raise _Failed(f"'{words[0]}' cannot be started: {error.strerror}") from None
         while process.poll() is None:
             time.sleep(0.05)
-            self.send(USER_LOG)
+            self.now_or_later(lambda: self.send(USER_LOG))
             if self.plan["seconds"] and time.monotonic() - began > self.plan["seconds"]:
                 _end(process)
                 raise _Failed(f"the script took longer than max_run_duration_seconds, {self.plan['seconds']} s, and was ended")
-            if self.canceled():
+            if self.now_or_later(self.canceled):
                 _end(process)
                 return None
         return process.returncode
@@ -180,6 +206,7 @@ class Runner:
         length, when = self.sent.get(name, (0, 0.0))
         if size == length or not at_once and time.monotonic() - when < max(2.0, size / 1e6):
             return
+        self.sent[name] = (length, time.monotonic())
         _tracking.upload_files(self.workspace, self.id, {name: str(path)})
         self.sent[name] = (size, time.monotonic())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List
 
 from azureml.core import _tracking
-from azureml.exceptions import ServiceException
+from azureml.exceptions import ExperimentExecutionException, ServiceException
 
 if TYPE_CHECKING:
     from azureml.core.run import Run
@@ -52,6 +52,14 @@ class Logs:
 
 def wait(run: "Run", show_output: bool) -> Dict[str, Any]:
     """Until it is over: its details then. Prints what 2018's client printed."""
+    try:
+        return _wait(run, show_output)
+    except KeyboardInterrupt:
+        raise ExperimentExecutionException(f"The output streaming for the run interrupted, but the run {run.id} is still executing on its "
+                                           "compute target: cancel() of it ends it") from None
+
+
+def _wait(run: "Run", show_output: bool) -> Dict[str, Any]:
     if show_output:
         web = run.get_portal_url()
         print(f"RunId: {run.id}\nWeb View: {web}", flush=True)
