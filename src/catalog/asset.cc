@@ -57,7 +57,7 @@ Json identity_of(std::string_view kind, const Json& properties) {
     for (const auto& [name, value] : properties.members()) {
         if (value.is_null() || name == "tags" || name == "description" || name == "isArchived" ||
             name == "properties" || name == "stage" || name == "provisioningState" ||
-            name == "environmentType" || name == "intellectualProperty" ||
+            name == "environmentType" || name == "resolved" || name == "intellectualProperty" ||
             name == "autoDeleteSetting" || name == "jobName")
             continue;
         if (name == "isAnonymous" && !value.as_bool()) continue;

@@ -156,6 +156,10 @@ int compute_list_sizes(Context& context);
 int compute_list_usage(Context& context);
 int compute_capabilities(Context& context);
 
+// ---- clusters as 2018 showed them (batchai_commands.cc) ----
+int batchai_cluster_list(Context& context);
+int batchai_job_list(Context& context);
+
 // ---- every kind of document: environment, data, datastore … (asset_commands.cc) ----
 int asset_create(Context& context);
 int asset_list(Context& context);

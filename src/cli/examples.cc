@@ -35,6 +35,9 @@ const std::vector<Group>& command_groups() {
         {"drill",
          "Harm on purpose: whether a job comes through what a cluster may do to it.",
          {"turnout drill preempt NAME"}},
+        {"batchai",
+         "Clusters by their name of 2018, Batch AI, in the columns of `az batchai`.",
+         {"turnout batchai cluster list"}},
         {"compute",
          "Clusters, machines and compute instances: where jobs run.",
          {"turnout compute create -n cpu-cluster --type amlcompute --size STANDARD_DS3_v2 "
@@ -204,6 +207,8 @@ std::vector<std::string> examples_of(const std::vector<std::string>& words) {
         {"compute list-sizes",
          {"turnout compute list-sizes", "turnout compute list-sizes --location lab",
           "turnout compute list-sizes --query '[?gpus > `0`].name'"}},
+        {"batchai cluster list", {"turnout batchai cluster list -o table"}},
+        {"batchai job list", {"turnout batchai job list -o table"}},
         {"compute capabilities",
          {"turnout compute capabilities", "turnout compute capabilities -o yaml"}},
         {"compute list-usage", {"turnout compute list-usage"}},

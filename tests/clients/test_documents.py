@@ -21,7 +21,7 @@ from conftest import PLAIN_ENV, ROOT, TURNOUT, processes_with
 # In the order in which a newcomer meets them; what one leaves behind, the next finds.
 PAGES = ["README.md"] + [str(page.relative_to(ROOT)) for page in sorted(ROOT.glob("examples/*/README.md"))] + [
     "docs/distributed.md", "docs/environments.md", "docs/inputs-and-outputs.md", "docs/pipelines.md", "docs/schedules.md", "docs/secrets.md", "docs/instances.md", "docs/endpoints.md", "docs/troubleshooting.md",
-    "docs/azure.md", "docs/sharing.md", "docs/operating.md", "docs/ssh.md", "docs/containers.md", "docs/kubernetes.md", "docs/slurm.md",
+    "docs/azure.md", "docs/sharing.md", "docs/operating.md", "docs/ssh.md", "docs/containers.md", "docs/kubernetes.md", "docs/slurm.md", "docs/v1.md",
     "docs/security.md"]
 GENERATED = {"docs/reference.md"}
 NOT_RUN_AT_MOST = 8
@@ -74,7 +74,7 @@ def clone():
     place = Path(tempfile.mkdtemp(prefix="turnout-"))
     home, tree = place / "home", place / "turnout"
     home.mkdir()
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "examples", "docs", "scripts"],
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "examples", "docs", "scripts", "python"],
                             cwd=ROOT, capture_output=True, check=True).stdout.decode()
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():

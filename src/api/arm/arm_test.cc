@@ -380,6 +380,16 @@ TEST(Assets, EnvironmentsFollowAzuresRules) {
     EXPECT_EQ(made.json.at("id").as_string(),
               world.workspace_path() + "/environments/e/versions/1");
     EXPECT_EQ(made.properties().at("environmentType").as_string(), "UserCreated");
+    EXPECT_TRUE(made.properties().at("resolved").at("requirements").items().empty());
+    const Reply packages =
+        world.send("PUT", "/environments/p/versions/1",
+                   body(Json::object(
+                       {{"image", "i"},
+                        {"condaFile", "dependencies: [python=3.11, pytorch=2.1, {pip: [six]}]"}})));
+    EXPECT_EQ(packages.properties().at("resolved").at("python").as_string(), "3.11");
+    EXPECT_EQ(packages.properties().at("resolved").at("requirements").dump(),
+              "[\"torch==2.1.*\",\"six\"]");
+    EXPECT_EQ(world.send("PUT", "/environments/p/versions/1", packages.json).status, 200);
     EXPECT_EQ(world.send("PUT", "/environments/e/versions/1", body(first)).status, 200);
     EXPECT_EQ(world.send("PUT", "/environments/e/versions/1", made.json).status, 200)
         << "what came from here may come back";

@@ -10,6 +10,7 @@
 #include "api/upkeep/removal.h"
 #include "control/jobs.h"
 #include "environment/curated.h"
+#include "environment/definition.h"
 #include "resources/documents.h"
 #include "submission/reference.h"
 #include "submission/registered.h"
@@ -61,6 +62,16 @@ void complete_environment(const Call& call, Json& properties) {
     if (const auto blobs = blob_of_url(properties.at("build").at("contextUri").as_view()))
         properties["build"].set("contextUri", call.plain_origin + "/blob/" + blobs->container +
                                                   "/" + percent_encode(blobs->prefix, "/") + "/");
+    // What its conda file comes to, for a client that prepares it on its own machine.
+    environment::Definition definition;
+    definition.conda_file = properties.at("condaFile").as_string();
+    if (const auto made = environment::resolve(definition); made && !made->hash.empty()) {
+        Json requirements = Json::array();
+        for (const std::string& line : made->requirements) requirements.push(line);
+        properties.set("resolved", Json::object({{"python", made->python_version},
+                                                 {"requirements", std::move(requirements)},
+                                                 {"hash", made->hash}}));
+    }
     properties.set("environmentType", "UserCreated");
     if (!properties.at("osType").is_string()) properties.set("osType", "Linux");
     properties.set("provisioningState", "Succeeded");

@@ -82,7 +82,7 @@ Json version_body(const Call& call, const Workspace& workspace, const Kind& kind
 // What the server adds to its answers is not part of what a client defines.
 void remove_read_only(Json& properties) {
     for (const std::string_view member :
-         {"provisioningState", "environmentType", "latestVersion", "nextVersion"})
+         {"provisioningState", "environmentType", "resolved", "latestVersion", "nextVersion"})
         properties.erase(member);
 }
 

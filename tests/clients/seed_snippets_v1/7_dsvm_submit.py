@@ -1,0 +1,6 @@
+from azureml.core import Run
+from azureml.core import ScriptRunConfig
+
+src = ScriptRunConfig(source_directory = script_folder, script = 'train.py', run_config = run_config)
+run = exp.submit(src)
+run.wait_for_completion(show_output = True)
