@@ -179,9 +179,10 @@ constexpr Row kRows[] = {
     {"DELETE", "{W}/computes/{name}", Where::Compute, kDeleteComputes},
     {"POST", "{W}/computes/{name}/listNodes", Where::Compute, kReadComputes},
     {"POST", "{W}/computes/{name}/listKeys", Where::Compute, kListComputeKeys},
-    {"POST", "{W}/computes/{name}/start", Where::Compute, kWriteComputes},
-    {"POST", "{W}/computes/{name}/stop", Where::Compute, kWriteComputes},
-    {"POST", "{W}/computes/{name}/restart", Where::Compute, kWriteComputes},
+    // Whose instance it is; all others need kWriteComputes, for which the handler asks.
+    {"POST", "{W}/computes/{name}/start", Where::Compute, kReadComputes},
+    {"POST", "{W}/computes/{name}/stop", Where::Compute, kReadComputes},
+    {"POST", "{W}/computes/{name}/restart", Where::Compute, kReadComputes},
     {"GET", "{W}/computes/{name}/ledger", Where::Compute, kReadComputes},
     {"GET",
      "/subscriptions/{sub}/providers/Microsoft.MachineLearningServices/locations/{location}/"
