@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "access/actions.h"
 #include "api/arm/attached.h"
 #include "api/arm/kubernetes.h"
 #include "api/arm/personal.h"
@@ -732,19 +731,9 @@ Answer set_power(Services& services, Call& call, const Workspace& workspace,
     co_return accepted(call, workspace, verb + "Compute", name);
 }
 
-// As on Azure, whose an instance is turns it on and off without being one who changes computes.
 Answer power(Services& services, Call& call) {
-    call.gave = access::action::kWriteComputes;
     TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    const Principal& who = call.principal;
-    const auto found = find_compute(services, workspace, call.param("name"));
-    const bool own = found && found->personal && who.kind == Principal::Kind::User &&
-                     !who.read_only && who.name == found->personal->user;
-    if (!own) {
-        TURNOUT_CO_TRY_VOID(permit(services, call, access::action::kWriteComputes, workspace.id,
-                                   call.param("name")));
-    }
-    TURNOUT_CO_TRY(const Compute compute, found);
+    TURNOUT_CO_TRY(const Compute compute, find_compute(services, workspace, call.param("name")));
     if (compute.personal) co_return co_await set_power(services, call, workspace, compute.name);
     if (compute.attached)
         co_return fail(Code::InvalidArgument, "OperationNotSupported",
