@@ -9,6 +9,7 @@
 #include "blob/blobs.h"
 #include "catalog/catalog.h"
 #include "catalog/default_workspace.h"
+#include "store/store.h"
 
 namespace turnout::api {
 namespace {
@@ -447,6 +448,22 @@ bool may(const Services& services, const Call& call, std::string_view action,
            services.authority.may(call.principal, action, {wsid, ""});
 }
 
+// As on Azure, whose an instance is turns it on and off without being one who changes computes.
+static bool turns_own_instance(const Services& services, const Call& call, const Route& route,
+                               const std::string& wsid) {
+    const bool turns = route.pattern.ends_with("/computes/{name}/start") ||
+                       route.pattern.ends_with("/computes/{name}/stop") ||
+                       route.pattern.ends_with("/computes/{name}/restart");
+    if (!turns || call.principal.read_only) return false;
+    const auto row = services.store.get(Table::Compute, wsid + "/" + call.param("name"));
+    if (!row || !*row) return false;
+    const auto json = parse_json((*row)->value);
+    if (!json) return false;
+    const auto compute = compute_from_json(*json);
+    return compute && compute->personal && compute->personal->user == call.principal.name &&
+           services.authority.may(call.principal, kReadComputes, {wsid, call.param("name")});
+}
+
 Result<void> permit(Services& services, const Call& call, const Route& route) {
     // A route that is in no row is for those who may everything.
     const Need need = route.need.value_or(Need{Where::Server, "Turnout/unlisted/action"});
@@ -467,9 +484,11 @@ Result<void> permit(Services& services, const Call& call, const Route& route) {
         case Where::Workspace:
             return permit(services, call, need.action,
                           TURNOUT_TRY(workspace_meant(services, call)));
-        case Where::Compute:
-            return permit(services, call, need.action, TURNOUT_TRY(workspace_meant(services, call)),
-                          call.param("name"));
+        case Where::Compute: {
+            const std::string wsid = TURNOUT_TRY(workspace_meant(services, call));
+            if (turns_own_instance(services, call, route, wsid)) return {};
+            return permit(services, call, need.action, wsid, call.param("name"));
+        }
     }
     return {};
 }

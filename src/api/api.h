@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -156,6 +157,7 @@ struct Services {
     TimeZones zones = {};            // none: nothing is done at times of the clock
     Inference* inference = nullptr;  // null: this server has no endpoints
     Turns removals;                  // of jobs, by "{wsid}/{job}": one at a time removes one
+    std::set<std::string> watched_instances;  // whose operation is seen to (arm/personal.cc)
     // A machine that is to be attached, as its provider will reach it; and what was found there:
     // {reachable, message, hostKey, os, system, cores, memoryBytes, gpus, python, …}.
     std::function<Result<AttachedMachine>(const MachineWanted&)> machine_of = {};

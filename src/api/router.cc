@@ -539,7 +539,9 @@ Result<void> spend(Services& services, Call& call, const Principal& who) {
     const Span wait = services.guard->spend(of, services.clock.since_boot());
     if (wait == Span{}) return {};
     // Where signed links are taken it is mostly a blob client, which tries again after this alone.
-    if (who.kind == Principal::Kind::Nobody || call.route->access == Access::Signed) {
+    // What is no route's (api/instances/front.h) takes none.
+    if (who.kind == Principal::Kind::Nobody ||
+        (call.route && call.route->access == Access::Signed)) {
         call.retry_after = wait;
         return fail(Code::Unavailable, "ServerBusy", of + " asks too fast: try again later");
     }

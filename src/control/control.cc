@@ -142,6 +142,13 @@ void Control::put_service(ServiceSubmission wish, Reply<Put> reply) {
           [&](auto& all, Reply<Put> to) { all.services.put(std::move(wish), std::move(to)); });
 }
 
+void Control::want_service(const std::string& workspace, const std::string& name, int wanted,
+                           Reply<Put> reply) {
+    input(std::move(reply), [&](auto& all, Reply<Put> to) {
+        all.services.want(control::row_key(workspace, name), wanted, std::move(to));
+    });
+}
+
 void Control::end_service(const std::string& workspace, const std::string& name,
                           Reply<void> reply) {
     input(std::move(reply), [&](auto& all, Reply<void> to) {
@@ -333,6 +340,12 @@ std::string Control::waiting_for(const std::string& workspace, const std::string
 
 std::vector<std::string> Control::placed_jobs(const std::string& workspace) const {
     return owners_->explain.placed_jobs(workspace);
+}
+
+std::size_t Control::jobs_of(const std::string& workspace, const std::string& compute) const {
+    const auto* found = owners_->computes.find(workspace, compute);
+    if (!found) return 0;
+    return found->live_jobs - std::min(found->live_jobs, owners_->services.replicas_on(*found));
 }
 
 std::vector<Node> Control::nodes_of(const std::string& workspace,

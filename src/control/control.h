@@ -221,6 +221,9 @@ public:
     // ---- services ----
     // Creates it, or changes what is wanted. Conflict while it is being ended.
     void put_service(ServiceSubmission wish, Reply<Put> reply);
+    // So many replicas of what it is; 0 stops it, whatever its task names by now. NotFound.
+    void want_service(const std::string& workspace, const std::string& name, int wanted,
+                      Reply<Put> reply);
     // Ok when the wish is recorded; it is over when there is no such service any more.
     void end_service(const std::string& workspace, const std::string& name, Reply<void> reply);
     struct ServiceView {
@@ -339,6 +342,8 @@ public:
     std::string waiting_for(const std::string& workspace, const std::string& job) const;
     // The names of the jobs that are on nodes now, and of the sweeps that live; no trials.
     std::vector<std::string> placed_jobs(const std::string& workspace) const;
+    // How many jobs wait for that compute or run there, without the replicas of services.
+    std::size_t jobs_of(const std::string& workspace, const std::string& compute) const;
     // Nodes of a compute as they are now, with the job that runs on each; by name. Those of all
     // container instances by kContainerInstance.
     std::vector<Node> nodes_of(const std::string& workspace, const std::string& compute) const;

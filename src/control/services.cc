@@ -124,6 +124,19 @@ void Services::put(ServiceSubmission wish, Control::Reply<Put> reply) {
     turns.reply<Put>(std::move(reply), Put::Updated);
 }
 
+void Services::want(const std::string& key, int wanted, Control::Reply<Put> reply) {
+    const auto known = by_key.find(key);
+    if (known == by_key.end())
+        return turns.reply<Put>(std::move(reply), Failure(no_such_service(key)));
+    ServiceState& state = known->second;
+    if (state.service.ending || state.service.wanted == wanted)
+        return turns.reply<Put>(std::move(reply), Put::Unchanged);
+    want_replicas(state.service, wanted);
+    row_changed(state);
+    touch(state);
+    turns.reply<Put>(std::move(reply), Put::Updated);
+}
+
 void Services::end(const std::string& key, Control::Reply<void> reply) {
     const auto known = by_key.find(key);
     if (known == by_key.end())
@@ -378,6 +391,15 @@ void Services::write_rows(const Turn& turn, Batch& batch) const {
 }
 
 // ---- for people ----
+
+std::size_t Services::replicas_on(const ComputeState& compute) const {
+    std::size_t count = 0;
+    for (const auto& [key, state] : by_key)
+        if (state.service.workspace == compute.compute.workspace &&
+            state.compute == compute.compute.name)
+            count += state.replicas.size();
+    return count;
+}
 
 Control::ServiceView Services::view(const ServiceState& state) const {
     Control::ServiceView view;

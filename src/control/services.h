@@ -53,6 +53,7 @@ public:
 
     // ---- inputs of the API ----
     void put(ServiceSubmission wish, Control::Reply<Put> reply);
+    void want(const std::string& key, int wanted, Control::Reply<Put> reply);
     void end(const std::string& key, Control::Reply<void> reply);
 
     // ---- what happens ----
@@ -76,6 +77,7 @@ public:
     void write_rows(const Turn& turn, Batch& batch) const;
 
     Control::ServiceView view(const ServiceState& state) const;
+    std::size_t replicas_on(const ComputeState& compute) const;  // that live
 
 private:
     void advance(ServiceState& state);

@@ -290,6 +290,33 @@ TEST(ControlServices, MoreAndFewerReplicas) {
     EXPECT_EQ(w.standing(), "");
 }
 
+// Whoever stops one need not know what its task is.
+TEST(ControlServices, HowManyAreWantedIsSaidWithoutTheTask) {
+    ServiceWorld w;
+    const auto want = [&](const char* name, int wanted) {
+        std::string answer = "no answer";
+        w.control->want_service("ws", name, wanted, [&](Result<Put> r) {
+            answer = r ? w.said_put(r) : r.error().message;
+        });
+        w.settle();
+        return answer;
+    };
+    w.up();
+    EXPECT_EQ(w.control->jobs_of("ws", "c"), 0u);
+    w.submit("j", "c");
+    EXPECT_EQ(w.control->jobs_of("ws", "c"), 1u);
+    EXPECT_EQ(w.control->jobs_of("ws", "nope"), 0u);
+    EXPECT_EQ(want("s", 1), "unchanged");
+    EXPECT_EQ(want("s", 0), "updated");
+    w.over(1, 1, ap::Cause::Canceled);
+    EXPECT_EQ(w.standing(), "");
+    w.restart();
+    EXPECT_EQ(w.standing(), "");
+    EXPECT_NE(want("t", 0).find("does not exist"), std::string::npos);
+    w.end_service();
+    EXPECT_NE(want("s", 1).find("does not exist"), std::string::npos);
+}
+
 TEST(ControlServices, OneThatIsNotReadyForTooLongIsReplaced) {
     ServiceWorld w;
     ServiceSubmission one = wish();

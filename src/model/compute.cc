@@ -142,6 +142,11 @@ Json to_json(const PersonalInstance& instance) {
     if (!instance.last.why.empty()) json.set("why", instance.last.why);
     json.set("made", instance.made);
     json.set("fired", instance.fired.micros);
+    if (!instance.said.empty()) {
+        Json said = Json::array();
+        for (const Instant at : instance.said) said.push(at.micros);
+        json.set("said", std::move(said));
+    }
     return json;
 }
 
@@ -160,6 +165,7 @@ Result<PersonalInstance> instance_from_json(const Json& json) {
     instance.last.why = json.at("why").as_string();
     instance.made = json.at("made").as_bool();
     instance.fired = Instant{json.at("fired").as_int()};
+    for (const Json& at : json.at("said").items()) instance.said.push_back({at.as_int()});
     return instance;
 }
 

@@ -93,6 +93,9 @@ struct PersonalInstance {
     bool made = false;  // it was ready once
     // Of its schedules what was due until then was done, or left.
     Instant fired{};
+    // When each of its schedules was said first: it begins then, where it says no start. In their
+    // order; of rows of earlier builds there is none.
+    std::vector<Instant> said;
     bool operator==(const PersonalInstance&) const = default;
 };
 std::string_view name_of(PersonalInstance::Operation::Name name);      // "Create" …

@@ -85,7 +85,7 @@ Due due_at(const Timetable& table, const ScheduleState& state, MissedRuns missed
     const std::size_t left_out = runs ? times - 1 : times;
     if (runs) due.run = last;
     if (left_out > 0)
-        due.missed = Firing{.due = *last,
+        due.missed = Firing{.due = runs ? *table.last(state.settled, {last->micros - 1}) : *last,
                             .at = now,
                             .what = Firing::What::Missed,
                             .reason = runs ? "only the latest of the times that were missed runs"
@@ -120,12 +120,11 @@ std::string title_of_firing(std::string_view title, Instant due) {
     return name + "Z";
 }
 
-std::string job_of_firing(std::string_view schedule, Instant due) {
+std::string job_of_firing(std::string_view schedule, Instant due, Asked asked) {
     // Azure's clients want no capitals in it.
     std::string name = std::string(schedule) + to_lower(title_of_firing("", due));
-    // Who asks for it does so at any moment; a trigger fires at whole seconds.
-    if (const std::int64_t rest = due.micros % 1'000'000; rest > 0) {
-        const std::string digits = std::to_string(rest);
+    if (asked == Asked::Yes) {
+        const std::string digits = std::to_string(due.micros % 1'000'000);
         name += "-" + std::string(6 - digits.size(), '0') + digits;
     }
     return name;

@@ -1,9 +1,9 @@
 // What a schedule remembers, and what it does when its time has come. Pure.
 //
 // Each firing happens once, whatever ends in between: the job that it submits has a name that
-// follows from the schedule and the time, so submitting it again is no second job; and `settled`,
-// which only grows, says up to when nothing is left to do. A clock that is put back therefore fires
-// nothing a second time.
+// follows from the schedule and the time, so submitting it again is no second job; and `settled`
+// says up to when nothing is left to do. It only grows, so a clock that is put back fires nothing a
+// second time, but for a schedule that somebody disables and enables: that one begins anew.
 #pragma once
 
 #include <cstddef>
@@ -70,7 +70,9 @@ Instant settled_at_beginning(const Trigger& trigger, Instant now);
 
 // "Train anew-20261130T213000Z": Azure's display names of what a schedule ran.
 std::string title_of_firing(std::string_view title, Instant due);
-// "nightly-20261130t213000z", of a moment between two seconds with "-250000" behind it.
-std::string job_of_firing(std::string_view schedule, Instant due);
+// "nightly-20261130t213000z"; of one that somebody asked for "nightly-20261130t213000z-250000",
+// always with its microseconds: it takes no name from one of the trigger's own times.
+enum class Asked { No, Yes };
+std::string job_of_firing(std::string_view schedule, Instant due, Asked asked = Asked::No);
 
 }  // namespace turnout

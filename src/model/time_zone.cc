@@ -451,7 +451,7 @@ Result<TimeZone> find_time_zone(std::string_view name, const TimeZones& zones) {
             return TimeZone(-hours(*whole));
     }
     auto zone = zones(iana);
-    if (zone || zone.error().code != Code::NotFound) return zone;
+    if (zone) return zone;
     std::vector<std::string> known;
     for (const Named& named : kWindows) known.emplace_back(named.iana);
     return invalid(

@@ -70,7 +70,8 @@ Result<std::string> iana_name(std::string_view name);
 // The rules of a zone by its IANA name; NotFound if this machine has none of that name.
 using TimeZones = std::function<Result<TimeZone>(const std::string& iana)>;
 
-// UTC and "Etc/GMT+11" are known without asking `zones`; "" is UTC.
+// UTC and "Etc/GMT+11" are known without asking `zones`; "" is UTC. InvalidArgument: there is no
+// such zone, or nothing that this can use has that name.
 Result<TimeZone> find_time_zone(std::string_view name, const TimeZones& zones);
 
 }  // namespace turnout

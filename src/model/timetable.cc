@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <utility>
 
 #include "base/text.h"
@@ -72,7 +73,9 @@ bool read_field(const CronField& field, std::string_view text, std::bitset<N>& o
                 const std::string_view end = range.substr(dash + 1);
                 const auto last_one = number_in(field, end);
                 if (!last_one) return false;
-                to = end == "7" && field.most == 6 ? 7 : *last_one;
+                // "5-7" goes on to Sunday and "0-7" is the whole week; "7-7" is that day alone.
+                const bool to_sunday = end == "7" && field.most == 6;
+                to = to_sunday && (from > 0 || range.substr(0, dash) == "0") ? 7 : *last_one;
             } else if (slash == std::string_view::npos) {
                 to = from;
             }
@@ -402,10 +405,15 @@ Result<Timetable> Timetable::of(const Trigger& trigger, const TimeZones& zones, 
         return written->moment ? *written->moment : table.zone_.moments_of(written->local).first;
     };
     table.start_ = Utc(floor<seconds>(Span(made.micros)));
+    // What its clock shows then, by which days and times of day are counted: as it was written,
+    // even where the clock leaves that time out on the day itself.
+    std::optional<TimeZone::Local> shown;
     if (!trigger.start_time.empty()) {
         const auto start = moment(trigger.start_time);
         if (!start) return not_as("startTime", "a time", Json(trigger.start_time));
         table.start_ = *start;
+        if (const auto written = parse_written(trigger.start_time); !written->moment)
+            shown = written->local;
     }
     if (!trigger.end_time.empty()) {
         const auto end = moment(trigger.end_time);
@@ -414,7 +422,7 @@ Result<Timetable> Timetable::of(const Trigger& trigger, const TimeZones& zones, 
             return not_as("endTime", "a time after the start", Json(trigger.end_time));
         table.end_ = instant_of(*end);
     }
-    const TimeZone::Local start = table.zone_.local_at(table.start_);
+    const TimeZone::Local start = shown.value_or(table.zone_.local_at(table.start_));
     table.first_day_ = floor<days>(start);
     const std::chrono::year_month_day date(table.first_day_);
     const std::chrono::weekday week_day(table.first_day_);
@@ -504,12 +512,20 @@ std::optional<Timetable::Utc> Timetable::first_of(Days day, Utc earliest) const 
         if (at == times_.end()) return std::nullopt;
         return midnight + *at;
     }
+    // A time is shown between that by the largest and that by the smallest of the day's offsets, so
+    // only a few are to be looked at: whoever counts what was missed asks for each minute.
+    const Utc midnight(day.time_since_epoch());
+    using namespace std::chrono_literals;
+    const auto [least, most] =
+        std::minmax({zone_.offset_at(midnight - 26h), zone_.offset_at(midnight - 2h),
+                     zone_.offset_at(midnight + 26h), zone_.offset_at(midnight + 50h)});
     std::optional<Utc> first;
     const auto consider = [&](Utc at) {
         if (at >= earliest && (!first || at < *first)) first = at;
     };
-    for (const seconds time : times_) {
-        const TimeZone::Moments moments = zone_.moments_of(TimeZone::Local(day) + time);
+    for (auto at = std::ranges::lower_bound(times_, earliest + least - midnight);
+         at != times_.end() && (!first || midnight + *at - most < *first); ++at) {
+        const TimeZone::Moments moments = zone_.moments_of(TimeZone::Local(day) + *at);
         consider(moments.first);
         if (every_hour_ && moments.second) consider(*moments.second);
     }
@@ -570,8 +586,18 @@ std::size_t Timetable::count(Instant after, Instant until, std::size_t most) con
 }
 
 std::string Timetable::local_text(Instant at) const {
-    const TimeZone::Local local = zone_.local_at(Utc(floor<seconds>(Span(at.micros))));
-    return to_iso8601({local.time_since_epoch().count() * 1'000'000}).substr(0, 19);
+    const Utc moment(floor<seconds>(Span(at.micros)));
+    const TimeZone::Local local = zone_.local_at(moment);
+    std::string text = to_iso8601({local.time_since_epoch().count() * 1'000'000}).substr(0, 19);
+    if (zone_.moments_of(local).first == moment) return text;
+    // The clock shows it for the second time: without its offset it would be the first one.
+    const auto minutes =
+        std::chrono::duration_cast<std::chrono::minutes>(zone_.offset_at(moment)).count();
+    char offset[16];
+    std::snprintf(offset, sizeof offset, "%c%02d:%02d", minutes < 0 ? '-' : '+',
+                  static_cast<int>(std::abs(minutes) / 60),
+                  static_cast<int>(std::abs(minutes) % 60));
+    return text + offset;
 }
 
 }  // namespace turnout

@@ -84,7 +84,8 @@ public:
 
     const std::optional<Instant>& end() const { return end_; }
     Instant start() const { return {start_.time_since_epoch().count() * 1'000'000}; }
-    // A local time of its zone, as triggers say it.
+    // A local time of its zone, as triggers say it: with its offset where the clock shows it twice
+    // and this is the second time.
     std::string local_text(Instant at) const;
 
 private:

@@ -76,6 +76,10 @@ TEST(CronExpression, Fields) {
              Case{"0 0 * * sunday", "2026-11-30T00:00:00Z", "2026-12-06T00:00:00Z"},
              Case{"0 0 * * 7", "2026-11-30T00:00:00Z", "2026-12-06T00:00:00Z"},
              Case{"0 0 * * 6-7", "2026-12-05T00:00:00Z", "2026-12-06T00:00:00Z"},
+             Case{"0 0 * * 7-7", "2026-11-30T00:00:00Z", "2026-12-06T00:00:00Z"},
+             Case{"0 0 * * SUN-7", "2026-11-30T00:00:00Z", "2026-12-06T00:00:00Z"},
+             Case{"0 0 * * 0-7", "2026-11-30T00:00:00Z", "2026-12-01T00:00:00Z"},
+             Case{"0 0 * * 7-1", "2026-12-01T00:00:00Z", "2026-12-06T00:00:00Z"},
              Case{"0 0 1 * *", "2026-11-30T00:00:00Z", "2026-12-01T00:00:00Z"},
              Case{"0 0 31 * *", "2026-08-31T00:00:00Z", "2026-10-31T00:00:00Z"},
              Case{"0 0 * feb,Dec *", "2026-11-30T00:00:00Z", "2026-12-01T00:00:00Z"},
@@ -389,6 +393,49 @@ TEST(Timetable, TheTwoNightsInBerlin) {
               "2026-10-25T00:30:00Z 2026-10-26T01:30:00Z");
     EXPECT_EQ(firings(cron("30 * * * *", "W. Europe Standard Time"), "2026-10-25T00:00:00Z", 3),
               "2026-10-25T00:30:00Z 2026-10-25T01:30:00Z 2026-10-25T02:30:00Z");
+}
+
+// The start is written for half past two, which the clock leaves out on that day alone.
+TEST(Timetable, AStartThatTheClockLeavesOutIsKeptOnOtherDays) {
+    const auto from = [](std::string_view frequency) {
+        return firings(R"({"triggerType":"Recurrence","frequency":")" + std::string(frequency) +
+                           R"(","interval":1,"startTime":"2026-03-29T02:30:00",)"
+                           R"("timeZone":"Europe/Berlin"})",
+                       "2026-03-28T12:00:00Z", 2);
+    };
+    EXPECT_EQ(from("Day"), "2026-03-29T01:00:00Z 2026-03-30T00:30:00Z");
+    EXPECT_EQ(from("Week"), "2026-03-29T01:00:00Z 2026-04-05T00:30:00Z");
+    EXPECT_EQ(from("Month"), "2026-03-29T01:00:00Z 2026-04-29T00:30:00Z");
+    EXPECT_EQ(from("Hour"), "2026-03-29T01:00:00Z 2026-03-29T02:00:00Z");
+}
+
+// What a trigger begins with says which of two moments is meant.
+TEST(Timetable, ALocalTimeThatIsShownTwiceSaysWhich) {
+    const Timetable table = *table_of(cron("0 0 * * *", "Europe/Berlin"));
+    for (const auto& [moment, text] : {std::pair{"2026-10-25T00:30:00Z", "2026-10-25T02:30:00"},
+                                       {"2026-10-25T01:30:00Z", "2026-10-25T02:30:00+01:00"},
+                                       {"2026-10-25T02:00:00Z", "2026-10-25T03:00:00"}}) {
+        EXPECT_EQ(table.local_text(at(moment)), text);
+        const Trigger trigger = {.kind = Trigger::Kind::Recurrence,
+                                 .frequency = Frequency::Hour,
+                                 .start_time = text,
+                                 .time_zone = "Europe/Berlin"};
+        EXPECT_EQ(short_text(Timetable::of(trigger, machine_zone, {})->start()), moment);
+    }
+    EXPECT_EQ(
+        table_of(cron("0 0 * * *", "America/St_Johns"))->local_text(at("2026-11-01T04:45:00Z")),
+        "2026-11-01T01:15:00-03:30");
+}
+
+// Who was away over the night in which the clock is put back has every minute counted.
+TEST(Timetable, EachMinuteOfAWeekWithAChangeIsCounted) {
+    for (const auto& [zone, after] : {std::pair{"Europe/Berlin", "2026-10-22T00:00:00Z"},
+                                      {"Europe/Berlin", "2026-03-26T00:00:00Z"}}) {
+        const Timetable table = *table_of(cron("* * * * *", zone));
+        const Instant until = at(after) + std::chrono::days(7);
+        EXPECT_EQ(table.count(at(after), until, 100'000), 7u * 24 * 60) << after;
+        EXPECT_EQ(table.last(at(after), until), until) << after;
+    }
 }
 
 // `last` and `count` say what stepping through says, whatever the trigger.

@@ -9,6 +9,7 @@
 #include "base/task.h"
 #include "catalog/catalog.h"
 #include "control/control.h"
+#include "model/audit_chain.h"
 
 namespace turnout::api::arm {
 
@@ -18,9 +19,10 @@ struct SubmittedJob {
 };
 
 // As the call's principal, who may do that. Nobody has that name, as far as the caller has seen.
-// `more`: properties that the server adds to those of the definition.
+// `more`: properties that the server adds to those of the definition. `act`: what the audit is to
+// say of it where no request does; recorded with the job (`call.recorded`).
 Task<Result<SubmittedJob>> submit_job(Services& services, Call& call, const Workspace& workspace,
                                       const std::string& name, const Json& properties,
-                                      const Json& more);
+                                      const Json& more, const Act* act = nullptr);
 
 }  // namespace turnout::api::arm

@@ -8,6 +8,7 @@
 #include "api/arm/job_submission.h"
 #include "api/arm/job_view.h"
 #include "api/arm/resource.h"
+#include "api/audit/audit.h"
 #include "api/audit/of_call.h"
 #include "api/run_reach.h"
 #include "api/upkeep/removal.h"
@@ -502,7 +503,7 @@ Answer delete_job(Services& services, Call& call) {
 
 Task<Result<SubmittedJob>> submit_job(Services& services, Call& call, const Workspace& workspace,
                                       const std::string& name, const Json& properties,
-                                      const Json& more) {
+                                      const Json& more, const Act* act) {
     TURNOUT_CO_TRY_VOID(co_await check_stored(services, call, workspace.id, 0));
     TURNOUT_CO_TRY(JobSubmission job, resolve_job(services, call, workspace, name, properties));
     for (const auto& [property, text] : more.members()) job.meta.properties.set(property, text);
@@ -525,7 +526,10 @@ Task<Result<SubmittedJob>> submit_job(Services& services, Call& call, const Work
     // else submitted meanwhile under this name is another matter.
     SubmittedJob made;
     made.job = as_submitted(job);
-    record_with_change(services, call, 201);
+    if (act && services.audit)
+        call.recorded.emplace(act->status, services.audit->add_with_change(*act));
+    else
+        record_with_change(services, call, 201);
     TURNOUT_CO_TRY(made.put, co_await asked<Put>([&](auto reply) {
                        services.control.submit(std::move(job), std::move(reply));
                    }));

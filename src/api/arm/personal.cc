@@ -121,7 +121,10 @@ std::optional<std::pair<Operation::Status, std::string>> outcome(const Services&
                                                                  const Compute& compute) {
     const auto view =
         services.control.service(compute.workspace, service_of_instance(compute.name));
-    if (!view) return std::nullopt;
+    if (!view) {
+        if (compute.personal->on) return std::nullopt;
+        return std::pair(Operation::Status::Succeeded, std::string());
+    }
     if (!compute.personal->on) {
         if (view->counts.present == 0 && view->counts.wanted == 0)
             return std::pair(Operation::Status::Succeeded, std::string());
@@ -144,6 +147,15 @@ Result<std::optional<Compute>> row_of(Services& services, const std::string& key
 }
 
 Task<Result<void>> tell_service(Services& services, const Compute& compute) {
+    if (!compute.personal->on) {
+        // What it would be started with may be gone by now: that keeps nobody from stopping it.
+        const Result<Put> put = co_await asked<Put>([&](auto reply) {
+            services.control.want_service(compute.workspace, service_of_instance(compute.name), 0,
+                                          std::move(reply));
+        });
+        if (!put && put.error().code != Code::NotFound) co_return Failure(put.error());
+        co_return Result<void>();
+    }
     TURNOUT_CO_TRY(const auto workspace, services.assets.workspace_by_id(compute.workspace));
     if (!workspace) co_return not_found("its workspace is gone");
     TURNOUT_CO_TRY(const Experiment experiment, co_await services.tracking.ensure_experiment(
@@ -156,6 +168,14 @@ Task<Result<void>> tell_service(Services& services, const Compute& compute) {
     co_return Result<void>();
 }
 
+// Whether that is the same operation of the same instance: somebody may have deleted it, and made
+// another one of that name.
+bool is_same_operation(const std::optional<Compute>& now, const Compute& then) {
+    return now && !now->deleting && now->personal && now->created == then.created &&
+           now->personal->user == then.personal->user &&
+           now->personal->starts == then.personal->starts && now->personal->on == then.personal->on;
+}
+
 // Until what is under way is over, or is another thing.
 Task<void> see_to_it(Services& services, Compute compute) {
     const std::string key = key_of(compute);
@@ -164,10 +184,8 @@ Task<void> see_to_it(Services& services, Compute compute) {
     bool told = false;
     for (;;) {
         const auto now = row_of(services, key);
-        if (now && (!*now || (*now)->deleting || !(*now)->personal)) co_return;
-        if (now &&
-            ((*now)->personal->starts != asked_for.starts || (*now)->personal->on != asked_for.on ||
-             (*now)->personal->last.status != Operation::Status::InProgress))
+        if (now && (!is_same_operation(*now, compute) ||
+                    (*now)->personal->last.status != Operation::Status::InProgress))
             co_return;
         std::optional<std::pair<Operation::Status, std::string>> over;
         if (!told) {
@@ -183,12 +201,13 @@ Task<void> see_to_it(Services& services, Compute compute) {
         if (!over && services.clock.since_boot() - begun > kLongestStart)
             over.emplace(Operation::Status::Failed, "it took longer than 30 minutes");
         if (!over) {
-            co_await services.loop.sleep(kLook);
+            // The longer it takes the less often it is looked at.
+            const Span waited = services.clock.since_boot() - begun;
+            co_await services.loop.sleep(std::clamp<Span>(waited / 20, kLook, kTryAgain));
             continue;
         }
         const auto change = [&](const std::optional<Compute>& row) -> Result<Compute> {
-            if (!row || !row->personal || row->personal->starts != asked_for.starts ||
-                row->personal->on != asked_for.on)
+            if (!is_same_operation(row, compute))
                 return not_found("it is not waited for any more", "compute");
             Compute changed = *row;
             changed.personal->last.status = over->first;
@@ -205,6 +224,65 @@ Task<void> see_to_it(Services& services, Compute compute) {
             co_return;
         co_await services.loop.sleep(kTryAgain);
     }
+}
+
+// ---- its schedules
+
+const std::vector<Json>& schedules_of(const Compute& compute) {
+    return compute.definition.at("properties").at("schedules").at("computeStartStop").items();
+}
+
+std::string place_of_schedule(std::size_t index) {
+    return "properties.properties.schedules.computeStartStop[" + std::to_string(index) + "]";
+}
+
+// When it was said first; of rows of earlier builds when the instance was made.
+Instant said_at(const Compute& compute, std::size_t index) {
+    const std::vector<Instant>& said = compute.personal->said;
+    return index < said.size() ? said[index] : compute.created;
+}
+
+Result<StartStop> read_start_stop(const Services& services, const Json& item,
+                                  const std::string& place, Instant said) {
+    const std::string_view action = item.at("action").as_view();
+    const bool start = equal_ignoring_case(action, "start");
+    if (!start && !equal_ignoring_case(action, "stop"))
+        return invalid("the action is " + turnout::shown(action) + ": expected start or stop",
+                       place + ".action");
+    const bool cron = item.at("cron").is_object();
+    Json trigger_json = item.at(cron ? "cron" : "recurrence");
+    if (!trigger_json.is_object()) return invalid("it has neither 'cron' nor 'recurrence'", place);
+    trigger_json.set("triggerType", cron ? "Cron" : "Recurrence");
+    const auto bad = [&](const Error& why) {
+        return fail(why.code, why.reason, why.message,
+                    place + (cron ? ".cron." : ".recurrence.") + why.subject);
+    };
+    const auto trigger = trigger_of_rest(trigger_json);
+    if (!trigger) return bad(trigger.error());
+    auto when = Timetable::of(*trigger, services.zones, said);
+    if (!when) return bad(when.error());
+    return StartStop{start, std::move(*when)};
+}
+
+// One that was there before stays as it is: it goes on counting from where it began, and is not
+// refused if it has ended meanwhile. What was due before another one was said is not done now.
+Result<void> say_schedules(const Services& services, Compute& compute,
+                           const std::optional<Compute>& before) {
+    const Instant now = services.clock.now();
+    const std::vector<Json>& list = schedules_of(compute);
+    std::vector<Instant> said;
+    bool same = before && schedules_of(*before).size() == list.size();
+    for (std::size_t i = 0; i < list.size(); ++i) {
+        std::optional<Instant> known;
+        for (std::size_t j = 0; before && !known && j < schedules_of(*before).size(); ++j)
+            if (list[i].equal_unordered(schedules_of(*before)[j])) known = said_at(*before, j);
+        same = same && known;
+        said.push_back(known.value_or(now));
+        if (!known) TURNOUT_TRY(read_start_stop(services, list[i], place_of_schedule(i), now));
+    }
+    compute.personal->said = std::move(said);
+    if (!same) compute.personal->fired = now;
+    return {};
 }
 
 Result<std::string> assigned_user(Services& services, const Call& call, const Workspace& workspace,
@@ -297,46 +375,31 @@ Result<Compute> read_personal(Services& services, const Call& call, const Worksp
                            "properties.properties.idleTimeBeforeShutdown");
         instance.idle_before_shutdown = *span;
     }
-    // What was due before it was said is not done now.
-    instance.fired = services.clock.now();
     compute.personal = std::move(instance);
-    TURNOUT_TRY(start_stops_of(services, compute));
+    TURNOUT_TRY(say_schedules(services, compute, before));
     return compute;
 }
 
-Result<std::vector<StartStop>> start_stops_of(const Services& services, const Compute& compute) {
+std::vector<StartStop> start_stops_of(const Services& services, const Compute& compute) {
     std::vector<StartStop> all;
-    const Json& list = compute.definition.at("properties").at("schedules").at("computeStartStop");
-    for (std::size_t i = 0; i < list.items().size(); ++i) {
-        const Json& item = list.items()[i];
-        const std::string place =
-            "properties.properties.schedules.computeStartStop[" + std::to_string(i) + "]";
-        const std::string_view action = item.at("action").as_view();
-        const bool start = equal_ignoring_case(action, "start");
-        if (!start && !equal_ignoring_case(action, "stop"))
-            return invalid("the action is " + turnout::shown(action) + ": expected start or stop",
-                           place + ".action");
-        const bool cron = item.at("cron").is_object();
-        Json said = item.at(cron ? "cron" : "recurrence");
-        if (!said.is_object()) return invalid("it has neither 'cron' nor 'recurrence'", place);
-        said.set("triggerType", cron ? "Cron" : "Recurrence");
-        const auto bad = [&](const Error& why) {
-            return fail(why.code, why.reason, why.message,
-                        place + (cron ? ".cron." : ".recurrence.") + why.subject);
-        };
-        const auto trigger = trigger_of_rest(said);
-        if (!trigger) return bad(trigger.error());
-        auto when = Timetable::of(*trigger, services.zones, compute.personal->fired);
-        if (!when) return bad(when.error());
-        if (!equal_ignoring_case(item.at("status").as_view(), "Disabled"))
-            all.push_back({start, std::move(*when)});
-    }
+    const std::vector<Json>& list = schedules_of(compute);
+    for (std::size_t i = 0; i < list.size(); ++i)
+        if (auto one =
+                read_start_stop(services, list[i], place_of_schedule(i), said_at(compute, i));
+            one && !equal_ignoring_case(list[i].at("status").as_view(), "Disabled"))
+            all.push_back(std::move(*one));
     return all;
 }
 
 void look_at_personal(Services& services, const Compute& compute) {
     if (!compute.personal || compute.personal->last.status != Operation::Status::InProgress) return;
-    start(see_to_it(services, compute), [] {});
+    // Whoever asks again for what is under way begins nothing.
+    const std::string operation = key_of(compute) + " " + std::to_string(compute.created.micros) +
+                                  " " + std::to_string(compute.personal->starts) +
+                                  (compute.personal->on ? " on" : " off");
+    if (!services.watched_instances.insert(operation).second) return;
+    start(see_to_it(services, compute),
+          [&services, operation] { services.watched_instances.erase(operation); });
 }
 
 Result<Compute> with_power(const Services& services, const Compute& compute, std::string_view verb,
@@ -350,11 +413,13 @@ Result<Compute> with_power(const Services& services, const Compute& compute, std
     Compute changed = compute;
     PersonalInstance& instance = *changed.personal;
     if (verb == "stop") {
-        if (!was.on) return compute;
+        if (!was.on && was.last.status != Operation::Status::Failed) return compute;
         instance.on = false;
         instance.last.name = Operation::Name::Stop;
     } else {
-        if (verb == "start" && was.on && was.last.status != Operation::Status::Failed)
+        // It may have become ready after it was given up: what runs there is let be.
+        if (verb == "start" && was.on &&
+            (was.last.status != Operation::Status::Failed || is_ready(state)))
             return compute;
         if (verb == "restart" && !was.on)
             return refuse("is " + std::string(state) + ": start it first");
@@ -384,6 +449,10 @@ std::string_view state_of_personal(const Services& services, const Compute& comp
         return instance.made ? "Unusable" : "CreateFailed";
     if (!instance.made) return "Creating";
     return instance.last.name == Operation::Name::Restart ? "Restarting" : "Starting";
+}
+
+bool is_ready(std::string_view state) {
+    return state == "Running" || state == "JobRunning";
 }
 
 Json personal_properties(const Services& services, const Call& call, const Compute& compute) {
@@ -416,10 +485,11 @@ Json personal_properties(const Services& services, const Call& call, const Compu
                                              {"operationTime", to_iso8601(instance.last.at)},
                                              {"operationStatus", name_of(instance.last.status)},
                                              {"operationTrigger", instance.last.trigger}}));
-    if (const auto all = start_stops_of(services, compute); all && !all->empty()) {
+    {
+        const std::vector<StartStop> all = start_stops_of(services, compute);
         const StartStop* first = nullptr;
         Instant at{};
-        for (const StartStop& one : *all)
+        for (const StartStop& one : all)
             if (const auto next = one.when.next(services.clock.now());
                 next && (!first || *next < at)) {
                 first = &one;

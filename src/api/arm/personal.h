@@ -32,11 +32,14 @@ struct StartStop {
     bool start = false;
     Timetable when;
 };
-// Those that are enabled, of its definition. InvalidArgument names the place.
-Result<std::vector<StartStop>> start_stops_of(const Services& services, const Compute& compute);
+// Those that are enabled, of its definition; without those that can't be read now, such as one
+// whose zone's rules are gone.
+std::vector<StartStop> start_stops_of(const Services& services, const Compute& compute);
 
 // "Running", "Stopped", …: Azure's words.
 std::string_view state_of_personal(const Services& services, const Compute& compute);
+// Whether that is one in which its notebook server answers.
+bool is_ready(std::string_view state);
 // "properties.properties" of its resource.
 Json personal_properties(const Services& services, const Call& call, const Compute& compute);
 // What a client may say again: the body of a PUT.

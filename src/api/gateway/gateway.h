@@ -11,6 +11,7 @@
 #include "base/task.h"
 #include "base/time.h"
 #include "io/http.h"
+#include "io/loop.h"
 
 namespace turnout::api {
 
@@ -21,7 +22,11 @@ struct Forward {
     http::Headers add;    // set on the request in place of what the client said
     Span timeout = 100s;  // until the answer begins, and between two pieces of it
     std::size_t most_body = std::size_t{4} << 30;  // of the request; more is ResourceExhausted
+<<<<<<< HEAD
     bool once = false;                             // it is never sent again (http::ClientRequest)
+=======
+    Stop* stop = nullptr;  // the client has left: the answer is not waited for (Canceled)
+>>>>>>> mends
 };
 
 class Gateway {
@@ -36,8 +41,10 @@ public:
     Task<Result<http::Response>> forward(Forward forward, const http::Request& request,
                                          http::BodyReader& body);
 
-    // What the server itself wants to know of a replica: a GET that is answered with JSON and 200.
-    Task<Result<Json>> get(ReplicaAddress from, std::string target, http::Headers headers);
+    // What the server itself wants to know of a replica: a GET that is answered with JSON and 200,
+    // whole within some seconds.
+    Task<Result<Json>> get(const Clock& clock, ReplicaAddress from, std::string target,
+                           http::Headers headers);
 
 private:
     std::unique_ptr<http::Client> client_;

@@ -1,7 +1,10 @@
 #include "api/instances/front.h"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
+#include "access/actions.h"
 #include "api/browser.h"
 #include "api/gateway/gateway.h"
 #include "base/hash.h"
@@ -84,10 +87,12 @@ http::Response page(int status, std::string_view title, std::string_view text, b
     response.headers.set("Cache-Control", "no-store");
     response.headers.set("Content-Security-Policy",
                          "default-src 'none'; style-src 'unsafe-inline'; sandbox");
+    // Not in the page: what is in a sandbox does not go elsewhere by its own wish.
+    if (again) response.headers.set("Refresh", "2");
     response.body =
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">" +
-        std::string(again ? "<meta http-equiv=\"refresh\" content=\"2\">" : "") +
-        "<meta name=\"viewport\" content=\"width=device-width\"><title>" + xml_escape(title) +
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">"
+        "<meta name=\"viewport\" content=\"width=device-width\"><title>" +
+        xml_escape(title) +
         "</title><body style=\"font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:15vh "
         "auto;padding:0 1rem;color-scheme:light dark\"><h1 style=\"font-size:1.4rem\">" +
         xml_escape(title) + "</h1><p>" + xml_escape(text) + "</p>";
@@ -102,6 +107,37 @@ Result<std::optional<Compute>> instance_at(const Services& services, const Place
     Compute compute = TURNOUT_TRY(compute_from_json(document));
     if (!compute.personal || compute.deleting) return std::nullopt;
     return compute;
+}
+
+// Whether it is there is nobody's business but its owner's, who still has to be let into the
+// workspace.
+bool is_own(const Services& services, const std::optional<Compute>& compute, const Principal& who,
+            const Place& place) {
+    return compute && who.kind == Principal::Kind::User && who.job.empty() && !who.read_only &&
+           who.name == compute->personal->user &&
+           (who.workspace.empty() || who.workspace == place.workspace) &&
+           services.authority.may(who, access::action::kReadComputes,
+                                  {place.workspace, to_lower(place.compute)});
+}
+
+// What was admitted, asked again: what just cannot be known changes nothing.
+bool still_admitted(const Services& services, const Place& place, const Secret& token,
+                    const Secret& cookie, const std::string& origin,
+                    const agent_protocol::AttemptId& replica) {
+    const auto unknown = [](const Error& error) {
+        return error.code != Code::Unauthenticated && error.code != Code::PermissionDenied &&
+               error.code != Code::NotFound;
+    };
+    const auto who = token.empty() ? services.authority.check_session(cookie.reveal(), origin)
+                                   : services.authority.check(token.reveal());
+    if (!who) return unknown(who.error());
+    const auto compute = instance_at(services, place);
+    if (!compute) return unknown(compute.error());
+    if (!is_own(services, *compute, *who, place)) return false;
+    const auto view = services.control.service(place.workspace, service_of_instance(place.compute));
+    return view && std::ranges::any_of(view->replicas, [&](const auto& one) {
+               return one.job == replica.job && one.attempt == replica.attempt;
+           });
 }
 
 // Who asks: a user's own token, or the session of a browser that is logged in at the studio.
@@ -159,11 +195,7 @@ Task<Result<http::Response>> Front::answer(Call& call) {
     call.principal = *who;
     TURNOUT_CO_TRY_VOID(spend(services_, call, *who));
     TURNOUT_CO_TRY(const auto compute, instance_at(services_, *place));
-    // Whether it is there is nobody's business but its owner's.
-    const bool own = compute && who->kind == Principal::Kind::User && who->job.empty() &&
-                     !who->read_only && who->name == compute->personal->user &&
-                     (who->workspace.empty() || who->workspace == place->workspace);
-    if (!own)
+    if (!is_own(services_, compute, *who, *place))
         co_return fail(Code::PermissionDenied, "AuthorizationFailed",
                        "there is no compute instance '" + place->compute +
                            "' that is assigned to you: only its own user reaches one");
@@ -193,15 +225,74 @@ Task<Result<http::Response>> Front::answer(Call& call) {
     forward.target = call.request.target;
     forward.client = {call.origin, true};
     forward.timeout = kSilence;
+    forward.stop = call.request.stop;
+    const agent_protocol::AttemptId replica = forward.to.attempt;
     forward.add.set("Authorization",
                     "token " + service_key(services_.authority, forward.to.attempt).reveal());
     auto response =
         co_await services_.gateway->forward(std::move(forward), call.request, call.body);
+    if (response && response->upgraded)
+        watch(*response, [&services = services_, place = *place,
+                          token = Secret(std::string(bearer_of(call.request))),
+                          cookie = Secret(session_cookie_of(call.request)),
+                          origin = studio_origin(services_.info, call.origin), replica] {
+            return still_admitted(services, place, token, cookie, origin, replica);
+        });
     if (response || response.error().code == Code::ResourceExhausted) co_return response;
     if (wants_page(call.request))
         co_return page(503, text_of(place->compute),
                        "It cannot be reached just now: " + response.error().message + ".", true);
     co_return fail(Code::Unavailable, "NotReached", response.error().message);
+}
+
+class Front::WatchedStream final : public http::Stream {
+public:
+    WatchedStream(const std::shared_ptr<Ways>& ways, std::function<bool()> still,
+                  std::shared_ptr<http::Stream> client)
+        : ways_(ways),
+          client_(std::move(client)),
+          way_(ways->open.insert(ways->open.end(), Way{std::move(still), client_})) {}
+    ~WatchedStream() override {
+        if (const auto ways = ways_.lock()) ways->open.erase(way_);
+    }
+    Task<Result<std::string>> read() override { return client_->read(); }
+    Task<Result<void>> write(std::string bytes) override {
+        return client_->write(std::move(bytes));
+    }
+    void close() override { client_->close(); }
+
+private:
+    std::weak_ptr<Ways> ways_;
+    std::shared_ptr<http::Stream> client_;
+    std::list<Way>::iterator way_;
+};
+
+void Front::watch(http::Response& response, std::function<bool()> still) {
+    response.upgraded =
+        [this, alive = std::weak_ptr<Ways>(ways_), still = std::move(still),
+         then = std::move(response.upgraded)](std::unique_ptr<http::Stream> client) -> Task<void> {
+        if (const auto ways = alive.lock()) {
+            client = std::make_unique<WatchedStream>(ways, still, std::move(client));
+            look_later();
+        }
+        return then(std::move(client));
+    };
+}
+
+void Front::look_later() {
+    if (std::exchange(ways_->looking, true)) return;
+    services_.loop.after(kOpenIsAskedAgain, [this, alive = std::weak_ptr<Ways>(ways_)] {
+        if (!alive.expired()) look();
+    });
+}
+
+void Front::look() {
+    ways_->looking = false;
+    std::vector<std::shared_ptr<http::Stream>> over;  // closing one may end it
+    for (const Way& way : ways_->open)
+        if (!way.still()) over.push_back(way.client);
+    for (const auto& stream : over) stream->close();
+    if (!ways_->open.empty()) look_later();
 }
 
 Task<http::Response> Front::handle(const http::Request& request, http::BodyReader& body) {

@@ -5,11 +5,15 @@
 //     https://HOST:PORT/instances/{workspace id}/{compute}/…
 #pragma once
 
+#include <functional>
+#include <list>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "api/api.h"
 #include "base/task.h"
+#include "base/time.h"
 #include "io/http.h"
 #include "protocol/agent_protocol.h"
 
@@ -23,6 +27,10 @@ std::string programs_origin(const ServerInfo& info, const Call& call);
 // What opens a service's replica for this server: made of the attempt, known to it and to its task.
 Secret service_key(const Authority& authority, const agent_protocol::AttemptId& attempt);
 
+// A WebSocket stays open for hours after it was admitted. So often it is asked again whether
+// whoever opened it still may, and whether what it leads to is there; if not it is closed.
+inline constexpr Span kOpenIsAskedAgain = 20s;
+
 class Front {
 public:
     explicit Front(Services& services) : services_(services) {}
@@ -32,9 +40,27 @@ public:
     // it here.
     void add_to(Router& router);
 
+    std::size_t open_ways() const { return ways_->open.size(); }
+
 private:
+    struct Way {
+        std::function<bool()> still;  // it may stay
+        std::shared_ptr<http::Stream> client;
+    };
+    struct Ways {
+        std::list<Way> open;
+        bool looking = false;
+    };
+    class WatchedStream;
+
     Task<Result<http::Response>> answer(Call& call);
+    // The same answer, whose stream is looked at again and again once it has one.
+    void watch(http::Response& response, std::function<bool()> still);
+    void look_later();
+    void look();
+
     Services& services_;
+    std::shared_ptr<Ways> ways_ = std::make_shared<Ways>();
 };
 
 }  // namespace turnout::api

@@ -2,64 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include "api/instances/keeper.h"
-#include "api/test_world.h"
+#include "api/instances/test_door.h"
 
 namespace turnout::api {
 namespace {
-
-class InstanceDoor : public ::testing::Test {
-protected:
-    InstanceDoor() {
-        world.services.info.programs_tls_port = "9443";
-        world.services.info.programs_plain_port = "9080";
-        Json properties = Json::object({{"vmSize", "STANDARD_DS3_v2"}});
-        const Reply made = put("ci", std::move(properties));
-        EXPECT_EQ(made.status, 201) << made.text;
-        path = path_of_instance(world.workspace.id, "ci");
-        NewApiKey wanted;
-        wanted.user = "admin";
-        wanted.origin = "https://localhost:8443";
-        cookie = "__Host-turnout-session=" +
-                 world.wait(world.authority->create_session(wanted))->secret.reveal();
-    }
-    ~InstanceDoor() override {  // what sees to it ends with it
-        EXPECT_EQ(world.send("DELETE", "/computes/ci?underlyingResourceAction=Delete").status, 202);
-        for (int i = 0; i < 100; ++i) world.loop.pass(50ms);
-    }
-    Reply put(const std::string& name, Json properties) {
-        return world.send(
-            "PUT", "/computes/" + name,
-            Json::object({{"location", "westus"},
-                          {"properties", Json::object({{"computeType", "ComputeInstance"},
-                                                       {"properties", std::move(properties)}})}}));
-    }
-    using Headers = std::vector<std::pair<std::string, std::string>>;
-    Reply ask(const std::string& target, Headers headers, std::string method = "GET") {
-        http::Request request;
-        TextBody body("");
-        request.method = std::move(method);
-        request.target = request.path = target;
-        request.peer = {
-            .carrier = http::Carrier::Tls, .loopback = true, .address = "127.0.0.1:5000"};
-        request.headers.set("Host", "localhost:9443");
-        for (auto& [name, value] : headers) request.headers.set(name, value);
-        const http::Response response = world.wait(front.handle(request, body));
-        Reply reply;
-        reply.status = response.status;
-        reply.headers = response.headers;
-        reply.text = response.body;
-        if (auto parsed = parse_json(response.body)) reply.json = std::move(*parsed);
-        return reply;
-    }
-    std::string bearer(const std::string& user) {
-        return "Bearer " + world.token({Principal::Kind::User, user, "", "", 0});
-    }
-
-    World world;
-    Front front{world.services};
-    std::string path, cookie;
-};
 
 TEST_F(InstanceDoor, ABrowserThatIsNotLoggedInIsSentToTheStudio) {
     EXPECT_EQ(ask(path + "lab", {}).status, 401);
@@ -76,6 +22,9 @@ TEST_F(InstanceDoor, TheSessionOfTheStudioOpensIt) {
     const Reply waits = ask(path + "lab", {{"Accept", "text/html"}, {"Cookie", cookie}});
     EXPECT_EQ(waits.status, 503);
     EXPECT_NE(waits.text.find("not ready yet"), std::string::npos) << waits.text;
+    // By a header: a page in a sandbox may not ask again by itself.
+    EXPECT_EQ(waits.headers.get("Refresh"), "2");
+    EXPECT_EQ(waits.text.find("http-equiv"), std::string::npos);
     EXPECT_EQ(ask(path.substr(0, path.size() - 1), {{"Cookie", cookie}}).headers.get("location"),
               path);
     EXPECT_EQ(ask(path + "api", {{"Authorization", bearer("admin")}}).status, 503);
@@ -119,6 +68,97 @@ TEST_F(InstanceDoor, OnlyItsOwnUserIsAdmitted) {
     EXPECT_EQ(ask(path + "api", {{"Authorization", "Bearer " + world.token(run)}}).status, 403);
 }
 
+TEST_F(InstanceDoor, WhoAsksTooFastIsTold) {
+    add_scientist("ann");
+    access::Guard guard({.requests_a_second = 0.001, .burst = 0});
+    world.services.guard = &guard;
+    const Reply refused = ask(path + "api", {{"Authorization", bearer("ann")}});
+    world.services.guard = nullptr;
+    EXPECT_EQ(refused.status, 429) << refused.text;
+    EXPECT_FALSE(refused.headers.get("Retry-After").empty());
+}
+
+TEST_F(InstanceDoor, WhoHasNoRoleThereAnyMoreIsNotAdmitted) {
+    add_scientist("ann");
+    ASSERT_EQ(put_for("ann", "hers").status, 201);
+    const std::string hers = path_of_instance(world.workspace.id, "hers") + "api";
+    EXPECT_EQ(ask(hers, {{"Authorization", bearer("ann")}}).status, 503);
+    const auto assigned = *world.authority->people().assignments();
+    for (const auto& one : assigned)
+        if (one.user == "ann") {
+            ASSERT_TRUE(world.wait(world.authority->people().remove_assignment(one.id)));
+        }
+    EXPECT_EQ(ask(hers, {{"Authorization", bearer("ann")}}).status, 403);
+}
+
+// A shell is a WebSocket: it stays open as long as whoever opened it may, and not longer.
+TEST_F(InstanceDoor, WhoLosesTheirAccessLosesWhatIsOpen) {
+    add_scientist("ann");
+    ASSERT_EQ(put_for("ann", "hers").status, 201);
+    becomes_ready("hers");
+    bool closed = false;
+    open("ann", &closed);
+    pass(2 * kOpenIsAskedAgain + 1s);
+    EXPECT_FALSE(closed);
+    EXPECT_EQ(front.open_ways(), 1u);
+    ASSERT_TRUE(world.wait(world.authority->people().set_disabled("ann", true)));
+    pass(kOpenIsAskedAgain);
+    EXPECT_TRUE(closed);
+    EXPECT_TRUE(program->closed);
+    EXPECT_EQ(front.open_ways(), 0u);
+}
+
+TEST_F(InstanceDoor, WhatLeadsNowhereAnyMoreIsClosed) {
+    add_scientist("ann");
+    ASSERT_EQ(put_for("ann", "hers").status, 201);
+    becomes_ready("hers");
+    bool closed = false;
+    open("ann", &closed);
+    ASSERT_EQ(send_as("ann", "POST", "/computes/hers/stop").status, 202);
+    pass(1s);
+    replica_ends("hers");
+    pass(kOpenIsAskedAgain);
+    EXPECT_TRUE(closed);
+    EXPECT_EQ(front.open_ways(), 0u);
+    EXPECT_EQ(state("hers"), "Stopped");
+}
+
+// The program need not answer somebody who has left.
+TEST_F(InstanceDoor, AProgramIsToldThatItsClientLeft) {
+    becomes_ready("ci");
+    EXPECT_EQ(ask(path + "api", {{"Cookie", cookie}}).status, 200);
+    EXPECT_EQ(program->stop, &client_left);
+}
+
+// As on Azure: not whoever may change computes alone, but whose it is.
+TEST_F(InstanceDoor, ItsUserTurnsItOnAndOff) {
+    add_scientist("ann");
+    add_scientist("bob");
+    ASSERT_EQ(put_for("ann", "hers").status, 201);
+    becomes_ready("hers");
+    for (const char* verb : {"stop", "start", "restart"}) {
+        const std::string power = std::string("/computes/hers/") + verb;
+        EXPECT_EQ(send_as("bob", "POST", power).status, 403) << verb;
+        const Reply hers = send_as("ann", "POST", power);
+        EXPECT_EQ(hers.status, 202) << hers.text;
+        EXPECT_EQ(send_as("ann", "POST", std::string("/computes/ci/") + verb).status, 403);
+        EXPECT_EQ(send_as("ann", "POST", std::string("/computes/nope/") + verb).status, 403);
+        pass(1s);
+    }
+    EXPECT_EQ(send_as("ann", "DELETE", "/computes/hers?underlyingResourceAction=Delete").status,
+              403);
+    EXPECT_EQ(send_as("ann", "PUT", "/computes/hers").status, 403);
+    const std::string reads = world.token({.kind = Principal::Kind::User,
+                                           .name = "ann",
+                                           .workspace = {},
+                                           .job = {},
+                                           .read_only = true});
+    EXPECT_EQ(world.send_raw("POST", world.arm_path("/computes/hers/stop"), "", reads).status, 403);
+    // It is told as what it is, whoever does it.
+    const Reply audit = world.send_raw("GET", "/turnout/audit", "", world.user);
+    EXPECT_NE(audit.text.find("/computes/hers/restart"), std::string::npos) << audit.text;
+}
+
 TEST_F(InstanceDoor, APathThatNamesNoneIsNotFound) {
     for (const char* bad : {"/", "/instances", "/instances/", "/instances/x", "/instances//ci/",
                             "/instances/../x/", "/instances/%2e%2e/ci/", "/studio/instances/x/y"})
@@ -146,24 +186,6 @@ TEST_F(InstanceDoor, ItsSchedulesAreReadWhenTheyAreSaid) {
     const Reply bad = put("ci", cron("0 25 * * *"));
     EXPECT_EQ(bad.status, 400);
     EXPECT_NE(bad.text.find("computeStartStop[0].cron"), std::string::npos) << bad.text;
-}
-
-TEST(InstanceKeeper, AKernelThatComputesIsNotIdle) {
-    const Instant now = *parse_iso8601("2026-11-30T12:00:00Z");
-    const auto parse = [](const char* text) { return *parse_json(text); };
-    const Json none = Json::array();
-    EXPECT_EQ(last_activity(none, none, now), std::nullopt);
-    const Json idle = parse(
-        R"([{"last_activity":"2026-11-30T10:00:00.5Z","execution_state":"idle"},
-            {"last_activity":"2026-11-30T11:00:00Z","execution_state":"idle"}])");
-    EXPECT_EQ(last_activity(idle, none, now), *parse_iso8601("2026-11-30T11:00:00Z"));
-    EXPECT_EQ(
-        last_activity(idle, parse(R"([{"name":"1","last_activity":"2026-11-30T11:30:00Z"}])"), now),
-        *parse_iso8601("2026-11-30T11:30:00Z"));
-    EXPECT_EQ(last_activity(
-                  parse(R"([{"last_activity":"2026-11-30T10:00:00Z","execution_state":"busy"}])"),
-                  none, now),
-              now);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "api/arm/personal.h"
@@ -34,9 +35,9 @@ std::optional<Ready> ready_replica(const Services& services, const Compute& comp
     return std::nullopt;
 }
 
-// Whether its node was given a job beside the notebook server. One that still waits is none.
+// Beside the notebook server, running or waiting.
 bool has_jobs(const Services& services, const Compute& compute) {
-    return arm::state_of_personal(services, compute) == "JobRunning";
+    return services.control.jobs_of(compute.workspace, compute.name) > 0;
 }
 
 Task<Result<std::optional<Instant>>> ask_activity(Services& services, const Compute& compute) {
@@ -47,17 +48,22 @@ Task<Result<std::optional<Instant>>> ask_activity(Services& services, const Comp
                 "token " + service_key(services.authority, ready->at.attempt).reveal());
     // What the server asks is no activity.
     constexpr const char* quietly = "?no_track_activity=1";
-    TURNOUT_CO_TRY(
-        const Json kernels,
-        co_await services.gateway->get(ready->at, ready->path + "api/kernels" + quietly, headers));
-    TURNOUT_CO_TRY(const Json terminals,
-                   co_await services.gateway->get(
-                       ready->at, ready->path + "api/terminals" + quietly, headers));
+    TURNOUT_CO_TRY(const Json kernels,
+                   co_await services.gateway->get(services.clock, ready->at,
+                                                  ready->path + "api/kernels" + quietly, headers));
+    TURNOUT_CO_TRY(const Json terminals, co_await services.gateway->get(
+                                             services.clock, ready->at,
+                                             ready->path + "api/terminals" + quietly, headers));
     co_return last_activity(kernels, terminals, services.clock.now());
 }
 
-// When the instance with that key was last seen with a job.
-using Busy = std::map<std::string, Instant>;
+// What is not stored.
+struct Kept {
+    Instant began;  // what happened before nobody knows
+    // When the instance with that key was last seen with a job.
+    std::map<std::string, Instant> busy;
+    std::set<std::string> asked;  // just now
+};
 
 // Turns it on or off if it is still as it was looked at, and sees to what follows.
 Task<Result<void>> turn(Services& services, Compute compute, std::string_view verb,
@@ -82,20 +88,20 @@ Task<Result<void>> turn(Services& services, Compute compute, std::string_view ve
 }
 
 Task<Result<void>> look_whether_idle(Services& services, Compute compute,
-                                     std::shared_ptr<Busy> busy) {
+                                     std::shared_ptr<Kept> kept) {
     const PersonalInstance instance = *compute.personal;
     const std::string key = compute.workspace + "/" + compute.name;
     if (has_jobs(services, compute)) {
-        (*busy)[key] = services.clock.now();
+        kept->busy[key] = services.clock.now();
         co_return Result<void>();
     }
     TURNOUT_CO_TRY(const std::optional<Instant> active, co_await ask_activity(services, compute));
-    Instant since = std::max(active.value_or(instance.last.at), instance.last.at);
-    if (const auto worked = busy->find(key); worked != busy->end())
+    Instant since = std::max({active.value_or(instance.last.at), instance.last.at, kept->began});
+    if (const auto worked = kept->busy.find(key); worked != kept->busy.end())
         since = std::max(since, worked->second);
     const bool idle = services.clock.now() - since >= instance.idle_before_shutdown;
     if (!idle || has_jobs(services, compute)) co_return Result<void>();
-    busy->erase(key);
+    kept->busy.erase(key);
     co_return co_await turn(services, std::move(compute), "stop", "IdleShutdown", instance.fired);
 }
 
@@ -104,11 +110,9 @@ Task<Result<void>> look_whether_idle(Services& services, Compute compute,
 Task<std::optional<Instant>> follow_schedules(Services& services, Compute compute) {
     const Instant now = services.clock.now();
     std::optional<Instant> next;
-    const auto all = arm::start_stops_of(services, compute);
-    if (!all) co_return next;
     std::optional<Instant> due;
     bool start = false;
-    for (const arm::StartStop& one : *all) {
+    for (const arm::StartStop& one : arm::start_stops_of(services, compute)) {
         if (const auto last = one.when.last(compute.personal->fired, now);
             last && (!due || *last >= *due)) {
             due = last;
@@ -123,7 +127,25 @@ Task<std::optional<Instant>> follow_schedules(Services& services, Compute comput
     co_return next;
 }
 
-Task<void> keep(Services& services, std::shared_ptr<Busy> busy) {
+// It became ready after it was given up.
+Task<Result<void>> come_back(Services& services, Compute compute) {
+    const Control::ComputeChange change =
+        [&](const std::optional<Compute>& now) -> Result<Compute> {
+        if (!now || !now->personal || *now->personal != *compute.personal)
+            return not_found("it is another one by now", "compute");
+        Compute changed = *now;
+        changed.personal->last.status = PersonalInstance::Operation::Status::Succeeded;
+        changed.personal->last.why.clear();
+        changed.personal->made = true;
+        return changed;
+    };
+    TURNOUT_CO_TRY_VOID(co_await arm::asked<Put>([&](auto reply) {
+        services.control.change_compute(compute.workspace, compute.name, change, std::move(reply));
+    }));
+    co_return Result<void>();
+}
+
+Task<void> keep(Services& services, std::shared_ptr<Kept> kept) {
     std::vector<Compute> all;
     (void)each_row(services.store, Table::Compute, with_prefix(""),
                    [&](const Record& record) -> Result<void> {
@@ -133,14 +155,26 @@ Task<void> keep(Services& services, std::shared_ptr<Busy> busy) {
                        return {};
                    });
     Span pause = kEvery;
-    for (Compute& compute : all) {
+    std::optional<Instant> first;
+    for (const Compute& compute : all) {
+        if (compute.personal->on &&
+            compute.personal->last.status == PersonalInstance::Operation::Status::Failed &&
+            arm::is_ready(arm::state_of_personal(services, compute)))
+            (void)co_await come_back(services, compute);
         const auto next = co_await follow_schedules(services, compute);
-        if (next) pause = std::min(pause, std::max(Span(1ms), *next - services.clock.now()));
-        // One that cannot be asked is not known to be idle.
-        if (compute.personal->on && compute.personal->idle_before_shutdown != Span{})
-            (void)co_await look_whether_idle(services, std::move(compute), busy);
+        if (next && (!first || *next < *first)) first = next;
     }
-    services.loop.after(pause, [&services, busy] { start(keep(services, busy), [] {}); });
+    // Each by itself: a program that takes its time keeps nobody else waiting. One that cannot be
+    // asked is not known to be idle.
+    for (const Compute& compute : all) {
+        if (!compute.personal->on || compute.personal->idle_before_shutdown == Span{}) continue;
+        const std::string key = compute.workspace + "/" + compute.name;
+        if (kept->asked.insert(key).second)
+            start(look_whether_idle(services, compute, kept),
+                  [kept, key](const Result<void>&) { kept->asked.erase(key); });
+    }
+    if (first) pause = std::min(pause, std::max(Span(1ms), *first - services.clock.now()));
+    services.loop.after(pause, [&services, kept] { start(keep(services, kept), [] {}); });
 }
 
 }  // namespace
@@ -158,8 +192,9 @@ std::optional<Instant> last_activity(const Json& kernels, const Json& terminals,
 }
 
 void keep_instances(Services& services) {
-    services.loop.after(kFirst,
-                        [&services] { start(keep(services, std::make_shared<Busy>()), [] {}); });
+    const auto kept = std::make_shared<Kept>();
+    kept->began = services.clock.now();
+    services.loop.after(kFirst, [&services, kept] { start(keep(services, kept), [] {}); });
 }
 
 }  // namespace turnout::api

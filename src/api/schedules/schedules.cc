@@ -332,7 +332,7 @@ Task<Result<bool>> Schedules::put(Call& call, const Workspace& workspace, std::s
     if (!before || !same_trigger)
         schedule.state.settled = settled_at_beginning(said, now);
     else if (schedule.state.enabled && !was_enabled)
-        schedule.state.settled = std::max(schedule.state.settled, now);
+        schedule.state.settled = now;  // whatever a clock that was wrong has settled
 
     // ---- what is kept of what was said
     Json kept = Json::object();
@@ -393,7 +393,7 @@ Task<Result<std::string>> Schedules::trigger(Call& call, const Workspace& worksp
 
 Task<Result<Firing>> Schedules::fire(const std::string& wsid, const Schedule& schedule, Instant due,
                                      std::string by) {
-    const std::string job = job_of_firing(schedule.name, due);
+    const std::string job = job_of_firing(schedule.name, due, by.empty() ? Asked::No : Asked::Yes);
     Firing firing;
     firing.due = due;
     firing.at = services_.clock.now();
@@ -433,24 +433,29 @@ Task<Result<Firing>> Schedules::fire(const std::string& wsid, const Schedule& sc
     Json more = Json::object();
     more.set("turnout.schedule", schedule.name);
     more.set("turnout.schedule_time", to_iso8601(due).substr(0, 19) + "Z");
-    const auto made = co_await arm::submit_job(services_, call, *workspace, job, definition, more);
-    if (!made && worth_another_try(made.error())) co_return Failure(made.error());
-    if (services_.audit) {
-        Act act;
-        act.at = services_.clock.now();
-        act.user = schedule.state.owner;
-        act.via = "schedule " + schedule.name;
-        act.from = "server";
-        act.action = access::action::kWriteJobs;
-        act.method = own.request.method;
-        act.path = own.request.path;
-        act.status = made ? 201 : http_status(made.error().code);
-        const auto recorded = co_await services_.audit->add(std::move(act));
-        // The job is there; the record follows as soon as the disk takes it.
-        if (!recorded && !made) co_return Failure(recorded.error());
+    Act act;
+    act.at = services_.clock.now();
+    act.user = schedule.state.owner;
+    act.via = "schedule " + schedule.name;
+    act.from = "server";
+    act.action = access::action::kWriteJobs;
+    act.method = own.request.method;
+    act.path = own.request.path;
+    act.status = 201;
+    const auto made =
+        co_await arm::submit_job(services_, call, *workspace, job, definition, more, &act);
+    if (made) {
+        // The job is there; where the record is not yet, it follows as soon as the disk takes it.
+        if (call.recorded) (void)co_await call.recorded->second;
+        co_return firing;
     }
-    if (!made) co_return refuse(made.error().message);
-    co_return firing;
+    const bool later = worth_another_try(made.error());
+    if (services_.audit && (!later || call.recorded)) {
+        act.status = http_status(made.error().code);
+        TURNOUT_CO_TRY_VOID(co_await services_.audit->add(std::move(act)));
+    }
+    if (later) co_return Failure(made.error());
+    co_return refuse(made.error().message);
 }
 
 Task<Result<void>> Schedules::run_due(Key key) {
@@ -464,26 +469,37 @@ Task<Result<void>> Schedules::run_due(Key key) {
     }
     TURNOUT_CO_TRY(const Timetable table, timetable_of(*schedule));
     const ScheduleState before = schedule->state;
-    // A job that was submitted by a server which then ended was not missed.
-    if (const auto first = table.next(schedule->state.settled);
-        schedule->state.enabled && first && *first <= services_.clock.now()) {
+    // A job that was submitted by a server which then ended was not missed; nor were several, where
+    // more than one server ended so.
+    while (schedule->state.enabled) {
+        const auto first = table.next(schedule->state.settled);
+        if (!first || *first > services_.clock.now()) break;
         const std::string job = job_of_firing(schedule->name, *first);
         TURNOUT_CO_TRY(const auto known, read_job(services_.store, key.first, job));
-        if (known &&
-            known->record.meta.properties.at("turnout.schedule").as_view() == schedule->name) {
-            Firing earlier;
-            earlier.due = *first;
-            earlier.at = known->record.created;
-            earlier.job = job;
-            Due only;
-            only.run = first;
-            settle(schedule->state, only, std::move(earlier));
-        }
+        if (!known ||
+            known->record.meta.properties.at("turnout.schedule").as_view() != schedule->name)
+            break;
+        Firing earlier;
+        earlier.due = *first;
+        earlier.at = known->record.created;
+        earlier.job = job;
+        Due only;
+        only.run = first;
+        settle(schedule->state, only, std::move(earlier));
     }
     const Instant now = services_.clock.now();
-    const Due due = due_at(table, schedule->state, schedule->missed, now);
+    Due due = due_at(table, schedule->state, schedule->missed, now);
+    const Author by = schedule->made.modified;
     std::optional<Firing> ran;
     if (due.run) {
+        if (due.missed) {
+            // Durable before the job is: a server that is killed then looks for the job of the next
+            // time, and that is to be this one.
+            settle(schedule->state, Due{.run = std::nullopt, .missed = due.missed}, std::nullopt);
+            due.missed.reset();
+            TURNOUT_CO_TRY([[maybe_unused]] const Schedule kept,
+                           co_await save(key.first, *schedule, by));
+        }
         TURNOUT_CO_TRY(ran, co_await fire(key.first, *schedule, *due.run, ""));
     }
     settle(schedule->state, due, std::move(ran));
@@ -491,7 +507,6 @@ Task<Result<void>> Schedules::run_due(Key key) {
         watch(key, schedule->state.enabled ? table.next(schedule->state.settled) : std::nullopt);
         co_return Result<void>();
     }
-    const Author by = schedule->made.modified;
     TURNOUT_CO_TRY([[maybe_unused]] const Schedule saved,
                    co_await save(key.first, std::move(*schedule), by));
     co_return Result<void>();

@@ -150,6 +150,26 @@ TEST_F(SchedulesTest, SubmitsItsJobWhenItIsTime) {
     EXPECT_NE(audit.text.find(R"("via":"schedule tick")"), std::string::npos) << audit.text;
 }
 
+// Whatever ends in between: the record is on its way before the job can be there.
+TEST_F(SchedulesTest, NoJobIsThereWithoutItsRecord) {
+    ASSERT_EQ(put("tick", document(kEveryMinute)).status, 201);
+    const auto records = [&] {
+        std::size_t of_schedule = 0;
+        const auto rows = world.store.scan(Table::Audit, with_prefix(""));
+        for (const Record& row : *rows)
+            if (row.value.find("schedule tick") != std::string::npos) ++of_schedule;
+        return of_schedule;
+    };
+    world.loop.pass(39s);
+    for (int i = 0; i < 10'000 && jobs().empty(); ++i) {
+        if (!world.loop.step()) world.loop.pass(1ms);
+        ASSERT_GE(records(), jobs().size()) << "the job came first";
+    }
+    EXPECT_EQ(jobs().size(), 1u);
+    pass(1s);
+    EXPECT_EQ(records(), 1u);
+}
+
 TEST_F(SchedulesTest, WhatCountsFromItsBeginningRunsAtOnce) {
     const std::string trigger = R"({"triggerType":"Recurrence","frequency":"Hour","interval":2,)"
                                 R"("schedule":{"hours":[],"minutes":[]}})";
@@ -183,6 +203,34 @@ TEST_F(SchedulesTest, AJobThatWasSubmittedBeforeTheServerEndedIsNotASecondOne) {
     restart();
     pass(hours(1));
     EXPECT_EQ(jobs().size(), 2u);
+}
+
+// The same of the latest of several times that were missed: it is not told as one of those.
+TEST_F(SchedulesTest, AServerThatEndsWhileItCatchesUpKnowsWhatRan) {
+    ASSERT_EQ(put("tick", document(kHourly)).status, 201);
+    schedules.reset();
+    pass(hours(5));
+    begin();
+    std::optional<Record> then;
+    for (int i = 0; i < 10'000 && jobs().empty(); ++i) {
+        if (!world.loop.step()) world.loop.pass(1ms);
+        then = row("tick");
+    }
+    ASSERT_EQ(jobs(), (std::vector<std::string>{"tick-20231115t030000z"}));
+    pass(1s);
+    schedules.reset();
+    Batch undone;
+    undone.put(Table::AssetContainer, then->key, then->value);
+    ASSERT_TRUE(world.wait(world.store.commit(std::move(undone))));
+    pass(hours(1));
+    begin();
+    pass(1s);
+    EXPECT_EQ(jobs().size(), 2u);
+    const Json runs = show("tick").at("runs");
+    ASSERT_EQ(runs.items().size(), 3u) << runs.dump();
+    EXPECT_EQ(runs.items()[0].at("jobName").as_string(), "tick-20231115t040000z");
+    EXPECT_EQ(runs.items()[1].at("jobName").as_string(), "tick-20231115t030000z");
+    EXPECT_EQ(runs.items()[2].at("times").as_int(), 4);
 }
 
 TEST_F(SchedulesTest, WhatWasMissedRunsOnceOrNotAtAll) {
@@ -222,6 +270,26 @@ TEST_F(SchedulesTest, AClockThatIsSetRunsNothingTwice) {
     world.loop.set_wall_clock(hours(5));
     pass(11s);
     EXPECT_EQ(jobs().size(), 3u);
+}
+
+// It ran by a clock that was wrong by a year: who turns it off and on again has it from now on.
+TEST_F(SchedulesTest, AfterAClockThatWasWrongItBeginsAnew) {
+    const Reply made = put("tick", document(kHourly));
+    ASSERT_EQ(made.status, 201);
+    world.loop.set_wall_clock(hours(24 * 365));
+    pass(11s);
+    ASSERT_EQ(jobs().size(), 1u);
+    world.loop.set_wall_clock({});
+    pass(hours(2));
+    EXPECT_EQ(jobs().size(), 1u);
+    for (const bool enabled : {false, true}) {
+        Json body = made.json;
+        body["properties"].set("isEnabled", enabled);
+        ASSERT_EQ(put("tick", body).status, 200);
+    }
+    EXPECT_EQ(own("tick", "turnout.next_run"), "2023-11-15T01:00:00Z");
+    pass(hours(1));
+    EXPECT_EQ(jobs().size(), 2u);
 }
 
 TEST_F(SchedulesTest, RunsAsItsOwnerWhoMustStillBeAllowed) {
@@ -314,6 +382,26 @@ TEST_F(SchedulesTest, TriggerNow) {
                   .status,
               400);
     EXPECT_EQ(world.send("POST", "/schedules/tock/trigger").status, 404);
+}
+
+// Whoever asks for it at one of the trigger's own times takes nothing from that, nor that from
+// them.
+TEST_F(SchedulesTest, WhatIsAskedForIsNoneOfItsOwnTimes) {
+    ASSERT_EQ(put("tick", document(kHourly)).status, 201);
+    const auto ask = [&](const char* when) {
+        return world
+            .send("POST", "/schedules/tick/trigger",
+                  Json::object({{"scheduleTime", std::string(when)}}))
+            .json.at("submissionId")
+            .as_string();
+    };
+    EXPECT_EQ(ask("2023-11-14T23:00:00Z"), "tick-20231114t230000z-000000");
+    EXPECT_EQ(ask("2023-11-14T23:00:00Z"), "tick-20231114t230000z-000000");
+    pass(minutes(47));
+    EXPECT_EQ(jobs(),
+              (std::vector<std::string>{"tick-20231114t230000z", "tick-20231114t230000z-000000"}));
+    EXPECT_EQ(ask("2023-11-14T23:00:00.5Z"), "tick-20231114t230000z-500000");
+    EXPECT_EQ(show("tick").at("runs").items().size(), 3u);
 }
 
 TEST_F(SchedulesTest, WhatCannotBeSubmittedSaysWhy) {

@@ -69,8 +69,27 @@ private:
     Loop::TimerId timer_;
 };
 
+// While it lives, the connection ends when nobody wants the answer any more.
+class Wanted {
+public:
+    Wanted(Stop* stop, const std::shared_ptr<Connection>& connection) : stop_(stop) {
+        if (stop_)
+            stop_->on_stop([weak = std::weak_ptr(connection)] {
+                if (const auto alive = weak.lock()) alive->abort();
+            });
+    }
+    ~Wanted() {
+        if (stop_) stop_->on_stop({});
+    }
+    Wanted(const Wanted&) = delete;
+    Wanted& operator=(const Wanted&) = delete;
+
+private:
+    Stop* stop_;
+};
+
 // What requests share. Lives as long as the client or any response of it.
-struct Core {
+struct Core : std::enable_shared_from_this<Core> {
     Core(AsioLoop& l, ClientOptions o) : loop(l), options(std::move(o)) {}
 
     struct Idle {
@@ -82,6 +101,7 @@ struct Core {
     ClientOptions options;
     std::map<std::string, std::vector<Idle>> idle;  // by origin; the last used at the end
     bool closed = false;
+    bool sweeping = false;
 
     std::shared_ptr<Connection> take_idle(const std::string& origin) {
         const auto found = idle.find(origin);
@@ -105,6 +125,26 @@ struct Core {
         std::erase_if(list, [&](const Idle& one) { return one.since < now - options.idle_for; });
         if (list.size() >= options.idle_per_origin) list.erase(list.begin());
         list.push_back({std::move(connection), now});
+        sweep_later();
+    }
+
+    // An origin may never be asked again: what is kept of it goes all the same, and sooner if its
+    // other end is gone.
+    void sweep_later() {
+        if (std::exchange(sweeping, true)) return;
+        loop.after(options.idle_for, [weak = weak_from_this()] {
+            if (const auto self = weak.lock()) self->sweep();
+        });
+    }
+    void sweep() {
+        sweeping = false;
+        const Ticks oldest = std::chrono::steady_clock::now() - options.idle_for;
+        for (auto& [origin, list] : idle)
+            std::erase_if(list, [&](const Idle& one) {
+                return one.since <= oldest || !one.connection->quiet();
+            });
+        std::erase_if(idle, [](const auto& entry) { return entry.second.empty(); });
+        if (!idle.empty()) sweep_later();
     }
 };
 
@@ -404,13 +444,17 @@ Task<Result<ClientResponse>> send(std::shared_ptr<Core> core, ClientRequest requ
             connection = std::move(*made);
         }
         auto exchange = std::make_unique<Exchange>(core, connection, origin, request.timeout);
-        Result<void> sent = co_await send_request(*exchange, request, *url);
+        Result<void> sent, answered;
+        {
+            const Wanted wanted(request.stop, connection);
+            sent = co_await send_request(*exchange, request, *url);
+            // Even when the request could not be written, the server may have said why.
+            answered = sent;
+            if (sent || sent.error().reason == "ConnectionLost")
+                answered = co_await read_head(*exchange);
+        }
         const bool ours = !sent && sent.error().reason != "ConnectionLost" &&
                           sent.error().reason != "Timeout";  // the caller's stream failed
-        // Even when the request could not be written, the server may have said why.
-        Result<void> answered = sent;
-        if (sent || sent.error().reason == "ConnectionLost")
-            answered = co_await read_head(*exchange);
         if (!answered) {
             connection->abort();
             Error error = sent ? std::move(answered).error() : std::move(sent).error();

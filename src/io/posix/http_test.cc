@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -252,6 +253,71 @@ TEST(Sockets, APortIsFreeWhileNobodyListensOnIt) {
         listening->socket = Fd();
         EXPECT_TRUE(is_port_free(port)) << listening->address;
     }
+}
+
+// A browser's WebSocket is silent for hours: that its machine has lost its power is found out.
+TEST(Sockets, APeerThatVanishedIsFoundOut) {
+    const auto listening = listen_tcp("127.0.0.1:0");
+    ASSERT_TRUE(listening);
+    const auto to = resolve(*parse_host_port(listening->address));
+    ASSERT_TRUE(to);
+    const auto ours = begin_connect(to->front());
+    ASSERT_TRUE(ours);
+    ASSERT_TRUE(wait_until([&] {
+        const auto theirs = accept_one(listening->socket.get());
+        if (!theirs) return false;
+        for (const int socket : {ours->get(), theirs->socket.get()}) {
+            int on = 0, unheard = 0;
+            socklen_t size = sizeof on;
+            EXPECT_EQ(::getsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, &size), 0);
+            EXPECT_EQ(on, 1);
+            EXPECT_EQ(::getsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard, &size), 0);
+            EXPECT_EQ(unheard, 120'000);
+        }
+        return true;
+    }));
+}
+
+// Each attempt of a job is an origin of its own, and is never asked again when it has ended.
+TEST_F(HttpTest, IdleConnectionsGoThoughTheirOriginIsNotAskedAgain) {
+    ClientOptions options;
+    options.idle_for = 50ms;
+    options.dial = [this](std::string) -> Task<Result<std::unique_ptr<Stream>>> {
+        co_return listener->connect_inside({});
+    };
+    client = make_client(loop, options);
+    for (int i = 0; i < 20; ++i)
+        EXPECT_EQ(ask(get("http://origin" + std::to_string(i) + ":80/hello")).status, 200);
+    EXPECT_GT(listener->connections(), 0u);
+    EXPECT_TRUE(run_until_told(loop, [&] { return listener->connections() == 0; }));
+    EXPECT_EQ(ask(get("http://origin1:80/hello")).status, 200);
+    EXPECT_TRUE(run_until_told(loop, [&] { return listener->connections() == 0; }));
+}
+
+// One whose client has left: what it asked for is given up, and whoever answers hears of it.
+TEST_F(HttpTest, WhatNobodyWantsAnyMoreIsNotWaitedFor) {
+    struct Left : Stop {
+        bool stopped() override { return false; }
+        void on_stop(std::function<void()> call) override { told = std::move(call); }
+        std::function<void()> told;
+    } left;
+    ClientRequest request = get(origin + "/until-left");
+    request.stop = &left;
+    std::optional<Error> error;
+    start(client->send(std::move(request)), [&](Result<ClientResponse> answer) {
+        if (!answer) error = answer.error();
+    });
+    ASSERT_TRUE(run_until_told(loop, [&] { return site.handled == 1; }));
+    ASSERT_TRUE(left.told);
+    left.told();
+    ASSERT_TRUE(run_until_told(loop, [&] { return error && site.stop_seen; }));
+    EXPECT_EQ(error->code, Code::Canceled);
+    EXPECT_FALSE(left.told) << "it was taken back";
+    // With an answer it is taken back too.
+    request = get(origin + "/hello");
+    request.stop = &left;
+    EXPECT_EQ(ask(std::move(request)).status, 200);
+    EXPECT_FALSE(left.told);
 }
 
 TEST_F(HttpTest, AnswersAndReusesTheConnection) {

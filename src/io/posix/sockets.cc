@@ -90,9 +90,18 @@ SocketAddress ipv6(in6_addr host, std::uint16_t port) {
     return make_address(&in, sizeof in, AF_INET6);
 }
 
-void set_no_delay(int socket) {
+// What is written leaves at once. A peer that vanished without a word (its power, its network) is
+// found out, though nothing is written to it: a WebSocket may be silent for hours.
+void set_tcp_options(int socket) {
     const int on = 1;
     ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    const int idle = 60, between = 15, times = 4;  // seconds
+    const unsigned unheard = 120'000;              // ms: of what was written nothing arrives
+    ::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &between, sizeof between);
+    ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
+    ::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard, sizeof unheard);
 }
 
 // At `path` is a socket, or nothing.
@@ -351,7 +360,7 @@ Result<Accepted> accept_one(int listening) {
             return fail(Code::Unavailable, "WouldBlock", "nobody is waiting");
         return system_failure("cannot accept a connection");
     }
-    if (peer.ss_family != AF_UNIX) set_no_delay(out.socket.get());
+    if (peer.ss_family != AF_UNIX) set_tcp_options(out.socket.get());
     out.loopback = is_loopback(peer);
     out.address = to_text(peer);
     return out;
@@ -367,7 +376,7 @@ Result<std::pair<Fd, Fd>> socket_pair() {
 Result<Fd> begin_connect(const SocketAddress& address) {
     Fd socket(::socket(address.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!socket) return system_failure("cannot connect to " + address.text);
-    if (address.family != AF_UNIX) set_no_delay(socket.get());
+    if (address.family != AF_UNIX) set_tcp_options(socket.get());
     if (::connect(socket.get(), as_sockaddr(address.raw),
                   static_cast<socklen_t>(address.raw.size())) != 0 &&
         errno != EINPROGRESS)
