@@ -406,6 +406,11 @@ void Groups::tick() {
         GroupState& group = *job.group;
         group.deadline = Span{};
         if (is_terminal(job.state.status) || job.state.cancel_requested) continue;
+        if (group.plan->time_is_up()) {
+            turns.gathering.states.insert(*job.key);
+            touched_.insert(job.handle);
+            continue;
+        }
         group.plan->stop(GroupPlan::Stop::TimedOut);
         job.state.error_message = "the " + std::string(kind_of(job.type).noun) +
                                   " ran out of its time limit of " +

@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "api/arm/automl.h"
 #include "api/arm/job_resolution.h"
 #include "api/arm/resource.h"
 #include "api/arm/reuse.h"
@@ -167,6 +168,7 @@ Result<agent_protocol::TaskSpec> task_of_step(Services& services, const JobRecor
     job.task.variables.emplace(job.task.variables.begin(), "AZUREML_EXPERIMENT_ID", experiment->id);
     for (auto& [variable, value] : job.task.variables)
         if (variable == "AZUREML_ROOT_RUN_ID") value = step.child.group;
+    add_automl_program(step, job.task);
     return std::move(job.task);
 }
 
