@@ -346,7 +346,8 @@ def missing(frame, columns, rails):
     rails.say(
         "missing values",
         "done",
-        f"{len(lacking)} columns lack values and get the usual one in their place: "
+        f"{len(lacking)} column{'s lack' if len(lacking) > 1 else ' lacks'} values and "
+        f"get{'' if len(lacking) > 1 else 's'} the usual one in their place: "
         + ", ".join(f"'{name}' {share:.1%}" for name, share in worst),
     )
 

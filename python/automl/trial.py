@@ -91,30 +91,40 @@ def parse(arguments, more=()):
 
 
 class Run:
-    """The run of this job, where all is logged."""
+    """The run of this job, where all is logged; nothing where there is none."""
 
     def __init__(self):
-        import mlflow
+        self.id = os.environ.get("MLFLOW_RUN_ID")
+        if self.id:
+            from mlflow.tracking import MlflowClient
 
-        self.mlflow = mlflow
-        self.active = mlflow.start_run() if os.environ.get("MLFLOW_RUN_ID") else None
+            self.client = MlflowClient()
 
     def said(self):
         """What an earlier attempt of the same trial has chosen."""
-        if not self.active:
+        if not self.id:
             return None
-        client = self.mlflow.MlflowClient()
-        text = client.get_run(self.active.info.run_id).data.tags.get("automl_choice")
+        text = self.client.get_run(self.id).data.tags.get("automl_choice")
         return json.loads(text) if text else None
 
     def tags(self, tags):
-        if self.active:
-            self.mlflow.set_tags(tags)
+        if self.id:
+            from mlflow.entities import RunTag
+
+            self.client.log_batch(self.id, tags=[RunTag(*pair) for pair in tags.items()])
 
     def metrics(self, scores):
-        if self.active:
-            self.mlflow.log_metrics(
-                {name: value for name, value in scores.items() if numpy.isfinite(value)}
+        if self.id:
+            from mlflow.entities import Metric
+
+            now = int(time.time() * 1000)
+            self.client.log_batch(
+                self.id,
+                metrics=[
+                    Metric(name, float(value), now, 0)
+                    for name, value in scores.items()
+                    if numpy.isfinite(value)
+                ],
             )
 
 

@@ -1,8 +1,8 @@
-// An AutoML job as it is stored with the job (JobRecord::plan): what was read of its definition when
-// it was submitted (submission/automl_job.h). Its children are command jobs that run a program of
-// the server's own (api/arm/automl.h): one looks at the data and prepares it; each trial chooses an
-// algorithm and its settings by what the trials before it have found, and trains it; ensembles put
-// the best of them together.
+// An AutoML job as it is stored with the job (JobRecord::plan): what was read of its definition
+// when it was submitted (submission/automl_job.h). Its children are command jobs that run a program
+// of the server's own (api/arm/automl.h): one looks at the data and prepares it; each trial chooses
+// an algorithm and its settings by what the trials before it have found, and trains it; ensembles
+// put the best of them together.
 #pragma once
 
 #include <cstdint>

@@ -21,8 +21,7 @@ std::string_view first_line(std::string_view text) {
 }
 
 void set_literal(Json& definition, const char* name, const std::string& value) {
-    definition["inputs"].set(name,
-                             Json::object({{"jobInputType", "literal"}, {"value", value}}));
+    definition["inputs"].set(name, Json::object({{"jobInputType", "literal"}, {"value", value}}));
 }
 
 }  // namespace
@@ -53,9 +52,9 @@ NextChild AutoMLPlan::ensemble(std::string_view method) {
     for (const auto& [index, score] : best_) {
         const std::string input = "model_" + std::to_string(index);
         definition["inputs"].set(
-            input, Json::object({{"jobInputType", "uri_folder"},
-                                 {"uri", "azureml://jobs/" + child_name(name_, index) +
-                                             "/outputs/model"}}));
+            input, Json::object(
+                       {{"jobInputType", "uri_folder"},
+                        {"uri", "azureml://jobs/" + child_name(name_, index) + "/outputs/model"}}));
         words += (words.empty() ? "" : " ") + std::string("${{inputs.") + input + "}}";
     }
     definition.set("command", definition.at("command").as_string() + " " + words);
@@ -85,8 +84,7 @@ GroupNext AutoMLPlan::next(const Look& look) {
     } else if (prepared_ && ensembles_ == 0 && !search_is_over()) {
         while (room() && !search_is_over()) {
             const std::int64_t index = created_;
-            next.make.push_back(
-                child(kAutoMLTrial, child_name(name_, index), automl_.trial));
+            next.make.push_back(child(kAutoMLTrial, child_name(name_, index), automl_.trial));
         }
     }
     if (!canceled_ && search_is_over()) {
@@ -94,10 +92,9 @@ GroupNext AutoMLPlan::next(const Look& look) {
         const std::string why =
             time_is_up_ ? "the time of the AutoML job is over"
             : reached   ? "a trial reached the exit score of " + Json(*automl_.exit_score).dump()
-            : trials_made() >= automl_.max_trials
-                ? "all of its trials were made"
-            : scored_ == 0 ? "its first trials failed"
-                           : "the last " + std::to_string(since_better_) +
+            : trials_made() >= automl_.max_trials ? "all of its trials were made"
+            : scored_ == 0                        ? "its first trials failed"
+                                                  : "the last " + std::to_string(since_better_) +
                                  " trials were no better than the best";
         if (over_said_.empty()) next.words.push_back("no more trials: " + why);
         over_said_ = why;
@@ -111,9 +108,8 @@ GroupNext AutoMLPlan::next(const Look& look) {
         if (prepared_ && !trials_live) {
             if (!reached && best_.size() > 1)
                 for (; ensembles_ < wanted && room(); ++ensembles_)
-                    next.make.push_back(
-                        ensemble(ensembles_ == 0 && automl_.voting ? "VotingEnsemble"
-                                                                   : "StackEnsemble"));
+                    next.make.push_back(ensemble(
+                        ensembles_ == 0 && automl_.voting ? "VotingEnsemble" : "StackEnsemble"));
             if (live_.empty()) next.end = how_it_ended();
         }
     }
@@ -154,27 +150,23 @@ ChildOutcome AutoMLPlan::child_ended(const ChildEnd& end) {
     const std::string what = end.index == 0           ? "setup"
                              : is_ensemble(end.index) ? "ensemble"
                                                       : "trial";
-    std::string line = what + " (" + std::string(end.name) + ") " +
-                       std::string(name_of(end.status));
+    std::string line =
+        what + " (" + std::string(end.name) + ") " + std::string(name_of(end.status));
     if (outcome.score) line += ", " + automl_.metric + " = " + Json(*outcome.score).dump();
     if (end.status == JobStatus::Failed && first_failure_.empty()) {
         failed_by_ = end.cause;
         first_failure_ = what + " " + std::string(end.name) + " failed";
         if (!end.message.empty()) first_failure_ += ": " + std::string(first_line(end.message));
     }
+    ++(end.status == JobStatus::Completed ? completed_
+       : end.status == JobStatus::Failed  ? failed_
+                                          : stopped_trials_);
     if (end.index == 0) {
         prepared_ = end.status == JobStatus::Completed;
-    } else {
-        switch (end.status) {
-            case JobStatus::Completed: ++completed_; break;
-            case JobStatus::Failed: ++failed_; break;
-            default: ++stopped_trials_;
-        }
-        if (end.status == JobStatus::Completed && outcome.score) {
-            const std::int64_t before = best_index_;
-            take(end.index, *outcome.score);
-            if (best_index_ != before) line += ", the best so far";
-        }
+    } else if (end.status == JobStatus::Completed && outcome.score) {
+        const std::int64_t before = best_index_;
+        take(end.index, *outcome.score);
+        if (best_index_ != before) line += ", the best so far";
     }
     if (!end.message.empty()) line += ": " + std::string(first_line(end.message));
     if (automl_.max_trials <= kToldEach || end.index == 0 || created_ <= kToldEach)
@@ -205,6 +197,9 @@ GroupEnd AutoMLPlan::how_it_ended() const {
     if (!first_failure_.empty())
         return {JobStatus::Failed, failed_by_ == Cause::None ? Cause::UserCode : failed_by_,
                 first_failure_ + "; " + of};
+    if (completed_ > 1)
+        return {JobStatus::Failed, Cause::UserCode,
+                "no trial has logged " + automl_.metric + "; " + of};
     return {JobStatus::Canceled, Cause::Canceled,
             (time_is_up_ ? "its time was over before a trial had completed; " : "") + of};
 }
@@ -258,17 +253,18 @@ Result<void> AutoMLPlan::recover(const Json& progress) {
     first_failure_ = progress.at("first_failure").as_string();
     if (const auto cause = agent_protocol::parse_cause(progress.at("failed_by").as_view()))
         failed_by_ = *cause;
-    if (created_ < 0 || created_ > limits().max_total || ensembles_ < 0 ||
-        ensembles_ > created_ || static_cast<std::int64_t>(live_.size()) > created_)
+    if (created_ < 0 || created_ > limits().max_total || ensembles_ < 0 || ensembles_ > created_ ||
+        static_cast<std::int64_t>(live_.size()) > created_)
         return internal("stored progress of AutoML job '" + name_ + "' cannot be read");
     return {};
 }
 
 std::string AutoMLPlan::standing() const {
-    std::string words = with_commas(completed_) + " of " + trials_in_words(trials_made());
+    const std::int64_t completed = completed_ - (prepared_ ? 1 : 0);
+    std::string words = with_commas(completed) + " of " + trials_in_words(trials_made());
     if (ensembles_ > 0)
-        words += " and " + std::to_string(ensembles_) +
-                 (ensembles_ == 1 ? " ensemble" : " ensembles");
+        words = with_commas(completed) + " of " + with_commas(trials_made() + ensembles_) +
+                " trials and ensembles";
     words += " completed";
     if (failed_ > 0) words += ", " + with_commas(failed_) + " failed";
     if (stopped_trials_ > 0) words += ", " + with_commas(stopped_trials_) + " canceled";

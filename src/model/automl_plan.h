@@ -1,7 +1,7 @@
-// The plan of an AutoML job: the data is prepared; then trials, as many at a time as its limits say,
-// until there were enough of them, one reached the score that was asked for, no better one comes,
-// or the time is over; then ensembles of the best. Whatever stops the search, the job is Completed
-// if a trial has completed with a score.
+// The plan of an AutoML job: the data is prepared; then trials, as many at a time as its limits
+// say, until there were enough of them, one reached the score that was asked for, no better one
+// comes, or the time is over; then ensembles of the best. Whatever stops the search, the job is
+// Completed if a trial has completed with a score.
 #pragma once
 
 #include <cstdint>
@@ -61,9 +61,9 @@ private:
     // Index 0 is the one that prepares, then come the trials, then the ensembles.
     std::int64_t created_ = 0, ensembles_ = 0;
     std::set<std::int64_t> live_;
-    std::int64_t completed_ = 0, failed_ = 0, stopped_trials_ = 0;  // but the first
-    std::int64_t scored_ = 0;                                       // trials, of the completed
-    std::int64_t since_better_ = 0;  // trials with a score after the best one
+    std::int64_t completed_ = 0, failed_ = 0, stopped_trials_ = 0;
+    std::int64_t scored_ = 0;                            // trials, of the completed
+    std::int64_t since_better_ = 0;                      // trials with a score after the best one
     std::vector<std::pair<std::int64_t, double>> best_;  // trials, the best first: kInEnsemble
     std::int64_t best_index_ = -1;                       // of all children
     double best_score_ = 0;

@@ -51,15 +51,14 @@ Special data_shape() {
                const Scope& scope, Json& rest) {
                 const Choice* type = find_choice(data_types(), value.at("type").as_view());
                 Json data = Json::object({{"jobInputType", type ? type->rest : "mltable"}});
-                data.set("uri", arm_id_of(scope, "data",
-                                          document.text(pointer_to(pointer, "path"),
-                                                        value.at("path"))));
+                data.set("uri",
+                         arm_id_of(scope, "data",
+                                   document.text(pointer_to(pointer, "path"), value.at("path"))));
                 set_path(rest, std::string("properties.taskDetails.") + kDataRest[N],
                          std::move(data));
             },
         .from_rest = [](const Json& rest) -> Json {
-            const Json& data =
-                at_path(rest, std::string("properties.taskDetails.") + kDataRest[N]);
+            const Json& data = at_path(rest, std::string("properties.taskDetails.") + kDataRest[N]);
             if (!data.is_object()) return {};
             return Json::object({{"type", data.at("jobInputType")},
                                  {"path", short_name_of(data.at("uri").as_view(), "data")}});
@@ -95,14 +94,14 @@ Special auto_or_whole() {
             .to_rest =
                 [](const YamlDocument&, const std::string&, const Json& value, const Scope&,
                    Json& rest) {
-                    const std::string at = std::string(WHICH == AutoOr::Folds
-                                                           ? "properties.taskDetails."
-                                                           : "") +
-                                           kAutoOrRest[N];
+                    const std::string at =
+                        std::string(WHICH == AutoOr::Folds ? "properties.taskDetails." : "") +
+                        kAutoOrRest[N];
                     const Json number = value.is_string() ? yaml_scalar(value.as_view()) : value;
                     set_path(rest, at,
-                             is_auto(value) ? Json::object({{"mode", "Auto"}})
-                                            : Json::object({{"mode", "Custom"}, {"value", number}}));
+                             is_auto(value)
+                                 ? Json::object({{"mode", "Auto"}})
+                                 : Json::object({{"mode", "Custom"}, {"value", number}}));
                 },
             .from_rest = [](const Json& rest) -> Json {
                 const std::string at =
@@ -111,7 +110,7 @@ Special auto_or_whole() {
                 const Json& said = at_path(rest, at);
                 if (!said.is_object()) return {};
                 return equal_ignoring_case(said.at("mode").as_view(), "auto") ? Json("auto")
-                                                                             : said.at("value");
+                                                                              : said.at("value");
             }};
 }
 
@@ -132,19 +131,19 @@ Special lags_shape() {
             .to_rest =
                 [](const YamlDocument&, const std::string&, const Json& value, const Scope&,
                    Json& rest) {
-                    rest.set("targetLags",
-                             is_auto(value)
-                                 ? Json::object({{"mode", "Auto"}})
-                                 : Json::object({{"mode", "Custom"},
-                                                 {"values", value.is_array()
-                                                                ? value
-                                                                : Json::array({value})}}));
+                    rest.set(
+                        "targetLags",
+                        is_auto(value)
+                            ? Json::object({{"mode", "Auto"}})
+                            : Json::object(
+                                  {{"mode", "Custom"},
+                                   {"values", value.is_array() ? value : Json::array({value})}}));
                 },
             .from_rest = [](const Json& rest) -> Json {
                 const Json& said = rest.at("targetLags");
                 if (!said.is_object()) return {};
                 return equal_ignoring_case(said.at("mode").as_view(), "auto") ? Json("auto")
-                                                                             : said.at("values");
+                                                                              : said.at("values");
             }};
 }
 
@@ -222,11 +221,13 @@ const Description& automl_limits() {
         .title = "limits",
         .help = "",
         .fields = {
-            between(1, field("max_trials", "maxTrials", Kind::Whole,
-                             "Most trials, without ensembles; 1000 if absent."),
+            between(1,
+                    field("max_trials", "maxTrials", Kind::Whole,
+                          "Most trials, without ensembles; 1000 if absent."),
                     10'000),
-            between(1, field("max_concurrent_trials", "maxConcurrentTrials", Kind::Whole,
-                             "Most trials at one time; 1 if absent."),
+            between(1,
+                    field("max_concurrent_trials", "maxConcurrentTrials", Kind::Whole,
+                          "Most trials at one time; 1 if absent."),
                     1'000),
             special("timeout_minutes", minutes_shape<0>(),
                     "Longest time of the job; then the search ends with what was found. 360 if "
@@ -243,6 +244,22 @@ const Description& automl_limits() {
             between(1, field("max_nodes", "maxNodes", Kind::Whole,
                              "Kept and shown: how many trials run at a time says "
                              "max_concurrent_trials."))}};
+    return description;
+}
+
+const Description& automl_resources() {
+    static const Description description = {
+        .kind = "job",
+        .type = "",
+        .title = "resources",
+        .help = "",
+        .fields = {
+            text("instance_type", "instanceType",
+                 "VM size; on a cluster it must be the size of its nodes."),
+            between(1, field("instance_count", "instanceCount", Kind::Whole,
+                             "Kept and shown: a trial runs on one node, and how many run at a "
+                             "time says limits.max_concurrent_trials.")),
+            ruled(kMemorySize, text("shm_size", "shmSize", "Size of /dev/shm, such as `2g`."))}};
     return description;
 }
 
@@ -372,7 +389,8 @@ void check_automl_job(Reading& reading, const std::string& pointer, const Json& 
     const AutoMLTask* task = find_automl_task(value.at("task").as_view());
     if (!task) return;
     const std::string metric = value.at("primary_metric").as_string();
-    if (!metric.empty() && find_choice(metrics(), metric) && !find_automl_metric(task->rest, metric))
+    if (!metric.empty() && find_choice(metrics(), metric) &&
+        !find_automl_metric(task->rest, metric))
         reading.refuse(pointer_to(pointer, "primary_metric"),
                        "expected a metric of " + std::string(task->yaml) + " (" +
                            join(automl_metrics_of(task->rest), ", ") + "), found '" + metric + "'");
@@ -452,8 +470,8 @@ const Description& automl_job() {
              object("forecasting", "properties.taskDetails.forecastingSettings",
                     automl_forecasting(), "Of `task: forecasting`."),
              special("compute", compute_shape(), "Where it runs; `serverless` if absent."),
-             field("resources", "properties.resources", Kind::AnyMap,
-                   "What each trial asks for: instance_type, shm_size. Each runs on one node."),
+             object("resources", "properties.resources", automl_resources(),
+                    "What each trial asks for."),
              object("identity", "properties.identity", job_identity(), "Identity."),
              object("queue_settings", "properties.queueSettings", queue_settings(),
                     "Its place in the queue."),

@@ -13,8 +13,12 @@ constexpr std::array<AutoMLTask, 3> kTasks{{
     {"Forecasting", "forecasting", "normalized_root_mean_squared_error"},
 }};
 constexpr std::string_view kElsewhere[] = {
-    "ImageClassification",   "ImageClassificationMultilabel", "ImageInstanceSegmentation",
-    "ImageObjectDetection",  "TextClassification",            "TextClassificationMultilabel",
+    "ImageClassification",
+    "ImageClassificationMultilabel",
+    "ImageInstanceSegmentation",
+    "ImageObjectDetection",
+    "TextClassification",
+    "TextClassificationMultilabel",
     "TextNER",
 };
 
@@ -66,8 +70,8 @@ constexpr AutoMLAlgorithm kAlgorithms[] = {
 constexpr std::string_view kColumnTypes[] = {"Numeric",  "Categorical", "CategoricalHash",
                                              "DateTime", "Text",        "Ignore"};
 constexpr std::string_view kTransformers[] = {
-    "TextTargetEncoder", "OneHotEncoder",      "CatTargetEncoder", "TfIdf",
-    "WoETargetEncoder",  "LabelEncoder",       "WordEmbedding",    "NaiveBayes",
+    "TextTargetEncoder", "OneHotEncoder",    "CatTargetEncoder", "TfIdf",
+    "WoETargetEncoder",  "LabelEncoder",     "WordEmbedding",    "NaiveBayes",
     "CountVectorizer",   "HashOneHotEncoder"};
 
 // "light_gbm", "LightGBM" and "xgboost_regressor" alike.

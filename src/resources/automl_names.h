@@ -31,9 +31,9 @@ const AutoMLMetric* find_automl_metric(std::string_view task, std::string_view t
 std::vector<std::string> automl_metrics_of(std::string_view task);
 
 struct AutoMLAlgorithm {
-    std::string_view rest;  // "LightGBM"
-    std::string_view yaml;  // "light_gbm"
-    std::string_view tasks;  // letters of those that have it: c, r, f
+    std::string_view rest;           // "LightGBM"
+    std::string_view yaml;           // "light_gbm"
+    std::string_view tasks;          // letters of those that have it: c, r, f
     std::string_view not_here = {};  // why it cannot be tried
     bool has(std::string_view task) const;
 };

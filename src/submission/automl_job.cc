@@ -28,8 +28,8 @@ constexpr std::string_view kAutoMLEnvironment =
     "azureml://registries/azureml/environments/automl/versions/1";
 
 // What has a rule of its own below.
-constexpr std::array<std::string_view, 3> kAutoMLRules = {"taskDetails.taskType",
-                                                  "taskDetails.primaryMetric", "queueSettings."};
+constexpr std::array<std::string_view, 3> kAutoMLRules = {
+    "taskDetails.taskType", "taskDetails.primaryMetric", "queueSettings."};
 
 struct TableSaid {
     const char* member;
@@ -41,9 +41,7 @@ constexpr TableSaid kTables[] = {
 class AutoMLReader {
 public:
     AutoMLReader(const Json& properties, std::vector<Error>& problems)
-        : properties_(properties),
-          details_(properties.at("taskDetails")),
-          problems_(problems) {}
+        : properties_(properties), details_(properties.at("taskDetails")), problems_(problems) {}
 
     AutoML read(const std::string& name) {
         read_task();
@@ -164,8 +162,8 @@ private:
         for (const char* const of_images : {"sweepTrials", "sweepConcurrentTrials"})
             whole(of_images, 0, 0, 0);
         automl_.timeout = span_of(limits.at("timeout"), "limitSettings.timeout", kSearchTimeout);
-        trial_timeout_ = span_of(limits.at("trialTimeout"), "limitSettings.trialTimeout",
-                                 kUsualTrialTimeout);
+        trial_timeout_ =
+            span_of(limits.at("trialTimeout"), "limitSettings.trialTimeout", kUsualTrialTimeout);
         if (const Json& score = limits.at("exitScore"); score.is_number())
             automl_.exit_score = score.as_double();
         automl_.early_termination = limits.at("enableEarlyTermination").as_bool(true);
@@ -182,8 +180,7 @@ private:
             }
             const auto names = resources::automl_algorithms_of(task_->rest);
             expected("trainingSettings." + std::string(member) + "[" + std::to_string(i) + "]",
-                     "an algorithm of " + std::string(task_->yaml) + " (" + join(names, ", ") +
-                         ")",
+                     "an algorithm of " + std::string(task_->yaml) + " (" + join(names, ", ") + ")",
                      one);
         }
         return found;
@@ -208,10 +205,10 @@ private:
                              std::string(allowed.front()->not_here) + ": expected others");
             else if (left.empty())
                 expected("trainingSettings.allowedTrainingAlgorithms",
-                         "an algorithm that is not blocked", training.at("allowedTrainingAlgorithms"));
+                         "an algorithm that is not blocked",
+                         training.at("allowedTrainingAlgorithms"));
             for (const std::string& name : left)
-                algorithms_.push(
-                    resources::find_automl_algorithm(task_->rest, name)->rest);
+                algorithms_.push(resources::find_automl_algorithm(task_->rest, name)->rest);
         }
         const bool forecasts = task_ && task_->rest == "Forecasting";
         automl_.voting = training.at("enableVoteEnsemble").as_bool(true);
@@ -255,8 +252,8 @@ private:
                 expected("featurizationSettings.blockedTransformers[" + std::to_string(i) + "]",
                          list_of(steps), blocked[i]);
         for (const auto& [transformer, uses] : said.at("transformerParams").members()) {
-            const std::string place = "featurizationSettings.transformerParams." +
-                                      transformer.substr(0, 100);
+            const std::string place =
+                "featurizationSettings.transformerParams." + transformer.substr(0, 100);
             if (!equal_ignoring_case(transformer, "imputer")) {
                 expected(place, "parameters of Imputer alone", uses);
                 continue;
@@ -268,8 +265,8 @@ private:
                 if (!use.at("fields").is_array() || use.at("fields").items().empty())
                     expected(here + ".fields", "a list of columns", use.at("fields"));
                 const Json& strategy = use.at("parameters").at("strategy");
-                constexpr std::string_view known[] = {"mean", "median", "most_frequent",
-                                                      "constant", "ffill"};
+                constexpr std::string_view known[] = {"mean", "median", "most_frequent", "constant",
+                                                      "ffill"};
                 if (!one_of(known, strategy.as_view()))
                     expected(here + ".parameters.strategy", list_of(known), strategy);
             }
@@ -289,8 +286,7 @@ private:
         const Json& lags = said.at("targetLags");
         if (!lags.is_null() && !equal_ignoring_case(lags.at("mode").as_view(), "auto")) {
             const Json::Array& values = lags.at("values").items();
-            if (values.empty() ||
-                std::ranges::any_of(values, [](const Json& lag) {
+            if (values.empty() || std::ranges::any_of(values, [](const Json& lag) {
                     return !lag.is_int() || lag.as_int() < 1 || lag.as_int() > 10'000;
                 }))
                 expected(place + "targetLags",
@@ -298,9 +294,8 @@ private:
         }
         constexpr std::string_view together[] = {"", "none", "sum", "max", "min", "mean"};
         const std::string_view function = said.at("targetAggregateFunction").as_view();
-        if (std::ranges::none_of(together, [&](std::string_view one) {
-                return equal_ignoring_case(one, function);
-            }))
+        if (std::ranges::none_of(
+                together, [&](std::string_view one) { return equal_ignoring_case(one, function); }))
             expected(place + "targetAggregateFunction", "sum, max, min or mean",
                      said.at("targetAggregateFunction"));
     }
@@ -336,15 +331,15 @@ private:
         json.set("jobType", name_of(kFirstJobType));
         json.set("environmentId", kAutoMLEnvironment);
         json.set("command", "python -c \"$" + std::string(kAutoMLProgram) + "\" " + what);
-        json.set("limits",
-                 Json::object(
-                     {{"jobLimitsType", name_of(kFirstJobType)},
-                      {"timeout",
-                       "PT" +
-                           std::to_string(std::max<std::int64_t>(
-                               1, std::chrono::duration_cast<std::chrono::seconds>(timeout)
-                                      .count())) +
-                           "S"}}));
+        json.set(
+            "limits",
+            Json::object(
+                {{"jobLimitsType", name_of(kFirstJobType)},
+                 {"timeout",
+                  "PT" +
+                      std::to_string(std::max<std::int64_t>(
+                          1, std::chrono::duration_cast<std::chrono::seconds>(timeout).count())) +
+                      "S"}}));
         return json;
     }
 
@@ -360,10 +355,8 @@ private:
         // Trials tell each other what they found in a folder of the whole job.
         const std::string history =
             "azureml://datastores/workspaceblobstore/paths/azureml/" + name + "/history/";
-        const Json telling =
-            Json::object({{"jobOutputType", "uri_folder"}, {"uri", history}});
-        const std::string data =
-            "azureml://jobs/" + child_name(name, 0) + "/outputs/data";
+        const Json telling = Json::object({{"jobOutputType", "uri_folder"}, {"uri", history}});
+        const std::string data = "azureml://jobs/" + child_name(name, 0) + "/outputs/data";
         Json settings = details_;
         settings.set("algorithms", algorithms_);
         settings.set("metric", automl_.metric);
@@ -385,8 +378,7 @@ private:
                                        "\"${{outputs.history}}\"",
                                    *automl_.timeout);
         automl_.setup.set("inputs", std::move(inputs));
-        automl_.setup.set("outputs",
-                          Json::object({{"data", folder()}, {"history", telling}}));
+        automl_.setup.set("outputs", Json::object({{"data", folder()}, {"history", telling}}));
         Json variables = automl_.setup.at("environmentVariables");
         if (!variables.is_object()) variables = Json::object();
         variables.set(std::string(kAutoMLSettings), settings.dump());
@@ -394,21 +386,21 @@ private:
 
         const std::string results =
             " --result \"${{outputs.result}}\" --model \"${{outputs.model}}\"";
-        const Json outputs =
-            Json::object({{"result", telling}, {"model", folder()}});
-        automl_.trial = definition("trial --index ${{inputs.index}} --data \"${{inputs.data}}\" "
-                                   "--history \"${{inputs.history}}\"" +
-                                       results,
-                                   trial_timeout_);
+        const Json outputs = Json::object({{"result", telling}, {"model", folder()}});
+        automl_.trial = definition(
+            "trial --index ${{inputs.index}} --data \"${{inputs.data}}\" "
+            "--history \"${{inputs.history}}\"" +
+                results,
+            trial_timeout_);
         automl_.trial.set("inputs", Json::object({{"index", literal("1")},
                                                   {"data", input(data)},
                                                   {"history", input(history)}}));
         automl_.trial.set("outputs", outputs);
-        automl_.ensemble =
-            definition("ensemble --index ${{inputs.index}} --method ${{inputs.method}} --data "
-                       "\"${{inputs.data}}\" --history \"${{inputs.history}}\"" +
-                           results + " --models",
-                       trial_timeout_);
+        automl_.ensemble = definition(
+            "ensemble --index ${{inputs.index}} --method ${{inputs.method}} --data "
+            "\"${{inputs.data}}\" --history \"${{inputs.history}}\"" +
+                results + " --models",
+            trial_timeout_);
         automl_.ensemble.set("inputs", Json::object({{"index", literal("1")},
                                                      {"method", literal("VotingEnsemble")},
                                                      {"data", input(data)},
@@ -434,10 +426,10 @@ std::optional<AutoMLJob> read_automl_job(const Json& properties, const std::stri
     types.texts({"computeId"});
     types.objects({"services"});
     if (!properties.at("taskDetails").is_object())
-        problems.push_back(
-            not_as_expected(std::string(kNoAutoML), "taskDetails", "an object with its taskType",
-                            properties.at("taskDetails"))
-                .error());
+        problems.push_back(not_as_expected(std::string(kNoAutoML), "taskDetails",
+                                           "an object with its taskType",
+                                           properties.at("taskDetails"))
+                               .error());
     if (!types.good() || !properties.at("taskDetails").is_object()) return std::nullopt;
     AutoMLJob job;
     job.meta = said_meta(properties, name);

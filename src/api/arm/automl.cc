@@ -16,18 +16,23 @@ namespace turnout::api::arm {
 namespace {
 
 // The files of python/automl as they were built.
-#define TURNOUT_AUTOML_MODULE(name)                                              \
-    extern "C" {                                                                 \
-    extern const char turnout_automl_##name##_begin[];                           \
-    extern const char turnout_automl_##name##_end[];                             \
-    }                                                                            \
-    asm("    .pushsection .rodata\n"                                             \
-        "    .global turnout_automl_" #name "_begin\n"                           \
-        "    .global turnout_automl_" #name "_end\n"                             \
-        "turnout_automl_" #name "_begin:\n"                                      \
-        "    .incbin \"" TURNOUT_AUTOML_FOLDER "/" #name ".py\"\n"               \
-        "turnout_automl_" #name "_end:\n"                                        \
-        "    .byte 0\n"                                                          \
+#define TURNOUT_AUTOML_MODULE(name)                      \
+    extern "C" {                                         \
+    extern const char turnout_automl_##name##_begin[];   \
+    extern const char turnout_automl_##name##_end[];     \
+    }                                                    \
+    asm("    .pushsection .rodata\n"                     \
+        "    .global turnout_automl_" #name              \
+        "_begin\n"                                       \
+        "    .global turnout_automl_" #name              \
+        "_end\n"                                         \
+        "turnout_automl_" #name                          \
+        "_begin:\n"                                      \
+        "    .incbin \"" TURNOUT_AUTOML_FOLDER "/" #name \
+        ".py\"\n"                                        \
+        "turnout_automl_" #name                          \
+        "_end:\n"                                        \
+        "    .byte 0\n"                                  \
         "    .popsection\n")
 
 TURNOUT_AUTOML_MODULE(begin);
@@ -49,9 +54,9 @@ struct Module {
 };
 #define TURNOUT_AUTOML_ROW(name) {#name, turnout_automl_##name##_begin, turnout_automl_##name##_end}
 const Module kModules[] = {
-    TURNOUT_AUTOML_ROW(tables),   TURNOUT_AUTOML_ROW(setup),     TURNOUT_AUTOML_ROW(features),
-    TURNOUT_AUTOML_ROW(spaces),   TURNOUT_AUTOML_ROW(planner),   TURNOUT_AUTOML_ROW(scores),
-    TURNOUT_AUTOML_ROW(charts),   TURNOUT_AUTOML_ROW(trial),     TURNOUT_AUTOML_ROW(ensemble),
+    TURNOUT_AUTOML_ROW(tables),    TURNOUT_AUTOML_ROW(setup),   TURNOUT_AUTOML_ROW(features),
+    TURNOUT_AUTOML_ROW(spaces),    TURNOUT_AUTOML_ROW(planner), TURNOUT_AUTOML_ROW(scores),
+    TURNOUT_AUTOML_ROW(charts),    TURNOUT_AUTOML_ROW(trial),   TURNOUT_AUTOML_ROW(ensemble),
     TURNOUT_AUTOML_ROW(forecasts), TURNOUT_AUTOML_ROW(script)};
 #undef TURNOUT_AUTOML_ROW
 #undef TURNOUT_AUTOML_MODULE
