@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "api/arm/automl.h"
 #include "api/arm/job_resolution.h"
 #include "api/arm/job_view.h"
 #include "api/arm/pipeline.h"
@@ -26,6 +27,11 @@ constexpr std::array<JobKindRow, kJobTypeCount> kJobKindRows{{
      .resolve = arm::resolve_pipeline,
      .show = arm::show_pipeline,
      .show_page = portal::show_steps},
+    {.type = JobType::AutoML,
+     .needs = &resources::Abilities::automl,
+     .resolve = arm::resolve_automl,
+     .show = arm::show_automl,
+     .show_page = portal::show_children},
 }};
 static_assert(is_table_of_kinds(kJobKindRows));
 

@@ -69,6 +69,10 @@ std::vector<Command> rows_of_jobs() {
           {"--as", "", "NAME", "Of the new job; made up if absent.", false},
           {"--stream", "-s", "", "Follows its log to the end.", false}},
          job_resume},
+        {{"job", "leaderboard"},
+         "Shows the trials of an AutoML job, the best first, and what stands out in its data.",
+         {kName},
+         job_leaderboard},
         {{"job", "ledger"},
          "Shows where a job's time went: every microsecond belongs to one cause.\nWith "
          "--experiment the sums over the ended jobs of an experiment.",

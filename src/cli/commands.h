@@ -64,6 +64,9 @@ int schedule_delete(Context& context);
 int job_explain_reuse(Context& context);
 int job_resume(Context& context);
 
+// ---- AutoML (automl_commands.cc) ----
+int job_leaderboard(Context& context);
+
 // ---- why, and where the time went (explain_commands.cc) ----
 // As a picture on a terminal, else as the other formats have it.
 int show_either(Context& context, const Json& json,

@@ -168,6 +168,8 @@ std::vector<std::string> examples_of(const std::vector<std::string>& words) {
         {"job explain-reuse",
          {"turnout job explain-reuse NAME", "turnout job explain-reuse NAME --against EARLIER"}},
         {"job resume", {"turnout job resume NAME", "turnout job resume NAME --stream"}},
+        {"job leaderboard",
+         {"turnout job leaderboard NAME", "turnout job leaderboard NAME --query trials[0].run_id"}},
         {"job ledger", {"turnout job ledger NAME", "turnout job ledger --experiment cifar"}},
         {"job update", {"turnout job update NAME --set tags.kind=baseline"}},
         {"job archive",

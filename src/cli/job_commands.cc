@@ -294,17 +294,20 @@ Result<Listed> list_trials(client::Api& api, const std::string& sweep, const Wan
     constexpr std::int64_t window = 1000;
     const Json parent = TURNOUT_TRY(api.get(job_path(api, sweep)));
     if (!is_group(parent.at("properties")))
-        return invalid("job '" + sweep + "' is no sweep and no pipeline: it has no children",
-                       "--parent-job-name");
+        return invalid(
+            "job '" + sweep + "' is no sweep, no pipeline and no AutoML job: it has no children",
+            "--parent-job-name");
     const Json& own = parent.at("properties").at("properties");
     const bool steps = !own.at("turnout.steps.created").is_null();
     Listed found{.steps = steps,
                  .best = own.at("best_child_run_id").as_string(),
                  .score = own.at("score").as_string()};
     if (!steps && !wanted.has_all_but_status(parent)) return found;
-    const std::int64_t created =
-        yaml_scalar(own.at(steps ? "turnout.steps.created" : "turnout.trials.created").as_view())
-            .as_int();
+    std::int64_t created = 0;  // whatever its children are called
+    for (const char* const children : {"steps", "trials", "children"})
+        if (const Json& count = own.at("turnout." + std::string(children) + ".created");
+            !count.is_null())
+            created = yaml_scalar(count.as_view()).as_int();
     if (!wanted.filters()) found.all = created;
     const std::string path =
         "/history/v1.0" + api.in_workspace("/runs/" + percent_encode(sweep) + "/children?");

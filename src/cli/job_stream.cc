@@ -15,6 +15,7 @@ namespace {
 
 // What is followed: a group's own words, a job's log, or that of the first of its processes.
 constexpr const char* kLogs[] = {"azureml-logs/hyperdrive.txt", "logs/azureml/executionlogs.txt",
+                                 "logs/azureml/azureml_automl.log",
                                  "user_logs/std_log_process_0.txt", "user_logs/std_log.txt"};
 constexpr const char* kBuildLog = "azureml-logs/20_environment.txt";
 

@@ -300,13 +300,23 @@ void Groups::child_began(JobEntry& child) {
 
 void Groups::child_over(JobEntry& child) {
     GroupState& group = *child.group;
+    // Of a command that failed its last word says more than its exit code.
+    std::string message = child.state.error_message;
+    if (const JobAttempt* last = child.state.current();
+        last && last->ending && child.state.cause == ap::Cause::UserCode)
+        for (auto line = last->ending->last_lines.rbegin(); line != last->ending->last_lines.rend();
+             ++line)
+            if (const std::string_view words = trim(*line); !words.empty()) {
+                message += ": " + std::string(words);
+                break;
+            }
     const ChildEnd end{child.name(),
                        child.index,
                        child.state.status,
                        child.state.stopped_early,
                        child.state.started.has_value(),
                        child.state.cause,
-                       child.state.error_message,
+                       message,
                        [&] { return logged_metrics(child); }};
     const ChildOutcome outcome = group.plan->child_ended(end);
     if (outcome.score) group.scores[child.index] = *outcome.score;
@@ -406,6 +416,11 @@ void Groups::tick() {
         GroupState& group = *job.group;
         group.deadline = Span{};
         if (is_terminal(job.state.status) || job.state.cancel_requested) continue;
+        if (group.plan->time_is_up()) {
+            turns.gathering.states.insert(*job.key);
+            touched_.insert(job.handle);
+            continue;
+        }
         group.plan->stop(GroupPlan::Stop::TimedOut);
         job.state.error_message = "the " + std::string(kind_of(job.type).noun) +
                                   " ran out of its time limit of " +

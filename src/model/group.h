@@ -121,6 +121,9 @@ public:
     enum class Stop { Canceled, TimedOut };
     virtual void stop(Stop why) = 0;
     virtual bool stopped() const = 0;
+    // GroupLimits::timeout has passed; true: it ends what it does in a way of its own, and is not
+    // stopped. May be told again after a restart.
+    virtual bool time_is_up() { return false; }
 
     // What that child waits for whose task is not known yet, for people; "" = for what comes
     // before.

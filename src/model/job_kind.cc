@@ -26,6 +26,15 @@ constexpr std::array<JobKind, kJobTypeCount> kJobKinds{{
      .default_log = "logs/azureml/executionlogs.txt",  // where Azure has it
      .group = true,
      .child = "step"},
+    {.type = JobType::AutoML,
+     .name = "AutoML",
+     .noun = "AutoML job",
+     .run_type = "automl",
+     .default_log = "logs/azureml/azureml_automl.log",
+     .group = true,
+     .child = "trial",
+     .best_tag = "automl_best_child_run_id",  // where Azure has it
+     .own_properties = {"best_child_run_id", "score"}},
 }};
 static_assert(is_table_of_kinds(kJobKinds));
 

@@ -12,8 +12,8 @@
 namespace turnout {
 
 // Tables have a row for each, in this order. Rows of the store that name no type are of the first.
-enum class JobType { Command, Sweep, Pipeline };
-inline constexpr std::size_t kJobTypeCount = 3;
+enum class JobType { Command, Sweep, Pipeline, AutoML };
+inline constexpr std::size_t kJobTypeCount = 4;
 inline constexpr JobType kFirstJobType{};
 
 struct JobKind {
@@ -28,6 +28,8 @@ struct JobKind {
     // its own, and its children are listed with it.
     bool group = false;
     std::string_view child = {};  // of a group: what people call one of its children
+    // Of a group: a tag by which its best child is told beside the properties; "" = none.
+    std::string_view best_tag = {};
     // Properties that are the server's to write, beside all of "turnout.".
     std::array<std::string_view, 4> own_properties = {};
 };

@@ -82,7 +82,7 @@ TEST(ComputeTypes, RunWhatTheTableSays) {
 TEST(ComputeTypes, AWordTellsWhatIsHereAndWhatIsToCome) {
     EXPECT_EQ(in_a_word(*find_compute_type("AmlCompute"), &Abilities::sweep), "yes");
     EXPECT_EQ(in_a_word(*find_compute_type("AmlCompute"), &Abilities::pipeline), "yes");
-    EXPECT_EQ(in_a_word(*find_compute_type("AmlCompute"), &Abilities::automl), "not yet");
+    EXPECT_EQ(in_a_word(*find_compute_type("AmlCompute"), &Abilities::automl), "yes");
     EXPECT_EQ(in_a_word(*find_compute_type("HDInsight"), &Abilities::gpu), "no");
     const Json row = to_json(*find_compute_type("local"));
     EXPECT_EQ(row.at("azure").at("gpu").as_string(), "maybe");

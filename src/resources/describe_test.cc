@@ -384,7 +384,8 @@ TEST(Describe, WhatIsShownOfAJobMayBeCreatedAgain) {
 
 TEST(Describe, OtherTypesAreRefusedByName) {
     EXPECT_EQ(check_text("job", "type: spark\n").problems,
-              "f.yml:1:1: type: 'spark' does not run yet: expected command or sweep or pipeline");
+              "f.yml:1:1: type: 'spark' does not run yet: expected command or sweep or pipeline or "
+              "automl");
     EXPECT_NE(check_text("job", "$schema: https://x/latest/sparkJob.schema.json\n")
                   .problems.find("'sparkJob' does not run yet"),
               std::string::npos);

@@ -13,8 +13,8 @@ namespace turnout::resources {
 
 std::vector<const Description*> all_descriptions() {
     std::vector<const Description*> all = {
-        &command_job(),     &sweep_job(),          &pipeline_job(),    &aml_compute(),
-        &virtual_machine(), &kubernetes_compute(), &compute_instance()};
+        &command_job(), &sweep_job(),       &pipeline_job(),       &automl_job(),
+        &aml_compute(), &virtual_machine(), &kubernetes_compute(), &compute_instance()};
     for (const DocumentKind& kind : document_kinds())
         if (kind.description != nullptr) all.push_back(&kind.description());
     all.push_back(&schedule());
@@ -34,7 +34,6 @@ struct Known {
 
 // What Azure ML has and `description_for` refuses by name; of computes, what compute_types.h has.
 constexpr Known kNotYet[] = {
-    {"job", "automl", "autoMLJob"},
     {"job", "spark", "sparkJob"},
     {"job", "parallel", "parallelJob"},
     {"job", "datatransfer", "dataTransfer"},

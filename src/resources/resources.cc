@@ -8,8 +8,6 @@
 
 namespace turnout::resources {
 
-namespace {
-
 // What is shown of a job besides Azure ML's keys; a definition that was shown may be created again.
 std::vector<Field> with_what_is_shown(std::vector<Field> fields) {
     for (const auto& [key, help] : {std::pair{"created", "When it was submitted."},
@@ -23,6 +21,8 @@ std::vector<Field> with_what_is_shown(std::vector<Field> fields) {
         fields.push_back(shown(key, "", help));
     return fields;
 }
+
+namespace {
 
 // ---- parts of a command job ----
 
@@ -157,6 +157,8 @@ const Description& early_termination() {
     return description;
 }
 
+}  // namespace
+
 const Description& job_identity() {
     static const Description description = {
         .kind = "job",
@@ -196,6 +198,8 @@ const Description& queue_settings() {
                     "Which of the jobs that wait for a compute begin first; `medium` if absent.")}};
     return description;
 }
+
+namespace {
 
 const Description& route() {
     static const Description description = {
@@ -304,14 +308,13 @@ const Description& command_job() {
         .help =
             "`turnout job create -f job.yml`: one command, run on a node of a compute, or on "
             "several at a time. For many of them with different "
-            "parameters see a sweep job; of steps that follow each other a pipeline; other job "
-            "types (automl, spark …) are refused by name.",
+            "parameters see a sweep job; of steps that follow each other a pipeline; to look for "
+            "a model an AutoML job; other job types (spark …) are refused by name.",
         .fields = with_what_is_shown(
             {ruled(kName, text("name", "name", "Unique name; made up if absent.", Need::Optional,
                                "--name")),
              text("display_name", "properties.displayName", "Name for people."),
-             choice("type", "properties.jobType",
-                    {{"command", "Command"}, {"automl", "AutoML"}, {"spark", "Spark"}},
+             choice("type", "properties.jobType", {{"command", "Command"}, {"spark", "Spark"}},
                     "`command`, also when absent."),
              shown("status", "properties.status",
                    "Where the job is: Queued, Preparing, Running, Completed …", Kind::Text),

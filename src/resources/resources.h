@@ -13,6 +13,7 @@ const Description& command_job();
 const Description& sweep_job();
 const Description& sweep_trial();  // a part of it
 const Description& pipeline_job();
+const Description& automl_job();
 const Description& aml_compute();
 const Description& virtual_machine();
 const Description& kubernetes_compute();

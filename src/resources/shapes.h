@@ -27,6 +27,10 @@ Special docker_args_shape();
 void check_distribution(Reading& reading, const std::string& pointer, const Json& value);
 void check_command_job(Reading& reading, const std::string& pointer, const Json& value);
 void finish_command_job(const Json& value, Json& rest);
+// What jobs have in common (resources.cc).
+std::vector<Field> with_what_is_shown(std::vector<Field> fields);
+const Description& job_identity();
+const Description& queue_settings();
 
 // ---- parts of a sweep job (sweep_shapes.cc) ----
 Special trial_shape();  // the command that is tried, with keys of its own

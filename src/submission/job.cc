@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "model/job_kind.h"
+#include "submission/automl_job.h"
 #include "submission/limits.h"
 #include "submission/pipeline_job.h"
 #include "submission/refusal.h"
@@ -85,6 +86,17 @@ void check_pipeline_job(JobType type, const Json& properties, const Workspace& w
     }
 }
 
+void check_automl_job(JobType type, const Json& properties, const Workspace& workspace,
+                      const std::string& name, Problems& problems) {
+    const auto said = read_automl_job(properties, name, problems);
+    if (!said || !problems.empty()) return;
+    check(changed({}, type, said->meta), problems);
+    Problems own;
+    if (auto job = read_command_job(said->automl.setup, name, own))
+        check_command(std::move(*job), Json(), workspace, name, own);
+    for (Error& problem : own) problems.push_back(in_automl(std::move(problem)));
+}
+
 // How the definition of a job of each kind is checked.
 struct Kind {
     JobType type;
@@ -95,6 +107,7 @@ constexpr std::array<Kind, kJobTypeCount> kChecks{{
     {JobType::Command, check_command_job},
     {JobType::Sweep, check_sweep_job},
     {JobType::Pipeline, check_pipeline_job},
+    {JobType::AutoML, check_automl_job},
 }};
 static_assert(is_table_of_kinds(kChecks));
 

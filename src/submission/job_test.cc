@@ -330,11 +330,11 @@ TEST(Submission, ATrialsProblemsAreShownWhereTheyWereWritten) {
 TEST(Submission, KindsThatDoNotRunAreRefusedByName) {
     for (const JobKind& kind : kJobKinds)
         EXPECT_EQ(*job_type_of(Json::object({{"jobType", to_lower(kind.name)}})), kind.type);
-    const auto none = job_type_of(Json::object({{"jobType", "AutoML"}}));
+    const auto none = job_type_of(Json::object({{"jobType", "Spark"}}));
     ASSERT_FALSE(none);
     EXPECT_EQ(none.error().message,
-              "jobs of type 'AutoML' do not run yet: this server runs jobs of type 'Command', "
-              "'Sweep' and 'Pipeline'");
+              "jobs of type 'Spark' do not run yet: this server runs jobs of type 'Command', "
+              "'Sweep', 'Pipeline' and 'AutoML'");
     EXPECT_EQ(none.error().subject, "properties.jobType");
 }
 

@@ -88,8 +88,10 @@ Result<Reference> parse_inside(std::string_view rest, Reference reference) {
         reference.job = next_part(rest);
         if (!take(rest, "outputs")) return unreadable(text);
         reference.output = next_part(rest);
+        // Of a run's artifacts Azure's own examples leave "paths/" out.
+        const bool bare = reference.output == "artifacts";
         if (reference.job.empty() || reference.output.empty() ||
-            (!rest.empty() && !take(rest, "paths")))
+            (!rest.empty() && !take(rest, "paths") && !bare))
             return unreadable(text);
         reference.path = TURNOUT_TRY(checked_path(rest));
         return reference;

@@ -269,7 +269,7 @@ def test_the_matrix_is_shown_and_is_what_is_enforced(module_server):
         azure = table[name]["azure"]
         assert " ".join(azure[one] for one in ("gpu", "sweep", "automl", "pipeline")) == said, name
     assert table["AKS"]["azure"]["train"] == "no" and table["Databricks"]["azure"]["attach"] == "yes"
-    assert (table["AmlCompute"]["create"], table["AmlCompute"]["attach"], table["AmlCompute"]["automl"]) == ("yes", "no", "not yet")
+    assert (table["AmlCompute"]["create"], table["AmlCompute"]["attach"], table["AmlCompute"]["automl"]) == ("yes", "no", "yes")
     shown = module_server.turnout("compute", "capabilities", "-o", "table").stdout
     assert all(name in shown for name in table)
 

@@ -197,7 +197,7 @@ void Checker::check_base(const MemoryStore::State& state, Table table, const std
         const JobRecord* const one = job(state, job_key.substr(job_key.find('/') + 1));
         // One that never had its task has none that could go.
         const bool none = one && one->task_base.empty() && one->attempts.empty() &&
-                          (!one->child.group.empty() || one->type == JobType::Pipeline);
+                          (!one->child.group.empty() || kind_of(one->type).group);
         require(!one || none || bases.contains(std::string(kWorkspace) + "/" + one->task_base),
                 [&] { return "the task of job " + job_key + " is gone"; });
     };

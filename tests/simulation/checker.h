@@ -46,6 +46,7 @@ struct Script {
     agent_protocol::TaskSpec task;   // as it is submitted; of a trial, as it comes to a node
     Json sweep;                      // definition of a sweep; null: a command
     Json plan;                       // of a pipeline: its steps (model/pipeline.h)
+    Json automl;                     // of an AutoML job (model/automl.h)
     std::vector<std::string> after;  // of a step: those whose outputs it takes
     bool reused = false;             // of a step: an earlier one has given the same
     std::optional<ContainerInstance> instance = {};  // it runs in one of its own
@@ -191,6 +192,7 @@ private:
     void check_replacement(const std::string& service);
     void check_sweep(const MemoryStore::State& state, const JobRecord& sweep);
     void check_pipeline(const MemoryStore::State& state, const JobRecord& pipeline);
+    void check_automl(const MemoryStore::State& state, const JobRecord& automl);
     void check_end(const JobRecord& job);
     void check_attempt_end(const MemoryStore::State& state, const JobRecord& job,
                            const JobAttempt& attempt);

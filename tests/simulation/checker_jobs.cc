@@ -6,6 +6,7 @@
 #include "checker.h"
 #include "checker_words.h"
 #include "control/jobs.h"
+#include "model/automl.h"
 #include "model/group.h"
 #include "model/sweep.h"
 
@@ -83,6 +84,8 @@ void Checker::check_job(const MemoryStore::State& state, const std::string& name
         check_sweep(state, now);
     else if (now.type == JobType::Pipeline)
         check_pipeline(state, now);
+    else if (now.type == JobType::AutoML)
+        check_automl(state, now);
     // One that waits in a node's backlog is Queued and has an attempt.
     else
         require(live(now) ? !over
@@ -287,6 +290,46 @@ void Checker::check_pipeline(const MemoryStore::State& state, const JobRecord& p
             [&] { return "all steps of " + pipeline.name + " completed, and it is " + status; });
 }
 
+// The same of one that looks for a model: nothing is tried before the data is there, and no more at
+// a time or in all than its limits say.
+void Checker::check_automl(const MemoryStore::State& state, const JobRecord& automl) {
+    const SweepProgress& progress = automl.sweep;
+    const auto limits = *automl_from_json(automl.plan);
+    std::int64_t completed = 0, failed = 0, canceled = 0, live = 0;
+    for (std::int64_t index = 0; index < progress.created; ++index) {
+        const JobRecord* child = job(state, child_name(automl.name, index));
+        require(child != nullptr, [&] {
+            return "child " + std::to_string(index) + " of " + automl.name + " is not there";
+        });
+        if (!child) continue;
+        require(
+            is_of_automl(child->child.role) && (index == 0) == (child->child.role == kAutoMLSetup),
+            [&] { return child->name + " is another child"; });
+        completed += child->status == JobStatus::Completed;
+        failed += child->status == JobStatus::Failed;
+        canceled += child->status == JobStatus::Canceled;
+        live += !is_terminal(child->status);
+    }
+    require(completed == progress.completed && failed == progress.failed &&
+                canceled == progress.canceled,
+            [&] { return "AutoML job " + automl.name + " counts wrong"; });
+    require(live <= limits.max_concurrent && progress.created <= limits.max_trials + 3,
+            [&] { return "AutoML job " + automl.name + " has more children than it may"; });
+    if (progress.created > 1) {
+        const JobRecord* setup = job(state, child_name(automl.name, 0));
+        require(setup && setup->status == JobStatus::Completed,
+                [&] { return automl.name + " tries what was not prepared"; });
+    }
+    if (!is_terminal(automl.status)) return;
+    ++coverage_["AutoML " + std::string(name_of(automl.status))];
+    require(live == 0,
+            [&] { return "AutoML job " + automl.name + " is over before its children"; });
+    require(!automl.error_message.empty(),
+            [&] { return "AutoML job " + automl.name + " is over, and does not say why"; });
+    require(automl.status != JobStatus::Canceled || may_be_canceled_.contains(automl.name),
+            [&] { return "AutoML job " + automl.name + " is Canceled, and nobody asked for it"; });
+}
+
 void Checker::check_end(const JobRecord& job) {
     const Script& script = scripts.at(job.name);
     if (is_replica(job.name)) {
@@ -298,7 +341,7 @@ void Checker::check_end(const JobRecord& job) {
         if (job.status != JobStatus::Failed || job.cause == ap::Cause::UserCode) return;
     }
     if (kind_of(job.type).group && job.status != JobStatus::Canceled) return;  // check_sweep …
-    if (job.type == JobType::Pipeline) return;
+    if (!job.plan.is_null()) return;  // a pipeline, or one that looks for a model
     const bool is_step = !job.child.group.empty() && !job.derived();
     // What failed before is looked at with its pipeline.
     if (is_step && job.status == JobStatus::Canceled && job.error_message.starts_with("step '")) {

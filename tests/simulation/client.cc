@@ -3,6 +3,7 @@
 #include <set>
 
 #include "control/jobs.h"
+#include "model/automl.h"
 #include "model/group.h"
 #include "model/pipeline.h"
 #include "world.h"
@@ -66,6 +67,62 @@ void World::ask(std::function<void(Server&, Control::Reply<void>)> what,
     first();
 }
 
+// One that looks for the best model. Dice of its own, as above.
+void World::plan_automl() {
+    Dice own(seed * 0x9E3779B97F4A7C15ULL + 29);
+    if (many_bases || !own.chance(0.2)) return;
+    const std::string name = "automl1";
+    const std::string compute = computes[static_cast<std::size_t>(
+        own.between(0, static_cast<std::int64_t>(computes.size()) - 1))];
+    AutoML automl;
+    automl.metric = "score";
+    automl.max_trials = own.between(1, 8);
+    automl.max_concurrent = own.between(1, 4);
+    automl.compute = compute;
+    automl.setup = automl.trial = automl.ensemble = Json::object({{"inputs", Json::object()}});
+    if (own.chance(0.3)) automl.timeout = short_tasks ? own.pause(1s, 1min) : own.pause(1min, 1h);
+    const bool bad = own.chance(0.4);
+    for (std::int64_t index = 0; index < automl.max_trials + 3; ++index) {
+        const std::string job = child_name(name, index);
+        Script& one = checker.scripts[job];
+        if (index > 0) one.after.push_back(child_name(name, 0));
+        one.exit_code = bad && own.chance(0.3) ? 1 : 0;
+        one.fails_in = bad && own.chance(0.1) ? static_cast<int>(own.between(1, 4)) : 0;
+        one.runs = short_tasks ? own.pause(1ms, 20ms) : own.pause(1ms, 2min);
+        one.lines = static_cast<int>(own.between(0, 2));
+        one.task.command = "trial";
+        one.task.variables = {{"AZUREML_RUN_ID", job}};
+    }
+    checker.scripts[name].automl = to_json(automl);
+    const Span when = own.span(5s, short_tasks ? 2min : 10min);
+    timeline.in(when, [=, this] { submit(name, compute, Json::object({{"jobType", "AutoML"}})); },
+                {always});
+    const auto all_may_end = [this, name, children = automl.max_trials + 3] {
+        checker.wants_ended(name);
+        for (std::int64_t index = 0; index < children; ++index)
+            checker.wants_ended(child_name(name, index));
+    };
+    if (automl.timeout) all_may_end();
+    if (!own.chance(0.3)) return;
+    timeline.in(when + (short_tasks ? own.pause(1ms, 5s) : own.pause(1ms, 5min)),
+                [=, this] {
+                    all_may_end();
+                    ask(
+                        [this, name](Server& at, Control::Reply<void> reply) {
+                            at.control.cancel_job(
+                                kWorkspace, name, [this, name, reply](Result<void> result) {
+                                    if (result && server)
+                                        checker.cancel_acknowledged(server->store.durable(), name);
+                                    reply(result || result.error().code != Code::NotFound
+                                              ? std::move(result)
+                                              : Result<void>{});
+                                });
+                        },
+                        [](Result<void>) {});
+                },
+                {always});
+}
+
 void World::submit(std::string name, std::string compute, Json definition) {
     ask(
         [=, this](Server& at, Control::Reply<void> reply) {
@@ -94,6 +151,10 @@ void World::submit(std::string name, std::string compute, Json definition) {
                 job.plan = script.plan;
                 if (mutation.steps_unordered)
                     for (Json& step : job.plan["steps"].items()) step.erase("after");
+            }
+            if (!script.automl.is_null()) {
+                job.type = JobType::AutoML;
+                job.plan = script.automl;
             }
             if (mutation.gang_smaller && job.task.node_count > 1) --job.task.node_count;
             job.priority = mutation.priority_ignored ? 0 : script.priority;
@@ -713,6 +774,7 @@ void World::plan_client() {
          --i)
         plan_sweep(i, sometime());
     plan_pipelines();
+    plan_automl();
     plan_services();
     for (int i = many_bases ? 0 : static_cast<int>(dice.between(0, 3)); i > 0; --i)
         timeline.in(sometime(), [this, name = any()] { put(some_cluster(name)); }, {always});

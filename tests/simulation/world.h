@@ -119,6 +119,7 @@ struct World {
     void put(Compute compute);
     void plan_sweep(int number, Span when);
     void plan_pipelines();
+    void plan_automl();
     void plan_pipeline(Dice& own, int number, Span when);
     void plan_operator();
     void plan_quotas();

@@ -7,6 +7,7 @@
 #include "api/history/run_view.h"
 #include "api/job_kinds.h"
 #include "api/studio_link.h"
+#include "model/automl.h"
 #include "model/sweep.h"
 
 namespace turnout::api::arm {
@@ -55,8 +56,9 @@ Json properties_of(const JobRecord& job, const JobViewer& viewer, std::string_vi
     }
     kind_row(job.type).show(job, document, properties);
     if (!job.child.group.empty()) {
-        set(job.derived() ? "sweep" : "pipeline", job.child.group);
-        if (!job.derived()) set("step", job.child.role);
+        const bool of_automl = is_of_automl(job.child.role);
+        set(job.derived() ? "sweep" : of_automl ? "automl" : "pipeline", job.child.group);
+        if (!job.derived() && !of_automl) set("step", job.child.role);
     }
     set("reused_from", job.reused_from);
     show_reuse(job, properties);

@@ -351,7 +351,8 @@ TEST_F(Jobs, WhatCanNeverRunIsRefusedAtOnce) {
     };
     const std::vector<Row> table = {
         {Json::object({{"jobType", "Sweep"}}), "InvalidSweep", "searchSpace"},
-        {Json::object({{"jobType", "AutoML"}}), "JobTypeNotSupported", "AutoML"},
+        {Json::object({{"jobType", "AutoML"}}), "InvalidAutoML", "taskDetails"},
+        {Json::object({{"jobType", "Spark"}}), "JobTypeNotSupported", "Spark"},
         {Json::object({{"jobType", Json()}}), "JobTypeNotSupported", "no jobType"},
         {Json::object({{"command", " "}}), "MissingCommand", "command"},
         {Json::object({{"command", Json::array({1})}}), "MissingCommand", "command"},

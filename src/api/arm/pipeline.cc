@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "api/arm/automl.h"
 #include "api/arm/job_resolution.h"
 #include "api/arm/resource.h"
 #include "api/arm/reuse.h"
@@ -12,6 +13,7 @@
 #include "blob/blobs.h"
 #include "catalog/catalog.h"
 #include "control/jobs.h"
+#include "model/automl.h"
 #include "model/group.h"
 #include "model/pipeline.h"
 #include "submission/pipeline_job.h"
@@ -167,6 +169,7 @@ Result<agent_protocol::TaskSpec> task_of_step(Services& services, const JobRecor
     job.task.variables.emplace(job.task.variables.begin(), "AZUREML_EXPERIMENT_ID", experiment->id);
     for (auto& [variable, value] : job.task.variables)
         if (variable == "AZUREML_ROOT_RUN_ID") value = step.child.group;
+    add_automl_program(step, job.task);
     return std::move(job.task);
 }
 
@@ -187,7 +190,9 @@ Task<void> resolve_now(Services& services, std::string wsid, std::string job) {
     auto task = step ? task_of_step(services, (*step)->record)
                      : Result<agent_protocol::TaskSpec>(Failure(step.error()));
     Result<Control::KnownTask> known = Failure(Error{});
-    if (task)
+    if (task && is_of_automl((*step)->record.child.role))
+        known = std::move(*task);  // what a trial does follows from those before it
+    else if (task)
         known = co_await run_or_reuse(services, (*step)->record, std::move(*task));
     else
         known = Failure(task.error());

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "catalog/default_workspace.h"
 #include "control/jobs.h"
+#include "model/group.h"
 #include "model/sweep.h"
 #include "store/store.h"
 
@@ -166,6 +167,7 @@ Json history_document(const RunView& view) {
     if (view.job) {
         const JobRecord& job = *view.job;
         for (const auto& [name, value] : job.meta.tags.members()) tags.set(name, value);
+        show_best_tag(job, tags);
         Json outputs = Json::object();
         for (const auto& [name, output] : job.definition.at("outputs").members())
             outputs.set(
@@ -217,6 +219,13 @@ void show_reuse(const JobRecord& job, Json& properties) {
     if (job.reused_from.empty()) return;
     properties.set("azureml.isreused", "true");
     properties.set("azureml.reusedrunid", job.reused_from);
+}
+
+void show_best_tag(const JobRecord& job, Json& tags) {
+    const std::string_view tag = kind_of(job.type).best_tag;
+    if (tag.empty() || job.sweep.best < 0) return;
+    if (!tags.is_object()) tags = Json::object();
+    tags.set(std::string(tag), child_name(job.name, job.sweep.best));
 }
 
 std::string_view first_log_of(const JobRecord& job) {

@@ -52,6 +52,8 @@ Json history_document(const RunView& view);
 
 // Of a group: which child has done best until now, under Azure's names; nothing if none has.
 void show_best_child(const JobRecord& job, Json& properties);
+// The same as a tag, of a kind whose best child is told so (JobKind::best_tag).
+void show_best_tag(const JobRecord& job, Json& tags);
 
 // Of a step that was not run, whose outputs it was given, under Azure's names.
 void show_reuse(const JobRecord& job, Json& properties);

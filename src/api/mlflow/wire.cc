@@ -230,8 +230,10 @@ Json run_document(const RunView& view) {
             tags.push(Json::object({{"key", key}, {"value", value}}));
         }
     }
+    Json of_job = view.job ? view.job->meta.tags : Json();
+    if (view.job) show_best_tag(*view.job, of_job);
     if (view.job)
-        for (const auto& [key, value] : view.job->meta.tags.members())
+        for (const auto& [key, value] : of_job.members())
             if (!run.tags.has(key))
                 tags.push(Json::object(
                     {{"key", key}, {"value", value.is_string() ? value : Json(value.dump())}}));

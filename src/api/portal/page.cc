@@ -6,6 +6,7 @@
 #include "api/portal/page_assets.h"
 #include "base/text.h"
 #include "fetch/source.h"
+#include "model/automl.h"
 
 namespace turnout::api::portal {
 namespace {
@@ -61,8 +62,9 @@ Html header(const PageData& data) {
         if (!value.empty()) facts += element("div", element("dt", name) + element("dd", value));
     };
     fact("Job", job.name);
-    fact(job.derived() ? "Trial of" : "Step of", job.child.group);
-    if (!job.derived()) fact("Step", job.child.role);
+    const bool of_automl = is_of_automl(job.child.role);
+    fact(job.derived() ? "Trial of" : of_automl ? "Part of" : "Step of", job.child.group);
+    if (!job.derived() && !of_automl) fact("Step", job.child.role);
     fact("Experiment", job.meta.experiment);
     fact("Compute", std::string(shown_compute(job.compute)));
     if (const JobAttempt* current = job.current()) {

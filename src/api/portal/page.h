@@ -49,8 +49,10 @@ struct StepRow {
     std::optional<Span> took;
     std::string why;   // it failed or was canceled
     std::string link;  // to its own page
+    Json score;        // as it is stored with its state
 };
 struct StepsView {
+    std::string_view noun = "step";  // what the rows are
     std::int64_t total = 0;
     std::vector<StepRow> rows;  // of one page, in the order in which they can run
     std::int64_t page = 1, pages = 1;

@@ -12,10 +12,11 @@
 namespace turnout::api::portal {
 
 // For jobs of each kind (see JobKindRow): the named outputs of a command job, the trials of a
-// sweep, the steps of a pipeline.
+// sweep, the steps of a pipeline, what an AutoML job has tried.
 Result<void> show_outputs(Services& services, const Call& call, PageData& page);
 Result<void> show_trials(Services& services, const Call& call, PageData& page);
 Result<void> show_steps(Services& services, const Call& call, PageData& page);
+Result<void> show_children(Services& services, const Call& call, PageData& page);
 // To the page of a child: as long, and for whom, the link to this page holds.
 std::string link_to_child(Services& services, const Call& call, const JobRecord& group,
                           const std::string& child);
