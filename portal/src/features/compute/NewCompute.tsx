@@ -17,6 +17,8 @@ const WORDS: Record<string, string> = {
     Kubernetes: "A cluster of Kubernetes; jobs are its pods.",
 };
 
+const isPossible = (row: Capability) => row.create === "yes" || row.attach === "yes";
+
 export function NewCompute({ onClose }: { onClose: () => void }) {
     const { workspace } = useSession();
     const navigate = useNavigate();
@@ -63,10 +65,11 @@ export function NewCompute({ onClose }: { onClose: () => void }) {
             <div className="row"><b className="grow">2. Type</b><Button kind="quiet small" onPress={() => setHelping(!helping)}>Help me choose</Button></div>
             {helping && <Help onChoose={(next, change) => { setType(next); setForm((before) => ({ ...before, ...change })); setHelping(false); }} />}
             <Loaded of={can}>{(page) => (
-                <Choices label="Type" value={type} onChange={(next) => { setType(next); setProblem(undefined); }} options={page.value.filter((row) => !["local", "serverless"].includes(row.type)).map((row) => {
-                    const possible = row.create === "yes" || row.attach === "yes";
-                    return { id: row.type, title: row.title, disabled: !possible, words: possible ? WORDS[row.type] : row.notCreated ?? row.notAttached ?? "not here yet" };
-                }).sort((a, b) => Number(a.disabled) - Number(b.disabled))} />
+                <>
+                    <Choices label="Type" value={type} onChange={(next) => { setType(next); setProblem(undefined); }} options={page.value.filter(isPossible).map((row) => ({ id: row.type, title: row.title, words: WORDS[row.type] }))} />
+                    <details><summary className="soft" style={{ cursor: "pointer" }}>What this server does not make or attach ({page.value.filter((row) => !isPossible(row)).length})</summary>
+                        <ul className="stack small" style={{ marginTop: 8, gap: 6 }}>{page.value.filter((row) => !isPossible(row)).map((row) => <li key={row.type} aria-disabled="true"><b>{row.title}</b> <span className="soft">made: {row.create}, attached: {row.attach}{(row.notCreated ?? row.notAttached) && `; ${row.notCreated ?? row.notAttached}`}</span></li>)}</ul></details>
+                </>
             )}</Loaded>
             {one && mode !== "none" && (
                 <>

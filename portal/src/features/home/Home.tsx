@@ -65,7 +65,7 @@ export function Home() {
 function Tile({ to, search, icon, like = "", count, of, words }: { to: string; search?: any; icon: string; like?: string; count?: number; of?: number; words: string }) {
     return (
         <Link to={to as any} search={search} className="tile">
-            <b>{count === undefined ? "–" : number(count)}{of !== undefined && <span style={{ fontSize: 16 }}> of {number(of)}</span>}</b>
+            <b>{count === undefined ? "–" : number(count)}{of !== undefined && <span style={{ fontSize: 16, marginLeft: 6 }}>of {number(of)}</span>}</b>
             <span><i className={`status ${like}`}><Icon name={icon} size={13} /></i>{words}</span>
         </Link>
     );

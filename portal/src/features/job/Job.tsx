@@ -46,7 +46,9 @@ function Page({ data, wsid, session, search }: { data: Document; wsid: string; s
     const tab: string = search.tab ?? (data.sweep ? "trials" : data.steps ? "steps" : "overview");
     const log = search.log ?? data.log;
     const metrics = data.metrics ?? [];
-    const files = data.artifacts.length + data.outputs.reduce((sum, output) => sum + output.files.length, 0);
+    // Its logs have a tab of their own.
+    const artifacts = data.artifacts.filter((file) => !data.logs.some((log) => log.path === file.path));
+    const files = artifacts.length + data.outputs.reduce((sum, output) => sum + output.files.length, 0);
     const again = () => client.invalidateQueries({ queryKey: ["job", name] });
     const compute = computeOf(data.job);
     const attempts = data.explain.attempts ?? [];
@@ -77,7 +79,7 @@ function Page({ data, wsid, session, search }: { data: Document; wsid: string; s
                 {session && <>
                     {live && <Button kind="danger" isDisabled={job.status === "CancelRequested"} onPress={() => setAsking("cancel")}>Cancel</Button>}
                     {!data.parent && <Link className="btn" to="/jobs/new" search={{ from: name } as any}>Run again on…</Link>}
-                    {files > 0 && !live && <Link className="btn" to="/assets/$kind" params={{ kind: "models" }} search={{ job: name } as any}>Register model</Link>}
+                    {files > 0 && job.status === "Completed" && <Link className="btn" to="/assets/$kind" params={{ kind: "models" }} search={{ job: name } as any}>Register model</Link>}
                     <Menu label="More" kind="icon" icon="more" entries={[
                         { id: "compare", words: "Compare with…", act: () => navigate({ to: "/compare", search: { jobs: name } as any }) },
                         { id: "link", words: "Copy a link that needs no login", act: () => navigator.clipboard.writeText(job.services?.Studio?.endpoint ?? location.href).then(() => toast("copied: whoever has it may read this job, for 30 days")) },
@@ -91,7 +93,7 @@ function Page({ data, wsid, session, search }: { data: Document; wsid: string; s
             {tab === "overview" && <Overview data={data} wsid={wsid} session={session} log={log} live={live} onTab={(next) => set({ tab: next })} onLog={(path) => set({ log: path })} />}
             {tab === "log" && <Log key={log} wsid={wsid} job={name} session={session} path={log} logs={data.logs} onPath={(path) => set({ log: path, line: undefined })} live={live} line={search.line ? Number(search.line) : undefined} onLine={(line) => set({ line })} />}
             {tab === "metrics" && <Metrics wsid={wsid} job={name} metrics={metrics} session={session} live={live} />}
-            {tab === "outputs" && <Outputs data={data} wsid={wsid} name={name} session={session} />}
+            {tab === "outputs" && <Outputs data={{ ...data, artifacts }} wsid={wsid} name={name} session={session} />}
             {tab === "definition" && <Definition data={data} own={own} />}
             {tab === "events" && session && <Card pad={false}><Events job={name} /></Card>}
             {tab === "trials" && data.sweep && <Sweep sweep={data.sweep} wsid={wsid} session={session} live={live} onPage={(page) => set({ page })} />}
