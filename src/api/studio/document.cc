@@ -1,6 +1,7 @@
 // GET /studio/jobs/{wsid}/{job}/document: all that the page of a job shows at once, for whoever is
-// logged in or has its link: what the public API says of the job (`job`), why it waits and where its
-// time went (`explain`, as …/explain), and what is its page's alone: logs, metrics, files, children.
+// logged in or has its link: what the public API says of the job (`job`), why it waits and where
+// its time went (`explain`, as …/explain), and what is its page's alone: logs, metrics, files,
+// children.
 #include <algorithm>
 
 #include "api/arm/explain.h"

@@ -28,8 +28,7 @@ LineIndex::Place LineIndex::before_line(std::uint64_t line) const {
 
 LineIndex::Place LineIndex::before_byte(std::uint64_t byte) const {
     if (ended_before_.empty()) return {};
-    const std::uint64_t block =
-        std::min<std::uint64_t>(byte / kBlock, ended_before_.size() - 1);
+    const std::uint64_t block = std::min<std::uint64_t>(byte / kBlock, ended_before_.size() - 1);
     return {block * kBlock, ended_before_[block]};
 }
 

@@ -1,5 +1,6 @@
 // A job's log by lines, and a search in it, by the server that has it:
-//   GET /studio/jobs/{wsid}/{job}/lines   `path`; `line` (the first one, from 1) or `tail` (how many
+//   GET /studio/jobs/{wsid}/{job}/lines   `path`; `line` (the first one, from 1) or `tail` (how
+//   many
 //       at the end), `count`; `longer` with `wait`: answered when the log has more bytes than that,
 //       the job has ended, or that many seconds are over.
 //   GET /studio/jobs/{wsid}/{job}/search  `path`, `q`, `case` ("true": as written); `after` (a
@@ -20,12 +21,12 @@ namespace turnout::api::studio {
 namespace {
 
 constexpr std::uint64_t kPiece = 256 << 10;
-constexpr std::size_t kMostBytes = 512 << 10;    // of one answer, but for its last line
-constexpr std::size_t kLongestLine = 16 << 10;   // more of one is not sent; its end is cut
+constexpr std::size_t kMostBytes = 512 << 10;   // of one answer, but for its last line
+constexpr std::size_t kLongestLine = 16 << 10;  // more of one is not sent; its end is cut
 constexpr std::int64_t kMostLines = 2'000, kUsualLines = 500;
 constexpr std::int64_t kMostMatches = 1'000, kUsualMatches = 200;
 constexpr std::size_t kMatchText = 512;
-constexpr std::int64_t kLongestWait = 30;  // seconds
+constexpr std::int64_t kLongestWait = 30;          // seconds
 constexpr std::uint64_t kMostSearched = 64 << 20;  // bytes of one answer
 
 struct Stream {
@@ -69,9 +70,9 @@ public:
         TURNOUT_CO_TRY(const LineIndex index, co_await index_of(call, stream));
         std::uint64_t first = line > 0 ? static_cast<std::uint64_t>(line - 1) : 0;
         if (tail > 0)
-            first = index.lines() - std::min<std::uint64_t>(
-                                        index.lines(),
-                                        static_cast<std::uint64_t>(std::min(tail, kMostLines)));
+            first = index.lines() -
+                    std::min<std::uint64_t>(index.lines(),
+                                            static_cast<std::uint64_t>(std::min(tail, kMostLines)));
         Json lines = Json::array();
         TURNOUT_CO_TRY_VOID(
             read_lines(stream, index, first, static_cast<std::size_t>(count), lines));
@@ -105,9 +106,8 @@ public:
         Turn turn(services_, call);
         while (read < index.length() && !more) {
             TURNOUT_CO_TRY(const std::string piece,
-                           services_.tracking.read_log(
-                               stream.wsid, stream.job, stream.path, read,
-                               std::min(kPiece, index.length() - read)));
+                           services_.tracking.read_log(stream.wsid, stream.job, stream.path, read,
+                                                       std::min(kPiece, index.length() - read)));
             if (piece.empty()) break;
             read += piece.size();
             held += piece;
@@ -125,9 +125,8 @@ public:
                         more = true;
                         break;
                     }
-                    matches.push(
-                        Json::object({{"line", static_cast<std::int64_t>(number + 1)},
-                                      {"text", as_text(line.substr(0, kMatchText))}}));
+                    matches.push(Json::object({{"line", static_cast<std::int64_t>(number + 1)},
+                                               {"text", as_text(line.substr(0, kMatchText))}}));
                 }
                 const bool ends = newline < held.size();
                 number += ends ? 1 : 0;
@@ -185,10 +184,10 @@ private:
                 index = kept_.find(key);
             }
             if (index->length() >= length) co_return *index;
-            TURNOUT_CO_TRY(const std::string piece,
-                           services_.tracking.read_log(
-                               stream.wsid, stream.job, stream.path, index->length(),
-                               std::min(kPiece, length - index->length())));
+            TURNOUT_CO_TRY(
+                const std::string piece,
+                services_.tracking.read_log(stream.wsid, stream.job, stream.path, index->length(),
+                                            std::min(kPiece, length - index->length())));
             if (piece.empty()) co_return *index;
             index->add(piece);
             if (turn.over()) {

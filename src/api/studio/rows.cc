@@ -104,8 +104,7 @@ arm::Answer get_rows(Services& services, Call& call) {
     while (!more) {
         TURNOUT_CO_TRY(const auto keys, services.store.scan(Table::JobCreated, range));
         for (const Record& created : keys) {
-            if (static_cast<std::int64_t>(rows.items().size()) == limit ||
-                scanned == kMaxScanned) {
+            if (static_cast<std::int64_t>(rows.items().size()) == limit || scanned == kMaxScanned) {
                 more = true;
                 break;
             }

@@ -1,7 +1,7 @@
-// GET /studio/jobs/{wsid}/{job}/series: how metrics went, in so few points that a chart draws all of
-// them. `key` (each once, several), `buckets`; `from`, `to` (steps). Fewer points than buckets come
-// as they are; else each bucket has the least and the greatest value in it, the first and the last,
-// so that no peak is lost. What is no number is counted.
+// GET /studio/jobs/{wsid}/{job}/series: how metrics went, in so few points that a chart draws all
+// of them. `key` (each once, several), `buckets`; `from`, `to` (steps). Fewer points than buckets
+// come as they are; else each bucket has the least and the greatest value in it, the first and the
+// last, so that no peak is lost. What is no number is counted.
 #include <algorithm>
 #include <cmath>
 
@@ -37,8 +37,7 @@ Task<Result<std::vector<Metric>>> points_of(Services& services, const Call& call
 Answer get_series(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(portal::check_reader(services, call));
     const std::string wsid = call.param("wsid"), job = call.param("job");
-    TURNOUT_CO_TRY(const std::int64_t buckets,
-                   whole_number_of(call, "buckets", kUsualBuckets, 2));
+    TURNOUT_CO_TRY(const std::int64_t buckets, whole_number_of(call, "buckets", kUsualBuckets, 2));
     Zoom zoom;
     if (!call.query_value("from").empty()) {
         TURNOUT_CO_TRY(zoom.from, whole_number_of(call, "from", 0, 0));
@@ -56,13 +55,12 @@ Answer get_series(Services& services, Call& call) {
     for (const std::string& key : keys) {
         TURNOUT_CO_TRY(const std::vector<Metric> points,
                        co_await points_of(services, call, wsid, job, key));
-        Json one = course_of(points, zoom,
-                             static_cast<std::size_t>(std::min(buckets, kMostBuckets)));
+        Json one =
+            course_of(points, zoom, static_cast<std::size_t>(std::min(buckets, kMostBuckets)));
         one.set("key", key);
         series.push(std::move(one));
     }
-    http::Response response =
-        json_response(200, Json::object({{"series", std::move(series)}}));
+    http::Response response = json_response(200, Json::object({{"series", std::move(series)}}));
     response.headers.set("Cache-Control", "no-store");
     co_return response;
 }

@@ -33,9 +33,10 @@ bool takes_gzip(const http::Request& request) {
 
 Answer get_shell(Services& services, Call& call) {
     if (!services.portal)
-        co_return not_found("this build has no portal: build with -DTURNOUT_PORTAL=ON where npm "
-                            "reaches its registry",
-                            call.param("page"));
+        co_return not_found(
+            "this build has no portal: build with -DTURNOUT_PORTAL=ON where npm "
+            "reaches its registry",
+            call.param("page"));
     co_return shell(services);
 }
 
@@ -56,8 +57,9 @@ Answer get_asset(Services& services, Call& call) {
     }
     if (file->gzip && !takes_gzip(call.request)) {
         response = error_response({Code::InvalidArgument, "NotAcceptable",
-                                   "'" + path + "' is kept as gzip: expected 'gzip' among what "
-                                   "Accept-Encoding takes",
+                                   "'" + path +
+                                       "' is kept as gzip: expected 'gzip' among what "
+                                       "Accept-Encoding takes",
                                    "Accept-Encoding", nullptr});
         response.status = 406;
         co_return response;

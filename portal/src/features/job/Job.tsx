@@ -57,8 +57,8 @@ function Page({ data, wsid, session, search }: { data: Document; wsid: string; s
         ...(data.steps ? [["steps", <>Steps<span className="count">{number(data.steps.total)}</span></>] as [string, any]] : []),
         ["overview", "Overview"],
         ["log", "Log"],
-        ["metrics", <>Metrics<span className="count">{number(metrics.length)}</span></>],
-        ["outputs", <>Outputs<span className="count">{number(files)}{data.moreArtifacts && "+"}</span></>],
+        ["metrics", <>Metrics<Count of={metrics.length} /></>],
+        ["outputs", <>Outputs<Count of={files} more={data.moreArtifacts} /></>],
         ["definition", "Definition"],
         ...(session ? [["events", "Events"] as [string, any]] : []),
     ];
@@ -103,6 +103,8 @@ function Page({ data, wsid, session, search }: { data: Document; wsid: string; s
         </>
     );
 }
+
+const Count = ({ of, more }: { of: number; more?: boolean }) => (of > 0 ? <span className="count">{number(of)}{more && "+"}</span> : null);
 
 function Overview({ data, wsid, session, log, live, onTab, onLog }: { data: Document; wsid: string; session: boolean; log: string; live: boolean; onTab: (tab: string) => void; onLog: (path: string) => void }) {
     const job = data.job.properties, name = data.job.name;
