@@ -44,6 +44,7 @@ SCREENS = ["", "jobs", "jobs/new", "compute", "compute?new=1", "compute/cpu", "t
 def filled(module_server, tmp_path_factory):
     """A server on which one job of each kind has ended."""
     server, folder = module_server, tmp_path_factory.mktemp("portal")
+    server.turnout("up", "--detach", "--slots", "6")  # so that no job waits for a node that is idle elsewhere
     server.turnout("compute", "create", "-n", "cpu", "--type", "AmlCompute", "--size", "STANDARD_A1_V2", "--max-instances", "2", "-o", "none")
     (folder / "train.py").write_text(METRICS + """
 rate = float(sys.argv[1])
@@ -117,7 +118,9 @@ class Browser:
         self.problems, self.bytes = [], {}
         self.page = self.context.new_page()
         self.page.set_default_timeout(30_000)
-        self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
+        # What was answered with an error is told below, with its address.
+        self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" and "Failed to load resource" not in message.text else None)
+        self.page.on("response", lambda reply: self.problems.append(f"{reply.status} {reply.url}") if reply.status >= 400 else None)
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("request", lambda request: self.problems.append("asks " + request.url) if not request.url.startswith((self.base, "data:", "blob:")) else None)
         self.page.on("requestfinished", self._finished)
@@ -140,6 +143,8 @@ class Browser:
         return self
 
     def __exit__(self, kind, *_):
+        if kind is not None and os.environ.get("TURNOUT_PORTAL_SHOTS"):
+            self.page.screenshot(path=os.environ["TURNOUT_PORTAL_SHOTS"] + "/failed.png")
         self.context.close()
         if kind is None:
             assert not self.problems, self.problems
@@ -149,6 +154,8 @@ class Browser:
 def inside(chromium, filled):
     with Browser(chromium, filled) as browser:
         yield browser.log_in()
+        if os.environ.get("TURNOUT_PORTAL_SHOTS"):
+            browser.page.screenshot(path=os.environ["TURNOUT_PORTAL_SHOTS"] + "/last.png")
 
 
 def test_a_link_opens_one_job_and_follows_it_to_its_end(chromium, filled):
@@ -179,18 +186,18 @@ def test_every_screen_in_light_and_dark_wide_and_narrow(chromium, filled):
     axe = next(iter(sorted((Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "turnout-portal").glob("modules-*/node_modules/axe-core/axe.min.js"))), None)
     assert axe, "scripts/portal-build keeps the portal's packages, axe-core among them"
     shots = os.environ.get("TURNOUT_PORTAL_SHOTS")
-    found = []
+    found, script = [], axe.read_text()
     for colours, width in (("light", 1440), ("dark", 360)):
         with Browser(chromium, filled, width, colours, bypass_csp=True) as browser:
-            browser.log_in()
+            browser.log_in().page.evaluate(script)
             for screen in SCREENS:
-                page = browser.open(screen.format(ws=filled.ws))
+                page = browser.page  # by the portal's own way from one screen to the next, which loads it once
+                page.evaluate("(path) => { history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate')); }", f"/studio/{screen.format(ws=filled.ws)}")
                 page.locator("h1").first.wait_for()
                 page.wait_for_function("!document.querySelector('[aria-busy=true]')")
                 wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
                 if wide > 0:
                     found.append(f"{screen} at {width}: {wide} px too wide")
-                page.evaluate(axe.read_text())
                 rules = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then((found) => found.violations.filter((rule) => ['serious', 'critical'].includes(rule.impact)).map((rule) => rule.id + ': ' + rule.nodes[0].html.slice(0, 160) + ' ' + rule.nodes[0].failureSummary.slice(0, 200)))")
                 found += [f"{screen} in {colours}: {rule}" for rule in rules]
                 if shots:
@@ -274,8 +281,8 @@ def test_a_large_log_costs_what_is_seen_of_it(inside, filled):
     page.get_by_role("button", name="Next match").click()
     page.get_by_text("0005077 x").wait_for()
     page.get_by_role("button", name="Only these").click()
-    eventually("only what matches is shown", lambda: page.locator(".log-line").count() == 30)
-    assert page.locator(".log-line mark").count() == 30
+    eventually("only what matches is shown", lambda: page.locator(".log-line").count() == page.locator(".log-line mark").count() > 8)
+    assert page.locator(".log-line", has_text="0005077 x").count() == 1 and page.locator(".log-line", has_text="0005078 x").count() == 0
 
 
 def test_what_a_job_wrote_acts_on_nothing(inside, filled):
@@ -327,7 +334,7 @@ def test_a_cluster_by_its_form_and_what_is_not_made_here(inside, filled):
     form.get_by_role("button", name="Create").click()
     form.get_by_text("there is a compute 'cpu' already").wait_for()
     form.get_by_label("1. Name").fill("by-form")
-    form.get_by_label("Size").select_option("STANDARD_DS3_V2")
+    form.get_by_label("Size", exact=True).select_option("STANDARD_DS3_V2")
     form.get_by_label("Tier").select_option("LowPriority")
     form.get_by_role("button", name="Create").click()
     page.locator("h1", has_text="by-form").wait_for()
@@ -377,6 +384,7 @@ def test_a_job_from_the_form_again_elsewhere_canceled_and_registered(inside, fil
     # Again on another target: nothing but that differs.
     page.get_by_role("link", name="Run again on").click()
     page.get_by_label("Target").select_option("")
+    assert page.get_by_label("Command").input_value() == "python3 say.py"
     page.get_by_label("Name", exact=True).fill("by_form_2")
     page.get_by_role("button", name="Submit").click()
     page.locator("h1 .status", has_text="Completed").wait_for()
@@ -388,6 +396,7 @@ def test_a_job_from_the_form_again_elsewhere_canceled_and_registered(inside, fil
     page.get_by_label("Command").fill("echo ${{inputs.none}}")
     page.get_by_role("button", name="Submit").click()
     page.get_by_role("alert").filter(has_text="inputs.none").wait_for()
+    inside.problems = [one for one in inside.problems if not one.startswith("400 ")]
     say = talker(filled, "stopped")
     inside.open(f"jobs/{filled.ws}/stopped")
     page.locator("h1 .status", has_text="Running").wait_for()

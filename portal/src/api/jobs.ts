@@ -37,7 +37,7 @@ export const remove = (job: string) => arm(`jobs/${encodeURIComponent(job)}`, {}
 /** What of a job's document is its definition: what a new job of the same kind is submitted with. */
 export function definition(job: any): any {
     const own = { ...job.properties };
-    for (const name of ["status", "services", "parentJobName", "isArchived", "error", "queueSettings"]) if (name !== "queueSettings") delete own[name];
+    for (const name of ["status", "services", "parentJobName", "isArchived", "error"]) delete own[name];
     own.properties = Object.fromEntries(Object.entries(own.properties ?? {}).filter(([name]) => !name.startsWith("turnout.") && !/^(best_|score$)/.test(name)));
     for (const name of Object.keys(own)) if (own[name] === null) delete own[name];
     return own;

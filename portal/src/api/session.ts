@@ -2,7 +2,19 @@
 import { ask } from "./client";
 
 export interface Me { name: string; displayName?: string; roles: { role: string; scope: string }[]; token?: string }
-export const me = () => ask<Me>("/turnout/me");
+const KNOWN = "turnout.known"; // that this browser was logged in when it was last asked
+export async function me(): Promise<Me> {
+    try {
+        const who = await ask<Me>("/turnout/me");
+        localStorage.setItem(KNOWN, "yes");
+        return who;
+    } catch (error) {
+        localStorage.removeItem(KNOWN);
+        throw error;
+    }
+}
+/** Whoever opens a job's page by its link may never have logged in here: then nobody is asked. */
+export const mayBeKnown = () => linkQuery() === "" || localStorage.getItem(KNOWN) === "yes";
 
 /** What a signed link consists of; "" without one. It goes with what is asked for that job. */
 export function linkQuery(): string {

@@ -4,7 +4,7 @@ import { Link, Outlet, useLocation, useNavigate } from "@tanstack/react-router";
 import { createContext, useContext, useEffect, useState } from "react";
 import { armAt, ask, signedOut, useThisWorkspace, type Workspace } from "../api/client";
 import { useLive } from "../api/live";
-import { linkQuery, me, signOut, type Me } from "../api/session";
+import { linkQuery, mayBeKnown, me, signOut, type Me } from "../api/session";
 import { SignIn } from "../features/signin/SignIn";
 import { Icon, Logo } from "./icons";
 import { act, Button, ErrorBox, Menu, Skeleton, Toasts } from "./kit";
@@ -41,7 +41,7 @@ function useMlflowAddress(wsid: string) {
 export function Frame() {
     const path = usePath();
     const client = useQueryClient();
-    const who = useQuery({ queryKey: ["me"], queryFn: me, retry: false, staleTime: 60_000 });
+    const who = useQuery({ queryKey: ["me"], queryFn: me, retry: false, staleTime: 60_000, enabled: mayBeKnown });
     const spaces = useQuery({
         queryKey: ["workspaces", who.data?.name], enabled: !!who.data, staleTime: 60_000,
         queryFn: async () => {
@@ -67,7 +67,7 @@ export function Frame() {
     const here = { me: who.data, workspace: chosen, workspaces: spaces.data?.all ?? [] };
 
     const byLink = !who.data && linkQuery() !== "" && /^\/jobs\/[^/]+\/[^/]+/.test(path);
-    if (who.isPending || (who.data && spaces.isPending)) return <div className="app alone"><Bar path={path} alone /><main className="page"><Skeleton /></main></div>;
+    if (who.isLoading || (who.data && spaces.isPending)) return <div className="app alone"><Bar path={path} alone /><main className="page"><Skeleton /></main></div>;
     if (!who.data && !byLink) return <div className="app alone"><Bar path={path} alone /><main className="page"><SignIn onDone={() => client.invalidateQueries({ queryKey: ["me"] })} /></main><Toasts /></div>;
     const alone = !who.data;
     return (
@@ -110,7 +110,7 @@ function Bar({ path, alone, live }: { path: string; alone?: boolean; live?: stri
             )}
             {workspace && workspaces.length === 1 && <span className="soft wide-only">{workspace.name}</span>}
             <span className="grow" />
-            {!alone && <Button kind="" icon="search" aria-label="Search pages and jobs" onPress={() => setOpen(true)}><span className="wide-only soft">Search</span><kbd className="wide-only">Ctrl K</kbd></Button>}
+            {!alone && <Button kind="" icon="search" aria-label="Search Ctrl K" onPress={() => setOpen(true)}><span className="wide-only soft">Search</span>{" "}<kbd className="wide-only">Ctrl K</kbd></Button>}
             {live && !alone && <span className={`livemark wide-only ${live === "live" ? "" : "off"}`} title="what happens on the server is shown at once"><i />{live === "live" ? "live" : live === "away" ? "not reached" : "…"}</span>}
             <Button kind="quiet icon" aria-label={`Colours: ${now}. Change`} onPress={cycle}><Icon name={now === "dark" ? "moon" : now === "light" ? "sun" : "settings"} /></Button>
             {alone ? linkQuery() && /^\/jobs\//.test(path) && <a className="btn" href="/login">Log in to act</a> : (

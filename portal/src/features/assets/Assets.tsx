@@ -102,7 +102,7 @@ function Register({ job, onClose }: { job: string; onClose: () => void }) {
     const chosen = path ?? places[0] ?? "";
     const make = async () => {
         try {
-            const there = await arm(`models/${encodeURIComponent(name)}`).catch(() => undefined);
+            const there = (await all("models", { listViewType: "All" })).find((one) => one.name === name);
             await arm(`models/${encodeURIComponent(name)}/versions/${there?.properties.nextVersion ?? "1"}`, {}, { method: "PUT", body: { properties: { modelUri: chosen, modelType: type } } });
             client.invalidateQueries({ queryKey: ["assets"] });
             navigate({ to: "/assets/$kind/$name", params: { kind: "models", name } });

@@ -110,7 +110,7 @@ function SizeField({ form, set, sizes, gpu, setGpu, problem }: { form: Form; set
     const options: [string, string][] = sizes.map((size) => [size.name, `${size.name} · ${size.vCPUs} cores, ${size.memoryGB} GB${size.gpus ? `, ${size.gpus} GPU` : ""}${size.fits === false ? " (more than a machine here has)" : ""}`]);
     if (!options.some(([name]) => name === form.size)) options.unshift([form.size, form.size]);
     return (
-        <div><div className="chips" role="group" aria-label="Sizes with"><button type="button" className="chip" aria-pressed={!gpu} onClick={() => setGpu(false)}>CPU</button><button type="button" className="chip" aria-pressed={gpu} onClick={() => setGpu(true)}>GPU</button></div>
+        <div><div className="chips" role="group" aria-label="Machines with"><button type="button" className="chip" aria-pressed={!gpu} onClick={() => setGpu(false)}>CPU</button><button type="button" className="chip" aria-pressed={gpu} onClick={() => setGpu(true)}>GPU</button></div>
             <Field label="Size" value={form.size} onChange={set("size")} problem={problem} options={options} /></div>
     );
 }

@@ -14,7 +14,7 @@ export function Targets() {
         <>
             <PageHead crumb={<Link to="/compute">Compute</Link>} title="What each type of compute can do" note="Here, on this server; where Azure differs it stands behind. A 'maybe' depends on the machines." />
             <Card pad={false}><Loaded of={found}>{(page) => (
-                <div className="table-box"><table className="table"><thead><tr><th>Type</th>{ABILITIES.map(([id, words]) => <th key={id}>{words}</th>)}</tr></thead><tbody>
+                <div className="table-box" tabIndex={0} role="region" aria-label="What each type can do"><table className="table"><thead><tr><th>Type</th>{ABILITIES.map(([id, words]) => <th key={id}>{words}</th>)}</tr></thead><tbody>
                     {page.value.map((row: any) => (
                         <tr key={row.type}><td className="tall" style={{ minWidth: 220 }}><b>{row.title}</b><div className="small soft">{row.type}{row.create !== "yes" && row.attach !== "yes" && (row.notCreated ?? row.notAttached) ? `: ${row.notCreated ?? row.notAttached}` : ""}</div></td>
                             {ABILITIES.map(([id]) => {

@@ -31,7 +31,7 @@ export function NewJob() {
     const environments = useQuery({ queryKey: ["assets", "environments"], queryFn: () => all("environments") });
     useEffect(() => {
         if (!before.data || own) return;
-        setOwn(definition(before.data.properties));
+        setOwn(definition(before.data));
         setCompute(shortId(before.data.properties.computeId));
     }, [before.data, own]);
     if (from && before.error) return <div className="error" role="alert">{(before.error as Error).message}</div>;

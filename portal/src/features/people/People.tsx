@@ -57,8 +57,8 @@ const scopeWords = (scope: string) => (scope === "/" ? "everywhere" : `on ${scop
 
 function Roles() {
     const found = useQuery({ queryKey: ["roles"], queryFn: () => ask("/turnout/roles") });
-    return <Card pad={false}><Loaded of={found}>{(page) => <div className="table-box"><table className="table cards"><thead><tr><th>Role</th><th>Type</th><th>May</th><th>Actions</th></tr></thead><tbody>{page.value.map((role: any) => (
-        <tr key={role.name}><td className="main nowrap"><b>{role.name}</b></td><td className="soft">{role.type}</td><td className="tall">{role.description}</td><td className="tall small mono">{role.actions.slice(0, 3).join(", ")}{role.actions.length > 3 && ` and ${role.actions.length - 3} more`}</td></tr>
+    return <Card pad={false}><Loaded of={found}>{(page) => <div className="table-box" tabIndex={0} role="region" aria-label="Roles"><table className="table cards"><thead><tr><th>Role</th><th>Type</th><th>May</th><th>Actions</th></tr></thead><tbody>{page.value.map((role: any) => (
+        <tr key={role.name}><td className="main nowrap"><b>{role.name}</b></td><td className="soft">{role.type}</td><td className="tall">{role.description}</td><td className="tall small mono" style={{ overflowWrap: "anywhere" }}>{role.actions.slice(0, 3).join(", ")}{role.actions.length > 3 && ` and ${role.actions.length - 3} more`}</td></tr>
     ))}</tbody></table></div>}</Loaded></Card>;
 }
 
