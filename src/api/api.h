@@ -42,6 +42,9 @@ class Vault;
 
 namespace turnout::api {
 
+namespace studio {
+class Pack;
+}
 class Audit;
 class Gateway;
 class Inference;
@@ -165,6 +168,7 @@ struct Services {
     // The machines of a pool that is not on this one, of which somebody has looked at them; of
     // containers the one that carries them all. None: nothing is known.
     std::function<std::vector<ServerInfo::Machine>(const Pool&)> machines_of = {};
+    const studio::Pack* portal = nullptr;  // null: this build has no portal
 };
 
 // The drills that need nothing of a provider (arm/drills.cc).

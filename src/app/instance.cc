@@ -13,6 +13,10 @@
 extern "C" const char turnout_agent_image_begin[];
 extern "C" const char turnout_agent_image_end[];
 
+// The portal's files, put here by portal_image.S.
+extern "C" const char turnout_portal_image_begin[];
+extern "C" const char turnout_portal_image_end[];
+
 namespace turnout {
 
 Result<Instance> open_instance(const std::string& folder) {
@@ -62,6 +66,12 @@ Result<void> unpack_agent(const Instance& instance) {
     if (there && *there == image) return {};
     // By rename: an agent that runs keeps the file it was started from.
     return write_file_atomically(instance.agent_executable(), image, 0700);
+}
+
+Result<api::studio::Pack> portal_pack() {
+    return api::studio::Pack::parse(std::string_view(
+        turnout_portal_image_begin,
+        static_cast<std::size_t>(turnout_portal_image_end - turnout_portal_image_begin)));
 }
 
 Result<Json> read_document(const std::string& path) {

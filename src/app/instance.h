@@ -4,6 +4,7 @@
 #include <string>
 
 #include "api/authority.h"
+#include "api/studio/pack.h"
 #include "base/json.h"
 #include "base/result.h"
 #include "io/loop.h"
@@ -51,6 +52,8 @@ Result<api::InstanceKeys> load_keys(const Instance& instance, Random& random);
 KeyFile sealing_key_file(const Instance& instance);
 // Writes the agent that this executable carries, if the folder has another one.
 Result<void> unpack_agent(const Instance& instance);
+// The portal that this executable carries; an empty one where it was built without.
+Result<api::studio::Pack> portal_pack();
 // A small JSON document of the folder; null if there is none.
 Result<Json> read_document(const std::string& path);
 Result<void> write_document(const std::string& path, const Json& document, int mode);

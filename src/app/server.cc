@@ -112,6 +112,7 @@ private:
     std::unique_ptr<api::Audit> audit_;
     access::Guard guard_{{}};
     api::StoredUse stored_;
+    api::studio::Pack portal_;
     std::unique_ptr<AgentLinks> links_;
     std::unique_ptr<LocalProvider> provider_;
     std::unique_ptr<SshProvider> ssh_;
@@ -209,6 +210,7 @@ Result<void> Server::open() {
     storage.accept_lost_log = options_.accept_loss;
     store_ = TURNOUT_TRY(open_sqlite_store(loop_, instance_.database(), std::move(storage)));
     TURNOUT_TRY(unpack_agent(instance_));
+    portal_ = TURNOUT_TRY(portal_pack());
     TURNOUT_TRY(provide_uv(instance_, options_.uv));
     survey_pythons(loop_, instance_);
     blobs_ = TURNOUT_TRY(open_blobs(*store_, clock_, random_, loop_, instance_.blobs()));
@@ -429,6 +431,7 @@ void Server::add_routes() {
     services_->audit = audit_.get();
     services_->guard = &guard_;
     services_->stored = &stored_;
+    if (!portal_.empty()) services_->portal = &portal_;
     services_->drills = [this](const std::string& name) {
         Provider* const provider = pools_->provider(name);
         return provider ? provider->drills() : nullptr;

@@ -248,7 +248,7 @@ resources: {instance_type: Standard_A1_v2}
     assert shown["cause"] == "out_of_memory" and shown["error"]["message"] == why[1]
     assert why[1] in server.turnout("job", "explain", "-n", "too_large", "-o", "table").stdout
     assert why[1] in server.turnout("events", "--job", "too_large", "-o", "table").stdout
-    page = urllib.request.urlopen(shown["services"]["Studio"]["endpoint"], context=ssl.create_default_context(cafile=server.data / "ca.pem")).read().decode()
+    page = urllib.request.urlopen(shown["services"]["Studio"]["endpoint"].replace("?", "/plain?"), context=ssl.create_default_context(cafile=server.data / "ca.pem")).read().decode()
     page = html.unescape(page)
     assert why[1] in page and page.index(why[1]) < page.index("<h2>"), "the error comes first"
 

@@ -5,6 +5,7 @@
 //   GET …/experiments/{name}/ledger      sums over the jobs of an experiment
 #include <algorithm>
 
+#include "api/arm/explain.h"
 #include "api/arm/resource.h"
 #include "control/jobs.h"
 #include "tracking/tracking.h"
@@ -113,9 +114,9 @@ Json explanation_of(const Control::Explanation& why, Instant now) {
     return json;
 }
 
-Answer explain_job(Services& services, Call& call) {
-    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
-    TURNOUT_CO_TRY(const JobRecord job, job_of(services, workspace, call.param("name")));
+}  // namespace
+
+Json explain_document(Services& services, const JobRecord& job) {
     const Instant now = services.clock.now();
     Json body = Json::object({{"name", job.name},
                               {"status", turnout::name_of(job.status)},
@@ -124,7 +125,7 @@ Answer explain_job(Services& services, Call& call) {
         body.set("cause", agent_protocol::name_of(job.cause));
     if (!job.error_message.empty()) body.set("message", job.error_message);
     if (!is_terminal(job.status))
-        if (const auto why = services.control.explain(workspace.id, job.name))
+        if (const auto why = services.control.explain(job.workspace, job.name))
             body.set("now", explanation_of(*why, now));
     Json attempts = Json::array();
     for (const JobAttempt& attempt : job.attempts) attempts.push(attempt_of(attempt, now));
@@ -134,8 +135,16 @@ Answer explain_job(Services& services, Call& call) {
     body.set("created", to_iso8601(job.created));
     if (job.ended) body.set("ended", to_iso8601(*job.ended));
     body.set("micros",
-             micros_of(ledger(job, now, services.control.waited(workspace.id, job.name))));
-    co_return json_response(200, body);
+             micros_of(ledger(job, now, services.control.waited(job.workspace, job.name))));
+    return body;
+}
+
+namespace {
+
+Answer explain_job(Services& services, Call& call) {
+    TURNOUT_CO_TRY(const Workspace workspace, workspace_of(services, call));
+    TURNOUT_CO_TRY(const JobRecord job, job_of(services, workspace, call.param("name")));
+    co_return json_response(200, explain_document(services, job));
 }
 
 // What a compute's and an experiment's sums have in common.

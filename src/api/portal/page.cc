@@ -356,10 +356,11 @@ Html links_to_pages(const PageData& data, std::int64_t page, std::int64_t pages,
                     const PageWords& words) {
     if (pages <= 1) return {};
     const auto to = [&](std::int64_t number, std::string_view word) {
-        return element("a",
-                       {{"href", data.base + data.query + (data.query.empty() ? "?" : "&") +
-                                     "page=" + std::to_string(number)}},
-                       word);
+        return element(
+            "a",
+            {{"href", data.base + "/plain" + data.query + (data.query.empty() ? "?" : "&") +
+                          "page=" + std::to_string(number)}},
+            word);
     };
     Html out;
     if (page > 1) out += to(1, words.first) + " " + to(page - 1, words.before) + " ";

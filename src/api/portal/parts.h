@@ -11,6 +11,14 @@
 
 namespace turnout::api::portal {
 
+// Whether whoever asks for a page beneath /studio/jobs/{wsid}/{job} may: who is logged in (the
+// router has looked at their roles), or has a signed link of that job that still holds.
+Result<void> check_reader(Services& services, const Call& call);
+
+// All that is known of the job in the path; with the course of its metrics where that is asked for.
+enum class Histories { No, Yes };
+Result<PageData> page_data(Services& services, const Call& call, Histories histories);
+
 // For jobs of each kind (see JobKindRow): the named outputs of a command job, the trials of a
 // sweep, the steps of a pipeline, what an AutoML job has tried.
 Result<void> show_outputs(Services& services, const Call& call, PageData& page);

@@ -10,6 +10,8 @@
 #include "api/portal/page.h"
 #include "api/portal/parts.h"
 #include "api/run_reach.h"
+#include "api/studio/shell.h"
+#include "api/studio/studio.h"
 #include "api/studio_link.h"
 #include "base/text.h"
 #include "blob/blobs.h"
@@ -25,14 +27,6 @@ constexpr std::size_t kMaxCharts = 24;
 constexpr std::size_t kMaxPoints = 2'000;
 constexpr std::size_t kMaxArtifacts = 500;
 constexpr std::string_view kEnvironmentLog = "azureml-logs/20_environment.txt";
-
-Result<void> check_reader(Services& services, const Call& call) {
-    if (call.principal.kind == Principal::Kind::User) return {};
-    const std::string& wsid = call.param("wsid");
-    const std::string holder = TURNOUT_TRY(verify_studio_link(
-        services.authority.link_key(), wsid, call.param("job"), call.query, services.clock.now()));
-    return check_holder(services, holder, {access::action::kReadJobs}, wsid);
-}
 
 // Only what the link consists of goes on into other links.
 std::string link_query(const Call& call) {
@@ -52,7 +46,18 @@ Result<std::string> log_to_show(Services& services, const JobRecord& job) {
                                                                                          : own;
 }
 
-Result<portal::PageData> page_data(Services& services, const Call& call) {
+}  // namespace
+
+Result<void> portal::check_reader(Services& services, const Call& call) {
+    if (call.principal.kind == Principal::Kind::User) return {};
+    const std::string& wsid = call.param("wsid");
+    const std::string holder = TURNOUT_TRY(verify_studio_link(
+        services.authority.link_key(), wsid, call.param("job"), call.query, services.clock.now()));
+    return check_holder(services, holder, {access::action::kReadJobs}, wsid);
+}
+
+Result<portal::PageData> portal::page_data(Services& services, const Call& call,
+                                           Histories histories) {
     const std::string& wsid = call.param("wsid");
     const std::string& name = call.param("job");
     auto job = TURNOUT_TRY(load_job(services.store, wsid, name));
@@ -65,7 +70,7 @@ Result<portal::PageData> page_data(Services& services, const Call& call) {
         data.would_start = why->would_start;
     }
     data.run = TURNOUT_TRY(services.tracking.find_run(wsid, name));
-    if (data.run)
+    if (data.run && histories == Histories::Yes)
         for (std::size_t i = 0; i < data.run->latest.size() && i < kMaxCharts; ++i) {
             const std::string& key = data.run->latest[i].key;
             data.histories.emplace_back(
@@ -85,6 +90,12 @@ Result<portal::PageData> page_data(Services& services, const Call& call) {
     return data;
 }
 
+namespace {
+
+using portal::check_reader;
+using portal::Histories;
+using portal::page_data;
+
 void harden(http::Response& response) {
     response.headers.set("X-Content-Type-Options", "nosniff");
     response.headers.set("Referrer-Policy", "no-referrer");  // the link is the key
@@ -92,7 +103,8 @@ void harden(http::Response& response) {
     response.headers.set("X-Robots-Tag", "noindex");
 }
 
-Answer get_page(Services& services, Call& call) {
+// The page for browsers that run no script, and for builds without the portal.
+Answer get_plain_page(Services& services, Call& call) {
     if (auto allowed = check_reader(services, call); !allowed) {
         // A person reads this one.
         http::Response refused;
@@ -104,7 +116,7 @@ Answer get_page(Services& services, Call& call) {
         refused.body = portal::render_refusal(allowed.error().message);
         co_return refused;
     }
-    TURNOUT_CO_TRY(auto data, page_data(services, call));
+    TURNOUT_CO_TRY(auto data, page_data(services, call, Histories::Yes));
     const std::string wsid = call.param("wsid");
     TURNOUT_CO_TRY(data.log_length,
                    services.tracking.log_length(wsid, data.job.name, data.log_path));
@@ -121,6 +133,14 @@ Answer get_page(Services& services, Call& call) {
     harden(response);
     response.body = portal::render_page(data, nonce);
     co_return response;
+}
+
+// What does not open the page is told as before; what does gets the portal, which asks for the rest
+// with the same link.
+Answer get_page(Services& services, Call& call) {
+    if (!services.portal || !check_reader(services, call))
+        co_return co_await get_plain_page(services, call);
+    co_return studio::shell(services);
 }
 
 // The newest jobs of the usual workspace, as far as its user may read them.
@@ -152,6 +172,16 @@ Answer get_home(Services& services, Principal user) {
 // What a person finds who opens the server's address: it has no list of jobs for those who are not
 // logged in.
 Answer get_front(Services& services, Call& call) {
+    if (services.portal) {
+        if (equal_ignoring_case(call.request.path, "/studio") ||
+            equal_ignoring_case(call.request.path, "/studio/"))
+            co_return studio::shell(services);
+        http::Response to_portal;
+        to_portal.status = 303;
+        to_portal.headers.set("Location", "/studio");  // browsers keep what is behind '#'
+        to_portal.headers.set("Cache-Control", "no-store");
+        co_return to_portal;
+    }
     if (auto user = session_of(services, call)) co_return co_await get_home(services, *user);
     http::Response response;
     const std::string nonce = to_base64url(services.random.bytes(18));
@@ -167,7 +197,7 @@ Answer get_front(Services& services, Call& call) {
 
 Answer get_data(Services& services, Call& call) {
     TURNOUT_CO_TRY_VOID(check_reader(services, call));
-    TURNOUT_CO_TRY(const auto data, page_data(services, call));
+    TURNOUT_CO_TRY(const auto data, page_data(services, call, Histories::Yes));
     http::Response response = json_response(200, portal::live_document(data));
     harden(response);
     co_return response;
@@ -257,10 +287,16 @@ void add_portal_routes(Router& router, Services& services) {
             "Microsoft.MachineLearningServices/workspaces/{ws}",
             Access::Open, get_front);
     add_row(router, services, "GET", page, Access::Signed, get_page);
+    add_row(router, services, "GET", page + "/plain", Access::Signed, get_plain_page);
     add_row(router, services, "GET", page + "/data", Access::Signed, get_data);
     add_row(router, services, "GET", page + "/log", Access::Signed, get_page_log);
     add_row(router, services, "GET", page + "/artifact/{path...}", Access::Signed, get_artifact);
     add_row(router, services, "GET", page + "/output/{name}/{path...}", Access::Signed, get_output);
+    studio::add_shell_routes(router, services);
+    studio::add_row_routes(router, services);
+    studio::add_document_routes(router, services);
+    studio::add_line_routes(router, services);
+    studio::add_series_routes(router, services);
 }
 
 }  // namespace turnout::api
