@@ -72,6 +72,14 @@ Result<Json> traffic_said(Context& context, const std::string& option) {
     return traffic;
 }
 
+Result<void> set_traffic_said(Context& context, Json& rest) {
+    for (const auto& [option, member] : {std::pair("--traffic", "properties.traffic"),
+                                         {"--mirror-traffic", "properties.mirrorTraffic"}})
+        if (context.args().has(option))
+            resources::set_path(rest, member, TURNOUT_TRY(traffic_said(context, option)));
+    return {};
+}
+
 // What the options and --set change of what there is: a PUT of the whole.
 Result<Json> changed(Context& context, const resources::Description& description, const Json& now,
                      const std::string& what) {
@@ -130,6 +138,7 @@ Result<int> create_endpoint(Context& context, client::Api& api, Loaded& loaded) 
                                    {api.settings().workspace_path()});
     const std::string name = rest.at("name").as_string();
     rest.erase("name");
+    TURNOUT_TRY(set_traffic_said(context, rest));
     rest = TURNOUT_TRY(with_location_of_workspace(api, std::move(rest)));
     const Json made = TURNOUT_TRY(api.put(endpoint_path(api, name), rest));
     return context.show(endpoint_entity(made), made);
@@ -146,10 +155,7 @@ Result<int> update_endpoint(Context& context, client::Api& api) {
                     "--traffic");
     Json rest =
         TURNOUT_TRY(changed(context, resources::online_endpoint(), now, "endpoint " + name));
-    for (const auto& [option, member] : {std::pair("--traffic", "properties.traffic"),
-                                         {"--mirror-traffic", "properties.mirrorTraffic"}})
-        if (context.args().has(option))
-            resources::set_path(rest, member, TURNOUT_TRY(traffic_said(context, option)));
+    TURNOUT_TRY(set_traffic_said(context, rest));
     const Json made = TURNOUT_TRY(api.put(endpoint_path(api, name), rest));
     return context.show(endpoint_entity(made), made);
 }
