@@ -164,6 +164,9 @@ def serve_mlflow():
             return value.item()
         return str(value)
 
+    def text_of(value):
+        return json.dumps(value, default=plain).encode()
+
     class Answering:  # how many requests are
         count, changed = 0, threading.Condition()
 
@@ -186,7 +189,9 @@ def serve_mlflow():
         protocol_version = "HTTP/1.1"
 
         def answer(self, status, value):
-            text = json.dumps(value, default=plain).encode()
+            self.send(status, text_of(value))
+
+        def send(self, status, text):
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(text)))
@@ -219,19 +224,23 @@ def serve_mlflow():
             try:
                 body = json.loads(raw)
                 data = model_input(body)
-            except (BadInput, ValueError, TypeError, KeyError, mlflow.exceptions.MlflowException) as why:
+            except (BadInput, mlflow.exceptions.MlflowException) as why:
                 return self.answer(400, {"message": str(why)})
+            except Exception as why:  # whatever pandas and numpy make of what was sent
+                return self.answer(400, {"message": f"the input cannot be read: {type(why).__name__}: {why}"})
             try:
                 params = body.get("params")
                 predicted = loaded.predict(data, params=params) if params else loaded.predict(data)
+                if isinstance(predicted, (pandas.DataFrame, pandas.Series, numpy.ndarray, numpy.generic)):
+                    predicted = plain(predicted)
+                answer = text_of(predicted if "input_data" in body else {"predictions": predicted})
             except mlflow.exceptions.MlflowException as why:
                 return self.answer(400, {"message": str(why)})
             except Exception:
                 import traceback
                 traceback.print_exc()
                 return self.answer(500, {"message": "the model failed; its log says why"})
-            predicted = plain(predicted) if isinstance(predicted, (pandas.DataFrame, pandas.Series, numpy.ndarray, numpy.generic)) else predicted
-            self.answer(200, predicted if "input_data" in body else {"predictions": predicted})
+            self.send(200, answer)
 
         def log_message(self, form, *values):
             if self.path != "/":
