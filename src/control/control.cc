@@ -370,6 +370,13 @@ std::vector<Control::ServiceView> Control::services(const std::string& workspace
     return all;
 }
 
+std::vector<Control::ReadyReplica> Control::ready_replicas(const std::string& workspace,
+                                                           const std::string& name) const {
+    const auto found = owners_->services.by_key.find(control::row_key(workspace, name));
+    if (found == owners_->services.by_key.end()) return {};
+    return owners_->services.ready(found->second);
+}
+
 std::optional<Control::Explanation> Control::explain(const std::string& workspace,
                                                      const std::string& job) const {
     return owners_->explain.explain(workspace, job);

@@ -243,6 +243,13 @@ public:
     };
     std::optional<ServiceView> service(const std::string& workspace, const std::string& name) const;
     std::vector<ServiceView> services(const std::string& workspace) const;  // by name
+    // Of a service those that are ready, by number; the texts are good until control goes on.
+    struct ReadyReplica {
+        std::string_view job, node;
+        int attempt = 0;
+    };
+    std::vector<ReadyReplica> ready_replicas(const std::string& workspace,
+                                             const std::string& name) const;
 
     // Cancels every job, lets every node go, and answers when nothing runs any more. Until the next
     // start nothing new is begun.

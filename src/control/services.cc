@@ -390,6 +390,18 @@ void Services::write_rows(const Turn& turn, Batch& batch) const {
     }
 }
 
+// ---- for who asks them ----
+
+std::vector<Control::ReadyReplica> Services::ready(const ServiceState& state) const {
+    std::vector<Control::ReadyReplica> ready;
+    for (const auto& [number, replica] : state.replicas) {
+        if (is_now(replica) != Replica::Is::Ready) continue;
+        const JobAttempt& attempt = replica.job->state.attempts.back();
+        ready.push_back({replica.job->name(), attempt.nodes().front(), attempt.number});
+    }
+    return ready;
+}
+
 // ---- for people ----
 
 std::size_t Services::replicas_on(const ComputeState& compute) const {

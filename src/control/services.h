@@ -78,6 +78,7 @@ public:
 
     Control::ServiceView view(const ServiceState& state) const;
     std::size_t replicas_on(const ComputeState& compute) const;  // that live
+    std::vector<Control::ReadyReplica> ready(const ServiceState& state) const;
 
 private:
     void advance(ServiceState& state);

@@ -66,8 +66,9 @@ Json deployment_body(Inference& inference, const Workspace& workspace,
         properties.set("replicas", replicas_body(*view));
         if (!deployment.settled() && !view->why.empty()) properties.set("progress", view->why);
     }
+    const Places* const places = inference.known_places(deployment);
     properties.set("requests",
-                   counts_body(inference.counts(deployment), inference.in_flight(deployment)));
+                   places ? counts_body(places->counts, places->in_flight()) : counts_body({}, 0));
     Json body = arm::envelope(workspace_path(workspace) + "/onlineEndpoints/" +
                                   deployment.endpoint + "/deployments/" + deployment.name,
                               deployment.name, "workspaces/onlineEndpoints/deployments",
@@ -194,9 +195,12 @@ Answer deployment_logs(Services& services, Call& call) {
     const std::string container = body.at("containerType").as_string("InferenceServer");
     std::string content;
     if (equal_ignoring_case(container, "AccessLog")) {
-        const auto& lines = at.inference.counts(at.deployment).last;
-        for (std::size_t i = lines.size() > tail ? lines.size() - tail : 0; i < lines.size(); ++i)
-            content += lines[i] + "\n";
+        if (const Places* const places = at.inference.known_places(at.deployment)) {
+            const auto& lines = places->counts.last;
+            for (std::size_t i = lines.size() > tail ? lines.size() - tail : 0; i < lines.size();
+                 ++i)
+                content += lines[i] + "\n";
+        }
     } else {
         const bool preparing = equal_ignoring_case(container, "StorageInitializer");
         if (!preparing && !equal_ignoring_case(container, "InferenceServer"))

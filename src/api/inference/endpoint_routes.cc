@@ -185,16 +185,25 @@ Answer put_endpoint(Services& services, Call& call) {
     TURNOUT_CO_TRY(const Workspace workspace, arm::workspace_of(services, call));
     const std::string name = call.param("name");
     TURNOUT_CO_TRY_VOID(check_endpoint_name(name, "an endpoint"));
-    std::string wanted = body.at("location").as_string();
-    if (wanted.empty()) wanted = workspace.location;
-    TURNOUT_CO_TRY(const arm::Location location,
-                   arm::find_location(wanted, services.control.pool_names()));
+    const std::string said = body.at("location").as_string();
+    TURNOUT_CO_TRY(arm::Location location,
+                   arm::find_location(said.empty() ? workspace.location : said,
+                                      services.control.pool_names()));
     TURNOUT_CO_TRY(const Author by, author_of(services, call));
     Inference::EndpointChange change =
         [&](OnlineEndpoint& now, bool is_new,
             const std::vector<OnlineDeployment>& deployments) -> Result<void> {
+        if (!is_new && said.empty()) {
+            location = {now.envelope.at("location").as_string(), now.pool};
+        } else if (!is_new && location.pool != now.pool) {
+            // Its deployments would stay where they are.
+            return invalid("location: expected one of pool '" + now.pool + "', where endpoint '" +
+                               name + "' is and stays; found '" + said + "', which is pool '" +
+                               location.pool + "'",
+                           "location");
+        }
         TURNOUT_TRY(read_endpoint(body, location.name, deployments, now));
-        if (is_new) now.pool = location.pool;
+        now.pool = location.pool;
         return {};
     };
     TURNOUT_CO_TRY(const bool is_new,

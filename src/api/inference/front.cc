@@ -20,55 +20,40 @@ namespace turnout::api::inference {
 namespace {
 
 constexpr std::size_t kMostBody = 10 << 20;
-constexpr std::size_t kMostMirrored = 1000;  // requests at a time
-constexpr int kMostReplicas = 3;             // that are tried for one request
+constexpr int kMostMirrored = 1000;  // requests at a time
+constexpr int kMostReplicas = 3;     // that are tried for one request
 constexpr std::size_t kKeptLines = 500;
 constexpr std::string_view kDeploymentHeader = "azureml-model-deployment";
-
-// A body that was read, as often as it is wanted.
-class WholeBody final : public http::BodyReader {
-public:
-    explicit WholeBody(const std::string& text) : text_(text) {}
-    Task<Result<std::string>> read() override {
-        if (std::exchange(over_, true)) co_return std::string();
-        co_return text_;
-    }
-
-private:
-    const std::string& text_;
-    bool over_ = false;
-};
 
 // One request of a deployment, from its beginning to the end of its answer.
 class Counted {
 public:
-    Counted(Services& services, Inference::Known<OnlineDeployment> deployment,
-            const http::Request& request, std::string id)
-        : services_(&services),
-          deployment_(std::move(deployment)),
+    Counted(const Clock& clock, std::shared_ptr<Places> places, const http::Request& request,
+            std::string id)
+        : clock_(&clock),
+          places_(std::move(places)),
           what_(request.method + " " + request.path.substr(request.path.rfind('/'))),
           id_(std::move(id)),
-          began_(services.clock.since_boot()) {}
+          began_(clock.since_boot()) {}
     Counted(Counted&& other) noexcept = default;
     Counted& operator=(Counted&&) = delete;
 
     void answered(int status, std::string_view replica) {
-        if (!services_ || !services_->inference) return;
-        const Span took = services_->clock.since_boot() - began_;
-        RequestCounts& counts = services_->inference->counts(*deployment_);
+        const Span took = clock_->since_boot() - began_;
+        RequestCounts& counts = places_->counts;
         ++counts.requests;
         if (status < 200 || status > 299) ++counts.errors;
         ++counts.by_status[status];
         counts.latencies.add(took);
-        counts.last.push_back(to_iso8601(services_->clock.now()) + " " + what_ + " " +
+        counts.last.push_back(to_iso8601(clock_->now()) + " " + what_ + " " +
                               std::to_string(status) + " " + std::to_string(took.count() / 1000) +
                               " ms " + (replica.empty() ? "-" : std::string(replica)) + " " + id_);
         if (counts.last.size() > kKeptLines) counts.last.pop_front();
     }
 
 private:
-    Services* services_;
-    Inference::Known<OnlineDeployment> deployment_;
+    const Clock* clock_;
+    std::shared_ptr<Places> places_;  // shared: see Inference
     std::string what_, id_;
     Span began_;
 };
@@ -76,18 +61,17 @@ private:
 // The answer of a replica on its way to the client: the place is given back when it is over.
 class Passing final : public http::BodyReader {
 public:
-    Passing(std::unique_ptr<http::BodyReader> from, Inference::Place place, Counted counted,
-            int status)
+    Passing(std::unique_ptr<http::BodyReader> from, Place place, Counted counted, int status)
         : from_(std::move(from)),
           place_(std::move(place)),
           counted_(std::move(counted)),
           status_(status) {}
-    ~Passing() override { counted_.answered(status_, place_.replica().job); }
+    ~Passing() override { counted_.answered(status_, place_.job()); }
     Task<Result<std::string>> read() override { return from_->read(); }
 
 private:
     std::unique_ptr<http::BodyReader> from_;
-    Inference::Place place_;
+    Place place_;
     Counted counted_;
     int status_;
 };
@@ -155,7 +139,8 @@ http::Headers passed_on(const http::Headers& answer) {
 
 struct Ask {
     Inference::Known<OnlineDeployment> deployment;
-    std::string target, body, id, origin;
+    Bodies::Body body;  // shared with the copy for a mirror
+    std::string target, id, origin;
 };
 
 // To one replica after the other, as long as none has heard of it.
@@ -163,30 +148,30 @@ Task<Result<http::Response>> ask_replica(Services& services, Ask ask,
                                          const http::Request& request) {
     std::set<std::string> tried;
     std::optional<Error> not_reached;
-    Counted counted(services, ask.deployment, request, ask.id);
+    const auto places = services.inference->places(*ask.deployment);
+    Counted counted(services.clock, places, request, ask.id);
     for (int tries = 1;; ++tries) {
-        auto place = co_await services.inference->place(ask.deployment, tried, request.stop);
+        auto place = co_await places->take(ask.deployment, tried, request.stop);
         if (!place) {
             const Code code = place.error().code;
             counted.answered(code == Code::ResourceExhausted ? 429 : 503, "");
             if (not_reached && code == Code::Unavailable) co_return Failure(*not_reached);
             co_return Failure(place.error());
         }
-        const auto& replica = place->replica();
         Forward forward;
         forward.to.node =
-            ask.deployment->workspace + "/" + ask.deployment->compute + "/" + replica.node;
+            ask.deployment->workspace + "/" + ask.deployment->compute + "/" + place->node();
         forward.to.attempt.workspace = ask.deployment->workspace;
-        forward.to.attempt.job = replica.job;
-        forward.to.attempt.attempt = replica.attempt;
+        forward.to.attempt.job = place->job();
+        forward.to.attempt.attempt = place->attempt();
         forward.target = ask.target;
         forward.client.origin = ask.origin;
         forward.timeout = ask.deployment->requests.timeout;
         forward.most_body = kMostBody;
         forward.once = true;
         forward.add.set("x-request-id", ask.id);
-        WholeBody body(ask.body);
-        const std::string job = replica.job;
+        HeldBody body(ask.body);
+        const std::string job = place->job();
         auto answer = co_await services.gateway->forward(std::move(forward), request, body);
         if (!answer) {
             const Error& why = answer.error();
@@ -282,19 +267,26 @@ Answer carry(Services& services, Call& call, std::string path) {
     if (ask.id.empty() || ask.id.size() > 100 ||
         !std::ranges::all_of(ask.id, [](char c) { return c > 0x20 && c < 0x7f; }))
         ask.id = services.random.uuid();
-    TURNOUT_CO_TRY(ask.body, co_await call.body.all(kMostBody));
+    auto body =
+        co_await inference->bodies().read(call.body, call.request.content_length, kMostBody);
+    if (!body) co_return failed(call, body.error());
+    ask.body = std::move(*body);
+    // Its length is known now, however it was sent: not every program reads a body without.
+    http::Request whole = call.request;
+    whole.content_length = ask.body->size();
 
     for (const auto& [mirrored, share] : endpoint->mirror) {
         if (!wanted.empty() || services.random.next() % 100 >= static_cast<unsigned>(share))
             continue;
         const auto copy = inference->known_deployment(workspace->id, endpoint->name, mirrored);
-        if (!copy || !*copy || inference->in_flight(**copy) > static_cast<int>(kMostMirrored))
-            continue;
+        if (!copy || !*copy) continue;
+        const Places* const places = inference->known_places(**copy);
+        if (places && places->in_flight() > kMostMirrored) continue;
         Ask other = ask;
         other.deployment = *copy;
-        start(mirror(services, std::move(other), call.request), [] {});
+        start(mirror(services, std::move(other), whole), [] {});
     }
-    auto answer = co_await ask_replica(services, std::move(ask), call.request);
+    auto answer = co_await ask_replica(services, std::move(ask), whole);
     if (!answer) co_return failed(call, answer.error());
     co_return std::move(*answer);
 }

@@ -1,6 +1,7 @@
 #include "api/inference/inference.h"
 
 #include <algorithm>
+#include <climits>
 
 #include "api/arm/resource.h"
 #include "base/hash.h"
@@ -13,13 +14,12 @@ namespace turnout::api {
 namespace {
 
 constexpr Span kLook = 100ms;
-constexpr int kMostFailures = 3;        // in a row, of a new task
-constexpr Span kLongestChange = 30min;  // until it counts as failed
+constexpr int kMostFailures = 3;       // in a row, of a new task
+constexpr Span kLongestStill = 30min;  // without progress, until it counts as failed
 constexpr std::size_t kLinesOfFailure = 20;
 constexpr std::uint64_t kLogTail = 1 << 20;
 constexpr int kReplicasPerNode = 8;
 constexpr Span kIdleNode = 120s;
-constexpr Span kWaitSlice = 20ms;
 constexpr int kMostAgain = 20;
 constexpr int kSurge = 1;
 constexpr std::string_view kTokenPrefix = "tke.";
@@ -33,9 +33,6 @@ std::string key_of(std::string_view wsid, std::string_view endpoint, std::string
 }
 std::string key_of(const OnlineDeployment& deployment) {
     return key_of(deployment.workspace, deployment.endpoint, deployment.name);
-}
-std::string live_key(const OnlineDeployment& deployment) {
-    return deployment.workspace + "/" + service_of(deployment.endpoint, deployment.name);
 }
 
 template <class T>
@@ -382,18 +379,6 @@ Result<std::string> Inference::log(const OnlineDeployment& deployment, std::stri
     return last_lines(text, lines);
 }
 
-RequestCounts& Inference::counts(const OnlineDeployment& deployment) {
-    return live_[live_key(deployment)].counts;
-}
-
-int Inference::in_flight(const OnlineDeployment& deployment) const {
-    const auto found = live_.find(live_key(deployment));
-    int all = 0;
-    if (found != live_.end())
-        for (const auto& [job, count] : found->second.at) all += count;
-    return all;
-}
-
 void Inference::resume() {
     const auto all = all_deployments(services_.store, "");
     if (!all) return;  // what is not watched is as its row says; the next change looks again
@@ -402,7 +387,7 @@ void Inference::resume() {
 }
 
 void Inference::watch(const std::string& key) {
-    if (!watched_.insert(key).second) return;
+    if (!watched_.try_emplace(key).second) return;
     start(keep_watching(key), [] {});
 }
 
@@ -413,7 +398,6 @@ Task<void> Inference::keep_watching(std::string key) {
         co_await services_.loop.sleep(kLook);
     }
     watched_.erase(key);
-    told_.erase(key);
     // Something may have changed after the last look.
     const auto row = services_.store.get(Table::OnlineDeployment, key);
     if (!row || !*row) co_return;
@@ -453,7 +437,8 @@ Task<bool> Inference::look(std::string key) {
         co_return removed;
     }
 
-    if (told_[key] != now.change || !service(now)) {
+    Watch& watch = watched_.at(key);
+    if (watch.told != now.change || !service(now)) {
         const auto put = co_await put_service(now, now.task, now.instances);
         if (!put) {
             const Code code = put.error().code;
@@ -464,27 +449,35 @@ Task<bool> Inference::look(std::string key) {
                 co_await settle(now, State::Failed, put.error().message, std::string());
             co_return failed.has_value();
         }
-        told_[key] = now.change;
+        watch = {now.change, services_.clock.since_boot(), 0, INT_MAX};
     }
     const auto view = service(now);
     if (!view) co_return false;
+    if (view->counts.ready > watch.ready || view->counts.old < watch.old) {
+        watch.ready = std::max(watch.ready, view->counts.ready);
+        watch.old = std::min(watch.old, view->counts.old);
+        watch.progress = services_.clock.since_boot();
+    }
     const bool as_wanted = view->counts.ready >= now.instances && view->counts.old == 0 &&
                            view->counts.present <= now.instances;
     if (as_wanted) {
         const auto done = co_await settle(now, State::Succeeded, std::string(), std::string());
         co_return done.has_value();
     }
-    const bool too_long = services_.clock.now() - now.modified > kLongestChange;
+    const bool too_long = services_.clock.since_boot() - watch.progress > kLongestStill;
     const bool ended = view->service.ending;
     if (view->service.failures < kMostFailures && !too_long && !ended) co_return false;
 
     OnlineDeployment failed = now;
     failed.log_of = replica_name(view->service.name, view->service.made);
     std::string why = view->service.trouble.empty() ? view->why : view->service.trouble;
-    if (too_long) why = "it was not ready within " + to_words(kLongestChange) + ": " + view->why;
+    if (too_long)
+        why = "no instance became ready within " + to_words(kLongestStill) + ": " + view->why;
     const auto log = this->log(failed, "user_logs/std_log.txt", kLinesOfFailure);
     if (log && !log->empty()) why += "\n" + *log;
-    // What did well serves on; else nothing is left of it.
+    // What did well serves on; else nothing is left of it. Until that is written down control has
+    // not been told what is wanted: what serves then is not what the row says.
+    watch.told = 0;
     if (!now.good.is_null()) {
         const auto back = co_await put_service(now, now.good, now.good_instances);
         if (!back && back.error().code != Code::FailedPrecondition) co_return false;
@@ -520,9 +513,7 @@ Task<bool> Inference::remove(OnlineDeployment deployment) {
     if (*over && (*over)->deleting && all->size() <= 1) batch.erase(Table::OnlineEndpoint, of);
     const auto erased = co_await services_.store.commit(std::move(batch));
     if (!erased) co_return false;
-    if (const auto live = live_.find(live_key(deployment));
-        live != live_.end() && live->second.at.empty() && live->second.waiting.empty())
-        live_.erase(live);
+    places_.erase(key_of(deployment));
     co_return true;
 }
 
@@ -550,89 +541,18 @@ Task<Result<void>> Inference::settle(OnlineDeployment deployment, OnlineDeployme
 
 // ---- requests
 
-Inference::Place::Place(Inference& of, std::string service, Control::ServiceView::OfReplica replica)
-    : of_(&of), service_(std::move(service)), replica_(std::move(replica)) {
-    ++of_->live_[service_].at[replica_.job];
-}
-Inference::Place::Place(Place&& other) noexcept
-    : of_(std::exchange(other.of_, nullptr)),
-      service_(std::move(other.service_)),
-      replica_(std::move(other.replica_)) {}
-Inference::Place& Inference::Place::operator=(Place&& other) noexcept {
-    if (this == &other) return *this;
-    leave();
-    of_ = std::exchange(other.of_, nullptr);
-    service_ = std::move(other.service_);
-    replica_ = std::move(other.replica_);
-    return *this;
-}
-Inference::Place::~Place() {
-    leave();
+std::shared_ptr<Places> Inference::places(const OnlineDeployment& deployment) {
+    const std::string key = key_of(deployment);
+    if (const auto found = places_.find(key); found != places_.end()) return found->second;
+    const auto fresh = std::make_shared<Places>(services_.loop, services_.clock, services_.control);
+    const auto row = services_.store.get(Table::OnlineDeployment, key);
+    if (row && *row) places_.emplace(key, fresh);
+    return fresh;
 }
 
-void Inference::Place::leave() {
-    Inference* const of = std::exchange(of_, nullptr);
-    if (!of) return;
-    Live& live = of->live_[service_];
-    if (const auto at = live.at.find(replica_.job); at != live.at.end() && --at->second <= 0)
-        live.at.erase(at);
-    if (live.waiting.empty()) return;
-    const auto next = live.waiting.front();
-    live.waiting.pop_front();
-    // Not from within whoever gives it back.
-    of->services_.loop.post([next] { next->wake(); });
-}
-
-Task<Result<Inference::Place>> Inference::place(Known<OnlineDeployment> deployment,
-                                                std::set<std::string> avoid, Stop* stop) {
-    const std::string service_name = live_key(*deployment);
-    const RequestSettings& limits = deployment->requests;
-    const Span deadline = services_.clock.since_boot() + limits.queue;
-    for (bool first = true;; first = false) {
-        const auto view = service(*deployment);
-        Live& live = live_[service_name];
-        const Control::ServiceView::OfReplica* best = nullptr;
-        int ready = 0, least = 0;
-        if (view)
-            for (const auto& replica : view->replicas) {
-                if (replica.replica.is != Replica::Is::Ready || avoid.contains(replica.job))
-                    continue;
-                ++ready;
-                const auto at = live.at.find(replica.job);
-                const int busy = at == live.at.end() ? 0 : at->second;
-                if (busy >= limits.concurrency || (best && busy >= least)) continue;
-                best = &replica;
-                least = busy;
-            }
-        // Who came before goes first.
-        if (best && (!first || live.waiting.empty())) co_return Place(*this, service_name, *best);
-        const Span now = services_.clock.since_boot();
-        const auto most = static_cast<std::size_t>(2 * limits.concurrency *
-                                                   std::max(ready, deployment->instances));
-        const bool full = first && live.waiting.size() >= most;
-        if (now >= deadline || full) {
-            if (ready > 0 || full)
-                co_return fail(Code::ResourceExhausted, "TooManyRequests",
-                               "deployment '" + deployment->name + "' has " +
-                                   std::to_string(ready) + " ready instances with " +
-                                   std::to_string(limits.concurrency) +
-                                   " requests each, and no room for more");
-            co_return fail(Code::Unavailable, "NoReadyInstance",
-                           "deployment '" + deployment->name + "' has no instance that is ready" +
-                               (view && !view->why.empty() ? ": " + view->why : ""));
-        }
-        if (stop && stop->stopped())
-            co_return fail(Code::Canceled, "ClientLeft", "whoever asked has left");
-        const Later<bool> woken;
-        const auto waiting = std::make_shared<Waiting>();
-        waiting->settle.emplace(woken.settle());
-        live.waiting.push_back(waiting);
-        const Loop::TimerId timer = services_.loop.after(std::min<Span>(kWaitSlice, deadline - now),
-                                                         [waiting] { waiting->wake(); });
-        co_await woken;
-        services_.loop.cancel(timer);
-        std::erase(live_[service_name].waiting, waiting);
-    }
+const Places* Inference::known_places(const OnlineDeployment& deployment) const {
+    const auto found = places_.find(key_of(deployment));
+    return found == places_.end() ? nullptr : found->second.get();
 }
 
 }  // namespace turnout::api

@@ -7,18 +7,18 @@
 // is none. A watch is found again by the row's state, so a server that dies goes on with it.
 #pragma once
 
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "api/api.h"
+#include "api/inference/bodies.h"
+#include "api/inference/places.h"
 #include "base/lru.h"
 #include "control/control.h"
 #include "model/endpoint.h"
@@ -31,16 +31,11 @@ struct EndpointKeys {
     Secret primary, secondary;
 };
 
-// What a deployment has answered since the server started.
-struct RequestCounts {
-    std::uint64_t requests = 0, errors = 0;  // errors: any status but 2xx
-    std::map<int, std::uint64_t> by_status;
-    Latencies latencies;
-    std::deque<std::string> last;  // lines of its access log, oldest first
-};
-
 class Inference {
 public:
+    // Of bodies of requests, all together.
+    static constexpr std::size_t kMostHeld = std::size_t{512} << 20;
+
     // Both outlive it.
     Inference(Services& services, Vault& vault);
 
@@ -90,47 +85,24 @@ public:
     // The last lines of a replica's log; `stream` as tracking names it. "" = there is none yet.
     Result<std::string> log(const OnlineDeployment& deployment, std::string_view stream,
                             std::size_t lines) const;
-    RequestCounts& counts(const OnlineDeployment& deployment);
-    int in_flight(const OnlineDeployment& deployment) const;
-
     // Goes on with what an earlier life of the server began. Once, at the start.
     void resume();
 
     // ---- requests ----
-    // A place at a replica that is ready, the one with the fewest requests; given back when it is
-    // destroyed.
-    class Place {
-    public:
-        Place() = default;
-        Place(Inference& of, std::string service, Control::ServiceView::OfReplica replica);
-        Place(Place&& other) noexcept;
-        Place& operator=(Place&& other) noexcept;
-        ~Place();
-        const Control::ServiceView::OfReplica& replica() const { return replica_; }
-
-    private:
-        void leave();
-        Inference* of_ = nullptr;
-        std::string service_;
-        Control::ServiceView::OfReplica replica_;
-    };
-    // Waits as long as the deployment lets requests wait. ResourceExhausted: too many wait, or for
-    // too long; Unavailable: no replica is ready. `avoid`: jobs of replicas that were tried.
-    Task<Result<Place>> place(Known<OnlineDeployment> deployment, std::set<std::string> avoid,
-                              Stop* stop);
+    // Those of that deployment, made if there are none yet; of one whose row is gone they are
+    // nobody else's.
+    std::shared_ptr<Places> places(const OnlineDeployment& deployment);
+    // Null: it was not asked since the server started.
+    const Places* known_places(const OnlineDeployment& deployment) const;
+    Bodies& bodies() { return bodies_; }
 
 private:
-    // One that waits for a place, until it is woken once.
-    struct Waiting {
-        std::optional<Later<bool>::Settle> settle;
-        void wake() {
-            if (auto once = std::exchange(settle, std::nullopt)) (*once)(true);
-        }
-    };
-    struct Live {
-        std::map<std::string, int> at;                 // requests at a replica, by its job
-        std::deque<std::shared_ptr<Waiting>> waiting;  // shared with its timer
-        RequestCounts counts;
+    // A deployment whose row is not settled.
+    struct Watch {
+        std::int64_t told = 0;  // the change that control was told
+        Span progress{};        // since boot: when it was told, or came nearer to it
+        int ready = 0;          // the most of the new task there were
+        int old = 0;            // the fewest of earlier ones
     };
 
     void watch(const std::string& key);
@@ -145,10 +117,11 @@ private:
 
     Services& services_;
     Vault& vault_;
-    Turns turns_;                               // by "{wsid}/{endpoint}"
-    std::set<std::string> watched_;             // keys of deployments
-    std::map<std::string, std::int64_t> told_;  // key → the change that control was told
-    std::map<std::string, Live> live_;          // by "{wsid}/{service}"
+    Turns turns_;                           // by "{wsid}/{endpoint}"
+    std::map<std::string, Watch> watched_;  // by the deployments' keys
+    // By the deployments' keys; shared with requests, the last of which may end after it is gone.
+    std::map<std::string, std::shared_ptr<Places>> places_;
+    Bodies bodies_{kMostHeld};
     Lru<std::pair<std::uint64_t, Known<OnlineEndpoint>>> known_endpoints_{256};
     Lru<std::pair<std::uint64_t, Known<OnlineDeployment>>> known_deployments_{256};
     Lru<std::pair<std::string, EndpointKeys>> keys_{256};  // by key, with what was sealed

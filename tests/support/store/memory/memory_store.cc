@@ -77,6 +77,7 @@ MemoryStore::State MemoryStore::crash() {
     queue_.clear();
     settled_.clear();
     failures_.clear();
+    failures_of_.clear();
     refusals_ = 0;
     return std::exchange(state_, State{});
 }
@@ -87,6 +88,9 @@ Result<std::uint64_t> MemoryStore::apply(Batch batch) {
         failures_.pop_front();
         return Failure(std::move(error));
     }
+    for (const Write& write : batch.writes)
+        if (auto failure = failures_of_.extract(write.table))
+            return Failure(std::move(failure.mapped()));
     for (const Write& write : batch.writes) {
         if (!write.expect) continue;
         const auto& rows = state_.tables[static_cast<std::size_t>(write.table)];

@@ -62,6 +62,8 @@ public:
     // The next batch that would become durable fails with this instead, and changes nothing. Said
     // several times, that many batches fail.
     void fail_next(Error error) { failures_.push_back(std::move(error)); }
+    // The same for the next one that writes a row of that table.
+    void fail_next(Table table, Error error) { failures_of_.emplace(table, std::move(error)); }
 
     // The next batch that is committed finds no room: it is given back in its turn.
     void refuse_next() { ++refusals_; }
@@ -85,6 +87,7 @@ private:
     std::deque<std::function<void()>> settled_;
     std::size_t refusals_ = 0;
     std::deque<Error> failures_;
+    std::map<Table, Error> failures_of_;
     // Posted work holds a weak copy: it must not touch a store that is gone.
     std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
