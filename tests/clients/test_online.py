@@ -179,6 +179,10 @@ def test_blue_and_green_share_what_is_asked(server, endpoint, tmp_path):
         assert refused.returncode != 0 and why in refused.stderr, refused.stderr
     refused = server.turnout("online-deployment", "delete", "blue", "-e", endpoint, "--yes", check=False)
     assert refused.returncode != 0 and "has traffic" in refused.stderr
+    file = tmp_path / "endpoint.yml"
+    file.write_text(json.dumps({"name": endpoint, "auth_mode": "key", "description": "from a file"}))
+    made = cli(server, "online-endpoint", "update", "-f", file, "--traffic", "blue=90 green=10", "-o", "json")
+    assert made["traffic"] == {"blue": 90, "green": 10} and made["description"] == "from a file"
     requests = cli(server, "online-deployment", "show", "blue", "-e", endpoint, "-o", "json")["requests"]
     assert requests["requests"] > 100 and requests["errors"] == 2 and requests["p50_ms"] <= requests["p99_ms"]
     assert " 424 " in server.turnout("online-deployment", "get-logs", "blue", "-e", endpoint, "-c", "access-log", "-l", "500").stdout
@@ -277,6 +281,15 @@ def test_an_mlflow_model_needs_no_script(server, ml_client, endpoint, tmp_path):
     assert ask({"dataframe_split": {"columns": ["a", "b"], "data": [[1, 2]]}}, **flow)[:2] == (200, {"predictions": [6]})
     status, answer, headers = ask({"nothing": 1}, **flow)
     assert status == 424 and headers["ms-azureml-model-error-statuscode"] == "400" and "input_data" in answer["message"]
+    for odd in ({"dataframe_split": [1, 2]}, {"input_data": {"data": 1}}, [1]):
+        status, answer, headers = ask(odd, **flow)
+        assert status == 424 and headers["ms-azureml-model-error-statuscode"] == "400" and answer["message"], (odd, status, answer)
+    # What is sent in chunks, as by whoever reads it from a stream.
+    chunks = iter([b'{"input_data": {"columns": ["a", "b"], ', b'"data": [[1, 2]]}}'])
+    request = urllib.request.Request(ask.uri, chunks, {
+        "Authorization": f"Bearer {ask.key}", "Content-Type": "application/json", "azureml-model-deployment": "flow"})
+    with urllib.request.urlopen(request, timeout=60, context=ask.context) as answer:
+        assert request.get_header("Transfer-encoding") == "chunked" and json.loads(answer.read()) == [6]
     statuses = ended_while_asked(server, endpoint, tmp_path / "go", 2, lambda until: ask(
         {"input_data": {"columns": ["a", "until"], "data": [[1, until]]}}, **flow), "online-deployment", "delete", "flow", "-e", endpoint)
     assert statuses == [200] * 2
