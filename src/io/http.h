@@ -135,15 +135,12 @@ struct ClientRequest {
     std::unique_ptr<BodyReader> stream;  // instead of body, with `length`
     std::optional<std::uint64_t> length;
     Span timeout = 100s;  // until the response header; the body has it between two pieces
-<<<<<<< HEAD
     // It is sent on one connection only, and what fails once that was begun is Ambiguous, whatever
     // the method.
     bool once = false;
-=======
     // Nobody wants the answer any more: what is under way ends with Canceled. Until the response
     // header; it lives as long.
     Stop* stop = nullptr;
->>>>>>> mends
 };
 
 struct ClientResponse {

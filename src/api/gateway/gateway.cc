@@ -42,11 +42,8 @@ Task<Result<http::Response>> Gateway::forward(Forward forward, const http::Reque
     ask.url = "http://" + authority_of(forward.to) + forward.target;
     ask.headers = headers_to_program(request, forward.client, forward.add);
     ask.timeout = forward.timeout;
-<<<<<<< HEAD
     ask.once = forward.once;
-=======
     ask.stop = forward.stop;
->>>>>>> mends
     const bool has_body =
         request.content_length.value_or(0) > 0 || request.headers.has("transfer-encoding");
     if (request.content_length.value_or(0) > forward.most_body)

@@ -22,11 +22,8 @@ struct Forward {
     http::Headers add;    // set on the request in place of what the client said
     Span timeout = 100s;  // until the answer begins, and between two pieces of it
     std::size_t most_body = std::size_t{4} << 30;  // of the request; more is ResourceExhausted
-<<<<<<< HEAD
     bool once = false;                             // it is never sent again (http::ClientRequest)
-=======
     Stop* stop = nullptr;  // the client has left: the answer is not waited for (Canceled)
->>>>>>> mends
 };
 
 class Gateway {
