@@ -248,6 +248,7 @@ def test_a_script_without_a_server_or_a_run(typist, tmp_path):
 
 def test_an_interactive_run_with_children_and_data(typist):
     printed = typist.types("""
+import os, shutil
 run = exp.start_logging(snapshot_directory="project")
 run.log_list("losses", [3, 2, 1])
 run.log_row("curve", x=1, y=2)
@@ -258,11 +259,13 @@ run.upload_file("files/script.py", "script.py")
 for alpha in (0.1, 0.2):
     with run.child_run() as child:
         child.log("alpha", alpha)
-run.upload_folder("all", "project")
+os.makedirs("own/deep")
+shutil.copy("project/train.py", "own/deep")
+run.upload_folder("all", "own")
 run.complete()
 run.download_file("files/script.py", "got.py")
 run.download_files("all/", "got")
-print(open("got.py").read() == open("script.py").read(), open("got/all/train.py").read() == open("project/train.py").read())
+print(open("got.py").read() == open("script.py").read(), open("got/all/deep/train.py").read() == open("project/train.py").read())
 try:
     run.download_file("none.txt")
 except UserErrorException as error:
@@ -282,7 +285,7 @@ print(other.name in Workspace.list(ws.subscription_id), Workspace.get("other").l
 other.delete()
 """)
     for line in ("[('curve', {'x': [1.0, 2.0], 'y': [2.0, 4.0]}), ('losses', [3.0, 2.0, 1.0]), ('note', 'a text')]", "[0.1, 0.2] True",
-                 "['all/train.py', 'files/script.py'] None True", "True True", "1 2 2 ['by-hand:1'] both/project", "True westus []"):
+                 "['all/deep/train.py', 'files/script.py'] None True", "True True", "1 2 2 ['by-hand:1'] both/project", "True westus []"):
         assert line in printed.splitlines(), printed
     assert re.search(r"^file 'none.txt' is not among those of run \w+$", printed, re.M), printed
     assert re.search(r"^workspaceblobstore [1-9] True$", printed, re.M), printed
