@@ -84,8 +84,7 @@ TEST(AutoMLJob, WhatIsWrongIsNamedWithItsPlaceAndWhatWasExpected) {
     for (const Bad& bad : all) {
         Json said = automl_said();
         const Json change = *parse_json(bad.change);
-        for (const auto& [member, value] : change.members())
-            said["taskDetails"].set(member, value);
+        for (const auto& [member, value] : change.members()) said["taskDetails"].set(member, value);
         std::vector<Error> problems;
         read_automl_job(said, "a", problems);
         ASSERT_FALSE(problems.empty()) << bad.change;
