@@ -12,7 +12,9 @@ package = os.path.join(folder, "turnout_automl")
 os.mkdir(package)
 open(os.path.join(package, "__init__.py"), "w").close()
 for variable in [name for name in os.environ if name.startswith(PREFIX)]:
-    with open(os.path.join(package, variable[len(PREFIX) :] + ".py"), "w", encoding="utf-8") as file:
+    with open(
+        os.path.join(package, variable[len(PREFIX) :] + ".py"), "w", encoding="utf-8"
+    ) as file:
         file.write(os.environ.pop(variable))
 os.environ.pop("AZUREML_AUTOML_PROGRAM", None)
 sys.path.insert(0, folder)

@@ -28,7 +28,9 @@ def keep(name, drawn, numbers):
 
 def draw(data, y, predictions, algorithm):
     if data.task == "classification":
-        of_classes(numpy.asarray(y), predictions, data.setup["classes"], data.settings.get("positiveLabel"))
+        of_classes(
+            numpy.asarray(y), predictions, data.setup["classes"], data.settings.get("positiveLabel")
+        )
     else:
         of_numbers(numpy.asarray(y, float), predictions)
 
@@ -61,7 +63,14 @@ def of_classes(y, probabilities, classes, positive):
         for i in range(len(shown)):
             for j in range(len(shown)):
                 dark = matrix[i, j] > matrix.max() / 2
-                axes.text(j, i, f"{matrix[i, j]:,}", ha="center", va="center", color="white" if dark else "black")
+                axes.text(
+                    j,
+                    i,
+                    f"{matrix[i, j]:,}",
+                    ha="center",
+                    va="center",
+                    color="white" if dark else "black",
+                )
     keep("confusion_matrix", drawn, {"classes": [str(c) for c in shown], "matrix": matrix.tolist()})
 
     # Of two classes one curve says it all.
@@ -85,11 +94,17 @@ def of_classes(y, probabilities, classes, positive):
         curve[label] = dict(zip(("recall", "precision"), thinned(recall, precision)))
         bins = numpy.clip((probabilities[:, i] * 10).astype(int), 0, 9)
         points = [
-            (float(probabilities[bins == b, i].mean()), float(truth[bins == b].mean()), int((bins == b).sum()))
+            (
+                float(probabilities[bins == b, i].mean()),
+                float(truth[bins == b].mean()),
+                int((bins == b).sum()),
+            )
             for b in range(10)
             if (bins == b).any()
         ]
-        figures["calibration"][1].plot([p[0] for p in points], [p[1] for p in points], "o-", label=label)
+        figures["calibration"][1].plot(
+            [p[0] for p in points], [p[1] for p in points], "o-", label=label
+        )
         calibration[label] = points
     for name, x, y_label, numbers in (
         ("roc", "false positives", "true positives", roc),
@@ -97,7 +112,9 @@ def of_classes(y, probabilities, classes, positive):
         ("calibration", "predicted probability", "share of the class", calibration),
     ):
         drawn, axes = figures[name]
-        axes.set(title=name.replace("_", " "), xlabel=x, ylabel=y_label, xlim=(0, 1), ylim=(0, 1.02))
+        axes.set(
+            title=name.replace("_", " "), xlabel=x, ylabel=y_label, xlim=(0, 1), ylim=(0, 1.02)
+        )
         if name != "precision_recall":
             axes.plot([0, 1], [0, 1], "--", color="gray", linewidth=1)
         if numbers:
@@ -111,12 +128,23 @@ def of_numbers(y, predicted):
     low, high = float(min(y.min(), predicted.min())), float(max(y.max(), predicted.max()))
     axes.plot([low, high], [low, high], "--", color="gray", linewidth=1)
     axes.set(title="predicted against true", xlabel="true", ylabel="predicted")
-    keep("predicted_true", drawn, dict(zip(("true", "predicted"), thinned(y, predicted, most=1000))))
+    keep(
+        "predicted_true", drawn, dict(zip(("true", "predicted"), thinned(y, predicted, most=1000)))
+    )
     residuals = predicted - y
     drawn, axes = figure()
     counts, edges, _ = axes.hist(residuals, bins=30)
     axes.set(title="residuals", xlabel="predicted - true", ylabel="rows")
-    keep("residuals", drawn, {"edges": edges.tolist(), "counts": counts.tolist(), "mean": float(residuals.mean()), "standard_deviation": float(residuals.std())})
+    keep(
+        "residuals",
+        drawn,
+        {
+            "edges": edges.tolist(),
+            "counts": counts.tolist(),
+            "mean": float(residuals.mean()),
+            "standard_deviation": float(residuals.std()),
+        },
+    )
 
 
 def bars(name, ranked, title):
@@ -135,4 +163,11 @@ def forecast(frame, time, target):
     axes.set(title="forecast")
     axes.tick_params(axis="x", rotation=30)
     axes.legend(fontsize=8)
-    keep("forecast", drawn, {"time": [str(v) for v in frame[time]], **{n: [float(v) for v in frame[n]] for n in (target, "predicted", "low", "high")}})
+    keep(
+        "forecast",
+        drawn,
+        {
+            "time": [str(v) for v in frame[time]],
+            **{n: [float(v) for v in frame[n]] for n in (target, "predicted", "low", "high")},
+        },
+    )

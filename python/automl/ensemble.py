@@ -1,5 +1,6 @@
-"""Ensembles of the best trials. A vote takes, again and again, the model that makes the whole better
-by the rows that were held back (Caruana et al., Ensemble Selection from Libraries of Models, 2004);
+"""Ensembles of the best trials. A vote takes, again and again, the model that makes the whole
+better by the rows that were held back
+(Caruana et al., Ensemble Selection from Libraries of Models, 2004);
 a stack is a linear model on top of all predictions."""
 
 import json
@@ -42,7 +43,9 @@ def main(arguments):
         models = [load(part) for part, _ in used]
         kind = features.VoteOfClasses if data.task == "classification" else features.VoteOfNumbers
         model = kind(models, [weight for _, weight in used])
-        settings = {part[0]["algorithm"] + f" ({part[0]['index']})": weight for part, weight in used}
+        settings = {
+            part[0]["algorithm"] + f" ({part[0]['index']})": weight for part, weight in used
+        }
     else:
         model, predictions, folds = stack(data, parts, y, bounds)
         settings = {f"{told['algorithm']} ({told['index']})": 1 for told, _, _ in parts}
@@ -50,9 +53,23 @@ def main(arguments):
 
     scores = mean_of(folds)
     run.tags({"automl_settings": json.dumps(settings)})
-    print(f"{args.method} of " + ", ".join(f"{name} × {weight}" for name, weight in settings.items()))
+    print(
+        f"{args.method} of " + ", ".join(f"{name} × {weight}" for name, weight in settings.items())
+    )
     took = time.monotonic() - began
-    finish(args, data, run, int(args.index), args.method, settings, model, predictions, scores, folds, took)
+    finish(
+        args,
+        data,
+        run,
+        int(args.index),
+        args.method,
+        settings,
+        model,
+        predictions,
+        scores,
+        folds,
+        took,
+    )
 
 
 def load(part):
@@ -61,9 +78,7 @@ def load(part):
 
 
 def scores_of(data, y, predictions, bounds):
-    return [
-        score(data, y[a:b], predictions[a:b]) for a, b in zip(bounds, bounds[1:])
-    ]
+    return [score(data, y[a:b], predictions[a:b]) for a, b in zip(bounds, bounds[1:])]
 
 
 def vote(data, parts, y, bounds):
@@ -77,7 +92,9 @@ def vote(data, parts, y, bounds):
     for _ in range(ROUNDS):
         found = None
         for i, (_, predictions, _) in enumerate(parts):
-            mean = predictions if total is None else (total + predictions) / (sum(counts.values()) + 1)
+            mean = (
+                predictions if total is None else (total + predictions) / (sum(counts.values()) + 1)
+            )
             now, folds = value(mean)
             if found is None or now > found[0] + 1e-12:
                 found = (now, i, mean, folds)

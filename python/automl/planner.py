@@ -1,8 +1,8 @@
 """Which algorithm a trial tries, and with what settings. It keeps no state: what it answers follows
 from the finished trials, the trial's number and the seed, so it may be ended at any time.
 
-First each algorithm is tried as it is usual, the most promising first; then Optuna's tree-structured
-Parzen estimator chooses by what was found (https://optuna.readthedocs.io, TPESampler)."""
+First each algorithm is tried as it is usual, the most promising first; then Optuna's tree-
+structured Parzen estimator chooses by what was found (https://optuna.readthedocs.io)."""
 
 import glob
 import json
@@ -36,11 +36,13 @@ def choose(index, history, algorithms, maximize, job, rows=0, draw=spaces.draw, 
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(
-        seed=zlib.crc32(f"{job}/{index}".encode()), multivariate=True, group=True, constant_liar=True, n_startup_trials=0
+        seed=zlib.crc32(f"{job}/{index}".encode()),
+        multivariate=True,
+        group=True,
+        constant_liar=True,
+        n_startup_trials=0,
     )
-    study = optuna.create_study(
-        direction="maximize" if maximize else "minimize", sampler=sampler
-    )
+    study = optuna.create_study(direction="maximize" if maximize else "minimize", sampler=sampler)
     # A space of its own for each algorithm: which one, first; then its settings.
     promising = best_first(history, algorithms, maximize, usual)
     for one in sorted(history.values(), key=lambda one: one["index"]):
@@ -50,7 +52,9 @@ def choose(index, history, algorithms, maximize, job, rows=0, draw=spaces.draw, 
         if told is not None:
             params, distributions = told
             study.add_trial(
-                optuna.trial.create_trial(params=params, distributions=distributions, value=one["score"])
+                optuna.trial.create_trial(
+                    params=params, distributions=distributions, value=one["score"]
+                )
             )
     trial = study.ask()
     name = trial.suggest_categorical("algorithm", promising)

@@ -1,4 +1,4 @@
-"""The generated code of a model: a script that a person can read, and run with the training data."""
+"""The generated code of a model: a script to read, and to run with the training data."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import sys
 
 '''
 
-TAIL = '''
+TAIL = """
 
 COLUMNS = {columns}
 TARGET = {target!r}
@@ -42,10 +42,10 @@ def main(path):
 
 if __name__ == "__main__":
     main(sys.argv[1])
-'''
+"""
 
 
-FORECAST = '''
+FORECAST = """
 
 COLUMNS = {columns}
 
@@ -65,7 +65,8 @@ def main(path):
     joblib.dump(model, "model.joblib")
     future = frame.groupby({ids!r}).tail(1) if {ids!r} else frame.tail(1)
     offset = offset_of({frequency!r})
-    steps = [future.assign(**{{{time!r}: future[{time!r}] + offset * (i + 1)}}) for i in range({horizon!r})]
+    times = [future[{time!r}] + offset * (i + 1) for i in range({horizon!r})]
+    steps = [future.assign(**{{{time!r}: one}}) for one in times]
     future = pandas.concat(steps, ignore_index=True)
     future[{target!r}] = model.predict(future)
     print(future[[{time!r}, *{ids!r}, {target!r}]].to_string(index=False))
@@ -73,7 +74,7 @@ def main(path):
 
 if __name__ == "__main__":
     main(sys.argv[1])
-'''
+"""
 
 
 def own_text(module, begin, end=None):
@@ -93,17 +94,24 @@ def of_forecast(data, algorithm, settings, index):
         expression, imports = spaces.code_of(algorithm, settings, "regression", -1, index)
         columns = seen_by_regressor(data)
         scaling = spaces.SCALING.get(spaces.family(algorithm), "none")
-        regressor = (
-            f'Pipeline([("features", make_features(COLUMNS, {scaling!r})), ("model", {expression})])'
-        )
-    used = [{k: v for k, v in c.items() if k in ("name", "kind", "impute")} for c in setup["columns"] if c["kind"] != "drop"]
+        features = f"make_features(COLUMNS, {scaling!r})"
+        regressor = f'Pipeline([("features", {features}), ("model", {expression})])'
+    used = [
+        {k: v for k, v in c.items() if k in ("name", "kind", "impute")}
+        for c in setup["columns"]
+        if c["kind"] != "drop"
+    ]
     names = ("time", "ids", "frequency", "season", "lags", "windows", "horizon")
     return (
-        HEAD.format(algorithm=algorithm, index=index, job=data.settings["job"], what=f"forecasts of {data.target!r}")
+        HEAD.format(
+            algorithm=algorithm,
+            index=index,
+            job=data.settings["job"],
+            what=f"forecasts of {data.target!r}",
+        )
         + f"import joblib\nfrom sklearn.pipeline import Pipeline\n{imports}\n"
         + own_text("features", '"""')
-        + f"\n\nSERIES = {'__series__'!r}\n\n\n"
-        + own_text("forecasts", "this part comes with it ----", "def as_pyfunc")
+        + own_text("forecaster", '"""', "def as_pyfunc")
         + FORECAST.format(
             columns="[\n" + "".join(f"    {c!r},\n" for c in columns) + "]",
             used=used,
@@ -131,8 +139,8 @@ def write(data, algorithm, settings, index):
 def text(data, algorithm, settings, index):
     if algorithm.endswith("Ensemble"):
         return (
-            f'"""{algorithm} of the AutoML job {data.settings["job"]} puts trained models together:\n'
-            "each has a script of its own, and a weight here.\"\"\"\n\n"
+            f'"""{algorithm} of the AutoML job {data.settings["job"]} puts models together:\n'
+            'each has a script of its own, and a weight here."""\n\n'
             f"MODELS = {json.dumps(settings, indent=4)}\n"
         )
     if data.task == "forecasting":
@@ -145,7 +153,10 @@ def text(data, algorithm, settings, index):
         if column["kind"] != "drop"
     ]
     shown = "[\n" + "".join(f"    {column!r},\n" for column in columns) + "]"
-    more = f"import joblib\nfrom sklearn.model_selection import train_test_split\nfrom sklearn.pipeline import Pipeline\n{imports}\n"
+    more = (
+        "import joblib\nfrom sklearn.model_selection import train_test_split\n"
+        f"from sklearn.pipeline import Pipeline\n{imports}\n"
+    )
     return (
         HEAD.format(
             algorithm=algorithm,

@@ -59,11 +59,11 @@ def prepare(args, settings):
         test, training = training.iloc[rows[:count]], training.iloc[rows[count:]]
         training = training.reset_index(drop=True)
     if task == "forecasting":
-        from . import forecasts
+        from . import series
 
-        training = forecasts.prepare(training, settings, setup, rails)
-        validation = None if validation is None else forecasts.cleaned(validation, setup)
-        test = None if test is None else forecasts.cleaned(test, setup)
+        training = series.prepare(training, settings, setup, rails)
+        validation = None if validation is None else series.cleaned(validation, setup)
+        test = None if test is None else series.cleaned(test, setup)
     else:
         if task == "regression":
             training = with_numbers(training, target)
@@ -101,7 +101,10 @@ def prepare(args, settings):
     used = [c for c in setup["columns"] if c["kind"] != "drop"]
     print(f"{task} of '{target}' by {len(used)} columns: {shape}; compared by {setup['by']}")
     for column in setup["columns"]:
-        print(f"  {column['name']}: {column['kind']}" + (f" ({column['why']})" if column.get("why") else ""))
+        print(
+            f"  {column['name']}: {column['kind']}"
+            + (f" ({column['why']})" if column.get("why") else "")
+        )
     print("guard rails:")
     for rail in rails.all:
         print(f"  {rail['status']}: {rail['check']}: {rail['words']}")
@@ -186,7 +189,9 @@ def classes(training, validation, target, settings, setup, rails):
         training.drop(index=drop, inplace=True)
         training.reset_index(drop=True, inplace=True)
         counts = counts[counts >= 2]
-    setup["classes"] = [value.item() if hasattr(value, "item") else value for value in sorted(counts.index)]
+    setup["classes"] = [
+        value.item() if hasattr(value, "item") else value for value in sorted(counts.index)
+    ]
     positive = settings.get("positiveLabel")
     if positive is not None and str(positive) not in map(str, setup["classes"]):
         raise Refused(
@@ -199,7 +204,10 @@ def classes(training, validation, target, settings, setup, rails):
             found = validation[target][~known].iloc[0]
             raise Refused(f"validation_data: class {found!r} is not in the training data")
     share = counts.min() / counts.sum()
-    words = f"{len(counts)} classes; the smallest, {counts.idxmin()!r}, has {counts.min():,} of {counts.sum():,} rows"
+    words = (
+        f"{len(counts)} classes; the smallest, {counts.idxmin()!r}, has {counts.min():,} of "
+        f"{counts.sum():,} rows"
+    )
     if share < IMBALANCED or (len(counts) == 2 and share < 0.2):
         rails.say(
             "class balance",
@@ -224,7 +232,11 @@ def columns_of(frame, target, settings, rails, task):
     for name in frame.columns:
         if name == target or name in split:
             continue
-        kind, why = (KINDS[said[name].lower()], "as column_name_and_types says") if name in said else kind_of(sample[name], off)
+        kind, why = (
+            (KINDS[said[name].lower()], "as column_name_and_types says")
+            if name in said
+            else kind_of(sample[name], off)
+        )
         if off and kind not in ("numeric", "drop"):
             raise Refused(
                 f"featurization: mode off takes columns as they are, and '{name}' has no numbers"
@@ -260,7 +272,9 @@ def imputers(featurization, frame, target):
                 if field != target and field not in frame.columns:
                     raise Refused(f"imputer: training_data has no column '{field}'")
                 rules[field] = {
-                    key: value for key, value in (use.get("parameters") or {}).items() if value is not None
+                    key: value
+                    for key, value in (use.get("parameters") or {}).items()
+                    if value is not None
                 }
     return rules
 
@@ -390,13 +404,17 @@ def comparison(training, validation, settings, setup, random, rails):
         return
     folds = folds or (10 if rows < 1000 else 3)
     if folds > rows // 2:
-        raise Refused(f"n_cross_validations: expected at most {rows // 2} for {rows} rows, found {folds}")
+        raise Refused(
+            f"n_cross_validations: expected at most {rows // 2} for {rows} rows, found {folds}"
+        )
     order = random.permutation(rows)
     if task == "classification":
         least = int(training[target].value_counts().min())
         if least < folds:
             rails.say(
-                "folds", "warning", f"the smallest class has {least} rows: not each of {folds} folds has one"
+                "folds",
+                "warning",
+                f"the smallest class has {least} rows: not each of {folds} folds has one",
             )
         order = spread_by_class(training[target], order)
     number = numpy.empty(rows, dtype=int)
@@ -425,7 +443,9 @@ def typed(frame, setup):
         if column["kind"] == "numeric":
             frame[name] = pandas.to_numeric(frame[name], errors="coerce").astype(float)
         elif column["kind"] != "datetime" or frame[name].dtype == object:
-            frame[name] = frame[name].map(lambda v: None if v is None or v != v else str(v)).astype(object)
+            frame[name] = (
+                frame[name].map(lambda v: None if v is None or v != v else str(v)).astype(object)
+            )
     keep = [c["name"] for c in setup["columns"] if c["kind"] != "drop"]
     more = [name for name in setup.get("also", []) if name in frame.columns]
     return frame[keep + more + [setup["target"]]].reset_index(drop=True)

@@ -326,7 +326,9 @@ def used_packages(model):
 
 def parts_of(model):
     steps = [step for _, step in getattr(model, "steps", [])]
-    inner = [getattr(step, "model", None) for step in steps] + list(getattr(model, "models", None) or [])
+    inner = [getattr(step, "model", None) for step in steps] + list(
+        getattr(model, "models", None) or []
+    )
     for one in [*steps, *inner]:
         if one is not None:
             yield one

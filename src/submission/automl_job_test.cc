@@ -83,8 +83,8 @@ TEST(AutoMLJob, WhatIsWrongIsNamedWithItsPlaceAndWhatWasExpected) {
     };
     for (const Bad& bad : all) {
         Json said = automl_said();
-        for (const auto& [member, value] : parse_json(bad.change)->members())
-            said["taskDetails"].set(member, value);
+        const Json change = *parse_json(bad.change);
+        for (const auto& [member, value] : change.members()) said["taskDetails"].set(member, value);
         std::vector<Error> problems;
         read_automl_job(said, "a", problems);
         ASSERT_FALSE(problems.empty()) << bad.change;

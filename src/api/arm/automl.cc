@@ -45,6 +45,8 @@ TURNOUT_AUTOML_MODULE(scores);
 TURNOUT_AUTOML_MODULE(charts);
 TURNOUT_AUTOML_MODULE(trial);
 TURNOUT_AUTOML_MODULE(ensemble);
+TURNOUT_AUTOML_MODULE(forecaster);
+TURNOUT_AUTOML_MODULE(series);
 TURNOUT_AUTOML_MODULE(forecasts);
 TURNOUT_AUTOML_MODULE(script);
 
@@ -54,10 +56,11 @@ struct Module {
 };
 #define TURNOUT_AUTOML_ROW(name) {#name, turnout_automl_##name##_begin, turnout_automl_##name##_end}
 const Module kModules[] = {
-    TURNOUT_AUTOML_ROW(tables),    TURNOUT_AUTOML_ROW(setup),   TURNOUT_AUTOML_ROW(features),
-    TURNOUT_AUTOML_ROW(spaces),    TURNOUT_AUTOML_ROW(planner), TURNOUT_AUTOML_ROW(scores),
-    TURNOUT_AUTOML_ROW(charts),    TURNOUT_AUTOML_ROW(trial),   TURNOUT_AUTOML_ROW(ensemble),
-    TURNOUT_AUTOML_ROW(forecasts), TURNOUT_AUTOML_ROW(script)};
+    TURNOUT_AUTOML_ROW(tables),     TURNOUT_AUTOML_ROW(setup),   TURNOUT_AUTOML_ROW(features),
+    TURNOUT_AUTOML_ROW(spaces),     TURNOUT_AUTOML_ROW(planner), TURNOUT_AUTOML_ROW(scores),
+    TURNOUT_AUTOML_ROW(charts),     TURNOUT_AUTOML_ROW(trial),   TURNOUT_AUTOML_ROW(ensemble),
+    TURNOUT_AUTOML_ROW(forecaster), TURNOUT_AUTOML_ROW(series),  TURNOUT_AUTOML_ROW(forecasts),
+    TURNOUT_AUTOML_ROW(script)};
 #undef TURNOUT_AUTOML_ROW
 #undef TURNOUT_AUTOML_MODULE
 
