@@ -65,10 +65,10 @@ def test_classification_goes_on_after_a_kill_and_its_model_is_served(module_serv
     job.set_training(allowed_training_algorithms=["LightGBM", "logistic_regression", "DecisionTree"], enable_stack_ensemble=False)
     job.set_featurization(mode="custom", column_name_and_types={"price": "Ignore"})
     name = ml.jobs.create_or_update(job).name
-    eventually("a trial runs", lambda: any(c.status == "Running" for c in ml.jobs.list(parent_job_name=name) if c.name != name + "_0"))
+    eventually("a trial runs", lambda: any(c.status == "Running" for c in ml.jobs.list(parent_job_name=name) if c.name != name + "_0"), 300)
     module_server.kill()
     module_server.start()
-    done = wait_for(ml, name)
+    done = wait_for(ml, name, 600)
     assert done.status == "Completed", module_server.turnout("job", "show", "-n", name).stdout
     assert type(done).__name__ == "ClassificationJob" and done.limits.max_trials == 3 and done.tags["mine"] == "1"
 
@@ -131,7 +131,7 @@ training:
 """)
     assert "is valid" in module_server.turnout("job", "validate", "-f", str(tmp_path / "automl.yml")).stdout
     name = json.loads(module_server.turnout("job", "create", "-f", str(tmp_path / "automl.yml"), "-o", "json").stdout)["name"]
-    done = wait_for(ml, name)
+    done = wait_for(ml, name, 600)
     assert done.status == "Completed" and done.test_data and done.validation_data_size == 0.3
     assert "exit score" in module_server.turnout("job", "stream", "-n", name).stdout
     board = leaderboard(module_server, name)
@@ -169,7 +169,7 @@ def test_forecasts_with_intervals(module_server, ml, tmp_path):
     job.set_forecast_settings(time_column_name="day", forecast_horizon=7, time_series_id_column_names=["shop"], frequency="D", target_lags=[1, 7])
     job.set_limits(max_trials=2, max_concurrent_trials=2)
     job.set_training(allowed_training_algorithms=["ElasticNet", "SeasonalNaive"], enable_vote_ensemble=False)
-    done = wait_for(ml, ml.jobs.create_or_update(job).name)
+    done = wait_for(ml, ml.jobs.create_or_update(job).name, 600)
     assert done.status == "Completed" and type(done).__name__ == "ForecastingJob"
     assert done.forecasting_settings.forecast_horizon == 7 and done.forecasting_settings.target_lags == [1, 7]
     board = leaderboard(module_server, done.name)
@@ -188,9 +188,9 @@ def test_who_cancels_it_cancels_its_children(module_server, ml, tmp_path):
                             training_data=Input(type="mltable", path=str(table(tmp_path, rows_of(150)))))
     job.set_limits(max_trials=50, max_concurrent_trials=2)
     name = ml.jobs.create_or_update(job).name
-    eventually("trials run", lambda: [c for c in ml.jobs.list(parent_job_name=name) if c.status == "Running" and c.name != name + "_0"])
+    eventually("trials run", lambda: [c for c in ml.jobs.list(parent_job_name=name) if c.status == "Running" and c.name != name + "_0"], 300)
     ml.jobs.begin_cancel(name).result()
-    assert wait_for(ml, name).status == "Canceled"
+    assert wait_for(ml, name, 600).status == "Canceled"
     assert {c.status for c in ml.jobs.list(parent_job_name=name)} <= {"Completed", "Canceled"}
 
 
