@@ -239,7 +239,7 @@ TEST(AutoMLPlan, AnyHistoryEnds) {
             if (a.live.empty()) continue;
             const Index index = *std::next(a.live.begin(), random() % a.live.size());
             const bool good = index == 0 || chance(80);
-            const double score = (random() % 1000) / 1000.0;
+            const double score = static_cast<double>(random() % 1000) / 1000.0;
             a.ends(index, good ? JobStatus::Completed : JobStatus::Failed,
                    good && index > 0 ? std::optional(score) : std::nullopt);
             if (good && index > 0 && (!best || automl.better(score, *best))) best = score;
