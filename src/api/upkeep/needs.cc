@@ -63,8 +63,10 @@ private:
                 TURNOUT_CO_TRY(const Json asset, parse_json(row.value));
                 const Json& properties = asset.at("properties");
                 if (!kind.definition.empty()) {
-                    TURNOUT_CO_TRY_VOID(
-                        add_code(workspace, properties.at(kind.definition).at("code").as_string()));
+                    const Json& spec = properties.at(kind.definition);
+                    TURNOUT_CO_TRY_VOID(add_code(workspace, spec.at("code").as_string()));
+                    TURNOUT_CO_TRY_VOID(  // of a parallel one
+                        add_code(workspace, spec.at("task").at("code").as_string()));
                 } else {
                     const std::vector<std::string> parts = split(row.key, '/');
                     const std::string what =
