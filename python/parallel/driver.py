@@ -588,6 +588,7 @@ class Door:
             self.socket.bind(("", port))
         self.socket.listen(256)
         self.open, self.changed = 0, threading.Condition()
+        self.missing = {}  # rank -> how many of its processes have not come yet
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -596,7 +597,7 @@ class Door:
             threading.Thread(target=self.serve, args=(other,), daemon=True).start()
 
     def serve(self, other):
-        task = None
+        task, rank = None, None
         with self.changed:
             self.open += 1
         try:
@@ -604,6 +605,9 @@ class Door:
                 hello = json.loads(lines.readline(4096) or "{}")
                 if not hmac.compare_digest(str(hello.get("key", "")), self.key):
                     return
+                with self.changed:
+                    self.missing[hello["rank"]] = self.missing.get(hello["rank"], hello["processes"]) - 1
+                rank = hello["rank"]
                 while True:
                     task = self.coordinator.next()
                     lines.write(json.dumps({"task": task, "why": self.coordinator.why}) + "\n")
@@ -616,7 +620,7 @@ class Door:
                     said = json.loads(line)
                     if "broken" in said:
                         return self.coordinator.give_up(said["broken"])
-                    self.coordinator.finish(task, said, said.get("seconds", 0), f" on node {hello.get('rank')}")
+                    self.coordinator.finish(task, said, said.get("seconds", 0), f" on node {rank}")
                     task = None
         except (OSError, ValueError):
             pass
@@ -624,12 +628,15 @@ class Door:
             if task is not None:
                 self.coordinator.give_back(task)
             with self.changed:
+                if task is not None:
+                    self.missing[rank] = 0  # the node is gone, and more of it may not come
                 self.open -= 1
                 self.changed.notify_all()
 
-    def wait_until_all_left(self, within):
+    def wait_until_all_left(self, nodes, within):
+        """A node that comes late is told that nothing is left."""
         with self.changed:
-            self.changed.wait_for(lambda: self.open == 0, within)
+            self.changed.wait_for(lambda: len(self.missing) >= nodes - 1 and not any(self.missing.values()) and self.open == 0, within)
 
 
 def slot_here(coordinator, worker, where):
@@ -649,7 +656,7 @@ def slot_here(coordinator, worker, where):
         worker.end(kill=bool(coordinator.why))
 
 
-def slot_elsewhere(address, port, key, rank, worker, outcomes):
+def slot_elsewhere(address, port, key, rank, processes, worker, outcomes):
     """A process of another node than rank 0's."""
     until = time.monotonic() + JOIN_WITHIN
     while True:
@@ -664,7 +671,7 @@ def slot_elsewhere(address, port, key, rank, worker, outcomes):
     lines = connection.makefile("rw")
     killed = True
     try:
-        lines.write(json.dumps({"key": key, "rank": rank}) + "\n")
+        lines.write(json.dumps({"key": key, "rank": rank, "processes": processes}) + "\n")
         while True:
             lines.flush()
             line = lines.readline()
@@ -749,7 +756,7 @@ def drive(program, settings, root, append_to, model, arguments):
     key = hashlib.sha256(os.environ.get("MLFLOW_TRACKING_TOKEN", "").encode()).hexdigest()
     if rank > 0:
         outcomes = []
-        threads = [threading.Thread(target=slot_elsewhere, args=(address, port, key, rank, worker, outcomes)) for worker in workers]
+        threads = [threading.Thread(target=slot_elsewhere, args=(address, port, key, rank, len(workers), worker, outcomes)) for worker in workers]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -770,7 +777,7 @@ def drive(program, settings, root, append_to, model, arguments):
     for thread in threads:
         thread.join()
     if door:
-        door.wait_until_all_left(10)
+        door.wait_until_all_left(nodes, 10 if coordinator.why else settings.get("join_within", JOIN_WITHIN))
     why = coordinator.outcome()
     if why:
         raise Refused(why)

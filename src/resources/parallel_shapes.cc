@@ -8,8 +8,8 @@ namespace turnout::resources {
 
 const std::vector<std::string>& parallel_keys() {
     static const std::vector<std::string> keys = {
-        "task",           "input_data",    "mini_batch_size",
-        "partition_keys", "logging_level", "max_concurrency_per_instance",
+        "task",           "input_data",      "mini_batch_size",
+        "partition_keys", "logging_level",   "max_concurrency_per_instance",
         "retry_settings", "error_threshold", "mini_batch_error_threshold"};
     return keys;
 }
@@ -40,10 +40,10 @@ void check_parallel(Reading& reading, const std::string& pointer, const Json& va
     const Json& task = value.at("task");
     if (task.is_null() || !reading.expect_mapping(part("task"), task)) return;
     const auto inner = [&](const char* key) { return pointer_to(part("task"), key); };
-    check_keys(reading, part("task"), task,
-               {"type", "code", "entry_script", "environment", "program_arguments",
-                "append_row_to"},
-               "a task");
+    check_keys(
+        reading, part("task"), task,
+        {"type", "code", "entry_script", "environment", "program_arguments", "append_row_to"},
+        "a task");
     if (const std::string type = task.at("type").as_string("run_function"); type != "run_function")
         reading.refuse(inner("type"), "expected run_function, found '" + type + "'");
     for (const char* const key : {"entry_script", "program_arguments", "append_row_to"})
@@ -57,7 +57,9 @@ void check_parallel(Reading& reading, const std::string& pointer, const Json& va
     if (!task.at("code").is_null())
         command_job().find("code")->special.check(reading, inner("code"), task.at("code"));
     if (const Json& environment = task.at("environment"); !environment.is_null())
-        command_job().find("environment")->special.check(reading, inner("environment"), environment);
+        command_job()
+            .find("environment")
+            ->special.check(reading, inner("environment"), environment);
 }
 
 void check_parallel_component(Reading& reading, const std::string& pointer, const Json& value) {
@@ -82,8 +84,9 @@ void parallel_to_rest(const YamlDocument& document, const std::string& pointer, 
     for (const std::string& key : parallel_keys()) {
         const Json& value = step.at(key);
         if (value.is_null() || key == "task") continue;
-        rest.set(key, value.is_object() || value.is_array() ? value
-                                                            : text(pointer_to(pointer, key), value));
+        rest.set(key, value.is_object() || value.is_array()
+                          ? value
+                          : text(pointer_to(pointer, key), value));
     }
     const Json& said = step.at("task");
     if (!said.is_object()) return;
@@ -104,9 +107,9 @@ void parallel_to_rest(const YamlDocument& document, const std::string& pointer, 
 Json parallel_component_to_rest(const YamlDocument& document, const std::string& pointer,
                                 const Json& value, const Scope& scope) {
     Json spec = Json::object({{"type", "parallel"}});
-    for (const char* const key : {"name", "version", "display_name", "description", "tags",
-                                  "inputs", "outputs", "resources", "environment_variables",
-                                  "is_deterministic"})
+    for (const char* const key :
+         {"name", "version", "display_name", "description", "tags", "inputs", "outputs",
+          "resources", "environment_variables", "is_deterministic"})
         if (!value.at(key).is_null()) spec.set(key, value.at(key));
     parallel_to_rest(document, pointer, value, scope, spec);
     return spec;

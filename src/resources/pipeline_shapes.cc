@@ -257,6 +257,19 @@ Json literal(const YamlDocument& document, const std::string& pointer, const Jso
     return Json::object({{"value", std::move(text)}, {"job_input_type", "literal"}});
 }
 
+// Azure's SDK reads no other words of a step.
+std::string rest_of_mode(std::string_view mode) {
+    for (const auto& [yaml, rest] : std::initializer_list<std::pair<std::string_view, std::string_view>>{
+             {"ro_mount", "ReadOnlyMount"},
+             {"mount", "ReadOnlyMount"},
+             {"rw_mount", "ReadWriteMount"},
+             {"download", "Download"},
+             {"upload", "Upload"},
+             {"direct", "Direct"}})
+        if (mode == yaml) return std::string(rest);
+    return std::string(mode);
+}
+
 Json inputs_to_rest(const YamlDocument& document, const std::string& pointer, const Json& value,
                     const Scope& scope) {
     Json inputs = Json::object();
@@ -280,7 +293,7 @@ Json inputs_to_rest(const YamlDocument& document, const std::string& pointer, co
                               {"uri", arm_id_of(scope, type.ends_with("_model") ? "models" : "data",
                                                 document.text(at, said))}});
         }
-        if (!input.at("mode").is_null()) out.set("mode", input.at("mode"));
+        if (!input.at("mode").is_null()) out.set("mode", rest_of_mode(input.at("mode").as_view()));
         inputs.set(name, std::move(out));
     }
     return inputs;
@@ -305,7 +318,8 @@ Json outputs_to_rest(const YamlDocument& document, const std::string& pointer, c
                 if (!path.empty()) out.set("uri", path);
                 if (!output.at("type").is_null()) out.set("job_output_type", output.at("type"));
             }
-            if (!output.at("mode").is_null()) out.set("mode", output.at("mode"));
+            if (!output.at("mode").is_null())
+                out.set("mode", rest_of_mode(output.at("mode").as_view()));
             outputs.set(name, std::move(out));
         }
     }

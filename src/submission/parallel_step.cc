@@ -124,8 +124,7 @@ private:
         const auto bindings = bindings_in(text);
         const std::string prefix = kind + ".";
         if (!bindings || bindings->size() != 1 || bindings->front().begin != 0 ||
-            bindings->front().end != text.size() ||
-            !bindings->front().inside.starts_with(prefix)) {
+            bindings->front().end != text.size() || !bindings->front().inside.starts_with(prefix)) {
             refuse_at(name, "${{" + kind + ".NAME}}", value);
             return "";
         }
@@ -147,8 +146,8 @@ private:
         const Json number = yaml_scalar(text);
         if (!number.is_int() || number.as_int() < least || number.as_int() > most)
             return refuse_at(
-                name,
-                "a whole number from " + std::to_string(least) + " to " + with_commas(most), value);
+                name, "a whole number from " + std::to_string(least) + " to " + with_commas(most),
+                value);
         settings_.set(setting, number);
     }
 
@@ -185,8 +184,7 @@ private:
                 }
             const auto count = parse_whole_number(trim(number));
             if (!count || *count < 1)
-                refuse_at("mini_batch_size",
-                          "a number of files such as 10, or a size such as 10kb",
+                refuse_at("mini_batch_size", "a number of files such as 10, or a size such as 10kb",
                           part("mini_batch_size"));
             else
                 settings_.set("mini_batch_size", size);
@@ -208,7 +206,8 @@ private:
         if (keys.is_string()) {  // as the SDK writes it
             const auto list = parse_json(keys.as_view());
             keys = list ? *list : Json();
-            if (keys.is_null()) refuse_at("partition_keys", "a list of columns", part("partition_keys"));
+            if (keys.is_null())
+                refuse_at("partition_keys", "a list of columns", part("partition_keys"));
         }
         if (keys.is_null() || (keys.is_array() && keys.items().empty())) return;
         if (!keys.is_array() ||

@@ -41,7 +41,8 @@ def shutdown():
 @pytest.fixture
 def step(tmp_path):
     """Runs the driver over files of these contents."""
-    def run(contents=None, settings=None, script=SCRIPT, arguments=(), append=True, variables=None, wait=True, root=None):
+    def run(contents=None, settings=None, script=SCRIPT, arguments=(), append=True, variables=None, wait=True, root=None,
+            python=sys.executable):
         data, code = tmp_path / "data", tmp_path / "code"
         data.mkdir(exist_ok=True)
         code.mkdir(exist_ok=True)
@@ -52,7 +53,7 @@ def step(tmp_path):
         said = dict({"entry_script": "score.py", "mini_batch_size": "2", "max_concurrency_per_instance": 2, "timeout": 20}, **(settings or {}))
         environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **(variables or {})}
         process = subprocess.Popen(
-            [sys.executable, str(DRIVER), json.dumps(said), str(root or data), str(tmp_path / "out.csv") if append else "", "", "--", *arguments],
+            [python, str(DRIVER), json.dumps(said), str(root or data), str(tmp_path / "out.csv") if append else "", "", "--", *arguments],
             cwd=code, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if not wait:
             return process
@@ -134,7 +135,18 @@ def test_nothing_to_do(step, tmp_path):
     assert code == 1 and "is not there" in printed
 
 
-def test_frames_and_keys(step, tmp_path):
+@pytest.fixture(scope="module")
+def with_pandas(tmp_path_factory):
+    """A Python that has what tables need."""
+    uv, folder = os.environ.get("TURNOUT_UV") or str(ROOT / ".venv" / "bin" / "uv"), tmp_path_factory.mktemp("tables")
+    for words in (["venv", "--python", sys.executable, str(folder)],
+                  ["pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), "pandas", "pyyaml"]):
+        done = subprocess.run([uv, *words], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    return str(folder / "bin" / "python")
+
+
+def test_frames_and_keys(step, tmp_path, with_pandas):
     table = tmp_path / "table"
     table.mkdir()
     (table / "MLTable").write_text(
@@ -143,17 +155,17 @@ def test_frames_and_keys(step, tmp_path):
     (table / "one.csv").write_text("shop;sold;note\n" + "".join(f"{'ab'[i % 2]};{i};x\n" for i in range(40)))
     (table / "two.csv").write_text("shop;sold;note\nb;100;x\n")
     frames = "def run(frame):\n    frame['twice'] = 2 * frame['sold']\n    return frame\n"
-    code, printed, rows = step(settings={"tabular": True, "mini_batch_size": "100b"}, script=frames, root=table)
+    code, printed, rows = step(settings={"tabular": True, "mini_batch_size": "100b"}, script=frames, root=table, python=with_pandas)
     assert code == 0, printed
     assert rows == [f"{'ab'[i % 2]} {i} {2 * i}" for i in range(40)] + ["b 100 200"]
     assert "of 41 items" in printed and "1 mini-batches" not in printed
     keyed = ("def run(frame, mini_batch_context):\n    key = mini_batch_context.partition_key_value\n"
              "    return [key['shop'] + '=' + str(frame['sold'].sum())] * len(frame)\n")
-    code, printed, rows = step(settings={"tabular": True, "partition_keys": ["shop"]}, script=keyed, root=table)
+    code, printed, rows = step(settings={"tabular": True, "partition_keys": ["shop"]}, script=keyed, root=table, python=with_pandas)
     assert code == 0, printed
     assert sorted(set(rows)) == ["a=380", "b=500"] and len(rows) == 41
     (table / "MLTable").write_text("paths:\n  - file: ./one.csv\ntransformations:\n  - take: 3\n")
-    code, printed, _ = step(settings={"tabular": True}, script=frames, root=table)
+    code, printed, _ = step(settings={"tabular": True}, script=frames, root=table, python=with_pandas)
     assert code == 1 and "MLTable: the transformation 'take' does not work here" in printed
 
 
@@ -191,9 +203,16 @@ def test_nodes_share_the_mini_batches(step):
     # Who does not know the job's token gets nothing.
     variables["MASTER_PORT"] = str(free_port())
     stranger = step(many, {}, slow, variables=dict(variables, NODE_RANK="1", MLFLOW_TRACKING_TOKEN="wrong"), wait=False)
-    code, printed, rows = step(many, {}, slow, variables=dict(variables, NODE_RANK="0"))
+    code, printed, rows = step(many, {"join_within": 2}, slow, variables=dict(variables, NODE_RANK="0"))
     assert code == 0 and len(rows) == 24 and "on node 1" not in printed
     assert "the connection to rank 0 was lost" in stranger.communicate(timeout=30)[0] and stranger.returncode == 1
+    # One that comes when all is done is told so.
+    variables["MASTER_PORT"] = str(free_port())
+    first = step({"a": "one"}, {}, variables=dict(variables, NODE_RANK="0"), wait=False)
+    time.sleep(1)
+    code, printed, _ = step({}, {}, variables=dict(variables, NODE_RANK="1"))
+    assert code == 0 and "nothing is left to do" in printed, printed
+    assert "done" in first.communicate(timeout=30)[0] and first.returncode == 0
 
 
 class Artifacts(http.server.BaseHTTPRequestHandler):
