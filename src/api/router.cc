@@ -270,8 +270,7 @@ void set_origins(const ServerInfo& info, Call& call) {
 }
 
 // What Azure has in a workspace and this server has not yet.
-constexpr std::string_view kNotYet[] = {"batchEndpoints",
-                                        "serverlessEndpoints",
+constexpr std::string_view kNotYet[] = {"serverlessEndpoints",
                                         "schedules",
                                         "linkedServices",
                                         "featuresets",

@@ -66,8 +66,6 @@ const std::vector<Option>& common_options() {
 // Nouns of `az ml` that have no command here yet.
 constexpr std::string_view kNotYet[] = {"online-endpoint",
                                         "online-deployment",
-                                        "batch-endpoint",
-                                        "batch-deployment",
                                         "schedule",
                                         "connection",
                                         "registry",
