@@ -248,6 +248,11 @@ Result<Json> batch_job(const BatchDeploymentSaid& deployment, const Json& reques
         Json inputs = Json::object();
         for (const auto& [name, said] : request.at("inputData").members())
             inputs.set(name, TURNOUT_TRY(input_of(name, said)));
+        for (const auto& [name, declared] : deployment.outputs.members())
+            if (!outputs.has(name))
+                outputs.set(
+                    name,
+                    Json::object({{"jobOutputType", declared.at("type").as_string("uri_folder")}}));
         job.set("componentId", component);
         job.set("inputs", std::move(inputs));
         const Json& said = properties.at("deploymentConfiguration").at("settings");

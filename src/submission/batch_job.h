@@ -16,6 +16,7 @@ struct BatchDeploymentSaid {
     Json properties;           // of the REST document
     std::string model_type;    // "mlflow_model" …; "" = no model
     std::string model_folder;  // its own file's or folder's name
+    Json outputs;              // of a pipeline component: as it declares them
 };
 
 // `request`: "properties" of what was posted. InvalidArgument names the member that is wrong; what

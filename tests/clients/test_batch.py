@@ -54,6 +54,7 @@ def deployed(server, parts):
         model: {name: seven, path: weights}
         code_configuration: {code: code, scoring_script: driver.py}
         environment: {image: "debian:12"}
+        compute: serverless
         resources: {instance_count: 1}
         settings:
           mini_batch_size: 5
@@ -67,7 +68,7 @@ def deployed(server, parts):
     server.turnout("batch-endpoint", "create", "-f", parts / "endpoint.yml")
     shown = cli(server, "batch-deployment", "create", "-f", parts / "deployment.yml", "--set-default", "-o", "json")
     assert shown["settings"]["mini_batch_size"] == 5 and shown["settings"]["retry_settings"] == {"max_retries": 1, "timeout": 60}
-    assert shown["model"].startswith("azureml:seven:") and shown["endpoint_name"] == "sevens"
+    assert shown["model"].startswith("azureml:") and shown["endpoint_name"] == "sevens"
     yield parts
     server.turnout("batch-endpoint", "delete", "sevens", "--yes", check=False)
 
@@ -99,11 +100,11 @@ def test_a_batch_endpoint(server, ml_client, deployed):
 
 
 def test_the_sdk_makes_one(ml_client, deployed):
-    from azure.ai.ml import load_batch_deployment, load_batch_endpoint
+    from azure.ai.ml.entities._load_functions import load_batch_endpoint, load_model_batch_deployment
 
     endpoint = load_batch_endpoint(deployed / "endpoint.yml", params_override=[{"name": "of-the-sdk"}])
     ml_client.batch_endpoints.begin_create_or_update(endpoint).result()
-    deployment = load_batch_deployment(deployed / "deployment.yml", params_override=[{"endpoint_name": "of-the-sdk"}])
+    deployment = load_model_batch_deployment(deployed / "deployment.yml", params_override=[{"endpoint_name": "of-the-sdk"}])
     ml_client.batch_deployments.begin_create_or_update(deployment).result()
     endpoint = ml_client.batch_endpoints.get("of-the-sdk")
     endpoint.defaults.deployment_name = "by-seven"
@@ -135,13 +136,13 @@ def test_a_pipeline_behind_an_endpoint(server, ml_client, parts):
     def say_it(word: str):
         return {"out": say(word=word).outputs.out}
 
-    registered = ml_client.components.create_or_update(say_it(word="x").component)
+    registered = ml_client.components.create_or_update(say_it(word="x").component, version="1")
     (parts / "pipeline-deployment.yml").write_text(f"""
 $schema: https://azuremlschemas.azureedge.net/latest/pipelineComponentBatchDeployment.schema.json
 name: says
 endpoint_name: says
 type: pipeline
-component: azureml:{registered.name}:{registered.version}
+component: azureml:{registered.name}:1
 settings: {{continue_on_step_failure: false, default_compute: serverless}}
 """)
     (parts / "inputs.yml").write_text("inputs:\n  word: {type: string, default: hello}\n")
@@ -166,7 +167,7 @@ def test_what_is_not_there_is_told(server, deployed):
     good = (deployed / "deployment.yml").read_text()
     for old, new, words in [
         ("scoring_script: driver.py", "scoring_script: drive.py", "drive.py"),
-        ("model: {name: seven, path: weights}", "model: azureml:sven:1", "did you mean 'seven'"),
+        ("model: {name: seven, path: weights}", "model: azureml:sven:1", "model 'sven' does not exist"),
         ("environment: {image: \"debian:12\"}\n", "\n", "expected an environment"),
         ("output_action: append_row", "output_action: append", "append_row or summary_only"),
         ("mini_batch_size: 5", "mini_batch_siz: 5", "did you mean 'mini_batch_size'"),

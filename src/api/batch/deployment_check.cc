@@ -139,7 +139,8 @@ Task<Result<std::string>> environment_of(Services& services, Call& call, Workspa
 
 Task<Result<void>> look_up(Services& services, Call& call, const Workspace& workspace,
                            Deployment& deployment) {
-    Json& properties = deployment.row["properties"];
+    deployment.row.set("model", Json());
+    Json& properties = deployment.row["properties"];  // no member comes after it from here on
     if (const std::string id = submission::component_deployed(properties); !id.empty()) {
         const std::string place = "deploymentConfiguration.componentId.assetId";
         TURNOUT_CO_TRY(const AssetVersion component,
@@ -148,6 +149,8 @@ Task<Result<void>> look_up(Services& services, Call& call, const Workspace& work
         if (!equal_ignoring_case(type, "pipeline"))
             co_return not_as_expected("InvalidDeployment", place, "a component of type pipeline",
                                       Json(type));
+        deployment.row["model"] =
+            Json::object({{"outputs", component.properties.at("componentSpec").at("outputs")}});
         co_return Result<void>();
     }
     const std::string script = properties.at("codeConfiguration").at("scoringScript").as_string();
@@ -165,7 +168,7 @@ Task<Result<void>> look_up(Services& services, Call& call, const Workspace& work
                        asset_named(services, workspace, "models", "model", id, "model.assetId"));
         const std::string type = model->properties.at("modelType").as_string("custom_model");
         mlflow = type == "mlflow_model";
-        deployment.row.set("model", Json::object({{"type", type}, {"folder", folder_of(*model)}}));
+        deployment.row["model"] = Json::object({{"type", type}, {"folder", folder_of(*model)}});
         // In the one form in which Azure's clients read it.
         properties.set("model", Json::object({{"referenceType", "Id"}, {"assetId", id}}));
         said.inputs.push_back({"model", type, "ro_mount", id, ""});

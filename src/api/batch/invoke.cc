@@ -30,8 +30,45 @@ Json scoring_job_body(const Workspace& workspace, const JobRecord& job) {
 
 submission::BatchDeploymentSaid said_by(const Deployment& deployment) {
     const Json& model = deployment.row.at("model");
-    return {deployment.endpoint, deployment.name, deployment.row.at("properties"),
-            model.at("type").as_string(), model.at("folder").as_string()};
+    return {deployment.endpoint,
+            deployment.name,
+            deployment.row.at("properties"),
+            model.at("type").as_string(),
+            model.at("folder").as_string(),
+            deployment.row.at("model").at("outputs")};
+}
+
+// As Azure's clients do it before they send a pipeline: they read no step whose component is in it.
+Task<Result<void>> register_components(Services& services, Call& call, Workspace workspace,
+                                       Json& definition) {
+    Json* const steps = definition.find("jobs");
+    if (!steps) co_return Result<void>();
+    for (auto& [name, step] : steps->members()) {
+        if (!step.at("component").is_object()) continue;
+        AssetVersion component;
+        component.name = "azureml_anonymous";
+        Json spec = step.at("component");
+        component.version = to_hex(sha256(spec.dump())).substr(0, 32);
+        spec.set("name", component.name);
+        spec.set("version", component.version);
+        component.properties =
+            Json::object({{"componentSpec", std::move(spec)}, {"isAnonymous", true}});
+        TURNOUT_CO_TRY(const auto before,
+                       services.assets.find_version(workspace.id, "components", component.name,
+                                                    component.version));
+        if (!before) {
+            TURNOUT_CO_TRY(const Author by, author_of(services, call));
+            component.made = {by, by};
+            component.created = services.clock.now();
+            TURNOUT_CO_TRY(
+                [[maybe_unused]] const bool is_new,
+                co_await services.assets.put_version(workspace.id, "components", component));
+        }
+        step.erase("component");
+        step.set("componentId", workspace_path(workspace) + "/components/" + component.name +
+                                    "/versions/" + component.version);
+    }
+    co_return Result<void>();
 }
 
 Answer invoke(Services& services, Call& call) {
@@ -54,7 +91,8 @@ Answer invoke(Services& services, Call& call) {
     if (!request.is_null() && !request.is_object())
         co_return invalid("properties: expected an object, found " + request.dump().substr(0, 80),
                           "properties");
-    TURNOUT_CO_TRY(const Json definition, submission::batch_job(said_by(deployment), request));
+    TURNOUT_CO_TRY(Json definition, submission::batch_job(said_by(deployment), request));
+    TURNOUT_CO_TRY_VOID(co_await register_components(services, call, workspace, definition));
     std::string job = request.at("name").as_string();
     if (job.empty()) job = "batchjob-" + to_hex(services.random.bytes(8));
     TURNOUT_CO_TRY_VOID(check_asset_name(job, "job"));
