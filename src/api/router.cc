@@ -271,11 +271,10 @@ void set_origins(const ServerInfo& info, Call& call) {
 
 // What Azure has in a workspace and this server has not yet.
 constexpr std::string_view kNotYet[] = {
-    "batchEndpoints",  "serverlessEndpoints",        "linkedServices",
-    "featuresets",     "featurestoreEntities",       "inferencePools",
-    "outboundRules",   "marketplaceSubscriptions",   "capabilityHosts",
-    "managedNetworks", "privateEndpointConnections", "connections",
-    "packages"};
+    "serverlessEndpoints",        "linkedServices",  "featuresets",
+    "featurestoreEntities",       "inferencePools",  "outboundRules",
+    "marketplaceSubscriptions",   "capabilityHosts", "managedNetworks",
+    "privateEndpointConnections", "connections",     "packages"};
 
 // Says which kind of resource is not served, if it is one of a workspace.
 Error no_route(std::span<const std::string_view> segments) {

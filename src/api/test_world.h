@@ -15,6 +15,7 @@
 #include "api/audit/audit.h"
 #include "api/audit/of_call.h"
 #include "api/authority.h"
+#include "api/batch/batch.h"
 #include "api/inference/inference.h"
 #include "api/login/logins.h"
 #include "api/people/people_routes.h"
@@ -144,6 +145,7 @@ public:
         services.inference = &inference;
         add_endpoint_routes(router, services);
         add_scoring_routes(router, services);
+        add_batch_routes(router, services);
         services.zones = zones_of_tests();
         schedules.emplace(services, services.zones);
         add_schedule_routes(router, services, *schedules);

@@ -31,6 +31,7 @@
 #include "api/login/logins.h"
 #include "api/people/people_routes.h"
 #include "api/people/token_routes.h"
+#include "api/batch/batch.h"
 #include "api/schedules/schedules.h"
 #include "api/upkeep/stored_use.h"
 #include "app/address.h"
@@ -485,6 +486,7 @@ void Server::add_routes() {
     services_->inference = inference_.get();
     api::add_endpoint_routes(router_, *services_);
     api::add_scoring_routes(router_, *services_);
+    api::add_batch_routes(router_, *services_);
     services_->machines_of = [this](const Pool& pool) { return pools_->machines_of(pool); };
     pools_->add_routes(router_, *services_, [this] { return announcement_->say(); });
     operator_routes_ = std::make_unique<OperatorRoutes>(loop_, *control_, *pools_,

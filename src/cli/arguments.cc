@@ -64,9 +64,7 @@ const std::vector<Option>& common_options() {
 }
 
 // Nouns of `az ml` that have no command here yet.
-constexpr std::string_view kNotYet[] = {"batch-endpoint",
-                                        "batch-deployment",
-                                        "connection",
+constexpr std::string_view kNotYet[] = {"connection",
                                         "registry",
                                         "serverless-endpoint",
                                         "feature-set",

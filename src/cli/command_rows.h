@@ -70,6 +70,7 @@ std::vector<Option> with(std::vector<Option> first, const std::vector<Option>& m
 std::vector<Command> rows_of_server();     // its life, and how commands reach it
 std::vector<Command> rows_of_jobs();       // jobs, schedules, runs
 std::vector<Command> rows_of_resources();  // computes, assets, endpoints, workspaces
+std::vector<Command> rows_of_batch();      // batch endpoints and their deployments
 std::vector<Command> rows_of_operating();  // what happened, pools, people, quotas, secrets
 
 }  // namespace turnout::cli

@@ -173,6 +173,21 @@ int asset_restore(Context& context);
 int asset_delete(Context& context);
 int asset_download(Context& context);
 
+// ---- batch endpoints and their deployments (batch_commands.cc) ----
+int batch_endpoint_create(Context& context);
+int batch_endpoint_update(Context& context);
+int batch_endpoint_list(Context& context);
+int batch_endpoint_show(Context& context);
+int batch_endpoint_delete(Context& context);
+int batch_endpoint_invoke(Context& context);
+int batch_endpoint_jobs(Context& context);
+int batch_deployment_create(Context& context);
+int batch_deployment_update(Context& context);
+int batch_deployment_list(Context& context);
+int batch_deployment_show(Context& context);
+int batch_deployment_delete(Context& context);
+int batch_deployment_jobs(Context& context);
+
 // ---- online endpoints and their deployments (endpoint_commands.cc) ----
 int online_endpoint_create(Context& context);
 int online_endpoint_update(Context& context);

@@ -50,6 +50,8 @@ const Description& inline_model() {
     return description;
 }
 
+}  // namespace
+
 Special deployed_model_shape() {
     return {
         .shape = "`azureml:NAME:VERSION`, `azureml:NAME@latest`, a local path, or a definition",
@@ -85,6 +87,8 @@ Special deployed_model_shape() {
             return id.is_null() ? Json() : Json(short_name_of(id.as_view(), "models"));
         }};
 }
+
+namespace {
 
 // Milliseconds in YAML, a duration in REST.
 Special millis_shape(void (*put)(const YamlDocument&, const std::string&, const Json&, const Scope&,
@@ -143,7 +147,9 @@ void put_traffic(const YamlDocument& document, const std::string& pointer, const
     set_path(rest, member, std::move(shares));
 }
 
-const Description& code_configuration() {
+}  // namespace
+
+const Description& scoring_code() {
     static const Description description = {
         .kind = "online-deployment",
         .type = "",
@@ -155,6 +161,8 @@ const Description& code_configuration() {
                  Need::Required)}};
     return description;
 }
+
+namespace {
 
 const Description& request_settings() {
     static const Description description = {
@@ -305,7 +313,7 @@ const Description& online_deployment() {
              special("model", deployed_model_shape(),
                      "What is served, below AZUREML_MODEL_DIR. An MLflow model needs no script and "
                      "no environment."),
-             object("code_configuration", "properties.codeConfiguration", code_configuration(),
+             object("code_configuration", "properties.codeConfiguration", scoring_code(),
                     "The scoring script."),
              special("environment", environment_shape(),
                      "What the script runs in; azureml-inference-server-http is added."),

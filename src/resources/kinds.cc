@@ -20,6 +20,9 @@ std::vector<const Description*> all_descriptions() {
     all.push_back(&schedule());
     all.push_back(&online_endpoint());
     all.push_back(&online_deployment());
+    all.push_back(&batch_endpoint());
+    all.push_back(&batch_deployment());
+    all.push_back(&pipeline_batch_deployment());
     all.push_back(&workspace());
     return all;
 }

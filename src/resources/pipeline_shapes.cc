@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/text.h"
+#include "resources/parallel_shapes.h"
 #include "resources/resources.h"
 #include "resources/shapes.h"
 
@@ -67,11 +68,13 @@ bool is_pipeline(const Json& component) {
 void check_definition(Reading& reading, const std::string& pointer, const Json& value) {
     if (!reading.expect_mapping(pointer, value)) return;
     if (is_pipeline(value)) return check_inner_pipeline(reading, pointer, value);
+    if (is_parallel(value)) return check_parallel_component(reading, pointer, value);
     const std::string type = value.at("type").as_string("command");
     if (type != "command")
-        return reading.refuse(
-            value.has("type") ? pointer_to(pointer, "type") : pointer,
-            "a component of type '" + type + "' does not run yet: expected command or pipeline");
+        return reading.refuse(value.has("type") ? pointer_to(pointer, "type") : pointer,
+                              "a component of type '" + type +
+                                  "' does not run yet: expected command, parallel or "
+                                  "pipeline");
     check(inline_component(), reading, pointer);
 }
 
@@ -173,19 +176,29 @@ void check_step_outputs(Reading& reading, const std::string& pointer, const Json
 
 void check_step(Reading& reading, const std::string& pointer, const Json& value) {
     if (!reading.expect_mapping(pointer, value)) return;
+    const bool parallel = is_parallel(value);
     const std::string type = to_lower(value.at("type").as_string("command"));
-    if (type != "command" && type != "pipeline")
+    if (type != "command" && type != "pipeline" && !parallel)
         return reading.refuse(
             pointer_to(pointer, "type"),
-            "steps of type '" + type + "' do not run yet: expected command or pipeline");
-    check_keys(reading, pointer, value, keys_of_step(), "a step");
+            "steps of type '" + type + "' do not run yet: expected command, parallel or pipeline");
+    std::vector<std::string> keys = keys_of_step();
+    if (parallel) {
+        for (const char* const other : {"command", "code", "environment", "distribution"})
+            std::erase(keys, other);
+        std::ranges::copy(parallel_keys(), std::back_inserter(keys));
+    }
+    check_keys(reading, pointer, value, keys, "a step");
     const auto part = [&](const char* key) { return pointer_to(pointer, key); };
     const bool of_component = !value.at("component").is_null();
+    if (parallel) check_parallel(reading, pointer, value, !of_component);
     if (of_component) {
         check_component_of(reading, part("component"), value.at("component"));
         for (const char* const key : {"command", "code"})
             if (!value.at(key).is_null())
                 reading.refuse(part(key), "is the component's: leave it out, or the component");
+    } else if (parallel) {
+        // all of it was looked at
     } else if (type == "pipeline") {
         reading.refuse(pointer,
                        "key 'component' is missing: expected the file of a pipeline "
@@ -239,6 +252,20 @@ Json literal(const YamlDocument& document, const std::string& pointer, const Jso
     return Json::object({{"value", std::move(text)}, {"job_input_type", "literal"}});
 }
 
+// Azure's SDK reads no other words of a step.
+std::string rest_of_mode(std::string_view mode) {
+    for (const auto& [yaml, rest] :
+         std::initializer_list<std::pair<std::string_view, std::string_view>>{
+             {"ro_mount", "ReadOnlyMount"},
+             {"mount", "ReadOnlyMount"},
+             {"rw_mount", "ReadWriteMount"},
+             {"download", "Download"},
+             {"upload", "Upload"},
+             {"direct", "Direct"}})
+        if (mode == yaml) return std::string(rest);
+    return std::string(mode);
+}
+
 Json inputs_to_rest(const YamlDocument& document, const std::string& pointer, const Json& value,
                     const Scope& scope) {
     Json inputs = Json::object();
@@ -262,7 +289,7 @@ Json inputs_to_rest(const YamlDocument& document, const std::string& pointer, co
                               {"uri", arm_id_of(scope, type.ends_with("_model") ? "models" : "data",
                                                 document.text(at, said))}});
         }
-        if (!input.at("mode").is_null()) out.set("mode", input.at("mode"));
+        if (!input.at("mode").is_null()) out.set("mode", rest_of_mode(input.at("mode").as_view()));
         inputs.set(name, std::move(out));
     }
     return inputs;
@@ -287,7 +314,8 @@ Json outputs_to_rest(const YamlDocument& document, const std::string& pointer, c
                 if (!path.empty()) out.set("uri", path);
                 if (!output.at("type").is_null()) out.set("job_output_type", output.at("type"));
             }
-            if (!output.at("mode").is_null()) out.set("mode", output.at("mode"));
+            if (!output.at("mode").is_null())
+                out.set("mode", rest_of_mode(output.at("mode").as_view()));
             set_registration(document, here, output, out);
             outputs.set(name, std::move(out));
         }
@@ -311,6 +339,7 @@ Json component_to_rest(const YamlDocument& document, const std::string& pointer,
                  jobs_to_rest(document, pointer_to(pointer, "jobs"), value.at("jobs"), scope));
         return spec;
     }
+    if (is_parallel(value)) return parallel_component_to_rest(document, pointer, value, scope);
     // As if it were the whole document, since its parts say where they go by where they stand.
     YamlDocument alone;
     alone.file = document.file;
@@ -340,14 +369,18 @@ Json step_to_rest(const YamlDocument& document, const std::string& pointer, cons
     const bool nested = component.is_object()
                             ? is_pipeline(component)
                             : equal_ignoring_case(step.at("type").as_view(), "pipeline");
-    rest.set("type", nested ? "pipeline" : "command");
+    const bool parallel = is_parallel(step) || is_parallel(component);
+    rest.set("type", nested ? "pipeline" : parallel ? "parallel" : "command");
     const std::string at = pointer_to(pointer, "component");
     if (component.is_object())
         rest.set("component", component_to_rest(document, at, component, scope));
     else if (!component.is_null())
         rest.set("componentId", arm_id_of(scope, "components", document.text(at, component)));
+    else if (parallel)
+        rest.set("component", parallel_in_place(document, pointer, step, scope));
     else
         rest.set("component", command_to_rest(document, pointer, step, scope));
+    if (parallel && !component.is_null()) parallel_to_rest(document, pointer, step, scope, rest);
     if (const Json& environment = step.at("environment"); environment.is_object())
         rest.set("environment", environment);
     else if (!environment.is_null())
@@ -396,6 +429,9 @@ Json step_from_rest(const Json& rest) {
     // One that was written in place has both.
     if (!rest.at("component").is_object() && !rest.at("componentId").is_null())
         step.set("component", short_name_of(rest.at("componentId").as_view(), "components"));
+    else if (rest.at("component").at("_source").as_view() == "YAML.JOB" &&
+             is_parallel(rest.at("component")))
+        for (const std::string& key : parallel_keys()) step.set(key, rest.at("component").at(key));
     else if (rest.at("component").at("_source").as_view() == "YAML.JOB")
         for (const char* const key : {"command", "code"}) {
             if (const Json& said = rest.at("component").at(key); !said.is_null())
@@ -405,6 +441,9 @@ Json step_from_rest(const Json& rest) {
         }
     else if (!rest.at("component").is_null())
         step.set("component", rest.at("component"));
+    if (is_parallel(rest))
+        for (const std::string& key : parallel_keys())
+            if (!rest.at(key).is_null()) step.set(key, rest.at(key));
     if (const Json& environment = rest.at("environment"); environment.is_string())
         step.set("environment", short_name_of(environment.as_view(), "environments"));
     if (const Json& compute = rest.at("computeId"); compute.is_string())

@@ -27,6 +27,9 @@ const Description& schedule();
 const Description& workspace();
 const Description& online_endpoint();
 const Description& online_deployment();
+const Description& batch_endpoint();
+const Description& batch_deployment();  // of a model
+const Description& pipeline_batch_deployment();
 std::vector<const Description*> all_descriptions();
 
 // The description for a document of that kind ("job", "compute" …), chosen by its `type` and

@@ -57,6 +57,10 @@ Special component_distribution_shape();
 void check_component(Reading& reading, const std::string& pointer, const Json& value);
 void finish_component(const Json& value, Json& rest);
 
+// ---- parts of a deployment (endpoints.cc) ----
+Special deployed_model_shape();     // "properties.model": a reference, a path or a definition
+const Description& scoring_code();  // `code_configuration`
+
 // ---- what they share (names.cc) ----
 // The segment after "/{kind}/" in an ARM id, "" if there is none.
 std::string segment_after(std::string_view id, std::string_view kind);

@@ -7,6 +7,7 @@
 #include "model/compute.h"
 #include "protocol/secret_reference.h"
 #include "submission/command_text.h"
+#include "submission/parallel_program.h"
 #include "submission/refusal.h"
 #include "submission/registered.h"
 
@@ -221,6 +222,8 @@ std::vector<std::pair<std::string, std::string>> variables_of(CommandJob& job,
     };
     if (job.on_behalf) all.emplace_back(agent_protocol::kOnBehalf, "True");
     std::ranges::move(job.variables, std::back_inserter(all));
+    if (job.command.find("$" + std::string(kParallelVariable)) != std::string::npos)
+        all.emplace_back(kParallelVariable, parallel_program());
     return all;
 }
 

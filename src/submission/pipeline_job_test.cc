@@ -35,7 +35,7 @@ std::map<std::string, Json> registered() {
                  "outputs":{"model":{"value":"${{parent.outputs.model}}","type":"literal"}}},
               "prep":{"type":"command","componentId":"azureml:prep:1","inputs":{
                  "raw":{"value":"${{parent.inputs.raw}}","job_input_type":"literal"}}}}})")},
-        {"azureml:parallel:1", read(R"({"type":"parallel"})")},
+        {"azureml:spark:1", read(R"({"type":"spark"})")},
     };
 }
 
@@ -167,7 +167,7 @@ TEST(PipelineJob, WhatIsWrongIsRefusedByNameAndPlace) {
         {R"("a":{"inputs":{}})", "jobs.a.componentId", "needs a component"},
         {R"("a":{"componentId":"azureml:nope:1"})", "jobs.a.componentId", "does not exist"},
         {R"("a":{"type":"sweep"})", "jobs.a.type", "steps of type 'sweep' do not run yet"},
-        {R"("a":{"componentId":"azureml:parallel:1"})", "jobs.a.componentId", "of type 'parallel'"},
+        {R"("a":{"componentId":"azureml:spark:1"})", "jobs.a.componentId", "of type 'spark'"},
         {R"("a":{"componentId":"azureml:prep:1"})", "jobs.a.inputs.raw", "has no value"},
         {R"("a":{"componentId":"azureml:prep:1","inputs":{"raw":"text"}})", "jobs.a.inputs.raw",
          "expected data of type uri_folder, found the literal 'text'"},

@@ -104,6 +104,7 @@ private:
                                                      const Json& jobs);
     void read_step(PipelineAround& around, const Node& node);
     void read_command(PipelineAround& around, const Node& node, const Json& spec);
+    void read_parallel(PipelineAround& around, const Node& node, const Json& spec);
     void read_nested(PipelineAround& around, const Node& node, const Json& spec);
     Ports read_ports_of(PipelineAround& around, const Node& node, const Json& spec);
     void read_input(PipelineAround& around, const Node& node, const std::string& name,

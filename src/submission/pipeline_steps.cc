@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "resources/describe.h"
 #include "submission/draft.h"
+#include "submission/parallel_step.h"
 #include "submission/registered.h"
 #include "submission/types.h"
 
@@ -15,8 +16,8 @@ namespace turnout::submission {
 namespace {
 
 // What Azure has besides, and does not run here.
-constexpr std::array<std::string_view, 11> kOtherSteps = {
-    "sweep",   "parallel", "automl",       "spark",      "import",         "data_transfer",
+constexpr std::array<std::string_view, 10> kOtherSteps = {
+    "sweep",   "automl",   "spark",        "import",     "data_transfer",
     "if_else", "do_while", "parallel_for", "finetuning", "distributed_job"};
 
 // Of all steps together: what is bound may be bound again, so that little says much.
@@ -97,6 +98,16 @@ void PipelineReader::read_command(PipelineAround& around, const Node& node, cons
     places.push_back(node.place);
 }
 
+void PipelineReader::read_parallel(PipelineAround& around, const Node& node, const Json& spec) {
+    const auto step = parallel_as_command(
+        spec, node.said, node.of_spec, node.place,
+        [&](const std::string& text, const std::string& place) {
+            return filled(&around, text, place);
+        },
+        problems_);
+    if (step) read_command(around, {node.name, step->said, node.place, node.of_spec}, step->spec);
+}
+
 // A pipeline within the pipeline: its steps are taken among the others.
 void PipelineReader::read_nested(PipelineAround& around, const Node& node, const Json& spec) {
     if (around.depth + 1 >= kMaxDepth)
@@ -168,7 +179,7 @@ void PipelineReader::read_step(PipelineAround& around, const Node& node) {
         if (type == other)
             return say(refuse("StepTypeNotSupported",
                               node.place + ".type: steps of type '" + type +
-                                  "' do not run yet: expected command or pipeline",
+                                  "' do not run yet: expected command, parallel or pipeline",
                               node.place + ".type"));
     Json spec = said.at("component");
     std::string id = bare_id(said.at("componentId"));
@@ -198,10 +209,11 @@ void PipelineReader::read_step(PipelineAround& around, const Node& node) {
     }
     const std::string kind = to_lower(spec.at("type").as_string("command"));
     if (kind == "command" || kind == "commandcomponent") return read_command(around, node, spec);
+    if (kind == "parallel" || kind == "parallelcomponent") return read_parallel(around, node, spec);
     if (kind == "pipeline") return read_nested(around, node, spec);
     say(refuse("StepTypeNotSupported",
                node.place + ": its component is of type '" + kind +
-                   "', which does not run yet: expected command or pipeline",
+                   "', which does not run yet: expected command, parallel or pipeline",
                node.place + ".componentId"));
 }
 

@@ -20,7 +20,7 @@ from conftest import PLAIN_ENV, ROOT, TURNOUT, processes_with
 
 # In the order in which a newcomer meets them; what one leaves behind, the next finds.
 PAGES = ["README.md"] + [str(page.relative_to(ROOT)) for page in sorted(ROOT.glob("examples/*/README.md"))] + [
-    "docs/distributed.md", "docs/environments.md", "docs/inputs-and-outputs.md", "docs/pipelines.md", "docs/automl.md", "docs/schedules.md", "docs/secrets.md", "docs/instances.md", "docs/endpoints.md", "docs/portal.md", "docs/troubleshooting.md",
+    "docs/distributed.md", "docs/environments.md", "docs/inputs-and-outputs.md", "docs/pipelines.md", "docs/automl.md", "docs/schedules.md", "docs/secrets.md", "docs/instances.md", "docs/endpoints.md", "docs/batch.md", "docs/portal.md", "docs/troubleshooting.md",
     "docs/azure.md", "docs/sharing.md", "docs/operating.md", "docs/ssh.md", "docs/containers.md", "docs/kubernetes.md", "docs/slurm.md", "docs/v1.md",
     "docs/security.md"]
 GENERATED = {"docs/reference.md"}

@@ -238,7 +238,7 @@ def test_bad_yaml_is_refused_at_its_place(server, parts):
         ("component: ./prep.yml", "component: ./nope.yml", "jobs.prep.component: expected the file of a component"),
         ("raw: ${{parent.inputs.raw}}", "rew: ${{parent.inputs.raw}}", "did you mean 'raw'"),
         ("${{parent.jobs.prep.outputs.clean}}", "${{parent.jobs.prop.outputs.clean}}", "did you mean 'prep'"),
-        ("type: command\n    component: ./train.yml", "type: parallel", "steps of type 'parallel' do not run yet"),
+        ("type: command\n    component: ./train.yml", "type: sweep", "steps of type 'sweep' do not run yet"),
         ("command: echo $WHO; cat ${{inputs.model}}", "command: cat ${{inputs.modle}}", "did you mean 'model'"),
         ("rate: 0.25", "rate: quick", "expected a number"),
     ]:

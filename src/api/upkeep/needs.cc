@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "api/batch/batch.h"
 #include "api/schedules/schedules.h"
 #include "base/text.h"
 #include "blob/blobs.h"
@@ -44,6 +45,7 @@ public:
                     TURNOUT_CO_TRY_VOID(co_await look_at_assets(workspace, kind));
                 }
             TURNOUT_CO_TRY_VOID(look_at_schedules(workspace));
+            TURNOUT_CO_TRY_VOID(look_at_batch_deployments(workspace));
         }
         TURNOUT_CO_TRY_VOID(co_await look_at_services());
         TURNOUT_CO_TRY_VOID(co_await look_at_jobs(Table::JobLive, true));
@@ -63,8 +65,10 @@ private:
                 TURNOUT_CO_TRY(const Json asset, parse_json(row.value));
                 const Json& properties = asset.at("properties");
                 if (!kind.definition.empty()) {
-                    TURNOUT_CO_TRY_VOID(
-                        add_code(workspace, properties.at(kind.definition).at("code").as_string()));
+                    const Json& spec = properties.at(kind.definition);
+                    TURNOUT_CO_TRY_VOID(add_code(workspace, spec.at("code").as_string()));
+                    TURNOUT_CO_TRY_VOID(  // of a parallel one
+                        add_code(workspace, spec.at("task").at("code").as_string()));
                 } else {
                     const std::vector<std::string> parts = split(row.key, '/');
                     const std::string what =
@@ -131,6 +135,16 @@ private:
              TURNOUT_TRY(services_.assets.list_singles(workspace.id, kScheduleDocuments)))
             TURNOUT_TRY(add_definition(workspace, "schedule '" + name + "'",
                                        schedule.at("action").at("jobDefinition")));
+        return {};
+    }
+
+    // The same of what a batch deployment says.
+    Result<void> look_at_batch_deployments(const Workspace& workspace) {
+        for (const auto& [name, row] :
+             TURNOUT_TRY(services_.assets.list_singles(workspace.id, kBatchDeployments)))
+            TURNOUT_TRY(
+                add_code(workspace,
+                         row.at("properties").at("codeConfiguration").at("codeId").as_string()));
         return {};
     }
 
