@@ -111,6 +111,8 @@ constexpr const char* kMustHappen[] = {
     "server's machine rebooted",
     "silent link given up by the agent",
     "status Canceled",
+    "AutoML Canceled",
+    "AutoML Failed",
     "sweep Canceled",
     "sweep Completed",
     "sweep Failed",
