@@ -61,7 +61,7 @@ def test_classification_goes_on_after_a_kill_and_its_model_is_served(module_serv
     job = automl.classification(
         compute="cpu-cluster", experiment_name="automl", target_column_name="label", primary_metric="AUC_weighted",
         training_data=Input(type="mltable", path=str(table(tmp_path, rows_of(300)))), n_cross_validations=3, tags={"mine": "1"})
-    job.set_limits(max_trials=3, max_concurrent_trials=2, timeout_minutes=10, trial_timeout_minutes=5)
+    job.set_limits(max_trials=3, max_concurrent_trials=2, timeout_minutes=60, trial_timeout_minutes=30)
     job.set_training(allowed_training_algorithms=["LightGBM", "logistic_regression", "DecisionTree"], enable_stack_ensemble=False)
     job.set_featurization(mode="custom", column_name_and_types={"price": "Ignore"})
     name = ml.jobs.create_or_update(job).name
