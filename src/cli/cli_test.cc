@@ -159,7 +159,7 @@ TEST(Arguments, RowsDecideWhatIsTaken) {
     EXPECT_EQ(parse({"job", "cancel", "-n", "a", "b", "c", "-n", "d"})->all("--name"),
               (std::vector<std::string>{"a", "d", "b", "c"}));
     EXPECT_EQ(refusal({"nonsense"}), "there is no command 'nonsense'. See `turnout --help`.");
-    EXPECT_NE(refusal({"batch-endpoint", "list"}).find("`turnout batch-endpoint` is not there yet"),
+    EXPECT_NE(refusal({"feature-set", "list"}).find("`turnout feature-set` is not there yet"),
               std::string::npos);
     EXPECT_NE(refusal({"login"}).find("takes one URL"), std::string::npos);
     EXPECT_NE(refusal({"exec"}).find("takes a program"), std::string::npos);
