@@ -257,9 +257,8 @@ std::vector<Command> rows_of_workspaces() {
 
 std::vector<Command> rows_of_resources() {
     std::vector<Command> table;
-    for (const auto& part :
-         {rows_of_computes(), rows_of_documents(), rows_of_endpoints(), rows_of_batch(),
-          rows_of_workspaces()})
+    for (const auto& part : {rows_of_computes(), rows_of_documents(), rows_of_endpoints(),
+                             rows_of_batch(), rows_of_workspaces()})
         table.insert(table.end(), part.begin(), part.end());
     return table;
 }

@@ -25,7 +25,8 @@ TEST(JobKind, ClientsMayWriteItInAnyCaseAndTheStoreMayNot) {
     EXPECT_FALSE(find_job_kind(""));
     const Result<JobType> parsed = parse_job_type("sweep");
     ASSERT_FALSE(parsed);
-    EXPECT_EQ(parsed.error().message, "'sweep' is no job type (one of Command, Sweep, Pipeline, AutoML)");
+    EXPECT_EQ(parsed.error().message,
+              "'sweep' is no job type (one of Command, Sweep, Pipeline, AutoML)");
 }
 
 }  // namespace

@@ -9,8 +9,11 @@
 
 #include "base/json.h"
 #include "base/result.h"
+#include "model/job_kind.h"
 
 namespace turnout {
+
+inline constexpr JobType kPipelineJob = JobType::Pipeline;
 
 // Azure's limit.
 inline constexpr std::size_t kMaxSteps = 30'000;

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "base/time.h"
+#include "model/pipeline.h"
 #include "submission/command_job.h"
 #include "submission/pipeline_values.h"
 #include "submission/refusal.h"
@@ -238,7 +239,7 @@ Result<Json> batch_job(const BatchDeploymentSaid& deployment, const Json& reques
         return wrong("retrySettings.timeout", "a duration such as PT30S", timeout);
     const Json& properties = deployment.properties;
     Json job = Json::object(
-        {{"jobType", "Pipeline"},
+        {{"jobType", name_of(kPipelineJob)},
          {"displayName", deployment.endpoint + "-" + deployment.name},
          {"experimentName",
           request.at("properties").at("experimentName").as_string(deployment.endpoint)}});

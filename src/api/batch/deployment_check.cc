@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "blob/blobs.h"
 #include "catalog/catalog.h"
+#include "model/pipeline.h"
 #include "submission/command_job.h"
 #include "submission/draft.h"
 #include "submission/refusal.h"
@@ -194,7 +195,7 @@ Task<Result<void>> look_up(Services& services, Call& call, const Workspace& work
     submission::Draft draft = submission::draft_of(std::move(said), workspace, name, problems);
     if (!problems.empty()) co_return Failure(std::move(problems.front()));
     const arm::Lookup lookup{services, call, workspace, name};
-    TURNOUT_CO_TRY_VOID(arm::check_capability(lookup, draft.compute, JobType::Pipeline));
+    TURNOUT_CO_TRY_VOID(arm::check_capability(lookup, draft.compute, kPipelineJob));
     TURNOUT_CO_TRY_VOID(arm::find_compute(lookup, draft));
     TURNOUT_CO_TRY_VOID(arm::find_code(lookup, draft));
     TURNOUT_CO_TRY_VOID(arm::place_inputs(lookup, draft));

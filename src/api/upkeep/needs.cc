@@ -142,9 +142,8 @@ private:
     Result<void> look_at_batch_deployments(const Workspace& workspace) {
         for (const auto& [name, row] :
              TURNOUT_TRY(services_.assets.list_singles(workspace.id, kBatchDeployments)))
-            TURNOUT_TRY(
-                add_code(workspace,
-                         row.at("properties").at("codeConfiguration").at("codeId").as_string()));
+            TURNOUT_TRY(add_code(
+                workspace, row.at("properties").at("codeConfiguration").at("codeId").as_string()));
         return {};
     }
 
