@@ -77,13 +77,14 @@ def test_classification_goes_on_after_a_kill_and_its_model_is_served(module_serv
     assert {t["algorithm"] for t in trials} == {"LightGBM", "LogisticRegression", "DecisionTree", "VotingEnsemble"}
     assert [t["score"] for t in trials] == sorted((t["score"] for t in trials), reverse=True) and trials[0]["score"] > 0.9
     best = board["best_child_run_id"]
-    assert best == trials[0]["run_id"] == done.tags["automl_best_child_run_id"] == done.properties["best_child_run_id"]
+    assert best == done.tags["automl_best_child_run_id"] == done.properties["best_child_run_id"]
+    assert best in [t["run_id"] for t in trials if t["score"] == trials[0]["score"]], "an ensemble may be as good as its best part"
     said = " ".join(rail["check"] + ": " + rail["words"] for rail in board["guard_rails"])
     assert "'same' (all its values are the same)" in said and "'id' (nearly every row" in said and "lacks values" in said
     # Two at a time, as the limits say, and each started once.
     children = list(ml.jobs.list(parent_job_name=name))
     assert len(children) == 5 and {c.status for c in children} == {"Completed"}
-    assert all(c.properties["turnout.attempts"] == "1" for c in children), "a kill of the server restarts nothing"
+    assert all(ml.jobs.get(c.name).properties["turnout.attempts"] == "1" for c in children), "a kill of the server restarts nothing"
 
     import mlflow.tracking
     run = mlflow.tracking.MlflowClient().get_run(name)
@@ -129,7 +130,7 @@ limits: {max_trials: 5, max_concurrent_trials: 2, exit_score: 0.5}
 training:
   allowed_training_algorithms: [elastic_net]
 """)
-    assert "is valid" in module_server.turnout("job", "validate", "-f", str(tmp_path / "automl.yml")).stdout
+    assert "is valid" in module_server.turnout("job", "validate", "-f", str(tmp_path / "automl.yml")).stderr
     name = json.loads(module_server.turnout("job", "create", "-f", str(tmp_path / "automl.yml"), "-o", "json").stdout)["name"]
     done = wait_for(ml, name, 600)
     assert done.status == "Completed" and done.test_data and done.validation_data_size == 0.3

@@ -230,7 +230,8 @@ def test_machines_by_ssh_are_added_verified_and_removed_while_the_server_runs(ow
         # A host more, by the file: a job that waits for it gets it.
         first, second = job(own_server, "far", "sleep 600"), job(own_server, "far", "sleep 600")
         eventually("one runs", lambda: "Running" in (status(own_server, first), status(own_server, second)))
-        assert "all 1 are in use" in own_server.turnout("job", "explain", second, "-o", "table").stdout
+        eventually("the other one waits for a slot",
+               lambda: any("all 1 are in use" in own_server.turnout("job", "explain", one, "-o", "table").stdout for one in (first, second)))
         file = own_server.data / "pools.yaml"
         one = f"        - address: 127.0.0.1\n          port: {hosts.all[0].port}\n          folder: {hosts.all[0].folder}\n"
         assert one in file.read_text(), file.read_text()

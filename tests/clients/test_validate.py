@@ -60,7 +60,7 @@ BAD = {
     "long name of an input": {"inputs": {"x" * 256: "a"}}, "NUL in a literal": {"inputs": {"x": "a\0b"}},
     "literals too long together": {"inputs": {f"x{i}": "x" * 100_000 for i in range(12)}}, "place on the compute": {"inputs": {"x": {**FOLDER, "path_on_compute": "/x"}}},
     # outputs
-    "output with a name for itself": {"outputs": {"x": {"name": "made"}}}, "output with a version": {"outputs": {"x": {"version": "1"}}},
+    "output with a name that no asset has": {"outputs": {"x": {"name": "a b"}}}, "output with a version": {"outputs": {"x": {"version": "1"}}},
     "output that begins with a digit": {"outputs": {"1x": None}}, "output of an unknown type": {"outputs": {"x": {"type": "uri"}}},
     "output of an unknown mode": {"outputs": {"x": {"mode": "nfs"}}}, "output direct": {"outputs": {"x": {"mode": "direct"}}},
     "output into a folder here": {"outputs": {"x": {"path": "./x"}}}, "output into an asset": {"outputs": {"x": {"path": "azureml://jobs/j/outputs/o"}}},

@@ -120,7 +120,7 @@ export function Tabs({ tabs, value, onChange, label }: { tabs: [string, ReactNod
 // ---- what is not there (yet)
 
 export const Skeleton = ({ lines = 4 }: { lines?: number }) => (
-    <div className="body" style={{ padding: 16 }} aria-busy="true" aria-label="Loading">
+    <div className="body" style={{ padding: 16 }} role="status" aria-busy="true" aria-label="Loading">
         {Array.from({ length: lines }, (_, i) => <div className="skeleton" key={i} style={{ width: `${90 - ((i * 37) % 50)}%` }} />)}
     </div>
 );
